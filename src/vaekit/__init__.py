@@ -1,0 +1,3 @@
+"""vaekit: train, understand, evaluate, compare and use variational autoencoders."""
+
+__version__ = "0.1.0"
