@@ -1,4 +1,4 @@
-"""Errors that a user can cause: one clear line that names what was got, what was expected, the mend."""
+"""Errors a user can cause: one clear line with what was got, what was expected and the mend."""
 
 from __future__ import annotations
 

@@ -1,0 +1,113 @@
+"""What a recipe may know of the data before it builds a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from vaekit.errors import VaekitError, unknown
+
+__all__ = ["KINDS", "DataSpec", "check_kind"]
+
+KINDS = ("binary", "grey", "colour", "counts", "table")
+
+
+def check_kind(kind: str) -> None:
+    """Refuses a kind of data that does not exist.
+
+    Raises:
+        VaekitError: if `kind` is not one of `KINDS`.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of data", kind, KINDS)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSpec:
+    """The shape and the summary of a training set: sizes for the nets, means for the biases.
+
+    Attributes:
+        name: the data set's name.
+        shape: of one row: `(C, H, W)` for images, `(D,)` for tables.
+        kind: "binary", "grey", "colour", "counts" or "table".
+        rows: how many training rows there are.
+        classes: how many labels there are; 0 without labels.
+        mean: the training mean in canonical floats, of shape `shape`.
+        first: a first batch of at most 256 training rows, canonical floats `(B, *shape)`.
+
+    Raises:
+        VaekitError: for an unknown kind.
+
+    Example:
+        >>> DataSpec("digits", (1, 8, 8), "grey", rows=1497, classes=10)
+        DataSpec(name='digits', shape=(1, 8, 8), kind='grey', rows=1497, classes=10)
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    rows: int
+    classes: int = 0
+    mean: Tensor | None = field(default=None, repr=False)
+    first: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record without its tensors, as plain JSON values.
+
+        Example:
+            >>> DataSpec("t", (3,), "table", rows=20).to_json()
+            {'name': 't', 'shape': [3], 'kind': 'table', 'rows': 20, 'classes': 0}
+        """
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "kind": self.kind,
+            "rows": self.rows,
+            "classes": self.classes,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> DataSpec:
+        """The record that `to_json` wrote; `mean` and `first` are None.
+
+        Raises:
+            VaekitError: for a key that is missing, unknown, or holds the wrong type.
+
+        Example:
+            >>> DataSpec.from_json(DataSpec("t", (3,), "table", rows=20).to_json()).shape
+            (3,)
+        """
+        missing = [key for key in ("name", "shape", "kind", "rows") if key not in record]
+        extra = [key for key in record if key not in _TYPES]
+        if missing or extra:
+            raise VaekitError(
+                f"a data record needs name, shape, kind, rows and may have classes; "
+                f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}."
+            )
+        for key, value in record.items():
+            _check_type(key, value)
+        return cls(**{**record, "shape": tuple(record["shape"])})
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "shape": (list, tuple),
+    "kind": str,
+    "rows": int,
+    "classes": int,
+}
+
+
+def _check_type(key: str, value: Any) -> None:
+    whole = key != "shape" or all(isinstance(size, int) for size in value)
+    if not isinstance(value, _TYPES[key]) or not whole:
+        wanted = {"name": "text", "kind": "text", "shape": "a list of integers"}
+        raise VaekitError(
+            f"a data record's '{key}' must be {wanted.get(key, 'an integer')}; got {value!r}."
+        )

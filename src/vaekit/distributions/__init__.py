@@ -1,0 +1,40 @@
+"""The kit's distributions: densities with all constants, draws with gradients, closed-form KLs."""
+
+from vaekit.distributions.base import (
+    Distribution,
+    Space,
+    ball,
+    codes,
+    pixels,
+    reals,
+    simplex,
+    sphere,
+    sum_event,
+)
+from vaekit.distributions.bernoulli import Bernoulli, ContinuousBernoulli
+from vaekit.distributions.categorical import Categorical
+from vaekit.distributions.delta import Delta
+from vaekit.distributions.gaussian import Gaussian, StandardGaussian
+from vaekit.distributions.kl import closed_form, kl_terms
+from vaekit.distributions.laplace import Laplace
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "Delta",
+    "Distribution",
+    "Gaussian",
+    "Laplace",
+    "Space",
+    "StandardGaussian",
+    "ball",
+    "closed_form",
+    "codes",
+    "kl_terms",
+    "pixels",
+    "reals",
+    "simplex",
+    "sphere",
+    "sum_event",
+]

@@ -1,0 +1,127 @@
+"""Bernoulli on logits, and the continuous Bernoulli that normalises it on [0, 1]."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vaekit.distributions.base import Distribution, Space, pixels
+
+__all__ = ["Bernoulli", "ContinuousBernoulli"]
+
+
+def _softplus(logits: Tensor) -> Tensor:
+    """log(1 + exp(logits)): where no gradient is asked for, by exp and log, which is faster."""
+    if torch.is_grad_enabled():
+        return F.softplus(logits, threshold=35)
+    return logits.abs().neg_().exp_().add_(1).log_().add_(logits.clamp(min=0))
+
+
+class Bernoulli(Distribution):
+    """Independent Bernoulli variables: x logits - log(1 + exp(logits)) per element.
+
+    For x in {0, 1} this is a likelihood. For grey values in [0, 1] it is the usual loss and **not
+    a likelihood**: it is not normalised over [0, 1] (Loaiza-Ganem & Cunningham, arXiv 1907.06845).
+
+    Args:
+        logits: `(*batch, *event)`.
+        event_dim: how many of the last dims are one draw.
+
+    Example:
+        >>> p = Bernoulli(torch.zeros(4))
+        >>> p.log_prob(torch.tensor([0.0, 1.0, 1.0, 0.0]))
+        tensor(-2.7726)
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("logits",)
+    offers: ClassVar[frozenset[str]] = frozenset({"density", "factors", "moments", "stopped"})
+
+    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
+        self.logits = logits
+        self.event_dim = event_dim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    @property
+    def space(self) -> Space:
+        return pixels(*self.event_shape, levels=2)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.bernoulli(self.mean.expand(*shape, *self.logits.shape))
+
+    def terms(self, x: Tensor) -> Tensor:
+        return x * self.logits - _softplus(self.logits)
+
+
+SMALL = 0.1
+
+
+def _log_sinhc(a: Tensor) -> Tensor:
+    """log(sinh(a) / a) for a >= 0, by its series near zero."""
+    far = a.clamp(min=SMALL)
+    near = a.square() * (1 / 6 - a.square() * (1 / 180 - a.square() / 2835))
+    return torch.where(a < SMALL, near, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
+
+
+def _langevin(a: Tensor) -> Tensor:
+    """coth(a) - 1 / a for a >= 0, by its series near zero."""
+    far = a.clamp(min=SMALL)
+    near = a * (1 / 3 - a.square() * (1 / 45 - a.square() * (2 / 945)))
+    return torch.where(a < SMALL, near, 1 / torch.tanh(far) - 1 / far)
+
+
+class ContinuousBernoulli(Distribution):
+    """Independent continuous Bernoulli variables on [0, 1], with natural parameter `logits`.
+
+    p(x) = l exp(l x) / (exp(l) - 1) for l = `logits`, which is C(s) s^x (1 - s)^(1 - x) with
+    s = sigmoid(l) and C = 2 atanh(1 - 2 s) / (1 - 2 s) (Loaiza-Ganem & Cunningham,
+    arXiv 1907.06845). The mean is not s: it is s / (2 s - 1) + 1 / (2 atanh(1 - 2 s)).
+
+    Args:
+        logits: `(*batch, *event)`.
+        event_dim: how many of the last dims are one draw.
+
+    Example:
+        >>> p = ContinuousBernoulli(torch.zeros(1))
+        >>> p.log_prob(torch.tensor([0.3])), p.mean
+        (tensor(0.), tensor([0.5000]))
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("logits",)
+    offers: ClassVar[frozenset[str]] = frozenset({"rsample", "density", "factors", "stopped"})
+
+    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
+        self.logits = logits
+        self.event_dim = event_dim
+
+    @property
+    def mean(self) -> Tensor:
+        return 0.5 + 0.5 * self.logits.sign() * _langevin(0.5 * self.logits.abs())
+
+    @property
+    def space(self) -> Space:
+        return pixels(*self.event_shape)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        """Draws by the inverse of the distribution function, on the side that cannot overflow."""
+        u = torch.rand(
+            (*shape, *self.logits.shape), dtype=self.logits.dtype, device=self.logits.device
+        )
+        a = self.logits.abs()
+        far = a.clamp(min=1e-3)
+        low = torch.where(
+            a < 1e-3, u - 0.5 * a * u * (1 - u), -torch.log1p(u * torch.expm1(-far)) / far
+        )
+        return torch.where(self.logits > 0, 1 - low, low)
+
+    def terms(self, x: Tensor) -> Tensor:
+        return (x - 0.5) * self.logits - _log_sinhc(0.5 * self.logits.abs())

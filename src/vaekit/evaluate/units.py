@@ -1,0 +1,41 @@
+"""Whether a number is a likelihood, and in which units it may be printed."""
+
+from __future__ import annotations
+
+import math
+
+from vaekit.conditional import Family
+
+__all__ = ["bits_per_dim", "is_likelihood"]
+
+
+def is_likelihood(family: Family, kind: str) -> bool:
+    """Whether this family normalises over the values that data of this kind take.
+
+    Grey values under a Bernoulli are the one case that is not (arXiv 1907.06845).
+
+    Example:
+        >>> from vaekit.families import Bernoulli
+        >>> is_likelihood(Bernoulli(4), "binary"), is_likelihood(Bernoulli(4), "grey")
+        (True, False)
+    """
+    return family.space.parameter != 2 or kind == "binary"
+
+
+def bits_per_dim(log_prob: float, family: Family, kind: str) -> float | None:
+    """-log p(x) / (D log 2), for likelihoods of discrete values alone; None for all others.
+
+    A density of values that are in truth discrete has no bits (Theis et al., arXiv 1511.01844).
+
+    Example:
+        >>> from vaekit.families import Categorical, Gaussian
+        >>> bits_per_dim(-16 * math.log(256), Categorical(16), "grey")
+        8.0
+        >>> bits_per_dim(-3.0, Gaussian(16, scale=1.0), "grey") is None
+        True
+    """
+    space = family.space
+    discrete = space.kind == "pixels" and space.parameter is not None
+    if not discrete or not is_likelihood(family, kind):
+        return None
+    return -log_prob / (math.prod(family.event_shape) * math.log(2))

@@ -1,0 +1,246 @@
+"""Families: from a network's output to a distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vaekit import distributions as d
+from vaekit.conditional import Family
+from vaekit.errors import VaekitError, choose
+from vaekit.scales import FreeScale, make_scale
+
+__all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "Delta", "Gaussian", "Laplace"]
+
+Map = Callable[[Tensor], Tensor]
+EPS = 1e-3
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def _slope(mean: Tensor, mean_of: Map) -> Tensor:
+    """The argument at which the growing function `mean_of` is `mean`, by bisection."""
+    low, high = torch.full_like(mean, -200.0), torch.full_like(mean, 200.0)
+    target = mean.clamp(10 * EPS, 1 - 10 * EPS)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = mean_of(middle) > target
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return (low + high) / 2
+
+
+# name: (what makes a mean of the network's output, its inverse)
+MEANS: dict[str, tuple[Map, Map]] = {
+    "identity": (_identity, _identity),
+    "sigmoid": (torch.sigmoid, lambda m: m.clamp(EPS, 1 - EPS).logit()),
+    "tanh": (torch.tanh, lambda m: m.clamp(EPS - 1, 1 - EPS).atanh()),
+    "relu": (torch.relu, _identity),
+}
+
+
+class _LocationScale:
+    """What Gaussian and Laplace families share; see Gaussian."""
+
+    distribution: ClassVar[type[d.Gaussian | d.Laplace]]
+    power: ClassVar[int]
+    event_shape: tuple[int, ...]
+
+    def __init__(
+        self,
+        event_shape: int | tuple[int, ...],
+        *,
+        scale: str | float = "free",
+        mean: str = "identity",
+        floor: float | None = None,
+    ) -> None:
+        super().__init__(event_shape)  # type: ignore[call-arg]
+        self.mean = mean
+        self._mean, self._inverse = choose("mean", mean, MEANS)
+        self._how = scale
+        self.scale = make_scale(scale, self.power, floor)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """Twice the event where the scale is free (locations first, then log-scales)."""
+        if not isinstance(self.scale, FreeScale):
+            return self.event_shape
+        return (2 * self.event_shape[0], *self.event_shape[1:])
+
+    @property
+    def space(self) -> d.Space:
+        """The reals."""
+        return d.reals(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        """The distribution with these parameters."""
+        event_dim = len(self.event_shape)
+        if isinstance(self.scale, FreeScale):
+            loc, raw = params.chunk(2, -event_dim)
+            return self.distribution(self._mean(loc), self.scale(raw), event_dim=event_dim)
+        store = self.scale if self._how == "fitted" else None
+        return self.distribution(
+            self._mean(params),
+            self.scale.log_scale,
+            event_dim=event_dim,
+            store=store,  # type: ignore[arg-type]
+        )
+
+    def start(self, mean: Tensor) -> Tensor:
+        """The inverse of the mean's map; log-scales at 0."""
+        loc = self._inverse(mean)
+        return torch.cat([loc, torch.zeros_like(loc)]) if self._how == "free" else loc
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.event_shape}, scale={self._how!r}, mean={self.mean!r}"
+
+
+class Gaussian(_LocationScale, Family):
+    """Independent Gaussians.
+
+    Args:
+        event_shape: the shape of one draw.
+        scale: where sigma comes from. "free": a log-scale per element from the network (which
+            then returns twice the event: locations, then log sigma, not log sigma^2);
+            "shared": one learned number; "fitted": one number in closed form, sigma^2 = MSE
+            (Rybkin et al., arXiv 2006.13202); or a number, which is kept.
+        mean: what maps the network's output to the location: "identity", "sigmoid", "tanh",
+            "relu".
+        floor: a soft lower bound of a free log-scale; give one for pixels.
+
+    Raises:
+        VaekitError: for an unknown name or a scale that is not positive.
+
+    Example:
+        >>> family = Gaussian(2)
+        >>> family.param_shape
+        (4,)
+        >>> family(torch.zeros(5, 4)).log_prob(torch.zeros(5, 2)).shape
+        torch.Size([5])
+        >>> Gaussian((1, 28, 28), scale="fitted").param_shape
+        (1, 28, 28)
+    """
+
+    distribution = d.Gaussian
+    power = 2
+
+
+class Laplace(_LocationScale, Family):
+    """Independent Laplace distributions; as `Gaussian`, but the fitted scale is mean |x - loc|.
+
+    Example:
+        >>> Laplace(3, scale=1.0)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
+        tensor([-2.0794])
+    """
+
+    distribution = d.Laplace
+    power = 1
+
+
+class Bernoulli(Family):
+    """Independent Bernoulli variables on logits; for grey values not a likelihood.
+
+    Example:
+        >>> Bernoulli(3)(torch.zeros(1, 3)).mean
+        tensor([[0.5000, 0.5000, 0.5000]])
+    """
+
+    distribution = d.Bernoulli
+
+    @property
+    def space(self) -> d.Space:
+        return d.pixels(*self.event_shape, levels=2)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        return d.Bernoulli(params, event_dim=len(self.event_shape))
+
+    def start(self, mean: Tensor) -> Tensor:
+        return mean.clamp(EPS, 1 - EPS).logit()
+
+
+class ContinuousBernoulli(Family):
+    """Independent continuous Bernoulli variables on [0, 1] (arXiv 1907.06845).
+
+    Example:
+        >>> ContinuousBernoulli(3)(torch.zeros(1, 3)).log_prob(torch.rand(1, 3))
+        tensor([0.])
+    """
+
+    distribution = d.ContinuousBernoulli
+
+    @property
+    def space(self) -> d.Space:
+        return d.pixels(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        return d.ContinuousBernoulli(params, event_dim=len(self.event_shape))
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Logits with this mean."""
+        return _slope(mean, lambda logits: d.ContinuousBernoulli(logits).mean)
+
+
+class Categorical(Family):
+    """Independent variables over `levels` grey values k / (levels - 1), in [0, 1].
+
+    The network returns `levels` logits for every element, as `(C * levels, ...)`: all levels of
+    the first channel, then of the second.
+
+    Example:
+        >>> family = Categorical((3, 4, 4), levels=256)
+        >>> family.param_shape
+        (768, 4, 4)
+        >>> family(torch.zeros(2, 768, 4, 4)).mean.shape
+        torch.Size([2, 3, 4, 4])
+    """
+
+    distribution = d.Categorical
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, levels: int = 256) -> None:
+        super().__init__(event_shape)
+        if levels < 2:
+            raise VaekitError(f"got {levels} levels; expected at least 2.")
+        self.levels = levels
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        return (self.levels * self.event_shape[0], *self.event_shape[1:])
+
+    @property
+    def space(self) -> d.Space:
+        return d.pixels(*self.event_shape, levels=self.levels)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        event_dim = len(self.event_shape)
+        split = params.unflatten(-event_dim, (self.event_shape[0], self.levels))
+        return d.Categorical(split.movedim(-event_dim, -1), event_dim=event_dim)
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Logits a k / (K - 1) with this mean."""
+        values = torch.linspace(0, 1, self.levels, dtype=mean.dtype, device=mean.device)
+        slope = _slope(mean, lambda a: d.Categorical(a.unsqueeze(-1) * values).mean)
+        logits = slope.unsqueeze(1) * values.view(-1, *[1] * (mean.dim() - 1))
+        return logits.flatten(0, 1)
+
+
+class Delta(Family):
+    """All mass on the network's output: the posterior of an autoencoder.
+
+    Example:
+        >>> Delta(2)(torch.ones(1, 2)).mean
+        tensor([[1., 1.]])
+    """
+
+    distribution = d.Delta
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        return d.Delta(params, event_dim=len(self.event_shape))

@@ -1,0 +1,117 @@
+"""A variational autoencoder with one latent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.conditional import Conditional
+from vaekit.errors import VaekitError
+from vaekit.models.trace import Site, Trace
+from vaekit.priors import Prior
+
+__all__ = ["VAE", "evaluating"]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode and without gradients, and afterwards as it was."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+class VAE(nn.Module):
+    """Three distributions: prior p(z), posterior q(z|x), likelihood p(x|z).
+
+    `forward` is one pass, a `Trace`; nothing is scored until an objective asks.
+
+    Args:
+        prior: p(z).
+        posterior: q(z|x), a conditional of x.
+        likelihood: p(x|z), a conditional of z.
+
+    Raises:
+        VaekitError: where the prior and the posterior live on different spaces, or the
+            likelihood takes another latent.
+
+    Example:
+        >>> import vaekit as vk
+        >>> model = VAE(
+        ...     vk.StandardNormal(2),
+        ...     vk.Conditional(vk.MLP(9, 4), vk.Gaussian(2)),
+        ...     vk.Conditional(vk.MLP(2, 9), vk.Bernoulli(9)),
+        ... )
+        >>> model(torch.rand(5, 9), samples=(7,)).log_weight.shape
+        torch.Size([7, 5])
+        >>> model.sample(3).shape
+        torch.Size([3, 9])
+    """
+
+    def __init__(self, prior: Prior, posterior: Conditional, likelihood: Conditional) -> None:
+        super().__init__()
+        if prior.space != posterior.family.space:
+            raise VaekitError(
+                f"the prior lives on {prior.space} and the posterior on "
+                f"{posterior.family.space}: they must agree."
+            )
+        if likelihood.in_shape != prior.space.shape:
+            raise VaekitError(
+                f"the likelihood takes a latent of shape {likelihood.in_shape}; the prior's is "
+                f"{prior.space.shape}: build its network, or its in_shape, to that."
+            )
+        self.prior = prior
+        self.posterior = posterior
+        self.likelihood = likelihood
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What an objective may ask of a trace."""
+        return self.posterior.family.offers | {"one_site"}
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """The shape of one x."""
+        return self.likelihood.family.event_shape
+
+    def forward(
+        self,
+        x: Tensor,
+        given: Tensor | None = None,
+        *,
+        samples: tuple[int, ...] = (1,),
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """One pass over x `(B, *X)` with `samples` draws of each latent."""
+        site = Site.draw("z", self.posterior(x, given), self.prior(given), samples)
+        px = self.likelihood(site.z, given)
+        return Trace(x=x, sites=(site,), px=px, model=self, given=given, mask=mask)
+
+    def sample(self, n: int, given: Tensor | None = None, *, mean: bool = False) -> Tensor:
+        """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z."""
+        with evaluating(self):
+            prior = self.prior(given)
+            batch = prior.mean.dim() - len(prior.space.shape)
+            px = self.likelihood(prior.sample(() if batch else (n,)), given)
+            return px.mean if mean else px.sample()
+
+    def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """E[z|x], `(B, *Z)`."""
+        with evaluating(self):
+            return self.posterior(x, given).mean
+
+    def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        """E[x|z], `(B, *X)`."""
+        with evaluating(self):
+            return self.likelihood(z, given).mean
+
+    def reconstruct(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """E[x|z] at z = E[z|x], `(B, *X)`."""
+        return self.decode(self.encode(x, given), given)

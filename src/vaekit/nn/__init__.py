@@ -1,0 +1,19 @@
+"""Networks: plain modules `(N, *in) -> (N, *out)`, sized for any data shape."""
+
+from __future__ import annotations
+
+from vaekit.nn.activations import activation
+from vaekit.nn.conv import ConvDecoder, ConvEncoder
+from vaekit.nn.init import initialise, start_at
+from vaekit.nn.mlp import MLP
+from vaekit.nn.network import Network
+
+__all__ = [
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Network",
+    "activation",
+    "initialise",
+    "start_at",
+]

@@ -1,0 +1,99 @@
+"""What every network of the kit shares: its two shapes, its body and its last affine map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+
+from vaekit.errors import VaekitError
+
+__all__ = ["Network", "Sizes", "flatten", "sizes"]
+
+Sizes = int | Sequence[int]
+
+
+class Network(nn.Module):
+    """A map `(N, *in_shape) -> (N, *out_shape)`: hidden layers, then one affine map.
+
+    `forward(x) = output(body(x))`, unflattened to `out_shape` where `output` is dense and
+    `out_shape` has several dimensions.
+
+    Args:
+        in_shape: shape of one input, without `N`.
+        out_shape: shape of one result, without `N`.
+        body: the hidden layers, in order; they take `(N, *in_shape)`.
+        output: the last affine map, kept reachable so that its bias can be set.
+
+    Example:
+        >>> import torch
+        >>> net = Network((4,), (2, 3), [nn.Linear(4, 5), nn.ReLU()], nn.Linear(5, 6))
+        >>> net(torch.zeros(7, 4)).shape
+        torch.Size([7, 2, 3])
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        body: Iterable[nn.Module],
+        output: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.in_shape = in_shape
+        self.out_shape = out_shape
+        self.body = nn.Sequential(*body)
+        self.output = output
+        self._unflatten = isinstance(output, nn.Linear) and len(out_shape) > 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The network's output.
+
+        Args:
+            x: `(N, *in_shape)`.
+
+        Raises:
+            VaekitError: if `x` has another shape.
+        """
+        if x.shape[1:] != self.in_shape:
+            wanted = ", ".join(map(str, self.in_shape))
+            raise VaekitError(f"{type(self).__name__} takes (N, {wanted}); got {tuple(x.shape)}.")
+        y: Tensor = self.output(self.body(x))
+        return y.unflatten(1, self.out_shape) if self._unflatten else y
+
+    def extra_repr(self) -> str:
+        """The shapes, for `print`."""
+        return f"{self.in_shape} -> {self.out_shape}"
+
+
+def sizes(what: str, given: Sizes, *, least: int = 1) -> tuple[int, ...]:
+    """One size or several, as a tuple.
+
+    Args:
+        what: the argument's name, for the error.
+        given: a size or a sequence of sizes.
+        least: how many sizes there must be.
+
+    Raises:
+        VaekitError: if there are fewer than `least`, or one is not a positive whole number.
+
+    Example:
+        >>> sizes("in_shape", 16), sizes("hidden", [], least=0)
+        ((16,), ())
+    """
+    found = tuple(given) if isinstance(given, Sequence) else (given,)
+    if len(found) < least:
+        raise VaekitError(f"{what} is {given}; it takes at least {least} size, such as (32,).")
+    if not all(isinstance(size, int) and size >= 1 for size in found):
+        raise VaekitError(f"{what} is {given}; every size must be a whole number, at least 1.")
+    return found
+
+
+def flatten(shape: tuple[int, ...]) -> list[nn.Module]:
+    """The layer that flattens `(N, *shape)`, or none where it is already flat.
+
+    Example:
+        >>> flatten((2, 3)), flatten((6,))
+        ([Flatten(start_dim=1, end_dim=-1)], [])
+    """
+    return [nn.Flatten()] if len(shape) > 1 else []

@@ -1,0 +1,108 @@
+"""Bounds on log p(x), and the plain reconstruction.
+
+Shapes: `S` Monte-Carlo dims, `B` batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import VaekitError
+from vaekit.models.trace import Trace
+from vaekit.objectives.base import Objective, over_samples
+
+__all__ = ["ELBO", "IWAE", "Reconstruction"]
+
+
+def _count(samples: int) -> tuple[int, ...]:
+    if samples < 1:
+        raise VaekitError(f"got samples={samples}; expected at least 1.")
+    return (samples,)
+
+
+class ELBO(Objective):
+    """The evidence lower bound, E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
+
+    Kingma & Welling, arXiv 1312.6114, eq. 3; with beta != 1 it is the objective of beta-VAE
+    (Higgins et al., ICLR 2017, eq. 4), and for beta < 1 no bound.
+
+    Args:
+        beta: the KL weight, a 0-dim buffer that a schedule may fill.
+        kl: "closed", the closed form where there is one; "sampled", log q - log p at the draw.
+        samples: Monte-Carlo draws.
+
+    Raises:
+        VaekitError: for another `kl`, a negative beta or no samples.
+
+    Example:
+        >>> ELBO(beta=4.0).beta
+        tensor(4.)
+    """
+
+    beta: Tensor
+    needs = frozenset({"rsample", "density"})
+
+    def __init__(self, *, beta: float = 1.0, kl: str = "closed", samples: int = 1) -> None:
+        super().__init__()
+        if kl not in ("closed", "sampled"):
+            raise VaekitError(f"got kl={kl!r}; expected 'closed' or 'sampled'.")
+        if not beta >= 0:
+            raise VaekitError(f"got beta={beta}; expected 0 or more.")
+        self.kl = kl
+        self.samples = _count(samples)
+        self.register_buffer("beta", torch.tensor(float(beta)))
+
+    def value(self, trace: Trace) -> Tensor:
+        kl = trace.kl if self.kl == "closed" else trace.kl_sampled
+        return over_samples(trace.log_likelihood) - self.beta * over_samples(kl)
+
+
+class IWAE(Objective):
+    """The importance-weighted bound, L_K = log 1/K sum_k p(x, z_k) / q(z_k|x).
+
+    Burda, Grosse & Salakhutdinov, arXiv 1509.00519, eq. 8. The gradient is that of the bound
+    itself: draws count by their normalised weights, the best ones most.
+
+    Args:
+        samples: K.
+
+    Raises:
+        VaekitError: for no samples.
+
+    Example:
+        >>> IWAE(samples=50).samples
+        (50,)
+    """
+
+    needs = frozenset({"rsample", "density"})
+
+    def __init__(self, *, samples: int = 50) -> None:
+        super().__init__()
+        self.samples = _count(samples)
+
+    def value(self, trace: Trace) -> Tensor:
+        dims = tuple(range(trace.log_weight.dim() - 1))
+        draws = math.prod(trace.log_weight.shape[:-1])
+        return trace.log_weight.logsumexp(dims) - math.log(draws)
+
+
+class Reconstruction(Objective):
+    """E_q[log p(x|z)] alone: the objective of an autoencoder. It is no bound.
+
+    Example:
+        >>> Reconstruction().monitor
+        'log_likelihood'
+    """
+
+    needs = frozenset({"rsample"})
+    monitor = "log_likelihood"
+
+    def __init__(self, *, samples: int = 1) -> None:
+        super().__init__()
+        self.samples = _count(samples)
+
+    def value(self, trace: Trace) -> Tensor:
+        return over_samples(trace.log_likelihood)

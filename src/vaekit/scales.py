@@ -1,0 +1,126 @@
+"""Where the scale of a location-scale family comes from."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaekit.errors import VaekitError, unknown
+
+__all__ = ["FittedScale", "FixedScale", "FreeScale", "SharedScale", "make_scale"]
+
+LOWEST, HIGHEST = -15.0, 10.0  # log-variance in [-30, 20]: exp overflows in no precision used
+
+
+class FreeScale(nn.Module):
+    """A log-scale per element, from the network; with `floor`, softly bounded from below.
+
+    A scale per pixel makes the likelihood unbounded on constant pixels (Mattei & Frellsen,
+    arXiv 1802.04826): give a `floor` there.
+    """
+
+    def __init__(self, floor: float | None = None) -> None:
+        super().__init__()
+        self.floor = floor
+
+    def forward(self, raw: Tensor) -> Tensor:
+        if self.floor is not None:
+            raw = self.floor + F.softplus(raw - self.floor)
+        return raw.clamp(LOWEST, HIGHEST)
+
+
+class FixedScale(nn.Module):
+    """One given number."""
+
+    log_scale: Tensor
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        if not (scale > 0 and math.isfinite(scale)):
+            raise VaekitError(f"got the scale {scale}; expected a positive number.")
+        self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+
+
+class SharedScale(nn.Module):
+    """One learned number, shared by all elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+
+class FittedScale(nn.Module):
+    """One number, shared by all elements, set in closed form: scale^p = mean |x - loc|^p.
+
+    With p = 2 it is the maximum-likelihood sigma of a Gaussian (Rybkin et al., arXiv 2006.13202,
+    eq. 5), with p = 1 that of a Laplace distribution. While training, a batch is scored by its
+    own optimum; evaluation and sampling use the stored running mean (over the last hundred
+    batches or so), since an optimum found on the batch that it scores flatters.
+    """
+
+    moment: Tensor
+    count: Tensor
+
+    def __init__(self, power: int) -> None:
+        super().__init__()
+        self.power = power
+        self.register_buffer("moment", torch.ones(()))
+        self.register_buffer("count", torch.zeros(()))
+
+    @property
+    def log_scale(self) -> Tensor:
+        """The stored log-scale."""
+        return self.moment.log() / self.power
+
+    @torch.no_grad()
+    def fit(self, residual: Tensor, mask: Tensor | None) -> Tensor | None:
+        """The log-scale of this batch, and the stored one moved towards it; None in eval mode."""
+        if not self.training:
+            return None
+        power = residual.abs() if self.power == 1 else residual.square()
+        mean = power.mean() if mask is None else _masked_mean(power, mask)
+        mean = _mean_over_ranks(mean).clamp(min=1e-10).to(self.moment.dtype)
+        self.count += 1
+        self.moment.lerp_(mean, (1 / self.count).clamp(min=0.01))
+        return mean.log() / self.power
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    weight = mask.to(values.dtype).expand_as(values)
+    return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean over all processes that train together; the value itself where there is one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+        value = value / torch.distributed.get_world_size()
+    return value
+
+
+Scale = FreeScale | FixedScale | SharedScale | FittedScale
+
+
+def make_scale(how: str | float, power: int, floor: float | None = None) -> Scale:
+    """The scale named: "free", "shared", "fitted", or a number that is kept.
+
+    Example:
+        >>> make_scale(0.5, 2).log_scale
+        tensor(-0.6931)
+        >>> make_scale("fited", 2)
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: unknown scale 'fited'; did you mean 'fitted'? ...
+    """
+    if isinstance(how, int | float):
+        return FixedScale(float(how))
+    if how == "free":
+        return FreeScale(floor)
+    if how == "shared":
+        return SharedScale()
+    if how == "fitted":
+        return FittedScale(power)
+    raise unknown("scale", how, ["free", "shared", "fitted", "a number"])

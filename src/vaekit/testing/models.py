@@ -1,0 +1,146 @@
+"""The checks of an objective and of a model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.models import VAE, Site, Trace
+from vaekit.objectives import Objective
+from vaekit.testing.linear_gaussian import LinearGaussian
+from vaekit.testing.numeric import check_gradient, seeded
+
+__all__ = ["check_model", "check_objective"]
+
+
+def _problem(rows: int = 12, d: int = 5, k: int = 2) -> tuple[Tensor, LinearGaussian, VAE, Tensor]:
+    """Data, an oracle, a kit's VAE near it but not at the optimum, and noise (no draws)."""
+    mix = torch.linalg.qr(torch.randn(d, d, dtype=torch.float64)).Q
+    x = torch.randn(rows, d, dtype=torch.float64) * torch.linspace(2, 0.7, d) @ mix
+    oracle = LinearGaussian.fit(x, k)
+    model = oracle.vae()
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.05 * torch.randn_like(value))
+    return x, oracle, model, torch.randn(rows, k, dtype=torch.float64)
+
+
+def _trace(model: VAE, x: Tensor, noise: Tensor) -> Trace:
+    """A pass with the noise given: z = loc + scale noise."""
+    q = model.posterior(x)
+    z = q.loc + q.scale * noise
+    site = Site("z", z, q, model.prior())
+    return Trace(x=x, sites=(site,), px=model.likelihood(z), model=model)
+
+
+def check_objective(objective: Objective, *, bound: bool = True, coupled: bool = False) -> None:
+    """Checks an objective on the linear-Gaussian model: shapes, invariances, gradients, bound.
+
+    Args:
+        objective: it gets as many draws as it asks for.
+        bound: whether its expectation must stay at or below log p(x).
+        coupled: whether its values may depend on the other rows of the batch.
+
+    Example:
+        >>> from vaekit.objectives import IWAE
+        >>> check_objective(IWAE(samples=5))
+    """
+    objective = objective.to(torch.float64)
+    with seeded():
+        x, _, model, row = _problem()
+        noise = torch.randn(*objective.samples, *row.shape, dtype=torch.float64)
+        trace = _trace(model, x, noise)
+        value = objective(trace).value
+        assert value.shape == x.shape[:1], f"value (B,) came as {tuple(value.shape)}"
+        order = torch.randperm(len(x))
+        permuted = objective(_trace(model, x[order], noise[..., order, :])).value
+        assert torch.allclose(permuted, value[order]), "permuting the batch changes the values"
+        if not coupled:
+            half = objective(_trace(model, x[:5], noise[..., :5, :])).value
+            assert torch.allclose(half, value[:5]), "a row's value depends on the other rows"
+        if isinstance(objective(trace).target, Tensor) and objective(trace).surrogate is None:
+            _check_objective_gradient(objective, model, x, noise)
+        if bound:
+            _check_bound(objective, model, x)
+
+
+def _check_objective_gradient(objective: Objective, model: VAE, x: Tensor, noise: Tensor) -> None:
+    names, values = zip(*model.named_parameters(), strict=True)
+    flat = torch.cat([v.detach().flatten() for v in values])
+
+    def function(theta: Tensor) -> Tensor:
+        parts = theta.split([v.numel() for v in values])
+        new = {n: p.view_as(v) for n, p, v in zip(names, parts, values, strict=True)}
+
+        class Pass(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = model
+
+            def forward(self) -> Tensor:
+                return objective(_trace(self.inner, x, noise)).target.sum()
+
+        renamed = {f"inner.{n}": p for n, p in new.items()}
+        return torch.func.functional_call(Pass(), renamed, ())
+
+    check_gradient(function, flat)
+
+
+def _check_bound(objective: Objective, model: VAE, x: Tensor, repeats: int = 400) -> None:
+    net: Any = model.likelihood.net
+    family: Any = model.likelihood.family
+    variance = (2 * family.scale.log_scale.detach()).exp()
+    oracle = LinearGaussian(net.bias.detach(), net.weight.detach(), variance)
+    with torch.no_grad():
+        values = torch.stack(
+            [objective(model(x, samples=objective.samples)).value.mean() for _ in range(repeats)]
+        )
+    limit = oracle.log_prob(x).mean() + 5 * values.std() / math.sqrt(repeats)
+    assert values.mean() <= limit, f"mean {values.mean():.4f} exceeds log p(x), {limit:.4f}"
+
+
+def check_model(model: VAE, x: Tensor, given: Tensor | None = None) -> None:
+    """Checks a model: shapes for any sample dims, exact weights, modes, draws, independent rows.
+
+    Args:
+        model: with or without batch norm; it is left in the mode it came in.
+        x: at least two rows `(B, *X)` of data.
+        given: what the model is conditioned on.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian, seeded
+        >>> with seeded():
+        ...     x = torch.randn(6, 3, dtype=torch.float64)
+        >>> check_model(LinearGaussian.fit(x, latent=1).vae(), x)
+    """
+    mode = model.training
+    try:
+        model.eval()
+        for samples in [(1,), (3,), (2, 3)]:
+            _check_trace(model, x, given, samples)
+        recon = model.reconstruct(x, given)
+        assert recon.shape == x.shape, f"reconstructions {tuple(x.shape)} came as {recon.shape}"
+        first = model.reconstruct(x[:1], None if given is None else given[:1])
+        close = torch.allclose(recon[:1], first, rtol=1e-4, atol=1e-5)
+        assert close, "in eval mode a row depends on the other rows"
+        draws = model.sample(len(x), given)
+        assert draws.shape == x.shape, f"draws {tuple(x.shape)} came as {tuple(draws.shape)}"
+        assert torch.isfinite(draws).all(), "draws are not finite"
+    finally:
+        model.train(mode)
+
+
+def _check_trace(model: VAE, x: Tensor, given: Tensor | None, samples: tuple[int, ...]) -> None:
+    with seeded(), torch.no_grad():
+        trace = model(x, given, samples=samples)
+        shape = (*samples, len(x))
+        assert trace.log_likelihood.shape == shape, f"{trace.log_likelihood.shape}: {shape}"
+        for site in trace.sites:
+            assert site.z.shape[: len(shape)] == shape, f"z {site.z.shape}: {shape}"
+        if "density" in model.offers:
+            assert trace.kl.shape == shape, f"kl {trace.kl.shape}: {shape}"
+            weight = trace.log_likelihood + sum(s.log_p - s.log_q for s in trace.sites)
+            assert torch.allclose(trace.log_weight, weight), "log_weight is not exact"

@@ -1,0 +1,199 @@
+"""Densities, draws and divergences against scipy, sums, quadrature and autograd."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, special, stats
+
+from vaekit import distributions as d
+from vaekit.errors import VaekitError
+
+N = 50
+
+
+def randn(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def test_gaussian_density_is_scipys() -> None:
+    loc, log_scale, x = randn(N), randn(N), 3 * randn(N)
+    expected = stats.norm.logpdf(x, loc, log_scale.exp())
+    got = d.Gaussian(loc, log_scale, event_dim=0).log_prob(x)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    standard = d.StandardGaussian(torch.zeros(N, dtype=torch.float64), event_dim=0)
+    np.testing.assert_allclose(standard.log_prob(x), stats.norm.logpdf(x), rtol=1e-12)
+
+
+def test_laplace_density_is_scipys() -> None:
+    loc, log_scale, x = randn(N), randn(N), 3 * randn(N)
+    expected = stats.laplace.logpdf(x, loc, log_scale.exp())
+    got = d.Laplace(loc, log_scale, event_dim=0).log_prob(x)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bernoulli_density_is_scipys_with_and_without_gradients(
+    grad: bool, dtype: torch.dtype
+) -> None:
+    logits = torch.cat([5 * randn(N), torch.tensor([-100.0, -40, -30, 0, 30, 40, 100])]).to(dtype)
+    for x in (torch.zeros_like(logits), torch.ones_like(logits)):
+        sign = 2 * x.double().numpy() - 1
+        expected = special.log_expit(sign * logits.double().numpy())
+        with torch.set_grad_enabled(grad):
+            got = d.Bernoulli(logits, event_dim=0).log_prob(x)
+        tolerance = 1e-6 if dtype == torch.float32 else 1e-12
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_a_bernoulli_over_grey_values_does_not_sum_to_one() -> None:
+    """Hence "not a likelihood": the factor is 1 / C of the continuous Bernoulli."""
+    logit = 1.7
+    s = 1 / (1 + math.exp(-logit))
+    mass = integrate.quad(
+        lambda x: d.Bernoulli(torch.tensor(logit), event_dim=0).log_prob(torch.tensor(x)).exp(),
+        0,
+        1,
+    )[0]
+    constant = 2 * math.atanh(1 - 2 * s) / (1 - 2 * s)
+    assert mass == pytest.approx(1 / constant, rel=1e-6)
+    assert mass < 0.5
+
+
+@pytest.mark.parametrize("logit", [-30.0, -3.0, -0.21, -0.19, -1e-3, 1e-7, 0.05, 0.5, 8.0, 60.0])
+def test_continuous_bernoulli_is_the_papers(logit: float) -> None:
+    """log C, the normalisation and the mean of arXiv 1907.06845, written as there."""
+    p = d.ContinuousBernoulli(torch.tensor(logit, dtype=torch.float64), event_dim=0)
+    s = special.expit(logit)
+    x = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    if abs(logit) > 1e-2 and abs(logit) < 20:
+        log_c = math.log(2 * math.atanh(1 - 2 * s) / (1 - 2 * s))
+        expected = x * math.log(s) + (1 - x) * math.log(1 - s) + log_c
+        np.testing.assert_allclose(p.log_prob(x), expected, rtol=1e-10, atol=1e-12)
+        mean = s / (2 * s - 1) + 1 / (2 * math.atanh(1 - 2 * s))
+        assert p.mean.item() == pytest.approx(mean, rel=1e-9)
+
+    def density(x: float) -> float:
+        return p.log_prob(torch.tensor(x, dtype=torch.float64)).exp().item()
+
+    edge = (0, 1 / max(abs(logit), 1), 1 - 1 / max(abs(logit), 1), 1)
+    pieces = list(itertools.pairwise(edge))
+    mass = sum(integrate.quad(density, a, b)[0] for a, b in pieces)
+    mean = sum(integrate.quad(lambda x: x * density(x), a, b)[0] for a, b in pieces)
+    assert mass == pytest.approx(1, abs=1e-8)
+    assert mean == pytest.approx(p.mean.item(), abs=1e-8)
+
+
+def test_continuous_bernoulli_gradients_hold_through_zero() -> None:
+    logits = torch.tensor([-50.0, -2, -0.2, -0.1, 0, 1e-6, 0.2, 3, 50], dtype=torch.float64)
+    logits.requires_grad_()
+    x = torch.full_like(logits, 0.3)
+    assert torch.autograd.gradcheck(
+        lambda z: d.ContinuousBernoulli(z, event_dim=0).log_prob(x), logits
+    )
+
+
+def test_categorical_sums_to_one_and_is_a_softmax() -> None:
+    logits = randn(3, 256)
+    p = d.Categorical(logits, event_dim=1)
+    x = torch.arange(256, dtype=torch.float64)[:, None].expand(-1, 3) / 255
+    terms = p.terms(x)
+    np.testing.assert_allclose(terms.T, special.log_softmax(logits.numpy(), 1), atol=1e-12)
+    eight_bit = torch.randint(0, 256, (1000,), dtype=torch.uint8)
+    same = d.Categorical(logits[0], event_dim=0).log_prob(eight_bit.float().div(255))
+    np.testing.assert_allclose(same, logits[0].log_softmax(0)[eight_bit.long()], atol=1e-12)
+
+
+def test_delta_has_draws_and_no_density() -> None:
+    p = d.Delta(torch.ones(2, 3))
+    assert torch.equal(p.rsample((4,)), torch.ones(4, 2, 3))
+    with pytest.raises(VaekitError, match="Delta has no density"):
+        p.log_prob(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("p", [d.Bernoulli(torch.zeros(2)), d.Categorical(torch.zeros(2, 4))])
+def test_draws_without_gradients_are_refused_by_name(p: d.Distribution) -> None:
+    with pytest.raises(VaekitError, match=f"draws of {type(p).__name__} carry no gradients"):
+        p.rsample()
+    assert p.sample((3,)).shape == (3, 2)
+
+
+def pairs() -> list[tuple[d.Distribution, d.Distribution]]:
+    zero = torch.zeros(N, dtype=torch.float64)
+    gaussians = [d.Gaussian(randn(N), 0.5 * randn(N), event_dim=0) for _ in range(2)]
+    standard = d.StandardGaussian(zero, event_dim=0)
+    laplaces = [d.Laplace(randn(N), 0.5 * randn(N), event_dim=0) for _ in range(2)]
+    return [
+        (gaussians[0], gaussians[1]),
+        (gaussians[0], standard),
+        (standard, gaussians[1]),
+        (standard, standard),
+        (laplaces[0], laplaces[1]),
+    ]
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_closed_form_kl_is_the_integral(index: int) -> None:
+    q, p = pairs()[index]
+    x = torch.linspace(-40, 40, 160_001, dtype=torch.float64)[:, None]
+    log_q, log_p = q.terms(x), p.terms(x)
+    expected = torch.trapezoid(log_q.exp() * (log_q - log_p), x, dim=0)
+    got = d.kl_terms(q, p)
+    assert got is not None
+    np.testing.assert_allclose(got, expected.expand_as(got), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_closed_form_kl_of_discrete_distributions_is_the_sum(levels: int) -> None:
+    logits_q, logits_p = randn(N, levels), randn(N, levels)
+    q = d.Categorical(logits_q, event_dim=0)
+    p = d.Categorical(logits_p, event_dim=0)
+    expected = special.rel_entr(
+        special.softmax(logits_q.numpy(), 1), special.softmax(logits_p.numpy(), 1)
+    ).sum(1)
+    np.testing.assert_allclose(d.kl_terms(q, p), expected, atol=1e-12)
+    if levels == 2:
+        q2 = d.Bernoulli(logits_q[:, 1] - logits_q[:, 0], event_dim=0)
+        p2 = d.Bernoulli(logits_p[:, 1] - logits_p[:, 0], event_dim=0)
+        np.testing.assert_allclose(d.kl_terms(q2, p2), expected, atol=1e-12)
+
+
+def test_kl_goes_by_exact_type_and_is_none_where_unknown() -> None:
+    class Special(d.Gaussian):
+        pass
+
+    q = Special(torch.zeros(2), torch.zeros(2))
+    assert d.kl_terms(q, d.StandardGaussian(torch.zeros(2))) is None
+    assert d.kl_terms(d.Delta(torch.zeros(2)), d.StandardGaussian(torch.zeros(2))) is None
+
+
+@pytest.mark.parametrize("which", ["Gaussian", "Laplace", "Bernoulli", "Categorical"])
+def test_variance_is_that_of_the_draws(which: str) -> None:
+    parts = {
+        "Gaussian": d.Gaussian(torch.tensor(1.0), torch.tensor(0.3), event_dim=0),
+        "Laplace": d.Laplace(torch.tensor(1.0), torch.tensor(0.3), event_dim=0),
+        "Bernoulli": d.Bernoulli(torch.tensor(0.8), event_dim=0),
+        "Categorical": d.Categorical(torch.randn(7), event_dim=0),
+    }
+    p = parts[which]
+    draws = p.sample((200_000,))
+    assert p.variance.item() == pytest.approx(draws.var().item(), rel=0.03)  # type: ignore[attr-defined]
+
+
+def test_spaces_compare_by_value() -> None:
+    assert d.reals(3) == d.Gaussian(torch.zeros(2, 3), torch.zeros(())).space
+    assert d.reals(3) != d.sphere(3) != d.simplex(3)
+    assert d.pixels(3, levels=2) == d.Bernoulli(torch.zeros(2, 3)).space
+    assert d.pixels(3, levels=2) != d.ContinuousBernoulli(torch.zeros(2, 3)).space
+    assert str(d.codes(4, 512)) == "codes(4; 512)"
+
+
+def test_a_distribution_shows_its_parameters() -> None:
+    assert repr(d.Gaussian(torch.zeros(2, 3), torch.zeros(()))) == (
+        "Gaussian(loc: (2, 3), log_scale: ())"
+    )

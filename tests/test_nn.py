@@ -1,0 +1,500 @@
+"""vaekit.nn against hand-written compositions, adjoints and closed-form spreads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaekit.errors import VaekitError
+from vaekit.nn import MLP, ConvDecoder, ConvEncoder, activation, initialise, start_at
+
+GRIDS = [(28, 28), (28, 20), (30, 30), (64, 64), (1, 5), (7, 1), (1, 1), (33, 18)]
+KERNELS = [2, 3, 4, 5, 6]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def halve(length: int) -> int:
+    return math.ceil(length / 2)
+
+
+def kinds(net: nn.Module) -> list[type[nn.Module]]:
+    body = net.get_submodule("body")
+    return [type(layer) for layer in body.children()]
+
+
+def affine(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+
+
+# Activations
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("relu", lambda x: x.clamp(min=0)),
+        ("leaky_relu", lambda x: torch.where(x > 0, x, 0.01 * x)),
+        ("leaky_relu:0.2", lambda x: torch.where(x > 0, x, 0.2 * x)),
+        ("gelu", lambda x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))),
+        ("silu", lambda x: x / (1 + torch.exp(-x))),
+        ("tanh", lambda x: (x.exp() - (-x).exp()) / (x.exp() + (-x).exp())),
+    ],
+)
+def test_activation_is_its_formula(spec: str, wanted: Callable[[Tensor], Tensor]) -> None:
+    x = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    torch.testing.assert_close(activation(spec)()(x), wanted(x))
+
+
+def test_activation_makes_a_new_module_each_time() -> None:
+    make = activation("leaky_relu:0.2")
+    assert make() is not make()
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("rleu", "unknown activation 'rleu'; did you mean 'relu'?"),
+        ("leakyrelu:0.2", "unknown activation 'leakyrelu'; did you mean 'leaky_relu'?"),
+        ("relu:0.2", "activation 'relu' takes no number; got 'relu:0.2'"),
+        ("leaky_relu:", "activation 'leaky_relu:' needs a number after the colon"),
+        ("leaky_relu:x", "activation 'leaky_relu:x' needs a number after the colon"),
+        ("leaky_relu:nan", "activation 'leaky_relu:nan' needs a number after the colon"),
+    ],
+)
+def test_activation_errors(spec: str, message: str) -> None:
+    with pytest.raises(VaekitError) as caught:
+        activation(spec)
+    assert message in str(caught.value)
+
+
+# MLP
+
+
+def test_mlp_is_the_composition_of_its_layers() -> None:
+    net = MLP((2, 3), (4, 2), hidden=(7, 5))
+    first, second = (layer for layer in net.body.children() if affine(layer))
+    x = torch.randn(6, 2, 3)
+    h = F.relu(F.linear(x.reshape(6, 6), first.weight, first.bias))
+    h = F.relu(F.linear(h, second.weight, second.bias))
+    wanted = F.linear(h, net.output.weight, net.output.bias).reshape(6, 4, 2)
+    torch.testing.assert_close(net(x), wanted)
+    assert (net.in_shape, net.out_shape) == ((2, 3), (4, 2))
+
+
+def test_mlp_uses_the_activation_it_was_given() -> None:
+    net = MLP(3, 2, hidden=(4,), activation="leaky_relu:0.2")
+    x = torch.randn(5, 3)
+    h = net.body[0](x)
+    wanted = net.output(torch.where(h > 0, h, 0.2 * h))
+    torch.testing.assert_close(net(x), wanted)
+
+
+def test_mlp_without_hidden_layers_is_affine() -> None:
+    net = MLP((2, 3), 4, hidden=()).double()
+    x, y = torch.randn(2, 5, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(net(0.3 * x + 0.7 * y), 0.3 * net(x) + 0.7 * net(y))
+    assert sum(p.numel() for p in net.parameters()) == 6 * 4 + 4
+
+
+def test_mlp_takes_sizes_and_shapes_alike() -> None:
+    net = MLP(6, 4, hidden=8)
+    same = MLP(torch.Size([6]), [4], hidden=[8])
+    same.load_state_dict(net.state_dict())
+    x = torch.randn(3, 6)
+    assert (same.in_shape, same.out_shape) == ((6,), (4,))
+    assert torch.equal(net(x), same(x))
+
+
+def test_flat_shapes_need_no_reshaping(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a view was made")
+
+    flat, shaped, x = MLP(6, 4), MLP(6, (2, 2)), torch.randn(3, 6)
+    monkeypatch.setattr(Tensor, "unflatten", refuse)
+    assert flat(x).shape == (3, 4)
+    assert nn.Flatten not in kinds(flat)
+    with pytest.raises(AssertionError, match="a view was made"):
+        shaped(x)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 2), (3, 6), (2, 3), (1, 3, 2, 3)])
+def test_a_wrong_input_shape_is_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(VaekitError) as caught:
+        MLP((2, 3), 1)(torch.zeros(shape))
+    assert str(caught.value) == f"MLP takes (N, 2, 3); got {shape}."
+
+
+# Blocks: the order of norm, activation and dropout, in every network
+
+
+def networks(**options: object) -> list[nn.Module]:
+    return [
+        MLP((1, 6, 5), 4, hidden=(8, 6), **options),
+        ConvEncoder((1, 6, 5), 4, channels=(3, 5), hidden=(8,), **options),
+        ConvDecoder(4, (1, 6, 5), channels=(5, 3), hidden=(8,), **options),
+    ]
+
+
+def test_order_of_the_layers() -> None:
+    dense = [nn.Linear, nn.BatchNorm1d, nn.Tanh, nn.Dropout]
+    down = [nn.Conv2d, nn.BatchNorm2d, nn.Tanh, nn.Dropout]
+    up = [nn.ConvTranspose2d, nn.BatchNorm2d, nn.Tanh, nn.Dropout]
+    mlp, encoder, decoder = networks(activation="tanh", norm="batch", dropout=0.1)
+    assert kinds(mlp) == [nn.Flatten, *dense, *dense]
+    assert kinds(encoder) == [*down, *down, nn.Flatten, *dense]
+    assert kinds(decoder) == [*dense, *dense, nn.Unflatten, *up]
+    assert kinds(networks()[1]) == [nn.Conv2d, nn.ReLU] * 2 + [nn.Flatten, nn.Linear, nn.ReLU]
+
+
+def test_norm_comes_before_the_activation() -> None:
+    """Relu of a normed value has mean 0.4; a norm after it would give mean 0."""
+    net = MLP(20, 1, hidden=(50,), norm="batch")
+    h = net.body(5 + 3 * torch.randn(4000, 20))
+    assert h.min() == 0
+    assert abs(h.mean() - 1 / math.sqrt(2 * math.pi)) < 0.01
+
+
+def test_dropout_comes_after_the_activation() -> None:
+    """Each activation is 0, at the rate p, or its value in eval mode / (1 - p)."""
+    net = MLP(4, 1, hidden=(2000,), activation="tanh", dropout=0.3)
+    x = torch.randn(64, 4)
+    h = net.body(x)
+    kept = h != 0
+    assert abs(kept.float().mean() - 0.7) < 0.01
+    net.eval()
+    torch.testing.assert_close(h[kept], net.body(x)[kept] / 0.7)
+
+
+def test_dropout_keeps_the_scale_of_normed_activations() -> None:
+    """Dropout before the norm would be normed away: the second moment here is 1 / (1 - p)."""
+    net = MLP(20, 1, hidden=(200,), activation="leaky_relu:1", norm="batch", dropout=0.5)
+    h = net.body(torch.randn(1000, 20))
+    assert abs(h.square().mean() - 2) < 0.05
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("which", range(3))
+def test_every_parameter_gets_a_gradient(which: int, norm: str) -> None:
+    net = networks(norm=norm, activation="gelu")[which].double()
+    x = torch.randn(16, *net.in_shape, dtype=torch.float64)
+    net(x).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 1e-6, name
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_one_full_graph_for_every_batch_size(which: int) -> None:
+    net = networks(norm="batch")[which]
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    for n in (3, 4, 5):
+        x = torch.randn(n, *net.in_shape)
+        torch.testing.assert_close(compiled(x), net(x))
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_channels_last_changes_no_number(which: int) -> None:
+    net = networks()[which].double()
+    x = torch.randn(3, *net.in_shape, dtype=torch.float64)
+    wanted = net(x)
+    torch.testing.assert_close(net.to(memory_format=torch.channels_last)(x), wanted)
+
+
+# Convolutions
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("colours", [1, 3])
+def test_sizes_halve_and_come_back(grid: tuple[int, int], kernel: int, colours: int) -> None:
+    image, stages = (colours, *grid), [grid]
+    for _ in range(3):
+        stages.append((halve(stages[-1][0]), halve(stages[-1][1])))
+    encoder = ConvEncoder(image, (2, 3), channels=(2, 3, 4), kernel=kernel)
+    decoder = ConvDecoder((2, 3), image, channels=(4, 3, 2), kernel=kernel)
+    down, up = spatial_sizes(encoder), spatial_sizes(decoder)
+    code = encoder(torch.randn(2, *image))
+    assert code.shape == (2, 2, 3)
+    assert decoder(code).shape == (2, *image)
+    assert down == stages[1:]
+    assert up == stages[-2::-1]
+
+
+def spatial_sizes(net: nn.Module) -> list[tuple[int, ...]]:
+    seen: list[tuple[int, ...]] = []
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(lambda _m, _i, y: seen.append(tuple(y.shape[2:])))
+    return seen
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_stage_up_is_the_adjoint_of_the_stage_down(grid: tuple[int, int], kernel: int) -> None:
+    down = ConvEncoder((2, *grid), 1, channels=(3,), kernel=kernel).double().body[0]
+    up = ConvDecoder(1, (2, *grid), channels=(3,), kernel=kernel).double().output
+    up.load_state_dict({"weight": down.weight, "bias": torch.zeros(2)})
+    nn.init.zeros_(down.bias)
+    x = torch.randn(1, 2, *grid, dtype=torch.float64)
+    y = torch.randn_like(down(x))
+    torch.testing.assert_close((down(x) * y).sum(), (x * up(y)).sum())
+
+
+def test_conv_encoder_is_the_composition_of_its_layers() -> None:
+    net = ConvEncoder((1, 6, 5), (2, 2), channels=(3, 4), hidden=(7,))
+    one, two, dense = (layer for layer in net.body.children() if affine(layer))
+    x = torch.randn(3, 1, 6, 5)
+    h = F.relu(F.conv2d(x, one.weight, one.bias, stride=2, padding=1))
+    h = F.relu(F.conv2d(h, two.weight, two.bias, stride=2, padding=1))
+    h = F.relu(F.linear(h.reshape(3, 16), dense.weight, dense.bias))
+    wanted = F.linear(h, net.output.weight, net.output.bias).reshape(3, 2, 2)
+    torch.testing.assert_close(net(x), wanted)
+
+
+def test_conv_decoder_is_the_composition_of_its_layers() -> None:
+    net = ConvDecoder((2, 2), (1, 6, 5), channels=(4, 3), hidden=(7,))
+    one, two, up = (layer for layer in net.body.children() if affine(layer))
+    z, transposed = torch.randn(3, 2, 2), F.conv_transpose2d
+    h = F.relu(F.linear(z.reshape(3, 4), one.weight, one.bias))
+    h = F.relu(F.linear(h, two.weight, two.bias)).reshape(3, 4, 2, 2)
+    # 2 -> 3 and 3 -> 5 need no output padding; 3 -> 6 does
+    h = F.relu(transposed(h, up.weight, up.bias, stride=2, padding=1))
+    wanted = transposed(
+        h, net.output.weight, net.output.bias, stride=2, padding=1, output_padding=(1, 0)
+    )
+    torch.testing.assert_close(net(z), wanted)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MLP(0, 1), "in_shape is 0; every size must be a whole number, at least 1."),
+        (lambda: MLP(1, (2, -1)), "out_shape is (2, -1); every size must be a whole number"),
+        (lambda: MLP(1, 2.5), "out_shape is 2.5; every size must be a whole number"),
+        (lambda: MLP((), 1), "in_shape is (); it takes at least 1 size"),
+        (lambda: MLP(1, 1, hidden=(8, 0)), "hidden is (8, 0); every size must be a whole number"),
+        (lambda: MLP(1, 1, norm="bach"), "unknown norm 'bach'; did you mean 'batch'?"),
+        (lambda: MLP(1, 1, activation="thanh"), "unknown activation 'thanh'; did you mean 'tanh'?"),
+        (lambda: MLP(1, 1, hidden=(), activation="x"), "unknown activation 'x'."),
+        (
+            lambda: MLP(1, 1, dropout=-0.1),
+            "dropout is -0.1; it takes a share in [0, 1), 0 for none.",
+        ),
+        (lambda: MLP(1, 1, dropout=1.0), "dropout is 1.0; it takes a share in [0, 1)"),
+        (lambda: MLP(1, 1, dropout=math.nan), "dropout is nan; it takes a share in [0, 1)"),
+        (lambda: ConvEncoder(784, 2), "in_shape is 784; a convolution takes (C, H, W)."),
+        (lambda: ConvEncoder((28, 28), 2), "in_shape is (28, 28); a convolution takes (C, H, W)."),
+        (lambda: ConvEncoder((1, 0, 3), 2), "in_shape is (1, 0, 3); every size"),
+        (lambda: ConvEncoder((1, 8, 8), 2, ()), "channels is (); it takes at least 1 size"),
+        (lambda: ConvEncoder((1, 8, 8), 2, kernel=1), "kernel is 1; with stride 2 it must be at"),
+        (lambda: ConvEncoder((1, 8, 8), 2, norm="x"), "unknown norm 'x'. Known: none, batch."),
+        (lambda: ConvEncoder((1, 8, 8), 2, dropout=1), "dropout is 1; it takes a share in [0, 1)"),
+        (lambda: ConvDecoder(2, (28, 28)), "out_shape is (28, 28); a convolution takes (C, H, W)."),
+        (lambda: ConvDecoder(2, (1, 8, 8), ()), "channels is (); it takes at least 1 size"),
+        (lambda: ConvDecoder(2, (1, 8, 8), (0, 2)), "channels is (0, 2); every size"),
+        (lambda: ConvDecoder(2, (1, 8, 8), (4,), kernel=0), "kernel is 0; with stride 2 it must"),
+        (lambda: ConvDecoder(2, (1, 8, 8), dropout=-1), "dropout is -1; it takes a share"),
+    ],
+)
+def test_construction_errors(make: Callable[[], nn.Module], message: str) -> None:
+    with pytest.raises(VaekitError) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+
+
+# Initialisation
+
+
+LAYERS = {
+    "linear": lambda: nn.Linear(300, 200),
+    "conv": lambda: nn.Conv2d(40, 30, 5, stride=2),
+    "grouped": lambda: nn.Conv2d(80, 60, 5, groups=2),
+    "transposed": lambda: nn.ConvTranspose2d(40, 30, 5),
+    "strided": lambda: nn.ConvTranspose2d(40, 30, 5, stride=2),
+    "strided_grouped": lambda: nn.ConvTranspose2d(80, 60, 5, stride=2, groups=2),
+}
+FAN_SUMS = {
+    "linear": 300 + 200,
+    "conv": 40 * 25 + 30 * 25,
+    "transposed": 40 * 25 + 30 * 25,
+    "strided": 40 * 25 + 30 * 25,
+}
+FAN_INS = {
+    "linear": 300,
+    "conv": 40 * 25,
+    "grouped": 40 * 25,
+    "transposed": 40 * 25,
+    "strided": 40 * 25 / 4,
+    "strided_grouped": 40 * 25 / 4,
+}
+
+
+@pytest.mark.parametrize("name", FAN_SUMS)
+def test_glorot_spread(name: str) -> None:
+    weight = initialise(LAYERS[name](), "glorot").weight
+    wanted = math.sqrt(2 / FAN_SUMS[name])
+    assert abs(weight.std() / wanted - 1) < 0.02
+    assert 0.99 < weight.abs().max() / (math.sqrt(3) * wanted) <= 1.0001
+
+
+@pytest.mark.parametrize("name", FAN_INS)
+def test_he_spread(name: str) -> None:
+    weight = initialise(LAYERS[name](), "he").weight
+    wanted = math.sqrt(2 / FAN_INS[name])
+    assert abs(weight.std() / wanted - 1) < 0.02
+    assert weight.abs().max() > 3 * wanted
+
+
+@pytest.mark.parametrize("name", ["linear", "conv", "strided"])
+def test_he_preserves_the_variance_through_relu(name: str) -> None:
+    layer = initialise(LAYERS[name](), "he")
+    shape = (400, 300) if name == "linear" else (20, 40, 32, 32)
+    y = layer(F.relu(torch.randn(shape)))
+    inside = y if name == "linear" else y[..., 4:-4, 4:-4]
+    assert abs(inside.square().mean() - 1) < 0.3
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_he_preserves_the_variance_through_a_decoder(kernel: int) -> None:
+    """The third stage of a decoder would have 1/8 of the variance with torch's fan_in."""
+    net = ConvDecoder(256, (16, 64, 64), channels=(128, 64, 32), kernel=kernel)
+    y = initialise(net, "he")(math.sqrt(0.5) * torch.randn(8, 256))
+    assert abs(y[..., 8:-8, 8:-8].square().mean() - 1) < 0.6
+
+
+@pytest.mark.parametrize("name", ["linear", "conv", "strided"])
+def test_orthogonal_rows(name: str) -> None:
+    layer = initialise(LAYERS[name]().double(), "orthogonal")
+    rows = layer.weight.flatten(1)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(len(rows), dtype=torch.float64))
+
+
+def test_orthogonal_columns_where_they_are_fewer() -> None:
+    weight = initialise(nn.Linear(5, 9).double(), "orthogonal").weight
+    torch.testing.assert_close(weight.T @ weight, torch.eye(5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("how", ["glorot", "he", "orthogonal"])
+@pytest.mark.parametrize("which", range(3))
+def test_initialise_reaches_every_weight_and_no_norm(which: int, how: str) -> None:
+    net = networks(norm="batch")[which]
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, 0.37)
+    assert initialise(net, how) is net
+    for layer in net.modules():
+        if affine(layer):
+            assert not torch.isclose(layer.weight, torch.tensor(0.37)).all()
+            assert layer.bias is None or not layer.bias.any()
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert (layer.weight == 0.37).all()
+            assert (layer.bias == 0.37).all()
+
+
+def test_torch_leaves_everything_as_it_is() -> None:
+    net = ConvDecoder(4, (1, 6, 5), norm="batch")
+    before = [parameter.clone() for parameter in net.parameters()]
+    state = torch.get_rng_state()
+    assert initialise(net, "torch") is net
+    assert all(map(torch.equal, before, net.parameters()))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_unknown_initialisation() -> None:
+    with pytest.raises(VaekitError, match="unknown initialisation 'gloro'; did you mean 'glorot'"):
+        initialise(nn.Linear(1, 1), "gloro")
+
+
+# The first output
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (1, 4, 4)])
+def test_start_at_sets_every_element_of_a_dense_output(shape: tuple[int, ...]) -> None:
+    net, value = MLP(5, shape), torch.randn(shape)
+    nn.init.zeros_(net.output.weight)
+    assert start_at(net, value) is net
+    assert torch.equal(net(torch.randn(3, 5)), value.expand(3, *shape))
+
+
+def test_start_at_works_on_a_conv_encoder() -> None:
+    net, value = ConvEncoder((1, 8, 8), (2, 3)), torch.randn(2, 3)
+    nn.init.zeros_(net.output.weight)
+    start_at(net, value)
+    assert torch.equal(net(torch.randn(4, 1, 8, 8)), value.expand(4, 2, 3))
+
+
+def test_start_at_sets_the_mean_of_every_channel() -> None:
+    net = ConvDecoder(5, (3, 6, 4))
+    value = torch.arange(72.0).reshape(3, 6, 4)
+    nn.init.zeros_(net.output.weight)
+    start_at(net, value)
+    wanted = torch.tensor([11.5, 35.5, 59.5]).reshape(3, 1, 1).expand(2, 3, 6, 4)
+    torch.testing.assert_close(net(torch.randn(2, 5)), wanted)
+
+
+def test_start_at_keeps_the_bias_trainable() -> None:
+    net = start_at(MLP(5, 2), torch.ones(2, requires_grad=True))
+    net(torch.randn(3, 5)).sum().backward()
+    assert net.output.bias.is_leaf
+    torch.testing.assert_close(net.output.bias.grad, torch.full((2,), 3.0))
+
+
+class Odd(nn.Module):
+    """A net with the parts it was given."""
+
+    def __init__(self, **parts: object) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+@pytest.mark.parametrize(
+    ("net", "value", "message"),
+    [
+        (nn.ReLU(), torch.zeros(2), "start_at needs a network with `out_shape` and an affine"),
+        (Odd(output=nn.Linear(1, 2)), torch.zeros(2), "start_at needs a network with `out_shape`"),
+        (
+            Odd(output=nn.Linear(1, 2, bias=False), out_shape=(2,)),
+            torch.zeros(2),
+            "start_at needs a network with `out_shape` and an affine `output` that has a bias; "
+            "Odd lacks them.",
+        ),
+        (
+            Odd(output=nn.BatchNorm1d(2), out_shape=(2,)),
+            torch.zeros(2),
+            "start_at needs a network with `out_shape` and an affine `output`",
+        ),
+        (
+            MLP(1, (2, 3)),
+            torch.zeros(6),
+            "start_at takes a value of the network's out_shape (2, 3); got (6,).",
+        ),
+        (
+            ConvDecoder(1, (3, 4, 4)),
+            torch.zeros(3),
+            "start_at takes a value of the network's out_shape (3, 4, 4); got (3,).",
+        ),
+        (MLP(1, 2), torch.tensor([0.0, -math.inf]), "start_at takes finite values; clamp means"),
+        (
+            Odd(output=nn.Linear(1, 3), out_shape=(1,)),
+            torch.zeros(1),
+            "out_shape (1,) does not fit the 3 output biases.",
+        ),
+    ],
+)
+def test_start_at_errors(net: nn.Module, value: Tensor, message: str) -> None:
+    before = [parameter.clone() for parameter in net.parameters()]
+    with pytest.raises(VaekitError) as caught:
+        start_at(net, value)
+    assert str(caught.value).startswith(message)
+    assert all(map(torch.equal, before, net.parameters()))
