@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "app": ["Run", "load", "train"],
+    "app": ["Listener", "Run", "load", "resume", "train"],
     "conditional": ["Conditional", "Family"],
     "data": ["Batches", "DataSpec", "Dataset"],
     "errors": ["VaekitError"],
-    "evaluate": ["evaluate", "log_likelihood"],
+    "evaluate": ["log_likelihood", "measure"],
     "families": [
         "Bernoulli",
         "Categorical",
@@ -30,7 +30,7 @@ _HOMES = {
         "Laplace",
     ],
     "models": ["VAE", "Site", "Trace"],
-    "nn": ["MLP", "ConvDecoder", "ConvEncoder"],
+    "nn": ["MLP", "ConvDecoder", "ConvEncoder", "initialise", "start_at"],
     "objectives": ["ELBO", "IWAE", "Bound", "Objective", "Reconstruction"],
     "priors": ["Prior", "StandardNormal"],
     "recipes": ["Net", "Pixels", "Recipe"],

@@ -14,21 +14,9 @@ from torch import Tensor, nn
 
 from vaekit.distributions import Distribution, Space
 from vaekit.errors import VaekitError
+from vaekit.nn.network import sizes
 
-__all__ = ["Conditional", "Family", "as_shape", "join", "joined_shape"]
-
-
-def as_shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    """A shape, where one number stands for a vector.
-
-    Example:
-        >>> as_shape(3), as_shape((1, 8, 8))
-        ((3,), (1, 8, 8))
-    """
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not shape or min(shape) < 1:
-        raise VaekitError(f"got the shape {shape}; expected sizes of at least 1.")
-    return shape
+__all__ = ["Conditional", "Family", "join", "joined_shape"]
 
 
 class Family(nn.Module, ABC):
@@ -41,7 +29,7 @@ class Family(nn.Module, ABC):
 
     def __init__(self, event_shape: int | tuple[int, ...]) -> None:
         super().__init__()
-        self.event_shape = as_shape(event_shape)
+        self.event_shape = sizes("event_shape", event_shape)
 
     @property
     def param_shape(self) -> tuple[int, ...]:
@@ -143,7 +131,7 @@ class Conditional(nn.Module):
             )
         self.net = net
         self.family = family
-        self.in_shape = as_shape(shape)
+        self.in_shape = sizes("in_shape", shape)
 
     def forward(self, h: Tensor, given: Tensor | None = None) -> Distribution:
         lead = h.shape[: h.dim() - len(self.in_shape)]

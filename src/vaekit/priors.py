@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit import distributions as d
-from vaekit.conditional import as_shape
+from vaekit.nn.network import sizes
 
 __all__ = ["Prior", "StandardNormal"]
 
@@ -38,7 +38,7 @@ class StandardNormal(Prior):
 
     def __init__(self, event_shape: int | tuple[int, ...]) -> None:
         super().__init__()
-        self.event_shape = as_shape(event_shape)
+        self.event_shape = sizes("event_shape", event_shape)
         self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
 
     @property

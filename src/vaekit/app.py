@@ -1,0 +1,288 @@
+"""vaekit.train, vaekit.resume and vaekit.load: recipe, data, loop, run folder and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaekit.config import Config
+from vaekit.data import Batches, Dataset, DataSpec, Split, fingerprint, partition
+from vaekit.data import load as load_data
+from vaekit.errors import VaekitError
+from vaekit.recipes import Recipe, build
+from vaekit.run import Run, open_run
+from vaekit.training.best import Best
+from vaekit.training.checkpoint import load_state
+from vaekit.training.fit import Progress, fit
+from vaekit.training.folder import RunFolder, environment, next_folder
+from vaekit.training.optimisers import make_optimizer
+from vaekit.training.setup import (
+    find_device,
+    interruptible,
+    make_average,
+    make_schedules,
+    random_numbers,
+)
+from vaekit.training.supervise import Supervisor
+
+__all__ = ["Listener", "Run", "load", "resume", "train"]
+
+
+class Listener:
+    """What is told of a training as it goes; the base tells nobody.
+
+    `started(epochs, steps)`, then `step(progress)` after each step, `record(record)` after each
+    epoch, and `ended(interrupted)`.
+    """
+
+    def started(self, epochs: int, steps: int, first: int) -> None:
+        """Before the first step: how many epochs and steps in all, and where it begins."""
+
+    def step(self, progress: Progress) -> None:
+        """After each step."""
+
+    def record(self, record: dict[str, Any]) -> None:
+        """After each epoch: the line of metrics.jsonl."""
+
+    def ended(self, interrupted: bool) -> None:
+        """After the last step, whatever ended it."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A training, ready to go."""
+
+    config: Config
+    folder: RunFolder
+    data: Dataset
+    rows: tuple[Split, Split | None]
+    spec: DataSpec
+    recipe: Recipe
+    device: torch.device
+
+    @property
+    def per_epoch(self) -> int:
+        return len(self.batches())
+
+    def batches(self) -> Batches:
+        options = self.config.training
+        return Batches(self.rows[0], options.batch_size, seed=options.seed, device=self.device)
+
+    def validation(self) -> Batches | None:
+        held_out = self.rows[1]
+        if held_out is None:
+            return None
+        size = min(max(self.config.training.batch_size, 500), len(held_out))
+        return Batches(held_out, size, shuffle=False, device=self.device)
+
+
+def _prepare(config: Config, folder: RunFolder) -> _Job:
+    """Data and model; the model's weights are the first thing the seed decides."""
+    options = config.training
+    data = load_data(config.data.data, config.data.data_dir)
+    rows = partition(data.train, config.data.validation, config.data.limit, options.seed)
+    spec = data.spec(rows[0])
+    recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+    _check_range(recipe, spec)
+    device = find_device(options.device)
+    recipe.model.to(device)
+    recipe.objective.to(device)
+    return _Job(config, folder, data, rows, spec, recipe, device)
+
+
+def _check_range(recipe: Recipe, spec: DataSpec) -> None:
+    first = spec.first
+    if recipe.model.likelihood.family.space.kind != "pixels" or first is None:
+        return
+    low, high = first.min().item(), first.max().item()
+    if low < 0 or high > 1:
+        name = type(recipe.model.likelihood.family).__name__
+        raise VaekitError(
+            f"{name} takes values in [0, 1]; the data's lie in [{low:.3g}, {high:.3g}]: take "
+            "--likelihood gaussian, or scale the data."
+        )
+
+
+def _describe(job: _Job) -> dict[str, Any]:
+    """What run.json holds."""
+    data = job.data
+    return {
+        "environment": environment(job.device),
+        "seed": job.config.training.seed,
+        "data": {
+            "spec": job.spec.to_json(),
+            "source": data.source,
+            "note": data.note,
+            "train": len(job.rows[0]),
+            "validation": 0 if job.rows[1] is None else len(job.rows[1]),
+            "test": len(data.test),
+            "sha256": fingerprint(data),
+        },
+        "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
+    }
+
+
+def _optimise(
+    job: _Job, state: dict[str, Any] | None, every: float, listener: Listener
+) -> Progress:
+    """Runs the loop to its end, to an early stop, or to Ctrl-C; the last state is saved."""
+    options, recipe = job.config.training, job.recipe
+    batches = job.batches()
+    steps = options.epochs * len(batches)
+    schedules, over = make_schedules(options, recipe.objective, steps, len(batches))
+    parameters = [*recipe.model.parameters(), *recipe.objective.parameters()]
+    optimizer = make_optimizer(
+        options.optimizer, parameters, lr=options.lr, weight_decay=options.weight_decay
+    )
+    supervisor = Supervisor(
+        job.folder,
+        Best(recipe.objective.monitor, options.patience, after=over),
+        validation=job.validation(),
+        seed=options.seed,
+        every=every,
+        listeners=[listener.record],
+    )
+    if state is not None:
+        supervisor.restore(state)
+        supervisor.best.patience = options.patience
+    with interruptible() as pressed:
+
+        def after_step(progress: Progress) -> bool:
+            listener.step(progress)
+            return pressed()
+
+        listener.started(options.epochs, steps, state["progress"]["step"] if state else 0)
+        progress = fit(
+            recipe.model,
+            recipe.objective,
+            batches,
+            steps=steps,
+            optimizer=optimizer,
+            schedules=schedules,
+            clip=options.clip,
+            average=make_average(recipe.model, options.ema),
+            on_epoch=supervisor,
+            on_step=after_step,
+            resume=state["progress"] if state else None,
+        )
+        supervisor.save(progress)
+    return progress
+
+
+def _finish(job: _Job, progress: Progress, report: bool) -> Run:
+    run = open_run(job.folder.path, device=str(job.device), weights=None)
+    if report and not progress.interrupted:
+        from vaekit.report.of_run import write_run_report
+
+        write_run_report(run)
+    return run
+
+
+def _go(
+    config: Config,
+    folder: RunFolder,
+    listener: Listener | None,
+    *,
+    state: dict[str, Any] | None = None,
+    create: bool = False,
+    report: bool = True,
+    every: float = 5.0,
+) -> Run:
+    options = config.training
+    listener = listener or Listener()
+    with random_numbers(options.seed, find_device(options.device), options.threads):
+        job = _prepare(config, folder)
+        if create:
+            folder.create()
+            folder.write_json("config", config.to_json())
+            folder.write_json("run", _describe(job))
+        elif folder.read_json("run")["data"]["sha256"] != fingerprint(job.data):
+            raise VaekitError(f"the data set {job.data.name} is not the one {folder.path} saw.")
+        progress = None
+        try:
+            progress = _optimise(job, state, every, listener)
+        finally:
+            listener.ended(progress is None or progress.interrupted)
+    return _finish(job, progress, report)
+
+
+def train(
+    recipe: str = "vae",
+    *,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+    report: bool = True,
+    checkpoint_seconds: float = 5.0,
+    **options: Any,
+) -> Run:
+    """Trains a recipe, as `vaekit train RECIPE` does, and returns the run.
+
+    Args:
+        recipe: a recipe's name: see `vaekit recipes`.
+        out: the run folder; by default the next free one under `runs/`.
+        listener: is told how it goes.
+        report: whether to write report.html at the end.
+        checkpoint_seconds: the least time between checkpoints.
+        options: by their names on the command line, with underscores: `latent=16`,
+            `data="mnist"`, `hidden=(512, 256)`, `epochs=20`, ...
+
+    Raises:
+        VaekitError: for anything that can be mended, in one line.
+        DivergedError: where the loss is no number any more.
+
+    Example:
+        >>> import tempfile, vaekit
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = vaekit.train("vae", data="digits", latent=2, epochs=1, out=folder + "/run")
+        ...     run.sample(4).shape
+        torch.Size([4, 1, 8, 8])
+    """
+    config = Config.flat(recipe, **options)
+    name = f"{recipe}-{Path(config.data.data).stem}"
+    folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
+    return _go(config, folder, listener, create=True, report=report, every=checkpoint_seconds)
+
+
+def resume(
+    run: str | Path,
+    *,
+    epochs: int | None = None,
+    listener: Listener | None = None,
+    report: bool = True,
+    checkpoint_seconds: float = 5.0,
+) -> Run:
+    """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
+
+    On the CPU, with the same threads and versions, the weights are bit for bit those of a run
+    that was never interrupted.
+
+    Raises:
+        VaekitError: where this is no run folder, or its data or checkpoint are not the ones.
+    """
+    folder = RunFolder(run)
+    config = Config.from_json(folder.read_json("config"))
+    if epochs is not None:
+        training = config.training.model_copy(update={"epochs": epochs})
+        config = replace(config, training=training)
+        folder.write_json("config", config.to_json())
+    state = load_state(folder.last) if folder.last.exists() else None
+    if state is None:
+        folder.rewind(-1)
+    return _go(config, folder, listener, state=state, report=report, every=checkpoint_seconds)
+
+
+def load(run: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:
+    """The trained model of a run folder, with what is known of it.
+
+    Args:
+        run: the run folder.
+        weights: "best" (the default where rows were held out), "last" or "ema".
+        device: where the model goes.
+
+    Raises:
+        VaekitError: where this is no run folder, or the weights are missing or of another model.
+    """
+    return open_run(run, weights=weights, device=device)

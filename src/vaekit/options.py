@@ -1,0 +1,156 @@
+"""Option records: they keep recipes short, and the command line, files and Python uniform.
+
+Importing them does not import torch. Their field names, and the names of a recipe's own options,
+share one namespace: the flags of the command line.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vaekit.errors import VaekitError, unknown
+
+__all__ = ["Data", "Net", "Options", "Pixels", "Training", "checked"]
+
+O = TypeVar("O", bound="Options")  # noqa: E741
+
+
+class Options(BaseModel):
+    """A record of options: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Net(Options):
+    """The networks of posterior and likelihood.
+
+    Example:
+        >>> Net(kind="conv", channels=(16, 32)).sizes
+        ()
+        >>> Net(kind="conv", chanels=(16, 32))
+        Traceback (most recent call last):
+        ...
+        pydantic_core...ValidationError: 1 validation error for Net...
+    """
+
+    kind: Literal["mlp", "conv"] = Field(default="mlp", description="The kind of network.")
+    hidden: tuple[int, ...] | None = Field(
+        default=None,
+        description="Widths of the dense layers; the decoder's are these reversed. "
+        "By default 512 256 for an mlp, none for conv.",
+    )
+    channels: tuple[int, ...] = Field(
+        default=(32, 64),
+        description="Channels of the stride-2 convolutions; reversed in the decoder.",
+    )
+    activation: str = Field(
+        default="relu",
+        description="relu, leaky_relu (leaky_relu:0.2 sets the slope), gelu, silu, tanh.",
+    )
+    norm: Literal["none", "batch"] = Field(default="none", description="Before the activation.")
+    dropout: float = Field(default=0.0, description="After the activation.")
+    init: Literal["torch", "glorot", "he", "orthogonal"] = Field(
+        default="torch", description="How weights start; all but torch's set biases to 0."
+    )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The widths of the encoder's dense layers."""
+        if self.hidden is None:
+            return (512, 256) if self.kind == "mlp" else ()
+        return self.hidden
+
+
+class Pixels(Options):
+    """The likelihood p(x|z) of the data's elements."""
+
+    likelihood: (
+        Literal["bernoulli", "continuous-bernoulli", "gaussian", "laplace", "categorical"] | None
+    ) = Field(
+        default=None,
+        description="By default bernoulli for binary data, gaussian for others. Grey values under "
+        "bernoulli are the usual loss and not a likelihood.",
+    )
+    scale: float | Literal["free", "shared", "fitted"] = Field(
+        default="fitted",
+        description="Of gaussian and laplace: free per element, shared and learned, fitted in "
+        "closed form, or a number.",
+    )
+    mean: Literal["identity", "sigmoid", "tanh", "relu"] = Field(
+        default="identity", description="What gaussian and laplace put on the network's output."
+    )
+    start: Literal["mean", "init"] = Field(
+        default="mean",
+        description="Where the output's bias starts: at the data's mean, or as init says.",
+    )
+
+
+class Data(Options):
+    """What is trained on."""
+
+    data: str = Field(default="digits", description="A data set's name, or a path to an .npz file.")
+    data_dir: str | None = Field(
+        default=None, description="Where data sets lie; else VAEKIT_DATA, then the user cache."
+    )
+    validation: float = Field(
+        default=0.1,
+        ge=0,
+        description="A fraction of the training rows, or from 1 on a count; 0 for none.",
+    )
+    limit: int | None = Field(default=None, ge=2, description="Take this many training rows only.")
+
+
+class Training(Options):
+    """How it is trained."""
+
+    epochs: int = Field(default=20, ge=1, description="Passes over the training rows.")
+    batch_size: int = Field(default=128, ge=1, description="Rows per step.")
+    optimizer: str = Field(default="adam", description="Any torch optimiser by name.")
+    lr: float = Field(default=1e-3, gt=0, description="The learning rate.")
+    weight_decay: float = Field(default=0.0, ge=0, description="The optimiser's weight decay.")
+    clip: float | None = Field(default=None, gt=0, description="Clip the gradient to this norm.")
+    lr_schedule: str = Field(
+        default="constant",
+        description="constant, cosine, flat-linear[:FRACTION] or step:FACTOR:EPOCH1,EPOCH2,...",
+    )
+    warm_up: str = Field(
+        default="none",
+        description="Of the KL weight: none, linear:EPOCHS, cosine:EPOCHS, cyclic[:CYCLES].",
+    )
+    schedule: tuple[str, ...] = Field(
+        default=(), description="Any weight by step: NAME=KIND:NUMBERS, as beta=linear:0:1:5000."
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="Stop after this many epochs without a better one."
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="Keep a running mean of the weights, as 0.999."
+    )
+    seed: int = Field(default=0, ge=0, description="Of everything random.")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads.")
+
+
+def checked(record: type[O], values: dict[str, Any]) -> O:
+    """`record(**values)`, with what is wrong in one line.
+
+    Raises:
+        VaekitError: for the first value that does not fit.
+
+    Example:
+        >>> checked(Training, {"epochs": -1})
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: epochs is -1; input should be greater than or equal to 1.
+    """
+    for name in values:
+        if name not in record.model_fields:
+            raise unknown("option", name, list(record.model_fields))
+    try:
+        return record(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise VaekitError(f"{first['loc'][0]} is {first['input']!r}; {message}.") from None

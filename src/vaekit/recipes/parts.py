@@ -1,0 +1,89 @@
+"""What recipes are made of: networks sized for the data, and the likelihood that was asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import vaekit as vk
+from vaekit.errors import VaekitError
+from vaekit.options import Net, Pixels
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vaekit.conditional import Conditional, Family
+    from vaekit.data import DataSpec
+    from vaekit.models import VAE
+
+__all__ = ["likelihood", "posterior", "standard_vae"]
+
+DEFAULTS = {"binary": "bernoulli", "grey": "gaussian", "colour": "gaussian", "table": "gaussian"}
+PIXEL_FLOOR = -6.0  # of a free log-scale: sigma 0.0025, half a grey level of 8 bits
+
+
+def _check_image(data: DataSpec, net: Net) -> None:
+    if net.kind == "conv" and len(data.shape) != 3:
+        raise VaekitError(
+            f"a conv net needs images; {data.name} has rows of shape {data.shape}: take --net mlp."
+        )
+
+
+def _encoder(data: DataSpec, out: tuple[int, ...], net: Net) -> nn.Module:
+    """A network from one x to `out`."""
+    _check_image(data, net)
+    common = {"activation": net.activation, "norm": net.norm, "dropout": net.dropout}
+    if net.kind == "conv":
+        made = vk.ConvEncoder(data.shape, out, net.channels, net.sizes, **common)
+    else:
+        made = vk.MLP(data.shape, out, net.sizes, **common)
+    return vk.initialise(made, net.init)
+
+
+def _decoder(data: DataSpec, latent: int, out: tuple[int, ...], net: Net) -> nn.Module:
+    """A network from one z to `out`: the encoder's sizes in reverse."""
+    _check_image(data, net)
+    common = {"activation": net.activation, "norm": net.norm, "dropout": net.dropout}
+    hidden = net.sizes[::-1]
+    if net.kind == "conv":
+        made = vk.ConvDecoder(latent, out, net.channels[::-1], hidden, **common)
+    else:
+        made = vk.MLP(latent, out, hidden, **common)
+    return vk.initialise(made, net.init)
+
+
+def _family(data: DataSpec, pixels: Pixels) -> Family:
+    name = pixels.likelihood or DEFAULTS.get(data.kind)
+    if name is None:
+        raise VaekitError(f"there is no default likelihood for {data.kind}: pass --likelihood.")
+    if name in ("gaussian", "laplace"):
+        kind = vk.Gaussian if name == "gaussian" else vk.Laplace
+        return kind(data.shape, scale=pixels.scale, mean=pixels.mean, floor=PIXEL_FLOOR)
+    kinds = {
+        "bernoulli": vk.Bernoulli,
+        "continuous-bernoulli": vk.ContinuousBernoulli,
+        "categorical": vk.Categorical,
+    }
+    return kinds[name](data.shape)
+
+
+def posterior(data: DataSpec, family: Family, net: Net) -> Conditional:
+    """q(z|x) of this family."""
+    return vk.Conditional(_encoder(data, family.param_shape, net), family)
+
+
+def likelihood(data: DataSpec, latent: int, net: Net, pixels: Pixels) -> Conditional:
+    """p(x|z), its output started at the data's mean."""
+    family = _family(data, pixels)
+    decoder = _decoder(data, latent, family.param_shape, net)
+    if pixels.start == "mean" and data.mean is not None:
+        vk.start_at(decoder, family.start(data.mean))
+    return vk.Conditional(decoder, family)
+
+
+def standard_vae(data: DataSpec, family: Family, net: Net, pixels: Pixels) -> VAE:
+    """A VAE with the prior N(0, I) and a posterior of `family`."""
+    return vk.VAE(
+        vk.StandardNormal(family.event_shape),
+        posterior(data, family, net),
+        likelihood(data, family.event_shape[0], net, pixels),
+    )

@@ -1,0 +1,133 @@
+"""Checkpoints: nested state in one safetensors file, written atomically. Nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from vaekit.errors import VaekitError
+
+__all__ = [
+    "load_state",
+    "random_state",
+    "save_state",
+    "set_random_state",
+    "write_atomically",
+]
+
+TENSOR, DICT, LIST, TUPLE = "tensor", "dict", "list", "tuple"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` so that `path` holds either the old content or the new, whatever happens.
+
+    Raises:
+        VaekitError: where it cannot be written; the old file is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise VaekitError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, with its tensors put into `tensors` and replaced by their names."""
+    if isinstance(value, Tensor):
+        name = f"{len(tensors)}"
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {TENSOR: name}
+    if isinstance(value, dict):
+        return {DICT: [[k, _pack(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = TUPLE if isinstance(value, tuple) else LIST
+        return {kind: [_pack(v, tensors) for v in value]}
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == TENSOR:
+        return tensors[inner]
+    if kind == DICT:
+        return {k: _unpack(v, tensors) for k, v in inner}
+    made = [_unpack(v, tensors) for v in inner]
+    return tuple(made) if kind == TUPLE else made
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Writes nested dicts, lists, numbers, strings and tensors; see `load_state`.
+
+    Raises:
+        VaekitError: where it cannot be written; an older checkpoint is left as it was.
+    """
+    tensors: dict[str, Tensor] = {}
+    skeleton = json.dumps(_pack(state, tensors))
+    write_atomically(path, safetensors.torch.save(tensors, {"state": skeleton}))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote, on the CPU.
+
+    Raises:
+        VaekitError: where the file is missing, truncated, or no checkpoint.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "x.safetensors"
+        ...     save_state(path, {"step": 3, "weights": {0: torch.ones(2)}})
+        ...     load_state(path)
+        {'step': 3, 'weights': {0: tensor([1., 1.])}}
+    """
+    if not path.is_file():
+        raise VaekitError(f"there is no checkpoint {path}.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _unpack(json.loads(metadata["state"]), tensors)
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise VaekitError(
+            f"{path} is truncated or no checkpoint of vaekit ({type(error).__name__}): "
+            "take another one, or train again."
+        ) from None
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the generators that a run draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """The inverse of `random_state`."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

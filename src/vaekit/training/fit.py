@@ -1,0 +1,153 @@
+"""The loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from vaekit.data import Batches
+from vaekit.errors import VaekitError
+from vaekit.objectives import Objective, require
+from vaekit.training.checkpoint import random_state, set_random_state
+from vaekit.training.meter import Meter
+from vaekit.training.schedules import Schedule
+from vaekit.training.update import Update, unwrap
+
+__all__ = ["Progress", "fit"]
+
+
+@dataclass(eq=False)
+class Progress:
+    """Where a training is: everything that continuing it exactly needs."""
+
+    model: nn.Module
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    device: torch.device
+    step: int = 0
+    meter: Meter = field(default_factory=Meter)
+    means: dict[str, float] = field(default_factory=dict)  # of the epoch that has just ended
+    rows: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def end_epoch(self) -> None:
+        """Reads the means of the epoch and starts the next one's."""
+        self.means, self.rows = self.meter.means(), self.meter.rows
+        self.meter.reset()
+
+    def state(self) -> dict[str, Any]:
+        """Nested numbers and tensors, for `save_state`."""
+        return {
+            "step": self.step,
+            "model": dict(self.model.state_dict()),
+            "objective": dict(self.objective.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else dict(self.average.state_dict()),
+            "meter": self.meter.state(),
+            "random": random_state(self.device),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Everything as it was when `state` was taken."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
+        self.meter.restore(state["meter"], self.device)
+        set_random_state(state["random"], self.device)
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    batches: Batches,
+    *,
+    steps: int,
+    optimizer: torch.optim.Optimizer,
+    schedules: dict[str, Schedule] | None = None,
+    clip: float | None = None,
+    average: AveragedModel | None = None,
+    on_epoch: Callable[[Progress], bool | None] | None = None,
+    on_step: Callable[[Progress], bool | None] | None = None,
+    resume: dict[str, Any] | None = None,
+) -> Progress:
+    """Trains a model: `steps` steps of `optimizer` up the objective.
+
+    Args:
+        model: `(x, given, samples=...) -> Trace`.
+        objective: what is maximised.
+        batches: epochs of `(x, given)`.
+        steps: optimiser steps in all, those before `resume` included.
+        optimizer: over the parameters of model and objective.
+        schedules: functions of the step, by name: "lr", or a 0-dim tensor of the objective
+            ("beta") or of the model; filled before each step.
+        clip: the largest norm of the gradient.
+        average: a running mean of the weights.
+        on_epoch: called after each epoch, with its means in the progress; True stops.
+        on_step: called after each step; True stops at once, in the middle of an epoch.
+        resume: the `Progress.state()` to continue from, exactly.
+
+    Returns:
+        Where the training is.
+
+    Raises:
+        VaekitError: where the objective needs what the model does not offer.
+        DivergedError: where a loss is not finite.
+
+    Example:
+        >>> import vaekit as vk
+        >>> from vaekit.data import load
+        >>> digits = load("digits")
+        >>> made = vk.recipes.build("vae", digits.spec(), {"latent": 2})
+        >>> adam = torch.optim.Adam(made.model.parameters(), lr=1e-3)
+        >>> batches = vk.Batches(digits.train, 128)
+        >>> fit(made.model, made.objective, batches, steps=3, optimizer=adam).step
+        3
+    """
+    inner = unwrap(model)
+    require(objective, inner)
+    if not len(batches):
+        raise VaekitError("there are no batches to train on.")
+    progress = Progress(inner, objective, optimizer, average, batches.device)
+    if resume is not None:
+        progress.restore(resume)
+    update = Update(model, objective, optimizer, schedules=schedules, clip=clip, average=average)
+    while progress.step < steps and not progress.interrupted:
+        model.train()
+        _epoch(progress, update, batches, steps, on_step)
+        if progress.step % len(batches) == 0 or progress.step == steps:
+            progress.end_epoch()
+            if on_epoch and on_epoch(progress):
+                break
+            progress.seconds = 0.0
+    return progress
+
+
+def _epoch(
+    progress: Progress,
+    update: Update,
+    batches: Batches,
+    steps: int,
+    on_step: Callable[[Progress], bool | None] | None,
+) -> None:
+    """The rest of the current epoch, or of the steps."""
+    number, start = divmod(progress.step, len(batches))
+    began = time.perf_counter()
+    for x, given in batches.epoch(number, start):
+        progress.meter.add(update(x, given, progress.step))
+        progress.step += 1
+        if on_step and on_step(progress):
+            progress.interrupted = True
+        if progress.interrupted or progress.step == steps:
+            break
+    progress.seconds += time.perf_counter() - began

@@ -1,0 +1,54 @@
+"""Any torch optimiser by name; Adam and AdamW in their fused form."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from vaekit.errors import VaekitError, choose
+
+__all__ = ["make_optimizer"]
+
+NEEDS_MORE = {"lbfgs": "a closure", "sparseadam": "sparse gradients", "optimizer": "a subclass"}
+
+
+def _known() -> dict[str, type[torch.optim.Optimizer]]:
+    classes = inspect.getmembers(torch.optim, inspect.isclass)
+    return {
+        name.lower(): cls
+        for name, cls in classes
+        if issubclass(cls, torch.optim.Optimizer) and name.lower() not in NEEDS_MORE
+    }
+
+
+def make_optimizer(
+    name: str, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
+    """The torch optimiser of this name (any case), fused where that form exists.
+
+    Raises:
+        VaekitError: for an unknown name, or one that needs more than a gradient.
+
+    Example:
+        >>> weight = nn.Parameter(torch.zeros(2))
+        >>> make_optimizer("adamw", [weight], lr=1e-3).defaults["fused"]
+        True
+        >>> make_optimizer("adm", [weight], lr=1e-3)
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: unknown optimizer 'adm'; did you mean 'adam'? ...
+    """
+    lower = name.lower()
+    if lower in NEEDS_MORE:
+        raise VaekitError(f"{name} needs {NEEDS_MORE[lower]}: take adam, adamw, sgd or another.")
+    cls = choose("optimizer", lower, _known())
+    options: dict[str, object] = {"lr": lr, "weight_decay": weight_decay}
+    if lower in ("adam", "adamw"):
+        options["fused"] = True
+    try:
+        return cls(parameters, **options)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise VaekitError(f"{name} cannot train this model: {error}") from None

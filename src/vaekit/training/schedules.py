@@ -1,0 +1,159 @@
+"""Schedules: functions of the optimiser's step. Parts never count steps; the loop does.
+
+A schedule is written `kind:number:number...`, in steps:
+
+    constant:V               V
+    linear:A:B:N             from A to B in N steps, then B
+    cosine:A:B:N             the same along half a cosine
+    cyclic:A:B:N:C[:R]       C cycles in N steps, each A to B in its first R (0.5), then B
+    step:A:F:N1,N2,...       A, multiplied by F at each of these steps
+    flat-linear:A:B:N0:N     A for N0 steps, then linear to B at step N
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from vaekit.errors import VaekitError, choose
+
+__all__ = ["Schedule", "learning_rate", "parse", "warm_up"]
+
+Schedule = Callable[[int], float]
+
+
+def _constant(value: float) -> Schedule:
+    return lambda step: value
+
+
+def _linear(start: float, end: float, steps: float) -> Schedule:
+    return lambda step: start + (end - start) * min(step / steps, 1.0)
+
+
+def _cosine(start: float, end: float, steps: float) -> Schedule:
+    def at(step: int) -> float:
+        done = min(step / steps, 1.0)
+        return end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return at
+
+
+def _cyclic(start: float, end: float, steps: float, cycles: float, ratio: float = 0.5) -> Schedule:
+    """Fu et al., arXiv 1903.10145."""
+    period = steps / cycles
+
+    def at(step: int) -> float:
+        done = 1.0 if step >= steps else (step % period) / period / ratio
+        return start + (end - start) * min(done, 1.0)
+
+    return at
+
+
+def _flat_linear(start: float, end: float, flat: float, steps: float) -> Schedule:
+    return lambda step: start + (end - start) * min(max(step - flat, 0) / (steps - flat), 1.0)
+
+
+def _stepped(start: float, factor: float, *milestones: float) -> Schedule:
+    return lambda step: start * factor ** sum(step >= m for m in milestones)
+
+
+KINDS: dict[str, tuple[Callable[..., Schedule], tuple[int, ...], str]] = {
+    "constant": (_constant, (1,), "constant:V"),
+    "linear": (_linear, (3,), "linear:A:B:STEPS"),
+    "cosine": (_cosine, (3,), "cosine:A:B:STEPS"),
+    "cyclic": (_cyclic, (4, 5), "cyclic:A:B:STEPS:CYCLES[:RATIO]"),
+    "step": (_stepped, tuple(range(3, 100)), "step:A:FACTOR:STEP1,STEP2,..."),
+    "flat-linear": (_flat_linear, (4,), "flat-linear:A:B:FLAT:STEPS"),
+}
+
+
+def parse(text: str) -> Schedule:
+    """The schedule that `text` writes.
+
+    Raises:
+        VaekitError: for an unknown kind, a missing number, or a length of no steps.
+
+    Example:
+        >>> beta = parse("linear:0:1:100")
+        >>> beta(0), beta(25), beta(500)
+        (0.0, 0.25, 1.0)
+        >>> parse("liner:0:1:100")
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: unknown schedule 'liner'; did you mean 'linear'? ...
+    """
+    name, *rest = text.replace(",", ":").split(":")
+    make, counts, usage = choose("schedule", name, KINDS)
+    try:
+        numbers = [float(number) for number in rest]
+    except ValueError:
+        raise VaekitError(f"got the schedule '{text}'; expected {usage} in numbers.") from None
+    bad_length = name not in ("constant", "step") and any(n <= 0 for n in numbers[2:])
+    if len(numbers) not in counts or bad_length:
+        raise VaekitError(f"got the schedule '{text}'; expected {usage}, lengths above 0.")
+    if name == "flat-linear" and numbers[2] >= numbers[3]:
+        raise VaekitError(f"got the schedule '{text}'; expected {usage} with FLAT below STEPS.")
+    return make(*numbers)
+
+
+def learning_rate(text: str, lr: float, steps: int, per_epoch: int) -> Schedule:
+    """The learning rate over a training of `steps` steps.
+
+    `constant`; `cosine` down to 0; `flat-linear[:F]`, flat for the fraction F (0.5), then linear
+    to 0; `step:FACTOR:E1,E2,...`, multiplied by FACTOR at the start of these epochs.
+
+    Example:
+        >>> rate = learning_rate("step:0.1:3,6", 1e-3, steps=1000, per_epoch=100)
+        >>> rate(299), round(rate(300), 9), round(rate(999), 9)
+        (0.001, 0.0001, 1e-05)
+    """
+    name, _, rest = text.partition(":")
+    try:
+        if name == "constant" and not rest:
+            return parse(f"constant:{lr}")
+        if name == "cosine" and not rest:
+            return parse(f"cosine:{lr}:0:{steps}")
+        if name == "flat-linear":
+            flat = steps * float(rest or 0.5)
+            return parse(f"flat-linear:{lr}:0:{max(flat, 1e-9)}:{steps}")
+        if name == "step":
+            factor, _, epochs = rest.partition(":")
+            at = ",".join(str(float(epoch) * per_epoch) for epoch in epochs.split(","))
+            return parse(f"step:{lr}:{factor}:{at}")
+    except ValueError:
+        pass
+    raise VaekitError(
+        f"got the learning-rate schedule '{text}'; expected constant, cosine, flat-linear[:F] "
+        "with F between 0 and 1, or step:FACTOR:EPOCH1,EPOCH2,..."
+    )
+
+
+def warm_up(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedule, int] | None:
+    """A KL weight that rises to `end`, and the step at which it has arrived; None for `none`.
+
+    `linear:E` or `cosine:E` over E epochs; `cyclic[:C[:R]]`, C (4) cycles over the whole
+    training, rising in the first R (0.5) of each (Fu et al., arXiv 1903.10145).
+
+    Example:
+        >>> beta, arrived = warm_up("linear:2", 4.0, steps=1000, per_epoch=100)
+        >>> beta(0), beta(100), beta(200), arrived
+        (0.0, 2.0, 4.0, 200)
+    """
+    if text == "none":
+        return None
+    name, _, rest = text.partition(":")
+    try:
+        if name in ("linear", "cosine"):
+            length = float(rest) * per_epoch
+            return parse(f"{name}:0:{end}:{length}"), math.ceil(length)
+        if name == "cyclic":
+            cycles, _, ratio = (rest or "4").partition(":")
+            last = steps * (1 - (1 - float(ratio or 0.5)) / float(cycles))
+            made = parse(f"cyclic:0:{end}:{steps}:{cycles}:{ratio or 0.5}")
+            return made, math.ceil(last)
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise VaekitError(
+        f"got the warm-up '{text}'; expected none, linear:EPOCHS, cosine:EPOCHS or "
+        "cyclic[:CYCLES[:RATIO]]."
+    )

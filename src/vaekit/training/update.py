@@ -1,0 +1,136 @@
+"""One step of the optimiser: the only minus sign, the only mean over the batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from vaekit.errors import unknown
+from vaekit.objectives import Bound, Objective
+from vaekit.training.diagnose import DivergedError, diagnose
+from vaekit.training.schedules import Schedule
+
+__all__ = ["Update", "differentiate", "schedule_target", "unwrap"]
+
+CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where a look makes it wait
+
+
+def unwrap(model: nn.Module) -> Any:
+    """The model inside a DistributedDataParallel."""
+    parallel = isinstance(model, nn.parallel.DistributedDataParallel)
+    return model.module if parallel else model
+
+
+def differentiate(bound: Bound, model: nn.Module) -> Tensor:
+    """Adds the gradient of minus the mean target to the parameters; the detached loss.
+
+    A target by part of the model is differentiated part by part, each for its own parameters.
+    """
+    target = bound.target
+    if isinstance(target, Tensor):
+        loss = -target.mean()
+        loss.backward()
+        return loss.detach()
+    for name, part in target.items():
+        values = [p for p in getattr(model, name).parameters() if p.requires_grad]
+        loss = -part.mean()
+        gradients = torch.autograd.grad(loss, values, retain_graph=True, allow_unused=True)
+        for value, gradient in zip(values, gradients, strict=True):
+            if gradient is not None:
+                value.grad = gradient if value.grad is None else value.grad + gradient
+    return -bound.value.detach().mean()
+
+
+def schedule_target(name: str, objective: nn.Module, model: nn.Module) -> Tensor:
+    """The 0-dim tensor that a schedule fills: `beta` of the objective, or a path in the model.
+
+    Raises:
+        VaekitError: where there is none of that name.
+    """
+    for owner in (objective, model):
+        value: Any = owner
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        if isinstance(value, Tensor) and value.dim() == 0:
+            return value
+    buffers = [n for owner in (objective, model) for n, b in owner.named_buffers() if b.dim() == 0]
+    raise unknown("schedule target", name, ["lr", *buffers])
+
+
+class Update:
+    """One step: schedules, pass, objective, gradient, clipping, optimiser, running mean.
+
+    Args:
+        model: called as `model(x, given, samples=...)`, so that wrappers see every pass.
+        objective: what is maximised.
+        optimizer: any torch optimiser.
+        schedules: by name; "lr" is the optimiser's.
+        clip: the largest norm of the gradient.
+        average: a running mean of the weights, updated after each step.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        *,
+        schedules: dict[str, Schedule] | None = None,
+        clip: float | None = None,
+        average: AveragedModel | None = None,
+    ) -> None:
+        self.model, self.objective, self.optimizer = model, objective, optimizer
+        self.clip, self.average = clip, average
+        self._schedules = dict(schedules or {})
+        self._lr = self._schedules.pop("lr", None)
+        inner = unwrap(model)
+        self._targets = {n: schedule_target(n, objective, inner) for n in self._schedules}
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._bad_step: Tensor | None = None
+
+    def __call__(self, x: Tensor, given: Tensor | None, step: int) -> Bound:
+        """Makes the step of this number.
+
+        Raises:
+            DivergedError: where the loss is not finite; on the CPU the weights are then still good.
+        """
+        self._fill(step)
+        trace = self.model(x, given, samples=self.objective.samples)
+        bound: Bound = self.objective(trace)
+        loss = differentiate(bound, unwrap(self.model))
+        self._check(loss, trace, step)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update_parameters(unwrap(self.model))
+        return bound
+
+    def _fill(self, step: int) -> None:
+        if self._lr is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._lr(step)
+        for name, schedule in self._schedules.items():
+            self._targets[name].fill_(schedule(step))
+
+    def _check(self, loss: Tensor, trace: Any, step: int) -> None:
+        if loss.device.type == "cpu":
+            if not math.isfinite(loss.item()):
+                self._stop(trace, step)
+            return
+        now = torch.where(torch.isfinite(loss), math.inf, float(step))
+        self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
+        if (step + 1) % CHECK_EVERY == 0 and math.isfinite(first := self._bad_step.item()):
+            self._stop(trace, int(first))
+
+    def _stop(self, trace: Any, step: int) -> None:
+        self.optimizer.zero_grad()
+        raise DivergedError(
+            f"the training diverged at step {step}: {diagnose(trace, unwrap(self.model))}. "
+            "Try a smaller --lr, --clip 1, or a scale with a floor."
+        )
