@@ -19,6 +19,7 @@ from vaekit.training.checkpoint import load_state
 from vaekit.training.fit import Progress, fit
 from vaekit.training.folder import RunFolder, environment, next_folder
 from vaekit.training.optimisers import make_optimizer
+from vaekit.training.schedules import Schedule
 from vaekit.training.setup import (
     find_device,
     interruptible,
@@ -27,6 +28,7 @@ from vaekit.training.setup import (
     random_numbers,
 )
 from vaekit.training.supervise import Supervisor
+from vaekit.training.update import schedule_target
 
 __all__ = ["Listener", "Run", "load", "resume", "train"]
 
@@ -62,14 +64,14 @@ class _Job:
     spec: DataSpec
     recipe: Recipe
     device: torch.device
+    batches: Batches
+    optimizer: torch.optim.Optimizer
+    schedules: dict[str, Schedule]
+    warm: int  # the step at which the warm-up is over
 
     @property
-    def per_epoch(self) -> int:
-        return len(self.batches())
-
-    def batches(self) -> Batches:
-        options = self.config.training
-        return Batches(self.rows[0], options.batch_size, seed=options.seed, device=self.device)
+    def steps(self) -> int:
+        return self.config.training.epochs * len(self.batches)
 
     def validation(self) -> Batches | None:
         held_out = self.rows[1]
@@ -80,17 +82,27 @@ class _Job:
 
 
 def _prepare(config: Config, folder: RunFolder) -> _Job:
-    """Data and model; the model's weights are the first thing the seed decides."""
+    """Data, model and optimiser; everything that can be refused is, before a file is written."""
     options = config.training
+    device = find_device(options.device)
     data = load_data(config.data.data, config.data.data_dir)
     rows = partition(data.train, config.data.validation, config.data.limit, options.seed)
     spec = data.spec(rows[0])
     recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
     _check_range(recipe, spec)
-    device = find_device(options.device)
-    recipe.model.to(device)
-    recipe.objective.to(device)
-    return _Job(config, folder, data, rows, spec, recipe, device)
+    model, objective = recipe.model.to(device), recipe.objective.to(device)
+    batches = Batches(rows[0], options.batch_size, seed=options.seed, device=device)
+    steps = options.epochs * len(batches)
+    schedules, warm = make_schedules(options, objective, steps, len(batches))
+    for name in schedules.keys() - {"lr"}:
+        schedule_target(name, objective, model)
+    parameters = [*model.parameters(), *objective.parameters()]
+    optimizer = make_optimizer(
+        options.optimizer, parameters, lr=options.lr, weight_decay=options.weight_decay
+    )
+    return _Job(
+        config, folder, data, rows, spec, recipe, device, batches, optimizer, schedules, warm
+    )
 
 
 def _check_range(recipe: Recipe, spec: DataSpec) -> None:
@@ -130,16 +142,9 @@ def _optimise(
 ) -> Progress:
     """Runs the loop to its end, to an early stop, or to Ctrl-C; the last state is saved."""
     options, recipe = job.config.training, job.recipe
-    batches = job.batches()
-    steps = options.epochs * len(batches)
-    schedules, over = make_schedules(options, recipe.objective, steps, len(batches))
-    parameters = [*recipe.model.parameters(), *recipe.objective.parameters()]
-    optimizer = make_optimizer(
-        options.optimizer, parameters, lr=options.lr, weight_decay=options.weight_decay
-    )
     supervisor = Supervisor(
         job.folder,
-        Best(recipe.objective.monitor, options.patience, after=over),
+        Best(recipe.objective.monitor, options.patience, after=job.warm),
         validation=job.validation(),
         seed=options.seed,
         every=every,
@@ -154,14 +159,14 @@ def _optimise(
             listener.step(progress)
             return pressed()
 
-        listener.started(options.epochs, steps, state["progress"]["step"] if state else 0)
+        listener.started(options.epochs, job.steps, state["progress"]["step"] if state else 0)
         progress = fit(
             recipe.model,
             recipe.objective,
-            batches,
-            steps=steps,
-            optimizer=optimizer,
-            schedules=schedules,
+            job.batches,
+            steps=job.steps,
+            optimizer=job.optimizer,
+            schedules=job.schedules,
             clip=options.clip,
             average=make_average(recipe.model, options.ema),
             on_epoch=supervisor,

@@ -66,7 +66,7 @@ class _LocationScale:
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """Twice the event where the scale is free (locations first, then log-scales)."""
+        """Twice the event where the scale is free: locations first, then log scale^p."""
         if not isinstance(self.scale, FreeScale):
             return self.event_shape
         return (2 * self.event_shape[0], *self.event_shape[1:])
@@ -91,7 +91,7 @@ class _LocationScale:
         )
 
     def start(self, mean: Tensor) -> Tensor:
-        """The inverse of the mean's map; log-scales at 0."""
+        """The inverse of the mean's map; free scales at 1."""
         loc = self._inverse(mean)
         return torch.cat([loc, torch.zeros_like(loc)]) if self._how == "free" else loc
 
@@ -105,8 +105,8 @@ class Gaussian(_LocationScale, Family):
 
     Args:
         event_shape: the shape of one draw.
-        scale: where sigma comes from. "free": a log-scale per element from the network (which
-            then returns twice the event: locations, then log sigma, not log sigma^2);
+        scale: where sigma comes from. "free": one per element from the network (which then
+            returns twice the event: locations, then log-variances, log sigma^2);
             "shared": one learned number; "fitted": one number in closed form, sigma^2 = MSE
             (Rybkin et al., arXiv 2006.13202); or a number, which is kept.
         mean: what maps the network's output to the location: "identity", "sigmoid", "tanh",
@@ -131,7 +131,8 @@ class Gaussian(_LocationScale, Family):
 
 
 class Laplace(_LocationScale, Family):
-    """Independent Laplace distributions; as `Gaussian`, but the fitted scale is mean |x - loc|.
+    """Independent Laplace distributions; as `Gaussian`, but a free scale is given as log scale
+    and the fitted one is mean |x - loc|.
 
     Example:
         >>> Laplace(3, scale=1.0)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))

@@ -105,6 +105,8 @@ class Run:
         data = self.dataset(data_dir)
         rows: Split = choose("split", split, {"test": data.test, "train": data.train})
         images = rows.images[:limit]
+        if samples < 1 or (limit is not None and limit < 1):
+            raise VaekitError(f"got samples={samples}, limit={limit}; expected at least 1.")
         per_batch = max(1, 1000 // samples)
         batches = ((canonical(part.to(self.device)), None) for part in images.split(per_batch))
         with random_numbers(seed, self.device, None):
@@ -166,12 +168,14 @@ def open_run(path: str | Path, *, weights: str | None = None, device: str = "aut
     folder = RunFolder(path)
     config = Config.from_json(folder.read_json("config"))
     spec = DataSpec.from_json(folder.read_json("run")["data"]["spec"])
-    made = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+    place = find_device(device)
+    with random_numbers(0, place, None):
+        made = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
     state, weights = _read(folder, weights)
     try:
         made.model.load_state_dict(state)
     except RuntimeError as error:
         detail = str(error).split("\n")[1].strip()
         raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
-    model = made.model.to(find_device(device)).eval()
+    model = made.model.to(place).eval()
     return Run(folder, config, spec, model, made.objective, weights)

@@ -16,20 +16,23 @@ LOWEST, HIGHEST = -15.0, 10.0  # log-variance in [-30, 20]: exp overflows in no 
 
 
 class FreeScale(nn.Module):
-    """A log-scale per element, from the network; with `floor`, softly bounded from below.
+    """A scale per element, from the network, which returns log scale^p.
 
-    A scale per pixel makes the likelihood unbounded on constant pixels (Mattei & Frellsen,
-    arXiv 1802.04826): give a `floor` there.
+    With p = 2 the network returns log-variances, as is usual for Gaussians. `floor` bounds the
+    log-scale softly from below: a scale per pixel makes the likelihood unbounded on constant
+    pixels (Mattei & Frellsen, arXiv 1802.04826), so give one there.
     """
 
-    def __init__(self, floor: float | None = None) -> None:
+    def __init__(self, power: int, floor: float | None = None) -> None:
         super().__init__()
+        self.power = power
         self.floor = floor
 
     def forward(self, raw: Tensor) -> Tensor:
+        log_scale = raw / self.power if self.power != 1 else raw
         if self.floor is not None:
-            raw = self.floor + F.softplus(raw - self.floor)
-        return raw.clamp(LOWEST, HIGHEST)
+            log_scale = self.floor + F.softplus(log_scale - self.floor)
+        return log_scale.clamp(LOWEST, HIGHEST)
 
 
 class FixedScale(nn.Module):
@@ -118,7 +121,7 @@ def make_scale(how: str | float, power: int, floor: float | None = None) -> Scal
     if isinstance(how, int | float):
         return FixedScale(float(how))
     if how == "free":
-        return FreeScale(floor)
+        return FreeScale(power, floor)
     if how == "shared":
         return SharedScale()
     if how == "fitted":

@@ -104,7 +104,7 @@ class LinearGaussian:
         k, d = encoder.shape
         into = _linear(
             torch.cat([encoder, torch.zeros_like(encoder)]),
-            torch.cat([-encoder @ self.mean, 0.5 * variance.log()]),
+            torch.cat([-encoder @ self.mean, variance.log()]),
         )
         family = Gaussian(d, scale="shared")
         model = VAE(

@@ -1,0 +1,17 @@
+"""Writes pinned_curves.json anew: run it only when a change is meant to alter the numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+if __name__ == "__main__":
+    path = Path(__file__).parent / "pinned_curves.json"
+    if not path.exists():
+        path.write_text("{}")
+    from test_training import curve
+
+    from vaekit.recipes import RECIPES
+
+    pinned = {name: [round(value, 4) for value in curve(name)] for name in RECIPES}
+    path.write_text(json.dumps(pinned, indent=1) + "\n")

@@ -1,0 +1,332 @@
+"""The command line as a user types it, in the process and, where it matters, outside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import vaekit
+from vaekit.cli import main
+from vaekit.data import load
+
+QUICK = ["--latent", "3", "--hidden", "16", "--epochs", "2", "--limit", "300", "--quiet"]
+
+
+def call(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "run"
+    call("train", "vae", "--out", path, *QUICK)
+    return path
+
+
+def fails(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        call(*arguments)
+    return int(caught.value.code or 0)
+
+
+def test_train_writes_a_whole_run_folder(run: Path) -> None:
+    assert {p.name for p in run.iterdir()} == {
+        "config.json",
+        "run.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "report.html",
+    }
+    config = json.loads((run / "config.json").read_text())
+    assert config["own"]["latent"] == 3
+    assert config["net"]["hidden"] == [16]
+    assert config["training"]["epochs"] == 2
+    known = json.loads((run / "run.json").read_text())
+    assert known["environment"]["torch"] == torch.__version__
+    assert known["data"]["train"] + known["data"]["validation"] == 300
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_evaluate_prints_one_json_object_with_the_protocol(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("evaluate", run, "--json", "--samples", 3)
+    found = json.loads(capsys.readouterr().out)
+    assert found["elbo"] == pytest.approx(found["log_likelihood"] - found["kl"], abs=1e-6)
+    assert found["bits_per_dim"] is None
+    assert found["protocol"]["samples"] == 3
+    assert found["protocol"]["rows"] == 300
+    assert found["protocol"]["weights"] == "best"
+    assert found["implied_sigma"] == pytest.approx(math.sqrt(found["mse"]))
+    call("evaluate", run, "--limit", 20)
+    assert "elbo" in capsys.readouterr().out
+
+
+def test_evaluate_measures_the_test_set_as_by_hand(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("evaluate", run, "--json", "--samples", 1000, "--limit", 50)
+    found = json.loads(capsys.readouterr().out)
+    model = vaekit.load(run).model
+    x = load("digits").test.images[:50].float() / 255
+    with torch.no_grad():
+        q = model.posterior(x)
+        z = q.mean + q.scale * torch.randn(1000, 50, 3)
+        loc = model.likelihood(z).mean
+        log_scale = model.likelihood.family.scale.log_scale
+        likelihood = torch.distributions.Normal(loc, log_scale.exp()).log_prob(x).sum((2, 3, 4))
+        standard = torch.distributions.Normal(0.0, 1.0)
+        posterior = torch.distributions.Normal(q.mean, q.scale)
+        kl = torch.distributions.kl_divergence(posterior, standard).sum(1)
+    assert found["kl"] == pytest.approx(kl.mean().item(), rel=1e-5)
+    assert found["log_likelihood"] == pytest.approx(likelihood.mean().item(), abs=0.1)
+    assert found["mse"] == pytest.approx((loc - x).square().mean().item(), rel=1e-2)
+
+
+def test_bits_per_dim_exist_for_a_categorical_likelihood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("train", "vae", "--likelihood", "categorical", "--out", tmp_path / "r", *QUICK)
+    capsys.readouterr()
+    call("evaluate", tmp_path / "r", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["bits_per_dim"] == pytest.approx(-found["elbo"] / (64 * math.log(2)))
+    assert 1 < found["bits_per_dim"] < 9
+
+
+def test_grey_values_under_a_bernoulli_are_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("train", "vae", "--likelihood", "bernoulli", "--out", tmp_path / "r", *QUICK)
+    call("evaluate", tmp_path / "r")
+    assert "not a likelihood" in capsys.readouterr().out
+    assert "not a likelihood" in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_an_autoencoder_has_no_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("train", "ae", "--out", tmp_path / "r", *QUICK)
+    capsys.readouterr()
+    call("evaluate", tmp_path / "r", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["elbo"] is None
+    assert found["kl"] is None
+    assert math.isfinite(found["log_likelihood"])
+
+
+def test_sample_and_reconstruct_write_pictures_and_arrays(run: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    call("sample", run, "-n", 12, "-o", tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert np.asarray(picture).std() > 1
+    call("sample", run, "-n", 12, "-o", tmp_path / "x.npz")
+    images = np.load(tmp_path / "x.npz")["images"]
+    assert images.shape == (12, 1, 8, 8)
+    assert np.allclose(images, vaekit.load(run).sample(12))
+    call("sample", run, "-n", 12, "--draws", "-o", tmp_path / "y.npz")
+    draws = np.load(tmp_path / "y.npz")["images"]
+    assert draws.std() > images.std(), "draws add the likelihood's noise to the mean"
+    call("reconstruct", run, "-n", 5, "-o", tmp_path / "r.npz")
+    saved = np.load(tmp_path / "r.npz")
+    x = load("digits").test.images[:5].float() / 255
+    assert np.array_equal(saved["images"], x)
+    assert np.allclose(saved["reconstructions"], vaekit.load(run).reconstruct(x))
+    call("reconstruct", run, "-o", tmp_path / "r.png")
+    assert (tmp_path / "r.png").stat().st_size > 500
+
+
+def test_info_and_recipes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("info", run, "--json")
+    assert json.loads(capsys.readouterr().out)["epochs"] == 2
+    call("info", run)
+    assert "StandardNormal((3,))" in capsys.readouterr().out
+    call("recipes", "--json")
+    listed = json.loads(capsys.readouterr().out)
+    assert isinstance(listed, list)
+    assert {"ae", "vae", "beta_vae", "sigma_vae", "iwae"} <= {entry["name"] for entry in listed}
+    call("recipes")
+    assert "sigma_vae" in capsys.readouterr().out
+
+
+def test_train_prints_one_json_object_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("train", "iwae", "--json", "--no-report", "--out", tmp_path / "r", *QUICK)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["run"] == str(tmp_path / "r")
+    assert not (tmp_path / "r" / "report.html").exists()
+
+
+def test_options_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("latent: 5\nhidden: [9, 7]\nlr: 0.01\nepochs: 1\nlimit: 200\n")
+    call("train", "vae", "--config", file, "--latent", 4, "--quiet", "--out", tmp_path / "r")
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert (config["own"]["latent"], config["net"]["hidden"]) == (4, [9, 7])
+    assert config["training"]["lr"] == 0.01
+
+
+def test_resume_continues(tmp_path: Path) -> None:
+    call("train", "vae", "--out", tmp_path / "r", *QUICK)
+    call("train", "--resume", tmp_path / "r", "--epochs", 3, "--quiet")
+    assert len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_npz_of_ones_own_trains(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    file = tmp_path / "mine.npz"
+    np.savez(file, images=rng.integers(0, 256, (60, 9, 7, 3), dtype=np.uint8), labels=[0, 1] * 30)
+    call("train", "vae", "--data", file, "--net", "conv", "--out", tmp_path / "r", "--quiet",
+         "--epochs", 1, "--channels", 4, 6)  # fmt: skip
+    assert vaekit.load(tmp_path / "r").sample(2).shape == (2, 3, 9, 7)
+
+
+def test_a_run_of_shapes_is_binary_and_has_a_likelihood_in_bits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("train", "vae", "--data", "shapes", "--out", tmp_path / "r", *QUICK)
+    capsys.readouterr()
+    call("evaluate", tmp_path / "r", "--json", "--limit", 50)
+    found = json.loads(capsys.readouterr().out)
+    assert found["protocol"]["likelihood"] == "Bernoulli"
+    assert found["protocol"]["is_likelihood"]
+    assert found["bits_per_dim"] == pytest.approx(-found["elbo"] / (1024 * math.log(2)))
+
+
+REFUSED: list[tuple[list[str], str]] = [
+    (["trian"], 'Did you mean "train"'),
+    (["train", "vea"], 'Did you mean "vae"'),
+    (["train", "vae", "--latnt", "3"], "Did you mean --latent"),
+    (["train", "vae", "--latent", "0"], "latent is 0"),
+    (["train", "vae", "--latent", "many"], "latent"),
+    (["train", "vae", "--epochs", "-1"], "epochs"),
+    (["train", "vae", "--data", "digts"], "did you mean 'digits'"),
+    (["train", "vae", "--data", "nowhere.npz"], "nowhere.npz"),
+    (["train", "vae", "--activation", "rleu"], "did you mean 'relu'"),
+    (["train", "vae", "--optimizer", "adm"], "did you mean 'adam'"),
+    (["train", "vae", "--likelihood", "bernouli"], "bernoulli"),
+    (["train", "vae", "--norm", "bath"], "batch"),
+    (["train", "vae", "--device", "tpu7"], "there is no device"),
+    (["train", "vae", "--warm-up", "slow"], "expected none, linear:EPOCHS"),
+    (["train", "vae", "--lr-schedule", "step"], "expected constant, cosine"),
+    (["train", "vae", "--schedule", "beta"], "expected NAME=KIND:NUMBERS"),
+    (["train", "vae", "--validation", "1e9"], "1"),
+    (["train", "vae", "--dropout", "1.5"], "dropout"),
+    (["train", "iwae", "--warm-up", "linear:1"], "IWAE has no KL weight"),
+    (["train", "sigma_vae", "--likelihood", "bernoulli"], "take the recipe vae"),
+    (["train", "--resume", "nowhere"], "is no run folder"),
+    (["train", "vae", "--config", "nowhere.yaml"], "there is no file"),
+    (["evaluate", "nowhere"], "is no run folder"),
+    (["sample", "nowhere"], "is no run folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=lambda a: " ".join(a)[:40])
+def test_misuse_gets_one_line_and_code_2_and_writes_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert fails(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if not line.startswith("epoch")]
+    assert len(lines) == 1
+    assert lines[0].startswith("vaekit: ")
+    assert message in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_exists_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    assert fails("train", "vae", "--out", run, *QUICK) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "-n", "0"], "expected at least 1"),
+        (["sample", "-o", "grid.jpg"], "ends in .png or .npz"),
+        (["evaluate", "--samples", "0"], "expected at least 1"),
+        (["evaluate", "--split", "tst"], "did you mean 'test'"),
+        (["evaluate", "--weights", "ema"], "without --ema"),
+        (["evaluate", "--weights", "bst"], "expected best, last or ema"),
+    ],
+)
+def test_misuse_of_a_run_gets_one_line(
+    run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fails(arguments[0], run, *arguments[1:]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_a_broken_run_is_refused(run: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    config = json.loads((broken / "config.json").read_text())
+    config["own"]["latent"] = 7
+    (broken / "config.json").write_text(json.dumps(config))
+    with pytest.raises(vaekit.VaekitError, match="are of another model"):
+        vaekit.load(broken)
+    (broken / "config.json").write_text("{")
+    with pytest.raises(vaekit.VaekitError, match="holds no JSON"):
+        vaekit.load(broken)
+
+
+def test_help_answers_without_torch() -> None:
+    """In seconds it is well under half of one: benchmarks/startup.py measures that."""
+    for arguments in (["--help"], ["train", "--help"], ["recipes"], ["train", "vae", "--help"]):
+        code = (
+            "import sys\nfrom vaekit.cli import main\n"
+            f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+            "print('TORCH' if 'torch' in sys.modules else 'LIGHT')"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.strip().endswith("LIGHT"), done.stderr
+
+
+def test_the_installed_command_runs(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("vaekit")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == vaekit.__version__
+    done = subprocess.run([command, "evaluate", "x"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_demo_trains_a_model_whose_samples_look_like_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Judged by a classifier of real digits: most samples are close to some class of them."""
+    from sklearn.linear_model import LogisticRegression
+
+    call("demo", "--out", tmp_path / "demo", "--quiet")
+    assert "report.html" in capsys.readouterr().out
+    data = load("digits")
+    x = data.train.images.flatten(1).float() / 255
+    judge = LogisticRegression(max_iter=500).fit(x, data.train.labels)
+    run = vaekit.load(tmp_path / "demo")
+    samples = run.sample(500).flatten(1).clamp(0, 1)
+    sure = judge.predict_proba(samples).max(1)
+    noise = judge.predict_proba(torch.rand(500, 64)).max(1)
+    assert np.median(sure) > 0.9
+    assert np.median(sure) > np.median(noise)
+    assert len(set(judge.predict(samples))) == 10
+    test = data.test.images.float() / 255
+    error = (run.reconstruct(test) - test).square().mean()
+    assert error < 0.3 * (test - x.mean(0).view(1, 8, 8)).square().mean()

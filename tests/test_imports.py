@@ -1,0 +1,120 @@
+"""Imports point downwards, and the lower layers need torch alone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "vaekit"
+
+# The rooms, from the ground up; a module may import from its own layer and from those below.
+LAYERS = {
+    "lazy": -1,
+    "errors": -1,
+    "options": -1,
+    "distributions": 0,
+    "nn": 0,
+    "data": 0,
+    "conditional": 1,
+    "scales": 1,
+    "families": 1,
+    "priors": 1,
+    "models": 2,
+    "objectives": 3,
+    "evaluate": 3,
+    "recipes": 4,
+    "config": 4,
+    "training": 4,
+    "run": 5,
+    "report": 5,
+    "pictures": 5,
+    "app": 5,
+    "progress": 5,
+    "cli": 5,
+    "testing": 5,
+}
+APART = [("distributions", "nn"), ("distributions", "data"), ("nn", "data")]
+HEAVY = {"sklearn", "matplotlib", "PIL", "pooch", "zuko", "yaml", "rich"}
+BASE = {"torch", "numpy", "vaekit"}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def files() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        if parts != ("__init__",):
+            found.append((parts[0], path))
+    return found
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Modules imported, and whether at the top of the file (type checking apart)."""
+    tree = ast.parse(path.read_text())
+    top = set()
+    for node in tree.body:
+        top.update(ast.walk(node) if isinstance(node, ast.Import | ast.ImportFrom) else [])
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node in top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "vaekit":
+                names = [f"vaekit.{alias.name}" for alias in node.names]
+            found += [(name, node in top) for name in names]
+    return found
+
+
+def test_every_room_has_a_layer() -> None:
+    assert {name for name, _ in files()} == set(LAYERS)
+
+
+@pytest.mark.parametrize("room_name", LAYERS)
+def test_imports_point_downwards(room_name: str) -> None:
+    for name, path in files():
+        if name != room_name:
+            continue
+        for module, _ in imports(path):
+            target = room(module)
+            if not module.startswith("vaekit.") or target not in LAYERS:
+                continue
+            assert LAYERS[target] <= LAYERS[name], f"{path.name} imports {module} from above"
+            assert (name, target) not in APART, f"{name} imports {module}"
+            assert (target, name) not in APART, f"{name} imports {module}"
+
+
+def test_the_lower_layers_need_torch_alone_and_heavy_packages_wait() -> None:
+    for name, path in files():
+        for module, at_top in imports(path):
+            package = module.split(".")[0]
+            assert not (at_top and package in HEAVY), f"{path.name} imports {package} at its top"
+            if LAYERS[name] in (0, 1, 2, 3) and at_top and package not in BASE:
+                assert package in sys.stdlib_module_names, f"{path.name} imports {package}"
+
+
+def python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_importing_the_kit_and_its_command_line_does_not_import_torch() -> None:
+    code = "import sys, vaekit, vaekit.cli, vaekit.recipes; print('torch' in sys.modules)"
+    assert python(code).strip() == "False"
+
+
+def test_every_public_name_can_be_had() -> None:
+    code = (
+        "import vaekit\n"
+        "for name in vaekit._HOME: assert getattr(vaekit, name) is not None, name\n"
+        "print(len(vaekit._HOME))"
+    )
+    assert int(python(code)) > 25

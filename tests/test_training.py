@@ -1,0 +1,619 @@
+"""The loop and the run: exact continuation, schedules, divergence, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vaekit
+from vaekit import recipes
+from vaekit.app import Listener
+from vaekit.conditional import Conditional
+from vaekit.data import Batches, Split, load
+from vaekit.distributions import Gaussian as GaussianDistribution
+from vaekit.families import Gaussian
+from vaekit.models import VAE, Trace
+from vaekit.objectives import ELBO, Bound, Objective
+from vaekit.options import Training
+from vaekit.priors import StandardNormal
+from vaekit.training import DivergedError, Progress, fit, load_state, make_optimizer, save_state
+from vaekit.training.best import Best
+from vaekit.training.schedules import learning_rate, parse, warm_up
+from vaekit.training.setup import make_average, make_schedules
+from vaekit.training.update import differentiate
+
+SMALL = {"data": "digits", "latent": 3, "hidden": (16,), "limit": 400, "batch_size": 64}
+
+
+def small_batches(rows: int = 400, size: int = 64) -> Batches:
+    return Batches(load("digits").train.take(torch.arange(rows)), size)
+
+
+def made(name: str) -> recipes.Recipe:
+    torch.manual_seed(0)
+    net = recipes.Net(hidden=(16,), dropout=0.1, norm="batch")
+    return recipes.build(name, load("digits").spec(), {"latent": 3}, net=net)
+
+
+def adam(recipe: recipes.Recipe) -> torch.optim.Optimizer:
+    return make_optimizer("adam", recipe.model.parameters(), lr=1e-3)
+
+
+def weights(model: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in model.state_dict().values()]
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("split", [3, 9])
+def test_three_and_three_steps_equal_six_for_every_recipe(
+    name: str, split: int, tmp_path: Path
+) -> None:
+    """With the state written and read, within an epoch (7 steps) and beyond it."""
+    batches = small_batches()
+    whole = made(name)
+    average = make_average(whole.model, 0.9)
+    fit(*parts(whole), batches, steps=2 * split, optimizer=adam(whole), average=average)
+
+    first = made(name)
+    progress = fit(
+        *parts(first),
+        batches,
+        steps=split,
+        optimizer=adam(first),
+        average=make_average(first.model, 0.9),
+    )
+    save_state(tmp_path / "state", progress.state())
+    torch.rand(100)
+    second = made(name)
+    again = make_average(second.model, 0.9)
+    fit(
+        *parts(second),
+        batches,
+        steps=2 * split,
+        optimizer=adam(second),
+        average=again,
+        resume=load_state(tmp_path / "state"),
+    )
+    assert same(whole.model, second.model)
+    assert average is not None
+    assert again is not None
+    assert same(average, again)
+    assert not same(first.model, second.model)
+
+
+def parts(recipe: recipes.Recipe) -> tuple[VAE, Objective]:
+    return recipe.model, recipe.objective
+
+
+PINNED = json.loads((Path(__file__).parent / "pinned_curves.json").read_text())
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_the_loss_curve_is_the_pinned_one(name: str) -> None:
+    """Nats per image of the first ten steps; renewed by `python tests/pin_curves.py`."""
+    got = curve(name)
+    assert got == pytest.approx(PINNED[name], rel=2e-4)
+    assert len(set(got)) == len(got)
+
+
+def curve(name: str) -> list[float]:
+    recipe = made(name)
+    values: list[float] = []
+
+    def note(progress: Progress) -> None:
+        values.append(progress.meter.means()["objective"])
+        progress.meter.reset()
+
+    fit(*parts(recipe), small_batches(), steps=10, optimizer=adam(recipe), on_step=note)
+    return values
+
+
+def test_every_recipe_has_a_pinned_curve() -> None:
+    assert set(PINNED) == set(recipes.RECIPES)
+
+
+def test_recipe_options_never_clash_with_the_shared_ones() -> None:
+    from vaekit.config import flat_fields
+
+    for name in recipes.RECIPES:
+        flat = [field for field, *_ in flat_fields(name)]
+        assert len(flat) == len(set(flat)), f"{name} repeats a name"
+        assert {"latent", "epochs", "hidden", "likelihood", "data"} <= set(flat)
+
+
+def test_the_loop_takes_the_step_of_a_hand_written_one() -> None:
+    """BCE-with-logits plus KL, Adam: the same weights after ten steps."""
+    recipe = recipes.build(
+        "vae",
+        load("digits").spec(),
+        {"latent": 3},
+        net=recipes.Net(hidden=(16,)),
+        pixels=recipes.Pixels(likelihood="bernoulli"),
+    )
+    hand = recipes.build(
+        "vae",
+        load("digits").spec(),
+        {"latent": 3},
+        net=recipes.Net(hidden=(16,)),
+        pixels=recipes.Pixels(likelihood="bernoulli"),
+    ).model
+    hand.load_state_dict(recipe.model.state_dict())
+    batches = small_batches()
+    torch.manual_seed(5)
+    fit(*parts(recipe), batches, steps=7, optimizer=adam(recipe))
+
+    torch.manual_seed(5)
+    optimiser = torch.optim.Adam(hand.parameters(), lr=1e-3, fused=True)
+    for x, _ in batches.epoch(0):
+        loc, log_variance = hand.posterior.net(x).chunk(2, 1)
+        z = loc + (log_variance / 2).exp() * torch.randn(loc.shape)
+        logits = hand.likelihood.net(z)
+        bce = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+        kl = -0.5 * (1 + log_variance - loc**2 - log_variance.exp()).sum()
+        optimiser.zero_grad()
+        ((bce + kl) / len(x)).backward()
+        optimiser.step()
+    for a, b in zip(weights(recipe.model), weights(hand), strict=True):
+        assert torch.allclose(a, b, atol=2e-5)
+
+
+class Probe(Listener):
+    """Notes the records, and may press Ctrl-C."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.interrupt_at = interrupt_at
+
+    def step(self, progress: Progress) -> None:
+        if progress.step == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def record(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
+
+
+def run_weights(path: Path) -> dict[str, Tensor]:
+    state = load_state(path / "checkpoints" / "last.safetensors")
+    return state["progress"]["model"]  # type: ignore[no-any-return]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    one, two = run_weights(a), run_weights(b)
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    timed = {"seconds", "images_per_second"}
+    lines = [
+        [
+            {k: v for k, v in json.loads(line).items() if k not in timed}
+            for line in (path / "metrics.jsonl").read_text().splitlines()
+        ]
+        for path in (a, b)
+    ]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("at", [3, 6, 14])
+def test_ctrl_c_ends_with_a_checkpoint_and_resuming_is_exact(tmp_path: Path, at: int) -> None:
+    """In the middle of an epoch (6 steps), at the end of one, and later."""
+    options = {**SMALL, "epochs": 4, "ema": 0.9, "report": False}
+    whole = vaekit.train("vae", out=tmp_path / "whole", **options)
+    vaekit.train("vae", out=tmp_path / "cut", listener=Probe(at), **options)
+    state = load_state(tmp_path / "cut" / "checkpoints" / "last.safetensors")
+    assert state["progress"]["step"] == at
+    vaekit.resume(tmp_path / "cut", report=False)
+    assert_same_run(whole.path, tmp_path / "cut")
+
+
+def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """kill -9 at five points drawn anew each time the test runs."""
+    import random
+
+    options = {**SMALL, "epochs": 40, "dropout": 0.1, "validation": 50, "report": False}
+    whole = vaekit.train("vae", out=tmp_path / "whole", threads=1, **options)
+    cut = tmp_path / "cut"
+    code = (
+        "import sys, torch, vaekit\n"
+        "from vaekit.app import Listener\n"
+        "class Stop(Listener):\n"
+        "    def step(self, progress):\n"
+        "        if progress.step == int(sys.argv[2]):\n"
+        "            import os, signal\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "common = dict(listener=Stop(), report=False, checkpoint_seconds=0)\n"
+        "if sys.argv[1] == 'start':\n"
+        f"    vaekit.train('vae', out={str(cut)!r}, threads=1, **common, "
+        f"**{ {k: v for k, v in options.items() if k != 'report'}!r})\n"
+        "else:\n"
+        f"    vaekit.resume({str(cut)!r}, **common)\n"
+    )
+    steps = sorted(random.SystemRandom().sample(range(1, 40 * 6), 5))
+    for number, step in enumerate(steps):
+        mode = "start" if number == 0 else "resume"
+        done = subprocess.run([sys.executable, "-c", code, mode, str(step)], check=False)
+        assert done.returncode == -signal.SIGKILL, f"not killed at step {step}"
+    vaekit.resume(cut, report=False)
+    assert_same_run(whole.path, cut)
+    best = [load_state(p / "checkpoints" / "best.safetensors")["model"] for p in (whole.path, cut)]
+    assert all(torch.equal(best[0][k], best[1][k]) for k in best[0])
+
+
+def test_more_epochs_may_be_asked_for_when_resuming(tmp_path: Path) -> None:
+    long = vaekit.train("vae", out=tmp_path / "long", epochs=4, report=False, **SMALL)
+    vaekit.train("vae", out=tmp_path / "short", epochs=2, report=False, **SMALL)
+    vaekit.resume(tmp_path / "short", epochs=4, report=False)
+    assert_same_run(long.path, tmp_path / "short")
+
+
+def test_a_run_leaves_the_callers_random_state_and_threads_alone(tmp_path: Path) -> None:
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    vaekit.train("vae", out=tmp_path / "r", epochs=1, report=False, threads=1, **SMALL)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+
+
+def test_best_is_by_the_monitor_and_not_before_the_warm_up_ends(tmp_path: Path) -> None:
+    probe = Probe()
+    run = vaekit.train(
+        "beta_vae",
+        out=tmp_path / "r",
+        epochs=6,
+        warm_up="linear:3",
+        listener=probe,
+        report=False,
+        **SMALL,
+    )
+    beta = [r["weights"]["beta"] for r in probe.records]
+    assert beta == pytest.approx([4 * s / 18 for s in (5, 11, 17)] + [4.0] * 3)
+    assert load_state(run.folder.last)["best"]["epoch"] >= 3
+
+
+def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
+    probe = Probe()
+    run = vaekit.train(
+        "ae",
+        out=tmp_path / "r",
+        epochs=200,
+        patience=2,
+        lr=0.05,
+        listener=probe,
+        report=False,
+        **SMALL,
+    )
+    values = [r["validation"]["log_likelihood"] for r in probe.records]
+    assert len(values) < 200
+    best = values.index(max(values))
+    assert len(values) == best + 3
+    assert run.weights == "best"
+    assert not torch.equal(
+        load_state(run.folder.best)["model"]["posterior.net.output.weight"],
+        run_weights(run.path)["posterior.net.output.weight"],
+    )
+
+
+def test_ema_is_the_running_mean_of_the_weights(tmp_path: Path) -> None:
+    recipe = made("vae")
+    average = make_average(recipe.model, 0.8)
+    assert average is not None
+    seen = [weights(recipe.model)]
+    fit(
+        *parts(recipe),
+        small_batches(),
+        steps=3,
+        optimizer=adam(recipe),
+        average=average,
+        on_step=lambda p: seen.append(weights(recipe.model)),
+    )
+    expected = seen[1][0]  # the first update takes the weights as they are
+    for values in seen[2:]:
+        expected = 0.8 * expected + 0.2 * values[0]
+    assert torch.allclose(next(iter(average.module.state_dict().values())), expected, atol=1e-6)
+    run = vaekit.train("vae", out=tmp_path / "r", epochs=2, ema=0.5, report=False, **SMALL)
+    ema = vaekit.load(run.path, weights="ema").model.state_dict()
+    last = vaekit.load(run.path, weights="last").model.state_dict()
+    assert not torch.equal(
+        ema["likelihood.net.output.weight"], last["likelihood.net.output.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("constant:0.3", {0: 0.3, 99: 0.3}),
+        ("linear:1:3:10", {0: 1, 5: 2, 10: 3, 50: 3}),
+        ("cosine:0:2:10", {0: 0, 5: 1, 10: 2, 11: 2}),
+        ("cyclic:0:1:40:4", {0: 0, 2: 0.4, 5: 1, 9: 1, 10: 0, 15: 1, 30: 0, 40: 1}),
+        ("cyclic:0:1:40:2:0.25", {0: 0, 5: 1, 19: 1, 20: 0}),
+        ("step:1:0.1:5,8", {4: 1, 5: 0.1, 7: 0.1, 8: 0.01}),
+        ("flat-linear:2:0:10:20", {0: 2, 10: 2, 15: 1, 20: 0, 30: 0}),
+    ],
+)
+def test_schedules(text: str, points: dict[int, float]) -> None:
+    schedule = parse(text)
+    assert {s: schedule(s) for s in points} == pytest.approx(points)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "linear:0:1", "linear:0:1:0", "linear:a:1:5", "flat-linear:1:0:9:5", "cyclic:0:1:5"],
+)
+def test_a_schedule_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(vaekit.VaekitError):
+        parse(text)
+
+
+def test_learning_rates_and_warm_ups_are_written_in_epochs() -> None:
+    assert learning_rate("cosine", 2.0, 100, 10)(50) == pytest.approx(1.0)
+    assert learning_rate("flat-linear:0.8", 1.0, 100, 10)(90) == pytest.approx(0.5)
+    assert learning_rate("constant", 0.2, 100, 10)(90) == 0.2
+    made = warm_up("cyclic:2:0.5", 4.0, 100, 10)
+    assert made is not None
+    schedule, over = made
+    assert (schedule(0), schedule(25), schedule(50), over) == (0, 4, 0, 75)
+    for bad in ("cosin", "step:0.1", "flat-linear:x", "constant:3"):
+        with pytest.raises(vaekit.VaekitError):
+            learning_rate(bad, 1.0, 100, 10)
+    with pytest.raises(vaekit.VaekitError, match="expected none, linear:EPOCHS"):
+        warm_up("linear", 1.0, 100, 10)
+    with pytest.raises(vaekit.VaekitError, match="Reconstruction has no KL weight"):
+        make_schedules(Training(warm_up="linear:1"), made_objective(), 10, 1)
+
+
+def made_objective() -> Objective:
+    return made("ae").objective
+
+
+def test_schedules_reach_the_rate_and_any_weight_and_refuse_others() -> None:
+    recipe = made("vae")
+    optimizer = adam(recipe)
+    rates = []
+    fit(
+        *parts(recipe),
+        small_batches(),
+        steps=3,
+        optimizer=optimizer,
+        schedules={"lr": lambda s: 0.1 / (s + 1), "beta": lambda s: float(s)},
+        on_step=lambda p: rates.append(
+            (optimizer.param_groups[0]["lr"], p.objective.beta.item())  # type: ignore[union-attr, operator]
+        ),
+    )
+    assert rates == [pytest.approx(pair) for pair in [(0.1, 0), (0.05, 1), (0.1 / 3, 2)]]
+    with pytest.raises(vaekit.VaekitError, match="did you mean 'beta'"):
+        fit(
+            *parts(recipe),
+            small_batches(),
+            steps=1,
+            optimizer=optimizer,
+            schedules={"betta": lambda s: 1.0},
+        )
+
+
+def test_clipping_bounds_the_step_of_sgd() -> None:
+    recipe = made("vae")
+    before = torch.cat([p.detach().flatten().clone() for p in recipe.model.parameters()])
+    sgd = make_optimizer("SGD", recipe.model.parameters(), lr=1.0)
+    fit(*parts(recipe), small_batches(), steps=1, optimizer=sgd, clip=0.5)
+    after = torch.cat([p.detach().flatten() for p in recipe.model.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_weight_decay_reaches_the_optimiser() -> None:
+    for name in ("adamw", "RMSprop", "nadam"):
+        optimizer = make_optimizer(name, [nn.Parameter(torch.ones(2))], lr=0.1, weight_decay=0.3)
+        assert optimizer.defaults["weight_decay"] == 0.3
+    with pytest.raises(vaekit.VaekitError, match="needs a closure"):
+        make_optimizer("lbfgs", [nn.Parameter(torch.ones(2))], lr=0.1)
+
+
+def split_vae() -> VAE:
+    return VAE(
+        StandardNormal(2),
+        Conditional(vaekit.MLP(64, 4, hidden=(8,)), Gaussian(2)),
+        Conditional(vaekit.MLP(2, 64, hidden=(8,)), Gaussian(64, scale=1.0)),
+    )
+
+
+def test_parts_that_want_different_losses_get_their_own_gradients() -> None:
+    class Split2(ELBO):
+        def forward(self, trace: Trace) -> Bound:
+            value = self.value(trace)
+            return Bound(value, {"posterior": value, "likelihood": 3 * value})
+
+    model = split_vae()
+    x = torch.rand(5, 64)
+    gradients = []
+    for objective in (ELBO(), Split2()):
+        torch.manual_seed(1)
+        model.zero_grad()
+        differentiate(objective(model(x)), model)
+        gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})  # type: ignore[union-attr]
+    for name, plain in gradients[0].items():
+        factor = 3 if name.startswith("likelihood") else 1
+        assert torch.allclose(gradients[1][name], factor * plain, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda m: m.posterior.net.output.bias.data.fill_(math.nan), "posterior.net.output.bias"),
+        (lambda m: m.likelihood.family.scale.log_scale.fill_(-200.0), "the log-likelihood"),
+        (lambda m: [w.data.mul_(1e25) for w in m.posterior.parameters()], "loc of the posterior"),
+    ],
+)
+def test_a_nan_stops_the_run_and_names_the_term_and_the_part(break_it: Any, message: str) -> None:
+    model = split_vae()
+    seen = 0
+
+    def spoil(progress: Progress) -> None:
+        nonlocal seen
+        seen += 1
+        if progress.step == 4:
+            break_it(model)
+
+    rows = Split(load("digits").train.images[:400].flatten(1))
+    adam = torch.optim.Adam(model.parameters())
+    with pytest.raises(DivergedError, match="diverged at step 4") as caught:
+        fit(model, ELBO(), Batches(rows, 64), steps=9, optimizer=adam, on_step=spoil)
+    assert message in str(caught.value)
+    assert seen == 4
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="Try a smaller --lr"):
+        vaekit.train(
+            "vae",
+            out=tmp_path / "r",
+            epochs=50,
+            schedule=("lr=step:1e-3:1e33:20",),
+            checkpoint_seconds=0,
+            report=False,
+            **SMALL,
+        )
+    kept = run_weights(tmp_path / "r")
+    assert all(bool(torch.isfinite(v).all()) for v in kept.values())
+    assert vaekit.load(tmp_path / "r", weights="last").sample(2).isfinite().all()
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save_state(path, {"step": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(vaekit.VaekitError, match="No space left"):
+        save_state(path, {"step": 2})
+    assert load_state(path) == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_a_state_survives_the_file_with_its_types(tmp_path: Path) -> None:
+    shared = torch.arange(4.0)
+    state = {
+        "a": {0: shared, "b": [1, 2.5, None, True, ("x", shared.double())]},
+        "empty": {},
+        "tied": shared,
+        "scalar": torch.tensor(3),
+    }
+    save_state(tmp_path / "s", state)
+    got = load_state(tmp_path / "s")
+    assert got["a"]["b"][:4] == [1, 2.5, None, True]
+    assert got["a"]["b"][4][0] == "x"
+    assert got["a"]["b"][4][1].dtype == torch.float64
+    assert torch.equal(got["a"][0], shared)
+    assert got["scalar"].dtype == torch.int64
+    assert got["empty"] == {}
+
+
+@pytest.mark.parametrize("cut", [0, 5, 60, -10])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "x.safetensors"
+    save_state(path, {"weights": torch.ones(30)})
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(vaekit.VaekitError, match="truncated or no checkpoint"):
+        load_state(path)
+
+
+def test_patience_counts_from_the_first_epoch_that_counts() -> None:
+    best = Best("objective", patience=2, after=100)
+    assert not best.improves({"objective": 5.0}, 1, 50)
+    assert not best.exhausted(30)
+    assert best.improves({"objective": -5.0}, 31, 100)
+    assert not best.improves({"objective": math.nan}, 32, 110)
+    assert not best.exhausted(32)
+    assert best.exhausted(33)
+
+
+def test_only_the_main_thread_listens_to_ctrl_c(tmp_path: Path) -> None:
+    def work() -> None:
+        vaekit.train("vae", out=tmp_path / "r", epochs=1, report=False, **SMALL)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(timeout=60)
+    assert (tmp_path / "r" / "checkpoints" / "last.safetensors").is_file()
+
+
+def _two_processes(rank: int, folder: str, name: str) -> None:
+    """A process of the next test; the noise is a table, of which each takes its rows."""
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    recipe = ddp_recipe(name)
+    ranked = nn.parallel.DistributedDataParallel(recipe.model)
+    rows = load("digits").train.take(torch.arange(256))
+    batches = Batches(rows, 64, rank=rank, world=2)
+    with table_noise(slice(rank, None, 2)):
+        fit(ranked, recipe.objective, batches, steps=4, optimizer=adam(recipe))
+    torch.save(recipe.model.state_dict(), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def ddp_recipe(name: str) -> recipes.Recipe:
+    torch.manual_seed(0)
+    net = recipes.Net(hidden=(16,))
+    return recipes.build(name, load("digits").spec(), {"latent": 3}, net=net)
+
+
+class table_noise:  # noqa: N801
+    """Gaussian draws take their noise from a fixed table of 64 rows, these of them."""
+
+    def __init__(self, rows: slice) -> None:
+        self.rows = rows
+
+    def __enter__(self) -> None:
+        table = torch.randn(5, 64, 3, generator=torch.Generator().manual_seed(7))
+        self.before = GaussianDistribution._draw
+        rows = self.rows
+
+        def draw(p: GaussianDistribution, shape: tuple[int, ...]) -> Tensor:
+            return p.loc + p.scale * table[: shape[0], rows]
+
+        GaussianDistribution._draw = draw  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        GaussianDistribution._draw = self.before  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("name", ["sigma_vae", "iwae"])
+def test_two_processes_on_half_batches_take_the_step_of_one(tmp_path: Path, name: str) -> None:
+    """gloo, with the scale fitted over both halves; equal up to the order of the sums."""
+    torch.multiprocessing.spawn(_two_processes, (str(tmp_path), name), nprocs=2)
+    whole = ddp_recipe(name)
+    rows = load("digits").train.take(torch.arange(256))
+    with table_noise(slice(None)):
+        fit(*parts(whole), Batches(rows, 64), steps=4, optimizer=adam(whole))
+    start = ddp_recipe(name).model.state_dict()
+    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(states[0][key], states[1][key]), f"the processes differ in {key}"
+        assert torch.allclose(states[0][key], value, atol=1e-5, rtol=1e-4), key
+    moved = max((whole.model.state_dict()[k] - start[k]).abs().max().item() for k in start)
+    assert moved > 1e-3
+
+
+def test_time_passes_in_the_record(tmp_path: Path) -> None:
+    probe = Probe()
+    began = time.perf_counter()
+    vaekit.train("vae", out=tmp_path / "r", epochs=2, listener=probe, report=False, **SMALL)
+    took = time.perf_counter() - began
+    assert 0 < sum(r["seconds"] for r in probe.records) < took
+    assert all(r["images_per_second"] > 0 for r in probe.records)
