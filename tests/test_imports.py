@@ -35,6 +35,8 @@ LAYERS = {
     "app": 5,
     "progress": 5,
     "cli": 5,
+    "cli_output": 5,
+    "cli_train": 5,
     "testing": 5,
 }
 APART = [("distributions", "nn"), ("distributions", "data"), ("nn", "data")]
@@ -118,3 +120,17 @@ def test_every_public_name_can_be_had() -> None:
         "print(len(vaekit._HOME))"
     )
     assert int(python(code)) > 25
+
+
+def test_type_checkers_see_every_public_name() -> None:
+    import vaekit
+
+    text = (SOURCE / "__init__.py").read_text()
+    block = text[text.index("if TYPE_CHECKING:") : text.index("def __getattr__")]
+    seen = {
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == {(f"vaekit.{home}", name) for name, home in vaekit._HOME.items()}

@@ -177,6 +177,7 @@ class Probe(Listener):
     """Notes the records, and may press Ctrl-C."""
 
     def __init__(self, interrupt_at: int | None = None) -> None:
+        super().__init__()
         self.records: list[dict[str, Any]] = []
         self.interrupt_at = interrupt_at
 

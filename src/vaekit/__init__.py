@@ -39,8 +39,44 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
+    from vaekit.app import Listener as Listener
+    from vaekit.app import Run as Run
+    from vaekit.app import load as load
+    from vaekit.app import resume as resume
+    from vaekit.app import train as train
     from vaekit.conditional import Conditional as Conditional
     from vaekit.conditional import Family as Family
+    from vaekit.data import Batches as Batches
+    from vaekit.data import Dataset as Dataset
+    from vaekit.data import DataSpec as DataSpec
+    from vaekit.errors import VaekitError as VaekitError
+    from vaekit.evaluate import log_likelihood as log_likelihood
+    from vaekit.evaluate import measure as measure
+    from vaekit.families import Bernoulli as Bernoulli
+    from vaekit.families import Categorical as Categorical
+    from vaekit.families import ContinuousBernoulli as ContinuousBernoulli
+    from vaekit.families import Delta as Delta
+    from vaekit.families import Gaussian as Gaussian
+    from vaekit.families import Laplace as Laplace
+    from vaekit.models import VAE as VAE
+    from vaekit.models import Site as Site
+    from vaekit.models import Trace as Trace
+    from vaekit.nn import MLP as MLP
+    from vaekit.nn import ConvDecoder as ConvDecoder
+    from vaekit.nn import ConvEncoder as ConvEncoder
+    from vaekit.nn import initialise as initialise
+    from vaekit.nn import start_at as start_at
+    from vaekit.objectives import ELBO as ELBO
+    from vaekit.objectives import IWAE as IWAE
+    from vaekit.objectives import Bound as Bound
+    from vaekit.objectives import Objective as Objective
+    from vaekit.objectives import Reconstruction as Reconstruction
+    from vaekit.priors import Prior as Prior
+    from vaekit.priors import StandardNormal as StandardNormal
+    from vaekit.recipes import Net as Net
+    from vaekit.recipes import Pixels as Pixels
+    from vaekit.recipes import Recipe as Recipe
+    from vaekit.training import fit as fit
 
 
 def __getattr__(name: str) -> Any:

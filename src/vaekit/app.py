@@ -16,8 +16,8 @@ from vaekit.recipes import Recipe, build
 from vaekit.run import Run, open_run
 from vaekit.training.best import Best
 from vaekit.training.checkpoint import load_state
-from vaekit.training.fit import Progress, fit
 from vaekit.training.folder import RunFolder, environment, next_folder
+from vaekit.training.loop import Progress, fit
 from vaekit.training.optimisers import make_optimizer
 from vaekit.training.schedules import Schedule
 from vaekit.training.setup import (
@@ -36,9 +36,15 @@ __all__ = ["Listener", "Run", "load", "resume", "train"]
 class Listener:
     """What is told of a training as it goes; the base tells nobody.
 
-    `started(epochs, steps)`, then `step(progress)` after each step, `record(record)` after each
-    epoch, and `ended(interrupted)`.
+    `started(epochs, steps, first)`, then `step(progress)` after each step, `record(record)` after
+    each epoch, and `ended(interrupted)`.
+
+    Attributes:
+        interrupted: whether Ctrl-C or an error ended it.
     """
+
+    def __init__(self) -> None:
+        self.interrupted = False
 
     def started(self, epochs: int, steps: int, first: int) -> None:
         """Before the first step: how many epochs and steps in all, and where it begins."""
@@ -51,6 +57,7 @@ class Listener:
 
     def ended(self, interrupted: bool) -> None:
         """After the last step, whatever ended it."""
+        self.interrupted = interrupted
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,20 +30,25 @@ class Lines(Listener):
     """A line per epoch to standard error, at most one a second."""
 
     def __init__(self) -> None:
-        self._epochs = 0
+        super().__init__()
+        self._epochs = self._steps = self._first = 0
+        self._began = 0.0
         self._shown = -float("inf")
 
     def started(self, epochs: int, steps: int, first: int) -> None:
-        self._epochs = epochs
+        self._epochs, self._steps, self._first = epochs, steps, first
+        self._began = time.monotonic()
 
     def record(self, record: dict[str, Any]) -> None:
         now = time.monotonic()
         if now - self._shown < 1 and record["epoch"] not in (1, self._epochs):
             return
         self._shown = now
-        rate = record["images_per_second"]
+        done = record["step"] - self._first
+        left = (now - self._began) / done * (self._steps - record["step"])
         print(  # noqa: T201
-            f"epoch {record['epoch']}/{self._epochs}: {_numbers(record)} ({rate:,.0f} images/s)",
+            f"epoch {record['epoch']}/{self._epochs}: {_numbers(record)} "
+            f"({record['images_per_second']:,.0f} images/s, {left:.0f} s left)",
             file=sys.stderr,
             flush=True,
         )
@@ -53,6 +58,7 @@ class Terminal(Listener):
     """A bar with steps, rate, time left and the last epoch's numbers."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._shown = 0.0
@@ -90,6 +96,7 @@ class Terminal(Listener):
             )
 
     def ended(self, interrupted: bool) -> None:
+        super().ended(interrupted)
         if self._bar is not None:
             self._bar.stop()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import vaekit as vk
 from vaekit.errors import VaekitError
@@ -21,19 +21,20 @@ DEFAULTS = {"binary": "bernoulli", "grey": "gaussian", "colour": "gaussian", "ta
 PIXEL_FLOOR = -6.0  # of a free log-scale: sigma 0.0025, half a grey level of 8 bits
 
 
-def _check_image(data: DataSpec, net: Net) -> None:
+def _common(data: DataSpec, net: Net) -> dict[str, Any]:
+    """What both kinds of network take."""
     if net.kind == "conv" and len(data.shape) != 3:
         raise VaekitError(
             f"a conv net needs images; {data.name} has rows of shape {data.shape}: take --net mlp."
         )
+    return {"activation": net.activation, "norm": net.norm, "dropout": net.dropout}
 
 
 def _encoder(data: DataSpec, out: tuple[int, ...], net: Net) -> nn.Module:
     """A network from one x to `out`."""
-    _check_image(data, net)
-    common = {"activation": net.activation, "norm": net.norm, "dropout": net.dropout}
+    common = _common(data, net)
     if net.kind == "conv":
-        made = vk.ConvEncoder(data.shape, out, net.channels, net.sizes, **common)
+        made: nn.Module = vk.ConvEncoder(data.shape, out, net.channels, net.sizes, **common)
     else:
         made = vk.MLP(data.shape, out, net.sizes, **common)
     return vk.initialise(made, net.init)
@@ -41,11 +42,9 @@ def _encoder(data: DataSpec, out: tuple[int, ...], net: Net) -> nn.Module:
 
 def _decoder(data: DataSpec, latent: int, out: tuple[int, ...], net: Net) -> nn.Module:
     """A network from one z to `out`: the encoder's sizes in reverse."""
-    _check_image(data, net)
-    common = {"activation": net.activation, "norm": net.norm, "dropout": net.dropout}
-    hidden = net.sizes[::-1]
+    common, hidden = _common(data, net), net.sizes[::-1]
     if net.kind == "conv":
-        made = vk.ConvDecoder(latent, out, net.channels[::-1], hidden, **common)
+        made: nn.Module = vk.ConvDecoder(latent, out, net.channels[::-1], hidden, **common)
     else:
         made = vk.MLP(latent, out, hidden, **common)
     return vk.initialise(made, net.init)

@@ -2,7 +2,7 @@
 
 from vaekit.training.checkpoint import load_state, save_state
 from vaekit.training.diagnose import DivergedError
-from vaekit.training.fit import Progress, fit
+from vaekit.training.loop import Progress, fit
 from vaekit.training.optimisers import make_optimizer
 
 __all__ = ["DivergedError", "Progress", "fit", "load_state", "make_optimizer", "save_state"]

@@ -14,8 +14,8 @@ from vaekit.models import evaluating
 from vaekit.training.best import Best
 from vaekit.training.checkpoint import save_state
 from vaekit.training.diagnose import DivergedError, bad_weights
-from vaekit.training.fit import Progress
 from vaekit.training.folder import RunFolder
+from vaekit.training.loop import Progress
 from vaekit.training.meter import Meter
 
 __all__ = ["Supervisor", "validate"]

@@ -1,0 +1,156 @@
+"""The commands that train: `train RECIPE`, `train --resume RUN`, `demo`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Group, Parameter
+
+from vaekit.cli_output import Json, say, start
+from vaekit.config import flat_fields
+from vaekit.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from vaekit.run import Run
+
+__all__ = ["demo", "train"]
+
+train = App(
+    name="train",
+    help="Train a recipe: `vaekit train vae --data mnist`. "
+    "`vaekit train vae --help` lists its options.",
+)
+GROUPS = {
+    name: Group(title, sort_key=position)
+    for position, (name, title) in enumerate(
+        {
+            "own": "Recipe",
+            "net": "Networks",
+            "pixels": "Likelihood",
+            "data": "Data",
+            "training": "Training",
+            "run": "Run",
+        }.items()
+    )
+}
+
+
+def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
+    several = "tuple" in str(annotation)
+    parameter = Parameter(help=text, group=GROUPS[group], consume_multiple=several)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[annotation, parameter],
+        default=default,
+    )
+
+
+RUN_OPTIONS = [
+    _option("out", Path | None, None, "The run folder; else the next free one in runs/.", "run"),
+    _option("no_report", bool, False, "Do not write report.html.", "run"),
+    _option("quiet", bool, False, "Show no progress.", "run"),
+    _option("json", bool, False, "Print one JSON object alone.", "run"),
+]
+
+
+def _train_command(recipe: str) -> Callable[..., None]:
+    """The command `train RECIPE`, with one flag for each option of the recipe."""
+
+    def command(**options: Any) -> None:
+        own = {p.name: options.pop(p.name, p.default) for p in RUN_OPTIONS}
+        start()
+        from vaekit.app import train as train_recipe
+        from vaekit.progress import listener
+
+        shown = listener(own["quiet"] or own["json"])
+        run = train_recipe(
+            recipe, out=own["out"], report=not own["no_report"], listener=shown, **options
+        )
+        _show_run(run, own["json"], shown.interrupted)
+
+    fields = [
+        _option(name, info.annotation, info.default, info.description or "", record)
+        for name, record, _, info in flat_fields(recipe)
+    ]
+    command.__signature__ = inspect.Signature([*fields, *RUN_OPTIONS])  # type: ignore[attr-defined]
+    command.__doc__ = inspect.getdoc(RECIPES[recipe])
+    command.__name__ = recipe
+    return command
+
+
+def _show_run(run: Run, as_json: bool, interrupted: bool) -> None:
+    records = run.folder.records()
+    last = records[-1] if records else {}
+    if as_json:
+        say(json.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
+    elif interrupted:
+        say(f"stopped  continue with: vaekit train --resume {run.path}")
+    else:
+        _show_paths(run)
+    if interrupted:
+        sys.exit(130)
+
+
+def _show_paths(run: Run) -> None:
+    say(f"run      {run.path}")
+    if run.folder.report.is_file():
+        say(f"report   {run.folder.report}")
+    say(f"next     vaekit evaluate {run.path}")
+
+
+for _recipe in RECIPES:
+    train.command(_train_command(_recipe), name=_recipe)
+
+
+@train.default
+def _resume(
+    *,
+    resume: Annotated[Path, Parameter(help="Continue this run exactly where it stopped.")],
+    epochs: Annotated[int | None, Parameter(help="Epochs in all.")] = None,
+    quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
+    json: Json = False,
+) -> None:
+    """Continue a run: `vaekit train --resume RUN`."""
+    start()
+    from vaekit.app import resume as resume_run
+    from vaekit.progress import listener
+
+    shown = listener(quiet or json)
+    run = resume_run(resume, epochs=epochs, listener=shown)
+    _show_run(run, json, shown.interrupted)
+
+
+DEMO: dict[str, Any] = {
+    "data": "digits",
+    "latent": 8,
+    "hidden": (256, 128),
+    "activation": "silu",
+    "epochs": 200,
+    "batch_size": 64,
+    "lr_schedule": "cosine",
+}
+
+
+def demo(
+    *,
+    out: Annotated[Path | None, Parameter(help="The run folder.")] = None,
+    quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
+) -> None:
+    """Train a VAE on 8 x 8 digits that come with the kit, and write a report of it."""
+    start()
+    from vaekit.app import train as train_recipe
+    from vaekit.progress import listener
+    from vaekit.training.folder import next_folder
+
+    if out is not None and out.exists():
+        out = next_folder(out.parent, out.name)
+    shown = listener(quiet)
+    run = train_recipe("vae", out=out, listener=shown, **DEMO)
+    _show_run(run, False, shown.interrupted)
+    say(f"open     file://{run.folder.report.resolve()}")

@@ -1,0 +1,59 @@
+"""What the README shows runs as it stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vaekit.cli import main
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SHELL = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("vaekit ")
+]
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_its_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert {"images", "bound"} & set(names)
+
+
+def test_its_shell_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(SHELL) == 5
+    for line in SHELL:
+        if "mnist" not in line:
+            main(shlex.split(line)[1:])
+    assert (tmp_path / "samples.png").is_file()
+    assert len((tmp_path / "runs" / "first" / "metrics.jsonl").read_text().splitlines()) == 200
+    assert json.loads(re.search(r"\{\n.*?\n\}", capsys.readouterr().out, re.DOTALL).group())["elbo"]  # type: ignore[union-attr]
+
+
+def test_its_flags_for_mnist_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VAEKIT_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (line,) = [line for line in SHELL if "mnist" in line]
+    with pytest.raises(SystemExit) as caught:
+        main(shlex.split(line)[1:])
+    assert caught.value.code == 2
+
+
+def test_its_table_names_every_recipe() -> None:
+    from vaekit.recipes import RECIPES
+
+    (row,) = [line for line in README.splitlines() if line.startswith("| recipes")]
+    assert set(re.findall(r"`(\w+)`", row)) == set(RECIPES)
