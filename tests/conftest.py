@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# One thread each: the tests run side by side, and threads that wait for each other cost more.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +35,28 @@ def _real_data(request: pytest.FixtureRequest) -> None:
     folder = os.environ.get("VAEKIT_DATA")
     if marker and not (folder and (Path(folder) / marker.args[0]).is_dir()):
         pytest.skip(f"{marker.args[0]} is not under VAEKIT_DATA")
+
+
+Proves = Callable[..., None]
+
+
+@pytest.fixture
+def proves(request: pytest.FixtureRequest) -> Proves:
+    """Compares a part with its oracle, and notes what `tools/conformance.py` prints of it."""
+
+    def compare(part: str, oracle: str, got: Any, expected: Any, *, limit: float) -> None:
+        got, expected = (
+            np.asarray(v.detach() if isinstance(v, torch.Tensor) else v, dtype=np.float64)
+            for v in (got, expected)
+        )
+        assert got.size
+        error = float(np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
+        assert error <= limit, f"{part} differs from {oracle} by {error:.1e}; limit {limit:.0e}"
+        notes = os.environ.get("VAEKIT_CONFORMANCE")
+        if notes:
+            row = {"part": part, "oracle": oracle, "error": error, "limit": limit}
+            row["test"] = request.node.nodeid.split("[")[0]
+            with Path(notes).open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    return compare

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,32 +15,34 @@ from vaekit import distributions as d
 from vaekit.errors import VaekitError
 
 N = 50
+Proves = Callable[..., None]
 
 
 def randn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
-def test_gaussian_density_is_scipys() -> None:
+def test_gaussian_density_is_scipys(proves: Proves) -> None:
     loc, log_scale, x = randn(N), randn(N), 3 * randn(N)
     expected = stats.norm.logpdf(x, loc, log_scale.exp())
     got = d.Gaussian(loc, log_scale, event_dim=0).log_prob(x)
-    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    proves("Gaussian, density", "scipy", got, expected, limit=1e-12)
     standard = d.StandardGaussian(torch.zeros(N, dtype=torch.float64), event_dim=0)
-    np.testing.assert_allclose(standard.log_prob(x), stats.norm.logpdf(x), rtol=1e-12)
+    got, expected = standard.log_prob(x), stats.norm.logpdf(x)
+    proves("StandardGaussian, density", "scipy", got, expected, limit=1e-12)
 
 
-def test_laplace_density_is_scipys() -> None:
+def test_laplace_density_is_scipys(proves: Proves) -> None:
     loc, log_scale, x = randn(N), randn(N), 3 * randn(N)
     expected = stats.laplace.logpdf(x, loc, log_scale.exp())
     got = d.Laplace(loc, log_scale, event_dim=0).log_prob(x)
-    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    proves("Laplace, density", "scipy", got, expected, limit=1e-12)
 
 
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_bernoulli_density_is_scipys_with_and_without_gradients(
-    grad: bool, dtype: torch.dtype
+    grad: bool, dtype: torch.dtype, proves: Proves
 ) -> None:
     logits = torch.cat([5 * randn(N), torch.tensor([-100.0, -40, -30, 0, 30, 40, 100])]).to(dtype)
     for x in (torch.zeros_like(logits), torch.ones_like(logits)):
@@ -47,8 +50,9 @@ def test_bernoulli_density_is_scipys_with_and_without_gradients(
         expected = special.log_expit(sign * logits.double().numpy())
         with torch.set_grad_enabled(grad):
             got = d.Bernoulli(logits, event_dim=0).log_prob(x)
-        tolerance = 1e-6 if dtype == torch.float32 else 1e-12
-        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+        limit = 1e-6 if dtype == torch.float32 else 1e-12
+        part = f"Bernoulli, {str(dtype)[6:]}" + ("" if grad else ", without gradients")
+        proves(part, "scipy's log_expit", got, expected, limit=limit)
 
 
 def test_a_bernoulli_over_grey_values_does_not_sum_to_one() -> None:
@@ -66,7 +70,7 @@ def test_a_bernoulli_over_grey_values_does_not_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize("logit", [-30.0, -3.0, -0.21, -0.19, -1e-3, 1e-7, 0.05, 0.5, 8.0, 60.0])
-def test_continuous_bernoulli_is_the_papers(logit: float) -> None:
+def test_continuous_bernoulli_is_the_papers(logit: float, proves: Proves) -> None:
     """log C, the normalisation and the mean of arXiv 1907.06845, written as there."""
     p = d.ContinuousBernoulli(torch.tensor(logit, dtype=torch.float64), event_dim=0)
     s = special.expit(logit)
@@ -74,7 +78,8 @@ def test_continuous_bernoulli_is_the_papers(logit: float) -> None:
     if abs(logit) > 1e-2 and abs(logit) < 20:
         log_c = math.log(2 * math.atanh(1 - 2 * s) / (1 - 2 * s))
         expected = x * math.log(s) + (1 - x) * math.log(1 - s) + log_c
-        np.testing.assert_allclose(p.log_prob(x), expected, rtol=1e-10, atol=1e-12)
+        oracle = "the formula of arXiv 1907.06845"
+        proves("ContinuousBernoulli, density", oracle, p.log_prob(x), expected, limit=1e-10)
         mean = s / (2 * s - 1) + 1 / (2 * math.atanh(1 - 2 * s))
         assert p.mean.item() == pytest.approx(mean, rel=1e-9)
 
@@ -85,8 +90,8 @@ def test_continuous_bernoulli_is_the_papers(logit: float) -> None:
     pieces = list(itertools.pairwise(edge))
     mass = sum(integrate.quad(density, a, b)[0] for a, b in pieces)
     mean = sum(integrate.quad(lambda x: x * density(x), a, b)[0] for a, b in pieces)
-    assert mass == pytest.approx(1, abs=1e-8)
-    assert mean == pytest.approx(p.mean.item(), abs=1e-8)
+    proves("ContinuousBernoulli, normalisation", "quadrature", mass, 1, limit=1e-8)
+    proves("ContinuousBernoulli, mean", "quadrature", p.mean, mean, limit=1e-8)
 
 
 def test_continuous_bernoulli_gradients_hold_through_zero() -> None:
@@ -98,12 +103,13 @@ def test_continuous_bernoulli_gradients_hold_through_zero() -> None:
     )
 
 
-def test_categorical_sums_to_one_and_is_a_softmax() -> None:
+def test_categorical_sums_to_one_and_is_a_softmax(proves: Proves) -> None:
     logits = randn(3, 256)
     p = d.Categorical(logits, event_dim=1)
     x = torch.arange(256, dtype=torch.float64)[:, None].expand(-1, 3) / 255
     terms = p.terms(x)
-    np.testing.assert_allclose(terms.T, special.log_softmax(logits.numpy(), 1), atol=1e-12)
+    expected = special.log_softmax(logits.numpy(), 1)
+    proves("Categorical, density", "scipy's log_softmax", terms.T, expected, limit=1e-12)
     eight_bit = torch.randint(0, 256, (1000,), dtype=torch.uint8)
     same = d.Categorical(logits[0], event_dim=0).log_prob(eight_bit.float().div(255))
     np.testing.assert_allclose(same, logits[0].log_softmax(0)[eight_bit.long()], atol=1e-12)
@@ -138,29 +144,31 @@ def pairs() -> list[tuple[d.Distribution, d.Distribution]]:
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_closed_form_kl_is_the_integral(index: int) -> None:
+def test_closed_form_kl_is_the_integral(index: int, proves: Proves) -> None:
     q, p = pairs()[index]
     x = torch.linspace(-40, 40, 160_001, dtype=torch.float64)[:, None]
     log_q, log_p = q.terms(x), p.terms(x)
     expected = torch.trapezoid(log_q.exp() * (log_q - log_p), x, dim=0)
     got = d.kl_terms(q, p)
     assert got is not None
-    np.testing.assert_allclose(got, expected.expand_as(got), rtol=2e-5, atol=2e-6)
+    name = f"KL({type(q).__name__} || {type(p).__name__})"
+    proves(name, "the trapezoidal rule", got, expected.expand_as(got), limit=2e-5)
 
 
 @pytest.mark.parametrize("levels", [2, 5])
-def test_closed_form_kl_of_discrete_distributions_is_the_sum(levels: int) -> None:
+def test_closed_form_kl_of_discrete_distributions_is_the_sum(levels: int, proves: Proves) -> None:
     logits_q, logits_p = randn(N, levels), randn(N, levels)
     q = d.Categorical(logits_q, event_dim=0)
     p = d.Categorical(logits_p, event_dim=0)
     expected = special.rel_entr(
         special.softmax(logits_q.numpy(), 1), special.softmax(logits_p.numpy(), 1)
     ).sum(1)
-    np.testing.assert_allclose(d.kl_terms(q, p), expected, atol=1e-12)
+    oracle = "scipy's rel_entr"
+    proves("KL(Categorical || Categorical)", oracle, d.kl_terms(q, p), expected, limit=1e-12)
     if levels == 2:
         q2 = d.Bernoulli(logits_q[:, 1] - logits_q[:, 0], event_dim=0)
         p2 = d.Bernoulli(logits_p[:, 1] - logits_p[:, 0], event_dim=0)
-        np.testing.assert_allclose(d.kl_terms(q2, p2), expected, atol=1e-12)
+        proves("KL(Bernoulli || Bernoulli)", oracle, d.kl_terms(q2, p2), expected, limit=1e-12)
 
 
 def test_kl_goes_by_exact_type_and_is_none_where_unknown() -> None:

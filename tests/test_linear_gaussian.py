@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from vaekit.objectives import ELBO, IWAE
 from vaekit.testing import LinearGaussian
 
 D, K, N = 6, 3, 40
+Proves = Callable[..., None]
 
 
 @pytest.fixture
@@ -32,7 +34,9 @@ def expected_elbo(model: VAE, x: Tensor, oracle: LinearGaussian) -> Tensor:
     return oracle.elbo(x, q.mean, q.variance[0])
 
 
-def test_the_oracle_is_a_multivariate_normal_and_its_likelihood_the_spectrums(x: Tensor) -> None:
+def test_the_oracle_is_a_multivariate_normal_and_its_likelihood_the_spectrums(
+    x: Tensor, proves: Proves
+) -> None:
     oracle = LinearGaussian.fit(x, K)
     covariance = oracle.weight @ oracle.weight.T + oracle.variance * torch.eye(D)
     normal = torch.distributions.MultivariateNormal(oracle.mean, covariance)
@@ -41,38 +45,54 @@ def test_the_oracle_is_a_multivariate_normal_and_its_likelihood_the_spectrums(x:
     formula = -0.5 * (
         D * math.log(2 * math.pi) + values[:K].log().sum() + (D - K) * oracle.variance.log() + D
     )
-    assert abs(oracle.log_prob(x).mean() - formula) < 1e-9
+    got = oracle.log_prob(x).mean()
+    proves("the oracle's log p(x)", "the spectrum (Tipping & Bishop)", got, formula, limit=1e-9)
 
 
-def test_the_best_elbo_equals_the_likelihood(x: Tensor) -> None:
+def test_the_best_elbo_equals_the_likelihood(x: Tensor, proves: Proves) -> None:
     oracle = LinearGaussian.fit(x, K)
     model = oracle.vae()
-    assert (expected_elbo(model, x, oracle) - oracle.log_prob(x)).abs().max() < 1e-9
+    best = expected_elbo(model, x, oracle)
+    proves("the best ELBO of a linear VAE", "log p(x)", best, oracle.log_prob(x), limit=1e-9)
     precision = oracle.weight.T @ oracle.weight + oracle.variance * torch.eye(K)
     assert (precision - precision.diagonal().diag()).abs().max() < 1e-9, "M is diagonal"
 
 
-def test_another_rotation_costs_exactly_the_off_diagonal(x: Tensor) -> None:
+def test_another_rotation_costs_exactly_the_off_diagonal(x: Tensor, proves: Proves) -> None:
     straight = LinearGaussian.fit(x, K)
     turned = LinearGaussian.fit(x, K, rotation())
     assert (straight.log_prob(x) - turned.log_prob(x)).abs().max() < 1e-9
     gap = (turned.log_prob(x) - expected_elbo(turned.vae(), x, turned)).mean()
     m = turned.precision
-    assert abs(gap - 0.5 * (m.diagonal().log().sum() - torch.logdet(m))) < 1e-9
+    cost = 0.5 * (m.diagonal().log().sum() - torch.logdet(m))
+    proves(
+        "the ELBO of a rotated linear VAE", "1/2 (sum log M_ii - log det M)", gap, cost, limit=1e-9
+    )
     assert gap > 0.01
 
 
 @pytest.mark.parametrize("objective", [ELBO(kl="sampled"), *[IWAE(samples=k) for k in (1, 2, 50)]])
-def test_at_the_optimum_every_bound_is_log_p_for_any_draw(x: Tensor, objective: ELBO) -> None:
+def test_at_the_optimum_every_bound_is_log_p_for_any_draw(
+    x: Tensor, objective: ELBO, proves: Proves
+) -> None:
     oracle = LinearGaussian.fit(x, K)
     model = oracle.vae()
     trace = model(x, samples=(7,))
     expected = oracle.log_prob(x)
-    assert (trace.log_weight - expected).abs().max() < 1e-9, "log_weight is constant in z"
+    oracle_name = "log p(x) of probabilistic PCA"
+    proves(
+        "log_weight at the optimum",
+        oracle_name,
+        trace.log_weight,
+        expected.expand(7, -1),
+        limit=1e-9,
+    )
     value = objective.double()(model(x, samples=objective.samples)).value
-    assert (value - expected).abs().max() < 1e-9
+    name = f"{type(objective).__name__} of {objective.samples[0]} at the optimum"
+    proves(name, oracle_name, value, expected, limit=1e-9)
     for samples in (1, 3, 64):
-        assert (log_likelihood(model, x, samples=samples) - expected).abs().max() < 1e-9
+        found = log_likelihood(model, x, samples=samples)
+        proves("log_likelihood at the optimum", oracle_name, found, expected, limit=1e-9)
 
 
 def test_the_closed_form_elbo_is_the_oracles_in_expectation(x: Tensor) -> None:
@@ -132,17 +152,20 @@ def test_perturbing_the_optimum_lowers_the_bound(x: Tensor) -> None:
         assert expected_elbo(other.vae(), x, other).mean() < best
 
 
-def test_kl_active_units_and_the_aggregate_posterior_have_their_closed_forms(x: Tensor) -> None:
+def test_kl_active_units_and_the_aggregate_posterior_have_their_closed_forms(
+    x: Tensor, proves: Proves
+) -> None:
     oracle = LinearGaussian.fit(x, K)
     values, _ = LinearGaussian.spectrum(x)
     trace = oracle.vae()(x)
     kl = trace.site.kl_terms.mean((0, 1))
-    assert (kl - 0.5 * (values[:K] / oracle.variance).log()).abs().max() < 1e-9
+    closed = 0.5 * (values[:K] / oracle.variance).log()
+    proves("mean KL per latent", "1/2 log(lam_i / s2)", kl, closed, limit=1e-9)
     q = trace.site.q
     means = torch.cov(q.mean.T, correction=0)
     assert (means.diagonal() - (1 - oracle.variance / values[:K])).abs().max() < 1e-9
     aggregate = means + q.variance.mean(0).diag()
-    assert (aggregate - torch.eye(K)).abs().max() < 1e-9
+    proves("covariance of the aggregate posterior", "I", aggregate, torch.eye(K), limit=1e-9)
 
 
 def test_a_fixed_wide_scale_collapses_the_latent(x: Tensor) -> None:

@@ -7,15 +7,17 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
@@ -32,9 +34,9 @@ from vaekit.report import (
     training_curves,
     write_report,
 )
-from vaekit.report.charts import SMALL, WIDE, limits
+from vaekit.report.charts import curve_figures, kl_figure, limits
 from vaekit.report.images import BAND, GAP
-from vaekit.report.svg import Axis, label, ticks
+from vaekit.report.style import COLOURS
 
 NASTY = """<b onclick="x('&amp;')">"x" & 'y'</b><script>alert(1)</script>"""
 
@@ -237,89 +239,94 @@ def learning(epochs: int = 50, held_out: bool = True) -> list[dict[str, Any]]:
     return records
 
 
-def drawings(chart: bytes) -> list[ElementTree.Element]:
-    return list(ElementTree.fromstring(b"<div>" + chart + b"</div>"))
+def panels(records: list[dict[str, Any]]) -> list[Axes]:
+    return [figure.axes[0] for figure in curve_figures(records, "nats per image")]
 
 
-def words(panel: ElementTree.Element, class_: str) -> list[str]:
-    return [t.text or "" for t in panel.iter("text") if t.get("class") == class_]
+def titles(records: list[dict[str, Any]]) -> list[str]:
+    legends = [figure.legends[0] for figure in curve_figures(records, "nats per image")]
+    return [legend.get_title().get_text() for legend in legends]
 
 
-def path_of(panel: ElementTree.Element, split: str) -> np.ndarray:
-    (line,) = (p for p in panel.iter("polyline") if p.get("class") == split)
-    return np.array([pair.split(",") for pair in (line.get("points") or "").split()], float)
+def points(panel: Axes) -> dict[str, np.ndarray]:
+    """Of each line, by its colour: "train" or "validation"."""
+    names = {colour: name for name, colour in COLOURS.items()}
+    return {names[str(line.get_color())]: line.get_xydata() for line in panel.lines}
 
 
 def test_three_panels_each_with_its_lines() -> None:
     records = learning()
-    panels = drawings(training_curves(records))
-    assert [words(p, "title") for p in panels] == [["objective"], ["log-likelihood"], ["KL"]]
-    for panel in panels:
-        assert words(panel, "unit") == ["nats per image", "epoch"]
+    assert titles(records) == ["objective", "log-likelihood", "KL"]
+    names = ("objective", "log_likelihood", "kl")
+    for name, panel in zip(names, panels(records), strict=True):
+        assert panel.get_title("left") == "nats per image"
+        assert panel.get_xlabel() == "epoch"
         for split in ("train", "validation"):
-            path = path_of(panel, split)
-            assert len(path) == 50
-            assert (np.diff(path[:, 0]) > 0).all()
-            assert path[0, 0] >= SMALL.left
-            assert path[-1, 0] <= SMALL.right
-    train, validation = path_of(panels[0], "train"), path_of(panels[0], "validation")
-    assert (validation[1:, 1] > train[1:, 1]).all()  # lower values lie further down
-    assert words(panels[0], "train") == ["train −101.0"]
-    assert words(panels[0], "validation") == ["validation −104.0"]
-    assert panels[2].get("aria-label") == (
-        "KL over the epochs, at the end: train 20.00, validation 20.00 nats per image"
-    )
+            expected = [(record["epoch"], record[split][name]) for record in records]
+            assert points(panel)[split].tolist() == [list(pair) for pair in expected]
 
 
-def test_the_places_of_points_and_ticks_agree() -> None:
-    records = [{"epoch": e, "train": means(-10.0 * e, None), "validation": None} for e in (1, 2, 3)]
-    panel, _ = drawings(training_curves(records))
-    path = path_of(panel, "train")
-    rules = [float(r.get("y1") or 0) for r in panel.iter("line") if r.get("class") == "rule"]
-    found = dict(zip(words(panel, "tick"), rules, strict=False))
-    assert [found["−10"], found["−20"], found["−30"]] == pytest.approx(path[:, 1], abs=0.06)
-    assert words(panel, "tick")[-3:] == ["1", "2", "3"]
-    (dot,) = panel.iter("circle")
-    assert [float(dot.get(k) or 0) for k in ("cx", "cy")] == pytest.approx(path[-1], abs=0.06)
+def test_the_legend_and_the_words_tell_the_last_numbers() -> None:
+    figures = list(curve_figures(learning(), "nats per row"))
+    texts = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert texts == ["train −101.0", "validation −104.0"]
+    words = "KL over the epochs, at the end: train 20.00, validation 20.00 nats per row"
+    assert figures[2].get_label() == words
+    assert f'aria-label="{words}"'.encode() in training_curves(learning(), unit="nats per row")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(-103.239, "−103.2"), (2.5, "2.50"), (-12345.6, "−12,346"), (2e6, "2e+06"), (0.0, "0.00")],
+)
+def test_numbers_have_the_digits_that_they_need(number: float, words: str) -> None:
+    records = [{"epoch": 1, "train": {"objective": number}, "validation": None}]
+    assert panels(records)[0].lines[0].get_label() == f"train {words}"
 
 
 def test_the_first_epochs_do_not_flatten_the_rest() -> None:
-    panel = drawings(training_curves(learning()))[0]
-    path = path_of(panel, "train")
-    inside = (path[:, 1] >= SMALL.top) & (path[:, 1] <= SMALL.bottom)
-    assert not inside[0]
-    assert inside[-40:].all()
-    late = path[-40:, 1]
-    assert late.max() - late.min() > 0.1 * (SMALL.bottom - SMALL.top)
-    _, clip = panel.iter("svg")
-    corner = (SMALL.left, SMALL.top, SMALL.right - SMALL.left, SMALL.bottom - SMALL.top)
-    assert tuple(float(clip.get(k) or 0) for k in ("x", "y", "width", "height")) == corner
+    panel = panels(learning())[0]
+    low, high = panel.get_ylim()
+    values = points(panel)["train"][:, 1]
+    assert values[0] < low
+    assert ((values[-40:] > low) & (values[-40:] < high)).all()
+    assert values[-40:].max() - values[-40:].min() > 0.1 * (high - low)
+    assert panel.lines[0].get_clip_on()
 
 
 def test_without_validation_there_is_one_line() -> None:
-    for panel in drawings(training_curves(learning(held_out=False))):
-        assert [p.get("class") for p in panel.iter("polyline")] == ["train"]
+    for panel in panels(learning(held_out=False)):
+        assert list(points(panel)) == ["train"]
 
 
 def test_a_single_epoch_is_a_point_one_can_see() -> None:
-    panels = drawings(training_curves(learning(1)))
-    assert len(panels) == 3
-    for panel in panels:
-        dots = list(panel.iter("circle"))
-        assert [d.get("class") for d in dots] == ["train", "validation"]
-        for dot in dots:
-            assert SMALL.left < float(dot.get("cx") or 0) < SMALL.right
-            assert SMALL.top < float(dot.get("cy") or 0) < SMALL.bottom
+    found = panels(learning(1))
+    assert len(found) == 3
+    for panel in found:
+        (low, high), (left, right) = panel.get_ylim(), panel.get_xlim()
+        assert [x for x in panel.get_xticks() if left <= x <= right] == [1]
+        assert list(points(panel)) == ["train", "validation"]
+        for line in panel.lines:
+            ((x, y),) = np.asarray(line.get_xydata())
+            assert left < x < right
+            assert low < y < high
+            assert line.get_marker() == "o"
+
+
+def test_epochs_are_whole_numbers() -> None:
+    for count, ticks in ((2, [1, 2]), (3, [1, 2, 3]), (60, [0, 20, 40, 60])):
+        panel = panels(learning(count))[0]
+        left, right = panel.get_xlim()
+        assert [x for x in panel.get_xticks() if left <= x <= right] == ticks
 
 
 def test_a_missing_kl_leaves_its_panel_out() -> None:
     records = [{"epoch": e, "train": means(-5.0, None), "validation": None} for e in range(4)]
-    panels = drawings(training_curves(records, unit="nats per row"))
-    assert [words(p, "title") for p in panels] == [["objective"], ["log-likelihood"]]
-    assert words(panels[0], "unit")[0] == "nats per row"
+    assert titles(records) == ["objective", "log-likelihood"]
     for record in records:
         record["train"].pop("kl")
-    assert drawings(training_curves(records))[1].tag == "svg"
+    assert titles(records) == ["objective", "log-likelihood"]
+    assert training_curves(records).count(b"<svg") == 2
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300, None])
@@ -327,10 +334,10 @@ def test_what_is_not_finite_is_left_out(bad: float | None) -> None:
     records = learning(6)
     records[2]["train"]["objective"] = bad
     records[5]["validation"] = {"objective": bad, "log_likelihood": -1.0, "kl": bad}
-    panels = drawings(training_curves(records))
-    assert len(path_of(panels[0], "train")) == 5
-    assert len(path_of(panels[0], "validation")) == 5
-    assert len(path_of(panels[2], "validation")) == 5
+    found = [points(panel) for panel in panels(records)]
+    assert found[0]["train"][:, 0].tolist() == [1, 2, 4, 5, 6]
+    assert found[0]["validation"][:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert found[2]["validation"][:, 0].tolist() == [1, 2, 3, 4, 5]
     chart = training_curves(records)
     assert b"nan" not in chart
     assert b"inf" not in chart
@@ -345,11 +352,15 @@ def test_no_records_draw_nothing() -> None:
 @pytest.mark.parametrize(
     "values", [[0.0] * 9, [1e-7, 2e-7], [-1e99, 1e99], [-1e7, -1e7 + 1], [5.0], [0.0] * 9 + [9.0]]
 )
-def test_odd_ranges_still_make_an_axis(values: list[float]) -> None:
+def test_odd_ranges_still_make_a_chart(values: list[float]) -> None:
     low, high = limits(values)
     assert low < min(values) <= max(values) < high
     assert high - low >= 0.0999
-    assert 2 <= len(Axis(low, high, 0, 100).labels(most=5)) <= 6
+    records = [
+        {"epoch": epoch, "train": means(value), "validation": None}
+        for epoch, value in enumerate(values, 1)
+    ]
+    assert training_curves(records).count(b"<svg") == 3
 
 
 def test_limits_drop_what_lies_far_from_the_rest() -> None:
@@ -361,76 +372,70 @@ def test_limits_drop_what_lies_far_from_the_rest() -> None:
         assert high - low < 20
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "whole", "expected"),
-    [
-        (0, 10, False, [0, 2, 4, 6, 8, 10]),
-        (-0.11, 0.31, False, [-0.1, 0, 0.1, 0.2, 0.3]),
-        (0.5, 1.5, True, [1]),
-        (1, 60, True, [20, 40, 60]),
-        (1, 3, True, [1, 2, 3]),
-        (-103.1, -101.9, False, [-103, -102.5, -102]),
-    ],
-)
-def test_ticks(low: float, high: float, whole: bool, expected: list[float]) -> None:
-    assert ticks(low, high, whole=whole) == pytest.approx(expected)
-
-
-def test_labels_have_the_digits_that_they_need() -> None:
-    assert [label(x, 0.5) for x in (-1.0, 0.0, 0.5)] == ["−1.0", "0.0", "0.5"]
-    assert [label(x, 20) for x in (-120, 0)] == ["−120", "0"]
-    assert label(2e-6, 1e-6) == "2e−06"
-
-
-def bars_of(chart: bytes) -> list[ElementTree.Element]:
-    (panel,) = drawings(chart)
-    return list(panel.iter("rect"))
-
-
-def numbers(bars: Sequence[ElementTree.Element], key: str) -> np.ndarray:
-    return np.array([float(bar.get(key) or 0) for bar in bars])
+def bars_of(axes: Axes) -> list[Rectangle]:
+    return [bar for bar in axes.patches if isinstance(bar, Rectangle)]
 
 
 def test_bars_are_sorted_and_as_high_as_their_kl() -> None:
-    kl = torch.tensor([0.0, 2.0, 0.005, 4.0, 0.0099, 1.0])
-    chart = kl_bars(kl)
-    bars = bars_of(chart)
-    heights = numbers(bars, "height")
-    assert heights == pytest.approx(
-        heights[0] / 4 * np.array([4, 2, 1, 0.0099, 0.005, 0]), abs=0.02
-    )
-    assert numbers(bars, "y") + heights == pytest.approx(np.full(6, WIDE.bottom), abs=0.02)
-    assert [bar.get("class") for bar in bars] == ["active"] * 3 + ["idle"] * 3
-    (panel,) = drawings(chart)
-    assert panel.get("aria-label") == "3 of 6 dimensions active, 7.01 nats in total"
-    assert [t.text for t in panel.iter("title")][:2] == [
-        "latent dimension 3: 4.00 nats",
-        "latent dimension 1: 2.00 nats",
-    ]
-    assert words(panel, "tick")[-6:] == ["3", "1", "5", "4", "2", "0"]
+    figure = kl_figure(torch.tensor([0.0, 2.0, 0.005, 4.0, 0.0099, 1.0]))
+    assert figure.get_label() == "3 of 6 dimensions active, 7.01 nats in total"
+    assert figure.get_suptitle() == figure.get_label()
+    (axes,) = figure.axes
+    heights = [bar.get_height() for bar in bars_of(axes)]
+    assert heights == pytest.approx([4, 2, 1, 0.0099, 0.005, 0])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["3", "1", "5", "4", "2", "0"]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in bars_of(axes)]
+    assert centres == pytest.approx(range(6))
+    colours = [matplotlib.colors.to_hex(bar.get_facecolor()) for bar in bars_of(axes)]
+    assert colours == [COLOURS["train"]] * 3 + [COLOURS["idle"]] * 3
 
 
-@pytest.mark.parametrize("dims", [1, 2, 16, 17, 100, 500])
+@pytest.mark.parametrize("dims", [1, 2, 16, 17, 100, 101, 500])
 def test_bars_of_any_number_stay_on_the_paper(dims: int) -> None:
-    bars = bars_of(kl_bars(torch.rand(dims)))
-    assert len(bars) == dims
-    left, wide = numbers(bars, "x"), numbers(bars, "width")
-    assert (wide > 0.5).all()
-    assert left.min() >= WIDE.left
-    assert (left + wide).max() <= WIDE.width
-    assert numbers(bars, "y").min() >= WIDE.top
+    kl = torch.rand(dims)
+    (axes,) = kl_figure(kl).axes
+    bars = bars_of(axes)
+    assert [bar.get_height() for bar in bars] == sorted(kl.tolist(), reverse=True)
+    left, right = axes.get_xlim()
+    ends = np.array([bar.get_x() + max(bar.get_width(), 0) for bar in bars])
+    assert left < ends.min() <= ends.max() <= right
+    assert np.diff(ends) == pytest.approx(np.ones(dims - 1))
+    low, high = axes.get_ylim()
+    assert low == 0
+    assert kl.max() < high
+    assert len(axes.get_xticklabels()) == (dims if dims <= 16 else 0)
+    assert kl_bars(kl).count(b"<svg") == 1
 
 
 def test_bars_of_odd_values() -> None:
     chart = kl_bars(torch.tensor([[math.nan, 1.0], [-0.5, math.inf]]))
     assert b"1 of 2 dimensions active, 0.50 nats in total" in chart
-    assert numbers(bars_of(chart), "height")[1] == 0
-    assert (numbers(bars_of(kl_bars(torch.zeros(8))), "height") == 0).all()
-    tiny = numbers(bars_of(kl_bars(torch.full((8,), 1e-5))), "height")
-    assert tiny.max() < 1  # a collapsed code looks collapsed
+    (axes,) = kl_figure(torch.tensor([-0.5, 1.0])).axes
+    assert [bar.get_height() for bar in bars_of(axes)] == [1, 0]
+    assert b"0 of 8 dimensions active, 0.00 nats in total" in kl_bars(torch.zeros(8))
+    (axes,) = kl_figure(torch.full((8,), 1e-5)).axes
+    assert axes.get_ylim()[1] > 0.1  # a collapsed code looks collapsed
     for nothing in (torch.zeros(0), torch.full((3,), math.nan)):
         with fails(f"got a kl of shape {tuple(nothing.shape)} without one finite number."):
             kl_bars(nothing)
+
+
+def test_charts_leave_the_settings_of_matplotlib_and_do_not_follow_them() -> None:
+    expected = kl_bars(torch.ones(3))
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30, "svg.fonttype": "path"}):
+        before = dict(matplotlib.rcParams)
+        assert kl_bars(torch.ones(3)) == expected
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_charts_take_the_colours_of_the_page_and_keep_text_as_text() -> None:
+    chart = (training_curves(learning()) + kl_bars(torch.tensor([1.0, 0.0]))).decode()
+    for name, colour in COLOURS.items():
+        assert chart.count(colour) == chart.count(f"var(--{name}, {colour})") > 0
+    colours = set(re.findall(r"(?:fill|stroke): *([^;\"]+)", chart))
+    assert colours == {"none", *(f"var(--{name}, {colour})" for name, colour in COLOURS.items())}
+    for words in ("objective", "train −101.0", "nats per image", "epoch", "largest KL first"):
+        assert words in Page(chart).text
 
 
 # the page -------------------------------------------------------------------------------------
@@ -499,7 +504,7 @@ def test_the_report_is_complete_in_itself(tmp_path: Path) -> None:
     report = full_report()
     html = write_report(report, tmp_path / "report.html").read_text(encoding="utf-8")
     found = Page(html)
-    assert not re.search(r"https?:|url\(|@import|(src|href)=[\"']?//", html)
+    assert not re.search(r"https?:|url\((?!#)|@import|(src|href)=[\"']?//|xmlns|<!ENTITY", html)
     assert {tag for tag, _ in found.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
     originals, samples = found.all("img")
     for image in (originals, samples):
@@ -513,6 +518,14 @@ def test_the_report_is_complete_in_itself(tmp_path: Path) -> None:
     assert np.array_equal(picture(samples), np.array(grid(report.samples)))
     assert [bool(svg["aria-label"]) for svg in found.all("svg") if "role" in svg] == [True] * 4
     assert [bool(group["aria-label"]) for group in found.all("div")] == [True] * 2
+
+
+def test_what_the_charts_refer_to_is_there_once(tmp_path: Path) -> None:
+    html = write_report(full_report(), tmp_path / "report.html").read_text(encoding="utf-8")
+    ids = re.findall(r'\bid="([^"]*)"', html)
+    references = re.findall(r'(?:url\(|href=")#([^")]*)', html)
+    assert len(ids) == len(set(ids))
+    assert set(references) == set(ids)
 
 
 def test_the_report_says_what_its_pictures_show(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ class _Job:
         if held_out is None:
             return None
         size = min(max(self.config.training.batch_size, 500), len(held_out))
+        size += len(held_out) % size == 1  # Batches drops a lone last row
         return Batches(held_out, size, shuffle=False, device=self.device)
 
 

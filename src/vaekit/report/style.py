@@ -1,15 +1,56 @@
-"""The page's style sheet: light and dark, a phone's width and paper."""
+"""How the page looks: light and dark, a phone's width and paper; and its charts."""
 
 from __future__ import annotations
 
-__all__ = ["STYLE"]
+from contextlib import AbstractContextManager
 
-STYLE = """
-:root {
-  color-scheme: light dark;
-  --paper: #fbfaf7; --card: #ffffff; --ink: #23262b; --soft: #62676f; --rule: #e4e1da;
-  --train: #1f6f94; --validation: #b4560f; --idle: #b9bcc2; --mark: #b4560f;
+__all__ = ["COLOURS", "STYLE", "look"]
+
+# Charts are drawn in these; in the page they are variables, so that dark has its own.
+COLOURS = {
+    "ink": "#23262b",
+    "soft": "#62676f",
+    "rule": "#e4e1da",
+    "train": "#1f6f94",
+    "validation": "#b4560f",
+    "idle": "#b9bcc2",
 }
+
+# Settings of matplotlib; sizes are pixels.
+LOOK = {
+    "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans", "sans-serif"],
+    "font.size": 10,
+    "figure.constrained_layout.use": True,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "text.color": COLOURS["ink"],
+    "axes.titlesize": 10,
+    "axes.titlecolor": COLOURS["soft"],
+    "axes.labelcolor": COLOURS["soft"],
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": COLOURS["rule"],
+    **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
+    **{f"{axis}tick.color": COLOURS["soft"] for axis in "xy"},
+    **{f"{axis}tick.major.size": 0 for axis in "xy"},
+    "lines.markersize": 4.5,
+    "legend.fontsize": 10,
+    "legend.title_fontsize": 12,
+    "legend.frameon": False,
+    "legend.labelcolor": "linecolor",
+    "legend.borderpad": 0,
+    "legend.markerscale": 0,
+    "legend.borderaxespad": 0.2,
+    "legend.handlelength": 1.4,
+    "legend.handletextpad": 0.4,
+    "legend.columnspacing": 0.8,
+}
+
+STYLE = f""":root {{ {"; ".join(f"--{name}: {colour}" for name, colour in COLOURS.items())} }}"""
+STYLE += """
+:root { color-scheme: light dark; --paper: #fbfaf7; --card: #ffffff; --mark: #b4560f; }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #16181c; --card: #1d2025; --ink: #e4e4e1; --soft: #9ba1aa; --rule: #31353c;
@@ -39,22 +80,10 @@ figcaption + * { margin-top: 1.1rem; }
 img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
 img.pixels { image-rendering: pixelated; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem 1.25rem; }
-svg { display: block; overflow: hidden; }
+svg { display: block; height: auto; }
 svg.small { flex: 1 1 14.5rem; max-width: 19rem; min-width: 0; }
-svg.wide { width: 100%; max-width: 41rem; }
-svg text { fill: var(--soft); font-size: 11px; font-variant-numeric: tabular-nums; }
-svg .title { fill: var(--ink); font-size: 13px; font-weight: 600; }
-svg.wide text { font-size: 9.5px; }
-svg.wide .title { font-size: 10.5px; }
-svg line.rule { stroke: var(--rule); stroke-width: 1; }
-svg line, svg polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
-svg .train { stroke: var(--train); }
-svg .validation { stroke: var(--validation); }
-svg line.validation, svg polyline.validation { stroke-dasharray: 5 3; }
-svg circle.train, svg text.train { fill: var(--train); stroke: none; }
-svg circle.validation, svg text.validation { fill: var(--validation); stroke: none; }
-svg .active { fill: var(--train); }
-svg .idle { fill: var(--idle); }
+svg.wide { width: 100%; max-width: 28rem; }
+svg text { font-family: inherit !important; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; max-width: 46rem; line-height: 1.45; }
 figure + table, p + table { margin-top: 1.1rem; }
 th, td { padding: 0.45rem 0; border-top: 1px solid var(--rule); vertical-align: top; }
@@ -66,9 +95,6 @@ td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
   h1 { font-size: 1.5rem; }
   section { padding: 1.1rem 1rem; }
   svg.small { max-width: none; flex-basis: 100%; }
-  svg.small text { font-size: 10px; }
-  svg.wide text { font-size: 16px; }
-  svg.wide .title { font-size: 17px; }
 }
 @media print {
   :root {
@@ -82,3 +108,17 @@ td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
   h2 { break-after: avoid; }
 }
 """
+
+
+def look() -> AbstractContextManager[None]:
+    """In it, matplotlib draws for the page, whatever its user has set.
+
+    Example:
+        >>> import matplotlib
+        >>> with look():
+        ...     matplotlib.rcParams["text.color"]
+        '#23262b'
+    """
+    from matplotlib import style
+
+    return style.context(LOOK, after_reset=True)
