@@ -16,9 +16,11 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = [
     line
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("vaekit ")
 ]
+DIGITS = [line for line in SHELL if "mnist" not in line]
+MNIST = [line for line in SHELL if "--data mnist" in line]
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
@@ -33,23 +35,25 @@ def test_its_shell_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(SHELL) == 5
-    for line in SHELL:
-        if "mnist" not in line:
-            main(shlex.split(line)[1:])
+    assert len(DIGITS) == 4
+    for line in DIGITS:
+        main(shlex.split(line)[1:])
     assert (tmp_path / "samples.png").is_file()
     assert len((tmp_path / "runs" / "first" / "metrics.jsonl").read_text().splitlines()) == 200
     assert json.loads(re.search(r"\{\n.*?\n\}", capsys.readouterr().out, re.DOTALL).group())["elbo"]  # type: ignore[union-attr]
 
 
-def test_its_flags_for_mnist_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("line", MNIST)
+def test_its_flags_for_mnist_exist(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VAEKIT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (line,) = [line for line in SHELL if "mnist" in line]
     with pytest.raises(SystemExit) as caught:
         main(shlex.split(line)[1:])
     assert caught.value.code == 2
+    assert "train-images-idx3-ubyte" in capsys.readouterr().err, "only the data are missing"
 
 
 def test_its_table_names_every_recipe() -> None:
