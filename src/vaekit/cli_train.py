@@ -134,6 +134,7 @@ DEMO: dict[str, Any] = {
     "epochs": 200,
     "batch_size": 64,
     "lr_schedule": "cosine",
+    "threads": 1,  # enough for so small a model, and it never waits for a busy core
 }
 
 
