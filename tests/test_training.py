@@ -300,6 +300,10 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     best = values.index(max(values))
     assert len(values) == best + 3
     assert run.weights == "best"
+    before = run_weights(run.path)
+    vaekit.resume(run.path, report=False)
+    after = run_weights(run.path)
+    assert all(torch.equal(before[k], after[k]) for k in before), "a stopped run went on"
     assert not torch.equal(
         load_state(run.folder.best)["model"]["posterior.net.output.weight"],
         run_weights(run.path)["posterior.net.output.weight"],

@@ -161,18 +161,20 @@ def _optimise(
     if state is not None:
         supervisor.restore(state)
         supervisor.best.patience = options.patience
+    first = state["progress"]["step"] if state else 0
+    steps = first if supervisor.best.exhausted(supervisor.epoch) else job.steps
     with interruptible() as pressed:
 
         def after_step(progress: Progress) -> bool:
             listener.step(progress)
             return pressed()
 
-        listener.started(options.epochs, job.steps, state["progress"]["step"] if state else 0)
+        listener.started(options.epochs, steps, first)
         progress = fit(
             recipe.model,
             recipe.objective,
             job.batches,
-            steps=job.steps,
+            steps=steps,
             optimizer=job.optimizer,
             schedules=job.schedules,
             clip=options.clip,
@@ -270,7 +272,8 @@ def resume(
     """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
 
     On the CPU, with the same threads and versions, the weights are bit for bit those of a run
-    that was never interrupted.
+    that was never interrupted. More epochs stretch a learning-rate schedule that spans the run.
+    A run that stopped early, with patience, stays stopped.
 
     Raises:
         VaekitError: where this is no run folder, or its data or checkpoint are not the ones.
