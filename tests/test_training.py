@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import vaekit
-from vaekit import recipes
-from vaekit.app import Listener
+from vaekit import Listener, recipes
 from vaekit.conditional import Conditional
 from vaekit.data import Batches, Split, load
 from vaekit.distributions import Gaussian as GaussianDistribution

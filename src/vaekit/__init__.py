@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "app": ["Listener", "Run", "load", "resume", "train"],
+    "app": ["Run", "load", "resume", "train"],
     "conditional": ["Conditional", "Family"],
     "data": ["Batches", "DataSpec", "Dataset"],
     "errors": ["VaekitError"],
@@ -34,12 +34,11 @@ _HOMES = {
     "objectives": ["ELBO", "IWAE", "Bound", "Objective", "Reconstruction"],
     "priors": ["Prior", "StandardNormal"],
     "recipes": ["Net", "Pixels", "Recipe"],
-    "training": ["fit"],
+    "training": ["Listener", "fit"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
-    from vaekit.app import Listener as Listener
     from vaekit.app import Run as Run
     from vaekit.app import load as load
     from vaekit.app import resume as resume
@@ -76,6 +75,7 @@ if TYPE_CHECKING:
     from vaekit.recipes import Net as Net
     from vaekit.recipes import Pixels as Pixels
     from vaekit.recipes import Recipe as Recipe
+    from vaekit.training import Listener as Listener
     from vaekit.training import fit as fit
 
 

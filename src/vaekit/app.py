@@ -17,6 +17,7 @@ from vaekit.run import Run, open_run
 from vaekit.training.best import Best
 from vaekit.training.checkpoint import load_state
 from vaekit.training.folder import RunFolder, environment, next_folder
+from vaekit.training.listener import Listener
 from vaekit.training.loop import Progress, fit
 from vaekit.training.optimisers import make_optimizer
 from vaekit.training.schedules import Schedule
@@ -30,34 +31,7 @@ from vaekit.training.setup import (
 from vaekit.training.supervise import Supervisor
 from vaekit.training.update import schedule_target
 
-__all__ = ["Listener", "Run", "load", "resume", "train"]
-
-
-class Listener:
-    """What is told of a training as it goes; the base tells nobody.
-
-    `started(epochs, steps, first)`, then `step(progress)` after each step, `record(record)` after
-    each epoch, and `ended(interrupted)`.
-
-    Attributes:
-        interrupted: whether Ctrl-C or an error ended it.
-    """
-
-    def __init__(self) -> None:
-        self.interrupted = False
-
-    def started(self, epochs: int, steps: int, first: int) -> None:
-        """Before the first step: how many epochs and steps in all, and where it begins."""
-
-    def step(self, progress: Progress) -> None:
-        """After each step."""
-
-    def record(self, record: dict[str, Any]) -> None:
-        """After each epoch: the line of metrics.jsonl."""
-
-    def ended(self, interrupted: bool) -> None:
-        """After the last step, whatever ended it."""
-        self.interrupted = interrupted
+__all__ = ["Run", "load", "resume", "train"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from vaekit.app import Listener
+from vaekit.training.listener import Listener
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

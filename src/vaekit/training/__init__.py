@@ -2,7 +2,16 @@
 
 from vaekit.training.checkpoint import load_state, save_state
 from vaekit.training.diagnose import DivergedError
+from vaekit.training.listener import Listener
 from vaekit.training.loop import Progress, fit
 from vaekit.training.optimisers import make_optimizer
 
-__all__ = ["DivergedError", "Progress", "fit", "load_state", "make_optimizer", "save_state"]
+__all__ = [
+    "DivergedError",
+    "Listener",
+    "Progress",
+    "fit",
+    "load_state",
+    "make_optimizer",
+    "save_state",
+]
