@@ -346,3 +346,15 @@ def test_ctrl_c_says_how_to_go_on_and_exits_with_130(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert f"vaekit train --resume {tmp_path / 'r'}" in out
     assert (tmp_path / "r" / "checkpoints" / "last.safetensors").is_file()
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
+    command = Path(sys.executable).with_name("vaekit")
+    with subprocess.Popen(
+        [command, "recipes", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,8 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend is one line on standard error and exit code 2."""
     try:
         app.meta(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except (VaekitError, CycloptsError) as error:
         print(f"vaekit: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader, as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
