@@ -394,3 +394,83 @@ def test_the_whole_loss_is_captured_without_a_graph_break_and_reads_nothing_from
         bound = objective.to("meta")(meta(x.to("meta"), samples=objective.samples))
         (-bound.value.mean()).backward()
         assert all(p.grad is not None for p in meta.parameters())
+
+
+def test_log_q_stopped_has_no_gradient_to_the_posterior() -> None:
+    loc = torch.randn(4, 3, requires_grad=True)
+    q = d.Gaussian(loc, torch.zeros(4, 3))
+    z = q.rsample((2,)).detach()
+    site = Site("z", z, q, d.StandardGaussian(torch.zeros(3)))
+    assert site.log_q.requires_grad
+    assert not site.log_q_stopped.requires_grad
+
+
+def test_a_mask_counts_alike_for_every_sample() -> None:
+    family = Gaussian(2, scale="fitted").train()
+    x, mask = torch.tensor([[3.0, 100.0]]), torch.tensor([[1.0, 0.0]])
+    px = family(torch.zeros(5, 1, 2)).fitted(x, mask)
+    assert px.scale.item() == pytest.approx(3.0)  # type: ignore[attr-defined]
+
+
+def test_iwae_takes_all_its_sample_dims_together() -> None:
+    oracle = LinearGaussian.fit(torch.randn(30, 4, dtype=torch.float64), 2)
+    x = torch.randn(6, 4, dtype=torch.float64)
+    trace = oracle.vae(variance=torch.ones(2, dtype=torch.float64))(x, samples=(3, 5))
+    expected = trace.log_weight.flatten(0, 1).exp().mean(0).log()
+    assert torch.allclose(IWAE(samples=15).value(trace), expected)
+
+
+def test_bounds_report_their_parts() -> None:
+    trace = mlp_vae()(torch.rand(5, 6), samples=(3,))
+    parts = ELBO(beta=2.0)(trace).parts
+    assert torch.allclose(parts["kl"], trace.kl.mean(0))
+    assert torch.allclose(parts["log_likelihood"], trace.log_likelihood.mean(0))
+    assert parts["kl"].min() > 0
+    assert "kl" not in Reconstruction()(trace).parts
+
+
+def test_log_likelihood_takes_exactly_the_draws_asked_for_over_all_chunks() -> None:
+    """Peers take the batch size, or the last chunk, and return the wrong sign."""
+    counted: list[int] = []
+
+    class Counting(VAE):
+        def forward(self, x: Tensor, given: Tensor | None = None, **options: object) -> Trace:
+            counted.append(options["samples"][0])  # type: ignore[index]
+            return super().forward(x, given, **options)  # type: ignore[arg-type]
+
+    oracle = LinearGaussian.fit(torch.randn(30, 4, dtype=torch.float64), 2)
+    plain = oracle.vae(variance=torch.full((2,), 3.0, dtype=torch.float64))
+    model = Counting(plain.prior, plain.posterior, plain.likelihood)
+    x = torch.randn(6, 4, dtype=torch.float64)
+    torch.manual_seed(1)
+    got = vk.log_likelihood(model, x, samples=25, chunk=10)
+    assert counted == [10, 10, 5]
+    torch.manual_seed(1)
+    with torch.no_grad():
+        weights = torch.cat([plain(x, samples=(n,)).log_weight for n in (10, 10, 5)])
+    assert torch.allclose(got, weights.exp().mean(0).log())
+    assert got.mean() < 0
+
+
+def test_the_standard_error_is_that_of_the_mean_over_rows() -> None:
+    oracle = LinearGaussian.fit(torch.randn(80, 4, dtype=torch.float64), 2)
+    x = torch.randn(80, 4, dtype=torch.float64)
+    found = vk.measure(oracle.vae(), [(x[:50], None), (x[50:], None)], samples=400)
+    values = oracle.log_prob(x)
+    assert found.elbo == pytest.approx(values.mean().item(), abs=0.02)
+    assert found.elbo_error == pytest.approx(values.std().item() / math.sqrt(80), rel=0.05)
+
+
+def test_evaluating_gives_every_part_its_mode_back() -> None:
+    model = mlp_vae().train()
+    model.posterior.eval()
+    model.sample(2)
+    assert not model.posterior.training
+    assert model.likelihood.training
+    with pytest.raises(vk.VaekitError, match="`given` has 3 rows; expected 2"):
+        model.sample(2, torch.eye(3))
+
+
+def test_given_joins_signals_of_one_dimension() -> None:
+    h = torch.zeros(2, 3, 16)
+    assert torch.equal(join(h, torch.ones(2, 4))[:, 3:], torch.ones(2, 4, 16))

@@ -205,3 +205,14 @@ def test_a_distribution_shows_its_parameters() -> None:
     assert repr(d.Gaussian(torch.zeros(2, 3), torch.zeros(()))) == (
         "Gaussian(loc: (2, 3), log_scale: ())"
     )
+
+
+@pytest.mark.parametrize("logit", [-1e-3, -9e-4, 0.0, 5e-4, 0.02])
+def test_continuous_bernoulli_draws_invert_its_distribution_function(logit: float) -> None:
+    p = d.ContinuousBernoulli(torch.full((1000,), logit, dtype=torch.float64), event_dim=0)
+    torch.manual_seed(1)
+    x = p.sample()
+    torch.manual_seed(1)
+    u = torch.rand(1000, dtype=torch.float64)
+    cdf = x if logit == 0 else torch.expm1(logit * x) / math.expm1(logit)
+    assert (cdf - (1 - u if logit > 0 else u)).abs().max() < 1e-6

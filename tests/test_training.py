@@ -31,6 +31,7 @@ from vaekit.training import DivergedError, Progress, fit, load_state, make_optim
 from vaekit.training.best import Best
 from vaekit.training.schedules import learning_rate, parse, warm_up
 from vaekit.training.setup import make_average, make_schedules
+from vaekit.training.supervise import validate
 from vaekit.training.update import differentiate
 
 SMALL = {"data": "digits", "latent": 3, "hidden": (16,), "limit": 400, "batch_size": 64}
@@ -279,7 +280,8 @@ def test_best_is_by_the_monitor_and_not_before_the_warm_up_ends(tmp_path: Path) 
     )
     beta = [r["weights"]["beta"] for r in probe.records]
     assert beta == pytest.approx([4 * s / 18 for s in (5, 11, 17)] + [4.0] * 3)
-    assert load_state(run.folder.last)["best"]["epoch"] >= 3
+    assert load_state(run.folder.last)["best"]["epoch"] >= 4
+    assert run.weights == "best"
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -539,7 +541,8 @@ def test_patience_counts_from_the_first_epoch_that_counts() -> None:
     best = Best("objective", patience=2, after=100)
     assert not best.improves({"objective": 5.0}, 1, 50)
     assert not best.exhausted(30)
-    assert best.improves({"objective": -5.0}, 31, 100)
+    assert not best.improves({"objective": 5.0}, 30, 100), "its last step still moved"
+    assert best.improves({"objective": -5.0}, 31, 101)
     assert not best.improves({"objective": math.nan}, 32, 110)
     assert not best.exhausted(32)
     assert best.exhausted(33)
@@ -621,3 +624,50 @@ def test_time_passes_in_the_record(tmp_path: Path) -> None:
     took = time.perf_counter() - began
     assert 0 < sum(r["seconds"] for r in probe.records) < took
     assert all(r["images_per_second"] > 0 for r in probe.records)
+
+
+def test_a_schedule_of_a_weight_is_a_warm_up_too() -> None:
+    options = Training(schedule=("beta=linear:0:1:50", "lr=linear:1e-3:0:900"))
+    assert make_schedules(options, made("vae").objective, 100, 10)[1] == 50
+
+
+@pytest.mark.parametrize("epochs", [0, -3])
+def test_a_refused_resume_leaves_the_run_as_it_was(tmp_path: Path, epochs: int) -> None:
+    vaekit.train("vae", out=tmp_path / "r", epochs=1, report=False, **SMALL)
+    before = (tmp_path / "r" / "config.json").read_text()
+    with pytest.raises(vaekit.VaekitError, match="epochs is"):
+        vaekit.resume(tmp_path / "r", epochs=epochs)
+    assert (tmp_path / "r" / "config.json").read_text() == before
+
+
+def test_validation_is_in_eval_mode_with_the_same_draws_and_reports_the_elbo() -> None:
+    recipe = made("beta_vae")
+    progress = fit(*parts(recipe), small_batches(), steps=2, optimizer=adam(recipe))
+    rows = Batches(load("digits").test, 300, shuffle=False)
+    recipe.model.train()
+    state = {k: v.clone() for k, v in recipe.model.state_dict().items()}
+    first, second = validate(progress, rows, 3), validate(progress, rows, 3)
+    assert first == second
+    assert first != validate(progress, rows, 4)
+    assert all(torch.equal(state[k], v) for k, v in recipe.model.state_dict().items())
+    assert recipe.model.training
+    assert first["elbo"] == pytest.approx(first["log_likelihood"] - first["kl"])
+    assert first["objective"] == pytest.approx(first["log_likelihood"] - 4 * first["kl"])
+    assert first["kl"] > 0
+
+
+def test_the_stored_scale_follows_the_last_batches() -> None:
+    """Neither the last batch alone, nor the mean over all batches ever."""
+    family = Gaussian(4, scale="fitted").train()
+    loc = torch.zeros(10, 4)
+    for _ in range(100):
+        family(loc).fitted(torch.full((10, 4), 2.0))
+    assert family.scale.log_scale.exp().item() == pytest.approx(2.0, rel=1e-4)
+    family(loc).fitted(torch.full((10, 4), 1.0))
+    assert family.scale.log_scale.exp().item() == pytest.approx(3.85**0.5, rel=1e-4)
+    for _ in range(100):
+        family(loc).fitted(torch.full((10, 4), 1.0))
+    assert family.scale.log_scale.exp().item() == pytest.approx(1.0, rel=0.02)
+    kept = family.scale.log_scale.item()
+    family(loc).fitted(torch.zeros(10, 4), torch.zeros(10, 4))
+    assert family.scale.log_scale.item() == kept, "a batch without observations moved it"

@@ -12,6 +12,7 @@ from vaekit.config import Config
 from vaekit.data import Batches, Dataset, DataSpec, Split, fingerprint, partition
 from vaekit.data import load as load_data
 from vaekit.errors import VaekitError
+from vaekit.options import Training, checked
 from vaekit.recipes import Recipe, build
 from vaekit.run import Run, open_run
 from vaekit.training.best import Best
@@ -134,7 +135,6 @@ def _optimise(
     )
     if state is not None:
         supervisor.restore(state)
-        supervisor.best.patience = options.patience
     first = state["progress"]["step"] if state else 0
     steps = first if supervisor.best.exhausted(supervisor.epoch) else job.steps
     with interruptible() as pressed:
@@ -255,7 +255,7 @@ def resume(
     folder = RunFolder(run)
     config = Config.from_json(folder.read_json("config"))
     if epochs is not None:
-        training = config.training.model_copy(update={"epochs": epochs})
+        training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
         config = replace(config, training=training)
         folder.write_json("config", config.to_json())
     state = load_state(folder.last) if folder.last.exists() else None

@@ -77,7 +77,7 @@ def join(h: Tensor, given: Tensor) -> Tensor:
     if h.dim() == 2:
         return torch.cat([h, given.flatten(1).to(h.dtype)], 1)
     if given.dim() == 2:
-        given = given[:, :, None, None].expand(-1, -1, *h.shape[2:])
+        given = given.unflatten(1, (-1, *[1] * (h.dim() - 2))).expand(-1, -1, *h.shape[2:])
     return torch.cat([h, given.to(h.dtype)], 1)
 
 

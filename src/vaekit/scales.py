@@ -60,8 +60,9 @@ class FittedScale(nn.Module):
 
     With p = 2 it is the maximum-likelihood sigma of a Gaussian (Rybkin et al., arXiv 2006.13202,
     eq. 5), with p = 1 that of a Laplace distribution. While training, a batch is scored by its
-    own optimum; evaluation and sampling use the stored running mean (over the last hundred
-    batches or so), since an optimum found on the batch that it scores flatters.
+    own optimum; evaluation and sampling use the stored running mean (over the last twenty
+    batches or so), since an optimum found on the batch that it scores flatters. It is the optimum
+    of the ELBO; importance-weighted bounds have another, and want a "shared" scale.
     """
 
     moment: Tensor
@@ -84,10 +85,11 @@ class FittedScale(nn.Module):
         if not self.training:
             return None
         power = residual.abs() if self.power == 1 else residual.square()
+        seen = 1.0 if mask is None else (mask.sum() > 0).to(self.moment.dtype)
         mean = power.mean() if mask is None else _masked_mean(power, mask)
         mean = _mean_over_ranks(mean).clamp(min=1e-10).to(self.moment.dtype)
-        self.count += 1
-        self.moment.lerp_(mean, (1 / self.count).clamp(min=0.01))
+        self.count += seen
+        self.moment.lerp_(mean, seen * (1 / self.count.clamp(min=1)).clamp(min=0.05))
         return mean.log() / self.power
 
 

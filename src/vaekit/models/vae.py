@@ -19,13 +19,14 @@ __all__ = ["VAE", "evaluating"]
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode and without gradients, and afterwards as it was."""
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 class VAE(nn.Module):
@@ -96,6 +97,8 @@ class VAE(nn.Module):
 
     def sample(self, n: int, given: Tensor | None = None, *, mean: bool = False) -> Tensor:
         """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z."""
+        if given is not None and len(given) != n:
+            raise VaekitError(f"`given` has {len(given)} rows; expected {n}, one per draw.")
         with evaluating(self):
             prior = self.prior(given)
             batch = prior.mean.dim() - len(prior.space.shape)

@@ -86,6 +86,9 @@ def iwae(
 ) -> Recipe:
     """A VAE trained by the importance-weighted bound: several draws per image, a tighter bound.
 
-    Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", arXiv 1509.00519.
+    Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", arXiv 1509.00519. A fitted
+    scale is the optimum of the ELBO and not of this bound: here it is shared and learned instead.
     """
+    if pixels.scale == "fitted":
+        pixels = pixels.model_copy(update={"scale": "shared"})
     return Recipe(standard_vae(data, vk.Gaussian(latent), net, pixels), vk.IWAE(samples=samples))

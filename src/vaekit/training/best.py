@@ -16,7 +16,7 @@ class Best:
     Args:
         monitor: "objective", "log_likelihood" or "elbo".
         patience: epochs without a better one before it is time to stop; None never stops.
-        after: the step before which nothing is best: a warm-up still moves the objective.
+        after: how many steps a warm-up takes, which moves the objective: none of them is best.
 
     Example:
         >>> best = Best("objective", patience=2)
@@ -36,7 +36,7 @@ class Best:
     def improves(self, means: dict[str, float], epoch: int, step: int) -> bool:
         """Whether this epoch is the best so far."""
         value = means[self.monitor]
-        if step < self.after or not math.isfinite(value):
+        if step <= self.after or not math.isfinite(value):
             return False
         self.first = epoch if self.first is None else self.first
         if self.value is not None and value <= self.value:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from vaekit.errors import VaekitError, choose
 
-__all__ = ["Schedule", "learning_rate", "parse", "warm_up"]
+__all__ = ["Schedule", "learning_rate", "parse", "settles", "warm_up"]
 
 Schedule = Callable[[int], float]
 
@@ -96,6 +96,22 @@ def parse(text: str) -> Schedule:
     return make(*numbers)
 
 
+def settles(text: str) -> int:
+    """The step from which the schedule that `text` writes stays where it is.
+
+    Example:
+        >>> settles("constant:1"), settles("linear:0:1:100"), settles("cyclic:0:1:100:2")
+        (0, 100, 75)
+    """
+    parse(text)
+    name, *rest = text.replace(",", ":").split(":")
+    numbers = [float(number) for number in rest]
+    if name == "cyclic":
+        steps, cycles, ratio = (*numbers[2:], 0.5)[:3]
+        return math.ceil(steps * (1 - (1 - ratio) / cycles))
+    return 0 if name == "constant" else math.ceil(numbers[-1])
+
+
 def learning_rate(text: str, lr: float, steps: int, per_epoch: int) -> Schedule:
     """The learning rate over a training of `steps` steps.
 
@@ -148,9 +164,8 @@ def warm_up(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedule
             return parse(f"{name}:0:{end}:{length}"), math.ceil(length)
         if name == "cyclic":
             cycles, _, ratio = (rest or "4").partition(":")
-            last = steps * (1 - (1 - float(ratio or 0.5)) / float(cycles))
-            made = parse(f"cyclic:0:{end}:{steps}:{cycles}:{ratio or 0.5}")
-            return made, math.ceil(last)
+            made = f"cyclic:0:{end}:{steps}:{cycles}:{ratio or 0.5}"
+            return parse(made), settles(made)
     except (ValueError, ZeroDivisionError):
         pass
     raise VaekitError(

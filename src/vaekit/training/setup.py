@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vaekit.errors import VaekitError
 from vaekit.objectives import Objective
 from vaekit.options import Training
-from vaekit.training.schedules import Schedule, learning_rate, parse, warm_up
+from vaekit.training.schedules import Schedule, learning_rate, parse, settles, warm_up
 
 __all__ = ["find_device", "interruptible", "make_average", "make_schedules", "random_numbers"]
 
@@ -59,7 +59,7 @@ def random_numbers(seed: int, device: torch.device, threads: int | None) -> Iter
 def make_schedules(
     options: Training, objective: Objective, steps: int, per_epoch: int
 ) -> tuple[dict[str, Schedule], int]:
-    """The schedules asked for, and the step at which the warm-up is over.
+    """The schedules asked for, and the step at which those of weights have arrived.
 
     Raises:
         VaekitError: for one that cannot be read, or a warm-up of an objective without a KL weight.
@@ -82,6 +82,7 @@ def make_schedules(
         if not equals:
             raise VaekitError(f"got the schedule '{text}'; expected NAME=KIND:NUMBERS.")
         schedules[name] = parse(rest)
+        over = over if name == "lr" else max(over, settles(rest))
     return schedules, over
 
 

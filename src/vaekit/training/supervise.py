@@ -92,8 +92,9 @@ class Supervisor:
         self._saved = time.monotonic()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continues from what `save` wrote."""
-        self.best = Best(**state["best"])
+        """Continues from what `save` wrote, with the patience and warm-up asked for now."""
+        now = {"patience": self.best.patience, "after": self.best.after}
+        self.best = Best(**{**state["best"], **now})
         self.epoch = state["epoch"]
         self.folder.rewind(state["progress"]["step"])
 
