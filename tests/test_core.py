@@ -474,3 +474,24 @@ def test_evaluating_gives_every_part_its_mode_back() -> None:
 def test_given_joins_signals_of_one_dimension() -> None:
     h = torch.zeros(2, 3, 16)
     assert torch.equal(join(h, torch.ones(2, 4))[:, 3:], torch.ones(2, 4, 16))
+
+
+def test_what_is_masked_changes_nothing() -> None:
+    model = mlp_vae()
+    x, mask = torch.rand(4, 6), (torch.rand(4, 6) > 0.4).float()
+    values = []
+    for hidden in (0.5, 100.0, math.nan):
+        torch.manual_seed(2)
+        seen = torch.where(mask != 0, x, torch.full_like(x, hidden))
+        values.append(ELBO()(model(seen, mask=mask)).value)
+    assert torch.equal(values[0], values[1])
+    assert torch.equal(values[0], values[2])
+
+
+def test_a_categorical_of_other_levels_is_no_likelihood_of_bytes() -> None:
+    from vaekit.evaluate import bits_per_dim, is_likelihood
+
+    assert is_likelihood(Categorical(3), "grey")
+    assert not is_likelihood(Categorical(3, levels=5), "grey")
+    assert not is_likelihood(Categorical(3), "table")
+    assert bits_per_dim(-5.0, Categorical(3, levels=5), "grey") is None

@@ -216,3 +216,15 @@ def test_continuous_bernoulli_draws_invert_its_distribution_function(logit: floa
     u = torch.rand(1000, dtype=torch.float64)
     cdf = x if logit == 0 else torch.expm1(logit * x) / math.expm1(logit)
     assert (cdf - (1 - u if logit > 0 else u)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("logit", [0.0, 1e-6, -0.3, 4.0])
+def test_continuous_bernoulli_means_and_draws_carry_gradients_at_zero_too(logit: float) -> None:
+    logits = torch.full((2000,), logit, dtype=torch.float64, requires_grad=True)
+    p = d.ContinuousBernoulli(logits, event_dim=0)
+    (slope,) = torch.autograd.grad(p.mean.sum(), logits)
+    step = 1e-4
+    ends = [d.ContinuousBernoulli(logits.detach() + s, event_dim=0).mean for s in (step, -step)]
+    assert torch.allclose(slope, (ends[0] - ends[1]) / (2 * step), atol=1e-7)
+    (path,) = torch.autograd.grad(p.rsample().sum(), logits)
+    assert path.mean().item() == pytest.approx(slope[0].item(), rel=0.05)

@@ -113,10 +113,6 @@ def test_the_gradient_is_zero_at_the_optimum(x: Tensor) -> None:
     """Of the expected ELBO, by quadrature-free averaging over antithetic closed forms."""
     oracle = LinearGaussian.fit(x, K)
     model = oracle.vae()
-    value = IWAE(samples=1)(model(x)).value.mean()
-    names = [n for n, _ in model.likelihood.named_parameters()]
-    likelihood = torch.autograd.grad(value, list(model.likelihood.parameters()), retain_graph=True)
-    assert names, "the likelihood has parameters"
     # the encoder's pathwise gradient vanishes draw by draw, the score part in expectation
     site = model(x).site
     z = site.z.detach().requires_grad_()
@@ -140,7 +136,6 @@ def test_the_gradient_is_zero_at_the_optimum(x: Tensor) -> None:
     )
     error = total.std(0) / math.sqrt(len(total))
     assert (total.mean(0).abs() < 5 * error + 1e-9).all()
-    assert len(likelihood) == len(names)
 
 
 def test_perturbing_the_optimum_lowers_the_bound(x: Tensor) -> None:

@@ -15,6 +15,7 @@ class lazy(Generic[T]):  # noqa: N801
 
     Like `functools.cached_property`, without the lock that breaks `torch.compile` on Python 3.11.
     It works on frozen dataclasses, and a value put into the instance's `__dict__` beforehand wins.
+    A value first read under `torch.no_grad()` stays without a gradient: detach it instead.
 
     Example:
         >>> class Square:

@@ -85,24 +85,24 @@ class FittedScale(nn.Module):
         if not self.training:
             return None
         power = residual.abs() if self.power == 1 else residual.square()
-        seen = 1.0 if mask is None else (mask.sum() > 0).to(self.moment.dtype)
-        mean = power.mean() if mask is None else _masked_mean(power, mask)
-        mean = _mean_over_ranks(mean).clamp(min=1e-10).to(self.moment.dtype)
-        self.count += seen
-        self.moment.lerp_(mean, seen * (1 / self.count.clamp(min=1)).clamp(min=0.05))
+        if mask is None:
+            parts = power.sum(), power.new_full((), power.numel())
+        else:
+            weight = mask.to(power.dtype).expand_as(power)
+            parts = (power * weight).sum(), weight.sum()
+        total, count = _over_ranks(torch.stack(parts))
+        mean = (total / count.clamp(min=1)).clamp(min=1e-10).to(self.moment.dtype)
+        good = (count > 0) & torch.isfinite(mean)
+        self.count += good
+        moved = self.moment.lerp(mean, (1 / self.count.clamp(min=1)).clamp(min=0.05))
+        self.moment.copy_(torch.where(good, moved, self.moment))
         return mean.log() / self.power
 
 
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    weight = mask.to(values.dtype).expand_as(values)
-    return (values * weight).sum() / weight.sum().clamp(min=1)
-
-
-def _mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean over all processes that train together; the value itself where there is one."""
+def _over_ranks(value: Tensor) -> Tensor:
+    """The sum over all processes that train together; the value itself where there is one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(value)
-        value = value / torch.distributed.get_world_size()
     return value
 
 

@@ -66,17 +66,17 @@ SMALL = 0.1
 
 
 def _log_sinhc(a: Tensor) -> Tensor:
-    """log(sinh(a) / a) for a >= 0, by its series near zero."""
-    far = a.clamp(min=SMALL)
+    """log(sinh(a) / a), by its series near zero."""
+    far = a.abs().clamp(min=SMALL)
     near = a.square() * (1 / 6 - a.square() * (1 / 180 - a.square() / 2835))
-    return torch.where(a < SMALL, near, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
+    return torch.where(a.abs() < SMALL, near, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
 
 
 def _langevin(a: Tensor) -> Tensor:
-    """coth(a) - 1 / a for a >= 0, by its series near zero."""
-    far = a.clamp(min=SMALL)
+    """coth(a) - 1 / a, by its series near zero."""
+    far = torch.where(a.abs() < SMALL, SMALL, a)
     near = a * (1 / 3 - a.square() * (1 / 45 - a.square() * (2 / 945)))
-    return torch.where(a < SMALL, near, 1 / torch.tanh(far) - 1 / far)
+    return torch.where(a.abs() < SMALL, near, 1 / torch.tanh(far) - 1 / far)
 
 
 class ContinuousBernoulli(Distribution):
@@ -105,7 +105,7 @@ class ContinuousBernoulli(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        return 0.5 + 0.5 * self.logits.sign() * _langevin(0.5 * self.logits.abs())
+        return 0.5 + 0.5 * _langevin(0.5 * self.logits)
 
     @property
     def space(self) -> Space:
@@ -116,12 +116,12 @@ class ContinuousBernoulli(Distribution):
         u = torch.rand(
             (*shape, *self.logits.shape), dtype=self.logits.dtype, device=self.logits.device
         )
-        a = self.logits.abs()
-        far = a.clamp(min=1e-3)
+        down = torch.where(self.logits > 0, -self.logits, self.logits)
+        far = down.clamp(max=-1e-3)
         low = torch.where(
-            a < 1e-3, u - 0.5 * a * u * (1 - u), -torch.log1p(u * torch.expm1(-far)) / far
+            down > -1e-3, u + 0.5 * down * u * (1 - u), torch.log1p(u * torch.expm1(far)) / far
         )
         return torch.where(self.logits > 0, 1 - low, low)
 
     def terms(self, x: Tensor) -> Tensor:
-        return (x - 0.5) * self.logits - _log_sinhc(0.5 * self.logits.abs())
+        return (x - 0.5) * self.logits - _log_sinhc(0.5 * self.logits)

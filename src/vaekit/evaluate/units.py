@@ -12,14 +12,18 @@ __all__ = ["bits_per_dim", "is_likelihood"]
 def is_likelihood(family: Family, kind: str) -> bool:
     """Whether this family normalises over the values that data of this kind take.
 
-    Grey values under a Bernoulli are the one case that is not (arXiv 1907.06845).
+    Grey values under a Bernoulli are the usual case that is not (arXiv 1907.06845); a categorical
+    over other than the 256 levels of 8 bits is another.
 
     Example:
         >>> from vaekit.families import Bernoulli
         >>> is_likelihood(Bernoulli(4), "binary"), is_likelihood(Bernoulli(4), "grey")
         (True, False)
     """
-    return family.space.parameter != 2 or kind == "binary"
+    levels = family.space.parameter
+    if levels is None:
+        return True
+    return kind == "binary" if levels == 2 else levels == 256 and kind in ("grey", "colour")
 
 
 def bits_per_dim(log_prob: float, family: Family, kind: str) -> float | None:

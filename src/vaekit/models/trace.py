@@ -110,7 +110,9 @@ class Trace:
             return self.px.fitted(self.x).log_prob(self.x)
         x = torch.where(self.mask != 0, self.x, torch.zeros_like(self.x))
         px = self.px.fitted(x, self.mask)
-        return sum_event(px.terms(x) * self.mask, px.event_dim)
+        terms = px.terms(x)
+        terms = torch.where(self.mask != 0, terms * self.mask, torch.zeros_like(terms))
+        return sum_event(terms, px.event_dim)
 
     @lazy
     def kl(self) -> Tensor:

@@ -91,7 +91,8 @@ class VAE(nn.Module):
         mask: Tensor | None = None,
     ) -> Trace:
         """One pass over x `(B, *X)` with `samples` draws of each latent."""
-        site = Site.draw("z", self.posterior(x, given), self.prior(given), samples)
+        seen = x if mask is None else torch.where(mask != 0, x, torch.zeros_like(x))
+        site = Site.draw("z", self.posterior(seen, given), self.prior(given), samples)
         px = self.likelihood(site.z, given)
         return Trace(x=x, sites=(site,), px=px, model=self, given=given, mask=mask)
 
@@ -100,9 +101,10 @@ class VAE(nn.Module):
         if given is not None and len(given) != n:
             raise VaekitError(f"`given` has {len(given)} rows; expected {n}, one per draw.")
         with evaluating(self):
-            prior = self.prior(given)
-            batch = prior.mean.dim() - len(prior.space.shape)
-            px = self.likelihood(prior.sample(() if batch else (n,)), given)
+            z = self.prior(given).sample(() if given is not None else (n,))
+            if z.dim() == len(self.prior.space.shape):  # a prior that ignores what is given
+                z = self.prior(given).sample((n,))
+            px = self.likelihood(z, given)
             return px.mean if mean else px.sample()
 
     def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:

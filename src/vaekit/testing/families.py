@@ -43,7 +43,9 @@ def check_family(family: Family, *, spread: float = 1.0, draws: int = 4000) -> N
         if "density" in p.offers:
             x = p.sample()
             check_gradient(lambda theta: family(theta).log_prob(x).sum(), params)
-            assert not p.stopped().log_prob(x).requires_grad, "stopped() lets gradients through"
+            stopped = family(params.clone().requires_grad_()).stopped().log_prob(x)
+            assert not stopped.requires_grad, "stopped() lets gradients through"
+            assert torch.equal(stopped, p.log_prob(x)), "stopped() changes the density"
 
 
 def _check_shapes(p: Distribution, family: Family) -> None:

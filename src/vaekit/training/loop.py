@@ -121,9 +121,11 @@ def fit(
     progress = Progress(inner, objective, optimizer, average, batches.device)
     if resume is not None:
         progress.restore(resume)
+    optimizer.zero_grad()
     update = Update(model, objective, optimizer, schedules=schedules, clip=clip, average=average)
     while progress.step < steps and not progress.interrupted:
         model.train()
+        objective.train()
         _epoch(progress, update, batches, steps, on_step)
         if progress.step % len(batches) == 0 or progress.step == steps:
             progress.end_epoch()

@@ -28,7 +28,7 @@ def validate(progress: Progress, batches: Batches, seed: int) -> dict[str, float
     devices = [progress.device] if progress.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        with evaluating(model):
+        with evaluating(model), evaluating(progress.objective):
             for x, given in batches.epoch(0):
                 trace = model(x, given, samples=progress.objective.samples)
                 meter.add(progress.objective(trace))
@@ -94,7 +94,9 @@ class Supervisor:
     def restore(self, state: dict[str, Any]) -> None:
         """Continues from what `save` wrote, with the patience and warm-up asked for now."""
         now = {"patience": self.best.patience, "after": self.best.after}
-        self.best = Best(**{**state["best"], **now})
+        moved = state["best"]["after"] != self.best.after
+        old = {"monitor": self.best.monitor} if moved else state["best"]
+        self.best = Best(**{**old, **now})
         self.epoch = state["epoch"]
         self.folder.rewind(state["progress"]["step"])
 

@@ -51,14 +51,11 @@ def schedule_target(name: str, objective: nn.Module, model: nn.Module) -> Tensor
     Raises:
         VaekitError: where there is none of that name.
     """
-    for owner in (objective, model):
-        value: Any = owner
-        for part in name.split("."):
-            value = getattr(value, part, None)
-        if isinstance(value, Tensor) and value.dim() == 0:
-            return value
-    buffers = [n for owner in (objective, model) for n, b in owner.named_buffers() if b.dim() == 0]
-    raise unknown("schedule target", name, ["lr", *buffers])
+    buffers = {**dict(model.named_buffers()), **dict(objective.named_buffers())}
+    scalars = {known: value for known, value in buffers.items() if value.dim() == 0}
+    if name not in scalars:
+        raise unknown("schedule target", name, ["lr", *scalars])
+    return scalars[name]
 
 
 class Update:
@@ -89,7 +86,8 @@ class Update:
         self._lr = self._schedules.pop("lr", None)
         inner = unwrap(model)
         self._targets = {n: schedule_target(n, objective, inner) for n in self._schedules}
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        parameters = [*model.parameters(), *objective.parameters()]
+        self._parameters = [p for p in parameters if p.requires_grad]
         self._bad_step: Tensor | None = None
 
     def __call__(self, x: Tensor, given: Tensor | None, step: int) -> Bound:
