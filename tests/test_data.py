@@ -19,10 +19,10 @@ from torch import Tensor
 
 from vaekit import data
 from vaekit.data import Batches, Dataset, DataSpec, Split, canonical, fingerprint, partition
-from vaekit.data.dataset import hold_out
 from vaekit.data.idx import read_idx
 from vaekit.data.npz import load_npz
 from vaekit.data.shapes import FACTOR_NAMES, FACTOR_SIZES, SHAPE_NAMES, draw_shapes
+from vaekit.data.splits import hold_out
 from vaekit.errors import VaekitError
 
 MNIST_FILES = {
@@ -616,11 +616,11 @@ def spoilt(value: float) -> np.ndarray:
         ),
         (
             {"images": noise(20, 4, 4), "test_images": noise(20, 4, 5)},
-            "training rows are (1, 4, 4) torch.uint8, test rows (1, 4, 5) torch.uint8",
+            "training rows are (1, 4, 4) torch.uint8, other rows (1, 4, 5) torch.uint8",
         ),
         (
-            {"images": noise(20, 4, 4), "test_images": noise(20, 4, 4) / 255},
-            "torch.uint8, test rows (1, 4, 4) torch.float32",
+            {"images": noise(20, 4), "test_images": noise(20, 4) / 255},
+            "torch.uint8, other rows (4,) torch.float32",
         ),
     ],
 )
@@ -702,8 +702,8 @@ def test_an_incomplete_folder_does_not_count(nowhere: Path) -> None:
     [
         ("mnits", "'mnits'; did you mean 'mnist'? Known: digits, shapes, mnist."),
         ("MNIST", "'MNIST'; did you mean 'mnist'?"),
-        ("faces.csv", "unknown data set (or path of an .npz file) 'faces.csv'"),
-        ("", "unknown data set (or path of an .npz file) ''"),
+        ("faces.dat", "unknown data set (or path of a folder or .zip"),
+        ("", ".csv) ''. Known: digits"),
     ],
 )
 def test_unknown_names(nowhere: Path, name: str, message: str) -> None:

@@ -88,18 +88,65 @@ class Pixels(Options):
 
 
 class Data(Options):
-    """What is trained on."""
+    """What is trained on, and what is made of it."""
 
-    data: str = Field(default="digits", description="A data set's name, or a path to an .npz file.")
+    data: str = Field(
+        default="digits",
+        description="A data set's name (see `vaekit data`), or a path: a folder or .zip of images, "
+        ".npz, .npy, .csv.",
+    )
     data_dir: str | None = Field(
         default=None, description="Where data sets lie; else VAEKIT_DATA, then the user cache."
     )
-    validation: float = Field(
-        default=0.1,
+    validation: float | None = Field(
+        default=None,
         ge=0,
-        description="A fraction of the training rows, or from 1 on a count; 0 for none.",
+        description="A fraction of the training rows, or from 1 on a count; 0 for none. By default "
+        "the set's own validation rows, else a tenth.",
+    )
+    test: float | None = Field(
+        default=None,
+        gt=0,
+        description="Held out as test rows where a path brings none: a fraction, or a count; "
+        "by default a tenth.",
     )
     limit: int | None = Field(default=None, ge=2, description="Take this many training rows only.")
+    group: str | None = Field(
+        default=None,
+        description="Keep rows of one group in one split: for images a regular expression whose "
+        "group in the file's name is the key, as 'p(\\d+)_', or 'folder'; for a .csv a column.",
+    )
+    size: int | None = Field(
+        default=None, ge=1, description="Images become SIZE x SIZE: scaled, the centre kept."
+    )
+    crop: int | None = Field(
+        default=None, ge=1, description="First keep the central CROP x CROP pixels."
+    )
+    grey: bool = Field(default=False, description="Colour images become grey.")
+    label: str | None = Field(
+        default=None, description="The column of a .csv that is a label and no feature."
+    )
+    standardise: bool | None = Field(
+        default=None,
+        description="Tables: subtract the training mean, divide by the training deviation, per "
+        "column; by default for .csv.",
+    )
+    range: Literal["0,1", "-1,1"] = Field(
+        default="0,1", description="The range of the pixels that the model sees."
+    )
+    binarise: Literal["none", "dynamic", "static", "threshold"] = Field(
+        default="none",
+        description="Pixels as draws of 0 or 1: new ones every epoch (test rows: one draw, kept), "
+        "one draw kept, or value > 0.5.",
+    )
+    dequantise: bool = Field(
+        default=False, description="8-bit values k become (k + u) / 256, u uniform on [0, 1)."
+    )
+    cache: bool | None = Field(
+        default=None,
+        description="Read the images of a folder once into the user cache, and rows from there; "
+        "by default where they would fill half of the free memory.",
+    )
 
 
 class Training(Options):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from vaekit.data.batches import Batch, Batches
-from vaekit.data.dataset import Dataset, Split, canonical, fingerprint, partition
-from vaekit.data.find import known, load
+from vaekit.data.dataset import Dataset, Split, fingerprint
+from vaekit.data.find import known, load, read
+from vaekit.data.prepare import prepare
+from vaekit.data.rows import Rows
 from vaekit.data.spec import KINDS, DataSpec
+from vaekit.data.splits import partition
+from vaekit.data.values import Values, canonical
 
 __all__ = [
     "KINDS",
@@ -13,10 +17,14 @@ __all__ = [
     "Batches",
     "DataSpec",
     "Dataset",
+    "Rows",
     "Split",
+    "Values",
     "canonical",
     "fingerprint",
     "known",
     "load",
     "partition",
+    "prepare",
+    "read",
 ]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaekit.data.dataset import Split, canonical, generator
+from vaekit.data.dataset import Split, generator
+from vaekit.data.rows import pick
 from vaekit.errors import VaekitError
 
 __all__ = ["Batch", "Batches"]
@@ -30,7 +31,8 @@ class Batches:
     batches of `batch_size` rows; up to `world - 1` rows at the end are dropped to keep them equal.
 
     Args:
-        split: the rows; moved to `device` once.
+        split: the rows; moved to `device` once, but for those in a file, which move with a batch.
+            What is random in their values is drawn from torch's global generator.
         batch_size: rows per step, over all processes.
         seed: of the order.
         shuffle: False keeps the order of the split.
@@ -71,7 +73,10 @@ class Batches:
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.rank, self.world = rank, world
         self.device = torch.device(device)
-        self._images = split.images.to(self.device).contiguous()
+        self._values = split.values
+        self._images = split.images.to(self.device)
+        if isinstance(self._images, Tensor):
+            self._images = self._images.contiguous()
         self._given = None if given is None else given.to(self.device).contiguous()
 
     def __len__(self) -> int:
@@ -100,7 +105,7 @@ class Batches:
         # when the whole set is permuted once an epoch (47 MB of fresh memory) and then sliced.
         for index in order.split(self.batch_size // self.world)[start:]:
             given = None if self._given is None else self._given.index_select(0, index)
-            yield Batch(canonical(self._images.index_select(0, index)), given)
+            yield Batch(self._values(pick(self._images, index).to(self.device)), given)
 
 
 def _check_ranks(batch_size: int, rank: int, world: int) -> None:

@@ -1,43 +1,21 @@
-"""A data set in memory: two splits of rows, and what is known of them."""
+"""A data set: splits of rows, and what is known of them."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data.rows import MappedRows, Rows, chunks, pick
 from vaekit.data.spec import DataSpec, check_kind
+from vaekit.data.values import Values
 from vaekit.errors import VaekitError
 
-__all__ = [
-    "Dataset",
-    "Split",
-    "canonical",
-    "fingerprint",
-    "generator",
-    "hold_out",
-    "partition",
-]
+__all__ = ["Dataset", "Split", "fingerprint", "generator"]
 
-
-def canonical(images: Tensor) -> Tensor:
-    """The floats that models see: uint8 becomes float32 in [0, 1], floats pass unchanged.
-
-    The values are those of `images.float() / 255` on the CPU, to the last bit, on every device.
-
-    Example:
-        >>> canonical(torch.tensor([0, 51, 255], dtype=torch.uint8))
-        tensor([0.0000, 0.2000, 1.0000])
-    """
-    if images.dtype != torch.uint8:
-        return images
-    # By a tensor on the device: a Python number is multiplied by its reciprocal there, which rounds
-    # otherwise; and a float32 divisor fixes the result's type whatever the default one is.
-    return images / torch.full((), 255.0, dtype=torch.float32, device=images.device)
+AS_STORED = Values()
 
 
 def generator(*key: int | str) -> torch.Generator:
@@ -56,9 +34,12 @@ class Split:
     """Rows of a data set.
 
     Attributes:
-        images: uint8 `(N, C, H, W)` or `(N, D)`; float32 for data that are floats or counts.
+        images: uint8 `(N, C, H, W)` or `(N, D)`; float32 for data that are floats or counts;
+            a tensor, or `Rows` where one tensor would be too much.
         labels: int64 `(N,)`, or None.
         factors: ground-truth factors `(N, F)`, or None.
+        groups: int64 `(N,)`: rows of one group belong into one split; or None.
+        values: what becomes of a row before a model sees it.
 
     Raises:
         VaekitError: for another type, or parts of unequal length.
@@ -67,11 +48,15 @@ class Split:
         >>> rows = Split(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), torch.arange(5))
         >>> rows.take(torch.tensor([3, 1])).labels
         tensor([3, 1])
+        >>> rows.x(slice(2)).shape, rows.x().dtype
+        (torch.Size([2, 1, 8, 8]), torch.float32)
     """
 
-    images: Tensor
+    images: Tensor | Rows
     labels: Tensor | None = None
     factors: Tensor | None = None
+    groups: Tensor | None = None
+    values: Values = AS_STORED
 
     def __post_init__(self) -> None:
         if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim < 2:
@@ -79,9 +64,12 @@ class Split:
                 f"images must be uint8 or float32, (N, C, H, W) or (N, D); "
                 f"got {self.images.dtype}, {tuple(self.images.shape)}."
             )
-        if self.labels is not None and self.labels.dtype != torch.int64:
-            raise VaekitError(f"labels must be int64; got {self.labels.dtype}: labels.long().")
-        for what, part in (("labels", self.labels), ("factors", self.factors)):
+        for what in ("labels", "groups"):
+            part = getattr(self, what)
+            if part is not None and part.dtype != torch.int64:
+                raise VaekitError(f"{what} must be int64; got {part.dtype}: {what}.long().")
+        for what in ("labels", "factors", "groups"):
+            part = getattr(self, what)
             if part is not None and len(part) != len(self.images):
                 raise VaekitError(f"{len(self.images)} images but {len(part)} {what}.")
 
@@ -93,14 +81,33 @@ class Split:
 
     def take(self, index: Tensor) -> Split:
         """The rows at `index` (int64 or bool), in that order."""
-        labels = None if self.labels is None else self.labels[index]
-        factors = None if self.factors is None else self.factors[index]
-        return Split(self.images[index], labels, factors)
+        if index.dtype == torch.bool:
+            index = index.nonzero().flatten()
+        images = self.images
+        taken = images[index] if isinstance(images, Tensor) else images.take(index)
+        parts = {n: getattr(self, n) for n in ("labels", "factors", "groups")}
+        return replace(
+            self, images=taken, **{n: None if p is None else p[index] for n, p in parts.items()}
+        )
+
+    def x(self, index: slice | Tensor | None = None) -> Tensor:
+        """What a model sees of the rows at `index`, of all by default: floats `(B, *shape)`."""
+        if isinstance(index, Tensor):
+            return self.values(pick(self.images, index))
+        every = torch.arange(len(self), device=self.images.device)
+        return self.values(pick(self.images, every[index or slice(None)]))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest stored value; NaN where one is NaN."""
+        ends = [torch.aminmax(part) for part in chunks(self.images)]
+        low = torch.stack([end.min for end in ends]).min()
+        return float(low), float(torch.stack([end.max for end in ends]).max())
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split, and where they come from.
+    """A training and a test split, perhaps one for validation, and where they come from.
 
     Attributes:
         name: short; names the runs.
@@ -109,6 +116,10 @@ class Dataset:
         classes: how many labels there are; 0 without labels.
         source: a path, "embedded" or "generated".
         note: origin and licence in a line.
+        validation: rows that the set itself holds out, or None.
+        class_names: of the labels in their order; or empty.
+        factor_names: of the factors' columns; or empty.
+        column_names: of a table's columns; or empty.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -126,6 +137,10 @@ class Dataset:
     classes: int = 0
     source: str = "generated"
     note: str = ""
+    validation: Split | None = None
+    class_names: tuple[str, ...] = ()
+    factor_names: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
@@ -134,14 +149,15 @@ class Dataset:
                 f"data set '{self.name}' has {len(self.train)} training and {len(self.test)} test "
                 f"rows; both must have one at least."
             )
-        ours, theirs = self.train.images, self.test.images
-        if ours.shape[1:] != theirs.shape[1:] or ours.dtype != theirs.dtype:
-            raise VaekitError(
-                f"data set '{self.name}': training rows are {tuple(ours.shape[1:])} {ours.dtype}, "
-                f"test rows {tuple(theirs.shape[1:])} {theirs.dtype}; they must be the same."
-            )
-        for images in (ours, theirs):
-            _check_values(self.name, self.kind, images)
+        for part in self.splits.values():
+            _check_alike(self.name, self.train.images, part.images)
+            _check_values(self.name, self.kind, part)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
 
     def spec(self, train: Split | None = None) -> DataSpec:
         """What a recipe may know, taken from `train` (by default the whole training split)."""
@@ -152,85 +168,44 @@ class Dataset:
             self.kind,
             rows=len(train),
             classes=self.classes,
-            mean=_mean(train.images),
-            first=canonical(train.images[:256]).clone(),
+            mean=train.values.mean(_mean(train.images)),
+            first=train.x(slice(256)).clone(),
+            values=train.values,
         )
 
 
-def _check_values(name: str, kind: str, images: Tensor) -> None:
-    binary = images.dtype == torch.uint8 and bool(((images == 0) | (images == 255)).all())
-    if kind == "binary" and not binary:
+def _check_alike(name: str, ours: Tensor | Rows, theirs: Tensor | Rows) -> None:
+    pictures = ours.ndim > 2  # of either type they are the same floats to a model
+    if ours.shape[1:] != theirs.shape[1:] or not (pictures or ours.dtype == theirs.dtype):
+        raise VaekitError(
+            f"data set '{name}': training rows are {tuple(ours.shape[1:])} {ours.dtype}, "
+            f"other rows {tuple(theirs.shape[1:])} {theirs.dtype}; they must be the same."
+        )
+
+
+def _check_values(name: str, kind: str, split: Split) -> None:
+    images = split.images
+    if kind == "binary" and not split.values.binarise and not _is_binary(images):
         raise VaekitError(f"data set '{name}' is binary; its images must be uint8, 0 or 255 only.")
     if kind == "counts" and images.dtype == torch.uint8:
         raise VaekitError(f"data set '{name}' holds counts; store them as float32, not scaled.")
 
 
-def _mean(images: Tensor) -> Tensor:
-    if images.dtype != torch.uint8:
-        return images.mean(0, dtype=torch.float64).float()
-    return (images.sum(0).double() / (255 * len(images))).float()
+def _is_binary(images: Tensor | Rows) -> bool:
+    whole = images.dtype == torch.uint8
+    return whole and all(bool(((p == 0) | (p == 255)).all()) for p in chunks(images))
 
 
-def hold_out(rows: Split, test_rows: int) -> tuple[Split, Split]:
-    """A fixed random split into training and test rows, the same on every machine.
-
-    Example:
-        >>> [len(part) for part in hold_out(Split(torch.rand(50, 2)), 5)]
-        [45, 5]
-    """
-    # RandomState's stream is frozen by numpy's policy; torch's and default_rng's may change.
-    order = torch.from_numpy(np.random.RandomState(0).permutation(len(rows)))
-    return rows.take(order[test_rows:]), rows.take(order[:test_rows])
-
-
-def partition(
-    train: Split, validation: float = 0.0, limit: int | None = None, seed: int = 0
-) -> tuple[Split, Split | None]:
-    """Shuffles the training rows by `seed` and splits off a validation set.
-
-    Args:
-        train: the training rows; neither changed nor shared.
-        validation: a fraction of the rows below 1, a count from 1 on, 0 for none.
-        limit: keeps that many of the shuffled rows, before validation is taken.
-        seed: of the shuffle, which has its own generator.
-
-    Returns:
-        The training rows, and the validation rows or None.
-
-    Raises:
-        VaekitError: for a negative or unusable number, or where no training row is left.
-
-    Example:
-        >>> train, validation = partition(Split(torch.rand(100, 2)), 0.1, limit=50)
-        >>> len(train), len(validation)
-        (45, 5)
-    """
-    if limit is not None and limit < 1:
-        raise VaekitError(f"limit must be at least 1 row, or None for all; got {limit}.")
-    order = torch.randperm(len(train), generator=generator(seed, "partition"))[:limit]
-    held = _validation_rows(validation, len(order))
-    if held >= len(order):
-        raise VaekitError(
-            f"validation = {validation:g} takes {held} of {len(order)} training rows and leaves "
-            f"none; take less (a fraction below 1, or a count)."
-        )
-    return train.take(order[held:]), train.take(order[:held]) if held else None
-
-
-def _validation_rows(validation: float, rows: int) -> int:
-    whole = validation < 1 or float(validation).is_integer()
-    if not math.isfinite(validation) or validation < 0 or not whole:
-        raise VaekitError(
-            f"validation must be a fraction from 0 to below 1 or a whole number of rows; "
-            f"got {validation:g}."
-        )
-    if 0 < validation < 1:
-        return max(1, round(validation * rows))
-    return int(validation)
+def _mean(images: Tensor | Rows) -> Tensor:
+    """Of the canonical rows, summed in whole numbers or float64."""
+    whole = images.dtype == torch.uint8
+    total = sum(p.sum(0) if whole else p.sum(0, dtype=torch.float64) for p in chunks(images))
+    assert isinstance(total, Tensor)
+    return (total.double() / ((255 if whole else 1) * len(images))).float()
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """The sha256 (hex) of the images of both splits: shapes, types and bytes.
+    """The sha256 (hex) of the images of all splits: shapes, types and bytes.
 
     Example:
         >>> rows = Split(torch.zeros(4, 3))
@@ -238,8 +213,16 @@ def fingerprint(dataset: Dataset) -> str:
         'f2079602'
     """
     digest = hashlib.sha256()
-    for split in (dataset.train, dataset.test):
-        array = split.images.cpu().contiguous().numpy()
-        digest.update(f"{array.shape} {array.dtype}".encode())
-        digest.update(array.data)
+    for split in dataset.splits.values():
+        images = split.images
+        digest.update(f"{tuple(images.shape)} {_TYPES[images.dtype]}".encode())
+        if isinstance(images, MappedRows):
+            digest.update(images.digest.encode())
+            digest.update(images.index.numpy().data)
+            continue
+        for part in chunks(images):
+            digest.update(part.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+_TYPES = {torch.uint8: "uint8", torch.float32: "float32"}

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaekit.data.dataset import Dataset, Split, hold_out
+from vaekit.data.dataset import Dataset, Split
+from vaekit.data.splits import hold_out
 
 __all__ = ["load_digits"]
 

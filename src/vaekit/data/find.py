@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from vaekit.data.catalogue import SETS
 from vaekit.data.dataset import Dataset
-from vaekit.data.digits import load_digits
 from vaekit.data.folders import not_found, search_folders
-from vaekit.data.mnist import load_mnist
-from vaekit.data.npz import load_npz
-from vaekit.data.shapes import load_shapes
-from vaekit.errors import choose
+from vaekit.data.formats import FORMATS, load_folder
+from vaekit.errors import unknown
+from vaekit.options import Data, checked
 
-__all__ = ["known", "load"]
-
-# A new set is one entry: its name, and a function of the folders to search.
-SETS: dict[str, Callable[[tuple[Path, ...]], Dataset]] = {
-    "digits": load_digits,
-    "shapes": load_shapes,
-    "mnist": load_mnist,
-}
-
-# A new format is one entry: the end of the path, and a function of the path.
-FORMATS: dict[str, Callable[[Path], Dataset]] = {".npz": load_npz}
+__all__ = ["known", "load", "read"]
 
 
 def known() -> tuple[str, ...]:
     """The names that `load` knows.
 
     Example:
-        >>> known()
+        >>> known()[:3]
         ('digits', 'shapes', 'mnist')
     """
     return tuple(SETS)
 
 
-def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
-    """A data set by its name, or from the path of an .npz file.
+def load(name: str | Path, data_dir: str | Path | None = None, **options: Any) -> Dataset:
+    """A data set by its name, or from a path.
 
     Args:
-        name: one of `known()`, or a path that ends in .npz; a relative path is looked for from
-            here, then in the folders.
+        name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy or
+            .csv; a relative path is looked for from here, then in the folders.
         data_dir: the first folder to search; then come $VAEKIT_DATA and the user's cache.
+        options: how it is read: fields of `vaekit.options.Data`, as `size=64`.
 
     Raises:
         VaekitError: for an unknown name, and for data that are not found or cannot be read.
@@ -51,11 +41,27 @@ def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
         >>> load("digits").classes
         10
     """
-    folders = search_folders(data_dir)
-    path = Path(name).expanduser()
+    folder = None if data_dir is None else str(data_dir)
+    return read(checked(Data, {"data": str(name), "data_dir": folder, **options}))
+
+
+def read(asked: Data) -> Dataset:
+    """The data set that `asked` names, read as it says; `prepare` makes a training's rows of it.
+
+    Raises:
+        VaekitError: for an unknown name, and for data that are not found or cannot be read.
+    """
+    folders = search_folders(asked.data_dir)
+    if asked.data in SETS:
+        return SETS[asked.data](folders)
+    path = Path(asked.data).expanduser()
     if path.suffix.lower() in FORMATS:
-        return FORMATS[path.suffix.lower()](_locate(path, folders))
-    return choose("data set (or path of an .npz file)", str(name), SETS)(folders)
+        return FORMATS[path.suffix.lower()](_locate(path, folders), asked)
+    for place in (Path(), *folders) if asked.data else ():
+        if (place / path).is_dir():
+            return load_folder(place / path, asked)
+    what = "data set (or path of a folder or .zip of images, .npz, .npy, .csv)"
+    raise unknown(what, asked.data, known())
 
 
 def _locate(path: Path, folders: tuple[Path, ...]) -> Path:

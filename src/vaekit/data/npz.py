@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.dataset import Dataset, Split, hold_out
+from vaekit.data.dataset import Dataset, Split
+from vaekit.data.splits import hold_out
 from vaekit.errors import VaekitError
+from vaekit.options import Data
 
 __all__ = ["load_npz"]
 
@@ -29,7 +31,7 @@ CORRUPT = (
 HOW = "write it with numpy.savez(path, images=..., labels=...)"
 
 
-def load_npz(path: str | Path) -> Dataset:
+def load_npz(path: str | Path, asked: Data | None = None) -> Dataset:
     """The data set in an .npz file; a tenth of the rows, by a fixed draw, becomes the test split.
 
     Keys: `images`; optional `labels` (integers from 0, `(N,)`) and `factors` `(N, F)`; the same

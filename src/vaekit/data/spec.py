@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vaekit.data.values import Values
 from vaekit.errors import VaekitError, unknown
 
 __all__ = ["KINDS", "DataSpec", "check_kind"]
@@ -37,6 +38,7 @@ class DataSpec:
         classes: how many labels there are; 0 without labels.
         mean: the training mean in canonical floats, of shape `shape`.
         first: a first batch of at most 256 training rows, canonical floats `(B, *shape)`.
+        values: what becomes of a stored row before a model sees it.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -53,6 +55,7 @@ class DataSpec:
     classes: int = 0
     mean: Tensor | None = field(default=None, repr=False)
     first: Tensor | None = field(default=None, repr=False)
+    values: Values = field(default_factory=Values, repr=False)
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
@@ -62,7 +65,7 @@ class DataSpec:
 
         Example:
             >>> DataSpec("t", (3,), "table", rows=20).to_json()
-            {'name': 't', 'shape': [3], 'kind': 'table', 'rows': 20, 'classes': 0}
+            {'name': 't', 'shape': [3], 'kind': 'table', 'rows': 20, 'classes': 0, 'values': {}}
         """
         return {
             "name": self.name,
@@ -70,6 +73,7 @@ class DataSpec:
             "kind": self.kind,
             "rows": self.rows,
             "classes": self.classes,
+            "values": self.values.to_json(),
         }
 
     @classmethod
@@ -87,12 +91,13 @@ class DataSpec:
         extra = [key for key in record if key not in _TYPES]
         if missing or extra:
             raise VaekitError(
-                f"a data record needs name, shape, kind, rows and may have classes; "
+                f"a data record needs name, shape, kind, rows and may have classes, values; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}."
             )
         for key, value in record.items():
             _check_type(key, value)
-        return cls(**{**record, "shape": tuple(record["shape"])})
+        values = Values.from_json(record.get("values", {}))
+        return cls(**{**record, "shape": tuple(record["shape"]), "values": values})
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -101,13 +106,19 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "kind": str,
     "rows": int,
     "classes": int,
+    "values": dict,
 }
 
 
 def _check_type(key: str, value: Any) -> None:
     whole = key != "shape" or all(isinstance(size, int) for size in value)
     if not isinstance(value, _TYPES[key]) or not whole:
-        wanted = {"name": "text", "kind": "text", "shape": "a list of integers"}
+        wanted = {
+            "name": "text",
+            "kind": "text",
+            "shape": "a list of integers",
+            "values": "a record",
+        }
         raise VaekitError(
             f"a data record's '{key}' must be {wanted.get(key, 'an integer')}; got {value!r}."
         )

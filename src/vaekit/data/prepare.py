@@ -1,0 +1,119 @@
+"""From the rows of a data set to those of a training: limited, held out, binarised, scaled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Dataset, Split, generator
+from vaekit.data.rows import chunks
+from vaekit.data.splits import partition
+from vaekit.data.values import Values, canonical
+from vaekit.errors import VaekitError
+from vaekit.options import Data
+
+__all__ = ["prepare"]
+
+VALIDATION = 0.1
+PICTURES = ("binary", "grey", "colour")
+
+
+def prepare(data: Dataset, options: Data, seed: int = 0) -> Dataset:
+    """The data set as `options` ask for it; the same for the same seed.
+
+    Test rows do not depend on the seed. What is random in validation and test rows (binarisation,
+    dequantisation) is drawn once and kept, so that their numbers compare.
+
+    Raises:
+        VaekitError: for what does not suit this kind of data.
+
+    Example:
+        >>> from vaekit.data import load
+        >>> made = prepare(load("digits"), Data(binarise="dynamic", limit=100))
+        >>> made.kind, len(made.train), len(made.validation), made.train.values.binarise
+        ('binary', 90, 10, True)
+    """
+    _check_kind(data, options)
+    train, validation = _rows(data, options, seed)
+    parts = {"train": train, "validation": validation, "test": data.test}
+    if options.binarise != "none":
+        parts = {name: _binarised(name, part, options.binarise) for name, part in parts.items()}
+    values = _values(data, options, train)
+    made = {n: _placed(n, p, values, options) for n, p in parts.items()}
+    kind = data.kind if options.binarise == "none" else "binary"
+    return replace(data, kind=kind, **made)  # type: ignore[arg-type]
+
+
+def _rows(data: Dataset, options: Data, seed: int) -> tuple[Split, Split | None]:
+    if options.validation is None and data.validation is not None:
+        return partition(data.train, 0, options.limit, seed)[0], data.validation
+    validation = VALIDATION if options.validation is None else options.validation
+    return partition(data.train, validation, options.limit, seed)
+
+
+def _refuse(option: str, suits: str, data: Dataset) -> VaekitError:
+    return VaekitError(f"{option} is for {suits}; {data.name} holds {data.kind} data: leave it.")
+
+
+def _check_kind(data: Dataset, options: Data) -> None:
+    pictures = data.kind in PICTURES
+    if options.binarise != "none" and not pictures:
+        raise _refuse(f"--binarise {options.binarise}", "images", data)
+    if options.range != "0,1" and not pictures:
+        raise _refuse(f"--range {options.range}", "images", data)
+    if options.standardise and data.kind != "table":
+        raise _refuse("--standardise", "tables", data)
+    if options.dequantise:
+        if data.kind not in ("grey", "colour") or data.train.images.dtype != torch.uint8:
+            raise _refuse("--dequantise", "grey and colour images of 8 bits", data)
+        if options.binarise != "none":
+            raise VaekitError("--dequantise and --binarise exclude each other: leave one.")
+    if options.range != "0,1" and options.binarise != "none":
+        raise VaekitError("binarised pixels are 0 and 1: leave --range, or --binarise.")
+
+
+def _binarised(name: str, split: Split | None, how: str) -> Split | None:
+    """Pixels of 0 or 255; those of training rows under "dynamic" are drawn with each batch."""
+    if split is None or (how == "dynamic" and name == "train"):
+        return split
+    if how == "threshold":
+        parts = [(canonical(part) > 0.5).to(torch.uint8) * 255 for part in chunks(split.images)]
+    else:
+        rng = generator("binarise", name)  # not the run's seed: one draw for all runs
+        draw = Values(binarise=True)
+        parts = [draw(part, rng).to(torch.uint8) * 255 for part in chunks(split.images)]
+    return replace(split, images=torch.cat(parts))
+
+
+def _values(data: Dataset, options: Data, train: Split) -> Values:
+    low, high = (float(end) for end in options.range.split(","))
+    wanted = options.standardise
+    if wanted is None:
+        wanted = data.kind == "table" and data.source.endswith(".csv")
+    if not wanted:
+        return Values(low, high)
+    loc, scale = _moments(train)
+    return Values(loc=loc, scale=scale)
+
+
+def _moments(train: Split) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per column; a column that does not vary has the deviation 1."""
+    rows = torch.cat([canonical(part).double() for part in chunks(train.images)])
+    scale = rows.std(0, correction=0)
+    flat = scale <= 1e-9 * rows.abs().amax(0)
+    return rows.mean(0).float(), torch.where(flat, torch.ones_like(scale), scale).float()
+
+
+def _placed(name: str, split: Split | None, values: Values, options: Data) -> Split | None:
+    if split is None:
+        return None
+    if name == "train":
+        dynamic = options.binarise == "dynamic"
+        values = replace(values, binarise=dynamic, dequantise=options.dequantise)
+    elif options.dequantise:
+        rng, noise = generator("dequantise", name), Values(dequantise=True)
+        images = torch.cat([noise.draw(part, rng) for part in chunks(split.images)])
+        split = replace(split, images=images)
+    return replace(split, values=values)

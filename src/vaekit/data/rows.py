@@ -1,0 +1,180 @@
+"""Rows that are not one tensor in memory: sparse counts, and images in a file.
+
+They stay as they are until a batch is picked; `pick` makes its dense rows.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.errors import VaekitError
+
+__all__ = ["MappedRows", "Rows", "SparseRows", "chunks", "pick"]
+
+CHUNK = 1 << 24  # elements: of the pieces in which all rows are looked at
+
+
+class Rows(ABC):
+    """Rows of one shape and type, `shape = (N, ...)`, that are not a tensor."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """The number of dims, rows included."""
+        return len(self.shape)
+
+    @abstractmethod
+    def pick(self, index: Tensor) -> Tensor:
+        """The dense rows at `index` (int64)."""
+
+    @abstractmethod
+    def take(self, index: Tensor) -> Rows:
+        """These rows alone, still not dense."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Rows:
+        """The same rows where `device` reads them."""
+
+
+class SparseRows(Rows):
+    """A table `(N, D)` of which only what is not 0 is kept: compressed sparse rows.
+
+    Args:
+        values: what is not 0, float32.
+        columns: its columns, int64.
+        starts: where each row begins in both, and the end: int64 `(N + 1,)`.
+        width: D.
+
+    Raises:
+        VaekitError: for parts that do not fit each other.
+
+    Example:
+        >>> rows = SparseRows(torch.tensor([5.0, 7.0]), torch.tensor([2, 0]),
+        ...     torch.tensor([0, 1, 1, 2]), width=3)
+        >>> rows.pick(torch.tensor([2, 0, 1]))
+        tensor([[7., 0., 0.],
+                [0., 0., 5.],
+                [0., 0., 0.]])
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, values: Tensor, columns: Tensor, starts: Tensor, width: int) -> None:
+        _check_sparse(values, columns, starts, width)
+        self.values, self.columns, self.starts = values, columns, starts
+        self.shape = torch.Size((len(starts) - 1, width))
+        self.device = values.device
+
+    def _places(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Of all that the rows at `index` keep: the row among them, and where it is kept."""
+        first = self.starts[index]
+        count = self.starts[index + 1] - first
+        row = torch.repeat_interleave(count)
+        within = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+        return row, first[row] + within
+
+    def pick(self, index: Tensor) -> Tensor:
+        row, place = self._places(index)
+        dense = self.values.new_zeros(len(index), self.shape[1])
+        dense[row, self.columns[place]] = self.values[place]
+        return dense
+
+    def take(self, index: Tensor) -> SparseRows:
+        _, place = self._places(index)
+        ends = (self.starts[index + 1] - self.starts[index]).cumsum(0)
+        starts = torch.cat([ends.new_zeros(1), ends])
+        return SparseRows(self.values[place], self.columns[place], starts, self.shape[1])
+
+    def to(self, device: torch.device) -> SparseRows:
+        parts = (part.to(device) for part in (self.values, self.columns, self.starts))
+        return SparseRows(*parts, width=self.shape[1])
+
+
+def _check_sparse(values: Tensor, columns: Tensor, starts: Tensor, width: int) -> None:
+    fits = (
+        values.ndim == columns.ndim == starts.ndim == 1
+        and len(values) == len(columns)
+        and len(starts) > 0
+        and starts[0] == 0
+        and starts[-1] == len(values)
+        and bool((starts[1:] >= starts[:-1]).all())
+    )
+    if not fits:
+        raise VaekitError(
+            f"the parts of a sparse table do not fit each other: {len(values)} values, "
+            f"{len(columns)} columns, {len(starts)} row starts. Write it again."
+        )
+    if len(columns) and not 0 <= int(columns.min()) <= int(columns.max()) < width:
+        raise VaekitError(
+            f"a sparse table of {width} columns names column {int(columns.max())}; "
+            "columns count from 0."
+        )
+
+
+class MappedRows(Rows):
+    """Images in a file, uint8 `(N, C, H, W)`, read when a batch asks for them.
+
+    Args:
+        array: a numpy memory map.
+        digest: names its content, for the fingerprint.
+        index: which rows of the array these are; by default all.
+
+    Example:
+        >>> rows = MappedRows(np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2), "abc")
+        >>> rows.take(torch.tensor([2, 1])).pick(torch.tensor([1])).flatten()
+        tensor([4, 5, 6, 7], dtype=torch.uint8)
+    """
+
+    dtype = torch.uint8
+    device = torch.device("cpu")
+
+    def __init__(
+        self, array: np.ndarray[Any, Any], digest: str, index: Tensor | None = None
+    ) -> None:
+        self.array, self.digest = array, digest
+        self.index = torch.arange(len(array)) if index is None else index
+        self.shape = torch.Size((len(self.index), *array.shape[1:]))
+
+    def pick(self, index: Tensor) -> Tensor:
+        wanted = self.index[index.cpu()].numpy()
+        return torch.from_numpy(np.ascontiguousarray(self.array[wanted]))
+
+    def take(self, index: Tensor) -> MappedRows:
+        return MappedRows(self.array, self.digest, self.index[index])
+
+    def to(self, device: torch.device) -> MappedRows:
+        """Itself: a file stays where it is, and batches move."""
+        return self
+
+
+def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
+    """The rows at `index`, dense, whatever holds them.
+
+    Example:
+        >>> pick(torch.eye(3), torch.tensor([1]))
+        tensor([[0., 1., 0.]])
+    """
+    return rows.index_select(0, index) if isinstance(rows, Tensor) else rows.pick(index)
+
+
+def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
+    """All rows in order, dense, in pieces that memory holds with ease."""
+    if isinstance(rows, Tensor):
+        yield from rows.split(max(1, CHUNK // max(1, math.prod(rows.shape[1:]))))
+        return
+    many = max(1, CHUNK // max(1, math.prod(rows.shape[1:])))
+    for index in torch.arange(len(rows), device=rows.device).split(many):
+        yield rows.pick(index)

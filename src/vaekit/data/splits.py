@@ -1,0 +1,120 @@
+"""Which rows are for training, for validation and for test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Split, generator
+from vaekit.errors import VaekitError
+
+__all__ = ["asked_rows", "hold_out", "partition"]
+
+
+def hold_out(rows: Split, test_rows: int) -> tuple[Split, Split]:
+    """A fixed random split into training and test rows, the same on every machine.
+
+    Rows of one group stay together: the test split is then as much larger as that takes.
+
+    Raises:
+        VaekitError: where no training row is left.
+
+    Example:
+        >>> [len(part) for part in hold_out(Split(torch.rand(50, 2)), 5)]
+        [45, 5]
+    """
+
+    # RandomState's stream is frozen by numpy's policy; torch's and default_rng's may change.
+    def shuffle(n: int) -> Tensor:
+        return torch.from_numpy(np.random.RandomState(0).permutation(n))
+
+    order = _order(rows, shuffle)
+    held = _whole_groups(rows, order, test_rows)
+    if held >= len(order):
+        raise VaekitError(_none_left("test", test_rows, held, len(order)))
+    return rows.take(order[held:]), rows.take(order[:held])
+
+
+def partition(
+    train: Split, validation: float = 0.0, limit: int | None = None, seed: int = 0
+) -> tuple[Split, Split | None]:
+    """Shuffles the training rows by `seed` and splits off a validation set.
+
+    Args:
+        train: the training rows; neither changed nor shared.
+        validation: a fraction of the rows below 1, a count from 1 on, 0 for none. Rows of one
+            group stay together: it is then as much larger as that takes.
+        limit: keeps that many of the shuffled rows, before validation is taken.
+        seed: of the shuffle, which has its own generator.
+
+    Returns:
+        The training rows, and the validation rows or None.
+
+    Raises:
+        VaekitError: for a negative or unusable number, or where no training row is left.
+
+    Example:
+        >>> train, validation = partition(Split(torch.rand(100, 2)), 0.1, limit=50)
+        >>> len(train), len(validation)
+        (45, 5)
+    """
+    if limit is not None and limit < 1:
+        raise VaekitError(f"limit must be at least 1 row, or None for all; got {limit}.")
+
+    def shuffle(n: int) -> Tensor:
+        return torch.randperm(n, generator=generator(seed, "partition"))
+
+    order = _order(train, shuffle)[:limit]
+    held = _whole_groups(train, order, asked_rows("validation", validation, len(order)))
+    if held >= len(order):
+        raise VaekitError(_none_left("validation", validation, held, len(order)))
+    return train.take(order[held:]), train.take(order[:held]) if held else None
+
+
+def asked_rows(what: str, amount: float, rows: int) -> int:
+    """How many of `rows` a fraction below 1 is (1 at least), or a count from 1 on.
+
+    Raises:
+        VaekitError: for a number that is neither.
+
+    Example:
+        >>> asked_rows("test", 0.1, 50), asked_rows("test", 7, 50)
+        (5, 7)
+    """
+    whole = amount < 1 or float(amount).is_integer()
+    if not math.isfinite(amount) or amount < 0 or not whole:
+        raise VaekitError(
+            f"{what} must be a fraction from 0 to below 1 or a whole number of rows; "
+            f"got {amount:g}."
+        )
+    if 0 < amount < 1:
+        return max(1, round(amount * rows))
+    return int(amount)
+
+
+def _order(rows: Split, shuffle: Callable[[int], Tensor]) -> Tensor:
+    """All rows in random order; where they have groups, the rows of a group side by side."""
+    if rows.groups is None:
+        return shuffle(len(rows))
+    names, group = rows.groups.unique(return_inverse=True)
+    return shuffle(len(names)).argsort()[group].argsort(stable=True)
+
+
+def _whole_groups(rows: Split, order: Tensor, wanted: int) -> int:
+    """The first `wanted` rows of `order`, and on to the end of a group."""
+    if rows.groups is None or not 0 < wanted < len(order):
+        return wanted
+    group = rows.groups[order]
+    others = (group[wanted:] != group[wanted - 1]).nonzero()
+    return wanted + int(others[0]) if len(others) else len(order)
+
+
+def _none_left(what: str, amount: float, held: int, rows: int) -> str:
+    return (
+        f"{what} = {amount:g} takes {held} of {rows} training rows and leaves "
+        f"none; take less (a fraction below 1, or a count)."
+    )
