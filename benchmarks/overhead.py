@@ -44,13 +44,15 @@ def hand_written(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[in
         nn.Linear(LATENT, 256), nn.ReLU(), nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 784)
     )
     model = nn.ModuleList([encoder, decoder])
+    images = split.images
+    assert isinstance(images, torch.Tensor)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def run(steps: int) -> float:
         total = torch.zeros(())
         order = torch.randperm(len(split))
         for index in order[: steps * batch_size].split(batch_size):
-            x = split.images.index_select(0, index).float() / 255
+            x = images.index_select(0, index).float() / 255
             mu, log_variance = encoder(x).chunk(2, 1)
             z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
             bce = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")

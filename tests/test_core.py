@@ -489,9 +489,11 @@ def test_what_is_masked_changes_nothing() -> None:
 
 
 def test_a_categorical_of_other_levels_is_no_likelihood_of_bytes() -> None:
+    from vaekit.data import DataSpec
     from vaekit.evaluate import bits_per_dim, is_likelihood
 
+    grey = DataSpec("t", (3,), "grey", rows=9)
     assert is_likelihood(Categorical(3), "grey")
     assert not is_likelihood(Categorical(3, levels=5), "grey")
     assert not is_likelihood(Categorical(3), "table")
-    assert bits_per_dim(-5.0, Categorical(3, levels=5), "grey") is None
+    assert bits_per_dim(-5.0, Categorical(3, levels=5), grey) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,7 @@ from typing import Any
 import torch
 
 from vaekit.config import Config
-from vaekit.data import Batches, Dataset, DataSpec, Split, fingerprint, partition
-from vaekit.data import load as load_data
+from vaekit.data import Batches, Dataset, DataSpec, fingerprint, prepare, read
 from vaekit.errors import VaekitError
 from vaekit.options import Training, checked
 from vaekit.recipes import Recipe, build
@@ -34,6 +34,8 @@ from vaekit.training.update import schedule_target
 
 __all__ = ["Run", "load", "resume", "train"]
 
+ROWS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True, eq=False)
 class _Job:
@@ -41,8 +43,8 @@ class _Job:
 
     config: Config
     folder: RunFolder
-    data: Dataset
-    rows: tuple[Split, Split | None]
+    data: Dataset  # as the options ask for it
+    sha256: str  # of the rows before that
     spec: DataSpec
     recipe: Recipe
     device: torch.device
@@ -56,7 +58,7 @@ class _Job:
         return self.config.training.epochs * len(self.batches)
 
     def validation(self) -> Batches | None:
-        held_out = self.rows[1]
+        held_out = self.data.validation
         if held_out is None:
             return None
         size = min(max(self.config.training.batch_size, 500), len(held_out))
@@ -68,13 +70,13 @@ def _prepare(config: Config, folder: RunFolder) -> _Job:
     """Data, model and optimiser; everything that can be refused is, before a file is written."""
     options = config.training
     device = find_device(options.device)
-    data = load_data(config.data.data, config.data.data_dir)
-    rows = partition(data.train, config.data.validation, config.data.limit, options.seed)
-    spec = data.spec(rows[0])
+    found = read(config.data)
+    data = prepare(found, config.data, options.seed)
+    spec = data.spec()
     recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
-    _check_range(recipe, spec)
+    _check_range(recipe, data)
     model, objective = recipe.model.to(device), recipe.objective.to(device)
-    batches = Batches(rows[0], options.batch_size, seed=options.seed, device=device)
+    batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
     schedules, warm = make_schedules(options, objective, steps, len(batches))
     for name in schedules.keys() - {"lr"}:
@@ -83,38 +85,43 @@ def _prepare(config: Config, folder: RunFolder) -> _Job:
     optimizer = make_optimizer(
         options.optimizer, parameters, lr=options.lr, weight_decay=options.weight_decay
     )
+    sha256 = fingerprint(found)
     return _Job(
-        config, folder, data, rows, spec, recipe, device, batches, optimizer, schedules, warm
+        config, folder, data, sha256, spec, recipe, device, batches, optimizer, schedules, warm
     )
 
 
-def _check_range(recipe: Recipe, spec: DataSpec) -> None:
-    first = spec.first
-    if recipe.model.likelihood.family.space.kind != "pixels" or first is None:
-        return
-    low, high = first.min().item(), first.max().item()
-    if low < 0 or high > 1:
-        name = type(recipe.model.likelihood.family).__name__
+def _check_range(recipe: Recipe, data: Dataset) -> None:
+    """Refuses rows that are no numbers, or outside what the likelihood can score."""
+    family = recipe.model.likelihood.family
+    if data.train.values.dequantise and family.space.parameter is not None:
         raise VaekitError(
-            f"{name} takes values in [0, 1]; the data's lie in [{low:.3g}, {high:.3g}]: take "
-            "--likelihood gaussian, or scale the data."
+            f"--dequantise is for densities; {type(family).__name__} is a likelihood of levels: "
+            "leave it."
         )
+    for name, split in data.splits.items():
+        low, high = split.x_bounds
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise VaekitError(f"the {name} rows of {data.name} hold NaN or infinite values.")
+        if family.space.kind == "pixels" and (low < 0 or high > 1):
+            raise VaekitError(
+                f"{type(family).__name__} takes values in [0, 1]; the {name} rows of {data.name} "
+                f"lie in [{low:.3g}, {high:.3g}]: take --range 0,1 for images, or another "
+                "likelihood, as --likelihood gaussian."
+            )
 
 
 def _describe(job: _Job) -> dict[str, Any]:
     """What run.json holds."""
-    data = job.data
     return {
         "environment": environment(job.device),
         "seed": job.config.training.seed,
         "data": {
             "spec": job.spec.to_json(),
-            "source": data.source,
-            "note": data.note,
-            "train": len(job.rows[0]),
-            "validation": 0 if job.rows[1] is None else len(job.rows[1]),
-            "test": len(data.test),
-            "sha256": fingerprint(data),
+            "source": job.data.source,
+            "note": job.data.note,
+            **{name: len(job.data.splits.get(name, ())) for name in ROWS},
+            "sha256": job.sha256,
         },
         "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
     }
@@ -188,7 +195,7 @@ def _go(
             folder.create()
             folder.write_json("config", config.to_json())
             folder.write_json("run", _describe(job))
-        elif folder.read_json("run")["data"]["sha256"] != fingerprint(job.data):
+        elif folder.read_json("run")["data"]["sha256"] != job.sha256:
             raise VaekitError(f"the data set {job.data.name} is not the one {folder.path} saw.")
         progress = None
         try:

@@ -84,8 +84,9 @@ def sample(
 
     if n < 1:
         raise VaekitError(f"got -n {n}; expected at least 1.")
-    images = vaekit.load(run, weights=weights, device=device).sample(n, mean=not draws, seed=seed)
-    say(str(save(images, out or Path("samples.png"))))
+    loaded = vaekit.load(run, weights=weights, device=device)
+    made = loaded.spec.values.inverse(loaded.sample(n, mean=not draws, seed=seed))
+    say(str(save(made, out or Path("samples.png"))))
 
 
 @app.command
@@ -101,15 +102,14 @@ def reconstruct(
 ) -> None:
     """Test images with their reconstructions E[x|z] under them, as .png or .npz."""
     start()
-    from vaekit.data import canonical
     from vaekit.pictures import save
 
     if n < 1:
         raise VaekitError(f"got -n {n}; expected at least 1.")
     loaded = vaekit.load(run, weights=weights, device=device)
-    originals = canonical(loaded.dataset(data_dir).test.images[:n])
-    path = out or Path("reconstructions.png")
-    say(str(save(originals, path, loaded.reconstruct(originals))))
+    originals = loaded.dataset(data_dir).test.x(slice(n))
+    made, seen = loaded.reconstruct(originals), loaded.spec.values.inverse
+    say(str(save(seen(originals), out or Path("reconstructions.png"), seen(made))))
 
 
 @app.command

@@ -12,8 +12,7 @@ from torch import Tensor
 
 import vaekit
 from vaekit.config import Config
-from vaekit.data import Dataset, DataSpec, Split, canonical
-from vaekit.data import load as load_data
+from vaekit.data import Dataset, DataSpec, prepare, read
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import bits_per_dim, is_likelihood, measure
 from vaekit.models import VAE
@@ -70,12 +69,15 @@ class Run:
         return self.model.encode(x.to(self.device)).cpu()
 
     def dataset(self, data_dir: str | None = None) -> Dataset:
-        """The data set it was trained on.
+        """The data set it was trained on, its rows as they were then.
 
         Raises:
             VaekitError: where it is not found, or has changed its shape.
         """
-        data = load_data(self.config.data.data, data_dir or self.config.data.data_dir)
+        asked = self.config.data
+        if data_dir is not None:
+            asked = asked.model_copy(update={"data_dir": data_dir})
+        data = prepare(read(asked), asked, self.config.training.seed)
         if tuple(data.train.images.shape[1:]) != self.spec.shape:
             raise VaekitError(
                 f"{data.name} has rows of shape {tuple(data.train.images.shape[1:])}; this run "
@@ -99,20 +101,19 @@ class Run:
 
         Args:
             samples: Monte-Carlo draws per image.
-            split: "test" or "train" (all training rows).
+            split: "test", "validation" or "train": the rows that it was trained on.
             limit: the first rows only.
         """
         data = self.dataset(data_dir)
-        rows: Split = choose("split", split, {"test": data.test, "train": data.train})
-        images = rows.images[:limit]
+        rows = choose("split", split, data.splits)
         if samples < 1 or (limit is not None and limit < 1):
             raise VaekitError(f"got samples={samples}, limit={limit}; expected at least 1.")
-        per_batch = max(1, 1000 // samples)
-        batches = ((canonical(part.to(self.device)), None) for part in images.split(per_batch))
+        index = torch.arange(len(rows))[:limit].split(max(1, 1000 // samples))
+        batches = ((rows.x(part).to(self.device), None) for part in index)
         with random_numbers(seed, self.device, None):
             found = measure(self.model, batches, samples=samples)
         family = self.model.likelihood.family
-        bits = None if found.elbo is None else bits_per_dim(found.elbo, family, self.spec.kind)
+        bits = None if found.elbo is None else bits_per_dim(found.elbo, family, self.spec)
         return {
             "elbo": found.elbo,
             "elbo_standard_error": found.elbo_error,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -85,10 +86,9 @@ class Split:
             index = index.nonzero().flatten()
         images = self.images
         taken = images[index] if isinstance(images, Tensor) else images.take(index)
-        parts = {n: getattr(self, n) for n in ("labels", "factors", "groups")}
-        return replace(
-            self, images=taken, **{n: None if p is None else p[index] for n, p in parts.items()}
-        )
+        parts = (self.labels, self.factors, self.groups)
+        labels, factors, groups = (None if part is None else part[index] for part in parts)
+        return Split(taken, labels, factors, groups, self.values)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
         """What a model sees of the rows at `index`, of all by default: floats `(B, *shape)`."""
@@ -100,9 +100,20 @@ class Split:
     @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest stored value; NaN where one is NaN."""
-        ends = [torch.aminmax(part) for part in chunks(self.images)]
-        low = torch.stack([end.min for end in ends]).min()
-        return float(low), float(torch.stack([end.max for end in ends]).max())
+        return _ends(chunks(self.images))
+
+    @property
+    def x_bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value that a model sees; NaN where one is NaN."""
+        if self.values.loc is not None:
+            return _ends(self.values(part) for part in chunks(self.images))
+        return self.values.ends(torch.tensor(self.bounds).to(self.images.dtype))
+
+
+def _ends(parts: Iterable[Tensor]) -> tuple[float, float]:
+    ends = [torch.aminmax(part) for part in parts]
+    low = torch.stack([end.min for end in ends]).min()
+    return float(low), float(torch.stack([end.max for end in ends]).max())
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,8 +99,8 @@ class SparseRows(Rows):
         return SparseRows(self.values[place], self.columns[place], starts, self.shape[1])
 
     def to(self, device: torch.device) -> SparseRows:
-        parts = (part.to(device) for part in (self.values, self.columns, self.starts))
-        return SparseRows(*parts, width=self.shape[1])
+        values, columns, starts = self.values, self.columns, self.starts
+        return SparseRows(values.to(device), columns.to(device), starts.to(device), self.shape[1])
 
 
 def _check_sparse(values: Tensor, columns: Tensor, starts: Tensor, width: int) -> None:

@@ -78,6 +78,11 @@ class Values:
         """The mean of x, where the mean of the canonical stored rows is `mean`."""
         return self._place((255 * mean + 0.5) / 256 if self.dequantise else mean)
 
+    def ends(self, stored: Tensor) -> tuple[float, float]:
+        """The smallest and the largest x, for the smallest and the largest stored value."""
+        low, high = self._place(canonical(stored)).tolist()
+        return low, high
+
     def _place(self, x: Tensor) -> Tensor:
         if self.loc is not None and self.scale is not None:
             return (x - self.loc.to(x.device)) / self.scale.to(x.device)

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from vaekit.data import canonical
 from vaekit.models import evaluating
 from vaekit.report.write import Report, write_report
 from vaekit.run import Run
@@ -105,15 +104,15 @@ def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
         VaekitError: where the data are not found or the file cannot be written.
     """
     found = run.evaluate(samples=DRAWS, limit=ROWS, data_dir=data_dir)
-    x = canonical(run.dataset(data_dir).test.images[:ROWS])
-    pictures = x.dim() == 4
+    x = run.dataset(data_dir).test.x(slice(ROWS))
+    pictures, seen = x.dim() == 4, run.spec.values.inverse
     report = Report(
         title=f"{run.config.recipe} on {run.spec.name}",
         lead=run.folder.path.name,
         facts=_facts(run, found),
-        originals=x[:24] if pictures else None,
-        reconstructions=run.reconstruct(x[:24]) if pictures else None,
-        samples=run.sample(64) if pictures else None,
+        originals=seen(x[:24]) if pictures else None,
+        reconstructions=seen(run.reconstruct(x[:24])) if pictures else None,
+        samples=seen(run.sample(64)) if pictures else None,
         kl=_kl_per_dimension(run, x),
         records=run.folder.records(),
         notes=_notes(run, found),
