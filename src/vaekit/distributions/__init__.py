@@ -5,6 +5,7 @@ from vaekit.distributions.base import (
     Space,
     ball,
     codes,
+    counts,
     pixels,
     reals,
     simplex,
@@ -17,6 +18,8 @@ from vaekit.distributions.delta import Delta
 from vaekit.distributions.gaussian import Gaussian, StandardGaussian
 from vaekit.distributions.kl import closed_form, kl_terms
 from vaekit.distributions.laplace import Laplace
+from vaekit.distributions.negative_binomial import NegativeBinomial
+from vaekit.distributions.poisson import Poisson
 
 __all__ = [
     "Bernoulli",
@@ -26,11 +29,14 @@ __all__ = [
     "Distribution",
     "Gaussian",
     "Laplace",
+    "NegativeBinomial",
+    "Poisson",
     "Space",
     "StandardGaussian",
     "ball",
     "closed_form",
     "codes",
+    "counts",
     "kl_terms",
     "pixels",
     "reals",

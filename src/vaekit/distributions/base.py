@@ -19,6 +19,7 @@ __all__ = [
     "Space",
     "ball",
     "codes",
+    "counts",
     "pixels",
     "reals",
     "simplex",
@@ -73,6 +74,11 @@ def simplex(k: int) -> Space:
 def codes(n: int, k: int) -> Space:
     """n codes, each one of k."""
     return Space("codes", (n,), k)
+
+
+def counts(*shape: int) -> Space:
+    """The whole numbers 0, 1, 2, ..., one per element of `shape`."""
+    return Space("counts", shape)
 
 
 def pixels(*shape: int, levels: int | None = None) -> Space:

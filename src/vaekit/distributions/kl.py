@@ -17,6 +17,7 @@ from vaekit.distributions.bernoulli import Bernoulli
 from vaekit.distributions.categorical import Categorical
 from vaekit.distributions.gaussian import Gaussian, StandardGaussian
 from vaekit.distributions.laplace import Laplace
+from vaekit.distributions.poisson import Poisson
 
 __all__ = ["closed_form", "kl_terms"]
 
@@ -89,3 +90,10 @@ def _categoricals(q: Categorical, p: Categorical) -> Tensor:
     """sum_k q_k (log q_k - log p_k)."""
     log_q, log_p = q.logits.log_softmax(-1), p.logits.log_softmax(-1)
     return (log_q.exp() * (log_q - log_p)).sum(-1)
+
+
+@closed_form(Poisson, Poisson)
+def _poissons(q: Poisson, p: Poisson) -> Tensor:
+    """rate_q d - rate_q + rate_p with d = log rate_q - log rate_p."""
+    d = q.log_rate - p.log_rate
+    return q.mean * (d + torch.expm1(-d))
