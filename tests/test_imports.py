@@ -22,6 +22,7 @@ LAYERS = {
     "conditional": 1,
     "scales": 1,
     "families": 1,
+    "counts": 1,
     "priors": 1,
     "models": 2,
     "objectives": 3,

@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "app": ["Run", "load", "resume", "train"],
     "conditional": ["Conditional", "Family"],
+    "counts": ["NegativeBinomial", "Poisson"],
     "data": ["Batches", "DataSpec", "Dataset"],
     "errors": ["VaekitError"],
     "evaluate": ["log_likelihood", "measure"],
@@ -30,7 +31,7 @@ _HOMES = {
         "Laplace",
     ],
     "models": ["VAE", "Site", "Trace"],
-    "nn": ["MLP", "ConvDecoder", "ConvEncoder", "initialise", "start_at"],
+    "nn": ["MLP", "ConvDecoder", "ConvEncoder", "LogCounts", "initialise", "start_at"],
     "objectives": ["ELBO", "IWAE", "Bound", "Objective", "Reconstruction"],
     "priors": ["Prior", "StandardNormal"],
     "recipes": ["Net", "Pixels", "Recipe"],
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from vaekit.app import train as train
     from vaekit.conditional import Conditional as Conditional
     from vaekit.conditional import Family as Family
+    from vaekit.counts import NegativeBinomial as NegativeBinomial
+    from vaekit.counts import Poisson as Poisson
     from vaekit.data import Batches as Batches
     from vaekit.data import Dataset as Dataset
     from vaekit.data import DataSpec as DataSpec
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from vaekit.nn import MLP as MLP
     from vaekit.nn import ConvDecoder as ConvDecoder
     from vaekit.nn import ConvEncoder as ConvEncoder
+    from vaekit.nn import LogCounts as LogCounts
     from vaekit.nn import initialise as initialise
     from vaekit.nn import start_at as start_at
     from vaekit.objectives import ELBO as ELBO

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vaekit.nn.activations import activation
 from vaekit.nn.conv import ConvDecoder, ConvEncoder
+from vaekit.nn.counts import LogCounts
 from vaekit.nn.init import initialise, start_at
 from vaekit.nn.mlp import MLP
 from vaekit.nn.network import Network
@@ -12,6 +13,7 @@ __all__ = [
     "MLP",
     "ConvDecoder",
     "ConvEncoder",
+    "LogCounts",
     "Network",
     "activation",
     "initialise",

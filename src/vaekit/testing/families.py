@@ -65,6 +65,9 @@ def _check_shapes(p: Distribution, family: Family) -> None:
 def _grid(p: Distribution) -> tuple[Tensor, Tensor]:
     """Points and weights of a quadrature over the values of an element."""
     levels = p.space.parameter
+    if p.space.kind == "counts":
+        points = torch.arange(20_000, dtype=torch.float64)
+        return points, torch.ones_like(points)
     if p.space.kind == "pixels" and levels is not None:
         points = torch.linspace(0, 1, int(levels), dtype=torch.float64)
         return points, torch.ones_like(points)
