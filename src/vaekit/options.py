@@ -67,11 +67,20 @@ class Pixels(Options):
     """The likelihood p(x|z) of the data's elements."""
 
     likelihood: (
-        Literal["bernoulli", "continuous-bernoulli", "gaussian", "laplace", "categorical"] | None
+        Literal[
+            "bernoulli",
+            "continuous-bernoulli",
+            "gaussian",
+            "laplace",
+            "categorical",
+            "negative-binomial",
+            "poisson",
+        ]
+        | None
     ) = Field(
         default=None,
-        description="By default bernoulli for binary data, gaussian for others. Grey values under "
-        "bernoulli are the usual loss and not a likelihood.",
+        description="By default bernoulli for binary data, negative-binomial for counts, gaussian "
+        "for others. Grey values under bernoulli are the usual loss and not a likelihood.",
     )
     scale: float | Literal["free", "shared", "fitted"] = Field(
         default="fitted",

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["likelihood", "posterior", "standard_vae"]
 
-DEFAULTS = {"binary": "bernoulli", "grey": "gaussian", "colour": "gaussian", "table": "gaussian"}
+DEFAULTS = {
+    "binary": "bernoulli",
+    "grey": "gaussian",
+    "colour": "gaussian",
+    "table": "gaussian",
+    "counts": "negative-binomial",
+}
+OVER_COUNTS = ("negative-binomial", "poisson")
+OVER_ANY = ("gaussian", "laplace")
 PIXEL_FLOOR = -6.0  # of a free log-scale: sigma 0.0025, half a grey level of 8 bits
 
 
@@ -37,7 +45,8 @@ def _encoder(data: DataSpec, out: tuple[int, ...], net: Net) -> nn.Module:
         made: nn.Module = vk.ConvEncoder(data.shape, out, net.channels, net.sizes, **common)
     else:
         made = vk.MLP(data.shape, out, net.sizes, **common)
-    return vk.initialise(made, net.init)
+    vk.initialise(made, net.init)
+    return vk.LogCounts(made) if data.kind == "counts" else made
 
 
 def _decoder(data: DataSpec, latent: int, out: tuple[int, ...], net: Net) -> nn.Module:
@@ -50,17 +59,30 @@ def _decoder(data: DataSpec, latent: int, out: tuple[int, ...], net: Net) -> nn.
     return vk.initialise(made, net.init)
 
 
+def _likelihood_name(data: DataSpec, pixels: Pixels) -> str:
+    """The likelihood asked for, or that of the kind of data, where the two fit."""
+    name: str = pixels.likelihood or DEFAULTS[data.kind]
+    fits = name in OVER_ANY or (name in OVER_COUNTS) == (data.kind == "counts")
+    if not fits:
+        takes = "counts" if name in OVER_COUNTS else "values in [0, 1], not counts"
+        raise VaekitError(
+            f"the likelihood {name} takes {takes}; the data {data.name} are of kind {data.kind}: "
+            f"take --likelihood {DEFAULTS[data.kind]}."
+        )
+    return name
+
+
 def _family(data: DataSpec, pixels: Pixels) -> Family:
-    name = pixels.likelihood or DEFAULTS.get(data.kind)
-    if name is None:
-        raise VaekitError(f"there is no default likelihood for {data.kind}: pass --likelihood.")
-    if name in ("gaussian", "laplace"):
+    name = _likelihood_name(data, pixels)
+    if name in OVER_ANY:
         kind = vk.Gaussian if name == "gaussian" else vk.Laplace
         return kind(data.shape, scale=pixels.scale, mean=pixels.mean, floor=PIXEL_FLOOR)
-    kinds = {
+    kinds: dict[str, type[Family]] = {
         "bernoulli": vk.Bernoulli,
         "continuous-bernoulli": vk.ContinuousBernoulli,
         "categorical": vk.Categorical,
+        "negative-binomial": vk.NegativeBinomial,
+        "poisson": vk.Poisson,
     }
     return kinds[name](data.shape)
 
