@@ -122,7 +122,8 @@ class Dataset:
 
     Attributes:
         name: short; names the runs.
-        kind: "binary" (uint8, 0 and 255 only), "grey", "colour", "counts" (float32), "table".
+        kind: "binary" (uint8, 0 and 255 only), "grey", "colour", "counts" (float32,
+            whole numbers from 0 on), "table".
         train, test: the rows; same shape and type.
         classes: how many labels there are; 0 without labels.
         source: a path, "embedded" or "generated".
@@ -200,6 +201,15 @@ def _check_values(name: str, kind: str, split: Split) -> None:
         raise VaekitError(f"data set '{name}' is binary; its images must be uint8, 0 or 255 only.")
     if kind == "counts" and images.dtype == torch.uint8:
         raise VaekitError(f"data set '{name}' holds counts; store them as float32, not scaled.")
+    if kind == "counts" and not _whole(images):
+        raise VaekitError(
+            f"data set '{name}' holds counts, but not all are whole numbers from 0 on: "
+            "take the raw counts, or the kind table."
+        )
+
+
+def _whole(images: Tensor) -> bool:
+    return bool((images.isfinite() & (images >= 0) & (images == images.round())).all())
 
 
 def _is_binary(images: Tensor | Rows) -> bool:
