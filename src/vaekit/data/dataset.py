@@ -208,8 +208,9 @@ def _check_values(name: str, kind: str, split: Split) -> None:
         )
 
 
-def _whole(images: Tensor) -> bool:
-    return bool((images.isfinite() & (images >= 0) & (images == images.round())).all())
+def _whole(images: Tensor | Rows) -> bool:
+    parts = chunks(images)
+    return all(bool((p.isfinite() & (p >= 0) & (p == p.round())).all()) for p in parts)
 
 
 def _is_binary(images: Tensor | Rows) -> bool:

@@ -14,13 +14,16 @@ def is_likelihood(family: Family, kind: str) -> bool:
     """Whether this family normalises over the values that data of this kind take.
 
     Grey values under a Bernoulli are the usual case that is not (arXiv 1907.06845); a categorical
-    over other than the 256 levels of 8 bits is another.
+    over other than the 256 levels of 8 bits is another. A distribution of counts sums to one over
+    counts alone; a density of values that are in truth discrete does integrate to one.
 
     Example:
         >>> from vaekit.families import Bernoulli
         >>> is_likelihood(Bernoulli(4), "binary"), is_likelihood(Bernoulli(4), "grey")
         (True, False)
     """
+    if family.space.kind == "counts":
+        return kind == "counts"
     levels = family.space.parameter
     if levels is None:
         return True
@@ -46,7 +49,7 @@ def bits_per_dim(log_prob: float, family: Family, data: DataSpec) -> float | Non
         8.0
     """
     space, values = family.space, data.values
-    discrete = space.kind == "pixels" and space.parameter is not None
+    discrete = space.kind == "counts" or space.parameter is not None
     exact = discrete and is_likelihood(family, data.kind)
     if not exact and (discrete or not values.dequantise):
         return None
