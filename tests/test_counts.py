@@ -314,10 +314,10 @@ def test_masses_of_counts_are_likelihoods_with_bits() -> None:
     for family in (vk.Poisson(4), vk.NegativeBinomial(4)):
         assert is_likelihood(family, "counts")
         assert not is_likelihood(family, "grey")
-        assert bits_per_dim(-8 * math.log(2), family, "counts") == pytest.approx(2)
-        assert bits_per_dim(-1.0, family, "table") is None
+        assert bits_per_dim(-8 * math.log(2), family, spec("counts")) == pytest.approx(2)
+        assert bits_per_dim(-1.0, family, spec("table")) is None
     assert is_likelihood(vk.Gaussian(4), "counts") == is_likelihood(vk.Gaussian(4), "grey")
-    assert bits_per_dim(-1.0, vk.Gaussian(4), "counts") is None
+    assert bits_per_dim(-1.0, vk.Gaussian(4), spec("counts")) is None
     assert not is_likelihood(vk.Bernoulli(4), "counts")
 
 
