@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from cyclopts import App, Group, Parameter
 
@@ -42,7 +42,10 @@ GROUPS = {
 
 def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
     several = "tuple" in str(annotation)
-    parameter = Parameter(help=text, group=GROUPS[group], consume_multiple=several)
+    signs = any(str(choice).startswith("-") for choice in get_args(annotation))
+    parameter = Parameter(
+        help=text, group=GROUPS[group], consume_multiple=several, allow_leading_hyphen=signs
+    )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

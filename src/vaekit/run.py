@@ -24,6 +24,8 @@ from vaekit.training.setup import find_device, random_numbers
 
 __all__ = ["Run", "open_run"]
 
+MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -131,7 +133,8 @@ class Run:
                 "weights": self.weights,
                 "likelihood": type(family).__name__,
                 "is_likelihood": is_likelihood(family, self.spec.kind),
-                "unit": "nats per image",
+                "unit": self.spec.unit,
+                "made": self.config.data.model_dump(include=MADE, exclude_defaults=True),
                 "vaekit": vaekit.__version__,
             },
         }

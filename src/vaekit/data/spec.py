@@ -60,6 +60,16 @@ class DataSpec:
     def __post_init__(self) -> None:
         check_kind(self.kind)
 
+    @property
+    def unit(self) -> str:
+        """What a log-likelihood of these data is given in.
+
+        Example:
+            >>> DataSpec("t", (3,), "table", rows=20).unit
+            'nats per row'
+        """
+        return "nats per image" if len(self.shape) == 3 else "nats per row"
+
     def to_json(self) -> dict[str, Any]:
         """The record without its tensors, as plain JSON values.
 

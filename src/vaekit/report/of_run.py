@@ -35,6 +35,7 @@ def _number(value: float | None, unit: str = "") -> str:
 def _facts(run: Run, found: dict[str, Any]) -> list[tuple[str, str]]:
     known = run.folder.read_json("run")
     protocol, data = found["protocol"], known["data"]
+    unit = protocol["unit"]
     measured = (
         f"{protocol['rows']} test images, {protocol['samples']} draws each, "
         f"weights: {protocol['weights']}"
@@ -48,14 +49,14 @@ def _facts(run: Run, found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("likelihood", repr(run.model.likelihood.family)),
         ("parameters", f"{known['parameters']:,}"),
-        ("test log-likelihood", _number(found["log_likelihood"], "nats per image")),
+        ("test log-likelihood", _number(found["log_likelihood"], unit)),
     ]
     if found["elbo"] is not None:
         facts += [
-            ("test KL", _number(found["kl"], "nats per image")),
+            ("test KL", _number(found["kl"], unit)),
             (
                 "test ELBO",
-                f"{found['elbo']:.3f} ± {found['elbo_standard_error']:.3f} nats per image",
+                f"{found['elbo']:.3f} ± {found['elbo_standard_error']:.3f} {unit}",
             ),
         ]
     if found["bits_per_dim"] is not None:
