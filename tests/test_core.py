@@ -497,3 +497,17 @@ def test_a_categorical_of_other_levels_is_no_likelihood_of_bytes() -> None:
     assert not is_likelihood(Categorical(3, levels=5), "grey")
     assert not is_likelihood(Categorical(3), "table")
     assert bits_per_dim(-5.0, Categorical(3, levels=5), grey) is None
+
+
+def test_a_softplus_scale_is_that_of_softplus_and_starts_at_one() -> None:
+    raw = torch.linspace(-60, 60, 241)
+    d = Gaussian(241, scale="softplus")(torch.cat([torch.zeros(241), raw])[None])
+    wanted = torch.log1p(raw.double().exp())
+    assert torch.allclose(
+        d.scale.double()[0, 180:], wanted[180:].clamp_max(math.exp(10)), rtol=1e-6
+    )
+    inside = raw > -14
+    assert torch.allclose(d.log_scale[0, inside].double(), wanted[inside].log(), atol=1e-5)
+    assert d.log_scale.isfinite().all()
+    family = Gaussian(3, scale="softplus")
+    assert torch.allclose(family(family.start(torch.ones(3))[None]).scale, torch.ones(3))

@@ -671,3 +671,15 @@ def test_the_stored_scale_follows_the_last_batches() -> None:
     kept = family.scale.log_scale.item()
     family(loc).fitted(torch.zeros(10, 4), torch.zeros(10, 4))
     assert family.scale.log_scale.item() == kept, "a batch without observations moved it"
+
+
+def test_further_options_reach_the_optimiser() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    more = ("eps=1e-7", "betas=0.5,0.9", "amsgrad=true")
+    made = make_optimizer("adam", [weight], lr=1e-3, more=more)
+    assert made.defaults["eps"] == 1e-7
+    assert made.defaults["betas"] == (0.5, 0.9)
+    assert made.defaults["amsgrad"] is True
+    for bad, message in (("eps", "expected NAME=VALUE"), ("epps=1", "did you mean 'eps'")):
+        with pytest.raises(vaekit.VaekitError, match=message):
+            make_optimizer("adam", [weight], lr=1e-3, more=(bad,))

@@ -83,7 +83,11 @@ def _prepare(config: Config, folder: RunFolder) -> _Job:
         schedule_target(name, objective, model)
     parameters = [*model.parameters(), *objective.parameters()]
     optimizer = make_optimizer(
-        options.optimizer, parameters, lr=options.lr, weight_decay=options.weight_decay
+        options.optimizer,
+        parameters,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        more=options.optimizer_options,
     )
     sha256 = fingerprint(found)
     return _Job(

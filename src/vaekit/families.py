@@ -93,7 +93,9 @@ class _LocationScale:
     def start(self, mean: Tensor) -> Tensor:
         """The inverse of the mean's map; free scales at 1."""
         loc = self._inverse(mean)
-        return torch.cat([loc, torch.zeros_like(loc)]) if self._how == "free" else loc
+        if not isinstance(self.scale, FreeScale):
+            return loc
+        return torch.cat([loc, torch.full_like(loc, self.scale.one)])
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -106,7 +108,8 @@ class Gaussian(_LocationScale, Family):
     Args:
         event_shape: the shape of one draw.
         scale: where sigma comes from. "free": one per element from the network (which then
-            returns twice the event: locations, then log-variances, log sigma^2);
+            returns twice the event: locations, then log-variances, log sigma^2); "softplus": the
+            same, the network's second half being what softplus makes sigma of;
             "shared": one learned number; "fitted": one number in closed form, sigma^2 = MSE
             (Rybkin et al., arXiv 2006.13202); or a number, which is kept.
         mean: what maps the network's output to the location: "identity", "sigmoid", "tanh",

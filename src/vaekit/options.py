@@ -166,6 +166,9 @@ class Training(Options):
     optimizer: str = Field(default="adam", description="Any torch optimiser by name.")
     lr: float = Field(default=1e-3, gt=0, description="The learning rate.")
     weight_decay: float = Field(default=0.0, ge=0, description="The optimiser's weight decay.")
+    optimizer_options: tuple[str, ...] = Field(
+        default=(), description="More of the optimiser's: NAME=VALUE, as eps=1e-7 centered=true."
+    )
     clip: float | None = Field(default=None, gt=0, description="Clip the gradient to this norm.")
     lr_schedule: str = Field(
         default="constant",

@@ -16,20 +16,28 @@ LOWEST, HIGHEST = -15.0, 10.0  # log-variance in [-30, 20]: exp overflows in no 
 
 
 class FreeScale(nn.Module):
-    """A scale per element, from the network, which returns log scale^p.
+    """A scale per element, from the network, which returns log scale^p, or what softplus takes.
 
-    With p = 2 the network returns log-variances, as is usual for Gaussians. `floor` bounds the
-    log-scale softly from below: a scale per pixel makes the likelihood unbounded on constant
-    pixels (Mattei & Frellsen, arXiv 1802.04826), so give one there.
+    With p = 2 the network returns log-variances, as is usual for Gaussians; with `softplus` the
+    scale is log(1 + exp(raw)). `floor` bounds the log-scale softly from below: a scale per pixel
+    makes the likelihood unbounded on constant pixels (Mattei & Frellsen, arXiv 1802.04826), so
+    give one there.
+
+    Attributes:
+        one: what the network returns for the scale 1.
     """
 
-    def __init__(self, power: int, floor: float | None = None) -> None:
+    def __init__(self, power: int, floor: float | None = None, *, softplus: bool = False) -> None:
         super().__init__()
         self.power = power
         self.floor = floor
+        self.softplus = softplus
+        self.one = math.log(math.e - 1) if softplus else 0.0
 
     def forward(self, raw: Tensor) -> Tensor:
         log_scale = raw / self.power if self.power != 1 else raw
+        if self.softplus:  # which is exp(raw), so log-scale = raw, below
+            log_scale = F.softplus(raw.clamp_min(LOWEST)).log()
         if self.floor is not None:
             log_scale = self.floor + F.softplus(log_scale - self.floor)
         return log_scale.clamp(LOWEST, HIGHEST)
@@ -110,7 +118,7 @@ Scale = FreeScale | FixedScale | SharedScale | FittedScale
 
 
 def make_scale(how: str | float, power: int, floor: float | None = None) -> Scale:
-    """The scale named: "free", "shared", "fitted", or a number that is kept.
+    """The scale named: "free", "softplus", "shared", "fitted", or a number that is kept.
 
     Example:
         >>> make_scale(0.5, 2).log_scale
@@ -122,10 +130,10 @@ def make_scale(how: str | float, power: int, floor: float | None = None) -> Scal
     """
     if isinstance(how, int | float):
         return FixedScale(float(how))
-    if how == "free":
-        return FreeScale(power, floor)
+    if how in ("free", "softplus"):
+        return FreeScale(power, floor, softplus=how == "softplus")
     if how == "shared":
         return SharedScale()
     if how == "fitted":
         return FittedScale(power)
-    raise unknown("scale", how, ["free", "shared", "fitted", "a number"])
+    raise unknown("scale", how, ["free", "softplus", "shared", "fitted", "a number"])
