@@ -37,7 +37,9 @@ LAYERS = {
     "progress": 5,
     "cli": 5,
     "cli_output": 5,
+    "cli_reproduce": 5,
     "cli_train": 5,
+    "reproduce": 5,
     "testing": 5,
 }
 APART = [("distributions", "nn"), ("distributions", "data"), ("nn", "data")]

@@ -13,6 +13,7 @@ from cyclopts.config import Yaml
 
 import vaekit
 from vaekit.cli_output import Json, dump, say, start
+from vaekit.cli_reproduce import reproduce
 from vaekit.cli_train import demo, train
 from vaekit.errors import VaekitError, choose
 from vaekit.recipes import RECIPES, summary
@@ -27,6 +28,7 @@ app = App(
 )
 app.command(train)
 app.command(demo)
+app.command(reproduce)
 
 RunPath = Annotated[Path, Parameter(help="A run folder.")]
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"], help="Where the picture goes.")]

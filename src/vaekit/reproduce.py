@@ -1,0 +1,190 @@
+"""Published results made again: each a short file in benchmarks/reproductions/."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vaekit
+from vaekit.errors import VaekitError, choose
+
+if TYPE_CHECKING:
+    from vaekit.run import Run
+    from vaekit.training.listener import Listener
+
+__all__ = ["Measure", "Reproduction", "known", "measured", "record", "reproduce"]
+
+Measure = Callable[["Run"], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A published result, and how it is made again.
+
+    Attributes:
+        name: on the command line.
+        title: model and data, in a few words.
+        number: what is compared, with its unit; lower is better.
+        reference: the published value; None where it is a closed form that `measure` returns.
+        source: where the reference stands.
+        protocol: data, steps and evaluation, in a line.
+        recipe, options: as of `vaekit.train`; the seed comes on top.
+        measure: from the trained run to `{"ours": ..., "standard_error": ...}`, and what else is
+            worth keeping.
+        tolerance: how far ours may be off.
+    """
+
+    name: str
+    title: str
+    number: str
+    reference: float | None
+    source: str
+    protocol: str
+    recipe: str
+    measure: Measure
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float = 0.5
+
+
+def _folder() -> Path:
+    """Beside the package in a checkout, inside it where it is installed."""
+    package = Path(vaekit.__file__).parent
+    places = (package / "reproductions", package.parents[1] / "benchmarks" / "reproductions")
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def known() -> dict[str, Reproduction]:
+    """All reproductions, by name.
+
+    Example:
+        >>> known()["mlp-grey"].reference
+        105.59
+    """
+    found = [_load(path) for path in sorted(_folder().glob("[!_]*.py"))]
+    return {one.name: one for one in found}
+
+
+def _load(path: Path) -> Reproduction:
+    spec = importlib.util.spec_from_file_location(f"vaekit_reproductions_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Reproduction = module.REPRODUCTION
+    return made
+
+
+def reproduce(
+    name: str,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    listener: Listener | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Trains and measures; an interrupted one goes on where it stopped, given the same `out`.
+
+    Args:
+        name: of the reproduction.
+        out: the run folder; by default runs/reproduce-NAME-SEED.
+        seed: of the training.
+        listener: is told how the training goes.
+        options: data_dir, device, threads: what does not change the protocol.
+
+    Returns:
+        A row of the table of results.
+
+    Raises:
+        VaekitError: for an unknown name, or what training refuses.
+    """
+    one = choose("reproduction", name, known())
+    folder = Path("runs", f"reproduce-{name}-{seed}") if out is None else Path(out)
+    began = time.monotonic()
+    run = _trained(one, folder, {**one.options, **options, "seed": seed}, listener)
+    if listener is not None and listener.interrupted:
+        raise VaekitError(f"stopped; the same command goes on from {run.path}.")
+    found = dict(one.measure(run))
+    seconds = sum(r["seconds"] for r in run.folder.records())
+    row = _row(one, found, seed, run, trained=seconds, total=time.monotonic() - began)
+    run.folder.write_json("reproduction", row)
+    return row
+
+
+def _trained(
+    one: Reproduction, folder: Path, options: dict[str, Any], listener: Listener | None
+) -> Run:
+    if (folder / "config.json").is_file():
+        return vaekit.resume(folder, listener=listener)
+    return vaekit.train(
+        one.recipe, out=folder, listener=listener, checkpoint_seconds=30.0, **options
+    )
+
+
+def _row(
+    one: Reproduction,
+    found: dict[str, Any],
+    seed: int,
+    run: Run,
+    *,
+    trained: float,
+    total: float,
+) -> dict[str, Any]:
+    import torch
+
+    reference = found.pop("reference", one.reference)
+    ours = found.pop("ours")
+    off = ours - reference
+    verdict = "reproduced" if abs(off) <= one.tolerance else ("better" if off < 0 else "missed")
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "name": one.name,
+        "number": one.number,
+        "reference": round(reference, 4),
+        "ours": round(ours, 4),
+        "standard_error": round(found.pop("standard_error"), 4),
+        "verdict": verdict,
+        "seed": seed,
+        "steps": run.folder.records()[-1]["step"],
+        "seconds": round(trained),
+        "hardware": f"{run.device.type}, {os.cpu_count()} cores, {platform.machine()}",
+        "torch": torch.__version__,
+        "vaekit": vaekit.__version__,
+        "protocol": one.protocol,
+        "more": "; ".join(f"{k} {v}" for k, v in found.items()),
+    }
+
+
+def measured(path: Path) -> list[dict[str, str]]:
+    """The rows of a .csv of results; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def record(row: Mapping[str, Any], path: Path) -> Path:
+    """Adds a row to a .csv of results, which keeps one row for each name and seed.
+
+    Raises:
+        VaekitError: where it cannot be written.
+    """
+    from vaekit.training.checkpoint import write_atomically
+
+    key = (row["name"], str(row["seed"]))
+    kept = [old for old in measured(path) if (old["name"], old["seed"]) != key]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row), lineterminator="\n", restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows([*kept, row])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.getvalue().encode())
+    return path
