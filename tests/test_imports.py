@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "vaekit"
 LAYERS = {
     "lazy": -1,
     "errors": -1,
+    "files": -1,
     "options": -1,
     "distributions": 0,
     "nn": 0,
@@ -31,6 +32,8 @@ LAYERS = {
     "config": 4,
     "training": 4,
     "run": 5,
+    "runs": 5,
+    "seeds": 5,
     "report": 5,
     "pictures": 5,
     "app": 5,

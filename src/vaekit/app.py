@@ -17,7 +17,7 @@ from vaekit.recipes import Recipe, build
 from vaekit.run import Run, open_run
 from vaekit.training.best import Best
 from vaekit.training.checkpoint import load_state
-from vaekit.training.folder import RunFolder, environment, next_folder
+from vaekit.training.folder import RunFolder, environment, git_state, next_folder
 from vaekit.training.listener import Listener
 from vaekit.training.loop import Progress, fit
 from vaekit.training.optimisers import make_optimizer
@@ -64,6 +64,11 @@ class _Job:
         size = min(max(self.config.training.batch_size, 500), len(held_out))
         size += len(held_out) % size == 1  # Batches drops a lone last row
         return Batches(held_out, size, shuffle=False, device=self.device)
+
+    def sample(self) -> Batches:
+        """Training rows that stand in for held-out ones where the latent is measured."""
+        rows = self.rows[0].take(torch.arange(min(1000, len(self.rows[0]))))
+        return Batches(rows, 500, shuffle=False, device=self.device)
 
 
 def _prepare(config: Config, folder: RunFolder) -> _Job:
@@ -119,6 +124,8 @@ def _describe(job: _Job) -> dict[str, Any]:
     """What run.json holds."""
     return {
         "environment": environment(job.device),
+        "git": git_state(),
+        "notes": [],
         "seed": job.config.training.seed,
         "data": {
             "spec": job.spec.to_json(),
@@ -142,7 +149,9 @@ def _optimise(
         validation=job.validation(),
         seed=options.seed,
         every=every,
+        sample=job.sample(),
         listeners=[listener.record],
+        note=listener.note,
     )
     if state is not None:
         supervisor.restore(state)
@@ -195,18 +204,17 @@ def _go(
     listener = listener or Listener()
     with random_numbers(options.seed, find_device(options.device), options.threads):
         job = _prepare(config, folder)
-        if create:
-            folder.create()
-            folder.write_json("config", config.to_json())
-            folder.write_json("run", _describe(job))
-        elif folder.read_json("run")["data"]["sha256"] != job.sha256:
-            raise VaekitError(f"the data set {job.data.name} is not the one {folder.path} saw.")
-        progress = None
-        try:
-            progress = _optimise(job, state, every, listener)
-        finally:
-            listener.ended(progress is None or progress.interrupted)
-    return _finish(job, progress, report)
+        with folder.locked(create=create):
+            if create:
+                folder.create(config.to_json(), _describe(job))
+            elif folder.read_json("run")["data"]["sha256"] != job.sha256:
+                raise VaekitError(f"the data set {job.data.name} is not the one {folder.path} saw.")
+            progress = None
+            try:
+                progress = _optimise(job, state, every, listener)
+            finally:
+                listener.ended(progress is None or progress.interrupted)
+            return _finish(job, progress, report)
 
 
 def train(
@@ -268,11 +276,13 @@ def resume(
     if epochs is not None:
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
         config = replace(config, training=training)
-        folder.write_json("config", config.to_json())
-    state = load_state(folder.last) if folder.last.exists() else None
-    if state is None:
-        folder.rewind(-1)
-    return _go(config, folder, listener, state=state, report=report, every=checkpoint_seconds)
+    with folder.locked():
+        if epochs is not None:
+            folder.write_json("config", config.to_json())
+        state = load_state(folder.last) if folder.last.exists() else None
+        if state is None:
+            folder.rewind(-1)
+        return _go(config, folder, listener, state=state, report=report, every=checkpoint_seconds)
 
 
 def load(run: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:

@@ -26,6 +26,10 @@ def _numbers(record: dict[str, Any]) -> str:
     return held_out + ", ".join(shown)
 
 
+def _note(text: str) -> str:
+    return f"vaekit: note: {text}"
+
+
 class Lines(Listener):
     """A line per epoch to standard error, at most one a second."""
 
@@ -52,6 +56,9 @@ class Lines(Listener):
             file=sys.stderr,
             flush=True,
         )
+
+    def note(self, text: str) -> None:
+        print(_note(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 class Terminal(Listener):
@@ -94,6 +101,12 @@ class Terminal(Listener):
                 description=f"epoch {record['epoch']}",
                 numbers=f"{rate}, {_numbers(record)}",
             )
+
+    def note(self, text: str) -> None:
+        if self._bar is None:
+            print(_note(text), file=sys.stderr, flush=True)  # noqa: T201
+        else:
+            self._bar.console.print(_note(text), markup=False, highlight=False, soft_wrap=True)
 
     def ended(self, interrupted: bool) -> None:
         super().ended(interrupted)

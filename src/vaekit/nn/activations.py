@@ -10,7 +10,7 @@ from torch import nn
 
 from vaekit.errors import VaekitError, choose
 
-__all__ = ["activation"]
+__all__ = ["activation", "is_activation"]
 
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -43,6 +43,16 @@ def activation(spec: str) -> Callable[[], nn.Module]:
     if name != "leaky_relu":
         raise VaekitError(f"activation '{name}' takes no number; got '{spec}', write '{name}'.")
     return partial(nn.LeakyReLU, _slope(spec, slope))
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether `module` is one of the activations that `activation` makes.
+
+    Example:
+        >>> is_activation(nn.Tanh()), is_activation(nn.Linear(2, 2))
+        (True, False)
+    """
+    return type(module) in _ACTIVATIONS.values()
 
 
 def _slope(spec: str, text: str) -> float:

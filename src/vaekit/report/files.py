@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vaekit.errors import VaekitError
-from vaekit.training.checkpoint import write_atomically
+from vaekit.files import write_atomically
 
 __all__ = ["write_file"]
 

@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from vaekit.evaluate import LatentMeter
 from vaekit.models import evaluating
 from vaekit.report.write import Report, write_report
 from vaekit.run import Run
@@ -21,11 +23,11 @@ DRAWS = 10
 
 def _kl_per_dimension(run: Run, x: Tensor) -> Tensor | None:
     """The mean KL of each latent dimension, `(Z,)`, nats."""
-    if "factors" not in run.model.offers:
-        return None
+    meter = LatentMeter()
     with random_numbers(0, run.device, None), evaluating(run.model):
-        terms = run.model(x.to(run.device)).site.kl_terms
-    return terms.mean((0, 1)).flatten().cpu()
+        meter.add(run.model(x.to(run.device)))
+    latent = meter.latent()
+    return None if latent is None or latent.kl_per_dim is None else torch.tensor(latent.kl_per_dim)
 
 
 def _number(value: float | None, unit: str = "") -> str:
@@ -84,7 +86,8 @@ def _pixel_facts(run: Run, found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _notes(run: Run, found: dict[str, Any]) -> list[str]:
-    notes = []
+    notes = list(run.folder.read_json("run").get("notes", []))
+    notes += [text for record in run.folder.records() for text in record.get("warnings", [])]
     if not found["protocol"]["is_likelihood"]:
         notes.append(
             "Grey values under a Bernoulli are not a likelihood: the numbers are the usual loss "

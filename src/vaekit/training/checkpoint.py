@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +12,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from vaekit.errors import VaekitError
+from vaekit.files import write_atomically
 
 __all__ = [
     "load_state",
     "random_state",
     "save_state",
     "set_random_state",
-    "write_atomically",
 ]
 
 TENSOR, DICT, LIST, TUPLE = "tensor", "dict", "list", "tuple"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` so that `path` holds either the old content or the new, whatever happens.
-
-    Raises:
-        VaekitError: where it cannot be written; the old file is left as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise VaekitError(f"cannot write {path}: {error.strerror or error}.") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -79,7 +50,7 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     return tuple(made) if kind == TUPLE else made
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
+def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
     """Writes nested dicts, lists, numbers, strings and tensors; see `load_state`.
 
     Raises:
@@ -87,7 +58,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_pack(state, tensors))
-    write_atomically(path, safetensors.torch.save(tensors, {"state": skeleton}))
+    write_atomically(path, safetensors.torch.save(tensors, {"state": skeleton}), mend)
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The run folder: what was asked for, on what machine, how it went, and the weights.
 
 config.json               recipe, options, data: enough to build the model again
-run.json                  versions, hardware, seed, the data's hash
+run.json                  versions, hardware, seed, the data's hash, the state of git
 metrics.jsonl             a line per epoch
 checkpoints/last.safetensors   everything that resuming needs
 checkpoints/best.safetensors   the weights of the best epoch, where one was held out
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,9 @@ import torch
 
 import vaekit
 from vaekit.errors import VaekitError
-from vaekit.training.checkpoint import write_atomically
+from vaekit.files import append_line, locked, read_lines, sweep, write_atomically
 
-__all__ = ["RunFolder", "environment", "next_folder"]
+__all__ = ["RunFolder", "environment", "git_state", "next_folder"]
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -45,6 +47,32 @@ def _flushes_denormals() -> bool:
     return (torch.full((1,), 1e-40) * 1.0).item() == 0.0
 
 
+def git_state() -> dict[str, Any] | None:
+    """The commit of the working directory, and whether files differ from it; None without git.
+
+    Files that git does not track do not count.
+    """
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
+    if not commit or changes is None:
+        return None
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=3,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
 def next_folder(parent: Path, name: str) -> Path:
     """The first of `name-1`, `name-2`, ... that does not exist."""
     number = 1
@@ -58,6 +86,17 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._held = False
+
+    @property
+    def mend(self) -> str:
+        """How to go on after a full disk."""
+        return f"continue with `vaekit train --resume {self.path}`"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains."""
+        return self.last.parent / ".lock"
 
     @property
     def last(self) -> Path:
@@ -74,26 +113,75 @@ class RunFolder:
         """The report."""
         return self.path / "report.html"
 
-    def create(self) -> None:
-        """Makes the folder.
+    @contextmanager
+    def locked(self, *, create: bool = False) -> Iterator[None]:
+        """Nobody else trains into this folder meanwhile; with `create`, it is made first.
+
+        What killed processes left half written is removed. May be entered again while held.
 
         Raises:
-            VaekitError: where it exists with content, or cannot be made.
+            VaekitError: where another process trains into it, it cannot be made, or, with
+                `create`, it has content.
         """
+        if self._held:
+            yield
+            return
+        if create:
+            self._make()
         try:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-                raise VaekitError(
-                    f"{self.path} exists: name another --out, or continue it with "
-                    f"--resume {self.path}."
-                )
-            self.last.parent.mkdir(parents=True)
+            with locked(self.lock) as mine:
+                if not mine:
+                    raise VaekitError(
+                        f"another process trains into {self.path}: wait for it, or name another "
+                        "--out."
+                    )
+                sweep(self.path)
+                sweep(self.lock.parent)
+                self._held = True
+                yield
+        finally:
+            self._held = False
+
+    def _make(self) -> None:
+        try:
+            self._refuse_content()
+            self.last.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise VaekitError(f"cannot make {self.path}: {error.strerror}.") from error
 
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    def _refuse_content(self) -> None:
+        """What a start that was killed has left, before there was a config.json, is no content."""
+        if not self.path.exists():
+            return
+        begun = self.last.parent.is_dir() and not (self.path / "config.json").exists()
+        known = {"checkpoints", "run.json"} if begun else set()
+        content = not self.path.is_dir() or any(
+            p.name not in known and p.suffix != ".tmp" for p in self.path.iterdir()
+        )
+        kept = begun and any(p.suffix == ".safetensors" for p in self.last.parent.iterdir())
+        if content or kept:
+            raise VaekitError(
+                f"{self.path} exists: name another --out, or continue it with --resume {self.path}."
+            )
+
+    def create(self, config: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+        """Begins a run in the folder, which is `locked(create=True)`; config.json comes last.
+
+        Raises:
+            VaekitError: where it has content, or cannot be written; then no file is left.
+        """
+        self._refuse_content()
+        try:
+            self.write_json("run", run, "train again")
+            self.write_json("config", config, "train again")
+        except VaekitError:
+            (self.path / "run.json").unlink(missing_ok=True)
+            raise
+
+    def write_json(self, name: str, content: Mapping[str, Any], mend: str | None = None) -> None:
         """Writes `name`.json."""
         text = json.dumps(content, indent=2) + "\n"
-        write_atomically(self.path / f"{name}.json", text.encode())
+        write_atomically(self.path / f"{name}.json", text.encode(), mend or self.mend)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Reads `name`.json.
@@ -111,21 +199,13 @@ class RunFolder:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.path / "metrics.jsonl", record, self.mend)
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; one that was cut off is left out."""
-        path = self.path / "metrics.jsonl"
-        found = []
-        for line in path.read_text().splitlines() if path.is_file() else []:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        return read_lines(self.path / "metrics.jsonl")
 
     def rewind(self, step: int) -> None:
         """Drops the records after this step: they will be made again."""
         lines = [json.dumps(r) + "\n" for r in self.records() if r["step"] <= step]
-        write_atomically(self.path / "metrics.jsonl", "".join(lines).encode())
+        write_atomically(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)

@@ -13,7 +13,7 @@ class Listener:
     """What is told of a training as it goes; the base tells nobody.
 
     `started(epochs, steps, first)`, then `step(progress)` after each step, `record(record)` after
-    each epoch, and `ended(interrupted)`.
+    each epoch, `note(text)` for what the user should know, and `ended(interrupted)`.
 
     Attributes:
         interrupted: whether Ctrl-C or an error ended it.
@@ -30,6 +30,9 @@ class Listener:
 
     def record(self, record: dict[str, Any]) -> None:
         """After each epoch: the line of metrics.jsonl."""
+
+    def note(self, text: str) -> None:
+        """A sentence that the user should know, as of a posterior that has collapsed."""
 
     def ended(self, interrupted: bool) -> None:
         """After the last step, whatever ended it."""

@@ -15,7 +15,7 @@ from vaekit.data import Batches
 from vaekit.errors import VaekitError
 from vaekit.objectives import Objective, require
 from vaekit.training.checkpoint import random_state, set_random_state
-from vaekit.training.meter import Meter
+from vaekit.training.meter import Mean, Meter
 from vaekit.training.schedules import Schedule
 from vaekit.training.update import Update, unwrap
 
@@ -33,7 +33,9 @@ class Progress:
     device: torch.device
     step: int = 0
     meter: Meter = field(default_factory=Meter)
+    gradient: Mean = field(default_factory=Mean)
     means: dict[str, float] = field(default_factory=dict)  # of the epoch that has just ended
+    gradient_norm: float | None = None  # its mean over that epoch
     rows: int = 0
     seconds: float = 0.0
     interrupted: bool = False
@@ -41,7 +43,9 @@ class Progress:
     def end_epoch(self) -> None:
         """Reads the means of the epoch and starts the next one's."""
         self.means, self.rows = self.meter.means(), self.meter.rows
+        self.gradient_norm = self.gradient.value()
         self.meter.reset()
+        self.gradient.reset()
 
     def state(self) -> dict[str, Any]:
         """Nested numbers and tensors, for `save_state`."""
@@ -52,6 +56,7 @@ class Progress:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else dict(self.average.state_dict()),
             "meter": self.meter.state(),
+            "gradient": self.gradient.state(),
             "random": random_state(self.device),
         }
 
@@ -64,6 +69,8 @@ class Progress:
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
         self.meter.restore(state["meter"], self.device)
+        if "gradient" in state:  # older checkpoints have none
+            self.gradient.restore(state["gradient"], self.device)
         set_random_state(state["random"], self.device)
 
 
@@ -122,7 +129,15 @@ def fit(
     if resume is not None:
         progress.restore(resume)
     optimizer.zero_grad()
-    update = Update(model, objective, optimizer, schedules=schedules, clip=clip, average=average)
+    update = Update(
+        model,
+        objective,
+        optimizer,
+        schedules=schedules,
+        clip=clip,
+        average=average,
+        gradient=progress.gradient,
+    )
     while progress.step < steps and not progress.interrupted:
         model.train()
         objective.train()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaekit.objectives import Bound
 
-__all__ = ["Meter"]
+__all__ = ["Mean", "Meter"]
 
 
 class Meter:
@@ -55,4 +55,46 @@ class Meter:
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """The sums as they were."""
         self.names, self.rows = state["names"], state["rows"]
+        self.total = None if state["total"] is None else state["total"].to(device)
+
+
+class Mean:
+    """The mean of a number over the steps at which it was measured, summed on the device.
+
+    Example:
+        >>> mean = Mean()
+        >>> mean.value() is None
+        True
+        >>> mean.add(torch.tensor(2.0))
+        >>> mean.add(torch.tensor(4.0))
+        >>> mean.value()
+        3.0
+    """
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        self.count = 0
+
+    def add(self, value: Tensor) -> None:
+        """Adds a 0-dim tensor; nothing is read from the device."""
+        value = value.detach()
+        value = value.float() if value.device.type == "mps" else value.double()
+        self.total = value if self.total is None else self.total + value
+        self.count += 1
+
+    def value(self) -> float | None:
+        """The mean so far; None where nothing was measured."""
+        return None if self.total is None else (self.total / self.count).item()
+
+    def reset(self) -> None:
+        """Starts anew."""
+        self.total, self.count = None, 0
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {"total": self.total, "count": self.count}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """The sum as it was."""
+        self.count = state["count"]
         self.total = None if state["total"] is None else state["total"].to(device)

@@ -12,10 +12,12 @@ from torch.optim.swa_utils import AveragedModel
 from vaekit.errors import unknown
 from vaekit.objectives import Bound, Objective
 from vaekit.training.diagnose import DivergedError, diagnose
+from vaekit.training.meter import Mean
 from vaekit.training.schedules import Schedule
 
 __all__ = ["Update", "differentiate", "schedule_target", "unwrap"]
 
+NORM_EVERY = 20  # steps between looks at the gradient's norm, where clipping does not take it
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where a look makes it wait
 
 
@@ -68,6 +70,8 @@ class Update:
         schedules: by name; "lr" is the optimiser's.
         clip: the largest norm of the gradient.
         average: a running mean of the weights, updated after each step.
+        gradient: collects the gradient's norm (before clipping): of every step where it is
+            clipped, else of every 20th and of the first one that it sees.
     """
 
     def __init__(
@@ -79,9 +83,11 @@ class Update:
         schedules: dict[str, Schedule] | None = None,
         clip: float | None = None,
         average: AveragedModel | None = None,
+        gradient: Mean | None = None,
     ) -> None:
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.clip, self.average = clip, average
+        self.gradient = Mean() if gradient is None else gradient
         self._schedules = dict(schedules or {})
         self._lr = self._schedules.pop("lr", None)
         inner = unwrap(model)
@@ -101,13 +107,19 @@ class Update:
         bound: Bound = self.objective(trace)
         loss = differentiate(bound, unwrap(self.model))
         self._check(loss, trace, step)
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self.clip)
+        self._clip(step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update_parameters(unwrap(self.model))
         return bound
+
+    def _clip(self, step: int) -> None:
+        if self.clip is not None:
+            self.gradient.add(nn.utils.clip_grad_norm_(self._parameters, self.clip))
+        elif step % NORM_EVERY == 0 or not self.gradient.count:
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            self.gradient.add(nn.utils.get_total_norm(gradients))
 
     def _fill(self, step: int) -> None:
         if self._lr is not None:

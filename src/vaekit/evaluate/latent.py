@@ -1,0 +1,134 @@
+"""What each latent dimension holds, over a data set. Shapes: `S` draws, `B` batch; nats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaekit.models import Site, Trace
+
+__all__ = ["ACTIVE", "Latent", "LatentMeter", "Moments"]
+
+ACTIVE = 0.01  # Var_x E[z_j|x] of a unit that is active: Burda et al., arXiv 1509.00519
+
+
+def wide(value: Tensor) -> Tensor:
+    """In float64, or the widest that the device has."""
+    return value.float() if value.device.type == "mps" else value.double()
+
+
+class Moments:
+    """Mean and variance (1/N) over rows that come in batches, by Chan's merge: nothing cancels.
+
+    Example:
+        >>> moments = Moments()
+        >>> x = 1e9 + torch.tensor([[0.0], [1.0], [2.0], [5.0]], dtype=torch.float64)
+        >>> moments.add(x[:3])
+        >>> moments.add(x[3:])
+        >>> moments.mean.tolist(), moments.variance.tolist()
+        ([1000000002.0], [3.5])
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.mean = self._squares = torch.zeros(())
+
+    def add(self, values: Tensor) -> None:
+        """Adds rows `(B, ...)`."""
+        count, mean = len(values), values.mean(0)
+        squares = (values - mean).square().sum(0)
+        if not self.rows:
+            self.rows, self.mean, self._squares = count, mean, squares
+            return
+        total, step = self.rows + count, mean - self.mean
+        self.mean = self.mean + step * (count / total)
+        self._squares = self._squares + squares + step.square() * (self.rows * count / total)
+        self.rows = total
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of each column."""
+        return self._squares / max(self.rows, 1)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """What a latent's dimensions hold, flattened; those of several latents follow each other.
+
+    Attributes:
+        kl_per_dim: the mean KL(q || p) of each dimension, nats; None where one of the latents has
+            no density that factorises.
+        variance: Var_x E[z_j|x] of each dimension.
+    """
+
+    kl_per_dim: list[float] | None
+    variance: list[float]
+
+    @property
+    def active_units(self) -> int:
+        """How many dimensions have Var_x E[z_j|x] > 0.01 (Burda et al., arXiv 1509.00519)."""
+        return sum(value > ACTIVE for value in self.variance)
+
+
+class LatentMeter:
+    """Per dimension, the mean KL and the variance of E[z|x] over the rows of a data set.
+
+    Fed with traces of a model in eval mode. Where a latent hangs on draws of another, E[z|x] is
+    the mean over the draws of the trace, whose noise is then in the variance.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian, seeded
+        >>> with seeded():
+        ...     x = torch.randn(50, 3, dtype=torch.float64)
+        >>> meter = LatentMeter()
+        >>> meter.add(LinearGaussian.fit(x, latent=1).vae()(x))
+        >>> len(meter.latent().kl_per_dim), meter.latent().active_units
+        (1, 1)
+    """
+
+    def __init__(self) -> None:
+        self._means: dict[str, Moments] = {}
+        self._kl: dict[str, Moments | None] = {}
+
+    def add(self, trace: Trace) -> None:
+        """Adds a batch; nothing is read from the device."""
+        for site in trace.sites:
+            event = site.q.event_dim
+            means = wide(site.q.mean.detach().expand(site.z.shape))
+            self._means.setdefault(site.name, Moments()).add(_rows(means, event))
+            kl = self._kl.setdefault(site.name, Moments() if _factorises(site) else None)
+            if kl is not None:
+                kl.add(_rows(wide(site.kl_terms.detach()), event))
+
+    def latents(self) -> dict[str, Latent]:
+        """What was measured, by the name of the latent."""
+        found = {}
+        for name, means in self._means.items():
+            kl = self._kl[name]
+            found[name] = Latent(None if kl is None else kl.mean.tolist(), means.variance.tolist())
+        return found
+
+    def latent(self) -> Latent | None:
+        """All latents as one; None for a model without any."""
+        found = list(self.latents().values())
+        if not found:
+            return None
+        kl = [one.kl_per_dim for one in found if one.kl_per_dim is not None]
+        return Latent(
+            [value for part in kl for value in part] if len(kl) == len(found) else None,
+            [value for one in found for value in one.variance],
+        )
+
+
+def _factorises(site: Site) -> bool:
+    return "factors" in site.q.offers and "factors" in site.p.offers
+
+
+def _rows(values: Tensor, event_dim: int) -> Tensor:
+    """`(S, B, *Z)` to `(B, Z)`: the mean over draws, the event in one dim."""
+    lead = values.dim() - event_dim - 1
+    if lead:
+        values = values.mean(tuple(range(lead)))
+    return values.flatten(1) if event_dim else values.unsqueeze(1)

@@ -1,0 +1,90 @@
+"""What goes wrong quietly: a latent that nothing uses, a scale far from the data's error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vaekit.evaluate.latent import ACTIVE
+from vaekit.training.examine import Examined
+
+__all__ = ["Watch"]
+
+COLLAPSED = 3  # measured epochs in a row without an active unit
+MISMATCHED = 2  # measured epochs in a row with a scale further off than FACTOR
+FACTOR = 2.0
+CLOSING = 0.9  # a gap that is below this share of the epoch before's is on its way out
+
+
+@dataclass
+class Watch:
+    """Says what the user should know, each once, from what was measured after each epoch.
+
+    Posterior collapse: no unit has Var_x E[z_j|x] > 0.01 for three epochs after the warm-up. Scale:
+    the likelihood's own is further than a factor of 2 from that of its errors for two epochs, and
+    does not close the gap by a tenth or more an epoch.
+
+    Example:
+        >>> watch = Watch()
+        >>> found = Examined({"kl": 0.0}, None, (1.0, 0.25), False, 2, None)
+        >>> [len(watch(found, epoch, warm=False)) for epoch in (1, 2, 3)]
+        [0, 1, 0]
+    """
+
+    collapsed: int = 0
+    mismatched: int = 0
+    gap: float = math.inf
+    said: list[str] = field(default_factory=list)
+
+    def __call__(self, found: Examined, epoch: int, *, warm: bool) -> list[str]:
+        """The sentences that are new after this epoch; `warm` while a warm-up lasts."""
+        texts = {"collapse": self._collapse(found, epoch, warm), "scale": self._scale(found, epoch)}
+        new = {name: text for name, text in texts.items() if text and name not in self.said}
+        self.said += new
+        return list(new.values())
+
+    def state(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def _collapse(self, found: Examined, epoch: int, warm: bool) -> str | None:
+        latent = found.latent
+        idle = "kl" in found.means and latent is not None and latent.active_units == 0
+        self.collapsed = self.collapsed + 1 if idle and not warm else 0
+        if self.collapsed < COLLAPSED:
+            return None
+        return (
+            f"the posterior has collapsed: at epoch {epoch} no latent unit had been active "
+            f"(Var E[z|x] > {ACTIVE}) for {COLLAPSED} epochs, KL {found.means['kl']:.3f} nats. "
+            "The decoder ignores z; try --warm-up linear:10, a smaller weight of the KL "
+            "(beta_vae --beta 0.5) or a narrower likelihood (--scale fitted)."
+        )
+
+    def _scale(self, found: Examined, epoch: int) -> str | None:
+        if found.scale is None or not all(0 < value < math.inf for value in found.scale):
+            self.mismatched, self.gap = 0, math.inf
+            return None
+        claimed, seen = found.scale
+        gap = abs(math.log(claimed / seen))
+        closing, self.gap = gap < CLOSING * self.gap and self.gap < math.inf, gap
+        self.mismatched = self.mismatched + 1 if gap > math.log(FACTOR) and not closing else 0
+        return None if self.mismatched < MISMATCHED else _mismatch(found, epoch)
+
+
+def _mismatch(found: Examined, epoch: int) -> str:
+    assert found.scale is not None
+    claimed, seen = found.scale
+    name, error = ("sigma", "root mean square") if found.power == 2 else ("scale", "mean absolute")
+    ratio, formula = (claimed / seen) ** found.power, f"({name} / error)"
+    formula += "²" if found.power == 2 else ""
+    wide, times = ("wide", ratio) if ratio > 1 else ("narrow", 1 / ratio)
+    effect = "much" if ratio > 1 else "little"
+    mend = "take --scale fitted"
+    if found.fitted:
+        mend = "it was fitted to the training rows, so the model overfits: take --patience 10"
+    return (
+        f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
+        f"{epoch}: it is too {wide}, so the KL weighs {times:.3g} times too {effect}, by "
+        f"{formula}; {mend}."
+    )
