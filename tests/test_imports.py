@@ -41,6 +41,7 @@ LAYERS = {
     "cli": 5,
     "cli_output": 5,
     "cli_reproduce": 5,
+    "cli_seeds": 5,
     "cli_train": 5,
     "reproduce": 5,
     "testing": 5,

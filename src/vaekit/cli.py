@@ -146,6 +146,24 @@ def report(run: RunPath, /, *, data_dir: str | None = None, device: Device = "au
 
 
 @app.command
+def runs(
+    folder: Annotated[Path, Parameter(help="A folder of runs.")] = Path("runs"),
+    /,
+    *,
+    sort: Annotated[str, Parameter(help="A column of the table.")] = "name",
+    json: Json = False,
+) -> None:
+    """The runs in a folder, in a table."""
+    from vaekit.runs import print_table, tabulate
+
+    rows = tabulate(folder, sort=sort)
+    if json:
+        say(dump(rows))
+    else:
+        print_table(rows)
+
+
+@app.command
 def recipes(*, json: Json = False) -> None:
     """The recipes, a line each."""
     if json:

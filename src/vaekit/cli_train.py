@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from cyclopts import App, Group, Parameter
 
 from vaekit.cli_output import Json, say, start
+from vaekit.cli_seeds import train_several
 from vaekit.config import flat_fields
 from vaekit.recipes import RECIPES
 
@@ -56,6 +57,14 @@ def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> 
 
 RUN_OPTIONS = [
     _option("out", Path | None, None, "The run folder; else the next free one in runs/.", "run"),
+    _option(
+        "seeds",
+        int | None,
+        None,
+        "Train this many seeds side by side, a thread each, into OUT/seed-0, ...; print mean and "
+        "standard error on the test split.",
+        "run",
+    ),
     _option("no_report", bool, False, "Do not write report.html.", "run"),
     _option("quiet", bool, False, "Show no progress.", "run"),
     _option("json", bool, False, "Print one JSON object alone.", "run"),
@@ -68,6 +77,9 @@ def _train_command(recipe: str) -> Callable[..., None]:
     def command(**options: Any) -> None:
         own = {p.name: options.pop(p.name, p.default) for p in RUN_OPTIONS}
         start()
+        if own["seeds"] is not None:
+            train_several(recipe, own, options)
+            return
         from vaekit.app import train as train_recipe
         from vaekit.progress import listener
 

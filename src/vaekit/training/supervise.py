@@ -131,7 +131,7 @@ class Supervisor:
     def _warnings(self, progress: Progress, found: Examined | None) -> list[str]:
         if found is None:
             return []
-        return self.watch(found, self.epoch, warm=progress.step <= self.best.after)
+        return self.watch(found, self.epoch, steps=progress.step - self.best.after)
 
 
 def _latent(found: Examined | None) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from vaekit.training.examine import Examined
 __all__ = ["Watch"]
 
 COLLAPSED = 3  # measured epochs in a row without an active unit
+SETTLED = 100  # steps after the warm-up before which a latent may just not have started
 MISMATCHED = 2  # measured epochs in a row with a scale further off than FACTOR
 FACTOR = 2.0
 CLOSING = 0.9  # a gap that is below this share of the epoch before's is on its way out
@@ -21,14 +22,14 @@ CLOSING = 0.9  # a gap that is below this share of the epoch before's is on its 
 class Watch:
     """Says what the user should know, each once, from what was measured after each epoch.
 
-    Posterior collapse: no unit has Var_x E[z_j|x] > 0.01 for three epochs after the warm-up. Scale:
-    the likelihood's own is further than a factor of 2 from that of its errors for two epochs, and
-    does not close the gap by a tenth or more an epoch.
+    Posterior collapse: no unit has Var_x E[z_j|x] > 0.01 for three epochs after the warm-up, and a
+    hundred steps have passed since. Scale: the likelihood's own is further than a factor of 2 from
+    that of its errors for two epochs, and does not close the gap by a tenth or more an epoch.
 
     Example:
         >>> watch = Watch()
         >>> found = Examined({"kl": 0.0}, None, (1.0, 0.25), False, 2, None)
-        >>> [len(watch(found, epoch, warm=False)) for epoch in (1, 2, 3)]
+        >>> [len(watch(found, epoch, steps=99)) for epoch in (1, 2, 3)]
         [0, 1, 0]
     """
 
@@ -37,9 +38,12 @@ class Watch:
     gap: float = math.inf
     said: list[str] = field(default_factory=list)
 
-    def __call__(self, found: Examined, epoch: int, *, warm: bool) -> list[str]:
-        """The sentences that are new after this epoch; `warm` while a warm-up lasts."""
-        texts = {"collapse": self._collapse(found, epoch, warm), "scale": self._scale(found, epoch)}
+    def __call__(self, found: Examined, epoch: int, *, steps: int) -> list[str]:
+        """The sentences that are new after this epoch, `steps` after the end of the warm-up."""
+        texts = {
+            "collapse": self._collapse(found, epoch, steps),
+            "scale": self._scale(found, epoch),
+        }
         new = {name: text for name, text in texts.items() if text and name not in self.said}
         self.said += new
         return list(new.values())
@@ -48,16 +52,16 @@ class Watch:
         """As plain values."""
         return asdict(self)
 
-    def _collapse(self, found: Examined, epoch: int, warm: bool) -> str | None:
+    def _collapse(self, found: Examined, epoch: int, steps: int) -> str | None:
         latent = found.latent
         idle = "kl" in found.means and latent is not None and latent.active_units == 0
-        self.collapsed = self.collapsed + 1 if idle and not warm else 0
-        if self.collapsed < COLLAPSED:
+        self.collapsed = self.collapsed + 1 if idle and steps > 0 else 0
+        if self.collapsed < COLLAPSED or steps < SETTLED:
             return None
         return (
             f"the posterior has collapsed: at epoch {epoch} no latent unit had been active "
-            f"(Var E[z|x] > {ACTIVE}) for {COLLAPSED} epochs, KL {found.means['kl']:.3f} nats. "
-            "The decoder ignores z; try --warm-up linear:10, a smaller weight of the KL "
+            f"(Var E[z|x] > {ACTIVE}) for {self.collapsed} epochs; KL {found.means['kl']:.3f} "
+            "nats. The decoder ignores z; try --warm-up linear:10, a smaller weight of the KL "
             "(beta_vae --beta 0.5) or a narrower likelihood (--scale fitted)."
         )
 
@@ -80,7 +84,7 @@ def _mismatch(found: Examined, epoch: int) -> str:
     formula += "²" if found.power == 2 else ""
     wide, times = ("wide", ratio) if ratio > 1 else ("narrow", 1 / ratio)
     effect = "much" if ratio > 1 else "little"
-    mend = "take --scale fitted"
+    mend = f"take --scale fitted (for iwae --scale {seen:.2g})"
     if found.fitted:
         mend = "it was fitted to the training rows, so the model overfits: take --patience 10"
     return (

@@ -1,0 +1,341 @@
+"""What is measured of a latent, a scale and hidden units, and what is said of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vaekit
+from vaekit import recipes
+from vaekit.data import Batches, Split, load
+from vaekit.distributions import Bernoulli, Delta, Gaussian, Laplace, StandardGaussian
+from vaekit.evaluate import DeadUnits, LatentMeter, ScaleMeter
+from vaekit.models import Site, Trace
+from vaekit.testing import LinearGaussian
+from vaekit.training import Progress, fit, make_optimizer
+from vaekit.training.examine import Examined, examine
+from vaekit.training.meter import Mean
+from vaekit.training.watch import Watch
+
+Values = list[float]
+Proves = Callable[..., None]
+
+
+def data() -> Tensor:
+    """Rows with eigenvalues that fall from far above s2 to hardly above it."""
+    scales = torch.tensor([5.0, 2.0, 1.02, 1.001, 1.0, 1.0, 1.0], dtype=torch.float64)
+    noise = torch.randn(4000, 7, dtype=torch.float64)
+    noise = noise - noise.mean(0)
+    noise = noise @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(noise.T, correction=0)).T)
+    turn = torch.linalg.qr(torch.randn(7, 7, dtype=torch.float64)).Q
+    return (noise * scales.sqrt()) @ turn + 3
+
+
+def measured(model: vaekit.VAE, x: Tensor, sizes: int, samples: int = 1) -> LatentMeter:
+    meter = LatentMeter()
+    with torch.no_grad():
+        for part in x.split(sizes):
+            meter.add(model(part, samples=(samples,)))
+    return meter
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_the_linear_gaussian_model_has_the_kl_and_variance_of_its_closed_form(
+    proves: Proves, samples: int
+) -> None:
+    """Mean KL of latent i is 1/2 log(lam_i / s2); Var_x E[z_i|x] = 1 - s2 / lam_i."""
+    x = data()
+    values, _ = LinearGaussian.spectrum(x)
+    oracle = LinearGaussian.fit(x, latent=4)
+    latent = measured(oracle.vae(), x, 317, samples).latent()
+    assert latent is not None
+    ratio = values[:4] / oracle.variance
+    proves("evaluate.latent: KL per dimension", "1/2 log(lam_i / s2)", latent.kl_per_dim,
+           0.5 * ratio.log(), limit=1e-9)  # fmt: skip
+    proves("evaluate.latent: Var E[z|x]", "1 - s2 / lam_i", latent.variance,
+           1 - 1 / ratio, limit=1e-9)  # fmt: skip
+    assert latent.active_units == int((values[:4] > oracle.variance / 0.99).sum()) == 3
+
+
+def test_a_variance_far_from_zero_does_not_cancel() -> None:
+    """E[z|x] about 1e7 with a variance of 1e-4, in uneven batches, against numpy."""
+    loc = 1e7 + 1e-2 * torch.randn(1000, 2, dtype=torch.float64)
+    meter = LatentMeter()
+    for part in loc.split(333):
+        meter.add(trace_of(Site.draw("z", Delta(part), StandardGaussian(torch.zeros(2)), (1,))))
+    latent = meter.latent()
+    assert latent is not None
+    assert latent.variance == pytest.approx(loc.numpy().var(0).tolist(), rel=1e-6)
+
+
+def trace_of(*sites: Site) -> Trace:
+    px = Gaussian(torch.zeros(1, 1, 1), torch.zeros(()))
+    return Trace(torch.zeros(1, 1), sites, px, None)
+
+
+def test_several_latents_follow_each_other_and_what_does_not_exist_is_absent() -> None:
+    loc = torch.tensor([[0.0, 2.0], [0.0, -2.0]])
+    q, p = Gaussian(loc, torch.zeros(2)), StandardGaussian(torch.zeros(2))
+    one, two = Site.draw("one", q, p, (3,)), Site.draw("two", q, p, (3,))
+    meter = LatentMeter()
+    meter.add(trace_of(one, two))
+    latent = meter.latent()
+    assert latent is not None
+    assert latent.kl_per_dim == pytest.approx([0, 2, 0, 2])
+    assert latent.variance == pytest.approx([0, 4, 0, 4])
+    assert latent.active_units == 2
+    assert set(meter.latents()) == {"one", "two"}
+
+    point = LatentMeter()
+    point.add(trace_of(one, Site.draw("point", Delta(loc), p, (3,))))
+    latent = point.latent()
+    assert latent is not None
+    assert latent.kl_per_dim is None
+    assert latent.active_units == 2
+
+    none = LatentMeter()
+    none.add(trace_of())
+    assert none.latent() is None
+
+
+def test_a_latent_that_hangs_on_draws_is_averaged_over_them() -> None:
+    draws = torch.tensor([[[1.0], [5.0]], [[3.0], [7.0]]])  # S = 2, B = 2
+    site = Site("z", draws, Gaussian(draws, torch.zeros(1)), StandardGaussian(torch.zeros(1)))
+    meter = LatentMeter()
+    meter.add(trace_of(site))
+    latent = meter.latent()
+    assert latent is not None
+    assert latent.variance == pytest.approx([4.0])
+    assert latent.kl_per_dim == pytest.approx([(1 + 9 + 25 + 49) / 8])
+
+
+def test_the_scale_meter_takes_roots_of_mean_squares_and_means_of_magnitudes() -> None:
+    x = torch.randn(30, 4)
+    loc, log_scale = torch.randn(2, 30, 4), torch.randn(2, 30, 4)
+    for family, power in ((Gaussian, 2), (Laplace, 1)):
+        meter = ScaleMeter()
+        for rows in (slice(0, 7), slice(7, 30)):
+            px = family(loc[:, rows], log_scale[:, rows])
+            meter.add(Trace(x[rows], (), px, None))
+        expected = [(v.abs() ** power).mean().item() ** (1 / power) for v in
+                    (log_scale.exp(), x - loc)]  # fmt: skip
+        assert meter.means() == pytest.approx(tuple(expected), rel=1e-5)
+        assert meter.power == power
+    meter = ScaleMeter()
+    meter.add(Trace(x, (), Bernoulli(loc), None))
+    assert meter.means() is None
+
+
+def test_gaps_do_not_count_in_the_scale() -> None:
+    x = torch.tensor([[1.0, math.nan], [1.0, 9.0]])
+    mask = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    meter = ScaleMeter()
+    meter.add(Trace(x, (), Gaussian(torch.zeros(1, 2, 2), torch.zeros(())), None, mask=mask))
+    assert meter.means() == pytest.approx((1.0, 1.0))
+
+
+def test_dead_units_are_those_that_no_row_and_no_position_moves() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2), nn.Tanh())
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([0.0, 1.0, -1.0, 1.0]).view(4, 1, 1, 1))
+        net[0].bias.copy_(torch.tensor([1.0, 0.0, 0.0, -50.0]))
+        net[3].weight[1] = 0
+    x = torch.zeros(6, 1, 3, 3)
+    x[4, 0, 1, 1] = 1.0  # one position of one row
+    with torch.no_grad(), DeadUnits(net) as dead:
+        for part in x.split(2):
+            net(part)
+    # constant 1; moved; -1 clipped to 0; below zero; tanh moved; tanh constant
+    assert dead.fraction() == pytest.approx(4 / 6)
+    assert not any(m._forward_hooks for m in net.modules())
+    with torch.no_grad(), DeadUnits(net, rows=4) as early:
+        net(x)
+    assert early.fraction() == 1.0, "rows beyond the limit counted"
+    with DeadUnits(nn.Linear(2, 2)) as none:
+        pass
+    assert none.fraction() is None
+
+
+def recipe(**pixels: Any) -> Any:
+    return recipes.build("vae", load("digits").spec(), {"latent": 3},
+                                net=vaekit.Net(hidden=(16,), norm="batch", dropout=0.2),
+                                pixels=vaekit.Pixels(**pixels))  # fmt: skip
+
+
+def test_examining_leaves_mode_hooks_random_state_and_buffers_alone() -> None:
+    made = recipe()
+    rows = Batches(Split(load("digits").test.images), 128, shuffle=False)
+    progress = Progress(made.model.train(), made.objective, None, None, torch.device("cpu"))  # type: ignore[arg-type]
+    kept = {k: v.clone() for k, v in made.model.state_dict().items()}
+    before = torch.get_rng_state()
+    first, second = examine(progress, rows, 5), examine(progress, rows, 5)
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(kept[k], v) for k, v in made.model.state_dict().items())
+    assert all(m.training and not m._forward_hooks for m in made.model.modules())
+    assert first.latent is not None
+    assert first.latent.kl_per_dim is not None
+    assert sum(first.latent.kl_per_dim) == pytest.approx(first.means["kl"], rel=1e-5)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_the_gradient_norm_is_that_of_the_measured_steps_before_clipping(
+    clip: float | None,
+) -> None:
+    """45 steps of two epochs: 0, 20, 22, 40 without clipping; all with it."""
+    made = recipe()
+    batches = Batches(Split(load("digits").train.images[: 22 * 16]), 16)
+    norms: Values = []
+    epochs: list[float | None] = []
+    optimizer = make_optimizer("sgd", made.model.parameters(), lr=1e-3)
+
+    def note(*_: Any) -> None:
+        grads = [p.grad for p in made.model.parameters() if p.grad is not None]
+        norms.append(torch.cat([g.flatten().double() for g in grads]).norm().item())
+
+    original = nn.utils.clip_grad_norm_
+    if clip is None:
+        optimizer.register_step_pre_hook(note)
+    else:
+
+        def noting(parameters: Any, limit: float) -> Tensor:
+            note()
+            return original(parameters, limit)
+
+        nn.utils.clip_grad_norm_ = noting  # type: ignore[assignment]
+    try:
+        fit(made.model, made.objective, batches, steps=44, optimizer=optimizer, clip=clip,
+            on_epoch=lambda p: epochs.append(p.gradient_norm))  # fmt: skip
+    finally:
+        nn.utils.clip_grad_norm_ = original
+    steps = [[0, 20], [22, 40]] if clip is None else [range(22), range(22, 44)]
+    expected = [sum(norms[s] for s in some) / len(some) for some in steps]
+    assert epochs == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_mean_is_restored_as_it_was() -> None:
+    mean, again = Mean(), Mean()
+    mean.add(torch.tensor(1.5))
+    again.restore(mean.state(), torch.device("cpu"))
+    again.add(torch.tensor(2.5))
+    assert again.value() == 2.0
+    again.reset()
+    assert again.value() is None
+
+
+class Notes(vaekit.Listener):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def trained(path: Path, name: str = "vae", **options: Any) -> tuple[vaekit.Run, list[str]]:
+    listener = Notes()
+    small = {"data": "digits", "latent": 4, "hidden": (32,), "threads": 1, "report": False}
+    run = vaekit.train(name, out=path, listener=listener, **{**small, **options})
+    said = [text for record in run.folder.records() for text in record["warnings"]]
+    assert said == listener.notes
+    return run, said
+
+
+def test_a_good_run_is_not_warned(tmp_path: Path) -> None:
+    run, said = trained(tmp_path / "r", epochs=25, batch_size=64)
+    assert said == []
+    last = run.folder.records()[-1]
+    assert last["latent"]["active_units"] == 4
+    assert sum(last["latent"]["kl_per_dim"]) == pytest.approx(last["validation"]["kl"], rel=1e-5)
+    assert 0 <= last["dead_units"] < 0.9
+    assert last["gradient_norm"] > 0
+
+
+def test_a_scale_of_one_is_warned_of_with_both_numbers_and_collapse_follows(
+    tmp_path: Path,
+) -> None:
+    run, said = trained(tmp_path / "r", epochs=12, scale=1.0)
+    assert len(said) == 2
+    scale, collapse = said
+    numbers = re.search(r"sigma is 1 and the root mean square error (\S+) at epoch 2", scale)
+    assert numbers
+    error = float(numbers[1])
+    assert error == pytest.approx(load("digits").train.images.float().div(255).std(0).square()
+                                  .mean().sqrt().item(), abs=0.05)  # fmt: skip
+    assert f"weighs {error**-2:.2g} times too much" in scale
+    assert "too wide" in scale
+    assert "--scale fitted" in scale
+    assert "has collapsed" in collapse
+    assert "--warm-up" in collapse
+    assert run.folder.records()[-1]["latent"]["active_units"] == 0
+    from vaekit.report.of_run import write_run_report
+
+    page = write_run_report(run).read_text()
+    assert "has collapsed" in page
+    assert "take --scale fitted" in page
+
+
+def test_a_strong_beta_collapses_and_is_warned_of_once(tmp_path: Path) -> None:
+    _, said = trained(tmp_path / "r", "beta_vae", beta=200.0, epochs=30, batch_size=64)
+    assert sum("has collapsed" in text for text in said) == 1
+
+
+def test_an_autoencoder_has_neither_kl_nor_collapse(tmp_path: Path) -> None:
+    run, said = trained(tmp_path / "r", "ae", epochs=12, validation=0)
+    latent = run.folder.records()[-1]["latent"]
+    assert latent["kl_per_dim"] is None
+    assert not any("collapsed" in text for text in said)
+
+
+def found(kl: float | None = 1.0, active: int = 1, scale: Any = None, **rest: Any) -> Examined:
+    from vaekit.evaluate import Latent
+
+    latent = Latent(None, [1.0] * active + [0.0])
+    means = {} if kl is None else {"kl": kl}
+    return Examined(means, latent, scale, rest.get("fitted", False), rest.get("power", 2), None)
+
+
+def said_at(watch: Watch, series: list[Examined], start: int = 50, every: int = 50) -> list[int]:
+    """The epochs, from 1, at which anything is said."""
+    return [n for n, one in enumerate(series, 1) if watch(one, n, steps=start + every * (n - 1))]
+
+
+def test_collapse_takes_three_epochs_in_a_row_after_the_warm_up() -> None:
+    idle, fine = found(active=0), found()
+    assert said_at(Watch(), [idle] * 9) == [3]
+    assert said_at(Watch(), [idle, idle, fine, idle, idle, fine]) == []
+    assert said_at(Watch(), [idle] * 6, start=-100) == [6], "the warm-up counted"
+    assert said_at(Watch(), [idle] * 6, start=1, every=20) == [6], "before 100 steps"
+    assert said_at(Watch(), [found(kl=None, active=0)] * 5) == []
+    watch = Watch()
+    watch(idle, 1, steps=200)
+    watch(idle, 2, steps=300)
+    again = Watch(**watch.state())
+    assert again(idle, 3, steps=400)
+
+
+def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None:
+    def at(*pairs: tuple[float, float]) -> list[int]:
+        return said_at(Watch(), [found(scale=pair) for pair in pairs])
+
+    assert at((1.0, 0.45), (1.0, 0.45), (1.0, 0.45)) == [2]
+    assert at((0.1, 0.25), (0.1, 0.25)) == [2]
+    assert at((1.0, 0.55), (1.0, 0.55), (1.0, 0.55)) == []
+    assert at((1.0, 0.2), (1.0, 0.6), (1.0, 0.2), (1.0, 0.6)) == []
+    assert at((1.0, 0.1), (0.7, 0.1), (0.5, 0.1), (0.36, 0.1), (0.27, 0.1), (0.2, 0.1)) == []
+    assert at((math.inf, 0.1), (math.nan, 0.1), (1.0, 0.0)) == []
+    (text,) = Watch(mismatched=1, gap=0.1)(found(scale=(0.2, 0.8), power=1), 4, steps=9)
+    assert "mean absolute error 0.8" in text
+    assert "too narrow, so the KL weighs 4 times too little" in text
+    (text,) = Watch(mismatched=1, gap=0.1)(found(scale=(0.2, 0.8), fitted=True), 4, steps=9)
+    assert "overfits" in text
+    assert "weighs 16 times" in text
