@@ -407,3 +407,20 @@ def test_a_run_folder_of_before_has_a_row_and_resumes(tmp_path: Path) -> None:
     assert tabulate(tmp_path)[0]["active_units"] is None
     vaekit.resume(run.path, epochs=2)
     assert tabulate(tmp_path)[0]["epochs"] == 2
+
+
+def test_a_run_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    run = train(tmp_path / "r", epochs=1)
+    shutil.rmtree(run.path / "checkpoints")
+    (run.path / "checkpoints").write_text("a file")
+    with pytest.raises(vaekit.VaekitError, match=r"cannot write .*\.lock"):
+        vaekit.resume(run.path, epochs=2)
+    assert json.loads((run.path / "config.json").read_text())["training"]["epochs"] == 1
+
+
+def test_records_without_a_step_are_no_trouble_when_resuming(tmp_path: Path) -> None:
+    run = train(tmp_path / "r", epochs=1)
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"note": "mine"}\n')
+    vaekit.resume(run.path, epochs=2, report=False)
+    assert [r["epoch"] for r in records(run.path)] == [1, 2]

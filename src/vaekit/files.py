@@ -115,11 +115,19 @@ def locked(path: Path) -> Iterator[bool]:
     """Holds the lock of this file, which ends with the process; False where another has it.
 
     Where the system or the file system knows no such locks, everybody has it.
+
+    Raises:
+        VaekitError: where the file cannot be opened for writing.
     """
     if fcntl is None:
         yield True
         return
-    with path.open("ab") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise _refusal(path, error, "") from error
+    with file:
         yield _take(file.fileno())
 
 

@@ -243,6 +243,7 @@ def _trained(recipe: str, options: Row, out: str, report: bool) -> Run:
                     signal.raise_signal(signal.SIGINT)
 
     torch.set_flush_denormal(True)  # as the command line does
+    torch.set_num_threads(options["threads"])  # for the evaluation too
     listener = Stops()
     if (Path(out) / "config.json").exists():
         run = resume(out, listener=listener, report=report)

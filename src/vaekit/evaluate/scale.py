@@ -42,15 +42,17 @@ class ScaleMeter:
             return
         self.power = 1 if isinstance(px, Laplace) else 2
         self.fitted = px.store is not None
-        loc = px.loc.detach()
-        error, scale = wide(trace.x - loc), wide(px.scale.detach()).expand_as(loc)
-        weight = torch.ones_like(error)
+        error, scale = trace.x - px.loc.detach(), px.scale.detach()
+        count = torch.tensor(float(error.numel()), device=error.device)
         if trace.mask is not None:
-            weight = wide(trace.mask != 0).expand_as(error)
-            error = torch.where(weight != 0, error, torch.zeros_like(error))
+            seen = (trace.mask != 0).expand_as(error)
+            error, scale = torch.where(seen, error, 0.0), torch.where(seen, scale, 0.0)
+            count = seen.sum()
         power = torch.abs if self.power == 1 else torch.square
-        sums = torch.stack([(weight * power(v)).sum() for v in (scale, error)] + [weight.sum()])
-        self._sums = sums if self._sums is None else self._sums + sums
+        repeats = error.numel() / max(1, scale.numel())  # a shared scale is not expanded
+        sums = [wide(power(scale).sum()) * repeats, wide(power(error).sum()), wide(count)]
+        total = torch.stack(sums)
+        self._sums = total if self._sums is None else self._sums + total
 
     def means(self) -> tuple[float, float] | None:
         """The scale claimed and the scale of the errors; None where the likelihood has none."""

@@ -5,6 +5,7 @@ run.json                  versions, hardware, seed, the data's hash, the state o
 metrics.jsonl             a line per epoch
 checkpoints/last.safetensors   everything that resuming needs
 checkpoints/best.safetensors   the weights of the best epoch, where one was held out
+checkpoints/.lock         locked by the process that trains
 report.html
 """
 
@@ -207,5 +208,5 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Drops the records after this step: they will be made again."""
-        lines = [json.dumps(r) + "\n" for r in self.records() if r["step"] <= step]
+        lines = [json.dumps(r) + "\n" for r in self.records() if r.get("step", step + 1) <= step]
         write_atomically(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
