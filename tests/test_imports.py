@@ -37,6 +37,7 @@ LAYERS = {
     "report": 5,
     "pictures": 5,
     "app": 5,
+    "job": 5,
     "progress": 5,
     "cli": 5,
     "cli_output": 5,

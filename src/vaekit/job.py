@@ -1,0 +1,141 @@
+"""A training, ready to go: everything that can be refused is refused before a file is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vaekit.config import Config
+from vaekit.data import Batches, Dataset, DataSpec, fingerprint, prepare, read
+from vaekit.errors import VaekitError
+from vaekit.evaluate import is_likelihood
+from vaekit.recipes import Recipe, build
+from vaekit.training.folder import RunFolder, environment, git_state
+from vaekit.training.optimisers import make_optimizer
+from vaekit.training.schedules import Schedule
+from vaekit.training.setup import find_device, make_schedules
+from vaekit.training.update import schedule_target
+
+__all__ = ["Job", "describe", "make_job"]
+
+ROWS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A training, ready to go."""
+
+    config: Config
+    folder: RunFolder
+    data: Dataset  # as the options ask for it
+    sha256: str  # of the rows before that
+    spec: DataSpec
+    recipe: Recipe
+    device: torch.device
+    batches: Batches
+    optimizer: torch.optim.Optimizer
+    schedules: dict[str, Schedule]
+    warm: int  # the step at which the warm-up is over
+
+    @property
+    def steps(self) -> int:
+        return self.config.training.epochs * len(self.batches)
+
+    def validation(self) -> Batches | None:
+        held_out = self.data.validation
+        if held_out is None:
+            return None
+        size = min(max(self.config.training.batch_size, 500), len(held_out))
+        size += len(held_out) % size == 1  # Batches drops a lone last row
+        return Batches(held_out, size, shuffle=False, device=self.device)
+
+    def sample(self) -> Batches:
+        """Training rows that stand in for held-out ones where the latent is measured."""
+        rows = self.data.train.take(torch.arange(min(1000, len(self.data.train))))
+        return Batches(rows, 500, shuffle=False, device=self.device)
+
+
+def make_job(config: Config, folder: RunFolder) -> Job:
+    """Data, model and optimiser; everything that can be refused is, before a file is written."""
+    options = config.training
+    device = find_device(options.device)
+    found = read(config.data)
+    data = prepare(found, config.data, options.seed)
+    spec = data.spec()
+    recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+    _check_range(recipe, data)
+    model, objective = recipe.model.to(device), recipe.objective.to(device)
+    batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
+    steps = options.epochs * len(batches)
+    schedules, warm = make_schedules(options, objective, steps, len(batches))
+    for name in schedules.keys() - {"lr"}:
+        schedule_target(name, objective, model)
+    parameters = [*model.parameters(), *objective.parameters()]
+    optimizer = make_optimizer(
+        options.optimizer,
+        parameters,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        more=options.optimizer_options,
+    )
+    sha256 = fingerprint(found)
+    return Job(
+        config, folder, data, sha256, spec, recipe, device, batches, optimizer, schedules, warm
+    )
+
+
+def _check_range(recipe: Recipe, data: Dataset) -> None:
+    """Refuses rows that are no numbers, or outside what the likelihood can score."""
+    family = recipe.model.likelihood.family
+    if data.train.values.dequantise and family.space.parameter is not None:
+        raise VaekitError(
+            f"--dequantise is for densities; {type(family).__name__} is a likelihood of levels: "
+            "leave it."
+        )
+    for name, split in data.splits.items():
+        low, high = split.x_bounds
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise VaekitError(f"the {name} rows of {data.name} hold NaN or infinite values.")
+        if family.space.kind == "pixels" and (low < 0 or high > 1):
+            raise VaekitError(
+                f"{type(family).__name__} takes values in [0, 1]; the {name} rows of {data.name} "
+                f"lie in [{low:.3g}, {high:.3g}]: take --range 0,1 for images, or another "
+                "likelihood, as --likelihood gaussian."
+            )
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """What run.json holds."""
+    return {
+        "environment": environment(job.device),
+        "git": git_state(),
+        "notes": _notes(job),
+        "seed": job.config.training.seed,
+        "data": {
+            "spec": job.spec.to_json(),
+            "source": job.data.source,
+            "note": job.data.note,
+            **{name: len(job.data.splits.get(name, ())) for name in ROWS},
+            "sha256": job.sha256,
+        },
+        "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
+    }
+
+
+def _notes(job: Job) -> list[str]:
+    """What is worth knowing before the training; none of it stops it."""
+    rows, size = len(job.data.train), job.config.training.batch_size
+    notes = []
+    if size > rows:
+        notes.append(
+            f"a batch of {size} is more than the {rows} training rows: each step takes all of them."
+        )
+    if not is_likelihood(job.recipe.model.likelihood.family, job.data.kind):
+        notes.append(
+            f"{type(job.recipe.model.likelihood.family).__name__} is not a likelihood of "
+            f"{job.data.kind} data: the numbers compare only with the same loss on the same data."
+        )
+    return notes
