@@ -35,4 +35,5 @@ def load_digits(folders: Sequence[Path] = ()) -> Dataset:
     images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[:, None]
     rows = Split(torch.from_numpy(images), torch.from_numpy(bunch.target.astype(np.int64)))
     train, test = hold_out(rows, TEST_ROWS)
-    return Dataset("digits", "grey", train, test, classes=10, source="embedded", note=NOTE)
+    names = tuple("0123456789")
+    return Dataset("digits", "grey", train, test, 10, "embedded", NOTE, class_names=names)

@@ -1,51 +1,33 @@
-"""MNIST from its four idx files."""
+"""MNIST and its kin from their four idx files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaekit.data.dataset import Dataset, Split
-from vaekit.data.folders import not_found
+from vaekit.data.dataset import Split
+from vaekit.data.entry import Parts
 from vaekit.data.idx import read_idx
 from vaekit.errors import VaekitError
 
-__all__ = ["load_idx_set", "load_mnist"]
+__all__ = ["IDX_FILES", "read_idx_set"]
 
-TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-def load_mnist(folders: Sequence[Path]) -> Dataset:
-    """60,000 training and 10,000 test images `(1, 28, 28)`, 10 classes, in their original order.
-
-    Raises:
-        VaekitError: where the files are in none of the folders, or cannot be read.
-    """
-    note = "MNIST, LeCun, Bottou, Bengio, Haffner 1998; licence not stated"
-    return load_idx_set("mnist", folders, note)
+IDX_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
-def load_idx_set(name: str, folders: Sequence[Path], note: str, classes: int = 10) -> Dataset:
-    """A grey set in MNIST's four files, from `folder/name` or `folder`, gzipped or not.
+def read_idx_set(paths: Sequence[Path], class_names: tuple[str, ...]) -> Parts:
+    """Training and test images `(1, H, W)` in their original order, from `IDX_FILES` in theirs.
 
     Raises:
-        VaekitError: where the files are in none of the folders, cannot be read, or disagree.
+        VaekitError: where the files cannot be read, or disagree.
     """
-    places = [place for folder in folders for place in (folder / name, folder)]
-    for place in places:
-        found = [_file(place, stem) for stem in (*TRAIN, *TEST)]
-        paths = [path for path in found if path is not None]
-        if len(paths) == len(found):
-            train, test = _split(paths[0], paths[1], classes), _split(paths[2], paths[3], classes)
-            return Dataset(name, "grey", train, test, classes, source=str(place), note=note)
-    stems = ", ".join(f"{stem}.gz" for stem in (*TRAIN, *TEST))
-    raise not_found(f"the four files of '{name}' ({stems}; or without .gz)", places)
-
-
-def _file(folder: Path, stem: str) -> Path | None:
-    candidates = (folder / f"{stem}.gz", folder / stem)
-    return next((path for path in candidates if path.is_file()), None)
+    train, test = (_split(paths[i], paths[i + 1], len(class_names)) for i in (0, 2))
+    return {"train": train, "test": test, "class_names": class_names}
 
 
 def _split(image_path: Path, label_path: Path, classes: int) -> Split:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,4 +93,5 @@ def load_shapes(folders: Sequence[Path] = ()) -> Dataset:
     """
     train, test = hold_out(draw_shapes(), TEST_ROWS)
     note = "Generated squares, ellipses and triangles with known factors; no rights reserved"
-    return Dataset("shapes", "binary", train, test, classes=len(SHAPE_NAMES), note=note)
+    data = Dataset("shapes", "binary", train, test, len(SHAPE_NAMES), note=note)
+    return replace(data, class_names=SHAPE_NAMES, factor_names=FACTOR_NAMES)
