@@ -40,6 +40,7 @@ LAYERS = {
     "job": 5,
     "progress": 5,
     "cli": 5,
+    "cli_data": 5,
     "cli_output": 5,
     "cli_reproduce": 5,
     "cli_seeds": 5,

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Yaml
 
 import vaekit
+from vaekit.cli_data import data
 from vaekit.cli_output import Json, dump, say, start
 from vaekit.cli_reproduce import reproduce
 from vaekit.cli_train import demo, train
@@ -29,6 +30,7 @@ app = App(
 app.command(train)
 app.command(demo)
 app.command(reproduce)
+app.command(data)
 
 RunPath = Annotated[Path, Parameter(help="A run folder.")]
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"], help="Where the picture goes.")]
