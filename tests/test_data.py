@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 import json
 import os
 import re
 import struct
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from torch import Tensor
 
 from vaekit import data
 from vaekit.data import Batches, Dataset, DataSpec, Split, canonical, fingerprint, partition
+from vaekit.data.catalogue import SETS
+from vaekit.data.entry import Entry, File, Form
 from vaekit.data.idx import read_idx
+from vaekit.data.mnist import read_idx_set
 from vaekit.data.npz import load_npz
 from vaekit.data.shapes import FACTOR_NAMES, FACTOR_SIZES, SHAPE_NAMES, draw_shapes
 from vaekit.data.splits import hold_out
@@ -35,7 +40,8 @@ MNIST_FILES = {
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No data but what the test puts into the folders it names."""
+    """No data but what the test puts into the folders it names, and MNIST a small fake."""
+    monkeypatch.setitem(SETS, "mnist", fake_mnist())
     monkeypatch.delenv("VAEKIT_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -384,20 +390,39 @@ def test_shapes_orientation_turns_the_ellipse(grid: Tensor) -> None:
 def idx(array: np.ndarray, *, zipped: bool = True) -> bytes:
     header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     content = header + array.astype(np.uint8).tobytes()
-    return gzip.compress(content) if zipped else content
+    return gzip.compress(content, mtime=0) if zipped else content
 
 
-def write_mnist(folder: Path, *, zipped: bool = True) -> dict[str, np.ndarray]:
-    folder.mkdir(parents=True, exist_ok=True)
+def mnist_arrays() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     arrays = {}
     for name, ndim in MNIST_FILES.items():
         rows = 30 if name.startswith("train") else 12
         shape = (rows, 28, 28) if ndim == 3 else (rows,)
         arrays[name] = generator.integers(0, 256 if ndim == 3 else 10, shape)
-        path = folder / (f"{name}.gz" if zipped else name)
-        path.write_bytes(idx(arrays[name], zipped=zipped))
     return arrays
+
+
+def write_mnist(folder: Path, *, zipped: bool = True) -> dict[str, np.ndarray]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in mnist_arrays().items():
+        path = folder / (f"{name}.gz" if zipped else name)
+        path.write_bytes(idx(array, zipped=zipped))
+    return mnist_arrays()
+
+
+def fake_mnist() -> Entry:
+    """The files that `write_mnist` writes, with their checksums."""
+
+    def sha256(array: np.ndarray, zipped: bool) -> str:
+        return hashlib.sha256(idx(array, zipped=zipped)).hexdigest()
+
+    files = tuple(
+        File(f"mnist/{name}.gz", sha256(array, True), plain=sha256(array, False))
+        for name, array in mnist_arrays().items()
+    )
+    form = Form(files, partial(read_idx_set, class_names=tuple("0123456789")))
+    return Entry("mnist", "grey", (1, 28, 28), (30, 12), 10, "a fake", "none", (form,))
 
 
 @pytest.mark.parametrize("below", ["mnist", "."])
@@ -460,11 +485,26 @@ def test_mnist_files_that_disagree(nowhere: Path) -> None:
     write_mnist(nowhere / "mnist")
     labels = nowhere / "mnist" / "train-labels-idx1-ubyte.gz"
     labels.write_bytes(idx(np.zeros(29)))
+    paths = [nowhere / "mnist" / f"{name}.gz" for name in MNIST_FILES]
     with fails("has 30 images but"):
-        data.load("mnist", nowhere)
+        read_idx_set(paths, tuple("0123456789"))
     labels.write_bytes(idx(np.full(30, 11)))
     with fails("has the label 11; expected 0 to 9."):
-        data.load("mnist", nowhere)
+        read_idx_set(paths, tuple("0123456789"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_with_another_checksum_is_refused(nowhere: Path, zipped: bool) -> None:
+    write_mnist(nowhere / "mnist", zipped=zipped)
+    path = nowhere / "mnist" / ("t10k-images-idx3-ubyte" + (".gz" if zipped else ""))
+    content = path.read_bytes()
+    for other in (content[:-1], content + b"\0", content[:-1] + b"\1", b""):
+        path.write_bytes(other)
+        with fails(f"{path} is truncated or another file: its checksum is") as caught:
+            data.load("mnist", nowhere)
+        assert hashlib.sha256(other).hexdigest() in str(caught.value)
+        assert hashlib.sha256(content).hexdigest() in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.data("mnist")
@@ -650,8 +690,8 @@ def test_npz_that_is_no_npz(tmp_path: Path) -> None:
 
 def test_known_names_load(nowhere: Path) -> None:
     write_mnist(nowhere / "mnist")
-    assert [data.load(name, nowhere).name for name in data.known()] == list(data.known())
-    assert data.known() == ("digits", "shapes", "mnist")
+    assert data.known()[:3] == ("digits", "shapes", "mnist")
+    assert [data.load(name, nowhere).name for name in data.known()[:3]] == list(data.known()[:3])
 
 
 def test_folders_are_searched_in_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -693,14 +733,14 @@ def test_what_is_not_found_says_where_and_how(
 def test_an_incomplete_folder_does_not_count(nowhere: Path) -> None:
     write_mnist(nowhere / "a" / "mnist")
     (nowhere / "a" / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
-    with fails("did not find the four files of 'mnist'"):
+    with fails("did not find the files of 'mnist'"):
         data.load("mnist", nowhere / "a")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mnits", "'mnits'; did you mean 'mnist'? Known: digits, shapes, mnist."),
+        ("mnits", "'mnits'; did you mean 'mnist'? Known: digits, shapes, mnist, "),
         ("MNIST", "'MNIST'; did you mean 'mnist'?"),
         ("faces.dat", "unknown data set (or path of a folder or .zip"),
         ("", ".csv) ''. Known: digits"),

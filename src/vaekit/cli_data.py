@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["data"]
 
 PICTURES = 64  # images in the picture
+WIDTH = 160  # of the list, where no terminal has one
 
 
 def data(
@@ -48,9 +50,9 @@ def data(
     if name is None:
         _list(data_dir, json)
         return
-    asked = {"data_dir": data_dir, "size": size, "crop": crop, "grey": grey}
-    asked |= {"label": label, "group": group, "test": test}
-    found = read(checked(Data, {"data": name, **asked}))
+    asked: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
+    asked |= {"size": size, "crop": crop, "grey": grey, "label": label, "group": group}
+    found = read(checked(Data, asked))
     shown = _card(found)
     if out is not None or not json:
         shown["picture"] = _picture(found, out)
@@ -80,7 +82,7 @@ def _list(data_dir: str | None, json: bool) -> None:
     table.columns[-1].overflow = "fold"
     for column in table.columns[:-1]:
         column.no_wrap = True
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _line(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
