@@ -61,13 +61,13 @@ def _whole(what: str, array: np.ndarray) -> np.ndarray:
 def _check_fit(
     what: str, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: np.ndarray
 ) -> None:
-    if len(shape) != 2 or shape.min() < 1:
+    if len(shape) != 2 or min(shape) < 1:
         raise VaekitError(f"{what}: 'shape' is {shape.tolist()}; expected rows and columns.")
-    ends = indptr.tolist()[:: max(1, len(indptr) - 1)]
-    if len(indptr) != shape[0] + 1 or ends != [0, len(indices)] or np.diff(indptr).min() < 0:
+    fits = len(indptr) == shape[0] + 1 and indptr[0] == 0 and indptr[-1] == len(indices)
+    if not fits or np.diff(indptr).min() < 0:
         raise VaekitError(
-            f"{what}: 'indptr' must rise from 0 to {len(indices)}, the length of 'indices', in "
-            f"{shape[0] + 1} steps; it has {len(indptr)}, from {ends[0] if ends else 'nothing'}."
+            f"{what}: 'indptr' must rise from 0 to {len(indices)}, the length of 'indices', "
+            f"in {shape[0]} + 1 = {shape[0] + 1} entries; it has {len(indptr)}."
         )
     if data.shape != indices.shape:
         raise VaekitError(
