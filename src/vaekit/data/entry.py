@@ -151,7 +151,7 @@ class Entry:
         try:
             return form, [fetch(f.urls, folders[-1] / f.path, f.checksum) for f in form.files]
         except UnreachableError as error:
-            raise VaekitError(f"{error} And {self._missing(folders)}") from error
+            raise VaekitError(f"{error} Nor is it at hand: {self._missing(folders)}") from error
 
     def _missing(self, folders: Sequence[Path]) -> VaekitError:
         choices = [", ".join(file.name for file in form.files) for form in self.forms]

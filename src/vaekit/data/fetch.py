@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -83,7 +84,8 @@ def fetch(urls: Sequence[str], target: Path, checksum: str) -> Path:
             f"or let XDG_CACHE_HOME name another folder."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
     return target
 
 
@@ -103,24 +105,28 @@ def _download(url: str, temporary: Path, checksum: str) -> None:
     import pooch
     import requests
 
-    # As it is: a server that unzips on the way would change the bytes.
+    answers: list[requests.Response] = []
     load = pooch.HTTPDownloader(
-        chunk_size=CHUNK, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}
+        chunk_size=CHUNK,
+        timeout=TIMEOUT,
+        headers={"Accept-Encoding": "identity"},  # a server that zips would change the bytes
+        hooks={"response": lambda answer, **_: answers.append(answer)},
     )
     try:
         load(url, str(temporary), None)
     except requests.HTTPError as error:
-        answer = error.response
-        told = str(error) if answer is None else f"{answer.status_code} {answer.reason}"
+        told = f"{answers[-1].status_code} {answers[-1].reason}"
         raise UnreachableError(f"cannot download {url}: the server answers {told}.") from error
     except requests.exceptions.ChunkedEncodingError as error:
         raise UnreachableError(
-            f"the download of {url} broke off after {temporary.stat().st_size} bytes; "
-            f"nothing was kept. Try again."
+            f"the download of {url} broke off before its end; nothing was kept. Try again."
         ) from error
     except requests.RequestException as error:
         host = urlsplit(url).netloc
         raise UnreachableError(f"cannot download {url}: no connection to {host}.") from error
+    finally:
+        for answer in answers:
+            answer.close()  # pooch leaves it open where it fails
     _check(url, temporary, checksum)
 
 
@@ -137,15 +143,18 @@ def _clear(target: Path) -> None:
     """Removes what downloads of this file left that are no longer under way."""
     for path in target.parent.glob(f".{target.name}.*.part"):
         host, pid = path.name.removesuffix(".part").rsplit(".", 1)
-        here = host == f".{target.name}.{socket.gethostname()}"
-        if (here and not _alive(int(pid))) or time.time() - path.stat().st_mtime > STALE:
-            path.unlink(missing_ok=True)
+        here = host == f".{target.name}.{socket.gethostname()}" and pid.isdigit()
+        with contextlib.suppress(FileNotFoundError):  # cleared by another process meanwhile
+            if (here and not _alive(int(pid))) or time.time() - path.stat().st_mtime > STALE:
+                path.unlink()
 
 
 def _alive(pid: int) -> bool:
     """Whether another process has this number."""
     if pid == os.getpid():
         return False
+    if os.name == "nt":  # where a signal of 0 is no question
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
