@@ -593,3 +593,23 @@ def test_card_without_labels_or_factors() -> None:
     made = card(Dataset("mine", "table", rows, rows))
     assert (made["class_counts"], made["factors"], made["class_names"]) == ({}, {}, [])
     assert made["mean"] == pytest.approx(rows.images.double().mean().item())
+
+
+# the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "data.md").read_text()
+    rows = {
+        cells[0].strip("` "): [cell.strip() for cell in cells[2:]]
+        for cells in (line.strip("|").split("|") for line in page.splitlines())
+        if len(cells) == 8
+    }
+    for name, entry in SETS.items():
+        shape = " × ".join(map(str, entry.shape))
+        train, test = (f"{many:,}" for many in entry.rows)
+        classes = str(entry.classes) if entry.classes else "–"
+        assert rows[name] == [entry.kind, shape, train, test, classes, entry.licence]
+        for file in (file for form in entry.forms for file in form.files):
+            assert file.name in page
+            assert all(url.removesuffix(file.name) in page for url in file.urls)
