@@ -61,7 +61,7 @@ ENTRIES = (
         "not the 28 x 28 file of Burda et al. 2015",
         "MIT",
         (
-            Form((files.OMNIGLOT_28,), omniglot.read_npz_28),
+            Form((files.OMNIGLOT_28,), omniglot.read_npz),
             Form(files.OMNIGLOT_ZIPS, omniglot.read_small_archives),
         ),
     ),
@@ -70,7 +70,7 @@ ENTRIES = (
         "Omniglot, Lake, Salakhutdinov, Tenenbaum 2015, in its own size",
         "MIT",
         (
-            Form((files.OMNIGLOT_105,), omniglot.read_npz_105),
+            Form((files.OMNIGLOT_105,), omniglot.read_npz),
             Form(files.OMNIGLOT_ZIPS, omniglot.read_archives),
         ),
     ),

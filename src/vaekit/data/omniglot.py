@@ -15,25 +15,17 @@ import torch
 from vaekit.data.dataset import Split
 from vaekit.data.entry import Parts
 
-__all__ = ["area_average", "read_archives", "read_npz_28", "read_npz_105", "read_small_archives"]
+__all__ = ["area_average", "read_archives", "read_npz", "read_small_archives"]
 
 SIDE, SMALL = 105, 28
 FACTOR_NAMES = ("alphabet", "character", "drawer")
 
 
-def read_npz_28(paths: Sequence[Path]) -> Parts:
-    """Grey `(1, 28, 28)`, from one .npz with `images` `(N, 28, 28)` and what `_npz` reads."""
-    return _npz(paths[0])
-
-
-def read_npz_105(paths: Sequence[Path]) -> Parts:
-    """Binary `(1, 105, 105)`, the same with `images` as `numpy.packbits` of 11,025 bits."""
-    return _npz(paths[0])
-
-
-def _npz(path: Path) -> Parts:
-    """`images`, `alphabet`, `character`, `drawer`, `alphabet_names`, and `n_background`."""
-    with np.load(path) as arrays:
+def read_npz(paths: Sequence[Path]) -> Parts:
+    """From one .npz: `images` `(N, 28, 28)`, or `numpy.packbits` of 105 x 105 bits `(N, 1379)`;
+    `alphabet`, `character`, `drawer`, `alphabet_names`; `n_background`, the training rows.
+    """
+    with np.load(paths[0]) as arrays:
         images = arrays["images"]
         if images.ndim == 2:
             bits = np.unpackbits(images, axis=1, count=SIDE * SIDE)
