@@ -89,7 +89,7 @@ def _go(
         with folder.locked(create=create):
             if create:
                 folder.create(config.to_json(), describe(job))
-            elif folder.read_json("run")["data"]["sha256"] != job.sha256:
+            elif folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
                 raise VaekitError(f"the data set {job.data.name} is not the one {folder.path} saw.")
             for note in folder.read_json("run")["notes"] if create else ():
                 listener.note(note)

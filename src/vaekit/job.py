@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vaekit.config import Config
-from vaekit.data import Batches, Dataset, DataSpec, fingerprint, prepare, read
+from vaekit.data import Batches, Dataset, DataSpec, card, prepare, read
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.recipes import Recipe, build
@@ -31,7 +31,7 @@ class Job:
     config: Config
     folder: RunFolder
     data: Dataset  # as the options ask for it
-    sha256: str  # of the rows before that
+    card: dict[str, Any]  # of the data before that
     spec: DataSpec
     recipe: Recipe
     device: torch.device
@@ -81,9 +81,8 @@ def make_job(config: Config, folder: RunFolder) -> Job:
         weight_decay=options.weight_decay,
         more=options.optimizer_options,
     )
-    sha256 = fingerprint(found)
     return Job(
-        config, folder, data, sha256, spec, recipe, device, batches, optimizer, schedules, warm
+        config, folder, data, card(found), spec, recipe, device, batches, optimizer, schedules, warm
     )
 
 
@@ -116,10 +115,9 @@ def describe(job: Job) -> dict[str, Any]:
         "seed": job.config.training.seed,
         "data": {
             "spec": job.spec.to_json(),
-            "source": job.data.source,
-            "note": job.data.note,
+            **{name: job.card[name] for name in ("source", "note", "sha256")},
             **{name: len(job.data.splits.get(name, ())) for name in ROWS},
-            "sha256": job.sha256,
+            "card": job.card,
         },
         "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
     }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import vaekit
 from vaekit.errors import VaekitError, choose
+from vaekit.files import write_atomically
 
 if TYPE_CHECKING:
     from vaekit.run import Run
@@ -177,8 +178,6 @@ def record(row: Mapping[str, Any], path: Path) -> Path:
     Raises:
         VaekitError: where it cannot be written.
     """
-    from vaekit.training.checkpoint import write_atomically
-
     key = (row["name"], str(row["seed"]))
     kept = [old for old in measured(path) if (old["name"], old["seed"]) != key]
     text = io.StringIO()

@@ -124,7 +124,7 @@ def _seeded(config: Config, seed: int) -> Config:
 
 def _refuse(configs: Sequence[Config], paths: Sequence[Path], out: Path) -> int:
     """Refuses what can be, before anything is written; how many may run side by side."""
-    from vaekit.app import _prepare
+    from vaekit.job import make_job
     from vaekit.training.folder import RunFolder
     from vaekit.training.setup import find_device, random_numbers
 
@@ -136,7 +136,7 @@ def _refuse(configs: Sequence[Config], paths: Sequence[Path], out: Path) -> int:
             raise VaekitError(f"{path} holds another training: name another --out.")
     device = find_device(configs[0].training.device)
     with random_numbers(configs[0].training.seed, device, 1):
-        _prepare(configs[0], RunFolder(paths[0]))
+        make_job(configs[0], RunFolder(paths[0]))
     if device.type != "cpu":
         return 1
     return max(1, _cores() // (configs[0].training.threads or 1))

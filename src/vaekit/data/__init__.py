@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaekit.data.batches import Batch, Batches
+from vaekit.data.card import card
 from vaekit.data.dataset import Dataset, Split, fingerprint
 from vaekit.data.find import known, load, read
 from vaekit.data.prepare import prepare
@@ -21,6 +22,7 @@ __all__ = [
     "Split",
     "Values",
     "canonical",
+    "card",
     "fingerprint",
     "known",
     "load",

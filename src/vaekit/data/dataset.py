@@ -104,10 +104,12 @@ class Split:
 
     @property
     def x_bounds(self) -> tuple[float, float]:
-        """The smallest and the largest value that a model sees; NaN where one is NaN."""
+        """What bounds the values that a model sees; NaN where one is NaN."""
         if self.values.loc is not None:
             return _ends(self.values(part) for part in chunks(self.images))
-        return self.values.ends(torch.tensor(self.bounds).to(self.images.dtype))
+        whole = self.images.dtype == torch.uint8  # where no look at the rows is needed
+        stored = torch.tensor((0, 255) if whole else self.bounds, dtype=self.images.dtype)
+        return self.values.ends(stored)
 
 
 def _ends(parts: Iterable[Tensor]) -> tuple[float, float]:
