@@ -640,9 +640,12 @@ def spoilt(value: float) -> np.ndarray:
         ({"images": spoilt(np.nan)}, "has 1 values that are NaN or infinite"),
         ({"images": spoilt(np.inf)}, "has 1 values that are NaN or infinite"),
         ({"images": spoilt(1e300)}, "has 1 values that are NaN or infinite"),
-        ({"images": spoilt(-1.0)}, "has floats from -1 to 1; expected 0 to 1. Scale them"),
-        ({"images": noise(20, 4, 4) * 1.0}, "to 255; expected 0 to 1. Scale them (x / 255,"),
-        ({"images": noise(9, 4, 4)}, "has 9 rows in 'images'; expected 10 at least."),
+        ({"images": spoilt(-1.5)}, "has floats from -1.5 to 1; expected 0 to 1, or -1 to 1. Scale"),
+        (
+            {"images": noise(20, 4, 4) * 1.0},
+            "to 255; expected 0 to 1, or -1 to 1. Scale them",
+        ),
+        ({"images": noise(9, 4, 4)}, "has 9 rows; expected 10 at least."),
         (
             {"images": noise(20, 4, 4), "labels": np.arange(19)},
             "'labels' has type int64 and shape (19,); expected one integer per image: (20,).",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vaekit.data.catalogue import SETS
 from vaekit.data.dataset import Dataset
 from vaekit.data.folders import not_found, search_folders
-from vaekit.data.formats import FORMATS, load_folder
-from vaekit.errors import unknown
+from vaekit.data.formats import FORMATS, SHAPED, load_folder
+from vaekit.data.shaping import shaped
+from vaekit.errors import VaekitError, unknown
 from vaekit.options import Data, checked
 
 __all__ = ["known", "load", "read"]
+
+PATHS = "a folder or .zip of images, .npz, .npy, .csv"
 
 
 def known() -> tuple[str, ...]:
@@ -53,20 +57,39 @@ def read(asked: Data) -> Dataset:
     """
     folders = search_folders(asked.data_dir)
     if asked.data in SETS:
-        return SETS[asked.data](folders)
-    path = Path(asked.data).expanduser()
-    if path.suffix.lower() in FORMATS:
-        return FORMATS[path.suffix.lower()](_locate(path, folders), asked)
+        return shaped(SETS[asked.data](folders), asked)
+    path = _expanded(asked.data)
     for place in (Path(), *folders) if asked.data else ():
-        if (place / path).is_dir():
+        if _there(Path.is_dir, place / path):
             return load_folder(place / path, asked)
-    what = "data set (or path of a folder or .zip of images, .npz, .npy, .csv)"
-    raise unknown(what, asked.data, known())
+    suffix = path.suffix.lower()
+    if suffix in FORMATS:
+        found = FORMATS[suffix](_locate(path, folders), asked)
+        return found if suffix in SHAPED else shaped(found, asked)
+    if asked.data and _there(Path.exists, path):
+        raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
+    if len(path.parts) > 1 or path.is_absolute():
+        raise not_found(f"the folder '{path}'", [(place / path).parent for place in folders])
+    raise unknown(f"data set (or path of {PATHS})", asked.data, known())
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # of ~nobody
+        raise VaekitError(f"cannot find {name}: {error}") from None
+
+
+def _there(is_such: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return is_such(path)
+    except OSError as error:
+        raise VaekitError(f"cannot read {path}: {error.strerror}.") from None
 
 
 def _locate(path: Path, folders: tuple[Path, ...]) -> Path:
     places = (Path(), *folders)
     for place in places:
-        if (place / path).is_file():
+        if _there(Path.is_file, place / path):
             return place / path
     raise not_found(f"the file '{path}'", [(place / path).absolute().parent for place in places])

@@ -6,16 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.npz import load_npz
-from vaekit.errors import VaekitError
+from vaekit.data.images import load_images
+from vaekit.data.npz import load_npy, load_npz
+from vaekit.data.tables import load_csv
 from vaekit.options import Data
 
-__all__ = ["FORMATS", "load_folder"]
+__all__ = ["FORMATS", "SHAPED", "load_folder"]
 
 # A new format is one entry: the end of the path, and a function of the path and how to read it.
-FORMATS: dict[str, Callable[[Path, Data], Dataset]] = {".npz": load_npz}
-
-
-def load_folder(path: Path, asked: Data) -> Dataset:
-    """Images in a folder."""
-    raise VaekitError(f"{path} is a folder.")
+FORMATS: dict[str, Callable[[Path, Data], Dataset]] = {
+    ".npz": load_npz,
+    ".npy": load_npy,
+    ".csv": load_csv,
+    ".zip": load_images,
+}
+# Formats whose readers bring images to the size that is asked for, before they hold them all.
+SHAPED = frozenset((".zip",))
+load_folder = load_images

@@ -1,0 +1,174 @@
+"""The image files in a folder or a .zip, in natural order."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from vaekit.data.notes import gib
+from vaekit.errors import VaekitError
+
+__all__ = ["SUFFIXES", "Archive", "Folder", "Images", "Member", "listing", "natural", "pixel_limit"]
+
+SUFFIXES = frozenset(("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
+UNREADABLE = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, EOFError)
+CHANNELS = 4
+COMPRESSIONS = frozenset(
+    (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image file: its path from the folder, with slashes; bytes, and when it was changed."""
+
+    name: str
+    size: int
+    stamp: int
+
+
+class Images(Protocol):
+    """Where image files are; `open` may be called from several threads."""
+
+    path: Path
+    members: list[Member]
+
+    def open(self, number: int) -> IO[bytes]:
+        """The file of `members[number]`."""
+
+    def close(self) -> None:
+        """Lets go of what is open."""
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names by the numbers in them.
+
+    Example:
+        >>> sorted(["a10.png", "a9.png", "A1.png"], key=natural)
+        ['A1.png', 'a9.png', 'a10.png']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def _is_image(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and "." in parts[-1] and parts[-1].rsplit(".", 1)[1].lower() in SUFFIXES
+
+
+def pixel_limit() -> float:
+    """The most pixels an image may have: Pillow's own limit, against decompression bombs."""
+    from PIL import Image
+
+    return Image.MAX_IMAGE_PIXELS or float("inf")
+
+
+def listing(path: Path) -> Images:
+    """The images in a folder and its subfolders, or in a .zip; to be closed.
+
+    Raises:
+        VaekitError: where it cannot be read, or has no images.
+    """
+    images: Images = Folder(path) if path.is_dir() else Archive(path)
+    if not images.members:
+        images.close()
+        raise VaekitError(f"{path} has no images; looked for .{', .'.join(sorted(SUFFIXES))}.")
+    return images
+
+
+class Folder:
+    """Image files below a folder; hidden ones are left out, links are followed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            found = [_member(path, name) for name in _walk(path) if _is_image(name)]
+        except OSError as error:
+            raise VaekitError(f"cannot read {error.filename or path}: {error.strerror}.") from error
+        self.members = sorted(found, key=lambda member: natural(member.name))
+
+    def open(self, number: int) -> IO[bytes]:
+        """The file of `members[number]`."""
+        return (self.path / self.members[number].name).open("rb")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _walk(path: Path) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for folder, below, names in os.walk(path, onerror=fail, followlinks=True):
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in seen:  # a link to a folder above
+            below.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        below[:] = [name for name in below if not name.startswith(".")]
+        inner = Path(folder).relative_to(path)
+        yield from ((inner / name).as_posix() for name in names)
+
+
+def _member(path: Path, name: str) -> Member:
+    facts = (path / name).stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise VaekitError(f"{path / name} is not a plain file; remove or rename it.")
+    return Member(name, facts.st_size, facts.st_mtime_ns)
+
+
+class Archive:
+    """Image files in a .zip, read in memory and never extracted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            raise VaekitError(f"there is no file {path}.") from None
+        except UNREADABLE as error:
+            raise VaekitError(
+                f"{path} is not a readable .zip ({error}): it is truncated or corrupt."
+            ) from error
+        entries = [(e.filename.replace("\\", "/"), e) for e in self._file.infolist()]
+        found = [(name, e) for name, e in entries if not e.is_dir() and _is_image(name)]
+        found.sort(key=lambda pair: natural(pair[0]))
+        self._entries = [entry for _, entry in found]
+        self.members = [Member(name, e.file_size, e.CRC) for name, e in found]
+        try:
+            for entry in self._entries:
+                _check_entry(path, entry)
+        except VaekitError:
+            self.close()
+            raise
+
+    def open(self, number: int) -> IO[bytes]:
+        """The file of `members[number]`."""
+        return self._file.open(self._entries[number])
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._file.close()
+
+
+def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    if entry.flag_bits & 1:
+        raise VaekitError(f"{path}: '{entry.filename}' is encrypted; unzip it and name the folder.")
+    if entry.compress_type not in COMPRESSIONS:
+        raise VaekitError(
+            f"{path}: '{entry.filename}' is compressed in a way that Python cannot read (method "
+            f"{entry.compress_type}); unzip it and name the folder."
+        )
+    if entry.file_size > CHANNELS * pixel_limit():
+        raise VaekitError(
+            f"{path}: '{entry.filename}' would unpack to {gib(entry.file_size)}, more than any "
+            f"image that is read; remove it."
+        )

@@ -1,0 +1,104 @@
+"""The common end of all readers of a user's own data: from rows to a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Dataset, Split
+from vaekit.data.splits import asked_rows, hold_out
+from vaekit.errors import VaekitError
+from vaekit.options import Data
+
+__all__ = ["MIN_ROWS", "check_rows", "keyed", "own", "refuse"]
+
+MIN_ROWS = 10
+TEST = 0.1
+
+
+def own(
+    path: str | Path,
+    kind: str,
+    rows: Split | Mapping[str, Split],
+    asked: Data | None = None,
+    *,
+    note: str = "",
+    class_names: tuple[str, ...] = (),
+    column_names: tuple[str, ...] = (),
+) -> Dataset:
+    """The data set in a file or folder; `asked.test` of the rows is held out where it brings none.
+
+    Args:
+        path: where the rows come from; its stem becomes the name.
+        kind: as in `Dataset`.
+        rows: all of them, or the splits "train" and perhaps "validation" and "test".
+        asked: how it is to be read; by default a tenth becomes the test split, by a fixed draw.
+        note: what is to be known of the values.
+        class_names, column_names: as in `Dataset`; by default the labels are counted.
+
+    Raises:
+        VaekitError: for fewer than `MIN_ROWS` training rows, or where no training row is left.
+
+    Example:
+        >>> own("mine.csv", "table", Split(torch.rand(30, 2))).test
+        Split(3 rows, (2,), torch.float32)
+    """
+    asked = Data() if asked is None else asked
+    parts = {"train": rows} if isinstance(rows, Split) else dict(rows)
+    check_rows(path, len(parts["train"]))
+    if "test" not in parts:
+        amount = TEST if asked.test is None else asked.test
+        held = asked_rows("test", amount, len(parts["train"]))
+        parts["train"], parts["test"] = hold_out(parts["train"], held)
+    return Dataset(
+        Path(path).absolute().stem,
+        kind,
+        parts["train"],
+        parts["test"],
+        len(class_names) or _classes(parts),
+        source=str(path),
+        note=f"{path}; {note}" if note else str(path),
+        validation=parts.get("validation"),
+        class_names=class_names,
+        column_names=column_names,
+    )
+
+
+def check_rows(path: str | Path, rows: int, what: str = "rows") -> None:
+    """Refuses what is too little to train on.
+
+    Raises:
+        VaekitError: for fewer than `MIN_ROWS` rows.
+    """
+    if rows < MIN_ROWS:
+        raise VaekitError(f"{path} has {rows} {what}; expected {MIN_ROWS} at least.")
+
+
+def _classes(parts: Mapping[str, Split]) -> int:
+    labels = [int(part.labels.max()) for part in parts.values() if part.labels is not None]
+    return max(labels) + 1 if labels else 0
+
+
+def keyed(keys: np.ndarray | list[str]) -> Tensor:
+    """A number for each distinct key, int64 `(N,)`.
+
+    Example:
+        >>> keyed(["b", "a", "b"])
+        tensor([1, 0, 1])
+    """
+    return torch.from_numpy(np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64))
+
+
+def refuse(path: str | Path, asked: Data, **options: str) -> None:
+    """Refuses options that mean nothing for this path, each with what to do instead.
+
+    Raises:
+        VaekitError: for the first of `options` that is set in `asked`.
+    """
+    for name, mend in options.items():
+        if getattr(asked, name):
+            raise VaekitError(f"--{name} does not suit {path}: {mend}.")
