@@ -15,6 +15,7 @@ from torch import Tensor
 from vaekit.data.cells import Lines, Row, is_number, opened, rows_of
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.listing import natural
+from vaekit.data.notes import note
 from vaekit.data.own import keyed, own
 from vaekit.errors import VaekitError, unknown
 from vaekit.options import Data
@@ -80,7 +81,7 @@ def _read(path: Path, asked: Data) -> _Table:
             if not rows:
                 continue
             if table is None:
-                table = _first(path, rows[0], asked)
+                table = _first(path, [cell.strip() for cell in rows[0]], asked)
                 rows, lines = (rows[1:], lines[1:]) if table.header else (rows, lines)
             _add(table, (rows, lines))
     if table is None or not sum(map(len, table.features)):
@@ -93,7 +94,9 @@ def _first(path: Path, row: Row, asked: Data) -> _Table:
     header = any(not is_number(cell) for i, cell in enumerate(row) if i not in apart)
     # A column that is named and no number was found by its name, which only a header has.
     header = header or any(name in row and not is_number(name) for name in _asked(asked))
-    names = [cell.strip() for cell in row] if header else [str(i + 1) for i in range(len(row))]
+    names = row if header else [str(i + 1) for i in range(len(row))]
+    if not names[0]:
+        note(f"{path}: its first column has no name and is read as a feature; is it an index?")
     for name, index in zip((asked.label, asked.group), apart, strict=True):
         if name and index is None:
             raise unknown(f"column of {path}", name, names)
@@ -111,9 +114,8 @@ def _index(row: Row, name: str | None) -> int | None:
     """Of the column that is called so, or has this number, counted from 1."""
     if not name:
         return None
-    cells = [cell.strip() for cell in row]
-    if name in cells and not is_number(name):
-        return cells.index(name)
+    if name in row and not is_number(name):
+        return row.index(name)
     whole = name.isdecimal() and 1 <= int(name) <= len(row)
     return int(name) - 1 if whole else None
 
@@ -127,9 +129,8 @@ def _add(table: _Table, block: Lines) -> None:
     table.features.append(_numbers(table, wanted, lines))
     for index, into in ((table.label, table.labels), (table.group, table.groups)):
         if index is not None:
-            into += [
-                _text(table, row[index].strip(), index, n) for row, n in zip(*block, strict=True)
-            ]
+            cells = (row[index].strip() for row in rows)
+            into += [_text(table, cell, index, n) for cell, n in zip(cells, lines, strict=True)]
     table.lines += lines if table.label is not None else []
 
 

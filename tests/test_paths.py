@@ -1,0 +1,522 @@
+"""Images by path: pixels, splits, classes and groups against files whose content is known."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vaekit import data
+from vaekit.data import Dataset
+from vaekit.data.images import load_images
+from vaekit.errors import VaekitError
+from vaekit.options import Data
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def fails(message: str) -> Any:
+    return pytest.raises(VaekitError, match=re.escape(message))
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+Files = dict[str, bytes]
+
+
+def folder(path: Path, files: Files) -> Path:
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def archive(path: Path, files: Files) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return path
+
+
+def numbered(images: np.ndarray, pattern: str = "{}.png") -> Files:
+    return {pattern.format(i): encoded(image) for i, image in enumerate(images)}
+
+
+def every(mine: Dataset) -> np.ndarray:
+    """The rows of all splits, sorted by their bytes."""
+    parts = [part.x().mul(255).round().byte().numpy() for part in mine.splits.values()]
+    return ordered(np.concatenate(parts))
+
+
+def ordered(images: np.ndarray) -> np.ndarray:
+    return np.stack(sorted(images, key=lambda image: image.tobytes()))
+
+
+def one_by_one(path: Path, **options: Any) -> np.ndarray:
+    """All images in the order of the files, by the groups that number them."""
+    asked = Data(group=r"([0-9]+)\.", **options)
+    mine = load_images(path, asked)
+    images = torch.cat([mine.train.x(), mine.test.x()]).mul(255).round().byte()
+    return images[torch.cat([mine.train.groups, mine.test.groups]).argsort()].numpy()
+
+
+# pixels ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [folder, archive])
+@pytest.mark.parametrize("shape", [(12, 5, 7), (12, 5, 7, 3)])
+def test_lossless_pixels_survive_bit_for_bit(
+    tmp_path: Path, place: Callable[[Path, Files], Path], shape: tuple[int, ...]
+) -> None:
+    images = noise(*shape)
+    path = place(tmp_path / "mine.zip", numbered(images))
+    mine = load_images(path, Data(test=3))
+    wanted = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    assert np.array_equal(every(mine), ordered(wanted))
+    assert (len(mine.train), len(mine.test), mine.name) == (9, 3, "mine")
+    assert (mine.kind, mine.classes) == ("grey" if images.ndim == 3 else "colour", 0)
+    assert mine.source == str(path)
+
+
+def test_files_are_in_natural_order_and_the_draw_is_fixed(tmp_path: Path) -> None:
+    images = np.arange(12, dtype=np.uint8)[:, None, None] + np.zeros((12, 2, 2), np.uint8)
+    mine = load_images(folder(tmp_path / "a", numbered(images, "im{}.png")), Data(test=2))
+    # The oracle is numpy's frozen permutation, applied to 0, 1, ... 9, 10, 11.
+    order = np.random.RandomState(0).permutation(12)
+    assert mine.test.images[:, 0, 0, 0].tolist() == order[:2].tolist()
+    assert mine.train.images[:, 0, 0, 0].tolist() == order[2:].tolist()
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "PPM", "WEBP"])
+def test_other_lossless_formats(tmp_path: Path, kind: str) -> None:
+    images = np.repeat(noise(10, 6, 6, 1), 3, axis=3) if kind == "GIF" else noise(10, 6, 6, 3)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    files = {f"{i}.{kind}": encoded(image, kind, **options) for i, image in enumerate(images)}
+    made = one_by_one(folder(tmp_path / "a", files))
+    wanted = images.transpose(0, 3, 1, 2)
+    assert np.array_equal(made, wanted[:, :1] if kind == "GIF" else wanted)
+
+
+def test_grey_only_if_all_are_or_asked(tmp_path: Path) -> None:
+    grey, colour = noise(9, 4, 4), noise(4, 4, 3)
+    files = numbered(grey) | {"9.png": encoded(colour)}
+    path = folder(tmp_path / "a", files)
+    made = one_by_one(path)
+    assert np.array_equal(made[:9], np.repeat(grey[:, None], 3, axis=1))
+    assert np.array_equal(made[9], colour.transpose(2, 0, 1))
+    luma = np.rint(colour @ np.array([0.299, 0.587, 0.114]))  # ITU-R 601-2
+    made = one_by_one(path, grey=True)
+    assert np.abs(made[9, 0] - luma).max() <= 1
+    assert np.array_equal(made[:9, 0], grey)
+
+
+def test_black_and_white_is_binary(tmp_path: Path) -> None:
+    bits = noise(12, 6, 6) // 128 * np.uint8(255)
+    files = {f"{i}.png": encoded(Image.fromarray(b).convert("1")) for i, b in enumerate(bits)}
+    mine = load_images(folder(tmp_path / "a", files))
+    assert mine.kind == "binary"
+    assert np.array_equal(every(mine), ordered(bits[:, None]))
+    assert load_images(tmp_path / "a", Data(size=3)).kind == "grey"
+
+
+def test_a_palette_of_greys_is_grey_and_one_of_colours_is_not(tmp_path: Path) -> None:
+    levels = noise(10, 4, 4)
+    for name, step in (("grey", (1, 1, 1)), ("colour", (1, 1, 0))):
+        files = {}
+        for i, image in enumerate(levels):
+            made = Image.fromarray(image).convert("P")
+            made.putpalette([level * s for level in range(256) for s in step])
+            files[f"{i}.png"] = encoded(made)
+        found = one_by_one(folder(tmp_path / name, files))
+        assert found.shape[1] == len(set(step)) * 2 - 1
+        assert np.array_equal(found[:, 0], levels)
+        assert name == "grey" or not found[:, 2].any()
+
+
+def test_transparency_lies_over_white(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[..., :3] = 40
+    pixels[..., 3] = np.array([255, 0, 128, 51])
+    files = {f"{i}.png": encoded(pixels) for i in range(10)}
+    made = one_by_one(folder(tmp_path / "a", files))
+    exact = 255 + (40.0 - 255) * pixels[0, :, 3] / 255
+    assert np.abs(made - exact).max() <= 0.5
+    assert made[0, 0, 0].tolist() == [40, 255, 147, 212]
+
+
+def test_a_transparent_palette_colour_lies_over_white(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).convert("P")
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    content = encoded(image, transparency=1)
+    made = one_by_one(folder(tmp_path / "a", {f"{i}.png": content for i in range(10)}))
+    assert made[0, :, 0, 0].tolist() == [10, 20, 30]
+    assert made[0, :, 0, 1].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_orientation(tmp_path: Path, turn: int) -> None:
+    upright = noise(10, 3, 5)
+    # What the camera stored, by the meaning of the tag: where row 0 and column 0 are.
+    stored = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.T,
+        6: lambda a: a.T[::-1],
+        7: lambda a: a.T[::-1, ::-1],
+        8: lambda a: a.T[:, ::-1],
+    }[turn]
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    files = {
+        f"{i}.png": encoded(np.ascontiguousarray(stored(image)), exif=exif.tobytes())
+        for i, image in enumerate(upright)
+    }
+    assert np.array_equal(one_by_one(folder(tmp_path / "a", files))[:, 0], upright)
+
+
+def test_crop_keeps_the_centre_and_size_scales_what_is_left(tmp_path: Path) -> None:
+    images = noise(10, 9, 12)
+    path = folder(tmp_path / "a", numbered(images))
+    assert np.array_equal(one_by_one(path, crop=4)[:, 0], images[:, 2:6, 4:8])
+    # Blocks of one level: whatever the kernel, halving an area far from an edge gives that level.
+    blocks = np.full((10, 32, 48), 7, np.uint8)
+    blocks[:, 8:24, 16:32] = 200
+    path = folder(tmp_path / "b", numbered(blocks))
+    made = one_by_one(path, crop=16, size=8)
+    assert made.shape == (10, 1, 8, 8)
+    assert (made == 200).all()
+
+
+def test_the_centre_is_kept_when_a_side_is_longer(tmp_path: Path) -> None:
+    images = noise(10, 20, 60)
+    made = one_by_one(folder(tmp_path / "a", numbered(images)), size=10)
+    # All scaled, then the centre cut out: which pixels an edge sees is then not a matter of taste.
+    whole = [Image.fromarray(im).resize((30, 10), Image.Resampling.LANCZOS) for im in images]
+    assert np.array_equal(made[:, 0], np.stack([np.asarray(im)[:, 10:20] for im in whole]))
+
+
+def test_scaling_does_not_alias(tmp_path: Path) -> None:
+    board = (np.indices((64, 64)).sum(0) % 2 * 254).astype(np.uint8)
+    path = folder(tmp_path / "a", numbered(np.repeat(board[None], 10, axis=0)))
+    assert np.abs(one_by_one(path, size=16).astype(int) - 127).max() <= 3
+
+
+def test_size_brings_mixed_sizes_to_one(tmp_path: Path) -> None:
+    files = {f"{i}.png": encoded(np.full((8 + i, 20 - i), 10 * i, np.uint8)) for i in range(10)}
+    path = folder(tmp_path / "a", files)
+    made = one_by_one(path, size=6)
+    assert np.array_equal(made, np.full((10, 1, 6, 6), 10) * np.arange(10)[:, None, None, None])
+    with fails("several sizes: '0.png' is 20 x 8, '1.png' 19 x 9. Bring them to one size, as with"):
+        load_images(path)
+    with fails("--crop 9 is more than '0.png' in"):
+        load_images(path, Data(crop=9, size=4))
+
+
+# folders --------------------------------------------------------------------------------------
+
+
+def levels(names: list[str]) -> Files:
+    """Image i has the level i."""
+    return {name: encoded(np.full((3, 3), i, np.uint8)) for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("place", [folder, archive])
+def test_subfolders_are_classes(tmp_path: Path, place: Callable[[Path, Files], Path]) -> None:
+    names = [f"top/{c}/x/{i}.png" for c in ("class 10", "class 9", "a") for i in range(6)]
+    mine = load_images(place(tmp_path / "a.zip", levels(names)))
+    assert (mine.class_names, mine.classes) == (("a", "class 9", "class 10"), 3)
+    truth = {i: ("class 10", "class 9", "a")[i // 6] for i in range(18)}
+    for part in mine.splits.values():
+        for level, label in zip(part.images[:, 0, 0, 0].tolist(), part.labels, strict=True):
+            assert mine.class_names[label] == truth[level]
+
+
+def test_one_folder_or_loose_images_are_no_classes(tmp_path: Path) -> None:
+    assert (
+        load_images(folder(tmp_path / "a", levels([f"x/{i}.png" for i in range(10)]))).classes == 0
+    )
+    names = [f"x/{i}.png" for i in range(10)] + ["y/1.png", "loose.png"]
+    mine = load_images(folder(tmp_path / "b", levels(names)))
+    assert (mine.classes, mine.train.labels, mine.class_names) == (0, None, ())
+
+
+def test_folders_name_the_splits(tmp_path: Path) -> None:
+    names = [f"Train/{c}/{i}.png" for c in "ab" for i in range(5)]
+    names += [f"valid/b/{i}.png" for i in range(2)] + [f"test/{c}/0.png" for c in "abc"]
+    mine = load_images(folder(tmp_path / "a", levels(names)), Data(test=5))
+    seen = {n: part.images[:, 0, 0, 0].tolist() for n, part in mine.splits.items()}
+    assert {n: sorted(part) for n, part in seen.items()} == {
+        "train": list(range(10)),
+        "validation": [10, 11],
+        "test": [12, 13, 14],
+    }
+    assert (mine.class_names, mine.classes) == (("a", "b", "c"), 3)
+    assert mine.validation.labels.tolist() == [1, 1]
+    assert sorted(mine.test.labels.tolist()) == [0, 1, 2]
+
+
+def test_train_and_val_alone_hold_out_a_test_split(tmp_path: Path) -> None:
+    names = [f"train/{i}.png" for i in range(20)] + ["val/0.png"]
+    mine = load_images(folder(tmp_path / "a", levels(names)))
+    assert [len(mine.splits[name]) for name in ("train", "validation", "test")] == [18, 1, 2]
+    assert mine.classes == 0
+
+
+def test_a_group_stays_in_one_split(tmp_path: Path) -> None:
+    names = [f"p{person}_{i}.png" for person in range(8) for i in range(5)]
+    path = folder(tmp_path / "a", levels(names))
+    mine = load_images(path, Data(group=r"p(\d+)_", test=7))
+    persons = [
+        {level // 5 for level in p.images[:, 0, 0, 0].tolist()} for p in (mine.train, mine.test)
+    ]
+    assert (len(persons[1]), persons[0] & persons[1]) == (2, set())
+    assert len(mine.test) == 10  # as much larger as whole groups take
+    (path / "other.png").write_bytes(encoded(np.zeros((3, 3), np.uint8)))
+    with fails(r"--group 'p(\d+)_' does not match 'other.png' in"):
+        load_images(path, Data(group=r"p(\d+)_"))
+
+
+def test_folders_as_groups(tmp_path: Path) -> None:
+    names = [f"{c}/{i}.png" for c in "abcdefgh" for i in range(2)]
+    path = folder(tmp_path / "a", levels(names))
+    mine = load_images(path, Data(group="folder"))
+    assert torch.equal(mine.train.groups, mine.train.labels)
+    assert not set(mine.train.groups.tolist()) & set(mine.test.groups.tolist())
+    (path / "loose.png").write_bytes(encoded(np.zeros((3, 3), np.uint8)))
+    with fails("--group folder: 'loose.png' in"):
+        load_images(path, Data(group="folder"))
+
+
+@pytest.mark.parametrize(
+    ("group", "message"), [("(", "is no regular expression"), ("p", "has no group in brackets")]
+)
+def test_groups_that_are_no_pattern(tmp_path: Path, group: str, message: str) -> None:
+    path = folder(tmp_path / "a", numbered(noise(10, 3, 3)))
+    with fails(message):
+        load_images(path, Data(group=group))
+
+
+def test_what_is_hidden_or_no_image_is_left_out(tmp_path: Path) -> None:
+    files = numbered(noise(10, 3, 3))
+    others = {
+        ".hidden.png": b"x",
+        ".git/1.png": b"x",
+        "__MACOSX/._1.png": b"x",
+        "notes.txt": b"x",
+        "png": b"x",
+    }
+    assert len(every(load_images(folder(tmp_path / "a", files | others)))) == 10
+    assert len(every(load_images(archive(tmp_path / "a.zip", files | others)))) == 10
+
+
+def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    path = folder(tmp_path / "a", numbered(noise(10, 3, 3), "x/{}.png"))
+    folder(tmp_path / "b", numbered(noise(4, 3, 3)))
+    (path / "y").symlink_to(tmp_path / "b")
+    (path / "x" / "loop").symlink_to(path)
+    assert len(every(load_images(path))) == 14
+
+
+# refusals -------------------------------------------------------------------------------------
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    crc = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
+
+
+def png(width: int, height: int, depth: int = 8, colour: int = 0, body: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    return start + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+GOOD = encoded(noise(40, 40))
+
+
+@pytest.mark.parametrize("place", [folder, archive])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "1 of 11 images cannot be read, first '5x.png' (no image, or a damaged one)"),
+        (b"hello", "1 of 11 images cannot be read, first '5x.png' (no image"),
+        (GOOD[:20], "1 of 11 images cannot be read, first '5x.png'"),
+        (GOOD[:-600], "1 of 11 images cannot be read, first '5x.png' (image file is truncated"),
+        (GOOD[:300] + b"x" * 300 + GOOD[600:], "1 of 11 images cannot be read, first '5x.png' ("),
+        (encoded(noise(40, 40), "JPEG")[:-200], "first '5x.png' (image file is truncated"),
+        (png(40000, 40000), "'5x.png' has more pixels; at most"),
+        (png(10000, 10000), "'5x.png' has 10000 x 10000 = 100000000 pixels; at most 89478485"),
+        (png(40, 40, 16, 0, bytes(40 * 81)), "'5x.png' has more than 8 bits per value (mode I;16)"),
+        (png(40, 40, 16, 2, bytes(40 * 241)), "'5x.png' has more than 8 bits per value (mode RGB)"),
+        (encoded(Image.new("F", (40, 40)), "TIFF"), "more than 8 bits per value (mode F); convert"),
+        (encoded(noise(40, 41)), "several sizes: '0.png' is 40 x 40, '5x.png' 41 x 40."),
+    ],
+)
+def test_images_that_are_refused(
+    tmp_path: Path, place: Callable[[Path, Files], Path], content: bytes, message: str
+) -> None:
+    path = place(tmp_path / "a.zip", numbered(noise(10, 40, 40)) | {"5x.png": content})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for asked in (Data(), Data(cache=True)):
+            with fails(message) as caught:
+                load_images(path, asked)
+            assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("cache/vaekit/decoded/*"))
+
+
+def test_all_spoilt_images_are_counted(tmp_path: Path) -> None:
+    files = numbered(noise(300, 40, 40)) | {"2.png": GOOD[:-600], "270.png": GOOD[:-600]}
+    with fails("2 of 300 images cannot be read, first '2.png' (image file is truncated"):
+        load_images(folder(tmp_path / "a", files))
+
+
+def test_paths_that_have_no_images(tmp_path: Path) -> None:
+    for many, message in (
+        (0, "has no images; looked for .bmp, .gif"),
+        (1, "has 1 images; expected 10"),
+    ):
+        files = numbered(noise(many, 3, 3)) | {"notes.txt": b"x"}
+        for path in (folder(tmp_path / f"{many}", files), archive(tmp_path / f"{many}.zip", files)):
+            with fails(f"{path} {message}"):
+                load_images(path)
+    (tmp_path / "empty").mkdir()
+    with fails("has no images"):
+        data.load(tmp_path / "empty")
+
+
+def test_files_below_that_are_no_files(tmp_path: Path) -> None:
+    path = folder(tmp_path / "a", numbered(noise(10, 3, 3)))
+    os.mkfifo(path / "pipe.png")
+    with fails("pipe.png is not a plain file"):
+        load_images(path)
+    (path / "pipe.png").unlink()
+    (path / "gone.png").symlink_to("nowhere.png")
+    with fails(f"cannot read {path / 'gone.png'}: No such file or directory."):
+        load_images(path)
+
+
+def test_zips_that_are_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.zip", numbered(noise(10, 40, 40)))
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as file:
+        at = file.start_dir
+    marks = {  # byte of the first entry in the directory, what it becomes, the line
+        8: (b"\x01\x00", "'0.png' is encrypted; unzip it and name the folder."),
+        10: (b"\x61\x00", "compressed in a way that Python cannot read (method 97)"),
+        24: (b"\xff\xff\xff\x7f", "'0.png' would unpack to 2.0 GiB, more than any image"),
+    }
+    for offset, (mark, message) in marks.items():
+        place = at + offset
+        path.write_bytes(content[:place] + mark + content[place + len(mark) :])
+        with fails(message):
+            load_images(path)
+    for spoilt in (b"", b"hello", content[:-30], content[: len(content) // 2]):
+        path.write_bytes(spoilt)
+        with fails(f"{path} is not a readable .zip"):
+            load_images(path)
+    damaged = content[:200] + bytes(255 - byte for byte in content[200:400]) + content[400:]
+    path.write_bytes(damaged)
+    with fails("1 of 10 images cannot be read, first '0.png'"):
+        load_images(path)
+    with fails("there is no file"):
+        load_images(tmp_path / "none.zip")
+
+
+def test_a_zip_with_any_damaged_byte_is_read_or_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.zip", numbered(noise(10, 4, 4)))
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    read = refused = 0
+    for place, bit in zip(rng.integers(0, len(content), 200), rng.integers(0, 8, 200), strict=True):
+        spoilt = bytearray(content)
+        spoilt[place] ^= 1 << bit
+        path.write_bytes(spoilt)
+        try:
+            load_images(path)
+            read += 1
+        except VaekitError as error:
+            refused += "\n" not in str(error)
+    assert (read + refused, refused > 100) == (200, True)
+
+
+def test_labels_are_no_option_of_images(tmp_path: Path) -> None:
+    with fails("--label does not suit"):
+        load_images(folder(tmp_path / "a", numbered(noise(10, 3, 3))), Data(label="x"))
+
+
+# find -----------------------------------------------------------------------------------------
+
+
+def test_folders_and_zips_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAEKIT_DATA", str(tmp_path / "sets"))
+    images = noise(12, 6, 6)
+    folder(tmp_path / "sets" / "mine", numbered(images))
+    archive(tmp_path / "sets" / "ours.zip", numbered(images))
+    for name in ("mine", "sets/mine", "ours.zip", str(tmp_path / "sets" / "mine") + "/"):
+        assert np.array_equal(every(data.load(name)), ordered(images[:, None]))
+    assert data.load("mine", size=3).train.images.shape[1:] == (1, 3, 3)
+    assert (data.load("mine").name, data.load("ours.zip").name) == ("mine", "ours")
+
+
+def test_paths_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.pkl").write_bytes(b"x")
+    with fails("mine.pkl is of no format that is read; expected a folder or .zip of images, .npz"):
+        data.load("mine.pkl")
+    with fails("did not find the folder 'no/folder'; looked in"):
+        data.load("no/folder")
+    with fails("did not find the file 'no/mine.zip'; looked in"):
+        data.load("no/mine.zip")
+    with fails("cannot read xxx"):
+        data.load("x" * 5000)
+    with fails("cannot find ~nobody-is-called-so/x"):
+        data.load("~nobody-is-called-so/x")
+
+
+# LFW ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.data("lfw")
+def test_lfw_is_its_readmes_loading_code_and_keeps_persons_together() -> None:
+    path = Path(os.environ["VAEKIT_DATA"]) / "lfw" / "lfw_64.zip"
+    mine = load_images(path, Data(group=r"p(\d+)_", cache=False))
+    with zipfile.ZipFile(path) as file:
+        names = file.namelist()
+        images = np.stack([np.asarray(Image.open(io.BytesIO(file.read(n)))) for n in names])
+    person = np.array([int(name[1:5]) for name in names])
+    assert np.array_equal(every(mine), ordered(images.transpose(0, 3, 1, 2)))
+    train, test = set(mine.train.groups.tolist()), set(mine.test.groups.tolist())
+    assert (len(train | test), train & test) == (5749, set())
+    assert len(mine.train) + len(mine.test) == 13233
+    assert len(mine.test) >= 1323
+    # A group is a person: as many rows as the README's code counts.
+    counted = torch.cat([mine.train.groups, mine.test.groups]).bincount().numpy()
+    assert np.array_equal(counted, np.bincount(person))
