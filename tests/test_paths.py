@@ -200,6 +200,22 @@ def test_exif_orientation(tmp_path: Path, turn: int) -> None:
     assert np.array_equal(one_by_one(folder(tmp_path / "a", files))[:, 0], upright)
 
 
+def test_exif_behind_the_pixels_of_a_png_is_heard(tmp_path: Path) -> None:
+    images = noise(10, 3, 5)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    record = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    files = {n: c[:-12] + record + c[-12:] for n, c in numbered(images).items()}
+    path = folder(tmp_path / "a", files)
+    assert np.array_equal(one_by_one(path)[:, 0], images[:, ::-1, ::-1])
+    exif[0x0112] = 6
+    record = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    (path / "8.png").write_bytes(encoded(images[8])[:-12] + record + encoded(images[8])[-12:])
+    with fails("first '8.png' (turned upright it is 3 x 5: give --size)"):
+        load_images(path)
+    assert np.array_equal(one_by_one(path, crop=3)[8, 0], images[8, :, 1:4].T[:, ::-1])
+
+
 def test_crop_keeps_the_centre_and_size_scales_what_is_left(tmp_path: Path) -> None:
     images = noise(10, 9, 12)
     path = folder(tmp_path / "a", numbered(images))

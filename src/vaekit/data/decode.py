@@ -42,8 +42,8 @@ def read_pixels(files: Images, asked: Data) -> tuple[Tensor | Rows, str]:
         if _wants_file(plan, asked):
             return keep(files, asked, plan, blocks(files, plan), kind_of)
         check_memory(
-            f"{plan.count} images of {files.path}",
-            plan.bytes,
+            f"{plan.count} images of {files.path}, copied once to be split,",
+            2 * plan.bytes,
             "Leave --no-cache: they are then read from a file; or take a smaller --size.",
         )
         images = torch.from_numpy(_filled(files, plan))

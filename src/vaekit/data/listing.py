@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,16 @@ from vaekit.errors import VaekitError
 __all__ = ["SUFFIXES", "Archive", "Folder", "Images", "Member", "listing", "natural", "pixel_limit"]
 
 SUFFIXES = frozenset(("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
-UNREADABLE = (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, EOFError)
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    IndexError,
+    OverflowError,
+    NotImplementedError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 CHANNELS = 4
 COMPRESSIONS = frozenset(
     (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)

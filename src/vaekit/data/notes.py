@@ -7,9 +7,14 @@ import sys
 __all__ = ["gib", "note"]
 
 
+_SAID: set[str] = set()
+
+
 def note(text: str) -> None:
-    """A line on standard error; replace it to hear the notes elsewhere."""
-    sys.stderr.write(f"vaekit: note: {text}\n")
+    """A line on standard error, once a process; replace it to hear the notes elsewhere."""
+    if text not in _SAID:
+        _SAID.add(text)
+        sys.stderr.write(f"vaekit: note: {text}\n")
 
 
 def gib(count: float) -> str:
