@@ -108,7 +108,8 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
     assert isinstance(load_images(faces).train.images, MappedRows) == mapped
     monkeypatch.setattr(memory, "available", lambda: 5399)
     with fails(
-        f"30 images of {faces}, copied once to be split, would take 5400 bytes; 5399 bytes are free. Leave --no-cache"
+        f"30 images of {faces}, copied once to be split, would take 5400 bytes; 5399 bytes are "
+        f"free. Leave --no-cache"
     ):
         load_images(faces, Data(cache=False))
 

@@ -122,18 +122,23 @@ class Data(Options):
     limit: int | None = Field(default=None, ge=2, description="Take this many training rows only.")
     group: str | None = Field(
         default=None,
-        description="Keep rows of one group in one split: for images a regular expression whose "
-        "group in the file's name is the key, as 'p(\\d+)_', or 'folder'; for a .csv a column.",
+        description="Keep rows of one group in one split: for images a regular expression, "
+        "searched in the file's path, whose first bracket is the key, as 'p(\\d+)_', or 'folder'; "
+        "for a .csv a column.",
     )
     size: int | None = Field(
-        default=None, ge=1, description="Images become SIZE x SIZE: scaled, the centre kept."
+        default=None,
+        ge=1,
+        description="Images become SIZE x SIZE: the shorter side scaled, the centre kept.",
     )
     crop: int | None = Field(
         default=None, ge=1, description="First keep the central CROP x CROP pixels."
     )
     grey: bool = Field(default=False, description="Colour images become grey.")
     label: str | None = Field(
-        default=None, description="The column of a .csv that is a label and no feature."
+        default=None,
+        description="The column of a .csv that is a class and no feature: its name, or its "
+        "number from 1.",
     )
     standardise: bool | None = Field(
         default=None,
@@ -153,8 +158,8 @@ class Data(Options):
     )
     cache: bool | None = Field(
         default=None,
-        description="Read the images of a folder once into the user cache, and rows from there; "
-        "by default where they would fill half of the free memory.",
+        description="Decode the images of a folder or .zip once into the user cache, and read rows "
+        "from there; by default where they would take half of the free memory.",
     )
 
 
