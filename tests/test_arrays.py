@@ -187,6 +187,13 @@ def test_options_of_other_formats(tmp_path: Path) -> None:
         load_npy(tmp_path / "mine.npy", Data(group="x"))
 
 
+def test_named_sets_have_their_own_labels_and_splits() -> None:
+    with fails("--label does not suit digits: a set known by name has its own."):
+        data.load("digits", label="x")
+    with fails("--group does not suit digits: its splits are set."):
+        data.load("digits", group="x")
+
+
 def test_an_archive_that_is_called_npy(tmp_path: Path) -> None:
     save(tmp_path, images=noise(20, 3)).rename(tmp_path / "mine.npy")
     with fails("is an .npz archive; name it so."):

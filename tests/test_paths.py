@@ -502,6 +502,16 @@ def test_folders_and_zips_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (data.load("mine").name, data.load("ours.zip").name) == ("mine", "ours")
 
 
+def test_a_folder_in_place_of_a_set_is_named_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "Digits", numbered(noise(12, 6, 6)))
+    with fails("unknown data set 'Digits'; did you mean 'digits'?"):
+        data.load("Digits")
+    assert data.load("./Digits").train.images.shape == (11, 1, 6, 6)
+
+
 def test_paths_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.pkl").write_bytes(b"x")

@@ -10,6 +10,7 @@ from vaekit.data.catalogue import SETS
 from vaekit.data.dataset import Dataset
 from vaekit.data.folders import not_found, search_folders
 from vaekit.data.formats import FORMATS, SHAPED, load_folder
+from vaekit.data.own import refuse
 from vaekit.data.shaping import shaped
 from vaekit.errors import VaekitError, unknown
 from vaekit.options import Data, checked
@@ -57,7 +58,12 @@ def read(asked: Data) -> Dataset:
     """
     folders = search_folders(asked.data_dir)
     if asked.data in SETS:
+        refuse(
+            asked.data, asked, label="a set known by name has its own", group="its splits are set"
+        )
         return shaped(SETS[asked.data](folders), asked)
+    if asked.data.lower().replace("_", "-") in SETS:  # no folder of such a name is meant
+        raise unknown("data set", asked.data, known())
     path = _expanded(asked.data)
     for place in (Path(), *folders) if asked.data else ():
         if _there(Path.is_dir, place / path):
