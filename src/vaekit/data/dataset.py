@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaekit.data.rows import MappedRows, Rows, chunks, pick
+from vaekit.data.rows import Rows, chunks, pick
 from vaekit.data.spec import DataSpec, check_kind
 from vaekit.data.values import Values
 from vaekit.errors import VaekitError
@@ -240,10 +240,6 @@ def fingerprint(dataset: Dataset) -> str:
     for split in dataset.splits.values():
         images = split.images
         digest.update(f"{tuple(images.shape)} {_TYPES[images.dtype]}".encode())
-        if isinstance(images, MappedRows):
-            digest.update(images.digest.encode())
-            digest.update(images.index.numpy().data)
-            continue
         for part in chunks(images):
             digest.update(part.cpu().contiguous().numpy().data)
     return digest.hexdigest()

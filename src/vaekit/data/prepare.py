@@ -91,7 +91,7 @@ def _values(data: Dataset, options: Data, train: Split) -> Values:
     low, high = (float(end) for end in options.range.split(","))
     wanted = options.standardise
     if wanted is None:
-        wanted = data.kind == "table" and data.source.endswith(".csv")
+        wanted = data.kind == "table" and data.source.lower().endswith(".csv")
     if not wanted:
         return Values(low, high)
     loc, scale = _moments(train)

@@ -129,11 +129,10 @@ class MappedRows(Rows):
 
     Args:
         array: a numpy memory map.
-        digest: names its content, for the fingerprint.
         index: which rows of the array these are; by default all.
 
     Example:
-        >>> rows = MappedRows(np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2), "abc")
+        >>> rows = MappedRows(np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2))
         >>> rows.take(torch.tensor([2, 1])).pick(torch.tensor([1])).flatten()
         tensor([4, 5, 6, 7], dtype=torch.uint8)
     """
@@ -141,10 +140,8 @@ class MappedRows(Rows):
     dtype = torch.uint8
     device = torch.device("cpu")
 
-    def __init__(
-        self, array: np.ndarray[Any, Any], digest: str, index: Tensor | None = None
-    ) -> None:
-        self.array, self.digest = array, digest
+    def __init__(self, array: np.ndarray[Any, Any], index: Tensor | None = None) -> None:
+        self.array = array
         self.index = torch.arange(len(array)) if index is None else index
         self.shape = torch.Size((len(self.index), *array.shape[1:]))
 
@@ -153,7 +150,7 @@ class MappedRows(Rows):
         return torch.from_numpy(np.ascontiguousarray(self.array[wanted]))
 
     def take(self, index: Tensor) -> MappedRows:
-        return MappedRows(self.array, self.digest, self.index[index])
+        return MappedRows(self.array, self.index[index])
 
     def to(self, device: torch.device) -> MappedRows:
         """Itself: a file stays where it is, and batches move."""

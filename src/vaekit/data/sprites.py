@@ -10,7 +10,6 @@ import torch
 
 from vaekit.data.dataset import Split
 from vaekit.data.entry import Parts
-from vaekit.data.fetch import checksum_of
 from vaekit.data.rows import MappedRows, Rows
 from vaekit.data.splits import hold_out
 from vaekit.errors import VaekitError
@@ -53,7 +52,7 @@ def read_sprites(paths: Sequence[Path]) -> Parts:
             "dsprites needs 3.1 GB of memory, which is not free; take --data dsprites-66k."
         ) from None
     images *= np.uint8(255)
-    return _parts(MappedRows(images[:, None], checksum_of(paths[0])), factors)
+    return _parts(MappedRows(images[:, None]), factors)
 
 
 def _parts(images: torch.Tensor | Rows, factors: np.ndarray) -> Parts:
