@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,14 @@ def _softplus(logits: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return F.softplus(logits, threshold=35)
     return logits.abs().neg_().exp_().add_(1).log_().add_(logits.clamp(min=0))
+
+
+def _summed(logits: Tensor, x: Tensor) -> Tensor:
+    """sum_d x l - max(l, 0) - log(1 + e^-|l|), one logarithm for up to 16 factors in [1, 2]."""
+    linear = torch.addcmul(logits.clamp(min=0), logits, x, value=-1).sum(-1)
+    factors = logits.abs().neg_().exp_().add_(1)
+    groups = factors.unflatten(-1, (-1, math.gcd(factors.shape[-1], 16)))
+    return groups.prod(-1).log_().sum(-1).add(linear).neg_()
 
 
 class Bernoulli(Distribution):
@@ -60,6 +69,14 @@ class Bernoulli(Distribution):
 
     def terms(self, x: Tensor) -> Tensor:
         return x * self.logits - _softplus(self.logits)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log-density `(...)`: where no gradient is asked for, by the faster `_summed`."""
+        event = self.logits.shape[self.logits.dim() - self.event_dim :]
+        alike = x.dtype == self.logits.dtype and x.shape[x.dim() - self.event_dim :] == event
+        if torch.is_grad_enabled() or not (alike and event):
+            return super().log_prob(x)
+        return _summed(self.logits.flatten(-self.event_dim), x.flatten(-self.event_dim))
 
 
 SMALL = 0.1
