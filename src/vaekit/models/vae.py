@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.conditional import Conditional
+from vaekit.distributions import Distribution
 from vaekit.errors import VaekitError
 from vaekit.models.trace import Site, Trace
 from vaekit.priors import Prior
@@ -91,8 +92,26 @@ class VAE(nn.Module):
         mask: Tensor | None = None,
     ) -> Trace:
         """One pass over x `(B, *X)` with `samples` draws of each latent."""
+        return self.trace(x, self.infer(x, given, mask), given, samples=samples, mask=mask)
+
+    def infer(
+        self, x: Tensor, given: Tensor | None = None, mask: Tensor | None = None
+    ) -> Distribution:
+        """q(z|x) of what is seen of x: what `trace` takes."""
         seen = x if mask is None else torch.where(mask != 0, x, torch.zeros_like(x))
-        site = Site.draw("z", self.posterior(seen, given), self.prior(given), samples)
+        return self.posterior(seen, given)
+
+    def trace(
+        self,
+        x: Tensor,
+        q: Distribution,
+        given: Tensor | None = None,
+        *,
+        samples: tuple[int, ...] = (1,),
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """The pass that draws from a q that `infer` made, so that one q serves many passes."""
+        site = Site.draw("z", q, self.prior(given), samples)
         px = self.likelihood(site.z, given)
         return Trace(x=x, sites=(site,), px=px, model=self, given=given, mask=mask)
 
@@ -101,11 +120,17 @@ class VAE(nn.Module):
         if given is not None and len(given) != n:
             raise VaekitError(f"`given` has {len(given)} rows; expected {n}, one per draw.")
         with evaluating(self):
-            z = self.prior(given).sample(() if given is not None else (n,))
-            if z.dim() == len(self.prior.space.shape):  # a prior that ignores what is given
-                z = self.prior(given).sample((n,))
-            px = self.likelihood(z, given)
+            px = self.likelihood(self.draw_latent(n, given), given)
             return px.mean if mean else px.sample()
+
+    @torch.no_grad()
+    def draw_latent(self, n: int, given: Tensor | None = None) -> Tensor:
+        """n draws `(n, *Z)` of z from the prior, one for each row of `given`."""
+        prior = self.prior(given)
+        z = prior.sample(() if given is not None else (n,))
+        if z.dim() == len(self.prior.space.shape):  # a prior that ignores what is given
+            z = prior.sample((n,))
+        return z
 
     def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """E[z|x], `(B, *Z)`."""
