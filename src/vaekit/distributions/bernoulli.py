@@ -22,11 +22,13 @@ def _softplus(logits: Tensor) -> Tensor:
 
 
 def _summed(logits: Tensor, x: Tensor) -> Tensor:
-    """sum_d x l - max(l, 0) - log(1 + e^-|l|), one logarithm for up to 16 factors in [1, 2]."""
-    linear = torch.addcmul(logits.clamp(min=0), logits, x, value=-1).sum(-1)
-    factors = logits.abs().neg_().exp_().add_(1)
+    """sum_d x l - max(l, 0) + log sigmoid(|l|), one logarithm for 16 factors in [1/2, 1]."""
+    logits, x = torch.broadcast_tensors(logits, x)
+    buffer = logits.clamp(min=0).addcmul_(logits, x, value=-1)  # the only one: memory is slow
+    linear = buffer.sum(-1)
+    factors = torch.abs(logits, out=buffer).sigmoid_()
     groups = factors.unflatten(-1, (-1, math.gcd(factors.shape[-1], 16)))
-    return groups.prod(-1).log_().sum(-1).add(linear).neg_()
+    return groups.prod(-1).log_().sum(-1).sub_(linear)
 
 
 class Bernoulli(Distribution):
