@@ -429,29 +429,6 @@ def test_bounds_report_their_parts() -> None:
     assert "kl" not in Reconstruction()(trace).parts
 
 
-def test_log_likelihood_takes_exactly_the_draws_asked_for_over_all_chunks() -> None:
-    """Peers take the batch size, or the last chunk, and return the wrong sign."""
-    counted: list[int] = []
-
-    class Counting(VAE):
-        def forward(self, x: Tensor, given: Tensor | None = None, **options: object) -> Trace:
-            counted.append(options["samples"][0])  # type: ignore[index]
-            return super().forward(x, given, **options)  # type: ignore[arg-type]
-
-    oracle = LinearGaussian.fit(torch.randn(30, 4, dtype=torch.float64), 2)
-    plain = oracle.vae(variance=torch.full((2,), 3.0, dtype=torch.float64))
-    model = Counting(plain.prior, plain.posterior, plain.likelihood)
-    x = torch.randn(6, 4, dtype=torch.float64)
-    torch.manual_seed(1)
-    got = vk.log_likelihood(model, x, samples=25, chunk=10)
-    assert counted == [10, 10, 5]
-    torch.manual_seed(1)
-    with torch.no_grad():
-        weights = torch.cat([plain(x, samples=(n,)).log_weight for n in (10, 10, 5)])
-    assert torch.allclose(got, weights.exp().mean(0).log())
-    assert got.mean() < 0
-
-
 def test_the_standard_error_is_that_of_the_mean_over_rows() -> None:
     oracle = LinearGaussian.fit(torch.randn(80, 4, dtype=torch.float64), 2)
     x = torch.randn(80, 4, dtype=torch.float64)

@@ -1,9 +1,9 @@
-"""log p(x) and its bound, estimated on data. Shapes: `S` draws, `B` batch; nats."""
+"""The ELBO and its parts over a data set, nats."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,41 +14,7 @@ from vaekit.models import Trace, evaluating
 from vaekit.models.vae import VAE
 from vaekit.objectives import over_samples
 
-__all__ = ["Measured", "log_likelihood", "measure"]
-
-
-def _pieces(samples: int, most: int) -> Iterator[int]:
-    if samples < 1:
-        raise VaekitError(f"got samples={samples}; expected at least 1.")
-    for start in range(0, samples, most):
-        yield min(most, samples - start)
-
-
-def log_likelihood(
-    model: VAE, x: Tensor, given: Tensor | None = None, *, samples: int = 5000, chunk: int = 100
-) -> Tensor:
-    """The importance-sampled log p(x), `(B,)`: log 1/S sum_s p(x, z_s) / q(z_s|x).
-
-    With exactly S draws, taken `chunk` at a time; a lower bound in expectation that tightens as
-    S grows (Burda et al., arXiv 1509.00519).
-
-    Raises:
-        VaekitError: for no draws, or a posterior without a density.
-
-    Example:
-        >>> from vaekit.testing import LinearGaussian
-        >>> x = torch.randn(50, 3, dtype=torch.float64)
-        >>> oracle = LinearGaussian.fit(x, latent=1)
-        >>> estimate = log_likelihood(oracle.vae(), x, samples=10)
-        >>> bool((estimate - oracle.log_prob(x)).abs().max() < 1e-9)
-        True
-    """
-    with evaluating(model):
-        total = torch.full(x.shape[:1], -math.inf, dtype=x.dtype, device=x.device)
-        for count in _pieces(samples, chunk):
-            log_weight = model(x, given, samples=(count,)).log_weight
-            total = torch.logaddexp(total, log_weight.logsumexp(0))
-    return total - math.log(samples)
+__all__ = ["Measured", "measure"]
 
 
 @dataclass(frozen=True)

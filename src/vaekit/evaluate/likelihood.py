@@ -1,0 +1,212 @@
+"""log p(x) by importance sampling (Burda et al., arXiv 1509.00519).
+
+Shapes: `S` draws, `B` batch; nats, added up in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import VaekitError
+from vaekit.evaluate.checks import refuse_gaps, refuse_no_density, standard_error, whole
+from vaekit.models import VAE, evaluating
+
+__all__ = ["NLL", "Likelihood", "importance_sampled", "log_likelihood", "nll", "rows_and_draws"]
+
+CACHE, DEVICE = 2**21, 2**24  # bytes of decoder output at a time: what a core's cache holds
+LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihood:
+    """Estimates of log p(x) from S draws, and what S / 2 of them give: `(B,)` each.
+
+    Both are lower bounds in expectation. `at_half` is the mean of the bounds of the first and of
+    the second half of the draws (None for one draw): what it lacks shows the bias that is left.
+    """
+
+    log_p: Tensor
+    at_half: Tensor | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class NLL:
+    """The mean of -log p(x) over a data set, nats per example.
+
+    Attributes:
+        mean: an upper bound in expectation.
+        standard_error: of the mean over the rows; nan for one row.
+        at_half: the mean with half of the draws, which is higher; None for one draw.
+        samples: draws for each row.
+        rows: rows.
+    """
+
+    mean: float
+    standard_error: float
+    at_half: float | None
+    samples: int
+    rows: int
+
+
+def log_likelihood(
+    model: VAE,
+    x: Tensor,
+    given: Tensor | None = None,
+    *,
+    samples: int = 5000,
+    mask: Tensor | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """The importance-sampled log p(x), `(B,)`: log 1/S sum_s p(x, z_s) / q(z_s|x).
+
+    With exactly S draws for each row, each row encoded once; a lower bound in expectation that
+    tightens as S grows (Burda et al., arXiv 1509.00519).
+
+    Args:
+        model: a model whose posterior has a density; it is used in eval mode.
+        x: `(B, *X)`.
+        given: what the model is conditioned on, `(B, *G)`.
+        samples: S.
+        mask: 0 where x is not observed: log p of what is.
+        chunk: decodings at a time, which bounds the memory; by default by the decoder's output.
+
+    Raises:
+        VaekitError: for no rows or draws, a posterior without a density, or numbers that are not
+            finite in x.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> oracle = LinearGaussian.fit(x, latent=1)
+        >>> estimate = log_likelihood(oracle.vae(), x, samples=10)
+        >>> bool((estimate - oracle.log_prob(x)).abs().max() < 1e-9)
+        True
+    """
+    return importance_sampled(model, x, given, samples=samples, mask=mask, chunk=chunk).log_p
+
+
+def importance_sampled(
+    model: VAE,
+    x: Tensor,
+    given: Tensor | None = None,
+    *,
+    samples: int = 5000,
+    mask: Tensor | None = None,
+    chunk: int | None = None,
+) -> Likelihood:
+    """`log_likelihood` with what half of the draws give.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> model = LinearGaussian.fit(x, latent=2).vae(variance=torch.ones(2).double())
+        >>> found = importance_sampled(model, x, samples=64)
+        >>> bool(found.at_half.mean() < found.log_p.mean())
+        True
+    """
+    refuse_no_density(model, "log p(x)")
+    refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
+    samples, rows = whole("samples", samples), whole("rows of x", len(x))
+    step, count = rows_and_draws(model, rows, samples, chunk)
+    halves = torch.empty(2, rows, dtype=torch.float64, device=x.device)
+    with evaluating(model):
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            few = [None if v is None else v[part] for v in (x, given, mask)]
+            halves[:, part] = _halves(model, *few, samples, count)  # type: ignore[arg-type]
+    _refuse_nan(halves)
+    log_p = halves.logsumexp(0) - math.log(samples)
+    sizes = halves.new_tensor([[samples // 2], [samples - samples // 2]])
+    at_half = (halves - sizes.log()).mean(0) if samples > 1 else None
+    return Likelihood(log_p, at_half, samples)
+
+
+def _halves(
+    model: VAE, x: Tensor, given: Tensor | None, mask: Tensor | None, samples: int, count: int
+) -> Tensor:
+    """log sum_s w_s over the first half of the draws and over the second, (2, B)."""
+    q = model.infer(x, given, mask)
+    total = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=x.device)
+    for half, draws in enumerate([samples // 2, samples - samples // 2]):
+        for few in _pieces(draws, count):
+            log_weight = model.trace(x, q, given, samples=(few,), mask=mask).log_weight
+            total[half] = torch.logaddexp(total[half], log_weight.double().logsumexp(0))
+    return total
+
+
+def _pieces(count: int, most: int) -> Iterator[int]:
+    for start in range(0, count, most):
+        yield min(most, count - start)
+
+
+def rows_and_draws(
+    model: VAE, rows: int, samples: int, chunk: int | None = None
+) -> tuple[int, int]:
+    """How many rows and draws to decode at a time: as few rows as fill the chunk.
+
+    Draws come in sixteens, so that a generator gives the same ones whatever the chunk.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> model = LinearGaussian.fit(torch.randn(50, 3, dtype=torch.float64), latent=1).vae()
+        >>> rows_and_draws(model, 50, 5000, chunk=640), rows_and_draws(model, 50, 16, chunk=640)
+        ((1, 640), (40, 16))
+    """
+    if chunk is None:
+        zero = next(model.likelihood.parameters(), torch.zeros(()))
+        size = math.prod(model.likelihood.family.param_shape) * zero.element_size()
+        chunk = max(1, (CACHE if zero.device.type == "cpu" else DEVICE) // max(size, LEAST))
+    chunk = whole("chunk", chunk)
+    draws = min(samples, chunk)
+    if draws > 16:
+        draws -= draws % 16
+    return min(rows, max(1, chunk // draws)), draws
+
+
+def _refuse_nan(values: Tensor) -> None:
+    bad = values.isnan().any(0).sum().item()
+    if bad:
+        raise VaekitError(
+            f"log p(x) of {bad} of {values.shape[1]} rows is not a number: the model's weights "
+            "are not finite, or too large for its precision."
+        )
+
+
+def nll(
+    model: VAE,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    *,
+    samples: int = 5000,
+    chunk: int | None = None,
+) -> NLL:
+    """The mean of -log p(x) over a data set, by importance sampling, with its standard error.
+
+    Raises:
+        VaekitError: as `log_likelihood`; for no rows.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> oracle = LinearGaussian.fit(x, latent=1)
+        >>> found = nll(oracle.vae(), [(x[:30], None), (x[30:], None)], samples=10)
+        >>> found.rows, bool(abs(found.mean + oracle.log_prob(x).mean()) < 1e-9)
+        (50, True)
+    """
+    found = [importance_sampled(model, x, g, samples=samples, chunk=chunk) for x, g in batches]
+    if not found:
+        raise VaekitError("got no rows to measure; expected at least one.")
+    log_p = torch.cat([f.log_p for f in found])
+    halves = [f.at_half for f in found if f.at_half is not None]
+    return NLL(
+        mean=-log_p.mean().item(),
+        standard_error=standard_error(log_p),
+        at_half=-torch.cat(halves).mean().item() if halves else None,
+        samples=samples,
+        rows=len(log_p),
+    )
