@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from vaekit.errors import VaekitError
 from vaekit.models import VAE
 
-__all__ = ["refuse_gaps", "refuse_no_density", "standard_error", "whole"]
+__all__ = ["refuse_gaps", "refuse_no_density", "refuse_not_a_number", "standard_error", "whole"]
 
 
 def refuse_no_density(model: VAE, what: str) -> None:
@@ -33,7 +34,17 @@ def refuse_gaps(name: str, value: Tensor) -> None:
         )
 
 
-def whole(name: str, value: int, least: int = 1) -> int:
+def refuse_not_a_number(what: str, values: Tensor) -> None:
+    """An error where a column of `values` (K, B) holds what is not a number."""
+    bad = values.isnan().any(0).sum().item()
+    if bad:
+        raise VaekitError(
+            f"{what} of {bad} of {values.shape[1]} rows is not a number: the model's weights "
+            "are not finite, or too large for its precision."
+        )
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
     """`value`, or an error where it is not a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise VaekitError(f"got {name}={value}; expected a whole number of at least {least}.")

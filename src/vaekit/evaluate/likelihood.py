@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import refuse_gaps, refuse_no_density, standard_error, whole
+from vaekit.evaluate.checks import (
+    refuse_gaps,
+    refuse_no_density,
+    refuse_not_a_number,
+    standard_error,
+    whole,
+)
 from vaekit.models import VAE, evaluating
 
 __all__ = ["NLL", "Likelihood", "importance_sampled", "log_likelihood", "nll", "rows_and_draws"]
@@ -118,9 +124,9 @@ def importance_sampled(
     with evaluating(model):
         for start in range(0, rows, step):
             part = slice(start, start + step)
-            few = [None if v is None else v[part] for v in (x, given, mask)]
-            halves[:, part] = _halves(model, *few, samples, count)  # type: ignore[arg-type]
-    _refuse_nan(halves)
+            some, seen = (None if v is None else v[part] for v in (given, mask))
+            halves[:, part] = _halves(model, x[part], some, seen, samples, count)
+    refuse_not_a_number("log p(x)", halves)
     log_p = halves.logsumexp(0) - math.log(samples)
     sizes = halves.new_tensor([[samples // 2], [samples - samples // 2]])
     at_half = (halves - sizes.log()).mean(0) if samples > 1 else None
@@ -167,15 +173,6 @@ def rows_and_draws(
     if draws > 16:
         draws -= draws % 16
     return min(rows, max(1, chunk // draws)), draws
-
-
-def _refuse_nan(values: Tensor) -> None:
-    bad = values.isnan().any(0).sum().item()
-    if bad:
-        raise VaekitError(
-            f"log p(x) of {bad} of {values.shape[1]} rows is not a number: the model's weights "
-            "are not finite, or too large for its precision."
-        )
 
 
 def nll(
