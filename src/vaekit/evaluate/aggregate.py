@@ -1,0 +1,198 @@
+"""The aggregate posterior q(z) = 1/N sum_n q(z|x_n), summed exactly over a data set.
+
+Shapes: `N` rows, `M` points, `D` latent dims; nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaekit.distributions import Distribution
+from vaekit.errors import VaekitError
+from vaekit.evaluate.checks import (
+    refuse_gaps,
+    refuse_no_density,
+    refuse_not_a_number,
+    standard_error,
+    whole,
+)
+from vaekit.models import VAE, Site, evaluating
+
+__all__ = ["AggregatePosterior", "aggregate_log_prob", "aggregate_posterior"]
+
+BYTES = 2**20  # of densities at a time: what a core's cache holds
+
+
+@dataclass(frozen=True)
+class AggregatePosterior:
+    """Measures of q(z) = 1/N sum_n q(z|x_n) over one data set, nats per example.
+
+    The mean KL splits exactly (Hoffman & Johnson 2016; Chen et al., arXiv 1802.04942):
+    `mutual_information` + `total_correlation` + `dimension_wise_kl` = `kl_sampled`.
+
+    Attributes:
+        rate: mean KL(q(z|x) || p(z)), in closed form where there is one.
+        distortion: mean of -log p(x|z).
+        mutual_information: I(x; z) = mean of log q(z|x) - log q(z); at most log N.
+        marginal_kl: KL(q(z) || p(z)).
+        total_correlation: KL(q(z) || prod_d q(z_d)); None where q(z|x) does not factorise.
+        dimension_wise_kl: sum_d KL(q(z_d) || p(z_d)); None where q(z|x) or p(z) does not.
+        kl_sampled: the mean KL from the same draws as the terms above.
+        errors: the standard error of each of them, by name.
+        rows: N.
+        samples: draws of z for each row.
+    """
+
+    rate: float
+    distortion: float
+    mutual_information: float
+    marginal_kl: float
+    total_correlation: float | None
+    dimension_wise_kl: float | None
+    kl_sampled: float
+    errors: dict[str, float]
+    rows: int
+    samples: int
+
+
+def aggregate_posterior(
+    model: VAE, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
+) -> AggregatePosterior:
+    """Rate, distortion, and how the rate splits, over the whole of a data set.
+
+    log q(z) is the exact sum over all N rows; estimates from a batch are biased by nats. The cost
+    grows as N^2, the memory as N besides one batch. Expectations are over `samples` draws for
+    each row.
+
+    Args:
+        model: a model with one latent whose posterior has a density.
+        batches: pairs (x, given), each row once.
+        samples: draws of z for each row.
+
+    Raises:
+        VaekitError: for no rows, a posterior without a density, several latents, or numbers that
+            are not finite in x.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> model = LinearGaussian.fit(x, latent=1).vae()
+        >>> found = aggregate_posterior(model, [(x[:30], None), (x[30:], None)])
+        >>> parts = found.mutual_information + found.total_correlation + found.dimension_wise_kl
+        >>> abs(parts - found.kl_sampled) < 1e-12
+        True
+    """
+    refuse_no_density(model, "q(z)")
+    samples = whole("samples", samples)
+    with evaluating(model):
+        passes = [_scored(model, x, given, samples) for x, given in batches]
+        if not passes:
+            raise VaekitError("got no rows to measure; expected at least one.")
+        sites = [site for site, _ in passes]
+        z = torch.cat([site.z for site in sites], 1)
+        log_q, terms = aggregate_log_prob([site.q for site in sites], z.flatten(0, 1))
+    log_qx, log_p, kl, log_px = torch.cat([scores for _, scores in passes], 2)
+    values = {"rate": kl, "distortion": -log_px, "kl_sampled": log_qx - log_p}
+    values |= _split(log_qx, log_q.view_as(log_qx), terms, log_p, sites[0].p)
+    return _averaged(values, samples)
+
+
+def _scored(model: VAE, x: Tensor, given: Tensor | None, samples: int) -> tuple[Site, Tensor]:
+    """The site, and (4, S, B): log q(z|x), log p(z), KL, log p(x|z)."""
+    refuse_gaps("x", x)
+    trace = model(x, given, samples=(samples,))
+    site = trace.site
+    return site, torch.stack([site.log_q, site.log_p, site.kl, trace.log_likelihood]).double()
+
+
+def _split(
+    log_qx: Tensor, log_q: Tensor, terms: Tensor | None, log_p: Tensor, prior: Distribution
+) -> dict[str, Tensor]:
+    """What the KL splits into, (S, N) each."""
+    found = {"mutual_information": log_qx - log_q, "marginal_kl": log_q - log_p}
+    if terms is None:
+        return found
+    product = terms.sum(1).view_as(log_q)
+    found["total_correlation"] = log_q - product
+    if "factors" in prior.offers:
+        found["dimension_wise_kl"] = product - log_p
+    return found
+
+
+def _averaged(values: dict[str, Tensor], samples: int) -> AggregatePosterior:
+    rows = {name: value.mean(0) for name, value in values.items()}
+    for name, value in rows.items():
+        refuse_not_a_number(name.replace("_", " "), value[None])
+    means = {name: value.mean().item() for name, value in rows.items()}
+    optional = dict.fromkeys(["total_correlation", "dimension_wise_kl"])
+    return AggregatePosterior(
+        **{**optional, **means},  # type: ignore[arg-type]
+        errors={name: standard_error(value) for name, value in rows.items()},
+        rows=len(rows["rate"]),
+        samples=samples,
+    )
+
+
+def aggregate_log_prob(
+    posteriors: Sequence[Distribution], z: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """log q(z) = log 1/N sum_n q(z|x_n) at points z, and log q(z_d) for each dimension.
+
+    Args:
+        posteriors: q(z|x_n) of batches of rows, N in all.
+        z: `(M, *Z)`.
+
+    Returns:
+        `(M,)`, and `(M, D)` where q factorises, else None.
+
+    Example:
+        >>> from vaekit.distributions import Gaussian
+        >>> q = Gaussian(torch.tensor([[0.0], [0.0]]), torch.zeros(1))
+        >>> log_q, terms = aggregate_log_prob([q, q], torch.zeros(3, 1))
+        >>> log_q.shape, terms.shape, round(log_q[0].item(), 4)
+        (torch.Size([3]), torch.Size([3, 1]), -0.9189)
+    """
+    if all("factors" in q.offers for q in posteriors):
+        joint, terms = zip(
+            *[_factored(posteriors, some) for some in _few(z, posteriors)], strict=True
+        )
+        return torch.cat(joint), torch.cat(terms)
+    return torch.cat([_joint(posteriors, some) for some in _few(z, posteriors)]), None
+
+
+def _few(z: Tensor, posteriors: Sequence[Distribution]) -> Iterator[Tensor]:
+    """z in pieces whose densities under all rows of one batch fill the bytes."""
+    rows = max(len(q.mean) for q in posteriors)
+    return iter(z.split(max(1, BYTES // (8 * rows * z[0].numel()))))
+
+
+def _factored(posteriors: Sequence[Distribution], z: Tensor) -> tuple[Tensor, Tensor]:
+    """log q(z) (I,) and log q(z_d) (I, D), added up batch by batch."""
+    found = []
+    for q in posteriors:
+        terms = q.terms(z[:, None]).flatten(2)
+        found.append(torch.cat([_summed(terms.sum(2))[:, None], _summed(terms)], 1))
+    value = _mean_density(found, posteriors)
+    return value[:, 0], value[:, 1:]
+
+
+def _joint(posteriors: Sequence[Distribution], z: Tensor) -> Tensor:
+    """log q(z) (I,)."""
+    return _mean_density([_summed(q.log_prob(z[:, None])) for q in posteriors], posteriors)
+
+
+def _summed(log_density: Tensor) -> Tensor:
+    """`logsumexp(1)`; what underflows is cut off before exp, which is slow there."""
+    top = log_density.amax(1, keepdim=True)
+    rest = (log_density - top.clamp(min=-1e30)).clamp_(min=-87)  # exp(-87): the least float32
+    return rest.exp_().sum(1).log_().add_(top.squeeze(1))
+
+
+def _mean_density(found: list[Tensor], posteriors: Sequence[Distribution]) -> Tensor:
+    rows = sum(len(q.mean) for q in posteriors)
+    return torch.stack(found).double().logsumexp(0) - math.log(rows)
