@@ -1,24 +1,49 @@
 """Judging a trained model."""
 
+from vaekit.evaluate.aggregate import AggregatePosterior, aggregate_log_prob, aggregate_posterior
+from vaekit.evaluate.annealed import Annealed, Sandwich, ais, bidirectional
 from vaekit.evaluate.bound import Measured, measure
 from vaekit.evaluate.dead import DeadUnits
 from vaekit.evaluate.latent import Latent, LatentMeter
 from vaekit.evaluate.likelihood import NLL, Likelihood, importance_sampled, log_likelihood, nll
+from vaekit.evaluate.reconstruction import (
+    Reconstructions,
+    l1,
+    ms_ssim,
+    mse,
+    psnr,
+    reconstructions,
+    ssim,
+)
 from vaekit.evaluate.scale import ScaleMeter
 from vaekit.evaluate.units import bits_per_dim, is_likelihood
 
 __all__ = [
     "NLL",
+    "AggregatePosterior",
+    "Annealed",
     "DeadUnits",
     "Latent",
     "LatentMeter",
     "Likelihood",
     "Measured",
+    "Reconstructions",
+    "Sandwich",
     "ScaleMeter",
+    "aggregate_log_prob",
+    "aggregate_posterior",
+    "ais",
+    "bidirectional",
     "bits_per_dim",
     "importance_sampled",
     "is_likelihood",
+    "l1",
     "log_likelihood",
     "measure",
+    "ms_ssim",
+    "mse",
     "nll",
+    "psnr",
+    "reconstructions",
+    "ssim",
 ]

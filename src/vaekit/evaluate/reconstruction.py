@@ -1,0 +1,213 @@
+"""How near pictures are to others. Shapes: pictures `(B, C, H, W)`, results `(B,)`, in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vaekit.errors import VaekitError
+from vaekit.evaluate.checks import refuse_gaps
+from vaekit.models import VAE
+
+__all__ = ["Reconstructions", "l1", "ms_ssim", "mse", "psnr", "reconstructions", "ssim"]
+
+WINDOW, SIGMA = 11, 1.5
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Means over a data set of what E[x|z] at z = E[z|x] is to x; None where x is no picture.
+
+    `psnr` is the mean over pictures of each one's decibels: inf where one is reproduced exactly.
+    """
+
+    mse: float
+    l1: float
+    psnr: float
+    ssim: float | None
+    ms_ssim: float | None
+    rows: int
+
+
+def mse(x: Tensor, y: Tensor) -> Tensor:
+    """The mean square error of each example, `(B,)`; x and y `(B, *X)`.
+
+    Example:
+        >>> mse(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+        tensor([0.5000], dtype=torch.float64)
+    """
+    x, y = _pair(x, y)
+    return (x - y).square().flatten(1).mean(1)
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    """The mean absolute error of each example, `(B,)`; x and y `(B, *X)`.
+
+    Example:
+        >>> l1(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
+        tensor([0.5000], dtype=torch.float64)
+    """
+    x, y = _pair(x, y)
+    return (x - y).abs().flatten(1).mean(1)
+
+
+def psnr(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
+    """The peak signal-to-noise ratio, 10 log10(range^2 / MSE) decibels, `(B,)`; inf if equal.
+
+    Example:
+        >>> psnr(torch.zeros(1, 4), torch.full((1, 4), 0.1))
+        tensor([20.0000], dtype=torch.float64)
+    """
+    return 10 * torch.log10(_checked(data_range) ** 2 / mse(x, y))
+
+
+def ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
+    """The structural similarity, `(B,)`, at most 1: the mean over windows and channels of
+
+    (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2))
+
+    with Gaussian windows of 11 x 11 and sigma 1.5 that lie inside the picture,
+    C1 = (0.01 range)^2 and C2 = (0.03 range)^2 (Wang et al., IEEE TIP 13, 2004). On pictures of
+    less than 11 pixels the window is the largest odd one that fits, of the same sigma.
+
+    Args:
+        x: `(B, C, H, W)`.
+        y: `(B, C, H, W)`.
+        data_range: the largest possible value less the smallest.
+
+    Raises:
+        VaekitError: for shapes that differ or are no pictures, a range that is not positive, or
+            numbers that are not finite.
+
+    Example:
+        >>> picture = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
+        >>> ssim(picture, picture)
+        tensor([1.], dtype=torch.float64)
+        >>> ssim(picture, 1 - picture) < 0.1
+        tensor([True])
+    """
+    luminance, contrast = _similarity(*_pictures(x, y), _checked(data_range))
+    return (luminance * contrast).mean((1, 2, 3))
+
+
+def ms_ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
+    """The multi-scale structural similarity, `(B,)`, from 0 to 1.
+
+    prod_(j<M) cs_j^w_j ssim_M^w_M with cs the second factor of `ssim`, averaged over a scale, and
+    w = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333) (Wang et al., Asilomar 2003); the mean over
+    channels. The next scale is the mean of 2 x 2 pixels, fewer at an odd edge. Five scales need
+    more than 160 pixels a side; smaller pictures have as many as an 11 x 11 window fits, with
+    weights renormalised to sum to 1. Negative values of a scale count as 0.
+
+    Args:
+        x: `(B, C, H, W)`.
+        y: `(B, C, H, W)`.
+        data_range: the largest possible value less the smallest.
+
+    Raises:
+        VaekitError: as `ssim`.
+
+    Example:
+        >>> picture = torch.linspace(0, 1, 1024).view(1, 1, 32, 32)
+        >>> ms_ssim(picture, picture)
+        tensor([1.], dtype=torch.float64)
+    """
+    x, y = _pictures(x, y)
+    weights = _weights(min(x.shape[2:]))
+    value = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
+    for j, weight in enumerate(weights):
+        luminance, contrast = _similarity(x, y, _checked(data_range))
+        last = j == len(weights) - 1
+        scale = (luminance * contrast if last else contrast).mean((2, 3))
+        value = value * scale.clamp(min=0) ** weight
+        if not last:
+            x, y = (F.avg_pool2d(v, 2, ceil_mode=True) for v in (x, y))
+    return value.mean(1)
+
+
+def _weights(side: int) -> list[float]:
+    """The weights of the scales that fit a side: ceil(side / 2^(M - 1)) >= 11."""
+    fit = [w for j, w in enumerate(WEIGHTS) if j == 0 or -(-side // 2**j) >= WINDOW]
+    return [w / sum(fit) for w in fit]
+
+
+def _similarity(x: Tensor, y: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
+    """The luminance and the contrast-and-structure factor at every window, (B, C, h, w)."""
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    maps = _blurred(torch.cat([x, y, x * x, y * y, x * y], 1)).chunk(5, 1)
+    mean_x, mean_y, square_x, square_y, product = maps
+    spread = (square_x - mean_x**2) + (square_y - mean_y**2)
+    together = product - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return luminance, (2 * together + c2) / (spread + c2)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """Gaussian means over the windows that lie inside, (B, C, h, w)."""
+    side = min(WINDOW, *x.shape[2:])
+    size = side - 1 + side % 2
+    at = torch.arange(size, dtype=x.dtype, device=x.device) - size // 2
+    window = torch.exp(-(at**2) / (2 * SIGMA**2))
+    window = window / window.sum()
+    flat = F.conv2d(x.flatten(0, 1)[:, None], window.view(1, 1, -1, 1))
+    return F.conv2d(flat, window.view(1, 1, 1, -1))[:, 0].unflatten(0, x.shape[:2])
+
+
+def _checked(data_range: float) -> float:
+    if not (data_range > 0 and math.isfinite(data_range)):
+        raise VaekitError(f"got data_range={data_range}; expected a positive number.")
+    return data_range
+
+
+def _pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    if x.shape != y.shape or x.dim() < 2 or not x.numel():
+        raise VaekitError(
+            f"got the shapes {tuple(x.shape)} and {tuple(y.shape)}; expected two alike, (B, *X)."
+        )
+    for name, value in (("the first", x), ("the second", y)):
+        refuse_gaps(name, value)
+    return x.double(), y.double()
+
+
+def _pictures(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    if x.dim() != 4:
+        raise VaekitError(f"got the shape {tuple(x.shape)}; expected pictures, (B, C, H, W).")
+    return _pair(x, y)
+
+
+def reconstructions(
+    model: VAE, batches: Iterable[tuple[Tensor, Tensor | None]], *, data_range: float = 1.0
+) -> Reconstructions:
+    """What a model's reconstructions are to the data, over a data set.
+
+    Raises:
+        VaekitError: for no rows, a range that is not positive, or numbers that are not finite.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> model = LinearGaussian.fit(x, latent=2).vae()
+        >>> found = reconstructions(model, [(x[:30], None), (x[30:], None)])
+        >>> found.rows, found.ssim, found.mse < x.var()
+        (50, None, tensor(True))
+    """
+    rows = [_row(x, model.reconstruct(x, given), data_range) for x, given in batches]
+    if not rows:
+        raise VaekitError("got no rows to measure; expected at least one.")
+    columns = [torch.cat(column) for column in zip(*rows, strict=True)]
+    square, absolute, ratio, *similar = [column.mean().item() for column in columns]
+    one, many = similar or (None, None)
+    return Reconstructions(square, absolute, ratio, one, many, rows=len(columns[0]))
+
+
+def _row(x: Tensor, y: Tensor, data_range: float) -> list[Tensor]:
+    found = [mse(x, y), l1(x, y), psnr(x, y, data_range)]
+    if x.dim() == 4:
+        found += [ssim(x, y, data_range), ms_ssim(x, y, data_range)]
+    return found
