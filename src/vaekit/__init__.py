@@ -21,7 +21,7 @@ _HOMES = {
     "counts": ["NegativeBinomial", "Poisson"],
     "data": ["Batches", "DataSpec", "Dataset"],
     "errors": ["VaekitError"],
-    "evaluate": ["log_likelihood", "measure"],
+    "evaluate": ["ais", "bidirectional", "log_likelihood", "measure", "nll"],
     "families": [
         "Bernoulli",
         "Categorical",
@@ -53,8 +53,11 @@ if TYPE_CHECKING:
     from vaekit.data import Dataset as Dataset
     from vaekit.data import DataSpec as DataSpec
     from vaekit.errors import VaekitError as VaekitError
+    from vaekit.evaluate import ais as ais
+    from vaekit.evaluate import bidirectional as bidirectional
     from vaekit.evaluate import log_likelihood as log_likelihood
     from vaekit.evaluate import measure as measure
+    from vaekit.evaluate import nll as nll
     from vaekit.families import Bernoulli as Bernoulli
     from vaekit.families import Categorical as Categorical
     from vaekit.families import ContinuousBernoulli as ContinuousBernoulli
