@@ -38,7 +38,7 @@ def test_the_bernoulli_of_evaluation_is_the_density(
             single = d.Bernoulli(logits.float(), event_dim=len(shape)).log_prob(x.float())
         oracle = "scipy expit and xlogy"
         proves("Bernoulli, summed without gradients", oracle, got, expected, limit=1e-12)
-        proves("the same in float32", oracle, single, expected, limit=2e-6)
+        proves("Bernoulli, summed in float32", oracle, single, expected, limit=2e-6)
         assert torch.allclose(p.log_prob(x), got, rtol=1e-12)
 
 
