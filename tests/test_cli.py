@@ -262,7 +262,7 @@ def test_what_exists_is_not_written_over(run: Path, capsys: pytest.CaptureFixtur
     [
         (["sample", "-n", "0"], "expected at least 1"),
         (["sample", "-o", "grid.jpg"], "ends in .png or .npz"),
-        (["evaluate", "--samples", "0"], "expected at least 1"),
+        (["evaluate", "--samples", "0"], "of at least 1"),
         (["evaluate", "--split", "tst"], "did you mean 'test'"),
         (["evaluate", "--weights", "ema"], "without --ema"),
         (["evaluate", "--weights", "bst"], "expected best, last or ema"),

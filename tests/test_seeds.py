@@ -129,7 +129,11 @@ def living(process: int) -> bool:
 def started(out: Path) -> subprocess.Popen[str]:
     """Two seeds in training, side by side where there are two cores."""
     words = ["train", "vae", *QUICK, "--seeds", "2", "--epochs", "200", "--out", str(out)]
-    code = f"from vaekit.cli import main\nif __name__ == '__main__': main({words!r})"
+    hears = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in background jobs
+    code = (
+        f"import signal\nfrom vaekit.cli import main\n"
+        f"if __name__ == '__main__': {hears}; main({words!r})"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

@@ -11,9 +11,9 @@ def measure(run: Run) -> Mapping[str, Any]:
     """-log p(x) of the test images by 200 draws."""
     found = run.evaluate(samples=1, nll=200)
     return {
-        "ours": found["nll"],
-        "standard_error": found["nll_standard_error"],
-        "by 100 draws": f"{found['nll_at_half']:.2f}",
+        "ours": found["nll"]["mean"],
+        "standard_error": found["nll"]["standard_error"],
+        "by 100 draws": f"{found['nll']['at_half']:.2f}",
     }
 
 

@@ -13,7 +13,8 @@ from cyclopts.config import Yaml
 
 import vaekit
 from vaekit.cli_data import data
-from vaekit.cli_output import Json, dump, say, start
+from vaekit.cli_evaluate import evaluate
+from vaekit.cli_output import DataDir, Device, Json, RunPath, Weights, dump, say, start
 from vaekit.cli_reproduce import reproduce
 from vaekit.cli_train import demo, train
 from vaekit.errors import VaekitError, choose
@@ -29,43 +30,11 @@ app = App(
 )
 app.command(train)
 app.command(demo)
+app.command(evaluate)
 app.command(reproduce)
 app.command(data)
 
-RunPath = Annotated[Path, Parameter(help="A run folder.")]
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"], help="Where the picture goes.")]
-Weights = Annotated[str | None, Parameter(help="best, last or ema.")]
-Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")]
-
-
-@app.command
-def evaluate(
-    run: RunPath,
-    /,
-    *,
-    samples: Annotated[int, Parameter(help="Draws per image.")] = 10,
-    split: Annotated[str, Parameter(help="test or train.")] = "test",
-    limit: Annotated[int | None, Parameter(help="The first rows only.")] = None,
-    seed: Annotated[int, Parameter(help="Of the draws.")] = 0,
-    weights: Weights = None,
-    data_dir: Annotated[str | None, Parameter(help="Where data sets lie.")] = None,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Measure a run on test data: ELBO, log-likelihood and KL, in nats per image."""
-    start()
-    found = vaekit.load(run, weights=weights, device=device).evaluate(
-        samples=samples, split=split, limit=limit, seed=seed, data_dir=data_dir
-    )
-    if json:
-        say(dump(found))
-        return
-    protocol = found.pop("protocol")
-    for name, value in found.items():
-        say(f"{name:20} {'-' if value is None else format(value, '.4f')}")
-    if not protocol["is_likelihood"]:
-        say("not a likelihood: grey values under a Bernoulli are the usual loss, no more")
-    say("; ".join(f"{k} {v}" for k, v in protocol.items()))
 
 
 @app.command
@@ -101,7 +70,7 @@ def reconstruct(
     n: Annotated[int, Parameter(name=["-n", "--number"], help="How many.")] = 16,
     out: Out = None,
     weights: Weights = None,
-    data_dir: Annotated[str | None, Parameter(help="Where data sets lie.")] = None,
+    data_dir: DataDir = None,
     device: Device = "auto",
 ) -> None:
     """Test images with their reconstructions E[x|z] under them, as .png or .npz."""
@@ -139,7 +108,7 @@ def info(run: RunPath, /, *, json: Json = False) -> None:
 
 
 @app.command
-def report(run: RunPath, /, *, data_dir: str | None = None, device: Device = "auto") -> None:
+def report(run: RunPath, /, *, data_dir: DataDir = None, device: Device = "auto") -> None:
     """Write a run's report.html again."""
     start()
     from vaekit.report.of_run import write_run_report

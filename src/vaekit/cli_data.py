@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from vaekit.cli_output import Json, dump, say
+from vaekit.cli_output import DataDir, Json, dump, say
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
@@ -31,7 +31,7 @@ def data(
         Path | None,
         Parameter(name=["--out", "-o"], help="Where the picture goes; else NAME.png, here."),
     ] = None,
-    data_dir: Annotated[str | None, Parameter(help="Where data sets lie.")] = None,
+    data_dir: DataDir = None,
     size: Annotated[int | None, Parameter(help="Images become SIZE x SIZE.")] = None,
     crop: Annotated[int | None, Parameter(help="First keep the central CROP x CROP.")] = None,
     grey: Annotated[bool, Parameter(negative=(), help="Colour images become grey.")] = False,

@@ -1,15 +1,20 @@
-"""What all commands share: how they start and print."""
+"""What all commands share: options, how they start, and how they print."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-__all__ = ["Json", "dump", "say", "start"]
+__all__ = ["DataDir", "Device", "Json", "RunPath", "Weights", "dump", "say", "start"]
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object alone.")]
+RunPath = Annotated[Path, Parameter(help="A run folder.")]
+Weights = Annotated[str | None, Parameter(help="best, last or ema.")]
+Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")]
+DataDir = Annotated[str | None, Parameter(help="Where data sets lie.")]
 
 
 def say(text: str = "") -> None:

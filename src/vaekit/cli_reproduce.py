@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from vaekit.cli_output import Json, dump, say, start
+from vaekit.cli_output import DataDir, Device, Json, dump, say, start
 from vaekit.errors import VaekitError
 
 __all__ = ["reproduce"]
@@ -34,8 +34,8 @@ def _reproduce(
         Path | None, Parameter(help="Add the result to this .csv of results.")
     ] = None,
     results: Annotated[Path, Parameter(help="The .csv of results that --list shows.")] = RESULTS,
-    data_dir: Annotated[str | None, Parameter(help="Where data sets lie.")] = None,
-    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    data_dir: DataDir = None,
+    device: Device = "auto",
     threads: Annotated[int | None, Parameter(help="CPU threads.")] = None,
     quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
     json: Json = False,

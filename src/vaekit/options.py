@@ -6,15 +6,23 @@ share one namespace: the flags of the command line.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+import os
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from vaekit.errors import VaekitError, unknown
 
 __all__ = ["Data", "Net", "Options", "Pixels", "Training", "checked"]
 
 O = TypeVar("O", bound="Options")  # noqa: E741
+
+
+def _text(path: Any) -> Any:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+PathText = Annotated[str, BeforeValidator(_text)]
 
 
 class Options(BaseModel):
@@ -99,12 +107,12 @@ class Pixels(Options):
 class Data(Options):
     """What is trained on, and what is made of it."""
 
-    data: str = Field(
+    data: PathText = Field(
         default="digits",
         description="A data set's name (see `vaekit data`), or a path: a folder or .zip of images, "
         ".npz, .npy, .csv.",
     )
-    data_dir: str | None = Field(
+    data_dir: PathText | None = Field(
         default=None, description="Where data sets lie; else VAEKIT_DATA, then the user cache."
     )
     validation: float | None = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import vaekit
+from vaekit import options
 from vaekit.config import Config
 from vaekit.data import Dataset, DataSpec, prepare, read
-from vaekit.errors import VaekitError, choose
-from vaekit.evaluate import bits_per_dim, is_likelihood, measure
+from vaekit.errors import VaekitError
+from vaekit.judge import Asked, OnRows, judge
 from vaekit.models import VAE
 from vaekit.objectives import Objective
 from vaekit.recipes import build
@@ -23,8 +22,6 @@ from vaekit.training.folder import RunFolder
 from vaekit.training.setup import find_device, random_numbers
 
 __all__ = ["Run", "open_run"]
-
-MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +67,29 @@ class Run:
         """E[z|x], `(B, *Z)`, for canonical x."""
         return self.model.encode(x.to(self.device)).cpu()
 
+    def source(self, data_dir: str | None = None) -> Dataset:
+        """The data set it was trained on, as it is stored.
+
+        Raises:
+            VaekitError: where it is not found.
+        """
+        return read(self._asked(data_dir))
+
     def dataset(self, data_dir: str | None = None) -> Dataset:
         """The data set it was trained on, its rows as they were then.
 
         Raises:
             VaekitError: where it is not found, or has changed its shape.
         """
-        asked = self.config.data
-        if data_dir is not None:
-            asked = asked.model_copy(update={"data_dir": data_dir})
-        data = prepare(read(asked), asked, self.config.training.seed)
+        return self.prepared(self.source(data_dir))
+
+    def prepared(self, source: Dataset) -> Dataset:
+        """A data set's rows as they would be in this run.
+
+        Raises:
+            VaekitError: where its rows have another shape.
+        """
+        data = prepare(source, self.config.data, self.config.training.seed)
         if tuple(data.train.images.shape[1:]) != self.spec.shape:
             raise VaekitError(
                 f"{data.name} has rows of shape {tuple(data.train.images.shape[1:])}; this run "
@@ -87,57 +97,59 @@ class Run:
             )
         return data
 
+    def _asked(self, data_dir: str | None) -> options.Data:
+        asked = self.config.data
+        return asked if data_dir is None else asked.model_copy(update={"data_dir": data_dir})
+
     def evaluate(
         self,
         *,
         samples: int = 10,
+        nll: int | None = None,
+        latent: bool = False,
+        reconstruction: bool = False,
+        ais: int | None = None,
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
         data_dir: str | None = None,
+        on_rows: OnRows | None = None,
     ) -> dict[str, Any]:
-        """The ELBO and its terms on a split, in nats per image, and how they were measured.
+        """The ELBO and its terms on a split, what else is asked for, and how it was measured.
 
-        Always with beta = 1. `bits_per_dim` is None where the likelihood has none, and `elbo`
-        and `kl` where the model has none.
+        In `spec.unit`, nats, and always with beta = 1. The bound stands at the top level: `elbo`
+        and `kl` are None where the model has no density, `bits_per_dim` where the likelihood has
+        no bits. Each other part is a record of its own, with its rows, draws and standard errors:
+
+        - `nll`: of -log p(x) by importance sampling, `mean`, `standard_error`, `at_half` (the
+          mean with half of the draws, which shows the bias) and `bits_per_dim`;
+        - `latent`: active units, KL of each dimension; of one latent also rate, distortion,
+          mutual information, total correlation and dimension-wise KL of the aggregate posterior
+          over the rows that are measured;
+        - `reconstruction`: MSE, L1, PSNR, SSIM, MS-SSIM of E[x|z] at z = E[z|x];
+        - `ais`: of -log p(x) by annealing, and `simulated_gap`: how far the two bounds of
+          bidirectional Monte Carlo are apart on data that the model made.
 
         Args:
-            samples: Monte-Carlo draws per image.
+            samples: Monte-Carlo draws of the bound, for each row.
+            nll: draws of importance sampling, for each row.
+            latent: measure the latent; the cost grows as the square of the rows.
+            reconstruction: measure the reconstructions.
+            ais: steps of annealing; on the first 100 rows where there is no limit.
             split: "test", "validation" or "train": the rows that it was trained on.
             limit: the first rows only.
+            seed: of the draws; each part has its own.
+            data_dir: where data sets lie.
+            on_rows: is told what is measured, rows done, and rows in all.
+
+        Raises:
+            VaekitError: for counts below 1, an unknown split, data that are not found, and nll or
+                ais of a model that has no likelihood.
         """
-        data = self.dataset(data_dir)
-        rows = choose("split", split, data.splits)
-        if samples < 1 or (limit is not None and limit < 1):
-            raise VaekitError(f"got samples={samples}, limit={limit}; expected at least 1.")
-        index = torch.arange(len(rows))[:limit].split(max(1, 1000 // samples))
-        batches = ((rows.x(part).to(self.device), None) for part in index)
-        with random_numbers(seed, self.device, None):
-            found = measure(self.model, batches, samples=samples)
-        family = self.model.likelihood.family
-        bits = None if found.elbo is None else bits_per_dim(found.elbo, family, self.spec)
-        return {
-            "elbo": found.elbo,
-            "elbo_standard_error": found.elbo_error,
-            "log_likelihood": found.log_likelihood,
-            "kl": found.kl,
-            "bits_per_dim": bits,
-            "mse": found.mse,
-            "implied_sigma": math.sqrt(found.mse),
-            "protocol": {
-                "data": data.name,
-                "split": split,
-                "rows": found.rows,
-                "samples": samples,
-                "seed": seed,
-                "weights": self.weights,
-                "likelihood": type(family).__name__,
-                "is_likelihood": is_likelihood(family, self.spec.kind),
-                "unit": self.spec.unit,
-                "made": self.config.data.model_dump(include=MADE, exclude_defaults=True),
-                "vaekit": vaekit.__version__,
-            },
-        }
+        asked = Asked(samples, nll, latent, reconstruction, ais)
+        return judge(
+            self, asked, split=split, limit=limit, seed=seed, data_dir=data_dir, on_rows=on_rows
+        )
 
 
 def _read(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str]:

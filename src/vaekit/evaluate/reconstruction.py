@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import refuse_gaps
+from vaekit.evaluate.checks import refuse_gaps, standard_error
 from vaekit.models import VAE
 
 __all__ = ["Reconstructions", "l1", "ms_ssim", "mse", "psnr", "reconstructions", "ssim"]
@@ -25,6 +25,7 @@ class Reconstructions:
     """Means over a data set of what E[x|z] at z = E[z|x] is to x; None where x is no picture.
 
     `psnr` is the mean over pictures of each one's decibels: inf where one is reproduced exactly.
+    `errors` are the standard errors of the means, by name.
     """
 
     mse: float
@@ -32,6 +33,7 @@ class Reconstructions:
     psnr: float
     ssim: float | None
     ms_ssim: float | None
+    errors: dict[str, float]
     rows: int
 
 
@@ -200,14 +202,17 @@ def reconstructions(
     rows = [_row(x, model.reconstruct(x, given), data_range) for x, given in batches]
     if not rows:
         raise VaekitError("got no rows to measure; expected at least one.")
-    columns = [torch.cat(column) for column in zip(*rows, strict=True)]
-    square, absolute, ratio, *similar = [column.mean().item() for column in columns]
-    one, many = similar or (None, None)
-    return Reconstructions(square, absolute, ratio, one, many, rows=len(columns[0]))
+    columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    means = {name: column.mean().item() for name, column in columns.items()}
+    return Reconstructions(
+        **{**dict.fromkeys(("ssim", "ms_ssim")), **means},  # type: ignore[arg-type]
+        errors={name: standard_error(column) for name, column in columns.items()},
+        rows=len(columns["mse"]),
+    )
 
 
-def _row(x: Tensor, y: Tensor, data_range: float) -> list[Tensor]:
-    found = [mse(x, y), l1(x, y), psnr(x, y, data_range)]
+def _row(x: Tensor, y: Tensor, data_range: float) -> dict[str, Tensor]:
+    found = {"mse": mse(x, y), "l1": l1(x, y), "psnr": psnr(x, y, data_range)}
     if x.dim() == 4:
-        found += [ssim(x, y, data_range), ms_ssim(x, y, data_range)]
+        found |= {"ssim": ssim(x, y, data_range), "ms_ssim": ms_ssim(x, y, data_range)}
     return found

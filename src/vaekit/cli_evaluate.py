@@ -1,0 +1,147 @@
+"""The command that measures a run: `evaluate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+import vaekit
+from vaekit.cli_output import DataDir, Device, Json, RunPath, Weights, dump, say, start
+
+__all__ = ["evaluate"]
+
+BOUND = {  # the name of each number, and where its standard error stands
+    "elbo": "elbo_standard_error",
+    "log_likelihood": None,
+    "kl": None,
+    "bits_per_dim": None,
+    "mse": None,
+    "implied_sigma": None,
+}
+
+
+def evaluate(
+    run: RunPath,
+    /,
+    *,
+    samples: Annotated[int, Parameter(help="Draws of the bound, for each row.")] = 10,
+    nll: Annotated[
+        int | None, Parameter(help="log p(x) by importance sampling, with so many draws.")
+    ] = None,
+    latent: Annotated[
+        bool, Parameter(negative=(), help="Active units, mutual information, total correlation.")
+    ] = False,
+    reconstruction: Annotated[
+        bool, Parameter(negative=(), help="MSE, L1, PSNR, SSIM, MS-SSIM.")
+    ] = False,
+    ais: Annotated[
+        int | None,
+        Parameter(help="log p(x) by annealing in so many steps; on 100 rows without --limit."),
+    ] = None,
+    split: Annotated[str, Parameter(help="test, validation or train.")] = "test",
+    limit: Annotated[int | None, Parameter(help="The first rows only.")] = None,
+    seed: Annotated[int, Parameter(help="Of the draws.")] = 0,
+    weights: Weights = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Measure a run on test data: the bound, log p(x), the latent, reconstructions.
+
+    The numbers are added to the run's evaluation.json.
+    """
+    start()
+    from vaekit.judge import keep
+
+    loaded = vaekit.load(run, weights=weights, device=device)
+    found = loaded.evaluate(
+        samples=samples,
+        nll=nll,
+        latent=latent,
+        reconstruction=reconstruction,
+        ais=ais,
+        split=split,
+        limit=limit,
+        seed=seed,
+        data_dir=data_dir,
+        on_rows=_Told() if sys.stderr.isatty() else None,
+    )
+    if json:
+        say(dump(found))
+    else:
+        _show(found)
+    keep(loaded, found)
+
+
+class _Told:
+    """Says on the terminal how far it is, where that takes long."""
+
+    def __init__(self) -> None:
+        self._what, self._began, self._shown = "", 0.0, 0.0
+
+    def __call__(self, what: str, done: int, rows: int) -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began = what, now
+        if now - self._shown > 0.5 and now - self._began > 1:
+            self._shown = now
+            print(f"\r{what}: {done} of {rows} rows ", end="", file=sys.stderr)  # noqa: T201
+        if done == rows and self._shown:
+            self._shown = 0.0
+            print("\r\033[K", end="", file=sys.stderr)  # noqa: T201
+
+
+def _show(found: dict[str, Any]) -> None:
+    protocol = found["protocol"]
+    for name, error in BOUND.items():
+        _line(name, found[name], found[error] if error else None)
+    if "nll" in found:
+        _nll(found["nll"])
+    if "latent" in found:
+        _latent(found["latent"])
+    if "reconstruction" in found:
+        _measures("reconstruction", found["reconstruction"])
+    if "ais" in found:
+        _ais(found["ais"])
+    if not protocol["is_likelihood"]:
+        say("not a likelihood: grey values under a Bernoulli are the usual loss, no more")
+    say("; ".join(f"{name} {value}" for name, value in protocol.items()))
+
+
+def _line(name: str, value: float | None, error: float | None = None, more: str = "") -> None:
+    shown = "-" if value is None else f"{value:.4f}"
+    spread = "" if error is None else f" ± {error:.4f}"
+    say(f"{name:20} {shown}{spread}{more and '  ' + more}")
+
+
+def _nll(one: dict[str, Any]) -> None:
+    _line("nll", one["mean"], one["standard_error"], f"{one['samples']} draws for each row")
+    if one["at_half"] is not None:
+        _line("  with half of them", one["at_half"])
+    if one["bits_per_dim"] is not None:
+        _line("  bits_per_dim", one["bits_per_dim"])
+
+
+def _latent(one: dict[str, Any]) -> None:
+    say(f"{'latent':20} {one['active_units']} of {one['units']} units are active")
+    if one["kl_per_dim"] is not None:
+        say(f"{'  kl_per_dim':20} {' '.join(f'{value:.2f}' for value in one['kl_per_dim'])}")
+    _measures("", one)
+
+
+def _measures(title: str, one: dict[str, Any]) -> None:
+    """A line for each mean that has a standard error."""
+    if title:
+        say(f"{title:20} {one['rows']} rows")
+    for name, error in one.get("errors", {}).items():
+        _line(f"  {name}", one[name], error)
+
+
+def _ais(one: dict[str, Any]) -> None:
+    how = f"{one['rows']} rows, {one['chains']} chains, {one['steps']} steps"
+    _line("nll by annealing", one["mean"], one["standard_error"], how)
+    _line("  gap when simulated", one["simulated_gap"])
+    _line("  acceptance", one["acceptance"])

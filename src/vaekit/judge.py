@@ -1,0 +1,246 @@
+"""What a run is worth on a split of its data: every number with how it was measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+import vaekit
+from vaekit import evaluate
+from vaekit.data import Split, fingerprint
+from vaekit.errors import VaekitError, choose
+from vaekit.evaluate.checks import refuse_no_density, standard_error, whole
+from vaekit.files import write_atomically
+from vaekit.models import evaluating
+from vaekit.training.setup import random_numbers
+
+if TYPE_CHECKING:
+    from vaekit.run import Run
+
+__all__ = ["Asked", "OnRows", "judge", "keep"]
+
+MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
+AIS_ROWS = 100  # annealing takes seconds for each row
+BATCH = 500
+
+OnRows = Callable[[str, int, int], None]  # what is measured, rows done, rows in all
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to measure besides the bound; see `Run.evaluate`."""
+
+    samples: int = 10
+    nll: int | None = None
+    latent: bool = False
+    reconstruction: bool = False
+    ais: int | None = None
+
+
+class _Rows:
+    """The rows to measure, in batches (x, None) on the run's device, again for each part."""
+
+    def __init__(self, run: Run, split: Split, limit: int | None, on_rows: OnRows | None) -> None:
+        self.run, self.split, self.on_rows = run, split, on_rows
+        self.count = len(split) if limit is None else min(whole("limit", limit), len(split))
+
+    def batches(
+        self, what: str, size: int = BATCH, most: int | None = None
+    ) -> Iterator[tuple[Tensor, None]]:
+        rows = min(self.count, most or self.count)
+        for index in torch.arange(rows).split(size):
+            yield self.split.x(index).to(self.run.device), None
+            if self.on_rows is not None:
+                self.on_rows(what, int(index[-1]) + 1, rows)
+
+
+def judge(
+    run: Run,
+    asked: Asked,
+    *,
+    split: str,
+    limit: int | None,
+    seed: int,
+    data_dir: str | None,
+    on_rows: OnRows | None = None,
+) -> dict[str, Any]:
+    """What `Run.evaluate` returns. Each part has its own draws: it does not hang on the others."""
+    _refuse(run, asked)
+    source = run.source(data_dir)
+    data = run.prepared(source)
+    chosen = choose("split", split, data.splits)
+    rows = _Rows(run, chosen, limit, on_rows)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "bound": lambda: _bound(run, rows, asked.samples)
+    }
+    if asked.nll is not None:
+        parts["nll"] = lambda: _nll(run, rows, asked.nll or 0)
+    if asked.latent:
+        parts["latent"] = lambda: _latent(run, rows)
+    if asked.reconstruction:
+        parts["reconstruction"] = lambda: _reconstruction(run, rows)
+    if asked.ais is not None:
+        parts["ais"] = lambda: _ais(run, rows, asked.ais or 0, AIS_ROWS if limit is None else None)
+    found: dict[str, Any] = {}
+    for name, part in parts.items():
+        with random_numbers(seed, run.device, None):
+            found[name] = _plain(part())
+    protocol = {
+        "data": data.name,
+        "sha256": fingerprint(source),
+        "split": split,
+        "rows": rows.count,
+        "samples": asked.samples,
+        "seed": seed,
+        **_about(run),
+    }
+    return {**found.pop("bound"), **found, "protocol": protocol}
+
+
+def _about(run: Run) -> dict[str, Any]:
+    """What of the protocol does not hang on the question."""
+    family = run.model.likelihood.family
+    return {
+        "weights": run.weights,
+        "likelihood": type(family).__name__,
+        "is_likelihood": evaluate.is_likelihood(family, run.spec.kind),
+        "unit": run.spec.unit,
+        "made": run.config.data.model_dump(include=MADE, exclude_defaults=True),
+        "vaekit": vaekit.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def _refuse(run: Run, asked: Asked) -> None:
+    """What can be refused is, before anything is measured."""
+    for name in ("samples", "nll", "ais"):
+        if getattr(asked, name) is not None:
+            whole(name, getattr(asked, name))
+    family = run.model.likelihood.family
+    if (asked.nll or asked.ais) and not evaluate.is_likelihood(family, run.spec.kind):
+        raise VaekitError(
+            f"{type(family).__name__} does not normalise over {run.spec.kind} values, so this "
+            "model has no likelihood, and no --nll or --ais: train with --binarise dynamic, or "
+            "with another --likelihood, as gaussian."
+        )
+    if asked.nll or asked.ais:
+        refuse_no_density(run.model, "log p(x)")
+
+
+def _bits(run: Run, log_prob: float | None) -> float | None:
+    if log_prob is None:
+        return None
+    return evaluate.bits_per_dim(log_prob, run.model.likelihood.family, run.spec)
+
+
+def _bound(run: Run, rows: _Rows, samples: int) -> dict[str, Any]:
+    size = max(1, 1000 // samples)
+    found = evaluate.measure(run.model, rows.batches("elbo", size), samples=samples)
+    return {
+        "elbo": found.elbo,
+        "elbo_standard_error": found.elbo_error,
+        "log_likelihood": found.log_likelihood,
+        "kl": found.kl,
+        "bits_per_dim": _bits(run, found.elbo),
+        "mse": found.mse,
+        "implied_sigma": math.sqrt(found.mse),
+    }
+
+
+def _nll(run: Run, rows: _Rows, samples: int) -> dict[str, Any]:
+    size = max(1, min(BATCH, 500_000 // samples))  # a batch is what progress is told of
+    found = evaluate.nll(run.model, rows.batches("nll", size), samples=samples)
+    return {**asdict(found), "bits_per_dim": _bits(run, -found.mean)}
+
+
+def _latent(run: Run, rows: _Rows) -> dict[str, Any]:
+    """Active units and KL of each dimension; of one latent with a density the aggregate too."""
+    meter = evaluate.LatentMeter()
+    with evaluating(run.model):
+        for x, given in rows.batches("latent"):
+            meter.add(run.model(x, given))
+    held = meter.latent()
+    assert held is not None
+    found = {"active_units": held.active_units, "units": len(held.variance), **asdict(held)}
+    if {"density", "one_site"} <= run.model.offers:
+        summed = evaluate.aggregate_posterior(run.model, rows.batches("aggregate posterior"))
+        found |= asdict(summed)
+    return {**found, "rows": rows.count}
+
+
+def _reconstruction(run: Run, rows: _Rows) -> dict[str, Any]:
+    """PSNR is of pictures alone: the values of other data have no range."""
+    picture = len(run.spec.shape) == 3
+    span = run.spec.values.high - run.spec.values.low if picture else 1.0
+    batches = rows.batches("reconstruction")
+    found = asdict(evaluate.reconstructions(run.model, batches, data_range=span))
+    if not picture:
+        found["psnr"] = None
+        del found["errors"]["psnr"]
+    return found
+
+
+def _ais(run: Run, rows: _Rows, steps: int, most: int | None) -> dict[str, Any]:
+    """By annealing on the rows, and from both sides on as many that the model makes itself."""
+    found = [
+        evaluate.ais(run.model, x, given, steps=steps) for x, given in rows.batches("ais", 10, most)
+    ]
+    log_p = torch.cat([one.log_p for one in found])
+    both = evaluate.bidirectional(run.model, len(log_p), steps=steps)
+    return {
+        "mean": -log_p.mean().item(),
+        "standard_error": standard_error(log_p),
+        "acceptance": sum(one.acceptance for one in found) / len(found),
+        "steps": steps,
+        "chains": len(found[0].log_weight),
+        "rows": len(log_p),
+        "simulated_rows": len(both.x),
+        "simulated_gap": both.gap,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """None for what JSON has no number for: the standard error of one row, an infinite PSNR."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def keep(run: Run, found: dict[str, Any]) -> None:
+    """Adds a record to the run's evaluation.json; one of the same question is replaced.
+
+    Raises:
+        VaekitError: where it cannot be written, or holds something else.
+    """
+    path = run.path / "evaluation.json"
+    kept = _kept(path)
+    question = _question(found)
+    kept = [one for one in kept if _question(one) != question]
+    write_atomically(path, (json.dumps([*kept, found], indent=2) + "\n").encode())
+
+
+def _kept(path: Any) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        kept = json.loads(path.read_text())
+    except ValueError:
+        kept = None
+    if not isinstance(kept, list) or not all(isinstance(one, dict) for one in kept):
+        raise VaekitError(f"{path} is broken: it holds no list of records; move it away.")
+    return kept
+
+
+def _question(found: dict[str, Any]) -> dict[str, Any]:
+    """What was asked: the protocol, and of each part how it was measured."""
+    parts = {n: part for n, part in found.items() if isinstance(part, dict) and n != "protocol"}
+    asked = {n: [part.get(key) for key in ("samples", "steps")] for n, part in parts.items()}
+    return {"protocol": found.get("protocol"), "parts": asked}
