@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -14,14 +11,14 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 from vaekit.report.style import COLOURS, look
+from vaekit.report.svg import paper, svg, value
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["ACTIVE", "curve_figures", "kl_bars", "kl_figure", "limits", "training_curves"]
 
-ACTIVE = 0.01  # nats
+ACTIVE = 0.01  # nats, or a variance: see `kl_bars`
 PANELS = {"objective": "objective", "log_likelihood": "log-likelihood", "kl": "KL"}
 LARGEST = 1e100  # what is further away is left out as if it were infinite
 
@@ -47,29 +44,36 @@ def training_curves(records: Records, *, unit: str = "nats per image") -> bytes:
         3
     """
     with look():
-        return b"\n".join(_svg(figure, "small") for figure in curve_figures(records, unit))
+        return b"\n".join(svg(figure, "small") for figure in curve_figures(records, unit))
 
 
-def kl_bars(kl: Tensor) -> bytes:
+def kl_bars(kl: Tensor, variance: Tensor | None = None) -> bytes:
     """The KL of each latent dimension as a bar, the largest first.
 
     Args:
         kl: nats, a mean over the data for each dimension; any shape. What is not finite is left
             out; what is below 0 (an estimate may be) has no height.
+        variance: Var_x E[z|x] of each dimension, of the shape of `kl`: those above 0.01 count as
+            active (Burda et al., arXiv 1509.00519). A KL alone does not say that a code follows x:
+            one that is the same for all x, and not the prior, has a KL too. Without `variance`
+            those with a KL above 0.01 nats count.
 
     Returns:
-        HTML: one `<svg>`. It counts the dimensions above 0.01 nats as active.
+        HTML: one `<svg>`.
 
     Raises:
-        VaekitError: where there is no finite number.
+        VaekitError: where there is no finite number, or the two shapes differ.
 
     Example:
         >>> import torch
         >>> b"1 of 2 dimensions active, 1.50 nats in total" in kl_bars(torch.tensor([0.0, 1.5]))
         True
+        >>> alike = torch.zeros(2)
+        >>> b"0 of 2 dimensions active" in kl_bars(torch.tensor([0.0, 1.5]), alike)
+        True
     """
     with look():
-        return _svg(kl_figure(kl), "wide")
+        return svg(kl_figure(kl, variance), "wide")
 
 
 def curve_figures(records: Records, unit: str) -> Iterator[Figure]:
@@ -88,11 +92,11 @@ def curve_figures(records: Records, unit: str) -> Iterator[Figure]:
 
 
 def _panel(title: str, unit: str, lines: Mapping[str, Points]) -> Figure:
-    figure, axes = _paper(244, 220)
+    figure, (axes,) = paper(244, 220)
     for split, points in lines.items():
         (line,) = axes.plot(*zip(*points, strict=True), marker="o", markevery=[-1])
         line.set(color=COLOURS[split], linestyle="-" if split == "train" else "--")
-        line.set_label(f"{split} {_value(points[-1][1])}")
+        line.set_label(f"{split} {value(points[-1][1])}")
     axes.set_ylim(*limits([y for points in lines.values() for _, y in points]))
     axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")
@@ -104,7 +108,7 @@ def _panel(title: str, unit: str, lines: Mapping[str, Points]) -> Figure:
     return figure
 
 
-def kl_figure(kl: Tensor) -> Figure:
+def kl_figure(kl: Tensor, variance: Tensor | None = None) -> Figure:
     """The chart of `kl_bars`; the figure's label is its title.
 
     Example:
@@ -112,10 +116,10 @@ def kl_figure(kl: Tensor) -> Figure:
         >>> kl_figure(torch.tensor([0.0, 1.5])).get_label()
         '1 of 2 dimensions active, 1.50 nats in total'
     """
-    bars = _largest_first(kl)
-    figure, axes = _paper(380, 226)
-    heights = [max(value, 0.0) for value, _ in bars]
-    colours = [COLOURS["train" if value > ACTIVE else "idle"] for value, _ in bars]
+    bars, active = _largest_first(kl), _active(kl if variance is None else variance, kl)
+    figure, (axes,) = paper(380, 226)
+    heights = [max(nats, 0.0) for nats, _ in bars]
+    colours = [COLOURS["train" if active[index] else "idle"] for _, index in bars]
     end, wide = (0.36, 0.72) if len(bars) <= 100 else (0.5, 2)  # thin ones overlap: no seams
     axes.bar(np.arange(len(bars)) + end, heights, -wide, align="edge", color=colours)
     axes.set_xlim(-0.6, max(len(bars), 8) - 0.4)
@@ -123,8 +127,9 @@ def kl_figure(kl: Tensor) -> Figure:
     ticks = [str(index) for _, index in bars] if len(bars) <= 16 else []
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_xlabel("latent dimension, largest KL first", loc="left")
-    active, total = colours.count(COLOURS["train"]), sum(value for value, _ in bars)
-    title = f"{active} of {len(bars)} dimensions active, {_value(total)} nats in total"
+    axes.set_ylabel("nats")
+    many, total = colours.count(COLOURS["train"]), sum(nats for nats, _ in bars)
+    title = f"{many} of {len(bars)} dimensions active, {value(total)} nats in total"
     figure.suptitle(title, x=0.01, ha="left")
     figure.set_label(title)
     return figure
@@ -157,38 +162,18 @@ def _points(records: Records, split: str, name: str) -> Points:
     return [(float(epoch), float(number)) for epoch, number in rows if _finite(number)]
 
 
+def _active(measure: Tensor, kl: Tensor) -> list[bool]:
+    if measure.shape != kl.shape:
+        raise VaekitError(
+            f"got a kl of shape {tuple(kl.shape)} and variances of {tuple(measure.shape)}; "
+            "expected one of each per dimension."
+        )
+    return (measure.detach().flatten().cpu() > ACTIVE).tolist()
+
+
 def _largest_first(kl: Tensor) -> list[tuple[float, int]]:
     values = kl.detach().flatten().cpu().double().tolist()
-    bars = [(value, index) for index, value in enumerate(values) if _finite(value)]
+    bars = [(nats, index) for index, nats in enumerate(values) if _finite(nats)]
     if not bars:
         raise VaekitError(f"got a kl of shape {tuple(kl.shape)} without one finite number.")
     return sorted(bars, key=lambda bar: -bar[0])
-
-
-def _value(number: float) -> str:
-    digits = sum(abs(number) < bound for bound in (1000, 100))
-    words = f"{number:.3g}" if abs(number) >= 1e6 else f"{number:,.{digits}f}"
-    return words.replace("-", "−")
-
-
-def _paper(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / 72, height / 72))
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure, class_: str) -> bytes:
-    """The figure as an element of HTML: without a prolog, and with ids that no other figure has."""
-    from matplotlib import rc_context
-
-    stream, words = io.StringIO(), str(figure.get_label())
-    with rc_context({"svg.hashsalt": words}):
-        unsigned = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", transparent=True, metadata=unsigned)
-    _, box, rest = re.split(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', stream.getvalue())
-    rest = re.sub(r'<g id="[^"]*"', "<g", rest)
-    rest = re.sub(r"(\.\d\d)\d{3,}", r"\1", rest)  # hundredths of a pixel are enough
-    for name, colour in COLOURS.items():
-        rest = rest.replace(colour, f"var(--{name}, {colour})")
-    return f'<svg {box} role="img" aria-label="{escape(words)}" class="{class_}">{rest}'.encode()
