@@ -81,8 +81,9 @@ img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
 img.pixels { image-rendering: pixelated; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.5rem 1.25rem; }
 svg { display: block; height: auto; }
-svg.small { flex: 1 1 14.5rem; max-width: 19rem; min-width: 0; }
+svg.small { flex: 1 1 14.5rem; max-width: 15.2rem; min-width: 0; }
 svg.wide { width: 100%; max-width: 28rem; }
+svg.full { width: 100%; max-width: 46rem; }
 svg text { font-family: inherit !important; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; max-width: 46rem; line-height: 1.45; }
 figure + table, p + table { margin-top: 1.1rem; }
