@@ -27,6 +27,9 @@ def save(images: Tensor, path: Path, reconstructions: Tensor | None = None) -> P
     if path.suffix != ".png":
         raise VaekitError(f"got the file {path}; expected one that ends in .png or .npz.")
     if images.dim() != 4:
-        raise VaekitError(f"rows of shape {tuple(images.shape[1:])} are no images: take an .npz.")
+        raise VaekitError(
+            f"rows of shape {tuple(images.shape[1:])} are no images to draw: name a file that ends "
+            "in .npz, as --out rows.npz."
+        )
     save_png(grid(images) if reconstructions is None else pairs(images, reconstructions), path)
     return path
