@@ -2,103 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaekit.evaluate import LatentMeter
-from vaekit.models import evaluating
+from vaekit.data import Dataset, Split
+from vaekit.report.codes import Codes
+from vaekit.report.facts import facts, lead, notes, value_facts, words
+from vaekit.report.measured import Numbers, measured, spread
+from vaekit.report.tables import Table
 from vaekit.report.write import Report, write_report
 from vaekit.run import Run
-from vaekit.training.setup import random_numbers
 
 __all__ = ["write_run_report"]
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
-DRAWS = 10
-
-
-def _kl_per_dimension(run: Run, x: Tensor) -> Tensor | None:
-    """The mean KL of each latent dimension, `(Z,)`, nats."""
-    meter = LatentMeter()
-    with random_numbers(0, run.device, None), evaluating(run.model):
-        meter.add(run.model(x.to(run.device)))
-    latent = meter.latent()
-    return None if latent is None or latent.kl_per_dim is None else torch.tensor(latent.kl_per_dim)
-
-
-def _number(value: float | None, unit: str = "") -> str:
-    return "none" if value is None else f"{value:.3f} {unit}".strip()
-
-
-def _facts(run: Run, found: dict[str, Any]) -> list[tuple[str, str]]:
-    known = run.folder.read_json("run")
-    protocol, data = found["protocol"], known["data"]
-    unit = protocol["unit"]
-    measured = (
-        f"{protocol['rows']} test images, {protocol['samples']} draws each, "
-        f"weights: {protocol['weights']}"
-    )
-    facts = [
-        ("recipe", run.config.recipe),
-        ("data", f"{run.spec.name}: {data['train']} training images, {data['note']}"),
-        (
-            "latent",
-            " x ".join(map(str, run.model.prior.space.shape)) + f" on {run.model.prior.space.kind}",
-        ),
-        ("likelihood", repr(run.model.likelihood.family)),
-        ("parameters", f"{known['parameters']:,}"),
-        ("test log-likelihood", _number(found["log_likelihood"], unit)),
-    ]
-    if found["elbo"] is not None:
-        facts += [
-            ("test KL", _number(found["kl"], unit)),
-            (
-                "test ELBO",
-                f"{found['elbo']:.3f} ± {found['elbo_standard_error']:.3f} {unit}",
-            ),
-        ]
-    if found["bits_per_dim"] is not None:
-        facts.append(("bits per dimension", _number(found["bits_per_dim"])))
-    environment = known["environment"]
-    versions = f"vaekit {environment['vaekit']}, torch {environment['torch']}"
-    return [
-        *facts,
-        ("measured on", measured),
-        ("trained with", f"{versions}, {environment['device']}, seed {known['seed']}"),
-    ]
-
-
-def _pixel_facts(run: Run, found: dict[str, Any]) -> list[tuple[str, str]]:
-    facts = [
-        ("mean square error", f"{found['mse']:.5f}"),
-        ("sigma it implies", f"{found['implied_sigma']:.4f}, the root of the mean square error"),
-    ]
-    scale = getattr(run.model.likelihood.family, "scale", None)
-    log_scale = getattr(scale, "log_scale", None)
-    if isinstance(log_scale, Tensor):
-        name = "sigma" if type(run.model.likelihood.family).__name__ == "Gaussian" else "scale"
-        facts.append((f"the model's own {name}", f"{math.exp(log_scale.item()):.4f}"))
-    return facts
-
-
-def _notes(run: Run, found: dict[str, Any]) -> list[str]:
-    notes = list(run.folder.read_json("run").get("notes", []))
-    notes += [text for record in run.folder.records() for text in record.get("warnings", [])]
-    if not found["protocol"]["is_likelihood"]:
-        notes.append(
-            "Grey values under a Bernoulli are not a likelihood: the numbers are the usual loss "
-            "and compare only with the same loss on the same data."
-        )
-    if found["elbo"] is None:
-        notes.append(
-            "An autoencoder has no bound, and nothing shaped its codes like the prior: its samples "
-            "show what that costs."
-        )
-    return notes
+PAIRS, SAMPLES = 24, 64
 
 
 def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
@@ -107,19 +28,54 @@ def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
     Raises:
         VaekitError: where the data are not found or the file cannot be written.
     """
-    found = run.evaluate(samples=DRAWS, limit=ROWS, data_dir=data_dir)
-    x = run.dataset(data_dir).test.x(slice(ROWS))
-    pictures, seen = x.dim() == 4, run.spec.values.inverse
+    data = run.dataset(data_dir)
+    rows = data.test.take(spread(len(data.test), ROWS))
+    found = measured(run, rows, data)
+    latent = found.latent
+    kl = None if latent is None or latent.kl_per_dim is None else torch.tensor(latent.kl_per_dim)
     report = Report(
         title=f"{run.config.recipe} on {run.spec.name}",
-        lead=run.folder.path.name,
-        facts=_facts(run, found),
-        originals=seen(x[:24]) if pictures else None,
-        reconstructions=seen(run.reconstruct(x[:24])) if pictures else None,
-        samples=seen(run.sample(64)) if pictures else None,
-        kl=_kl_per_dimension(run, x),
+        lead=lead(run),
+        facts=facts(run, found),
+        kl=kl,
+        variance=None if latent is None else torch.tensor(latent.variance),
+        codes=_codes(data, rows, found),
         records=run.folder.records(),
-        notes=_notes(run, found),
-        pixel_facts=_pixel_facts(run, found),
+        notes=notes(run, found),
+        pixel_facts=value_facts(run, found),
+        words=words(run, found),
+        noun=found.noun,
+        **_shown(run, data, rows),
     )
     return write_report(report, run.folder.report)
+
+
+def _shown(run: Run, data: Dataset, rows: Split) -> dict[str, Any]:
+    """Images in, images out; or the table that stands for them."""
+    seen = run.spec.values.inverse
+    if len(run.spec.shape) == 3:
+        x = rows.x(spread(len(rows), PAIRS))
+        made = {"reconstructions": run.reconstruct(x), "samples": run.sample(SAMPLES)}
+        return {name: seen(part) for name, part in {"originals": x, **made}.items()}
+    if len(run.spec.shape) != 1:
+        return {}
+    x = rows.x(_first_seen(rows))
+    made = {"reconstructions": run.reconstruct(x), "draws": run.sample(len(rows), mean=False)}
+    parts = {name: seen(part) for name, part in {"rows": x, **made}.items()}
+    return {"table": Table(**parts, columns=data.column_names, counts=data.kind == "counts")}
+
+
+def _first_seen(rows: Split) -> Tensor:
+    """All rows; first those that a map shows: spread over all, in the order of their classes."""
+    shown = spread(len(rows), PAIRS)
+    if rows.labels is not None:
+        shown = shown[rows.labels[shown].argsort(stable=True)]
+    rest = torch.ones(len(rows), dtype=torch.bool)
+    rest[shown] = False
+    return torch.cat([shown, rest.nonzero().flatten()])
+
+
+def _codes(data: Dataset, rows: Split, found: Numbers) -> Codes | None:
+    if found.codes.shape[1] < 2:
+        return None
+    return Codes(found.codes, rows.labels, data.class_names, rows.factors, data.factor_names)

@@ -1,0 +1,92 @@
+"""What the report of a run measures: on up to 1,000 test rows, spread over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaekit.data import Dataset, Split
+from vaekit.evaluate import LatentMeter, bits_per_dim, measure
+from vaekit.evaluate.bound import Measured
+from vaekit.evaluate.latent import Latent
+from vaekit.models import evaluating
+from vaekit.run import Run
+from vaekit.training.setup import random_numbers
+
+__all__ = ["Numbers", "measured", "spread"]
+
+BATCH = 100
+DRAWS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What was measured.
+
+    Attributes:
+        measured: the ELBO and its terms, and the mean square error.
+        bits: per dimension, or None.
+        latent: what each latent dimension holds; None for a model without any.
+        codes: E[z|x] of the rows, `(N, Z)`.
+        noun: what one x is: "image" or "row".
+        of: how many test rows there are.
+        draws: of z for each row.
+        groups: how the splits keep groups apart, in words; or empty.
+    """
+
+    measured: Measured
+    bits: float | None
+    latent: Latent | None
+    codes: Tensor
+    noun: str
+    of: int
+    draws: int
+    groups: str
+
+
+def spread(rows: int, wanted: int) -> Tensor:
+    """At most `wanted` of the places 0 .. rows - 1, evenly spread: a split may be sorted.
+
+    Example:
+        >>> spread(10, 4), spread(3, 4)
+        (tensor([0, 2, 5, 7]), tensor([0, 1, 2]))
+    """
+    many = min(rows, wanted)
+    return torch.arange(many) * rows // many
+
+
+def measured(run: Run, rows: Split, data: Dataset, seed: int = 0) -> Numbers:
+    """The numbers of a run on these rows, some of the test rows of `data`."""
+    with random_numbers(seed, run.device, None):
+        found = measure(run.model, _batches(run, rows), samples=DRAWS)
+    meter, codes = LatentMeter(), []
+    with random_numbers(seed, run.device, None), evaluating(run.model):
+        for x, _ in _batches(run, rows):
+            meter.add(run.model(x))
+            codes.append(run.encode(x).flatten(1))
+    family = run.model.likelihood.family
+    bits = None if found.elbo is None else bits_per_dim(found.elbo, family, run.spec)
+    noun = run.spec.unit.split()[-1]
+    groups = _groups(run, data)
+    return Numbers(
+        found, bits, meter.latent(), torch.cat(codes), noun, len(data.test), DRAWS, groups
+    )
+
+
+def _batches(run: Run, rows: Split) -> Iterator[tuple[Tensor, None]]:
+    for part in torch.arange(len(rows)).split(BATCH):
+        yield rows.x(part).to(run.device), None
+
+
+def _groups(run: Run, data: Dataset) -> str:
+    """How many groups are in each split, and whether one is in two."""
+    seen = {n: set(s.groups.tolist()) for n, s in data.splits.items() if s.groups is not None}
+    if not seen:
+        return ""
+    many = ", ".join(f"{len(groups):,} in {name}" for name, groups in seen.items())
+    shared = sum(map(len, seen.values())) - len(set().union(*seen.values()))
+    asked = f"by {run.config.data.group}: " if run.config.data.group else ""
+    return f"{asked}{many}; {shared if shared else 'none'} of them in two splits"
