@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import math
 import re
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,16 @@ def test_each_factor_has_a_panel() -> None:
     assert "<b>" not in html
 
 
+@pytest.mark.parametrize("name", ["$\\foo$", "_hidden", "a$b$c", "日本", NASTY])
+def test_names_are_shown_as_they_are(name: str) -> None:
+    """Neither a formula to matplotlib, nor left out of its legends; and no warning of letters."""
+    codes = Codes(torch.randn(9, 2), torch.arange(9) % 2, (name, "other"))
+    rows = torch.rand(9, 2)
+    charts = [code_charts(codes), *table_charts(Table(rows, rows, rows, columns=(name, "other")))]
+    for chart in charts[:2]:
+        assert escape(name, quote=False) in chart.decode().replace(" _", "_")
+
+
 def test_codes_refuse() -> None:
     with fails("got codes of shape (5, 1); expected (N, 2+)."):
         Codes(torch.zeros(5, 1))
@@ -247,6 +259,16 @@ def test_bars_are_the_explained_variance_of_each_column() -> None:
     (axes,) = means_figure(made).axes
     expected = r2_score(made.rows, made.reconstructions, multioutput="raw_values")
     assert [bar.get_height() for bar in axes.patches] == pytest.approx(np.maximum(expected, 0))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("counts", [False, True])
+def test_numbers_that_are_not_finite_do_not_fail(value: float, counts: bool) -> None:
+    bad, good = torch.full((6, 3), value), torch.ones(6, 3)
+    for table_ in (Table(good, bad, bad, counts=counts), Table(bad, bad, good, counts=counts)):
+        assert [part.count(b"<svg") for part in table_charts(table_)] == [2, 1]
+    assert code_charts(Codes(bad, torch.arange(6) % 2)).count(b"<svg") == 1
+    assert code_charts(Codes(good, factors=bad)).count(b"<svg") == 3
 
 
 def test_a_constant_column_is_nan_in_no_chart() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 from vaekit.report.style import COLOURS, look
-from vaekit.report.svg import paper, svg
+from vaekit.report.svg import name_text, paper, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,9 @@ def _by_class(codes: Codes) -> Figure:
     for place, label in enumerate(known):
         name = codes.classes[label] if codes.classes else str(label)
         chosen = points[(codes.labels == label).numpy()]
-        axes.plot(*chosen.T, ".", color=palette(place), rasterized=True, label=_short(name))
+        axes.plot(
+            *chosen.T, ".", color=palette(place), rasterized=True, label=name_text(name, LONGEST)
+        )
     figure.legend(loc="outside right upper", labelcolor=COLOURS["ink"], markerscale=2)
     figure.set_label(f"codes of {len(points)} test rows in the colours of {len(known)} classes")
     return figure
@@ -122,12 +124,10 @@ def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:
     seen = values.double().numpy()
     x, y = points.T
     drawn = axes.scatter(x, y, c=seen, s=5, linewidths=0, cmap="viridis", rasterized=True)
-    ends = sorted({seen.min(), seen.max()})
-    figure.colorbar(drawn, ax=axes, ticks=ends, aspect=30).outline.set_visible(False)
-    axes.set_title(name, loc="left", color=COLOURS["ink"], weight="bold")
+    finite = seen[np.isfinite(seen)]
+    if finite.size:
+        ends = sorted({finite.min(), finite.max()})
+        figure.colorbar(drawn, ax=axes, ticks=ends, aspect=30).outline.set_visible(False)
+    axes.set_title(name_text(name, LONGEST), loc="left", color=COLOURS["ink"], weight="bold")
     figure.set_label(f"codes of {len(points)} test rows in the colours of {name}")
     return figure
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

@@ -6,6 +6,7 @@ import io
 import re
 from html import escape
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 from vaekit.report.style import COLOURS
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["paper", "svg", "value"]
+__all__ = ["name_text", "paper", "svg", "value"]
 
 SHARP = 180  # dots per inch of what is drawn in dots: clouds of points, maps
 
@@ -30,6 +31,17 @@ def paper(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Ax
 
     figure = Figure(figsize=(width / 72, height / 72))
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def name_text(name: str, longest: int) -> str:
+    """A name as matplotlib shall write it: cut to `longest` letters, and no formula in it.
+
+    Example:
+        >>> name_text("in $ or £", 5), name_text("_hidden", 9)
+        ('in \\\\$…', ' _hidden')
+    """
+    name = name if len(name) <= longest else f"{name[: longest - 1]}…"
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")  # legends skip "_..."
 
 
 def value(number: float) -> str:
@@ -52,7 +64,8 @@ def svg(figure: Figure, class_: str) -> bytes:
     from matplotlib import rc_context
 
     stream, words = io.StringIO(), str(figure.get_label())
-    with rc_context({"svg.hashsalt": words}):
+    with rc_context({"svg.hashsalt": words}), catch_warnings():
+        simplefilter("ignore", UserWarning)  # letters that matplotlib's own font has not
         unsigned = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(stream, format="svg", dpi=SHARP, transparent=True, metadata=unsigned)
     _, box, rest = re.split(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', stream.getvalue())

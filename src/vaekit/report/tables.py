@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 from vaekit.report.style import COLOURS, look
-from vaekit.report.svg import paper, svg
+from vaekit.report.svg import name_text, paper, svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,8 +68,8 @@ class Table:
 
     def names(self, index: Sequence[int]) -> list[str]:
         """Of these columns; a number where they have none."""
-        full = [self.columns[i] if self.columns else str(i) for i in index]
-        return [n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for n in full]
+        full = (self.columns[i] if self.columns else str(i) for i in index)
+        return [name_text(name, LONGEST) for name in full]
 
 
 def table_charts(table: Table, shown: int = 24) -> tuple[bytes, bytes]:
@@ -80,7 +80,7 @@ def table_charts(table: Table, shown: int = 24) -> tuple[bytes, bytes]:
         >>> [part.count(b"<svg") for part in table_charts(Table(rows, rows, rows))]
         [2, 1]
     """
-    with look():
+    with look(), np.errstate(invalid="ignore", divide="ignore"):
         figures = maps_figure(table, shown), means_figure(table)
         drawn = draws_figure(table)
         return b"\n".join(map(_element, figures)), _element(drawn)
