@@ -324,6 +324,7 @@ def test_the_report_of_a_table_speaks_of_rows(tmp_path: Path) -> None:
         assert words in page.text
     assert page.fact("rows") == "162 to train, 18 for validation, 20 for test"
     assert page.fact("data") == "mine: table, 3 columns"
+    assert page.fact("values").startswith("the model sees each column less its training mean")
     assert page.fact("measured on").startswith("all 20 test rows")
     assert page.fact("an uncommonly long name").startswith("data ")
     assert {"correlations of 3 columns: data and draws of the model"} <= set(page.alts)

@@ -66,7 +66,7 @@ def _values(run: Run, card: dict[str, Any]) -> Rows:
     """The range of the values, as they are stored and as the model sees them."""
     asked, seen = run.config.data, run.spec.values
     text = ""
-    if card:
+    if card and run.spec.kind != "table":  # columns have units of their own
         low, high = card["range"]
         text = f"{low:g} to {high:g} as stored, mean {card['mean']:.4g}; "
     if run.spec.kind == "counts":

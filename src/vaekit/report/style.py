@@ -96,6 +96,8 @@ td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
   h1 { font-size: 1.5rem; }
   section { padding: 1.1rem 1rem; }
   svg.small { max-width: none; flex-basis: 100%; }
+  .charts { overflow-x: auto; }
+  svg.full { width: 40rem; max-width: none; flex: none; }
 }
 @media print {
   :root {
