@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, Token, convert
 
 from vaekit.cli_output import Json, say, start
 from vaekit.cli_seeds import train_several
@@ -41,11 +41,26 @@ GROUPS = {
 }
 
 
+WHOLE = (int, int | None, tuple[int, ...], tuple[int, ...] | None)
+
+
+def _whole(hint: Any, tokens: Sequence[Token]) -> Any:
+    """Whole numbers: left to itself, cyclopts rounds 1.5 to 2."""
+    for token in tokens:
+        if "." in token.value and token.value.split(".")[1].strip("0"):
+            raise ValueError(f'got "{token.value}"; expected a whole number.')
+    return convert(hint, tokens)
+
+
 def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
     several = "tuple" in str(annotation)
     signs = any(str(choice).startswith("-") for choice in get_args(annotation))
     parameter = Parameter(
-        help=text, group=GROUPS[group], consume_multiple=several, allow_leading_hyphen=signs
+        help=text,
+        group=GROUPS[group],
+        consume_multiple=several,
+        allow_leading_hyphen=signs,
+        converter=_whole if annotation in WHOLE else None,
     )
     return inspect.Parameter(
         name,

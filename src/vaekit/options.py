@@ -26,9 +26,9 @@ PathText = Annotated[str, BeforeValidator(_text)]
 
 
 class Options(BaseModel):
-    """A record of options: frozen, and an unknown name is an error."""
+    """A record of options: frozen, all numbers finite, and an unknown name is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Net(Options):
@@ -124,7 +124,7 @@ class Data(Options):
     test: float | None = Field(
         default=None,
         gt=0,
-        description="Held out as test rows where a path brings none: a fraction, or a count; "
+        description="Test rows held out of a path that brings none: a fraction, or a count; "
         "by default a tenth.",
     )
     limit: int | None = Field(default=None, ge=2, description="Take this many training rows only.")

@@ -43,7 +43,13 @@ def find_device(name: str) -> torch.device:
 
 @contextmanager
 def random_numbers(seed: int, device: torch.device, threads: int | None) -> Iterator[None]:
-    """Global random state from `seed` and this many threads; afterwards both as they were."""
+    """Global random state from `seed` and this many threads; afterwards both as they were.
+
+    Raises:
+        VaekitError: for a seed below 0 or from 2**63 on.
+    """
+    if not 0 <= seed < 1 << 63:
+        raise VaekitError(f"got the seed {seed}; expected 0 to 2**63 - 1.")
     before = torch.get_num_threads()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
