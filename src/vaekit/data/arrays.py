@@ -40,9 +40,9 @@ def from_arrays(path: Path, arrays: Arrays, asked: Data) -> Dataset:
 
 def _first(what: str, array: np.ndarray) -> np.ndarray:
     """Channels first, of a type that is read: uint8, float32, or whole numbers of a table."""
-    array = _channels_first(what, array)
     if array.size == 0:
-        raise VaekitError(f"{what} is empty: shape {array.shape}.")
+        raise VaekitError(f"{what} is empty: shape {array.shape}; expected rows.")
+    array = _channels_first(what, array)
     if array.dtype == np.bool_:
         return array * np.uint8(255)
     if array.dtype == np.uint8:

@@ -53,7 +53,8 @@ def rows_of(path: Path, stream: TextIO, many: int) -> Iterator[Lines]:
         if set(map(len, rows)) - {width}:
             row, line = next((r, n) for r, n in zip(rows, lines, strict=True) if len(r) != width)
             raise VaekitError(
-                f"{path} has {len(row)} cells in line {line}; expected {width} as before."
+                f"{path} has {len(row)} cells in line {line}; expected {width} as before. "
+                "Mend the line, or remove it."
             )
         yield rows, lines
 

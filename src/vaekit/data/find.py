@@ -58,9 +58,8 @@ def read(asked: Data) -> Dataset:
     """
     folders = search_folders(asked.data_dir)
     if asked.data in SETS:
-        refuse(
-            asked.data, asked, label="a set known by name has its own", group="its splits are set"
-        )
+        own = "a set known by name has its own"
+        refuse(asked.data, asked, label=own, group="its splits are set", test=own)
         return shaped(SETS[asked.data](folders), asked)
     if asked.data.lower().replace("_", "-") in SETS:  # no folder of such a name is meant
         raise unknown("data set", asked.data, known())

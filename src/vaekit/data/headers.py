@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,9 @@ def _header(files: Images, number: int) -> Header:
     try:
         with files.open(number) as stream, Image.open(stream, formats=FORMATS) as image:
             return _facts(image)
-    except Image.DecompressionBombError:
-        return Header(refused=_bomb("more"))
+    except Image.DecompressionBombError as error:
+        found = re.search("[0-9]+", str(error))  # Pillow tells how many
+        return Header(refused=_bomb(found[0] if found else "more"))
     except UnidentifiedImageError:
         return Header(corrupt="no image, or a damaged one")
     except Exception as error:  # Pillow's readers raise whatever damaged bytes make of them

@@ -101,7 +101,10 @@ class Folder:
         try:
             found = [_member(path, name) for name in _walk(path) if _is_image(name)]
         except OSError as error:
-            raise VaekitError(f"cannot read {error.filename or path}: {error.strerror}.") from error
+            raise VaekitError(
+                f"cannot read {error.filename or path}: {error.strerror}. Make it readable, "
+                "or remove it."
+            ) from error
         self.members = sorted(found, key=lambda member: natural(member.name))
 
     def open(self, number: int) -> IO[bytes]:
@@ -146,7 +149,8 @@ class Archive:
             raise VaekitError(f"there is no file {path}.") from None
         except UNREADABLE as error:
             raise VaekitError(
-                f"{path} is not a readable .zip ({error}): it is truncated or corrupt."
+                f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
+                "write it again."
             ) from error
         entries = [(e.filename.replace("\\", "/"), e) for e in self._file.infolist()]
         found = [(name, e) for name, e in entries if not e.is_dir() and _is_image(name)]

@@ -106,7 +106,7 @@ def _opened(path: Path, suffix: str, how: str) -> Iterator[IO[bytes]]:
     except MemoryError:
         raise VaekitError(f"{path} declares more than the free memory holds. {MEND}") from None
     except _CORRUPT as error:
-        why = " ".join(str(error).split())
+        why = "no array at all" if "pickle" in str(error) else " ".join(str(error).split())
         raise VaekitError(f"{path} is not a readable {suffix} file ({why}); {how}.") from error
 
 

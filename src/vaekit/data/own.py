@@ -41,7 +41,8 @@ def own(
         class_names, column_names: as in `Dataset`; by default the labels are counted.
 
     Raises:
-        VaekitError: for fewer than `MIN_ROWS` training rows, or where no training row is left.
+        VaekitError: for fewer than `MIN_ROWS` training rows, where no training row is left, or
+            `asked.test` of rows that bring a test split.
 
     Example:
         >>> own("mine.csv", "table", Split(torch.rand(30, 2))).test
@@ -50,7 +51,9 @@ def own(
     asked = Data() if asked is None else asked
     parts = {"train": rows} if isinstance(rows, Split) else dict(rows)
     check_rows(path, len(parts["train"]))
-    if "test" not in parts:
+    if "test" in parts:
+        refuse(path, asked, test="it brings its own test rows")
+    else:
         amount = TEST if asked.test is None else asked.test
         held = asked_rows("test", amount, len(parts["train"]))
         parts["train"], parts["test"] = hold_out(parts["train"], held)

@@ -33,8 +33,9 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
     stay in one split; neither is a feature. Both are a name, or a number from 1.
 
     Raises:
-        VaekitError: for a file that is missing or no UTF-8 text, rows of unequal length, and cells
-            that are empty, no number, NaN, infinite, or too large: column and line.
+        VaekitError: for a file that is missing or no UTF-8 text, a name that two columns have, rows
+            of unequal length, and cells that are empty, no number, NaN, infinite, or too large:
+            column and line.
 
     Example:
         >>> import tempfile
@@ -85,7 +86,7 @@ def _read(path: Path, asked: Data) -> _Table:
                 rows, lines = (rows[1:], lines[1:]) if table.header else (rows, lines)
             _add(table, (rows, lines))
     if table is None or not sum(map(len, table.features)):
-        raise VaekitError(f"{path} has no rows.")
+        raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
     return table
 
 
@@ -95,6 +96,7 @@ def _first(path: Path, row: Row, asked: Data) -> _Table:
     # A column that is named and no number was found by its name, which only a header has.
     header = header or any(name in row and not is_number(name) for name in _asked(asked))
     names = row if header else [str(i + 1) for i in range(len(row))]
+    _check_names(path, names)
     if not names[0]:
         note(f"{path}: its first column has no name and is read as a feature; is it an index?")
     for name, index in zip((asked.label, asked.group), apart, strict=True):
@@ -104,6 +106,12 @@ def _first(path: Path, row: Row, asked: Data) -> _Table:
     if not columns:
         raise VaekitError(f"{path} has no column but those of labels and groups; add features.")
     return _Table(path, header, names, columns, apart[0], apart[1])
+
+
+def _check_names(path: Path, names: Row) -> None:
+    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
+    if twice:
+        raise VaekitError(f"{path} has two columns '{twice[0]}'; give each a name of its own.")
 
 
 def _asked(asked: Data) -> list[str]:
