@@ -8,14 +8,23 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vaekit.errors import VaekitError
 
-__all__ = ["append_line", "is_locked", "locked", "read_lines", "sweep", "write_atomically"]
+__all__ = [
+    "append_line",
+    "is_locked",
+    "locked",
+    "missing_folders",
+    "read_lines",
+    "remove_empty",
+    "sweep",
+    "write_atomically",
+]
 
 FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
@@ -24,9 +33,11 @@ TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 
 def _refusal(path: Path, error: OSError, mend: str) -> VaekitError:
     why = error.strerror or str(error)
+    full = error.errno in FULL
     if not mend:
-        return VaekitError(f"cannot write {path}: {why}.")
-    first = "free some space" if error.errno in FULL else "make it writable"
+        first = "Free some space, or name" if full else "Name"
+        return VaekitError(f"cannot write {path}: {why}. {first} another place.")
+    first = "free some space" if full else "make it writable"
     return VaekitError(f"cannot write {path}: {why}: {first}, then {mend}.")
 
 
@@ -53,6 +64,25 @@ def write_atomically(path: Path, data: bytes, mend: str = "") -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise _refusal(path, error, mend) from error
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """This folder and those above it that do not exist, the lowest first.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in missing_folders(Path(folder, "a", "b"))]
+        ['b', 'a']
+    """
+    return [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes those of these folders that are empty, in this order."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _sync_folder(folder: Path) -> None:

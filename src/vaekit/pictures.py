@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from vaekit.errors import VaekitError
+from vaekit.report.files import write_file
 from vaekit.report.images import grid, pairs, save_png
 
 __all__ = ["save"]
@@ -17,13 +19,14 @@ def save(images: Tensor, path: Path, reconstructions: Tensor | None = None) -> P
     """Writes images `(N, C, H, W)`, and their reconstructions under them, to `path`.
 
     Raises:
-        VaekitError: for another ending than .png or .npz, or rows that are no images in a .png.
+        VaekitError: for another ending than .png or .npz, rows that are no images in a .png, and
+            where it cannot be written; an old file is left as it was.
     """
     if path.suffix == ".npz":
         extra = {} if reconstructions is None else {"reconstructions": reconstructions.numpy()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, images=images.numpy(), **extra)  # type: ignore[arg-type]
-        return path
+        stream = io.BytesIO()
+        np.savez_compressed(stream, images=images.numpy(), **extra)  # type: ignore[arg-type]
+        return write_file(path, stream.getvalue())
     if path.suffix != ".png":
         raise VaekitError(f"got the file {path}; expected one that ends in .png or .npz.")
     if images.dim() != 4:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vaekit.errors import VaekitError
+from vaekit.files import missing_folders, remove_empty
 
 __all__ = ["UnreachableError", "checksum_of", "fetch", "fits"]
 
@@ -73,6 +74,7 @@ def fetch(urls: Sequence[str], target: Path, checksum: str) -> Path:
     if target.is_file() and fits(target, checksum)[0]:
         return target
     temporary = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.part")
+    made = missing_folders(target.parent)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _clear(target)
@@ -86,6 +88,7 @@ def fetch(urls: Sequence[str], target: Path, checksum: str) -> Path:
     finally:
         if temporary.exists():
             temporary.unlink()
+        remove_empty(made)
     return target
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vaekit.errors import VaekitError
-from vaekit.files import write_atomically
+from vaekit.files import missing_folders, remove_empty, write_atomically
 
 __all__ = ["write_file"]
 
@@ -25,9 +25,16 @@ def write_file(path: str | Path, data: bytes) -> Path:
     path = Path(path)
     if not path.name:
         raise VaekitError(f"'{path}' names no file.")
+    made = missing_folders(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise VaekitError(f"cannot make {path.parent}: {error.strerror or error}.") from error
-    write_atomically(path, data)
+        raise VaekitError(
+            f"cannot make {path.parent}: {error.strerror or error}. Name another place."
+        ) from error
+    try:
+        write_atomically(path, data)
+    except VaekitError:
+        remove_empty(made)
+        raise
     return path
