@@ -12,7 +12,7 @@ from vaekit.job import Job, describe, make_job
 from vaekit.options import Training, checked
 from vaekit.run import Run, open_run
 from vaekit.training.best import Best
-from vaekit.training.checkpoint import load_state
+from vaekit.training.checkpoint import check_state, load_state
 from vaekit.training.folder import RunFolder, next_folder
 from vaekit.training.listener import Listener
 from vaekit.training.loop import Progress, fit
@@ -79,6 +79,7 @@ def _go(
     *,
     state: dict[str, Any] | None = None,
     create: bool = False,
+    changed: bool = False,
     report: bool = True,
     every: float = 5.0,
 ) -> Run:
@@ -89,8 +90,12 @@ def _go(
         with folder.locked(create=create):
             if create:
                 folder.create(config.to_json(), describe(job))
-            elif folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
-                raise VaekitError(f"the data set {job.data.name} is not the one {folder.path} saw.")
+            else:
+                _check(job, state)
+                if state is None:
+                    folder.rewind(-1)
+                if changed:
+                    folder.write_json("config", config.to_json())
             for note in folder.read_json("run")["notes"] if create else ():
                 listener.note(note)
             progress = None
@@ -99,6 +104,18 @@ def _go(
             finally:
                 listener.ended(progress is None or progress.interrupted)
             return _finish(job, progress, report)
+
+
+def _check(job: Job, state: dict[str, Any] | None) -> None:
+    """Refuses to go on with other data or another model, before anything is written."""
+    folder = job.folder
+    if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
+        raise VaekitError(
+            f"the data set {job.data.name} is not the one {folder.path} saw: restore that one, or "
+            "train again with another --out."
+        )
+    if state is not None:
+        check_state(folder.last, state, job.recipe.model, job.optimizer)
 
 
 def train(
@@ -135,6 +152,7 @@ def train(
     config = Config.flat(recipe, **options)
     name = f"{recipe}-{Path(config.data.data).stem}"
     folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
+    folder.refuse_content()
     return _go(config, folder, listener, create=True, report=report, every=checkpoint_seconds)
 
 
@@ -161,12 +179,16 @@ def resume(
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
         config = replace(config, training=training)
     with folder.locked():
-        if epochs is not None:
-            folder.write_json("config", config.to_json())
         state = load_state(folder.last) if folder.last.exists() else None
-        if state is None:
-            folder.rewind(-1)
-        return _go(config, folder, listener, state=state, report=report, every=checkpoint_seconds)
+        return _go(
+            config,
+            folder,
+            listener,
+            state=state,
+            changed=epochs is not None,
+            report=report,
+            every=checkpoint_seconds,
+        )
 
 
 def load(run: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:

@@ -52,8 +52,13 @@ class Config:
         """From `{"own": {...}, "net": {...}, ...}`; what is left out has its default.
 
         Raises:
-            VaekitError: for an unknown recipe or option, or a value that does not fit.
+            VaekitError: for an unknown recipe, record or option, or a value that does not fit.
         """
+        for name, record in records.items():
+            if name not in ("own", *RECORDS):
+                raise unknown("record of options", name, ("own", *RECORDS))
+            if not isinstance(record, Mapping):
+                raise VaekitError(f"'{name}' holds {record!r}; expected options with values.")
         own = checked(own_options(recipe), dict(records.get("own", {}))).model_dump()
         made = {name: checked(kind, dict(records.get(name, {}))) for name, kind in RECORDS.items()}
         return cls(recipe, own, **made)  # type: ignore[arg-type]
@@ -96,7 +101,14 @@ class Config:
             >>> config = Config.flat("iwae", samples=3)
             >>> Config.from_json(config.to_json()) == config
             True
+
+        Raises:
+            VaekitError: for what is no such record.
         """
-        if "recipe" not in record:
-            raise VaekitError("config.json names no recipe.")
-        return cls.of(record["recipe"], {k: v for k, v in record.items() if k != "recipe"})
+        name = record.get("recipe")
+        if not isinstance(name, str):
+            raise VaekitError("config.json names no recipe: restore it, or train again.")
+        try:
+            return cls.of(name, {k: v for k, v in record.items() if k != "recipe"})
+        except VaekitError as error:
+            raise VaekitError(f"config.json does not fit: {error}") from None

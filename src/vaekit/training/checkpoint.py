@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 from vaekit.files import write_atomically
 
 __all__ = [
+    "check_state",
     "load_state",
     "random_state",
     "save_state",
@@ -76,7 +78,7 @@ def load_state(path: Path) -> dict[str, Any]:
         {'step': 3, 'weights': {0: tensor([1., 1.])}}
     """
     if not path.is_file():
-        raise VaekitError(f"there is no checkpoint {path}.")
+        raise VaekitError(f"there is no checkpoint {path}: restore it, or train again.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -87,6 +89,35 @@ def load_state(path: Path) -> dict[str, Any]:
             f"{path} is truncated or no checkpoint of vaekit ({type(error).__name__}): "
             "take another one, or train again."
         ) from None
+
+
+def check_state(
+    path: Path, state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Refuses to resume this model with this optimiser from the checkpoint of another training.
+
+    Raises:
+        VaekitError: where parts are missing, or weights or optimiser are of another kind.
+    """
+
+    def refuse(why: str) -> NoReturn:
+        raise VaekitError(
+            f"{path} is of another training: {why}. Restore it, or the config.json it was made "
+            "with, or train again."
+        )
+
+    missing = {"progress", "best", "epoch"} - state.keys()
+    if missing:
+        refuse(f"it has no {min(missing)}")
+    saved, known = state["progress"]["model"], model.state_dict()
+    for name in sorted(saved.keys() ^ known.keys()):
+        refuse(f"{name} is only in {'it' if name in saved else 'the model'}")
+    for name, value in saved.items():
+        if value.shape != known[name].shape:
+            refuse(f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}")
+    groups = [s["param_groups"] for s in (state["progress"]["optimizer"], optimizer.state_dict())]
+    for name in sorted(groups[0][0].keys() ^ groups[1][0].keys()):
+        refuse(f"the optimiser's option {name} is only in one of the two")
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ report.html
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -24,9 +25,20 @@ import torch
 
 import vaekit
 from vaekit.errors import VaekitError
-from vaekit.files import append_line, locked, read_lines, sweep, write_atomically
+from vaekit.files import (
+    append_line,
+    locked,
+    missing_folders,
+    read_lines,
+    remove_empty,
+    sweep,
+    write_atomically,
+)
 
 __all__ = ["RunFolder", "environment", "git_state", "next_folder"]
+
+NEEDED = {"run": {"data": ("spec", "sha256")}}  # by which a model is built, and its data known
+MEND = "Restore it, or train again."
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -82,6 +94,15 @@ def next_folder(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
+def _check(path: Path, content: Any, needed: Mapping[str, tuple[str, ...]]) -> None:
+    if not isinstance(content, dict):
+        raise VaekitError(f"{path} is broken: it holds no object. {MEND}")
+    for key, inner in needed.items():
+        for name in inner:
+            if not isinstance(content.get(key), dict) or name not in content[key]:
+                raise VaekitError(f"{path} is broken: it has no {key}.{name}. {MEND}")
+
+
 class RunFolder:
     """Reads and writes a run folder; every file is whole or absent."""
 
@@ -122,11 +143,12 @@ class RunFolder:
 
         Raises:
             VaekitError: where another process trains into it, it cannot be made, or, with
-                `create`, it has content.
+                `create`, it has content. What was made is removed where no run begins.
         """
         if self._held:
             yield
             return
+        made = missing_folders(self.last.parent)
         if create:
             self._make()
         try:
@@ -142,17 +164,28 @@ class RunFolder:
                 yield
         finally:
             self._held = False
+            if made and not (self.path / "config.json").exists():
+                self.lock.unlink(missing_ok=True)
+                remove_empty(made)
 
     def _make(self) -> None:
         try:
-            self._refuse_content()
+            self.refuse_content()
             self.last.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise VaekitError(f"cannot make {self.path}: {error.strerror}.") from error
+            raise VaekitError(
+                f"cannot make {self.path}: {error.strerror}. Name another --out."
+            ) from error
 
-    def _refuse_content(self) -> None:
-        """What a start that was killed has left, before there was a config.json, is no content."""
-        if not self.path.exists():
+    def refuse_content(self) -> None:
+        """Refuses to begin a run where there is one, or anything else.
+
+        What a start that was killed has left, before there was a config.json, is no content.
+
+        Raises:
+            VaekitError: where the folder has content.
+        """
+        if not os.path.exists(self.path):
             return
         begun = self.last.parent.is_dir() and not (self.path / "config.json").exists()
         known = {"checkpoints", "run.json"} if begun else set()
@@ -171,7 +204,7 @@ class RunFolder:
         Raises:
             VaekitError: where it has content, or cannot be written; then no file is left.
         """
-        self._refuse_content()
+        self.refuse_content()
         try:
             self.write_json("run", run, "train again")
             self.write_json("config", config, "train again")
@@ -192,11 +225,18 @@ class RunFolder:
         """
         path = self.path / f"{name}.json"
         if not path.is_file():
-            raise VaekitError(f"{self.path} is no run folder: it has no {name}.json.")
+            raise VaekitError(
+                f"{self.path} is no run folder: it has no {name}.json. Name one that "
+                "`vaekit train` made."
+            )
         try:
-            return json.loads(path.read_text())
+            content = json.loads(path.read_text())
         except ValueError:
-            raise VaekitError(f"{path} is broken: it holds no JSON.") from None
+            raise VaekitError(f"{path} is broken: it holds no JSON. {MEND}") from None
+        except OSError as error:
+            raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
+        _check(path, content, NEEDED.get(name, {}))
+        return content
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
