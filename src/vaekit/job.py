@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from vaekit.training.update import schedule_target
 
 __all__ = ["Job", "describe", "make_job"]
 
+TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")
 
 
@@ -65,9 +67,9 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     found = read(config.data)
     data = prepare(found, config.data, options.seed)
     spec = data.spec()
-    recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+    recipe = _built(config, spec, device)
     _check_range(recipe, data)
-    model, objective = recipe.model.to(device), recipe.objective.to(device)
+    model, objective = recipe.model, recipe.objective
     batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
     schedules, warm = make_schedules(options, objective, steps, len(batches))
@@ -84,6 +86,23 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     return Job(
         config, folder, data, card(found), spec, recipe, device, batches, optimizer, schedules, warm
     )
+
+
+def _built(config: Config, spec: DataSpec, device: torch.device) -> Recipe:
+    """The recipe on its device, or the refusal of one that is too large for it."""
+    try:
+        recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+        recipe.model.to(device)
+        recipe.objective.to(device)
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
+            raise
+        sizes = f"latent {config.own['latent']}, hidden {config.net.sizes}"
+        raise VaekitError(
+            f"the model ({sizes}, channels {config.net.channels}) does not fit into the memory of "
+            f"{device}: take smaller ones."
+        ) from error
+    return recipe
 
 
 def _check_range(recipe: Recipe, data: Dataset) -> None:
