@@ -144,16 +144,35 @@ def recipes(*, json: Json = False) -> None:
         say(f"{name:12} {summary(name)}")
 
 
+def _check_yaml(path: Path) -> None:
+    """Refuses what cyclopts would not tell in a line."""
+    import yaml
+
+    try:
+        yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
+        raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or "it holds other bytes than text"
+        raise VaekitError(
+            f"{path} is no YAML file of options: {why}{line}; expected lines as `latent: 8`."
+        ) from None
+
+
 @app.meta.default
 def _meta(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[Path | None, Parameter(help="A YAML file with options.")] = None,
 ) -> None:
-    if config is not None and not config.is_file():
-        raise VaekitError(f"there is no file {config}.")
+    if config is not None:
+        _check_yaml(config)
     if tokens[:1] == ("train",) and len(tokens) > 1 and not tokens[1].startswith("-"):
         choose("recipe", tokens[1], RECIPES)
-    app.config = ()
+        if "--resume" in tokens:
+            raise VaekitError("--resume takes the recipe from the run: leave it, and its options.")
     if config is not None:
         app.config = (Yaml(config, use_commands_as_keys=False, allow_unknown=False),)
     app(tokens, exit_on_error=False, print_error=False)
@@ -161,6 +180,7 @@ def _meta(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend is one line on standard error and exit code 2."""
+    app.config = ()  # of a call before, in the same process
     try:
         app.meta(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
