@@ -202,79 +202,11 @@ def test_a_run_of_shapes_is_binary_and_has_a_likelihood_in_bits(
     assert found["bits_per_dim"] == pytest.approx(-found["elbo"] / (1024 * math.log(2)))
 
 
-REFUSED: list[tuple[list[str], str]] = [
-    (["trian"], 'Did you mean "train"'),
-    (["train", "vea", "--latent", "3"], "did you mean 'vae'"),
-    (["train", "vae", "--latnt", "3"], "Did you mean --latent"),
-    (["train", "vae", "--latent", "0"], "latent is 0"),
-    (["train", "vae", "--latent", "many"], "latent"),
-    (["train", "vae", "--epochs", "-1"], "epochs"),
-    (["train", "vae", "--data", "digts"], "did you mean 'digits'"),
-    (["train", "vae", "--data", "nowhere.npz"], "nowhere.npz"),
-    (["train", "vae", "--activation", "rleu"], "did you mean 'relu'"),
-    (["train", "vae", "--optimizer", "adm"], "did you mean 'adam'"),
-    (["train", "vae", "--likelihood", "bernouli"], "bernoulli"),
-    (["train", "vae", "--norm", "bath"], "batch"),
-    (["train", "vae", "--device", "tpu7"], "there is no device"),
-    (["train", "vae", "--warm-up", "slow"], "expected none, linear:EPOCHS"),
-    (["train", "vae", "--lr-schedule", "step"], "expected constant, cosine"),
-    (["train", "vae", "--schedule", "beta"], "expected NAME=KIND:NUMBERS"),
-    (["train", "vae", "--validation", "1e9"], "1"),
-    (["train", "vae", "--dropout", "1.5"], "dropout"),
-    (["train", "iwae", "--warm-up", "linear:1"], "IWAE has no KL weight"),
-    (["train", "sigma_vae", "--likelihood", "bernoulli"], "take the recipe vae"),
-    (["train", "--resume", "nowhere"], "is no run folder"),
-    (["train", "vae", "--config", "nowhere.yaml"], "there is no file"),
-    (["evaluate", "nowhere"], "is no run folder"),
-    (["sample", "nowhere"], "is no run folder"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=lambda a: " ".join(a)[:40])
-def test_misuse_gets_one_line_and_code_2_and_writes_nothing(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert fails(*arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if not line.startswith("epoch")]
-    assert len(lines) == 1
-    assert lines[0].startswith("vaekit: ")
-    assert message in lines[0]
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_what_exists_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
     assert fails("train", "vae", "--out", run, *QUICK) == 2
     assert "--resume" in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["sample", "-n", "0"], "expected at least 1"),
-        (["sample", "-o", "grid.jpg"], "ends in .png or .npz"),
-        (["evaluate", "--samples", "0"], "of at least 1"),
-        (["evaluate", "--split", "tst"], "did you mean 'test'"),
-        (["evaluate", "--weights", "ema"], "without --ema"),
-        (["evaluate", "--weights", "bst"], "expected best, last or ema"),
-    ],
-)
-def test_misuse_of_a_run_gets_one_line(
-    run: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert fails(arguments[0], run, *arguments[1:]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert len(captured.err.splitlines()) == 1
 
 
 def test_a_broken_run_is_refused(run: Path, tmp_path: Path) -> None:

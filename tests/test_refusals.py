@@ -1,0 +1,88 @@
+"""Misuse, bad data and bad places: one line that helps, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from refused import Case
+from refused_data import DATA
+from refused_options import OPTIONS
+from refused_runs import RUNS
+
+from vaekit.cli import main
+
+CASES = [*OPTIONS, *DATA, *RUNS]
+QUICK = "--latent 2 --hidden 4 --epochs 1 --limit 60 --quiet --no-report"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("refusals") / "run"
+    main(["train", "vae", "--out", str(path), *QUICK.split()])
+    return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to type commands in; no data set is found but in the package."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("VAEKIT_DATA", raising=False)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    """All that lies below a folder: links by their targets, folders as such, files by content."""
+    found = {}
+    for p in sorted(path.rglob("*")):
+        if p.is_symlink():
+            content = str(p.readlink()).encode()
+        else:
+            content = b"a folder" if p.is_dir() else p.read_bytes()
+        found[str(p.relative_to(path))] = content
+    return found
+
+
+def test_the_table_has_a_name_and_words_for_each_case() -> None:
+    assert len(CASES) > 250
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert all(case.words for case in CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_mistake_is_one_line_and_code_2_and_nothing_is_written(
+    case: Case, here: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = shlex.split(case.command)
+    if "run" in command:
+        shutil.copytree(trained, here / "run")
+    case.make(here)
+    before = tree(here)
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    captured = capsys.readouterr()
+    assert (left.value.code, captured.out) == (2, "")
+    assert captured.err.startswith("vaekit: ")
+    assert captured.err.count("\n") == 1, captured.err
+    assert "Traceback" not in captured.err
+    for word in case.words:
+        assert word in captured.err
+    assert tree(here) == before
+
+
+def test_a_batch_larger_than_the_set_works_and_says_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*["train", "vae", "--out", "new", "--batch-size", "999"], *QUICK.split()]
+    main([word for word in words if word != "--quiet"])
+    note = "a batch of 999 is more than the 54 training rows: each step takes all of them."
+    assert json.loads((here / "new" / "run.json").read_text())["notes"] == [note]
+    assert f"vaekit: note: {note}" in capsys.readouterr().err
