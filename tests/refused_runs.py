@@ -136,5 +136,7 @@ RUNS = [
          make=full_disk()),
     case("full disk: picture", "data digits -o x.png", "x.png", "File too large",
          make=full_disk()),
+    case("full disk: picture in a new folder", "data digits -o new/x.png", "File too large",
+         "Free some space, or name another place", make=full_disk()),
     case("full disk: array", "sample run -o x.npz", "x.npz", "File too large", make=full_disk()),
 ]  # fmt: skip
