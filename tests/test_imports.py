@@ -40,6 +40,7 @@ LAYERS = {
     "job": 5,
     "judge": 5,
     "progress": 5,
+    "__main__": 5,
     "cli": 5,
     "cli_data": 5,
     "cli_evaluate": 5,

@@ -14,7 +14,7 @@ from cyclopts.config import Yaml
 import vaekit
 from vaekit.cli_data import data
 from vaekit.cli_evaluate import evaluate
-from vaekit.cli_output import DataDir, Device, Json, RunPath, Weights, dump, say, start
+from vaekit.cli_output import DataDir, Device, Json, RunPath, Weights, Whole, dump, say, start
 from vaekit.cli_reproduce import reproduce
 from vaekit.cli_train import demo, train
 from vaekit.errors import VaekitError, choose
@@ -42,12 +42,12 @@ def sample(
     run: RunPath,
     /,
     *,
-    n: Annotated[int, Parameter(name=["-n", "--number"], help="How many.")] = 64,
+    n: Annotated[Whole, Parameter(name=["-n", "--number"], help="How many.")] = 64,
     out: Out = None,
     draws: Annotated[
         bool, Parameter(negative=(), help="Draws of x, in place of the mean E[x|z].")
     ] = False,
-    seed: Annotated[int, Parameter(help="Of the draws.")] = 0,
+    seed: Annotated[Whole, Parameter(help="Of the draws.")] = 0,
     weights: Weights = None,
     device: Device = "auto",
 ) -> None:
@@ -67,20 +67,22 @@ def reconstruct(
     run: RunPath,
     /,
     *,
-    n: Annotated[int, Parameter(name=["-n", "--number"], help="How many.")] = 16,
+    n: Annotated[Whole, Parameter(name=["-n", "--number"], help="How many.")] = 16,
     out: Out = None,
     weights: Weights = None,
     data_dir: DataDir = None,
     device: Device = "auto",
 ) -> None:
-    """Test images with their reconstructions E[x|z] under them, as .png or .npz."""
+    """Test images, evenly spread, with their reconstructions E[x|z] under them, as .png or .npz."""
     start()
+    from vaekit.data import spread
     from vaekit.pictures import save
 
     if n < 1:
         raise VaekitError(f"got -n {n}; expected at least 1.")
     loaded = vaekit.load(run, weights=weights, device=device)
-    originals = loaded.dataset(data_dir).test.x(slice(n))
+    test = loaded.dataset(data_dir).test
+    originals = test.x(spread(len(test), n))
     made, seen = loaded.reconstruct(originals), loaded.spec.values.inverse
     say(str(save(seen(originals), out or Path("reconstructions.png"), seen(made))))
 

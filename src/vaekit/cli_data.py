@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from vaekit.cli_output import DataDir, Json, dump, say
+from vaekit.cli_output import DataDir, Json, MaybeWhole, dump, say
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
@@ -32,8 +32,8 @@ def data(
         Parameter(name=["--out", "-o"], help="Where the picture goes; else NAME.png, here."),
     ] = None,
     data_dir: DataDir = None,
-    size: Annotated[int | None, Parameter(help="Images become SIZE x SIZE.")] = None,
-    crop: Annotated[int | None, Parameter(help="First keep the central CROP x CROP.")] = None,
+    size: Annotated[MaybeWhole, Parameter(help="Images become SIZE x SIZE.")] = None,
+    crop: Annotated[MaybeWhole, Parameter(help="First keep the central CROP x CROP.")] = None,
     grey: Annotated[bool, Parameter(negative=(), help="Colour images become grey.")] = False,
     label: Annotated[str | None, Parameter(help="The column of a .csv that is a label.")] = None,
     group: Annotated[str | None, Parameter(help="What keeps rows together; see train.")] = None,

@@ -9,7 +9,18 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 import vaekit
-from vaekit.cli_output import DataDir, Device, Json, RunPath, Weights, dump, say, start
+from vaekit.cli_output import (
+    DataDir,
+    Device,
+    Json,
+    MaybeWhole,
+    RunPath,
+    Weights,
+    Whole,
+    dump,
+    say,
+    start,
+)
 
 __all__ = ["evaluate"]
 
@@ -27,9 +38,9 @@ def evaluate(
     run: RunPath,
     /,
     *,
-    samples: Annotated[int, Parameter(help="Draws of the bound, for each row.")] = 10,
+    samples: Annotated[Whole, Parameter(help="Draws of the bound, for each row.")] = 10,
     nll: Annotated[
-        int | None, Parameter(help="log p(x) by importance sampling, with so many draws.")
+        MaybeWhole, Parameter(help="log p(x) by importance sampling, with so many draws.")
     ] = None,
     latent: Annotated[
         bool, Parameter(negative=(), help="Active units, mutual information, total correlation.")
@@ -38,12 +49,12 @@ def evaluate(
         bool, Parameter(negative=(), help="MSE, L1, PSNR, SSIM, MS-SSIM.")
     ] = False,
     ais: Annotated[
-        int | None,
+        MaybeWhole,
         Parameter(help="log p(x) by annealing in so many steps; on 100 rows without --limit."),
     ] = None,
     split: Annotated[str, Parameter(help="test, validation or train.")] = "test",
-    limit: Annotated[int | None, Parameter(help="The first rows only.")] = None,
-    seed: Annotated[int, Parameter(help="Of the draws.")] = 0,
+    limit: Annotated[MaybeWhole, Parameter(help="So many rows only, evenly spread.")] = None,
+    seed: Annotated[Whole, Parameter(help="Of the draws.")] = 0,
     weights: Weights = None,
     data_dir: DataDir = None,
     device: Device = "auto",

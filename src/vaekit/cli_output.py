@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 
-__all__ = ["DataDir", "Device", "Json", "RunPath", "Weights", "dump", "say", "start"]
+__all__ = [
+    "DataDir",
+    "Device",
+    "Json",
+    "MaybeWhole",
+    "RunPath",
+    "Weights",
+    "Whole",
+    "dump",
+    "say",
+    "start",
+    "whole",
+]
+
+
+def whole(hint: Any, tokens: Sequence[Token]) -> Any:
+    """Whole numbers: left to itself, cyclopts rounds 1.5 to 2."""
+    for token in tokens:
+        if "." in token.value and token.value.split(".")[1].strip("0"):
+            raise ValueError(f'got "{token.value}"; expected a whole number.')
+    return convert(hint, tokens)
+
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object alone.")]
 RunPath = Annotated[Path, Parameter(help="A run folder.")]
 Weights = Annotated[str | None, Parameter(help="best, last or ema.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")]
+Whole = Annotated[int, Parameter(converter=whole)]
+MaybeWhole = Annotated[int | None, Parameter(converter=whole)]
 DataDir = Annotated[str | None, Parameter(help="Where data sets lie.")]
 
 

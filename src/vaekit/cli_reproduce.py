@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from vaekit.cli_output import DataDir, Device, Json, dump, say, start
+from vaekit.cli_output import DataDir, Device, Json, MaybeWhole, Whole, dump, say, start
 from vaekit.errors import VaekitError
 
 __all__ = ["reproduce"]
@@ -29,14 +29,14 @@ def _reproduce(
     out: Annotated[
         Path | None, Parameter(name=["--out", "-o"], help="The run folder; a stopped one goes on.")
     ] = None,
-    seed: Annotated[int, Parameter(help="Of the training.")] = 0,
+    seed: Annotated[Whole, Parameter(help="Of the training.")] = 0,
     record: Annotated[
         Path | None, Parameter(help="Add the result to this .csv of results.")
     ] = None,
     results: Annotated[Path, Parameter(help="The .csv of results that --list shows.")] = RESULTS,
     data_dir: DataDir = None,
     device: Device = "auto",
-    threads: Annotated[int | None, Parameter(help="CPU threads.")] = None,
+    threads: Annotated[MaybeWhole, Parameter(help="CPU threads.")] = None,
     quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
     json: Json = False,
 ) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
-from cyclopts import App, Group, Parameter, Token, convert
+from cyclopts import App, Group, Parameter
 
-from vaekit.cli_output import Json, say, start
+from vaekit.cli_output import Json, MaybeWhole, say, start, whole
 from vaekit.cli_seeds import train_several
 from vaekit.config import flat_fields
 from vaekit.recipes import RECIPES
@@ -44,14 +44,6 @@ GROUPS = {
 WHOLE = (int, int | None, tuple[int, ...], tuple[int, ...] | None)
 
 
-def _whole(hint: Any, tokens: Sequence[Token]) -> Any:
-    """Whole numbers: left to itself, cyclopts rounds 1.5 to 2."""
-    for token in tokens:
-        if "." in token.value and token.value.split(".")[1].strip("0"):
-            raise ValueError(f'got "{token.value}"; expected a whole number.')
-    return convert(hint, tokens)
-
-
 def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
     several = "tuple" in str(annotation)
     signs = any(str(choice).startswith("-") for choice in get_args(annotation))
@@ -60,7 +52,7 @@ def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> 
         group=GROUPS[group],
         consume_multiple=several,
         allow_leading_hyphen=signs,
-        converter=_whole if annotation in WHOLE else None,
+        converter=whole if annotation in WHOLE else None,
     )
     return inspect.Parameter(
         name,
@@ -142,7 +134,7 @@ for _recipe in RECIPES:
 def _resume(
     *,
     resume: Annotated[Path, Parameter(help="Continue this run exactly where it stopped.")],
-    epochs: Annotated[int | None, Parameter(help="Epochs in all.")] = None,
+    epochs: Annotated[MaybeWhole, Parameter(help="Epochs in all.")] = None,
     quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
     json: Json = False,
 ) -> None:

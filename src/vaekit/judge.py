@@ -13,7 +13,7 @@ from torch import Tensor
 
 import vaekit
 from vaekit import evaluate
-from vaekit.data import Split, fingerprint
+from vaekit.data import Split, fingerprint, spread
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate.checks import refuse_no_density, standard_error, whole
 from vaekit.files import write_atomically
@@ -53,11 +53,12 @@ class _Rows:
     def batches(
         self, what: str, size: int = BATCH, most: int | None = None
     ) -> Iterator[tuple[Tensor, None]]:
-        rows = min(self.count, most or self.count)
-        for index in torch.arange(rows).split(size):
+        rows, done = min(self.count, most or self.count), 0
+        for index in spread(len(self.split), rows).split(size):
             yield self.split.x(index).to(self.run.device), None
+            done += len(index)
             if self.on_rows is not None:
-                self.on_rows(what, int(index[-1]) + 1, rows)
+                self.on_rows(what, done, rows)
 
 
 def judge(
@@ -96,6 +97,7 @@ def judge(
         "sha256": fingerprint(source),
         "split": split,
         "rows": rows.count,
+        "of": len(chosen),
         "samples": asked.samples,
         "seed": seed,
         **_about(run),

@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit import options
 from vaekit.config import Config
 from vaekit.data import Dataset, DataSpec, prepare, read
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, unknown
 from vaekit.judge import Asked, OnRows, judge
 from vaekit.models import VAE
 from vaekit.objectives import Objective
@@ -22,6 +22,8 @@ from vaekit.training.folder import RunFolder
 from vaekit.training.setup import find_device, random_numbers
 
 __all__ = ["Run", "open_run"]
+
+WEIGHTS = ("best", "last", "ema")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +137,9 @@ class Run:
             nll: draws of importance sampling, for each row.
             latent: measure the latent; the cost grows as the square of the rows.
             reconstruction: measure the reconstructions.
-            ais: steps of annealing; on the first 100 rows where there is no limit.
+            ais: steps of annealing; on 100 rows where there is no limit.
             split: "test", "validation" or "train": the rows that it was trained on.
-            limit: the first rows only.
+            limit: so many rows only, evenly spread over the split, which may be sorted.
             seed: of the draws; each part has its own.
             data_dir: where data sets lie.
             on_rows: is told what is measured, rows done, and rows in all.
@@ -154,13 +156,13 @@ class Run:
 
 def _read(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str]:
     """The model's state, and which weights it is."""
-    if weights not in (None, "best", "last", "ema"):
-        raise VaekitError(f"got weights '{weights}'; expected best, last or ema.")
     if weights is None:
         weights = "best" if folder.best.is_file() else "last"
+    if weights not in WEIGHTS:
+        raise unknown("weights", weights, WEIGHTS)
     if weights == "best":
-        return load_state(folder.best)["model"], weights
-    progress = load_state(folder.last)["progress"]
+        return _part(folder.best, "model"), weights
+    progress = _part(folder.last, "progress")
     if weights == "last":
         return progress["model"], weights
     if progress["average"] is None:
@@ -168,6 +170,13 @@ def _read(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str]:
     prefix = "module."
     state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
     return state, weights
+
+
+def _part(path: Path, name: str) -> dict[str, Any]:
+    state = load_state(path)
+    if name not in state:
+        raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
+    return state[name]
 
 
 def open_run(path: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:

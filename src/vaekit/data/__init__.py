@@ -9,7 +9,7 @@ from vaekit.data.find import known, load, read
 from vaekit.data.prepare import prepare
 from vaekit.data.rows import Rows
 from vaekit.data.spec import KINDS, DataSpec
-from vaekit.data.splits import partition
+from vaekit.data.splits import partition, spread
 from vaekit.data.values import Values, canonical
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "partition",
     "prepare",
     "read",
+    "spread",
 ]

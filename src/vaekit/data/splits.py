@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit.data.dataset import Split, generator
 from vaekit.errors import VaekitError
 
-__all__ = ["asked_rows", "hold_out", "partition"]
+__all__ = ["asked_rows", "hold_out", "partition", "spread"]
 
 
 def hold_out(rows: Split, test_rows: int) -> tuple[Split, Split]:
@@ -118,3 +118,14 @@ def _none_left(what: str, amount: float, held: int, rows: int) -> str:
         f"{what} = {amount:g} takes {held} of {rows} training rows and leaves "
         f"none; take less (a fraction below 1, or a count)."
     )
+
+
+def spread(rows: int, wanted: int) -> Tensor:
+    """At most `wanted` of the places 0 .. rows - 1, evenly spread: a split may be sorted.
+
+    Example:
+        >>> spread(10, 4), spread(3, 4)
+        (tensor([0, 2, 5, 7]), tensor([0, 1, 2]))
+    """
+    many = min(rows, wanted)
+    return torch.arange(many) * rows // many

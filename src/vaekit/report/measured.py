@@ -16,7 +16,7 @@ from vaekit.models import evaluating
 from vaekit.run import Run
 from vaekit.training.setup import random_numbers
 
-__all__ = ["Numbers", "measured", "spread"]
+__all__ = ["Numbers", "measured"]
 
 BATCH = 100
 DRAWS = 10
@@ -45,17 +45,6 @@ class Numbers:
     of: int
     draws: int
     groups: str
-
-
-def spread(rows: int, wanted: int) -> Tensor:
-    """At most `wanted` of the places 0 .. rows - 1, evenly spread: a split may be sorted.
-
-    Example:
-        >>> spread(10, 4), spread(3, 4)
-        (tensor([0, 2, 5, 7]), tensor([0, 1, 2]))
-    """
-    many = min(rows, wanted)
-    return torch.arange(many) * rows // many
 
 
 def measured(run: Run, rows: Split, data: Dataset, seed: int = 0) -> Numbers:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.data import Dataset, Split
+from vaekit.data import Dataset, Split, spread
 from vaekit.report.codes import Codes
 from vaekit.report.facts import facts, lead, notes, value_facts, words
-from vaekit.report.measured import Numbers, measured, spread
+from vaekit.report.measured import Numbers, measured
 from vaekit.report.tables import Table
 from vaekit.report.write import Report, write_report
 from vaekit.run import Run
