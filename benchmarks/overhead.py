@@ -70,7 +70,10 @@ def hand_written(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[in
 def of_the_kit(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[int], float]]:
     """The same by the recipe `vae` and `fit`."""
     spec = DataSpec("bytes", (784,), "grey", rows=len(split))
-    net, pixels = Net(hidden=(512, 256)), Pixels(likelihood="bernoulli", start="init")
+    net, pixels = (
+        Net(hidden=(512, 256), activation="relu"),
+        Pixels(likelihood="bernoulli", start="init"),
+    )
     made = build("vae", spec, {"latent": LATENT}, net=net, pixels=pixels)
     optimizer = make_optimizer("adam", made.model.parameters(), lr=1e-3)
     batches = Batches(split, batch_size)

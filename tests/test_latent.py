@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +272,7 @@ def test_a_scale_of_one_is_warned_of_with_both_numbers_and_collapse_follows(
     error = float(numbers[1])
     assert error == pytest.approx(load("digits").train.images.float().div(255).std(0).square()
                                   .mean().sqrt().item(), abs=0.05)  # fmt: skip
-    assert f"weighs {error**-2:.2g} times too much" in scale
+    assert f"weighs {error**-2:.3g} times too much" in scale
     assert "too wide" in scale
     assert "--scale fitted" in scale
     assert "has collapsed" in collapse
@@ -321,6 +322,14 @@ def test_collapse_takes_three_epochs_in_a_row_after_the_warm_up() -> None:
     watch(idle, 2, steps=300)
     again = Watch(**watch.state())
     assert again(idle, 3, steps=400)
+
+
+def test_dead_units_change_the_advice() -> None:
+    idle = found(active=0)
+    (text,) = Watch(collapsed=2)(replace(idle, dead_units=0.7), 5, steps=300)
+    assert "70% of the hidden units are dead; try --activation gelu" in text
+    (text,) = Watch(collapsed=2)(replace(idle, dead_units=0.1), 5, steps=300)
+    assert "--warm-up" in text
 
 
 def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None:

@@ -85,8 +85,8 @@ def test_mlp_is_the_composition_of_its_layers() -> None:
     net = MLP((2, 3), (4, 2), hidden=(7, 5))
     first, second = (layer for layer in net.body.children() if affine(layer))
     x = torch.randn(6, 2, 3)
-    h = F.relu(F.linear(x.reshape(6, 6), first.weight, first.bias))
-    h = F.relu(F.linear(h, second.weight, second.bias))
+    h = F.gelu(F.linear(x.reshape(6, 6), first.weight, first.bias))
+    h = F.gelu(F.linear(h, second.weight, second.bias))
     wanted = F.linear(h, net.output.weight, net.output.bias).reshape(6, 4, 2)
     torch.testing.assert_close(net(x), wanted)
     assert (net.in_shape, net.out_shape) == ((2, 3), (4, 2))
@@ -154,12 +154,12 @@ def test_order_of_the_layers() -> None:
     assert kinds(mlp) == [nn.Flatten, *dense, *dense]
     assert kinds(encoder) == [*down, *down, nn.Flatten, *dense]
     assert kinds(decoder) == [*dense, *dense, nn.Unflatten, *up]
-    assert kinds(networks()[1]) == [nn.Conv2d, nn.ReLU] * 2 + [nn.Flatten, nn.Linear, nn.ReLU]
+    assert kinds(networks()[1]) == [nn.Conv2d, nn.GELU] * 2 + [nn.Flatten, nn.Linear, nn.GELU]
 
 
 def test_norm_comes_before_the_activation() -> None:
     """Relu of a normed value has mean 0.4; a norm after it would give mean 0."""
-    net = MLP(20, 1, hidden=(50,), norm="batch")
+    net = MLP(20, 1, hidden=(50,), activation="relu", norm="batch")
     h = net.body(5 + 3 * torch.randn(4000, 20))
     assert h.min() == 0
     assert abs(h.mean() - 1 / math.sqrt(2 * math.pi)) < 0.01
@@ -255,9 +255,9 @@ def test_conv_encoder_is_the_composition_of_its_layers() -> None:
     net = ConvEncoder((1, 6, 5), (2, 2), channels=(3, 4), hidden=(7,))
     one, two, dense = (layer for layer in net.body.children() if affine(layer))
     x = torch.randn(3, 1, 6, 5)
-    h = F.relu(F.conv2d(x, one.weight, one.bias, stride=2, padding=1))
-    h = F.relu(F.conv2d(h, two.weight, two.bias, stride=2, padding=1))
-    h = F.relu(F.linear(h.reshape(3, 16), dense.weight, dense.bias))
+    h = F.gelu(F.conv2d(x, one.weight, one.bias, stride=2, padding=1))
+    h = F.gelu(F.conv2d(h, two.weight, two.bias, stride=2, padding=1))
+    h = F.gelu(F.linear(h.reshape(3, 16), dense.weight, dense.bias))
     wanted = F.linear(h, net.output.weight, net.output.bias).reshape(3, 2, 2)
     torch.testing.assert_close(net(x), wanted)
 
@@ -266,10 +266,10 @@ def test_conv_decoder_is_the_composition_of_its_layers() -> None:
     net = ConvDecoder((2, 2), (1, 6, 5), channels=(4, 3), hidden=(7,))
     one, two, up = (layer for layer in net.body.children() if affine(layer))
     z, transposed = torch.randn(3, 2, 2), F.conv_transpose2d
-    h = F.relu(F.linear(z.reshape(3, 4), one.weight, one.bias))
-    h = F.relu(F.linear(h, two.weight, two.bias)).reshape(3, 4, 2, 2)
+    h = F.gelu(F.linear(z.reshape(3, 4), one.weight, one.bias))
+    h = F.gelu(F.linear(h, two.weight, two.bias)).reshape(3, 4, 2, 2)
     # 2 -> 3 and 3 -> 5 need no output padding; 3 -> 6 does
-    h = F.relu(transposed(h, up.weight, up.bias, stride=2, padding=1))
+    h = F.gelu(transposed(h, up.weight, up.bias, stride=2, padding=1))
     wanted = transposed(
         h, net.output.weight, net.output.bias, stride=2, padding=1, output_padding=(1, 0)
     )

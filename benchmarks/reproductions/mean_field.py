@@ -40,6 +40,7 @@ REPRODUCTION = Reproduction(
     options={
         "data": "binarized-mnist",
         "hidden": (256, 256),
+        "activation": "relu",
         "start": "init",
         "epochs": 166,
         "optimizer": "rmsprop",

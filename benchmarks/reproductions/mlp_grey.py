@@ -31,6 +31,7 @@ REPRODUCTION = Reproduction(
         "likelihood": "bernoulli",
         "latent": 20,
         "hidden": (400,),
+        "activation": "relu",
         "start": "init",
         "validation": 0,
         "epochs": 10,

@@ -30,6 +30,7 @@ REPRODUCTION = Reproduction(
         "data": "binarized-mnist",
         "latent": 40,
         "hidden": (400,),
+        "activation": "relu",
         "start": "init",
         "batch_size": 100,
         "lr": 1e-4,

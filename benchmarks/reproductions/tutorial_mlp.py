@@ -26,6 +26,7 @@ REPRODUCTION = Reproduction(
         "likelihood": "bernoulli",
         "latent": 32,
         "hidden": (512, 256),
+        "activation": "relu",
         "start": "init",
         "validation": 0,
         "epochs": 20,

@@ -54,7 +54,7 @@ class Net(Options):
         description="Channels of the stride-2 convolutions; reversed in the decoder.",
     )
     activation: str = Field(
-        default="relu",
+        default="gelu",
         description="relu, leaky_relu (leaky_relu:0.2 sets the slope), gelu, silu, tanh.",
     )
     norm: Literal["none", "batch"] = Field(default="none", description="Before the activation.")

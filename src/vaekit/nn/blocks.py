@@ -43,7 +43,7 @@ class Block:
         ['Linear', 'BatchNorm1d', 'Tanh', 'Dropout']
     """
 
-    activation: str = "relu"
+    activation: str = "gelu"
     norm: str = "none"
     dropout: float = 0.0
 

@@ -61,7 +61,7 @@ class ConvEncoder(Network):
         hidden: Sizes = (),
         *,
         kernel: int = 3,
-        activation: str = "relu",
+        activation: str = "gelu",
         norm: str = "none",
         dropout: float = 0.0,
     ) -> None:
@@ -113,7 +113,7 @@ class ConvDecoder(Network):
         hidden: Sizes = (),
         *,
         kernel: int = 3,
-        activation: str = "relu",
+        activation: str = "gelu",
         norm: str = "none",
         dropout: float = 0.0,
     ) -> None:

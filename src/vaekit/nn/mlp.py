@@ -43,7 +43,7 @@ class MLP(Network):
         out_shape: Sizes,
         hidden: Sizes = (512, 256),
         *,
-        activation: str = "relu",
+        activation: str = "gelu",
         norm: str = "none",
         dropout: float = 0.0,
     ) -> None:

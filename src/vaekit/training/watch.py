@@ -15,6 +15,7 @@ COLLAPSED = 3  # measured epochs in a row without an active unit
 SETTLED = 100  # steps after the warm-up before which a latent may just not have started
 MISMATCHED = 2  # measured epochs in a row with a scale further off than FACTOR
 FACTOR = 2.0
+DYING = 0.4  # share of dead hidden units with which a latent seldom comes alive
 CLOSING = 0.9  # a gap that is below this share of the epoch before's is on its way out
 
 
@@ -58,11 +59,19 @@ class Watch:
         self.collapsed = self.collapsed + 1 if idle and steps > 0 else 0
         if self.collapsed < COLLAPSED or steps < SETTLED:
             return None
+        mend = (
+            "The decoder ignores z; try --warm-up linear:10, a smaller weight of the KL "
+            "(beta_vae --beta 0.5) or a narrower likelihood (--scale fitted)."
+        )
+        if found.dead_units is not None and found.dead_units > DYING:
+            mend = (
+                f"{found.dead_units:.0%} of the hidden units are dead; try --activation gelu or a "
+                "smaller --lr."
+            )
         return (
             f"the posterior has collapsed: at epoch {epoch} no latent unit had been active "
             f"(Var E[z|x] > {ACTIVE}) for {self.collapsed} epochs; KL {found.means['kl']:.3f} "
-            "nats. The decoder ignores z; try --warm-up linear:10, a smaller weight of the KL "
-            "(beta_vae --beta 0.5) or a narrower likelihood (--scale fitted)."
+            f"nats. {mend}"
         )
 
     def _scale(self, found: Examined, epoch: int) -> str | None:
