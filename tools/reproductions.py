@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results" / "reproductions.csv"
 BEGIN, END = "<!-- reproductions -->\n", "<!-- end -->\n"
-HEAD = """| `vaekit reproduce` | model and data | what is measured | reference | here | ± | verdict |
+HEAD = """| `vaekit reproduce` | model and data | measured | reference | here | ± | verdict |
 |---|---|---|---|---|---|---|
 """
 
