@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,8 @@ from vaekit.distributions.base import Distribution, Space, pixels
 
 __all__ = ["Bernoulli", "ContinuousBernoulli"]
 
+LONGEST = 112  # factors of one product: their rounding adds up
+
 
 def _softplus(logits: Tensor) -> Tensor:
     """log(1 + exp(logits)): where no gradient is asked for, by exp and log, which is faster."""
@@ -21,13 +24,20 @@ def _softplus(logits: Tensor) -> Tensor:
     return logits.abs().neg_().exp_().add_(1).log_().add_(logits.clamp(min=0))
 
 
+@cache
+def _together(factors: int, dtype: torch.dtype) -> int:
+    """How many factors of at least 1/2 are multiplied at once: a divisor, without underflow."""
+    most = -math.frexp(torch.finfo(dtype).tiny)[1]
+    return max(n for n in range(1, min(factors, most, LONGEST) + 1) if factors % n == 0)
+
+
 def _summed(logits: Tensor, x: Tensor) -> Tensor:
-    """sum_d x l - max(l, 0) + log sigmoid(|l|), one logarithm for 16 factors in [1/2, 1]."""
+    """sum_d x l - max(l, 0) + log sigmoid(|l|), one logarithm for many factors in [1/2, 1]."""
     logits, x = torch.broadcast_tensors(logits, x)
     buffer = logits.clamp(min=0).addcmul_(logits, x, value=-1)  # the only one: memory is slow
     linear = buffer.sum(-1)
     factors = torch.abs(logits, out=buffer).sigmoid_()
-    groups = factors.unflatten(-1, (-1, math.gcd(factors.shape[-1], 16)))
+    groups = factors.unflatten(-1, (-1, _together(factors.shape[-1], factors.dtype)))
     return groups.prod(-1).log_().sum(-1).sub_(linear)
 
 

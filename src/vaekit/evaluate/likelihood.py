@@ -20,11 +20,13 @@ from vaekit.evaluate.checks import (
     standard_error,
     whole,
 )
+from vaekit.evaluate.memory import keep_freed
 from vaekit.models import VAE, evaluating
 
 __all__ = ["NLL", "Likelihood", "importance_sampled", "log_likelihood", "nll", "rows_and_draws"]
 
-CACHE, DEVICE = 2**21, 2**24  # bytes of decoder output at a time: what a core's cache holds
+CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
+HELD = 2**14  # draws whose log-weights are held at once
 LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
 
 
@@ -120,6 +122,7 @@ def importance_sampled(
     refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
     samples, rows = whole("samples", samples), whole("rows of x", len(x))
     step, count = rows_and_draws(model, rows, samples, chunk)
+    keep_freed()
     halves = torch.empty(2, rows, dtype=torch.float64, device=x.device)
     with evaluating(model):
         for start in range(0, rows, step):
@@ -138,12 +141,23 @@ def _halves(
 ) -> Tensor:
     """log sum_s w_s over the first half of the draws and over the second, (2, B)."""
     q = model.infer(x, given, mask)
-    total = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=x.device)
-    for half, draws in enumerate([samples // 2, samples - samples // 2]):
+
+    def log_weights(draws: int) -> Iterator[Tensor]:
         for few in _pieces(draws, count):
-            log_weight = model.trace(x, q, given, samples=(few,), mask=mask).log_weight
-            total[half] = torch.logaddexp(total[half], log_weight.double().logsumexp(0))
-    return total
+            yield model.trace(x, q, given, samples=(few,), mask=mask).log_weight.double()
+
+    sizes = (samples // 2, samples - samples // 2)
+    return torch.stack([_log_sum(log_weights(draws), x) for draws in sizes])
+
+
+def _log_sum(pieces: Iterable[Tensor], x: Tensor) -> Tensor:
+    """logsumexp over the draws of all pieces (S, B), of which only so many are held: (B,)."""
+    held = [torch.full((1, len(x)), -math.inf, dtype=torch.float64, device=x.device)]
+    for log_weight in pieces:
+        held.append(log_weight)
+        if sum(map(len, held)) > HELD:
+            held = [torch.cat(held).logsumexp(0, keepdim=True)]
+    return torch.cat(held).logsumexp(0)
 
 
 def _pieces(count: int, most: int) -> Iterator[int]:

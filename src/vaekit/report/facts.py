@@ -125,7 +125,7 @@ def notes(run: Run, found: Numbers) -> list[str]:
         said.append(
             "Posterior collapse: no latent dimension follows x (Var E[z|x] > 0.01 in none), so all "
             f"reconstructions are alike. It trained for {len(run.folder.records())} epochs; where "
-            "more do not help, try --lr 0.0001 or --activation silu."
+            "more do not help, try --lr 0.0003 or beta_vae --beta 0.5."
         )
     if not is_likelihood(family, run.spec.kind) and family.space.parameter == 2:
         said.append(
