@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from vaekit.recipes import RECIPES
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # One thread each: the tests run side by side, and threads that wait for each other cost more.
@@ -26,6 +28,15 @@ def _seed() -> Iterator[None]:
         torch.manual_seed(0)
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _recipes() -> Iterator[None]:
+    """Reproductions enter recipes of their own."""
+    before = dict(RECIPES)
+    yield
+    RECIPES.clear()
+    RECIPES.update(before)
 
 
 @pytest.fixture(autouse=True)

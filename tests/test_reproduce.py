@@ -1,0 +1,121 @@
+"""`vaekit reproduce`: what it lists, how it trains, goes on, judges and records."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vaekit
+from vaekit import Run, VaekitError, reproduce
+from vaekit.cli import main
+from vaekit.reproduce import Reproduction, known, measured, record
+
+SMALL = {"data": "digits", "latent": 2, "hidden": (8,), "epochs": 2, "limit": 200}
+
+
+def measure(run: Run) -> Mapping[str, Any]:
+    found = run.evaluate(samples=1)
+    return {"ours": -found["elbo"], "standard_error": found["elbo_standard_error"], "extra": "x"}
+
+
+def small(reference: float | None = 10.0, tolerance: float = 0.5, **rest: Any) -> Reproduction:
+    return Reproduction(
+        "small", "a small one", "nats", reference, "nowhere", "digits", "vae",
+        rest.pop("measure", measure), SMALL, tolerance,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Reproduction:
+    made = small()
+    monkeypatch.setattr(reproduce, "known", lambda: {"small": made})
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def test_all_that_ship_name_their_source_and_protocol() -> None:
+    found = known()
+    assert set(found) >= {"linear", "mlp-grey", "tutorial-mlp", "tutorial-conv", "mean-field"}
+    for name, each in found.items():
+        assert each.name == name
+        assert each.title
+        assert each.source
+        assert each.protocol
+        assert each.tolerance <= 0.5
+        vaekit.config.Config.flat(each.recipe, **each.options)
+
+
+def test_a_row_is_what_was_measured(one: Reproduction) -> None:
+    row = reproduce.reproduce("small", threads=1)
+    run = vaekit.load("runs/reproduce-small-0")
+    expected = run.evaluate(samples=1)
+    assert row["ours"] == pytest.approx(-expected["elbo"], abs=1e-4)
+    assert row["standard_error"] == pytest.approx(expected["elbo_standard_error"], abs=1e-4)
+    assert row["steps"] == run.folder.records()[-1]["step"]
+    assert row["more"] == "extra x"
+    assert (row["name"], row["seed"], row["reference"]) == ("small", 0, 10.0)
+    again = reproduce.reproduce("small")
+    assert {**again, "seconds": 0} == {**row, "seconds": 0}, "nothing is trained twice"
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [(9.4, "better"), (9.6, "reproduced"), (10.4, "reproduced"), (10.6, "missed")],
+)
+def test_the_verdict(
+    ours: float, verdict: str, monkeypatch: pytest.MonkeyPatch, one: Reproduction
+) -> None:
+    made = small(measure=lambda run: {"ours": ours, "standard_error": 0.0})
+    monkeypatch.setattr(reproduce, "known", lambda: {"small": made})
+    assert reproduce.reproduce("small", threads=1)["verdict"] == verdict
+
+
+def test_a_closed_form_is_the_reference_that_was_measured(
+    monkeypatch: pytest.MonkeyPatch, one: Reproduction
+) -> None:
+    made = small(None, measure=lambda run: {"reference": 3.0, "ours": 3.1, "standard_error": 0.0})
+    monkeypatch.setattr(reproduce, "known", lambda: {"small": made})
+    assert reproduce.reproduce("small", threads=1)["reference"] == 3.0
+
+
+def test_a_stopped_one_goes_on(one: Reproduction, tmp_path: Path) -> None:
+    vaekit.train("vae", out=tmp_path / "r", threads=1, seed=0, **{**SMALL, "epochs": 1})
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    config["training"]["epochs"] = 2
+    (tmp_path / "r" / "config.json").write_text(json.dumps(config))
+    row = reproduce.reproduce("small", out=tmp_path / "r")
+    whole = reproduce.reproduce("small", out=tmp_path / "whole", threads=1)
+    assert row["ours"] == whole["ours"]
+
+
+def test_a_csv_keeps_one_row_for_each_name_and_seed(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "results.csv"
+    assert measured(path) == []
+    for name, seed, ours in (("a", 0, 1.0), ("a", 1, 2.0), ("b", 0, 3.0), ("a", 0, 4.0)):
+        record({"name": name, "seed": seed, "ours": ours, "note": 'with, "commas"'}, path)
+    with path.open(newline="") as file:
+        rows = [(r["name"], r["seed"], float(r["ours"]), r["note"]) for r in csv.DictReader(file)]
+    note = 'with, "commas"'
+    assert rows == [("a", "1", 2.0, note), ("b", "0", 3.0, note), ("a", "0", 4.0, note)]
+
+
+def test_the_command(one: Reproduction, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["reproduce", "small", "--threads", "1", "--json", "--record", "r.csv", "--seed", "3"])
+    row = json.loads(capsys.readouterr().out)
+    assert row["seed"] == 3
+    main(["reproduce", "--list", "--json", "--results", "r.csv"])
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed["ours"] == [row["ours"]]
+    assert (listed["name"], listed["reference"]) == ("small", 10.0)
+    main(["reproduce", "--list", "--results", "r.csv"])
+    assert f"{row['ours']:.2f}" in capsys.readouterr().out
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(VaekitError, match="did you mean 'linear'"):
+        reproduce.reproduce("linaer")
