@@ -30,7 +30,7 @@ def measured() -> list[dict[str, str | float]]:
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes.jsonl"
         environment = {**os.environ, "VAEKIT_CONFORMANCE": str(notes)}
-        command = [sys.executable, "-m", "pytest", "tests"]
+        command = [sys.executable, "-m", "pytest", "-n", "2", "tests"]
         subprocess.run(command, check=True, env=environment, cwd=ROOT)
         rows = [json.loads(line) for line in notes.read_text().splitlines()]
     worst: dict[tuple[str, str], dict[str, str | float]] = {}

@@ -1,21 +1,6 @@
 """A small VAE on the fixed binarisation of MNIST, as larger comparisons quote it."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from vaekit import Run
-from vaekit.reproduce import Reproduction
-
-
-def measure(run: Run) -> Mapping[str, Any]:
-    """-log p(x) of the test images by 200 draws."""
-    found = run.evaluate(samples=1, nll=200)
-    return {
-        "ours": found["nll"]["mean"],
-        "standard_error": found["nll"]["standard_error"],
-        "by 100 draws": f"{found['nll']['at_half']:.2f}",
-    }
-
+from vaekit.reproduce import Reproduction, measure_nll
 
 REPRODUCTION = Reproduction(
     name="static-mlp",
@@ -37,5 +22,5 @@ REPRODUCTION = Reproduction(
         "lr_schedule": "step:0.6309573444801932:200,350",
         "epochs": 500,
     },
-    measure=measure,
+    measure=measure_nll(200),
 )

@@ -1,14 +1,11 @@
 """The convolutional VAE of TensorFlow's tutorial, with its paddings and its initialisation."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import nn
 
 import vaekit as vk
 from vaekit.data import DataSpec
 from vaekit.recipes import Net, Pixels, Recipe, recipe
-from vaekit.reproduce import Reproduction
+from vaekit.reproduce import Reproduction, measure_elbo
 
 
 def encoder(latent: int) -> nn.Module:
@@ -52,12 +49,6 @@ def tutorial_conv(data: DataSpec, *, net: Net, pixels: Pixels, latent: int = 2) 
     return Recipe(model, vk.ELBO(kl="sampled"))
 
 
-def measure(run: vk.Run) -> Mapping[str, Any]:
-    """The ELBO of the thresholded test images, one draw each."""
-    found = run.evaluate(samples=1)
-    return {"ours": -found["elbo"], "standard_error": found["elbo_standard_error"]}
-
-
 REPRODUCTION = Reproduction(
     name="tutorial-conv",
     title="conv VAE, 2 latents, thresholded MNIST",
@@ -76,5 +67,5 @@ REPRODUCTION = Reproduction(
         "lr": 1e-4,
         "optimizer_options": ("eps=1e-7",),
     },
-    measure=measure,
+    measure=measure_elbo(1),
 )

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from vaekit.run import Run
     from vaekit.training.listener import Listener
 
-__all__ = ["Measure", "Reproduction", "known", "measured", "record", "reproduce"]
+__all__ = [
+    "Measure",
+    "Reproduction",
+    "known",
+    "measure_elbo",
+    "measure_nll",
+    "measured",
+    "record",
+    "reproduce",
+]
 
 Measure = Callable[["Run"], Mapping[str, Any]]
 
@@ -54,6 +63,31 @@ class Reproduction:
     measure: Measure
     options: Mapping[str, Any] = field(default_factory=dict)
     tolerance: float = 0.5
+
+
+def measure_elbo(samples: int) -> Measure:
+    """-ELBO of the test rows by so many draws for each."""
+
+    def measure(run: Run) -> Mapping[str, Any]:
+        found = run.evaluate(samples=samples)
+        return {"ours": -found["elbo"], "standard_error": found["elbo_standard_error"]}
+
+    return measure
+
+
+def measure_nll(samples: int) -> Measure:
+    """-log p(x) of the test rows by importance sampling with so many draws for each."""
+
+    def measure(run: Run) -> Mapping[str, Any]:
+        found = run.evaluate(samples=1, nll=samples)["nll"]
+        half = f"by {samples // 2} draws"
+        return {
+            "ours": found["mean"],
+            "standard_error": found["standard_error"],
+            half: f"{found['at_half']:.2f}",
+        }
+
+    return measure
 
 
 def _folder() -> Path:

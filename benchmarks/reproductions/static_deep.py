@@ -1,0 +1,27 @@
+"""The VAE of `static-mlp` with a second hidden layer, which its source has commented out."""
+
+from vaekit.reproduce import Reproduction, measure_nll
+
+REPRODUCTION = Reproduction(
+    name="static-deep",
+    title="784-400-400-40 ReLU, static MNIST",
+    number="-log p(x), nats, test, S = 200",
+    reference=89.9,
+    source="clementchadebec/benchmark_VAE, reproducibility table: 89.9 (theirs 89.78 +- 0.01); its "
+    "script vae.py has the second layer commented out",
+    protocol="static MNIST 50k/10k/10k, Adam 1e-4, x 10^-0.2 at epochs 200 and 350, batch 100, "
+    "500 epochs, best validation bound; S = 200",
+    recipe="vae",
+    options={
+        "data": "binarized-mnist",
+        "latent": 40,
+        "hidden": (400, 400),
+        "activation": "relu",
+        "start": "init",
+        "batch_size": 100,
+        "lr": 1e-4,
+        "lr_schedule": "step:0.6309573444801932:200,350",
+        "epochs": 500,
+    },
+    measure=measure_nll(200),
+)
