@@ -38,7 +38,7 @@ def test_its_shell_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(DIGITS) == 6
+    assert len(DIGITS) == 9
     for line in DIGITS:
         main(shlex.split(line, comments=True)[1:])
     assert (tmp_path / "samples.png").is_file()

@@ -119,3 +119,15 @@ def test_the_command(one: Reproduction, capsys: pytest.CaptureFixture[str]) -> N
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(VaekitError, match="did you mean 'linear'"):
         reproduce.reproduce("linaer")
+
+
+def test_a_run_of_a_reproductions_own_recipe_opens_anywhere(tmp_path: Path) -> None:
+    options = {
+        **known()["mean-field"].options,
+        **SMALL,
+        "optimizer": "adam",
+        "optimizer_options": (),
+    }
+    vaekit.train("mean_field", out=tmp_path / "r", report=False, **options)
+    vaekit.recipes.RECIPES.pop("mean_field")
+    assert vaekit.load(tmp_path / "r").config.recipe == "mean_field"

@@ -14,7 +14,8 @@ from cyclopts.config import Yaml
 import vaekit
 from vaekit.cli_data import data
 from vaekit.cli_evaluate import evaluate
-from vaekit.cli_output import DataDir, Device, Json, RunPath, Weights, Whole, dump, say, start
+from vaekit.cli_output import DataDir, Device, Json, RunPath, dump, say, start
+from vaekit.cli_pictures import embed, interpolate, manifold, reconstruct, sample, traverse
 from vaekit.cli_reproduce import reproduce
 from vaekit.cli_train import demo, train
 from vaekit.errors import VaekitError, choose
@@ -34,57 +35,8 @@ app.command(evaluate)
 app.command(reproduce)
 app.command(data)
 
-Out = Annotated[Path | None, Parameter(name=["--out", "-o"], help="Where the picture goes.")]
-
-
-@app.command
-def sample(
-    run: RunPath,
-    /,
-    *,
-    n: Annotated[Whole, Parameter(name=["-n", "--number"], help="How many.")] = 64,
-    out: Out = None,
-    draws: Annotated[
-        bool, Parameter(negative=(), help="Draws of x, in place of the mean E[x|z].")
-    ] = False,
-    seed: Annotated[Whole, Parameter(help="Of the draws.")] = 0,
-    weights: Weights = None,
-    device: Device = "auto",
-) -> None:
-    """New images from the prior, in a grid (.png) or as an array (.npz)."""
-    start()
-    from vaekit.pictures import save
-
-    if n < 1:
-        raise VaekitError(f"got -n {n}; expected at least 1.")
-    loaded = vaekit.load(run, weights=weights, device=device)
-    made = loaded.spec.values.inverse(loaded.sample(n, mean=not draws, seed=seed))
-    say(str(save(made, out or Path("samples.png"))))
-
-
-@app.command
-def reconstruct(
-    run: RunPath,
-    /,
-    *,
-    n: Annotated[Whole, Parameter(name=["-n", "--number"], help="How many.")] = 16,
-    out: Out = None,
-    weights: Weights = None,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-) -> None:
-    """Test images, evenly spread, with their reconstructions E[x|z] under them, as .png or .npz."""
-    start()
-    from vaekit.data import spread
-    from vaekit.pictures import save
-
-    if n < 1:
-        raise VaekitError(f"got -n {n}; expected at least 1.")
-    loaded = vaekit.load(run, weights=weights, device=device)
-    test = loaded.dataset(data_dir).test
-    originals = test.x(spread(len(test), n))
-    made, seen = loaded.reconstruct(originals), loaded.spec.values.inverse
-    say(str(save(seen(originals), out or Path("reconstructions.png"), seen(made))))
+for command in (sample, reconstruct, interpolate, traverse, manifold, embed):
+    app.command(command)
 
 
 @app.command

@@ -15,8 +15,16 @@ from vaekit.report.images import grid, pairs, save_png
 __all__ = ["save"]
 
 
-def save(images: Tensor, path: Path, reconstructions: Tensor | None = None) -> Path:
+def save(
+    images: Tensor,
+    path: Path,
+    reconstructions: Tensor | None = None,
+    *,
+    columns: int | None = None,
+) -> Path:
     """Writes images `(N, C, H, W)`, and their reconstructions under them, to `path`.
+
+    With `columns`, so many side by side.
 
     Raises:
         VaekitError: for another ending than .png or .npz, rows that are no images in a .png, and
@@ -34,5 +42,8 @@ def save(images: Tensor, path: Path, reconstructions: Tensor | None = None) -> P
             f"rows of shape {tuple(images.shape[1:])} are no images to draw: name a file that ends "
             "in .npz, as --out rows.npz."
         )
-    save_png(grid(images) if reconstructions is None else pairs(images, reconstructions), path)
+    sheet = (
+        grid(images, columns=columns) if reconstructions is None else pairs(images, reconstructions)
+    )
+    save_png(sheet, path)
     return path

@@ -16,7 +16,8 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.judge import Asked, OnRows, judge
 from vaekit.models import VAE
 from vaekit.objectives import Objective
-from vaekit.recipes import build
+from vaekit.recipes import RECIPES, build
+from vaekit.reproduce import known
 from vaekit.training.checkpoint import load_state
 from vaekit.training.folder import RunFolder
 from vaekit.training.setup import find_device, random_numbers
@@ -68,6 +69,10 @@ class Run:
     def encode(self, x: Tensor) -> Tensor:
         """E[z|x], `(B, *Z)`, for canonical x."""
         return self.model.encode(x.to(self.device)).cpu()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """E[x|z], `(B, *X)`, for codes `(B, *Z)`."""
+        return self.model.decode(z.to(self.device)).cpu()
 
     def source(self, data_dir: str | None = None) -> Dataset:
         """The data set it was trained on, as it is stored.
@@ -191,7 +196,10 @@ def open_run(path: str | Path, *, weights: str | None = None, device: str = "aut
         VaekitError: where this is no run folder, or the weights are missing or of another model.
     """
     folder = RunFolder(path)
-    config = Config.from_json(folder.read_json("config"))
+    content = folder.read_json("config")
+    if content.get("recipe") not in RECIPES:
+        known()  # reproductions enter recipes of their own
+    config = Config.from_json(content)
     spec = DataSpec.from_json(folder.read_json("run")["data"]["spec"])
     place = find_device(device)
     with random_numbers(0, place, None):

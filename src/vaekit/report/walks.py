@@ -1,0 +1,135 @@
+"""Walks through a latent space, decoded: between codes, along one dimension, over a plane.
+
+Shapes: `K` rows of the picture, `T` steps, `N` rows of data, Z latent dims flattened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import VaekitError, choose
+
+__all__ = ["Decodes", "between", "interpolate", "manifold", "spherical", "straight", "traverse"]
+
+
+class Decodes(Protocol):
+    """What a walk needs of a model."""
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+    def decode(self, z: Tensor) -> Tensor: ...
+
+
+def straight(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """(1 - t) a + t b: codes `(K, Z)` and steps `(T,)` to `(K, T, Z)`.
+
+    Example:
+        >>> straight(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0.0, 0.25])).tolist()
+        [[[0.0, 0.0], [0.25, 0.25]]]
+    """
+    t = t[:, None]
+    return (1 - t) * a[:, None] + t * b[:, None]
+
+
+def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """[sin((1 - t) w) a + sin(t w) b] / sin w, w the angle between a and b: `(K, T, Z)`.
+
+    Between draws of a Gaussian the length stays as it is for draws, where a straight line would
+    pass through a shorter middle (Shoemake 1985; White, arXiv 1609.04468). Where a and b are
+    parallel, or opposite, it is the straight line.
+
+    Example:
+        >>> quarter = spherical(torch.eye(2)[:1], torch.eye(2)[1:], torch.tensor([0.5]))
+        >>> [round(value, 4) for value in quarter.flatten().tolist()]
+        [0.7071, 0.7071]
+    """
+    cosine = torch.cosine_similarity(a, b, 1).clamp(-1, 1)
+    angle = torch.acos(cosine)[:, None, None]
+    t = t[:, None]
+    round_ = torch.sin((1 - t) * angle) * a[:, None] + torch.sin(t * angle) * b[:, None]
+    sine = torch.sin(angle)
+    return torch.where(sine > 1e-4, round_ / sine.clamp(min=1e-4), straight(a, b, t[:, 0]))
+
+
+KINDS = {"linear": straight, "spherical": spherical}
+
+
+def between(a: Tensor, b: Tensor, *, steps: int = 10, kind: str = "linear") -> Tensor:
+    """Codes from a to b, both ends with them: `(K, *Z)` twice to `(K, T, *Z)`.
+
+    Args:
+        a, b: codes.
+        steps: T, at least 2.
+        kind: "linear" or "spherical".
+
+    Raises:
+        VaekitError: for fewer than two steps, or an unknown kind.
+    """
+    if steps < 2:
+        raise VaekitError(f"got steps={steps}; expected at least 2: both ends.")
+    walk = choose("kind of interpolation", kind, KINDS)
+    t = torch.linspace(0, 1, steps, device=a.device)
+    return walk(a.flatten(1), b.flatten(1), t).unflatten(2, a.shape[1:])
+
+
+def interpolate(
+    model: Decodes, x: Tensor, y: Tensor, *, steps: int = 10, kind: str = "linear"
+) -> Tensor:
+    """E[x|z] along the way from E[z|x] to E[z|y], `(K, T, *X)`.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> rows = torch.randn(50, 3, dtype=torch.float64)
+        >>> model = LinearGaussian.fit(rows, latent=1).vae()
+        >>> interpolate(model, rows[:2], rows[2:4], steps=5).shape
+        torch.Size([2, 5, 3])
+    """
+    z = between(model.encode(x), model.encode(y), steps=steps, kind=kind)
+    return model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+
+
+def traverse(model: Decodes, z: Tensor, dims: Sequence[int], values: Tensor) -> Tensor:
+    """E[x|z] with one dimension of z at each of the values `(T,)`, a row each: `(K, T, *X)`.
+
+    Args:
+        model: decodes.
+        z: one code, `(*Z)`.
+        dims: which of its dimensions, flattened.
+        values: what each is set to.
+
+    Raises:
+        VaekitError: for a dimension that z does not have.
+    """
+    wrong = [dim for dim in dims if not 0 <= dim < z.numel()]
+    if wrong:
+        raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {z.numel() - 1}.")
+    codes = z.flatten().repeat(len(dims), len(values), 1)
+    for row, dim in enumerate(dims):
+        codes[row, :, dim] = values
+    return model.decode(codes.flatten(0, 1).unflatten(1, z.shape)).unflatten(0, codes.shape[:2])
+
+
+def manifold(model: Decodes, side: int = 20, *, latent: tuple[int, ...] = (2,)) -> Tensor:
+    """E[x|z] on a grid of a two-dimensional latent, `(side, side, *X)`, the second one upwards.
+
+    The coordinates are quantiles of N(0, 1) at (i + 1/2) / side, so that each picture stands for
+    the same probability (Kingma & Welling, arXiv 1312.6114, fig. 4).
+
+    Raises:
+        VaekitError: for a latent of other than two dimensions, or fewer than one picture a side.
+    """
+    if math.prod(latent) != 2:
+        raise VaekitError(
+            f"a manifold shows a latent of 2 dimensions; this one has {math.prod(latent)}: take "
+            "`vaekit traverse`, or train with --latent 2."
+        )
+    if side < 1:
+        raise VaekitError(f"got side={side}; expected at least 1.")
+    at = torch.special.ndtri((torch.arange(side) + 0.5) / side)
+    z = torch.stack(torch.meshgrid(at, at.flip(0), indexing="xy"), -1)
+    return model.decode(z.flatten(0, 1).unflatten(1, latent)).unflatten(0, (side, side))
