@@ -424,3 +424,20 @@ def test_records_without_a_step_are_no_trouble_when_resuming(tmp_path: Path) -> 
         file.write('{"note": "mine"}\n')
     vaekit.resume(run.path, epochs=2, report=False)
     assert [r["epoch"] for r in records(run.path)] == [1, 2]
+
+
+@pytest.mark.data("frey_faces")
+def test_a_run_goes_on_where_its_data_have_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(Path(os.environ["VAEKIT_DATA"]) / "frey_faces", first / "frey_faces")
+    monkeypatch.delenv("VAEKIT_DATA")
+    options = {"data": "frey-faces", "latent": 2, "hidden": (8,), "limit": 100, "threads": 1}
+    run = vaekit.train("vae", out=tmp_path / "r", epochs=1, data_dir=first, report=False, **options)
+    first.rename(second)
+    with pytest.raises(vaekit.VaekitError, match=r"freyfaces\.npz"):
+        vaekit.resume(run.path, epochs=2)
+    again = vaekit.resume(run.path, epochs=2, data_dir=second)
+    assert [record["epoch"] for record in again.folder.records()] == [1, 2]
+    assert again.evaluate(samples=1)["protocol"]["rows"] == 200

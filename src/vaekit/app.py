@@ -9,7 +9,7 @@ from typing import Any
 from vaekit.config import Config
 from vaekit.errors import VaekitError
 from vaekit.job import Job, describe, make_job
-from vaekit.options import Training, checked
+from vaekit.options import Data, Training, checked
 from vaekit.run import Run, open_run
 from vaekit.training.best import Best
 from vaekit.training.checkpoint import check_state, load_state
@@ -160,11 +160,14 @@ def resume(
     run: str | Path,
     *,
     epochs: int | None = None,
+    data_dir: str | Path | None = None,
     listener: Listener | None = None,
     report: bool = True,
     checkpoint_seconds: float = 5.0,
 ) -> Run:
     """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
+
+    `data_dir` names the folder of its data set, where that has moved.
 
     On the CPU, with the same threads and versions, the weights are bit for bit those of a run
     that was never interrupted. More epochs stretch a learning-rate schedule that spans the run.
@@ -178,6 +181,9 @@ def resume(
     if epochs is not None:
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
         config = replace(config, training=training)
+    if data_dir is not None:
+        data = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
+        config = replace(config, data=data)
     with folder.locked():
         state = load_state(folder.last) if folder.last.exists() else None
         return _go(
@@ -185,7 +191,7 @@ def resume(
             folder,
             listener,
             state=state,
-            changed=epochs is not None,
+            changed=epochs is not None or data_dir is not None,
             report=report,
             every=checkpoint_seconds,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from cyclopts import App, Group, Parameter
 
-from vaekit.cli_output import Json, MaybeWhole, say, start, whole
+from vaekit.cli_output import DataDir, Json, MaybeWhole, say, start, whole
 from vaekit.cli_seeds import train_several
 from vaekit.config import flat_fields
 from vaekit.recipes import RECIPES
@@ -135,6 +135,7 @@ def _resume(
     *,
     resume: Annotated[Path, Parameter(help="Continue this run exactly where it stopped.")],
     epochs: Annotated[MaybeWhole, Parameter(help="Epochs in all.")] = None,
+    data_dir: DataDir = None,
     quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
     json: Json = False,
 ) -> None:
@@ -144,7 +145,7 @@ def _resume(
     from vaekit.progress import listener
 
     shown = listener(quiet or json)
-    run = resume_run(resume, epochs=epochs, listener=shown)
+    run = resume_run(resume, epochs=epochs, data_dir=data_dir, listener=shown)
     _show_run(run, json, shown.interrupted)
 
 

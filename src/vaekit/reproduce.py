@@ -158,7 +158,7 @@ def _trained(
     one: Reproduction, folder: Path, options: dict[str, Any], listener: Listener | None
 ) -> Run:
     if (folder / "config.json").is_file():
-        return vaekit.resume(folder, listener=listener)
+        return vaekit.resume(folder, data_dir=options.get("data_dir"), listener=listener)
     return vaekit.train(
         one.recipe, out=folder, listener=listener, checkpoint_seconds=30.0, **options
     )
