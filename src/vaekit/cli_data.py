@@ -113,7 +113,8 @@ def _card(found: Dataset) -> dict[str, Any]:
 
 
 def _picture(found: Dataset, out: Path | None) -> str | None:
-    """The first training images in a grid; None for rows that are no images."""
+    """Training images, evenly spread, in a grid; None for rows that are no images."""
+    from vaekit.data import spread
     from vaekit.errors import VaekitError
     from vaekit.pictures import save
 
@@ -121,7 +122,8 @@ def _picture(found: Dataset, out: Path | None) -> str | None:
         if out is not None:
             raise VaekitError(f"'{found.name}' holds no images to draw: leave --out.")
         return None
-    return str(save(found.train.x(slice(PICTURES)), out or Path(f"{found.name}.png")))
+    images = found.train.x(spread(len(found.train), PICTURES))
+    return str(save(images, out or Path(f"{found.name}.png")))
 
 
 def _show(shown: dict[str, Any]) -> None:
