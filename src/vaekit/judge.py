@@ -110,6 +110,7 @@ def _about(run: Run) -> dict[str, Any]:
     family = run.model.likelihood.family
     return {
         "weights": run.weights,
+        "step": run.step,
         "likelihood": type(family).__name__,
         "is_likelihood": evaluate.is_likelihood(family, run.spec.kind),
         "unit": run.spec.unit,

@@ -38,6 +38,7 @@ class Run:
         model: in eval mode.
         objective: what it was trained with.
         weights: "last", "best" or "ema".
+        step: optimiser steps after which these weights were kept; None where no record says.
     """
 
     folder: RunFolder
@@ -46,6 +47,7 @@ class Run:
     model: VAE
     objective: Objective
     weights: str
+    step: int | None
 
     @property
     def path(self) -> Path:
@@ -159,22 +161,23 @@ class Run:
         )
 
 
-def _read(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str]:
-    """The model's state, and which weights it is."""
+def _read(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
+    """The model's state, which weights it is, and after how many steps."""
     if weights is None:
         weights = "best" if folder.best.is_file() else "last"
     if weights not in WEIGHTS:
         raise unknown("weights", weights, WEIGHTS)
     if weights == "best":
-        return _part(folder.best, "model"), weights
+        kept = [r["step"] for r in folder.records() if r.get("best")]
+        return _part(folder.best, "model"), weights, max(kept, default=None)
     progress = _part(folder.last, "progress")
     if weights == "last":
-        return progress["model"], weights
+        return progress["model"], weights, progress["step"]
     if progress["average"] is None:
         raise VaekitError(f"{folder.path} was trained without --ema: take best or last.")
     prefix = "module."
     state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
-    return state, weights
+    return state, weights, progress["step"]
 
 
 def _part(path: Path, name: str) -> dict[str, Any]:
@@ -204,11 +207,11 @@ def open_run(path: str | Path, *, weights: str | None = None, device: str = "aut
     place = find_device(device)
     with random_numbers(0, place, None):
         made = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
-    state, weights = _read(folder, weights)
+    state, weights, step = _read(folder, weights)
     try:
         made.model.load_state_dict(state)
     except RuntimeError as error:
         detail = str(error).split("\n")[1].strip()
         raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
     model = made.model.to(place).eval()
-    return Run(folder, config, spec, model, made.objective, weights)
+    return Run(folder, config, spec, model, made.objective, weights, step)

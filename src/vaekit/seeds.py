@@ -82,9 +82,9 @@ def train_seeds(
         options: as for `vaekit.train`; `seed` is the first one.
 
     Returns:
-        What seeds.json holds: `runs` (a dict for each seed: seed, run, elbo, log_likelihood, kl,
-        mse, warnings), `mean` and `standard_error` of elbo, log_likelihood and kl (log_likelihood
-        and mse where there is no bound), and `protocol`.
+        What seeds.json holds: `runs` (a dict for each seed: seed, run, step, elbo, log_likelihood,
+        kl, mse, warnings), `mean` and `standard_error` of elbo, log_likelihood and kl
+        (log_likelihood and mse where there is no bound), and `protocol`.
 
     Raises:
         VaekitError: for anything that can be mended, in one line; nothing is written then.
@@ -219,9 +219,10 @@ def _train_one(recipe: str, options: Row, out: str, report: bool) -> Row:
     finally:
         _Worker.busy = False
     warnings = [text for record in run.folder.records() for text in record.get("warnings", [])]
+    step = found["protocol"].pop("step")  # of the best epoch: each seed has its own
     names = ("elbo", "log_likelihood", "kl", "mse", "protocol")
     numbers = {name: found[name] for name in names}
-    return {"seed": options["seed"], "run": out, **numbers, "warnings": warnings}
+    return {"seed": options["seed"], "run": out, "step": step, **numbers, "warnings": warnings}
 
 
 def _trained(recipe: str, options: Row, out: str, report: bool) -> Run:

@@ -1,0 +1,29 @@
+"""What stands beside the numbers of `Run.evaluate`: which weights, which data, how made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+import vaekit
+from vaekit.cli import main
+
+SMALL: dict[str, Any] = {"latent": 2, "hidden": (16,), "report": False, "threads": 1}
+
+
+def test_numbers_of_other_steps_are_kept_beside_each_other(tmp_path: Path) -> None:
+    """Weights that were trained further are another question."""
+    path = tmp_path / "r"
+    vaekit.train("vae", out=path, epochs=2, limit=256, ema=0.9, **SMALL)
+    main(["evaluate", str(path), "--limit", "10"])
+    vaekit.resume(path, epochs=4, report=False)
+    main(["evaluate", str(path), "--limit", "10"])
+    kept = json.loads((path / "evaluation.json").read_text())
+    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    best = [record["step"] for record in records if record["best"]]
+    assert [one["protocol"]["step"] for one in kept] == [4, best[-1]]
+    assert best[-1] > 4
+    for weights in ("last", "ema"):
+        assert vaekit.load(path, weights=weights).step == records[-1]["step"] == 8
