@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 
 import vaekit
 from vaekit.cli import main
@@ -27,3 +29,21 @@ def test_numbers_of_other_steps_are_kept_beside_each_other(tmp_path: Path) -> No
     assert best[-1] > 4
     for weights in ("last", "ema"):
         assert vaekit.load(path, weights=weights).step == records[-1]["step"] == 8
+
+
+def test_data_that_have_changed_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--resume` refuses them."""
+    monkeypatch.setattr("vaekit.data.notes._SAID", set())
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 3)).astype(np.float32)
+    np.save(tmp_path / "t.npy", rows)
+    run = vaekit.train("vae", out=tmp_path / "r", data=tmp_path / "t.npy", epochs=1, **SMALL)
+    before = run.evaluate(samples=1)["protocol"]
+    assert "has changed" not in capsys.readouterr().err
+    np.save(tmp_path / "t.npy", rows[::-1].copy())
+    after = run.evaluate(samples=1)["protocol"]
+    assert capsys.readouterr().err.count("t has changed since") == 1
+    assert {**after, "sha256": ""} == {**before, "sha256": ""}
+    assert after["sha256"] != before["sha256"]

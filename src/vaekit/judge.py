@@ -13,7 +13,7 @@ from torch import Tensor
 
 import vaekit
 from vaekit import evaluate
-from vaekit.data import Split, fingerprint, spread
+from vaekit.data import Dataset, Split, fingerprint, notes, spread
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate.checks import refuse_no_density, standard_error, whole
 from vaekit.files import write_atomically
@@ -74,7 +74,7 @@ def judge(
     """What `Run.evaluate` returns. Each part has its own draws: it does not hang on the others."""
     _refuse(run, asked)
     source = run.source(data_dir)
-    data = run.prepared(source)
+    data, sha256 = run.prepared(source), _fingerprint(run, source)
     chosen = choose("split", split, data.splits)
     rows = _Rows(run, chosen, limit, on_rows)
     parts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -94,7 +94,7 @@ def judge(
             found[name] = _plain(part())
     protocol = {
         "data": data.name,
-        "sha256": fingerprint(source),
+        "sha256": sha256,
         "split": split,
         "rows": rows.count,
         "of": len(chosen),
@@ -103,6 +103,17 @@ def judge(
         **_about(run),
     }
     return {**found.pop("bound"), **found, "protocol": protocol}
+
+
+def _fingerprint(run: Run, source: Dataset) -> str:
+    """The sha256 of the rows, and a note where the run was trained on others."""
+    found = fingerprint(source)
+    if found != run.folder.read_json("run")["data"]["sha256"]:
+        notes.note(
+            f"{source.name} has changed since {run.path} was trained: what is measured may hold "
+            "rows that it was trained on."
+        )
+    return found
 
 
 def _about(run: Run) -> dict[str, Any]:
