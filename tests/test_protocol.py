@@ -47,3 +47,16 @@ def test_data_that_have_changed_are_said(
     assert capsys.readouterr().err.count("t has changed since") == 1
     assert {**after, "sha256": ""} == {**before, "sha256": ""}
     assert after["sha256"] != before["sha256"]
+
+
+@pytest.mark.parametrize(("asked", "done"), [(None, True), (True, True), (False, False)])
+def test_whether_a_density_is_of_standardised_columns_is_said(
+    asked: bool | None, done: bool, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    lines = [",".join(f"{value:.3f}" for value in row) for row in rng.normal(size=(60, 3))]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *lines]))
+    options = {**SMALL, "data": tmp_path / "t.csv", "standardise": asked}
+    run = vaekit.train("vae", out=tmp_path / "r", epochs=1, **options)
+    protocol = run.evaluate(samples=1)["protocol"]
+    assert (protocol["unit"], protocol["made"]) == ("nats per row", {"standardise": done})

@@ -119,13 +119,16 @@ def _fingerprint(run: Run, source: Dataset) -> str:
 def _about(run: Run) -> dict[str, Any]:
     """What of the protocol does not hang on the question."""
     family = run.model.likelihood.family
+    made = run.config.data.model_dump(include=MADE, exclude_defaults=True)
+    if run.spec.kind == "table":  # whether a density is of the units of the file
+        made["standardise"] = run.spec.values.loc is not None
     return {
         "weights": run.weights,
         "step": run.step,
         "likelihood": type(family).__name__,
         "is_likelihood": evaluate.is_likelihood(family, run.spec.kind),
         "unit": run.spec.unit,
-        "made": run.config.data.model_dump(include=MADE, exclude_defaults=True),
+        "made": made,
         "vaekit": vaekit.__version__,
         "torch": torch.__version__,
     }
