@@ -87,3 +87,5 @@ def _list(results: Path, as_json: bool) -> None:
         reference = "closed form" if one["reference"] is None else one["reference"]
         say(f"{one['name']:15} {one['title']}")
         say(f"{'':15} {one['number']}: reference {reference}; ours {ours}")
+        say(f"{'':15} {one['protocol']}")
+        say(f"{'':15} {one['source']}")
