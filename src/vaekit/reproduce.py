@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+import json
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vaekit
+from vaekit.config import Config
 from vaekit.errors import VaekitError, choose
 from vaekit.files import write_atomically
+from vaekit.training.folder import RunFolder
 
 if TYPE_CHECKING:
     from vaekit.run import Run
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 Measure = Callable[["Run"], Mapping[str, Any]]
+PLACE = (("data", "data_dir"), ("training", "device"), ("training", "threads"))
+COLUMNS = {"name", "seed", "ours"}  # of a .csv of results, besides others
 
 
 @dataclass(frozen=True)
@@ -139,17 +143,17 @@ def reproduce(
         A row of the table of results.
 
     Raises:
-        VaekitError: for an unknown name, or what training refuses.
+        VaekitError: for an unknown name, a folder that holds another training, or what training
+            refuses.
     """
     one = choose("reproduction", name, known())
     folder = Path("runs", f"reproduce-{name}-{seed}") if out is None else Path(out)
-    began = time.monotonic()
     run = _trained(one, folder, {**one.options, **options, "seed": seed}, listener)
     if listener is not None and listener.interrupted:
         raise VaekitError(f"stopped; the same command goes on from {run.path}.")
     found = dict(one.measure(run))
     seconds = sum(r["seconds"] for r in run.folder.records())
-    row = _row(one, found, seed, run, trained=seconds, total=time.monotonic() - began)
+    row = _row(one, found, seed, run, seconds)
     run.folder.write_json("reproduction", row)
     return row
 
@@ -158,20 +162,34 @@ def _trained(
     one: Reproduction, folder: Path, options: dict[str, Any], listener: Listener | None
 ) -> Run:
     if (folder / "config.json").is_file():
+        _refuse_another(one, folder, options)
         return vaekit.resume(folder, data_dir=options.get("data_dir"), listener=listener)
     return vaekit.train(
         one.recipe, out=folder, listener=listener, checkpoint_seconds=30.0, **options
     )
 
 
+def _refuse_another(one: Reproduction, folder: Path, options: dict[str, Any]) -> None:
+    """An error where the folder holds a training of another protocol, or from another seed."""
+    asked = Config.flat(one.recipe, **options)
+    begun = Config.from_json(RunFolder(folder).read_json("config"))
+    if _protocol(asked) != _protocol(begun):
+        raise VaekitError(
+            f"{folder} holds another training than {one.name} from seed {options['seed']}: name "
+            "another --out."
+        )
+
+
+def _protocol(config: Config) -> dict[str, Any]:
+    """The options, less what does not change the numbers but by rounding."""
+    plain: dict[str, Any] = json.loads(json.dumps(config.to_json()))
+    for record, name in PLACE:
+        del plain[record][name]
+    return plain
+
+
 def _row(
-    one: Reproduction,
-    found: dict[str, Any],
-    seed: int,
-    run: Run,
-    *,
-    trained: float,
-    total: float,
+    one: Reproduction, found: dict[str, Any], seed: int, run: Run, seconds: float
 ) -> dict[str, Any]:
     import torch
 
@@ -189,7 +207,7 @@ def _row(
         "verdict": verdict,
         "seed": seed,
         "steps": run.folder.records()[-1]["step"],
-        "seconds": round(trained),
+        "seconds": round(seconds),
         "hardware": f"{run.device.type}, {os.cpu_count()} cores, {platform.machine()}",
         "torch": torch.__version__,
         "vaekit": vaekit.__version__,
@@ -199,18 +217,28 @@ def _row(
 
 
 def measured(path: Path) -> list[dict[str, str]]:
-    """The rows of a .csv of results; none where there is no file."""
+    """The rows of a .csv of results; none where there is no file.
+
+    Raises:
+        VaekitError: where the file holds something else.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError):
+        raise VaekitError(f"{path} is no .csv of results: name another.") from None
+    if rows and not rows[0].keys() >= COLUMNS:
+        raise VaekitError(f"{path} holds no results, with name, seed and ours: name another.")
+    return rows
 
 
 def record(row: Mapping[str, Any], path: Path) -> Path:
     """Adds a row to a .csv of results, which keeps one row for each name and seed.
 
     Raises:
-        VaekitError: where it cannot be written.
+        VaekitError: where it cannot be written, or holds something else.
     """
     key = (row["name"], str(row["seed"]))
     kept = [old for old in measured(path) if (old["name"], old["seed"]) != key]
