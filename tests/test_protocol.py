@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import vaekit
 from vaekit.cli import main
@@ -60,3 +61,30 @@ def test_whether_a_density_is_of_standardised_columns_is_said(
     run = vaekit.train("vae", out=tmp_path / "r", epochs=1, **options)
     protocol = run.evaluate(samples=1)["protocol"]
     assert (protocol["unit"], protocol["made"]) == ("nats per row", {"standardise": done})
+
+
+@pytest.mark.parametrize("recipe", ["vae", "ae"])
+def test_each_term_of_the_bound_has_a_standard_error(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The KL is a closed form, so that its error has no noise of the draws in it."""
+    run = vaekit.train(recipe, out=tmp_path / "r", limit=256, epochs=5, **SMALL)
+    found = run.evaluate(samples=1)
+    x = run.dataset().test.x(slice(None))
+    if recipe == "ae":
+        y = run.model.reconstruct(x)
+        terms = run.model.likelihood(run.model.encode(x)).log_prob(x).detach()
+        assert found["kl_standard_error"] is found["elbo_standard_error"] is None
+        assert found["mse"] == pytest.approx((x - y).square().mean().item(), rel=1e-5)
+        wanted = terms.numpy().std(ddof=1) / len(x) ** 0.5
+        assert found["log_likelihood_standard_error"] == pytest.approx(wanted, rel=1e-5)
+        return
+    with torch.no_grad():
+        q = run.model.posterior(x)
+    kl = (0.5 * (q.mean**2 + q.scale**2 - 1) - q.scale.log()).sum(1).numpy()
+    wanted = kl.std(ddof=1) / len(x) ** 0.5
+    assert found["kl_standard_error"] == pytest.approx(wanted, rel=1e-4)
+    main(["evaluate", str(run.path), "--samples", "1", "--reconstruction"])
+    shown = capsys.readouterr().out
+    assert f"± {wanted:.4f}" in shown
+    assert "decibels" in next(line for line in shown.splitlines() if "psnr" in line)

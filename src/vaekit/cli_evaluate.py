@@ -26,12 +26,13 @@ __all__ = ["evaluate"]
 
 BOUND = {  # the name of each number, and where its standard error stands
     "elbo": "elbo_standard_error",
-    "log_likelihood": None,
-    "kl": None,
+    "log_likelihood": "log_likelihood_standard_error",
+    "kl": "kl_standard_error",
     "bits_per_dim": None,
     "mse": None,
     "implied_sigma": None,
 }
+UNITS = {"psnr": "decibels"}  # of what is not in nats, and has a unit
 
 
 def evaluate(
@@ -148,7 +149,7 @@ def _measures(title: str, one: dict[str, Any]) -> None:
     if title:
         say(f"{title:20} {one['rows']} rows")
     for name, error in one.get("errors", {}).items():
-        _line(f"  {name}", one[name], error)
+        _line(f"  {name}", one[name], error, UNITS.get(name, ""))
 
 
 def _ais(one: dict[str, Any]) -> None:

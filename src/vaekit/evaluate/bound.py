@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import VaekitError
+from vaekit.evaluate.checks import standard_error
 from vaekit.models import Trace, evaluating
 from vaekit.models.vae import VAE
 from vaekit.objectives import over_samples
@@ -21,8 +21,8 @@ __all__ = ["Measured", "measure"]
 class Measured:
     """Means over a data set, nats per example; None where the model has no such number.
 
-    Always with beta = 1 and without penalties. `elbo_error` is the standard error of the mean
-    over examples, `mse` the mean square of x - E[x|z] per element, over draws of z.
+    Always with beta = 1 and without penalties. The errors are the standard errors of the means
+    over examples, nan for one; `mse` is the mean square of x - E[x|z] per element, over draws of z.
     """
 
     elbo: float | None
@@ -31,6 +31,8 @@ class Measured:
     kl: float | None
     mse: float
     rows: int
+    log_likelihood_error: float
+    kl_error: float | None
 
 
 def measure(
@@ -53,17 +55,17 @@ def measure(
     if not rows:
         raise VaekitError("got no rows to measure; expected at least one.")
     log_likelihood, kl, mse = (torch.cat(column) for column in zip(*rows, strict=True))
-    if "density" not in model.offers:
-        return Measured(None, None, log_likelihood.mean().item(), None, mse.mean().item(), len(mse))
+    bound = "density" in model.offers
     elbo = log_likelihood - kl
-    error = elbo.std().item() / math.sqrt(len(elbo)) if len(elbo) > 1 else math.nan
     return Measured(
-        elbo.mean().item(),
-        error,
-        log_likelihood.mean().item(),
-        kl.mean().item(),
-        mse.mean().item(),
-        len(elbo),
+        elbo=elbo.mean().item() if bound else None,
+        elbo_error=standard_error(elbo) if bound else None,
+        log_likelihood=log_likelihood.mean().item(),
+        kl=kl.mean().item() if bound else None,
+        mse=mse.mean().item(),
+        rows=len(mse),
+        log_likelihood_error=standard_error(log_likelihood),
+        kl_error=standard_error(kl) if bound else None,
     )
 
 
