@@ -129,5 +129,9 @@ OPTIONS = [
         "--likelihood gaussian",
     ),
     case("resume with options", "train --resume run --latent 3", "--latent"),
+    case("no recipe", "train", "got no recipe", "--resume RUN"),
+    case(
+        "options before the recipe", "train --epochs 1 vae", "got no recipe", "before all options"
+    ),
     case("recipe and resume", "train vae --resume run", "takes the recipe from the run"),
 ]

@@ -116,6 +116,20 @@ def _check_yaml(path: Path) -> None:
         ) from None
 
 
+def _check_train(tokens: Sequence[str], config: Path | None) -> None:
+    """`train` needs a recipe, first, or a run to continue."""
+    resumes = any(token.split("=")[0] == "--resume" for token in tokens)
+    if tokens and not tokens[0].startswith("-"):
+        choose("recipe", tokens[0], RECIPES)
+        if resumes:
+            raise VaekitError("--resume takes the recipe from the run: leave it, and its options.")
+    elif not resumes and config is None and not {"--help", "-h"} & set(tokens):
+        raise VaekitError(
+            "got no recipe; expected it before all options, as `vaekit train vae --data digits`, "
+            "or `vaekit train --resume RUN`."
+        )
+
+
 @app.meta.default
 def _meta(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -123,10 +137,8 @@ def _meta(
 ) -> None:
     if config is not None:
         _check_yaml(config)
-    if tokens[:1] == ("train",) and len(tokens) > 1 and not tokens[1].startswith("-"):
-        choose("recipe", tokens[1], RECIPES)
-        if "--resume" in tokens:
-            raise VaekitError("--resume takes the recipe from the run: leave it, and its options.")
+    if tokens[:1] == ("train",):
+        _check_train(tokens[1:], config)
     if config is not None:
         app.config = (Yaml(config, use_commands_as_keys=False, allow_unknown=False),)
     app(tokens, exit_on_error=False, print_error=False)
