@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,7 @@ MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"
 AIS_ROWS = 100  # annealing takes seconds for each row
 BATCH = 500
 
+Part = Callable[[], dict[str, Any]]
 OnRows = Callable[[str, int, int], None]  # what is measured, rows done, rows in all
 
 
@@ -77,19 +79,8 @@ def judge(
     data, sha256 = run.prepared(source), _fingerprint(run, source)
     chosen = choose("split", split, data.splits)
     rows = _Rows(run, chosen, limit, on_rows)
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "bound": lambda: _bound(run, rows, asked.samples)
-    }
-    if asked.nll is not None:
-        parts["nll"] = lambda: _nll(run, rows, asked.nll or 0)
-    if asked.latent:
-        parts["latent"] = lambda: _latent(run, rows)
-    if asked.reconstruction:
-        parts["reconstruction"] = lambda: _reconstruction(run, rows)
-    if asked.ais is not None:
-        parts["ais"] = lambda: _ais(run, rows, asked.ais or 0, AIS_ROWS if limit is None else None)
     found: dict[str, Any] = {}
-    for name, part in parts.items():
+    for name, part in _parts(run, rows, asked, most=AIS_ROWS if limit is None else None).items():
         with random_numbers(seed, run.device, None):
             found[name] = _plain(part())
     protocol = {
@@ -103,6 +94,20 @@ def judge(
         **_about(run),
     }
     return {**found.pop("bound"), **found, "protocol": protocol}
+
+
+def _parts(run: Run, rows: _Rows, asked: Asked, most: int | None) -> dict[str, Part]:
+    """What is asked for, by name; annealing is of at most so many rows."""
+    parts: dict[str, Part] = {"bound": partial(_bound, run, rows, asked.samples)}
+    if asked.nll is not None:
+        parts["nll"] = partial(_nll, run, rows, asked.nll)
+    if asked.latent:
+        parts["latent"] = partial(_latent, run, rows)
+    if asked.reconstruction:
+        parts["reconstruction"] = partial(_reconstruction, run, rows)
+    if asked.ais is not None:
+        parts["ais"] = partial(_ais, run, rows, asked.ais, most)
+    return parts
 
 
 def _fingerprint(run: Run, source: Dataset) -> str:
