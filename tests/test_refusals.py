@@ -7,6 +7,7 @@ import resource
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,14 +30,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to type commands in; no data set is found but in the package."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("VAEKIT_DATA", raising=False)
+    return tmp_path
+
+
+@contextmanager
+def limit_restored() -> Iterator[None]:
+    """Before pytest goes on: it may write to a file that is larger than a full disk allows."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield tmp_path
-    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 def tree(path: Path) -> dict[str, bytes]:
@@ -64,10 +73,11 @@ def test_a_mistake_is_one_line_and_code_2_and_nothing_is_written(
     command = shlex.split(case.command)
     if "run" in command:
         shutil.copytree(trained, here / "run")
-    case.make(here)
-    before = tree(here)
-    with pytest.raises(SystemExit) as left:
-        main(command)
+    with limit_restored():
+        case.make(here)
+        before = tree(here)
+        with pytest.raises(SystemExit) as left:
+            main(command)
     captured = capsys.readouterr()
     assert (left.value.code, captured.out) == (2, "")
     assert captured.err.startswith("vaekit: ")
