@@ -15,7 +15,7 @@ import vaekit as vk
 from vaekit import distributions as d
 from vaekit.evaluate import importance_sampled, log_likelihood, nll
 from vaekit.evaluate.likelihood import rows_and_draws
-from vaekit.models import VAE, Trace
+from vaekit.models import VAE, Site, Trace
 from vaekit.testing import LinearGaussian
 
 Proves = Callable[..., None]
@@ -61,9 +61,9 @@ class Counting(VAE):
         self.encoded.append(len(x))
         return super().infer(x, *rest)
 
-    def trace(self, x: Tensor, q: d.Distribution, *rest: Tensor | None, **more: object) -> Trace:
-        self.passes.append((more["samples"][0], len(x)))  # type: ignore[index]
-        return super().trace(x, q, *rest, **more)  # type: ignore[arg-type]
+    def decoded(self, x: Tensor, sites: tuple[Site, ...], *rest: Tensor | None) -> Trace:
+        self.passes.append((len(sites[0].z), len(x)))
+        return super().decoded(x, sites, *rest)
 
 
 @pytest.mark.parametrize(("samples", "chunk"), [(1, 5), (25, 10), (100, 7), (1000, 320), (64, 999)])

@@ -21,12 +21,12 @@ from vaekit.evaluate.checks import (
     whole,
 )
 from vaekit.evaluate.memory import keep_freed
-from vaekit.models import VAE, evaluating
+from vaekit.evaluate.parallel import side_by_side
+from vaekit.models import VAE, Site, evaluating
 
 __all__ = ["NLL", "Likelihood", "importance_sampled", "log_likelihood", "nll", "rows_and_draws"]
 
 CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
-HELD = 2**14  # draws whose log-weights are held at once
 LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
 
 
@@ -123,12 +123,12 @@ def importance_sampled(
     samples, rows = whole("samples", samples), whole("rows of x", len(x))
     step, count = rows_and_draws(model, rows, samples, chunk)
     keep_freed()
-    halves = torch.empty(2, rows, dtype=torch.float64, device=x.device)
+    halves = x.new_full((2, rows), -math.inf, dtype=torch.float64)
     with evaluating(model):
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            some, seen = (None if v is None else v[part] for v in (given, mask))
-            halves[:, part] = _halves(model, x[part], some, seen, samples, count)
+        pieces = _pieces(model, x, given, mask, samples, step, count)
+        for piece, log_sum in side_by_side(_Piece.log_sum, pieces, x.device):
+            seen = halves[piece.half, piece.rows]
+            torch.logaddexp(seen, log_sum, out=seen)
     refuse_not_a_number("log p(x)", halves)
     log_p = halves.logsumexp(0) - math.log(samples)
     sizes = halves.new_tensor([[samples // 2], [samples - samples // 2]])
@@ -136,31 +136,45 @@ def importance_sampled(
     return Likelihood(log_p, at_half, samples)
 
 
-def _halves(
-    model: VAE, x: Tensor, given: Tensor | None, mask: Tensor | None, samples: int, count: int
-) -> Tensor:
-    """log sum_s w_s over the first half of the draws and over the second, (2, B)."""
-    q = model.infer(x, given, mask)
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Draws for some rows, to be decoded and weighed."""
 
-    def log_weights(draws: int) -> Iterator[Tensor]:
-        for few in _pieces(draws, count):
-            yield model.trace(x, q, given, samples=(few,), mask=mask).log_weight.double()
+    model: VAE
+    x: Tensor
+    sites: tuple[Site, ...]
+    given: Tensor | None
+    mask: Tensor | None
+    half: int
+    rows: slice
 
-    sizes = (samples // 2, samples - samples // 2)
-    return torch.stack([_log_sum(log_weights(draws), x) for draws in sizes])
-
-
-def _log_sum(pieces: Iterable[Tensor], x: Tensor) -> Tensor:
-    """logsumexp over the draws of all pieces (S, B), of which only so many are held: (B,)."""
-    held = [torch.full((1, len(x)), -math.inf, dtype=torch.float64, device=x.device)]
-    for log_weight in pieces:
-        held.append(log_weight)
-        if sum(map(len, held)) > HELD:
-            held = [torch.cat(held).logsumexp(0, keepdim=True)]
-    return torch.cat(held).logsumexp(0)
+    def log_sum(self) -> tuple[_Piece, Tensor]:
+        """log sum_s w_s over its draws, (B,)."""
+        trace = self.model.decoded(self.x, self.sites, self.given, self.mask)
+        return self, trace.log_weight.double().logsumexp(0)
 
 
-def _pieces(count: int, most: int) -> Iterator[int]:
+def _pieces(
+    model: VAE,
+    x: Tensor,
+    given: Tensor | None,
+    mask: Tensor | None,
+    samples: int,
+    step: int,
+    count: int,
+) -> Iterator[_Piece]:
+    """The draws of the first half of `samples` and of the second, for `step` rows at a time."""
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
+        some, seen = (None if v is None else v[rows] for v in (given, mask))
+        q = model.infer(x[rows], some, seen)
+        for half, draws in enumerate((samples // 2, samples - samples // 2)):
+            for few in _split(draws, count):
+                sites = model.drawn(q, some, (few,))
+                yield _Piece(model, x[rows], sites, some, seen, half, rows)
+
+
+def _split(count: int, most: int) -> Iterator[int]:
     for start in range(0, count, most):
         yield min(most, count - start)
 

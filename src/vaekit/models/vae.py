@@ -111,9 +111,24 @@ class VAE(nn.Module):
         mask: Tensor | None = None,
     ) -> Trace:
         """The pass that draws from a q that `infer` made, so that one q serves many passes."""
-        site = Site.draw("z", q, self.prior(given), samples)
-        px = self.likelihood(site.z, given)
-        return Trace(x=x, sites=(site,), px=px, model=self, given=given, mask=mask)
+        return self.decoded(x, self.drawn(q, given, samples), given, mask)
+
+    def drawn(
+        self, q: Distribution, given: Tensor | None = None, samples: tuple[int, ...] = (1,)
+    ) -> tuple[Site, ...]:
+        """The random half of `trace`: the latents."""
+        return (Site.draw("z", q, self.prior(given), samples),)
+
+    def decoded(
+        self,
+        x: Tensor,
+        sites: tuple[Site, ...],
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """The other half of `trace`, which draws nothing: any thread may run it."""
+        px = self.likelihood(sites[0].z, given)
+        return Trace(x=x, sites=sites, px=px, model=self, given=given, mask=mask)
 
     def sample(self, n: int, given: Tensor | None = None, *, mean: bool = False) -> Tensor:
         """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z."""
