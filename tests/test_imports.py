@@ -34,6 +34,7 @@ LAYERS = {
     "training": 4,
     "run": 5,
     "runs": 5,
+    "snapshots": 5,
     "seeds": 5,
     "report": 5,
     "pictures": 5,

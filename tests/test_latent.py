@@ -63,6 +63,8 @@ def test_the_linear_gaussian_model_has_the_kl_and_variance_of_its_closed_form(
     proves("evaluate.latent: Var E[z|x]", "1 - s2 / lam_i", latent.variance,
            1 - 1 / ratio, limit=1e-9)  # fmt: skip
     assert latent.active_units == int((values[:4] > oracle.variance / 0.99).sum()) == 3
+    proves("evaluate.latent: posterior scale", "sqrt(mean s2 / lam_i)", latent.posterior_scale,
+           (1 / ratio).mean().sqrt(), limit=1e-9)  # fmt: skip
 
 
 def test_a_variance_far_from_zero_does_not_cancel() -> None:
@@ -93,6 +95,7 @@ def test_several_latents_follow_each_other_and_what_does_not_exist_is_absent() -
     assert latent.variance == pytest.approx([0, 4, 0, 4])
     assert latent.active_units == 2
     assert set(meter.latents()) == {"one", "two"}
+    assert latent.posterior_scale == pytest.approx(1)
 
     point = LatentMeter()
     point.add(trace_of(one, Site.draw("point", Delta(loc), p, (3,))))
@@ -100,10 +103,28 @@ def test_several_latents_follow_each_other_and_what_does_not_exist_is_absent() -
     assert latent is not None
     assert latent.kl_per_dim is None
     assert latent.active_units == 2
+    assert latent.posterior_scale is None
 
     none = LatentMeter()
     none.add(trace_of())
     assert none.latent() is None
+
+
+def test_the_posterior_scale_is_the_root_of_the_mean_square_over_rows_dims_and_latents() -> None:
+    """In uneven batches: sigmas 1 and 3 of two rows, then 2; and 5 in the two dims of another."""
+    meter, p = LatentMeter(), StandardGaussian(torch.zeros(1))
+    wide = StandardGaussian(torch.zeros(2))
+    for sigmas in ([1.0, 3.0], [2.0]):
+        scale = torch.tensor(sigmas)[:, None].log()
+        one = Site.draw("one", Gaussian(torch.zeros(len(sigmas), 1), scale), p, (4,))
+        five = torch.full((len(sigmas), 2), 5.0).log()
+        two = Site.draw("two", Gaussian(torch.zeros(len(sigmas), 2), five), wide, (4,))
+        meter.add(trace_of(one, two))
+    found = meter.latents()
+    assert found["one"].posterior_scale == pytest.approx(((1 + 9 + 4) / 3) ** 0.5)
+    latent = meter.latent()
+    assert latent is not None
+    assert latent.posterior_scale == pytest.approx(((1 + 9 + 4 + 3 * 2 * 25) / 9) ** 0.5)
 
 
 def test_a_latent_that_hangs_on_draws_is_averaged_over_them() -> None:
@@ -257,6 +278,8 @@ def test_a_good_run_is_not_warned(tmp_path: Path) -> None:
     last = run.folder.records()[-1]
     assert last["latent"]["active_units"] == 4
     assert sum(last["latent"]["kl_per_dim"]) == pytest.approx(last["validation"]["kl"], rel=1e-5)
+    scales = [record["latent"]["posterior_scale"] for record in run.folder.records()]
+    assert 1 > scales[0] > scales[-1] > 0.02
     assert 0 <= last["dead_units"] < 0.9
     assert last["gradient_norm"] > 0
 
@@ -294,6 +317,7 @@ def test_an_autoencoder_has_neither_kl_nor_collapse(tmp_path: Path) -> None:
     run, said = trained(tmp_path / "r", "ae", epochs=12, validation=0)
     latent = run.folder.records()[-1]["latent"]
     assert latent["kl_per_dim"] is None
+    assert latent["posterior_scale"] is None
     assert not any("collapsed" in text for text in said)
 
 

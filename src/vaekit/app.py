@@ -11,6 +11,7 @@ from vaekit.errors import VaekitError
 from vaekit.job import Job, describe, make_job
 from vaekit.options import Data, Training, checked
 from vaekit.run import Run, open_run
+from vaekit.snapshots import snapshots_of
 from vaekit.training.best import Best
 from vaekit.training.checkpoint import check_state, load_state
 from vaekit.training.folder import RunFolder, next_folder
@@ -25,6 +26,7 @@ __all__ = ["Run", "load", "resume", "train"]
 def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Listener) -> Progress:
     """Runs the loop to its end, to an early stop, or to Ctrl-C; the last state is saved."""
     options, recipe = job.config.training, job.recipe
+    film = snapshots_of(job)
     supervisor = Supervisor(
         job.folder,
         Best(recipe.objective.monitor, options.patience, after=job.warm),
@@ -34,9 +36,12 @@ def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Li
         sample=job.sample(),
         listeners=[listener.record],
         note=listener.note,
+        keep=lambda progress, epoch: film.keep(recipe.model, epoch) if film else None,
     )
     if state is not None:
         supervisor.restore(state)
+    if film:
+        film.start(recipe.model, None if state is None else supervisor.epoch)
     first = state["progress"]["step"] if state else 0
     steps = first if supervisor.best.exhausted(supervisor.epoch) else job.steps
     with interruptible() as pressed:
@@ -59,6 +64,8 @@ def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Li
             on_step=after_step,
             resume=state["progress"] if state else None,
         )
+        if film and not progress.interrupted:
+            film.keep(recipe.model, supervisor.epoch, last=True)
         supervisor.save(progress)
     return progress
 

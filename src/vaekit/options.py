@@ -200,6 +200,11 @@ class Training(Options):
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="Keep a running mean of the weights, as 0.999."
     )
+    snapshots: int = Field(
+        default=1,
+        ge=0,
+        description="Keep pictures of every Nth epoch, for `vaekit animate`; 0: none.",
+    )
     seed: int = Field(default=0, ge=0, description="Of everything random.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads.")

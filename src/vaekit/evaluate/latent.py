@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,10 +64,13 @@ class Latent:
         kl_per_dim: the mean KL(q || p) of each dimension, nats; None where one of the latents has
             no density that factorises.
         variance: Var_x E[z_j|x] of each dimension.
+        posterior_scale: sqrt(mean Var[z_j|x]) over rows and dimensions: the root mean square of
+            the posterior's sigmas; None where one of the latents has no variance, as a point.
     """
 
     kl_per_dim: list[float] | None
     variance: list[float]
+    posterior_scale: float | None = None
 
     @property
     def active_units(self) -> int:
@@ -74,6 +80,8 @@ class Latent:
 
 class LatentMeter:
     """Per dimension, the mean KL and the variance of E[z|x] over the rows of a data set.
+
+    And the scale of the posterior, over all dimensions.
 
     Fed with traces of a model in eval mode. Where a latent hangs on draws of another, E[z|x] is
     the mean over the draws of the trace, whose noise is then in the variance.
@@ -91,6 +99,7 @@ class LatentMeter:
     def __init__(self) -> None:
         self._means: dict[str, Moments] = {}
         self._kl: dict[str, Moments | None] = {}
+        self._noise: dict[str, Moments | None] = {}
 
     def add(self, trace: Trace) -> None:
         """Adds a batch; nothing is read from the device."""
@@ -101,13 +110,21 @@ class LatentMeter:
             kl = self._kl.setdefault(site.name, Moments() if _factorises(site) else None)
             if kl is not None:
                 kl.add(_rows(wide(site.kl_terms.detach()), event))
+            q: Any = site.q
+            noise = self._noise.setdefault(site.name, Moments() if "moments" in q.offers else None)
+            if noise is not None:
+                noise.add(_rows(wide(q.variance.detach().expand(site.z.shape)), event))
 
     def latents(self) -> dict[str, Latent]:
         """What was measured, by the name of the latent."""
         found = {}
         for name, means in self._means.items():
-            kl = self._kl[name]
-            found[name] = Latent(None if kl is None else kl.mean.tolist(), means.variance.tolist())
+            kl, noise = self._kl[name], self._noise[name]
+            found[name] = Latent(
+                None if kl is None else kl.mean.tolist(),
+                means.variance.tolist(),
+                None if noise is None else noise.mean.mean().sqrt().item(),
+            )
         return found
 
     def latent(self) -> Latent | None:
@@ -119,7 +136,18 @@ class LatentMeter:
         return Latent(
             [value for part in kl for value in part] if len(kl) == len(found) else None,
             [value for one in found for value in one.variance],
+            _scale(found),
         )
+
+
+def _scale(latents: Sequence[Latent]) -> float | None:
+    """Over all dimensions of all of them."""
+    total = 0.0
+    for one in latents:
+        if one.posterior_scale is None:
+            return None
+        total += len(one.variance) * one.posterior_scale**2
+    return math.sqrt(total / sum(len(one.variance) for one in latents))
 
 
 def _factorises(site: Site) -> bool:

@@ -33,6 +33,8 @@ class Supervisor:
         every: seconds between checkpoints; the last epoch and the best ones are always kept.
         listeners: called with each record.
         note: called with each sentence that the user should know.
+        keep: called with the progress and the epoch, before the checkpoint: what it writes of
+            epochs after a checkpoint's is to be dropped when the training resumes from that.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Supervisor:
         every: float = 5.0,
         listeners: Sequence[Callable[[dict[str, Any]], None]] = (),
         note: Callable[[str], None] = lambda text: None,
+        keep: Callable[[Progress, int], None] = lambda progress, epoch: None,
     ) -> None:
         self.folder, self.best, self.validation = folder, best, validation
         self.rows = sample if validation is None else validation
         self.seed, self.every, self.listeners, self.note = seed, every, listeners, note
+        self.keep = keep
         self.epoch = 0
         self.watch = Watch()
         self._saved = -float("inf")
@@ -70,6 +74,7 @@ class Supervisor:
         if better and means:
             self._save(self.folder.best, {"model": dict(progress.model.state_dict())})
         self._record(progress, means, found, better)
+        self.keep(progress, self.epoch)
         if time.monotonic() - self._saved >= self.every:
             self.save(progress)
         return self.best.exhausted(self.epoch)
@@ -137,4 +142,9 @@ class Supervisor:
 def _latent(found: Examined | None) -> dict[str, Any] | None:
     if found is None or found.latent is None:
         return None
-    return {"kl_per_dim": found.latent.kl_per_dim, "active_units": found.latent.active_units}
+    held = found.latent
+    return {
+        "kl_per_dim": held.kl_per_dim,
+        "active_units": held.active_units,
+        "posterior_scale": held.posterior_scale,
+    }
