@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broken import csv
 from refused import case
 
 OPTIONS = [
@@ -96,6 +97,27 @@ OPTIONS = [
     # Options that exclude each other or do not suit.
     case("iwae warm-up", "train iwae --warm-up linear:1", "IWAE has no KL weight"),
     case("sigma_vae bernoulli", "train sigma_vae --likelihood bernoulli", "take the recipe vae"),
+    case(
+        "given without labels",
+        "train vae --data x.csv --given label",
+        "has none",
+        "--label class",
+        make=csv("a,b,c", row="1,2.5,3"),
+    ),
+    case("given of nothing else", "train vae --given colour", "given", "label"),
+    case(
+        "cvae without labels",
+        "train cvae --given none",
+        "cvae is conditioned on labels",
+        "the recipe vae",
+    ),
+    case(
+        "label of an unconditional run",
+        "sample run --label 3",
+        "not conditioned on labels",
+        "vaekit train cvae",
+    ),
+    case("manifold of an unconditional run", "manifold run --label 3", "not conditioned on labels"),
     case("label of a named set", "train vae --label 3", "--label", "digits"),
     case("group of a named set", "train vae --group folder", "--group", "digits"),
     case("standardised images", "train vae --standardise", "--standardise is for tables"),

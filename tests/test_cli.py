@@ -45,6 +45,8 @@ def test_train_writes_a_whole_run_folder(run: Path) -> None:
         "metrics.jsonl",
         "checkpoints",
         "report.html",
+        "snapshots",
+        "latest.png",
     }
     config = json.loads((run / "config.json").read_text())
     assert config["own"]["latent"] == 3

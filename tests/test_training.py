@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 import vaekit
 from vaekit import Listener, recipes
 from vaekit.conditional import Conditional
-from vaekit.data import Batches, Split, load
+from vaekit.data import Batches, Dataset, Split, load
+from vaekit.data.conditions import conditioned
 from vaekit.distributions import Gaussian as GaussianDistribution
 from vaekit.families import Gaussian
 from vaekit.models import VAE, Trace
@@ -37,14 +39,22 @@ from vaekit.training.update import differentiate
 SMALL = {"data": "digits", "latent": 3, "hidden": (16,), "limit": 400, "batch_size": 64}
 
 
-def small_batches(rows: int = 400, size: int = 64) -> Batches:
-    return Batches(load("digits").train.take(torch.arange(rows)), size)
+def digits(name: str = "vae") -> Dataset:
+    """With the labels where the recipe is conditioned on them."""
+    data = load("digits")
+    given = recipes.preset(name).get("given", "none")
+    parts = {n: conditioned(part, data, given) for n, part in data.splits.items()}
+    return replace(data, **parts)  # type: ignore[arg-type]
+
+
+def small_batches(rows: int = 400, size: int = 64, name: str = "vae") -> Batches:
+    return Batches(digits(name).train.take(torch.arange(rows)), size)
 
 
 def made(name: str) -> recipes.Recipe:
     torch.manual_seed(0)
     net = recipes.Net(hidden=(16,), dropout=0.1, norm="batch")
-    return recipes.build(name, load("digits").spec(), {"latent": 3}, net=net)
+    return recipes.build(name, digits(name).spec(), {"latent": 3}, net=net)
 
 
 def adam(recipe: recipes.Recipe) -> torch.optim.Optimizer:
@@ -65,7 +75,7 @@ def test_three_and_three_steps_equal_six_for_every_recipe(
     name: str, split: int, tmp_path: Path
 ) -> None:
     """With the state written and read, within an epoch (7 steps) and beyond it."""
-    batches = small_batches()
+    batches = small_batches(name=name)
     whole = made(name)
     average = make_average(whole.model, 0.9)
     fit(*parts(whole), batches, steps=2 * split, optimizer=adam(whole), average=average)
@@ -120,7 +130,8 @@ def curve(name: str) -> list[float]:
         values.append(progress.meter.means()["objective"])
         progress.meter.reset()
 
-    fit(*parts(recipe), small_batches(), steps=10, optimizer=adam(recipe), on_step=note)
+    batches = small_batches(name=name)
+    fit(*parts(recipe), batches, steps=10, optimizer=adam(recipe), on_step=note)
     return values
 
 

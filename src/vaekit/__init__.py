@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "app": ["Run", "load", "resume", "train"],
-    "conditional": ["Conditional", "Family"],
+    "conditional": ["Conditional", "Family", "joined_shape"],
     "counts": ["NegativeBinomial", "Poisson"],
     "data": ["Batches", "DataSpec", "Dataset"],
     "errors": ["VaekitError"],
@@ -39,6 +39,10 @@ _HOMES = {
     "training": ["Listener", "fit"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
+_ROOMS = (
+    *("data", "distributions", "evaluate", "models", "nn", "objectives"),
+    *("recipes", "report", "testing", "training"),
+)
 
 if TYPE_CHECKING:
     from vaekit.app import Run as Run
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from vaekit.app import train as train
     from vaekit.conditional import Conditional as Conditional
     from vaekit.conditional import Family as Family
+    from vaekit.conditional import joined_shape as joined_shape
     from vaekit.counts import NegativeBinomial as NegativeBinomial
     from vaekit.counts import Poisson as Poisson
     from vaekit.data import Batches as Batches
@@ -91,8 +96,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"vaekit.{_HOME[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"vaekit.{name}")
     raise AttributeError(f"module 'vaekit' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_HOME, *_ROOMS])

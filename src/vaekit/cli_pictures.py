@@ -23,6 +23,10 @@ Out = Annotated[
     Parameter(name=["--out", "-o"], help="Where it goes: a picture (.png) or an array (.npz)."),
 ]
 Number = Annotated[Whole, Parameter(name=["-n", "--number"], help="How many.")]
+Label = Annotated[
+    str | None,
+    Parameter(help="Of a run that is conditioned on labels: which one, by number or name."),
+]
 Steps = Annotated[Whole, Parameter(help="Pictures in a row.")]
 
 
@@ -31,6 +35,7 @@ def sample(
     /,
     *,
     n: Number = 64,
+    label: Label = None,
     out: Out = None,
     draws: Annotated[
         bool, Parameter(negative=(), help="Draws of x, in place of the mean E[x|z].")
@@ -39,9 +44,18 @@ def sample(
     weights: Weights = None,
     device: Device = "auto",
 ) -> None:
-    """New images from the prior, in a grid (.png) or as an array (.npz)."""
+    """New images from the prior, in a grid (.png) or as an array (.npz).
+
+    Of a run that is conditioned on labels: those of one --label, or a row for each class.
+    """
     loaded = _load(run, weights, device, n=n)
-    _save(loaded, loaded.sample(n, mean=not draws, seed=seed), out or Path("samples.png"))
+    from vaekit.pictures import sample_sheet
+
+    if label is not None:
+        made, columns = loaded.sample(n, label=label, mean=not draws, seed=seed), None
+    else:
+        made, columns = sample_sheet(loaded, n, mean=not draws, seed=seed)
+    _save(loaded, made, out or Path("samples.png"), columns=columns)
 
 
 def reconstruct(
@@ -58,8 +72,8 @@ def reconstruct(
     loaded = _load(run, weights, device, n=n)
     from vaekit.pictures import save
 
-    originals = _rows(loaded, data_dir, n)
-    made, seen = loaded.reconstruct(originals), loaded.spec.values.inverse
+    originals, given = _rows(loaded, data_dir, n)
+    made, seen = loaded.reconstruct(originals, given), loaded.spec.values.inverse
     say(str(save(seen(originals), out or Path("reconstructions.png"), seen(made))))
 
 
@@ -84,10 +98,11 @@ def interpolate(
 
     test = loaded.dataset(data_dir).test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
-    x = test.x(order[: 2 * n])
+    x, given = test.batch(order[: 2 * n])
     if len(x) < 2 * n:
         raise VaekitError(f"got -n {n}; {len(x)} test rows make {len(x) // 2} pairs at most.")
-    made = walk(loaded, x[:n], x[n:], steps=steps, kind=kind)
+    ends = None if given is None else (given[:n], given[n:])
+    made = walk(loaded, x[:n], x[n:], steps=steps, kind=kind, given=ends)
     _save(loaded, made.flatten(0, 1), out or Path("interpolation.png"), columns=steps)
 
 
@@ -108,6 +123,7 @@ def traverse(
     row: Annotated[
         MaybeWhole, Parameter(help="Around the code of this test row, in place of z = 0.")
     ] = None,
+    label: Label = None,
     out: Out = None,
     weights: Weights = None,
     data_dir: DataDir = None,
@@ -119,10 +135,14 @@ def traverse(
 
     from vaekit.report.walks import traverse as walk
 
-    codes = loaded.encode(_rows(loaded, data_dir, 1000))
-    z = torch.zeros_like(codes[0]) if row is None else _code(loaded, data_dir, row)
+    codes = loaded.encode(*_rows(loaded, data_dir, 1000))
+    given = _given(loaded, label)
+    z = torch.zeros_like(codes[0])
+    if row is not None:
+        z, own = _code(loaded, data_dir, row)
+        given = own if label is None else given
     chosen = list(dims or codes.flatten(1).var(0).topk(min(10, z.numel())).indices.tolist())
-    made = walk(loaded, z, chosen, torch.linspace(low, high, steps))
+    made = walk(loaded, z, chosen, torch.linspace(low, high, steps), given)
     say(f"dimensions, from the top: {' '.join(map(str, chosen))}")
     _save(loaded, made.flatten(0, 1), out or Path("traversal.png"), columns=steps)
 
@@ -132,6 +152,7 @@ def manifold(
     /,
     *,
     side: Annotated[Whole, Parameter(help="Pictures a side.")] = 20,
+    label: Label = None,
     out: Out = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -140,7 +161,8 @@ def manifold(
     loaded = _load(run, weights, device, side=side)
     from vaekit.report.walks import manifold as plane
 
-    made = plane(loaded, side, latent=loaded.model.prior.space.shape)
+    shape = loaded.model.prior.space.shape
+    made = plane(loaded, side, latent=shape, given=_given(loaded, label))
     _save(loaded, made.flatten(0, 1), out or Path("manifold.png"), columns=side)
 
 
@@ -172,18 +194,27 @@ def _load(run: Path, weights: str | None, device: str, **counts: int) -> Run:
     return vaekit.load(run, weights=weights, device=device)
 
 
-def _rows(run: Run, data_dir: str | None, n: int) -> Tensor:
+def _rows(run: Run, data_dir: str | None, n: int) -> tuple[Tensor, Tensor | None]:
     from vaekit.data import spread
 
     test = run.dataset(data_dir).test
-    return test.x(spread(len(test), n))
+    return test.batch(spread(len(test), n))
 
 
-def _code(run: Run, data_dir: str | None, row: int) -> Tensor:
+def _given(run: Run, label: str | None) -> Tensor | None:
+    """The label that is asked for; of a conditional run else the first."""
+    if label is not None:
+        return run.given(label)
+    return run.given(0) if run.conditional else None
+
+
+def _code(run: Run, data_dir: str | None, row: int) -> tuple[Tensor, Tensor | None]:
+    """The code of a test row, and what it is given."""
     test = run.dataset(data_dir).test
     if not 0 <= row < len(test):
         raise VaekitError(f"there is no test row {row}; there are 0 to {len(test) - 1}.")
-    return run.encode(test.x(slice(row, row + 1)))[0]
+    x, given = test.batch(slice(row, row + 1))
+    return run.encode(x, given)[0], given
 
 
 def _save(run: Run, made: Tensor, path: Path, *, columns: int | None = None) -> None:

@@ -65,7 +65,7 @@ def join(h: Tensor, given: Tensor) -> Tensor:
     """`h` (N, *in) with `given` (N, *G) beside it.
 
     Vectors are concatenated; before a convolution a vector becomes constant planes, and a
-    picture's channels join the channels.
+    picture's channels join the channels. `Conditional` flattens `h` for a net that takes vectors.
 
     Example:
         >>> join(torch.zeros(2, 3), torch.ones(2, 1))
@@ -103,7 +103,7 @@ class Conditional(nn.Module):
         net: any module; `net.in_shape` says the shape of one input.
         family: what makes a distribution of the network's output.
         in_shape: the shape of one input, without `given`; needed where the network has no
-            `in_shape` or takes `given` besides.
+            `in_shape` or takes `given` besides. Where `net.in_shape` is one size, it is flattened.
 
     Raises:
         VaekitError: where the input or the network's output has another shape.
@@ -132,6 +132,8 @@ class Conditional(nn.Module):
         self.net = net
         self.family = family
         self.in_shape = sizes("in_shape", shape)
+        inner = sizes("in_shape", getattr(net, "in_shape", self.in_shape))
+        self._flattens = len(self.in_shape) > len(inner) == 1
 
     def forward(self, h: Tensor, given: Tensor | None = None) -> Distribution:
         lead = h.shape[: h.dim() - len(self.in_shape)]
@@ -141,6 +143,8 @@ class Conditional(nn.Module):
                 f"expected (*, {', '.join(map(str, self.in_shape))}) with a batch in front."
             )
         flat = h.flatten(0, len(lead) - 1) if len(lead) > 1 else h
+        if self._flattens:
+            flat = flat.flatten(1)
         params = self.net(flat if given is None else join(flat, _fold(given, lead)))
         if params.shape[1:] != self.family.param_shape:
             raise VaekitError(self._mismatch(params))

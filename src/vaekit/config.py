@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from vaekit.errors import VaekitError, unknown
 from vaekit.options import Data, Net, Options, Pixels, Training, checked
-from vaekit.recipes import own_options
+from vaekit.recipes import own_options, preset
 
 __all__ = ["Config", "flat_fields"]
 
@@ -31,9 +32,12 @@ def flat_fields(recipe: str) -> Iterator[tuple[str, str, str, FieldInfo]]:
         >>> next(name for name, record, field, _ in flat_fields("vae") if field == "kind")
         'net'
     """
+    defaults = preset(recipe)
     for record, cls in {"own": own_options(recipe), **RECORDS}.items():
-        for field, info in cls.model_fields.items():
-            yield ("net" if (record, field) == ("net", "kind") else field), record, field, info
+        for field, plain in cls.model_fields.items():
+            name, info = ("net" if (record, field) == ("net", "kind") else field), copy(plain)
+            info.default = defaults.get(name, info.default)
+            yield name, record, field, info
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Config:
         """
         homes = {name: (record, field) for name, record, field, _ in flat_fields(recipe)}
         records: dict[str, dict[str, Any]] = {}
-        for name, value in options.items():
+        for name, value in {**preset(recipe), **options}.items():
             if name not in homes:
                 raise unknown("option", name, list(homes))
             record, field = homes[name]

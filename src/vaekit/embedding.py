@@ -38,7 +38,7 @@ def embedding_of(run: Run, split: str = "test", data_dir: str | None = None) -> 
     data = run.dataset(data_dir)
     rows = choose("split", split, data.splits)
     parts = torch.arange(len(rows)).split(BATCH)
-    means = torch.cat([run.encode(rows.x(part)).flatten(1) for part in parts])
+    means = torch.cat([run.encode(*rows.batch(part)).flatten(1) for part in parts])
     return Embedding(means.numpy(), None if rows.labels is None else rows.labels.numpy())
 
 

@@ -46,7 +46,7 @@ class Asked:
 
 
 class _Rows:
-    """The rows to measure, in batches (x, None) on the run's device, again for each part."""
+    """The rows to measure, in batches (x, given) on the run's device, again for each part."""
 
     def __init__(self, run: Run, split: Split, limit: int | None, on_rows: OnRows | None) -> None:
         self.run, self.split, self.on_rows = run, split, on_rows
@@ -54,10 +54,11 @@ class _Rows:
 
     def batches(
         self, what: str, size: int = BATCH, most: int | None = None
-    ) -> Iterator[tuple[Tensor, None]]:
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         rows, done = min(self.count, most or self.count), 0
         for index in spread(len(self.split), rows).split(size):
-            yield self.split.x(index).to(self.run.device), None
+            x, given = self.split.batch(index)
+            yield x.to(self.run.device), None if given is None else given.to(self.run.device)
             done += len(index)
             if self.on_rows is not None:
                 self.on_rows(what, done, rows)
@@ -212,11 +213,13 @@ def _reconstruction(run: Run, rows: _Rows) -> dict[str, Any]:
 
 def _ais(run: Run, rows: _Rows, steps: int, most: int | None) -> dict[str, Any]:
     """By annealing on the rows, and from both sides on as many that the model makes itself."""
-    found = [
-        evaluate.ais(run.model, x, given, steps=steps) for x, given in rows.batches("ais", 10, most)
-    ]
+    batches = list(rows.batches("ais", 10, most))
+    found = [evaluate.ais(run.model, x, given, steps=steps) for x, given in batches]
     log_p = torch.cat([one.log_p for one in found])
-    both = evaluate.bidirectional(run.model, len(log_p), steps=steps)
+    some = [given for _, given in batches if given is not None]
+    both = evaluate.bidirectional(
+        run.model, len(log_p), torch.cat(some) if some else None, steps=steps
+    )
     return {
         "mean": -log_p.mean().item(),
         "standard_error": standard_error(log_p),

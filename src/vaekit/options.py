@@ -148,6 +148,10 @@ class Data(Options):
         description="The column of a .csv that is a class and no feature: its name, or its "
         "number from 1.",
     )
+    given: Literal["none", "label"] = Field(
+        default="none",
+        description="What the model is conditioned on: nothing, or the label, one-hot.",
+    )
     standardise: bool | None = Field(
         default=None,
         description="Tables: subtract the training mean, divide by the training deviation, per "

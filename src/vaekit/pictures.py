@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +13,26 @@ from vaekit.errors import VaekitError
 from vaekit.report.files import write_file
 from vaekit.report.images import grid, pairs, save_png
 
-__all__ = ["save"]
+if TYPE_CHECKING:
+    from vaekit.run import Run
+
+__all__ = ["CLASSES", "sample_sheet", "save"]
+
+CLASSES = 20  # of which each has a row
+
+
+def sample_sheet(
+    run: Run, n: int, *, mean: bool = True, seed: int = 0
+) -> tuple[Tensor, int | None]:
+    """n images from the prior, and how many to put side by side.
+
+    Of a conditional run a row for each class, the same draws of z in each, so that a column
+    shows one z under all labels: as many whole rows as n has room for, one at least.
+    """
+    if not run.conditional or run.spec.classes > CLASSES:
+        return run.sample(n, mean=mean, seed=seed), None
+    columns = max(1, n // run.spec.classes)
+    return run.by_class(columns, mean=mean, seed=seed).flatten(0, 1), columns
 
 
 def save(

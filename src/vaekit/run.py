@@ -12,6 +12,7 @@ from torch import Tensor
 from vaekit import options
 from vaekit.config import Config
 from vaekit.data import Dataset, DataSpec, prepare, read
+from vaekit.data.conditions import label_of, one_hot
 from vaekit.errors import VaekitError, unknown
 from vaekit.judge import Asked, OnRows, judge
 from vaekit.models import VAE
@@ -59,22 +60,74 @@ class Run:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def sample(self, n: int, *, mean: bool = True, seed: int = 0) -> Tensor:
-        """`(n, *X)`: E[x|z] for n draws of z from the prior; with `mean=False`, draws of x."""
+    @property
+    def conditional(self) -> bool:
+        """Whether it was trained with `given`: what it is conditioned on."""
+        return bool(self.spec.given)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of its labels; their numbers where they have none."""
+        card = self.folder.read_json("run")["data"].get("card", {})
+        return list(card.get("class_names") or map(str, range(self.spec.classes)))
+
+    def given(self, label: int | str, n: int = 1) -> Tensor:
+        """A label, or a class by its name, one-hot in n rows: what the methods below take.
+
+        Raises:
+            VaekitError: for a run that is not conditional, or a label that is not in the data.
+        """
+        number = label_of(label, self.spec, self.class_names)
+        return one_hot(torch.full((n,), number), self.spec.classes).float()
+
+    def sample(
+        self,
+        n: int,
+        *,
+        label: int | str | None = None,
+        given: Tensor | None = None,
+        mean: bool = True,
+        seed: int = 0,
+    ) -> Tensor:
+        """`(n, *X)`: E[x|z] for n draws of z from the prior; with `mean=False`, draws of x.
+
+        A conditional run takes a label for all of them, or `given` for each, or else the classes
+        in their order, in equal shares.
+        """
+        if label is not None:
+            given = self.given(label, n)
+        elif given is None and self.conditional:
+            given = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
         with random_numbers(seed, self.device, None):
-            return self.model.sample(n, mean=mean).cpu()
+            return self.model.sample(n, self._given(given), mean=mean).cpu()
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def by_class(self, n: int, *, mean: bool = True, seed: int = 0) -> Tensor:
+        """`(classes, n, *X)`: the same n draws of z under each label of a conditional run."""
+        labels = range(self.spec.classes)
+        made = [self.sample(n, label=label, mean=mean, seed=seed) for label in labels]
+        return torch.stack(made)
+
+    def reconstruct(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """E[x|z] at z = E[z|x], `(B, *X)`, for canonical x."""
-        return self.model.reconstruct(x.to(self.device)).cpu()
+        return self.model.reconstruct(x.to(self.device), self._given(given)).cpu()
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """E[z|x], `(B, *Z)`, for canonical x."""
-        return self.model.encode(x.to(self.device)).cpu()
+        return self.model.encode(x.to(self.device), self._given(given)).cpu()
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         """E[x|z], `(B, *X)`, for codes `(B, *Z)`."""
-        return self.model.decode(z.to(self.device)).cpu()
+        return self.model.decode(z.to(self.device), self._given(given)).cpu()
+
+    def _given(self, given: Tensor | None) -> Tensor | None:
+        """What is given, on the device; refused where the model takes none, or needs some."""
+        if (given is not None) != self.conditional:
+            takes = f"given of shape (B, {', '.join(map(str, self.spec.given))})"
+            got = "none" if given is None else f"shape {tuple(given.shape)}"
+            raise VaekitError(
+                f"{self.path} takes {takes if self.conditional else 'nothing given'}; got {got}."
+            )
+        return None if given is None else given.float().to(self.device)
 
     def source(self, data_dir: str | None = None) -> Dataset:
         """The data set it was trained on, as it is stored.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data import spread
+from vaekit.data.conditions import one_hot
 from vaekit.data.dataset import generator
 from vaekit.data.rows import pick
 from vaekit.errors import VaekitError
@@ -164,7 +165,17 @@ def snapshots_of(job: Job) -> Snapshots | None:
     if not options.snapshots or len(shape) != 3 or shape[0] not in (1, 3):
         return None
     test = job.data.test
-    rows = pick(test.images, spread(len(test), IMAGES))
+    index = spread(len(test), IMAGES)
+    rows = pick(test.images, index)
     x = test.values(rows, generator(options.seed, "snapshots")).to(job.device)
     shown = job.spec.values.inverse
-    return Snapshots(job.folder, x, every=options.snapshots, seed=options.seed, shown=shown)
+    film = Snapshots(job.folder, x, every=options.snapshots, seed=options.seed, shown=shown)
+    if test.given is not None:
+        film.given = test.given[index].float().to(job.device)
+        film.given_drawn = _in_order(job.spec.classes).to(job.device)
+    return film
+
+
+def _in_order(classes: int) -> Tensor:
+    """The classes of the draws, one-hot."""
+    return one_hot(torch.arange(DRAWS) * classes // DRAWS, classes).float()

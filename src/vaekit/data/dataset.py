@@ -41,6 +41,7 @@ class Split:
         factors: ground-truth factors `(N, F)`, or None.
         groups: int64 `(N,)`: rows of one group belong into one split; or None.
         values: what becomes of a row before a model sees it.
+        given: `(N, *G)`: what a model is conditioned on; or None.
 
     Raises:
         VaekitError: for another type, or parts of unequal length.
@@ -58,6 +59,7 @@ class Split:
     factors: Tensor | None = None
     groups: Tensor | None = None
     values: Values = AS_STORED
+    given: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim < 2:
@@ -69,7 +71,7 @@ class Split:
             part = getattr(self, what)
             if part is not None and part.dtype != torch.int64:
                 raise VaekitError(f"{what} must be int64; got {part.dtype}: {what}.long().")
-        for what in ("labels", "factors", "groups"):
+        for what in ("labels", "factors", "groups", "given"):
             part = getattr(self, what)
             if part is not None and len(part) != len(self.images):
                 raise VaekitError(f"{len(self.images)} images but {len(part)} {what}.")
@@ -86,9 +88,9 @@ class Split:
             index = index.nonzero().flatten()
         images = self.images
         taken = images[index] if isinstance(images, Tensor) else images.take(index)
-        parts = (self.labels, self.factors, self.groups)
-        labels, factors, groups = (None if part is None else part[index] for part in parts)
-        return Split(taken, labels, factors, groups, self.values)
+        parts = (self.labels, self.factors, self.groups, self.given)
+        labels, factors, groups, given = (None if part is None else part[index] for part in parts)
+        return Split(taken, labels, factors, groups, self.values, given)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
         """What a model sees of the rows at `index`, of all by default: floats `(B, *shape)`."""
@@ -96,6 +98,11 @@ class Split:
             return self.values(pick(self.images, index))
         every = torch.arange(len(self), device=self.images.device)
         return self.values(pick(self.images, every[index or slice(None)]))
+
+    def batch(self, index: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """`x` of the rows at `index`, and what a model is given besides."""
+        given = None if self.given is None else self.given[slice(None) if index is None else index]
+        return self.x(index), None if given is None else given.float()
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -185,6 +192,7 @@ class Dataset:
             mean=train.values.mean(_mean(train.images)),
             first=train.x(slice(256)).clone(),
             values=train.values,
+            given=() if train.given is None else tuple(train.given.shape[1:]),
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vaekit.data.conditions import conditioned
 from vaekit.data.dataset import Dataset, Split, generator
 from vaekit.data.rows import chunks
 from vaekit.data.splits import partition
@@ -41,7 +42,8 @@ def prepare(data: Dataset, options: Data, seed: int = 0) -> Dataset:
     if options.binarise != "none":
         parts = {name: _binarised(name, part, options.binarise) for name, part in parts.items()}
     values = _values(data, options, train)
-    made = {n: _placed(n, p, values, options) for n, p in parts.items()}
+    placed = {n: _placed(n, p, values, options) for n, p in parts.items()}
+    made = {n: conditioned(p, data, options.given) for n, p in placed.items()}
     kind = data.kind if options.binarise == "none" else "binary"
     return replace(data, kind=kind, **made)  # type: ignore[arg-type]
 

@@ -39,6 +39,7 @@ class DataSpec:
         mean: the training mean in canonical floats, of shape `shape`.
         first: a first batch of at most 256 training rows, canonical floats `(B, *shape)`.
         values: what becomes of a stored row before a model sees it.
+        given: the shape of what a model is conditioned on; () where it is not.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -56,6 +57,7 @@ class DataSpec:
     mean: Tensor | None = field(default=None, repr=False)
     first: Tensor | None = field(default=None, repr=False)
     values: Values = field(default_factory=Values, repr=False)
+    given: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
@@ -77,6 +79,7 @@ class DataSpec:
             >>> DataSpec("t", (3,), "table", rows=20).to_json()
             {'name': 't', 'shape': [3], 'kind': 'table', 'rows': 20, 'classes': 0, 'values': {}}
         """
+        given = {"given": list(self.given)} if self.given else {}
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -84,6 +87,7 @@ class DataSpec:
             "rows": self.rows,
             "classes": self.classes,
             "values": self.values.to_json(),
+            **given,
         }
 
     @classmethod
@@ -101,13 +105,14 @@ class DataSpec:
         extra = [key for key in record if key not in _TYPES]
         if missing or extra:
             raise VaekitError(
-                f"a data record needs name, shape, kind, rows and may have classes, values; "
+                f"a data record needs name, shape, kind, rows and may have classes, values, given; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}."
             )
         for key, value in record.items():
             _check_type(key, value)
         values = Values.from_json(record.get("values", {}))
-        return cls(**{**record, "shape": tuple(record["shape"]), "values": values})
+        sizes = {"shape": tuple(record["shape"]), "given": tuple(record.get("given", ()))}
+        return cls(**{**record, **sizes, "values": values})
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -117,16 +122,18 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "rows": int,
     "classes": int,
     "values": dict,
+    "given": (list, tuple),
 }
 
 
 def _check_type(key: str, value: Any) -> None:
-    whole = key != "shape" or all(isinstance(size, int) for size in value)
+    whole = key not in ("shape", "given") or all(isinstance(size, int) for size in value)
     if not isinstance(value, _TYPES[key]) or not whole:
         wanted = {
             "name": "text",
             "kind": "text",
             "shape": "a list of integers",
+            "given": "a list of integers",
             "values": "a record",
         }
         raise VaekitError(

@@ -1,8 +1,8 @@
 """Named variants: short functions that choose parts. Importing them does not import torch."""
 
 from vaekit.options import Net, Options, Pixels
-from vaekit.recipes.base import RECIPES, Recipe, build, own_options, recipe, summary
-from vaekit.recipes.classic import ae, beta_vae, iwae, sigma_vae, vae
+from vaekit.recipes.base import RECIPES, Recipe, build, own_options, preset, recipe, summary
+from vaekit.recipes.classic import ae, beta_vae, cvae, iwae, sigma_vae, vae
 
 __all__ = [
     "RECIPES",
@@ -13,8 +13,10 @@ __all__ = [
     "ae",
     "beta_vae",
     "build",
+    "cvae",
     "iwae",
     "own_options",
+    "preset",
     "recipe",
     "sigma_vae",
     "summary",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaekit.models import VAE
     from vaekit.objectives import Objective
 
-__all__ = ["RECIPES", "Recipe", "build", "own_options", "recipe", "summary"]
+__all__ = ["RECIPES", "Recipe", "build", "own_options", "preset", "recipe", "summary"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +30,33 @@ class Recipe:
 
 Maker = Callable[..., Recipe]
 RECIPES: dict[str, Maker] = {}
+_PRESETS: dict[str, dict[str, Any]] = {}
 
 
-def recipe(maker: Maker) -> Maker:
-    """Enters a function `(data: DataSpec, *, options, net, pixels) -> Recipe` under its name."""
-    RECIPES[maker.__name__] = maker
-    return maker
+def recipe(maker: Maker | None = None, /, **defaults: Any) -> Any:
+    """Enters a function `(data: DataSpec, *, options, net, pixels) -> Recipe` under its name.
+
+    `@recipe(given="label")` sets other defaults of shared options, by their names on the command
+    line.
+    """
+
+    def enter(maker: Maker) -> Maker:
+        RECIPES[maker.__name__], _PRESETS[maker.__name__] = maker, defaults
+        return maker
+
+    return enter if maker is None else enter(maker)
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The defaults of shared options that a recipe has of its own.
+
+    Example:
+        >>> import vaekit.recipes
+        >>> preset("cvae"), preset("vae")
+        ({'given': 'label'}, {})
+    """
+    choose("recipe", name, RECIPES)
+    return _PRESETS[name]
 
 
 def summary(name: str) -> str:

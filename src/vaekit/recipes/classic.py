@@ -15,7 +15,7 @@ from vaekit.recipes.parts import standard_vae
 if TYPE_CHECKING:
     from vaekit.data import DataSpec
 
-__all__ = ["ae", "beta_vae", "iwae", "sigma_vae", "vae"]
+__all__ = ["ae", "beta_vae", "cvae", "iwae", "sigma_vae", "vae"]
 
 Latent = Annotated[int, Field(ge=1, description="The size of the latent.")]
 Beta = Annotated[float, Field(ge=0, description="The KL weight.")]
@@ -62,6 +62,22 @@ def beta_vae(
     Higgins et al., "beta-VAE", ICLR 2017, eq. 4.
     """
     return Recipe(standard_vae(data, vk.Gaussian(latent), net, pixels), vk.ELBO(beta=beta))
+
+
+@recipe(given="label")
+def cvae(
+    data: DataSpec, *, net: Net, pixels: Pixels, latent: Latent = 16, kl: KL = "closed"
+) -> Recipe:
+    """A VAE that is told the label: it can be asked for one, and the code holds what is left.
+
+    Sohn, Lee & Yan, "Learning structured output representation", NeurIPS 2015, with the prior
+    N(0, I) whatever the label (Kingma et al., arXiv 1406.5298, eq. 6).
+    """
+    if not data.given:
+        raise VaekitError(
+            "cvae is conditioned on labels; got --given none: leave it, or take the recipe vae."
+        )
+    return Recipe(standard_vae(data, vk.Gaussian(latent), net, pixels), vk.ELBO(kl=kl))
 
 
 @recipe

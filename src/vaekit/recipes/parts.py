@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import vaekit as vk
@@ -40,11 +41,13 @@ def _common(data: DataSpec, net: Net) -> dict[str, Any]:
 
 def _encoder(data: DataSpec, out: tuple[int, ...], net: Net) -> nn.Module:
     """A network from one x to `out`."""
-    common = _common(data, net)
+    common, given = _common(data, net), data.given
     if net.kind == "conv":
-        made: nn.Module = vk.ConvEncoder(data.shape, out, net.channels, net.sizes, **common)
+        planes = vk.joined_shape(data.shape, given)
+        made: nn.Module = vk.ConvEncoder(planes, out, net.channels, net.sizes, **common)
     else:
-        made = vk.MLP(data.shape, out, net.sizes, **common)
+        shape = vk.joined_shape((math.prod(data.shape),), given) if given else data.shape
+        made = vk.MLP(shape, out, net.sizes, **common)
     vk.initialise(made, net.init)
     return vk.LogCounts(made) if data.kind == "counts" else made
 
@@ -52,10 +55,11 @@ def _encoder(data: DataSpec, out: tuple[int, ...], net: Net) -> nn.Module:
 def _decoder(data: DataSpec, latent: int, out: tuple[int, ...], net: Net) -> nn.Module:
     """A network from one z to `out`: the encoder's sizes in reverse."""
     common, hidden = _common(data, net), net.sizes[::-1]
+    code = vk.joined_shape((latent,), data.given)
     if net.kind == "conv":
-        made: nn.Module = vk.ConvDecoder(latent, out, net.channels[::-1], hidden, **common)
+        made: nn.Module = vk.ConvDecoder(code, out, net.channels[::-1], hidden, **common)
     else:
-        made = vk.MLP(latent, out, hidden, **common)
+        made = vk.MLP(code, out, hidden, **common)
     return vk.initialise(made, net.init)
 
 
@@ -89,7 +93,7 @@ def _family(data: DataSpec, pixels: Pixels) -> Family:
 
 def posterior(data: DataSpec, family: Family, net: Net) -> Conditional:
     """q(z|x) of this family."""
-    return vk.Conditional(_encoder(data, family.param_shape, net), family)
+    return vk.Conditional(_encoder(data, family.param_shape, net), family, in_shape=data.shape)
 
 
 def likelihood(data: DataSpec, latent: int, net: Net, pixels: Pixels) -> Conditional:
@@ -98,7 +102,7 @@ def likelihood(data: DataSpec, latent: int, net: Net, pixels: Pixels) -> Conditi
     decoder = _decoder(data, latent, family.param_shape, net)
     if pixels.start == "mean" and data.mean is not None:
         vk.start_at(decoder, family.start(data.mean))
-    return vk.Conditional(decoder, family)
+    return vk.Conditional(decoder, family, in_shape=latent)
 
 
 def standard_vae(data: DataSpec, family: Family, net: Net, pixels: Pixels) -> VAE:

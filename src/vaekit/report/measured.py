@@ -53,9 +53,9 @@ def measured(run: Run, rows: Split, data: Dataset, seed: int = 0) -> Numbers:
         found = measure(run.model, _batches(run, rows), samples=DRAWS)
     meter, codes = LatentMeter(), []
     with random_numbers(seed, run.device, None), evaluating(run.model):
-        for x, _ in _batches(run, rows):
-            meter.add(run.model(x))
-            codes.append(run.encode(x).flatten(1))
+        for x, given in _batches(run, rows):
+            meter.add(run.model(x, given))
+            codes.append(run.encode(x, given).flatten(1))
     family = run.model.likelihood.family
     bits = None if found.elbo is None else bits_per_dim(found.elbo, family, run.spec)
     noun = run.spec.unit.split()[-1]
@@ -65,9 +65,10 @@ def measured(run: Run, rows: Split, data: Dataset, seed: int = 0) -> Numbers:
     )
 
 
-def _batches(run: Run, rows: Split) -> Iterator[tuple[Tensor, None]]:
+def _batches(run: Run, rows: Split) -> Iterator[tuple[Tensor, Tensor | None]]:
     for part in torch.arange(len(rows)).split(BATCH):
-        yield rows.x(part).to(run.device), None
+        x, given = rows.batch(part)
+        yield x.to(run.device), None if given is None else given.to(run.device)
 
 
 def _groups(run: Run, data: Dataset) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Split, spread
+from vaekit.pictures import CLASSES, sample_sheet
 from vaekit.report.codes import Codes
 from vaekit.report.facts import facts, lead, notes, value_facts, words
 from vaekit.report.measured import Numbers, measured
@@ -54,13 +55,16 @@ def _shown(run: Run, data: Dataset, rows: Split) -> dict[str, Any]:
     """Images in, images out; or the table that stands for them."""
     seen = run.spec.values.inverse
     if len(run.spec.shape) == 3:
-        x = rows.x(spread(len(rows), PAIRS))
-        made = {"reconstructions": run.reconstruct(x), "samples": run.sample(SAMPLES)}
-        return {name: seen(part) for name, part in {"originals": x, **made}.items()}
+        x, given = rows.batch(spread(len(rows), PAIRS))
+        samples, columns = sample_sheet(run, SAMPLES)
+        made = {"reconstructions": run.reconstruct(x, given), "samples": samples}
+        shown = {name: seen(part) for name, part in {"originals": x, **made}.items()}
+        return {**shown, "sample_columns": columns, "sample_classes": _classes(run)}
     if len(run.spec.shape) != 1:
         return {}
-    x = rows.x(_first_seen(rows))
-    made = {"reconstructions": run.reconstruct(x), "draws": run.sample(len(rows), mean=False)}
+    x, given = rows.batch(_first_seen(rows))
+    draws = run.sample(len(rows), given=given, mean=False)
+    made = {"reconstructions": run.reconstruct(x, given), "draws": draws}
     parts = {name: seen(part) for name, part in {"rows": x, **made}.items()}
     return {"table": Table(**parts, columns=data.column_names, counts=data.kind == "counts")}
 
@@ -79,3 +83,8 @@ def _codes(data: Dataset, rows: Split, found: Numbers) -> Codes | None:
     if found.codes.shape[1] < 2:
         return None
     return Codes(found.codes, rows.labels, data.class_names, rows.factors, data.factor_names)
+
+
+def _classes(run: Run) -> list[str]:
+    """The classes of the rows of samples: those of a conditional run."""
+    return run.class_names if run.conditional and run.spec.classes <= CLASSES else []

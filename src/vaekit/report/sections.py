@@ -73,7 +73,7 @@ def _no_images(images: Tensor | None) -> str | None:
 
 
 def _images(report: Report) -> list[Section]:
-    return [_reconstructions(report), _samples(report.samples)]
+    return [_reconstructions(report), _samples(report)]
 
 
 def _reconstructions(report: Report) -> Section:
@@ -90,7 +90,8 @@ def _reconstructions(report: Report) -> Section:
     return Section(title, text, figure, alt=alt, table=report.pixel_facts)
 
 
-def _samples(samples: Tensor | None) -> Section:
+def _samples(report: Report) -> Section:
+    samples = report.samples
     why = _no_images(samples)
     if why or samples is None:
         return Section("Samples", why or "")
@@ -98,8 +99,12 @@ def _samples(samples: Tensor | None) -> Section:
         "Samples: z is drawn from the prior, the picture shows E[x|z], not a draw of x. "
         "No image went in: a good model gives images that could be data, and all sorts of them."
     )
+    if report.sample_classes:
+        names = ", ".join(report.sample_classes)
+        text += f"\nEach row was asked for one class, from the top: {names}; each column has one z."
     alt = f"{len(samples)} images that the model made from random codes"
-    return Section("Samples", text, png_bytes(grid(samples)), alt=alt)
+    figure = png_bytes(grid(samples, columns=report.sample_columns))
+    return Section("Samples", text, figure, alt=alt)
 
 
 def _rows(report: Report, table: Table) -> list[Section]:

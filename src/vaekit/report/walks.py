@@ -20,9 +20,9 @@ __all__ = ["Decodes", "between", "interpolate", "manifold", "spherical", "straig
 class Decodes(Protocol):
     """What a walk needs of a model."""
 
-    def encode(self, x: Tensor) -> Tensor: ...
+    def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor: ...
 
-    def decode(self, z: Tensor) -> Tensor: ...
+    def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor: ...
 
 
 def straight(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -78,9 +78,17 @@ def between(a: Tensor, b: Tensor, *, steps: int = 10, kind: str = "linear") -> T
 
 
 def interpolate(
-    model: Decodes, x: Tensor, y: Tensor, *, steps: int = 10, kind: str = "linear"
+    model: Decodes,
+    x: Tensor,
+    y: Tensor,
+    *,
+    steps: int = 10,
+    kind: str = "linear",
+    given: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """E[x|z] along the way from E[z|x] to E[z|y], `(K, T, *X)`.
+
+    What x and y are `given`, `(K, *G)` each, goes the straight way.
 
     Example:
         >>> from vaekit.testing import LinearGaussian
@@ -89,11 +97,19 @@ def interpolate(
         >>> interpolate(model, rows[:2], rows[2:4], steps=5).shape
         torch.Size([2, 5, 3])
     """
-    z = between(model.encode(x), model.encode(y), steps=steps, kind=kind)
-    return model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+    here, there = (None, None) if given is None else given
+    z = between(model.encode(x, here), model.encode(y, there), steps=steps, kind=kind)
+    way = None if given is None else between(*given, steps=steps).flatten(0, 1)
+    return model.decode(z.flatten(0, 1), way).unflatten(0, z.shape[:2])
 
 
-def traverse(model: Decodes, z: Tensor, dims: Sequence[int], values: Tensor) -> Tensor:
+def traverse(
+    model: Decodes,
+    z: Tensor,
+    dims: Sequence[int],
+    values: Tensor,
+    given: Tensor | None = None,
+) -> Tensor:
     """E[x|z] with one dimension of z at each of the values `(T,)`, a row each: `(K, T, *X)`.
 
     Args:
@@ -101,6 +117,7 @@ def traverse(model: Decodes, z: Tensor, dims: Sequence[int], values: Tensor) -> 
         z: one code, `(*Z)`.
         dims: which of its dimensions, flattened.
         values: what each is set to.
+        given: what a conditional model is given, `(1, *G)`.
 
     Raises:
         VaekitError: for a dimension that z does not have.
@@ -111,14 +128,25 @@ def traverse(model: Decodes, z: Tensor, dims: Sequence[int], values: Tensor) -> 
     codes = z.flatten().repeat(len(dims), len(values), 1)
     for row, dim in enumerate(dims):
         codes[row, :, dim] = values
-    return model.decode(codes.flatten(0, 1).unflatten(1, z.shape)).unflatten(0, codes.shape[:2])
+    flat = codes.flatten(0, 1).unflatten(1, z.shape)
+    return model.decode(flat, _repeated(given, len(flat))).unflatten(0, codes.shape[:2])
 
 
-def manifold(model: Decodes, side: int = 20, *, latent: tuple[int, ...] = (2,)) -> Tensor:
+def _repeated(given: Tensor | None, rows: int) -> Tensor | None:
+    return None if given is None else given.expand(rows, *given.shape[1:])
+
+
+def manifold(
+    model: Decodes,
+    side: int = 20,
+    *,
+    latent: tuple[int, ...] = (2,),
+    given: Tensor | None = None,
+) -> Tensor:
     """E[x|z] on a grid of a two-dimensional latent, `(side, side, *X)`, the second one upwards.
 
     The coordinates are quantiles of N(0, 1) at (i + 1/2) / side, so that each picture stands for
-    the same probability (Kingma & Welling, arXiv 1312.6114, fig. 4).
+    the same probability (Kingma & Welling, arXiv 1312.6114, fig. 4). `given` is as in `traverse`.
 
     Raises:
         VaekitError: for a latent of other than two dimensions, or fewer than one picture a side.
@@ -132,4 +160,5 @@ def manifold(model: Decodes, side: int = 20, *, latent: tuple[int, ...] = (2,)) 
         raise VaekitError(f"got side={side}; expected at least 1.")
     at = torch.special.ndtri((torch.arange(side) + 0.5) / side)
     z = torch.stack(torch.meshgrid(at, at.flip(0), indexing="xy"), -1)
-    return model.decode(z.flatten(0, 1).unflatten(1, latent)).unflatten(0, (side, side))
+    flat = z.flatten(0, 1).unflatten(1, latent)
+    return model.decode(flat, _repeated(given, side * side)).unflatten(0, (side, side))

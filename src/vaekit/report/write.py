@@ -27,6 +27,8 @@ class Report:
         facts: rows of a table: model, data, numbers.
         originals, reconstructions: floats in [0, 1], `(N, C, H, W)`, of one shape.
         samples: floats in [0, 1], `(N, C, H, W)`: E[x|z] at draws z of the prior.
+        sample_columns: how many of them stand side by side; by default about as many as rows.
+        sample_classes: of a conditional model's samples, a row for each; or empty.
         table: what stands for the images where the data are none.
         kl: nats per latent dimension, a mean over the data.
         variance: Var_x E[z|x] per latent dimension: what says which are active, see `kl_bars`.
@@ -48,6 +50,8 @@ class Report:
     originals: Tensor | None = None
     reconstructions: Tensor | None = None
     samples: Tensor | None = None
+    sample_columns: int | None = None
+    sample_classes: Sequence[str] = ()
     table: Table | None = None
     kl: Tensor | None = None
     variance: Tensor | None = None
