@@ -1,0 +1,130 @@
+"""The pages of docs/guide run as they stand there, and show what they print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaekit.cli import main
+
+GUIDE = Path(__file__).resolve().parent.parent / "docs" / "guide"
+PAGES = sorted(GUIDE.glob("*.md"))
+IMAGES = sorted((GUIDE / "images").iterdir())
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+# What makes the commands of a page small; the rest of each line runs as it stands there.
+SMALLER = {
+    r"--data mnist\b": "--data small.npz",
+    r"--epochs \d+": "--epochs 1",
+    r"--(nll|samples|ais|seeds) \d+": r"--\1 2",
+    r"--validation \d{2,}": "--validation 20",
+    r"--limit \d+": "--limit 50",
+}
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def _commands(page: Path) -> list[str]:
+    """The lines of ```sh blocks that start with vaekit; those that end in a backslash go on."""
+    lines = "".join(_blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("vaekit ")]
+
+
+def _smaller(line: str) -> str:
+    for pattern, small in SMALLER.items():
+        line = re.sub(pattern, small, line)
+    trains = line.startswith("vaekit train ") and "--resume" not in line
+    return line.replace(" --", " --threads 1 --", 1) if trains else line
+
+
+def _programs(page: Path) -> Iterator[tuple[str, str | None]]:
+    """Every ```python block, and the ```text that stands under it, if any."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    for (language, code), (under, shown) in zip(fences, [*fences[1:], ("", "")], strict=True):
+        if language == "python":
+            yield code, shown if under == "text" else None
+
+
+def differences(shown: str, printed: str, units: float = 1.0) -> list[str]:
+    """Where a text differs in its words, or a number by more than so many of its last digit."""
+    words = [" ".join(NUMBER.sub("#", text).split()) for text in (shown, printed)]
+    if words[0] != words[1]:
+        return [f"the page has {words[0]!r}", f"its code prints {words[1]!r}"]
+    both = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)
+    return [f"{a}: {b}" for a, b in both if abs(float(a) - float(b)) > 1.001 * units * _unit(a)]
+
+
+def _unit(number: str) -> float:
+    """One in the last digit that is shown."""
+    mantissa, _, exponent = number.partition("e")
+    return float(10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2])))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to run in, and its small.npz: digits as large as those of MNIST."""
+    from vaekit.data.digits import load_digits
+
+    monkeypatch.chdir(tmp_path)
+    digits, arrays = load_digits(), {}
+    for start, rows, count in (("", digits.train, 200), ("test_", digits.test, 60)):
+        large = torch.nn.functional.interpolate(rows.images[:count].float(), (28, 28))
+        arrays[f"{start}images"] = large[:, 0].to(torch.uint8).numpy()
+        arrays[f"{start}labels"] = rows.labels[:count].numpy()  # type: ignore[index]
+    np.savez(tmp_path / "small.npz", **arrays)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if _blocks(p, "python")], ids=lambda p: p.stem)
+def test_its_python_prints_what_it_shows(
+    page: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, object] = {}
+    for code, shown in _programs(page):
+        exec(code, names)
+        printed = capsys.readouterr().out
+        assert shown is None or differences(shown, printed) == [], printed
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if _commands(p)], ids=lambda p: p.stem)
+def test_its_commands_run(page: Path, here: Path) -> None:
+    for line in map(_smaller, _commands(page)):
+        main(shlex.split(line, comments=True)[1:])
+        for file in re.findall(r" (?:-o|--out)[ =](\S+)", line.partition("#")[0]):
+            assert (here / file).exists(), line
+
+
+def test_every_picture_is_shown_and_light() -> None:
+    shown = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
+    }
+    assert shown == set(IMAGES)
+    assert [image.name for image in IMAGES if image.stat().st_size > 300_000] == []
+
+
+def test_a_page_that_rots_is_seen() -> None:
+    assert differences("KL 2.00 of 3e-05", "KL 2.01  of\n4e-05\n") == []
+    assert differences("KL 2.00", "KL 2.02") == ["2.00: 2.02"]
+    assert differences("KL 2.00 nats", "KL 2.00 bits") != []
+    assert differences("1 2", "1") != []
+
+
+def test_commands_become_small() -> None:
+    line = "vaekit train vae --data mnist --epochs 200 --batch-size 8192 --out runs/a"
+    small = (
+        "vaekit train vae --threads 1 --data small.npz --epochs 1 --batch-size 8192 --out runs/a"
+    )
+    assert _smaller(line) == small
+    assert _smaller("vaekit evaluate runs/a --nll 5000 --samples 10") == (
+        "vaekit evaluate runs/a --nll 2 --samples 2"
+    )
