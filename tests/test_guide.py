@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ import torch
 
 from vaekit.cli import main
 
-GUIDE = Path(__file__).resolve().parent.parent / "docs" / "guide"
+ROOT = Path(__file__).resolve().parent.parent
+GUIDE = ROOT / "docs" / "guide"
+NOTEBOOK = GUIDE / "first-vae.ipynb"
 PAGES = sorted(GUIDE.glob("*.md"))
 IMAGES = sorted((GUIDE / "images").iterdir())
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -110,6 +114,34 @@ def test_every_picture_is_shown_and_light() -> None:
     }
     assert shown == set(IMAGES)
     assert [image.name for image in IMAGES if image.stat().st_size > 300_000] == []
+
+
+def test_the_notebook_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    shown = nbformat.read(NOTEBOOK, as_version=4)
+    fresh = _tool("notebook").executed(NOTEBOOK, tmp_path)
+    assert NOTEBOOK.stat().st_size < 300_000
+    for before, after in zip(_outputs(shown), _outputs(fresh), strict=True):
+        # half a nat: it trains in float32, which rounds differently from machine to machine
+        assert differences(before, after, units=5) == []
+
+
+def _outputs(notebook: Any) -> list[str]:
+    """What each cell shows in words; a picture by its type."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    return [o.text if o.output_type == "stream" else " ".join(sorted(o.data)) for o in outputs]
+
+
+def _tool(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
 
 
 def test_a_page_that_rots_is_seen() -> None:
