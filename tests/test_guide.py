@@ -24,7 +24,7 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 # What makes the commands of a page small; the rest of each line runs as it stands there.
 SMALLER = {
-    r"--data mnist\b": "--data small.npz",
+    r"(--data|vaekit data) mnist\b": r"\1 small.npz",
     r"--epochs \d+": "--epochs 1",
     r"--(nll|samples|ais|seeds) \d+": r"--\1 2",
     r"--validation \d{2,}": "--validation 20",
