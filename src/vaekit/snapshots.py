@@ -127,7 +127,8 @@ class Snapshots:
         frame = _npz(**{name: self._levels(part) for name, part in images.items()})
         write_atomically(self._file(epoch), frame, self.folder.mend)
         sheet = pairs(self.shown(self.x), self.shown(images["reconstructions"]))
-        write_atomically(self.folder.path / "latest.png", png_bytes(sheet), self.folder.mend)
+        picture = png_bytes(sheet, small=False)
+        write_atomically(self.folder.path / "latest.png", picture, self.folder.mend)
         step = stride(epoch, self.every, self.most)
         for old in frame_epochs(self.path):
             if old % step and old != epoch:

@@ -94,15 +94,15 @@ def pairs(
     return _sheet(rows, [GAP, BAND] * (len(rows) // 2), columns, width)
 
 
-def png_bytes(image: Image) -> bytes:
-    """The image as a PNG file.
+def png_bytes(image: Image, *, small: bool = True) -> bytes:
+    """The image as a PNG file: as small as it can be, or six times sooner.
 
     Example:
         >>> png_bytes(grid(torch.rand(4, 1, 8, 8)))[:4]
         b'\\x89PNG'
     """
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
+    image.save(stream, "PNG", optimize=small)
     return stream.getvalue()
 
 
