@@ -44,6 +44,8 @@ def test_train_writes_a_whole_run_folder(run: Path) -> None:
         "run.json",
         "metrics.jsonl",
         "checkpoints",
+        "snapshots",
+        "latest.png",
         "report.html",
         "snapshots",
         "latest.png",
