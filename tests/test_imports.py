@@ -46,6 +46,7 @@ LAYERS = {
     "cli": 5,
     "cli_data": 5,
     "cli_evaluate": 5,
+    "cli_figures": 5,
     "cli_output": 5,
     "cli_pictures": 5,
     "cli_reproduce": 5,

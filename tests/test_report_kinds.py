@@ -208,8 +208,8 @@ def test_names_are_shown_as_they_are(name: str) -> None:
 
 
 def test_codes_refuse() -> None:
-    with fails("got codes of shape (5, 1); expected (N, 2+)."):
-        Codes(torch.zeros(5, 1))
+    with fails("got codes of shape (5, 0); expected (N, 1+)."):
+        Codes(torch.zeros(5, 0))
     with fails("5 codes but 4 labels."):
         Codes(torch.zeros(5, 2), torch.zeros(4, dtype=torch.int64))
 

@@ -14,6 +14,7 @@ from cyclopts.config import Yaml
 import vaekit
 from vaekit.cli_data import data
 from vaekit.cli_evaluate import evaluate
+from vaekit.cli_figures import animate, overlap, scatter
 from vaekit.cli_output import DataDir, Device, Json, RunPath, dump, say, start
 from vaekit.cli_pictures import embed, interpolate, manifold, reconstruct, sample, traverse
 from vaekit.cli_reproduce import reproduce
@@ -35,7 +36,8 @@ app.command(evaluate)
 app.command(reproduce)
 app.command(data)
 
-for command in (sample, reconstruct, interpolate, traverse, manifold, embed):
+pictures = (sample, reconstruct, interpolate, traverse, manifold, scatter, overlap, animate, embed)
+for command in pictures:
     app.command(command)
 
 

@@ -27,12 +27,12 @@ Points = list[tuple[float, float]]
 
 
 def training_curves(records: Records, *, unit: str = "nats per image") -> bytes:
-    """Objective, log-likelihood and KL over the epochs, each in a panel of its own.
+    """Objective, log-likelihood, KL and the posterior's scale over the epochs, a panel for each.
 
     Args:
         records: `{"epoch": int, "train": {...}, "validation": {...} or None}`, the inner ones with
-            "objective", "log_likelihood" and "kl". What is None or not finite is left out, and so
-            is a panel without numbers.
+            "objective", "log_likelihood" and "kl"; and `"latent": {"posterior_scale": ...}`. What
+            is None or not finite is left out, and so is a panel without numbers.
         unit: written above each panel.
 
     Returns:
@@ -89,14 +89,18 @@ def curve_figures(records: Records, unit: str) -> Iterator[Figure]:
         lines = {split: points for split, points in lines.items() if points}
         if lines:
             yield _panel(title, unit, lines)
+    scales = _points(records, "latent", "posterior_scale")
+    if scales:
+        yield _panel("posterior σ", "root mean square of σ(x)", {"": scales})
 
 
 def _panel(title: str, unit: str, lines: Mapping[str, Points]) -> Figure:
     figure, (axes,) = paper(244, 220)
     for split, points in lines.items():
         (line,) = axes.plot(*zip(*points, strict=True), marker="o", markevery=[-1])
-        line.set(color=COLOURS[split], linestyle="-" if split == "train" else "--")
-        line.set_label(f"{split} {value(points[-1][1])}")
+        name = split or "train"
+        line.set(color=COLOURS[name], linestyle="-" if name == "train" else "--")
+        line.set_label(f"{split} {value(points[-1][1])}".strip())
     axes.set_ylim(*limits([y for points in lines.values() for _, y in points]))
     axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")

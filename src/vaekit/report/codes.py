@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Codes", "code_charts", "code_figures"]
+__all__ = ["Codes", "class_figure", "code_charts", "code_figures"]
 
 CLASSES = 20  # more have no colours that one can tell apart
 LONGEST = 18  # letters of a class's name
+HANDFUL = 4  # ellipses of each class
+FEW = 60  # rows of which each has an ellipse
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +35,11 @@ class Codes:
         classes: their names; or empty.
         factors: `(N, F)`, or None; where there are any, each has a panel.
         factor_names: or empty.
+        scales: the standard deviations of z given x, `(N, Z)`, or None.
+        prior: whether the prior is N(0, I), which is then drawn too.
 
     Raises:
-        VaekitError: for parts of unequal length, or codes with fewer than two dimensions.
+        VaekitError: for parts of unequal length, or codes without dimensions.
 
     Example:
         >>> import torch
@@ -48,21 +52,30 @@ class Codes:
     classes: Sequence[str] = ()
     factors: Tensor | None = None
     factor_names: Sequence[str] = ()
+    scales: Tensor | None = None
+    prior: bool = False
 
     def __post_init__(self) -> None:
-        if self.means.dim() != 2 or self.means.shape[1] < 2:
-            raise VaekitError(f"got codes of shape {tuple(self.means.shape)}; expected (N, 2+).")
-        for what, part in (("labels", self.labels), ("factors", self.factors)):
+        if self.means.dim() != 2 or not self.means.shape[1]:
+            raise VaekitError(f"got codes of shape {tuple(self.means.shape)}; expected (N, 1+).")
+        parts = (("labels", self.labels), ("factors", self.factors), ("scales", self.scales))
+        for what, part in parts:
             if part is not None and len(part) != len(self.means):
                 raise VaekitError(f"{len(self.means)} codes but {len(part)} {what}.")
 
     @property
     def dimensions(self) -> list[int]:
-        """The two in which the codes vary most; both in their order where there are but two."""
-        if self.means.shape[1] == 2:
-            return [0, 1]
+        """The two in which the codes vary most; all in their order where there are but two."""
+        if self.means.shape[1] <= 2:
+            return list(range(self.means.shape[1]))
         found: list[int] = self.means.double().var(0, False).topk(2).indices.tolist()
         return found
+
+    @property
+    def known(self) -> list[int]:
+        """The labels that have colours; empty where there are none, one, or too many."""
+        found = [] if self.labels is None else self.labels.unique().tolist()
+        return found if 1 < len(found) <= CLASSES else []
 
 
 def code_charts(codes: Codes) -> bytes:
@@ -81,41 +94,123 @@ def code_charts(codes: Codes) -> bytes:
 def code_figures(codes: Codes) -> Iterator[Figure]:
     """The panels of `code_charts`."""
     if codes.factors is None:
-        yield _by_class(codes)
+        yield class_figure(codes)
         return
     for place in range(codes.factors.shape[1]):
         name = codes.factor_names[place] if codes.factor_names else f"factor {place + 1}"
         yield _by_factor(codes, name, codes.factors[:, place])
 
 
+def _columns(codes: Codes, values: Tensor) -> np.ndarray:
+    """Those of the dimensions that are drawn."""
+    columns: np.ndarray = values[:, codes.dimensions].double().numpy()
+    return columns
+
+
 def _cloud(codes: Codes, axes: Axes) -> np.ndarray:
     """The points, and the axes made ready for them."""
-    first, second = codes.dimensions
-    axes.set_xlabel(f"dimension {first}")
-    axes.set_ylabel(f"dimension {second}")
-    return codes.means[:, [first, second]].double().numpy()
+    points = _columns(codes, codes.means)
+    axes.set_xlabel(f"dimension {codes.dimensions[0]}")
+    if points.shape[1] == 1:
+        axes.set_yticks([])
+        return np.column_stack([points, _jitter(len(points))])
+    axes.set_ylabel(f"dimension {codes.dimensions[1]}")
+    axes.grid(visible=False)
+    return points
 
 
-def _by_class(codes: Codes) -> Figure:
+def _jitter(rows: int) -> np.ndarray:
+    """Heights in (-0.35, 0.35) that look like chance, and are the same each time."""
+    return 0.7 * ((np.arange(rows) * 0.6180339887) % 1) - 0.35
+
+
+def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340)) -> Figure:
+    """The cloud with the classes in colours, and the prior and some posteriors behind and on it.
+
+    An ellipse has one standard deviation of z given x: of every row where there are few, else of
+    some of each class. Circles, light, are 1 and 2 standard deviations of the prior. One dimension
+    has a line for each class.
+    """
+    figure, (axes,) = paper(*size)
+    points, groups = _cloud(codes, axes), list(_groups(codes))
+    if len(codes.dimensions) == 1:
+        _strips(axes, points, groups)
+    else:
+        axes.set_aspect("equal", adjustable="datalim")
+    _prior(codes, axes)
+    small = 3.0 if len(points) > 500 else 4.5
+    for name, colour, chosen in groups:
+        places = points[chosen]
+        style = {"color": colour, "markersize": small, "alpha": 0.5 if name is None else 0.8}
+        axes.plot(*places.T, ".", rasterized=True, label=name, markeredgewidth=0, **style)
+        if len(codes.dimensions) == 2 and codes.scales is not None:
+            _ellipses(axes, codes, chosen, points, colour)
+    if len(groups) > 1 and len(codes.dimensions) == 2:
+        figure.legend(loc="outside right upper", labelcolor=COLOURS["ink"], markerscale=2.5)
+    axes.autoscale_view()
+    in_colours = f" in the colours of {len(groups)} classes" if len(groups) > 1 else ""
+    figure.set_label(f"codes of {len(points)} test rows{in_colours}")
+    return figure
+
+
+def _groups(codes: Codes) -> Iterator[tuple[str | None, Any, np.ndarray]]:
+    """Name, colour and rows of each class."""
     import matplotlib
 
-    figure, (axes,) = paper(420, 320)
-    points = _cloud(codes, axes)
-    known = [] if codes.labels is None else codes.labels.unique().tolist()
-    if codes.labels is None or not 1 < len(known) <= CLASSES:
-        axes.plot(*points.T, ".", color=COLOURS["train"], alpha=0.5, rasterized=True)
-        figure.set_label(f"codes of {len(points)} test rows")
-        return figure
+    known = codes.known
+    if not known or codes.labels is None:
+        yield None, COLOURS["train"], np.arange(len(codes.means))
+        return
     palette = matplotlib.colormaps["tab10" if len(known) <= 10 else "tab20"]
     for place, label in enumerate(known):
         name = codes.classes[label] if codes.classes else str(label)
-        chosen = points[(codes.labels == label).numpy()]
-        axes.plot(
-            *chosen.T, ".", color=palette(place), rasterized=True, label=name_text(name, LONGEST)
-        )
-    figure.legend(loc="outside right upper", labelcolor=COLOURS["ink"], markerscale=2)
-    figure.set_label(f"codes of {len(points)} test rows in the colours of {len(known)} classes")
-    return figure
+        rows = (codes.labels == label).nonzero().flatten().numpy()
+        yield name_text(name, LONGEST), palette(place), rows
+
+
+def _strips(axes: Axes, points: np.ndarray, groups: Sequence[tuple[Any, Any, np.ndarray]]) -> None:
+    """Moves each class to a line of its own, the first one at the top."""
+    for line, (_, _, rows) in enumerate(groups):
+        points[rows, 1] -= line
+    if len(groups) > 1:
+        axes.set_yticks([-line for line in range(len(groups))], [str(g[0]) for g in groups])
+        axes.tick_params("y", labelcolor=COLOURS["ink"])
+    axes.set_ylim(-len(groups) + 0.4, 0.6)
+    axes.grid(visible=False)
+
+
+def _prior(codes: Codes, axes: Axes) -> None:
+    """1 and 2 standard deviations of N(0, I)."""
+    from matplotlib.patches import Circle
+
+    for radius in (1, 2) if codes.prior else ():
+        line: dict[str, Any] = {"color": COLOURS["idle"], "linewidth": 0.8, "zorder": 0.5}
+        if len(codes.dimensions) == 1:
+            for side in (-radius, radius):
+                axes.axvline(side, linestyle=":" if radius == 2 else "-", **line)
+        else:
+            axes.add_patch(Circle((0, 0), radius, fill=False, **line))
+            axes.annotate(f"{radius}σ", (0, -radius), color=COLOURS["soft"], ha="center",
+                          va="bottom", fontsize=8, zorder=4)  # fmt: skip
+
+
+def _ellipses(
+    axes: Axes, codes: Codes, chosen: np.ndarray, points: np.ndarray, colour: Any
+) -> None:
+    """One standard deviation of z given x, of some of the rows of a class."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Ellipse
+
+    assert codes.scales is not None
+    rows = chosen
+    if len(points) > FEW:
+        rows = chosen[np.unique(np.arange(HANDFUL) * len(chosen) // HANDFUL)]
+    for place, half in zip(points[rows], _columns(codes, codes.scales)[rows], strict=True):
+        if np.isfinite([*place, *half]).all():
+            face, edge = to_rgba(colour, 0.15), COLOURS["ink"]
+            axes.add_patch(
+                Ellipse(tuple(place), *(2 * half), facecolor=face, edgecolor=edge, linewidth=0.6)
+            )
 
 
 def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:

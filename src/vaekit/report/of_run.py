@@ -13,6 +13,7 @@ from vaekit.pictures import CLASSES, sample_sheet
 from vaekit.report.codes import Codes
 from vaekit.report.facts import facts, lead, notes, value_facts, words
 from vaekit.report.measured import Numbers, measured
+from vaekit.report.posteriors import posteriors, standard_prior
 from vaekit.report.tables import Table
 from vaekit.report.write import Report, write_report
 from vaekit.run import Run
@@ -40,7 +41,7 @@ def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
         facts=facts(run, found),
         kl=kl,
         variance=None if latent is None else torch.tensor(latent.variance),
-        codes=_codes(data, rows, found),
+        codes=_codes(run, data, rows, found),
         records=run.folder.records(),
         notes=notes(run, found),
         pixel_facts=value_facts(run, found),
@@ -79,10 +80,17 @@ def _first_seen(rows: Split) -> Tensor:
     return torch.cat([shown, rest.nonzero().flatten()])
 
 
-def _codes(data: Dataset, rows: Split, found: Numbers) -> Codes | None:
-    if found.codes.shape[1] < 2:
-        return None
-    return Codes(found.codes, rows.labels, data.class_names, rows.factors, data.factor_names)
+def _codes(run: Run, data: Dataset, rows: Split, found: Numbers) -> Codes:
+    factors = rows.factors if found.codes.shape[1] > 1 else None
+    return Codes(
+        found.codes,
+        rows.labels,
+        data.class_names,
+        factors,
+        data.factor_names,
+        scales=posteriors(run, rows.x())[1],
+        prior=standard_prior(run),
+    )
 
 
 def _classes(run: Run) -> list[str]:

@@ -156,10 +156,11 @@ def _training(report: Report) -> Section:
     text = (
         "The objective is what training makes as large as it can; for a plain VAE it is the "
         "ELBO = log-likelihood − KL. The log-likelihood rewards faithful reconstructions; the KL "
-        "is the price of the code, so it is subtracted: near 0, the code says nothing.\n"
+        "is the price of the code, so it is subtracted: near 0, the code says nothing. The "
+        "posterior's σ is how wide the codes of one x lie: 1 is as wide as the prior.\n"
         "The scale suits the later epochs: the first ones may lie outside."
     )
-    alt = "objective, log-likelihood and KL over the epochs of training"
+    alt = "objective, log-likelihood, KL and posterior scale over the epochs of training"
     return Section("Training", text, figure, "svg", alt)
 
 
@@ -184,15 +185,18 @@ def _kl(kl: Tensor | None, variance: Tensor | None) -> Section:
 
 
 def _codes(codes: Codes, noun: str) -> Section:
-    first, second = codes.dimensions
-    of = codes.means.shape[1]
-    text = f"E[z|x] of test {noun}s, a point each, in the dimensions {first} and {second}"
-    text += "." if of == 2 else f" of {of}: those in which it varies most."
+    of, where = codes.means.shape[1], " and ".join(map(str, codes.dimensions))
+    text = f"E[z|x] of test {noun}s, a point each, in the dimension{'s' * (of > 1)} {where}"
+    text += "." if of <= 2 else f" of {of}: those in which it varies most."
     many = 0 if codes.labels is None else len(codes.labels.unique())
     if codes.factors is not None:
         text += " Each panel has the colours of one factor: smooth bands, and the code holds it."
     elif 1 < many <= CLASSES:
-        text += " Colours are classes."
+        text += " Colours are classes." if of > 1 else " A line is a class."
     elif many > CLASSES:
         text += f" The {many:,} classes here are too many for colours."
+    if codes.factors is None and codes.scales is not None and of > 1:
+        text += " The ellipses are posteriors of some rows: one standard deviation of z given x."
+    if codes.factors is None and codes.prior:
+        text += " The prior is drawn at 1 and 2 standard deviations."
     return Section("Codes", text, code_charts(codes), "svg", "codes of the data")

@@ -1,0 +1,195 @@
+"""Two rows of data on a latent line: their posteriors, and what lies between them.
+
+With one latent dimension a code is a point on a line, and q(z|x) a bump on it. Where the bumps of
+two images overlap, one code stands for both, and its picture is a mixture; where they do not, the
+line between them belongs to nobody. The KL is what makes bumps wide and moves them together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from vaekit.errors import VaekitError
+from vaekit.report.posteriors import posteriors, standard_prior
+from vaekit.report.style import COLOURS
+from vaekit.report.svg import value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from vaekit.run import Run
+
+__all__ = ["Pair", "overlap_figure", "pair_of"]
+
+STRIP = 12  # decoded images along the line
+UNEQUAL = 20.0  # peaks further apart than this factor are drawn at one height
+
+
+@dataclass(frozen=True)
+class Pair:
+    """N(m0, s0^2) and N(m1, s1^2) on a line.
+
+    Example:
+        >>> pair = Pair((0.0, 3.0), (1.0, 2.0))
+        >>> pair.between, round(Pair((0.0, 2.0), (1.0, 1.0)).overlap, 4)
+        (1.0, 0.3173)
+    """
+
+    means: tuple[float, float]
+    scales: tuple[float, float]
+
+    @property
+    def between(self) -> float:
+        """As many standard deviations from either: (m0 s1 + m1 s0) / (s0 + s1).
+
+        The densities are equal there where the two scales are.
+        """
+        (m0, m1), (s0, s1) = self.means, self.scales
+        return (m0 * s1 + m1 * s0) / (s0 + s1)
+
+    @property
+    def overlap(self) -> float:
+        """The mass that they share, the integral of the lower density: from 0 to 1."""
+        z = self.places(4001)
+        lower = np.minimum(*(self.density(z, which) for which in (0, 1)))
+        return float(np.trapezoid(lower, z))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The part of the line that shows both."""
+        apart = abs(self.means[0] - self.means[1])
+        margin = max(0.3 * apart, 1e-6)
+        low = min(m - max(4 * s, margin) for m, s in zip(self.means, self.scales, strict=True))
+        high = max(m + max(4 * s, margin) for m, s in zip(self.means, self.scales, strict=True))
+        return low, high
+
+    def density(self, z: np.ndarray, which: int) -> np.ndarray:
+        """N(z; m, s^2) of one of them."""
+        m, s = self.means[which], self.scales[which]
+        heights: np.ndarray = np.exp(-0.5 * ((z - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
+        return heights
+
+    def places(self, many: int) -> np.ndarray:
+        """Points of the line, dense around both means, however narrow the bumps are."""
+        low, high = self.ends
+        near = np.linspace(-8, 8, many)
+        parts = [m + s * near for m, s in zip(self.means, self.scales, strict=True)]
+        places: np.ndarray = np.unique(np.concatenate([np.linspace(low, high, many), *parts]))
+        return places
+
+
+def pair_of(run: Run, x: Tensor) -> Pair:
+    """The posteriors of two rows `(2, *X)` of a run with one latent dimension.
+
+    Raises:
+        VaekitError: for a latent of another size, or a posterior that is a point.
+    """
+    size = math.prod(run.model.prior.space.shape)
+    if size != 1:
+        raise VaekitError(
+            f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
+            "--latent 1, or take `vaekit scatter`."
+        )
+    means, scales = posteriors(run, x)
+    if scales is None:
+        raise VaekitError(
+            "the posterior of this model is a point, without a width: train a vae with --latent 1."
+        )
+    (m0, m1), (s0, s1) = means[:, 0].tolist(), scales[:, 0].tolist()
+    return Pair((m0, m1), (max(s0, 1e-12), max(s1, 1e-12)))
+
+
+def overlap_figure(run: Run, x: Tensor, names: tuple[str, str]) -> Figure:
+    """The two images and the one between, their posteriors as curves, and the line decoded.
+
+    Args:
+        run: with one latent dimension.
+        x: two images, canonical, `(2, C, H, W)`.
+        names: of the images.
+
+    Raises:
+        VaekitError: for rows that are no images, and as in `pair_of`.
+    """
+    from matplotlib.figure import Figure
+
+    if len(run.spec.shape) != 3:
+        raise VaekitError("this run was trained on rows that are no images: there is no overlap.")
+    pair = pair_of(run, x)
+    edges = np.linspace(*pair.ends, STRIP + 1)
+    at = (edges[1:] + edges[:-1]) / 2
+    made = _decoded(run, [*at, pair.between], x)
+    high, wide = run.spec.shape[1:]
+    figure = Figure(figsize=(8.6, 4.7 + 0.7 * high / wide))
+    grid = figure.add_gridspec(3, 3, height_ratios=[1.9, 2.6, 0.72 * high / wide])
+    first, second = run.spec.values.inverse(x)
+    middle = f"decoded at z = {value(pair.between)}, between them"
+    shown = (
+        (first, names[0], "train"),
+        (made[-1], middle, "soft"),
+        (second, names[1], "validation"),
+    )
+    for column, (image, title, colour) in enumerate(shown):
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(_pixels(image), interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, color=COLOURS[colour])
+    curves = figure.add_subplot(grid[1, :])
+    _curves(curves, pair, names, prior=standard_prior(run))
+    _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at)
+    figure.set_label(f"posteriors of {names[0]} and {names[1]} on the latent line")
+    return figure
+
+
+def _decoded(run: Run, codes: list[float], x: Tensor) -> Tensor:
+    z = x.new_tensor(codes).reshape(len(codes), *run.model.prior.space.shape)
+    return run.spec.values.inverse(run.decode(z))
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    values = image.detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1).expand(3, -1, -1)
+    pixels: np.ndarray = values.permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> None:
+    """Both densities; where one is a spike to the other, each at a height of 1."""
+    (s0, s1), z = pair.scales, pair.places(801)
+    unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
+    for which, colour in enumerate((COLOURS["train"], COLOURS["validation"])):
+        heights = pair.density(z, which)
+        heights = heights / heights.max() if unequal else heights
+        mean, scale = value(pair.means[which]), f"{pair.scales[which]:.2g}"
+        axes.plot(z, heights, color=colour, label=f"{names[which]}: {mean} ± {scale}")
+        axes.fill_between(z, heights, color=colour, alpha=0.18, linewidth=0)
+    if prior and not unequal:
+        axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLOURS["idle"],
+                  label="prior")  # fmt: skip
+    axes.axvline(pair.between, color=COLOURS["soft"], linestyle=":", linewidth=1)
+    axes.set_xlim(*pair.ends)
+    axes.set_ylim(0)
+    axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
+    shared = (
+        "less than 0.01%"
+        if pair.overlap < 1e-4
+        else f"{pair.overlap:.3g}" and f"{pair.overlap:.2%}"
+    )
+    axes.set_title(f"q(z|x); they share {shared} of their mass", loc="left")
+    axes.tick_params("x", labelbottom=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+
+
+def _strip(axes: Axes, images: Tensor, at: np.ndarray) -> None:
+    """Decoded images, each at its place of the line."""
+    step = at[1] - at[0]
+    for image, place in zip(images, at, strict=True):
+        half = 0.48 * step
+        axes.imshow(_pixels(image), interpolation="nearest", aspect="auto",
+                    extent=(place - half, place + half, 0, 1))  # fmt: skip
+    axes.set(yticks=[], ylim=(0, 1), xlim=(at[0] - step / 2, at[-1] + step / 2))
+    axes.set_xlabel("z, and E[x|z] along it")

@@ -1,0 +1,39 @@
+"""The posterior of rows of data: where it lies, and how wide it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vaekit.models import evaluating
+from vaekit.priors import StandardNormal
+
+if TYPE_CHECKING:
+    from vaekit.run import Run
+
+__all__ = ["posteriors", "standard_prior"]
+
+BATCH = 500
+
+
+def posteriors(run: Run, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """E[z|x] of canonical rows and the standard deviation of z given x, `(N, Z)` each.
+
+    The latter is None where the posterior has none, as that of an autoencoder: a point.
+    """
+    means, scales = [], []
+    with evaluating(run.model):
+        for part in torch.arange(len(x)).split(BATCH):
+            rows = x[part].to(run.device)
+            q: Any = run.model.infer(rows, None if given is None else given[part].to(run.device))
+            means.append(q.mean.flatten(1).cpu())
+            if "moments" in q.offers:
+                scales.append(q.variance.sqrt().flatten(1).cpu())
+    return torch.cat(means), torch.cat(scales) if scales else None
+
+
+def standard_prior(run: Run) -> bool:
+    """Whether codes are measured against N(0, I); an autoencoder's are against nothing."""
+    return isinstance(run.model.prior, StandardNormal) and "density" in run.model.offers
