@@ -155,7 +155,8 @@ def animation(frames: Sequence[Image], *, suffix: str = ".gif", fps: float = 8.0
     times = [max(HOLD, step) if n in (0, len(frames) - 1) else step for n in range(len(frames))]
     options: dict[str, Any] = {"lossless": True, "quality": 60}
     if suffix == ".gif":
-        frames, options = _one_palette(frames), {"optimize": False, "disposal": 1}
+        frames, palette = _one_palette(frames)
+        options = {"optimize": False, "disposal": 1, "palette": palette}
     first, *rest = frames
     stream = io.BytesIO()
     first.save(
@@ -164,22 +165,25 @@ def animation(frames: Sequence[Image], *, suffix: str = ".gif", fps: float = 8.0
     return stream.getvalue()
 
 
-def _one_palette(frames: Sequence[Image]) -> list[Image]:
+def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
+    """The frames in numbers of colours, and the colours: 256 greys, or those of nine frames."""
     from PIL import Image
 
     if all(frame.mode == "L" for frame in frames):
-        return list(frames)
+        return list(frames), bytes(level for level in range(256) for _ in range(3))
     width, height = frames[0].size
     seen = [frames[len(frames) * n // min(9, len(frames))] for n in range(min(9, len(frames)))]
     strip = Image.new("RGB", (width, height * len(seen)))
     for place, frame in enumerate(seen):
         strip.paste(frame.convert("RGB"), (0, place * height))
     best = strip.quantize(254, dither=Image.Dither.NONE).getpalette() or []
+    found = [tuple(best[at : at + 3]) for at in range(0, len(best), 3)]
+    colours = dict.fromkeys([(255, 255, 255), (0, 0, 0), *found])  # the paper stays white
+    numbers = bytes(level for colour in colours for level in colour)
     palette = Image.new("P", (1, 1))
-    palette.putpalette([255] * 3 + [0] * 3 + best[: 3 * 254])  # the paper stays white
-    return [
-        frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
-    ]
+    palette.putpalette(numbers)
+    options: dict[str, Any] = {"palette": palette, "dither": Image.Dither.NONE}
+    return [frame.convert("RGB").quantize(**options) for frame in frames], numbers
 
 
 def film_suffix(path: Path) -> str:

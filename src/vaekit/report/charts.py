@@ -98,9 +98,9 @@ def _panel(title: str, unit: str, lines: Mapping[str, Points]) -> Figure:
     figure, (axes,) = paper(244, 220)
     for split, points in lines.items():
         (line,) = axes.plot(*zip(*points, strict=True), marker="o", markevery=[-1])
-        name = split or "train"
+        name, end = split or "train", points[-1][1]
         line.set(color=COLOURS[name], linestyle="-" if name == "train" else "--")
-        line.set_label(f"{split} {value(points[-1][1])}".strip())
+        line.set_label(f"{split} {value(end)}" if split else f"{end:.2g}")
     axes.set_ylim(*limits([y for points in lines.values() for _, y in points]))
     axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")

@@ -138,7 +138,7 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340)) -> Figure:
     else:
         axes.set_aspect("equal", adjustable="datalim")
     _prior(codes, axes)
-    small = 3.0 if len(points) > 500 else 4.5
+    small = 4.5 if len(points) > 500 else 8.0
     for name, colour, chosen in groups:
         places = points[chosen]
         style = {"color": colour, "markersize": small, "alpha": 0.5 if name is None else 0.8}
@@ -187,7 +187,7 @@ def _prior(codes: Codes, axes: Axes) -> None:
         line: dict[str, Any] = {"color": COLOURS["idle"], "linewidth": 0.8, "zorder": 0.5}
         if len(codes.dimensions) == 1:
             for side in (-radius, radius):
-                axes.axvline(side, linestyle=":" if radius == 2 else "-", **line)
+                axes.axvline(side, **line)
         else:
             axes.add_patch(Circle((0, 0), radius, fill=False, **line))
             axes.annotate(f"{radius}σ", (0, -radius), color=COLOURS["soft"], ha="center",

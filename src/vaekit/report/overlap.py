@@ -141,7 +141,7 @@ def overlap_figure(run: Run, x: Tensor, names: tuple[str, str]) -> Figure:
         axes.set_title(title, color=COLOURS[colour])
     curves = figure.add_subplot(grid[1, :])
     _curves(curves, pair, names, prior=standard_prior(run))
-    _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at)
+    _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at, pair.overlap)
     figure.set_label(f"posteriors of {names[0]} and {names[1]} on the latent line")
     return figure
 
@@ -174,17 +174,11 @@ def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> N
     axes.set_xlim(*pair.ends)
     axes.set_ylim(0)
     axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
-    shared = (
-        "less than 0.01%"
-        if pair.overlap < 1e-4
-        else f"{pair.overlap:.3g}" and f"{pair.overlap:.2%}"
-    )
-    axes.set_title(f"q(z|x); they share {shared} of their mass", loc="left")
     axes.tick_params("x", labelbottom=False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
-def _strip(axes: Axes, images: Tensor, at: np.ndarray) -> None:
+def _strip(axes: Axes, images: Tensor, at: np.ndarray, overlap: float) -> None:
     """Decoded images, each at its place of the line."""
     step = at[1] - at[0]
     for image, place in zip(images, at, strict=True):
@@ -192,4 +186,5 @@ def _strip(axes: Axes, images: Tensor, at: np.ndarray) -> None:
         axes.imshow(_pixels(image), interpolation="nearest", aspect="auto",
                     extent=(place - half, place + half, 0, 1))  # fmt: skip
     axes.set(yticks=[], ylim=(0, 1), xlim=(at[0] - step / 2, at[-1] + step / 2))
-    axes.set_xlabel("z, and E[x|z] along it")
+    shared = "less than 0.01%" if overlap < 1e-4 else f"{overlap:.2%}"
+    axes.set_xlabel(f"z, and E[x|z] along it; the two densities share {shared} of their mass")

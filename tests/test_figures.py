@@ -1,0 +1,355 @@
+"""Films, scatters of codes with their posteriors, and two posteriors on a latent line."""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.patches import Circle, Ellipse
+from PIL import Image, ImageSequence
+from scipy import integrate
+from scipy.stats import norm
+
+import vaekit
+from vaekit import Run
+from vaekit.cli import main
+from vaekit.report.animation import animation, captioned, training_frames
+from vaekit.report.charts import curve_figures
+from vaekit.report.codes import Codes, class_figure
+from vaekit.report.images import grid
+from vaekit.report.overlap import Pair, overlap_figure, pair_of
+from vaekit.report.posteriors import posteriors
+from vaekit.report.style import look
+from vaekit.snapshots import read_frame
+
+SMALL: dict[str, Any] = {
+    "hidden": (16,),
+    "epochs": 3,
+    "limit": 300,
+    "report": False,
+    "lr": 1e-2,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return vaekit.train("vae", latent=2, out=tmp_path_factory.mktemp("figures") / "r", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return vaekit.train("vae", latent=1, out=tmp_path_factory.mktemp("figures") / "l", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def point(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return vaekit.train("ae", latent=1, out=tmp_path_factory.mktemp("figures") / "p", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Of odd sizes, with three test rows and no labels."""
+    folder = tmp_path_factory.mktemp("figures")
+    images = np.random.default_rng(0).integers(0, 256, (40, 30, 21, 3), dtype=np.uint8)
+    images[:, :5] = 255
+    np.savez(folder / "x.npz", images=images)
+    options = SMALL | {"data": folder / "x.npz", "test": 3, "limit": None}
+    return vaekit.train("vae", latent=1, out=folder / "r", **options)
+
+
+def call(*words: object) -> None:
+    main([str(word) for word in words])
+
+
+def moving(path: Path) -> tuple[list[np.ndarray], list[int]]:
+    """Frames and their times, as a viewer shows them."""
+    with Image.open(path) as film:
+        found = [
+            (np.asarray(frame.convert("RGB")), round(film.info["duration"]))
+            for frame in ImageSequence.Iterator(film)
+        ]
+    return [image for image, _ in found], [time for _, time in found]
+
+
+def local_palettes(content: bytes) -> int:
+    """How many images of a GIF bring a palette of their own, by the blocks of GIF89a."""
+    assert content[:6] == b"GIF89a"
+    at = 13 + 3 * 2 ** ((content[10] & 7) + 1)
+    assert content[10] & 0x80, "there is no global palette"
+    found = 0
+    while content[at] != 0x3B:
+        if content[at] == 0x2C:
+            packed = content[at + 9]
+            found += packed >> 7
+            at += 10 + (3 * 2 ** ((packed & 7) + 1) if packed >> 7 else 0) + 1
+        else:
+            at += 2
+        while content[at]:
+            at += content[at] + 1
+        at += 1
+    return found
+
+
+@pytest.mark.parametrize("what", ["reconstructions", "samples"])
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_a_film_shows_the_snapshots_to_the_last_grey_level(
+    run: Run, what: str, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"film.{suffix}"
+    call("animate", run.path, "--what", what, "-o", path, "--fps", 10)
+    frames, times = moving(path)
+    assert len(frames) == 4
+    assert times == [1500, 100, 100, 1500]
+    assert len({frame.shape for frame in frames}) == 1
+    factor, row = 8, 1 if what == "reconstructions" else 0  # under the originals
+    for epoch, frame in enumerate(frames):
+        kept = read_frame(run.path / "snapshots" / f"{epoch:06d}.npz", what)
+        for place in range(8):
+            top, left = 31 + row * (8 * factor + 2), 8 + place * (8 * factor + 2)
+            tile = frame[top : top + 8 * factor, left : left + 8 * factor]
+            assert np.array_equal(tile[4::factor, 4::factor, 1], kept[place, 0])
+            assert np.array_equal(tile[..., 0], tile[..., 2])
+    captions = [frame[:31].tobytes() for frame in frames]
+    assert len(set(captions)) == 4
+
+
+def test_a_gif_has_one_palette_and_its_paper_stays_white(
+    run: Run, colour: Run, tmp_path: Path
+) -> None:
+    for one in (run, colour):
+        path = tmp_path / "film.gif"
+        call("animate", one.path, "-o", path)
+        assert local_palettes(path.read_bytes()) == 0
+        frames, _ = moving(path)
+        assert all((frame[:3] == 255).all() and (frame[:, :8] == 255).all() for frame in frames)
+    made = training_frames(colour.folder)
+    assert len(made) == len(frames) == 4
+    errors = [np.abs(np.asarray(a).astype(int) - b) for a, b in zip(made, frames, strict=True)]
+    assert 0 < max(error.mean() for error in errors) < 12
+    unmoved = np.s_[31:150, 8:]  # the originals do not change from frame to frame
+    assert all(np.array_equal(frame[unmoved], frames[0][unmoved]) for frame in frames)
+
+
+def test_a_film_of_colour_in_webp_is_exact(colour: Run, tmp_path: Path) -> None:
+    call("animate", colour.path, "--what", "samples", "-o", tmp_path / "film.webp")
+    frames, _ = moving(tmp_path / "film.webp")
+    for made, seen in zip(training_frames(colour.folder, "samples"), frames, strict=True):
+        assert np.array_equal(np.asarray(made), seen)
+
+
+def test_one_frame_is_a_film_and_the_words_fit_the_paper() -> None:
+    sheet = grid(torch.zeros(8, 1, 8, 8), columns=8, width=480)
+    words = ("epoch 10000", "validation objective -1,234,567 nats")
+    frame = captioned(sheet, words)
+    ink = np.argwhere(np.asarray(frame)[:31] < 200)
+    assert ink[:, 1].min() >= 8
+    assert ink[:, 1].max() < frame.width - 7
+    middle = np.asarray(frame)[:31].min(0)
+    gaps = np.diff(np.flatnonzero(middle < 200))
+    assert gaps.max() > 40, "the two texts touch"
+    with Image.open(io.BytesIO(animation([frame]))) as film:
+        assert film.size == frame.size
+
+
+def test_posteriors_are_those_of_the_model(run: Run, point: Run) -> None:
+    x = run.dataset().test.x(slice(7))
+    means, scales = posteriors(run, x)
+    q = run.model.infer(x)
+    assert scales is not None
+    assert torch.allclose(means, q.mean)
+    assert torch.allclose(scales, q.log_scale.exp())  # type: ignore[attr-defined]
+    assert posteriors(point, x)[1] is None
+
+
+def test_ellipses_have_one_sigma_and_circles_the_priors(run: Run) -> None:
+    rows = run.dataset().test.take(torch.arange(30))
+    means, scales = posteriors(run, rows.x())
+    with look():
+        figure = class_figure(Codes(means, rows.labels, scales=scales, prior=True))
+        figure.savefig(io.BytesIO())
+    (axes,) = figure.axes
+    circles = [patch for patch in axes.patches if isinstance(patch, Circle)]
+    assert [circle.radius for circle in circles] == [1, 2]
+    ellipses = [patch for patch in axes.patches if type(patch) is Ellipse]
+    found = sorted((*patch.center, patch.width, patch.height) for patch in ellipses)
+    assert scales is not None
+    expected = sorted(map(tuple, torch.cat([means, 2 * scales], 1).tolist()))
+    assert np.allclose(found, expected, atol=1e-6)
+    box = axes.get_window_extent()
+    assert math.isclose(box.width / np.ptp(axes.get_xlim()), box.height / np.ptp(axes.get_ylim()),
+                        rel_tol=1e-3)  # fmt: skip
+    for x, y, wide, high in found:
+        assert axes.get_xlim()[0] <= x - wide / 2 <= x + wide / 2 <= axes.get_xlim()[1]
+        assert axes.get_ylim()[0] <= y - high / 2 <= y + high / 2 <= axes.get_ylim()[1]
+
+
+def test_of_many_rows_a_handful_of_each_class_has_an_ellipse() -> None:
+    labels = torch.arange(200) % 5
+    codes = Codes(torch.randn(200, 4), labels, scales=torch.full((200, 4), 0.1))
+    figure = class_figure(codes)
+    assert len(figure.axes[0].patches) == 4 * 5
+    bad = Codes(torch.full((9, 2), torch.nan), labels[:9], scales=torch.ones(9, 2))
+    assert not class_figure(bad).axes[0].patches
+
+
+def test_one_dimension_is_a_line_for_each_class() -> None:
+    means, labels = torch.randn(60, 1), torch.arange(60) % 3
+    figure = class_figure(Codes(means, labels, ("a", "b", "c"), prior=True))
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "c"]
+    clouds = [one.get_xydata() for one in axes.lines if one.get_marker() == "."]
+    assert len(clouds) == 3
+    for place, cloud in enumerate(clouds):
+        assert np.allclose(np.asarray(cloud)[:, 0], means[labels == place, 0])
+        assert (np.round(np.asarray(cloud)[:, 1]) == -place).all()
+
+
+@pytest.mark.parametrize("m", [0.0, 0.7, 3.0])
+@pytest.mark.parametrize("s", [1.0, 0.3, 1e-4])
+def test_the_overlap_is_the_integral_of_the_lower_density(m: float, s: float) -> None:
+    pair = Pair((0.2, m), (0.5, s))
+    one, two = norm(0.2, 0.5), norm(m, s)
+    inside = [m + k * s for k in (-8, -4, 0, 4, 8)]
+    expected, _ = integrate.quad(lambda z: min(one.pdf(z), two.pdf(z)), -4, 11, points=inside,
+                                 limit=500)  # fmt: skip
+    assert pair.overlap == pytest.approx(expected, abs=2e-5)
+    if s == 0.5:
+        assert pair.overlap == pytest.approx(2 * norm.cdf(-abs(m - 0.2) / 1), abs=1e-5)
+    between = pair.between
+    assert abs(between - 0.2) / 0.5 == pytest.approx(abs(between - m) / s, rel=1e-6, abs=1e-12)
+
+
+def test_equal_scales_share_the_mass_of_the_closed_form() -> None:
+    assert Pair((0.0, 2.0), (0.5, 0.5)).overlap == pytest.approx(2 * norm.cdf(-2), abs=1e-5)
+    assert Pair((1.0, 1.0), (0.5, 0.5)).overlap == pytest.approx(1, abs=1e-5)
+
+
+def test_an_overlap_decodes_the_point_between(line: Run) -> None:
+    x = line.dataset().test.x(torch.tensor([4, 9]))
+    pair = pair_of(line, x)
+    q = line.model.infer(x)
+    assert pair.means == pytest.approx(q.mean[:, 0].tolist(), abs=1e-6)
+    with look():
+        figure = overlap_figure(line, x, ("test row 4", "test row 9"))
+        figure.savefig(io.BytesIO())
+    shown = [np.asarray(axes.images[0].get_array())[..., 0] for axes in figure.axes[:3]]
+    middle = line.decode(torch.tensor([[pair.between]]))[0, 0]
+    for got, expected in zip(shown, (x[0, 0], middle, x[1, 0]), strict=True):
+        assert np.allclose(got, expected.clamp(0, 1), atol=1e-6)
+    curves, strip = figure.axes[3:]
+    for curve, mean, scale in zip(curves.lines[:2], pair.means, pair.scales, strict=True):
+        z, heights = np.asarray(curve.get_xydata()).T
+        assert np.allclose(heights, norm(mean, scale).pdf(z), atol=1e-4)
+        assert z[heights.argmax()] == pytest.approx(mean, abs=scale / 20)
+    assert strip.get_xlim() == pytest.approx(pair.ends)
+    for image in strip.images:
+        left, right, *_ = image.get_extent()
+        code = torch.tensor([[(left + right) / 2]], dtype=torch.float32)
+        made = line.decode(code)[0, 0].clamp(0, 1)
+        assert np.allclose(np.asarray(image.get_array())[..., 0], made, atol=1e-5)
+
+
+def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    spikes = Pair((-1.0, 2.0), (1e-6, 0.3))
+    monkeypatch.setattr("vaekit.report.overlap.pair_of", lambda run, x: spikes)
+    figure = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b"))
+    curves = figure.axes[3]
+    assert "scaled to 1" in curves.get_ylabel()
+    assert len(curves.lines) == 3  # without the prior, which would be flat
+    for curve in curves.lines[:2]:
+        assert np.asarray(curve.get_ydata()).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_commands_write_what_a_viewer_opens(
+    run: Run, line: Run, colour: Run, point: Run, tmp_path: Path
+) -> None:
+    for number, one in enumerate((run, line, colour, point)):
+        path = tmp_path / f"{number}.png"
+        call("scatter", one.path, "-o", path)
+        with Image.open(path) as picture:
+            assert min(picture.size) > 800
+            assert np.asarray(picture.convert("L")).std() > 3
+    for number, one in enumerate((line, colour)):
+        call("overlap", one.path, "--rows", 2, 0, "-o", tmp_path / f"o{number}.png")
+        with Image.open(tmp_path / f"o{number}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 20
+    call("scatter", run.path, "-n", 20, "-o", tmp_path / "x.svg")
+    assert (tmp_path / "x.svg").read_text().count("<svg") == 1
+
+
+def test_the_posteriors_scale_has_a_panel_where_it_was_recorded(run: Run) -> None:
+    records = run.folder.records()
+    *_, last = curve_figures(records, "nats")
+    assert "posterior σ" in str(last.get_label())
+    (curve,) = last.axes[0].lines
+    expected = [record["latent"]["posterior_scale"] for record in records]
+    assert np.asarray(curve.get_ydata()).tolist() == expected
+    old = [{**record, "latent": {"kl_per_dim": [1.0]}} for record in records]
+    assert len(list(curve_figures(old, "nats"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["animate", "run", "--what", "sample"], "did you mean 'samples'"),
+        (["animate", "run", "-o", "x.mp4"], "x.mp4; expected one that ends in .gif or .webp"),
+        (["animate", "run", "--fps", "0"], "got --fps 0; expected more than 0"),
+        (["animate", "run", "--fps", "nan"], "got --fps nan"),
+        (["animate", "point", "--what", "samples"], "take --what reconstructions"),
+        (["scatter", "run", "-n", "0"], "got -n 0; expected at least 1"),
+        (["scatter", "run", "-o", "x.jpg"], "x.jpg; expected one that ends in .png or .svg"),
+        (["overlap", "run"], "this one has 2: train with --latent 1"),
+        (["overlap", "point"], "is a point, without a width"),
+        (["overlap", "line", "--rows", "0", "300"], "no test row 300; there are 0 to 299"),
+        (["overlap", "line", "--rows", "1"], "--rows"),
+        (["overlap", "line", "--rows", "1", "2", "3"], "3"),
+        (["overlap", "line", "-o", "x.pdf"], "x.pdf; expected one that ends in .png or .svg"),
+    ],
+)
+def test_misuse_is_one_line_and_writes_nothing(
+    words: list[str],
+    message: str,
+    run: Run,
+    line: Run,
+    point: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = {"run": run.path, "line": line.path, "point": point.path}[words[1]]
+    with pytest.raises(SystemExit) as caught:
+        call(words[0], path, *words[2:])
+    assert caught.value.code == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_without_snapshots_say_how_to_have_some(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run.path, tmp_path / "old")
+    shutil.rmtree(tmp_path / "old" / "snapshots")
+    np.savez(tmp_path / "t.npz", images=np.random.default_rng(0).normal(size=(40, 5)))
+    options = SMALL | {"data": tmp_path / "t.npz", "limit": None, "epochs": 1}
+    vaekit.train("vae", latent=1, out=tmp_path / "table", **options)
+    for words, message in (
+        (("animate", tmp_path / "old"), "train with --snapshots 1"),
+        (("animate", tmp_path / "table"), "rows that are no images: there is no film"),
+        (("overlap", tmp_path / "table"), "rows that are no images: there is no overlap"),
+    ):
+        with pytest.raises(SystemExit):
+            call(*words, "-o", tmp_path / ("x.gif" if words[0] == "animate" else "x.png"))
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert len(shown.splitlines()) == 1
+    call("scatter", tmp_path / "table", "-o", tmp_path / "x.png")
