@@ -46,6 +46,7 @@ OPTIONS = [
     case("latent 0", "train vae --latent 0", "latent is 0", "1"),
     case("latent a word", "train vae --latent many", "latent", "many"),
     case("epochs -1", "train vae --epochs -1", "epochs is -1", "1"),
+    case("snapshots -1", "train vae --snapshots -1", "snapshots is -1", "0"),
     case("epochs 0", "train vae --epochs 0", "epochs is 0", "1"),
     case("epochs 1.5", "train vae --epochs 1.5", "--epochs", "1.5", "whole number"),
     case("hidden 2.5", "train vae --hidden 4 2.5", "2.5", "whole number"),

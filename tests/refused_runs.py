@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from broken import (
     Make,
     both,
@@ -127,6 +128,33 @@ RUNS = [
     case("seeds into a file", "train vae --seeds 2 --out f", "f exists", make=file("f")),
     case("reproduce into a file", "reproduce linear --out f", "f", "exists", make=file("f")),
     case("demo below a file", "demo --out f/run", "f/run", make=file("f")),
+    # Figures of a run.
+    case("animate of nothing", "animate nowhere", "nowhere is no run folder", "config.json"),
+    case("scatter of nothing", "scatter nowhere", "nowhere is no run folder"),
+    case("overlap of nothing", "overlap nowhere", "nowhere is no run folder"),
+    case("film of another type", "animate run -o x.mp4", "x.mp4", ".gif or .webp"),
+    case("film of another kind", "animate run --what sampels", "did you mean 'samples'"),
+    case("film too fast", "animate run --fps 60", "--fps 60", "50 at most"),
+    case("film without snapshots", "animate run", "run has no snapshots", "--snapshots 1",
+         make=removed(*(f"snapshots/{n:06d}.npz" for n in (0, 1)))),
+    case("film of a broken frame", "animate run", "000001.npz is broken", "Delete it",
+         make=cut("run/snapshots/000001.npz")),
+    case("film of a frame of objects", "animate run", "000001.npz is broken",
+         make=lambda here: np.savez(here / "run/snapshots/000001.npz",
+                                    reconstructions=np.array([{}], dtype=object))),
+    case("film without originals", "animate run", "originals.npz is broken",
+         make=removed("snapshots/originals.npz")),
+    case("film below a file", "animate run -o f/x.gif", "f", make=file("f")),
+    case("film to a full disk", "animate run -o x.gif", "x.gif", "File too large",
+         make=full_disk()),
+    case("scatter of another type", "scatter run -o x.jpg", "x.jpg", ".png or .svg"),
+    case("scatter of no rows", "scatter run -n 0", "got -n 0"),
+    case("scatter to a full disk", "scatter run -o x.png", "x.png", "File too large",
+         make=full_disk()),
+    case("overlap of two dimensions", "overlap run", "this one has 2", "--latent 1"),
+    case("overlap of a row that is not", "overlap run --rows 0 300", "no test row 300",
+         "0 to 299"),
+    case("overlap of one row", "overlap run --rows 1", "--rows"),
     case("grid of another type", "sample run -o grid.jpg", ".jpg", ".png or .npz"),
     case("grid below a file", "sample run -o f/x.png", "f", make=file("f")),
     case("array below a file", "sample run -o f/x.npz", "f", make=file("f")),

@@ -58,7 +58,7 @@ def colour(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Of odd sizes, with three test rows and no labels."""
     folder = tmp_path_factory.mktemp("figures")
     images = np.random.default_rng(0).integers(0, 256, (40, 30, 21, 3), dtype=np.uint8)
-    images[:, :5] = 255
+    images[:, :5] = np.random.default_rng(1).integers(240, 256, (40, 5, 21, 3))  # nearly white
     np.savez(folder / "x.npz", images=images)
     options = SMALL | {"data": folder / "x.npz", "test": 3, "limit": None}
     return vaekit.train("vae", latent=1, out=folder / "r", **options)
@@ -190,6 +190,21 @@ def test_ellipses_have_one_sigma_and_circles_the_priors(run: Run) -> None:
         assert axes.get_ylim()[0] <= y - high / 2 <= y + high / 2 <= axes.get_ylim()[1]
 
 
+def test_the_words_over_a_scatter_touch_neither_legend_nor_edge() -> None:
+    labels = torch.arange(200) % 10
+    codes = Codes(torch.randn(200, 2), labels, scales=torch.ones(200, 2), prior=True)
+    with look():
+        figure = class_figure(codes, size=(560, 460), title=codes.words)
+        figure.savefig(io.BytesIO())
+        title = figure.axes[0]._left_title.get_window_extent()  # type: ignore[attr-defined]
+        legend = figure.legends[0].get_window_extent()
+    assert "Ellipses" in codes.words
+    assert "Circles" in codes.words
+    assert 0 < title.x0 < title.x1 < legend.x0 - 5
+    assert legend.x1 <= figure.bbox.x1
+    assert title.y1 <= figure.bbox.y1
+
+
 def test_of_many_rows_a_handful_of_each_class_has_an_ellipse() -> None:
     labels = torch.arange(200) % 5
     codes = Codes(torch.randn(200, 4), labels, scales=torch.full((200, 4), 0.1))
@@ -282,6 +297,20 @@ def test_the_commands_write_what_a_viewer_opens(
             assert np.asarray(picture.convert("L")).std() > 20
     call("scatter", run.path, "-n", 20, "-o", tmp_path / "x.svg")
     assert (tmp_path / "x.svg").read_text().count("<svg") == 1
+
+
+def test_walks_and_pairs_do_with_one_dimension_odd_sizes_and_few_rows(
+    colour: Run, tmp_path: Path
+) -> None:
+    for words, wide, high in (
+        (("traverse", "--steps", 4, "-o", "t.png"), 4 * 21, 30),
+        (("interpolate", "-n", 1, "--steps", 3, "-o", "i.png"), 3 * 21, 30),
+        (("reconstruct", "-n", 50, "-o", "r.png"), 3 * 21, 2 * 30),
+    ):
+        path = tmp_path / str(words[-1])
+        call(words[0], colour.path, *words[1:-1], path)
+        with Image.open(path) as picture:
+            assert picture.width / picture.height == pytest.approx(wide / high, rel=0.05)
 
 
 def test_the_posteriors_scale_has_a_panel_where_it_was_recorded(run: Run) -> None:

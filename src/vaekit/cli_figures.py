@@ -70,7 +70,7 @@ def scatter(
     rows = data.test.take(spread(len(data.test), n))
     means, scales = posteriors(loaded, rows.x())
     codes = Codes(means, rows.labels, data.class_names, scales=scales, prior=standard_prior(loaded))
-    say(str(save_figure(lambda: class_figure(codes, size=(560, 460)), out)))
+    say(str(save_figure(lambda: class_figure(codes, size=(560, 460), title=codes.words), out)))
 
 
 def overlap(

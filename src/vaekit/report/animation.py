@@ -26,6 +26,7 @@ FORMATS = (".gif", ".webp")
 WHATS = ("reconstructions", "samples")
 HOLD = 1500  # milliseconds for which the first and the last frame stay
 WIDTH, LETTER, EDGE = 480, 15, 8  # pixels
+NEARLY = 244  # white: pillow's search for the nearest colour is rough, and would tint the paper
 
 
 def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Image]:
@@ -57,7 +58,7 @@ def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Im
 
 def _epochs(folder: RunFolder, what: str) -> list[int]:
     """Those of which there are frames; a refusal that says why there are none."""
-    run, config = folder.read_json("run"), folder.read_json("config")
+    config, run = folder.read_json("config"), folder.read_json("run")
     epochs = frame_epochs(folder.path / "snapshots")
     if not epochs and len(run["data"]["spec"].get("shape", ())) != 3:
         raise VaekitError(
@@ -178,7 +179,8 @@ def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
         strip.paste(frame.convert("RGB"), (0, place * height))
     best = strip.quantize(254, dither=Image.Dither.NONE).getpalette() or []
     found = [tuple(best[at : at + 3]) for at in range(0, len(best), 3)]
-    colours = dict.fromkeys([(255, 255, 255), (0, 0, 0), *found])  # the paper stays white
+    others = [colour for colour in found if min(colour) < NEARLY]
+    colours = dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])
     numbers = bytes(level for colour in colours for level in colour)
     palette = Image.new("P", (1, 1))
     palette.putpalette(numbers)

@@ -72,6 +72,21 @@ class Codes:
         return found
 
     @property
+    def words(self) -> str:
+        """What is drawn besides the points, in words.
+
+        Example:
+            >>> import torch
+            >>> Codes(torch.zeros(3, 2), prior=True).words
+            'Circles: 1 and 2 σ of the prior.'
+        """
+        flat = len(self.dimensions) == 2
+        ellipses = "Ellipses: one σ of the posteriors of some rows."
+        prior = f"{'Circles' if flat else 'Lines'}: 1 and 2 σ of the prior."
+        shown = ((ellipses, flat and self.scales is not None), (prior, self.prior))
+        return " ".join(text for text, there in shown if there)
+
+    @property
     def known(self) -> list[int]:
         """The labels that have colours; empty where there are none, one, or too many."""
         found = [] if self.labels is None else self.labels.unique().tolist()
@@ -124,7 +139,7 @@ def _jitter(rows: int) -> np.ndarray:
     return 0.7 * ((np.arange(rows) * 0.6180339887) % 1) - 0.35
 
 
-def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340)) -> Figure:
+def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str = "") -> Figure:
     """The cloud with the classes in colours, and the prior and some posteriors behind and on it.
 
     An ellipse has one standard deviation of z given x: of every row where there are few, else of
@@ -146,8 +161,9 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340)) -> Figure:
         if len(codes.dimensions) == 2 and codes.scales is not None:
             _ellipses(axes, codes, chosen, points, colour)
     if len(groups) > 1 and len(codes.dimensions) == 2:
-        figure.legend(loc="outside right upper", labelcolor=COLOURS["ink"], markerscale=2.5)
+        figure.legend(loc="outside right upper", labelcolor=COLOURS["ink"], markerscale=10 / small)
     axes.autoscale_view()
+    axes.set_title(title, loc="left")
     in_colours = f" in the colours of {len(groups)} classes" if len(groups) > 1 else ""
     figure.set_label(f"codes of {len(points)} test rows{in_colours}")
     return figure
@@ -190,8 +206,6 @@ def _prior(codes: Codes, axes: Axes) -> None:
                 axes.axvline(side, **line)
         else:
             axes.add_patch(Circle((0, 0), radius, fill=False, **line))
-            axes.annotate(f"{radius}σ", (0, -radius), color=COLOURS["soft"], ha="center",
-                          va="bottom", fontsize=8, zorder=4)  # fmt: skip
 
 
 def _ellipses(
@@ -209,7 +223,7 @@ def _ellipses(
         if np.isfinite([*place, *half]).all():
             face, edge = to_rgba(colour, 0.15), COLOURS["ink"]
             axes.add_patch(
-                Ellipse(tuple(place), *(2 * half), facecolor=face, edgecolor=edge, linewidth=0.6)
+                Ellipse(tuple(place), *(2 * half), fc=face, ec=edge, linewidth=0.6, zorder=3)
             )
 
 

@@ -195,8 +195,6 @@ def _codes(codes: Codes, noun: str) -> Section:
         text += " Colours are classes." if of > 1 else " A line is a class."
     elif many > CLASSES:
         text += f" The {many:,} classes here are too many for colours."
-    if codes.factors is None and codes.scales is not None and of > 1:
-        text += " The ellipses are posteriors of some rows: one standard deviation of z given x."
-    if codes.factors is None and codes.prior:
-        text += " The prior is drawn at 1 and 2 standard deviations."
+    if codes.factors is None:
+        text += " " + codes.words
     return Section("Codes", text, code_charts(codes), "svg", "codes of the data")
