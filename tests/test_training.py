@@ -217,6 +217,9 @@ def assert_same_run(a: Path, b: Path) -> None:
         for path in (a, b)
     ]
     assert lines[0] == lines[1]
+    frames = [{p.name: p.read_bytes() for p in (path / "snapshots").iterdir()} for path in (a, b)]
+    assert frames[0] == frames[1]
+    assert len(frames[0]) == len(lines[0]) + 2  # with the originals, and the untrained model
 
 
 @pytest.mark.parametrize("at", [3, 6, 14])

@@ -64,11 +64,11 @@ def scatter(
     from vaekit.data import spread
     from vaekit.report.codes import Codes, class_figure
     from vaekit.report.figures import save_figure
-    from vaekit.report.posteriors import posteriors, standard_prior
+    from vaekit.report.posteriors import fixed_rows, posteriors, standard_prior
 
     data = loaded.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), n))
-    means, scales = posteriors(loaded, rows.x())
+    means, scales = posteriors(loaded, fixed_rows(rows))
     codes = Codes(means, rows.labels, data.class_names, scales=scales, prior=standard_prior(loaded))
     say(str(save_figure(lambda: class_figure(codes, size=(560, 460), title=codes.words), out)))
 
@@ -97,12 +97,13 @@ def overlap(
 
     from vaekit.report.figures import save_figure
     from vaekit.report.overlap import overlap_figure
+    from vaekit.report.posteriors import fixed_rows
 
     test = loaded.dataset(data_dir).test
     for row in rows:
         if not 0 <= row < len(test):
             raise VaekitError(f"there is no test row {row}; there are 0 to {len(test) - 1}.")
-    x = test.x(torch.tensor(rows))
+    x = fixed_rows(test, torch.tensor(rows))
     names = (f"test row {rows[0]}", f"test row {rows[1]}")
     say(str(save_figure(lambda: overlap_figure(loaded, x, names), out)))
 

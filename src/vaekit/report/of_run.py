@@ -13,7 +13,7 @@ from vaekit.pictures import CLASSES, sample_sheet
 from vaekit.report.codes import Codes
 from vaekit.report.facts import facts, lead, notes, value_facts, words
 from vaekit.report.measured import Numbers, measured
-from vaekit.report.posteriors import posteriors, standard_prior
+from vaekit.report.posteriors import fixed_rows, posteriors, standard_prior
 from vaekit.report.tables import Table
 from vaekit.report.write import Report, write_report
 from vaekit.run import Run
@@ -88,7 +88,7 @@ def _codes(run: Run, data: Dataset, rows: Split, found: Numbers) -> Codes:
         data.class_names,
         factors,
         data.factor_names,
-        scales=posteriors(run, rows.x())[1],
+        scales=posteriors(run, fixed_rows(rows))[1],
         prior=standard_prior(run),
     )
 

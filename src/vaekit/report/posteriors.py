@@ -7,15 +7,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vaekit.data import Split
+from vaekit.data.dataset import generator
+from vaekit.data.rows import pick
 from vaekit.models import evaluating
 from vaekit.priors import StandardNormal
 
 if TYPE_CHECKING:
     from vaekit.run import Run
 
-__all__ = ["posteriors", "standard_prior"]
+__all__ = ["fixed_rows", "posteriors", "standard_prior"]
 
 BATCH = 500
+
+
+def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
+    """x of the rows at `index`, of all by default: the same each time, dequantised or not.
+
+    Example:
+        >>> from vaekit.data.values import Values
+        >>> rows = Split(torch.zeros(3, 4, dtype=torch.uint8), values=Values(dequantise=True))
+        >>> torch.equal(fixed_rows(rows), fixed_rows(rows)), torch.equal(rows.x(), rows.x())
+        (True, False)
+    """
+    every = torch.arange(len(split)) if index is None else index
+    return split.values(pick(split.images, every), generator(0, "figures"))
 
 
 def posteriors(run: Run, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
