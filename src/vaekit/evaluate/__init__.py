@@ -6,6 +6,7 @@ from vaekit.evaluate.bound import Measured, measure
 from vaekit.evaluate.dead import DeadUnits
 from vaekit.evaluate.latent import Latent, LatentMeter
 from vaekit.evaluate.likelihood import NLL, Likelihood, importance_sampled, log_likelihood, nll
+from vaekit.evaluate.noise import GradientNoise, gradient_noise
 from vaekit.evaluate.reconstruction import (
     Reconstructions,
     l1,
@@ -23,6 +24,7 @@ __all__ = [
     "AggregatePosterior",
     "Annealed",
     "DeadUnits",
+    "GradientNoise",
     "Latent",
     "LatentMeter",
     "Likelihood",
@@ -35,6 +37,7 @@ __all__ = [
     "ais",
     "bidirectional",
     "bits_per_dim",
+    "gradient_noise",
     "importance_sampled",
     "is_likelihood",
     "l1",
