@@ -27,7 +27,8 @@ class Section:
             made, not what a stranger sent.
         kind: "png" or "svg".
         alt: what the figure shows, for those who cannot see it.
-        table: rows of a name and what it is.
+        table: rows of a name and what it is; with `head`, of a name and a cell for each column.
+        head: the titles of the columns, the first one above the names.
         note: set apart, as something to heed.
 
     Example:
@@ -40,7 +41,8 @@ class Section:
     figure: bytes | None = None
     kind: str = "png"
     alt: str = ""
-    table: Sequence[tuple[str, str]] = ()
+    table: Sequence[Sequence[str]] = ()
+    head: Sequence[str] = ()
     note: bool = False
 
 
@@ -86,7 +88,7 @@ def _section(section: Section) -> str:
         caption = f"<figcaption>{words}</figcaption>" if words else ""
         parts.append(f"<figure>{caption}{picture(section.figure, section.alt)}</figure>")
     if section.table:
-        parts.append(_table(section.table))
+        parts.append(_table(section.table, section.head))
     start = '<section class="note">' if section.note else "<section>"
     return "\n".join([start, *parts, "</section>"])
 
@@ -102,9 +104,14 @@ def _svg(figure: bytes, alt: str) -> str:
     return f'<div class="charts" role="group" aria-label="{escape(alt)}">{figure.decode()}</div>'
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> str:
+def _table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
     cells = (
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(words)}</td></tr>'
-        for name, words in rows
+        f'<tr><th scope="row">{escape(name)}</th>'
+        f"{''.join(f'<td>{escape(words)}</td>' for words in columns)}</tr>"
+        for name, *columns in rows
     )
-    return f"<table>{''.join(cells)}</table>"
+    if not head:
+        return f"<table>{''.join(cells)}</table>"
+    body = f"<thead><tr>{titles}</tr></thead><tbody>{''.join(cells)}</tbody>"
+    return f'<div class="scroll"><table class="columns">{body}</table></div>'

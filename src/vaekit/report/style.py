@@ -91,6 +91,13 @@ th, td { padding: 0.45rem 0; border-top: 1px solid var(--rule); vertical-align: 
 tr:first-child > * { border-top: 0; }
 th { width: 38%; padding-right: 1rem; text-align: left; font-weight: 400; color: var(--soft); }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+.scroll + table, .scroll + .scroll, p + .scroll { margin-top: 1.1rem; }
+table.columns { max-width: none; font-size: 0.9rem; line-height: 1.35; }
+table.columns th { width: auto; }
+table.columns thead th { color: var(--ink); font-weight: 650; vertical-align: bottom; }
+table.columns td, table.columns thead th + th { text-align: right; padding-left: 0.9rem; }
+table.columns td { overflow-wrap: normal; }
 @media (max-width: 40rem) {
   body { padding: 1.75rem 0.75rem 2.5rem; }
   h1 { font-size: 1.5rem; }
