@@ -1,0 +1,246 @@
+"""The curves of several runs in one chart, and rate against distortion."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vaekit.report.charts import limits
+from vaekit.report.comparison.measured import Entry
+from vaekit.report.style import COLOURS, look
+from vaekit.report.svg import name_text, paper
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["colours", "curves_figure", "distortion_figure", "png"]
+
+# The first two are the page's own; the others keep apart in light and dark, and for most eyes.
+FIXED = (COLOURS["train"], COLOURS["validation"], "#2f9e6e", "#b865a4", "#a08a00", "#7d6bd6",
+         "#4aa5d8", "#8a8f98")  # fmt: skip
+LARGEST = 1e100
+LONGEST = 48
+WIDE = 736
+Lines = dict[str, list[tuple[float, float]]]  # of a run, by split
+
+
+def colours(many: int) -> list[str]:
+    """A colour for each of so many runs.
+
+    Example:
+        >>> len(set(colours(5))), len(set(colours(30)))
+        (5, 30)
+    """
+    if many <= len(FIXED):
+        return list(FIXED[:many])
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["turbo"](0.05 + 0.9 * place / (many - 1))) for place in range(many)]
+
+
+def _means(entry: Entry, split: str, name: str) -> list[tuple[float, float]]:
+    found = []
+    for record in entry.records:
+        means = record.get(split) or {}
+        number = means.get(name)
+        if name == "elbo" and "kl" in means:
+            number = means["log_likelihood"] - means["kl"]
+        found.append((record["epoch"], number))
+    return _finite(found)
+
+
+def _recorded(entry: Entry, name: str) -> list[tuple[float, float]]:
+    return _finite(
+        [(r["epoch"], (r.get("latent") or {}).get(name, r.get(name))) for r in entry.records]
+    )
+
+
+def _finite(points: Sequence[tuple[Any, Any]]) -> list[tuple[float, float]]:
+    return [
+        (float(x), float(y)) for x, y in points if isinstance(y, int | float) and abs(y) < LARGEST
+    ]
+
+
+def _panels(entries: Sequence[Entry], comparable: bool) -> Iterator[tuple[str, str, list[Lines]]]:
+    """Title, unit, and the lines of each run."""
+    unit = entries[0].run.spec.unit
+    terms = {"log_likelihood": "log-likelihood"} if comparable else {}
+    if comparable:
+        terms = {**_objective(entries), **terms}
+    for name, title in {**terms, "kl": "KL"}.items():
+        yield (
+            title,
+            unit,
+            [
+                {split: _means(one, split, name) for split in ("train", "validation")}
+                for one in entries
+            ],
+        )
+    others = {
+        "active_units": ("active units", "latent dimensions"),
+        "gradient_norm": ("gradient norm", "mean over the steps looked at"),
+        "dead_units": ("dead units", "share of the hidden units"),
+    }
+    for name, (title, of) in others.items():
+        yield title, of, [{"validation": _recorded(one, name)} for one in entries]
+
+
+def _objective(entries: Sequence[Entry]) -> dict[str, str]:
+    """The objective, where it is the same one for all; else the ELBO, which every run has."""
+    kinds = set()
+    for one in entries:
+        training, weights = one.run.config.training, one.run.objective.named_buffers()
+        scalars = tuple((name, value.item()) for name, value in weights if value.dim() == 0)
+        objective = one.run.objective
+        kinds.add(
+            (
+                type(objective).__name__,
+                objective.samples,
+                scalars,
+                training.warm_up,
+                training.schedule,
+            )
+        )
+    return {"objective": "objective"} if len(kinds) == 1 else {"elbo": "ELBO"}
+
+
+def curves_figure(entries: Sequence[Entry], comparable: bool = True) -> Figure | None:
+    """Training curves: a panel for each number, a colour for each run; None without numbers.
+
+    Lines are of validation rows, dashed ones of training rows. Without `comparable`, numbers that
+    hang on the likelihood are left out.
+    """
+    panels = [
+        panel
+        for panel in _panels(entries, comparable)
+        if any(points for lines in panel[2] for points in lines.values())
+    ]
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    legend = _legend_rows(entries)
+    figure = _grid(columns, rows, legend[1])
+    for axes, (title, unit, runs) in zip(figure.axes, panels, strict=False):
+        _draw(axes, title, unit, runs, colours(len(entries)))
+    for axes in figure.axes[len(panels) :]:
+        axes.set_axis_off()
+    _legend(figure, entries, legend[0])
+    figure.set_label(
+        f"{', '.join(title for title, _, _ in panels)} over the epochs, of "
+        f"{', '.join(one.name for one in entries)}"
+    )
+    return figure
+
+
+def _grid(columns: int, rows: int, legend: int) -> Figure:
+    from matplotlib.figure import Figure
+
+    wide = WIDE if columns == 3 else 250 * columns
+    figure = Figure(figsize=(wide / 72, (212 * rows + 18 * legend + 26) / 72))
+    figure.subplots(rows, columns, squeeze=False)
+    return figure
+
+
+def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Sequence[str]) -> None:
+    shown: list[float] = []
+    for lines, colour in zip(runs, palette, strict=True):
+        alone = not lines.get("validation")
+        for split, points in lines.items():
+            if not points:
+                continue
+            solid = split == "validation" or alone
+            (line,) = axes.plot(*zip(*points, strict=True), marker="o", markevery=[-1])
+            line.set(color=colour, linestyle="-" if solid else "--", linewidth=1.6 if solid else 1)
+            line.set(alpha=1 if solid else 0.7, markersize=3.5)
+            shown += [y for _, y in points]
+    low, high = limits(shown)
+    axes.set_ylim(low if min(shown) < 0 else max(low, -0.03 * high), high)
+    axes.locator_params("x", integer=True, min_n_ticks=1)
+    axes.set_xlabel("epoch")
+    axes.set_title(unit, loc="left", fontsize=9)
+    axes.annotate(title, (0, 1), (0, 20), "axes fraction", "offset points", weight="bold",
+                  fontsize=12, annotation_clip=False)  # fmt: skip
+
+
+def _legend_rows(entries: Sequence[Entry]) -> tuple[int, int]:
+    """Columns and rows of a legend that is as wide as the chart."""
+    longest = max(min(len(one.name), LONGEST) for one in entries)
+    columns = max(1, min(len(entries), int(WIDE / (6.3 * longest + 36))))
+    return columns, math.ceil(len(entries) / columns)
+
+
+def _legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, linewidth=2, label=name_text(one.name, LONGEST))
+        for one, colour in zip(entries, colours(len(entries)), strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, labelcolor="linecolor")
+    held_out = any(record.get("validation") for one in entries for record in one.records)
+    figure.supxlabel(
+        "lines: validation rows; dashed: training rows" if held_out else "lines: training rows",
+        x=0.01, ha="left", fontsize=9, color=COLOURS["soft"],
+    )  # fmt: skip
+
+
+def distortion_figure(entries: Sequence[Entry], values: Mapping[str, Sequence[Any]]) -> Figure:
+    """Rate (KL) against distortion (-log-likelihood), a point for each beta, at beta = 1.
+
+    Runs that differ in other options besides are lines of their own. On the dotted line the ELBO is
+    that of the best run: rate + distortion = -ELBO.
+
+    Args:
+        entries: runs that have a KL.
+        values: the options that differ, with the value of each run; "beta" is one of them.
+    """
+    figure, (axes,) = paper(470, 340)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    others = [name for name in values if name != "beta"]
+    for place in range(len(entries)):
+        groups.setdefault(tuple(f"{n}={values[n][place]}" for n in others), []).append(place)
+    points = [_point(one) for one in entries]
+    for (name, places), colour in zip(groups.items(), colours(len(groups)), strict=True):
+        order = sorted(places, key=lambda place: values["beta"][place])
+        axes.plot(*zip(*(points[p] for p in order), strict=True), "-o", color=colour,
+                  label=name_text(", ".join(name), LONGEST))  # fmt: skip
+        for place in order:
+            axes.annotate(f"β = {values['beta'][place]:g}", points[place], (6, 5),
+                          textcoords="offset points", fontsize=10, color=COLOURS["ink"])  # fmt: skip
+    _best_bound(axes, points)
+    axes.set_xlabel("rate: KL, nats")
+    axes.set_ylabel("distortion: −log-likelihood, nats")
+    axes.grid(axis="x")
+    if len(groups) > 1:
+        figure.legend(loc="outside upper left")
+    figure.set_label(f"rate against distortion of {len(entries)} runs")
+    return figure
+
+
+def _point(one: Entry) -> tuple[float, float]:
+    assert one.kl is not None
+    return one.kl.mean().item(), -one.log_likelihood.mean().item()
+
+
+def _best_bound(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    total = min(rate + distortion for rate, distortion in points)
+    axes.margins(0.14, 0.12)
+    low, high = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    axes.plot([low, high], [total - low, total - high], ":", color=COLOURS["soft"], linewidth=1,
+              zorder=0)  # fmt: skip
+    axes.set_xlim(low, high)
+    axes.set_ylim(bottom, top)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file on white, twice as large as in the page."""
+    stream = io.BytesIO()
+    with look():
+        figure.savefig(stream, format="png", dpi=144, facecolor="white")
+    return stream.getvalue()

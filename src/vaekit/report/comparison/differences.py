@@ -1,0 +1,119 @@
+"""What differs between the options of several runs: in words, and as short names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vaekit.config import Config, flat_fields
+
+__all__ = ["differences", "flat", "in_words", "option_text", "short_names"]
+
+PLACE = {"data_dir", "device", "threads", "cache"}  # where, not what
+ABSENT = "none"
+LONGEST = 48  # letters of a short name
+MOST = 3  # options in a short name
+
+Options = dict[str, Any]
+
+
+def flat(config: Config) -> Options:
+    """The recipe and every option under its name on the command line.
+
+    Example:
+        >>> found = flat(Config.flat("vae", latent=3, net="conv"))
+        >>> found["recipe"], found["latent"], found["net"]
+        ('vae', 3, 'conv')
+    """
+    found: Options = {"recipe": config.recipe}
+    for name, record, field, _ in flat_fields(config.recipe):
+        home = config.own if record == "own" else getattr(config, record).model_dump()
+        if name not in PLACE:
+            found[name] = home[field]
+    found["hidden"] = config.net.sizes
+    found["likelihood"] = config.pixels.likelihood or "default"
+    return found
+
+
+def differences(options: Sequence[Options]) -> dict[str, list[Any]]:
+    """The options that are not the same in all runs, with the value of each run.
+
+    An option that a recipe does not have is None.
+
+    Example:
+        >>> differences([{"latent": 2, "lr": 0.1}, {"latent": 8, "lr": 0.1}])
+        {'latent': [2, 8]}
+    """
+    names = dict.fromkeys(name for one in options for name in one)
+    columns = {name: [one.get(name) for one in options] for name in names}
+    return {n: values for n, values in columns.items() if any(v != values[0] for v in values)}
+
+
+def option_text(value: Any) -> str:
+    """A value as one would type it.
+
+    Example:
+        >>> option_text((512, 256)), option_text(0.001), option_text(None), option_text(True)
+        ('512 256', '0.001', 'none', 'yes')
+    """
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return " ".join(map(option_text, value)) or ABSENT
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def short_names(found: Mapping[str, Sequence[Any]], paths: Sequence[Path]) -> list[str]:
+    """A name for each run by the options that differ; by its folder where that is no help.
+
+    Example:
+        >>> short_names({"latent": [2, 8]}, [Path("a"), Path("b")])
+        ['latent=2', 'latent=8']
+        >>> short_names({}, [Path("a"), Path("b")])
+        ['a', 'b']
+    """
+    told = {name: values for name, values in found.items() if _tells(values)}
+    names = [
+        ", ".join(_part(name, values[place]) for name, values in told.items())
+        for place in range(len(paths))
+    ]
+    good = 0 < len(told) <= MOST and max(map(len, names)) <= LONGEST
+    if good and len(set(names)) == len(names):
+        return names
+    folders = [path.resolve().name for path in paths]
+    return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
+
+
+def _tells(values: Sequence[Any]) -> bool:
+    """Whether runs that have this option differ in it; that others have none, their recipe says."""
+    held = [value for value in values if value is not None]
+    return any(value != held[0] for value in held)
+
+
+def _part(name: str, value: Any) -> str:
+    return str(value) if name == "recipe" else f"{name.replace('_', '-')}={option_text(value)}"
+
+
+def in_words(found: Mapping[str, Sequence[Any]]) -> str:
+    """What differs, as a sentence.
+
+    Example:
+        >>> in_words({"latent": [16, 64]})
+        'They differ in latent: 16 against 64; all else is equal.'
+        >>> in_words({"latent": [2, 8, 8], "net": ["mlp", "mlp", "conv"]})
+        'They differ in latent: 2, 8; net: mlp, conv; all else is equal.'
+        >>> in_words({})
+        'They have the same options.'
+    """
+    if not found:
+        return "They have the same options."
+    parts = [f"{name.replace('_', '-')}: {_values(values)}" for name, values in found.items()]
+    return f"They differ in {'; '.join(parts)}; all else is equal."
+
+
+def _values(values: Sequence[Any]) -> str:
+    texts = list(dict.fromkeys(map(option_text, values)))
+    return " against ".join(texts) if len(values) == 2 else ", ".join(texts)

@@ -1,0 +1,162 @@
+"""What is measured of each run: on the same test rows, and on as many training rows."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit import evaluate
+from vaekit.data import Split
+from vaekit.evaluate import GradientNoise, LatentMeter, gradient_noise
+from vaekit.evaluate.checks import standard_error
+from vaekit.judge import _Rows
+from vaekit.models import evaluating
+from vaekit.objectives import over_samples
+from vaekit.report.comparison.opened import likelihood_of
+from vaekit.run import Run
+from vaekit.training.setup import random_numbers
+
+__all__ = ["Entry", "measure"]
+
+DRAWS = 10  # of z, for each row
+BATCH = 100
+NOISE_ROWS, NOISE_REPEATS = 128, 32
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A run and its numbers; nats per row of data, and None where it has no such number.
+
+    Attributes:
+        run, name: and its short name.
+        log_likelihood, kl, mse: of each test row, `(N,)`; `kl` is None without a density.
+        psnr, ssim: of each test image, `(N,)`: E[x|z] at z = E[z|x].
+        train: the ELBO of each of as many training rows, `(M,)`.
+        active, units: active latent dimensions, and how many there are.
+        noise: of the gradient of its own objective on 128 training rows.
+        records: of metrics.jsonl.
+        likelihood: family, scale, and whether it is a likelihood: see `likelihood_of`.
+    """
+
+    run: Run
+    name: str
+    log_likelihood: Tensor
+    kl: Tensor | None
+    mse: Tensor
+    psnr: Tensor | None
+    ssim: Tensor | None
+    train: Tensor | None
+    active: int | None
+    units: int | None
+    noise: GradientNoise
+    records: list[dict[str, Any]]
+    likelihood: tuple[str, str, bool]
+
+    @property
+    def elbo(self) -> Tensor | None:
+        """Of each test row, `(N,)`, at beta = 1."""
+        return None if self.kl is None else self.log_likelihood - self.kl
+
+    @property
+    def gap(self) -> tuple[float, float] | None:
+        """The mean ELBO of training rows less that of test rows, and its standard error."""
+        if self.elbo is None or self.train is None:
+            return None
+        error = math.hypot(standard_error(self.train), standard_error(self.elbo))
+        return (self.train.mean() - self.elbo.mean()).item(), error
+
+    @property
+    def speed(self) -> float | None:
+        """Images per second of training, the median over the epochs."""
+        speeds = [r["images_per_second"] for r in self.records if r.get("images_per_second")]
+        return statistics.median(speeds) if speeds else None
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model learns."""
+        return sum(p.numel() for p in self.run.model.parameters())
+
+    def last(self, name: str) -> float | None:
+        """Of the last epoch."""
+        value = self.records[-1].get(name) if self.records else None
+        return value if isinstance(value, int | float) else None
+
+
+def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None) -> Entry:
+    """The numbers of a run on up to `limit` test rows, evenly spread; the draws are of `seed`."""
+    data = run.dataset(data_dir)
+    test = _Rows(run, data.test, limit, None)
+    meter = LatentMeter()
+    found = _terms(run, test, seed, meter)
+    latent = meter.latent()
+    bound = found["kl"] is not None
+    return Entry(
+        run,
+        name,
+        **found,  # type: ignore[arg-type]
+        **_pictures(run, test),
+        train=_elbo(run, data.train, test.count, seed) if bound else None,
+        active=None if latent is None else latent.active_units,
+        units=None if latent is None else len(latent.variance),
+        noise=_noise(run, data.train, seed),
+        records=run.folder.records(),
+        likelihood=likelihood_of(run),
+    )
+
+
+def _terms(run: Run, rows: _Rows, seed: int, meter: LatentMeter | None) -> dict[str, Tensor | None]:
+    """log p(x|z), kl and mean square error of each row, `(N,)`, in float64."""
+    columns: list[tuple[Tensor, Tensor, Tensor]] = []
+    with random_numbers(seed, run.device, None), evaluating(run.model):
+        for x, given in rows.batches("elbo", BATCH):
+            trace = run.model(x, given, samples=(DRAWS,))
+            if meter is not None:
+                meter.add(trace)
+            error = (trace.x - trace.px.mean).square().flatten(2).mean(2)
+            scored = (trace.log_likelihood, trace.kl if _bounded(run) else error, error)
+            columns.append(tuple(over_samples(part.double()).cpu() for part in scored))  # type: ignore[arg-type]
+    log_likelihood, kl, mse = (torch.cat(column) for column in zip(*columns, strict=True))
+    return {"log_likelihood": log_likelihood, "kl": kl if _bounded(run) else None, "mse": mse}
+
+
+def _bounded(run: Run) -> bool:
+    return "density" in run.model.offers
+
+
+def _elbo(run: Run, split: Split, rows: int, seed: int) -> Tensor:
+    found = _terms(run, _Rows(run, split, rows, None), seed, None)
+    assert found["log_likelihood"] is not None
+    assert found["kl"] is not None
+    return found["log_likelihood"] - found["kl"]
+
+
+def _pictures(run: Run, rows: _Rows) -> dict[str, Tensor | None]:
+    """PSNR and SSIM of each test image, `(N,)`."""
+    if len(run.spec.shape) != 3:
+        return {"psnr": None, "ssim": None}
+    span = run.spec.values.high - run.spec.values.low
+    found = list(_alike(run, rows, span))
+    return {
+        name: torch.cat([part[place] for part in found]).cpu()
+        for place, name in enumerate(("psnr", "ssim"))
+    }
+
+
+def _alike(run: Run, rows: _Rows, span: float) -> Iterator[tuple[Tensor, Tensor]]:
+    for x, given in rows.batches("reconstruction"):
+        made = run.model.reconstruct(x, given)
+        yield evaluate.psnr(x, made, span), evaluate.ssim(x, made, span)
+
+
+def _noise(run: Run, split: Split, seed: int) -> GradientNoise:
+    (batch,) = _Rows(run, split, NOISE_ROWS, None).batches("gradient", NOISE_ROWS)
+    x, given = batch
+    return gradient_noise(run.model, run.objective, x, given, repeats=NOISE_REPEATS, seed=seed)

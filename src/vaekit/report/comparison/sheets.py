@@ -1,0 +1,95 @@
+"""Rows of images with their names beside them, on white: what each run makes of the same thing.
+
+Shapes: images `(N, C, H, W)`, floats in [0, 1].
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from vaekit.report.images import GAP, _rows, _tiles
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["labelled"]
+
+WIDE = 1120  # pixels of the images of a row, about; the page shows half of them
+LETTERS = 18  # of a line of a name
+SIZE = 24  # pixels of a letter
+INK, BAND, EDGE = (35, 38, 43), 14, 12
+
+
+def labelled(rows: Sequence[tuple[str, Tensor]], columns: int = 12) -> Image:
+    """A band of images for each name, from the top down, all in columns of one width.
+
+    Args:
+        rows: a name, and images `(N, C, H, W)`; more than `columns` take several lines.
+        columns: images side by side.
+
+    Example:
+        >>> import torch
+        >>> sheet = labelled([("one", torch.rand(4, 1, 8, 8)), ("two", torch.rand(4, 1, 8, 8))])
+        >>> sheet.mode, sheet.width > 1000
+        ('RGB', True)
+    """
+    from PIL import Image, ImageDraw
+
+    bands = [(_lines(name), _rows(_tiles(images), columns)) for name, images in rows]
+    columns = max(len(line) for _, lines in bands for line in lines)
+    high, wide = bands[0][1][0].shape[1:3]
+    factor = max(1, WIDE // (columns * (wide + GAP)))
+    font = _font()
+    left = EDGE + int(max(font.getlength(text) for names, _ in bands for text in names)) + 16
+    heights = [
+        max(len(lines) * (factor * high + GAP) - GAP, _text_height(names)) for names, lines in bands
+    ]
+    size = (
+        left + columns * (factor * wide + GAP) - GAP + EDGE,
+        sum(heights) + BAND * (len(bands) - 1) + 2 * EDGE,
+    )
+    sheet = Image.new("RGB", size, "white")
+    pen, top = ImageDraw.Draw(sheet), EDGE
+    for (names, lines), height in zip(bands, heights, strict=True):
+        middle = top + (height - _text_height(names)) // 2
+        pen.multiline_text((EDGE, middle), "\n".join(names), INK, font, spacing=6)
+        for number, line in enumerate(lines):
+            band = _band(line, factor)
+            sheet.paste(band, (left, top + number * (factor * high + GAP)))
+        top += height + BAND
+    return sheet
+
+
+def _band(tiles: np.ndarray, factor: int) -> Image:
+    """Images side by side, each enlarged by a whole factor."""
+    from PIL import Image
+
+    large = tiles[..., :3].repeat(factor, 1).repeat(factor, 2)
+    gap = np.full((large.shape[1], GAP, 3), 255, np.uint8)
+    parts = [part for tile in large for part in (tile, gap)][:-1]
+    return Image.fromarray(np.ascontiguousarray(np.concatenate(parts, 1)))
+
+
+def _lines(name: str) -> list[str]:
+    """A name in lines of at most 18 letters, cut where options meet."""
+    lines: list[str] = []
+    for part in name.split(", "):
+        lines += textwrap.wrap(part, LETTERS) or [""]
+    return lines
+
+
+def _text_height(lines: Sequence[str]) -> int:
+    return len(lines) * (SIZE + 6)
+
+
+def _font() -> Any:
+    """The letters of the charts."""
+    from matplotlib.font_manager import findfont
+    from PIL import ImageFont
+
+    return ImageFont.truetype(findfont("DejaVu Sans"), SIZE)
