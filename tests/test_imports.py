@@ -44,6 +44,7 @@ LAYERS = {
     "progress": 5,
     "__main__": 5,
     "cli": 5,
+    "cli_compare": 5,
     "cli_data": 5,
     "cli_evaluate": 5,
     "cli_figures": 5,

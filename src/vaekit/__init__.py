@@ -35,6 +35,7 @@ _HOMES = {
     "objectives": ["ELBO", "IWAE", "Bound", "Objective", "Reconstruction"],
     "priors": ["Prior", "StandardNormal"],
     "recipes": ["Net", "Pixels", "Recipe"],
+    "report": ["compare"],
     "seeds": ["train_seeds"],
     "training": ["Listener", "fit"],
 }
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from vaekit.recipes import Net as Net
     from vaekit.recipes import Pixels as Pixels
     from vaekit.recipes import Recipe as Recipe
+    from vaekit.report import compare as compare
     from vaekit.seeds import train_seeds as train_seeds
     from vaekit.training import Listener as Listener
     from vaekit.training import fit as fit

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Yaml
 
 import vaekit
+from vaekit.cli_compare import compare
 from vaekit.cli_data import data
 from vaekit.cli_evaluate import evaluate
 from vaekit.cli_figures import animate, overlap, scatter
@@ -33,6 +34,7 @@ app = App(
 app.command(train)
 app.command(demo)
 app.command(evaluate)
+app.command(compare)
 app.command(reproduce)
 app.command(data)
 

@@ -1,22 +1,22 @@
-"""The curves of several runs in one chart, and rate against distortion."""
+"""The curves of several runs in one chart."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vaekit.report.charts import limits
 from vaekit.report.comparison.measured import Entry
 from vaekit.report.style import COLOURS, look
-from vaekit.report.svg import name_text, paper
+from vaekit.report.svg import name_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["colours", "curves_figure", "distortion_figure", "png"]
+__all__ = ["LONGEST", "colours", "curves_figure", "png"]
 
 # The first two are the page's own; the others keep apart in light and dark, and for most eyes.
 FIXED = (COLOURS["train"], COLOURS["validation"], "#2f9e6e", "#b865a4", "#a08a00", "#7d6bd6",
@@ -187,55 +187,6 @@ def _legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
         "lines: validation rows; dashed: training rows" if held_out else "lines: training rows",
         x=0.01, ha="left", fontsize=9, color=COLOURS["soft"],
     )  # fmt: skip
-
-
-def distortion_figure(entries: Sequence[Entry], values: Mapping[str, Sequence[Any]]) -> Figure:
-    """Rate (KL) against distortion (-log-likelihood), a point for each beta, at beta = 1.
-
-    Runs that differ in other options besides are lines of their own. On the dotted line the ELBO is
-    that of the best run: rate + distortion = -ELBO.
-
-    Args:
-        entries: runs that have a KL.
-        values: the options that differ, with the value of each run; "beta" is one of them.
-    """
-    figure, (axes,) = paper(470, 340)
-    groups: dict[tuple[str, ...], list[int]] = {}
-    others = [name for name in values if name != "beta"]
-    for place in range(len(entries)):
-        groups.setdefault(tuple(f"{n}={values[n][place]}" for n in others), []).append(place)
-    points = [_point(one) for one in entries]
-    for (name, places), colour in zip(groups.items(), colours(len(groups)), strict=True):
-        order = sorted(places, key=lambda place: values["beta"][place])
-        axes.plot(*zip(*(points[p] for p in order), strict=True), "-o", color=colour,
-                  label=name_text(", ".join(name), LONGEST))  # fmt: skip
-        for place in order:
-            axes.annotate(f"β = {values['beta'][place]:g}", points[place], (6, 5),
-                          textcoords="offset points", fontsize=10, color=COLOURS["ink"])  # fmt: skip
-    _best_bound(axes, points)
-    axes.set_xlabel("rate: KL, nats")
-    axes.set_ylabel("distortion: −log-likelihood, nats")
-    axes.grid(axis="x")
-    if len(groups) > 1:
-        figure.legend(loc="outside upper left")
-    figure.set_label(f"rate against distortion of {len(entries)} runs")
-    return figure
-
-
-def _point(one: Entry) -> tuple[float, float]:
-    assert one.kl is not None
-    return one.kl.mean().item(), -one.log_likelihood.mean().item()
-
-
-def _best_bound(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
-    total = min(rate + distortion for rate, distortion in points)
-    axes.margins(0.14, 0.12)
-    low, high = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    axes.plot([low, high], [total - low, total - high], ":", color=COLOURS["soft"], linewidth=1,
-              zorder=0)  # fmt: skip
-    axes.set_xlim(low, high)
-    axes.set_ylim(bottom, top)
 
 
 def png(figure: Figure) -> bytes:

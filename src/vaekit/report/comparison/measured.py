@@ -95,15 +95,18 @@ def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None)
     data = run.dataset(data_dir)
     test = _Rows(run, data.test, limit, None)
     meter = LatentMeter()
-    found = _terms(run, test, seed, meter)
+    log_likelihood, kl, mse = _terms(run, test, seed, meter)
+    psnr, ssim = _pictures(run, test)
     latent = meter.latent()
-    bound = found["kl"] is not None
     return Entry(
         run,
         name,
-        **found,  # type: ignore[arg-type]
-        **_pictures(run, test),
-        train=_elbo(run, data.train, test.count, seed) if bound else None,
+        log_likelihood=log_likelihood,
+        kl=kl,
+        mse=mse,
+        psnr=psnr,
+        ssim=ssim,
+        train=_elbo(run, data.train, test.count, seed) if kl is not None else None,
         active=None if latent is None else latent.active_units,
         units=None if latent is None else len(latent.variance),
         noise=_noise(run, data.train, seed),
@@ -112,9 +115,11 @@ def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None)
     )
 
 
-def _terms(run: Run, rows: _Rows, seed: int, meter: LatentMeter | None) -> dict[str, Tensor | None]:
+def _terms(
+    run: Run, rows: _Rows, seed: int, meter: LatentMeter | None = None
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """log p(x|z), kl and mean square error of each row, `(N,)`, in float64."""
-    columns: list[tuple[Tensor, Tensor, Tensor]] = []
+    columns: list[list[Tensor]] = []
     with random_numbers(seed, run.device, None), evaluating(run.model):
         for x, given in rows.batches("elbo", BATCH):
             trace = run.model(x, given, samples=(DRAWS,))
@@ -122,9 +127,9 @@ def _terms(run: Run, rows: _Rows, seed: int, meter: LatentMeter | None) -> dict[
                 meter.add(trace)
             error = (trace.x - trace.px.mean).square().flatten(2).mean(2)
             scored = (trace.log_likelihood, trace.kl if _bounded(run) else error, error)
-            columns.append(tuple(over_samples(part.double()).cpu() for part in scored))  # type: ignore[arg-type]
+            columns.append([over_samples(part.double()).cpu() for part in scored])
     log_likelihood, kl, mse = (torch.cat(column) for column in zip(*columns, strict=True))
-    return {"log_likelihood": log_likelihood, "kl": kl if _bounded(run) else None, "mse": mse}
+    return log_likelihood, kl if _bounded(run) else None, mse
 
 
 def _bounded(run: Run) -> bool:
@@ -132,22 +137,18 @@ def _bounded(run: Run) -> bool:
 
 
 def _elbo(run: Run, split: Split, rows: int, seed: int) -> Tensor:
-    found = _terms(run, _Rows(run, split, rows, None), seed, None)
-    assert found["log_likelihood"] is not None
-    assert found["kl"] is not None
-    return found["log_likelihood"] - found["kl"]
+    log_likelihood, kl, _ = _terms(run, _Rows(run, split, rows, None), seed)
+    assert kl is not None
+    return log_likelihood - kl
 
 
-def _pictures(run: Run, rows: _Rows) -> dict[str, Tensor | None]:
+def _pictures(run: Run, rows: _Rows) -> tuple[Tensor | None, Tensor | None]:
     """PSNR and SSIM of each test image, `(N,)`."""
     if len(run.spec.shape) != 3:
-        return {"psnr": None, "ssim": None}
+        return None, None
     span = run.spec.values.high - run.spec.values.low
-    found = list(_alike(run, rows, span))
-    return {
-        name: torch.cat([part[place] for part in found]).cpu()
-        for place, name in enumerate(("psnr", "ssim"))
-    }
+    psnr, ssim = (torch.cat(column).cpu() for column in zip(*_alike(run, rows, span), strict=True))
+    return psnr, ssim
 
 
 def _alike(run: Run, rows: _Rows, span: float) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""The table: a column for each run, a row for each number; as text, as Markdown, as plain values."""
+"""The table: a column for each run, a row for each number."""
 
 from __future__ import annotations
 

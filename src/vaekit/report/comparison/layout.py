@@ -1,0 +1,98 @@
+"""The page of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vaekit.report.comparison.drawn import Drawn
+from vaekit.report.comparison.measured import DRAWS, Entry
+from vaekit.report.comparison.table import cells
+from vaekit.report.page import Section, page
+from vaekit.report.style import look
+from vaekit.report.svg import svg
+
+__all__ = ["comparison_page"]
+
+ABREAST = 6  # runs side by side in a table
+
+MEANING = (
+    ("bound (ELBO)", "log-likelihood − KL at β = 1: a lower bound of log p(x). Higher is better."),
+    ("±", "one standard error of the mean over the rows."),
+    ("active units", "latent dimensions whose code follows x: Var E[z|x] > 0.01."),
+    ("bound, train − test", "on as many training rows: far above 0, the model has learned them "
+     "by heart."),
+    ("dead units", "the share of hidden units that no row moves."),
+    ("gradient noise", "the variance of the gradient over draws of z, summed over the parameters, "
+     "against the square of its mean's norm; of each run's own objective, on 128 training rows."),
+)  # fmt: skip
+
+
+def comparison_page(
+    title: str,
+    words: Sequence[str],
+    notes: Sequence[str],
+    entries: Sequence[Entry],
+    shown: Sequence[Entry],
+    drawn: Drawn,
+) -> str:
+    noun = entries[0].run.spec.unit.split()[-1]
+    rows = len(entries[0].log_likelihood)
+    lead = (
+        f"Measured on {rows:,} test {noun}s, the same for all, with {DRAWS} draws of z each; "
+        f"bounds are in {entries[0].run.spec.unit}."
+    )
+    parts = [Section("In words", "\n".join(words))]
+    if notes:
+        parts.append(Section("Please note", "\n".join(notes), note=True))
+    parts += [*_tables(shown), *_curves(drawn), *_sheets(drawn), *_rate(drawn)]
+    parts.append(Section("What the numbers mean", table=MEANING))
+    return page(title, lead, parts)
+
+
+def _tables(entries: Sequence[Entry]) -> Iterator[Section]:
+    for start in range(0, len(entries), ABREAST):
+        part = entries[start : start + ABREAST]
+        title = (
+            "In numbers" if start == 0 else f"In numbers, runs {start + 1} to {start + len(part)}"
+        )
+        yield Section(title, table=cells(part), head=["", *(one.name for one in part)])
+    folders = [(one.name, str(one.run.path)) for one in entries]
+    yield Section("Runs", table=folders)
+
+
+def _curves(drawn: Drawn) -> Iterator[Section]:
+    if drawn.curves is None:
+        yield Section("Training", "There are no curves: no epoch was recorded.")
+        return
+    text = (
+        "A colour for each run. Lines are of validation rows, dashed ones of training rows. "
+        "The scale suits the later epochs: the first ones may lie outside."
+    )
+    with look():
+        figure = svg(drawn.curves, "full")
+    yield Section("Training", text, figure, "svg", "training curves of all runs")
+
+
+def _sheets(drawn: Drawn) -> Iterator[Section]:
+    texts = {
+        "reconstructions": "Test images, evenly spread over the test rows, and E[x|z] at "
+        "z = E[z|x] of each run.",
+        "samples": "E[x|z] of draws z of the prior, all from one seed: the same z where the "
+        "latents have one size.",
+    }
+    for name, content in drawn.sheets.items():
+        alt = f"{name} of each run, a row each"
+        yield Section(name.capitalize(), texts[name], content, alt=alt)
+
+
+def _rate(drawn: Drawn) -> Iterator[Section]:
+    if drawn.distortion is None:
+        return
+    text = (
+        "Each β trades rate (the KL, what the code costs) for distortion (−log-likelihood, what it "
+        "leaves unsaid); both are measured at β = 1. On the dotted line the ELBO is that of the "
+        "best run: further left and lower is better."
+    )
+    with look():
+        figure = svg(drawn.distortion, "wide")
+    yield Section("Rate and distortion", text, figure, "svg", "rate against distortion")
