@@ -86,7 +86,9 @@ def _panels(entries: Sequence[Entry], comparable: bool) -> Iterator[tuple[str, s
         "dead_units": ("dead units", "share of the hidden units"),
     }
     for name, (title, of) in others.items():
-        yield title, of, [{"validation": _recorded(one, name)} for one in entries]
+        runs = [_recorded(one, name) for one in entries]
+        if name != "dead_units" or any(y for points in runs for _, y in points):
+            yield title, of, [{"validation": points} for points in runs]
 
 
 def _objective(entries: Sequence[Entry]) -> dict[str, str]:
@@ -121,10 +123,11 @@ def curves_figure(entries: Sequence[Entry], comparable: bool = True) -> Figure |
     ]
     if not panels:
         return None
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    legend = _legend_rows(entries)
-    figure = _grid(columns, rows, legend[1])
+    wide = WIDE if columns == 3 else 280 * columns
+    legend = _legend_rows(entries, wide)
+    figure = _grid(columns, rows, wide, 18 * legend[1])
     for axes, (title, unit, runs) in zip(figure.axes, panels, strict=False):
         _draw(axes, title, unit, runs, colours(len(entries)))
     for axes in figure.axes[len(panels) :]:
@@ -137,11 +140,11 @@ def curves_figure(entries: Sequence[Entry], comparable: bool = True) -> Figure |
     return figure
 
 
-def _grid(columns: int, rows: int, legend: int) -> Figure:
+def _grid(columns: int, rows: int, wide: int, legend: int) -> Figure:
     from matplotlib.figure import Figure
 
-    wide = WIDE if columns == 3 else 250 * columns
-    figure = Figure(figsize=(wide / 72, (212 * rows + 18 * legend + 26) / 72))
+    figure = Figure(figsize=(wide / 72, (212 * rows + legend + 30) / 72))
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr, call-arg]
     figure.subplots(rows, columns, squeeze=False)
     return figure
 
@@ -161,16 +164,18 @@ def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Seq
     low, high = limits(shown)
     axes.set_ylim(low if min(shown) < 0 else max(low, -0.03 * high), high)
     axes.locator_params("x", integer=True, min_n_ticks=1)
+    if all(y == int(y) for y in shown):
+        axes.locator_params("y", integer=True)
     axes.set_xlabel("epoch")
     axes.set_title(unit, loc="left", fontsize=9)
     axes.annotate(title, (0, 1), (0, 20), "axes fraction", "offset points", weight="bold",
                   fontsize=12, annotation_clip=False)  # fmt: skip
 
 
-def _legend_rows(entries: Sequence[Entry]) -> tuple[int, int]:
+def _legend_rows(entries: Sequence[Entry], wide: int) -> tuple[int, int]:
     """Columns and rows of a legend that is as wide as the chart."""
     longest = max(min(len(one.name), LONGEST) for one in entries)
-    columns = max(1, min(len(entries), int(WIDE / (6.3 * longest + 36))))
+    columns = max(1, min(len(entries), int((wide - 10) / (6.3 * longest + 36))))
     return columns, math.ceil(len(entries) / columns)
 
 

@@ -52,7 +52,7 @@ def _rows(entries: Sequence[Entry]) -> dict[str, Cell]:
     noun = entries[0].run.spec.unit.split()[-1]
     pictures: dict[str, Cell] = {
         "PSNR, dB": lambda one: _with_error(one.psnr),
-        "SSIM": lambda one: _with_error(one.ssim, 4),
+        "SSIM": lambda one: _with_error(one.ssim, 3),
     }
     return {
         "bound (ELBO)": lambda one: _with_error(one.elbo),
@@ -61,7 +61,7 @@ def _rows(entries: Sequence[Entry]) -> dict[str, Cell]:
         "active units": _units,
         "bound, train − test": _gap,
         **(pictures if entries[0].psnr is not None else {}),
-        "mean square error": lambda one: _with_error(one.mse, 5),
+        "mean square error": lambda one: _with_error(one.mse, 4),
         "parameters": lambda one: f"{one.parameters:,}",
         f"{noun}s a second": lambda one: _number(one.speed, ",.0f"),
         "dead units": lambda one: _number(one.last("dead_units"), ".1%"),
