@@ -30,6 +30,7 @@ _HOMES = {
         "Gaussian",
         "Laplace",
     ],
+    "grids": ["sweep"],
     "models": ["VAE", "Site", "Trace"],
     "nn": ["MLP", "ConvDecoder", "ConvEncoder", "LogCounts", "initialise", "start_at"],
     "objectives": ["ELBO", "IWAE", "Bound", "Objective", "Reconstruction"],
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from vaekit.families import Delta as Delta
     from vaekit.families import Gaussian as Gaussian
     from vaekit.families import Laplace as Laplace
+    from vaekit.grids import sweep as sweep
     from vaekit.models import VAE as VAE
     from vaekit.models import Site as Site
     from vaekit.models import Trace as Trace

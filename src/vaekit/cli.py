@@ -19,6 +19,7 @@ from vaekit.cli_figures import animate, overlap, scatter
 from vaekit.cli_output import DataDir, Device, Json, RunPath, dump, say, start
 from vaekit.cli_pictures import embed, interpolate, manifold, reconstruct, sample, traverse
 from vaekit.cli_reproduce import reproduce
+from vaekit.cli_sweep import sweep
 from vaekit.cli_train import demo, train
 from vaekit.errors import VaekitError, choose
 from vaekit.recipes import RECIPES, summary
@@ -35,6 +36,7 @@ app.command(train)
 app.command(demo)
 app.command(evaluate)
 app.command(compare)
+app.command(sweep)
 app.command(reproduce)
 app.command(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import sys
@@ -19,7 +20,7 @@ from vaekit.recipes import RECIPES
 if TYPE_CHECKING:
     from vaekit.run import Run
 
-__all__ = ["demo", "train"]
+__all__ = ["demo", "option", "options_of", "train"]
 
 train = App(
     name="train",
@@ -44,7 +45,8 @@ GROUPS = {
 WHOLE = (int, int | None, tuple[int, ...], tuple[int, ...] | None)
 
 
-def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
+def option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
+    """A flag of a command."""
     several = "tuple" in str(annotation)
     signs = any(str(choice).startswith("-") for choice in get_args(annotation))
     parameter = Parameter(
@@ -63,8 +65,8 @@ def _option(name: str, annotation: Any, default: Any, text: str, group: str) -> 
 
 
 RUN_OPTIONS = [
-    _option("out", Path | None, None, "The run folder; else the next free one in runs/.", "run"),
-    _option(
+    option("out", Path | None, None, "The run folder; else the next free one in runs/.", "run"),
+    option(
         "seeds",
         int | None,
         None,
@@ -72,10 +74,19 @@ RUN_OPTIONS = [
         "standard error on the test split.",
         "run",
     ),
-    _option("no_report", bool, False, "Do not write report.html.", "run"),
-    _option("quiet", bool, False, "Show no progress.", "run"),
-    _option("json", bool, False, "Print one JSON object alone.", "run"),
+    option("no_report", bool, False, "Do not write report.html.", "run"),
+    option("quiet", bool, False, "Show no progress.", "run"),
+    option("json", bool, False, "Print one JSON object alone.", "run"),
 ]
+
+
+@functools.cache
+def options_of(recipe: str) -> tuple[inspect.Parameter, ...]:
+    """A flag for each option of the recipe, its default and its help."""
+    return tuple(
+        option(name, info.annotation, info.default, info.description or "", record)
+        for name, record, _, info in flat_fields(recipe)
+    )
 
 
 def _train_command(recipe: str) -> Callable[..., None]:
@@ -96,11 +107,8 @@ def _train_command(recipe: str) -> Callable[..., None]:
         )
         _show_run(run, own["json"], shown.interrupted)
 
-    fields = [
-        _option(name, info.annotation, info.default, info.description or "", record)
-        for name, record, _, info in flat_fields(recipe)
-    ]
-    command.__signature__ = inspect.Signature([*fields, *RUN_OPTIONS])  # type: ignore[attr-defined]
+    parameters = [*options_of(recipe), *RUN_OPTIONS]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__doc__ = inspect.getdoc(RECIPES[recipe])
     command.__name__ = recipe
     return command

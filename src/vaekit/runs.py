@@ -30,7 +30,7 @@ NUMBERS = {"objective": 2, "log_likelihood": 2, "kl": 2, "seconds": 1}  # and th
 
 
 def tabulate(folder: str | Path = "runs", *, sort: str = "name") -> list[dict[str, Any]]:
-    """A row for each run in `folder`, those of `--seeds` in its subfolders included.
+    """A row for each run in `folder`, those of `--seeds` and of a sweep in its subfolders included.
 
     The numbers are those of the best epoch, on held-out rows where there are some, else on the
     training rows; nats per image. `epochs` are done, `asked` were asked for; `state` is
@@ -71,7 +71,8 @@ def _find(folder: Path) -> Iterator[tuple[Path, str]]:
         if _is_run(path):
             yield path, path.name
         else:
-            yield from ((p, f"{path.name}/{p.name}") for p in path.glob("seed-*") if _is_run(p))
+            inner = (p for kind in ("seed-*", "*=*") for p in path.glob(kind))
+            yield from ((p, f"{path.name}/{p.name}") for p in inner if _is_run(p))
 
 
 def _sorted(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
