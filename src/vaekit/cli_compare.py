@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_json", "compare", "show"]
 
-NARROWEST = 300  # columns where standard output is no terminal
+WIDE = 300  # columns where standard output is no terminal
 
 
 def compare(
@@ -60,26 +61,31 @@ def compare(
 def as_json(found: Comparison) -> dict[str, Any]:
     """As plain values, without the texts of the table."""
     content = {**asdict(found), "path": str(found.path)}
-    return {name: value for name, value in content.items() if name not in ("head", "table")}
+    del content["table"]
+    return content
 
 
 def show(found: Comparison) -> None:
     """The words, the table and the page's path on standard output."""
+    for sentence in found.words:
+        say(sentence)
+    for part in found.table.values():
+        _print(part)
+    for note in found.notes:
+        say(note)
+    say(f"page     {found.path}")
+
+
+def _print(rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    for sentence in found.words:
-        say(sentence)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(["", *found.head]):
+    for place, name in enumerate(rows[0]):
         table.add_column(Text(name), justify="right" if place else "left", overflow="fold")
-    for row in found.table:
+    for row in rows[1:]:
         table.add_row(*map(Text, row))
     console = Console()
-    wide = console.width if console.is_terminal else max(NARROWEST, 40 * len(found.head))
-    Console(width=wide).print(table)
-    for note in found.notes:
-        say(note)
-    say(f"page     {found.path}")
+    Console(width=console.width if console.is_terminal else WIDE).print(table)

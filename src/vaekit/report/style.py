@@ -97,7 +97,8 @@ table.columns { max-width: none; font-size: 0.9rem; line-height: 1.35; }
 table.columns th { width: auto; }
 table.columns thead th { color: var(--ink); font-weight: 650; vertical-align: bottom; }
 table.columns td, table.columns thead th + th { text-align: right; padding-left: 0.9rem; }
-table.columns td { overflow-wrap: normal; }
+table.columns td { overflow-wrap: normal; white-space: nowrap; }
+table.columns tbody th { min-width: 8rem; }
 @media (max-width: 40rem) {
   body { padding: 1.75rem 0.75rem 2.5rem; }
   h1 { font-size: 1.5rem; }

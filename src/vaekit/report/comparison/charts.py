@@ -150,7 +150,7 @@ def _grid(columns: int, rows: int, wide: int, legend: int) -> Figure:
 
 
 def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Sequence[str]) -> None:
-    shown: list[float] = []
+    shown: list[list[float]] = []
     for lines, colour in zip(runs, palette, strict=True):
         alone = not lines.get("validation")
         for split, points in lines.items():
@@ -160,16 +160,23 @@ def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Seq
             (line,) = axes.plot(*zip(*points, strict=True), marker="o", markevery=[-1])
             line.set(color=colour, linestyle="-" if solid else "--", linewidth=1.6 if solid else 1)
             line.set(alpha=1 if solid else 0.7, markersize=3.5)
-            shown += [y for _, y in points]
-    low, high = limits(shown)
-    axes.set_ylim(low if min(shown) < 0 else max(low, -0.03 * high), high)
+            shown.append([y for _, y in points])
+    _scale(axes, shown)
     axes.locator_params("x", integer=True, min_n_ticks=1)
-    if all(y == int(y) for y in shown):
-        axes.locator_params("y", integer=True)
     axes.set_xlabel("epoch")
     axes.set_title(unit, loc="left", fontsize=9)
     axes.annotate(title, (0, 1), (0, 20), "axes fraction", "offset points", weight="bold",
                   fontsize=12, annotation_clip=False)  # fmt: skip
+
+
+def _scale(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
+    """An axis on which the most of each line is inside."""
+    lows, highs = zip(*map(limits, lines), strict=True)
+    values = [value for line in lines for value in line]
+    low, high = min(lows), max(highs)
+    axes.set_ylim(low if min(values) < 0 else max(low, -0.03 * high), high)
+    if all(value == int(value) for value in values):
+        axes.locator_params("y", integer=True)
 
 
 def _legend_rows(entries: Sequence[Entry], wide: int) -> tuple[int, int]:

@@ -70,14 +70,14 @@ def short_names(found: Mapping[str, Sequence[Any]], paths: Sequence[Path]) -> li
     """A name for each run by the options that differ; by its folder where that is no help.
 
     Example:
-        >>> short_names({"latent": [2, 8]}, [Path("a"), Path("b")])
-        ['latent=2', 'latent=8']
+        >>> short_names({"latent": [2, 8], "norm": ["none", "batch"]}, [Path("a"), Path("b")])
+        ['latent=2 norm=none', 'latent=8 norm=batch']
         >>> short_names({}, [Path("a"), Path("b")])
         ['a', 'b']
     """
     told = {name: values for name, values in found.items() if _tells(values)}
     names = [
-        ", ".join(_part(name, values[place]) for name, values in told.items())
+        " ".join(_part(name, values[place]) for name, values in told.items())
         for place in range(len(paths))
     ]
     good = 0 < len(told) <= MOST and max(map(len, names)) <= LONGEST
@@ -94,7 +94,8 @@ def _tells(values: Sequence[Any]) -> bool:
 
 
 def _part(name: str, value: Any) -> str:
-    return str(value) if name == "recipe" else f"{name.replace('_', '-')}={option_text(value)}"
+    text = option_text(value).replace(" ", "-")
+    return text if name == "recipe" else f"{name.replace('_', '-')}={text}"
 
 
 def in_words(found: Mapping[str, Sequence[Any]]) -> str:

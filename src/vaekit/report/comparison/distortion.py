@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["distortion_figure"]
 
-INK = COLOURS["ink"]
-
 
 def distortion_figure(entries: Sequence[Entry], values: Mapping[str, Sequence[Any]]) -> Figure:
     """Rate (KL) against distortion (-log-likelihood), a point for each beta, at beta = 1.
@@ -35,13 +33,14 @@ def distortion_figure(entries: Sequence[Entry], values: Mapping[str, Sequence[An
     for place in range(len(entries)):
         groups.setdefault(tuple(f"{n}={values[n][place]}" for n in others), []).append(place)
     points = [_point(one) for one in entries]
-    for (name, places), colour in zip(groups.items(), colours(len(groups)), strict=True):
+    for number, (name, places) in enumerate(groups.items()):
         order = sorted(places, key=lambda place: values["beta"][place])
-        axes.plot(*zip(*(points[p] for p in order), strict=True), "-o", color=colour,
-                  label=name_text(", ".join(name), LONGEST))  # fmt: skip
+        (line,) = axes.plot(*zip(*(points[p] for p in order), strict=True), "-o")
+        colour = colours(len(groups))[number] if len(groups) > 1 else COLOURS["ink"]
+        line.set(color=colours(len(groups))[number], label=name_text(" ".join(name), LONGEST))
         for place in order:
-            text = f"β = {values['beta'][place]:g}"
-            axes.annotate(text, points[place], (6, 5), textcoords="offset points", color=INK)
+            text, above = f"β = {values['beta'][place]:g}", number % 2 == 0
+            _name(axes, points[place], text, colour, above)
     _best_bound(axes, points)
     axes.set_xlabel("rate: KL, nats")
     axes.set_ylabel("distortion: −log-likelihood, nats")
@@ -52,6 +51,12 @@ def distortion_figure(entries: Sequence[Entry], values: Mapping[str, Sequence[An
     return figure
 
 
+def _name(axes: Axes, point: tuple[float, float], text: str, colour: str, above: bool) -> None:
+    """A word at a point; those of the next line stand on the other side."""
+    offset, side = ((6, 5), "left") if above else ((-6, -14), "right")
+    axes.annotate(text, point, offset, textcoords="offset points", ha=side, color=colour)
+
+
 def _point(one: Entry) -> tuple[float, float]:
     assert one.kl is not None
     return one.kl.mean().item(), -one.log_likelihood.mean().item()
@@ -59,7 +64,7 @@ def _point(one: Entry) -> tuple[float, float]:
 
 def _best_bound(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     total = min(rate + distortion for rate, distortion in points)
-    axes.margins(0.14, 0.12)
+    axes.margins(0.18, 0.12)
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
     axes.plot([low, high], [total - low, total - high], ":", color=COLOURS["soft"], linewidth=1,

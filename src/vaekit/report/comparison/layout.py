@@ -6,14 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from vaekit.report.comparison.drawn import Drawn
 from vaekit.report.comparison.measured import DRAWS, Entry
-from vaekit.report.comparison.table import cells
+from vaekit.report.comparison.table import blocks
 from vaekit.report.page import Section, page
 from vaekit.report.style import look
 from vaekit.report.svg import svg
 
 __all__ = ["comparison_page"]
-
-ABREAST = 6  # runs side by side in a table
 
 MEANING = (
     ("bound (ELBO)", "log-likelihood − KL at β = 1: a lower bound of log p(x). Higher is better."),
@@ -21,6 +19,10 @@ MEANING = (
     ("active units", "latent dimensions whose code follows x: Var E[z|x] > 0.01."),
     ("bound, train − test", "on as many training rows: far above 0, the model has learned them "
      "by heart."),
+    (
+        "images a second",
+        "of training, the median over the epochs; runs that trained side by side shared a machine.",
+    ),
     ("dead units", "the share of hidden units that no row moves."),
     ("gradient noise", "the variance of the gradient over draws of z, summed over the parameters, "
      "against the square of its mean's norm; of each run's own objective, on 128 training rows."),
@@ -50,14 +52,8 @@ def comparison_page(
 
 
 def _tables(entries: Sequence[Entry]) -> Iterator[Section]:
-    for start in range(0, len(entries), ABREAST):
-        part = entries[start : start + ABREAST]
-        title = (
-            "In numbers" if start == 0 else f"In numbers, runs {start + 1} to {start + len(part)}"
-        )
-        yield Section(title, table=cells(part), head=["", *(one.name for one in part)])
-    folders = [(one.name, str(one.run.path)) for one in entries]
-    yield Section("Runs", table=folders)
+    for title, (head, *rows) in blocks(entries):
+        yield Section(title, table=rows, head=head)
 
 
 def _curves(drawn: Drawn) -> Iterator[Section]:

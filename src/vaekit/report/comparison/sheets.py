@@ -77,10 +77,7 @@ def _band(tiles: np.ndarray, factor: int) -> Image:
 
 def _lines(name: str) -> list[str]:
     """A name in lines of at most 18 letters, cut where options meet."""
-    lines: list[str] = []
-    for part in name.split(", "):
-        lines += textwrap.wrap(part, LETTERS) or [""]
-    return lines
+    return textwrap.wrap(name, LETTERS) or [""]
 
 
 def _text_height(lines: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from vaekit.evaluate.checks import standard_error
 from vaekit.report.comparison.measured import Entry
 
-__all__ = ["cells", "markdown", "plain"]
+__all__ = ["blocks", "cells", "markdown", "plain"]
 
 DASH = "–"
 Cell = Callable[[Entry], str]
@@ -48,33 +48,50 @@ def _weights(one: Entry) -> str:
     return one.run.weights if one.run.step is None else f"{one.run.weights}, step {one.run.step:,}"
 
 
-def _rows(entries: Sequence[Entry]) -> dict[str, Cell]:
+def _groups(entries: Sequence[Entry]) -> dict[str, dict[str, Cell]]:
     noun = entries[0].run.spec.unit.split()[-1]
     pictures: dict[str, Cell] = {
         "PSNR, dB": lambda one: _with_error(one.psnr),
         "SSIM": lambda one: _with_error(one.ssim, 3),
     }
     return {
-        "bound (ELBO)": lambda one: _with_error(one.elbo),
-        "log-likelihood": lambda one: _with_error(one.log_likelihood),
-        "KL": lambda one: _with_error(one.kl),
-        "active units": _units,
-        "bound, train − test": _gap,
-        **(pictures if entries[0].psnr is not None else {}),
-        "mean square error": lambda one: _with_error(one.mse, 4),
-        "parameters": lambda one: f"{one.parameters:,}",
-        f"{noun}s a second": lambda one: _number(one.speed, ",.0f"),
-        "dead units": lambda one: _number(one.last("dead_units"), ".1%"),
-        "gradient norm": lambda one: _number(one.last("gradient_norm"), ",.3g"),
-        "gradient noise": _ratio,
-        "epochs": lambda one: f"{len(one.records):,}",
-        "weights": _weights,
+        "Bound and latent": {
+            "bound (ELBO)": lambda one: _with_error(one.elbo),
+            "log-likelihood": lambda one: _with_error(one.log_likelihood),
+            "KL": lambda one: _with_error(one.kl),
+            "active units": _units,
+            "bound, train − test": _gap,
+        },
+        "Reconstructions, measured": {
+            **(pictures if entries[0].psnr is not None else {}),
+            "mean square error": lambda one: _with_error(one.mse, 4),
+        },
+        "Size and training": {
+            "parameters": lambda one: f"{one.parameters:,}",
+            f"{noun}s a second": lambda one: _number(one.speed, ",.0f"),
+            "dead units": lambda one: _number(one.last("dead_units"), ".1%"),
+            "gradient norm": lambda one: _number(one.last("gradient_norm"), ",.3g"),
+            "gradient noise": _ratio,
+        },
+        "Runs": {
+            "epochs": lambda one: f"{len(one.records):,}",
+            "weights": _weights,
+            "folder": lambda one: str(one.run.path),
+        },
     }
 
 
 def cells(entries: Sequence[Entry]) -> list[list[str]]:
     """A row for each number: its name, and a cell for each run."""
-    return [[name, *map(cell, entries)] for name, cell in _rows(entries).items()]
+    rows = (pair for group in _groups(entries).values() for pair in group.items())
+    return [[name, *map(cell, entries)] for name, cell in rows]
+
+
+def blocks(entries: Sequence[Entry]) -> Iterator[tuple[str, list[list[str]]]]:
+    """The table in parts, each with a title: the names of its numbers, then a row for each run."""
+    for title, group in _groups(entries).items():
+        rows = [[one.name, *(cell(one) for cell in group.values())] for one in entries]
+        yield title, [["", *group], *rows]
 
 
 def markdown(entries: Sequence[Entry]) -> str:

@@ -49,7 +49,7 @@ def warnings(entries: Sequence[Entry], comparable: bool) -> Iterator[str]:
         )
     without = [one.name for one in entries if one.elbo is None]
     if without:
-        yield f"An autoencoder has no bound: {'; '.join(without)}. {_judges(entries)} judge it."
+        yield f"An autoencoder has no bound: {', '.join(without)}. {_judges(entries)} judge it."
     if len({one.run.config.training.seed for one in entries}) == 1:
         yield (
             "Standard errors are over test rows; each run was trained once, and another seed can "
@@ -105,7 +105,7 @@ def _units(entries: Sequence[Entry]) -> Iterator[str]:
         return
     counts = [f"{one.active} of {one.units}" for one in entries]
     if len(entries) <= NAMED:
-        told = "; ".join(f"{c} for {one.name}" for c, one in zip(counts, entries, strict=True))
+        told = ", ".join(f"{c} for {one.name}" for c, one in zip(counts, entries, strict=True))
         yield f"Active latent units: {told}."
         return
     least, *_, most = sorted(entries, key=lambda one: one.active or 0)

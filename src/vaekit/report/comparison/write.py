@@ -15,7 +15,7 @@ from vaekit.report.comparison.layout import comparison_page
 from vaekit.report.comparison.measured import Entry, measure
 from vaekit.report.comparison.opened import Opened, open_runs
 from vaekit.report.comparison.ranking import MEASURES, Measure, judge_of, ranked
-from vaekit.report.comparison.table import cells, markdown, plain
+from vaekit.report.comparison.table import blocks, markdown, plain
 from vaekit.report.comparison.words import sentences, warnings
 from vaekit.report.files import write_file
 
@@ -34,7 +34,7 @@ class Comparison:
         ranked_by: "elbo", "psnr", "ssim" or "mse".
         differences: the options that differ, with the value of each run.
         runs: the numbers of each run, plain values; the best first.
-        head, table: as text: the runs' names, and rows of a name and a cell for each run.
+        table: as text: in parts, each a title, the names of its numbers, and a row for each run.
     """
 
     path: Path
@@ -44,8 +44,7 @@ class Comparison:
     ranked_by: str
     differences: dict[str, list[Any]]
     runs: list[dict[str, Any]]
-    head: list[str]
-    table: list[list[str]]
+    table: dict[str, list[list[str]]]
 
 
 def compare(
@@ -112,8 +111,7 @@ def compare(
         judge,
         opened.differences,
         [plain(one) for one in shown],
-        [one.name for one in shown],
-        cells(shown),
+        dict(blocks(shown)),
     )
 
 
