@@ -144,7 +144,7 @@ def _grid(columns: int, rows: int, wide: int, legend: int) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(wide / 72, (212 * rows + legend + 30) / 72))
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # type: ignore[union-attr, call-arg]
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     figure.subplots(rows, columns, squeeze=False)
     return figure
 

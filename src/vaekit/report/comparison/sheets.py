@@ -35,7 +35,7 @@ def labelled(rows: Sequence[tuple[str, Tensor]], columns: int = 12) -> Image:
     Example:
         >>> import torch
         >>> sheet = labelled([("one", torch.rand(4, 1, 8, 8)), ("two", torch.rand(4, 1, 8, 8))])
-        >>> sheet.mode, sheet.width > 1000
+        >>> sheet.mode, sheet.width > 700
         ('RGB', True)
     """
     from PIL import Image, ImageDraw

@@ -1,0 +1,463 @@
+"""Several runs on one page: its numbers by hand, its words, its pictures, its refusals."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vaekit
+from vaekit.cli import main
+from vaekit.data import spread
+from vaekit.report.charts import limits
+from vaekit.report.comparison import Comparison, compare
+from vaekit.report.comparison.charts import colours, curves_figure
+from vaekit.report.comparison.differences import differences, flat, in_words, short_names
+from vaekit.report.comparison.distortion import distortion_figure
+from vaekit.report.comparison.measured import Entry, measure
+from vaekit.report.comparison.opened import open_runs
+from vaekit.report.comparison.ranking import MEASURES, lead
+from vaekit.report.comparison.sheets import labelled
+from vaekit.report.images import GAP
+
+SMALL: dict[str, Any] = {"hidden": (16,), "limit": 300, "epochs": 2, "threads": 1, "report": False}
+
+
+def trained(out: Path, recipe: str = "vae", **options: Any) -> str:
+    return str(vaekit.train(recipe, out=out, **{**SMALL, **options}).path)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare")
+    trained(folder / "narrow", latent=2)
+    trained(folder / "wide", latent=5, norm="batch")
+    trained(folder / "auto", "ae", latent=2)
+    trained(folder / "grey", latent=2, likelihood="bernoulli")
+    trained(folder / "beta", "beta_vae", latent=2, beta=0.5)
+    trained(folder / "beta4", "beta_vae", latent=2, beta=4.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(here: Path) -> Comparison:
+    paths = [here / "narrow", here / "wide"]
+    return compare(paths, out=here / "two" / "page.html", limit=50, pictures=here / "two")
+
+
+class Reader(HTMLParser):
+    """The text of a page, its cells, and its pictures."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.text, self.images, self.charts, self.tags = "", 0, 0, set[str]()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("th", "td"):
+            self.rows[-1].append("")
+        self.images += tag == "img"
+        self.charts += tag == "svg"
+        for name, value in attributes:
+            if name in ("src", "href"):
+                assert (value or "").startswith("data:image/png;base64,")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.lasttag in ("th", "td") and self.rows and data.strip():
+            self.rows[-1][-1] += data
+
+
+def by_hand(path: Path, rows: int, split: str = "test") -> dict[str, np.ndarray]:
+    """Each row's terms with closed-form KL, by numpy and torch's own distributions."""
+    run = vaekit.load(path)
+    held = run.dataset().splits[split]
+    x = held.x(torch.arange(rows) * len(held) // rows)
+    model = run.model
+    with torch.no_grad():
+        q = model.posterior(x)
+        torch.manual_seed(0)
+        z = q.loc + q.scale * torch.randn(10, *q.loc.shape)
+        px = model.likelihood(z)
+        scale = model.likelihood.family.scale.log_scale.exp()
+        ll = torch.distributions.Normal(px.mean, scale).log_prob(x).sum((2, 3, 4)).mean(0)
+        prior = torch.distributions.Normal(0.0, 1.0)
+        posterior = torch.distributions.Normal(q.loc, q.scale)
+        kl = torch.distributions.kl_divergence(posterior, prior).sum(1)
+        made = model.likelihood(q.loc).mean
+    error = (made - x).square().flatten(1).mean(1).double().numpy()
+    found = {"log_likelihood": ll.double().numpy(), "kl": kl.double().numpy()}
+    return {**found, "psnr": -10 * np.log10(error), "codes": q.loc.double().numpy()}
+
+
+# numbers --------------------------------------------------------------------------------------
+
+
+def test_the_numbers_are_those_of_the_model_by_hand(here: Path, two: Comparison) -> None:
+    for name, row in zip(("narrow", "wide"), two.runs, strict=True):
+        hand = by_hand(here / name, 50)
+        run = vaekit.load(here / name)
+        assert row["kl"] == pytest.approx(hand["kl"].mean(), rel=1e-5)
+        assert row["kl_standard_error"] == pytest.approx(hand["kl"].std(ddof=1) / 50**0.5, rel=1e-4)
+        assert row["log_likelihood"] == pytest.approx(hand["log_likelihood"].mean(), rel=1e-5)
+        assert row["elbo"] == pytest.approx(row["log_likelihood"] - row["kl"])
+        assert row["psnr"] == pytest.approx(hand["psnr"].mean(), rel=1e-5)
+        assert row["active_units"] == (hand["codes"].var(0) > 0.01).sum()
+        train = by_hand(here / name, 50, "train")
+        gap = (train["log_likelihood"] - train["kl"]).mean() - row["elbo"]
+        assert row["train_test_gap"] == pytest.approx(gap, abs=1e-4)
+        assert row["parameters"] == sum(p.numel() for p in run.model.parameters())
+        records = run.folder.records()
+        speeds = [record["images_per_second"] for record in records]
+        assert row["images_per_second"] == pytest.approx(sum(speeds) / 2)
+        assert row["gradient_norm"] == records[-1]["gradient_norm"]
+        assert row["step"] == run.step
+        batch = run.dataset().train.x(spread(len(run.dataset().train), 128))
+        noise = vaekit.evaluate.gradient_noise(run.model, run.objective, batch)
+        assert row["gradient_variance"] == pytest.approx(noise.variance)
+        assert row["gradient_noise"] == pytest.approx(noise.ratio)
+
+
+def test_the_numbers_are_those_of_evaluate(here: Path, two: Comparison) -> None:
+    found = vaekit.load(here / "narrow").evaluate(limit=50, reconstruction=True)
+    for name in ("log_likelihood", "elbo", "kl", "elbo_standard_error", "mse"):
+        assert two.runs[0][name] == pytest.approx(found[name], rel=1e-6)
+    for name in ("psnr", "ssim"):
+        assert two.runs[0][name] == pytest.approx(found["reconstruction"][name], rel=1e-6)
+
+
+def test_the_lead_is_that_of_paired_rows(here: Path, two: Comparison) -> None:
+    one, other = (by_hand(here / name, 50)["psnr"] for name in ("narrow", "wide"))
+    apart = np.abs((one - other).mean())
+    error = (one - other).std(ddof=1) / 50**0.5
+    told = "more" if apart > 2 * error else "less"
+    (sentence,) = (words for words in two.words if words.startswith("The PSNR"))
+    best = "latent=2 norm=none" if one.mean() > other.mean() else "latent=5 norm=batch"
+    assert f"is higher for {best}: " in sentence
+    assert f"{apart:.2f} ± {error:.2f} is {told} than twice its standard error" in sentence
+    bounds = sorted((row["elbo"] for row in two.runs), reverse=True)
+    (sentence,) = (words for words in two.words if words.startswith("The bound"))
+    shown = [f"{value:.2f}".replace("-", "−") for value in bounds]
+    assert f"{shown[0]} nats per image against {shown[1]};" in sentence
+
+
+def entry(name: str, elbo: list[float]) -> Entry:
+    made = object.__new__(Entry)
+    values = torch.tensor(elbo, dtype=torch.float64)
+    made.__dict__.update(name=name, log_likelihood=values, kl=torch.zeros_like(values))
+    return made
+
+
+def test_a_lead_is_clear_above_twice_its_standard_error() -> None:
+    base = [0.0, 10.0, 20.0, 30.0]
+    near = [value + apart for value, apart in zip(base, (2.0, 1.0, 2.0, 1.0), strict=True)]
+    found = lead([entry("a", base), entry("b", near), entry("c", [-50.0] * 4)], MEASURES["elbo"])
+    assert found is not None
+    assert (found.best.name, found.next.name, found.by) == ("b", "a", 1.5)
+    assert found.error == pytest.approx(np.std([2, 1, 2, 1], ddof=1) / 2)
+    assert found.clear, "by itself, each mean has an error of 6.5"
+    wild = [value + apart for value, apart in zip(base, (9.0, -5.0, 5.0, -3.0), strict=True)]
+    unclear = lead([entry("a", base), entry("b", wild)], MEASURES["elbo"])
+    assert unclear is not None
+    assert not unclear.clear
+
+
+# names and words ------------------------------------------------------------------------------
+
+
+def test_what_differs_is_said_and_names_the_runs(two: Comparison) -> None:
+    assert two.words[0] == (
+        "They differ in latent: 2 against 5; norm: none against batch; all else is equal."
+    )
+    assert [row["name"] for row in two.runs] == ["latent=2 norm=none", "latent=5 norm=batch"]
+    assert two.differences == {"latent": [2, 5], "norm": ["none", "batch"]}
+
+
+def test_options_of_place_do_not_differ(here: Path) -> None:
+    one, two = (flat(vaekit.load(here / name).config) for name in ("narrow", "wide"))
+    assert not {"device", "threads", "data_dir", "cache"} & {*one, *two}
+    assert set(differences([one, two])) == {"latent", "norm"}
+
+
+def test_recipes_name_runs_and_what_one_alone_has_does_not() -> None:
+    found = {"recipe": ["vae", "ae"], "kl": ["closed", None]}
+    assert short_names(found, [Path("a"), Path("b")]) == ["vae", "ae"]
+    assert "kl: closed against none" in in_words(found)
+
+
+def test_folders_name_runs_whose_options_do_not() -> None:
+    paths = [Path("x/a"), Path("y/a"), Path("x/b")]
+    assert short_names({"latent": [2, 2, 3]}, paths) == ["x/a", "y/a", "x/b"]
+    assert short_names({"latent": [2, 2, 3]}, [Path("a"), Path("b"), Path("c")]) == ["a", "b", "c"]
+    many = {name: [1, 2] for name in "abcd"}
+    assert short_names(many, [Path("one"), Path("two")]) == ["one", "two"]
+
+
+# the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_is_whole_and_says_all(here: Path, two: Comparison) -> None:
+    html = two.path.read_text()
+    page = Reader(html)
+    assert page.images == 2
+    assert page.charts == 1
+    assert not {"script", "link", "iframe"} & page.tags
+    for sentence in (*two.words, *two.notes):
+        assert sentence in page.text
+    assert "50 test images" in page.text
+    for part in two.table.values():
+        for row in part[1:]:
+            assert row in page.rows
+    assert two.ranked_by == "elbo"
+    assert two.comparable
+
+
+def test_the_pictures_stand_in_the_folder(here: Path, two: Comparison) -> None:
+    names = {"page.html", "curves.png", "reconstructions.png", "samples.png", "table.md"}
+    assert {p.name for p in (here / "two").iterdir()} == names
+    for name in ("curves", "reconstructions", "samples"):
+        with Image.open(here / "two" / f"{name}.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        assert (pixels[:3] == 255).all(), "the edge is white"
+        assert picture.width > 1000
+    lines = (here / "two" / "table.md").read_text().splitlines()
+    assert lines[0] == "|  | latent=2 norm=none | latent=5 norm=batch |"
+    assert all(line.count("|") == 4 for line in lines)
+    assert lines[2].startswith("| bound (ELBO) | −")
+
+
+def test_sheets_to_the_pixel() -> None:
+    first, second = torch.rand(2, 3, 1, 4, 4).unbind()
+    sheet = np.asarray(labelled([("one", first), ("two", second)]))
+    factor = 1120 // (3 * (4 + GAP))
+    side = 4 * factor
+    width = 3 * (side + GAP) - GAP
+    left = sheet.shape[1] - 12 - width
+    for number, images in enumerate((first, second)):
+        top = 12 + number * (side + 14)
+        for place, image in enumerate(images):
+            x = left + place * (side + GAP)
+            block = sheet[top : top + side, x : x + side, 0]
+            expected = np.round(image[0].numpy().astype(np.float64) * 255)
+            assert np.array_equal(block, np.kron(expected, np.ones((factor, factor))))
+    assert (sheet[:, :left] < 128).any(), "names are written"
+
+
+def test_the_same_noise_makes_the_samples_of_one_latent_size(here: Path) -> None:
+    paths = [here / name for name in ("narrow", "beta")]
+    opened = open_runs(paths)
+    draws = []
+    for run in opened.runs:
+        torch.manual_seed(0)
+        draws.append(run.model.decode(torch.randn(12, 2)))
+    for run, expected in zip(opened.runs, draws, strict=True):
+        assert torch.allclose(run.sample(12, seed=0), expected, atol=1e-6)
+
+
+def test_curves_are_those_of_the_records(here: Path) -> None:
+    opened = open_runs([here / "narrow", here / "wide"])
+    entries = [
+        measure(run, name, limit=20, seed=0, data_dir=None)
+        for run, name in zip(opened.runs, opened.names, strict=True)
+    ]
+    figure = curves_figure(entries)
+    assert figure is not None
+    panel = figure.axes[0]
+    lines = {(line.get_color(), line.get_linestyle()): line.get_xydata() for line in panel.lines}
+    for one, colour in zip(entries, colours(2), strict=True):
+        for split, style in (("validation", "-"), ("train", "--")):
+            expected = [[r["epoch"], r[split]["objective"]] for r in one.records]
+            assert np.allclose(np.asarray(lines[colour, style]), expected)
+    low, high = panel.get_ylim()
+    for line in panel.lines:
+        bottom, top = limits(list(np.asarray(line.get_ydata())))
+        assert low <= bottom
+        assert top <= high
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["latent=2 norm=none", "latent=5 norm=batch"]
+    words = figure.get_label()
+    assert "gradient norm" in words
+    apart = curves_figure(entries, comparable=False)
+    assert apart is not None
+    assert "objective" not in apart.get_label()
+    assert "KL" in apart.get_label()
+
+
+def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
+    paths = [here / "beta4", here / "beta"]
+    found = compare(paths, out=tmp_path / "p.html", limit=30, pictures=tmp_path / "p")
+    assert (tmp_path / "p" / "rate-distortion.png").is_file()
+    assert "Rate and distortion" in Reader(found.path.read_text()).text
+    opened = open_runs(paths)
+    entries = [measure(run, "x", limit=30, seed=0, data_dir=None) for run in opened.runs]
+    (axes,) = distortion_figure(entries, opened.differences).axes
+    points = np.asarray(axes.lines[0].get_xydata())
+    rows = sorted(found.runs, key=lambda row: row["name"])  # beta=0.5 before beta=4
+    assert points[:, 0] == pytest.approx([row["kl"] for row in rows])
+    assert points[:, 1] == pytest.approx([-row["log_likelihood"] for row in rows])
+    assert [text.get_text() for text in axes.texts] == ["β = 0.5", "β = 4"]
+    dotted = np.asarray(axes.lines[1].get_xydata())
+    assert dotted.sum(1) == pytest.approx([-max(row["elbo"] for row in rows)] * 2)
+
+
+def test_a_table_has_no_pictures(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(90, 3))
+    text = "a,b,c\n" + "\n".join(",".join(f"{v:.3f}" for v in row) for row in rows)
+    (tmp_path / "t.csv").write_text(text)
+    options = {"data": str(tmp_path / "t.csv"), "limit": None, "hidden": (4,)}
+    paths = [trained(tmp_path / str(size), latent=size, **options) for size in (1, 2)]
+    found = compare(paths, out=tmp_path / "p.html", pictures=tmp_path / "p")
+    page = Reader(found.path.read_text())
+    assert (page.images, page.charts) == (0, 1)
+    assert {p.name for p in (tmp_path / "p").iterdir()} == {"curves.png", "table.md"}
+    assert found.runs[0]["psnr"] is None
+    assert any(sentence.startswith("The mean square error is lower") for sentence in found.words)
+    assert "rows a second" in found.path.read_text()
+
+
+# likelihoods ----------------------------------------------------------------------------------
+
+
+def test_bounds_of_different_likelihoods_are_not_ranked(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["compare", str(here / "narrow"), str(here / "grey"), "-o", str(tmp_path / "p.html")])
+    shown = capsys.readouterr().out
+    text = Reader((tmp_path / "p.html").read_text()).text
+    for where in (shown, text):
+        assert "bounds of different likelihoods are not comparable" in where
+        assert "The bound is" not in where
+        assert "The PSNR is" in where
+        assert "PSNR and SSIM judge instead" in where
+
+
+def test_one_loss_that_is_no_likelihood_is_ranked_and_marked(here: Path, tmp_path: Path) -> None:
+    other = trained(tmp_path / "other", latent=2, likelihood="bernoulli", lr=0.01)
+    found = compare([here / "grey", other], out=tmp_path / "p.html", limit=20)
+    assert found.ranked_by == "elbo"
+    assert any("not a likelihood of these data" in note for note in found.notes)
+
+
+def test_scales_of_one_kind_compare_and_others_do_not(here: Path, tmp_path: Path) -> None:
+    shared = trained(tmp_path / "shared", latent=2, scale="shared")
+    fixed = trained(tmp_path / "fixed", latent=2, scale=0.5)
+    assert open_runs([here / "narrow", shared]).comparable
+    assert not open_runs([here / "narrow", fixed]).comparable
+    assert not open_runs([here / "narrow", here / "grey"]).comparable
+
+
+def test_an_autoencoder_has_a_dash_and_is_judged_by_psnr(here: Path, tmp_path: Path) -> None:
+    found = compare([here / "narrow", here / "auto"], out=tmp_path / "p.html", limit=20)
+    assert found.ranked_by == "psnr"
+    head, *rows = found.table["Bound and latent"]
+    assert rows[1][1 + head[1:].index("bound (ELBO)")] == "–"
+    assert found.runs[1]["elbo"] is None
+    assert any("An autoencoder has no bound: ae" in note for note in found.notes)
+
+
+def test_rank_orders_the_table(here: Path, tmp_path: Path) -> None:
+    paths = [here / name for name in ("narrow", "auto", "wide")]
+    found = compare(paths, out=tmp_path / "p.html", limit=20, rank="psnr")
+    values = [row["psnr"] for row in found.runs]
+    assert values == sorted(values, reverse=True)
+    assert [row[0] for row in found.table["Runs"][1:]] == [row["name"] for row in found.runs]
+
+
+# refusals -------------------------------------------------------------------------------------
+
+
+def test_runs_of_different_data_are_refused(here: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", images=images)
+    other = trained(tmp_path / "other", latent=2, data=str(tmp_path / "x.npz"), limit=None)
+    binary = trained(tmp_path / "binary", latent=2, binarise="threshold")
+    shifted = trained(tmp_path / "shifted", latent=2, range="-1,1")
+    for path, why in ((other, "the data digits and x"), (binary, "kind"), (shifted, "prepare")):
+        with pytest.raises(vaekit.VaekitError, match=f"comparing runs of different data.*{why}"):
+            compare([here / "narrow", path], out=tmp_path / "p.html")
+    assert not (tmp_path / "p.html").exists()
+
+
+def test_fewer_rows_to_train_on_are_no_other_data(here: Path, tmp_path: Path) -> None:
+    few = trained(tmp_path / "few", latent=2, limit=100, seed=3)
+    found = compare([here / "narrow", few], out=tmp_path / "p.html", limit=20)
+    assert found.words[0].startswith("They differ in limit: 300 against 100; seed: 0 against 3")
+    assert not any("another seed" in note for note in found.notes)
+
+
+def test_the_same_rows_of_another_content_are_refused(here: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(here / "wide", tmp_path / "copy")
+    known = json.loads((tmp_path / "copy" / "run.json").read_text())
+    known["data"]["sha256"] = "0" * 64
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(known))
+    with pytest.raises(vaekit.VaekitError, match=r"different data.*the sha256"):
+        compare([here / "narrow", tmp_path / "copy"], out=tmp_path / "p.html")
+
+
+@pytest.mark.parametrize(
+    ("paths", "options", "message"),
+    [
+        (["narrow"], {}, "got 1 run to compare; expected at least two"),
+        ([], {}, "got 0 runs to compare"),
+        (["narrow", "two/../narrow"], {}, "twice; expected different runs"),
+        (["narrow", "nowhere"], {}, "is no run folder"),
+        (["narrow", "wide"], {"rank": "psrn"}, "did you mean 'psnr'"),
+        (["narrow", "grey"], {"rank": "elbo"}, "bounds of different likelihoods"),
+        (["narrow", "auto"], {"rank": "elbo"}, "fewer than two of these runs have a bound"),
+        (["narrow", "wide"], {"limit": 0}, "expected a whole number of at least 1"),
+        (["narrow", "wide"], {"out": "page.png"}, "ends in .html"),
+    ],
+)
+def test_refusals(
+    here: Path, two: Comparison, paths: list[str], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(vaekit.VaekitError, match=re.escape(message)):
+        compare([here / name for name in paths], **{"out": here / "no.html", **options})
+    assert not (here / "no.html").exists()
+
+
+# the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_prints_one_json_object(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(here / "narrow"), str(here / "wide"), "--json", "--limit", "20"]
+    main([*words, "-o", str(tmp_path / "p.html"), "--title", "A & B"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["path"] == str(tmp_path / "p.html")
+    assert [row["units"] for row in found["runs"]] == [2, 5]
+    assert "<h1>A &amp; B</h1>" in (tmp_path / "p.html").read_text()
+    main([*words[:3], "-o", str(tmp_path / "p.html"), "--limit", "20"])
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == f"page     {tmp_path / 'p.html'}"
+    assert "bound (ELBO)" in shown
+
+
+def test_it_is_one_of_the_kits_names() -> None:
+    assert vaekit.compare is compare
+    assert vaekit.report.compare is compare
+
+
+def test_a_png_holds_its_labels(here: Path, two: Comparison) -> None:
+    """The names are to the left of the images, dark on white."""
+    content = (here / "two" / "reconstructions.png").read_bytes()
+    with Image.open(io.BytesIO(content)) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    left = pixels[:, :150]
+    assert (left < 100).any()
+    assert (left > 250).mean() > 0.7
