@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import resource
+import shutil
 import struct
 import zipfile
 import zlib
@@ -176,20 +177,29 @@ def mnist(name: str, content: bytes) -> Make:
 
 
 def edited(name: str, **keys: Any) -> Make:
-    """A JSON file of the run with other values; a key with dots goes down, as own.latent."""
+    """A JSON file of the run with other values; a key with __ goes down, as own__latent."""
+    return lambda here: _edit(here / "run" / name, keys)
+
+
+def copied(to: str, name: str, **keys: Any) -> Make:
+    """The run once more, in the folder `to`, with a JSON file edited."""
 
     def make(here: Path) -> None:
-        path = here / "run" / name
-        record = json.loads(path.read_text())
-        for key, value in keys.items():
-            *down, last = key.split("__")
-            inner = record
-            for step in down:
-                inner = inner[step]
-            inner.pop(last) if value is ... else inner.update({last: value})
-        path.write_text(json.dumps(record))
+        shutil.copytree(here / "run", here / to)
+        _edit(here / to / name, keys)
 
     return make
+
+
+def _edit(path: Path, keys: Mapping[str, Any]) -> None:
+    record = json.loads(path.read_text())
+    for key, value in keys.items():
+        *down, last = key.split("__")
+        inner = record
+        for step in down:
+            inner = inner[step]
+        inner.pop(last) if value is ... else inner.update({last: value})
+    path.write_text(json.dumps(record))
 
 
 def removed(*names: str) -> Make:

@@ -83,8 +83,7 @@ def compare(
     whole("limit", limit)
     if rank is not None:
         choose("measure to rank by", rank, MEASURES)
-    if Path(out).suffix != ".html":
-        raise VaekitError(f"got the page {out}; expected a file that ends in .html.")
+    _refuse_place(Path(out))
     opened = open_runs(runs, data_dir=data_dir, device=device)
     entries = [
         measure(run, name, limit=limit, seed=seed, data_dir=data_dir)
@@ -113,6 +112,15 @@ def compare(
         [plain(one) for one in shown],
         dict(blocks(shown)),
     )
+
+
+def _refuse_place(out: Path) -> None:
+    """What cannot be written is refused before anything is measured."""
+    if out.suffix != ".html" or out.is_dir():
+        raise VaekitError(f"got the page {out}; expected a file that ends in .html.")
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise VaekitError(f"cannot make {out.parent}: {above} is a file. Name another place.")
 
 
 def _ordered(entries: Sequence[Entry], measure: Measure) -> list[Entry]:

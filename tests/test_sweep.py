@@ -1,0 +1,215 @@
+"""A grid of trainings: names, values, refusals, what is interrupted, and its comparison."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vaekit
+from vaekit.cli import main
+from vaekit.grids import parse_grid, sweep
+from vaekit.runs import tabulate
+from vaekit.training import Listener, Progress, load_state
+
+SMALL: dict[str, Any] = {"hidden": (8,), "limit": 200, "epochs": 2}
+QUICK = ["--hidden", "8", "--limit", "200", "--epochs", "2", "--no-report"]
+
+
+class Stops(Listener):
+    """Ctrl-C after some steps."""
+
+    def step(self, progress: Progress) -> None:
+        if progress.step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state = load_state(path / "checkpoints" / "last.safetensors")
+    found: dict[str, torch.Tensor] = state["progress"]["model"]
+    return found
+
+
+def test_a_grid_goes_on_where_it_was_and_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two runs one was interrupted and one is new; the one that is done stays untouched."""
+    out = tmp_path / "g"
+    torch.set_flush_denormal(True)
+    alone = vaekit.train("vae", latent=3, out=tmp_path / "a", threads=1, report=False, **SMALL)
+    done = vaekit.train("vae", latent=2, out=out / "latent=2", threads=1, report=False, **SMALL)
+    before = (out / "latent=2" / "metrics.jsonl").read_bytes()
+    begun = vaekit.train(
+        "vae",
+        latent=3,
+        out=out / "latent=3",
+        threads=1,
+        report=False,
+        listener=Stops(),
+        **SMALL,
+    )
+    assert len(begun.folder.records()) < 2
+    grid = ["--grid", "latent=2,3", "--jobs", "1", "--out", str(out)]
+    main(["sweep", "vae", *grid, *QUICK, "--pictures", str(out / "pictures")])
+    shown = capsys.readouterr()
+    assert (out / "latent=2" / "metrics.jsonl").read_bytes() == before
+    one, two = weights(alone.path), weights(out / "latent=3")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert "They differ in latent: 2 against 3; all else is equal." in shown.out
+    assert shown.out.splitlines()[-1] == f"page     {out / 'compare.html'}"
+    assert sorted(shown.err.splitlines()) == ["latent=2 is trained", "latent=3 is trained"]
+    page = (out / "compare.html").read_text()
+    assert "<h1>vae on digits: latent</h1>" in page
+    assert (out / "pictures" / "curves.png").is_file()
+    assert {p.name for p in out.iterdir()} == {"latent=2", "latent=3", "compare.html", "pictures"}
+    assert {row["name"] for row in tabulate(tmp_path)} >= {"g/latent=2", "g/latent=3"}
+    assert done.path.is_dir()
+
+
+def test_from_python_with_several_options(tmp_path: Path) -> None:
+    grid = {"latent": [2], "net.activation": ["relu", "leaky_relu:0.2"]}
+    runs = vaekit.sweep("vae", grid=grid, out=tmp_path / "g", jobs=1, report=False, **SMALL)
+    assert vaekit.sweep is sweep
+    assert [run.path.name for run in runs] == [
+        "latent=2,activation=relu",
+        "latent=2,activation=leaky_relu:0.2",
+    ]
+    assert [run.config.net.activation for run in runs] == ["relu", "leaky_relu:0.2"]
+    assert all(len(run.folder.records()) == 2 for run in runs)
+    assert "activation: relu against leaky_relu:0.2" in (tmp_path / "g/compare.html").read_text()
+
+
+# What is refused, before anything is trained --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "message"),
+    [
+        ({"latnt": [2, 3]}, {}, "unknown option of the grid 'latnt'; did you mean 'latent'"),
+        ({"net.activatoin": ["relu", "gelu"]}, {}, "did you mean 'activation'"),
+        ({"nett.activation": ["relu", "gelu"]}, {}, "did you mean 'net'"),
+        ({"training.latent": [2, 3]}, {}, "unknown option of the grid in training 'latent'"),
+        ({"beta": [1, 4]}, {}, "unknown option of the grid 'beta'"),
+        ({"latent": [2, 0]}, {}, "latent is 0"),
+        ({"latent": [2, "many"]}, {}, "latent is 'many'"),
+        ({"activation": ["relu", "rleu"]}, {}, "did you mean 'relu'"),
+        ({"latent": [2, 2]}, {}, "latent has a value twice"),
+        ({"latent": [2, "2"]}, {}, "latent has a value twice"),
+        ({"latent": [2, 3], "own.latent": [4, 5]}, {}, "latent is in the grid twice"),
+        ({"latent": [2, 3]}, {"latent": 4}, "the grid and an option besides"),
+        ({"latent": [2]}, {}, "at least two values"),
+        ({}, {}, "at least two values"),
+        ({"latent": 2}, {}, "expected a list of values"),
+        ({"latent": []}, {}, "expected a list of values"),
+        ({"data": ["digits", "mnist"]}, {}, "runs of different data do not compare"),
+        ({"latent": [2, 3]}, {"jobs": 0}, "got jobs=0"),
+        ({"latent": [2, 3]}, {"data": "digts"}, "did you mean 'digits'"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_refused(
+    tmp_path: Path, grid: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(vaekit.VaekitError) as caught:
+        sweep("vae", grid=grid, out=tmp_path / "g", **{**SMALL, **options})
+    assert message in str(caught.value)
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_folder_with_other_things_or_another_training_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    grid = {"latent": [2, 3]}
+    with pytest.raises(vaekit.VaekitError, match="holds other things than runs of a grid"):
+        sweep("vae", grid=grid, out=tmp_path, **SMALL)
+    out = tmp_path / "g"
+    vaekit.train("vae", out=out / "latent=3", latent=3, threads=1, report=False, **SMALL)
+    with pytest.raises(vaekit.VaekitError, match="latent=3 holds another training"):
+        sweep("vae", grid=grid, out=out, **{**SMALL, "epochs": 3})
+    assert not (out / "latent=2").exists()
+
+
+# The grid as it is typed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["latent", "=2,3", "latent=", "latent=2,,3", ""])
+def test_what_is_no_grid_is_refused(text: str) -> None:
+    with pytest.raises(vaekit.VaekitError, match="expected NAME=VALUE,VALUE"):
+        parse_grid([text])
+
+
+def test_an_option_twice_is_refused() -> None:
+    with pytest.raises(vaekit.VaekitError, match="got --grid latent twice"):
+        parse_grid(["latent=2", "latent=3"])
+
+
+@pytest.mark.parametrize(
+    ("grid", "names"),
+    [
+        ({"batch-size": ["64", "32"]}, ["batch_size=64", "batch_size=32"]),
+        ({"training.lr": [0.001, "1e-4"]}, ["lr=0.001", "lr=0.0001"]),
+        ({"net.kind": ["mlp", "conv"]}, ["net=mlp", "net=conv"]),
+        ({"hidden": ["16 8", (4,)]}, ["hidden=16-8", "hidden=4"]),
+        ({"scale": ["fitted", "0.5"]}, ["scale=fitted", "scale=0.5"]),
+        ({"seed": range(2), "kl": ["closed"]}, ["seed=0,kl=closed", "seed=1,kl=closed"]),
+        (
+            {"schedule": [["beta=linear:0:1:9"], ["beta=linear:0:1:5"]]},
+            ["schedule=beta=linear:0:1:9", "schedule=beta=linear:0:1:5"],
+        ),
+    ],
+)
+def test_keys_and_values_are_those_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: dict[str, Any], names: list[str]
+) -> None:
+    """Each is checked as a training of its own; none begins here."""
+    seen: list[Any] = []
+
+    def stop(tasks: Any, workers: int, **_: Any) -> None:
+        seen.extend(tasks)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vaekit.grids.train_all", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep("vae", grid=grid, out=tmp_path / "g", limit=200, epochs=2)
+    assert [task.out.name for task in seen] == names
+    assert all(task.options["threads"] == 1 for task in seen)
+
+
+def test_the_help_lists_the_grid_and_all_options_of_train(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["sweep", "beta_vae", "--help"])
+    shown = capsys.readouterr().out
+    for flag in ("--grid", "--jobs", "--beta", "--activation", "--epochs", "--pictures"):
+        assert flag in shown
+
+
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vaekit.grids.train_all", stop)
+    with pytest.raises(SystemExit) as left:
+        main(["sweep", "vae", "--grid", "latent=2,3", "--out", str(tmp_path / "g"), *QUICK])
+    assert left.value.code == 130
+    assert f"--out {tmp_path / 'g'}" in capsys.readouterr().out
+
+
+def test_json_is_one_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of runs that are there."""
+    monkeypatch.setattr("vaekit.grids.train_all", lambda *_, **__: [])
+    out = tmp_path / "g"
+    for latent in (2, 3):
+        vaekit.train("vae", out=out / f"latent={latent}", latent=latent, threads=1, report=False,
+                     **SMALL)  # fmt: skip
+    grid = ["--grid", "latent=2,3", "--jobs", "1", "--out", str(out)]
+    main(["sweep", "vae", *grid, *QUICK, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["runs"]] == ["latent=2", "latent=3"]
+    assert found["differences"] == {"latent": [2, 3]}
