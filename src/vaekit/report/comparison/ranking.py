@@ -109,10 +109,10 @@ def judge_of(entries: Sequence[Entry], comparable: bool, rank: str | None) -> st
 
 
 def likelihoods(entries: Sequence[Entry]) -> str:
-    """The likelihood of each run, in words."""
-    parts = []
+    """The likelihoods, and which runs have each, in words."""
+    groups: dict[str, list[str]] = {}
     for one in entries:
         family, scale, proper = one.likelihood
         more = ", ".join(text for text in (scale, "" if proper else "not a likelihood") if text)
-        parts.append(f"{one.name} has {family}" + (f" ({more})" if more else ""))
-    return "; ".join(parts)
+        groups.setdefault(family + (f" ({more})" if more else ""), []).append(one.name)
+    return "; ".join(f"{name} of {', '.join(runs)}" for name, runs in groups.items())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["labelled"]
 
 WIDE = 1120  # pixels of the images of a row, about; the page shows half of them
-LETTERS = 18  # of a line of a name
+LETTERS, LONGEST = 20, 28  # of a line of a name
 SIZE = 24  # pixels of a letter
 INK, BAND, EDGE = (35, 38, 43), 14, 12
 
@@ -76,8 +76,9 @@ def _band(tiles: np.ndarray, factor: int) -> Image:
 
 
 def _lines(name: str) -> list[str]:
-    """A name in lines of at most 18 letters, cut where options meet."""
-    return textwrap.wrap(name, LETTERS) or [""]
+    """A name in lines of about 20 letters, cut where options meet, and inside them at worst."""
+    lines = textwrap.wrap(name, LETTERS, break_long_words=False, break_on_hyphens=False)
+    return [part for line in lines for part in textwrap.wrap(line, LONGEST)] or [""]
 
 
 def _text_height(lines: Sequence[str]) -> int:
