@@ -21,6 +21,7 @@ __all__ = ["LONGEST", "colours", "curves_figure", "png"]
 # The first two are the page's own; the others keep apart in light and dark, and for most eyes.
 FIXED = (COLOURS["train"], COLOURS["validation"], "#2f9e6e", "#b865a4", "#a08a00", "#7d6bd6",
          "#4aa5d8", "#8a8f98")  # fmt: skip
+DARKER = 0.85  # yellow and light green show on white
 LARGEST = 1e100
 LONGEST = 48
 WIDE = 736
@@ -39,7 +40,11 @@ def colours(many: int) -> list[str]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return [to_hex(colormaps["turbo"](0.05 + 0.9 * place / (many - 1))) for place in range(many)]
+    found = []
+    for place in range(many):
+        red, green, blue, _ = colormaps["turbo"](0.05 + 0.9 * place / (many - 1))
+        found.append(to_hex((DARKER * red, DARKER * green, DARKER * blue)))
+    return found
 
 
 def _means(entry: Entry, split: str, name: str) -> list[tuple[float, float]]:
@@ -173,7 +178,8 @@ def _scale(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
     """An axis on which the most of each line is inside."""
     lows, highs = zip(*map(limits, lines), strict=True)
     values = [value for line in lines for value in line]
-    low, high = min(lows), max(highs)
+    margin = 0.03 * (max(highs) - min(lows))
+    low, high = min(lows) - margin, max(highs) + margin
     axes.set_ylim(low if min(values) < 0 else max(low, -0.03 * high), high)
     if all(value == int(value) for value in values):
         axes.locator_params("y", integer=True)

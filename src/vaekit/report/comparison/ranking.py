@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +11,18 @@ from torch import Tensor
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate.checks import standard_error
 from vaekit.report.comparison.measured import Entry
+from vaekit.report.comparison.opened import Opened, likelihood_of
 
-__all__ = ["MEASURES", "Lead", "Measure", "judge_of", "lead", "ranked"]
+__all__ = [
+    "MEASURES",
+    "Lead",
+    "Measure",
+    "judge_of",
+    "lead",
+    "likelihoods",
+    "ranked",
+    "refuse_rank",
+]
 
 
 @dataclass(frozen=True)
@@ -86,8 +96,7 @@ def judge_of(entries: Sequence[Entry], comparable: bool, rank: str | None) -> st
     """The name of the measure that ranks: that asked for, else the bound where it can, else PSNR.
 
     Raises:
-        VaekitError: for an unknown measure, bounds of different likelihoods, or a number that
-            fewer than two of the runs have.
+        VaekitError: for an unknown measure, or a number that fewer than two of the runs have.
     """
     if rank is None:
         bounds = sum(one.elbo is not None for one in entries)
@@ -95,11 +104,6 @@ def judge_of(entries: Sequence[Entry], comparable: bool, rank: str | None) -> st
             return "elbo"
         return "mse" if entries[0].psnr is None else "psnr"
     measure = choose("measure to rank by", rank, MEASURES)
-    if rank == "elbo" and not comparable:
-        raise VaekitError(
-            "bounds of different likelihoods are not comparable, so --rank elbo has no meaning "
-            f"here: {likelihoods(entries)}; take --rank psnr, or leave it."
-        )
     if len(ranked(entries, measure)) < 2:
         raise VaekitError(
             f"fewer than two of these runs have a {measure.title}, so --rank {rank} has no "
@@ -108,11 +112,21 @@ def judge_of(entries: Sequence[Entry], comparable: bool, rank: str | None) -> st
     return rank
 
 
-def likelihoods(entries: Sequence[Entry]) -> str:
-    """The likelihoods, and which runs have each, in words."""
+def refuse_rank(opened: Opened, rank: str | None) -> None:
+    """Refuses to rank bounds of different likelihoods, before anything is measured."""
+    if rank == "elbo" and not opened.comparable:
+        kinds = map(likelihood_of, opened.runs)
+        raise VaekitError(
+            "bounds of different likelihoods are not comparable, so --rank elbo has no meaning "
+            f"here: {likelihoods(zip(opened.names, kinds, strict=True))}; take --rank psnr, or "
+            "leave it."
+        )
+
+
+def likelihoods(runs: Iterable[tuple[str, tuple[str, str, bool]]]) -> str:
+    """The likelihoods, and the names of the runs that have each, in words."""
     groups: dict[str, list[str]] = {}
-    for one in entries:
-        family, scale, proper = one.likelihood
+    for name, (family, scale, proper) in runs:
         more = ", ".join(text for text in (scale, "" if proper else "not a likelihood") if text)
-        groups.setdefault(family + (f" ({more})" if more else ""), []).append(one.name)
-    return "; ".join(f"{name} of {', '.join(runs)}" for name, runs in groups.items())
+        groups.setdefault(family + (f" ({more})" if more else ""), []).append(name)
+    return "; ".join(f"{kind} of {', '.join(names)}" for kind, names in groups.items())

@@ -38,9 +38,10 @@ def sentences(
 def warnings(entries: Sequence[Entry], comparable: bool) -> Iterator[str]:
     """What is to heed when these runs are compared."""
     if not comparable:
+        kinds = likelihoods((one.name, one.likelihood) for one in entries)
         yield (
             "The bounds of different likelihoods are not comparable, so no run is ranked by them: "
-            f"{likelihoods(entries)}. {_judges(entries)} judge instead."
+            f"{kinds}. {_judges(entries)} judge instead."
         )
     elif not entries[0].likelihood[2]:
         yield (

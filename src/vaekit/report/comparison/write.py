@@ -14,7 +14,7 @@ from vaekit.report.comparison.drawn import Drawn
 from vaekit.report.comparison.layout import comparison_page
 from vaekit.report.comparison.measured import Entry, measure
 from vaekit.report.comparison.opened import Opened, open_runs
-from vaekit.report.comparison.ranking import MEASURES, Measure, judge_of, ranked
+from vaekit.report.comparison.ranking import MEASURES, Measure, judge_of, ranked, refuse_rank
 from vaekit.report.comparison.table import blocks, markdown, plain
 from vaekit.report.comparison.words import sentences, warnings
 from vaekit.report.files import write_file
@@ -85,6 +85,7 @@ def compare(
         choose("measure to rank by", rank, MEASURES)
     _refuse_place(Path(out))
     opened = open_runs(runs, data_dir=data_dir, device=device)
+    refuse_rank(opened, rank)
     entries = [
         measure(run, name, limit=limit, seed=seed, data_dir=data_dir)
         for run, name in zip(opened.runs, opened.names, strict=True)
