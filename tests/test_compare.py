@@ -354,7 +354,9 @@ def test_scales_of_one_kind_compare_and_others_do_not(here: Path, tmp_path: Path
     shared = trained(tmp_path / "shared", latent=2, scale="shared")
     fixed = trained(tmp_path / "fixed", latent=2, scale=0.5)
     assert open_runs([here / "narrow", shared]).comparable
+    other = trained(tmp_path / "other", latent=2, scale=0.1)
     assert not open_runs([here / "narrow", fixed]).comparable
+    assert not open_runs([other, fixed]).comparable
     assert not open_runs([here / "narrow", here / "grey"]).comparable
 
 
