@@ -47,8 +47,6 @@ def test_train_writes_a_whole_run_folder(run: Path) -> None:
         "snapshots",
         "latest.png",
         "report.html",
-        "snapshots",
-        "latest.png",
     }
     config = json.loads((run / "config.json").read_text())
     assert config["own"]["latent"] == 3

@@ -185,10 +185,13 @@ def test_walks_and_codes_of_a_conditional_run(
         ("traverse", "--row", "4"),
         ("manifold", "--label", "3", "--side", "4"),
         ("report",),
+        ("animate",),
+        ("scatter",),
         ("evaluate", "--nll", "5", "--latent", "--reconstruction", "--limit", "20"),
         ("evaluate", "--ais", "4", "--limit", "4"),
     ):
-        out = ["-o", str(tmp_path / f"{command}.png")] if command not in NO_OUT else []
+        end = "gif" if command == "animate" else "png"
+        out = ["-o", str(tmp_path / f"{command}.{end}")] if command not in NO_OUT else []
         main([command, folder, *words, *out])
     main(["embed", folder, "-o", str(tmp_path / "codes.npz")])
     with np.load(tmp_path / "codes.npz") as arrays:
@@ -247,3 +250,12 @@ def test_what_python_callers_forget(run: Run) -> None:
         run.encode(x)
     with pytest.raises(VaekitError, match="got the label 10"):
         run.sample(2, label=10)
+
+
+def test_an_overlap_and_a_comparison_of_conditional_runs(run: Run, tmp_path: Path) -> None:
+    line = vk.train("cvae", out=tmp_path / "line", **{**SMALL, "latent": 1, "epochs": 2})
+    main(["overlap", str(line.path), "--rows", "3", "5", "-o", str(tmp_path / "overlap.png")])
+    plain = vk.train("vae", out=tmp_path / "plain", **{**SMALL, "epochs": 2})
+    out = tmp_path / "compare.html"
+    main(["compare", *map(str, (run.path, line.path, plain.path)), "--out", str(out)])
+    assert "given" in out.read_text()

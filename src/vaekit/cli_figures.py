@@ -68,7 +68,7 @@ def scatter(
 
     data = loaded.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), n))
-    means, scales = posteriors(loaded, fixed_rows(rows))
+    means, scales = posteriors(loaded, fixed_rows(rows), rows.given)
     codes = Codes(means, rows.labels, data.class_names, scales=scales, prior=standard_prior(loaded))
     say(str(save_figure(lambda: class_figure(codes, size=(560, 460), title=codes.words), out)))
 
@@ -104,8 +104,9 @@ def overlap(
         if not 0 <= row < len(test):
             raise VaekitError(f"there is no test row {row}; there are 0 to {len(test) - 1}.")
     x = fixed_rows(test, torch.tensor(rows))
+    given = None if test.given is None else test.given[list(rows)]
     names = (f"test row {rows[0]}", f"test row {rows[1]}")
-    say(str(save_figure(lambda: overlap_figure(loaded, x, names), out)))
+    say(str(save_figure(lambda: overlap_figure(loaded, x, names, given), out)))
 
 
 def _check_picture(path: Path) -> None:

@@ -24,7 +24,7 @@ from vaekit.training.setup import random_numbers
 if TYPE_CHECKING:
     from vaekit.run import Run
 
-__all__ = ["Asked", "OnRows", "judge", "keep"]
+__all__ = ["Asked", "OnRows", "Rows", "judge", "keep"]
 
 MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
 AIS_ROWS = 100  # annealing takes seconds for each row
@@ -45,7 +45,7 @@ class Asked:
     ais: int | None = None
 
 
-class _Rows:
+class Rows:
     """The rows to measure, in batches (x, given) on the run's device, again for each part."""
 
     def __init__(self, run: Run, split: Split, limit: int | None, on_rows: OnRows | None) -> None:
@@ -79,7 +79,7 @@ def judge(
     source = run.source(data_dir)
     data, sha256 = run.prepared(source), _fingerprint(run, source)
     chosen = choose("split", split, data.splits)
-    rows = _Rows(run, chosen, limit, on_rows)
+    rows = Rows(run, chosen, limit, on_rows)
     found: dict[str, Any] = {}
     for name, part in _parts(run, rows, asked, most=AIS_ROWS if limit is None else None).items():
         with random_numbers(seed, run.device, None):
@@ -97,7 +97,7 @@ def judge(
     return {**found.pop("bound"), **found, "protocol": protocol}
 
 
-def _parts(run: Run, rows: _Rows, asked: Asked, most: int | None) -> dict[str, Part]:
+def _parts(run: Run, rows: Rows, asked: Asked, most: int | None) -> dict[str, Part]:
     """What is asked for, by name; annealing is of at most so many rows."""
     parts: dict[str, Part] = {"bound": partial(_bound, run, rows, asked.samples)}
     if asked.nll is not None:
@@ -162,7 +162,7 @@ def _bits(run: Run, log_prob: float | None) -> float | None:
     return evaluate.bits_per_dim(log_prob, run.model.likelihood.family, run.spec)
 
 
-def _bound(run: Run, rows: _Rows, samples: int) -> dict[str, Any]:
+def _bound(run: Run, rows: Rows, samples: int) -> dict[str, Any]:
     size = max(1, 1000 // samples)
     found = evaluate.measure(run.model, rows.batches("elbo", size), samples=samples)
     return {
@@ -178,13 +178,13 @@ def _bound(run: Run, rows: _Rows, samples: int) -> dict[str, Any]:
     }
 
 
-def _nll(run: Run, rows: _Rows, samples: int) -> dict[str, Any]:
+def _nll(run: Run, rows: Rows, samples: int) -> dict[str, Any]:
     size = max(1, min(BATCH, 500_000 // samples))  # a batch is what progress is told of
     found = evaluate.nll(run.model, rows.batches("nll", size), samples=samples)
     return {**asdict(found), "bits_per_dim": _bits(run, -found.mean)}
 
 
-def _latent(run: Run, rows: _Rows) -> dict[str, Any]:
+def _latent(run: Run, rows: Rows) -> dict[str, Any]:
     """Active units and KL of each dimension; of one latent with a density the aggregate too."""
     meter = evaluate.LatentMeter()
     with evaluating(run.model):
@@ -199,7 +199,7 @@ def _latent(run: Run, rows: _Rows) -> dict[str, Any]:
     return {**found, "rows": rows.count}
 
 
-def _reconstruction(run: Run, rows: _Rows) -> dict[str, Any]:
+def _reconstruction(run: Run, rows: Rows) -> dict[str, Any]:
     """PSNR is of pictures alone: the values of other data have no range."""
     picture = len(run.spec.shape) == 3
     span = run.spec.values.high - run.spec.values.low if picture else 1.0
@@ -211,7 +211,7 @@ def _reconstruction(run: Run, rows: _Rows) -> dict[str, Any]:
     return found
 
 
-def _ais(run: Run, rows: _Rows, steps: int, most: int | None) -> dict[str, Any]:
+def _ais(run: Run, rows: Rows, steps: int, most: int | None) -> dict[str, Any]:
     """By annealing on the rows, and from both sides on as many that the model makes itself."""
     batches = list(rows.batches("ais", 10, most))
     found = [evaluate.ais(run.model, x, given, steps=steps) for x, given in batches]

@@ -26,14 +26,14 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return made.scatter_(1, labels[:, None], 1)
 
 
-def conditioned(split: Split | None, data: Dataset, given: str) -> Split | None:
+def conditioned(split: Split, data: Dataset, given: str) -> Split:
     """The split with what `given` names: "none", or "label".
 
     Raises:
         VaekitError: where the data have no labels.
     """
-    if split is None or given == "none":
-        return split
+    if given == "none":
+        return replace(split, given=None)
     if split.labels is None or data.classes < 2:
         raise VaekitError(
             f"--given label needs labels of two classes or more; {data.name} has none: leave it, "

@@ -43,7 +43,7 @@ def prepare(data: Dataset, options: Data, seed: int = 0) -> Dataset:
         parts = {name: _binarised(name, part, options.binarise) for name, part in parts.items()}
     values = _values(data, options, train)
     placed = {n: _placed(n, p, values, options) for n, p in parts.items()}
-    made = {n: conditioned(p, data, options.given) for n, p in placed.items()}
+    made = {n: p and conditioned(p, data, options.given) for n, p in placed.items()}
     kind = data.kind if options.binarise == "none" else "binary"
     return replace(data, kind=kind, **made)  # type: ignore[arg-type]
 

@@ -88,7 +88,7 @@ def _codes(run: Run, data: Dataset, rows: Split, found: Numbers) -> Codes:
         data.class_names,
         factors,
         data.factor_names,
-        scales=posteriors(run, fixed_rows(rows))[1],
+        scales=posteriors(run, fixed_rows(rows), rows.given)[1],
         prior=standard_prior(run),
     )
 

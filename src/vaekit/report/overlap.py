@@ -84,7 +84,7 @@ class Pair:
         return places
 
 
-def pair_of(run: Run, x: Tensor) -> Pair:
+def pair_of(run: Run, x: Tensor, given: Tensor | None = None) -> Pair:
     """The posteriors of two rows `(2, *X)` of a run with one latent dimension.
 
     Raises:
@@ -96,7 +96,7 @@ def pair_of(run: Run, x: Tensor) -> Pair:
             f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
             "--latent 1, or take `vaekit scatter`."
         )
-    means, scales = posteriors(run, x)
+    means, scales = posteriors(run, x, given)
     if scales is None:
         raise VaekitError(
             "the posterior of this model is a point, without a width: train a vae with --latent 1."
@@ -105,13 +105,16 @@ def pair_of(run: Run, x: Tensor) -> Pair:
     return Pair((m0, m1), (max(s0, 1e-12), max(s1, 1e-12)))
 
 
-def overlap_figure(run: Run, x: Tensor, names: tuple[str, str]) -> Figure:
+def overlap_figure(
+    run: Run, x: Tensor, names: tuple[str, str], given: Tensor | None = None
+) -> Figure:
     """The two images and the one between, their posteriors as curves, and the line decoded.
 
     Args:
         run: with one latent dimension.
         x: two images, canonical, `(2, C, H, W)`.
         names: of the images.
+        given: of both, in a conditional run; the line is decoded under the first one's.
 
     Raises:
         VaekitError: for rows that are no images, and as in `pair_of`.
@@ -120,10 +123,10 @@ def overlap_figure(run: Run, x: Tensor, names: tuple[str, str]) -> Figure:
 
     if len(run.spec.shape) != 3:
         raise VaekitError("this run was trained on rows that are no images: there is no overlap.")
-    pair = pair_of(run, x)
+    pair = pair_of(run, x, given)
     edges = np.linspace(*pair.ends, STRIP + 1)
     at = (edges[1:] + edges[:-1]) / 2
-    made = _decoded(run, [*at, pair.between], x)
+    made = _decoded(run, [*at, pair.between], x, given)
     high, wide = run.spec.shape[1:]
     figure = Figure(figsize=(8.6, 4.7 + 0.7 * high / wide))
     grid = figure.add_gridspec(3, 3, height_ratios=[1.9, 2.6, 0.72 * high / wide])
@@ -146,9 +149,10 @@ def overlap_figure(run: Run, x: Tensor, names: tuple[str, str]) -> Figure:
     return figure
 
 
-def _decoded(run: Run, codes: list[float], x: Tensor) -> Tensor:
+def _decoded(run: Run, codes: list[float], x: Tensor, given: Tensor | None) -> Tensor:
     z = x.new_tensor(codes).reshape(len(codes), *run.model.prior.space.shape)
-    return run.spec.values.inverse(run.decode(z))
+    under = None if given is None else given[:1].expand(len(z), *given.shape[1:])
+    return run.spec.values.inverse(run.decode(z, under))
 
 
 def _pixels(image: Tensor) -> np.ndarray:

@@ -43,7 +43,9 @@ def posteriors(run: Run, x: Tensor, given: Tensor | None = None) -> tuple[Tensor
     with evaluating(run.model):
         for part in torch.arange(len(x)).split(BATCH):
             rows = x[part].to(run.device)
-            q: Any = run.model.infer(rows, None if given is None else given[part].to(run.device))
+            q: Any = run.model.infer(
+                rows, None if given is None else given[part].float().to(run.device)
+            )
             means.append(q.mean.flatten(1).cpu())
             if "moments" in q.offers:
                 scales.append(q.variance.sqrt().flatten(1).cpu())

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from vaekit.judge import _Rows
+from vaekit.data.conditions import conditioned
+from vaekit.judge import Rows
 from vaekit.report.comparison.charts import curves_figure, png
 from vaekit.report.comparison.distortion import distortion_figure
 from vaekit.report.comparison.measured import Entry
@@ -45,7 +46,8 @@ def _reconstructed(opened: Opened) -> list[tuple[str, Tensor]]:
     """The same test images, and what each run makes of them."""
     bands: list[tuple[str, Tensor]] = []
     for run, name in zip(opened.runs, opened.names, strict=True):
-        ((x, given),) = _Rows(run, opened.data.test, SHOWN, None).batches("", SHOWN)
+        split = conditioned(opened.data.test, opened.data, run.config.data.given)
+        ((x, given),) = Rows(run, split, SHOWN, None).batches("", SHOWN)
         seen = run.spec.values.inverse
         if not bands:
             bands.append(("test images", seen(x.cpu())))

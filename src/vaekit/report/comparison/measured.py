@@ -15,7 +15,7 @@ from vaekit import evaluate
 from vaekit.data import Split
 from vaekit.evaluate import GradientNoise, LatentMeter, gradient_noise
 from vaekit.evaluate.checks import standard_error
-from vaekit.judge import _Rows
+from vaekit.judge import Rows
 from vaekit.models import evaluating
 from vaekit.objectives import over_samples
 from vaekit.report.comparison.opened import likelihood_of
@@ -93,7 +93,7 @@ class Entry:
 def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None) -> Entry:
     """The numbers of a run on up to `limit` test rows, evenly spread; the draws are of `seed`."""
     data = run.dataset(data_dir)
-    test = _Rows(run, data.test, limit, None)
+    test = Rows(run, data.test, limit, None)
     meter = LatentMeter()
     log_likelihood, kl, mse = _terms(run, test, seed, meter)
     psnr, ssim = _pictures(run, test)
@@ -116,7 +116,7 @@ def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None)
 
 
 def _terms(
-    run: Run, rows: _Rows, seed: int, meter: LatentMeter | None = None
+    run: Run, rows: Rows, seed: int, meter: LatentMeter | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """log p(x|z), kl and mean square error of each row, `(N,)`, in float64."""
     columns: list[list[Tensor]] = []
@@ -137,12 +137,12 @@ def _bounded(run: Run) -> bool:
 
 
 def _elbo(run: Run, split: Split, rows: int, seed: int) -> Tensor:
-    log_likelihood, kl, _ = _terms(run, _Rows(run, split, rows, None), seed)
+    log_likelihood, kl, _ = _terms(run, Rows(run, split, rows, None), seed)
     assert kl is not None
     return log_likelihood - kl
 
 
-def _pictures(run: Run, rows: _Rows) -> tuple[Tensor | None, Tensor | None]:
+def _pictures(run: Run, rows: Rows) -> tuple[Tensor | None, Tensor | None]:
     """PSNR and SSIM of each test image, `(N,)`."""
     if len(run.spec.shape) != 3:
         return None, None
@@ -151,13 +151,13 @@ def _pictures(run: Run, rows: _Rows) -> tuple[Tensor | None, Tensor | None]:
     return psnr, ssim
 
 
-def _alike(run: Run, rows: _Rows, span: float) -> Iterator[tuple[Tensor, Tensor]]:
+def _alike(run: Run, rows: Rows, span: float) -> Iterator[tuple[Tensor, Tensor]]:
     for x, given in rows.batches("reconstruction"):
         made = run.model.reconstruct(x, given)
         yield evaluate.psnr(x, made, span), evaluate.ssim(x, made, span)
 
 
 def _noise(run: Run, split: Split, seed: int) -> GradientNoise:
-    (batch,) = _Rows(run, split, NOISE_ROWS, None).batches("gradient", NOISE_ROWS)
+    (batch,) = Rows(run, split, NOISE_ROWS, None).batches("gradient", NOISE_ROWS)
     x, given = batch
     return gradient_noise(run.model, run.objective, x, given, repeats=NOISE_REPEATS, seed=seed)

@@ -53,7 +53,8 @@ class Opened:
 def likelihood_of(run: Run) -> tuple[str, str, bool]:
     """By what a bound can be compared: the family, where its scale comes from, whether it is one.
 
-    A scale that is fitted and one that is learned are both the best one for all elements.
+    A scale that is fitted and one that is learned are both the best one for all elements. A bound
+    of log p(x | label) is none of log p(x).
     """
     family = run.model.likelihood.family
     scale = getattr(family, "scale", None)
@@ -62,7 +63,8 @@ def likelihood_of(run: Run) -> tuple[str, str, bool]:
         kind = "one scale"
     elif kind == "FixedScale":
         kind = f"the scale {run.config.pixels.scale}"
-    return type(family).__name__, kind, is_likelihood(family, run.spec.kind)
+    given = " given the label" if run.conditional else ""
+    return type(family).__name__ + given, kind, is_likelihood(family, run.spec.kind)
 
 
 def open_runs(
