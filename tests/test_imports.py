@@ -27,6 +27,7 @@ LAYERS = {
     "priors": 1,
     "models": 2,
     "objectives": 3,
+    "agreement": 5,
     "embedding": 5,
     "evaluate": 3,
     "recipes": 4,

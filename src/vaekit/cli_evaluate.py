@@ -53,6 +53,13 @@ def evaluate(
         MaybeWhole,
         Parameter(help="log p(x) by annealing in so many steps; on 100 rows without --limit."),
     ] = None,
+    agreement: Annotated[
+        MaybeWhole,
+        Parameter(
+            help="Of a conditional run: how many of so many images a classifier calls by the label "
+            "they were asked for."
+        ),
+    ] = None,
     split: Annotated[str, Parameter(help="test, validation or train.")] = "test",
     limit: Annotated[MaybeWhole, Parameter(help="So many rows only, evenly spread.")] = None,
     seed: Annotated[Whole, Parameter(help="Of the draws.")] = 0,
@@ -75,6 +82,7 @@ def evaluate(
         latent=latent,
         reconstruction=reconstruction,
         ais=ais,
+        agreement=agreement,
         split=split,
         limit=limit,
         seed=seed,
@@ -118,6 +126,8 @@ def _show(found: dict[str, Any]) -> None:
         _measures("reconstruction", found["reconstruction"])
     if "ais" in found:
         _ais(found["ais"])
+    if "agreement" in found:
+        _agreement(found["agreement"])
     if not protocol["is_likelihood"]:
         say("not a likelihood: grey values under a Bernoulli are the usual loss, no more")
     say("; ".join(f"{name} {value}" for name, value in protocol.items()))
@@ -157,3 +167,9 @@ def _ais(one: dict[str, Any]) -> None:
     _line("nll by annealing", one["mean"], one["standard_error"], how)
     _line("  gap when simulated", one["simulated_gap"])
     _line("  acceptance", one["acceptance"])
+
+
+def _agreement(one: dict[str, Any]) -> None:
+    _line("agreement", one["share"], one["standard_error"], f"{one['samples']} images")
+    _line("  worst class", one["worst_share"], more=str(one["worst_class"]))
+    _line("  the classifier", one["classifier_accuracy"], more="accuracy on test rows")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import vaekit
 from vaekit import evaluate
+from vaekit.agreement import agreement
 from vaekit.data import Dataset, Split, fingerprint, notes, spread
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate.checks import refuse_no_density, standard_error, whole
@@ -43,6 +44,7 @@ class Asked:
     latent: bool = False
     reconstruction: bool = False
     ais: int | None = None
+    agreement: int | None = None
 
 
 class Rows:
@@ -81,7 +83,11 @@ def judge(
     chosen = choose("split", split, data.splits)
     rows = Rows(run, chosen, limit, on_rows)
     found: dict[str, Any] = {}
-    for name, part in _parts(run, rows, asked, most=AIS_ROWS if limit is None else None).items():
+    parts = _parts(run, rows, asked, most=AIS_ROWS if limit is None else None)
+    if asked.agreement is not None:
+        told = on_rows and partial(on_rows, "classifier")
+        parts["agreement"] = partial(agreement, run, source, sha256, asked.agreement, on_batch=told)
+    for name, part in parts.items():
         with random_numbers(seed, run.device, None):
             found[name] = _plain(part())
     protocol = {
@@ -142,7 +148,7 @@ def _about(run: Run) -> dict[str, Any]:
 
 def _refuse(run: Run, asked: Asked) -> None:
     """What can be refused is, before anything is measured."""
-    for name in ("samples", "nll", "ais"):
+    for name in ("samples", "nll", "ais", "agreement"):
         if getattr(asked, name) is not None:
             whole(name, getattr(asked, name))
     family = run.model.likelihood.family

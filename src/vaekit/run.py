@@ -171,6 +171,7 @@ class Run:
         latent: bool = False,
         reconstruction: bool = False,
         ais: int | None = None,
+        agreement: int | None = None,
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
@@ -190,7 +191,9 @@ class Run:
           over the rows that are measured;
         - `reconstruction`: MSE, L1, PSNR, SSIM, MS-SSIM of E[x|z] at z = E[z|x];
         - `ais`: of -log p(x) by annealing, and `simulated_gap`: how far the two bounds of
-          bidirectional Monte Carlo are apart on data that the model made.
+          bidirectional Monte Carlo are apart on data that the model made;
+        - `agreement`: the `share` of images E[x|z, label] that a classifier calls by the label they
+          were asked for, the `worst_share` of a class, and the `classifier_accuracy` on test rows.
 
         Args:
             samples: Monte-Carlo draws of the bound, for each row.
@@ -198,6 +201,8 @@ class Run:
             latent: measure the latent; the cost grows as the square of the rows.
             reconstruction: measure the reconstructions.
             ais: steps of annealing; on 100 rows where there is no limit.
+            agreement: images of a conditional model that a classifier looks at; it is trained on
+                the run's data at the first call, and kept in the user cache.
             split: "test", "validation" or "train": the rows that it was trained on.
             limit: so many rows only, evenly spread over the split, which may be sorted.
             seed: of the draws; each part has its own.
@@ -208,7 +213,7 @@ class Run:
             VaekitError: for counts below 1, an unknown split, data that are not found, and nll or
                 ais of a model that has no likelihood.
         """
-        asked = Asked(samples, nll, latent, reconstruction, ais)
+        asked = Asked(samples, nll, latent, reconstruction, ais, agreement)
         return judge(
             self, asked, split=split, limit=limit, seed=seed, data_dir=data_dir, on_rows=on_rows
         )
