@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -130,7 +131,20 @@ def _show(found: dict[str, Any]) -> None:
         _agreement(found["agreement"])
     if not protocol["is_likelihood"]:
         say("not a likelihood: grey values under a Bernoulli are the usual loss, no more")
-    say("; ".join(f"{name} {value}" for name, value in protocol.items()))
+    for line in _protocol(protocol):
+        say(line)
+
+
+def _protocol(of: dict[str, Any]) -> Iterator[str]:
+    """How it was measured, for people; --json has all of it."""
+    which = f"all {of['rows']:,}" if of["rows"] == of["of"] else f"{of['rows']:,} of {of['of']:,}"
+    step = "" if of["step"] is None else f" (step {of['step']:,})"
+    draws = f"{of['samples']} draw{'s' * (of['samples'] != 1)} of z, seed {of['seed']}"
+    yield f"{which} {of['split']} rows of {of['data']}; {draws}; weights {of['weights']}{step}"
+    made = ", ".join(f"{name} {value}" for name, value in of["made"].items())
+    parts = (f"{of['likelihood']} likelihood", of["unit"], made and f"data with {made}")
+    yield "; ".join(part for part in parts if part)
+    yield f"data sha256 {of['sha256'][:16]}; vaekit {of['vaekit']}, torch {of['torch']}"
 
 
 def _line(name: str, value: float | None, error: float | None = None, more: str = "") -> None:
