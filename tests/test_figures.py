@@ -273,7 +273,7 @@ def test_an_overlap_decodes_the_point_between(line: Run) -> None:
 
 def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     spikes = Pair((-1.0, 2.0), (1e-6, 0.3))
-    monkeypatch.setattr("vaekit.report.overlap.pair_of", lambda run, x: spikes)
+    monkeypatch.setattr("vaekit.report.overlap.pair_of", lambda run, x, given: spikes)
     figure = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b"))
     curves = figure.axes[3]
     assert "scaled to 1" in curves.get_ylabel()
