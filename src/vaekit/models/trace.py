@@ -104,15 +104,25 @@ class Trace:
     penalty: Tensor | None = None
 
     @lazy
+    def scored(self) -> Distribution:
+        """p(x|z) with the scale that scores x: see `Distribution.fitted`."""
+        return self.px.fitted(self._observed, self.mask)
+
+    @lazy
     def log_likelihood(self) -> Tensor:
         """log p(x|z), (S, B)."""
         if self.mask is None:
-            return self.px.fitted(self.x).log_prob(self.x)
-        x = torch.where(self.mask != 0, self.x, torch.zeros_like(self.x))
-        px = self.px.fitted(x, self.mask)
-        terms = px.terms(x)
+            return self.scored.log_prob(self.x)
+        terms = self.scored.terms(self._observed)
         terms = torch.where(self.mask != 0, terms * self.mask, torch.zeros_like(terms))
-        return sum_event(terms, px.event_dim)
+        return sum_event(terms, self.px.event_dim)
+
+    @property
+    def _observed(self) -> Tensor:
+        """x with 0 where it is not observed."""
+        if self.mask is None:
+            return self.x
+        return torch.where(self.mask != 0, self.x, torch.zeros_like(self.x))
 
     @lazy
     def kl(self) -> Tensor:
