@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "app": ["Run", "load", "resume", "train"],
+    "colour": ["colorize"],
     "conditional": ["Conditional", "Family", "joined_shape"],
     "counts": ["NegativeBinomial", "Poisson"],
     "data": ["Batches", "DataSpec", "Dataset"],
@@ -31,9 +32,17 @@ _HOMES = {
         "Laplace",
     ],
     "grids": ["sweep"],
-    "models": ["VAE", "Site", "Trace"],
-    "nn": ["MLP", "ConvDecoder", "ConvEncoder", "LogCounts", "initialise", "start_at"],
-    "objectives": ["ELBO", "IWAE", "Bound", "Objective", "Reconstruction"],
+    "models": ["VAE", "Colorizer", "Site", "Trace", "luminance"],
+    "nn": [
+        "MLP",
+        "ColourNet",
+        "ConvDecoder",
+        "ConvEncoder",
+        "LogCounts",
+        "initialise",
+        "start_at",
+    ],
+    "objectives": ["ELBO", "IWAE", "Bound", "Colouring", "Objective", "Reconstruction"],
     "priors": ["Prior", "StandardNormal"],
     "recipes": ["Net", "Pixels", "Recipe"],
     "report": ["compare"],
@@ -51,6 +60,7 @@ if TYPE_CHECKING:
     from vaekit.app import load as load
     from vaekit.app import resume as resume
     from vaekit.app import train as train
+    from vaekit.colour import colorize as colorize
     from vaekit.conditional import Conditional as Conditional
     from vaekit.conditional import Family as Family
     from vaekit.conditional import joined_shape as joined_shape
@@ -73,9 +83,12 @@ if TYPE_CHECKING:
     from vaekit.families import Laplace as Laplace
     from vaekit.grids import sweep as sweep
     from vaekit.models import VAE as VAE
+    from vaekit.models import Colorizer as Colorizer
     from vaekit.models import Site as Site
     from vaekit.models import Trace as Trace
+    from vaekit.models import luminance as luminance
     from vaekit.nn import MLP as MLP
+    from vaekit.nn import ColourNet as ColourNet
     from vaekit.nn import ConvDecoder as ConvDecoder
     from vaekit.nn import ConvEncoder as ConvEncoder
     from vaekit.nn import LogCounts as LogCounts
@@ -84,6 +97,7 @@ if TYPE_CHECKING:
     from vaekit.objectives import ELBO as ELBO
     from vaekit.objectives import IWAE as IWAE
     from vaekit.objectives import Bound as Bound
+    from vaekit.objectives import Colouring as Colouring
     from vaekit.objectives import Objective as Objective
     from vaekit.objectives import Reconstruction as Reconstruction
     from vaekit.priors import Prior as Prior

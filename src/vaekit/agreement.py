@@ -49,7 +49,7 @@ def agreement(
     labels = torch.arange(n) * run.spec.classes // n
     with torch.no_grad():
         given = torch.nn.functional.one_hot(labels, run.spec.classes).float().to(run.device)
-        made = run.model.sample(n, given, mean=True)
+        made = run.vae.sample(n, given, mean=True)
     data = _grey_levels(run, source)
     judge = _classifier(run, data, sha256, on_batch).to(run.device)
     right = (predict(judge, made) == labels).double()

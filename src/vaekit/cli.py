@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Yaml
 
 import vaekit
+from vaekit.cli_colorize import colorize
 from vaekit.cli_compare import compare
 from vaekit.cli_data import data
 from vaekit.cli_evaluate import evaluate
@@ -40,7 +41,10 @@ app.command(sweep)
 app.command(reproduce)
 app.command(data)
 
-pictures = (sample, reconstruct, interpolate, traverse, manifold, scatter, overlap, animate, embed)
+pictures = (
+    *(sample, reconstruct, interpolate, traverse, manifold, scatter, overlap, animate, embed),
+    colorize,
+)
 for command in pictures:
     app.command(command)
 

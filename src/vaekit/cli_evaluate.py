@@ -33,7 +33,10 @@ BOUND = {  # the name of each number, and where its standard error stands
     "mse": None,
     "implied_sigma": None,
 }
-UNITS = {"psnr": "decibels"}  # of what is not in nats, and has a unit
+UNITS = {  # of what is not in nats, and has a unit
+    **dict.fromkeys(("psnr", "grey_psnr", "gain"), "decibels"),
+    "luminance_error": "grey levels",
+}
 
 
 def evaluate(
@@ -61,6 +64,13 @@ def evaluate(
             "they were asked for."
         ),
     ] = None,
+    noise: Annotated[
+        float | None,
+        Parameter(
+            help="Of a colouriser: what it makes of so much noise on its input, in grey levels, "
+            "besides that of 1 level."
+        ),
+    ] = None,
     split: Annotated[str, Parameter(help="test, validation or train.")] = "test",
     limit: Annotated[MaybeWhole, Parameter(help="So many rows only, evenly spread.")] = None,
     seed: Annotated[Whole, Parameter(help="Of the draws.")] = 0,
@@ -84,6 +94,7 @@ def evaluate(
         reconstruction=reconstruction,
         ais=ais,
         agreement=agreement,
+        noise=noise,
         split=split,
         limit=limit,
         seed=seed,
@@ -118,7 +129,11 @@ class _Told:
 def _show(found: dict[str, Any]) -> None:
     protocol = found["protocol"]
     for name, error in BOUND.items():
+        if "colour" in found and found[name] is None:
+            continue
         _line(name, found[name], found[error] if error else None)
+    if "colour" in found:
+        _colour(found["colour"])
     if "nll" in found:
         _nll(found["nll"])
     if "latent" in found:
@@ -131,15 +146,15 @@ def _show(found: dict[str, Any]) -> None:
         _agreement(found["agreement"])
     if not protocol["is_likelihood"]:
         say("not a likelihood: grey values under a Bernoulli are the usual loss, no more")
-    for line in _protocol(protocol):
+    for line in _protocol(protocol, "the noise" if "colour" in found else "z"):
         say(line)
 
 
-def _protocol(of: dict[str, Any]) -> Iterator[str]:
+def _protocol(of: dict[str, Any], drawn: str) -> Iterator[str]:
     """How it was measured, for people; --json has all of it."""
     which = f"all {of['rows']:,}" if of["rows"] == of["of"] else f"{of['rows']:,} of {of['of']:,}"
     step = "" if of["step"] is None else f" (step {of['step']:,})"
-    draws = f"{of['samples']} draw{'s' * (of['samples'] != 1)} of z, seed {of['seed']}"
+    draws = f"{of['samples']} draw{'s' * (of['samples'] != 1)} of {drawn}, seed {of['seed']}"
     yield f"{which} {of['split']} rows of {of['data']}; {draws}; weights {of['weights']}{step}"
     made = ", ".join(f"{name} {value}" for name, value in of["made"].items())
     parts = (f"{of['likelihood']} likelihood", of["unit"], made and f"data with {made}")
@@ -174,6 +189,13 @@ def _measures(title: str, one: dict[str, Any]) -> None:
         say(f"{title:20} {one['rows']} rows")
     for name, error in one.get("errors", {}).items():
         _line(f"  {name}", one[name], error, UNITS.get(name, ""))
+
+
+def _colour(one: dict[str, Any]) -> None:
+    _measures("colours", one)
+    for of in one["noise"]:
+        from_to = f"{of['before']:.2f} to {of['after']:.2f} decibels, luminance"
+        _line(f"  noise of {of['levels']:g}", of["gain"], of["gain_error"], from_to)
 
 
 def _ais(one: dict[str, Any]) -> None:

@@ -161,7 +161,7 @@ def manifold(
     loaded = _load(run, weights, device, side=side)
     from vaekit.report.walks import manifold as plane
 
-    shape = loaded.model.prior.space.shape
+    shape = loaded.vae.prior.space.shape
     made = plane(loaded, side, latent=shape, given=_given(loaded, label))
     _save(loaded, made.flatten(0, 1), out or Path("manifold.png"), columns=side)
 

@@ -130,6 +130,11 @@ def default_folder(recipe: str, data: str) -> Path:
 def _chosen(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The grid by flat names, its values as the options hold them."""
     homes = {name: (record, field) for name, record, field, _ in flat_fields(recipe)}
+    if "latent" not in homes:
+        raise VaekitError(
+            f"a sweep ends in a comparison of models with a latent, and {recipe} has none: train "
+            "each by itself, and take `vaekit evaluate`."
+        )
     chosen: dict[str, list[Any]] = {}
     for key, values in grid.items():
         name = _name(key, homes)

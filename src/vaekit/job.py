@@ -97,7 +97,8 @@ def _built(config: Config, spec: DataSpec, device: torch.device) -> Recipe:
     except (MemoryError, OverflowError, RuntimeError) as error:
         if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
             raise
-        sizes = f"latent {config.own['latent']}, hidden {config.net.sizes}"
+        latent = f"latent {config.own['latent']}, " if "latent" in config.own else ""
+        sizes = f"{latent}hidden {config.net.sizes}"
         raise VaekitError(
             f"the model ({sizes}, channels {config.net.channels}) does not fit into the memory of "
             f"{device}: take smaller ones."

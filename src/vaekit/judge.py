@@ -15,6 +15,7 @@ from torch import Tensor
 import vaekit
 from vaekit import evaluate
 from vaekit.agreement import agreement
+from vaekit.colour import colour_numbers, noise_levels
 from vaekit.data import Dataset, Split, fingerprint, notes, spread
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate.checks import refuse_no_density, standard_error, whole
@@ -45,6 +46,7 @@ class Asked:
     reconstruction: bool = False
     ais: int | None = None
     agreement: int | None = None
+    noise: float | None = None
 
 
 class Rows:
@@ -106,6 +108,8 @@ def judge(
 def _parts(run: Run, rows: Rows, asked: Asked, most: int | None) -> dict[str, Part]:
     """What is asked for, by name; annealing is of at most so many rows."""
     parts: dict[str, Part] = {"bound": partial(_bound, run, rows, asked.samples)}
+    if "colours" in run.model.offers:
+        parts["colour"] = lambda: colour_numbers(run, rows.batches("colour"), asked.noise)
     if asked.nll is not None:
         parts["nll"] = partial(_nll, run, rows, asked.nll)
     if asked.latent:
@@ -148,6 +152,10 @@ def _about(run: Run) -> dict[str, Any]:
 
 def _refuse(run: Run, asked: Asked) -> None:
     """What can be refused is, before anything is measured."""
+    if asked.noise is not None:
+        noise_levels(run, asked.noise)
+    if asked.nll or asked.ais or asked.latent or asked.agreement:
+        _ = run.vae  # which says why there is none
     for name in ("samples", "nll", "ais", "agreement"):
         if getattr(asked, name) is not None:
             whole(name, getattr(asked, name))
@@ -159,7 +167,7 @@ def _refuse(run: Run, asked: Asked) -> None:
             "with another --likelihood, as gaussian."
         )
     if asked.nll or asked.ais:
-        refuse_no_density(run.model, "log p(x)")
+        refuse_no_density(run.vae, "log p(x)")
 
 
 def _bits(run: Run, log_prob: float | None) -> float | None:
@@ -186,7 +194,7 @@ def _bound(run: Run, rows: Rows, samples: int) -> dict[str, Any]:
 
 def _nll(run: Run, rows: Rows, samples: int) -> dict[str, Any]:
     size = max(1, min(BATCH, 500_000 // samples))  # a batch is what progress is told of
-    found = evaluate.nll(run.model, rows.batches("nll", size), samples=samples)
+    found = evaluate.nll(run.vae, rows.batches("nll", size), samples=samples)
     return {**asdict(found), "bits_per_dim": _bits(run, -found.mean)}
 
 
@@ -200,7 +208,7 @@ def _latent(run: Run, rows: Rows) -> dict[str, Any]:
     assert held is not None
     found = {"active_units": held.active_units, "units": len(held.variance), **asdict(held)}
     if {"density", "one_site"} <= run.model.offers:
-        summed = evaluate.aggregate_posterior(run.model, rows.batches("aggregate posterior"))
+        summed = evaluate.aggregate_posterior(run.vae, rows.batches("aggregate posterior"))
         found |= asdict(summed)
     return {**found, "rows": rows.count}
 
@@ -220,11 +228,11 @@ def _reconstruction(run: Run, rows: Rows) -> dict[str, Any]:
 def _ais(run: Run, rows: Rows, steps: int, most: int | None) -> dict[str, Any]:
     """By annealing on the rows, and from both sides on as many that the model makes itself."""
     batches = list(rows.batches("ais", 10, most))
-    found = [evaluate.ais(run.model, x, given, steps=steps) for x, given in batches]
+    found = [evaluate.ais(run.vae, x, given, steps=steps) for x, given in batches]
     log_p = torch.cat([one.log_p for one in found])
     some = [given for _, given in batches if given is not None]
     both = evaluate.bidirectional(
-        run.model, len(log_p), torch.cat(some) if some else None, steps=steps
+        run.vae, len(log_p), torch.cat(some) if some else None, steps=steps
     )
     return {
         "mean": -log_p.mean().item(),
@@ -275,5 +283,7 @@ def _kept(path: Any) -> list[dict[str, Any]]:
 def _question(found: dict[str, Any]) -> dict[str, Any]:
     """What was asked: the protocol, and of each part how it was measured."""
     parts = {n: part for n, part in found.items() if isinstance(part, dict) and n != "protocol"}
-    asked = {n: [part.get(key) for key in ("samples", "steps")] for n, part in parts.items()}
+    asked = {
+        n: [part.get(key) for key in ("samples", "steps", "levels")] for n, part in parts.items()
+    }
     return {"protocol": found.get("protocol"), "parts": asked}

@@ -62,8 +62,9 @@ def save(
             f"rows of shape {tuple(images.shape[1:])} are no images to draw: name a file that ends "
             "in .npz, as --out rows.npz."
         )
-    sheet = (
-        grid(images, columns=columns) if reconstructions is None else pairs(images, reconstructions)
-    )
+    if reconstructions is None:
+        sheet = grid(images, columns=columns)
+    else:
+        sheet = pairs(images, reconstructions, columns=columns or 8)
     save_png(sheet, path)
     return path

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Lines", "Terminal", "listener"]
 
-LABELS = {"objective": "objective", "log_likelihood": "log-likelihood", "kl": "kl"}
+LABELS = {
+    "objective": "objective",
+    "log_likelihood": "log-likelihood",
+    "kl": "kl",
+    "luminance": "luminance",
+}
 
 
 def _numbers(record: dict[str, Any]) -> str:

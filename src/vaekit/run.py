@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from vaekit.data import Dataset, DataSpec, prepare, read
 from vaekit.data.conditions import label_of, one_hot
 from vaekit.errors import VaekitError, unknown
 from vaekit.judge import Asked, OnRows, judge
-from vaekit.models import VAE
+from vaekit.models import VAE, Model
 from vaekit.objectives import Objective
 from vaekit.recipes import RECIPES, build
 from vaekit.reproduce import known
@@ -45,7 +45,7 @@ class Run:
     folder: RunFolder
     config: Config
     spec: DataSpec
-    model: VAE
+    model: Model
     objective: Objective
     weights: str
     step: int | None
@@ -59,6 +59,20 @@ class Run:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    @property
+    def vae(self) -> VAE:
+        """The model, where it has a latent.
+
+        Raises:
+            VaekitError: for a colouriser.
+        """
+        if "latent" not in self.model.offers:
+            raise VaekitError(
+                f"{self.path} is a colouriser: it has no latent, and makes nothing from nothing; "
+                f"take `vaekit colorize RUN --colorizer {self.path}`."
+            )
+        return cast(VAE, self.model)
 
     @property
     def conditional(self) -> bool:
@@ -99,7 +113,7 @@ class Run:
         elif given is None and self.conditional:
             given = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
         with random_numbers(seed, self.device, None):
-            return self.model.sample(n, self._given(given), mean=mean).cpu()
+            return self.vae.sample(n, self._given(given), mean=mean).cpu()
 
     def by_class(self, n: int, *, mean: bool = True, seed: int = 0) -> Tensor:
         """`(classes, n, *X)`: the same n draws of z under each label of a conditional run."""
@@ -113,11 +127,11 @@ class Run:
 
     def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """E[z|x], `(B, *Z)`, for canonical x."""
-        return self.model.encode(x.to(self.device), self._given(given)).cpu()
+        return self.vae.encode(x.to(self.device), self._given(given)).cpu()
 
     def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         """E[x|z], `(B, *X)`, for codes `(B, *Z)`."""
-        return self.model.decode(z.to(self.device), self._given(given)).cpu()
+        return self.vae.decode(z.to(self.device), self._given(given)).cpu()
 
     def _given(self, given: Tensor | None) -> Tensor | None:
         """What is given, on the device; refused where the model takes none, or needs some."""
@@ -172,6 +186,7 @@ class Run:
         reconstruction: bool = False,
         ais: int | None = None,
         agreement: int | None = None,
+        noise: float | None = None,
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
@@ -193,7 +208,8 @@ class Run:
         - `ais`: of -log p(x) by annealing, and `simulated_gap`: how far the two bounds of
           bidirectional Monte Carlo are apart on data that the model made;
         - `agreement`: the `share` of images E[x|z, label] that a classifier calls by the label they
-          were asked for, the `worst_share` of a class, and the `classifier_accuracy` on test rows.
+          were asked for, the `worst_share` of a class, and the `classifier_accuracy` on test rows;
+        - `colour`, always, of a colouriser: see `vaekit.evaluate.Colours`.
 
         Args:
             samples: Monte-Carlo draws of the bound, for each row.
@@ -203,6 +219,7 @@ class Run:
             ais: steps of annealing; on 100 rows where there is no limit.
             agreement: images of a conditional model that a classifier looks at; it is trained on
                 the run's data at the first call, and kept in the user cache.
+            noise: of a colouriser: noise on its input, in grey levels, besides that of 1 level.
             split: "test", "validation" or "train": the rows that it was trained on.
             limit: so many rows only, evenly spread over the split, which may be sorted.
             seed: of the draws; each part has its own.
@@ -210,10 +227,10 @@ class Run:
             on_rows: is told what is measured, rows done, and rows in all.
 
         Raises:
-            VaekitError: for counts below 1, an unknown split, data that are not found, and nll or
-                ais of a model that has no likelihood.
+            VaekitError: for counts below 1, an unknown split, data that are not found, nll or
+                ais of a model that has no likelihood, and what a colouriser has not.
         """
-        asked = Asked(samples, nll, latent, reconstruction, ais, agreement)
+        asked = Asked(samples, nll, latent, reconstruction, ais, agreement, noise)
         return judge(
             self, asked, split=split, limit=limit, seed=seed, data_dir=data_dir, on_rows=on_rows
         )

@@ -13,6 +13,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from vaekit.data.rows import pick
 from vaekit.errors import VaekitError
 from vaekit.files import sweep, write_atomically
 from vaekit.job import Job
-from vaekit.models import VAE
+from vaekit.models import VAE, Model
 from vaekit.report.files import write_file
 from vaekit.report.images import pairs, png_bytes
 from vaekit.training.folder import RunFolder
@@ -109,7 +110,7 @@ class Snapshots:
         """Where the frames are."""
         return self.folder.path / "snapshots"
 
-    def start(self, model: VAE, epoch: int | None) -> None:
+    def start(self, model: Model, epoch: int | None) -> None:
         """Drops the frames after this epoch, which will be made again; without one, begins anew."""
         write_file(self.path / "originals.npz", _npz(originals=self._levels(self.x)))
         sweep(self.path)
@@ -119,7 +120,7 @@ class Snapshots:
         if epoch is None:
             self.keep(model, 0)
 
-    def keep(self, model: VAE, epoch: int, *, last: bool = False) -> None:
+    def keep(self, model: Model, epoch: int, *, last: bool = False) -> None:
         """Writes the frame of this epoch where it is one that is kept; the last one always is."""
         if epoch % self.every and not last:
             return
@@ -134,14 +135,14 @@ class Snapshots:
             if old % step and old != epoch:
                 self._file(old).unlink()
 
-    def pictures(self, model: VAE) -> dict[str, Tensor]:
+    def pictures(self, model: Model) -> dict[str, Tensor]:
         """E[x|z] at z = E[z|x] of the images; E[x|z] of draws z, where there is a prior to draw."""
         found = {"reconstructions": model.reconstruct(self.x, self.given)}
         if "density" in model.offers:
             devices = [self.x.device] if self.x.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(self.seed)
-                found["samples"] = model.sample(DRAWS, self.given_drawn, mean=True)
+                found["samples"] = cast(VAE, model).sample(DRAWS, self.given_drawn, mean=True)
         return found
 
     def _file(self, epoch: int) -> Path:

@@ -3,6 +3,7 @@
 from vaekit.evaluate.aggregate import AggregatePosterior, aggregate_log_prob, aggregate_posterior
 from vaekit.evaluate.annealed import Annealed, Sandwich, ais, bidirectional
 from vaekit.evaluate.bound import Measured, measure
+from vaekit.evaluate.colour import Colours, Denoised, colours
 from vaekit.evaluate.dead import DeadUnits
 from vaekit.evaluate.latent import Latent, LatentMeter
 from vaekit.evaluate.likelihood import NLL, Likelihood, importance_sampled, log_likelihood, nll
@@ -23,7 +24,9 @@ __all__ = [
     "NLL",
     "AggregatePosterior",
     "Annealed",
+    "Colours",
     "DeadUnits",
+    "Denoised",
     "GradientNoise",
     "Latent",
     "LatentMeter",
@@ -37,6 +40,7 @@ __all__ = [
     "ais",
     "bidirectional",
     "bits_per_dim",
+    "colours",
     "gradient_noise",
     "importance_sampled",
     "is_likelihood",

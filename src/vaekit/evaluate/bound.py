@@ -10,8 +10,7 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import standard_error
-from vaekit.models import Trace, evaluating
-from vaekit.models.vae import VAE
+from vaekit.models import Model, Trace, evaluating
 from vaekit.objectives import over_samples
 
 __all__ = ["Measured", "measure"]
@@ -36,7 +35,7 @@ class Measured:
 
 
 def measure(
-    model: VAE, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
+    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
 ) -> Measured:
     """The ELBO, its two terms and the pixel error over a data set, with `samples` draws each.
 
@@ -69,7 +68,7 @@ def measure(
     )
 
 
-def _row(trace: Trace, model: VAE) -> tuple[Tensor, Tensor, Tensor]:
+def _row(trace: Trace, model: Model) -> tuple[Tensor, Tensor, Tensor]:
     """Per example, in float64: log-likelihood, kl, mean square error."""
     log_likelihood = over_samples(trace.log_likelihood.double())
     has_kl = "density" in model.offers

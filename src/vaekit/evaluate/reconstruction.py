@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import refuse_gaps, standard_error
-from vaekit.models import VAE
+from vaekit.models import Model
 
 __all__ = ["Reconstructions", "l1", "ms_ssim", "mse", "psnr", "reconstructions", "ssim"]
 
@@ -184,7 +184,7 @@ def _pictures(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def reconstructions(
-    model: VAE, batches: Iterable[tuple[Tensor, Tensor | None]], *, data_range: float = 1.0
+    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, data_range: float = 1.0
 ) -> Reconstructions:
     """What a model's reconstructions are to the data, over a data set.
 

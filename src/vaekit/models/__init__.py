@@ -1,6 +1,9 @@
 """Models: one pass over a batch is a trace."""
 
+from vaekit.models.colorizer import Colorizer, luminance
 from vaekit.models.trace import Site, Trace
 from vaekit.models.vae import VAE, evaluating
 
-__all__ = ["VAE", "Site", "Trace", "evaluating"]
+Model = VAE | Colorizer
+
+__all__ = ["VAE", "Colorizer", "Model", "Site", "Trace", "evaluating", "luminance"]

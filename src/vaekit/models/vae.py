@@ -76,7 +76,7 @@ class VAE(nn.Module):
     @property
     def offers(self) -> frozenset[str]:
         """What an objective may ask of a trace."""
-        return self.posterior.family.offers | {"one_site"}
+        return self.posterior.family.offers | {"latent", "one_site"}
 
     @property
     def x_shape(self) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaekit.nn.activations import activation
+from vaekit.nn.colour import ColourNet
 from vaekit.nn.conv import ConvDecoder, ConvEncoder
 from vaekit.nn.counts import LogCounts
 from vaekit.nn.init import initialise, start_at
@@ -11,6 +12,7 @@ from vaekit.nn.network import Network
 
 __all__ = [
     "MLP",
+    "ColourNet",
     "ConvDecoder",
     "ConvEncoder",
     "LogCounts",

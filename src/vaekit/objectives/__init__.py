@@ -2,5 +2,15 @@
 
 from vaekit.objectives.base import Bound, Objective, over_samples, require
 from vaekit.objectives.bounds import ELBO, IWAE, Reconstruction
+from vaekit.objectives.colour import Colouring
 
-__all__ = ["ELBO", "IWAE", "Bound", "Objective", "Reconstruction", "over_samples", "require"]
+__all__ = [
+    "ELBO",
+    "IWAE",
+    "Bound",
+    "Colouring",
+    "Objective",
+    "Reconstruction",
+    "over_samples",
+    "require",
+]

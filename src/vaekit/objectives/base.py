@@ -88,7 +88,7 @@ def require(objective: Objective, model: Any) -> None:
         >>> require(vk.IWAE(samples=5), model)
         Traceback (most recent call last):
         ...
-        vaekit.errors.VaekitError: IWAE needs density of the posterior; it offers one_site,
+        vaekit.errors.VaekitError: IWAE needs density of the posterior; it offers latent, one_site,
         rsample, stopped: take another posterior or another objective.
     """
     missing = objective.needs - model.offers

@@ -3,6 +3,7 @@
 from vaekit.options import Net, Options, Pixels
 from vaekit.recipes.base import RECIPES, Recipe, build, own_options, preset, recipe, summary
 from vaekit.recipes.classic import ae, beta_vae, cvae, iwae, sigma_vae, vae
+from vaekit.recipes.colour import colorizer
 
 __all__ = [
     "RECIPES",
@@ -13,6 +14,7 @@ __all__ = [
     "ae",
     "beta_vae",
     "build",
+    "colorizer",
     "cvae",
     "iwae",
     "own_options",

@@ -14,7 +14,7 @@ from vaekit.options import Net, Options, Pixels, checked
 
 if TYPE_CHECKING:
     from vaekit.data import DataSpec
-    from vaekit.models import VAE
+    from vaekit.models import Model
     from vaekit.objectives import Objective
 
 __all__ = ["RECIPES", "Recipe", "build", "own_options", "preset", "recipe", "summary"]
@@ -24,7 +24,7 @@ __all__ = ["RECIPES", "Recipe", "build", "own_options", "preset", "recipe", "sum
 class Recipe:
     """A choice of parts: a model, and the objective it is trained with."""
 
-    model: VAE
+    model: Model
     objective: Objective
 
 

@@ -24,6 +24,7 @@ __all__ = ["FORMATS", "animation", "caption", "captioned", "film_suffix", "train
 
 FORMATS = (".gif", ".webp")
 WHATS = ("reconstructions", "samples")
+NO_PRIOR = {"ae": "an autoencoder", "colorizer": "a colouriser"}  # recipes
 HOLD = 1500  # milliseconds for which the first and the last frame stay
 WIDTH, LETTER, EDGE = 480, 15, 8  # pixels
 NEARLY = 244  # white: pillow's search for the nearest colour is rough, and would tint the paper
@@ -69,9 +70,9 @@ def _epochs(folder: RunFolder, what: str) -> list[int]:
             f"{folder.path} has no snapshots: train with --snapshots 1, which keeps pictures of "
             "every epoch."
         )
-    if what == "samples" and config.get("recipe") == "ae":
+    if what == "samples" and config.get("recipe") in NO_PRIOR:
         raise VaekitError(
-            f"{folder.path} is an autoencoder, without a prior to draw from: take "
+            f"{folder.path} is {NO_PRIOR[config['recipe']]}, without a prior to draw from: take "
             "--what reconstructions."
         )
     return epochs

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["ACTIVE", "curve_figures", "kl_bars", "kl_figure", "limits", "training_curves"]
 
 ACTIVE = 0.01  # nats, or a variance: see `kl_bars`
-PANELS = {"objective": "objective", "log_likelihood": "log-likelihood", "kl": "KL"}
+PANELS = {
+    "objective": "objective",
+    "log_likelihood": "log-likelihood",
+    "kl": "KL",
+    "luminance": "luminance",
+}
 LARGEST = 1e100  # what is further away is left out as if it were infinite
 
 Records = Sequence[Mapping[str, Any]]

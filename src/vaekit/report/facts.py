@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from vaekit.evaluate import is_likelihood
+from vaekit.models import Colorizer
+from vaekit.report.coloured import colour_facts
 from vaekit.report.measured import Numbers
 from vaekit.run import Run
 
@@ -32,7 +34,6 @@ def facts(run: Run, found: Numbers) -> Rows:
     known, one = run.folder.read_json("run"), found.noun
     environment = known["environment"]
     versions = f"vaekit {environment['vaekit']}, torch {environment['torch']}"
-    space = run.model.prior.space
     return [
         ("recipe", run.config.recipe),
         ("data", _shape(run, one)),
@@ -40,12 +41,26 @@ def facts(run: Run, found: Numbers) -> Rows:
         (f"{one}s", _rows(known["data"])),
         *([("groups", found.groups)] if found.groups else []),
         *_values(run, known["data"].get("card", {})),
-        ("latent", f"{' x '.join(map(str, space.shape))} dimensions, {space.kind}"),
+        _latent(run),
         ("likelihood", repr(run.model.likelihood.family)),
         ("parameters", f"{known['parameters']:,}"),
         *_measured(run, found),
         ("trained with", f"{versions}, {environment['device']}, seed {known['seed']}"),
     ]
+
+
+def _latent(run: Run) -> tuple[str, str]:
+    """The latent's shape and space; or what stands for it in a colouriser."""
+    if isinstance(run.model, Colorizer):
+        levels = f"{run.config.own['noise']:g} grey levels"
+        return "input", f"the grey picture 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
+    space = run.vae.prior.space
+    return "latent", f"{' x '.join(map(str, space.shape))} dimensions, {space.kind}"
+
+
+def _drawn(run: Run) -> str:
+    """What is drawn for each row."""
+    return "z" if "latent" in run.model.offers else "the noise"
 
 
 def _shape(run: Run, one: str) -> str:
@@ -97,7 +112,7 @@ def _measured(run: Run, found: Numbers) -> Rows:
     if found.bits is not None:
         rows.append(("bits per dimension", f"{found.bits:.3f} bits"))
     which = f"all {got.rows:,}" if got.rows == found.of else f"{got.rows:,} of the {found.of:,}"
-    draws = f"{found.draws} draws of z each, weights: {run.weights}"
+    draws = f"{found.draws} draws of {_drawn(run)} each, weights: {run.weights}"
     return [*rows, ("measured on", f"{which} test {found.noun}s, {draws}")]
 
 
@@ -105,7 +120,7 @@ def value_facts(run: Run, found: Numbers) -> Rows:
     """How far the reconstructions are from the data, and the scale that the model gives itself."""
     family, mse = run.model.likelihood.family, found.measured.mse
     per = "pixel and channel" if found.noun == "image" else "value"
-    rows = [("mean square error", f"{mse:.5f} per {per}, over draws of z")]
+    rows = [("mean square error", f"{mse:.5f} per {per}, over draws of {_drawn(run)}")]
     if family.space.kind != "counts":
         error = f"{math.sqrt(mse):.4f}, the root of the mean square error"
         rows.append(("sigma it implies", error))
@@ -113,7 +128,7 @@ def value_facts(run: Run, found: Numbers) -> Rows:
     if isinstance(log_scale, Tensor):
         name = "sigma" if type(family).__name__ == "Gaussian" else "scale"
         rows.append((f"the model's own {name}", f"{math.exp(log_scale.item()):.4f}"))
-    return rows
+    return [*([] if found.colours is None else colour_facts(found.colours)), *rows]
 
 
 def notes(run: Run, found: Numbers) -> list[str]:
@@ -132,7 +147,7 @@ def notes(run: Run, found: Numbers) -> list[str]:
             "Grey values under a Bernoulli are not a likelihood: the numbers are the usual loss "
             "and compare only with the same loss on the same data."
         )
-    if found.measured.elbo is None:
+    if found.measured.elbo is None and found.codes is not None:
         said.append(
             "An autoencoder has no bound, and nothing shaped its codes like the prior: its samples "
             "show what that costs."

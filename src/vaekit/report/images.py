@@ -21,10 +21,10 @@ from vaekit.report.files import write_file
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["grid", "is_image", "pairs", "png_bytes", "save_png"]
+__all__ = ["grid", "is_image", "pairs", "png_bytes", "save_png", "stacks"]
 
 GAP = 2  # pixels between images
-BAND = 10  # pixels between a row of pairs and the next
+BAND = 10  # pixels between rows that belong together and the next
 
 
 def is_image(images: Tensor) -> bool:
@@ -87,11 +87,30 @@ def pairs(
             f"originals {tuple(originals.shape)} and reconstructions "
             f"{tuple(reconstructions.shape)} must have the same shape."
         )
-    above, under = _tiles(originals), _tiles(reconstructions)
-    columns = _columns(columns, len(above))
-    both = zip(_rows(above, columns), _rows(under, columns), strict=True)
-    rows = [row for pair in both for row in pair]
-    return _sheet(rows, [GAP, BAND] * (len(rows) // 2), columns, width)
+    return stacks(originals, reconstructions, columns=columns, width=width)
+
+
+def stacks(*parts: Tensor, columns: int = 8, width: int = 640) -> Image:
+    """A row of the first images, one of each other kind right under it, and so on.
+
+    Args:
+        parts: as many images each, as in `grid`, of one shape.
+        columns: images in a row, N at most.
+        width: as in `grid`.
+
+    Returns:
+        An RGBA image.
+
+    Example:
+        >>> stacks(*(torch.rand(8, 1, 8, 8) for _ in range(3))).size
+        (654, 244)
+    """
+    tiles = [_tiles(part) for part in parts]
+    columns = _columns(columns, len(tiles[0]))
+    together = zip(*(_rows(part, columns) for part in tiles), strict=True)
+    rows = [row for stack in together for row in stack]
+    gaps = [*[GAP] * (len(parts) - 1), BAND]
+    return _sheet(rows, gaps * (len(rows) // len(parts)), columns, width)
 
 
 def png_bytes(image: Image, *, small: bool = True) -> bytes:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Split
-from vaekit.evaluate import LatentMeter, bits_per_dim, measure
+from vaekit.evaluate import Colours, LatentMeter, bits_per_dim, colours, measure
 from vaekit.evaluate.bound import Measured
 from vaekit.evaluate.latent import Latent
-from vaekit.models import evaluating
+from vaekit.models import Colorizer, evaluating
 from vaekit.run import Run
 from vaekit.training.setup import random_numbers
 
@@ -30,39 +30,56 @@ class Numbers:
         measured: the ELBO and its terms, and the mean square error.
         bits: per dimension, or None.
         latent: what each latent dimension holds; None for a model without any.
-        codes: E[z|x] of the rows, `(N, Z)`.
+        codes: E[z|x] of the rows, `(N, Z)`; None for a model without a latent.
         noun: what one x is: "image" or "row".
         of: how many test rows there are.
         draws: of z for each row.
         groups: how the splits keep groups apart, in words; or empty.
+        colours: how near a colouriser comes to them; None of other models.
     """
 
     measured: Measured
     bits: float | None
     latent: Latent | None
-    codes: Tensor
+    codes: Tensor | None
     noun: str
     of: int
     draws: int
     groups: str
+    colours: Colours | None = None
 
 
 def measured(run: Run, rows: Split, data: Dataset, seed: int = 0) -> Numbers:
     """The numbers of a run on these rows, some of the test rows of `data`."""
     with random_numbers(seed, run.device, None):
         found = measure(run.model, _batches(run, rows), samples=DRAWS)
+        coloured = _colours(run, rows)
+    latent, codes = _latent(run, rows, seed)
+    family = run.model.likelihood.family
+    bits = None if found.elbo is None else bits_per_dim(found.elbo, family, run.spec)
+    noun = run.spec.unit.split()[-1]
+    groups = _groups(run, data)
+    return Numbers(found, bits, latent, codes, noun, len(data.test), DRAWS, groups, coloured)
+
+
+def _colours(run: Run, rows: Split) -> Colours | None:
+    """Of a colouriser."""
+    if not isinstance(run.model, Colorizer):
+        return None
+    span = run.spec.values.high - run.spec.values.low
+    return colours(run.model, _batches(run, rows), data_range=span)
+
+
+def _latent(run: Run, rows: Split, seed: int) -> tuple[Latent | None, Tensor | None]:
+    """What each dimension holds, and the codes; None of a model without a latent."""
+    if "latent" not in run.model.offers:
+        return None, None
     meter, codes = LatentMeter(), []
     with random_numbers(seed, run.device, None), evaluating(run.model):
         for x, given in _batches(run, rows):
             meter.add(run.model(x, given))
             codes.append(run.encode(x, given).flatten(1))
-    family = run.model.likelihood.family
-    bits = None if found.elbo is None else bits_per_dim(found.elbo, family, run.spec)
-    noun = run.spec.unit.split()[-1]
-    groups = _groups(run, data)
-    return Numbers(
-        found, bits, meter.latent(), torch.cat(codes), noun, len(data.test), DRAWS, groups
-    )
+    return meter.latent(), torch.cat(codes)
 
 
 def _batches(run: Run, rows: Split) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Split, spread
+from vaekit.models import Colorizer, luminance
 from vaekit.pictures import CLASSES, sample_sheet
 from vaekit.report.codes import Codes
 from vaekit.report.facts import facts, lead, notes, value_facts, words
@@ -55,6 +56,10 @@ def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
 def _shown(run: Run, data: Dataset, rows: Split) -> dict[str, Any]:
     """Images in, images out; or the table that stands for them."""
     seen = run.spec.values.inverse
+    if isinstance(run.model, Colorizer):
+        x, _ = rows.batch(spread(len(rows), PAIRS))
+        parts = {"originals": x, "grey": luminance(x), "reconstructions": run.reconstruct(x)}
+        return {name: seen(part) for name, part in parts.items()}
     if len(run.spec.shape) == 3:
         x, given = rows.batch(spread(len(rows), PAIRS))
         samples, columns = sample_sheet(run, SAMPLES)
@@ -80,7 +85,9 @@ def _first_seen(rows: Split) -> Tensor:
     return torch.cat([shown, rest.nonzero().flatten()])
 
 
-def _codes(run: Run, data: Dataset, rows: Split, found: Numbers) -> Codes:
+def _codes(run: Run, data: Dataset, rows: Split, found: Numbers) -> Codes | None:
+    if found.codes is None:
+        return None
     factors = rows.factors if found.codes.shape[1] > 1 else None
     return Codes(
         found.codes,

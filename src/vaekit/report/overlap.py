@@ -90,7 +90,7 @@ def pair_of(run: Run, x: Tensor, given: Tensor | None = None) -> Pair:
     Raises:
         VaekitError: for a latent of another size, or a posterior that is a point.
     """
-    size = math.prod(run.model.prior.space.shape)
+    size = math.prod(run.vae.prior.space.shape)
     if size != 1:
         raise VaekitError(
             f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
@@ -150,7 +150,7 @@ def overlap_figure(
 
 
 def _decoded(run: Run, codes: list[float], x: Tensor, given: Tensor | None) -> Tensor:
-    z = x.new_tensor(codes).reshape(len(codes), *run.model.prior.space.shape)
+    z = x.new_tensor(codes).reshape(len(codes), *run.vae.prior.space.shape)
     under = None if given is None else given[:1].expand(len(z), *given.shape[1:])
     return run.spec.values.inverse(run.decode(z, under))
 

@@ -43,7 +43,7 @@ def posteriors(run: Run, x: Tensor, given: Tensor | None = None) -> tuple[Tensor
     with evaluating(run.model):
         for part in torch.arange(len(x)).split(BATCH):
             rows = x[part].to(run.device)
-            q: Any = run.model.infer(
+            q: Any = run.vae.infer(
                 rows, None if given is None else given[part].float().to(run.device)
             )
             means.append(q.mean.flatten(1).cpu())
@@ -54,4 +54,4 @@ def posteriors(run: Run, x: Tensor, given: Tensor | None = None) -> tuple[Tensor
 
 def standard_prior(run: Run) -> bool:
     """Whether codes are measured against N(0, I); an autoencoder's are against nothing."""
-    return isinstance(run.model.prior, StandardNormal) and "density" in run.model.offers
+    return isinstance(run.vae.prior, StandardNormal) and "density" in run.model.offers

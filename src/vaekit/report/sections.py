@@ -6,6 +6,7 @@ from torch import Tensor
 
 from vaekit.report.charts import kl_bars, training_curves
 from vaekit.report.codes import CLASSES, Codes, code_charts
+from vaekit.report.coloured import coloured
 from vaekit.report.images import grid, is_image, pairs, png_bytes
 from vaekit.report.page import Section
 from vaekit.report.tables import Table, table_charts
@@ -50,6 +51,8 @@ def sections(report: Report) -> list[Section]:
         report.noun or "", "an image, or a row of a table"
     )
     words = [(name, text.format(one=one)) for name, text in WORDS]
+    if report.grey is not None:
+        return [*facts, *notes, *coloured(report)]
     return [
         *facts,
         *notes,

@@ -26,6 +26,7 @@ class Report:
         lead: a sentence under it.
         facts: rows of a table: model, data, numbers.
         originals, reconstructions: floats in [0, 1], `(N, C, H, W)`, of one shape.
+        grey: of a colouriser: the grey pictures of the originals, `(N, 1, H, W)`.
         samples: floats in [0, 1], `(N, C, H, W)`: E[x|z] at draws z of the prior.
         sample_columns: how many of them stand side by side; by default about as many as rows.
         sample_classes: of a conditional model's samples, a row for each; or empty.
@@ -49,6 +50,7 @@ class Report:
     facts: Sequence[tuple[str, str]] = ()
     originals: Tensor | None = None
     reconstructions: Tensor | None = None
+    grey: Tensor | None = None
     samples: Tensor | None = None
     sample_columns: int | None = None
     sample_classes: Sequence[str] = ()

@@ -160,4 +160,4 @@ def _alike(run: Run, rows: Rows, span: float) -> Iterator[tuple[Tensor, Tensor]]
 def _noise(run: Run, split: Split, seed: int) -> GradientNoise:
     (batch,) = Rows(run, split, NOISE_ROWS, None).batches("gradient", NOISE_ROWS)
     x, given = batch
-    return gradient_noise(run.model, run.objective, x, given, repeats=NOISE_REPEATS, seed=seed)
+    return gradient_noise(run.vae, run.objective, x, given, repeats=NOISE_REPEATS, seed=seed)

@@ -78,6 +78,7 @@ def open_runs(
     """
     _refuse(paths)
     runs = [open_run(path, device=device) for path in paths]
+    _refuse_colorizers(runs)
     options = [flat(run.config) for run in runs]
     names = short_names(differences(options), [run.path for run in runs])
     return Opened(runs, names, options, _same_data(runs, data_dir))
@@ -93,6 +94,15 @@ def _refuse(paths: Sequence[str | Path]) -> None:
     for (one, name), (other, _) in pairwise(places):
         if one == other:
             raise VaekitError(f"got the run {name} twice; expected different runs.")
+
+
+def _refuse_colorizers(runs: Sequence[Run]) -> None:
+    for run in runs:
+        if "latent" not in run.model.offers:
+            raise VaekitError(
+                f"{run.path} is a colouriser, and a comparison is of models with a latent: take "
+                "`vaekit evaluate` of each."
+            )
 
 
 def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:

@@ -1,0 +1,108 @@
+"""A colouriser: p(x | its grey picture), a model without a latent."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.conditional import Conditional
+from vaekit.errors import VaekitError
+from vaekit.families import Gaussian
+from vaekit.models.trace import Trace
+from vaekit.models.vae import evaluating
+
+__all__ = ["Colorizer", "luminance"]
+
+
+def luminance(x: Tensor) -> Tensor:
+    """L(x) = 0.30 R + 0.59 G + 0.11 B: the grey pictures `(*, 1, H, W)` of colours `(*, 3, H, W)`.
+
+    The weights sum to 1: grey in three channels has itself for its luminance, in any range.
+
+    Raises:
+        VaekitError: for another number of channels.
+
+    Example:
+        >>> luminance(torch.tensor([1.0, 0.0, 1.0]).view(3, 1, 1))
+        tensor([[[0.4100]]])
+    """
+    if x.dim() < 3 or x.shape[-3] != 3:
+        raise VaekitError(f"got the shape {tuple(x.shape)}; expected colours, (*, 3, H, W).")
+    red, green, blue = x.unbind(-3)
+    return (0.30 * red + 0.59 * green + 0.11 * blue).unsqueeze(-3)
+
+
+class Colorizer(nn.Module):
+    """p(x | g): colours x `(B, 3, H, W)` of which the grey picture g `(B, 1, H, W)` is known.
+
+    `forward` is one pass, a `Trace` without sites, over g = L(x) + noise e, with e ~ N(0, I) drawn
+    from torch's generator anew for each of the `samples`, in train and in eval mode alike: its
+    log-likelihood is that of the colours given a noisy picture. `colorize` adds no noise.
+
+    Args:
+        likelihood: p(x | g), a Gaussian of one scale (fixed, shared or fitted).
+        noise: the standard deviation of the noise, in units of x: 1/255 is a grey level.
+
+    Raises:
+        VaekitError: where the likelihood takes other pictures, has another family or a scale for
+            each pixel; or where the noise is negative or not finite.
+
+    Example:
+        >>> import vaekit as vk
+        >>> net = vk.ColourNet((8, 8), channels=(4, 8))
+        >>> p = vk.Conditional(net, vk.Gaussian((3, 8, 8), scale="fitted"))
+        >>> model = Colorizer(p, noise=1 / 255)
+        >>> trace = model(torch.rand(5, 3, 8, 8), samples=(2,))
+        >>> trace.log_likelihood.shape, trace.sites
+        (torch.Size([2, 5]), ())
+        >>> model.colorize(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 3, 8, 8])
+    """
+
+    offers = frozenset({"colours"})
+
+    def __init__(self, likelihood: Conditional, *, noise: float = 0.0) -> None:
+        super().__init__()
+        family = likelihood.family
+        if likelihood.in_shape[:1] != (1,) or family.event_shape != (3, *likelihood.in_shape[1:]):
+            raise VaekitError(
+                f"got a likelihood of {family.event_shape} given {likelihood.in_shape}; expected "
+                "colours (3, H, W) given a grey picture (1, H, W)."
+            )
+        if not isinstance(family, Gaussian) or family.param_shape != family.event_shape:
+            raise VaekitError(
+                f"got the likelihood {family}; a colouriser takes a Gaussian of one scale: a "
+                "number, 'shared' or 'fitted'."
+            )
+        if not 0 <= noise < math.inf:
+            raise VaekitError(f"got noise={noise}; expected a number from 0 on.")
+        self.likelihood = likelihood
+        self.noise = noise
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """The shape of one x."""
+        return self.likelihood.family.event_shape
+
+    def forward(
+        self, x: Tensor, given: Tensor | None = None, *, samples: tuple[int, ...] = (1,)
+    ) -> Trace:
+        """One pass over x `(B, 3, H, W)` with `samples` draws of the noise."""
+        grey = luminance(x)
+        seen = grey.expand(*samples, *grey.shape)
+        if self.noise:
+            seen = seen + self.noise * torch.randn(seen.shape, dtype=seen.dtype, device=seen.device)
+        px = self.likelihood(seen, given)
+        return Trace(x=x, sites=(), px=px, model=self, given=given)
+
+    def colorize(self, grey: Tensor) -> Tensor:
+        """E[x | g], `(B, 3, H, W)`, of grey pictures `(B, 1, H, W)`."""
+        with evaluating(self):
+            return self.likelihood(grey).mean
+
+    def reconstruct(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """E[x | L(x)], `(B, 3, H, W)`: x as it is coloured again."""
+        with evaluating(self):
+            return self.likelihood(luminance(x), given).mean
