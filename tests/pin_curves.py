@@ -9,9 +9,7 @@ if __name__ == "__main__":
     path = Path(__file__).parent / "pinned_curves.json"
     if not path.exists():
         path.write_text("{}")
-    from test_training import curve
+    from test_training import VAES, curve
 
-    from vaekit.recipes import RECIPES
-
-    pinned = {name: [round(value, 4) for value in curve(name)] for name in RECIPES}
+    pinned = {name: [round(value, 4) for value in curve(name)] for name in VAES}
     path.write_text(json.dumps(pinned, indent=1) + "\n")

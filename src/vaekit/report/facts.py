@@ -52,7 +52,8 @@ def facts(run: Run, found: Numbers) -> Rows:
 def _latent(run: Run) -> tuple[str, str]:
     """The latent's shape and space; or what stands for it in a colouriser."""
     if isinstance(run.model, Colorizer):
-        levels = f"{run.config.own['noise']:g} grey levels"
+        noise = run.config.own["noise"]
+        levels = f"{noise:g} grey level{'s' * (noise != 1)}"
         return "input", f"the grey picture 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
     space = run.vae.prior.space
     return "latent", f"{' x '.join(map(str, space.shape))} dimensions, {space.kind}"
