@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from vaekit import Run, VaekitError
 from vaekit.cli import main
 from vaekit.report.images import pairs
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "colour.md"
 WEIGHTS = np.array([0.30, 0.59, 0.11])
 SMALL: dict[str, Any] = {"channels": (4, 8), "batch_size": 16, "threads": 1}
 
@@ -222,3 +225,15 @@ def test_its_numbers_are_printed_and_kept(
     main(["reconstruct", str(home / "c"), "-o", str(tmp_path / "r.png")])
     main(["animate", str(home / "c"), "-o", str(tmp_path / "f.gif")])
     main(["runs", str(home)])
+
+
+def test_its_page_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)[1:]
+        words = [{"faces.zip": str(home / "hue.npz"), "32": "8"}.get(word, word) for word in words]
+        quick = ["--epochs", "1", "--no-report", "--quiet"] if words[0] == "train" else []
+        main([*words, *quick])
+    for name in ("coloured", "test", "walk"):
+        assert (tmp_path / f"{name}.png").is_file()
