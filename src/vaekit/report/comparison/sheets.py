@@ -25,12 +25,14 @@ SIZE = 24  # pixels of a letter
 INK, BAND, EDGE = (35, 38, 43), 14, 12
 
 
-def labelled(rows: Sequence[tuple[str, Tensor]], columns: int = 12) -> Image:
+def labelled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int = WIDE) -> Image:
     """A band of images for each name, from the top down, all in columns of one width.
 
     Args:
-        rows: a name, and images `(N, C, H, W)`; more than `columns` take several lines.
+        rows: a name, whose own lines are kept, and images `(N, C, H, W)`; more than `columns` take
+            several lines.
         columns: images side by side.
+        width: about how wide the images of a row shall be, in pixels.
 
     Example:
         >>> import torch
@@ -43,7 +45,7 @@ def labelled(rows: Sequence[tuple[str, Tensor]], columns: int = 12) -> Image:
     bands = [(_lines(name), _rows(_tiles(images), columns)) for name, images in rows]
     columns = max(len(line) for _, lines in bands for line in lines)
     high, wide = bands[0][1][0].shape[1:3]
-    factor = max(1, WIDE // (columns * (wide + GAP)))
+    factor = max(1, width // (columns * (wide + GAP)))
     font = _font()
     left = EDGE + int(max(font.getlength(text) for names, _ in bands for text in names)) + 16
     heights = [
@@ -77,7 +79,11 @@ def _band(tiles: np.ndarray, factor: int) -> Image:
 
 def _lines(name: str) -> list[str]:
     """A name in lines of about 20 letters, cut where options meet, and inside them at worst."""
-    lines = textwrap.wrap(name, LETTERS, break_long_words=False, break_on_hyphens=False)
+    lines = [
+        line
+        for own in name.split("\n")
+        for line in textwrap.wrap(own, LETTERS, break_long_words=False, break_on_hyphens=False)
+    ]
     return [part for line in lines for part in textwrap.wrap(line, LONGEST)] or [""]
 
 
