@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -102,23 +103,35 @@ class Run:
         given: Tensor | None = None,
         mean: bool = True,
         seed: int = 0,
+        fixed: Mapping[int, float] | None = None,
     ) -> Tensor:
         """`(n, *X)`: E[x|z] for n draws of z from the prior; with `mean=False`, draws of x.
 
         A conditional run takes a label for all of them, or `given` for each, or else the classes
-        in their order, in equal shares.
+        in their order, in equal shares. `fixed={3: 2.0}` sets dimension 3 of z to 2 standard
+        deviations of the prior; the others are as they are drawn without it.
+
+        Raises:
+            VaekitError: for a dimension that z does not have.
         """
         if label is not None:
             given = self.given(label, n)
         elif given is None and self.conditional:
             given = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
         with random_numbers(seed, self.device, None):
-            return self.vae.sample(n, self._given(given), mean=mean).cpu()
+            return self.vae.sample(n, self._given(given), mean=mean, fixed=fixed).cpu()
 
-    def by_class(self, n: int, *, mean: bool = True, seed: int = 0) -> Tensor:
+    def by_class(
+        self,
+        n: int,
+        *,
+        mean: bool = True,
+        seed: int = 0,
+        fixed: Mapping[int, float] | None = None,
+    ) -> Tensor:
         """`(classes, n, *X)`: the same n draws of z under each label of a conditional run."""
         labels = range(self.spec.classes)
-        made = [self.sample(n, label=label, mean=mean, seed=seed) for label in labels]
+        made = [self.sample(n, label=y, mean=mean, seed=seed, fixed=fixed) for y in labels]
         return torch.stack(made)
 
     def reconstruct(self, x: Tensor, given: Tensor | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vaekit.conditional import Conditional
 from vaekit.distributions import Distribution
 from vaekit.errors import VaekitError
+from vaekit.models.fixed import fixed_at
 from vaekit.models.trace import Site, Trace
 from vaekit.priors import Prior
 
@@ -130,12 +131,25 @@ class VAE(nn.Module):
         px = self.likelihood(sites[0].z, given)
         return Trace(x=x, sites=sites, px=px, model=self, given=given, mask=mask)
 
-    def sample(self, n: int, given: Tensor | None = None, *, mean: bool = False) -> Tensor:
-        """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z."""
+    def sample(
+        self,
+        n: int,
+        given: Tensor | None = None,
+        *,
+        mean: bool = False,
+        fixed: Mapping[int, float] | None = None,
+    ) -> Tensor:
+        """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
+
+        With `fixed`, those dimensions of z stand where `fixed_at` puts them.
+        """
         if given is not None and len(given) != n:
             raise VaekitError(f"`given` has {len(given)} rows; expected {n}, one per draw.")
         with evaluating(self):
-            px = self.likelihood(self.draw_latent(n, given), given)
+            z = self.draw_latent(n, given)
+            if fixed:
+                z = fixed_at(z, fixed, self.prior(given))
+            px = self.likelihood(z, given)
             return px.mean if mean else px.sample()
 
     @torch.no_grad()

@@ -14,7 +14,16 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError, choose
 
-__all__ = ["Decodes", "between", "interpolate", "manifold", "spherical", "straight", "traverse"]
+__all__ = [
+    "Decodes",
+    "between",
+    "interpolate",
+    "manifold",
+    "settings",
+    "spherical",
+    "straight",
+    "traverse",
+]
 
 
 class Decodes(Protocol):
@@ -130,6 +139,31 @@ def traverse(
         codes[row, :, dim] = values
     flat = codes.flatten(0, 1).unflatten(1, z.shape)
     return model.decode(flat, _repeated(given, len(flat))).unflatten(0, codes.shape[:2])
+
+
+def settings(texts: Sequence[str]) -> dict[int, float]:
+    """What DIM=VALUE asks for: the value of each dimension of z.
+
+    Raises:
+        VaekitError: for other text, a value that is not finite, or a dimension named twice.
+
+    Example:
+        >>> settings(["3=+2", "0=-1"])
+        {3: 2.0, 0: -1.0}
+    """
+    found: dict[int, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            dim, value = int(name), float(number)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise VaekitError(f"got --set {text}; expected DIM=VALUE, as 3=+2 or 0=-1.5.")
+        if dim in found:
+            raise VaekitError(f"got --set {text}; dimension {dim} is set to {found[dim]:g} before.")
+        found[dim] = value
+    return found
 
 
 def _repeated(given: Tensor | None, rows: int) -> Tensor | None:
