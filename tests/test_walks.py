@@ -104,7 +104,7 @@ def test_the_commands_write_pictures_and_arrays(
             assert np.asarray(picture)[..., 0].std() > 1
     ratios = {name: width / height for name, (width, height) in shapes.items()}
     assert ratios["i"] == pytest.approx(6 / 3, rel=0.05)
-    assert ratios["t"] == pytest.approx(8 / 10, rel=0.05)
+    assert ratios["t"] > 8 / 10, "names stand beside the rows"
     assert ratios["m"] == pytest.approx(1, rel=0.05)
     call("manifold", run.path, "--side", 4, "-o", tmp_path / "m.npz")
     assert np.allclose(np.load(tmp_path / "m.npz")["images"], manifold(run, 4).flatten(0, 1))

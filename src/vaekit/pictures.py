@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,29 +11,38 @@ import numpy as np
 from torch import Tensor
 
 from vaekit.errors import VaekitError
+from vaekit.report.comparison.sheets import labelled
 from vaekit.report.files import write_file
 from vaekit.report.images import grid, pairs, save_png
 
 if TYPE_CHECKING:
     from vaekit.run import Run
 
-__all__ = ["CLASSES", "sample_sheet", "save"]
+__all__ = ["CLASSES", "sample_sheet", "save", "save_rows"]
 
 CLASSES = 20  # of which each has a row
+WIDTH = 100  # pixels of an image in a row with a name, about
 
 
 def sample_sheet(
-    run: Run, n: int, *, mean: bool = True, seed: int = 0
+    run: Run,
+    n: int,
+    *,
+    mean: bool = True,
+    seed: int = 0,
+    fixed: Mapping[int, float] | None = None,
 ) -> tuple[Tensor, int | None]:
     """n images from the prior, and how many to put side by side.
 
     Of a conditional run a row for each class, the same draws of z in each, so that a column
-    shows one z under all labels: as many whole rows as n has room for, one at least.
+    shows one z under all labels: as many whole rows as n has room for, one at least. `fixed` as in
+    `Run.sample`.
     """
     if not run.conditional or run.spec.classes > CLASSES:
-        return run.sample(n, mean=mean, seed=seed), None
+        return run.sample(n, mean=mean, seed=seed, fixed=fixed), None
     columns = max(1, n // run.spec.classes)
-    return run.by_class(columns, mean=mean, seed=seed).flatten(0, 1), columns
+    made = run.by_class(columns, mean=mean, seed=seed, fixed=fixed)
+    return made.flatten(0, 1), columns
 
 
 def save(
@@ -67,4 +77,17 @@ def save(
     else:
         sheet = pairs(images, reconstructions, columns=columns or 8)
     save_png(sheet, path)
+    return path
+
+
+def save_rows(names: Sequence[str], images: Tensor, path: Path) -> Path:
+    """Writes rows of images `(K, T, C, H, W)` to `path`, in a .png with their names beside them.
+
+    Raises:
+        VaekitError: as `save`.
+    """
+    if path.suffix != ".png" or images.dim() != 5:
+        return save(images.flatten(0, 1), path)
+    steps = images.shape[1]
+    save_png(labelled(list(zip(names, images, strict=True)), steps, width=WIDTH * steps), path)
     return path
