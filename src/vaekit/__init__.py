@@ -39,6 +39,7 @@ _HOMES = {
         "ConvDecoder",
         "ConvEncoder",
         "LogCounts",
+        "PoolEncoder",
         "initialise",
         "start_at",
     ],
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from vaekit.nn import ConvDecoder as ConvDecoder
     from vaekit.nn import ConvEncoder as ConvEncoder
     from vaekit.nn import LogCounts as LogCounts
+    from vaekit.nn import PoolEncoder as PoolEncoder
     from vaekit.nn import initialise as initialise
     from vaekit.nn import start_at as start_at
     from vaekit.objectives import ELBO as ELBO

@@ -43,15 +43,40 @@ class Net(Options):
         pydantic_core...ValidationError: 1 validation error for Net...
     """
 
-    kind: Literal["mlp", "conv"] = Field(default="mlp", description="The kind of network.")
+    kind: Literal["mlp", "conv", "pool"] = Field(
+        default="mlp",
+        description="The kind of network: dense; strided convolutions; convolutions with 2 x 2 "
+        "max-pooling, and a decoder as conv's.",
+    )
     hidden: tuple[int, ...] | None = Field(
         default=None,
         description="Widths of the dense layers; the decoder's are these reversed. "
-        "By default 512 256 for an mlp, none for conv.",
+        "By default 512 256 for an mlp, none for conv and pool.",
     )
     channels: tuple[int, ...] = Field(
         default=(32, 64),
-        description="Channels of the stride-2 convolutions; reversed in the decoder.",
+        description="Channels of the convolutions, each of which halves the image; reversed in the "
+        "decoder.",
+    )
+    kernel: tuple[int, ...] = Field(
+        default=(3,),
+        min_length=1,
+        description="Side of the convolutions' kernels: one for all, or one each; reversed in the "
+        "decoder.",
+    )
+    padding: Literal["same", "valid"] = Field(
+        default="same",
+        description="Of pool: convolutions keep the size and poolings round up, or none adds zeros "
+        "and what does not fit is dropped.",
+    )
+    decoder_channels: tuple[int, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Channels before each transposed convolution, where they are not channels "
+        "reversed.",
+    )
+    decoder_kernel: tuple[int, ...] | None = Field(
+        default=None, min_length=1, description="Their kernels, where they are not kernel reversed."
     )
     activation: str = Field(
         default="gelu",

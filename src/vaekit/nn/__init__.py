@@ -9,6 +9,7 @@ from vaekit.nn.counts import LogCounts
 from vaekit.nn.init import initialise, start_at
 from vaekit.nn.mlp import MLP
 from vaekit.nn.network import Network
+from vaekit.nn.pool import PoolEncoder
 
 __all__ = [
     "MLP",
@@ -17,6 +18,7 @@ __all__ = [
     "ConvEncoder",
     "LogCounts",
     "Network",
+    "PoolEncoder",
     "activation",
     "initialise",
     "start_at",

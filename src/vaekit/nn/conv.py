@@ -12,6 +12,7 @@ where n is the larger length. A stage up is the adjoint of the stage down with t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
@@ -21,7 +22,7 @@ from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
 from vaekit.nn.network import Network, Sizes, flatten, sizes
 
-__all__ = ["ConvDecoder", "ConvEncoder"]
+__all__ = ["ConvDecoder", "ConvEncoder", "image_shape", "one_each"]
 
 Grid = tuple[int, ...]
 
@@ -37,14 +38,15 @@ class ConvEncoder(Network):
         out_shape: shape of one result, a size or a tuple.
         channels: the channels after each block.
         hidden: the widths of the dense layers before the output.
-        kernel: side of the kernels, from 2, odd or even.
+        kernel: side of the kernels, from 2, odd or even: one for all stages, or one for each.
         activation: a name that `vaekit.nn.activation` knows.
         norm: "none" or "batch" (before the activation).
         dropout: the share of hidden activations dropped while training, in [0, 1).
 
     Raises:
-        VaekitError: if `in_shape` is no image, a size is below 1, `channels` is empty, the kernel
-            is below 2, a name is unknown or `dropout` is outside [0, 1).
+        VaekitError: if `in_shape` is no image, a size is below 1, `channels` is empty, a kernel
+            is below 2, there are others than one or as many as stages, a name is unknown or
+            `dropout` is outside [0, 1).
 
     Example:
         >>> import torch
@@ -60,19 +62,20 @@ class ConvEncoder(Network):
         channels: Sizes = (32, 64),
         hidden: Sizes = (),
         *,
-        kernel: int = 3,
+        kernel: Sizes = 3,
         activation: str = "gelu",
         norm: str = "none",
         dropout: float = 0.0,
     ) -> None:
-        image, target = _image("in_shape", in_shape), sizes("out_shape", out_shape)
+        image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         planes = (image[0], *sizes("channels", channels))
         grids = _halvings(image[1:], len(planes) - 1)
         widths = (planes[-1] * prod(grids[-1]), *sizes("hidden", hidden, least=0))
         block = Block(activation, norm, dropout)
         body: list[nn.Module] = []
-        for (before, after), grid in zip(pairwise(planes), grids[:-1], strict=True):
-            body += block.after(_down(before, after, kernel, grid, block.bias), after)
+        sides = one_each("kernel", kernel, len(planes) - 1)
+        for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
+            body += block.after(_down(before, after, side, grid, block.bias), after)
         body += [nn.Flatten(), *block.dense(widths)]
         super().__init__(image, target, body, nn.Linear(widths[-1], prod(target)))
 
@@ -89,14 +92,15 @@ class ConvDecoder(Network):
         out_shape: `(C, H, W)`, any size from 1.
         channels: the channels before each transposed convolution.
         hidden: the widths of the first dense layers.
-        kernel: side of the kernels, from 2, odd or even.
+        kernel: side of the kernels, from 2, odd or even: one for all stages, or one for each.
         activation: a name that `vaekit.nn.activation` knows.
         norm: "none" or "batch" (before the activation).
         dropout: the share of hidden activations dropped while training, in [0, 1).
 
     Raises:
-        VaekitError: if `out_shape` is no image, a size is below 1, `channels` is empty, the kernel
-            is below 2, a name is unknown or `dropout` is outside [0, 1).
+        VaekitError: if `out_shape` is no image, a size is below 1, `channels` is empty, a kernel
+            is below 2, there are others than one or as many as stages, a name is unknown or
+            `dropout` is outside [0, 1).
 
     Example:
         >>> import torch
@@ -112,28 +116,45 @@ class ConvDecoder(Network):
         channels: Sizes = (64, 32),
         hidden: Sizes = (),
         *,
-        kernel: int = 3,
+        kernel: Sizes = 3,
         activation: str = "gelu",
         norm: str = "none",
         dropout: float = 0.0,
     ) -> None:
-        source, image = sizes("in_shape", in_shape), _image("out_shape", out_shape)
+        source, image = sizes("in_shape", in_shape), image_shape("out_shape", out_shape)
         planes = sizes("channels", channels)
         smallest, *grids = reversed(_halvings(image[1:], len(planes)))
         first = (planes[0], *smallest)
         widths = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
         block = Block(activation, norm, dropout)
         body = [*flatten(source), *block.dense(widths), nn.Unflatten(1, first)]
-        for (before, after), grid in zip(pairwise(planes), grids[:-1], strict=True):
-            body += block.after(_up(before, after, kernel, grid, block.bias), after)
-        super().__init__(source, image, body, _up(planes[-1], image[0], kernel, grids[-1], True))
+        *sides, last = one_each("kernel", kernel, len(planes))
+        for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
+            body += block.after(_up(before, after, side, grid, block.bias), after)
+        super().__init__(source, image, body, _up(planes[-1], image[0], last, grids[-1], True))
 
 
-def _image(what: str, given: Sizes) -> tuple[int, ...]:
+def image_shape(what: str, given: Sizes) -> tuple[int, ...]:
+    """`(C, H, W)`, or an error."""
     shape = sizes(what, given)
     if len(shape) != 3:
         raise VaekitError(f"{what} is {given}; a convolution takes (C, H, W). Use MLP otherwise.")
     return shape
+
+
+def one_each(what: str, given: Sizes, stages: int) -> tuple[int, ...]:
+    """A number for each stage: those given, or the one for all.
+
+    Example:
+        >>> one_each("kernel", 5, 2), one_each("kernel", (4, 6, 4), 3)
+        ((5, 5), (4, 6, 4))
+    """
+    found = tuple(given) if isinstance(given, Sequence) else (given,)
+    if len(found) not in (1, stages):
+        raise VaekitError(
+            f"{what} is {given}; expected one number for all {stages} stages, or one for each."
+        )
+    return found * stages if len(found) == 1 else found
 
 
 def _halvings(grid: Grid, stages: int) -> list[Grid]:

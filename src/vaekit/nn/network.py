@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 
-__all__ = ["Network", "Sizes", "flatten", "sizes"]
+__all__ = ["Network", "Sizes", "check_input", "flatten", "sizes"]
 
 Sizes = int | Sequence[int]
 
@@ -55,15 +55,20 @@ class Network(nn.Module):
         Raises:
             VaekitError: if `x` has another shape.
         """
-        if x.shape[1:] != self.in_shape:
-            wanted = ", ".join(map(str, self.in_shape))
-            raise VaekitError(f"{type(self).__name__} takes (N, {wanted}); got {tuple(x.shape)}.")
+        check_input(self, x)
         y: Tensor = self.output(self.body(x))
         return y.unflatten(1, self.out_shape) if self._unflatten else y
 
     def extra_repr(self) -> str:
         """The shapes, for `print`."""
         return f"{self.in_shape} -> {self.out_shape}"
+
+
+def check_input(net: nn.Module, x: Tensor) -> None:
+    """An error where `x` is not `(N, *net.in_shape)`."""
+    if x.shape[1:] != net.in_shape:
+        wanted = ", ".join(map(str, net.in_shape))  # type: ignore[arg-type]
+        raise VaekitError(f"{type(net).__name__} takes (N, {wanted}); got {tuple(x.shape)}.")
 
 
 def sizes(what: str, given: Sizes, *, least: int = 1) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vaekit.data import DataSpec
     from vaekit.models import VAE
 
-__all__ = ["likelihood", "posterior", "standard_vae"]
+__all__ = ["common", "likelihood", "pixel_family", "posterior", "standard_vae", "started"]
 
 DEFAULTS = {
     "binary": "bernoulli",
@@ -30,36 +30,51 @@ OVER_ANY = ("gaussian", "laplace")
 PIXEL_FLOOR = -6.0  # of a free log-scale: sigma 0.0025, half a grey level of 8 bits
 
 
-def _common(data: DataSpec, net: Net) -> dict[str, Any]:
-    """What both kinds of network take."""
-    if net.kind == "conv" and len(data.shape) != 3:
+def common(data: DataSpec, net: Net) -> dict[str, Any]:
+    """What all kinds of network take."""
+    if net.kind != "mlp" and len(data.shape) != 3:
         raise VaekitError(
-            f"a conv net needs images; {data.name} has rows of shape {data.shape}: take --net mlp."
+            f"a {net.kind} net needs images; {data.name} has rows of shape {data.shape}: "
+            "take --net mlp."
         )
     return {"activation": net.activation, "norm": net.norm, "dropout": net.dropout}
 
 
 def _encoder(data: DataSpec, out: tuple[int, ...], net: Net) -> nn.Module:
     """A network from one x to `out`."""
-    common, given = _common(data, net), data.given
-    if net.kind == "conv":
+    options, given = common(data, net), data.given
+    made: nn.Module
+    if net.kind != "mlp":
         planes = vk.joined_shape(data.shape, given)
-        made: nn.Module = vk.ConvEncoder(planes, out, net.channels, net.sizes, **common)
+        made = _convolutions(planes, out, net, options)
     else:
         shape = vk.joined_shape((math.prod(data.shape),), given) if given else data.shape
-        made = vk.MLP(shape, out, net.sizes, **common)
+        made = vk.MLP(shape, out, net.sizes, **options)
     vk.initialise(made, net.init)
     return vk.LogCounts(made) if data.kind == "counts" else made
 
 
+def _convolutions(
+    planes: tuple[int, ...], out: tuple[int, ...], net: Net, options: dict[str, Any]
+) -> nn.Module:
+    """The encoder of images."""
+    if net.kind == "conv":
+        return vk.ConvEncoder(planes, out, net.channels, net.sizes, kernel=net.kernel, **options)
+    return vk.PoolEncoder(
+        planes, out, net.channels, net.sizes, kernel=net.kernel, padding=net.padding, **options
+    )
+
+
 def _decoder(data: DataSpec, latent: int, out: tuple[int, ...], net: Net) -> nn.Module:
     """A network from one z to `out`: the encoder's sizes in reverse."""
-    common, hidden = _common(data, net), net.sizes[::-1]
+    options, hidden = common(data, net), net.sizes[::-1]
     code = vk.joined_shape((latent,), data.given)
-    if net.kind == "conv":
-        made: nn.Module = vk.ConvDecoder(code, out, net.channels[::-1], hidden, **common)
+    if net.kind != "mlp":
+        channels = net.decoder_channels or net.channels[::-1]
+        kernel = net.decoder_kernel or net.kernel[::-1]
+        made: nn.Module = vk.ConvDecoder(code, out, channels, hidden, kernel=kernel, **options)
     else:
-        made = vk.MLP(code, out, hidden, **common)
+        made = vk.MLP(code, out, hidden, **options)
     return vk.initialise(made, net.init)
 
 
@@ -76,7 +91,8 @@ def _likelihood_name(data: DataSpec, pixels: Pixels) -> str:
     return name
 
 
-def _family(data: DataSpec, pixels: Pixels) -> Family:
+def pixel_family(data: DataSpec, pixels: Pixels) -> Family:
+    """The family of p(x|z)."""
     name = _likelihood_name(data, pixels)
     if name in OVER_ANY:
         kind = vk.Gaussian if name == "gaussian" else vk.Laplace
@@ -98,8 +114,15 @@ def posterior(data: DataSpec, family: Family, net: Net) -> Conditional:
 
 def likelihood(data: DataSpec, latent: int, net: Net, pixels: Pixels) -> Conditional:
     """p(x|z), its output started at the data's mean."""
-    family = _family(data, pixels)
+    family = pixel_family(data, pixels)
     decoder = _decoder(data, latent, family.param_shape, net)
+    return started(data, decoder, family, latent, pixels)
+
+
+def started(
+    data: DataSpec, decoder: nn.Module, family: Family, latent: int, pixels: Pixels
+) -> Conditional:
+    """p(x|z) of this network, whose output starts at the data's mean."""
     if pixels.start == "mean" and data.mean is not None:
         vk.start_at(decoder, family.start(data.mean))
     return vk.Conditional(decoder, family, in_shape=latent)
