@@ -107,9 +107,11 @@ def effects(latent: Latent, dims: Sequence[int], made: Tensor) -> list[Effect]:
         made: what `walks.traverse` made of them, `(K, T, *X)`.
     """
     moved = made.double().var(1, correction=0).flatten(1).mean(1).tolist()
-    kl = latent.kl_per_dim or [None] * len(latent.variance)
-    pairs = zip(dims, moved, strict=True)
-    return [Effect(dim, kl[dim], latent.variance[dim], output) for dim, output in pairs]
+    kl = latent.kl_per_dim
+    return [
+        Effect(dim, None if kl is None else kl[dim], latent.variance[dim], output)
+        for dim, output in zip(dims, moved, strict=True)
+    ]
 
 
 def lines(found: Sequence[Effect]) -> list[str]:
