@@ -54,7 +54,8 @@ def small_batches(rows: int = 400, size: int = 64, name: str = "vae") -> Batches
 
 def made(name: str) -> recipes.Recipe:
     torch.manual_seed(0)
-    net = recipes.Net(hidden=(16,), dropout=0.1, norm="batch")
+    kind = recipes.preset(name).get("net", "mlp")
+    net = recipes.Net(kind=kind, hidden=(16,), channels=(6, 4), dropout=0.1, norm="batch")
     return recipes.build(name, digits(name).spec(), {"latent": 3}, net=net)
 
 

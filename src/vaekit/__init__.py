@@ -40,11 +40,13 @@ _HOMES = {
         "ConvEncoder",
         "LogCounts",
         "PoolEncoder",
+        "UnpoolDecoder",
+        "UnpoolEncoder",
         "initialise",
         "start_at",
     ],
     "objectives": ["ELBO", "IWAE", "Bound", "Colouring", "Objective", "Reconstruction"],
-    "priors": ["Prior", "StandardNormal"],
+    "priors": ["NoPrior", "Prior", "StandardNormal"],
     "recipes": ["Net", "Pixels", "Recipe"],
     "report": ["compare"],
     "seeds": ["train_seeds"],
@@ -94,6 +96,8 @@ if TYPE_CHECKING:
     from vaekit.nn import ConvEncoder as ConvEncoder
     from vaekit.nn import LogCounts as LogCounts
     from vaekit.nn import PoolEncoder as PoolEncoder
+    from vaekit.nn import UnpoolDecoder as UnpoolDecoder
+    from vaekit.nn import UnpoolEncoder as UnpoolEncoder
     from vaekit.nn import initialise as initialise
     from vaekit.nn import start_at as start_at
     from vaekit.objectives import ELBO as ELBO
@@ -102,6 +106,7 @@ if TYPE_CHECKING:
     from vaekit.objectives import Colouring as Colouring
     from vaekit.objectives import Objective as Objective
     from vaekit.objectives import Reconstruction as Reconstruction
+    from vaekit.priors import NoPrior as NoPrior
     from vaekit.priors import Prior as Prior
     from vaekit.priors import StandardNormal as StandardNormal
     from vaekit.recipes import Net as Net

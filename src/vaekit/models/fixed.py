@@ -41,9 +41,12 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
     wrong = [dim for dim in fixed if not 0 <= dim < size]
     if wrong:
         raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {size - 1}.")
+    if not fixed:
+        return z.clone()
     if "moments" not in prior.offers:
         raise VaekitError(
-            f"{type(prior).__name__} has no standard deviation to count dimensions of z in."
+            "this model's prior has no standard deviation to count a dimension of z in: decode "
+            "codes in Python, with Run.decode."
         )
     p: Any = prior
     mean, scale = (part.expand_as(z).flatten(1) for part in (p.mean, p.variance.sqrt()))

@@ -10,6 +10,7 @@ from vaekit.nn.init import initialise, start_at
 from vaekit.nn.mlp import MLP
 from vaekit.nn.network import Network
 from vaekit.nn.pool import PoolEncoder
+from vaekit.nn.unpool import UnpoolDecoder, UnpoolEncoder
 
 __all__ = [
     "MLP",
@@ -19,6 +20,8 @@ __all__ = [
     "LogCounts",
     "Network",
     "PoolEncoder",
+    "UnpoolDecoder",
+    "UnpoolEncoder",
     "activation",
     "initialise",
     "start_at",

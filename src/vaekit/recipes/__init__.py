@@ -4,6 +4,7 @@ from vaekit.options import Net, Options, Pixels
 from vaekit.recipes.base import RECIPES, Recipe, build, own_options, preset, recipe, summary
 from vaekit.recipes.classic import ae, beta_vae, cvae, iwae, sigma_vae, vae
 from vaekit.recipes.colour import colorizer
+from vaekit.recipes.unpooled import unpool_ae
 
 __all__ = [
     "RECIPES",
@@ -22,5 +23,6 @@ __all__ = [
     "recipe",
     "sigma_vae",
     "summary",
+    "unpool_ae",
     "vae",
 ]

@@ -62,9 +62,11 @@ def _shown(run: Run, data: Dataset, rows: Split) -> dict[str, Any]:
         return {name: seen(part) for name, part in parts.items()}
     if len(run.spec.shape) == 3:
         x, given = rows.batch(spread(len(rows), PAIRS))
-        samples, columns = sample_sheet(run, SAMPLES)
-        made = {"reconstructions": run.reconstruct(x, given), "samples": samples}
-        shown = {name: seen(part) for name, part in {"originals": x, **made}.items()}
+        made = {"originals": x, "reconstructions": run.reconstruct(x, given)}
+        columns = None
+        if run.model.prior.drawable:
+            made["samples"], columns = sample_sheet(run, SAMPLES)
+        shown = {name: seen(part) for name, part in made.items()}
         return {**shown, "sample_columns": columns, "sample_classes": _classes(run)}
     if len(run.spec.shape) != 1:
         return {}

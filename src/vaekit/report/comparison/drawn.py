@@ -33,7 +33,9 @@ class Drawn:
             self.distortion = distortion_figure(entries, opened.differences) if known else None
         if len(opened.runs[0].spec.shape) == 3:
             self.sheets["reconstructions"] = png_bytes(labelled(_reconstructed(opened)))
-            self.sheets["samples"] = png_bytes(labelled(_sampled(opened, seed)))
+            sampled = _sampled(opened, seed)
+            if sampled:
+                self.sheets["samples"] = png_bytes(labelled(sampled))
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         yield from ((f"{name}.png", content) for name, content in self.sheets.items())
@@ -61,4 +63,5 @@ def _sampled(opened: Opened, seed: int) -> list[tuple[str, Tensor]]:
     return [
         (name, run.spec.values.inverse(run.sample(many, seed=seed)))
         for run, name in zip(opened.runs, opened.names, strict=True)
+        if run.model.prior.drawable
     ]
