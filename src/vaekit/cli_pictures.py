@@ -241,11 +241,11 @@ def _start(
     from vaekit.models import fixed_at
 
     given = _given(run, label)
-    z = torch.zeros(run.model.prior.space.shape)
+    z = torch.zeros(run.vae.prior.space.shape)
     if row is not None:
         z, own = _code(run, data_dir, row)
         given = own if label is None else given
-    prior = run.model.prior(None if given is None else given.to(run.device))
+    prior = run.vae.prior(None if given is None else given.to(run.device))
     return fixed_at(z[None].to(run.device), fixed, prior)[0].cpu(), given
 
 

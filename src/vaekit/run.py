@@ -14,19 +14,17 @@ from vaekit import options
 from vaekit.config import Config
 from vaekit.data import Dataset, DataSpec, prepare, read
 from vaekit.data.conditions import label_of, one_hot
-from vaekit.errors import VaekitError, unknown
+from vaekit.errors import VaekitError
 from vaekit.judge import Asked, OnRows, judge
 from vaekit.models import VAE, Model
 from vaekit.objectives import Objective
 from vaekit.recipes import RECIPES, build
 from vaekit.reproduce import known
-from vaekit.training.checkpoint import load_state
 from vaekit.training.folder import RunFolder
 from vaekit.training.setup import find_device, random_numbers
+from vaekit.training.weights import kept_weights
 
 __all__ = ["Run", "open_run"]
-
-WEIGHTS = ("best", "last", "ema")
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,32 +247,6 @@ class Run:
         )
 
 
-def _read(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
-    """The model's state, which weights it is, and after how many steps."""
-    if weights is None:
-        weights = "best" if folder.best.is_file() else "last"
-    if weights not in WEIGHTS:
-        raise unknown("weights", weights, WEIGHTS)
-    if weights == "best":
-        kept = [r["step"] for r in folder.records() if r.get("best")]
-        return _part(folder.best, "model"), weights, max(kept, default=None)
-    progress = _part(folder.last, "progress")
-    if weights == "last":
-        return progress["model"], weights, progress["step"]
-    if progress["average"] is None:
-        raise VaekitError(f"{folder.path} was trained without --ema: take best or last.")
-    prefix = "module."
-    state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
-    return state, weights, progress["step"]
-
-
-def _part(path: Path, name: str) -> dict[str, Any]:
-    state = load_state(path)
-    if name not in state:
-        raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
-    return state[name]
-
-
 def open_run(path: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:
     """The run in this folder.
 
@@ -295,7 +267,7 @@ def open_run(path: str | Path, *, weights: str | None = None, device: str = "aut
     place = find_device(device)
     with random_numbers(0, place, None):
         made = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
-    state, weights, step = _read(folder, weights)
+    state, weights, step = kept_weights(folder, weights)
     try:
         made.model.load_state_dict(state)
     except RuntimeError as error:

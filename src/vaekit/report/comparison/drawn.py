@@ -63,5 +63,5 @@ def _sampled(opened: Opened, seed: int) -> list[tuple[str, Tensor]]:
     return [
         (name, run.spec.values.inverse(run.sample(many, seed=seed)))
         for run, name in zip(opened.runs, opened.names, strict=True)
-        if run.model.prior.drawable
+        if run.vae.prior.drawable
     ]
