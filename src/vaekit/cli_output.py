@@ -55,4 +55,7 @@ def start() -> None:
     """What every command that computes does first."""
     import torch
 
+    from vaekit.training.memory import keep_memory
+
     torch.set_flush_denormal(True)  # importance weights underflow; denormals are slow
+    keep_memory()

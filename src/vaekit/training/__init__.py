@@ -4,6 +4,7 @@ from vaekit.training.checkpoint import load_state, save_state
 from vaekit.training.diagnose import DivergedError
 from vaekit.training.listener import Listener
 from vaekit.training.loop import Progress, fit
+from vaekit.training.memory import keep_memory
 from vaekit.training.optimisers import make_optimizer
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Listener",
     "Progress",
     "fit",
+    "keep_memory",
     "load_state",
     "make_optimizer",
     "save_state",

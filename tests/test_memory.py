@@ -1,0 +1,40 @@
+"""The allocator keeps what it is told to keep; the command line tells it, a library does not."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+FAULTS = """
+import resource, torch
+from vaekit.training import keep_memory
+{first}
+def step():
+    kept = [torch.zeros(2 << 20) for _ in range(16)]  # 8 MiB each, freed together
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+before = step()
+print(step() - before)
+"""
+
+
+def faults(first: str) -> int:
+    """Page faults of a step after the first ones: each is a page that had been given back."""
+    code = [sys.executable, "-c", FAULTS.format(first=first)]
+    return int(subprocess.run(code, check=True, capture_output=True, text=True).stdout)
+
+
+@glibc
+def test_freed_memory_is_kept_only_where_it_is_asked() -> None:
+    pages = 16 * 8 * 256  # of 4 KiB, 128 MiB in all
+    assert faults("pass") > pages / 8  # huge pages cost fewer faults
+    assert faults("assert keep_memory()") < pages / 100
+
+
+@glibc
+def test_the_command_line_keeps_it() -> None:
+    assert faults("from vaekit.cli_output import start; start()") < 300
