@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 from vaekit.nn import MLP, ConvDecoder, ConvEncoder, activation, initialise, start_at
+from vaekit.nn.layout import Planes, use_format
 
 GRIDS = [(28, 28), (28, 20), (30, 30), (64, 64), (1, 5), (7, 1), (1, 1), (33, 18)]
 KERNELS = [2, 3, 4, 5, 6]
@@ -153,7 +154,7 @@ def test_order_of_the_layers() -> None:
     mlp, encoder, decoder = networks(activation="tanh", norm="batch", dropout=0.1)
     assert kinds(mlp) == [nn.Flatten, *dense, *dense]
     assert kinds(encoder) == [*down, *down, nn.Flatten, *dense]
-    assert kinds(decoder) == [*dense, *dense, nn.Unflatten, *up]
+    assert kinds(decoder) == [*dense, *dense, Planes, *up]
     assert kinds(networks()[1]) == [nn.Conv2d, nn.GELU] * 2 + [nn.Flatten, nn.Linear, nn.GELU]
 
 
@@ -498,3 +499,53 @@ def test_start_at_errors(net: nn.Module, value: Tensor, message: str) -> None:
         start_at(net, value)
     assert str(caught.value).startswith(message)
     assert all(map(torch.equal, before, net.parameters()))
+
+
+# The memory format: other strides, the same numbers
+
+
+@pytest.fixture
+def _channels_last() -> Iterator[None]:
+    before = use_format(torch.channels_last)
+    yield
+    use_format(before)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_memory_format_changes_no_number(channels: int) -> None:
+    """Outputs, gradients and running means of both nets, against the usual format."""
+    found = []
+    before = use_format(torch.contiguous_format)
+    try:
+        for form in (torch.contiguous_format, torch.channels_last):
+            use_format(form)
+            torch.manual_seed(1)
+            encoder = ConvEncoder((channels, 30, 20), 6, channels=(4, 8), norm="batch").double()
+            decoder = ConvDecoder(6, (channels, 30, 20), channels=(8, 4), norm="batch").double()
+            x = torch.rand(5, channels, 30, 20, dtype=torch.float64)
+            y = decoder(encoder(x))
+            (y * x).sum().backward()
+            nets = [*encoder.named_parameters(), *decoder.named_parameters()]
+            found.append((y, *(p.grad for _, p in nets), *decoder.buffers()))
+            assert y.is_contiguous()
+    finally:
+        use_format(before)
+    for usual, other in zip(*found, strict=True):
+        torch.testing.assert_close(usual, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.usefixtures("_channels_last")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_convolution_computes_in_the_format(channels: int) -> None:
+    """Each gets and gives planes whose channels lie side by side."""
+    seen: list[Tensor] = []
+    encoder = ConvEncoder((channels, 28, 28), 6, channels=(4, 8))
+    decoder = ConvDecoder(6, (channels, 28, 28), channels=(8, 4))
+    for layer in [*encoder.modules(), *decoder.modules()]:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.register_forward_hook(lambda _, given, out: seen.extend([*given, out]))
+    decoder(encoder(torch.rand(5, channels, 28, 28)))
+    assert len(seen) == 8
+    for planes in seen:
+        assert planes.is_contiguous(memory_format=torch.channels_last)
+    assert {planes.stride(1) for planes in seen[:-1]} == {1}

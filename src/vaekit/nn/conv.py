@@ -20,6 +20,7 @@ from torch import nn
 
 from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
+from vaekit.nn.layout import Planes
 from vaekit.nn.network import Network, Sizes, flatten, sizes
 
 __all__ = ["ConvDecoder", "ConvEncoder", "image_shape", "one_each"]
@@ -127,7 +128,7 @@ class ConvDecoder(Network):
         first = (planes[0], *smallest)
         widths = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
         block = Block(activation, norm, dropout)
-        body = [*flatten(source), *block.dense(widths), nn.Unflatten(1, first)]
+        body = [*flatten(source), *block.dense(widths), Planes(1, first)]
         *sides, last = one_each("kernel", kernel, len(planes))
         for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
             body += block.after(_up(before, after, side, grid, block.bias), after)

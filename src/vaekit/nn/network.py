@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
+from vaekit.nn.layout import planes
 
 __all__ = ["Network", "Sizes", "check_input", "flatten", "sizes"]
 
@@ -45,6 +46,8 @@ class Network(nn.Module):
         self.body = nn.Sequential(*body)
         self.output = output
         self._unflatten = isinstance(output, nn.Linear) and len(out_shape) > 1
+        self._takes_planes = isinstance(next(iter(self.body), None), nn.Conv2d)
+        self._gives_planes = isinstance(output, nn.ConvTranspose2d)
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output.
@@ -56,7 +59,9 @@ class Network(nn.Module):
             VaekitError: if `x` has another shape.
         """
         check_input(self, x)
-        y: Tensor = self.output(self.body(x))
+        y: Tensor = self.output(self.body(planes(x) if self._takes_planes else x))
+        if self._gives_planes:  # where densities meet x, both lie alike
+            return y.contiguous()
         return y.unflatten(1, self.out_shape) if self._unflatten else y
 
     def extra_repr(self) -> str:

@@ -1,0 +1,49 @@
+"""How planes lie in memory inside convolutional networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Planes", "memory_format", "planes", "use_format"]
+
+_FORMAT = [torch.contiguous_format]
+
+
+def memory_format() -> torch.memory_format:
+    """The format in which convolutional networks compute."""
+    return _FORMAT[0]
+
+
+def use_format(format: torch.memory_format) -> torch.memory_format:  # noqa: A002
+    """Sets it, for all networks of the process; the one there was.
+
+    Weights, shapes and values are the same in either, but for rounding; `torch.channels_last`
+    is the faster one where the convolution's kernels take it as it is.
+
+    Example:
+        >>> before = use_format(torch.channels_last)
+        >>> planes(torch.zeros(2, 3, 4, 4)).stride()
+        (48, 1, 12, 3)
+        >>> use_format(before)
+        torch.channels_last
+    """
+    before, _FORMAT[0] = _FORMAT[0], format
+    return before
+
+
+def planes(x: Tensor) -> Tensor:
+    """`x` `(N, C, H, W)` in that format: converted once, at a network's entry."""
+    if memory_format() is not torch.channels_last:
+        return x
+    if x.shape[1] == 1:  # either format is the other: only the strides say which it is
+        return x.contiguous().view(x.shape[0], *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class Planes(nn.Unflatten):
+    """`(N, C * H * W) -> (N, C, H, W)`, in that format."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """The planes."""
+        return planes(super().forward(input))
