@@ -2,10 +2,12 @@
 #
 #   make demo      create .venv, install, train a VAE on the embedded digits, write the report
 #   make test      lint, types, tests and doctests
+#   make bench     time it against its peers, in an environment of its own (benchmarks/.venv)
 #   make lock      renew constraints.txt from what pyproject.toml asks for
 #   make clean     remove .venv and what tools leave behind
 #
 # Variables: PYTHON (python3), TORCH (version), CUDA=1 (take the build with CUDA),
+#            BENCH (arguments of benchmarks/bench.py, as BENCH="w1-128 --rounds 3"),
 #            TORCH_INDEX (a further wheel index to look for torch in), OUT (the demo's folder)
 
 PYTHON ?= python3
@@ -13,6 +15,7 @@ TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 CUDA ?=
 TORCH_INDEX ?=
 OUT ?= runs/demo
+BENCH ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PINS := $(VENV)/constraints.txt
 
-.PHONY: demo test lint lock clean install
+.PHONY: demo test bench lint lock clean install
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.package
@@ -61,8 +64,24 @@ $(VENV)/.dev: $(VENV)/.package
 	@$(PIP) install --quiet $(INDEX) -c $(PINS) -e ".[dev]"
 	@touch $@
 
+# Peers go beside the same torch: .venv's packages are seen through a .pth file.
+PEERS := benchmarks/.venv
+
+$(PEERS)/.peers: $(VENV)/.package benchmarks/peers/requirements.txt
+	@$(BIN)/python -m venv $(PEERS)
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c \
+	  "import sysconfig; print(sysconfig.get_path('purelib'))")')" \
+	  > $$($(PEERS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/kit.pth
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
+	  -r benchmarks/peers/requirements.txt
+	@touch $@
+
+bench: $(PEERS)/.peers
+	@$(PEERS)/bin/python benchmarks/bench.py $(BENCH)
+	@$(BIN)/python tools/benchmarks.py
+
 lock:
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" TORCH_INDEX="$(TORCH_INDEX)" sh tools/lock.sh
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache dist

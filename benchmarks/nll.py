@@ -6,22 +6,21 @@ their median printed. pythae is measured with its default batch of 100 draws and
 `--batches` that is fastest here. Before that, both are given the same noise and must find the same
 log p(x).
 
-    pip install --no-deps pythae==0.1.2 && pip install --no-deps imageio cloudpickle dill tqdm
-    python benchmarks/nll.py [--images 20] [--rounds 9] [--threads 2]
+    make bench BENCH=w4, or in the environment that it makes:
+    benchmarks/.venv/bin/python benchmarks/nll.py [--images 20] [--rounds 9] [--threads 2]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import platform
 import statistics
-import time
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import Any
 
 import torch
+from peers.side import Side, alternate, ratios
 from pythae import models as peers
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -105,30 +104,19 @@ def difference(model: vk.VAE, peer: Any, x: Tensor) -> float:
     return max(off)
 
 
-class Worker:
-    """A process that has one of the two, as its user would have it; it times what it is told."""
+class Contestant:
+    """One of the two, as its user would have it."""
 
-    def __init__(self, whose: str, threads: int, images: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, end = context.Pipe()
-        context.Process(target=serve, args=(end, whose, threads, images), daemon=True).start()
+    def __init__(self, whose: str, images: int) -> None:
+        self.whose = whose
+        self.model, self.peer, self.x = everything(images)
 
-    def seconds(self, batch: int = 0, images: int | None = None, grad: bool = False) -> float:
-        """How long log p(x) takes."""
-        self.pipe.send((batch, images, grad))
-        return float(self.pipe.recv())
-
-
-def serve(pipe: Connection, whose: str, threads: int, images: int) -> None:
-    """In the process: answers until it is ended."""
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    model, peer, x = everything(images)
-    while (asked := pipe.recv()) is not None:
-        batch, some, grad = asked
-        began = time.perf_counter()
-        ours(model, x[:some]) if whose == "ours" else theirs(peer, x[:some], batch, grad=grad)
-        pipe.send(time.perf_counter() - began)
+    def run(self, batch: int = 0, images: int | None = None, grad: bool = False) -> float:
+        """The mean of log p(x) of the first images."""
+        x = self.x[:images]
+        if self.whose == "ours":
+            return ours(self.model, x)
+        return theirs(self.peer, x, batch, grad=grad)
 
 
 def everything(images: int) -> tuple[vk.VAE, Any, Tensor]:
@@ -151,18 +139,21 @@ def main() -> None:
     off = difference(model, peer, x)
     if off > 1e-3:
         raise SystemExit(f"on the same noise the two differ by {off:.2g} nat")
-    kit, other = (Worker(name, asked.threads, asked.images) for name in ("ours", "theirs"))
-    kit.seconds(images=4)
-    taken = {batch: other.seconds(batch, images=4) for batch in asked.batches}
+    kit, other = (
+        Side(Contestant, name, asked.images, threads=asked.threads) for name in ("ours", "theirs")
+    )
+    kit.seconds("run", 0, 4)
+    taken = {batch: other.seconds("run", batch, 4) for batch in asked.batches}
     batch = min(taken, key=taken.__getitem__)
-    times: dict[str, list[float]] = {"ours": [], "plain": [], "default": [], "fastest": []}
-    for _ in range(asked.rounds):
-        times["plain"].append(other.seconds(100, grad=True))
-        times["default"].append(other.seconds(100))
-        times["ours"].append(kit.seconds())
-        times["fastest"].append(other.seconds(batch))
-    for worker in (kit, other):
-        worker.pipe.send(None)
+    calls = {
+        "plain": partial(other.seconds, "run", 100, None, True),
+        "default": partial(other.seconds, "run", 100),
+        "ours": kit.seconds,
+        "fastest": partial(other.seconds, "run", batch),
+    }
+    times = alternate(calls, asked.rounds)
+    for side in (kit, other):
+        side.end()
     rate = {name: asked.images / statistics.median(each) for name, each in times.items()}
     found = {
         "system": f"{platform.machine()}, {asked.threads} threads, torch {torch.__version__}",
@@ -182,8 +173,7 @@ def main() -> None:
 
 def ratio(times: dict[str, list[float]], name: str) -> float:
     """The median over rounds."""
-    pairs = zip(times[name], times["ours"], strict=True)
-    return statistics.median(theirs / ours for theirs, ours in pairs)
+    return statistics.median(ratios(times[name], times["ours"]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""The kit against its peers: the same nets, weights, rows and steps, side by side.
+
+Each side is a process that stays alive; they take turns, A B A B, and the ratio of each round's
+times is taken. Before that, all sides must find the same loss and gradient at the same weights
+and noise. Results are dated rows of benchmarks/results; `python tools/benchmarks.py` renews the
+README's table.
+
+    make bench
+    benchmarks/.venv/bin/python benchmarks/bench.py [w1-128 w2 ...] [--rounds 9] [--threads 2]
+
+w1-128, w1-1024, w1-8192 (w1: all three), w2, w3, w5: training; w4: log p(x), by nll.py; w6: imports
+and first steps; w7: peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from peers.results import Measured, append, path_of
+from peers.suites import SUITES
+
+NAMES = {"w1": ["w1-128", "w1-1024", "w1-8192"], "all": list(SUITES)}
+
+
+def options() -> argparse.Namespace:
+    """What was asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workloads", nargs="*", default=["all"], choices=[*NAMES, *SUITES])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--steps", type=int, help="of one round, in place of the workload's own")
+    parser.add_argument("--images", type=int, default=20, help="of w4")
+    parser.add_argument(
+        "--switch",
+        nargs="*",
+        default=[],
+        choices=["keep", "channels-last"],
+        help="besides, our side with this switched the other way",
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--results", type=Path, help="the file that the rows are added to")
+    parser.add_argument("--no-record", action="store_true", help="add them to no file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measures, prints and records, one workload after the other."""
+    asked = options()
+    named = [name for each in asked.workloads for name in NAMES.get(each, [each])]
+    rows: list[Measured] = []
+    with tempfile.TemporaryDirectory() as place:
+        for name in dict.fromkeys(named):
+            print(name, file=sys.stderr, flush=True)
+            found = SUITES[name](asked, Path(place))
+            if not asked.no_record:
+                append(found, asked.results or path_of())
+            rows += found
+    if asked.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    for row in rows:
+        print(f"{row.benchmark:24} {row.measure:72} {row.value:.4g}")
+
+
+if __name__ == "__main__":
+    main()

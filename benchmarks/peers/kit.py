@@ -1,0 +1,97 @@
+"""Our side: a recipe, `Batches` and `fit`."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import vaekit.data
+from peers.task import Task, first_batch, gradient_norm, recipe_of, rows_of
+from vaekit.data import Batches, Split
+from vaekit.nn.layout import memory_format, use_format
+from vaekit.training import fit, keep_memory, make_optimizer
+from vaekit.training.update import differentiate, unwrap
+
+__all__ = ["Kit"]
+
+
+class Kit:
+    """The kit, as its command line runs it.
+
+    Args:
+        task: the work.
+        keep: whether freed memory is kept, as the command line does.
+        other: whether convolutions compute in the other memory format.
+        rows: bytes to train on, where they are not the task's.
+    """
+
+    def __init__(
+        self, task: Task, keep: bool = True, other: bool = False, rows: Tensor | None = None
+    ) -> None:
+        if other:
+            last = memory_format() is torch.channels_last
+            use_format(torch.contiguous_format if last else torch.channels_last)
+        if keep:
+            keep_memory()
+        self.task = task
+        made = recipe_of(task)
+        self.model, self.objective = made.model, made.objective
+        self.optimizer = make_optimizer("adam", self.model.parameters(), lr=1e-3)
+        self.load_seconds = 0.0
+        self.batches = Batches(self._split() if rows is None else Split(rows), task.batch)
+
+    def _split(self) -> Split:
+        if self.task.pictures is None:
+            return Split(rows_of(self.task))
+        began = time.perf_counter()
+        # As many training rows as a round has: one picture more is the test row.
+        split = vaekit.data.load(self.task.pictures, test=1, cache=False).train
+        self.load_seconds = time.perf_counter() - began
+        return split
+
+    def loaded(self) -> float:
+        """Seconds it took to decode the pictures, once."""
+        return self.load_seconds
+
+    def check(self) -> tuple[float, float]:
+        """The loss of the first batch and the norm of its gradient, at the noise of seed 0."""
+        self.model.train()
+        x = first_batch(self.task)
+        torch.manual_seed(0)
+        trace = self.model(x, samples=self.objective.samples)
+        bound = self.objective(trace)
+        loss = differentiate(bound, unwrap(self.model)).item()
+        if self.task.kind == "iwae":  # what pythae calls its loss
+            weight = trace.log_weight.detach()
+            loss = -(weight.softmax(0) * weight).sum(0).mean().item()
+        return loss - self.task.constant, gradient_norm(self.model)
+
+    def run(self) -> float:
+        """An epoch; its mean loss."""
+        progress = fit(
+            self.model,
+            self.objective,
+            self.batches,
+            steps=self.task.steps,
+            optimizer=self.optimizer,
+        )
+        return -progress.means["objective"] - self.task.constant
+
+    def flops(self) -> int:
+        """Floating-point operations of one step's matrix products and convolutions."""
+        with FlopCounterMode(display=False) as counter:
+            self.check()
+        return int(counter.get_total_flops())
+
+    def peak(self, size: int = 2048) -> float:
+        """Operations per second of a large matrix product: the best of ten."""
+        a = torch.randn(size, size)
+        times = []
+        for _ in range(10):
+            began = time.perf_counter()
+            a @ a
+            times.append(time.perf_counter() - began)
+        return 2 * size**3 / min(times)

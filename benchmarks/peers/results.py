@@ -1,0 +1,150 @@
+"""Results: dated rows of benchmarks/results/*.csv, and the table that the README shows of them.
+
+Torch is not imported here.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["COLUMNS", "LINES", "Line", "Measured", "append", "path_of", "read", "table"]
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+COLUMNS = ("date", "hardware", "torch", "benchmark", "protocol", "measure", "value")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number: what was run, how, what was measured, its value."""
+
+    benchmark: str
+    protocol: str
+    measure: str
+    value: float
+
+
+def hardware() -> str:
+    """As "2 cores, AMD EPYC"."""
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        found = re.search(r"model name\s*:\s*(.+)", information.read_text())
+        model = found[1].strip() if found else model
+    return f"{os.cpu_count()} cores, {model}"
+
+
+def path_of(folder: Path = RESULTS) -> Path:
+    """The file of today, this machine and this torch."""
+    machine = re.sub(r"[^a-z0-9]+", "-", hardware().replace(" cores,", "cores").lower())
+    return folder / f"{_today()}_{machine}_torch{version('torch').split('+')[0]}_peers.csv"
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def append(rows: list[Measured], path: Path) -> None:
+    """Adds rows to the file, which is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        if new:
+            writer.writerow(COLUMNS)
+        about = (_today(), hardware(), version("torch"))
+        for row in rows:
+            value = f"{row.value:.4g}"
+            writer.writerow((*about, row.benchmark, row.protocol, row.measure, value))
+
+
+def read(folder: Path = RESULTS) -> list[dict[str, str]]:
+    """All rows of all files of this form, in the order of their dates."""
+    rows: list[dict[str, str]] = []
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(newline="") as stream:
+            reader = csv.DictReader(stream)
+            if tuple(reader.fieldnames or ()) == COLUMNS:
+                rows += list(reader)
+    return sorted(rows, key=lambda row: row["date"])
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: of all rows with this benchmark and measure, the last one.
+
+    Attributes:
+        what: the workload.
+        against: what is compared with, and the unit.
+        benchmark, measure: of the row.
+        target: what was to be reached.
+    """
+
+    what: str
+    against: str
+    benchmark: str
+    measure: str
+    target: str
+
+
+FASTER = "times faster than {} (median of ratios)"
+PYTHAE, TUTORIAL = "pythae 0.1.2", "the tutorial loop"
+
+
+def _training(what: str, name: str, **targets: str) -> list[Line]:
+    against = {"pythae": PYTHAE, "tutorial": TUTORIAL, "jpegs": "the loop that decodes JPEGs"}
+    return [
+        Line(what, against[key], f"bench.py {name}", FASTER.format(against[key]), target)
+        for key, target in targets.items()
+    ]
+
+
+GET_NLL = "log p(x): times faster than pythae 0.1.2 get_nll as it is called (median of ratios)"
+LINES = (
+    *_training("W1 MLP, batch 128", "w1-128", pythae="1.65", tutorial="2.8"),
+    Line(
+        "W1 MLP, batch 128",
+        "time by that of a hand-written loop",
+        "bench.py w1-128",
+        "time by the hand-written loop's (median of ratios)",
+        "at most 1.07",
+    ),
+    *_training("W1 MLP, batch 1024", "w1-1024", pythae="1.5", tutorial="3.1"),
+    *_training("W1 MLP, batch 8192", "w1-8192", pythae="1.65", tutorial="4.1"),
+    *_training("W2 conv VAE, 28 x 28", "w2", pythae="1.5"),
+    *_training("W3 conv VAE, 64 x 64 colour", "w3", pythae="1.3", jpegs="1.6"),
+    Line("W4 log p(x), S = 5000", "pythae 0.1.2's get_nll", "nll.py", GET_NLL, "5"),
+    *_training("W5 IWAE, k = 50", "w5", pythae=""),
+    Line("W6 `vaekit --help`", "seconds", "bench.py w6", "vaekit --help: seconds", "below 0.5"),
+    Line(
+        "W6 import of what training needs",
+        "seconds above import torch",
+        "bench.py w6",
+        "import vaekit with all that training needs: seconds above import torch",
+        "below 0.3",
+    ),
+    Line("W7 peak memory of W1", "MiB", "bench.py w7", "vaekit: MiB", "below pythae's"),
+    Line("W7 peak memory of W1, pythae 0.1.2", "MiB", "bench.py w7", "pythae 0.1.2: MiB", ""),
+)
+HEAD = """| workload | against | here | target | measured |
+|---|---|---|---|---|
+"""
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """The lines that have been measured, each with its last value."""
+    last = {(row["benchmark"].removeprefix("benchmarks/"), row["measure"]): row for row in rows}
+    lines = []
+    for line in LINES:
+        row = last.get((line.benchmark, line.measure))
+        if row is not None:
+            about = f"{row['date']}, {row['hardware']}, torch {row['torch']}; {row['protocol']}"
+            cells = (line.what, line.against, row["value"], line.target, about)
+            lines.append(f"| {' | '.join(cells)} |\n")
+    return HEAD + "".join(lines)

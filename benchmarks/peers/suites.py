@@ -1,0 +1,182 @@
+"""The workloads: from options to measured numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from peers.fresh import COMMANDS, seconds
+from peers.kit import Kit
+from peers.loops import HandWritten, Tutorial
+from peers.memory import Memory, memory_task, write_rows
+from peers.pythae_side import Pythae
+from peers.results import FASTER, PYTHAE, TUTORIAL, Measured
+from peers.side import Side, alternate, quartiles, ratios
+from peers.task import TASKS, Task, make_pictures
+
+__all__ = ["SUITES"]
+
+OURS, HAND = "vaekit", "the hand-written loop"
+SAME, ALIKE = 1e-3, 0.1  # relative: the same noise; the same number of steps on other noise
+
+
+def make_sides(task: Task, asked: Namespace) -> dict[str, Side]:
+    """A process for each contestant."""
+    made = {OURS: (Kit, task), PYTHAE: (Pythae, task)}
+    if task.kind == "mlp":
+        made[TUTORIAL] = (Tutorial, task)
+    if task.kind == "colour":
+        made["the loop that decodes JPEGs"] = (Tutorial, task)
+    if task.name == "w1-128":
+        made[HAND] = (HandWritten, task)
+    if "keep" in asked.switch:
+        made["vaekit that does not keep memory"] = (Kit, task, False)
+    if "channels-last" in asked.switch:
+        made["vaekit with the other memory format"] = (Kit, task, True, True)
+    sides = {name: Side(*each, threads=asked.threads) for name, each in made.items()}
+    if task.kind == "iwae":
+        sides["pythae 0.1.2 that keeps denormal numbers"] = Side(
+            Pythae, task, threads=asked.threads, flush=False
+        )
+    return sides
+
+
+def compare(sides: dict[str, Side], within: float) -> None:
+    """Refuses sides that do other work than ours."""
+    ours, *others = ((name, side.ask("check")) for name, side in sides.items())
+    numbers = 2 if within == SAME else 1  # later weights, and with them gradients, are others
+    for name, found in others:
+        for a, b in list(zip(ours[1], found, strict=True))[:numbers]:
+            if not math.isclose(a, b, rel_tol=within):
+                raise SystemExit(
+                    f"{name} does other work: loss and gradient {found}, ours {ours[1]}."
+                )
+
+
+def training(name: str, asked: Namespace, place: Path) -> list[Measured]:
+    """Rounds of a training workload."""
+    task = TASKS[name]
+    task = task if asked.steps is None else replace(task, steps=asked.steps)
+    if task.kind == "colour":
+        task = replace(task, pictures=place / "pictures")
+        (place / "pictures").mkdir(exist_ok=True)
+        make_pictures(place / "pictures", task.rows + 1)
+    sides = make_sides(task, asked)
+    compare(sides, SAME)
+    for side in sides.values():
+        side.ask("run")
+    times = alternate({each: side.seconds for each, side in sides.items()}, asked.rounds)
+    compare(sides, ALIKE)
+    found = _numbers(task, times) | _facts(task, sides[OURS], median(times[OURS]))
+    for side in sides.values():
+        side.end()
+    return _measured(name, _protocol(asked, f"{task.steps} steps a round"), found)
+
+
+def _numbers(task: Task, times: dict[str, list[float]]) -> dict[str, float]:
+    found = {}
+    for name, theirs in times.items():
+        found[f"{name}: milliseconds per step (median)"] = 1e3 * median(theirs) / task.steps
+        if name == OURS:
+            continue
+        low, middle, high = quartiles(ratios(theirs, times[OURS]))
+        found[FASTER.format(name)] = middle
+        found[f"times faster than {name} (lower quartile)"] = low
+        found[f"times faster than {name} (upper quartile)"] = high
+    if HAND in times:
+        over = ratios(times[OURS], times[HAND])
+        found["time by the hand-written loop's (median of ratios)"] = median(over)
+    return found
+
+
+def _facts(task: Task, ours: Side, taken: float) -> dict[str, float]:
+    """What the machine's limit is, and what loading cost."""
+    peak = ours.ask("peak")
+    share = ours.ask("flops") * task.steps / taken / peak
+    found = {
+        "matrix product 2048 x 2048: GFLOP/s": peak / 1e9,
+        "vaekit: percent of the machine's matrix-product peak": 100 * share,
+    }
+    if task.pictures is not None:
+        found["vaekit: milliseconds to decode a picture, once"] = (
+            1e3 * ours.ask("loaded") / task.rows
+        )
+    return found
+
+
+def log_likelihood(asked: Namespace, place: Path) -> list[Measured]:
+    """nll.py, whose rows keep the names they had."""
+    script = Path(__file__).parent.parent / "nll.py"
+    told = {"--images": asked.images, "--rounds": asked.rounds, "--threads": asked.threads}
+    command = [sys.executable, str(script), "--json"]
+    command += [str(part) for pair in told.items() for part in pair]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = json.loads(out)
+    names = {
+        "times faster than get_nll": f"than {PYTHAE} get_nll as it is called",
+        "times faster than get_nll under no_grad": "than get_nll under no_grad",
+    }
+    fastest = next(key for key in found if key.startswith("times") and "batch" in key)
+    names[fastest] = "than get_nll under no_grad with its fastest batch"
+    rows = {f"log p(x): times faster {to} (median of ratios)": found[k] for k, to in names.items()}
+    rows["log p(x): images per second"] = found["images/s"]
+    protocol = f"784-200-200-50, S = 5000, {asked.images} images, {_protocol(asked)}, side by side"
+    return [Measured("benchmarks/nll.py", protocol, *row) for row in rows.items()]
+
+
+def start_up(asked: Namespace, place: Path) -> list[Measured]:
+    """New processes, in turn."""
+    calls = {name: partial(seconds, name, asked.threads) for name in COMMANDS}
+    for call in calls.values():
+        call()
+    times = alternate(calls, asked.rounds)
+    found = {f"{name}: seconds": median(each) for name, each in times.items()}
+    for name in ("import vaekit with all that training needs", "vaekit, first step"):
+        pairs = zip(times[name], times["import torch"], strict=True)
+        above = median(a - b for a, b in pairs)
+        found[f"{name}: seconds above import torch"] = above
+    return _measured("w6", _protocol(asked), found)
+
+
+def peak_memory(asked: Namespace, place: Path) -> list[Measured]:
+    """A fresh process of each side, three times; the median."""
+    task = memory_task() if asked.steps is None else memory_task(asked.steps)
+    rows = place / "rows.npy"
+    write_rows(task, rows)
+    found = {}
+    for name in (OURS, PYTHAE):
+        peaks = []
+        for _ in range(min(asked.rounds, 3)):
+            side = Side(Memory, name, task, rows, threads=asked.threads)
+            peaks.append(side.ask("run"))
+            side.end()
+        found[f"{name}: MiB"] = median(peaks)
+    protocol = f"batch {task.batch}, {task.rows} rows, an epoch, {asked.threads} threads"
+    return _measured("w7", protocol, found)
+
+
+def _protocol(asked: Namespace, *first: str) -> str:
+    own = f"vaekit {version('vaekit')}"
+    return ", ".join([*first, f"{asked.rounds} rounds", f"{asked.threads} threads", own])
+
+
+def _measured(name: str, protocol: str, found: dict[str, float]) -> list[Measured]:
+    return [Measured(f"benchmarks/bench.py {name}", protocol, *row) for row in found.items()]
+
+
+SUITES: dict[str, Callable[[Namespace, Path], list[Measured]]] = {
+    **{name: partial(training, name) for name in TASKS if name != "w5"},
+    "w4": log_likelihood,
+    "w5": partial(training, "w5"),
+    "w6": start_up,
+    "w7": peak_memory,
+}
