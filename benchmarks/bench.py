@@ -23,9 +23,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from peers.results import Measured, append, path_of
-from peers.suites import SUITES
 
-NAMES = {"w1": ["w1-128", "w1-1024", "w1-8192"], "all": list(SUITES)}
+W1 = ["w1-128", "w1-1024", "w1-8192"]
+EACH = [*W1, "w2", "w3", "w4", "w5", "w6", "w7"]
+NAMES = {"w1": W1, "all": EACH}
 
 
 def options() -> argparse.Namespace:
@@ -33,10 +34,10 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("workloads", nargs="*", default=["all"], choices=[*NAMES, *SUITES])
+    parser.add_argument("workloads", nargs="*", default=["all"], choices=[*NAMES, *EACH])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--steps", type=int, help="of one round, in place of the workload's own")
+    parser.add_argument("--steps", type=int, help="of one round, for a look: not recorded")
     parser.add_argument("--images", type=int, default=20, help="of w4")
     parser.add_argument(
         "--switch",
@@ -54,13 +55,15 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Measures, prints and records, one workload after the other."""
     asked = options()
+    from peers.suites import SUITES  # not in the processes of the sides, which read this file too
+
     named = [name for each in asked.workloads for name in NAMES.get(each, [each])]
     rows: list[Measured] = []
     with tempfile.TemporaryDirectory() as place:
         for name in dict.fromkeys(named):
             print(name, file=sys.stderr, flush=True)
             found = SUITES[name](asked, Path(place))
-            if not asked.no_record:
+            if not (asked.no_record or asked.steps):
                 append(found, asked.results or path_of())
             rows += found
     if asked.json:

@@ -16,6 +16,7 @@ import argparse
 import json
 import platform
 import statistics
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -145,7 +146,7 @@ def main() -> None:
     kit.seconds("run", 0, 4)
     taken = {batch: other.seconds("run", batch, 4) for batch in asked.batches}
     batch = min(taken, key=taken.__getitem__)
-    calls = {
+    calls: dict[str, Callable[[], float]] = {
         "plain": partial(other.seconds, "run", 100, None, True),
         "default": partial(other.seconds, "run", 100),
         "ours": kit.seconds,

@@ -6,7 +6,6 @@ import time
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import vaekit.data
 from peers.task import Task, first_batch, gradient_norm, recipe_of, rows_of
@@ -82,6 +81,8 @@ class Kit:
 
     def flops(self) -> int:
         """Floating-point operations of one step's matrix products and convolutions."""
+        from torch.utils.flop_counter import FlopCounterMode
+
         with FlopCounterMode(display=False) as counter:
             self.check()
         return int(counter.get_total_flops())

@@ -25,8 +25,8 @@ __all__ = ["HandWritten", "Tutorial"]
 class Digits(Dataset[Tensor]):
     """Rows of bytes, each made a picture and a tensor when it is asked for."""
 
-    def __init__(self, task: Task) -> None:
-        self.rows, self.shape = rows_of(task).view(-1, 28, 28).numpy(), task.shape
+    def __init__(self, rows: Tensor, shape: tuple[int, ...]) -> None:
+        self.rows, self.shape = rows.view(-1, 28, 28).numpy(), shape
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,10 +54,10 @@ class Loop:
 
     fused = False
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, seed: int = 0) -> None:
         self.task = task
-        model = recipe_of(task).model
-        parts = (plain(part.net) for part in (model.posterior, model.likelihood))
+        self.whole = recipe_of(task, seed).model
+        parts = (plain(part.net) for part in (self.whole.posterior, self.whole.likelihood))
         self.encoder, self.decoder = parts
         self.model = nn.ModuleList([self.encoder, self.decoder])
         fused = True if self.fused else None
@@ -88,9 +88,13 @@ class Loop:
 class Tutorial(Loop):
     """The plain loop: a data loader, a transform per sample, the loss read at every step."""
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        rows: Dataset[Tensor] = Digits(task) if task.pictures is None else Files(task)
+    def __init__(self, task: Task, bytes_: Tensor | None = None, seed: int = 0) -> None:
+        super().__init__(task, seed)
+        rows: Dataset[Tensor]
+        if task.pictures is None:
+            rows = Digits(rows_of(task) if bytes_ is None else bytes_, task.shape)
+        else:
+            rows = Files(task)
         self.loader = DataLoader(rows, batch_size=task.batch, shuffle=True)
 
     def run(self) -> float:

@@ -58,8 +58,9 @@ class Memory:
         Kit(self.task, rows=torch.from_numpy(rows)).run()
 
     def _theirs(self, rows: np.ndarray) -> None:
-        from peers.pythae_side import trainer_of
+        from peers.pythae_side import quiet, trainer_of
 
+        quiet()
         floats = rows.astype(np.float32)
         del rows
         floats /= 255

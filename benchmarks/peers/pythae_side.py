@@ -21,14 +21,14 @@ from peers.task import (
     rows_of,
 )
 
-__all__ = ["Pythae", "trainer_of"]
+__all__ = ["Pythae", "quiet", "trainer_of"]
 
 
 class Pythae:
     """pythae 0.1.2, as its user calls it: `BaseTrainer` on an array of floats."""
 
     def __init__(self, task: Task) -> None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # progress bars and notes
+        quiet()
         self.task = task
         model = recipe_of(task).model
         encoder, decoder = (plain(part.net) for part in (model.posterior, model.likelihood))
@@ -60,6 +60,11 @@ class Pythae:
         """An epoch; its mean loss."""
         self.epoch += 1
         return float(self.trainer.train_step(self.epoch))
+
+
+def quiet() -> None:
+    """Sends progress bars and notes nowhere, which costs less than to show them."""
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def trainer_of(task: Task, encoder: nn.Module, decoder: nn.Module, rows: Tensor, place: str) -> Any:

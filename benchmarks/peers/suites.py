@@ -13,6 +13,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from peers.fresh import COMMANDS, seconds
 from peers.kit import Kit
@@ -31,7 +32,7 @@ SAME, ALIKE = 1e-3, 0.1  # relative: the same noise; the same number of steps on
 
 def make_sides(task: Task, asked: Namespace) -> dict[str, Side]:
     """A process for each contestant."""
-    made = {OURS: (Kit, task), PYTHAE: (Pythae, task)}
+    made: dict[str, tuple[Any, ...]] = {OURS: (Kit, task), PYTHAE: (Pythae, task)}
     if task.kind == "mlp":
         made[TUTORIAL] = (Tutorial, task)
     if task.kind == "colour":

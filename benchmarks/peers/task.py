@@ -83,8 +83,8 @@ TASKS = {
 }
 
 
-def recipe_of(task: Task) -> Any:
-    """The kit's model and objective, from seed 0."""
+def recipe_of(task: Task, seed: int = 0) -> Any:
+    """The kit's model and objective, with the weights of this seed."""
     from vaekit.data import DataSpec
     from vaekit.options import Net, Pixels
     from vaekit.recipes import build
@@ -101,7 +101,7 @@ def recipe_of(task: Task) -> Any:
     if task.kind == "colour":
         pixels = Pixels(likelihood="gaussian", scale=1.0, start="init")
     more = {"samples": DRAWS} if task.kind == "iwae" else {}
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     name = "iwae" if task.kind == "iwae" else "vae"
     spec = DataSpec(task.name, task.shape, kind, rows=task.rows)
     return build(name, spec, {"latent": latent, **more}, net=nets[task.kind], pixels=pixels)

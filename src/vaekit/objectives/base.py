@@ -36,7 +36,9 @@ class Bound:
 
 
 def over_samples(values: Tensor) -> Tensor:
-    """The mean over the Monte-Carlo dims: `(S, B)` to `(B,)`."""
+    """The mean over the Monte-Carlo dims: `(S, B)` to `(B,)`; of one draw a view."""
+    if values.shape[:-1].numel() == 1:
+        return values.flatten()
     return values.mean(tuple(range(values.dim() - 1)))
 
 

@@ -1,0 +1,240 @@
+"""Seconds to the bound that the tutorial's model reaches in 20 epochs: 100.3 nats on test images.
+
+The network 784-512-256-32 with ReLU and grey MNIST are the tutorial's; optimiser, schedules, batch
+and start are ours, chosen by `--validate`: it trains on the first 50,000 training images, judges by
+the last 10,000 of them and never sees a test image. Both sides have a process of their own and
+take turns, in one run. Time is that of the training alone; bounds are BCE + KL in nats per
+image, one draw.
+
+    python benchmarks/speedrun.py [--seeds 5] [--tutorial-seeds 1] [--threads 2]
+    python benchmarks/speedrun.py --validate --epochs 8 --lr 4e-3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from peers.results import Measured, append, path_of
+from peers.side import Side
+from torch import Tensor
+
+from vaekit.data import Split
+
+GOAL = 100.3
+HELD_OUT = 10_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be chosen."""
+
+    epochs: int = 9
+    batch_size: int = 256
+    lr: float = 3e-3
+    optimizer: str = "adam"
+    lr_schedule: str = "flat-linear:0.4"
+    warm_up: float = 0.3  # the share of the steps in which the KL weight rises to 1
+    start: str = "mean"  # the output's bias: at the pixel means, or as torch's "init"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One training: its seconds, and the bound it reached."""
+
+    seconds: float
+    nats: float
+
+
+def flat(split: Split) -> Tensor:
+    """Its bytes, `(rows, 784)`."""
+    assert isinstance(split.images, Tensor)
+    return split.images.flatten(1)
+
+
+class Images:
+    """Training images, and those that judge."""
+
+    def __init__(self, validate: bool, limit: int | None) -> None:
+        from vaekit.data import load
+
+        data = load("mnist")
+        self.train, self.judge = flat(data.train), flat(data.test)
+        if validate:
+            self.train, self.judge = self.train[:-HELD_OUT], self.train[-HELD_OUT:]
+        self.train = self.train[:limit]
+        self.mean = self.train.float().mean(0) / 255
+
+    def bound(self, model: Any) -> float:
+        """-ELBO of the judging images, one draw each."""
+        from vaekit.data import Batches
+        from vaekit.evaluate import measure
+
+        rows = Batches(Split(self.judge), 1000, shuffle=False)
+        return -measure(model, rows.epoch(0)).elbo  # type: ignore[operator]
+
+
+class Kit:
+    """Ours, with the settings."""
+
+    def __init__(self, settings: Settings, validate: bool, limit: int | None) -> None:
+        from vaekit.training import keep_memory, make_optimizer
+
+        keep_memory()
+        self.settings, self.images = settings, Images(validate, limit)
+        # What is imported once is no part of a training: torch does so at the first optimiser.
+        make_optimizer(settings.optimizer, self._recipe(0)[0].parameters(), lr=settings.lr)
+
+    def train(self, seed: int) -> Found:
+        """A training from this seed."""
+        from vaekit.data import Batches
+        from vaekit.training import fit, make_optimizer
+        from vaekit.training.schedules import learning_rate, warm_up
+
+        asked = self.settings
+        began = time.perf_counter()
+        model, objective = self._recipe(seed)
+        batches = Batches(Split(self.images.train), asked.batch_size, seed=seed)
+        per_epoch = len(batches)
+        steps = asked.epochs * per_epoch
+        schedules = {"lr": learning_rate(asked.lr_schedule, asked.lr, steps, per_epoch)}
+        if asked.warm_up:
+            rise = warm_up(f"linear:{asked.warm_up * asked.epochs}", 1.0, steps, per_epoch)
+            assert rise is not None
+            schedules["beta"] = rise[0]
+        optimizer = make_optimizer(asked.optimizer, model.parameters(), lr=asked.lr)
+        fit(model, objective, batches, steps=steps, optimizer=optimizer, schedules=schedules)
+        return Found(time.perf_counter() - began, self.images.bound(model))
+
+    def _recipe(self, seed: int) -> Any:
+        import torch
+
+        from vaekit.data import DataSpec
+        from vaekit.options import Net, Pixels
+        from vaekit.recipes import build
+
+        torch.manual_seed(seed)
+        rows = len(self.images.train)
+        spec = DataSpec("mnist", (784,), "grey", rows=rows, mean=self.images.mean)
+        pixels = Pixels(likelihood="bernoulli", start=self.settings.start)  # type: ignore[arg-type]
+        net = Net(hidden=(512, 256), activation="relu")
+        made = build("vae", spec, {"latent": 32}, net=net, pixels=pixels)
+        return made.model, made.objective
+
+
+class Tutorial:
+    """The tutorial's loop, 20 epochs of Adam 1e-3 at batch 128."""
+
+    def __init__(self, epochs: int, validate: bool, limit: int | None) -> None:
+        from peers.loops import Tutorial as Loop
+        from peers.task import TASKS
+
+        self.epochs, self.images = epochs, Images(validate, limit)
+        self.task, self.make = TASKS["w1-128"], Loop
+        self.make(replace(self.task, steps=1))
+
+    def train(self, seed: int) -> Found:
+        """A training from this seed."""
+        rows = self.images.train
+        task = replace(self.task, steps=-(-len(rows) // self.task.batch))
+        began = time.perf_counter()
+        loop = self.make(task, rows, seed)
+        for _ in range(self.epochs):
+            loop.run()
+        return Found(time.perf_counter() - began, self.images.bound(loop.whole))
+
+
+def race(asked: argparse.Namespace, settings: Settings) -> dict[str, list[Found]]:
+    """Both sides, seed by seed in turn."""
+    told = (asked.validate, asked.limit)
+    makes: dict[str, tuple[Callable[..., Any], Any, int]] = {
+        "vaekit": (Kit, settings, asked.seeds),
+        "the tutorial loop": (Tutorial, asked.tutorial_epochs, asked.tutorial_seeds),
+    }
+    makes = {name: each for name, each in makes.items() if each[2]}
+    sides = {
+        name: Side(make, own, *told, threads=asked.threads)
+        for name, (make, own, _) in makes.items()
+    }
+    found: dict[str, list[Found]] = {name: [] for name in makes}
+    for seed in range(max(seeds for *_, seeds in makes.values())):
+        for name, (*_, seeds) in makes.items():
+            if seed < seeds:
+                found[name].append(sides[name].ask("train", seed))
+    for side in sides.values():
+        side.end()
+    return found
+
+
+def numbers(found: dict[str, list[Found]]) -> dict[str, float]:
+    """Means over seeds, and how many reached the goal.
+
+    Example:
+        >>> some = {"vaekit": [Found(20.0, 99.0), Found(22.0, 101.0)]}
+        >>> numbers(some)["vaekit: seconds of a training (mean over seeds)"]
+        21.0
+    """
+    made = {}
+    for name, each in found.items():
+        nats = [one.nats for one in each]
+        made[f"{name}: seconds of a training (mean over seeds)"] = statistics.fmean(
+            one.seconds for one in each
+        )
+        made[f"{name}: BCE + KL, nats (mean over seeds)"] = statistics.fmean(nats)
+        made[f"{name}: BCE + KL, nats (worst seed)"] = max(nats)
+        made[f"{name}: seeds that reached {GOAL} nats"] = sum(n <= GOAL for n in nats)
+    if len(found) > 1:
+        ours, theirs = (statistics.fmean(one.seconds for one in each) for each in found.values())
+        made["times less than the tutorial loop takes (ratio of means)"] = theirs / ours
+    return made
+
+
+def options() -> tuple[argparse.Namespace, Settings]:
+    """What was asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for each in fields(Settings):
+        name = "--" + each.name.replace("_", "-")
+        parser.add_argument(name, type=type(each.default), default=each.default)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--tutorial-seeds", type=int, help="1; none where it validates")
+    parser.add_argument("--tutorial-epochs", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--validate", action="store_true", help="judge by training images; not recorded"
+    )
+    parser.add_argument("--limit", type=int, help="train on so many images; not recorded")
+    parser.add_argument("--results", type=Path, help="the file that the rows are added to")
+    parser.add_argument("--no-record", action="store_true", help="add them to no file")
+    asked = parser.parse_args()
+    if asked.tutorial_seeds is None:
+        asked.tutorial_seeds = 0 if asked.validate else 1
+    return asked, Settings(**{each.name: getattr(asked, each.name) for each in fields(Settings)})
+
+
+def main() -> None:
+    """Races, prints and records."""
+    asked, settings = options()
+    found = race(asked, settings)
+    made = numbers(found)
+    judged = "the last 10,000 training images" if asked.validate else "test images"
+    chosen = ", ".join(f"{name} {value}" for name, value in asdict(settings).items())
+    seeds = "/".join(str(len(each)) for each in found.values())
+    protocol = f"{judged}; {chosen}; {seeds} seeds; {asked.threads} threads"
+    if not (asked.no_record or asked.validate or asked.limit):
+        rows = [Measured("benchmarks/speedrun.py", protocol, *row) for row in made.items()]
+        append(rows, asked.results or path_of())
+    each = {name: [asdict(one) for one in ones] for name, ones in found.items()}
+    print(json.dumps({"protocol": protocol, **made, "each": each}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
