@@ -24,6 +24,7 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 # What makes the commands of a page small; the rest of each line runs as it stands there.
 SMALLER = {
+    r"^vaekit reproduce \S+": "vaekit train vae --data mnist --latent 2 --epochs 1",
     r"(--data|vaekit data) mnist\b": r"\1 small.npz",
     r"--epochs \d+": "--epochs 1",
     r"--(nll|samples|ais|seeds) \d+": r"--\1 2",
@@ -78,6 +79,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from vaekit.data.digits import load_digits
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     digits, arrays = load_digits(), {}
     for start, rows, count in (("", digits.train, 200), ("test_", digits.test, 60)):
         large = torch.nn.functional.interpolate(rows.images[:count].float(), (28, 28))
@@ -157,6 +159,9 @@ def test_commands_become_small() -> None:
         "vaekit train vae --threads 1 --data small.npz --epochs 1 --batch-size 8192 --out runs/a"
     )
     assert _smaller(line) == small
+    assert _smaller("vaekit reproduce tutorial-conv --seed 2 --out runs/a") == (
+        "vaekit train vae --threads 1 --data small.npz --latent 2 --epochs 1 --seed 2 --out runs/a"
+    )
     assert _smaller("vaekit evaluate runs/a --nll 5000 --samples 10") == (
         "vaekit evaluate runs/a --nll 2 --samples 2"
     )
