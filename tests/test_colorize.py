@@ -144,9 +144,9 @@ def test_pixels_of_another_range_are_the_same_colours(home: Path, tmp_path: Path
 REFUSED = [
     *[
         (f"{command} c", "c is a colouriser: it has no latent, and makes nothing from nothing")
-        for command in ("sample", "interpolate -n 1", "traverse", "manifold", "embed", "overlap",
-                        "scatter", "evaluate --latent", "evaluate --nll 5", "evaluate --ais 5",
-                        "evaluate --agreement 5")
+        for command in ("sample", "sample --set 0=1", "interpolate -n 1", "traverse", "manifold",
+                        "embed", "overlap", "scatter", "evaluate --latent", "evaluate --nll 5",
+                        "evaluate --ais 5", "evaluate --agreement 5")
     ],
     ("colorize c --colorizer c", "take `vaekit colorize RUN --colorizer c`"),
     ("colorize c --reconstruct --colorizer c", "it has no latent"),

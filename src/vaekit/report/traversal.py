@@ -56,10 +56,10 @@ class Effect:
 
 def held(run: Run, split: Split, rows: int = 1000) -> Latent:
     """What the dimensions of z hold, over so many rows of a split, evenly spread."""
-    meter = LatentMeter()
-    with evaluating(run.model):
+    meter, model = LatentMeter(), run.vae
+    with evaluating(model):
         for x, given in Rows(run, split, rows, None).batches("latent"):
-            meter.add(run.model(x, given))
+            meter.add(model(x, given))
     latent = meter.latent()
     assert latent is not None
     return latent
