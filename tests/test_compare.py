@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from vaekit.report.comparison.measured import Entry, measure
 from vaekit.report.comparison.opened import open_runs
 from vaekit.report.comparison.ranking import MEASURES, lead
 from vaekit.report.comparison.sheets import labelled
+from vaekit.report.comparison.words import _speed
 from vaekit.report.images import GAP
 
 SMALL: dict[str, Any] = {"hidden": (16,), "limit": 300, "epochs": 2, "threads": 1, "report": False}
@@ -186,7 +188,7 @@ def test_what_differs_is_said_and_names_the_runs(two: Comparison) -> None:
 
 
 def test_options_of_place_do_not_differ(here: Path) -> None:
-    one, two = (flat(vaekit.load(here / name).config) for name in ("narrow", "wide"))
+    one, two = (flat(vaekit.load(here / name).config, "grey") for name in ("narrow", "wide"))
     assert not {"device", "threads", "data_dir", "cache"} & {*one, *two}
     assert set(differences([one, two])) == {"latent", "norm"}
 
@@ -194,7 +196,46 @@ def test_options_of_place_do_not_differ(here: Path) -> None:
 def test_recipes_name_runs_and_what_one_alone_has_does_not() -> None:
     found = {"recipe": ["vae", "ae"], "kl": ["closed", None]}
     assert short_names(found, [Path("a"), Path("b")]) == ["vae", "ae"]
-    assert "kl: closed against none" in in_words(found)
+    assert in_words(found) == "They differ in recipe: vae against ae; all else is equal."
+    assert short_names({"patience": ["none", 5]}, [Path("a"), Path("b")]) == [
+        "patience=none",
+        "patience=5",
+    ]
+
+
+def test_likelihoods_are_named_and_have_a_scale_only_where_they_have_one(here: Path) -> None:
+    opened = open_runs([here / "narrow", here / "grey"])
+    assert opened.differences["likelihood"] == ["gaussian", "bernoulli"]
+    assert opened.differences["scale"] == ["fitted", None]
+    assert opened.names == ["likelihood=gaussian", "likelihood=bernoulli"]
+    assert in_words(opened.differences) == (
+        "They differ in likelihood: gaussian against bernoulli; all else is equal."
+    )
+    found = {"likelihood": ["gaussian", "bernoulli", "gaussian"], "scale": ["fitted", None, 1.0]}
+    assert short_names(found, [Path("a"), Path("b"), Path("c")]) == [
+        "likelihood=gaussian scale=fitted",
+        "likelihood=bernoulli",
+        "likelihood=gaussian scale=1",
+    ]
+    assert "scale: fitted, 1; all" in in_words(found)
+
+
+def test_speeds_that_hardly_differ_name_no_winner() -> None:
+    def told(*speeds: float) -> str:
+        runs = [entry(name, [0.0]) for name in "abc"[: len(speeds)]]
+        for one, speed in zip(runs, speeds, strict=True):
+            spec = SimpleNamespace(unit="nats per image")
+            one.__dict__.update(
+                records=[{"images_per_second": speed}], run=SimpleNamespace(spec=spec)
+            )
+        return " ".join(_speed(runs))
+
+    assert told(1000, 1100, 1240) == (
+        "All trained about equally fast, 1,000 to 1,240 images a second."
+    )
+    assert told(3000, 1000) == (
+        "a trained fastest, 3,000 images a second; b took 3.00 times as long per image."
+    )
 
 
 def test_folders_name_runs_whose_options_do_not() -> None:
@@ -310,6 +351,8 @@ def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
     assert [text.get_text() for text in axes.texts] == ["β = 0.5", "β = 4"]
     dotted = np.asarray(axes.lines[1].get_xydata())
     assert dotted.sum(1) == pytest.approx([-max(row["elbo"] for row in rows)] * 2)
+    left, right = axes.get_xlim()
+    assert left >= -0.05 * right, "no rate is below 0"
 
 
 def test_a_table_has_no_pictures(tmp_path: Path) -> None:

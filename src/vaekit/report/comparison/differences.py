@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.config import Config, flat_fields
+from vaekit.recipes.parts import DEFAULTS
 
 __all__ = ["differences", "flat", "in_words", "option_text", "short_names"]
 
@@ -14,32 +15,41 @@ PLACE = {"data_dir", "device", "threads", "cache"}  # where, not what
 ABSENT = "none"
 LONGEST = 48  # letters of a short name
 MOST = 3  # options in a short name
+OF_SCALE = {"scale", "mean"}  # of these likelihoods alone
+SCALED = {"gaussian", "laplace"}
 
 Options = dict[str, Any]
 
 
-def flat(config: Config) -> Options:
-    """The recipe and every option under its name on the command line.
+def flat(config: Config, kind: str) -> Options:
+    """The recipe and every option that means something, under its name on the command line.
+
+    None becomes "none": None stands for what a run has no such option for.
+
+    Args:
+        config: of a run.
+        kind: of its data, which decides the likelihood where none was named.
 
     Example:
-        >>> found = flat(Config.flat("vae", latent=3, net="conv"))
-        >>> found["recipe"], found["latent"], found["net"]
-        ('vae', 3, 'conv')
+        >>> found = flat(Config.flat("vae", latent=3, net="conv"), "binary")
+        >>> found["recipe"], found["latent"], found["net"], found["likelihood"], "scale" in found
+        ('vae', 3, 'conv', 'bernoulli', False)
     """
     found: Options = {"recipe": config.recipe}
     for name, record, field, _ in flat_fields(config.recipe):
         home = config.own if record == "own" else getattr(config, record).model_dump()
         if name not in PLACE:
-            found[name] = home[field]
+            found[name] = ABSENT if home[field] is None else home[field]
     found["hidden"] = config.net.sizes
-    found["likelihood"] = config.pixels.likelihood or "default"
-    return found
+    found["likelihood"] = config.pixels.likelihood or DEFAULTS[kind]
+    held = OF_SCALE if found["likelihood"] in SCALED else set()
+    return {name: value for name, value in found.items() if name not in OF_SCALE - held}
 
 
 def differences(options: Sequence[Options]) -> dict[str, list[Any]]:
     """The options that are not the same in all runs, with the value of each run.
 
-    An option that a recipe does not have is None.
+    None is for a run that has no such option: its recipe or its likelihood knows none.
 
     Example:
         >>> differences([{"latent": 2, "lr": 0.1}, {"latent": 8, "lr": 0.1}])
@@ -77,10 +87,10 @@ def short_names(found: Mapping[str, Sequence[Any]], paths: Sequence[Path]) -> li
     """
     told = {name: values for name, values in found.items() if _tells(values)}
     names = [
-        " ".join(_part(name, values[place]) for name, values in told.items())
+        " ".join(_part(n, values[place]) for n, values in told.items() if values[place] is not None)
         for place in range(len(paths))
     ]
-    good = 0 < len(told) <= MOST and max(map(len, names)) <= LONGEST
+    good = 0 < len(told) <= MOST and all(0 < len(name) <= LONGEST for name in names)
     if good and len(set(names)) == len(names):
         return names
     folders = [path.resolve().name for path in paths]
@@ -88,7 +98,7 @@ def short_names(found: Mapping[str, Sequence[Any]], paths: Sequence[Path]) -> li
 
 
 def _tells(values: Sequence[Any]) -> bool:
-    """Whether runs that have this option differ in it; that others have none, their recipe says."""
+    """Whether runs that have this option differ in it; why others have none is told elsewhere."""
     held = [value for value in values if value is not None]
     return any(value != held[0] for value in held)
 
@@ -109,12 +119,13 @@ def in_words(found: Mapping[str, Sequence[Any]]) -> str:
         >>> in_words({})
         'They have the same options.'
     """
-    if not found:
+    told = {name: values for name, values in found.items() if _tells(values)}
+    if not told:
         return "They have the same options."
-    parts = [f"{name.replace('_', '-')}: {_values(values)}" for name, values in found.items()]
+    parts = [f"{name.replace('_', '-')}: {_values(values)}" for name, values in told.items()]
     return f"They differ in {'; '.join(parts)}; all else is equal."
 
 
 def _values(values: Sequence[Any]) -> str:
-    texts = list(dict.fromkeys(map(option_text, values)))
+    texts = list(dict.fromkeys(option_text(value) for value in values if value is not None))
     return " against ".join(texts) if len(values) == 2 else ", ".join(texts)

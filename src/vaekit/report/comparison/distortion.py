@@ -66,6 +66,7 @@ def _best_bound(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     total = min(rate + distortion for rate, distortion in points)
     axes.margins(0.18, 0.12)
     low, high = axes.get_xlim()
+    low = max(low, -0.03 * high)  # no KL is below 0
     bottom, top = axes.get_ylim()
     axes.plot([low, high], [total - low, total - high], ":", color=COLOURS["soft"], linewidth=1,
               zorder=0)  # fmt: skip

@@ -23,7 +23,7 @@ MEANING = (
         "images a second",
         "of training, the median over the epochs; runs that trained side by side shared a machine.",
     ),
-    ("dead units", "the share of hidden units that no row moves."),
+    ("dead units", "the share of the hidden units that are 0 for all rows seen."),
     ("gradient noise", "the variance of the gradient over draws of z, summed over the parameters, "
      "against the square of its mean's norm; of each run's own objective, on 128 training rows."),
 )  # fmt: skip
@@ -53,7 +53,8 @@ def comparison_page(
 
 def _tables(entries: Sequence[Entry]) -> Iterator[Section]:
     for title, (head, *rows) in blocks(entries):
-        yield Section(title, table=rows, head=head)
+        unbroken = [name.replace(" − ", "\u00a0−\u00a0") for name in head]
+        yield Section(title, table=rows, head=unbroken)
 
 
 def _curves(drawn: Drawn) -> Iterator[Section]:

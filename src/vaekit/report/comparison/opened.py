@@ -62,7 +62,7 @@ def likelihood_of(run: Run) -> tuple[str, str, bool]:
     if kind in ONE_SCALE:
         kind = "one scale"
     elif kind == "FixedScale":
-        kind = f"the scale {run.config.pixels.scale}"
+        kind = f"the scale {run.config.pixels.scale:g}"
     given = " given the label" if run.conditional else ""
     return type(family).__name__ + given, kind, is_likelihood(family, run.spec.kind)
 
@@ -79,7 +79,7 @@ def open_runs(
     _refuse(paths)
     runs = [open_run(path, device=device) for path in paths]
     _refuse_colorizers(runs)
-    options = [flat(run.config) for run in runs]
+    options = [flat(run.config, run.spec.kind) for run in runs]
     names = short_names(differences(options), [run.path for run in runs])
     return Opened(runs, names, options, _same_data(runs, data_dir))
 

@@ -17,6 +17,7 @@ from vaekit.report.svg import value
 __all__ = ["sentences", "warnings"]
 
 NAMED = 4  # runs that a sentence tells one by one
+ALIKE = 1.25  # times: what a machine's speed may swing by, more or less
 
 
 def sentences(
@@ -54,7 +55,7 @@ def warnings(entries: Sequence[Entry], comparable: bool) -> Iterator[str]:
     if len({one.run.config.training.seed for one in entries}) == 1:
         yield (
             "Standard errors are over test rows; each run was trained once, and another seed can "
-            "change more than that: see `vaekit train RECIPE --seeds 5`."
+            "change more than that: see vaekit train RECIPE --seeds 5."
         )
 
 
@@ -123,6 +124,9 @@ def _speed(entries: Sequence[Entry]) -> Iterator[str]:
     known.sort(key=lambda pair: -pair[0])
     (fast, first), (slow, last) = known[0], known[-1]
     noun = first.run.spec.unit.split()[-1]
+    if fast < ALIKE * slow:
+        yield f"All trained about equally fast, {slow:,.0f} to {fast:,.0f} {noun}s a second."
+        return
     yield (
         f"{first.name} trained fastest, {fast:,.0f} {noun}s a second; "
         f"{last.name} took {value(fast / slow)} times as long per {noun}."
