@@ -252,6 +252,7 @@ def test_folders_name_runs_whose_options_do_not() -> None:
 def test_the_page_is_whole_and_says_all(here: Path, two: Comparison) -> None:
     html = two.path.read_text()
     page = Reader(html)
+    assert "An autoencoder" not in page.text
     assert page.images == 2
     assert page.charts == 1
     assert not {"script", "link", "iframe"} & page.tags
@@ -410,6 +411,7 @@ def test_an_autoencoder_has_a_dash_and_is_judged_by_psnr(here: Path, tmp_path: P
     assert rows[1][1 + head[1:].index("bound (ELBO)")] == "–"
     assert found.runs[1]["elbo"] is None
     assert any("An autoencoder has no bound: ae" in note for note in found.notes)
+    assert "An autoencoder was trained without a prior" in Reader(found.path.read_text()).text
 
 
 def test_rank_orders_the_table(here: Path, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ MEANING = (
         "images a second",
         "of training, the median over the epochs; runs that trained side by side shared a machine.",
     ),
-    ("dead units", "the share of the hidden units that are 0 for all rows seen."),
+    ("dead units", "the share of the hidden units that give the same number for all rows, as a "
+     "ReLU gives 0."),
     ("gradient noise", "the variance of the gradient over draws of z, summed over the parameters, "
      "against the square of its mean's norm; of each run's own objective, on 128 training rows."),
 )  # fmt: skip
@@ -46,7 +47,7 @@ def comparison_page(
     parts = [Section("In words", "\n".join(words))]
     if notes:
         parts.append(Section("Please note", "\n".join(notes), note=True))
-    parts += [*_tables(shown), *_curves(drawn), *_sheets(drawn), *_rate(drawn)]
+    parts += [*_tables(shown), *_curves(drawn), *_sheets(entries, drawn), *_rate(drawn)]
     parts.append(Section("What the numbers mean", table=MEANING))
     return page(title, lead, parts)
 
@@ -70,13 +71,16 @@ def _curves(drawn: Drawn) -> Iterator[Section]:
     yield Section("Training", text, figure, "svg", "training curves of all runs")
 
 
-def _sheets(drawn: Drawn) -> Iterator[Section]:
+def _sheets(entries: Sequence[Entry], drawn: Drawn) -> Iterator[Section]:
     texts = {
         "reconstructions": "Test images, evenly spread over the test rows, and E[x|z] at "
         "z = E[z|x] of each run.",
         "samples": "E[x|z] of draws z of the prior, all from one seed: the same z where the "
         "latents have one size.",
     }
+    if any(one.elbo is None for one in entries):
+        texts["samples"] += " An autoencoder was trained without a prior: these are drawn from "
+        texts["samples"] += "N(0, I), where its codes need not lie."
     for name, content in drawn.sheets.items():
         alt = f"{name} of each run, a row each"
         yield Section(name.capitalize(), texts[name], content, alt=alt)
