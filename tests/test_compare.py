@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 import vaekit
@@ -20,7 +21,7 @@ from vaekit.cli import main
 from vaekit.data import spread
 from vaekit.report.charts import limits
 from vaekit.report.comparison import Comparison, compare
-from vaekit.report.comparison.charts import colours, curves_figure
+from vaekit.report.comparison.charts import _scale, colours, curves_figure
 from vaekit.report.comparison.differences import differences, flat, in_words, short_names
 from vaekit.report.comparison.distortion import distortion_figure
 from vaekit.report.comparison.measured import Entry, measure
@@ -337,11 +338,20 @@ def test_curves_are_those_of_the_records(here: Path) -> None:
     assert "KL" in apart.get_label()
 
 
+def test_counts_are_drawn_whole() -> None:
+    axes = Figure().subplots()
+    _scale(axes, [[0, 38, 64, 64, 64, 64, 63, 62], [16] * 8])
+    assert axes.get_ylim()[0] <= 0
+    _scale(axes, [[-500.5, 38.5, 64.1, 64.2, 64.3, 64.4, 63.5, 62.5]])
+    assert axes.get_ylim()[0] > -500
+
+
 def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
     paths = [here / "beta4", here / "beta"]
     found = compare(paths, out=tmp_path / "p.html", limit=30, pictures=tmp_path / "p")
     assert (tmp_path / "p" / "rate-distortion.png").is_file()
     assert "Rate and distortion" in Reader(found.path.read_text()).text
+    assert not any("a second" in words for words in found.words), "beta costs no time"
     opened = open_runs(paths)
     entries = [measure(run, "x", limit=30, seed=0, data_dir=None) for run in opened.runs]
     (axes,) = distortion_figure(entries, opened.differences).axes

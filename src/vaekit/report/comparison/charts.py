@@ -175,13 +175,15 @@ def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Seq
 
 
 def _scale(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
-    """An axis on which the most of each line is inside."""
-    lows, highs = zip(*map(limits, lines), strict=True)
+    """An axis on which the most of each line is inside; all of it, where counts are drawn."""
     values = [value for line in lines for value in line]
+    counts = all(value == int(value) for value in values)
+    ends = [*map(limits, lines), *([(min(values), max(values))] if counts else [])]
+    lows, highs = zip(*ends, strict=True)
     margin = 0.03 * (max(highs) - min(lows))
     low, high = min(lows) - margin, max(highs) + margin
     axes.set_ylim(low if min(values) < 0 else max(low, -0.03 * high), high)
-    if all(value == int(value) for value in values):
+    if counts:
         axes.locator_params("y", integer=True)
 
 

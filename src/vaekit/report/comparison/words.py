@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from vaekit.report.comparison.measured import Entry
 from vaekit.report.comparison.ranking import (
@@ -17,13 +17,22 @@ from vaekit.report.svg import value
 __all__ = ["sentences", "warnings"]
 
 NAMED = 4  # runs that a sentence tells one by one
+SAME_WORK = {"beta", "seed", "lr", "weight_decay", "clip", "epochs", "limit", "patience", "warm_up",
+             "lr_schedule", "schedule", "scale", "start", "init"}  # fmt: skip
 ALIKE = 1.25  # times: what a machine's speed may swing by, more or less
 
 
 def sentences(
-    entries: Sequence[Entry], comparable: bool, unit: str, rank: str | None
+    entries: Sequence[Entry],
+    comparable: bool,
+    unit: str,
+    rank: str | None,
+    differing: Iterable[str],
 ) -> Iterator[str]:
-    """Bound, reconstructions, units and speed, each a sentence."""
+    """Bound, reconstructions, units and speed, each a sentence.
+
+    Speed is told where an option differs on which it hangs: all else is how busy the machine was.
+    """
     judge = judge_of(entries, comparable, rank)
     if judge == "elbo":
         yield _led(entries, "elbo", f" {unit}")
@@ -33,7 +42,8 @@ def sentences(
     else:
         yield _led(entries, "mse", "")
     yield from _units(entries)
-    yield from _speed(entries)
+    if not {*differing} <= SAME_WORK:
+        yield from _speed(entries)
 
 
 def warnings(entries: Sequence[Entry], comparable: bool) -> Iterator[str]:

@@ -95,7 +95,7 @@ def compare(
     unit = opened.runs[0].spec.unit
     words = [
         in_words(opened.differences),
-        *sentences(entries, opened.comparable, unit, rank),
+        *sentences(entries, opened.comparable, unit, rank, opened.differences),
     ]
     notes = list(warnings(entries, opened.comparable))
     shown = _ordered(entries, MEASURES[judge]) if rank else entries
