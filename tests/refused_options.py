@@ -61,6 +61,8 @@ OPTIONS = [
     case("beta negative", "train beta_vae --beta -1", "beta is -1"),
     case("beta nan", "train beta_vae --beta nan", "beta is nan"),
     case("dropout 1.5", "train vae --dropout 1.5", "dropout", "1.5"),
+    case("latent dropout 1", "train vae --latent-dropout 1", "latent_dropout is 1", "[0, 1)"),
+    case("latent dropout -0.1", "train vae --latent-dropout -0.1", "latent_dropout is -0.1"),
     case("dropout nan", "train vae --dropout nan", "dropout"),
     case("scale 0", "train vae --scale 0", "scale", "0"),
     case("scale -1", "train vae --scale -1", "scale", "-1"),

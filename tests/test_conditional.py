@@ -102,6 +102,42 @@ def test_the_label_stands_once_beside_flat_pixels_and_as_planes_beside_images() 
     assert plain.posterior.net.in_shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("name", ["vae", "ae", "cvae"])
+def test_latent_dropout_stands_in_front_of_any_decoder(name: str, kind: str) -> None:
+    """Dropping 1/2 of a z of ones gives the decoder 0 and 2 there, and the labels as they are."""
+    data = prepare(load("digits"), Data(given="label" if name == "cvae" else "none"))
+    sizes = {"kind": kind, "hidden": (12,), "channels": (4,)}
+    net = Net(**sizes, latent_dropout=0.5)
+    torch.manual_seed(0)
+    model = build(name, data.spec(), {"latent": 6}, net=net).model
+    seen: list[torch.Tensor] = []
+    model.likelihood.net.body[1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    _, given = data.train.batch(slice(40))
+    model.likelihood(torch.ones(2, 40, 6), given)
+    model.eval()
+    model.likelihood(torch.ones(2, 40, 6), given)
+    trained, evaluated = (one[:, :6] for one in seen)
+    assert set(trained.flatten().tolist()) == {0.0, 2.0}
+    assert abs((trained == 0).float().mean() - 0.5) < 0.1
+    assert bool((evaluated == 1).all())
+    assert torch.equal(seen[0][:, 6:], seen[1][:, 6:])
+    assert seen[0].shape[1] == (16 if name == "cvae" else 6)
+
+
+def test_without_latent_dropout_the_weights_keep_their_names_and_values() -> None:
+    spec = load("digits").spec()
+    states = []
+    for more in ({}, {"latent_dropout": 0.0}, {"latent_dropout": 0.3}):
+        torch.manual_seed(0)
+        states.append(build("vae", spec, net=Net(hidden=(12,), **more)).model.state_dict())
+    plain, zero, dropped = states
+    assert list(plain) == list(zero)
+    assert "likelihood.net.body.0.weight" in plain  # the first layer, as in older runs
+    for one, other in zip(plain.values(), dropped.values(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_counts_and_tables_take_labels_too() -> None:
     counts = vk.Dataset("c", "counts", *[split(torch.randint(0, 9, (20, 6)).float())] * 2, 2)
     table = vk.Dataset("t", "table", *[split(torch.randn(20, 6))] * 2, 2)

@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
-from vaekit.nn import MLP, ConvDecoder, ConvEncoder, activation, initialise, start_at
+from vaekit.nn import (
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    LatentDropout,
+    activation,
+    initialise,
+    start_at,
+)
 from vaekit.nn.layout import Planes, use_format
 
 GRIDS = [(28, 28), (28, 20), (30, 30), (64, 64), (1, 5), (7, 1), (1, 1), (33, 18)]
@@ -184,6 +192,18 @@ def test_dropout_keeps_the_scale_of_normed_activations() -> None:
     assert abs(h.square().mean() - 2) < 0.05
 
 
+def test_latent_dropout_drops_z_and_no_label() -> None:
+    """Of z a share is 0 and the rest z / (1 - p), independently; what is beside z is untouched."""
+    drop, code = LatentDropout(3, 0.2), 1 + torch.rand(20_000, 5)
+    out = drop(code)
+    assert torch.equal(out[:, 3:], code[:, 3:])
+    zeros = out[:, :3] == 0
+    assert abs(zeros.float().mean(0) - 0.2).max() < 0.015
+    assert abs(torch.corrcoef(zeros.T.float()) - torch.eye(3)).max() < 0.03
+    torch.testing.assert_close(out[:, :3][~zeros], code[:, :3][~zeros] / 0.8)
+    assert torch.equal(drop.eval()(code), code)
+
+
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("which", range(3))
 def test_every_parameter_gets_a_gradient(which: int, norm: str) -> None:
@@ -294,6 +314,7 @@ def test_conv_decoder_is_the_composition_of_its_layers() -> None:
         ),
         (lambda: MLP(1, 1, dropout=1.0), "dropout is 1.0; it takes a share in [0, 1)"),
         (lambda: MLP(1, 1, dropout=math.nan), "dropout is nan; it takes a share in [0, 1)"),
+        (lambda: LatentDropout(2, 1.0), "latent_dropout is 1.0; it takes a share in [0, 1)"),
         (lambda: ConvEncoder(784, 2), "in_shape is 784; a convolution takes (C, H, W)."),
         (lambda: ConvEncoder((28, 28), 2), "in_shape is (28, 28); a convolution takes (C, H, W)."),
         (lambda: ConvEncoder((1, 0, 3), 2), "in_shape is (1, 0, 3); every size"),

@@ -38,6 +38,7 @@ _HOMES = {
         "ColourNet",
         "ConvDecoder",
         "ConvEncoder",
+        "LatentDropout",
         "LogCounts",
         "PoolEncoder",
         "UnpoolDecoder",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from vaekit.nn import ColourNet as ColourNet
     from vaekit.nn import ConvDecoder as ConvDecoder
     from vaekit.nn import ConvEncoder as ConvEncoder
+    from vaekit.nn import LatentDropout as LatentDropout
     from vaekit.nn import LogCounts as LogCounts
     from vaekit.nn import PoolEncoder as PoolEncoder
     from vaekit.nn import UnpoolDecoder as UnpoolDecoder

@@ -84,6 +84,9 @@ class Net(Options):
     )
     norm: Literal["none", "batch"] = Field(default="none", description="Before the activation.")
     dropout: float = Field(default=0.0, description="After the activation.")
+    latent_dropout: float = Field(
+        default=0.0, description="Of z, in front of the decoder, while training."
+    )
     init: Literal["torch", "glorot", "he", "orthogonal"] = Field(
         default="torch", description="How weights start; all but torch's set biases to 0."
     )

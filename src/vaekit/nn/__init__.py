@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaekit.nn.activations import activation
+from vaekit.nn.blocks import LatentDropout
 from vaekit.nn.colour import ColourNet
 from vaekit.nn.conv import ConvDecoder, ConvEncoder
 from vaekit.nn.counts import LogCounts
@@ -17,6 +18,7 @@ __all__ = [
     "ColourNet",
     "ConvDecoder",
     "ConvEncoder",
+    "LatentDropout",
     "LogCounts",
     "Network",
     "PoolEncoder",

@@ -1,4 +1,7 @@
-"""The hidden block of every network: an affine map, [norm], activation, [dropout]."""
+"""The hidden block of every network, and dropout of z.
+
+A block is an affine map, [norm], activation, [dropout].
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vaekit.errors import VaekitError, choose
 from vaekit.nn.activations import activation as find_activation
 
-__all__ = ["Block"]
+__all__ = ["Block", "LatentDropout"]
 
 _NORMS: Mapping[str, Mapping[type[nn.Module], Callable[[int], nn.Module]]] = {
     "none": {},
@@ -50,8 +54,7 @@ class Block:
     def __post_init__(self) -> None:
         find_activation(self.activation)
         choose("norm", self.norm, _NORMS)
-        if not 0 <= self.dropout < 1:
-            raise VaekitError(f"dropout is {self.dropout}; it takes a share in [0, 1), 0 for none.")
+        _check_share("dropout", self.dropout)
 
     @property
     def bias(self) -> bool:
@@ -71,3 +74,52 @@ class Block:
         for before, width in pairwise(widths):
             layers += self.after(nn.Linear(before, width, bias=self.bias), width)
         return layers
+
+
+class LatentDropout(nn.Module):
+    """Dropout of z in front of a decoder, and not of the labels that stand beside it.
+
+    While training, each of the first `latent` elements of an input is 0 with probability `share`,
+    and z / (1 - share) otherwise; in eval mode nothing changes.
+
+    Args:
+        latent: how many elements z has.
+        share: the share that is dropped, in [0, 1).
+
+    Raises:
+        VaekitError: if `share` is outside [0, 1).
+
+    References:
+        Srivastava et al. 2014, Dropout.
+
+    Example:
+        >>> drop = LatentDropout(2, 0.5)
+        >>> set(drop(torch.ones(100, 2)).flatten().tolist()) == {0.0, 2.0}
+        True
+        >>> drop(torch.ones(100, 3))[:, 2].unique()  # a label's
+        tensor([1.])
+    """
+
+    def __init__(self, latent: int, share: float) -> None:
+        super().__init__()
+        _check_share("latent_dropout", share)
+        self.latent = latent
+        self.drop = nn.Dropout(share)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """The code with elements dropped.
+
+        Args:
+            code: `(N, latent)`, or wider where labels are joined.
+        """
+        z = self.drop(code[:, : self.latent])
+        return torch.cat([z, code[:, self.latent :]], 1)
+
+    def extra_repr(self) -> str:
+        """The size, for `print`."""
+        return f"latent={self.latent}"
+
+
+def _check_share(what: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise VaekitError(f"{what} is {share}; it takes a share in [0, 1), 0 for none.")

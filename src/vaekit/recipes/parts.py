@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vaekit.conditional import Conditional, Family
     from vaekit.data import DataSpec
     from vaekit.models import VAE
+    from vaekit.nn import Network
 
 __all__ = ["common", "likelihood", "pixel_family", "posterior", "standard_vae", "started"]
 
@@ -72,9 +73,11 @@ def _decoder(data: DataSpec, latent: int, out: tuple[int, ...], net: Net) -> nn.
     if net.kind != "mlp":
         channels = net.decoder_channels or net.channels[::-1]
         kernel = net.decoder_kernel or net.kernel[::-1]
-        made: nn.Module = vk.ConvDecoder(code, out, channels, hidden, kernel=kernel, **options)
+        made: Network = vk.ConvDecoder(code, out, channels, hidden, kernel=kernel, **options)
     else:
         made = vk.MLP(code, out, hidden, **options)
+    if net.latent_dropout:
+        made.body.insert(0, vk.LatentDropout(latent, net.latent_dropout))
     return vk.initialise(made, net.init)
 
 
