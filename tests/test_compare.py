@@ -309,6 +309,29 @@ def test_the_same_noise_makes_the_samples_of_one_latent_size(here: Path) -> None
         assert torch.allclose(run.sample(12, seed=0), expected, atol=1e-6)
 
 
+def panels(figure: Any) -> dict[str, Any]:
+    """The axes that have lines, by their bold title."""
+    return {axes.texts[0].get_text(): axes for axes in figure.axes if axes.lines}
+
+
+def test_a_posterior_that_shrinks_to_nothing_has_a_logarithmic_axis(here: Path) -> None:
+    opened = open_runs([here / "narrow", here / "wide"])
+    entries = [
+        measure(run, name, limit=20, seed=0, data_dir=None)
+        for run, name in zip(opened.runs, opened.names, strict=True)
+    ]
+    for small, scale in ((0.5, "linear"), (1e-4, "log"), (0.0, "linear")):
+        for record in entries[1].records:
+            record["latent"]["posterior_scale"] = small
+        figure = curves_figure(entries)
+        assert figure is not None
+        found = panels(figure)
+        assert found["posterior σ"].get_yscale() == scale
+        assert found["KL"].get_yscale() == "linear"
+        low, high = found["posterior σ"].get_ylim()
+        assert low <= small < high
+
+
 def test_curves_are_those_of_the_records(here: Path) -> None:
     opened = open_runs([here / "narrow", here / "wide"])
     entries = [
@@ -332,6 +355,11 @@ def test_curves_are_those_of_the_records(here: Path) -> None:
     assert legend == ["latent=2 norm=none", "latent=5 norm=batch"]
     words = figure.get_label()
     assert "gradient norm" in words
+    sigma = panels(figure)["posterior σ"]
+    for one, line in zip(entries, sigma.lines, strict=True):
+        expected = [[r["epoch"], r["latent"]["posterior_scale"]] for r in one.records]
+        assert np.allclose(np.asarray(line.get_xydata()), expected)
+    assert sigma.get_yscale() == "linear"
     apart = curves_figure(entries, comparable=False)
     assert apart is not None
     assert "objective" not in apart.get_label()

@@ -24,6 +24,8 @@ FIXED = (COLOURS["train"], COLOURS["validation"], "#2f9e6e", "#b865a4", "#a08a00
 DARKER = 0.85  # yellow and light green show on white
 LARGEST = 1e100
 LONGEST = 48
+SIGMA = "posterior σ"
+DECADES = 30  # from here on it has a logarithmic axis
 WIDE = 736
 Lines = dict[str, list[tuple[float, float]]]  # of a run, by split
 
@@ -86,6 +88,7 @@ def _panels(entries: Sequence[Entry], comparable: bool) -> Iterator[tuple[str, s
             ],
         )
     others = {
+        "posterior_scale": (SIGMA, "root mean square of σ(x)"),
         "active_units": ("active units", "latent dimensions"),
         "gradient_norm": ("gradient norm", "mean over the steps looked at"),
         "dead_units": ("dead units", "share of the hidden units"),
@@ -166,12 +169,21 @@ def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Seq
             line.set(color=colour, linestyle="-" if solid else "--", linewidth=1.6 if solid else 1)
             line.set(alpha=1 if solid else 0.7, markersize=3.5)
             shown.append([y for _, y in points])
-    _scale(axes, shown)
+    if _spans_decades(title, shown):
+        axes.set_yscale("log")
+    else:
+        _scale(axes, shown)
     axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")
     axes.set_title(unit, loc="left", fontsize=9)
     axes.annotate(title, (0, 1), (0, 20), "axes fraction", "offset points", weight="bold",
                   fontsize=12, annotation_clip=False)  # fmt: skip
+
+
+def _spans_decades(title: str, lines: Sequence[Sequence[float]]) -> bool:
+    """A scale that goes to nothing in one run is flat at 0 on a linear axis."""
+    values = [value for line in lines for value in line]
+    return title == SIGMA and 0 < DECADES * min(values) < max(values)
 
 
 def _scale(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
