@@ -133,6 +133,13 @@ def test_the_numbers_are_those_of_the_model_by_hand(here: Path, two: Comparison)
         assert row["gradient_noise"] == pytest.approx(noise.ratio)
 
 
+def test_rows_that_are_drawn_anew_give_the_same_numbers_again(tmp_path: Path) -> None:
+    run = vaekit.load(trained(tmp_path / "bits", latent=2, binarise="dynamic"))
+    one, two = (measure(run, "x", limit=20, seed=3, data_dir=None) for _ in range(2))
+    assert one.noise == two.noise
+    assert one.gap == two.gap
+
+
 def test_the_numbers_are_those_of_evaluate(here: Path, two: Comparison) -> None:
     found = vaekit.load(here / "narrow").evaluate(limit=50, reconstruction=True)
     for name in ("log_likelihood", "elbo", "kl", "elbo_standard_error", "mse"):
@@ -370,6 +377,9 @@ def test_counts_are_drawn_whole() -> None:
     axes = Figure().subplots()
     _scale(axes, [[0, 38, 64, 64, 64, 64, 63, 62], [16] * 8])
     assert axes.get_ylim()[0] <= 0
+    _scale(axes, [[16] * 8])
+    assert axes.get_ylim()[0] <= 0
+    assert max(axes.get_yticks()) >= 10
     _scale(axes, [[-500.5, 38.5, 64.1, 64.2, 64.3, 64.4, 63.5, 62.5]])
     assert axes.get_ylim()[0] > -500
 

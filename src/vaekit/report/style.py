@@ -97,6 +97,7 @@ table.columns { max-width: none; font-size: 0.9rem; line-height: 1.35; }
 table.columns th { width: auto; }
 table.columns thead th { color: var(--ink); font-weight: 650; vertical-align: bottom; }
 table.columns td, table.columns thead th + th { text-align: right; padding-left: 0.9rem; }
+table.columns thead th + th { padding-right: 0; }
 table.columns td { overflow-wrap: normal; white-space: nowrap; }
 table.columns tbody th { min-width: 8rem; }
 @media (max-width: 40rem) {

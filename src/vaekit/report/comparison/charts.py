@@ -187,10 +187,10 @@ def _spans_decades(title: str, lines: Sequence[Sequence[float]]) -> bool:
 
 
 def _scale(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
-    """An axis on which the most of each line is inside; all of it, where counts are drawn."""
+    """An axis on which the most of each line is inside; all of it and 0, where counts are drawn."""
     values = [value for line in lines for value in line]
     counts = all(value == int(value) for value in values)
-    ends = [*map(limits, lines), *([(min(values), max(values))] if counts else [])]
+    ends = [*map(limits, lines), *([(min(0.0, *values), max(values))] if counts else [])]
     lows, highs = zip(*ends, strict=True)
     margin = 0.03 * (max(highs) - min(lows))
     low, high = min(lows) - margin, max(highs) + margin

@@ -17,6 +17,8 @@ MEANING = (
     ("bound (ELBO)", "log-likelihood − KL at β = 1: a lower bound of log p(x). Higher is better."),
     ("±", "one standard error of the mean over the rows."),
     ("active units", "latent dimensions whose code follows x: Var E[z|x] > 0.01."),
+    ("PSNR, SSIM", "of E[x|z] at z = E[z|x], image by image. Higher is better."),
+    ("mean square error", "of E[x|z] per element, over the draws of z: those add to it."),
     ("bound, train − test", "on as many training rows: far above 0, the model has learned them "
      "by heart."),
     (

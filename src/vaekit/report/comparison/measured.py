@@ -158,6 +158,7 @@ def _alike(run: Run, rows: Rows, span: float) -> Iterator[tuple[Tensor, Tensor]]
 
 
 def _noise(run: Run, split: Split, seed: int) -> GradientNoise:
-    (batch,) = Rows(run, split, NOISE_ROWS, None).batches("gradient", NOISE_ROWS)
+    with random_numbers(seed, run.device, None):  # rows may be draws themselves
+        (batch,) = Rows(run, split, NOISE_ROWS, None).batches("gradient", NOISE_ROWS)
     x, given = batch
     return gradient_noise(run.vae, run.objective, x, given, repeats=NOISE_REPEATS, seed=seed)
