@@ -327,6 +327,8 @@ def test_a_posterior_that_shrinks_to_nothing_has_a_logarithmic_axis(here: Path) 
         measure(run, name, limit=20, seed=0, data_dir=None)
         for run, name in zip(opened.runs, opened.names, strict=True)
     ]
+    for record in (*entries[0].records, *entries[1].records):
+        record["latent"]["active_units"] = 1
     for small, scale in ((0.5, "linear"), (1e-4, "log"), (0.0, "linear")):
         for record in entries[1].records:
             record["latent"]["posterior_scale"] = small
@@ -335,6 +337,7 @@ def test_a_posterior_that_shrinks_to_nothing_has_a_logarithmic_axis(here: Path) 
         found = panels(figure)
         assert found["posterior σ"].get_yscale() == scale
         assert found["KL"].get_yscale() == "linear"
+        assert all(tick == round(tick) for tick in found["active units"].get_yticks())
         low, high = found["posterior σ"].get_ylim()
         assert low <= small < high
 

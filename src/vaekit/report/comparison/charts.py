@@ -171,6 +171,8 @@ def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Seq
             shown.append([y for _, y in points])
     if _spans_decades(title, shown):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.tick_params("y", which="minor", left=False)
     else:
         _scale(axes, shown)
     axes.locator_params("x", integer=True, min_n_ticks=1)
@@ -196,7 +198,7 @@ def _scale(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
     low, high = min(lows) - margin, max(highs) + margin
     axes.set_ylim(low if min(values) < 0 else max(low, -0.03 * high), high)
     if counts:
-        axes.locator_params("y", integer=True)
+        axes.locator_params("y", integer=True, min_n_ticks=1)
 
 
 def _legend_rows(entries: Sequence[Entry], wide: int) -> tuple[int, int]:
