@@ -229,7 +229,7 @@ def test_its_numbers_are_printed_and_kept(
 
 def test_its_page_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    block, _ = re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)
     for line in block.splitlines():
         words = shlex.split(line, comments=True)[1:]
         words = [{"faces.zip": str(home / "hue.npz"), "32": "8"}.get(word, word) for word in words]
