@@ -6,6 +6,7 @@ Each maker takes the folder it writes into; `pictures(3, spoil=...)` and its lik
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import json
 import resource
@@ -215,4 +216,9 @@ def removed(*names: str) -> Make:
 def full_disk(limit: int = 100) -> Make:
     """No file can grow beyond this many bytes; the test lifts the limit."""
     most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    return lambda here: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+
+    def fill(here: Path) -> None:
+        importlib.import_module("matplotlib.font_manager")  # which writes its list of fonts once
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+
+    return fill
