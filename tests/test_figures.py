@@ -303,7 +303,6 @@ def test_walks_and_pairs_do_with_one_dimension_odd_sizes_and_few_rows(
     colour: Run, tmp_path: Path
 ) -> None:
     for words, wide, high in (
-        (("traverse", "--steps", 4, "-o", "t.png"), 4 * 21, 30),
         (("interpolate", "-n", 1, "--steps", 3, "-o", "i.png"), 3 * 21, 30),
         (("reconstruct", "-n", 50, "-o", "r.png"), 3 * 21, 2 * 30),
     ):
@@ -311,6 +310,18 @@ def test_walks_and_pairs_do_with_one_dimension_odd_sizes_and_few_rows(
         call(words[0], colour.path, *words[1:-1], path)
         with Image.open(path) as picture:
             assert picture.width / picture.height == pytest.approx(wide / high, rel=0.05)
+
+
+def test_a_traversal_of_one_dimension_is_one_row_with_its_label_beside_it(
+    colour: Run, tmp_path: Path
+) -> None:
+    call("traverse", colour.path, "--steps", 4, "-o", tmp_path / "t.npz")
+    with np.load(tmp_path / "t.npz") as arrays:
+        assert arrays["images"].shape == (4, 3, 30, 21)
+    call("traverse", colour.path, "--steps", 4, "-o", tmp_path / "t.png")
+    with Image.open(tmp_path / "t.png") as picture:
+        images = 4 * 21 / 30 * picture.height
+        assert 1.1 * images < picture.width < 2 * images
 
 
 def test_the_posteriors_scale_has_a_panel_where_it_was_recorded(run: Run) -> None:
