@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 __all__ = ["Planes", "memory_format", "planes", "use_format"]
 
-_FORMAT = [torch.contiguous_format]
+_FORMAT = [torch.channels_last]
 
 
 def memory_format() -> torch.memory_format:
@@ -18,15 +18,18 @@ def memory_format() -> torch.memory_format:
 def use_format(format: torch.memory_format) -> torch.memory_format:  # noqa: A002
     """Sets it, for all networks of the process; the one there was.
 
-    Weights, shapes and values are the same in either, but for rounding; `torch.channels_last`
-    is the faster one where the convolution's kernels take it as it is.
+    Weights, shapes and values are the same in either, but for rounding. A process begins with
+    `torch.channels_last`, in which the kernels of convolutions compute (`benchmarks/bench.py w2 w3
+    --switch channels-last` measures what it saves); `torch.contiguous_format` is the other one.
 
     Example:
-        >>> before = use_format(torch.channels_last)
         >>> planes(torch.zeros(2, 3, 4, 4)).stride()
         (48, 1, 12, 3)
+        >>> before = use_format(torch.contiguous_format)
+        >>> planes(torch.zeros(2, 3, 4, 4)).stride()
+        (48, 16, 4, 1)
         >>> use_format(before)
-        torch.channels_last
+        torch.contiguous_format
     """
     before, _FORMAT[0] = _FORMAT[0], format
     return before
