@@ -76,7 +76,7 @@ def _unit(number: str) -> float:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to run in, and its small.npz: digits as large as those of MNIST."""
+    """An empty folder to run in, and its data: digits as large as those of MNIST, and colours."""
     from vaekit.data.digits import load_digits
 
     monkeypatch.chdir(tmp_path)
@@ -87,7 +87,27 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         arrays[f"{start}images"] = large[:, 0].to(torch.uint8).numpy()
         arrays[f"{start}labels"] = rows.labels[:count].numpy()  # type: ignore[index]
     np.savez(tmp_path / "small.npz", **arrays)
+    _colours(tmp_path)
     return tmp_path
+
+
+def _colours(place: Path, count: int = 60) -> None:
+    """Under the names that pages call them by: a file of arrays, and two of JPEGs."""
+    import io
+    import zipfile
+
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    coarse = [Image.fromarray(each) for each in rng.integers(0, 256, (count, 4, 4, 3), np.uint8)]
+    smooth = [each.resize((64, 64), Image.Resampling.BICUBIC) for each in coarse]
+    np.savez(place / "noto_emoji_64.npz", images=np.stack([np.asarray(each) for each in smooth]))
+    for name in ("lfw_64.zip", "anime_faces_64.zip"):
+        with zipfile.ZipFile(place / name, "w") as file:
+            for number, each in enumerate(smooth):
+                stream = io.BytesIO()
+                each.save(stream, "jpeg")
+                file.writestr(f"p{number // 2:04}_{number % 2:04}.jpg", stream.getvalue())
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if _blocks(p, "python")], ids=lambda p: p.stem)
