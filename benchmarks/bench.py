@@ -43,7 +43,7 @@ def options() -> argparse.Namespace:
         "--switch",
         nargs="*",
         default=[],
-        choices=["keep", "channels-last"],
+        choices=["keep", "channels-last", "bf16"],
         help="besides, our side with this switched the other way",
     )
     parser.add_argument("--json", action="store_true")

@@ -43,6 +43,7 @@ class Settings:
     lr_schedule: str = "flat-linear:0.4"
     warm_up: float = 0.3  # the share of the steps in which the KL weight rises to 1
     start: str = "mean"  # the output's bias: at the pixel means, or as torch's "init"
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,15 @@ class Kit:
             assert rise is not None
             schedules["beta"] = rise[0]
         optimizer = make_optimizer(asked.optimizer, model.parameters(), lr=asked.lr)
-        fit(model, objective, batches, steps=steps, optimizer=optimizer, schedules=schedules)
+        fit(
+            model,
+            objective,
+            batches,
+            steps=steps,
+            optimizer=optimizer,
+            schedules=schedules,
+            precision=asked.precision,
+        )
         return Found(time.perf_counter() - began, self.images.bound(model))
 
     def _recipe(self, seed: int) -> Any:

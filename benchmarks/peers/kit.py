@@ -10,6 +10,7 @@ from torch import Tensor
 import vaekit.data
 from peers.task import Task, first_batch, gradient_norm, recipe_of, rows_of
 from vaekit.data import Batches, Split
+from vaekit.nn import precision
 from vaekit.nn.layout import memory_format, use_format
 from vaekit.training import fit, keep_memory, make_optimizer
 from vaekit.training.update import differentiate, unwrap
@@ -25,11 +26,18 @@ class Kit:
         keep: whether freed memory is kept, as the command line does.
         other: whether convolutions compute in the other memory format.
         rows: bytes to train on, where they are not the task's.
+        numbers: in which networks compute.
     """
 
     def __init__(
-        self, task: Task, keep: bool = True, other: bool = False, rows: Tensor | None = None
+        self,
+        task: Task,
+        keep: bool = True,
+        other: bool = False,
+        rows: Tensor | None = None,
+        numbers: str = "fp32",
     ) -> None:
+        self.numbers = numbers
         if other:
             last = memory_format() is torch.channels_last
             use_format(torch.contiguous_format if last else torch.channels_last)
@@ -60,7 +68,8 @@ class Kit:
         self.model.train()
         x = first_batch(self.task)
         torch.manual_seed(0)
-        trace = self.model(x, samples=self.objective.samples)
+        with precision(self.numbers):
+            trace = self.model(x, samples=self.objective.samples)
         bound = self.objective(trace)
         loss = differentiate(bound, unwrap(self.model)).item()
         if self.task.kind == "iwae":  # what pythae calls its loss
@@ -76,6 +85,7 @@ class Kit:
             self.batches,
             steps=self.task.steps,
             optimizer=self.optimizer,
+            precision=self.numbers,
         )
         return -progress.means["objective"] - self.task.constant
 

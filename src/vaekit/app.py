@@ -11,7 +11,7 @@ from vaekit.errors import VaekitError
 from vaekit.job import Job, describe, make_job
 from vaekit.options import Data, Training, checked
 from vaekit.run import Run, open_run
-from vaekit.snapshots import snapshots_of
+from vaekit.snapshots import Snapshots, snapshots_of
 from vaekit.training.best import Best
 from vaekit.training.checkpoint import check_state, load_state
 from vaekit.training.folder import RunFolder, next_folder
@@ -27,17 +27,7 @@ def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Li
     """Runs the loop to its end, to an early stop, or to Ctrl-C; the last state is saved."""
     options, recipe = job.config.training, job.recipe
     film = snapshots_of(job)
-    supervisor = Supervisor(
-        job.folder,
-        Best(recipe.objective.monitor, options.patience, after=job.warm),
-        validation=job.validation(),
-        seed=options.seed,
-        every=every,
-        sample=job.sample(),
-        listeners=[listener.record],
-        note=listener.note,
-        keep=lambda progress, epoch: film.keep(recipe.model, epoch) if film else None,
-    )
+    supervisor = _supervisor(job, film, every, listener)
     if state is not None:
         supervisor.restore(state)
     if film:
@@ -63,11 +53,27 @@ def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Li
             on_epoch=supervisor,
             on_step=after_step,
             resume=state["progress"] if state else None,
+            precision=options.precision,
         )
         if film and not progress.interrupted:
             film.keep(recipe.model, supervisor.epoch, last=True)
         supervisor.save(progress)
     return progress
+
+
+def _supervisor(job: Job, film: Snapshots | None, every: float, listener: Listener) -> Supervisor:
+    options, recipe = job.config.training, job.recipe
+    return Supervisor(
+        job.folder,
+        Best(recipe.objective.monitor, options.patience, after=job.warm),
+        validation=job.validation(),
+        seed=options.seed,
+        every=every,
+        sample=job.sample(),
+        listeners=[listener.record],
+        note=listener.note,
+        keep=lambda progress, epoch: film.keep(recipe.model, epoch) if film else None,
+    )
 
 
 def _finish(job: Job, progress: Progress, report: bool) -> Run:

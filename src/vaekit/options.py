@@ -240,6 +240,9 @@ class Training(Options):
     seed: int = Field(default=0, ge=0, description="Of everything random.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        default="fp32", description="In which networks compute the steps: fp32, tf32 or bf16."
+    )
 
 
 def checked(record: type[O], values: dict[str, Any]) -> O:

@@ -11,6 +11,7 @@ from vaekit.nn.init import initialise, start_at
 from vaekit.nn.mlp import MLP
 from vaekit.nn.network import Network
 from vaekit.nn.pool import PoolEncoder
+from vaekit.nn.precision import precision
 from vaekit.nn.unpool import UnpoolDecoder, UnpoolEncoder
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "UnpoolEncoder",
     "activation",
     "initialise",
+    "precision",
     "start_at",
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 from vaekit.nn.layout import planes
+from vaekit.nn.precision import lowered
 
 __all__ = ["Network", "Sizes", "check_input", "flatten", "sizes"]
 
@@ -59,6 +61,12 @@ class Network(nn.Module):
             VaekitError: if `x` has another shape.
         """
         check_input(self, x)
+        if not lowered():
+            return self._compute(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self._compute(x).to(x.dtype)
+
+    def _compute(self, x: Tensor) -> Tensor:
         y: Tensor = self.output(self.body(planes(x) if self._takes_planes else x))
         if self._gives_planes:  # where densities meet x, both lie alike
             return y.contiguous()

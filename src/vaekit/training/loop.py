@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vaekit.data import Batches
 from vaekit.errors import VaekitError
+from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, require
 from vaekit.training.checkpoint import random_state, set_random_state
 from vaekit.training.meter import Mean, Meter
@@ -87,6 +88,7 @@ def fit(
     on_epoch: Callable[[Progress], bool | None] | None = None,
     on_step: Callable[[Progress], bool | None] | None = None,
     resume: dict[str, Any] | None = None,
+    precision: str = "fp32",
 ) -> Progress:
     """Trains a model: `steps` steps of `optimizer` up the objective.
 
@@ -103,12 +105,14 @@ def fit(
         on_epoch: called after each epoch, with its means in the progress; True stops.
         on_step: called after each step; True stops at once, in the middle of an epoch.
         resume: the `Progress.state()` to continue from, exactly.
+        precision: in which networks compute the steps: see `vaekit.nn.precision`.
 
     Returns:
         Where the training is.
 
     Raises:
-        VaekitError: where the objective needs what the model does not offer.
+        VaekitError: where the objective needs what the model does not offer, or for another
+            precision.
         DivergedError: where a loss is not finite.
 
     Example:
@@ -141,7 +145,8 @@ def fit(
     while progress.step < steps and not progress.interrupted:
         model.train()
         objective.train()
-        _epoch(progress, update, batches, steps, on_step)
+        with computing(precision):
+            _epoch(progress, update, batches, steps, on_step)
         if progress.step % len(batches) == 0 or progress.step == steps:
             progress.end_epoch()
             if on_epoch and on_epoch(progress):
