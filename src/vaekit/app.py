@@ -54,6 +54,7 @@ def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Li
             on_step=after_step,
             resume=state["progress"] if state else None,
             precision=options.precision,
+            compiled=options.compile,
         )
         if film and not progress.interrupted:
             film.keep(recipe.model, supervisor.epoch, last=True)

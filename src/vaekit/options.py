@@ -243,6 +243,9 @@ class Training(Options):
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         default="fp32", description="In which networks compute the steps: fp32, tf32 or bf16."
     )
+    compile: bool = Field(
+        default=False, description="Compile the steps first (torch.compile): for GPUs."
+    )
 
 
 def checked(record: type[O], values: dict[str, Any]) -> O:

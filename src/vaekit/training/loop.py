@@ -89,6 +89,7 @@ def fit(
     on_step: Callable[[Progress], bool | None] | None = None,
     resume: dict[str, Any] | None = None,
     precision: str = "fp32",
+    compiled: bool = False,
 ) -> Progress:
     """Trains a model: `steps` steps of `optimizer` up the objective.
 
@@ -106,6 +107,8 @@ def fit(
         on_step: called after each step; True stops at once, in the middle of an epoch.
         resume: the `Progress.state()` to continue from, exactly.
         precision: in which networks compute the steps: see `vaekit.nn.precision`.
+        compiled: whether torch.compile makes a graph of each pass first: it takes half a minute,
+            and pays on a GPU, where steps of small models wait for the launches of their kernels.
 
     Returns:
         Where the training is.
@@ -141,6 +144,7 @@ def fit(
         clip=clip,
         average=average,
         gradient=progress.gradient,
+        compiled=compiled,
     )
     while progress.step < steps and not progress.interrupted:
         model.train()

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vaekit.errors import unknown
 from vaekit.objectives import Bound, Objective
+from vaekit.training.compiled import Pass, compiled_pass
 from vaekit.training.diagnose import DivergedError, diagnose
 from vaekit.training.meter import Mean
 from vaekit.training.schedules import Schedule
@@ -70,6 +71,7 @@ class Update:
         schedules: by name; "lr" is the optimiser's.
         clip: the largest norm of the gradient.
         average: a running mean of the weights, updated after each step.
+        compiled: whether pass and objective become one graph: see `compiled_pass`.
         gradient: collects the gradient's norm (before clipping): of every step where it is
             clipped, else of every 20th and of the first one that it sees.
     """
@@ -84,6 +86,7 @@ class Update:
         clip: float | None = None,
         average: AveragedModel | None = None,
         gradient: Mean | None = None,
+        compiled: bool = False,
     ) -> None:
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.clip, self.average = clip, average
@@ -95,6 +98,7 @@ class Update:
         parameters = [*model.parameters(), *objective.parameters()]
         self._parameters = [p for p in parameters if p.requires_grad]
         self._bad_step: Tensor | None = None
+        self._pass: Pass = compiled_pass(self._eager) if compiled else self._eager
 
     def __call__(self, x: Tensor, given: Tensor | None, step: int) -> Bound:
         """Makes the step of this number.
@@ -103,8 +107,7 @@ class Update:
             DivergedError: where the loss is not finite; on the CPU the weights are then still good.
         """
         self._fill(step)
-        trace = self.model(x, given, samples=self.objective.samples)
-        bound: Bound = self.objective(trace)
+        trace, bound = self._pass(x, given)
         loss = differentiate(bound, unwrap(self.model))
         self._check(loss, trace, step)
         self._clip(step)
@@ -113,6 +116,10 @@ class Update:
         if self.average is not None:
             self.average.update_parameters(unwrap(self.model))
         return bound
+
+    def _eager(self, x: Tensor, given: Tensor | None) -> tuple[Any, Bound]:
+        trace = self.model(x, given, samples=self.objective.samples)
+        return trace, self.objective(trace)
 
     def _clip(self, step: int) -> None:
         if self.clip is not None:
@@ -140,7 +147,10 @@ class Update:
 
     def _stop(self, trace: Any, step: int) -> None:
         self.optimizer.zero_grad()
+        found = "train without --compile to see where"
+        if trace is not None:
+            found = diagnose(trace, unwrap(self.model))
         raise DivergedError(
-            f"the training diverged at step {step}: {diagnose(trace, unwrap(self.model))}. "
+            f"the training diverged at step {step}: {found}. "
             "Try a smaller --lr, --clip 1, or a scale with a floor."
         )
