@@ -36,14 +36,14 @@ HELD_OUT = 10_000
 class Settings:
     """What may be chosen."""
 
-    epochs: int = 9
+    epochs: int = 8
     batch_size: int = 256
     lr: float = 3e-3
     optimizer: str = "adam"
-    lr_schedule: str = "flat-linear:0.4"
+    lr_schedule: str = "flat-linear:0.6"
     warm_up: float = 0.3  # the share of the steps in which the KL weight rises to 1
     start: str = "mean"  # the output's bias: at the pixel means, or as torch's "init"
-    precision: str = "fp32"
+    precision: str = "bf16"
 
 
 @dataclass(frozen=True)
