@@ -23,7 +23,7 @@ from vaekit.testing import LinearGaussian
 from vaekit.training import Progress, fit, make_optimizer
 from vaekit.training.examine import Examined, examine
 from vaekit.training.meter import Mean
-from vaekit.training.watch import Watch
+from vaekit.training.watch import Course, Watch
 
 Values = list[float]
 Proves = Callable[..., None]
@@ -350,10 +350,90 @@ def test_collapse_takes_three_epochs_in_a_row_after_the_warm_up() -> None:
 
 def test_dead_units_change_the_advice() -> None:
     idle = found(active=0)
-    (text,) = Watch(collapsed=2)(replace(idle, dead_units=0.7), 5, steps=300)
+    text, _ = Watch(collapsed=2)(replace(idle, dead_units=0.7), 5, steps=300)
     assert "70% of the hidden units are dead; try --activation gelu" in text
     (text,) = Watch(collapsed=2)(replace(idle, dead_units=0.1), 5, steps=300)
     assert "--warm-up" in text
+
+
+def course(objective: float = -9.0, beta: float = 1.0, **rest: Any) -> Course:
+    return Course(objective, rest.get("start", (-10.0, 0.5)), lr=0.03, beta=beta)
+
+
+def test_a_weight_of_the_kl_changes_the_advice() -> None:
+    idle = found(active=0)
+    (text,) = Watch(collapsed=2)(idle, 5, steps=300, course=course(beta=784.0))
+    assert "weighs 784 times what it does in the bound" in text
+    assert "take --beta 1" in text
+    (text,) = Watch(collapsed=2)(idle, 5, steps=300, course=course())
+    assert "--init he" in text
+    assert "--scale fitted" not in text, "the likelihood has no scale"
+    watch = Watch(collapsed=2, said=["scale"])
+    (text,) = watch(replace(idle, scale=(1.0, 0.3)), 5, steps=300, course=course())
+    assert "--scale fitted" in text
+
+
+def test_dead_units_are_told_once_from_a_quarter_on() -> None:
+    def at(*shares: float | None) -> list[int]:
+        return said_at(Watch(), [replace(found(), dead_units=share) for share in shares])
+
+    assert at(0.1, 0.3, 0.6) == [2]
+    assert at(0.25, None, 0.0) == []
+    (text,) = Watch()(replace(found(), dead_units=0.456), 1, steps=99)
+    assert text.startswith("46% of the hidden units are dead at epoch 1: ")
+    assert "--activation gelu or leaky_relu" in text
+
+
+def test_relu_units_that_died_are_told(tmp_path: Path) -> None:
+    options = {"lr": 0.03, "batch_size": 32, "latent": 2}
+    _, said = trained(tmp_path / "relu", activation="relu", hidden=(256, 128), epochs=3, **options)
+    assert any("of the hidden units are dead at epoch" in text for text in said)
+    _, said = trained(tmp_path / "leaky", activation="leaky_relu", epochs=3, **options)
+    assert not any("hidden units are dead" in text for text in said)
+
+
+def test_worse_than_untrained_takes_two_epochs_in_a_row_beyond_the_noise() -> None:
+    def at(*objectives: float, start: int = 50) -> list[int]:
+        watch, said = Watch(), []
+        for epoch, objective in enumerate(objectives, 1):
+            steps = start + 50 * (epoch - 1)
+            said += [epoch] * len(watch(found(), epoch, steps=steps, course=course(objective)))
+        return said
+
+    assert at(-13.0, -12.6, -14.0) == [2]
+    assert at(-13.0, -9.0, -13.0, -9.0) == []
+    assert at(-12.4, -12.4, -12.4) == [], "five standard errors are 2.5"
+    assert at(-99.0, -99.0, -99.0, -99.0, start=-100) == [], "the warm-up counted"
+    assert at(-99.0, -99.0, -99.0, -99.0, -99.0, start=-100) == [5]
+    one = course(-99.0, start=None)
+    assert Watch(worse=1)(found(), 2, steps=99, course=one) == []
+    (text,) = Watch(worse=1)(found(), 2, steps=99, course=course(-381.4))
+    assert (
+        "over epoch 2 the objective is -381.4 nats, at the first step, untrained, it was -10"
+        in text
+    )
+    assert "take --lr 0.003 in place of 0.03" in text
+
+
+def test_a_learning_rate_that_is_too_large_is_told(tmp_path: Path) -> None:
+    options = {"binarise": "dynamic", "hidden": (64,), "latent": 8, "batch_size": 64, "epochs": 3}
+    run, said = trained(tmp_path / "large", lr=0.1, **options)
+    (text,) = said
+    first = re.search(r"untrained, it was (\S+)\. The", text)
+    assert first
+    mean = run.dataset().train.x().mean(0).clamp(1e-6, 1 - 1e-6)  # of pixels that are bits
+    entropy = -(mean * mean.log() + (1 - mean) * (1 - mean).log()).sum().item()
+    assert float(first[1]) == pytest.approx(-entropy, abs=1.5)
+    assert "take --lr 0.01 in place of 0.1" in text
+    assert trained(tmp_path / "usual", lr=0.01, **options)[1] == []
+
+
+def test_the_first_step_survives_a_checkpoint(tmp_path: Path) -> None:
+    options = {"binarise": "dynamic", "hidden": (64,), "latent": 8, "batch_size": 64, "lr": 0.1}
+    trained(tmp_path / "r", epochs=1, **options)
+    again = vaekit.resume(tmp_path / "r", epochs=2, report=False)
+    said = [text for record in again.folder.records() for text in record["warnings"]]
+    assert ["makes the model worse" in text for text in said] == [True]
 
 
 def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None:

@@ -16,7 +16,7 @@ from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, require
 from vaekit.training.checkpoint import random_state, set_random_state
-from vaekit.training.meter import Mean, Meter
+from vaekit.training.meter import Mean, Meter, mean_and_error
 from vaekit.training.schedules import Schedule
 from vaekit.training.update import Update, unwrap
 
@@ -37,6 +37,7 @@ class Progress:
     gradient: Mean = field(default_factory=Mean)
     means: dict[str, float] = field(default_factory=dict)  # of the epoch that has just ended
     gradient_norm: float | None = None  # its mean over that epoch
+    start: tuple[float, float] | None = None  # objective of the first step, and standard error
     rows: int = 0
     seconds: float = 0.0
     interrupted: bool = False
@@ -58,6 +59,7 @@ class Progress:
             "average": None if self.average is None else dict(self.average.state_dict()),
             "meter": self.meter.state(),
             "gradient": self.gradient.state(),
+            "start": self.start,
             "random": random_state(self.device),
         }
 
@@ -72,6 +74,7 @@ class Progress:
         self.meter.restore(state["meter"], self.device)
         if "gradient" in state:  # older checkpoints have none
             self.gradient.restore(state["gradient"], self.device)
+        self.start = state.get("start")
         set_random_state(state["random"], self.device)
 
 
@@ -170,7 +173,10 @@ def _epoch(
     number, start = divmod(progress.step, len(batches))
     began = time.perf_counter()
     for x, given in batches.epoch(number, start):
-        progress.meter.add(update(x, given, progress.step))
+        bound = update(x, given, progress.step)
+        progress.meter.add(bound)
+        if progress.step == 0:
+            progress.start = mean_and_error(bound.value)
         progress.step += 1
         if on_step and on_step(progress):
             progress.interrupted = True

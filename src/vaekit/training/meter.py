@@ -9,7 +9,21 @@ from torch import Tensor
 
 from vaekit.objectives import Bound
 
-__all__ = ["Mean", "Meter"]
+__all__ = ["Mean", "Meter", "mean_and_error"]
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float] | None:
+    """The mean of values `(B,)` and its standard error; None where all are one.
+
+    Example:
+        >>> mean, error = mean_and_error(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        >>> mean, round(error, 4)
+        (2.5, 0.6455)
+    """
+    values = values.detach()
+    if len(values) < 2 or not bool((values != values[0]).any()):
+        return None
+    return values.mean().item(), values.std().item() / len(values) ** 0.5
 
 
 class Meter:

@@ -15,7 +15,7 @@ from vaekit.training.diagnose import DivergedError, bad_weights
 from vaekit.training.examine import Examined, examine, validate, with_elbo
 from vaekit.training.folder import RunFolder
 from vaekit.training.loop import Progress
-from vaekit.training.watch import Watch
+from vaekit.training.watch import Course, Watch
 
 __all__ = ["Supervisor", "validate"]
 
@@ -136,7 +136,18 @@ class Supervisor:
     def _warnings(self, progress: Progress, found: Examined | None) -> list[str]:
         if found is None:
             return []
-        return self.watch(found, self.epoch, steps=progress.step - self.best.after)
+        steps = progress.step - self.best.after
+        return self.watch(found, self.epoch, steps=steps, course=_course(progress))
+
+
+def _course(progress: Progress) -> Course:
+    beta = getattr(progress.objective, "beta", None)
+    return Course(
+        objective=progress.means["objective"],
+        start=progress.start,
+        lr=progress.optimizer.param_groups[0]["lr"],
+        beta=1.0 if beta is None else float(beta),
+    )
 
 
 def _latent(found: Examined | None) -> dict[str, Any] | None:
