@@ -142,8 +142,8 @@ DATA = [
          make=npz(images=TABLE)),
     case("validation leaves nothing", TX + " --validation 27", "leaves none", make=images()),
     # Kinds.
-    case("bernoulli on a table", TX + " --likelihood bernoulli", "[-1, 2]", "--likelihood gaussian",
-         make=npz(images=TABLE)),
+    case("bernoulli on a table", TX + " --likelihood bernoulli", "[-1, 2]",
+         "write the rows in [0, 1]", "--likelihood gaussian", make=npz(images=TABLE)),
     case("bernoulli on counts", TX + " --likelihood bernoulli", "not counts",
          "--likelihood negative-binomial", make=npz(images=COUNTS)),
     case("poisson on a table", TX + " --likelihood poisson", "kind table", "--likelihood gaussian",

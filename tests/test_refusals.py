@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from refused import Case
 from refused_data import DATA
@@ -96,3 +97,54 @@ def test_a_batch_larger_than_the_set_works_and_says_so(
     note = "a batch of 999 is more than the 54 training rows: each step takes all of them."
     assert json.loads((here / "new" / "run.json").read_text())["notes"] == [note]
     assert f"vaekit: note: {note}" in capsys.readouterr().err
+
+
+def noted(words: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a training says beside its progress, before and in its run folder."""
+    quick = QUICK.replace("--quiet", "--batch-size 16")
+    main(["train", "vae", "--out", "new", *words.split(), *quick.split()])
+    notes: list[str] = json.loads(Path("new/run.json").read_text())["notes"]
+    printed = [line for line in capsys.readouterr().err.splitlines() if ": note: " in line]
+    assert printed == [f"vaekit: note: {note}" for note in notes]
+    return notes
+
+
+@pytest.mark.parametrize("words", ["", "--range -1,1"])
+def test_images_stored_from_minus_one_are_told_of(
+    words: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("signed.npy", np.linspace(-1, 1, 80 * 64, dtype=np.float32).reshape(80, 8, 8))
+    notes = noted(f"--data signed.npy {words}", capsys)
+    told = (
+        "the images of signed are stored from -1 to 1; the model sees (x + 1) / 2, in [0, 1] "
+        "(--range -1,1 gives it the stored values)."
+    )
+    assert notes == ([] if words else [told])
+
+
+def test_a_mean_that_cannot_reach_the_data_is_told_of(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("signed.npy", np.linspace(-1, 1, 80 * 64, dtype=np.float32).reshape(80, 64))
+    (note,) = noted("--data signed.npy --mean sigmoid", capsys)
+    assert note.startswith("--mean sigmoid cannot leave [0, 1], and the rows of signed lie in [-1,")
+    assert "take --mean identity, or write the rows in [0, 1], as (x + 1) / 2" in note
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--mean sigmoid", 0),
+        ("--mean relu", 0),
+        ("--range -1,1 --mean tanh", 0),
+        ("--range -1,1 --mean sigmoid", 1),
+        ("--range -1,1 --mean relu", 1),
+        ("--range -1,1", 0),
+    ],
+)
+def test_means_are_held_against_the_range(
+    words: str, said: int, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = noted(words, capsys)
+    assert len(notes) == said
+    assert all("--range 0,1" in note for note in notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from vaekit.config import Config
 from vaekit.data import Batches, Dataset, DataSpec, card, prepare, read
+from vaekit.data.arrays import MAPPED
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.recipes import Recipe, build
@@ -24,6 +26,7 @@ __all__ = ["Job", "describe", "make_job"]
 
 TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")
+REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of --mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +124,16 @@ def _check_range(recipe: Recipe, data: Dataset) -> None:
         if family.space.kind == "pixels" and (low < 0 or high > 1):
             raise VaekitError(
                 f"{type(family).__name__} takes values in [0, 1]; the {name} rows of {data.name} "
-                f"lie in [{low:.3g}, {high:.3g}]: take --range 0,1 for images, or another "
-                "likelihood, as --likelihood gaussian."
+                f"lie in [{low:.3g}, {high:.3g}]: {_to_unit(data)}, or another likelihood, as "
+                "--likelihood gaussian."
             )
+
+
+def _to_unit(data: Dataset) -> str:
+    """How the values of these data come into [0, 1]."""
+    if data.train.images.ndim > 2:
+        return "take --range 0,1 for images"
+    return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -156,4 +166,22 @@ def _notes(job: Job) -> list[str]:
             f"{type(job.recipe.model.likelihood.family).__name__} is not a likelihood of "
             f"{job.data.kind} data: the numbers compare only with the same loss on the same data."
         )
-    return notes
+    return [*notes, *_notes_of_values(job)]
+
+
+def _notes_of_values(job: Job) -> Iterator[str]:
+    """Where the values that the model sees are not those of the file, or out of its reach."""
+    low, high = job.data.train.x_bounds
+    if job.card["note"].endswith(MAPPED) and low >= 0:
+        yield (
+            f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
+            "in [0, 1] (--range -1,1 gives it the stored values)."
+        )
+    mean = getattr(job.recipe.model.likelihood.family, "mean", "identity")
+    least, most = REACH.get(mean, (-math.inf, math.inf))
+    if low < least or high > most:
+        yield (
+            f"--mean {mean} cannot leave [{least:g}, {most:g}], and the rows of {job.data.name} "
+            f"lie in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take --mean "
+            f"identity, or {_to_unit(job.data)}."
+        )
