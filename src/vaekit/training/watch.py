@@ -114,7 +114,7 @@ class Watch:
             f"the training makes the model worse: over epoch {epoch} the objective is "
             f"{course.objective:.5g} nats, at the first step, untrained, it was {first:.5g}. "
             f"The steps are too large: take --lr {course.lr / 10:.2g} in place of "
-            f"{course.lr:.2g}, or --clip 1."
+            f"{course.lr:.2g}."
         )
 
 
