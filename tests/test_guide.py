@@ -76,7 +76,7 @@ def _unit(number: str) -> float:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to run in, and its data: digits as large as those of MNIST, and colours."""
+    """An empty folder to run in, and its data: digits as large as MNIST's, signed too; colours."""
     from vaekit.data.digits import load_digits
 
     monkeypatch.chdir(tmp_path)
@@ -87,6 +87,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         arrays[f"{start}images"] = large[:, 0].to(torch.uint8).numpy()
         arrays[f"{start}labels"] = rows.labels[:count].numpy()  # type: ignore[index]
     np.savez(tmp_path / "small.npz", **arrays)
+    signed = arrays["images"].astype(np.float32) / 127.5 - 1
+    np.save(tmp_path / "signed.npy", signed)
+    np.save(tmp_path / "rows.npy", signed.reshape(len(signed), -1))
     _colours(tmp_path)
     return tmp_path
 
