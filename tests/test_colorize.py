@@ -86,6 +86,7 @@ def test_what_the_training_leaves(home: Path, run: Run) -> None:
     page = (home / "c/report.html").read_text()
     assert "PSNR against the true colours" in page
     assert "with noise of σ = 1 grey level<" in page
+    assert "1 draw of the noise each" in page
     for word in ("ELBO", "Samples", "Codes", "latent"):
         assert word not in page
 

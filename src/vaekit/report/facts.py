@@ -113,7 +113,8 @@ def _measured(run: Run, found: Numbers) -> Rows:
     if found.bits is not None:
         rows.append(("bits per dimension", f"{found.bits:.3f} bits"))
     which = f"all {got.rows:,}" if got.rows == found.of else f"{got.rows:,} of the {found.of:,}"
-    draws = f"{found.draws} draws of {_drawn(run)} each, weights: {run.weights}"
+    draws = "1 draw" if found.draws == 1 else f"{found.draws} draws"
+    draws = f"{draws} of {_drawn(run)} each, weights: {run.weights}"
     return [*rows, ("measured on", f"{which} test {found.noun}s, {draws}")]
 
 

@@ -33,7 +33,7 @@ class Numbers:
         codes: E[z|x] of the rows, `(N, Z)`; None for a model without a latent.
         noun: what one x is: "image" or "row".
         of: how many test rows there are.
-        draws: of z for each row.
+        draws: of z, or a colouriser's noise, for each row.
         groups: how the splits keep groups apart, in words; or empty.
         colours: how near a colouriser comes to them; None of other models.
     """
@@ -51,15 +51,16 @@ class Numbers:
 
 def measured(run: Run, rows: Split, data: Dataset, seed: int = 0) -> Numbers:
     """The numbers of a run on these rows, some of the test rows of `data`."""
+    draws = 1 if isinstance(run.model, Colorizer) else DRAWS  # its noise is one grey level
     with random_numbers(seed, run.device, None):
-        found = measure(run.model, _batches(run, rows), samples=DRAWS)
+        found = measure(run.model, _batches(run, rows), samples=draws)
         coloured = _colours(run, rows)
     latent, codes = _latent(run, rows, seed)
     family = run.model.likelihood.family
     bits = None if found.elbo is None else bits_per_dim(found.elbo, family, run.spec)
     noun = run.spec.unit.split()[-1]
     groups = _groups(run, data)
-    return Numbers(found, bits, latent, codes, noun, len(data.test), DRAWS, groups, coloured)
+    return Numbers(found, bits, latent, codes, noun, len(data.test), draws, groups, coloured)
 
 
 def _colours(run: Run, rows: Split) -> Colours | None:
