@@ -30,6 +30,7 @@ SMALLER = {
     r"--(nll|samples|ais|seeds) \d+": r"--\1 2",
     r"--validation \d{2,}": "--validation 20",
     r"--limit \d+": "--limit 50",
+    r"--row \d+": "--row 0",
     r"(--grid [^,\s]+,[^,\s]+)\S*": r"\1",  # two values of an option
 }
 
