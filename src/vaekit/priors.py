@@ -34,13 +34,8 @@ class Prior(nn.Module, ABC):
         """The distribution; its batch shape is empty or `given`'s."""
 
 
-class StandardNormal(Prior):
-    """N(0, I), whatever is given.
-
-    Example:
-        >>> StandardNormal(2)().log_prob(torch.zeros(5, 2))
-        tensor([-1.8379, -1.8379, -1.8379, -1.8379, -1.8379])
-    """
+class _Shaped(Prior):
+    """Of reals of one shape, without parameters."""
 
     zero: Tensor
 
@@ -53,14 +48,23 @@ class StandardNormal(Prior):
     def space(self) -> d.Space:
         return d.reals(*self.event_shape)
 
-    def forward(self, given: Tensor | None = None) -> d.Distribution:
-        return d.StandardGaussian(self.zero, event_dim=len(self.event_shape))
-
     def extra_repr(self) -> str:
         return str(self.event_shape)
 
 
-class NoPrior(Prior):
+class StandardNormal(_Shaped):
+    """N(0, I), whatever is given.
+
+    Example:
+        >>> StandardNormal(2)().log_prob(torch.zeros(5, 2))
+        tensor([-1.8379, -1.8379, -1.8379, -1.8379, -1.8379])
+    """
+
+    def forward(self, given: Tensor | None = None) -> d.Distribution:
+        return d.StandardGaussian(self.zero, event_dim=len(self.event_shape))
+
+
+class NoPrior(_Shaped):
     """Of a code of which nothing says how it is distributed: a space, and no draws.
 
     Example:
@@ -72,22 +76,9 @@ class NoPrior(Prior):
     """
 
     drawable: ClassVar[bool] = False
-    zero: Tensor
-
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
-        super().__init__()
-        self.event_shape = sizes("event_shape", event_shape)
-        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
-
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
 
     def forward(self, given: Tensor | None = None) -> d.Distribution:
         return _Nothing(self.zero, event_dim=len(self.event_shape))
-
-    def extra_repr(self) -> str:
-        return str(self.event_shape)
 
 
 class _Nothing(d.Distribution):
