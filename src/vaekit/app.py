@@ -55,6 +55,7 @@ def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Li
             resume=state["progress"] if state else None,
             precision=options.precision,
             compiled=options.compile,
+            captured=options.capture,
         )
         if film and not progress.interrupted:
             film.keep(recipe.model, supervisor.epoch, last=True)

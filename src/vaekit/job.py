@@ -16,6 +16,7 @@ from vaekit.data.arrays import MAPPED
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.recipes import Recipe, build
+from vaekit.training.captured import refuse_capture
 from vaekit.training.folder import RunFolder, environment, git_state
 from vaekit.training.optimisers import make_optimizer
 from vaekit.training.schedules import Schedule
@@ -86,6 +87,8 @@ def make_job(config: Config, folder: RunFolder) -> Job:
         weight_decay=options.weight_decay,
         more=options.optimizer_options,
     )
+    if options.capture:
+        refuse_capture(optimizer, device)
     return Job(
         config, folder, data, card(found), spec, recipe, device, batches, optimizer, schedules, warm
     )

@@ -246,6 +246,9 @@ class Training(Options):
     compile: bool = Field(
         default=False, description="Compile the steps first (torch.compile): for GPUs."
     )
+    capture: bool = Field(
+        default=False, description="Replay whole steps as CUDA graphs: for small nets on GPUs."
+    )
 
 
 def checked(record: type[O], values: dict[str, Any]) -> O:

@@ -16,7 +16,7 @@ BACKEND = "inductor"
 Pass = Callable[[Tensor, Tensor | None], tuple[Any, Bound]]
 
 
-def compiled_pass(eager: Pass) -> Pass:
+def compiled_pass(eager: Pass, *, capture: bool = True) -> Pass:
     """The same pass by torch.compile, without its trace: a graph for each size of batch.
 
     On a GPU the graph and that of its gradient are captured and replayed (CUDA graphs), so that a
@@ -25,15 +25,16 @@ def compiled_pass(eager: Pass) -> Pass:
 
     Args:
         eager: `(x, given) -> (trace, bound)`.
+        capture: False where the whole step is captured (`Captured`) and the pass is part of it.
     """
-    capture: Any = {"triton.cudagraphs": True} if BACKEND == "inductor" else None
+    options: Any = {"triton.cudagraphs": capture} if BACKEND == "inductor" else None
 
-    @torch.compile(dynamic=False, backend=BACKEND, options=capture)
+    @torch.compile(dynamic=False, backend=BACKEND, options=options)
     def graph(x: Tensor, given: Tensor | None) -> Bound:
         return eager(x, given)[1]
 
     def replayed(x: Tensor, given: Tensor | None) -> tuple[None, Bound]:
-        if x.is_cuda:
+        if capture and x.is_cuda:
             torch.compiler.cudagraph_mark_step_begin()
         return None, graph(x, given)
 

@@ -93,6 +93,7 @@ def fit(
     resume: dict[str, Any] | None = None,
     precision: str = "fp32",
     compiled: bool = False,
+    captured: bool = False,
 ) -> Progress:
     """Trains a model: `steps` steps of `optimizer` up the objective.
 
@@ -112,13 +113,15 @@ def fit(
         precision: in which networks compute the steps: see `vaekit.nn.precision`.
         compiled: whether torch.compile makes a graph of each pass first: it takes half a minute,
             and pays on a GPU, where steps of small models wait for the launches of their kernels.
+        captured: whether steps become CUDA graphs, from pass to optimiser, that are launched as a
+            whole; with an optimiser that torch calls capturable.
 
     Returns:
         Where the training is.
 
     Raises:
         VaekitError: where the objective needs what the model does not offer, or for another
-            precision.
+            precision, or steps that cannot be captured.
         DivergedError: where a loss is not finite.
 
     Example:
@@ -148,6 +151,7 @@ def fit(
         average=average,
         gradient=progress.gradient,
         compiled=compiled,
+        captured=captured,
     )
     while progress.step < steps and not progress.interrupted:
         model.train()

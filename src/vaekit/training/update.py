@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vaekit.errors import unknown
 from vaekit.objectives import Bound, Objective
+from vaekit.training.captured import Captured
 from vaekit.training.compiled import Pass, compiled_pass
 from vaekit.training.diagnose import DivergedError, diagnose
 from vaekit.training.meter import Mean
@@ -61,6 +63,16 @@ def schedule_target(name: str, objective: nn.Module, model: nn.Module) -> Tensor
     return scalars[name]
 
 
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What a step leaves: the detached loss, and the gradient's norm where that was taken."""
+
+    trace: Any
+    bound: Bound
+    loss: Tensor
+    norm: Tensor | None
+
+
 class Update:
     """One step: schedules, pass, objective, gradient, clipping, optimiser, running mean.
 
@@ -72,6 +84,7 @@ class Update:
         clip: the largest norm of the gradient.
         average: a running mean of the weights, updated after each step.
         compiled: whether pass and objective become one graph: see `compiled_pass`.
+        captured: whether pass, gradient and optimiser are replayed as one: see `Captured`.
         gradient: collects the gradient's norm (before clipping): of every step where it is
             clipped, else of every 20th and of the first one that it sees.
     """
@@ -87,6 +100,7 @@ class Update:
         average: AveragedModel | None = None,
         gradient: Mean | None = None,
         compiled: bool = False,
+        captured: bool = False,
     ) -> None:
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.clip, self.average = clip, average
@@ -98,7 +112,12 @@ class Update:
         parameters = [*model.parameters(), *objective.parameters()]
         self._parameters = [p for p in parameters if p.requires_grad]
         self._bad_step: Tensor | None = None
-        self._pass: Pass = compiled_pass(self._eager) if compiled else self._eager
+        self._pass: Pass = self._eager
+        if compiled:
+            self._pass = compiled_pass(self._eager, capture=not captured)
+        self._captured: Captured | None = None
+        if captured:
+            self._captured = Captured(self._step, optimizer, self._parameters[0].device)
 
     def __call__(self, x: Tensor, given: Tensor | None, step: int) -> Bound:
         """Makes the step of this number.
@@ -107,26 +126,40 @@ class Update:
             DivergedError: where the loss is not finite; on the CPU the weights are then still good.
         """
         self._fill(step)
-        trace, bound = self._pass(x, given)
-        loss = differentiate(bound, unwrap(self.model))
-        self._check(loss, trace, step)
-        self._clip(step)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        look = self.clip is not None or step % NORM_EVERY == 0 or not self.gradient.count
+        captured = self._captured
+        made: _Made = self._step(x, given, step, look) if captured is None else captured(x, given)
+        if captured is not None or made.loss.device.type != "cpu":
+            self._check_later(made, step)
+        if look and made.norm is not None:
+            self.gradient.add(made.norm)
         if self.average is not None:
             self.average.update_parameters(unwrap(self.model))
-        return bound
+        return made.bound
+
+    def _step(
+        self, x: Tensor, given: Tensor | None, step: int | None = None, look: bool = True
+    ) -> _Made:
+        """Pass, gradient, optimiser; without a number nothing is read back from the device."""
+        trace, bound = self._pass(x, given)
+        loss = differentiate(bound, unwrap(self.model))
+        if step is not None and loss.device.type == "cpu" and not math.isfinite(loss.item()):
+            self._stop(trace, step)
+        norm = self._norm() if look else None
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return _Made(trace, bound, loss, norm)
 
     def _eager(self, x: Tensor, given: Tensor | None) -> tuple[Any, Bound]:
         trace = self.model(x, given, samples=self.objective.samples)
         return trace, self.objective(trace)
 
-    def _clip(self, step: int) -> None:
+    def _norm(self) -> Tensor:
+        """The gradient's norm, before it is clipped."""
         if self.clip is not None:
-            self.gradient.add(nn.utils.clip_grad_norm_(self._parameters, self.clip))
-        elif step % NORM_EVERY == 0 or not self.gradient.count:
-            gradients = [p.grad for p in self._parameters if p.grad is not None]
-            self.gradient.add(nn.utils.get_total_norm(gradients))
+            return nn.utils.clip_grad_norm_(self._parameters, self.clip)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        return nn.utils.get_total_norm(gradients)
 
     def _fill(self, step: int) -> None:
         if self._lr is not None:
@@ -135,15 +168,12 @@ class Update:
         for name, schedule in self._schedules.items():
             self._targets[name].fill_(schedule(step))
 
-    def _check(self, loss: Tensor, trace: Any, step: int) -> None:
-        if loss.device.type == "cpu":
-            if not math.isfinite(loss.item()):
-                self._stop(trace, step)
-            return
-        now = torch.where(torch.isfinite(loss), math.inf, float(step))
+    def _check_later(self, made: _Made, step: int) -> None:
+        """Notes the first loss that is not finite, and looks for one now and then."""
+        now = torch.where(torch.isfinite(made.loss), math.inf, float(step))
         self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
         if (step + 1) % CHECK_EVERY == 0 and math.isfinite(first := self._bad_step.item()):
-            self._stop(trace, int(first))
+            self._stop(made.trace, int(first))
 
     def _stop(self, trace: Any, step: int) -> None:
         self.optimizer.zero_grad()
