@@ -41,7 +41,7 @@ def planes(x: Tensor) -> Tensor:
         return x
     if x.shape[1] == 1:  # either format is the other: only the strides say which it is
         return x.contiguous().view(x.shape[0], *x.shape[2:], 1).permute(0, 3, 1, 2)
-    return x.contiguous(memory_format=torch.channels_last)
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # as vmap can do it too
 
 
 class Planes(nn.Unflatten):

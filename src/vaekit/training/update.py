@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from vaekit.errors import unknown
+from vaekit.models import Trace
 from vaekit.objectives import Bound, Objective
 from vaekit.training.captured import Captured
 from vaekit.training.compiled import Pass, compiled_pass
@@ -177,8 +178,8 @@ class Update:
 
     def _stop(self, trace: Any, step: int) -> None:
         self.optimizer.zero_grad()
-        found = "train without --compile to see where"
-        if trace is not None:
+        found = "train without --compile, and one model by itself, to see where"
+        if isinstance(trace, Trace):
             found = diagnose(trace, unwrap(self.model))
         raise DivergedError(
             f"the training diverged at step {step}: {found}. "

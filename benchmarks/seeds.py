@@ -1,0 +1,112 @@
+"""How many models train in the time of one: seeds as one (`Together`) against one by itself.
+
+The MLP VAE 784-512-256-32 on 28 x 28 bytes and a small one, 784-64-8, at batch 128, Adam. One model
+alone and N as one take turns, on the processor or on a GPU, where `--capture` replays the steps of
+both. The number printed is N times the seconds of a step alone over those of a step
+of N: how much sooner the N models are there than one after the other.
+
+    python benchmarks/seeds.py [--models 2 4 8] [--rounds 7]
+    python benchmarks/seeds.py --device cuda --capture --steps 2000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from overhead import bytes_like_digits
+from peers.results import Measured, append, path_of
+
+from vaekit.data import Batches, DataSpec
+from vaekit.options import Net, Pixels
+from vaekit.recipes import Recipe, build
+from vaekit.training import Together, fit, keep_memory, make_optimizer
+
+NETS = {"784-512-256-32": ((512, 256), 32), "784-64-8": ((64,), 8)}
+BATCH = 128
+
+
+def recipe(name: str, asked: argparse.Namespace) -> Recipe:
+    """A model and its objective."""
+    hidden, latent = NETS[name]
+    spec = DataSpec("bytes", (784,), "grey", rows=BATCH * asked.steps)
+    pixels = Pixels(likelihood="bernoulli", start="init")
+    made = build("vae", spec, {"latent": latent}, net=Net(hidden=hidden), pixels=pixels)
+    made.model.to(asked.device)
+    made.objective.to(asked.device)
+    return made
+
+
+def trains(name: str, models: int | None, asked: argparse.Namespace) -> Callable[[], float]:
+    """An epoch of one model by itself (None), or of so many as one: the seconds of a step."""
+    made = [recipe(name, asked) for _ in range(models or 1)]
+    rows = bytes_like_digits(BATCH * asked.steps)
+    batches = [Batches(rows, BATCH, seed=seed, device=asked.device) for seed in range(len(made))]
+    model: Any = made[0].model
+    objective, served = made[0].objective, batches[0]
+    if models is not None:
+        model = Together([one.model for one in made], objective, batches)
+        objective, served = model.objective, model.batches
+    optimizer = make_optimizer("adam", model.parameters(), lr=1e-3)
+
+    def epoch() -> float:
+        began = time.perf_counter()
+        told = {"steps": asked.steps, "captured": asked.capture}
+        fit(model, objective, served, optimizer=optimizer, **told)
+        return (time.perf_counter() - began) / asked.steps
+
+    return epoch
+
+
+def measure(asked: argparse.Namespace) -> dict[str, float]:
+    """The gains, as medians over rounds of neighbours."""
+    found = {}
+    for name in NETS:
+        alone = trains(name, None, asked)
+        several = {n: trains(name, n, asked) for n in asked.models}
+        gains: dict[int, list[float]] = {n: [] for n in several}
+        for number in range(asked.rounds + 1):
+            for n, epoch in several.items():
+                gain = n * alone() / epoch()
+                if number:  # the first round warms up
+                    gains[n].append(gain)
+        for n, each in gains.items():
+            found[f"{name}: {n} models as one, times sooner"] = statistics.median(each)
+    return found
+
+
+def main() -> None:
+    """Measures, prints and records."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--steps", type=int, default=50, help="of an epoch")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--capture", action="store_true", help="replay steps as CUDA graphs")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--results", type=Path, help="the file that the rows are added to")
+    parser.add_argument("--no-record", action="store_true", help="add them to no file")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    torch.set_flush_denormal(True)
+    keep_memory()
+    found = measure(asked)
+    captured = "captured" if asked.capture else "eager"
+    protocol = f"batch {BATCH}; {asked.device}; {captured}; {asked.threads} threads"
+    if not asked.no_record:
+        rows = [Measured("benchmarks/seeds.py", protocol, *row) for row in found.items()]
+        append(rows, asked.results or path_of())
+    print(json.dumps({"protocol": protocol, **found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
