@@ -42,16 +42,28 @@ DATA: dict[str, dict[str, Any]] = {
 MEAN = {"start": "mean"}
 WARM = {"warm_up": "linear"}  # over this share of the epochs:
 RISE = 0.3
+RISING = {"lr": 3e-3, "lr_rise": 100}
+SHORT = {"optimizer_options": ("betas=0.9,0.99",)}  # the memory of squared gradients
 CHANGES: dict[str, dict[str, Any]] = {
     "the tutorial's (Adam 1e-3)": {},
     "output bias at the pixels' mean": MEAN,
     "learning rate 3e-3": {"lr": 3e-3},
     "3e-3, falling from 40 %": {"lr": 3e-3, "lr_schedule": "flat-linear:0.4"},
     "KL warm-up over 30 %": WARM,
+    "the bias, 3e-3": {**MEAN, "lr": 3e-3},
+    "the bias, 3e-3, rising over 100 steps": {**MEAN, **RISING},
+    "the bias, 3e-3, rising, beta2 0.99": {**MEAN, **RISING, **SHORT},
     "all of them": {
         **MEAN,
         **WARM,
         "lr": 3e-3,
+        "lr_schedule": "flat-linear:0.4",
+    },
+    "all of them, rising, beta2 0.99": {
+        **MEAN,
+        **WARM,
+        **RISING,
+        **SHORT,
         "lr_schedule": "flat-linear:0.4",
     },
 }

@@ -382,6 +382,12 @@ def test_learning_rates_and_warm_ups_are_written_in_epochs() -> None:
     assert learning_rate("cosine", 2.0, 100, 10)(50) == pytest.approx(1.0)
     assert learning_rate("flat-linear:0.8", 1.0, 100, 10)(90) == pytest.approx(0.5)
     assert learning_rate("constant", 0.2, 100, 10)(90) == 0.2
+    told = Training(lr=2.0, lr_schedule="cosine", lr_rise=50)
+    rate = make_schedules(told, made_objective(), 100, 10)[0]["lr"]
+    assert (rate(0), rate(24), rate(49)) == pytest.approx((0.04, 0.8645, 1.0314), abs=1e-4)
+    assert rate(75) == pytest.approx(0.2929, abs=1e-4)
+    told = Training(lr=2.0, lr_rise=50)
+    assert make_schedules(told, made_objective(), 100, 10)[0]["lr"](49) == 2.0
     made = warm_up("cyclic:2:0.5", 4.0, 100, 10)
     assert made is not None
     schedule, over = made

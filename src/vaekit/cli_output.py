@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,9 +54,12 @@ def dump(content: Any) -> str:
 
 def start() -> None:
     """What every command that computes does first."""
+    gc.disable()  # torch brings a million objects to stay: collections would walk them all
     import torch
 
     from vaekit.training.memory import keep_memory
 
+    gc.freeze()
+    gc.enable()
     torch.set_flush_denormal(True)  # importance weights underflow; denormals are slow
     keep_memory()

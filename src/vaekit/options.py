@@ -28,7 +28,9 @@ PathText = Annotated[str, BeforeValidator(_text)]
 class Options(BaseModel):
     """A record of options: frozen, all numbers finite, and an unknown name is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 class Net(Options):
@@ -218,6 +220,9 @@ class Training(Options):
     lr_schedule: str = Field(
         default="constant",
         description="constant, cosine, flat-linear[:FRACTION] or step:FACTOR:EPOCH1,EPOCH2,...",
+    )
+    lr_rise: int = Field(
+        default=0, ge=0, description="The first steps, in which the learning rate rises to lr."
     )
     warm_up: str = Field(
         default="none",

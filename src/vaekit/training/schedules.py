@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from vaekit.errors import VaekitError, choose
 
-__all__ = ["Schedule", "learning_rate", "parse", "settles", "warm_up"]
+__all__ = ["Schedule", "learning_rate", "parse", "rising", "settles", "warm_up"]
 
 Schedule = Callable[[int], float]
 
@@ -142,6 +142,20 @@ def learning_rate(text: str, lr: float, steps: int, per_epoch: int) -> Schedule:
         f"got the learning-rate schedule '{text}'; expected constant, cosine, flat-linear[:F] "
         "with F between 0 and 1, or step:FACTOR:EPOCH1,EPOCH2,..."
     )
+
+
+def rising(schedule: Schedule, steps: int) -> Schedule:
+    """The schedule, but for its first `steps` steps, in which it rises from almost 0.
+
+    Adam's first steps are as large as its rate whatever the gradient: a rate that is good later is
+    too large for them (Ma & Yarats, arXiv 1910.04209).
+
+    Example:
+        >>> rate = rising(parse("constant:1"), 4)
+        >>> rate(0), rate(1), rate(3), rate(9)
+        (0.25, 0.5, 1.0, 1.0)
+    """
+    return lambda step: schedule(step) * min(1.0, (step + 1) / steps)
 
 
 def warm_up(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedule, int] | None:

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vaekit.errors import VaekitError
 from vaekit.objectives import Objective
 from vaekit.options import Training
-from vaekit.training.schedules import Schedule, learning_rate, parse, settles, warm_up
+from vaekit.training.schedules import Schedule, learning_rate, parse, rising, settles, warm_up
 
 __all__ = ["find_device", "interruptible", "make_average", "make_schedules", "random_numbers"]
 
@@ -71,8 +71,10 @@ def make_schedules(
         VaekitError: for one that cannot be read, or a warm-up of an objective without a KL weight.
     """
     schedules: dict[str, Schedule] = {}
-    if options.lr_schedule != "constant":
+    if options.lr_schedule != "constant" or options.lr_rise:
         schedules["lr"] = learning_rate(options.lr_schedule, options.lr, steps, per_epoch)
+    if options.lr_rise:
+        schedules["lr"] = rising(schedules["lr"], options.lr_rise)
     over = 0
     if options.warm_up != "none":
         beta = getattr(objective, "beta", None)
