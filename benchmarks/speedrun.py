@@ -41,10 +41,12 @@ class Settings:
     lr: float = 5e-3
     lr_rise: int = 100  # the steps in which it rises
     lr_schedule: str = "flat-linear:0.5"
-    optimizer: str = "adam"
-    optimizer_options: str = "betas=0.9,0.99"  # one
+    optimizer: str = "adamw"
+    optimizer_options: str = "betas=0.9,0.97"  # one
+    weight_decay: float = 0.05
     warm_up: float = 0.5  # the share of the steps in which the KL weight rises to 1
     start: str = "mean"  # the output's bias: at the pixel means, or as torch's "init"
+    centre: int = 1  # whether the first bias begins as if the pixels' mean were 0
     precision: str = "bf16"
 
 
@@ -114,7 +116,13 @@ class Kit:
             assert rise is not None
             schedules["beta"] = rise[0]
         more = [asked.optimizer_options] if asked.optimizer_options else []
-        optimizer = make_optimizer(asked.optimizer, model.parameters(), lr=asked.lr, more=more)
+        optimizer = make_optimizer(
+            asked.optimizer,
+            model.parameters(),
+            lr=asked.lr,
+            weight_decay=asked.weight_decay,
+            more=more,
+        )
         fit(
             model,
             objective,
@@ -139,6 +147,9 @@ class Kit:
         pixels = Pixels(likelihood="bernoulli", start=self.settings.start)  # type: ignore[arg-type]
         net = Net(hidden=(512, 256), activation="relu")
         made = build("vae", spec, {"latent": 32}, net=net, pixels=pixels)
+        if self.settings.centre:
+            weight, bias, *_ = made.model.parameters()
+            bias.data -= weight.data @ self.images.mean
         return made.model, made.objective
 
 
