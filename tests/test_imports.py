@@ -39,6 +39,7 @@ LAYERS = {
     "snapshots": 5,
     "grids": 5,
     "seeds": 5,
+    "stacked": 5,
     "several": 5,
     "report": 5,
     "pictures": 5,
@@ -134,6 +135,49 @@ def python(code: str) -> str:
 def test_importing_the_kit_and_its_command_line_does_not_import_torch() -> None:
     code = "import sys, vaekit, vaekit.cli, vaekit.recipes; print('torch' in sys.modules)"
     assert python(code).strip() == "False"
+
+
+BARE = """
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        package = name.split(".")[0]
+        if package in {packages}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Nothing())
+import torch
+import vaekit.evaluate
+from vaekit.conditional import Conditional
+from vaekit.data import Batches, Split
+from vaekit.families import Bernoulli, Gaussian
+from vaekit.models import VAE
+from vaekit.nn import MLP
+from vaekit.objectives import ELBO
+from vaekit.priors import StandardNormal
+from vaekit.training import Together, fit, make_optimizer
+
+def model():
+    encoder, decoder = MLP(9, 4, hidden=(8,)), MLP(2, 9, hidden=(8,))
+    return VAE(StandardNormal(2), Conditional(encoder, Gaussian(2)),
+               Conditional(decoder, Bernoulli(9)))
+
+def trained(model, objective, batches):
+    adam = make_optimizer("adam", model.parameters(), lr=1e-3)
+    return fit(model, objective, batches, steps=3, optimizer=adam).step
+
+rows = Split(torch.rand(30, 9))
+both = Together([model(), model()], ELBO(), [Batches(rows, 10), Batches(rows, 10, seed=1)])
+one = model()
+print(trained(one, ELBO(), Batches(rows, 10)), trained(both, both.objective, both.batches))
+print(vaekit.evaluate.nll(one, [(rows.x(), None)], samples=20).rows)
+"""
+
+
+def test_training_and_evaluation_of_tensors_need_torch_and_numpy_alone() -> None:
+    packages = {"pydantic", "safetensors", "cyclopts", "jinja2", "tqdm", *HEAVY}
+    assert python(BARE.replace("{packages}", repr(packages))).split() == ["3", "3", "30"]
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -180,3 +180,60 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
         assert time.monotonic() < until, "a worker lives on"
         time.sleep(0.1)
     assert (tmp_path / "s" / "seed-0" / "checkpoints" / "last.safetensors").is_file()
+
+
+def test_seeds_without_noise_that_train_together_are_the_runs_of_each_alone(tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    found = vaekit.train_seeds("ae", seeds=3, out=out, together=True, seed=4, **SMALL)
+    assert [row["seed"] for row in found["runs"]] == [4, 5, 6]
+    values = [row["log_likelihood"] for row in found["runs"]]
+    assert len(set(values)) == 3
+    assert found["mean"]["log_likelihood"] == pytest.approx(statistics.fmean(values))
+    for seed in (4, 5, 6):
+        alone = vaekit.train("ae", out=tmp_path / f"{seed}", threads=1, seed=seed, **SMALL)
+        one = vaekit.load(out / f"seed-{seed}", device="cpu")
+        records, own = one.folder.records(), alone.folder.records()
+        assert [r["epoch"] for r in records] == [r["epoch"] for r in own] == [1, 2]
+        for mine, theirs in zip(records, own, strict=True):
+            for part in ("train", "validation"):
+                assert mine[part] == pytest.approx(theirs[part], rel=1e-4)
+        names = sorted(p.name for p in one.path.rglob("*"))
+        assert names == sorted(p.name for p in alone.path.rglob("*"))
+
+
+def test_one_of_them_goes_on_alone(tmp_path: Path) -> None:
+    vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", together=True, **SMALL)
+    path = tmp_path / "s" / "seed-1"
+    state = load_state(path / "checkpoints" / "last.safetensors")["progress"]
+    steps = [each["step"].item() for each in state["optimizer"]["state"].values()]
+    assert set(steps) == {float(state["step"])}
+    before = vaekit.load(path).folder.records()[-1]["train"]["objective"]
+    run = vaekit.resume(path, epochs=4, report=False)
+    assert [r["epoch"] for r in run.folder.records()] == [1, 2, 3, 4]
+    assert run.folder.records()[-1]["train"]["objective"] > before
+
+
+def test_each_of_them_has_its_own_patience(tmp_path: Path) -> None:
+    told = {**SMALL, "epochs": 40, "lr": 0.03, "patience": 1, "together": True}
+    vaekit.train_seeds("vae", seeds=3, out=tmp_path / "s", **told)
+    for seed in range(3):
+        records = vaekit.load(tmp_path / "s" / f"seed-{seed}").folder.records()
+        assert records[-1]["stopped_early"]
+        assert records[-1]["epoch"] == max(r["epoch"] for r in records if r["best"]) + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip": 1.0}, "take no --clip"),
+        ({"ema": 0.9}, "take no --ema"),
+        ({"optimizer": "adafactor"}, "adafactor would mix seeds"),
+    ],
+)
+def test_what_would_mix_seeds_that_train_together_is_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    told = {**SMALL, "together": True, **options}
+    with pytest.raises(vaekit.VaekitError, match=message):
+        vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", **told)
+    assert not (tmp_path / "s").exists()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -61,6 +63,7 @@ def _serve(
     pipe: Connection, make: Callable[..., Any], arguments: Any, threads: int, flush: bool
 ) -> None:
     """In the process: answers until it is told to end, or something goes wrong."""
+    threading.Thread(target=_follow, daemon=True).start()
     try:
         import torch
 
@@ -76,6 +79,14 @@ def _serve(
         pass
     except Exception:
         pipe.send((None, traceback.format_exc()))
+
+
+def _follow() -> None:
+    """Ends with the process that asks: what is killed there must not go on here."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

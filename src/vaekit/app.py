@@ -20,14 +20,14 @@ from vaekit.training.loop import Progress, fit
 from vaekit.training.setup import find_device, interruptible, make_average, random_numbers
 from vaekit.training.supervise import Supervisor
 
-__all__ = ["Run", "load", "resume", "train"]
+__all__ = ["Run", "load", "make_supervisor", "resume", "train"]
 
 
 def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Listener) -> Progress:
     """Runs the loop to its end, to an early stop, or to Ctrl-C; the last state is saved."""
     options, recipe = job.config.training, job.recipe
     film = snapshots_of(job)
-    supervisor = _supervisor(job, film, every, listener)
+    supervisor = make_supervisor(job, film, every, listener)
     if state is not None:
         supervisor.restore(state)
     if film:
@@ -63,7 +63,10 @@ def _optimise(job: Job, state: dict[str, Any] | None, every: float, listener: Li
     return progress
 
 
-def _supervisor(job: Job, film: Snapshots | None, every: float, listener: Listener) -> Supervisor:
+def make_supervisor(
+    job: Job, film: Snapshots | None, every: float, listener: Listener
+) -> Supervisor:
+    """What looks after a training."""
     options, recipe = job.config.training, job.recipe
     return Supervisor(
         job.folder,

@@ -53,6 +53,7 @@ def train_several(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any
             seeds=own["seeds"],
             out=out,
             report=not own["no_report"],
+            together=own["together"],
             on_seed=told,
             **options,
         )

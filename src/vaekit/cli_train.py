@@ -15,6 +15,7 @@ from cyclopts import App, Group, Parameter
 from vaekit.cli_output import DataDir, Json, MaybeWhole, say, start, whole
 from vaekit.cli_seeds import train_several
 from vaekit.config import flat_fields
+from vaekit.errors import VaekitError
 from vaekit.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ RUN_OPTIONS = [
         "standard error on the test split.",
         "run",
     ),
+    option("together", bool, False, "Train the seeds as one: sooner for small networks.", "run"),
     option("no_report", bool, False, "Do not write report.html.", "run"),
     option("quiet", bool, False, "Show no progress.", "run"),
     option("json", bool, False, "Print one JSON object alone.", "run"),
@@ -95,6 +97,8 @@ def _train_command(recipe: str) -> Callable[..., None]:
     def command(**options: Any) -> None:
         own = {p.name: options.pop(p.name, p.default) for p in RUN_OPTIONS}
         start()
+        if own["together"] and own["seeds"] is None:
+            raise VaekitError("--together is for several seeds: add --seeds N, or leave it.")
         if own["seeds"] is not None:
             train_several(recipe, own, options)
             return

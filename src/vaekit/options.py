@@ -28,9 +28,7 @@ PathText = Annotated[str, BeforeValidator(_text)]
 class Options(BaseModel):
     """A record of options: frozen, all numbers finite, and an unknown name is an error."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Net(Options):

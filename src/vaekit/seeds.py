@@ -52,13 +52,15 @@ def train_seeds(
     seeds: int = 5,
     out: str | Path | None = None,
     report: bool = True,
+    together: bool = False,
     on_seed: Callable[[Row], None] | None = None,
     **options: Any,
 ) -> Row:
     """Trains a recipe from `seed`, `seed + 1`, ... and evaluates each on the test split.
 
     Side by side, a thread each (or `threads`), as many as there are cores; one at a time on an
-    accelerator. Called again with the same `out`, it continues what was interrupted. A script
+    accelerator; or all of them as one, in the same kernels (`together`), which is sooner for small
+    networks. Called again with the same `out`, it continues what was interrupted. A script
     calls it under `if __name__ == "__main__":`, since its processes import the script.
 
     Args:
@@ -66,6 +68,8 @@ def train_seeds(
         seeds: how many.
         out: gets `seed-0`, `seed-1`, ..., which are run folders, and seeds.json; by default the
             next free folder under `runs/`.
+        together: whether those that have not begun train as one, with all threads: see
+            `training.Together`. Interrupted, they go on side by side.
         report: whether each run writes its report.html.
         on_seed: is called with the numbers of each seed once it is done.
         options: as for `vaekit.train`; `seed` is the first one.
@@ -81,7 +85,8 @@ def train_seeds(
     """
     if seeds < 1:
         raise VaekitError(f"got seeds={seeds}; expected at least 1.")
-    options["threads"] = options.get("threads") or 1
+    threads = options.get("threads")
+    options["threads"] = threads or 1
     config = Config.flat(recipe, **options)
     out = default_folder(recipe, config.data.data) if out is None else Path(out)
     first = config.training.seed
@@ -90,6 +95,11 @@ def train_seeds(
         for number in range(first, first + seeds)
     ]
     workers = check(tasks, out, _ours, "seeds")
+    fresh = [task for task in tasks if not (task.out / "config.json").exists()]
+    if together and len(fresh) > 1:
+        from vaekit.stacked import train_stacked
+
+        train_stacked(fresh, threads)
     rows = train_all(tasks, min(workers, seeds), finish=_numbers, on_row=on_seed)
     protocol, *_ = [row.pop("protocol") for row in rows]
     found = {"recipe": recipe, "runs": rows, **summarise(rows), "protocol": protocol}

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
@@ -58,9 +56,11 @@ def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
     Raises:
         VaekitError: where it cannot be written; an older checkpoint is left as it was.
     """
+    from safetensors.torch import save
+
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_pack(state, tensors))
-    write_atomically(path, safetensors.torch.save(tensors, {"state": skeleton}), mend)
+    write_atomically(path, save(tensors, {"state": skeleton}), mend)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -77,10 +77,12 @@ def load_state(path: Path) -> dict[str, Any]:
         ...     load_state(path)
         {'step': 3, 'weights': {0: tensor([1., 1.])}}
     """
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         raise VaekitError(f"there is no checkpoint {path}: restore it, or train again.")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _unpack(json.loads(metadata["state"]), tensors)

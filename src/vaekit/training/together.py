@@ -107,7 +107,7 @@ class Together(nn.Module):
     models: tuple[Any, ...]
     objective: Objective
     batches: Batches
-    _pair: _Pair
+    pair: _Pair
 
     def __init__(
         self, models: Sequence[nn.Module], objective: Objective, batches: Sequence[Batches]
@@ -118,7 +118,7 @@ class Together(nn.Module):
         self.batches = _Abreast(batches)
         pair = _Pair(copy.deepcopy(models[0]), objective)
         # No parts of this module: the weights of one are never used, the other is the loop's.
-        self.__dict__.update(_pair=pair, objective=_Scored(objective))
+        self.__dict__.update(pair=pair, objective=_Scored(objective))
         self._names = [f"model.{name}" for name, _ in models[0].named_parameters()]
         self._buffer_names = [f"model.{name}" for name, _ in models[0].named_buffers()]
         weights = zip(*[model.parameters() for model in models], strict=True)
@@ -134,7 +134,7 @@ class Together(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """As of any module; what computes them follows."""
-        self._pair.train(mode)
+        self.pair.train(mode)
         return super().train(mode)
 
     def forward(
@@ -152,7 +152,7 @@ class Together(nn.Module):
     ) -> Any:
         weights, buffers = state
         named = dict(zip(self._names + self._buffer_names, weights + buffers, strict=True))
-        return functional_call(self._pair, named, (x, given))
+        return functional_call(self.pair, named, (x, given))
 
     @torch.no_grad()
     def unstack(self) -> tuple[nn.Module, ...]:
