@@ -36,7 +36,7 @@ HELD_OUT = 10_000
 class Settings:
     """What may be chosen."""
 
-    epochs: float = 6.6  # the most that takes a tenth of the tutorial's time
+    epochs: float = 6.6  # about a tenth of the tutorial's time
     batch_size: int = 256
     lr: float = 5e-3
     lr_rise: int = 100  # the steps in which it rises
