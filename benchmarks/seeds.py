@@ -23,14 +23,15 @@ from typing import Any
 import torch
 from peers.results import Measured, append, path_of
 
-from vaekit.conditional import Conditional
 from vaekit.data import Batches, Split
-from vaekit.families import Bernoulli, Gaussian
 from vaekit.models import VAE
 from vaekit.nn import MLP
 from vaekit.objectives import ELBO, Objective
-from vaekit.priors import StandardNormal
-from vaekit.training import Together, fit, keep_memory, make_optimizer
+from vaekit.parts.conditional import Conditional
+from vaekit.parts.families import Bernoulli, Gaussian
+from vaekit.parts.priors import StandardNormal
+from vaekit.torchutil import keep_memory
+from vaekit.training import Together, fit, make_optimizer
 
 NETS = {"784-512-256-32": ((512, 256), 32), "784-64-8": ((64,), 8)}
 BATCH = 128

@@ -90,7 +90,8 @@ class Kit:
     """Ours, with the settings."""
 
     def __init__(self, settings: Settings, validate: bool, limit: int | None) -> None:
-        from vaekit.training import keep_memory, make_optimizer
+        from vaekit.torchutil import keep_memory
+        from vaekit.training import make_optimizer
 
         keep_memory()
         self.settings, self.images = settings, Images(validate, limit)

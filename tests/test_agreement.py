@@ -12,9 +12,9 @@ import torch
 
 import vaekit
 from vaekit import Run, VaekitError
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.data import Split, load
-from vaekit.training.features import Classifier, accuracy, predict, train_classifier
+from vaekit.evaluate.classifier import Classifier, accuracy, predict, train_classifier
 
 TRAINED = {"hidden": (64,), "epochs": 40, "lr": 3e-3, "report": False, "latent": 4, "snapshots": 0}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import vaekit as vk
 from vaekit.evaluate import ais, bidirectional, log_likelihood
-from vaekit.evaluate.hmc import hmc, leapfrog
+from vaekit.evaluate.annealing import hmc, leapfrog
 from vaekit.models import VAE
 from vaekit.testing import LinearGaussian
 

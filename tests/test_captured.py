@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_flatten
 import vaekit as vk
 from vaekit.data import load, prepare
 from vaekit.options import Data, Net
-from vaekit.training import captured, fit, make_optimizer
+from vaekit.training import fit, make_optimizer
+from vaekit.training import graphs as captured
 from vaekit.training.schedules import parse
 
 CASES: dict[str, dict[str, Any]] = {

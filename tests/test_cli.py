@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import vaekit
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.data import load
 
 QUICK = ["--latent", "3", "--hidden", "16", "--epochs", "2", "--limit", "300", "--quiet"]

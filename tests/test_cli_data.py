@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vaekit import data
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.data import Dataset, Split, fingerprint
 from vaekit.data.catalogue import SETS
 from vaekit.data.entry import Entry

@@ -16,7 +16,7 @@ from PIL import Image
 
 import vaekit as vk
 from vaekit import Run, VaekitError
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.report.images import pairs
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "colour.md"

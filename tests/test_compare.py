@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import vaekit
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.data import spread
 from vaekit.report.charts import limits
 from vaekit.report.comparison import Comparison, compare

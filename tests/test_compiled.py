@@ -11,7 +11,8 @@ import torch
 import vaekit as vk
 from vaekit.data import load
 from vaekit.options import Net
-from vaekit.training import compiled, fit
+from vaekit.training import fit
+from vaekit.training import update as compiled
 
 CASES: dict[str, dict[str, Any]] = {
     "vae": {"latent": 2},

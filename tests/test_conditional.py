@@ -13,14 +13,14 @@ from torch import nn
 
 import vaekit as vk
 from vaekit import Batches, Run, VaekitError
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.data import load, prepare
 from vaekit.data.conditions import one_hot
 from vaekit.evaluate import importance_sampled, measure
 from vaekit.options import Data, Net, Pixels
 from vaekit.recipes import build
 from vaekit.testing import LinearGaussian, check_model
-from vaekit.training.setup import random_numbers
+from vaekit.torchutil import rng
 
 SMALL = {"hidden": (32,), "epochs": 40, "lr": 3e-3, "report": False, "latent": 2}
 
@@ -175,7 +175,7 @@ def test_the_same_z_stands_in_every_row_of_the_classes(run: Run) -> None:
     for label in (0, 7):
         given = torch.zeros(4, 10)
         given[:, label] = 1
-        with random_numbers(5, run.device, None):
+        with rng(5, run.device, None):
             z = run.model.draw_latent(4, torch.eye(10)[:4])
         torch.testing.assert_close(rows[label], run.decode(z, given))
         torch.testing.assert_close(rows[label], run.sample(4, label=label, seed=5))

@@ -10,11 +10,18 @@ from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import distributions as d
-from vaekit.conditional import Conditional, Family, join
-from vaekit.families import Bernoulli, Categorical, ContinuousBernoulli, Delta, Gaussian, Laplace
 from vaekit.models import VAE, Site, Trace
 from vaekit.objectives import ELBO, IWAE, Bound, Objective, Reconstruction, require
-from vaekit.priors import StandardNormal
+from vaekit.parts.conditional import Conditional, Family, join
+from vaekit.parts.families import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Delta,
+    Gaussian,
+    Laplace,
+)
+from vaekit.parts.priors import StandardNormal
 from vaekit.testing import LinearGaussian, check_family, check_model, check_objective
 
 FAMILIES: dict[str, Family] = {

@@ -12,12 +12,11 @@ from torch import Tensor
 
 import vaekit
 from vaekit import Run, VaekitError
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.distributions import Gaussian
-from vaekit.models import fixed_at
+from vaekit.models import fixed_at, settings, traverse
 from vaekit.report.comparison.sheets import EDGE, labelled
 from vaekit.report.traversal import chosen, dead, effects, held
-from vaekit.report.walks import settings, traverse
 
 SMALL = {"hidden": (16,), "epochs": 30, "limit": 300, "report": False, "lr": 1e-2}
 

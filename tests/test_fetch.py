@@ -22,12 +22,12 @@ import pytest
 import torch
 
 from vaekit import data
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.data import Split
 from vaekit.data.catalogue import SETS
 from vaekit.data.entry import Entry, File, Form
-from vaekit.data.fetch import fetch
 from vaekit.errors import VaekitError
+from vaekit.io import fetch
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 600_000).astype(np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

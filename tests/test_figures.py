@@ -18,15 +18,15 @@ from scipy.stats import norm
 
 import vaekit
 from vaekit import Run
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.report.animation import animation, captioned, training_frames
 from vaekit.report.charts import curve_figures
 from vaekit.report.codes import Codes, class_figure
 from vaekit.report.images import grid
 from vaekit.report.overlap import Pair, overlap_figure, pair_of
 from vaekit.report.posteriors import posteriors
+from vaekit.report.snapshots import read_frame
 from vaekit.report.style import look
-from vaekit.snapshots import read_frame
 
 SMALL: dict[str, Any] = {
     "hidden": (16,),

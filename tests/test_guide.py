@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.cli import main
+from vaekit.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = ROOT / "docs" / "guide"

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 import vaekit
 from vaekit import Run, VaekitError
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.data import fingerprint, load
 from vaekit.evaluate import aggregate_posterior, ms_ssim, psnr, ssim
 

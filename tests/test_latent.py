@@ -21,9 +21,8 @@ from vaekit.evaluate import DeadUnits, LatentMeter, ScaleMeter
 from vaekit.models import Site, Trace
 from vaekit.testing import LinearGaussian
 from vaekit.training import Progress, fit, make_optimizer
-from vaekit.training.examine import Examined, examine
-from vaekit.training.meter import Mean
-from vaekit.training.watch import Course, Watch
+from vaekit.training.update import Mean
+from vaekit.training.watch import Course, Examined, Watch, examine
 
 Values = list[float]
 Proves = Callable[..., None]
@@ -252,7 +251,7 @@ def test_a_mean_is_restored_as_it_was() -> None:
     assert again.value() is None
 
 
-class Notes(vaekit.Listener):
+class Notes(vaekit.Callback):
     """Keeps what is said."""
 
     def __init__(self) -> None:
@@ -266,7 +265,7 @@ class Notes(vaekit.Listener):
 def trained(path: Path, name: str = "vae", **options: Any) -> tuple[vaekit.Run, list[str]]:
     listener = Notes()
     small = {"data": "digits", "latent": 4, "hidden": (32,), "threads": 1, "report": False}
-    run = vaekit.train(name, out=path, listener=listener, **{**small, **options})
+    run = vaekit.train(name, out=path, callbacks=[listener], **{**small, **options})
     said = [text for record in run.folder.records() for text in record["warnings"]]
     assert said == listener.notes
     return run, said

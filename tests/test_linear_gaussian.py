@@ -223,10 +223,10 @@ def test_bounds_tighten_with_more_draws_and_stay_below(x: Tensor) -> None:
 
 
 def test_a_trained_linear_vae_finds_the_likelihood_and_the_principal_directions(x: Tensor) -> None:
-    from vaekit.conditional import Conditional
-    from vaekit.families import Gaussian
     from vaekit.nn import MLP
-    from vaekit.priors import StandardNormal
+    from vaekit.parts.conditional import Conditional
+    from vaekit.parts.families import Gaussian
+    from vaekit.parts.priors import StandardNormal
 
     oracle = LinearGaussian.fit(x, K)
     model = VAE(

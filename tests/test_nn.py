@@ -11,16 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
-from vaekit.nn import (
-    MLP,
-    ConvDecoder,
-    ConvEncoder,
-    LatentDropout,
-    activation,
-    initialise,
-    start_at,
-)
-from vaekit.nn.layout import Planes, use_format
+from vaekit.nn import MLP, ConvDecoder, ConvEncoder, LatentDropout, activation, initialise, start_at
+from vaekit.nn.numerics import Planes, use_format
 
 GRIDS = [(28, 28), (28, 20), (30, 30), (64, 64), (1, 5), (7, 1), (1, 1), (33, 18)]
 KERNELS = [2, 3, 4, 5, 6]

@@ -12,7 +12,7 @@ import vaekit as vk
 from vaekit.data import load
 from vaekit.errors import VaekitError
 from vaekit.nn import MLP, ConvDecoder, ConvEncoder, precision
-from vaekit.nn.precision import lowered
+from vaekit.nn.numerics import lowered
 from vaekit.training import fit
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import vaekit
-from vaekit.cli import main
+from vaekit.cli.main import main
 
 SMALL: dict[str, Any] = {"latent": 2, "hidden": (16,), "report": False, "threads": 1}
 
@@ -36,7 +36,7 @@ def test_data_that_have_changed_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--resume` refuses them."""
-    monkeypatch.setattr("vaekit.data.notes._SAID", set())
+    monkeypatch.setattr("vaekit.io._NOTED", set())
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 3)).astype(np.float32)
     np.save(tmp_path / "t.npy", rows)

@@ -17,7 +17,7 @@ from refused_data import DATA
 from refused_options import OPTIONS
 from refused_runs import RUNS
 
-from vaekit.cli import main
+from vaekit.cli.main import main
 
 CASES = [*OPTIONS, *DATA, *RUNS]
 QUICK = "--latent 2 --hidden 4 --epochs 1 --limit 60 --quiet --no-report"

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import vaekit
-from vaekit import Run, VaekitError, reproduce
-from vaekit.cli import main
-from vaekit.reproduce import Reproduction, known, measured, record
+from vaekit import Run, VaekitError
+from vaekit.cli.main import main
+from vaekit.runs import reproduce
+from vaekit.runs.reproduce import Reproduction, known, measured, record
 
 SMALL = {"data": "digits", "latent": 2, "hidden": (8,), "epochs": 2, "limit": 200}
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import vaekit
-from vaekit import VaekitError, reproduce
-from vaekit.cli import main
-from vaekit.reproduce import Reproduction
+from vaekit import VaekitError
+from vaekit.cli.main import main
+from vaekit.runs import reproduce
+from vaekit.runs.reproduce import Reproduction
 
 SMALL: dict[str, Any] = {"data": "digits", "limit": 200, "epochs": 1, "latent": 2, "hidden": (8,)}
 

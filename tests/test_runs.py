@@ -17,12 +17,12 @@ import pytest
 import torch
 
 import vaekit
-from vaekit.cli import main
-from vaekit.files import append_line, is_locked, read_lines, sweep
-from vaekit.progress import Lines, Terminal
-from vaekit.runs import COLUMNS, tabulate
-from vaekit.training import load_state
-from vaekit.training.folder import RunFolder, git_state
+from vaekit.cli.main import main
+from vaekit.cli.progress import Lines, Terminal
+from vaekit.io import append_line, is_locked, read_lines, sweep
+from vaekit.runs.folder import RunFolder, git_state
+from vaekit.runs.table import COLUMNS, tabulate
+from vaekit.torchutil import load_state
 
 SMALL: dict[str, Any] = {
     "data": "digits", "latent": 3, "hidden": (16,), "limit": 400, "batch_size": 64,
@@ -69,7 +69,7 @@ def snapshot(path: Path) -> dict[str, bytes]:
 
 TRAIN = f"""
 import json, resource, sys
-from vaekit.app import train, resume
+from vaekit.api import train, resume
 from vaekit.cli import main
 from vaekit.errors import VaekitError
 small = {SMALL!r}
@@ -283,7 +283,7 @@ def test_run_json_has_the_state_of_git(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_notes_are_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     text = "sigma [bold] is 1 " + "and so on " * 30
-    vaekit.Listener().note(text)
+    vaekit.Callback().note(text)
     assert capsys.readouterr().err == ""
     terminal = Terminal()
     for listener in (Lines(), terminal):
@@ -391,7 +391,7 @@ def test_the_command_prints_a_table_or_json_without_torch(
 
 def test_a_run_folder_of_before_has_a_row_and_resumes(tmp_path: Path) -> None:
     """Records without the later numbers, a checkpoint without the watch, no lock."""
-    from vaekit.training import save_state
+    from vaekit.torchutil import save_state
 
     run = train(tmp_path / "r", epochs=1)
     path = run.path / "metrics.jsonl"

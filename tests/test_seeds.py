@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import vaekit
-from vaekit.cli import main
-from vaekit.seeds import summarise
-from vaekit.training import load_state
+from vaekit.cli.main import main
+from vaekit.runs.seeds import summarise
+from vaekit.torchutil import load_state
 
 QUICK = ["--latent", "3", "--hidden", "16", "--limit", "300", "--no-report"]
 SMALL: dict[str, Any] = {"latent": 3, "hidden": (16,), "limit": 300, "epochs": 2, "report": False}

@@ -14,9 +14,9 @@ from PIL import Image
 import vaekit
 from vaekit import VaekitError
 from vaekit.data import spread
-from vaekit.snapshots import Snapshots, frame_epochs, read_frame
-from vaekit.training import load_state
-from vaekit.training.folder import RunFolder
+from vaekit.report.snapshots import Snapshots, frame_epochs, read_frame
+from vaekit.runs.folder import RunFolder
+from vaekit.torchutil import load_state
 
 SMALL: dict[str, Any] = {
     "data": "digits",

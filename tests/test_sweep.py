@@ -11,16 +11,17 @@ import pytest
 import torch
 
 import vaekit
-from vaekit.cli import main
-from vaekit.grids import parse_grid, sweep
-from vaekit.runs import tabulate
-from vaekit.training import Listener, Progress, load_state
+from vaekit.cli.main import main
+from vaekit.runs.sweep import parse_grid, sweep
+from vaekit.runs.table import tabulate
+from vaekit.torchutil import load_state
+from vaekit.training import Callback, Progress
 
 SMALL: dict[str, Any] = {"hidden": (8,), "limit": 200, "epochs": 2}
 QUICK = ["--hidden", "8", "--limit", "200", "--epochs", "2", "--no-report"]
 
 
-class Stops(Listener):
+class Stops(Callback):
     """Ctrl-C after some steps."""
 
     def step(self, progress: Progress) -> None:
@@ -49,7 +50,7 @@ def test_a_grid_goes_on_where_it_was_and_is_compared(
         out=out / "latent=3",
         threads=1,
         report=False,
-        listener=Stops(),
+        callbacks=[Stops()],
         **SMALL,
     )
     assert len(begun.folder.records()) < 2
@@ -170,7 +171,7 @@ def test_keys_and_values_are_those_of_the_command_line(
         seen.extend(tasks)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaekit.grids.train_all", stop)
+    monkeypatch.setattr("vaekit.runs.sweep.train_all", stop)
     with pytest.raises(KeyboardInterrupt):
         sweep("vae", grid=grid, out=tmp_path / "g", limit=200, epochs=2)
     assert [task.out.name for task in seen] == names
@@ -192,7 +193,7 @@ def test_ctrl_c_says_how_to_go_on(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaekit.grids.train_all", stop)
+    monkeypatch.setattr("vaekit.runs.sweep.train_all", stop)
     with pytest.raises(SystemExit) as left:
         main(["sweep", "vae", "--grid", "latent=2,3", "--out", str(tmp_path / "g"), *QUICK])
     assert left.value.code == 130
@@ -203,7 +204,7 @@ def test_json_is_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of runs that are there."""
-    monkeypatch.setattr("vaekit.grids.train_all", lambda *_, **__: [])
+    monkeypatch.setattr("vaekit.runs.sweep.train_all", lambda *_, **__: [])
     out = tmp_path / "g"
     for latent in (2, 3):
         vaekit.train("vae", out=out / f"latent={latent}", latent=latent, threads=1, report=False,

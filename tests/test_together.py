@@ -11,7 +11,8 @@ from replay import Replayed
 import vaekit as vk
 from vaekit.data import Split, load, prepare
 from vaekit.options import Data, Net
-from vaekit.training import Together, captured, fit, make_optimizer
+from vaekit.training import Together, fit, make_optimizer
+from vaekit.training import graphs as captured
 from vaekit.training.schedules import parse
 
 CASES: dict[str, dict[str, Any]] = {

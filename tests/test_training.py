@@ -19,21 +19,21 @@ import torch
 from torch import Tensor, nn
 
 import vaekit
-from vaekit import Listener, recipes
-from vaekit.conditional import Conditional
+from vaekit import Callback, recipes
 from vaekit.data import Batches, Dataset, Split, load
 from vaekit.data.conditions import conditioned
 from vaekit.distributions import Gaussian as GaussianDistribution
-from vaekit.families import Gaussian
 from vaekit.models import VAE, Trace
 from vaekit.objectives import ELBO, Bound, Objective
 from vaekit.options import Training
-from vaekit.priors import StandardNormal
-from vaekit.training import DivergedError, Progress, fit, load_state, make_optimizer, save_state
-from vaekit.training.best import Best
-from vaekit.training.schedules import learning_rate, parse, warm_up
-from vaekit.training.setup import make_average, make_schedules
-from vaekit.training.supervise import validate
+from vaekit.parts.conditional import Conditional
+from vaekit.parts.families import Gaussian
+from vaekit.parts.priors import StandardNormal
+from vaekit.torchutil import load_state, save_state
+from vaekit.training import DivergedError, Progress, fit, make_optimizer
+from vaekit.training.loop import make_average
+from vaekit.training.schedules import learning_rate, make_schedules, parse, warm_up
+from vaekit.training.supervise import Best, validate
 from vaekit.training.update import differentiate
 
 SMALL = {"data": "digits", "latent": 3, "hidden": (16,), "limit": 400, "batch_size": 64}
@@ -142,7 +142,7 @@ def test_every_recipe_has_a_pinned_curve() -> None:
 
 
 def test_recipe_options_never_clash_with_the_shared_ones() -> None:
-    from vaekit.config import flat_fields
+    from vaekit.runs.config import flat_fields
 
     for name in recipes.RECIPES:
         flat = [field for field, *_ in flat_fields(name)]
@@ -186,7 +186,7 @@ def test_the_loop_takes_the_step_of_a_hand_written_one() -> None:
         assert torch.allclose(a, b, atol=2e-5)
 
 
-class Probe(Listener):
+class Probe(Callback):
     """Notes the records, and may press Ctrl-C."""
 
     def __init__(self, interrupt_at: int | None = None) -> None:
@@ -229,7 +229,7 @@ def test_ctrl_c_ends_with_a_checkpoint_and_resuming_is_exact(tmp_path: Path, at:
     """In the middle of an epoch (6 steps), at the end of one, and later."""
     options = {**SMALL, "epochs": 4, "ema": 0.9, "report": False}
     whole = vaekit.train("vae", out=tmp_path / "whole", **options)
-    vaekit.train("vae", out=tmp_path / "cut", listener=Probe(at), **options)
+    vaekit.train("vae", out=tmp_path / "cut", callbacks=[Probe(at)], **options)
     state = load_state(tmp_path / "cut" / "checkpoints" / "last.safetensors")
     assert state["progress"]["step"] == at
     vaekit.resume(tmp_path / "cut", report=False)
@@ -245,13 +245,13 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     code = (
         "import sys, torch, vaekit\n"
-        "from vaekit.app import Listener\n"
-        "class Stop(Listener):\n"
+        "from vaekit.api import Callback\n"
+        "class Stop(Callback):\n"
         "    def step(self, progress):\n"
         "        if progress.step == int(sys.argv[2]):\n"
         "            import os, signal\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "common = dict(listener=Stop(), report=False, checkpoint_seconds=0)\n"
+        "common = dict(callbacks=[Stop()], report=False, checkpoint_seconds=0)\n"
         "if sys.argv[1] == 'start':\n"
         f"    vaekit.train('vae', out={str(cut)!r}, threads=1, **common, "
         f"**{ {k: v for k, v in options.items() if k != 'report'}!r})\n"
@@ -290,7 +290,7 @@ def test_best_is_by_the_monitor_and_not_before_the_warm_up_ends(tmp_path: Path) 
         out=tmp_path / "r",
         epochs=6,
         warm_up="linear:3",
-        listener=probe,
+        callbacks=[probe],
         report=False,
         **SMALL,
     )
@@ -308,7 +308,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
         epochs=200,
         patience=2,
         lr=0.05,
-        listener=probe,
+        callbacks=[probe],
         report=False,
         **SMALL,
     )
@@ -642,7 +642,7 @@ def test_two_processes_on_half_batches_take_the_step_of_one(tmp_path: Path, name
 def test_time_passes_in_the_record(tmp_path: Path) -> None:
     probe = Probe()
     began = time.perf_counter()
-    vaekit.train("vae", out=tmp_path / "r", epochs=2, listener=probe, report=False, **SMALL)
+    vaekit.train("vae", out=tmp_path / "r", epochs=2, callbacks=[probe], report=False, **SMALL)
     took = time.perf_counter() - began
     assert 0 < sum(r["seconds"] for r in probe.records) < took
     assert all(r["images_per_second"] > 0 for r in probe.records)

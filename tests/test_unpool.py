@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import vaekit as vk
 from vaekit import Run, VaekitError
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.nn import UnpoolDecoder, UnpoolEncoder, start_at
 from vaekit.nn.unpool import places_of, unpool
 

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 import vaekit
 from vaekit import Run, VaekitError
-from vaekit.cli import main
+from vaekit.cli.main import main
 from vaekit.report.walks import between, interpolate, manifold, spherical, straight, traverse
 
 SMALL = {"hidden": (16,), "epochs": 3, "limit": 300, "report": False, "lr": 1e-2}

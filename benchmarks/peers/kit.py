@@ -11,8 +11,9 @@ import vaekit.data
 from peers.task import Task, first_batch, gradient_norm, recipe_of, rows_of
 from vaekit.data import Batches, Split
 from vaekit.nn import precision
-from vaekit.nn.layout import memory_format, use_format
-from vaekit.training import fit, keep_memory, make_optimizer
+from vaekit.nn.numerics import memory_format, use_format
+from vaekit.torchutil import keep_memory
+from vaekit.training import fit, make_optimizer
 from vaekit.training.update import differentiate, unwrap
 
 __all__ = ["Kit"]

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from vaekit import Run
-from vaekit.models import evaluating
-from vaekit.reproduce import Reproduction
+from vaekit.runs.reproduce import Reproduction
 from vaekit.testing import LinearGaussian
+from vaekit.torchutil import evaluating
 
 LATENT = 8
 

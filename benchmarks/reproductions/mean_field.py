@@ -7,7 +7,7 @@ import vaekit as vk
 from vaekit.data import DataSpec
 from vaekit.recipes import Net, Pixels, Recipe, recipe
 from vaekit.recipes.parts import standard_vae
-from vaekit.reproduce import Reproduction
+from vaekit.runs.reproduce import Reproduction
 
 
 @recipe

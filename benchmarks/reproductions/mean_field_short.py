@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import vaekit as vk
-from vaekit.reproduce import Reproduction
+from vaekit.runs.reproduce import Reproduction
 
 
 def measure(run: vk.Run) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vaekit import Run
-from vaekit.reproduce import Reproduction
+from vaekit.runs.reproduce import Reproduction
 
 
 def measure(run: Run) -> Mapping[str, Any]:

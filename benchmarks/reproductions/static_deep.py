@@ -1,6 +1,6 @@
 """The VAE of `static-mlp` with a second hidden layer, which its source has commented out."""
 
-from vaekit.reproduce import Reproduction, measure_nll
+from vaekit.runs.reproduce import Reproduction, measure_nll
 
 REPRODUCTION = Reproduction(
     name="static-deep",

@@ -1,6 +1,6 @@
 """A small VAE on the fixed binarisation of MNIST, as larger comparisons quote it."""
 
-from vaekit.reproduce import Reproduction, measure_nll
+from vaekit.runs.reproduce import Reproduction, measure_nll
 
 REPRODUCTION = Reproduction(
     name="static-mlp",

@@ -5,7 +5,7 @@ from torch import nn
 import vaekit as vk
 from vaekit.data import DataSpec
 from vaekit.recipes import Net, Pixels, Recipe, recipe
-from vaekit.reproduce import Reproduction, measure_elbo
+from vaekit.runs.reproduce import Reproduction, measure_elbo
 
 
 def encoder(latent: int) -> nn.Module:

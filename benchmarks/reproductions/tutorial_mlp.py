@@ -1,6 +1,6 @@
 """The usual tutorial: an MLP with two hidden layers on grey MNIST under a Bernoulli."""
 
-from vaekit.reproduce import Reproduction, measure_elbo
+from vaekit.runs.reproduce import Reproduction, measure_elbo
 
 REPRODUCTION = Reproduction(
     name="tutorial-mlp",

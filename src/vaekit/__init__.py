@@ -16,22 +16,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "app": ["Run", "load", "resume", "train"],
-    "colour": ["colorize"],
-    "conditional": ["Conditional", "Family", "joined_shape"],
-    "counts": ["NegativeBinomial", "Poisson"],
+    "api": ["Run", "compare", "load", "reproduce", "resume", "sweep", "train", "train_seeds"],
     "data": ["Batches", "DataSpec", "Dataset"],
     "errors": ["VaekitError"],
     "evaluate": ["ais", "bidirectional", "log_likelihood", "measure", "nll"],
-    "families": [
-        "Bernoulli",
-        "Categorical",
-        "ContinuousBernoulli",
-        "Delta",
-        "Gaussian",
-        "Laplace",
-    ],
-    "grids": ["sweep"],
     "models": ["VAE", "Colorizer", "Site", "Trace", "luminance"],
     "nn": [
         "MLP",
@@ -47,29 +35,41 @@ _HOMES = {
         "start_at",
     ],
     "objectives": ["ELBO", "IWAE", "Bound", "Colouring", "Objective", "Reconstruction"],
-    "priors": ["NoPrior", "Prior", "StandardNormal"],
+    "parts": [
+        "Bernoulli",
+        "Categorical",
+        "Conditional",
+        "ContinuousBernoulli",
+        "Delta",
+        "Family",
+        "Gaussian",
+        "Laplace",
+        "NegativeBinomial",
+        "NoPrior",
+        "Poisson",
+        "Prior",
+        "StandardNormal",
+        "joined_shape",
+    ],
     "recipes": ["Net", "Pixels", "Recipe"],
-    "report": ["compare"],
-    "seeds": ["train_seeds"],
-    "training": ["Listener", "fit"],
+    "report": ["colorize"],
+    "training": ["Callback", "fit"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _ROOMS = (
     *("data", "distributions", "evaluate", "models", "nn", "objectives"),
-    *("recipes", "report", "testing", "training"),
+    *("parts", "recipes", "report", "runs", "testing", "training"),
 )
 
 if TYPE_CHECKING:
-    from vaekit.app import Run as Run
-    from vaekit.app import load as load
-    from vaekit.app import resume as resume
-    from vaekit.app import train as train
-    from vaekit.colour import colorize as colorize
-    from vaekit.conditional import Conditional as Conditional
-    from vaekit.conditional import Family as Family
-    from vaekit.conditional import joined_shape as joined_shape
-    from vaekit.counts import NegativeBinomial as NegativeBinomial
-    from vaekit.counts import Poisson as Poisson
+    from vaekit.api import Run as Run
+    from vaekit.api import compare as compare
+    from vaekit.api import load as load
+    from vaekit.api import reproduce as reproduce
+    from vaekit.api import resume as resume
+    from vaekit.api import sweep as sweep
+    from vaekit.api import train as train
+    from vaekit.api import train_seeds as train_seeds
     from vaekit.data import Batches as Batches
     from vaekit.data import Dataset as Dataset
     from vaekit.data import DataSpec as DataSpec
@@ -79,13 +79,6 @@ if TYPE_CHECKING:
     from vaekit.evaluate import log_likelihood as log_likelihood
     from vaekit.evaluate import measure as measure
     from vaekit.evaluate import nll as nll
-    from vaekit.families import Bernoulli as Bernoulli
-    from vaekit.families import Categorical as Categorical
-    from vaekit.families import ContinuousBernoulli as ContinuousBernoulli
-    from vaekit.families import Delta as Delta
-    from vaekit.families import Gaussian as Gaussian
-    from vaekit.families import Laplace as Laplace
-    from vaekit.grids import sweep as sweep
     from vaekit.models import VAE as VAE
     from vaekit.models import Colorizer as Colorizer
     from vaekit.models import Site as Site
@@ -108,15 +101,25 @@ if TYPE_CHECKING:
     from vaekit.objectives import Colouring as Colouring
     from vaekit.objectives import Objective as Objective
     from vaekit.objectives import Reconstruction as Reconstruction
-    from vaekit.priors import NoPrior as NoPrior
-    from vaekit.priors import Prior as Prior
-    from vaekit.priors import StandardNormal as StandardNormal
+    from vaekit.parts import Bernoulli as Bernoulli
+    from vaekit.parts import Categorical as Categorical
+    from vaekit.parts import Conditional as Conditional
+    from vaekit.parts import ContinuousBernoulli as ContinuousBernoulli
+    from vaekit.parts import Delta as Delta
+    from vaekit.parts import Family as Family
+    from vaekit.parts import Gaussian as Gaussian
+    from vaekit.parts import Laplace as Laplace
+    from vaekit.parts import NegativeBinomial as NegativeBinomial
+    from vaekit.parts import NoPrior as NoPrior
+    from vaekit.parts import Poisson as Poisson
+    from vaekit.parts import Prior as Prior
+    from vaekit.parts import StandardNormal as StandardNormal
+    from vaekit.parts import joined_shape as joined_shape
     from vaekit.recipes import Net as Net
     from vaekit.recipes import Pixels as Pixels
     from vaekit.recipes import Recipe as Recipe
-    from vaekit.report import compare as compare
-    from vaekit.seeds import train_seeds as train_seeds
-    from vaekit.training import Listener as Listener
+    from vaekit.report import colorize as colorize
+    from vaekit.training import Callback as Callback
     from vaekit.training import fit as fit
 
 

@@ -15,8 +15,6 @@ from vaekit.data.sparse import SPARSE_KEYS, sparse_rows
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
-__all__ = ["from_arrays"]
-
 Arrays = Mapping[str, np.ndarray]
 EXACT = 1 << 24  # float32 holds every whole number up to here
 MAPPED = "values from -1 to 1 mapped by (x + 1) / 2"

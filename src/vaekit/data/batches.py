@@ -12,8 +12,6 @@ from vaekit.data.dataset import Split, generator
 from vaekit.data.rows import pick
 from vaekit.errors import VaekitError
 
-__all__ = ["Batch", "Batches"]
-
 
 class Batch(NamedTuple):
     """One step's rows: `x` canonical float32 `(B, *shape)`; `given` `(B, ...)` or None."""

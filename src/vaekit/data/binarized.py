@@ -11,8 +11,6 @@ import torch
 from vaekit.data.dataset import Split
 from vaekit.data.entry import Parts
 
-__all__ = ["read_amat", "read_packed"]
-
 SIDE = 28
 SPLITS = {"train": "train", "valid": "validation", "test": "test"}
 

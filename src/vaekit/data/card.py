@@ -9,8 +9,6 @@ import torch
 from vaekit.data.dataset import Dataset, Split, fingerprint
 from vaekit.data.rows import chunks
 
-__all__ = ["card"]
-
 
 def card(dataset: Dataset) -> dict[str, Any]:
     """What a data set is, as plain JSON values.

@@ -10,8 +10,6 @@ from vaekit.data.entry import Entry, Form
 from vaekit.data.mnist import read_idx_set
 from vaekit.data.shapes import load_shapes
 
-__all__ = ["SETS"]
-
 DIGITS = tuple("0123456789")
 CLOTHES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),

@@ -11,8 +11,6 @@ from typing import TextIO
 
 from vaekit.errors import VaekitError
 
-__all__ = ["Lines", "Row", "is_number", "opened", "rows_of"]
-
 DELIMITERS = ",;\t"
 LOOK = 20
 

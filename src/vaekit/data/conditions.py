@@ -12,8 +12,6 @@ from vaekit.data.dataset import Dataset, Split
 from vaekit.data.spec import DataSpec
 from vaekit.errors import VaekitError
 
-__all__ = ["conditioned", "label_of", "one_hot"]
-
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """1 at the label, 0 elsewhere: int64 `(N,)` to uint8 `(N, classes)`.

@@ -14,8 +14,6 @@ from vaekit.data.spec import DataSpec, check_kind
 from vaekit.data.values import Values
 from vaekit.errors import VaekitError
 
-__all__ = ["Dataset", "Split", "fingerprint", "generator"]
-
 AS_STORED = Values()
 
 

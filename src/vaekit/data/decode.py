@@ -16,11 +16,9 @@ from vaekit.data.listing import Images
 from vaekit.data.memory import available, check_memory
 from vaekit.data.pictures import flat, squared, upright
 from vaekit.data.rows import Rows, chunks
-from vaekit.data.workers import in_order
 from vaekit.errors import VaekitError
 from vaekit.options import Data
-
-__all__ = ["kind_of", "read_pixels"]
+from vaekit.torchutil import in_blocks
 
 BLOCK = 1 << 24  # bytes: of what a thread decodes before it hands over
 MOST = 256
@@ -96,7 +94,7 @@ def blocks(files: Images, plan: Plan) -> Iterator[np.ndarray]:
         return block, wrong
 
     wrong: list[tuple[str, str]] = []
-    for block, more in in_order(work, plan.count, max(1, min(MOST, BLOCK // plan.row))):
+    for block, more in in_blocks(work, plan.count, max(1, min(MOST, BLOCK // plan.row))):
         wrong += more
         yield block
     if wrong:

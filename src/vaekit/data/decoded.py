@@ -10,24 +10,18 @@ import errno
 import hashlib
 import json
 import os
-import re
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from vaekit.data.folders import search_folders
 from vaekit.data.headers import Plan
 from vaekit.data.listing import Images
-from vaekit.data.notes import gib, note
 from vaekit.data.rows import MappedRows
 from vaekit.errors import VaekitError
+from vaekit.io import cache_folder, in_words, note, replacing, sweep
 from vaekit.options import Data
-
-__all__ = ["keep", "kept"]
 
 FORMAT = 1  # counts up when the same files are to give other pixels
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
@@ -45,7 +39,7 @@ def kept(files: Images, asked: Data) -> tuple[MappedRows, str] | None:
         return None
     if len(rows) != len(files.members):
         return None
-    note(f"{len(rows)} images ({gib(array.nbytes)}) are read from {place}.")
+    note(f"{len(rows)} images ({in_words(array.nbytes)}) are read from {place}.")
     return rows, kind
 
 
@@ -58,18 +52,18 @@ def keep(
         VaekitError: where the disk is full or the folder cannot be written; nothing is left then.
     """
     place = _place(files, asked)
-    note(f"{plan.count} images ({gib(plan.bytes)}) are decoded once to {place}.")
+    note(f"{plan.count} images ({in_words(plan.bytes)}) are decoded once to {place}.")
     record = place.with_suffix(".json")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(place.parent)
+        sweep(place.parent)
         record.unlink(missing_ok=True)
-        with _written(place) as stream:
+        with replacing(place) as temporary, temporary.open("wb") as stream:
             _write(stream, plan, blocks)
         rows = MappedRows(_mapped(place, place.stat().st_size, (plan.count, *plan.shape)))
         facts = {"bytes": place.stat().st_size, "shape": rows.array.shape, "kind": kind_of(rows)}
-        with _written(record) as stream:
-            stream.write(json.dumps(facts).encode())
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(facts))
     except OSError as error:
         raise _unwritten(place, plan, error) from error
     return rows, str(facts["kind"])
@@ -78,7 +72,7 @@ def keep(
 def _unwritten(place: Path, plan: Plan, error: OSError) -> VaekitError:
     why = f"cannot write {place} ({error.strerror or error})"
     if error.errno in FULL:
-        why = f"there is no room for {gib(plan.bytes)} of decoded images in {place.parent}"
+        why = f"there is no room for {in_words(plan.bytes)} of decoded images in {place.parent}"
     return VaekitError(
         f"{why}. Name another folder in XDG_CACHE_HOME, take a smaller --size, or --no-cache."
     )
@@ -90,7 +84,7 @@ def _place(files: Images, asked: Data) -> Path:
     digest = hashlib.sha256(json.dumps([str(files.path.resolve()), options]).encode())
     for member in files.members:
         digest.update(json.dumps([member.name, member.size, member.stamp]).encode())
-    return search_folders()[-1] / "decoded" / f"{digest.hexdigest()[:32]}.npy"
+    return cache_folder() / "decoded" / f"{digest.hexdigest()[:32]}.npy"
 
 
 def _mapped(place: Path, size: int, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -100,22 +94,6 @@ def _mapped(place: Path, size: int, shape: tuple[int, ...]) -> np.ndarray[Any, A
     if array.dtype != np.uint8 or array.shape != shape:
         raise ValueError("another array")
     return array
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name when it is whole, and is gone if anything goes wrong."""
-    mark = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
-    part = path.with_name(f"{path.name}.{mark}.part")
-    try:
-        with part.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _write(stream: IO[bytes], plan: Plan, blocks: Iterator[np.ndarray]) -> None:
@@ -138,23 +116,3 @@ def _reserve(stream: IO[bytes], size: int) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what processes left that were killed here."""
-    for part in folder.glob("*.part"):
-        found = re.search(r"\.(?:npy|json)\.(.*)-([0-9]+)-[0-9a-f]+\.part$", part.name)
-        if found and found[1] == socket.gethostname() and not _alive(int(found[2])):
-            part.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 is no question but Ctrl-C
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True

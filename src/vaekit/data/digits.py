@@ -11,8 +11,6 @@ import torch
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.splits import hold_out
 
-__all__ = ["load_digits"]
-
 TEST_ROWS = 300
 NOTE = (
     "Optical recognition of handwritten digits, E. Alpaydin and C. Kaynak 1998 (UCI), CC BY 4.0; "

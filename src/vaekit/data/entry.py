@@ -8,11 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.fetch import UnreachableError, fetch, fits
-from vaekit.data.folders import not_found
 from vaekit.errors import VaekitError
-
-__all__ = ["Entry", "File", "Form", "Parts"]
+from vaekit.io import UnreachableError, checksum_of, fetch
 
 # What `Dataset` takes beside name, kind, classes, source and note.
 Parts = dict[str, Any]
@@ -55,8 +52,9 @@ class File:
         wanted = self.checksum if path.name == self.name else self.plain
         if wanted is None:
             return
-        right, got = fits(path, wanted)
-        if right:
+        kind, _, digest = wanted.rpartition(":")
+        got = checksum_of(path, kind or "sha256")
+        if got == digest:
             return
         mend = "delete it, and it is downloaded again" if self.urls else "fetch it again"
         if path.suffix == ".npz":
@@ -159,3 +157,12 @@ class Entry:
         files = " or ".join(choices) + ("; or without .gz" if unzipped else "")
         places = [place for form in self.forms for place in self._places(form, folders)]
         return not_found(f"the files of '{self.name}' ({files})", places)
+
+
+def not_found(what: str, places: Sequence[Path]) -> VaekitError:
+    """The error for data that are in none of `places`: where it looked, and the mend."""
+    looked = ", ".join(str(place) for place in dict.fromkeys(places))
+    return VaekitError(
+        f"did not find {what}; looked in: {looked}. "
+        f"Name the folder that has it with --data-dir DIR or in VAEKIT_DATA."
+    )

@@ -8,23 +8,6 @@ from __future__ import annotations
 from vaekit.data.entry import File
 from vaekit.data.mnist import IDX_FILES
 
-__all__ = [
-    "AMAT_FILES",
-    "CIFAR10",
-    "CIFAR10_5K",
-    "DSPRITES",
-    "DSPRITES_66K",
-    "FASHION_MNIST",
-    "FREY_FACES",
-    "MNIST",
-    "MOUSE_BLADDER",
-    "NOTO_EMOJI",
-    "OMNIGLOT_28",
-    "OMNIGLOT_105",
-    "OMNIGLOT_ZIPS",
-    "PACKED_MNIST",
-]
-
 # In the order of IDX_FILES: the sha256 of the file, and of what is in it.
 MNIST_SUMS = (
     (

@@ -8,14 +8,13 @@ from typing import Any
 
 from vaekit.data.catalogue import SETS
 from vaekit.data.dataset import Dataset
-from vaekit.data.folders import not_found, search_folders
+from vaekit.data.entry import not_found
 from vaekit.data.formats import FORMATS, SHAPED, load_folder
 from vaekit.data.own import refuse
 from vaekit.data.shaping import shaped
 from vaekit.errors import VaekitError, unknown
+from vaekit.io import search_folders
 from vaekit.options import Data, checked
-
-__all__ = ["known", "load", "read"]
 
 PATHS = "a folder or .zip of images, .npz, .npy, .csv"
 

@@ -11,8 +11,6 @@ from vaekit.data.npz import load_npy, load_npz
 from vaekit.data.tables import load_csv
 from vaekit.options import Data
 
-__all__ = ["FORMATS", "SHAPED", "load_folder"]
-
 # A new format is one entry: the end of the path, and a function of the path and how to read it.
 FORMATS: dict[str, Callable[[Path, Data], Dataset]] = {
     ".npz": load_npz,

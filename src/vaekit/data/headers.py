@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from vaekit.data.listing import Images, pixel_limit
 from vaekit.data.pictures import orientation, side
-from vaekit.data.workers import in_order
 from vaekit.errors import VaekitError
 from vaekit.options import Data
+from vaekit.torchutil import in_blocks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["FORMATS", "Plan", "scan", "spoilt"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 GREY = ("1", "L", "LA", "La")
@@ -68,7 +67,7 @@ def scan(files: Images, asked: Data) -> Plan:
         return [_header(files, number) for number in rows]
 
     total = len(files.members)
-    headers = [header for part in in_order(work, total, BLOCK) for header in part]
+    headers = [header for part in in_blocks(work, total, BLOCK) for header in part]
     names = [member.name for member in files.members]
     corrupt = [(n, h.corrupt) for n, h in zip(names, headers, strict=True) if h.corrupt]
     if corrupt:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 
-__all__ = ["read_idx"]
-
 UINT8 = 0x08
 
 

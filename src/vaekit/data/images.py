@@ -12,8 +12,6 @@ from vaekit.data.listing import listing
 from vaekit.data.own import check_rows, own, refuse
 from vaekit.options import Data
 
-__all__ = ["load_images"]
-
 
 def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
     """The images in a folder and its subfolders, or in a .zip, which is read without unpacking it.

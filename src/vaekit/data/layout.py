@@ -16,8 +16,6 @@ from vaekit.data.own import keyed
 from vaekit.data.rows import Rows
 from vaekit.errors import VaekitError
 
-__all__ = ["Layout", "layout"]
-
 SPLITS = {
     "train": "train",
     "test": "test",

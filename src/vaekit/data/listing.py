@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from vaekit.data.notes import gib
 from vaekit.errors import VaekitError
-
-__all__ = ["SUFFIXES", "Archive", "Folder", "Images", "Member", "listing", "natural", "pixel_limit"]
+from vaekit.io import in_words
 
 SUFFIXES = frozenset(("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
 UNREADABLE = (
@@ -183,6 +181,6 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         )
     if entry.file_size > CHANNELS * pixel_limit():
         raise VaekitError(
-            f"{path}: '{entry.filename}' would unpack to {gib(entry.file_size)}, more than any "
-            f"image that is read; remove it."
+            f"{path}: '{entry.filename}' would unpack to {in_words(entry.file_size)}, more than "
+            f"any image that is read; remove it."
         )

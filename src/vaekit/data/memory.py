@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vaekit.data.notes import gib
 from vaekit.errors import VaekitError
-
-__all__ = ["available", "check_memory"]
+from vaekit.io import in_words
 
 MEMINFO = Path("/proc/meminfo")
 
@@ -34,4 +32,6 @@ def check_memory(what: str, wanted: int, mend: str) -> None:
     """
     free = available()
     if free is not None and wanted > free:
-        raise VaekitError(f"{what} would take {gib(wanted)}; {gib(free)} are free. {mend}")
+        raise VaekitError(
+            f"{what} would take {in_words(wanted)}; {in_words(free)} are free. {mend}"
+        )

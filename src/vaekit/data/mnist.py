@@ -10,8 +10,6 @@ from vaekit.data.entry import Parts
 from vaekit.data.idx import read_idx
 from vaekit.errors import VaekitError
 
-__all__ = ["IDX_FILES", "read_idx_set"]
-
 IDX_FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",

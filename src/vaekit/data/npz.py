@@ -21,8 +21,6 @@ from vaekit.data.sparse import SPARSE_KEYS
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
-__all__ = ["load_npy", "load_npz"]
-
 KEYS = ("images", "labels", "factors", "groups")
 HOW = "write it with numpy.savez(path, images=..., labels=...)"
 HOW_BARE = "write it with numpy.save(path, images)"

@@ -15,8 +15,6 @@ import torch
 from vaekit.data.dataset import Split
 from vaekit.data.entry import Parts
 
-__all__ = ["area_average", "read_archives", "read_npz", "read_small_archives"]
-
 SIDE, SMALL = 105, 28
 FACTOR_NAMES = ("alphabet", "character", "drawer")
 

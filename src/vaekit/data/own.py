@@ -14,8 +14,6 @@ from vaekit.data.splits import asked_rows, hold_out
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
-__all__ = ["MIN_ROWS", "check_rows", "keyed", "own", "refuse"]
-
 MIN_ROWS = 10
 TEST = 0.1
 

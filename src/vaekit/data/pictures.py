@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["flat", "orientation", "side", "squared", "upright"]
 
 ORIENTATION = 0x0112  # the EXIF tag
 

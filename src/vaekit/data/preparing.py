@@ -15,8 +15,6 @@ from vaekit.data.values import Values, canonical
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
-__all__ = ["prepare"]
-
 VALIDATION = 0.1
 PICTURES = ("binary", "grey", "colour")
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 
-__all__ = ["MappedRows", "Rows", "SparseRows", "chunks", "pick"]
-
 CHUNK = 1 << 24  # elements: of the pieces in which all rows are looked at
 
 

@@ -16,8 +16,6 @@ import torch
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.splits import hold_out
 
-__all__ = ["FACTOR_NAMES", "FACTOR_SIZES", "SHAPE_NAMES", "draw_shapes", "load_shapes"]
-
 FACTOR_NAMES = ("shape", "size", "orientation", "position x", "position y")
 FACTOR_SIZES = (3, 4, 5, 8, 8)
 SHAPE_NAMES = ("square", "ellipse", "triangle")

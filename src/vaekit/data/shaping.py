@@ -11,11 +11,9 @@ from torch import Tensor
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.pictures import flat, side, squared
 from vaekit.data.rows import chunks
-from vaekit.data.workers import in_order
 from vaekit.errors import VaekitError
 from vaekit.options import Data
-
-__all__ = ["shaped"]
+from vaekit.torchutil import in_blocks
 
 BLOCK = 256
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's
@@ -77,7 +75,7 @@ def _piece(images: Tensor, asked: Data) -> Tensor:
     def work(rows: range) -> np.ndarray:
         return np.stack([one(array[number], asked) for number in rows])
 
-    return torch.from_numpy(np.concatenate(list(in_order(work, len(array), BLOCK))))
+    return torch.from_numpy(np.concatenate(list(in_blocks(work, len(array), BLOCK))))
 
 
 def _eight_bits(image: np.ndarray, asked: Data) -> np.ndarray:

@@ -15,8 +15,6 @@ from vaekit.data.sparse import sparse_rows
 from vaekit.data.splits import hold_out
 from vaekit.errors import VaekitError
 
-__all__ = ["read_cifar10", "read_cifar10_part", "read_counts", "read_emoji", "read_faces"]
-
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST, CIFAR_NAMES = "test_batch.bin", "batches.meta.txt"
 FACES_TEST = 200

@@ -10,8 +10,6 @@ import torch
 from vaekit.data.rows import SparseRows
 from vaekit.errors import VaekitError
 
-__all__ = ["SPARSE_KEYS", "sparse_rows"]
-
 SPARSE_KEYS = ("data", "indices", "indptr", "shape")
 LARGEST = 1 << 24  # float32 holds every whole number up to here
 

@@ -11,8 +11,6 @@ from torch import Tensor
 from vaekit.data.values import Values
 from vaekit.errors import VaekitError, unknown
 
-__all__ = ["KINDS", "DataSpec", "check_kind"]
-
 KINDS = ("binary", "grey", "colour", "counts", "table")
 
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from vaekit.data.dataset import Split, generator
 from vaekit.errors import VaekitError
 
-__all__ = ["asked_rows", "hold_out", "partition", "spread"]
-
 
 def hold_out(rows: Split, test_rows: int) -> tuple[Split, Split]:
     """A fixed random split into training and test rows, the same on every machine.

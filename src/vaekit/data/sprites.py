@@ -14,8 +14,6 @@ from vaekit.data.rows import MappedRows, Rows
 from vaekit.data.splits import hold_out
 from vaekit.errors import VaekitError
 
-__all__ = ["read_sample", "read_sprites"]
-
 SIDE = 64
 FACTOR_NAMES = ("shape", "scale", "orientation", "position x", "position y")
 SHAPE_NAMES = ("square", "ellipse", "heart")

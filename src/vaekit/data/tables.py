@@ -15,12 +15,10 @@ from torch import Tensor
 from vaekit.data.cells import Lines, Row, is_number, opened, rows_of
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.listing import natural
-from vaekit.data.notes import note
 from vaekit.data.own import keyed, own
 from vaekit.errors import VaekitError, unknown
+from vaekit.io import note
 from vaekit.options import Data
-
-__all__ = ["load_csv"]
 
 BLOCK = 4096  # rows
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 
-__all__ = ["Values", "canonical"]
-
 
 def canonical(images: Tensor) -> Tensor:
     """uint8 becomes float32 in [0, 1], floats pass unchanged.

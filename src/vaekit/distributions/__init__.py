@@ -12,14 +12,10 @@ from vaekit.distributions.base import (
     sphere,
     sum_event,
 )
-from vaekit.distributions.bernoulli import Bernoulli, ContinuousBernoulli
-from vaekit.distributions.categorical import Categorical
-from vaekit.distributions.delta import Delta
-from vaekit.distributions.gaussian import Gaussian, StandardGaussian
+from vaekit.distributions.continuous import Delta, Gaussian, Laplace, StandardGaussian
+from vaekit.distributions.counts import NegativeBinomial, Poisson
+from vaekit.distributions.discrete import Bernoulli, Categorical, ContinuousBernoulli
 from vaekit.distributions.kl import closed_form, kl_terms
-from vaekit.distributions.laplace import Laplace
-from vaekit.distributions.negative_binomial import NegativeBinomial
-from vaekit.distributions.poisson import Poisson
 
 __all__ = [
     "Bernoulli",

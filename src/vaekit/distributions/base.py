@@ -14,19 +14,6 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 
-__all__ = [
-    "Distribution",
-    "Space",
-    "ball",
-    "codes",
-    "counts",
-    "pixels",
-    "reals",
-    "simplex",
-    "sphere",
-    "sum_event",
-]
-
 D = TypeVar("D", bound="Distribution")
 
 

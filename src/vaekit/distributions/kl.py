@@ -13,13 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.distributions.base import Distribution
-from vaekit.distributions.bernoulli import Bernoulli
-from vaekit.distributions.categorical import Categorical
-from vaekit.distributions.gaussian import Gaussian, StandardGaussian
-from vaekit.distributions.laplace import Laplace
-from vaekit.distributions.poisson import Poisson
-
-__all__ = ["closed_form", "kl_terms"]
+from vaekit.distributions.continuous import Gaussian, Laplace, StandardGaussian
+from vaekit.distributions.counts import Poisson
+from vaekit.distributions.discrete import Bernoulli, Categorical
 
 Formula = Callable[[Any, Any], Tensor]
 FORMULAS: dict[tuple[type, type], Formula] = {}

@@ -1,13 +1,13 @@
 """Judging a trained model."""
 
 from vaekit.evaluate.aggregate import AggregatePosterior, aggregate_log_prob, aggregate_posterior
-from vaekit.evaluate.annealed import Annealed, Sandwich, ais, bidirectional
+from vaekit.evaluate.annealing import Annealed, Sandwich, ais, bidirectional
 from vaekit.evaluate.bound import Measured, measure
-from vaekit.evaluate.colour import Colours, Denoised, colours
-from vaekit.evaluate.dead import DeadUnits
+from vaekit.evaluate.checks import bits_per_dim, is_likelihood
+from vaekit.evaluate.color import Colours, Denoised, colours
+from vaekit.evaluate.diagnostics import DeadUnits, GradientNoise, ScaleMeter, gradient_noise
 from vaekit.evaluate.latent import Latent, LatentMeter
 from vaekit.evaluate.likelihood import NLL, Likelihood, importance_sampled, log_likelihood, nll
-from vaekit.evaluate.noise import GradientNoise, gradient_noise
 from vaekit.evaluate.reconstruction import (
     Reconstructions,
     l1,
@@ -17,8 +17,6 @@ from vaekit.evaluate.reconstruction import (
     reconstructions,
     ssim,
 )
-from vaekit.evaluate.scale import ScaleMeter
-from vaekit.evaluate.units import bits_per_dim, is_likelihood
 
 __all__ = [
     "NLL",

@@ -21,9 +21,8 @@ from vaekit.evaluate.checks import (
     standard_error,
     whole,
 )
-from vaekit.models import VAE, Site, evaluating
-
-__all__ = ["AggregatePosterior", "aggregate_log_prob", "aggregate_posterior"]
+from vaekit.models import VAE, Site
+from vaekit.torchutil import evaluating
 
 BYTES = 2**20  # of densities at a time: what a core's cache holds
 

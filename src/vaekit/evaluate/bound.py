@@ -10,10 +10,9 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import standard_error
-from vaekit.models import Model, Trace, evaluating
+from vaekit.models import Model, Trace
 from vaekit.objectives import over_samples
-
-__all__ = ["Measured", "measure"]
+from vaekit.torchutil import evaluating
 
 
 @dataclass(frozen=True)

@@ -7,53 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vaekit.models import Site, Trace
-
-__all__ = ["ACTIVE", "Latent", "LatentMeter", "Moments"]
+from vaekit.torchutil import Moments, wide
 
 ACTIVE = 0.01  # Var_x E[z_j|x] of a unit that is active: Burda et al., arXiv 1509.00519
-
-
-def wide(value: Tensor) -> Tensor:
-    """In float64, or the widest that the device has."""
-    return value.float() if value.device.type == "mps" else value.double()
-
-
-class Moments:
-    """Mean and variance (1/N) over rows that come in batches, by Chan's merge: nothing cancels.
-
-    Example:
-        >>> moments = Moments()
-        >>> x = 1e9 + torch.tensor([[0.0], [1.0], [2.0], [5.0]], dtype=torch.float64)
-        >>> moments.add(x[:3])
-        >>> moments.add(x[3:])
-        >>> moments.mean.tolist(), moments.variance.tolist()
-        ([1000000002.0], [3.5])
-    """
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.mean = self._squares = torch.zeros(())
-
-    def add(self, values: Tensor) -> None:
-        """Adds rows `(B, ...)`."""
-        count, mean = len(values), values.mean(0)
-        squares = (values - mean).square().sum(0)
-        if not self.rows:
-            self.rows, self.mean, self._squares = count, mean, squares
-            return
-        total, step = self.rows + count, mean - self.mean
-        self.mean = self.mean + step * (count / total)
-        self._squares = self._squares + squares + step.square() * (self.rows * count / total)
-        self.rows = total
-
-    @property
-    def variance(self) -> Tensor:
-        """The variance of each column."""
-        return self._squares / max(self.rows, 1)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,8 @@ from vaekit.evaluate.checks import (
     standard_error,
     whole,
 )
-from vaekit.evaluate.memory import keep_freed
-from vaekit.evaluate.parallel import side_by_side
-from vaekit.models import VAE, Site, evaluating
-
-__all__ = ["NLL", "Likelihood", "importance_sampled", "log_likelihood", "nll", "rows_and_draws"]
+from vaekit.models import VAE, Site
+from vaekit.torchutil import evaluating, in_order
 
 CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
 LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
@@ -122,11 +119,13 @@ def importance_sampled(
     refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
     samples, rows = whole("samples", samples), whole("rows of x", len(x))
     step, count = rows_and_draws(model, rows, samples, chunk)
-    keep_freed()
+    # glibc keeps what is freed up to the largest block that was: else each piece costs page faults.
+    torch.empty(31 << 20, dtype=torch.uint8)
     halves = x.new_full((2, rows), -math.inf, dtype=torch.float64)
+    threads = torch.get_num_threads() if x.device.type == "cpu" else 1
     with evaluating(model):
         pieces = _pieces(model, x, given, mask, samples, step, count)
-        for piece, log_sum in side_by_side(_Piece.log_sum, pieces, x.device):
+        for piece, log_sum in in_order(_Piece.log_sum, pieces, threads, alone=True):
             seen = halves[piece.half, piece.rows]
             torch.logaddexp(seen, log_sum, out=seen)
     refuse_not_a_number("log p(x)", halves)

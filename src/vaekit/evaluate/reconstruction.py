@@ -14,8 +14,6 @@ from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import refuse_gaps, standard_error
 from vaekit.models import Model
 
-__all__ = ["Reconstructions", "l1", "ms_ssim", "mse", "psnr", "reconstructions", "ssim"]
-
 WINDOW, SIGMA = 11, 1.5
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
 

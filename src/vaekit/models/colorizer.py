@@ -7,13 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vaekit.conditional import Conditional
 from vaekit.errors import VaekitError
-from vaekit.families import Gaussian
 from vaekit.models.trace import Trace
-from vaekit.models.vae import evaluating
-
-__all__ = ["Colorizer", "luminance"]
+from vaekit.parts.conditional import Conditional
+from vaekit.parts.families import Gaussian
+from vaekit.torchutil import evaluating
 
 
 def luminance(x: Tensor) -> Tensor:

@@ -11,8 +11,6 @@ from torch import Tensor
 from vaekit.distributions import Distribution
 from vaekit.errors import VaekitError
 
-__all__ = ["fixed_at"]
-
 
 def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tensor:
     """z with the dimensions d of `fixed` at mean_d + value_d * sigma_d of the prior.

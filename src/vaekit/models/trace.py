@@ -13,9 +13,7 @@ from torch import Tensor
 
 from vaekit.distributions import Distribution, kl_terms, sum_event
 from vaekit.errors import VaekitError
-from vaekit.lazy import lazy
-
-__all__ = ["Site", "Trace"]
+from vaekit.torchutil import lazy
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from vaekit.conditional import Conditional
 from vaekit.distributions import Distribution
 from vaekit.errors import VaekitError
 from vaekit.models.fixed import fixed_at
 from vaekit.models.trace import Site, Trace
-from vaekit.priors import Prior
-
-__all__ = ["VAE", "evaluating"]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode and without gradients, and afterwards as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+from vaekit.parts.conditional import Conditional
+from vaekit.parts.priors import Prior
+from vaekit.torchutil import evaluating
 
 
 class VAE(nn.Module):

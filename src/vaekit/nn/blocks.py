@@ -1,21 +1,74 @@
-"""The hidden block of every network, and dropout of z.
+"""Activations by name, and the hidden block of every network.
 
-A block is an affine map, [norm], activation, [dropout].
-"""
+A block is an affine map, [norm], activation, [dropout]."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError, choose
-from vaekit.nn.activations import activation as find_activation
 
-__all__ = ["Block", "LatentDropout"]
+_ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+def activation(spec: str) -> Callable[[], nn.Module]:
+    """The constructor of an activation: a new module at every call.
+
+    Args:
+        spec: "relu", "leaky_relu" (slope 0.01), "leaky_relu:0.2" (slope 0.2), "gelu", "silu"
+            or "tanh".
+
+    Raises:
+        VaekitError: if the name is unknown, or what follows the colon is no slope.
+
+    Example:
+        >>> make = activation("leaky_relu:0.2")
+        >>> make()
+        LeakyReLU(negative_slope=0.2)
+    """
+    name, colon, slope = spec.partition(":")
+    make = choose("activation", name, _ACTIVATIONS)
+    if not colon:
+        return make
+    if name != "leaky_relu":
+        raise VaekitError(f"activation '{name}' takes no number; got '{spec}', write '{name}'.")
+    return partial(nn.LeakyReLU, _slope(spec, slope))
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether `module` is one of the activations that `activation` makes.
+
+    Example:
+        >>> is_activation(nn.Tanh()), is_activation(nn.Linear(2, 2))
+        (True, False)
+    """
+    return type(module) in _ACTIVATIONS.values()
+
+
+def _slope(spec: str, text: str) -> float:
+    try:
+        slope = float(text)
+    except ValueError:
+        slope = math.nan
+    if not math.isfinite(slope):
+        raise VaekitError(
+            f"activation '{spec}' needs a number after the colon, as in 'leaky_relu:0.2'."
+        )
+    return slope
+
 
 _NORMS: Mapping[str, Mapping[type[nn.Module], Callable[[int], nn.Module]]] = {
     "none": {},
@@ -52,7 +105,7 @@ class Block:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        find_activation(self.activation)
+        activation(self.activation)
         choose("norm", self.norm, _NORMS)
         _check_share("dropout", self.dropout)
 
@@ -65,7 +118,7 @@ class Block:
         """The block that begins with `affine`, whose output has `width` features or channels."""
         make_norm = _NORMS[self.norm].get(type(affine))
         layers = [affine] if make_norm is None else [affine, make_norm(width)]
-        layers.append(find_activation(self.activation)())
+        layers.append(activation(self.activation)())
         return [*layers, nn.Dropout(self.dropout)] if self.dropout else layers
 
     def dense(self, widths: Sequence[int]) -> list[nn.Module]:

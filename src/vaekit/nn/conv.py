@@ -20,10 +20,8 @@ from torch import nn
 
 from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
-from vaekit.nn.layout import Planes
 from vaekit.nn.network import Network, Sizes, flatten, sizes
-
-__all__ = ["ConvDecoder", "ConvEncoder", "image_shape", "one_each"]
+from vaekit.nn.numerics import Planes
 
 Grid = tuple[int, ...]
 

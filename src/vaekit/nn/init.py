@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from vaekit.errors import VaekitError, choose
 
-__all__ = ["initialise", "start_at"]
-
 M = TypeVar("M", bound=nn.Module)
 
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d

@@ -1,17 +1,16 @@
-"""What every network of the kit shares: its two shapes, its body and its last affine map."""
+"""What every network of the kit shares, and the multilayer perceptron."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
-from vaekit.nn.layout import planes
-from vaekit.nn.precision import lowered
-
-__all__ = ["Network", "Sizes", "check_input", "flatten", "sizes"]
+from vaekit.nn.blocks import Block
+from vaekit.nn.numerics import lowered, planes
 
 Sizes = int | Sequence[int]
 
@@ -115,3 +114,83 @@ def flatten(shape: tuple[int, ...]) -> list[nn.Module]:
         ([Flatten(start_dim=1, end_dim=-1)], [])
     """
     return [nn.Flatten()] if len(shape) > 1 else []
+
+
+class MLP(Network):
+    """Dense blocks, then an affine map: `(N, *in_shape) -> (N, *out_shape)`.
+
+    Inputs and outputs of any shape are flattened and unflattened. `hidden=()` is an affine map.
+
+    Args:
+        in_shape: shape of one input, a size or a tuple.
+        out_shape: shape of one result, a size or a tuple.
+        hidden: the widths of the hidden layers.
+        activation: a name that `vaekit.nn.activation` knows.
+        norm: "none" or "batch" (before the activation).
+        dropout: the share of hidden activations dropped while training, in [0, 1).
+
+    Raises:
+        VaekitError: if a size is below 1, a name is unknown or `dropout` is outside [0, 1).
+
+    Example:
+        >>> import torch
+        >>> net = MLP((1, 28, 28), (2, 10), hidden=(256, 128), activation="gelu")
+        >>> net(torch.rand(5, 1, 28, 28)).shape
+        torch.Size([5, 2, 10])
+        >>> MLP(4, 3, hidden=()).output
+        Linear(in_features=4, out_features=3, bias=True)
+    """
+
+    def __init__(
+        self,
+        in_shape: Sizes,
+        out_shape: Sizes,
+        hidden: Sizes = (512, 256),
+        *,
+        activation: str = "gelu",
+        norm: str = "none",
+        dropout: float = 0.0,
+    ) -> None:
+        source, target = sizes("in_shape", in_shape), sizes("out_shape", out_shape)
+        widths = (prod(source), *sizes("hidden", hidden, least=0))
+        body = flatten(source) + Block(activation, norm, dropout).dense(widths)
+        super().__init__(source, target, body, nn.Linear(widths[-1], prod(target)))
+
+
+class LogCounts(nn.Module):
+    """A network of log(1 + x): counts span decades, and an encoder wants numbers near 1.
+
+    Lopez et al., "Deep generative modeling for single-cell transcriptomics", Nature Methods 2018.
+
+    Args:
+        net: a network with `in_shape`, which this one keeps; with `out_shape` too, if it has one.
+
+    Raises:
+        VaekitError: where `net` has no `in_shape`.
+
+    Example:
+        >>> import torch
+        >>> from vaekit.nn import MLP
+        >>> net = LogCounts(MLP(4, 2))
+        >>> net.in_shape, net(torch.tensor([[0.0, 1.0, 50.0, 1e6]])).shape
+        ((4,), torch.Size([1, 2]))
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        if not hasattr(net, "in_shape"):
+            raise VaekitError(
+                f"LogCounts takes a net with `in_shape`; {type(net).__name__} has none."
+            )
+        self.net = net
+        self.in_shape = net.in_shape
+        self.out_shape = getattr(net, "out_shape", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The network's output.
+
+        Args:
+            x: `(N, *in_shape)`, 0 or more.
+        """
+        y: Tensor = self.net(x.log1p())
+        return y

@@ -34,8 +34,6 @@ from vaekit.nn.blocks import Block
 from vaekit.nn.conv import Grid, image_shape, one_each
 from vaekit.nn.network import Network, Sizes, sizes
 
-__all__ = ["PoolEncoder", "grids"]
-
 _PADDINGS = {"same": True, "valid": False}
 
 

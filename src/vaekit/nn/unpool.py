@@ -24,8 +24,6 @@ from vaekit.nn.conv import Grid, image_shape, one_each
 from vaekit.nn.network import Sizes, check_input, sizes
 from vaekit.nn.pool import PoolEncoder, grids
 
-__all__ = ["UnpoolDecoder", "UnpoolEncoder", "places_of", "unpool"]
-
 
 def places_of(
     image: Sizes, channels: Sizes, kernel: Sizes = 3, padding: str = "same"

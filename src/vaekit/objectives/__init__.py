@@ -2,7 +2,7 @@
 
 from vaekit.objectives.base import Bound, Objective, over_samples, require
 from vaekit.objectives.bounds import ELBO, IWAE, Reconstruction
-from vaekit.objectives.colour import Colouring
+from vaekit.objectives.color import Colouring
 
 __all__ = [
     "ELBO",

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from vaekit.errors import VaekitError
 from vaekit.models.trace import Trace
 
-__all__ = ["Bound", "Objective", "over_samples", "require"]
-
 
 @dataclass(frozen=True, eq=False)
 class Bound:

@@ -14,8 +14,6 @@ from vaekit.errors import VaekitError
 from vaekit.models.trace import Trace
 from vaekit.objectives.base import Objective, over_samples
 
-__all__ = ["ELBO", "IWAE", "Reconstruction"]
-
 
 def _count(samples: int) -> tuple[int, ...]:
     if samples < 1:

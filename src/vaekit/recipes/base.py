@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vaekit.models import Model
     from vaekit.objectives import Objective
 
-__all__ = ["RECIPES", "Recipe", "build", "own_options", "preset", "recipe", "summary"]
-
 
 @dataclass(frozen=True, eq=False)
 class Recipe:

@@ -15,7 +15,6 @@ from vaekit.recipes.parts import standard_vae
 if TYPE_CHECKING:
     from vaekit.data import DataSpec
 
-__all__ = ["ae", "beta_vae", "cvae", "iwae", "sigma_vae", "vae"]
 
 Latent = Annotated[int, Field(ge=1, description="The size of the latent.")]
 Beta = Annotated[float, Field(ge=0, description="The KL weight.")]

@@ -14,7 +14,6 @@ from vaekit.recipes.base import Recipe, recipe
 if TYPE_CHECKING:
     from vaekit.data import DataSpec
 
-__all__ = ["colorizer"]
 
 Dense = Annotated[
     bool,

@@ -12,12 +12,11 @@ from vaekit.options import Net, Pixels
 if TYPE_CHECKING:
     from torch import nn
 
-    from vaekit.conditional import Conditional, Family
     from vaekit.data import DataSpec
     from vaekit.models import VAE
     from vaekit.nn import Network
+    from vaekit.parts.conditional import Conditional, Family
 
-__all__ = ["common", "likelihood", "pixel_family", "posterior", "standard_vae", "started"]
 
 DEFAULTS = {
     "binary": "bernoulli",

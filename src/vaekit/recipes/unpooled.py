@@ -15,8 +15,6 @@ from vaekit.recipes.parts import common, pixel_family, started
 if TYPE_CHECKING:
     from vaekit.data import DataSpec
 
-__all__ = ["unpool_ae"]
-
 
 @recipe(net="pool")
 def unpool_ae(data: DataSpec, *, net: Net, pixels: Pixels, latent: Latent = 16) -> Recipe:

@@ -11,16 +11,15 @@ import torch
 
 from vaekit.errors import VaekitError, choose
 from vaekit.report.images import grid, pairs
+from vaekit.report.snapshots import frame_epochs, read_frame
 from vaekit.report.style import COLOURS
 from vaekit.report.svg import value
-from vaekit.snapshots import frame_epochs, read_frame
-from vaekit.training.folder import RunFolder
+from vaekit.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-__all__ = ["FORMATS", "animation", "caption", "captioned", "film_suffix", "training_frames"]
 
 FORMATS = (".gif", ".webp")
 WHATS = ("reconstructions", "samples")

@@ -16,7 +16,6 @@ from vaekit.report.svg import paper, svg, value
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ACTIVE", "curve_figures", "kl_bars", "kl_figure", "limits", "training_curves"]
 
 ACTIVE = 0.01  # nats, or a variance: see `kl_bars`
 PANELS = {

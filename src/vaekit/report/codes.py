@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Codes", "class_figure", "code_charts", "code_figures"]
 
 CLASSES = 20  # more have no colours that one can tell apart
 LONGEST = 18  # letters of a class's name

@@ -8,8 +8,6 @@ from vaekit.report.images import png_bytes, stacks
 from vaekit.report.page import Section
 from vaekit.report.write import Report
 
-__all__ = ["colour_facts", "coloured"]
-
 WORDS = (
     ("x, g", "x is an image in colour; g is its grey picture, 0.30 R + 0.59 G + 0.11 B."),
     ("E[x|g]", "the mean of all colours that the model expects for g."),

@@ -11,9 +11,7 @@ from vaekit.evaluate import is_likelihood
 from vaekit.models import Colorizer
 from vaekit.report.coloured import colour_facts
 from vaekit.report.measured import Numbers
-from vaekit.run import Run
-
-__all__ = ["facts", "lead", "notes", "value_facts", "words"]
+from vaekit.runs.run import Run
 
 Rows = list[tuple[str, str]]
 

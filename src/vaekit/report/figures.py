@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
-from vaekit.report.files import write_file
+from vaekit.io import write
 from vaekit.report.style import look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["save_figure"]
 
 SHARP = 144  # dots per inch
 
@@ -30,4 +29,4 @@ def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
         simplefilter("ignore", UserWarning)  # letters that matplotlib's own font has not
         draw().savefig(stream, format=path.suffix[1:], dpi=SHARP, metadata={"Software": None}
                        if path.suffix == ".png" else {"Date": None})  # fmt: skip
-    return write_file(path, stream.getvalue())
+    return write(path, stream.getvalue())

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import VaekitError
-from vaekit.report.files import write_file
+from vaekit.io import write
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["grid", "is_image", "pairs", "png_bytes", "save_png", "stacks"]
 
 GAP = 2  # pixels between images
 BAND = 10  # pixels between rows that belong together and the next
@@ -131,7 +130,7 @@ def save_png(image: Image, path: str | Path) -> None:
     Raises:
         VaekitError: where it cannot be written; an old file is left as it was.
     """
-    write_file(path, png_bytes(image))
+    write(path, png_bytes(image))
 
 
 def _tiles(images: Tensor) -> np.ndarray:

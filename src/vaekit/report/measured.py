@@ -12,11 +12,9 @@ from vaekit.data import Dataset, Split
 from vaekit.evaluate import Colours, LatentMeter, bits_per_dim, colours, measure
 from vaekit.evaluate.bound import Measured
 from vaekit.evaluate.latent import Latent
-from vaekit.models import Colorizer, evaluating
-from vaekit.run import Run
-from vaekit.training.setup import random_numbers
-
-__all__ = ["Numbers", "measured"]
+from vaekit.models import Colorizer
+from vaekit.runs.run import Run
+from vaekit.torchutil import evaluating, rng
 
 BATCH = 100
 DRAWS = 10
@@ -52,7 +50,7 @@ class Numbers:
 def measured(run: Run, rows: Split, data: Dataset, seed: int = 0) -> Numbers:
     """The numbers of a run on these rows, some of the test rows of `data`."""
     draws = 1 if isinstance(run.model, Colorizer) else DRAWS  # its noise is one grey level
-    with random_numbers(seed, run.device, None):
+    with rng(seed, run.device, None):
         found = measure(run.model, _batches(run, rows), samples=draws)
         coloured = _colours(run, rows)
     latent, codes = _latent(run, rows, seed)
@@ -76,7 +74,7 @@ def _latent(run: Run, rows: Split, seed: int) -> tuple[Latent | None, Tensor | N
     if "latent" not in run.model.offers:
         return None, None
     meter, codes = LatentMeter(), []
-    with random_numbers(seed, run.device, None), evaluating(run.model):
+    with rng(seed, run.device, None), evaluating(run.model):
         for x, given in _batches(run, rows):
             meter.add(run.model(x, given))
             codes.append(run.encode(x, given).flatten(1))

@@ -10,16 +10,14 @@ from torch import Tensor
 
 from vaekit.data import Dataset, Split, spread
 from vaekit.models import Colorizer, luminance
-from vaekit.pictures import CLASSES, sample_sheet
 from vaekit.report.codes import Codes
 from vaekit.report.facts import facts, lead, notes, value_facts, words
 from vaekit.report.measured import Numbers, measured
+from vaekit.report.pictures import CLASSES, sample_sheet
 from vaekit.report.posteriors import fixed_rows, posteriors, standard_prior
 from vaekit.report.tables import Table
 from vaekit.report.write import Report, write_report
-from vaekit.run import Run
-
-__all__ = ["write_run_report"]
+from vaekit.runs.run import Run
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
 PAIRS, SAMPLES = 24, 64

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from vaekit.run import Run
+    from vaekit.runs.run import Run
 
-__all__ = ["Pair", "overlap_figure", "pair_of"]
 
 STRIP = 12  # decoded images along the line
 UNEQUAL = 20.0  # peaks further apart than this factor are drawn at one height

@@ -11,8 +11,6 @@ from html import escape
 from vaekit.errors import choose
 from vaekit.report.style import STYLE
 
-__all__ = ["Section", "page"]
-
 SHARP = 768  # pixels: what is wider is shrunk by the page, and smoothly
 
 

@@ -10,13 +10,12 @@ from torch import Tensor
 from vaekit.data import Split
 from vaekit.data.dataset import generator
 from vaekit.data.rows import pick
-from vaekit.models import evaluating
-from vaekit.priors import StandardNormal
+from vaekit.parts.priors import StandardNormal
+from vaekit.torchutil import evaluating
 
 if TYPE_CHECKING:
-    from vaekit.run import Run
+    from vaekit.runs.run import Run
 
-__all__ = ["fixed_rows", "posteriors", "standard_prior"]
 
 BATCH = 500
 

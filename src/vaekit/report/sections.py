@@ -12,8 +12,6 @@ from vaekit.report.page import Section
 from vaekit.report.tables import Table, table_charts
 from vaekit.report.write import Report
 
-__all__ = ["sections"]
-
 WORDS = (
     ("x, z", "x is {one}; z is its code: a few numbers to make x again from."),
     ("E[x|z]", "the mean of all that the model expects for a code z."),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-__all__ = ["COLOURS", "STYLE", "look"]
-
 # Charts are drawn in these; in the page they are variables, so that dark has its own.
 COLOURS = {
     "ink": "#23262b",

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["name_text", "paper", "svg", "value"]
 
 SHARP = 180  # dots per inch of what is drawn in dots: clouds of points, maps
 

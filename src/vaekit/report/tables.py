@@ -20,7 +20,6 @@ from vaekit.report.svg import name_text, paper, svg
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLUMNS", "Table", "draws_figure", "maps_figure", "means_figure", "table_charts"]
 
 COLUMNS = 24  # of a map
 LONGEST = 14  # letters of a column's name

@@ -15,13 +15,12 @@ from vaekit.data import Split
 from vaekit.errors import VaekitError
 from vaekit.evaluate import LatentMeter
 from vaekit.evaluate.latent import ACTIVE, Latent
-from vaekit.judge import Rows
-from vaekit.models import evaluating
+from vaekit.runs.judge import Rows
+from vaekit.torchutil import evaluating
 
 if TYPE_CHECKING:
-    from vaekit.run import Run
+    from vaekit.runs.run import Run
 
-__all__ = ["Effect", "chosen", "dead", "effects", "held", "lines"]
 
 MOST = 10  # dimensions that are shown where nobody names them
 

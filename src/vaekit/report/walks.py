@@ -14,17 +14,6 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError, choose
 
-__all__ = [
-    "Decodes",
-    "between",
-    "interpolate",
-    "manifold",
-    "settings",
-    "spherical",
-    "straight",
-    "traverse",
-]
-
 
 class Decodes(Protocol):
     """What a walk needs of a model."""

@@ -9,12 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from vaekit.io import write
 from vaekit.report.codes import Codes
-from vaekit.report.files import write_file
 from vaekit.report.page import page
 from vaekit.report.tables import Table
-
-__all__ = ["Report", "write_report"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,4 +80,4 @@ def write_report(report: Report, path: str | Path) -> Path:
     from vaekit.report.sections import sections
 
     html = page(report.title, report.lead, sections(report))
-    return write_file(path, html.encode("utf-8", "replace"))
+    return write(path, html.encode("utf-8", "replace"))

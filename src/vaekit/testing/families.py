@@ -7,11 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from vaekit.conditional import Family
 from vaekit.distributions import Distribution
+from vaekit.parts.conditional import Family
 from vaekit.testing.numeric import check_gradient, seeded
-
-__all__ = ["check_family"]
 
 
 def check_family(family: Family, *, spread: float = 1.0, draws: int = 4000) -> None:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vaekit.conditional import Conditional
-from vaekit.families import Gaussian
 from vaekit.models import VAE
-from vaekit.priors import StandardNormal
-
-__all__ = ["LinearGaussian"]
+from vaekit.parts.conditional import Conditional
+from vaekit.parts.families import Gaussian
+from vaekit.parts.priors import StandardNormal
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,6 @@ from vaekit.objectives import Objective
 from vaekit.testing.linear_gaussian import LinearGaussian
 from vaekit.testing.numeric import check_gradient, seeded
 
-__all__ = ["check_model", "check_objective"]
-
 
 def _problem(rows: int = 12, d: int = 5, k: int = 2) -> tuple[Tensor, LinearGaussian, VAE, Tensor]:
     """Data, an oracle, a kit's VAE near it but not at the optimum, and noise (no draws)."""

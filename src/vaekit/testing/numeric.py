@@ -8,14 +8,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["check_gradient", "seeded"]
+from vaekit.torchutil import rng
 
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
     """Global random state from `seed` inside, and afterwards as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with rng(seed):
         yield
 
 

@@ -11,15 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
-from vaekit.files import write_atomically
-
-__all__ = [
-    "check_state",
-    "load_state",
-    "random_state",
-    "save_state",
-    "set_random_state",
-]
+from vaekit.io import write
 
 TENSOR, DICT, LIST, TUPLE = "tensor", "dict", "list", "tuple"
 
@@ -60,7 +52,7 @@ def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
 
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_pack(state, tensors))
-    write_atomically(path, save(tensors, {"state": skeleton}), mend)
+    write(path, save(tensors, {"state": skeleton}), mend)
 
 
 def load_state(path: Path) -> dict[str, Any]:

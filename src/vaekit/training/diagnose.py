@@ -12,8 +12,6 @@ from vaekit.distributions import Distribution
 from vaekit.errors import VaekitError
 from vaekit.models import Trace
 
-__all__ = ["DivergedError", "bad_weights", "diagnose"]
-
 
 class DivergedError(VaekitError):
     """The training met a number that is not finite."""

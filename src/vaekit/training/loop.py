@@ -9,18 +9,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaekit.data import Batches
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, require
 from vaekit.training.checkpoint import random_state, set_random_state
-from vaekit.training.meter import Mean, Meter, mean_and_error
 from vaekit.training.schedules import Schedule
-from vaekit.training.update import Update, unwrap
-
-__all__ = ["Progress", "fit"]
+from vaekit.training.update import Mean, Meter, Update, mean_and_error, unwrap
 
 
 @dataclass(eq=False)
@@ -110,7 +107,7 @@ def fit(
         on_epoch: called after each epoch, with its means in the progress; True stops.
         on_step: called after each step; True stops at once, in the middle of an epoch.
         resume: the `Progress.state()` to continue from, exactly.
-        precision: in which networks compute the steps: see `vaekit.nn.precision`.
+        precision: in which networks compute the steps: see `vaekit.nn.numerics`.
         compiled: whether torch.compile makes a graph of each pass first: it takes half a minute,
             and pays on a GPU, where steps of small models wait for the launches of their kernels.
         captured: whether steps become CUDA graphs, from pass to optimiser, that are launched as a
@@ -187,3 +184,10 @@ def _epoch(
         if progress.interrupted or progress.step == steps:
             break
     progress.seconds += time.perf_counter() - began
+
+
+def make_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """An exponential running mean of a model's weights and buffers; None without a decay."""
+    if decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from vaekit.errors import VaekitError, choose
 
-__all__ = ["Schedule", "learning_rate", "parse", "rising", "settles", "warm_up"]
+if TYPE_CHECKING:
+    from vaekit.objectives import Objective
+    from vaekit.options import Training
 
 Schedule = Callable[[int], float]
 
@@ -186,3 +189,35 @@ def warm_up(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedule
         f"got the warm-up '{text}'; expected none, linear:EPOCHS, cosine:EPOCHS or "
         "cyclic[:CYCLES[:RATIO]]."
     )
+
+
+def make_schedules(
+    options: Training, objective: Objective, steps: int, per_epoch: int
+) -> tuple[dict[str, Schedule], int]:
+    """The schedules asked for, and the step at which those of weights have arrived.
+
+    Raises:
+        VaekitError: for one that cannot be read, or a warm-up of an objective without a KL weight.
+    """
+    schedules: dict[str, Schedule] = {}
+    if options.lr_schedule != "constant" or options.lr_rise:
+        schedules["lr"] = learning_rate(options.lr_schedule, options.lr, steps, per_epoch)
+    if options.lr_rise:
+        schedules["lr"] = rising(schedules["lr"], options.lr_rise)
+    over = 0
+    if options.warm_up != "none":
+        beta = getattr(objective, "beta", None)
+        if beta is None:
+            raise VaekitError(
+                f"{type(objective).__name__} has no KL weight to warm up: take --warm-up none."
+            )
+        made = warm_up(options.warm_up, beta.item(), steps, per_epoch)
+        assert made is not None
+        schedules["beta"], over = made
+    for text in options.schedule:
+        name, equals, rest = text.partition("=")
+        if not equals:
+            raise VaekitError(f"got the schedule '{text}'; expected NAME=KIND:NUMBERS.")
+        schedules[name] = parse(rest)
+        over = over if name == "lr" else max(over, settles(rest))
+    return schedules, over

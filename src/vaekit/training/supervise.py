@@ -2,22 +2,86 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vaekit.data import Batches
-from vaekit.training.best import Best
-from vaekit.training.checkpoint import save_state
+from vaekit.torchutil import save_state
+from vaekit.training.callbacks import Callback, Callbacks
 from vaekit.training.diagnose import DivergedError, bad_weights
-from vaekit.training.examine import Examined, examine, validate, with_elbo
-from vaekit.training.folder import RunFolder
 from vaekit.training.loop import Progress
-from vaekit.training.watch import Course, Watch
+from vaekit.training.watch import Course, Examined, Watch, examine, with_elbo
 
-__all__ = ["Supervisor", "validate"]
+
+@dataclass
+class Best:
+    """The best value so far of what the objective monitors.
+
+    Args:
+        monitor: "objective", "log_likelihood" or "elbo".
+        patience: epochs without a better one before it is time to stop; None never stops.
+        after: how many steps a warm-up takes, which moves the objective: none of them is best.
+
+    Example:
+        >>> best = Best("objective", patience=2)
+        >>> [best.improves({"objective": value}, epoch, 10) for epoch, value in enumerate([-3, -2])]
+        [True, True]
+        >>> [best.improves({"objective": -4.0}, epoch, 10) for epoch in (2, 3)], best.exhausted(3)
+        ([False, False], True)
+    """
+
+    monitor: str
+    patience: int | None = None
+    after: int = 0
+    value: float | None = None
+    epoch: int | None = None
+    first: int | None = None  # the first epoch that counted
+
+    def improves(self, means: dict[str, float], epoch: int, step: int) -> bool:
+        """Whether this epoch is the best so far."""
+        value = means[self.monitor]
+        if step <= self.after or not math.isfinite(value):
+            return False
+        self.first = epoch if self.first is None else self.first
+        if self.value is not None and value <= self.value:
+            return False
+        self.value, self.epoch = value, epoch
+        return True
+
+    def exhausted(self, epoch: int) -> bool:
+        """Whether the patience is over."""
+        since = self.first if self.epoch is None else self.epoch
+        return self.patience is not None and since is not None and epoch - since >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+class Folder(Protocol):
+    """Where a training leaves its records and checkpoints."""
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that resuming takes."""
+
+    @property
+    def mend(self) -> str:
+        """How to go on after a full disk."""
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Adds the record of an epoch."""
+
+    def rewind(self, step: int) -> None:
+        """Drops the records after this step."""
 
 
 class Supervisor:
@@ -31,35 +95,29 @@ class Supervisor:
         sample: rows on which latent, scale and units are measured where none are held out.
         seed: of the validation's draws.
         every: seconds between checkpoints; the last epoch and the best ones are always kept.
-        listeners: called with each record.
-        note: called with each sentence that the user should know.
-        keep: called with the progress and the epoch, before the checkpoint: what it writes of
-            epochs after a checkpoint's is to be dropped when the training resumes from that.
+        callbacks: are told of each epoch, its record, and what the user should know.
     """
 
     def __init__(
         self,
-        folder: RunFolder,
+        folder: Folder,
         best: Best,
         *,
         validation: Batches | None = None,
         sample: Batches | None = None,
         seed: int = 0,
         every: float = 5.0,
-        listeners: Sequence[Callable[[dict[str, Any]], None]] = (),
-        note: Callable[[str], None] = lambda text: None,
-        keep: Callable[[Progress, int], None] = lambda progress, epoch: None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.folder, self.best, self.validation = folder, best, validation
         self.rows = sample if validation is None else validation
-        self.seed, self.every, self.listeners, self.note = seed, every, listeners, note
-        self.keep = keep
+        self.seed, self.every, self.callbacks = seed, every, Callbacks(callbacks)
         self.epoch = 0
         self.watch = Watch()
         self._saved = -float("inf")
 
     def __call__(self, progress: Progress) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         bad = bad_weights(progress.model)
         if bad is not None:
             raise DivergedError(
@@ -74,7 +132,7 @@ class Supervisor:
         if better and means:
             self._save(self.folder.best, {"model": dict(progress.model.state_dict())})
         self._record(progress, means, found, better)
-        self.keep(progress, self.epoch)
+        self.callbacks.tell("epoch", progress.model, self.epoch)
         if time.monotonic() - self._saved >= self.every:
             self.save(progress)
         return self.best.exhausted(self.epoch)
@@ -128,10 +186,9 @@ class Supervisor:
             "images_per_second": round(progress.rows / max(progress.seconds, 1e-9), 1),
         }
         self.folder.append(record)
-        for listener in self.listeners:
-            listener(record)
+        self.callbacks.tell("record", record)
         for text in warnings:
-            self.note(text)
+            self.callbacks.tell("note", text)
 
     def _warnings(self, progress: Progress, found: Examined | None) -> list[str]:
         if found is None:

@@ -14,8 +14,6 @@ from vaekit.data import Batch, Batches
 from vaekit.errors import VaekitError
 from vaekit.objectives import Bound, Objective, require
 
-__all__ = ["Together"]
-
 
 class _Pair(nn.Module):
     """A model and its objective: a batch to its bound."""

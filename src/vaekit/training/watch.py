@@ -6,10 +6,12 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vaekit.data import Batches
+from vaekit.evaluate import DeadUnits, Latent, LatentMeter, ScaleMeter
 from vaekit.evaluate.latent import ACTIVE
-from vaekit.training.examine import Examined
-
-__all__ = ["Course", "Watch"]
+from vaekit.torchutil import evaluating, rng
+from vaekit.training.loop import Progress
+from vaekit.training.update import Meter
 
 COLLAPSED = 3  # measured epochs in a row without an active unit
 SETTLED = 100  # steps after the warm-up before which a latent may just not have started
@@ -20,6 +22,59 @@ MANY = 0.25  # share of dead hidden units that is worth a word
 CLOSING = 0.9  # a gap that is below this share of the epoch before's is on its way out
 WORSE = 2  # epochs in a row below the first step
 ERRORS = 5.0  # standard errors of the first step's rows: below by less is their noise
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a pass over rows found.
+
+    Attributes:
+        means: of the objective, its parts and the ELBO, nats.
+        latent: what each dimension holds; None for a model without a latent.
+        scale: what the likelihood claims and what its errors have: see `ScaleMeter`.
+        fitted, power: of that meter.
+        dead_units: the share of hidden units that no row moves; None without activations.
+    """
+
+    means: dict[str, float]
+    latent: Latent | None
+    scale: tuple[float, float] | None
+    fitted: bool
+    power: int
+    dead_units: float | None
+
+
+def with_elbo(means: dict[str, float]) -> dict[str, float]:
+    """`means` with the ELBO, at beta = 1, where there is a KL."""
+    if "kl" not in means:
+        return dict(means)
+    return {**means, "elbo": means["log_likelihood"] - means["kl"]}
+
+
+def examine(progress: Progress, batches: Batches, seed: int) -> Examined:
+    """Measures a model where its training is, with the same draws every time."""
+    model: Any = progress.model
+    objective = progress.objective
+    meter, latent, scale = Meter(), LatentMeter(), ScaleMeter()
+    with rng(seed, progress.device), evaluating(model, objective), DeadUnits(model) as dead:
+        for x, given in batches.epoch(0):
+            trace = model(x, given, samples=objective.samples)
+            meter.add(objective(trace))
+            latent.add(trace)
+            scale.add(trace)
+    return Examined(
+        with_elbo(meter.means()),
+        latent.latent(),
+        scale.means(),
+        scale.fitted,
+        scale.power,
+        dead.fraction(),
+    )
+
+
+def validate(progress: Progress, batches: Batches, seed: int) -> dict[str, float]:
+    """Means of the objective, its parts and the ELBO, in eval mode; the same draws every time."""
+    return examine(progress, batches, seed).means
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LONGEST", "colours", "curves_figure", "png"]
 
 # The first two are the page's own; the others keep apart in light and dark, and for most eyes.
 FIXED = (COLOURS["train"], COLOURS["validation"], "#2f9e6e", "#b865a4", "#a08a00", "#7d6bd6",

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaekit.config import Config, flat_fields
 from vaekit.recipes.parts import DEFAULTS
-
-__all__ = ["differences", "flat", "in_words", "option_text", "short_names"]
+from vaekit.runs.config import Config, flat_fields
 
 PLACE = {"data_dir", "device", "threads", "cache"}  # where, not what
 ABSENT = "none"

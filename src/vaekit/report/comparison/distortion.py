@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["distortion_figure"]
-
 
 def distortion_figure(entries: Sequence[Entry], values: Mapping[str, Sequence[Any]]) -> Figure:
     """Rate (KL) against distortion (-log-likelihood), a point for each beta, at beta = 1.

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from vaekit.data.conditions import conditioned
-from vaekit.judge import Rows
 from vaekit.report.comparison.charts import curves_figure, png
 from vaekit.report.comparison.distortion import distortion_figure
 from vaekit.report.comparison.measured import Entry
@@ -15,8 +14,7 @@ from vaekit.report.comparison.opened import Opened
 from vaekit.report.comparison.sheets import labelled
 from vaekit.report.images import png_bytes
 from vaekit.report.style import look
-
-__all__ = ["Drawn"]
+from vaekit.runs.judge import Rows
 
 SHOWN = 12  # images of a row
 

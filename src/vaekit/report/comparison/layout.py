@@ -11,8 +11,6 @@ from vaekit.report.page import Section, page
 from vaekit.report.style import look
 from vaekit.report.svg import svg
 
-__all__ = ["comparison_page"]
-
 MEANING = (
     ("bound (ELBO)", "log-likelihood − KL at β = 1: a lower bound of log p(x). Higher is better."),
     ("±", "one standard error of the mean over the rows."),

@@ -15,14 +15,11 @@ from vaekit import evaluate
 from vaekit.data import Split
 from vaekit.evaluate import GradientNoise, LatentMeter, gradient_noise
 from vaekit.evaluate.checks import standard_error
-from vaekit.judge import Rows
-from vaekit.models import evaluating
 from vaekit.objectives import over_samples
 from vaekit.report.comparison.opened import likelihood_of
-from vaekit.run import Run
-from vaekit.training.setup import random_numbers
-
-__all__ = ["Entry", "measure"]
+from vaekit.runs.judge import Rows
+from vaekit.runs.run import Run
+from vaekit.torchutil import evaluating, rng
 
 DRAWS = 10  # of z, for each row
 BATCH = 100
@@ -120,7 +117,7 @@ def _terms(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """log p(x|z), kl and mean square error of each row, `(N,)`, in float64."""
     columns: list[list[Tensor]] = []
-    with random_numbers(seed, run.device, None), evaluating(run.model):
+    with rng(seed, run.device, None), evaluating(run.model):
         for x, given in rows.batches("elbo", BATCH):
             trace = run.model(x, given, samples=(DRAWS,))
             if meter is not None:
@@ -158,7 +155,7 @@ def _alike(run: Run, rows: Rows, span: float) -> Iterator[tuple[Tensor, Tensor]]
 
 
 def _noise(run: Run, split: Split, seed: int) -> GradientNoise:
-    with random_numbers(seed, run.device, None):  # rows may be draws themselves
+    with rng(seed, run.device, None):  # rows may be draws themselves
         (batch,) = Rows(run, split, NOISE_ROWS, None).batches("gradient", NOISE_ROWS)
     x, given = batch
     return gradient_noise(run.vae, run.objective, x, given, repeats=NOISE_REPEATS, seed=seed)

@@ -14,9 +14,7 @@ from vaekit.data import Dataset, spread
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.report.comparison.differences import Options, differences, flat, short_names
-from vaekit.run import Run, open_run
-
-__all__ = ["Opened", "open_runs"]
+from vaekit.runs.run import Run, open_run
 
 SEEN = 1000  # test rows that are looked at
 ONE_SCALE = ("FittedScale", "SharedScale")  # one number for all elements, either way

@@ -13,17 +13,6 @@ from vaekit.evaluate.checks import standard_error
 from vaekit.report.comparison.measured import Entry
 from vaekit.report.comparison.opened import Opened, likelihood_of
 
-__all__ = [
-    "MEASURES",
-    "Lead",
-    "Measure",
-    "judge_of",
-    "lead",
-    "likelihoods",
-    "ranked",
-    "refuse_rank",
-]
-
 
 @dataclass(frozen=True)
 class Measure:

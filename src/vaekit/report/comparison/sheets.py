@@ -17,7 +17,6 @@ from vaekit.report.images import GAP, _rows, _tiles
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["labelled"]
 
 WIDE = 1120  # pixels of the images of a row, about; the page shows half of them
 LETTERS, LONGEST = 20, 28  # of a line of a name

@@ -11,8 +11,6 @@ from torch import Tensor
 from vaekit.evaluate.checks import standard_error
 from vaekit.report.comparison.measured import Entry
 
-__all__ = ["blocks", "cells", "markdown", "plain"]
-
 DASH = "–"
 Cell = Callable[[Entry], str]
 

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from vaekit.report.comparison.measured import Entry
-from vaekit.report.comparison.ranking import (
-    MEASURES,
-    judge_of,
-    lead,
-    likelihoods,
-    ranked,
-)
+from vaekit.report.comparison.ranking import MEASURES, judge_of, lead, likelihoods, ranked
 from vaekit.report.svg import value
-
-__all__ = ["sentences", "warnings"]
 
 NAMED = 4  # runs that a sentence tells one by one
 SAME_WORK = {"beta", "seed", "lr", "weight_decay", "clip", "epochs", "limit", "patience", "warm_up",

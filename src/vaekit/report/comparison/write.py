@@ -9,6 +9,7 @@ from typing import Any
 
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate.checks import whole
+from vaekit.io import write
 from vaekit.report.comparison.differences import in_words
 from vaekit.report.comparison.drawn import Drawn
 from vaekit.report.comparison.layout import comparison_page
@@ -17,9 +18,6 @@ from vaekit.report.comparison.opened import Opened, open_runs
 from vaekit.report.comparison.ranking import MEASURES, Measure, judge_of, ranked, refuse_rank
 from vaekit.report.comparison.table import blocks, markdown, plain
 from vaekit.report.comparison.words import sentences, warnings
-from vaekit.report.files import write_file
-
-__all__ = ["Comparison", "compare"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +98,7 @@ def compare(
     notes = list(warnings(entries, opened.comparable))
     shown = _ordered(entries, MEASURES[judge]) if rank else entries
     html = comparison_page(title or _title(opened), words, notes, entries, shown, drawn)
-    path = write_file(out, html.encode("utf-8", "replace"))
+    path = write(out, html.encode("utf-8", "replace"))
     if pictures is not None:
         _save(Path(pictures), drawn, markdown(shown))
     return Comparison(
@@ -136,5 +134,5 @@ def _title(opened: Opened) -> str:
 
 def _save(folder: Path, drawn: Drawn, table: str) -> None:
     for name, content in drawn.files():
-        write_file(folder / name, content)
-    write_file(folder / "table.md", table.encode())
+        write(folder / name, content)
+    write(folder / "table.md", table.encode())

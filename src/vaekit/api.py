@@ -1,0 +1,306 @@
+"""The verbs of the kit: train, resume, load, sweep, reproduce: they compose all other rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vaekit.errors import VaekitError
+from vaekit.options import Data, Training, checked
+from vaekit.report import Comparison, compare, snapshots_of, write_run_report
+from vaekit.runs import (
+    PAGE,
+    Config,
+    Job,
+    Row,
+    Run,
+    RunFolder,
+    Task,
+    begun,
+    check_reproduction,
+    default_folder,
+    describe,
+    find_reproduction,
+    make_job,
+    next_folder,
+    open_run,
+    optimize,
+    result_row,
+    train_grid,
+)
+from vaekit.runs import train_seeds as train_seeds_by
+from vaekit.torchutil import find_device, load_state, rng
+from vaekit.training import Callback, Callbacks, Progress, check_state
+
+__all__ = ["Run", "compare", "load", "reproduce", "resume", "sweep", "train", "train_seeds"]
+
+
+def callbacks_of(job: Job, more: Sequence[Callback] = ()) -> Callbacks:
+    """What is told of this training: its film, where it has one, and `more`."""
+    film = snapshots_of(job)
+    return Callbacks([*([film] if film else []), *more])
+
+
+def _go(
+    config: Config,
+    folder: RunFolder,
+    more: Sequence[Callback],
+    *,
+    state: dict[str, Any] | None = None,
+    create: bool = False,
+    changed: bool = False,
+    report: bool = True,
+    every: float = 5.0,
+) -> Run:
+    options = config.training
+    with rng(options.seed, find_device(options.device), options.threads):
+        job = make_job(config, folder)
+        with folder.locked(create=create):
+            if create:
+                folder.create(config.to_json(), describe(job))
+            else:
+                _check(job, state)
+                if state is None:
+                    folder.rewind(-1)
+                if changed:
+                    folder.write_json("config", config.to_json())
+            callbacks = callbacks_of(job, more)
+            for note in folder.read_json("run")["notes"] if create else ():
+                callbacks.tell("note", note)
+            progress: Progress | None = None
+            try:
+                progress = optimize(job, state, callbacks, every=every)
+            finally:
+                callbacks.tell("ended", progress is None or progress.interrupted)
+            run = open_run(folder.path, device=str(job.device), weights=None)
+            if report and not progress.interrupted:
+                write_run_report(run)
+            return run
+
+
+def _check(job: Job, state: dict[str, Any] | None) -> None:
+    """Refuses to go on with other data or another model, before anything is written."""
+    folder = job.folder
+    if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
+        raise VaekitError(
+            f"the data set {job.data.name} is not the one {folder.path} saw: restore that one, or "
+            "train again with another --out."
+        )
+    if state is not None:
+        check_state(folder.last, state, job.recipe.model, job.optimizer)
+
+
+def train(
+    recipe: str = "vae",
+    *,
+    out: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    report: bool = True,
+    checkpoint_seconds: float = 5.0,
+    **options: Any,
+) -> Run:
+    """Trains a recipe, as `vaekit train RECIPE` does, and returns the run.
+
+    Args:
+        recipe: a recipe's name: see `vaekit recipes`.
+        out: the run folder; by default the next free one under `runs/`.
+        callbacks: are told how it goes.
+        report: whether to write report.html at the end.
+        checkpoint_seconds: the least time between checkpoints.
+        options: by their names on the command line, with underscores: `latent=16`,
+            `data="mnist"`, `epochs=20`, ...
+
+    Raises:
+        VaekitError: for anything that can be mended, in one line.
+        DivergedError: where the loss is no number any more.
+
+    Example:
+        >>> import tempfile, vaekit
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = vaekit.train("vae", data="digits", latent=2, epochs=1, out=folder + "/run")
+        ...     run.sample(4).shape
+        torch.Size([4, 1, 8, 8])
+    """
+    config = Config.flat(recipe, **options)
+    name = f"{recipe}-{Path(config.data.data).stem}"
+    folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
+    folder.refuse_content()
+    return _go(config, folder, callbacks, create=True, report=report, every=checkpoint_seconds)
+
+
+def resume(
+    run: str | Path,
+    *,
+    epochs: int | None = None,
+    data_dir: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    report: bool = True,
+    checkpoint_seconds: float = 5.0,
+) -> Run:
+    """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
+
+    `data_dir` names the folder of its data set, where that has moved.
+
+    On the CPU, with the same threads and versions, the weights are bit for bit those of a run
+    that was never interrupted. More epochs stretch a learning-rate schedule that spans the run.
+    A run that stopped early, with patience, stays stopped.
+
+    Raises:
+        VaekitError: where this is no run folder, or its data or checkpoint are not the ones.
+    """
+    folder = RunFolder(run)
+    config = Config.from_json(folder.read_json("config"))
+    if epochs is not None:
+        training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
+        config = replace(config, training=training)
+    if data_dir is not None:
+        data = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
+        config = replace(config, data=data)
+    with folder.locked():
+        state = load_state(folder.last) if folder.last.exists() else None
+        return _go(
+            config,
+            folder,
+            callbacks,
+            state=state,
+            changed=epochs is not None or data_dir is not None,
+            report=report,
+            every=checkpoint_seconds,
+        )
+
+
+def load(run: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:
+    """The trained model of a run folder, with what is known of it.
+
+    Args:
+        run: the run folder.
+        weights: "best" (the default where rows were held out), "last" or "ema".
+        device: where the model goes.
+
+    Raises:
+        VaekitError: where this is no run folder, or the weights are missing or of another model.
+    """
+    return open_run(run, weights=weights, device=device)
+
+
+def train_task(task: Task, callback: Callback) -> Run:
+    """Trains a task of many, or continues it: what their processes call."""
+    if (task.out / "config.json").exists():
+        return resume(task.out, callbacks=[callback], report=task.report)
+    return train(
+        task.recipe, out=task.out, callbacks=[callback], report=task.report, **task.options
+    )
+
+
+def train_seeds(recipe: str = "vae", **options: Any) -> Row:
+    """Trains a recipe from `seed`, `seed + 1`, ...: see `vaekit.runs.train_seeds`."""
+    return train_seeds_by(recipe, train=train_task, callbacks_of=callbacks_of, **options)
+
+
+train_seeds.__doc__ = train_seeds_by.__doc__
+
+
+def sweep(
+    recipe: str = "vae",
+    *,
+    grid: Mapping[str, Sequence[Any]],
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    report: bool = True,
+    on_run: Callable[[Row], None] | None = None,
+    **options: Any,
+) -> list[Run]:
+    """Trains every combination of the grid's values, and compares them on a page.
+
+    Side by side, a thread each (or `threads`), as many as there are cores, or `jobs`. Called again
+    with the same `out`, it continues what was interrupted, and keeps what is done; so a grid may
+    grow. A script calls it under `if __name__ == "__main__":`, since its processes import it.
+
+    Args:
+        recipe: a recipe's name.
+        grid: by option, as on the command line, its values: `{"latent": [16, 64]}`.
+        out: gets the run folders, as `latent=16,lr=0.01`, and compare.html; by default the
+            next free folder under `runs/`.
+        jobs: how many at once.
+        report: whether each run writes its report.html.
+        on_run: is called with `name`, `run` and `warnings` of each run once it is done.
+        options: as for `vaekit.train`, the same for all.
+
+    Returns:
+        The runs, the last option of the grid changing fastest.
+
+    Raises:
+        VaekitError: for an unknown option, a value that does not fit, and anything else that can
+            be mended, in one line; nothing is trained then.
+        KeyboardInterrupt: after Ctrl-C; each run has saved its checkpoint.
+    """
+    found = compare_grid(recipe, grid, options, out=out, jobs=jobs, report=report, on_run=on_run)
+    return [open_run(row["run"]) for row in found.runs]
+
+
+def compare_grid(
+    recipe: str,
+    grid: Mapping[str, Sequence[Any]],
+    options: Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    report: bool = True,
+    on_run: Callable[[Row], None] | None = None,
+    pictures: str | Path | None = None,
+) -> Comparison:
+    """What `sweep` does; returns the comparison, with the runs in the order of the grid."""
+    data = Config.flat(recipe, **options).data.data
+    out = default_folder(recipe, data, "sweep") if out is None else Path(out)
+    tasks = train_grid(
+        recipe, grid, options, out, jobs=jobs, report=report, on_run=on_run, train=train_task
+    )
+    return compare(
+        [task.out for task in tasks],
+        out=out / PAGE,
+        data_dir=options.get("data_dir"),
+        device=options.get("device", "auto"),
+        title=f"{recipe} on {Path(data).stem}: {' by '.join(tasks[0].varied)}",
+        pictures=pictures,
+    )
+
+
+def reproduce(
+    name: str,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> dict[str, Any]:
+    """Trains and measures; an interrupted one goes on where it stopped, given the same `out`.
+
+    Args:
+        name: of the reproduction.
+        out: the run folder; by default runs/reproduce-NAME-SEED.
+        seed: of the training.
+        callbacks: are told how the training goes.
+        options: data_dir, device, threads: what does not change the protocol.
+
+    Returns:
+        A row of the table of results.
+
+    Raises:
+        VaekitError: for an unknown name, a folder that holds another training, or what training
+            refuses.
+    """
+    one = find_reproduction(name)
+    folder = Path("runs", f"reproduce-{name}-{seed}") if out is None else Path(out)
+    asked = {**one.options, **options, "seed": seed}
+    if begun(folder):
+        check_reproduction(one, folder, asked)
+        run = resume(folder, data_dir=options.get("data_dir"), callbacks=callbacks)
+    else:
+        run = train(one.recipe, out=folder, callbacks=callbacks, checkpoint_seconds=30.0, **asked)
+    if any(callback.interrupted for callback in callbacks):
+        raise VaekitError(f"stopped; the same command goes on from {run.path}.")
+    row = result_row(one, run, seed)
+    run.folder.write_json("reproduction", row)
+    return row

@@ -1,0 +1,167 @@
+"""The command line. torch is imported only inside commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Yaml
+
+import vaekit
+from vaekit.cli.compare import compare
+from vaekit.cli.data import data
+from vaekit.cli.evaluate import evaluate
+from vaekit.cli.figures import animate, colorize, overlap, scatter
+from vaekit.cli.pictures import embed, interpolate, manifold, reconstruct, sample, traverse
+from vaekit.cli.reproduce import reproduce
+from vaekit.cli.show import DataDir, Device, Json, RunPath, dump, say, start
+from vaekit.cli.sweep import sweep
+from vaekit.cli.train import demo, train
+from vaekit.errors import VaekitError, choose
+from vaekit.recipes import RECIPES, summary
+
+app = App(
+    name="vaekit",
+    version=vaekit.__version__,
+    help="Train, understand, evaluate, compare and use variational autoencoders.",
+    result_action="return_value",
+)
+app.command(train)
+app.command(demo)
+app.command(evaluate)
+app.command(compare)
+app.command(sweep)
+app.command(reproduce)
+app.command(data)
+
+pictures = (
+    *(sample, reconstruct, interpolate, traverse, manifold, scatter, overlap, animate, embed),
+    colorize,
+)
+for command in pictures:
+    app.command(command)
+
+
+@app.command
+def info(run: RunPath, /, *, json: Json = False) -> None:
+    """What a run is: its options, data, environment, and how its training went."""
+    start()
+    loaded = vaekit.load(run, device="cpu")
+    records = loaded.folder.records()
+    content = {
+        "config": loaded.config.to_json(),
+        **loaded.folder.read_json("run"),
+        "epochs": len(records),
+        "last": records[-1] if records else None,
+        "weights": loaded.weights,
+    }
+    if json:
+        say(dump(content))
+        return
+    import yaml
+
+    say(yaml.safe_dump(content, sort_keys=False))
+    say(repr(loaded.model))
+
+
+@app.command
+def report(run: RunPath, /, *, data_dir: DataDir = None, device: Device = "auto") -> None:
+    """Write a run's report.html again."""
+    start()
+    from vaekit.report.of_run import write_run_report
+
+    say(str(write_run_report(vaekit.load(run, device=device), data_dir=data_dir)))
+
+
+@app.command
+def runs(
+    folder: Annotated[Path, Parameter(help="A folder of runs.")] = Path("runs"),
+    /,
+    *,
+    sort: Annotated[str, Parameter(help="A column of the table.")] = "name",
+    json: Json = False,
+) -> None:
+    """The runs in a folder, in a table."""
+    from vaekit.runs.table import print_table, tabulate
+
+    rows = tabulate(folder, sort=sort)
+    if json:
+        say(dump(rows))
+    else:
+        print_table(rows)
+
+
+@app.command
+def recipes(*, json: Json = False) -> None:
+    """The recipes, a line each."""
+    if json:
+        say(dump([{"name": name, "summary": summary(name)} for name in RECIPES]))
+        return
+    for name in RECIPES:
+        say(f"{name:12} {summary(name)}")
+
+
+def _check_yaml(path: Path) -> None:
+    """Refuses what cyclopts would not tell in a line."""
+    import yaml
+
+    try:
+        yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
+        raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        why = getattr(error, "problem", None) or "it holds other bytes than text"
+        raise VaekitError(
+            f"{path} is no YAML file of options: {why}{line}; expected lines as `latent: 8`."
+        ) from None
+
+
+def _check_train(tokens: Sequence[str], config: Path | None) -> None:
+    """`train` needs a recipe, first, or a run to continue."""
+    resumes = any(token.split("=")[0] == "--resume" for token in tokens)
+    if tokens and not tokens[0].startswith("-"):
+        choose("recipe", tokens[0], RECIPES)
+        if resumes:
+            raise VaekitError("--resume takes the recipe from the run: leave it, and its options.")
+    elif not resumes and config is None and not {"--help", "-h"} & set(tokens):
+        raise VaekitError(
+            "got no recipe; expected it before all options, as `vaekit train vae --data digits`, "
+            "or `vaekit train --resume RUN`."
+        )
+
+
+@app.meta.default
+def _meta(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[Path | None, Parameter(help="A YAML file with options.")] = None,
+) -> None:
+    if config is not None:
+        _check_yaml(config)
+    if tokens[:1] == ("train",):
+        _check_train(tokens[1:], config)
+    if config is not None:
+        app.config = (Yaml(config, use_commands_as_keys=False, allow_unknown=False),)
+    app(tokens, exit_on_error=False, print_error=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point: what a user can mend is one line on standard error and exit code 2."""
+    app.config = ()  # of a call before, in the same process
+    try:
+        app.meta(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except (VaekitError, CycloptsError) as error:
+        print(f"vaekit: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

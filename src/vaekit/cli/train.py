@@ -1,0 +1,245 @@
+"""The commands that train: `train RECIPE`, `train --resume RUN`, `demo`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from cyclopts import App, Group, Parameter
+
+from vaekit.cli.show import DataDir, Json, MaybeWhole, dump, say, start, whole
+from vaekit.errors import VaekitError
+from vaekit.recipes import RECIPES
+from vaekit.runs.config import flat_fields
+
+if TYPE_CHECKING:
+    from vaekit.runs.run import Run
+
+
+def _line(name: str, row: Mapping[str, Any], names: Mapping[str, float]) -> str:
+    return f"{name:16}" + "".join(f"{row[n]:>16.4f}" for n in names)
+
+
+def _done(row: Mapping[str, Any]) -> None:
+    """A line on standard error for a seed that is trained, and what it should be known for."""
+    shown = {n: row[n] for n in ("elbo", "log_likelihood", "kl") if row[n] is not None}
+    numbers = ", ".join(f"{n.replace('_', '-')} {v:.2f}" for n, v in shown.items())
+    print(f"seed {row['seed']} is trained: {numbers}", file=sys.stderr, flush=True)  # noqa: T201
+    for text in row["warnings"]:
+        print(f"vaekit: note: seed {row['seed']}: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _show(found: Mapping[str, Any], out: Path) -> None:
+    mean, error = found["mean"], found["standard_error"]
+    say(" " * 16 + "".join(f"{n.replace('_', '-'):>16}" for n in mean))
+    for row in found["runs"]:
+        say(_line(f"seed {row['seed']}", row, mean))
+    say(_line("mean", mean, mean))
+    if len(found["runs"]) > 1:
+        say(_line("± standard error", error, mean))
+    if not found["protocol"]["is_likelihood"]:
+        say("not a likelihood: grey values under a Bernoulli are the usual loss, no more")
+    say("; ".join(f"{k} {v}" for k, v in found["protocol"].items() if k != "seed"))
+    say(f"runs     {out}")
+
+
+def train_several(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Trains the seeds and prints what they have in common."""
+    from vaekit.api import train_seeds
+    from vaekit.runs import default_folder
+    from vaekit.runs.config import Config
+
+    data = Config.flat(recipe, **options).data.data
+    out = default_folder(recipe, data, "seeds") if own["out"] is None else own["out"]
+    told = None if own["quiet"] or own["json"] else _done
+    try:
+        found = train_seeds(
+            recipe,
+            seeds=own["seeds"],
+            out=out,
+            report=not own["no_report"],
+            together=own["together"],
+            on_seed=told,
+            **options,
+        )
+    except KeyboardInterrupt:
+        say(f"stopped  continue with the same command and --out {out}")
+        sys.exit(130)
+    if own["json"]:
+        say(dump(found))
+    else:
+        _show(found, out)
+
+
+train = App(
+    name="train",
+    help="Train a recipe: `vaekit train vae --data mnist`. "
+    "`vaekit train vae --help` lists its options.",
+)
+GROUPS = {
+    name: Group(title, sort_key=position)
+    for position, (name, title) in enumerate(
+        {
+            "own": "Recipe",
+            "net": "Networks",
+            "pixels": "Likelihood",
+            "data": "Data",
+            "training": "Training",
+            "run": "Run",
+        }.items()
+    )
+}
+
+
+WHOLE = (int, int | None, tuple[int, ...], tuple[int, ...] | None)
+
+
+def option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
+    """A flag of a command."""
+    several = "tuple" in str(annotation)
+    signs = any(str(choice).startswith("-") for choice in get_args(annotation))
+    parameter = Parameter(
+        help=text,
+        group=GROUPS[group],
+        consume_multiple=several,
+        allow_leading_hyphen=signs,
+        converter=whole if annotation in WHOLE else None,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[annotation, parameter],
+        default=default,
+    )
+
+
+RUN_OPTIONS = [
+    option("out", Path | None, None, "The run folder; else the next free one in runs/.", "run"),
+    option(
+        "seeds",
+        int | None,
+        None,
+        "Train this many seeds side by side, a thread each, into OUT/seed-0, ...; print mean and "
+        "standard error on the test split.",
+        "run",
+    ),
+    option("together", bool, False, "Train the seeds as one: sooner for small networks.", "run"),
+    option("no_report", bool, False, "Do not write report.html.", "run"),
+    option("quiet", bool, False, "Show no progress.", "run"),
+    option("json", bool, False, "Print one JSON object alone.", "run"),
+]
+
+
+@functools.cache
+def options_of(recipe: str) -> tuple[inspect.Parameter, ...]:
+    """A flag for each option of the recipe, its default and its help."""
+    return tuple(
+        option(name, info.annotation, info.default, info.description or "", record)
+        for name, record, _, info in flat_fields(recipe)
+    )
+
+
+def _train_command(recipe: str) -> Callable[..., None]:
+    """The command `train RECIPE`, with one flag for each option of the recipe."""
+
+    def command(**options: Any) -> None:
+        own = {p.name: options.pop(p.name, p.default) for p in RUN_OPTIONS}
+        start()
+        if own["together"] and own["seeds"] is None:
+            raise VaekitError("--together is for several seeds: add --seeds N, or leave it.")
+        if own["seeds"] is not None:
+            train_several(recipe, own, options)
+            return
+        from vaekit.api import train as train_recipe
+        from vaekit.cli.progress import progress
+
+        shown = progress(own["quiet"] or own["json"])
+        run = train_recipe(
+            recipe, out=own["out"], report=not own["no_report"], callbacks=[shown], **options
+        )
+        _show_run(run, own["json"], shown.interrupted)
+
+    parameters = [*options_of(recipe), *RUN_OPTIONS]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = inspect.getdoc(RECIPES[recipe])
+    command.__name__ = recipe
+    return command
+
+
+def _show_run(run: Run, as_json: bool, interrupted: bool) -> None:
+    records = run.folder.records()
+    last = records[-1] if records else {}
+    if as_json:
+        say(json.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
+    elif interrupted:
+        say(f"stopped  continue with: vaekit train --resume {run.path}")
+    else:
+        _show_paths(run)
+    if interrupted:
+        sys.exit(130)
+
+
+def _show_paths(run: Run) -> None:
+    say(f"run      {run.path}")
+    if run.folder.report.is_file():
+        say(f"report   {run.folder.report}")
+    say(f"next     vaekit evaluate {run.path}")
+
+
+for _recipe in RECIPES:
+    train.command(_train_command(_recipe), name=_recipe)
+
+
+@train.default
+def _resume(
+    *,
+    resume: Annotated[Path, Parameter(help="Continue this run exactly where it stopped.")],
+    epochs: Annotated[MaybeWhole, Parameter(help="Epochs in all.")] = None,
+    data_dir: DataDir = None,
+    quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
+    json: Json = False,
+) -> None:
+    """Continue a run: `vaekit train --resume RUN`."""
+    start()
+    from vaekit.api import resume as resume_run
+    from vaekit.cli.progress import progress
+
+    shown = progress(quiet or json)
+    run = resume_run(resume, epochs=epochs, data_dir=data_dir, callbacks=[shown])
+    _show_run(run, json, shown.interrupted)
+
+
+DEMO: dict[str, Any] = {
+    "data": "digits",
+    "latent": 8,
+    "hidden": (256, 128),
+    "activation": "silu",
+    "epochs": 200,
+    "batch_size": 64,
+    "lr_schedule": "cosine",
+    "threads": 1,  # enough for so small a model, and it never waits for a busy core
+}
+
+
+def demo(
+    *,
+    out: Annotated[Path | None, Parameter(help="The run folder.")] = None,
+    quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
+) -> None:
+    """Train a VAE on 8 x 8 digits that come with the kit, and write a report of it."""
+    start()
+    from vaekit.api import train as train_recipe
+    from vaekit.cli.progress import progress
+    from vaekit.runs.folder import next_folder
+
+    if out is not None and out.exists():
+        out = next_folder(out.parent, out.name)
+    shown = progress(quiet)
+    run = train_recipe("vae", out=out, callbacks=[shown], **DEMO)
+    _show_run(run, False, shown.interrupted)
+    say(f"open     file://{run.folder.report.resolve()}")

@@ -1,0 +1,219 @@
+"""Gaussians, Laplace distributions and points: what has a location, and perhaps a scale."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from vaekit.distributions.base import Distribution, Space, reals
+from vaekit.errors import VaekitError
+from vaekit.torchutil import lazy
+
+
+class ScaleStore(Protocol):
+    """Where a shared scale that is fitted to data is kept: see `Distribution.fitted`."""
+
+    def fit(self, residual: Tensor, mask: Tensor | None) -> Tensor | None:
+        """The log-scale that suits `residual` best; None where the stored one holds."""
+
+
+class LocationScale:
+    """Parameters and conveniences of x = loc + scale * noise.
+
+    Args:
+        loc: `(*batch, *event)`.
+        log_scale: log scale, of any shape that broadcasts to `loc`.
+        event_dim: how many of the last dims are one draw.
+        store: keeps a shared scale that is fitted in closed form while training.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
+    offers: ClassVar[frozenset[str]] = frozenset(
+        {"rsample", "density", "factors", "moments", "stopped"}
+    )
+
+    def __init__(
+        self,
+        loc: Tensor,
+        log_scale: Tensor,
+        *,
+        event_dim: int = 1,
+        store: ScaleStore | None = None,
+    ) -> None:
+        self.loc = loc
+        self.log_scale = log_scale
+        self.event_dim = event_dim
+        self.store = store
+
+    @lazy
+    def scale(self) -> Tensor:
+        """exp(log_scale)."""
+        return self.log_scale.exp()
+
+    @property
+    def mean(self) -> Tensor:
+        """`loc`."""
+        return self.loc
+
+    @property
+    def space(self) -> Space:
+        """The reals."""
+        return reals(*self.loc.shape[self.loc.dim() - self.event_dim :])
+
+    def fitted(self, x: Tensor, mask: Tensor | None = None) -> Self:
+        """With the scale that the store fits to x, where there is a store and it is training."""
+        log_scale = None if self.store is None else self.store.fit(x - self.loc.detach(), mask)
+        if log_scale is None:
+            return self
+        return type(self)(self.loc, log_scale, event_dim=self.event_dim)
+
+
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+
+
+class Gaussian(LocationScale, Distribution):
+    """Independent Gaussians: log N(x; loc, scale^2) per element.
+
+    -1/2 ((x - loc) / scale)^2 - log scale - 1/2 log 2 pi
+
+    Args:
+        loc: `(*batch, *event)`.
+        log_scale: log sigma (not log sigma^2), of any shape that broadcasts to `loc`.
+        event_dim: how many of the last dims are one draw.
+        store: keeps a shared scale that is fitted in closed form while training.
+
+    Example:
+        >>> q = Gaussian(torch.zeros(3, 2), torch.zeros(3, 2))
+        >>> q.rsample((5,)).shape
+        torch.Size([5, 3, 2])
+        >>> q.log_prob(torch.zeros(3, 2))
+        tensor([-1.8379, -1.8379, -1.8379])
+    """
+
+    @property
+    def variance(self) -> Tensor:
+        return self.scale.square().expand_as(self.loc)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        noise = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        return torch.addcmul(self.loc, self.scale, noise)
+
+    def terms(self, x: Tensor) -> Tensor:
+        standard = (x - self.loc) / self.scale
+        return torch.addcmul(-(self.log_scale + HALF_LOG_TAU), standard, standard, value=-0.5)
+
+
+class StandardGaussian(Distribution):
+    """N(0, I): a type of its own, since its closed forms are cheaper.
+
+    Args:
+        zero: `(*batch, *event)`, zeros: they give shape, type and device.
+
+    Example:
+        >>> p = StandardGaussian(torch.zeros(2))
+        >>> p.log_prob(torch.tensor([0.0, 1.0]))
+        tensor(-2.3379)
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("zero",)
+    offers: ClassVar[frozenset[str]] = LocationScale.offers
+
+    def __init__(self, zero: Tensor, *, event_dim: int = 1) -> None:
+        self.zero = zero
+        self.event_dim = event_dim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.zero
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.ones_like(self.zero)
+
+    @property
+    def space(self) -> Space:
+        return reals(*self.event_shape)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        size = (*shape, *self.zero.shape)
+        return torch.randn(size, dtype=self.zero.dtype, device=self.zero.device)
+
+    def terms(self, x: Tensor) -> Tensor:
+        return x.square().mul(-0.5).sub(HALF_LOG_TAU)
+
+
+LOG_2 = math.log(2)
+
+
+class Laplace(LocationScale, Distribution):
+    """Independent Laplace distributions: -|x - loc| / scale - log(2 scale) per element.
+
+    A plain L1 loss is `scale = 1`.
+
+    Args:
+        loc: `(*batch, *event)`.
+        log_scale: log b, of any shape that broadcasts to `loc`.
+        event_dim: how many of the last dims are one draw.
+        store: keeps a shared scale that is fitted in closed form while training.
+
+    Example:
+        >>> p = Laplace(torch.zeros(1), torch.zeros(1))
+        >>> p.log_prob(torch.tensor([2.0]))
+        tensor(-2.6931)
+    """
+
+    @property
+    def variance(self) -> Tensor:
+        return (2 * self.scale.square()).expand_as(self.loc)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        waits = self.loc.new_empty((2, *shape, *self.loc.shape)).exponential_()
+        return torch.addcmul(self.loc, self.scale, waits[0] - waits[1])
+
+    def terms(self, x: Tensor) -> Tensor:
+        return -((x - self.loc).abs() / self.scale + (self.log_scale + LOG_2))
+
+
+class Delta(Distribution):
+    """All mass on `loc`: the posterior of an autoencoder. It has draws and no density.
+
+    Args:
+        loc: `(*batch, *event)`.
+        event_dim: how many of the last dims are one draw.
+
+    Example:
+        >>> import torch
+        >>> Delta(torch.ones(2)).rsample((3,)).shape
+        torch.Size([3, 2])
+        >>> Delta(torch.ones(2)).log_prob(torch.ones(2))
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: Delta has no density: an autoencoder has no bound; ...
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("loc",)
+    offers: ClassVar[frozenset[str]] = frozenset({"rsample", "stopped"})
+
+    def __init__(self, loc: Tensor, *, event_dim: int = 1) -> None:
+        self.loc = loc
+        self.event_dim = event_dim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def space(self) -> Space:
+        return reals(*self.event_shape)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        return self.loc.expand(*shape, *self.loc.shape)
+
+    def terms(self, x: Tensor) -> Tensor:
+        raise VaekitError(
+            "Delta has no density: an autoencoder has no bound; ask for the reconstruction, "
+            "or take a posterior that has one (Gaussian)."
+        )

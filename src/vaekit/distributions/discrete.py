@@ -1,0 +1,214 @@
+"""Bernoulli variables and the continuous ones that normalise them, and categorical ones."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vaekit.distributions.base import Distribution, Space, pixels
+
+LONGEST = 112  # factors of one product: their rounding adds up
+
+
+def _softplus(logits: Tensor) -> Tensor:
+    """log(1 + exp(logits)): where no gradient is asked for, by exp and log, which is faster."""
+    if torch.is_grad_enabled():
+        return F.softplus(logits, threshold=35)
+    return logits.abs().neg_().exp_().add_(1).log_().add_(logits.clamp(min=0))
+
+
+@cache
+def _together(factors: int, dtype: torch.dtype) -> int:
+    """How many factors of at least 1/2 are multiplied at once: a divisor, without underflow."""
+    most = -math.frexp(torch.finfo(dtype).tiny)[1]
+    return max(n for n in range(1, min(factors, most, LONGEST) + 1) if factors % n == 0)
+
+
+def _summed(logits: Tensor, x: Tensor) -> Tensor:
+    """sum_d x l - max(l, 0) + log sigmoid(|l|), one logarithm for many factors in [1/2, 1]."""
+    logits, x = torch.broadcast_tensors(logits, x)
+    buffer = logits.clamp(min=0).addcmul_(logits, x, value=-1)  # the only one: memory is slow
+    linear = buffer.sum(-1)
+    factors = torch.abs(logits, out=buffer).sigmoid_()
+    groups = factors.unflatten(-1, (-1, _together(factors.shape[-1], factors.dtype)))
+    return groups.prod(-1).log_().sum(-1).sub_(linear)
+
+
+class Bernoulli(Distribution):
+    """Independent Bernoulli variables: x logits - log(1 + exp(logits)) per element.
+
+    For x in {0, 1} this is a likelihood. For grey values in [0, 1] it is the usual loss and **not
+    a likelihood**: it is not normalised over [0, 1] (Loaiza-Ganem & Cunningham, arXiv 1907.06845).
+
+    Args:
+        logits: `(*batch, *event)`.
+        event_dim: how many of the last dims are one draw.
+
+    Example:
+        >>> p = Bernoulli(torch.zeros(4))
+        >>> p.log_prob(torch.tensor([0.0, 1.0, 1.0, 0.0]))
+        tensor(-2.7726)
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("logits",)
+    offers: ClassVar[frozenset[str]] = frozenset({"density", "factors", "moments", "stopped"})
+
+    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
+        self.logits = logits
+        self.event_dim = event_dim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    @property
+    def space(self) -> Space:
+        return pixels(*self.event_shape, levels=2)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.bernoulli(self.mean.expand(*shape, *self.logits.shape))
+
+    def terms(self, x: Tensor) -> Tensor:
+        return x * self.logits - _softplus(self.logits)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """The log-density `(...)`: where no gradient is asked for, by the faster `_summed`."""
+        event = self.logits.shape[self.logits.dim() - self.event_dim :]
+        alike = x.dtype == self.logits.dtype and x.shape[x.dim() - self.event_dim :] == event
+        if torch.is_grad_enabled() or not (alike and event):
+            return super().log_prob(x)
+        return _summed(self.logits.flatten(-self.event_dim), x.flatten(-self.event_dim))
+
+
+SMALL = 0.1
+
+
+def _log_sinhc(a: Tensor) -> Tensor:
+    """log(sinh(a) / a), by its series near zero."""
+    far = a.abs().clamp(min=SMALL)
+    near = a.square() * (1 / 6 - a.square() * (1 / 180 - a.square() / 2835))
+    return torch.where(a.abs() < SMALL, near, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
+
+
+def _langevin(a: Tensor) -> Tensor:
+    """coth(a) - 1 / a, by its series near zero."""
+    far = torch.where(a.abs() < SMALL, SMALL, a)
+    near = a * (1 / 3 - a.square() * (1 / 45 - a.square() * (2 / 945)))
+    return torch.where(a.abs() < SMALL, near, 1 / torch.tanh(far) - 1 / far)
+
+
+class ContinuousBernoulli(Distribution):
+    """Independent continuous Bernoulli variables on [0, 1], with natural parameter `logits`.
+
+    p(x) = l exp(l x) / (exp(l) - 1) for l = `logits`, which is C(s) s^x (1 - s)^(1 - x) with
+    s = sigmoid(l) and C = 2 atanh(1 - 2 s) / (1 - 2 s) (Loaiza-Ganem & Cunningham,
+    arXiv 1907.06845). The mean is not s: it is s / (2 s - 1) + 1 / (2 atanh(1 - 2 s)).
+
+    Args:
+        logits: `(*batch, *event)`.
+        event_dim: how many of the last dims are one draw.
+
+    Example:
+        >>> p = ContinuousBernoulli(torch.zeros(1))
+        >>> p.log_prob(torch.tensor([0.3])), p.mean
+        (tensor(0.), tensor([0.5000]))
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("logits",)
+    offers: ClassVar[frozenset[str]] = frozenset({"rsample", "density", "factors", "stopped"})
+
+    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
+        self.logits = logits
+        self.event_dim = event_dim
+
+    @property
+    def mean(self) -> Tensor:
+        return 0.5 + 0.5 * _langevin(0.5 * self.logits)
+
+    @property
+    def space(self) -> Space:
+        return pixels(*self.event_shape)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        """Draws by the inverse of the distribution function, on the side that cannot overflow."""
+        u = torch.rand(
+            (*shape, *self.logits.shape), dtype=self.logits.dtype, device=self.logits.device
+        )
+        down = torch.where(self.logits > 0, -self.logits, self.logits)
+        far = down.clamp(max=-1e-3)
+        low = torch.where(
+            down > -1e-3, u + 0.5 * down * u * (1 - u), torch.log1p(u * torch.expm1(far)) / far
+        )
+        return torch.where(self.logits > 0, 1 - low, low)
+
+    def terms(self, x: Tensor) -> Tensor:
+        return (x - 0.5) * self.logits - _log_sinhc(0.5 * self.logits)
+
+
+class Categorical(Distribution):
+    """Independent variables with values k / (K - 1), k = 0 .. K - 1: softmax(logits)_k each.
+
+    With K = 256 this is a likelihood of 8-bit images; x is canonical, in [0, 1].
+
+    Args:
+        logits: `(*batch, *event, K)`.
+        event_dim: how many dims one draw has (the last dim of `logits` not counted).
+
+    Example:
+        >>> p = Categorical(torch.zeros(5, 256))
+        >>> p.log_prob(torch.full((5,), 7 / 255))
+        tensor(-27.7259)
+        >>> p.mean[0]
+        tensor(0.5000)
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("logits",)
+    offers: ClassVar[frozenset[str]] = frozenset({"density", "factors", "moments", "stopped"})
+
+    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
+        self.logits = logits
+        self.event_dim = event_dim
+
+    @property
+    def levels(self) -> int:
+        """How many values an element can take."""
+        return self.logits.shape[-1]
+
+    def _values(self) -> Tensor:
+        return torch.linspace(0, 1, self.levels, dtype=self.logits.dtype, device=self.logits.device)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.softmax(-1) @ self._values()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.logits.softmax(-1) @ self._values().square() - self.mean.square()
+
+    @property
+    def space(self) -> Space:
+        return pixels(*self.event_shape, levels=self.levels)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.logits.shape[self.logits.dim() - 1 - self.event_dim : -1])
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        wait = self.logits.new_empty((*shape, *self.logits.shape)).exponential_()
+        level = (self.logits - wait.log_()).argmax(-1)  # the Gumbel-max trick
+        return level.to(self.logits.dtype) / (self.levels - 1)
+
+    def terms(self, x: Tensor) -> Tensor:
+        level = (x * (self.levels - 1)).round().long()
+        shape = torch.broadcast_shapes(level.shape, self.logits.shape[:-1])
+        chosen = self.logits.expand(*shape, -1).gather(-1, level.expand(shape).unsqueeze(-1))
+        return chosen.squeeze(-1) - self.logits.logsumexp(-1)

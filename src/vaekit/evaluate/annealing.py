@@ -1,0 +1,335 @@
+"""log p(x) by annealed importance sampling (Neal 2001; Wu et al., arXiv 1611.04273).
+
+Shapes: `C` chains, `B` batch, z `(C, B, *Z)`; nats, added up in float64."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaekit.distributions import Distribution
+from vaekit.errors import VaekitError, choose
+from vaekit.evaluate.checks import refuse_gaps, refuse_no_density, refuse_not_a_number, whole
+from vaekit.evaluate.likelihood import rows_and_draws
+from vaekit.models import VAE
+from vaekit.torchutil import evaluating
+
+LogDensity = Callable[[Tensor], Tensor]  # z (C, B, *Z) to log f(z) (C, B), differentiable
+
+
+def leapfrog(
+    log_density: LogDensity, z: Tensor, momentum: Tensor, step: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """`count` leapfrog steps of unit mass along -log f: half a kick, drifts and kicks, half a kick.
+
+    It conserves volume, is reversed by reversing the momentum, and errs by O(step^2) in energy.
+
+    Args:
+        log_density: log f.
+        z: positions `(C, B, *Z)`.
+        momentum: `(C, B, *Z)`.
+        step: what broadcasts to z.
+        count: steps.
+
+    Example:
+        >>> z, momentum = torch.ones(1, 1, 1).double(), torch.zeros(1, 1, 1).double()
+        >>> step = torch.tensor(0.01).double()
+        >>> z, momentum = leapfrog(lambda z: -0.5 * z.square().sum(-1), z, momentum, step, 100)
+        >>> round(z.item(), 3), round(momentum.item(), 3)  # cos(1), -sin(1)
+        (0.54, -0.841)
+    """
+    momentum = momentum + 0.5 * step * _gradient(log_density, z)
+    for i in range(count):
+        z = z + step * momentum
+        kick = step if i < count - 1 else 0.5 * step
+        momentum = momentum + kick * _gradient(log_density, z)
+    return z, momentum
+
+
+def _gradient(log_density: LogDensity, z: Tensor) -> Tensor:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(log_density(z).sum(), z)
+    return gradient
+
+
+def hmc(log_density: LogDensity, z: Tensor, step: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """One Metropolis-adjusted transition: the new z, and the chance of acceptance `(C, B)`.
+
+    It leaves f unchanged and is reversible; what is not finite is rejected.
+
+    Args:
+        log_density: log f.
+        z: `(C, B, *Z)`.
+        step: leapfrog steps of each row, `(B,)`.
+        count: leapfrog steps of one transition.
+    """
+    event = z.dim() - 2
+    momentum = torch.randn_like(z)
+    wide = step.unflatten(0, (-1, *[1] * event))
+    new, after = leapfrog(log_density, z, momentum, wide, count)
+    energy = 0.5 * (momentum.square() - after.square()).flatten(2).sum(-1)
+    chance = (log_density(new) - log_density(z) + energy).clamp(max=0).exp().nan_to_num(0)
+    accept = torch.rand_like(chance) < chance
+    return torch.where(accept.unflatten(1, (-1, *[1] * event)), new, z), chance
+
+
+SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda t: t,
+    "sigmoid": lambda t: torch.sigmoid(4 * (2 * t - 1)),
+}
+TARGET, PILOTS = 0.65, 4  # the acceptance aimed at, and the chains that look for the step size
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """f_b(z) = start(z)^(1 - b) (p(z) p(x|z))^b for b from 0 to 1, over one batch."""
+
+    model: VAE
+    x: Tensor
+    given: Tensor | None
+    prior: Distribution
+    start: Distribution
+    betas: list[float]
+    leapfrogs: int
+
+    @property
+    def gaps(self) -> list[float]:
+        """How much every step adds to b."""
+        return [after - before for before, after in itertools.pairwise(self.betas)]
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """log p(x, z) - log start(z), (C, B)."""
+        value = self.model.likelihood(z, self.given).log_prob(self.x)
+        if self.start is self.prior:
+            return value
+        return value + self.prior.log_prob(z) - self.start.log_prob(z)
+
+    def moved(self, z: Tensor, i: int, step: Tensor) -> tuple[Tensor, Tensor]:
+        """z after a transition that leaves the i-th density unchanged, and its acceptance."""
+        beta = self.betas[i]
+
+        def log_density(z: Tensor) -> Tensor:
+            return self.start.log_prob(z) + beta * self.log_ratio(z)
+
+        return hmc(log_density, z, step, self.leapfrogs)
+
+    def draw(self, chains: int) -> Tensor:
+        """z (C, B, *Z) from the start."""
+        z = self.start.sample((chains,))
+        batched = z.dim() > 1 + len(self.model.prior.space.shape)
+        return z if batched else self.start.sample((chains, len(self.x)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to anneal: what `ais` takes."""
+
+    chains: int
+    steps: int
+    leapfrogs: int
+    start: str
+    schedule: str
+
+    def __post_init__(self) -> None:
+        for name in ("chains", "steps", "leapfrogs"):
+            whole(name, getattr(self, name))
+        choose("start", self.start, dict.fromkeys(["prior", "posterior"]))
+        choose("schedule", self.schedule, SCHEDULES)
+
+    def path(self, model: VAE, x: Tensor, given: Tensor | None) -> Path:
+        """The path for this batch."""
+        prior = model.prior(given)
+        start = prior if self.start == "prior" else model.infer(x, given)
+        curve = SCHEDULES[self.schedule](torch.linspace(0, 1, self.steps + 1, dtype=torch.float64))
+        betas = ((curve - curve[0]) / (curve[-1] - curve[0])).tolist()
+        return Path(model, x, given, prior, start, betas, self.leapfrogs)
+
+
+def pilot(path: Path) -> list[Tensor]:
+    """Step sizes (B,) for every transition, found by chains of their own and then kept.
+
+    Chains that adapt their own steps are not the transitions that the bound is proved for.
+    """
+    z, found = path.draw(PILOTS), []
+    step = z.new_full(path.x.shape[:1], 0.3)
+    for i in range(1, len(path.betas) - 1):
+        z, chance = path.moved(z, i, step)
+        step = (step * (0.3 * (chance.mean(0) - TARGET)).exp()).clamp(1e-4, 2.0)
+        found.append(step)
+    return found
+
+
+def forward(path: Path, steps: list[Tensor], z: Tensor) -> tuple[Tensor, list[float]]:
+    """Log-weights (C, B) of chains from draws z of the start, and the acceptances."""
+    log_weight, accepted = torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device), []
+    for i, gap in enumerate(path.gaps):
+        log_weight += gap * path.log_ratio(z).double()
+        if i < len(steps):
+            z, chance = path.moved(z, i + 1, steps[i])
+            accepted.append(chance.mean().item())
+    return log_weight, accepted
+
+
+def backward(path: Path, steps: list[Tensor], z: Tensor) -> Tensor:
+    """The same for the reversed chain, from an exact draw of the posterior."""
+    log_weight = torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device)
+    for i, gap in reversed(list(enumerate(path.gaps))):
+        if i < len(steps):
+            z, _ = path.moved(z, i + 1, steps[i])
+        log_weight += gap * path.log_ratio(z).double()
+    return log_weight
+
+
+@dataclass(frozen=True, eq=False)
+class Annealed:
+    """What annealing found: `log_p` (B,), a lower bound in expectation, and how.
+
+    `log_weight` (C, B) are the chains' weights, whose exponentials average to p(x); `acceptance`
+    is the mean over all transitions, near 0.65 where the step sizes suit.
+    """
+
+    log_p: Tensor
+    log_weight: Tensor
+    acceptance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sandwich:
+    """Bounds of log p(x) of data drawn from the model: lower <= log p(x) <= upper on average.
+
+    x `(n, *X)`; `lower` and `upper` are `(n,)`. Where they meet, both are right.
+    """
+
+    x: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    @property
+    def gap(self) -> float:
+        """The mean of upper - lower: it bounds the error of either, in expectation."""
+        return (self.upper - self.lower).mean().item()
+
+
+def _refuse(model: VAE) -> None:
+    refuse_no_density(model, "log p(x)")
+    space = model.prior.space
+    if space.kind != "reals" or "one_site" not in model.offers:
+        raise VaekitError(
+            f"annealing moves one latent on the reals; this model's lives on {space}: take "
+            "log_likelihood."
+        )
+
+
+def _parts(model: VAE, rows: int, chains: int) -> Iterator[slice]:
+    step, _ = rows_and_draws(model, whole("rows of x", rows), chains)
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def ais(
+    model: VAE,
+    x: Tensor,
+    given: Tensor | None = None,
+    *,
+    chains: int = 16,
+    steps: int = 500,
+    leapfrogs: int = 10,
+    start: str = "prior",
+    schedule: str = "sigmoid",
+) -> Annealed:
+    """log p(x) by annealed importance sampling, `(B,)`: a lower bound in expectation.
+
+    Chains go from `start` to p(z) p(x|z) along f_b = start^(1 - b) (p(z) p(x|z))^b by Hamiltonian
+    transitions; log w = sum_t (b_t - b_(t-1)) log [p(x, z_t) / start(z_t)], and the mean of the
+    weights is p(x) in expectation for any number of steps (Neal 2001; Wu et al.,
+    arXiv 1611.04273). Step sizes are found by pilot chains, one for each row and temperature.
+
+    Args:
+        model: a model with one latent on the reals; it is used in eval mode.
+        x: `(B, *X)`.
+        given: what the model is conditioned on, `(B, *G)`.
+        chains: C.
+        steps: intermediate distributions; with 1 it is plain importance sampling.
+        leapfrogs: leapfrog steps of one transition.
+        start: "prior" or "posterior", the model's q(z|x).
+        schedule: of b: "sigmoid" (slow at both ends) or "linear".
+
+    Raises:
+        VaekitError: for an unknown name, counts below 1, another kind of latent, a posterior
+            without a density, or numbers that are not finite in x.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> oracle = LinearGaussian.fit(x, latent=1)
+        >>> found = ais(oracle.vae(), x, start="posterior", steps=10)
+        >>> bool((found.log_p - oracle.log_prob(x)).abs().max() < 1e-9)
+        True
+    """
+    _refuse(model)
+    refuse_gaps("x", x)
+    plan = Plan(chains, steps, leapfrogs, start, schedule)
+    weights, accepted = [], []
+    with evaluating(model):
+        for part in _parts(model, len(x), chains):
+            path = plan.path(model, x[part], None if given is None else given[part])
+            log_weight, some = forward(path, pilot(path), path.draw(chains))
+            weights.append(log_weight)
+            accepted += some
+    found = torch.cat(weights, 1)
+    acceptance = sum(accepted) / len(accepted) if accepted else math.nan
+    return Annealed(_log_mean(found), found, acceptance)
+
+
+def bidirectional(
+    model: VAE,
+    n: int,
+    given: Tensor | None = None,
+    *,
+    chains: int = 16,
+    steps: int = 500,
+    leapfrogs: int = 10,
+    start: str = "prior",
+    schedule: str = "sigmoid",
+) -> Sandwich:
+    """Bidirectional Monte Carlo: n x drawn from the model, and both bounds of their log p(x).
+
+    The z that made an x is an exact draw of p(z|x); chains that anneal from it backwards give
+    weights whose inverses average to 1 / p(x): an upper bound in expectation (Grosse et al.,
+    arXiv 1511.02543; Wu et al., arXiv 1611.04273). The lower bound is `ais`, with the same options.
+
+    Raises:
+        VaekitError: as `ais`.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian, seeded
+        >>> with seeded():
+        ...     x = torch.randn(50, 3, dtype=torch.float64)
+        ...     oracle = LinearGaussian.fit(x, latent=1)
+        ...     found = bidirectional(oracle.vae(), 5, steps=50)
+        >>> bool((found.lower - oracle.log_prob(found.x)).abs().max() < 0.1), found.gap < 0.1
+        (True, True)
+    """
+    _refuse(model)
+    plan = Plan(chains, steps, leapfrogs, start, schedule)
+    lower, upper = [], []
+    with evaluating(model):
+        z = model.draw_latent(whole("n", n), given)
+        x = model.likelihood(z, given).sample()
+        for part in _parts(model, n, chains):
+            path = plan.path(model, x[part], None if given is None else given[part])
+            sizes = pilot(path)
+            lower.append(_log_mean(forward(path, sizes, path.draw(chains))[0]))
+            true = z[part].expand(chains, *z[part].shape)
+            upper.append(-_log_mean(-backward(path, sizes, true)))
+    return Sandwich(x, torch.cat(lower), torch.cat(upper))
+
+
+def _log_mean(log_weight: Tensor) -> Tensor:
+    refuse_not_a_number("log p(x)", log_weight)
+    return log_weight.logsumexp(0) - math.log(len(log_weight))

@@ -1,0 +1,224 @@
+"""What tells that a training goes wrong: dead units, a scale far off, a noisy gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.distributions import Gaussian, Laplace
+from vaekit.errors import VaekitError
+from vaekit.evaluate.checks import whole
+from vaekit.models import VAE, Trace
+from vaekit.nn.blocks import is_activation
+from vaekit.objectives import Bound, Objective
+from vaekit.torchutil import Moments, evaluating, rng, wide
+
+STILL = 1e-6  # a unit whose output moves by no more than this is dead
+
+
+class DeadUnits:
+    """The share of hidden units whose activation is the same for all rows.
+
+    A context: while it is open, passes of `model` are watched, up to `rows` rows of each
+    activation; features are dim 1, and positions count as rows. Meant for eval mode.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 4), nn.ReLU())
+        >>> with torch.no_grad(), DeadUnits(net) as dead:
+        ...     _ = net[0].bias.copy_(torch.tensor([99.0, 99.0, 99.0, -99.0]))
+        ...     _ = net(torch.rand(10, 2))
+        >>> dead.fraction()
+        0.25
+    """
+
+    def __init__(self, model: nn.Module, rows: int = 1000) -> None:
+        self._modules = [part for part in model.modules() if is_activation(part)]
+        self._rows = rows
+        self._handles: list[Any] = []
+        self._seen: dict[nn.Module, int] = {}
+        self._ranges: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def __enter__(self) -> Self:
+        self._handles = [part.register_forward_hook(self._watch) for part in self._modules]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _watch(self, module: nn.Module, given: tuple[Any, ...], out: Tensor) -> None:
+        seen = self._seen.get(module, 0)
+        if seen >= self._rows or out.dim() < 2 or not len(out):
+            return
+        out = out.detach()[: self._rows - seen]
+        self._seen[module] = seen + len(out)
+        dims = (0, *range(2, out.dim()))
+        low, high = out.amin(dims), out.amax(dims)
+        if module in self._ranges:
+            before = self._ranges[module]
+            low, high = torch.minimum(low, before[0]), torch.maximum(high, before[1])
+        self._ranges[module] = low, high
+
+    def fraction(self) -> float | None:
+        """How many of all units moved by at most 1e-6; None where no activation was passed."""
+        if not self._ranges:
+            return None
+        still = torch.cat([high - low for low, high in self._ranges.values()]) <= STILL
+        return int(still.sum()) / still.numel()
+
+
+class ScaleMeter:
+    """The scale that a likelihood claims and the one that its errors have, over a data set.
+
+    For a Gaussian, the root mean square of sigma and of x - E[x|z]; for a Laplace distribution,
+    the mean of b and of |x - loc|. Other likelihoods have no scale.
+
+    Attributes:
+        fitted: whether the scale is fitted to the training rows in closed form.
+        power: 2 for squares, 1 for absolute values.
+
+    Example:
+        >>> from vaekit.distributions import Gaussian
+        >>> px = Gaussian(torch.zeros(1, 2, 3), torch.zeros(()))
+        >>> meter = ScaleMeter()
+        >>> meter.add(Trace(torch.full((2, 3), 0.5), (), px, None))
+        >>> meter.means()
+        (1.0, 0.5)
+    """
+
+    def __init__(self) -> None:
+        self.fitted, self.power = False, 2
+        self._sums: Tensor | None = None
+
+    def add(self, trace: Trace) -> None:
+        """Adds a batch; nothing is read from the device."""
+        px = trace.px
+        if not isinstance(px, Gaussian | Laplace):
+            return
+        self.power = 1 if isinstance(px, Laplace) else 2
+        self.fitted = px.store is not None
+        error, scale = trace.x - px.loc.detach(), px.scale.detach()
+        count = torch.tensor(float(error.numel()), device=error.device)
+        if trace.mask is not None:
+            seen = (trace.mask != 0).expand_as(error)
+            error, scale = torch.where(seen, error, 0.0), torch.where(seen, scale, 0.0)
+            count = seen.sum()
+        power = torch.abs if self.power == 1 else torch.square
+        repeats = error.numel() / max(1, scale.numel())  # a shared scale is not expanded
+        sums = [wide(power(scale).sum()) * repeats, wide(power(error).sum()), wide(count)]
+        total = torch.stack(sums)
+        self._sums = total if self._sums is None else self._sums + total
+
+    def means(self) -> tuple[float, float] | None:
+        """The scale claimed and the scale of the errors; None where the likelihood has none."""
+        if self._sums is None:
+            return None
+        claimed, seen, count = self._sums.tolist()
+        if not count:
+            return None
+        root = 1 / self.power
+        return (claimed / count) ** root, (seen / count) ** root
+
+
+@dataclass(frozen=True)
+class GradientNoise:
+    """The gradient g of the mean objective of one batch, over fresh draws of the latent.
+
+    Attributes:
+        variance: the sum over all parameters of Var[g], unbiased: the trace of its covariance.
+        squared_norm: |E[g]|^2, unbiased, so it may be below 0 where the noise is large.
+        ratio: variance / squared_norm; inf where squared_norm is not positive.
+        parameters: how many numbers g has.
+        repeats: how many gradients were taken.
+    """
+
+    variance: float
+    squared_norm: float
+    ratio: float
+    parameters: int
+    repeats: int
+
+
+def gradient_noise(
+    model: VAE,
+    objective: Objective,
+    x: Tensor,
+    given: Tensor | None = None,
+    *,
+    repeats: int = 32,
+    seed: int = 0,
+) -> GradientNoise:
+    """The noise that the draws of the latent put on the gradient of one batch.
+
+    The gradient of the batch's mean objective, over all parameters of model and objective that
+    are trained, is taken `repeats` times with fresh draws; in eval mode, so that dropout and batch
+    norm add nothing. The variance is the trace of the unbiased covariance; the squared norm is
+    |mean|^2 - variance / repeats. No `.grad` is touched.
+
+    Args:
+        model: what is differentiated.
+        objective: what is maximised.
+        x: the batch `(B, *X)`, canonical.
+        given: `(B, ...)`, what the model is conditioned on.
+        repeats: how many gradients, 2 at least.
+        seed: of the draws; torch's own stay as they were.
+
+    Raises:
+        VaekitError: for fewer than two repeats, a model without parameters that are trained, or a
+            gradient that is not finite.
+
+    Example:
+        >>> import vaekit as vk
+        >>> model = vk.VAE(
+        ...     vk.StandardNormal(2),
+        ...     vk.Conditional(vk.MLP(5, 4), vk.Gaussian(2)),
+        ...     vk.Conditional(vk.MLP(2, 5), vk.Bernoulli(5)),
+        ... )
+        >>> found = gradient_noise(model, vk.ELBO(), torch.rand(8, 5), repeats=4)
+        >>> found.repeats, found.variance > 0
+        (4, True)
+    """
+    whole("repeats", repeats, 2)
+    values = [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
+    if not values:
+        raise VaekitError("the model has no parameter that is trained: it has no gradient.")
+    noise = Moments()
+    with rng(seed, x.device), evaluating(model, objective, gradients=True):
+        for _ in range(repeats):
+            bound = objective(model(x, given, samples=objective.samples))
+            noise.add(_gradient(bound, model, values)[None])
+    if not bool(torch.isfinite(noise.mean).all()):
+        raise VaekitError("the gradient is not finite: the model's weights are not, or too large.")
+    variance = noise.squares.sum().item() / (repeats - 1)
+    squared = noise.mean.square().sum().item() - variance / repeats
+    ratio = variance / squared if squared > 0 else math.inf
+    return GradientNoise(variance, squared, ratio, noise.mean.numel(), repeats)
+
+
+def _gradient(bound: Bound, model: nn.Module, values: list[nn.Parameter]) -> Tensor:
+    """Of the mean target, `(P,)`; a target by part is differentiated for that part alone."""
+    target = bound.target
+    if isinstance(target, Tensor):
+        return _flat(target.mean(), values)
+    total = torch.zeros(())
+    for name, part in target.items():
+        own = {id(p) for p in getattr(model, name).parameters()}
+        mine = torch.cat([v.new_full((v.numel(),), float(id(v) in own)) for v in values])
+        total = total + _flat(part.mean(), values).mul(wide(mine))
+    return total
+
+
+def _flat(value: Tensor, values: list[nn.Parameter]) -> Tensor:
+    found = torch.autograd.grad(value, values, retain_graph=True, allow_unused=True)
+    parts = [torch.zeros_like(v) if g is None else g for g, v in zip(found, values, strict=True)]
+    return wide(torch.cat([part.detach().flatten() for part in parts]))

@@ -1,0 +1,66 @@
+"""What a colouriser is trained on. Shapes: `S` Monte-Carlo dims, `B` batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import VaekitError
+from vaekit.models.colorizer import luminance
+from vaekit.models.trace import Trace
+from vaekit.objectives.base import Objective, over_samples
+
+
+class Colouring(Objective):
+    """log p(x|g) less a price for another luminance than the picture has:
+
+    E[ log N(x; y, s^2 I) - luminance / 2 sum_hw ((L(y) - L(x)) / s)^2 ],  y = E[x|g],
+
+    with g the grey picture under noise, L(x) = 0.30 R + 0.59 G + 0.11 B (so L(x) is that picture
+    without the noise: to copy the noise is not rewarded) and s the scale that scores x, which the
+    price does not move. Whatever s is, y is pulled along -1/(2 s^2) the gradient of
+
+    sum (y - x)^2 + luminance sum_hw (L(y) - L(x))^2,
+
+    colour error plus luminance error. Both are least at the same y, E[x|g], where the network can
+    reach it; the weight says what counts more where it cannot. The first term alone is a
+    likelihood; with a weight above 0 the value is none.
+
+    Args:
+        luminance: the weight, a 0-dim buffer that a schedule may fill.
+
+    Raises:
+        VaekitError: for a negative weight.
+
+    Example:
+        >>> from vaekit.distributions import Gaussian
+        >>> grey = torch.full((1, 2, 3, 1, 1), 0.5)
+        >>> px = Gaussian(grey, torch.zeros(()), event_dim=3)
+        >>> trace = Trace(torch.full((2, 3, 1, 1), 0.7), (), px, None)
+        >>> Colouring(luminance=0.0)(trace).value - Colouring(luminance=10.0)(trace).value
+        tensor([0.2000, 0.2000])
+    """
+
+    luminance: Tensor
+    needs = frozenset({"colours"})
+
+    def __init__(self, *, luminance: float = 1.0) -> None:
+        super().__init__()
+        if not luminance >= 0:
+            raise VaekitError(f"got luminance={luminance}; expected 0 or more.")
+        self.register_buffer("luminance", torch.tensor(float(luminance)))
+
+    def value(self, trace: Trace) -> Tensor:
+        return over_samples(trace.log_likelihood) - self.luminance * _price(trace)
+
+    def parts(self, trace: Trace) -> dict[str, Tensor]:
+        """The log-likelihood and the price of luminance, at weight 1, apart; `(B,)`, detached."""
+        return {**super().parts(trace), "luminance": _price(trace).detach()}
+
+
+def _price(trace: Trace) -> Tensor:
+    """1/2 sum ((L(y) - L(x)) / s)^2, `(B,)`, nats."""
+    y: Tensor = trace.scored.mean
+    scale: Tensor = trace.scored.scale.detach()  # type: ignore[attr-defined]
+    error = (luminance(y) - luminance(trace.x)) / scale
+    return over_samples(0.5 * error.square().sum((-3, -2, -1)))

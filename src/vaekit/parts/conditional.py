@@ -1,0 +1,166 @@
+"""A conditional distribution: a network followed by a family.
+
+Shapes: `S` Monte-Carlo dims (any number), `B` batch.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.distributions import Distribution, Space
+from vaekit.errors import VaekitError
+from vaekit.nn.network import sizes
+
+
+class Family(nn.Module, ABC):
+    """Parameters to distribution: `forward(params (*lead, *param_shape)) -> Distribution`.
+
+    A network is built to `param_shape`; draws have `event_shape` and live on `space`.
+    """
+
+    distribution: ClassVar[type[Distribution]]
+
+    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+        super().__init__()
+        self.event_shape = sizes("event_shape", event_shape)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """What the network must return for one example."""
+        return self.event_shape
+
+    @property
+    @abstractmethod
+    def space(self) -> Space:
+        """The space of the draws."""
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What an objective may ask of this family's distribution."""
+        return self.distribution.offers
+
+    @abstractmethod
+    def forward(self, params: Tensor, given: Tensor | None = None) -> Distribution:
+        """The distribution with these parameters."""
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Parameters `param_shape` of the distribution with this mean `event_shape`."""
+        raise VaekitError(f"{type(self).__name__} cannot be started at a mean.")
+
+    def extra_repr(self) -> str:
+        return str(self.event_shape)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def join(h: Tensor, given: Tensor) -> Tensor:
+    """`h` (N, *in) with `given` (N, *G) beside it.
+
+    Vectors are concatenated; before a convolution a vector becomes constant planes, and a
+    picture's channels join the channels. `Conditional` flattens `h` for a net that takes vectors.
+
+    Example:
+        >>> join(torch.zeros(2, 3), torch.ones(2, 1))
+        tensor([[0., 0., 0., 1.],
+                [0., 0., 0., 1.]])
+        >>> join(torch.zeros(2, 3, 4, 4), torch.ones(2, 10)).shape
+        torch.Size([2, 13, 4, 4])
+    """
+    if h.dim() == 2:
+        return torch.cat([h, given.flatten(1).to(h.dtype)], 1)
+    if given.dim() == 2:
+        given = given.unflatten(1, (-1, *[1] * (h.dim() - 2))).expand(-1, -1, *h.shape[2:])
+    return torch.cat([h, given.to(h.dtype)], 1)
+
+
+def joined_shape(shape: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one example after `join`.
+
+    Example:
+        >>> joined_shape((1, 28, 28), (10,)), joined_shape((16,), (10,))
+        ((11, 28, 28), (26,))
+    """
+    if not given:
+        return shape
+    return (shape[0] + (math.prod(given) if len(shape) == 1 else given[0]), *shape[1:])
+
+
+class Conditional(nn.Module):
+    """p(a | b): `family(net(b))`, for b with any number of leading dims.
+
+    It alone folds the leading dims before the network and restores them after it, so that any
+    network `(N, *in) -> (N, *out)` works with any number of samples.
+
+    Args:
+        net: any module; `net.in_shape` says the shape of one input.
+        family: what makes a distribution of the network's output.
+        in_shape: the shape of one input, without `given`; needed where the network has no
+            `in_shape` or takes `given` besides. Where `net.in_shape` is one size, it is flattened.
+
+    Raises:
+        VaekitError: where the input or the network's output has another shape.
+
+    Example:
+        >>> from vaekit.families import Gaussian
+        >>> q = Conditional(nn.Linear(5, 8), Gaussian(4), in_shape=(5,))
+        >>> q(torch.zeros(7, 3, 5)).loc.shape
+        torch.Size([7, 3, 4])
+        >>> Conditional(nn.Linear(5, 7), Gaussian(4), in_shape=(5,))(torch.zeros(16, 5))
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: Gaussian (4,) takes parameters (*, 8); the network Linear
+        returned (16, 7): build it to the family's param_shape.
+    """
+
+    def __init__(
+        self, net: nn.Module, family: Family, in_shape: int | tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__()
+        shape: Any = getattr(net, "in_shape", None) if in_shape is None else in_shape
+        if shape is None:
+            raise VaekitError(
+                f"{type(net).__name__} does not say the shape of its input: pass in_shape=(...)."
+            )
+        self.net = net
+        self.family = family
+        self.in_shape = sizes("in_shape", shape)
+        inner = sizes("in_shape", getattr(net, "in_shape", self.in_shape))
+        self._flattens = len(self.in_shape) > len(inner) == 1
+
+    def forward(self, h: Tensor, given: Tensor | None = None) -> Distribution:
+        lead = h.shape[: h.dim() - len(self.in_shape)]
+        if h.shape[len(lead) :] != self.in_shape or not lead:
+            raise VaekitError(
+                f"the input of {type(self.net).__name__} has the shape {tuple(h.shape)}; "
+                f"expected (*, {', '.join(map(str, self.in_shape))}) with a batch in front."
+            )
+        flat = h.flatten(0, len(lead) - 1) if len(lead) > 1 else h
+        if self._flattens:
+            flat = flat.flatten(1)
+        params = self.net(flat if given is None else join(flat, _fold(given, lead)))
+        if params.shape[1:] != self.family.param_shape:
+            raise VaekitError(self._mismatch(params))
+        if len(lead) > 1:
+            params = params.unflatten(0, lead)
+        return self.family(params, given)
+
+    def _mismatch(self, params: Tensor) -> str:
+        expected = ", ".join(map(str, self.family.param_shape))
+        return (
+            f"{type(self.family).__name__} {self.family.event_shape} takes parameters "
+            f"(*, {expected}); the network {type(self.net).__name__} returned "
+            f"{tuple(params.shape)}: build it to the family's param_shape."
+        )
+
+
+def _fold(given: Tensor, lead: tuple[int, ...]) -> Tensor:
+    """`given` (B, *G), repeated for every sample and folded to (N, *G)."""
+    if given.shape[0] != lead[-1]:
+        raise VaekitError(f"`given` has {given.shape[0]} rows; expected {lead[-1]}, one per row.")
+    return given.expand(*lead, *given.shape[1:]).flatten(0, len(lead) - 1)

@@ -1,0 +1,347 @@
+"""Families: from a network's output to a distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaekit import distributions as d
+from vaekit.errors import VaekitError, choose
+from vaekit.parts.conditional import Family
+from vaekit.parts.scales import FreeScale, make_scale
+
+Map = Callable[[Tensor], Tensor]
+EPS = 1e-3
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def _slope(mean: Tensor, mean_of: Map) -> Tensor:
+    """The argument at which the growing function `mean_of` is `mean`, by bisection."""
+    low, high = torch.full_like(mean, -200.0), torch.full_like(mean, 200.0)
+    target = mean.clamp(10 * EPS, 1 - 10 * EPS)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = mean_of(middle) > target
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return (low + high) / 2
+
+
+# name: (what makes a mean of the network's output, its inverse)
+MEANS: dict[str, tuple[Map, Map]] = {
+    "identity": (_identity, _identity),
+    "sigmoid": (torch.sigmoid, lambda m: m.clamp(EPS, 1 - EPS).logit()),
+    "tanh": (torch.tanh, lambda m: m.clamp(EPS - 1, 1 - EPS).atanh()),
+    "relu": (torch.relu, _identity),
+}
+
+
+class _LocationScale:
+    """What Gaussian and Laplace families share; see Gaussian."""
+
+    distribution: ClassVar[type[d.Gaussian | d.Laplace]]
+    power: ClassVar[int]
+    event_shape: tuple[int, ...]
+
+    def __init__(
+        self,
+        event_shape: int | tuple[int, ...],
+        *,
+        scale: str | float = "free",
+        mean: str = "identity",
+        floor: float | None = None,
+    ) -> None:
+        super().__init__(event_shape)  # type: ignore[call-arg]
+        self.mean = mean
+        self._mean, self._inverse = choose("mean", mean, MEANS)
+        self._how = scale
+        self.scale = make_scale(scale, self.power, floor)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """Twice the event where the scale is free: locations first, then log scale^p."""
+        if not isinstance(self.scale, FreeScale):
+            return self.event_shape
+        return (2 * self.event_shape[0], *self.event_shape[1:])
+
+    @property
+    def space(self) -> d.Space:
+        """The reals."""
+        return d.reals(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        """The distribution with these parameters."""
+        event_dim = len(self.event_shape)
+        if isinstance(self.scale, FreeScale):
+            loc, raw = params.chunk(2, -event_dim)
+            return self.distribution(self._mean(loc), self.scale(raw), event_dim=event_dim)
+        store = self.scale if self._how == "fitted" else None
+        return self.distribution(
+            self._mean(params),
+            self.scale.log_scale,
+            event_dim=event_dim,
+            store=store,  # type: ignore[arg-type]
+        )
+
+    def start(self, mean: Tensor) -> Tensor:
+        """The inverse of the mean's map; free scales at 1."""
+        loc = self._inverse(mean)
+        if not isinstance(self.scale, FreeScale):
+            return loc
+        return torch.cat([loc, torch.full_like(loc, self.scale.one)])
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.event_shape}, scale={self._how!r}, mean={self.mean!r}"
+
+
+class Gaussian(_LocationScale, Family):
+    """Independent Gaussians.
+
+    Args:
+        event_shape: the shape of one draw.
+        scale: where sigma comes from. "free": one per element from the network (which then
+            returns twice the event: locations, then log-variances, log sigma^2); "softplus": the
+            same, the network's second half being what softplus makes sigma of;
+            "shared": one learned number; "fitted": one number in closed form, sigma^2 = MSE
+            (Rybkin et al., arXiv 2006.13202); or a number, which is kept.
+        mean: what maps the network's output to the location: "identity", "sigmoid", "tanh",
+            "relu".
+        floor: a soft lower bound of a free log-scale; give one for pixels.
+
+    Raises:
+        VaekitError: for an unknown name or a scale that is not positive.
+
+    Example:
+        >>> family = Gaussian(2)
+        >>> family.param_shape
+        (4,)
+        >>> family(torch.zeros(5, 4)).log_prob(torch.zeros(5, 2)).shape
+        torch.Size([5])
+        >>> Gaussian((1, 28, 28), scale="fitted").param_shape
+        (1, 28, 28)
+    """
+
+    distribution = d.Gaussian
+    power = 2
+
+
+class Laplace(_LocationScale, Family):
+    """Independent Laplace distributions; as `Gaussian`, but a free scale is given as log scale
+    and the fitted one is mean |x - loc|.
+
+    Example:
+        >>> Laplace(3, scale=1.0)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
+        tensor([-2.0794])
+    """
+
+    distribution = d.Laplace
+    power = 1
+
+
+class Bernoulli(Family):
+    """Independent Bernoulli variables on logits; for grey values not a likelihood.
+
+    Example:
+        >>> Bernoulli(3)(torch.zeros(1, 3)).mean
+        tensor([[0.5000, 0.5000, 0.5000]])
+    """
+
+    distribution = d.Bernoulli
+
+    @property
+    def space(self) -> d.Space:
+        return d.pixels(*self.event_shape, levels=2)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        return d.Bernoulli(params, event_dim=len(self.event_shape))
+
+    def start(self, mean: Tensor) -> Tensor:
+        return mean.clamp(EPS, 1 - EPS).logit()
+
+
+class ContinuousBernoulli(Family):
+    """Independent continuous Bernoulli variables on [0, 1] (arXiv 1907.06845).
+
+    Example:
+        >>> ContinuousBernoulli(3)(torch.zeros(1, 3)).log_prob(torch.rand(1, 3))
+        tensor([0.])
+    """
+
+    distribution = d.ContinuousBernoulli
+
+    @property
+    def space(self) -> d.Space:
+        return d.pixels(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        return d.ContinuousBernoulli(params, event_dim=len(self.event_shape))
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Logits with this mean."""
+        return _slope(mean, lambda logits: d.ContinuousBernoulli(logits).mean)
+
+
+class Categorical(Family):
+    """Independent variables over `levels` grey values k / (levels - 1), in [0, 1].
+
+    The network returns `levels` logits for every element, as `(C * levels, ...)`: all levels of
+    the first channel, then of the second.
+
+    Example:
+        >>> family = Categorical((3, 4, 4), levels=256)
+        >>> family.param_shape
+        (768, 4, 4)
+        >>> family(torch.zeros(2, 768, 4, 4)).mean.shape
+        torch.Size([2, 3, 4, 4])
+    """
+
+    distribution = d.Categorical
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, levels: int = 256) -> None:
+        super().__init__(event_shape)
+        if levels < 2:
+            raise VaekitError(f"got {levels} levels; expected at least 2.")
+        self.levels = levels
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        return (self.levels * self.event_shape[0], *self.event_shape[1:])
+
+    @property
+    def space(self) -> d.Space:
+        return d.pixels(*self.event_shape, levels=self.levels)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        event_dim = len(self.event_shape)
+        split = params.unflatten(-event_dim, (self.event_shape[0], self.levels))
+        return d.Categorical(split.movedim(-event_dim, -1), event_dim=event_dim)
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Logits a k / (K - 1) with this mean."""
+        values = torch.linspace(0, 1, self.levels, dtype=mean.dtype, device=mean.device)
+        slope = _slope(mean, lambda a: d.Categorical(a.unsqueeze(-1) * values).mean)
+        logits = slope.unsqueeze(1) * values.view(-1, *[1] * (mean.dim() - 1))
+        return logits.flatten(0, 1)
+
+
+class Delta(Family):
+    """All mass on the network's output: the posterior of an autoencoder.
+
+    Example:
+        >>> Delta(2)(torch.ones(1, 2)).mean
+        tensor([[1., 1.]])
+    """
+
+    distribution = d.Delta
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        return d.Delta(params, event_dim=len(self.event_shape))
+
+
+LOWEST, HIGHEST = -30.0, 20.0  # of a log-mean: float32 holds whole numbers up to exp(16.6) alone
+RAREST = 1e-4  # the least mean that a bias starts at
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    """`raw`, softly kept in [LOWEST, HIGHEST]: its exp and the squares of that stay finite.
+
+    A hard clamp would cut the gradient that leads back, and an element beyond it would stay there.
+    """
+    low = HIGHEST - F.softplus(HIGHEST - raw, threshold=60)
+    return LOWEST + F.softplus(low - LOWEST, threshold=60)
+
+
+def _start(mean: Tensor) -> Tensor:
+    """What `_bounded` takes to the log of this mean, floored."""
+    gap = HIGHEST - mean.clamp(min=RAREST).log().clamp(max=HIGHEST - 1)
+    return HIGHEST - (gap + torch.log(-torch.expm1(-gap)))
+
+
+class Poisson(Family):
+    """Independent Poisson variables; the network returns log-means, softly bounded by 20.
+
+    Example:
+        >>> Poisson(3)(torch.zeros(1, 3)).mean
+        tensor([[1., 1., 1.]])
+    """
+
+    distribution = d.Poisson
+
+    @property
+    def space(self) -> d.Space:
+        return d.counts(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        return d.Poisson(_bounded(params), event_dim=len(self.event_shape))
+
+    def start(self, mean: Tensor) -> Tensor:
+        """The log of the mean, floored at 1e-4."""
+        return _start(mean)
+
+
+class NegativeBinomial(Family):
+    """Independent negative binomials: counts with the variance m + m^2 / t for the mean m.
+
+    The network returns log-means. They and the log-dispersions are softly kept in [-30, 20].
+
+    Args:
+        event_shape: the shape of one draw.
+        dispersion: where t comes from. "shared": one learned log t per element of the event, the
+            same for all rows (the gene dispersion of Lopez et al., Nature Methods 2018); "free":
+            one per element and row from the network (which then returns twice the event:
+            log-means, then log-dispersions).
+
+    Raises:
+        VaekitError: for an unknown dispersion.
+
+    Example:
+        >>> NegativeBinomial(5).param_shape, NegativeBinomial(5, dispersion="free").param_shape
+        ((5,), (10,))
+        >>> NegativeBinomial(3)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
+        tensor([-2.0794], grad_fn=<SumBackward1>)
+    """
+
+    distribution = d.NegativeBinomial
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, dispersion: str = "shared") -> None:
+        super().__init__(event_shape)
+        self.free = choose("dispersion", dispersion, {"shared": False, "free": True})
+        if not self.free:
+            self.log_dispersion = nn.Parameter(torch.zeros(self.event_shape))
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """Twice the event where the dispersion is free: log-means first."""
+        return (self.event_shape[0] * (2 if self.free else 1), *self.event_shape[1:])
+
+    @property
+    def space(self) -> d.Space:
+        return d.counts(*self.event_shape)
+
+    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+        event_dim = len(self.event_shape)
+        if self.free:
+            log_mean, log_dispersion = _bounded(params).chunk(2, -event_dim)
+        else:
+            log_mean, log_dispersion = _bounded(params), _bounded(self.log_dispersion)
+        return d.NegativeBinomial(log_mean, log_dispersion, event_dim=event_dim)
+
+    def start(self, mean: Tensor) -> Tensor:
+        """The log of the mean, floored at 1e-4; free dispersions at 1."""
+        log_mean = _start(mean)
+        return torch.cat([log_mean, torch.zeros_like(log_mean)]) if self.free else log_mean
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.event_shape}, dispersion={'free' if self.free else 'shared'!r}"

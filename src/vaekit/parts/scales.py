@@ -1,0 +1,137 @@
+"""Where the scale of a location-scale family comes from."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaekit.errors import VaekitError, unknown
+
+LOWEST, HIGHEST = -15.0, 10.0  # log-variance in [-30, 20]: exp overflows in no precision used
+
+
+class FreeScale(nn.Module):
+    """A scale per element, from the network, which returns log scale^p, or what softplus takes.
+
+    With p = 2 the network returns log-variances, as is usual for Gaussians; with `softplus` the
+    scale is log(1 + exp(raw)). `floor` bounds the log-scale softly from below: a scale per pixel
+    makes the likelihood unbounded on constant pixels (Mattei & Frellsen, arXiv 1802.04826), so
+    give one there.
+
+    Attributes:
+        one: what the network returns for the scale 1.
+    """
+
+    def __init__(self, power: int, floor: float | None = None, *, softplus: bool = False) -> None:
+        super().__init__()
+        self.power = power
+        self.floor = floor
+        self.softplus = softplus
+        self.one = math.log(math.e - 1) if softplus else 0.0
+
+    def forward(self, raw: Tensor) -> Tensor:
+        log_scale = raw / self.power if self.power != 1 else raw
+        if self.softplus:  # which is exp(raw), so log-scale = raw, below
+            log_scale = F.softplus(raw.clamp_min(LOWEST)).log()
+        if self.floor is not None:
+            log_scale = self.floor + F.softplus(log_scale - self.floor)
+        return log_scale.clamp(LOWEST, HIGHEST)
+
+
+class FixedScale(nn.Module):
+    """One given number."""
+
+    log_scale: Tensor
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        if not (scale > 0 and math.isfinite(scale)):
+            raise VaekitError(f"got the scale {scale}; expected a positive number.")
+        self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+
+
+class SharedScale(nn.Module):
+    """One learned number, shared by all elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+
+class FittedScale(nn.Module):
+    """One number, shared by all elements, set in closed form: scale^p = mean |x - loc|^p.
+
+    With p = 2 it is the maximum-likelihood sigma of a Gaussian (Rybkin et al., arXiv 2006.13202,
+    eq. 5), with p = 1 that of a Laplace distribution. While training, a batch is scored by its
+    own optimum; evaluation and sampling use the stored running mean (over the last twenty
+    batches or so), since an optimum found on the batch that it scores flatters. It is the optimum
+    of the ELBO; importance-weighted bounds have another, and want a "shared" scale.
+    """
+
+    moment: Tensor
+    count: Tensor
+
+    def __init__(self, power: int) -> None:
+        super().__init__()
+        self.power = power
+        self.register_buffer("moment", torch.ones(()))
+        self.register_buffer("count", torch.zeros(()))
+
+    @property
+    def log_scale(self) -> Tensor:
+        """The stored log-scale."""
+        return self.moment.log() / self.power
+
+    @torch.no_grad()
+    def fit(self, residual: Tensor, mask: Tensor | None) -> Tensor | None:
+        """The log-scale of this batch, and the stored one moved towards it; None in eval mode."""
+        if not self.training:
+            return None
+        power = residual.abs() if self.power == 1 else residual.square()
+        if mask is None:
+            parts = power.sum(), power.new_full((), power.numel())
+        else:
+            weight = mask.to(power.dtype).expand_as(power)
+            parts = (power * weight).sum(), weight.sum()
+        total, count = _over_ranks(torch.stack(parts))
+        mean = (total / count.clamp(min=1)).clamp(min=1e-10).to(self.moment.dtype)
+        good = (count > 0) & torch.isfinite(mean)
+        self.count += good
+        moved = self.moment.lerp(mean, (1 / self.count.clamp(min=1)).clamp(min=0.05))
+        self.moment.copy_(torch.where(good, moved, self.moment))
+        return mean.log() / self.power
+
+
+def _over_ranks(value: Tensor) -> Tensor:
+    """The sum over all processes that train together; the value itself where there is one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+    return value
+
+
+Scale = FreeScale | FixedScale | SharedScale | FittedScale
+
+
+def make_scale(how: str | float, power: int, floor: float | None = None) -> Scale:
+    """The scale named: "free", "softplus", "shared", "fitted", or a number that is kept.
+
+    Example:
+        >>> make_scale(0.5, 2).log_scale
+        tensor(-0.6931)
+        >>> make_scale("fited", 2)
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: unknown scale 'fited'; did you mean 'fitted'? ...
+    """
+    if isinstance(how, int | float):
+        return FixedScale(float(how))
+    if how in ("free", "softplus"):
+        return FreeScale(power, floor, softplus=how == "softplus")
+    if how == "shared":
+        return SharedScale()
+    if how == "fitted":
+        return FittedScale(power)
+    raise unknown("scale", how, ["free", "softplus", "shared", "fitted", "a number"])

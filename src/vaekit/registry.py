@@ -1,0 +1,430 @@
+"""Parts by name: what is registered, its options, and the grammar in which they are written.
+
+A part is written `NAME[:option=value]...`: a colon between options, a comma inside a list. An
+option that takes a part holds a name, and its options go by their path: `flow:net=mlp:net.hidden=64`.
+Nothing here imports torch: what the kit itself registers is read from index.json, which
+`tools/index.py` writes from signatures and docstrings.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vaekit.errors import VaekitError, unknown
+
+__all__ = [
+    "KINDS",
+    "checked",
+    "describe",
+    "entries",
+    "exports",
+    "find",
+    "make",
+    "register",
+    "spec_of",
+    "text",
+]
+
+T = TypeVar("T")
+Spec = dict[str, Any]
+
+INDEX = Path(__file__).with_name("index.json")
+KINDS = {
+    "prior": "p(z)",
+    "posterior": "q(z|x)",
+    "likelihood": "p(x|z)",
+    "objective": "what is maximized",
+    "net": "how the networks are made",
+    "model": "what joins them",
+    "metric": "what is measured",
+    "recipe": "a choice of all these",
+    "data": "sets known by name",
+}
+_OBJECTS: dict[tuple[str, str], tuple[Any, Spec]] = {}
+
+
+def register(kind: str, name: str, **defaults: Any) -> Callable[[T], T]:
+    """Enters a class, a function or a record under a name: from then on it goes everywhere by it.
+
+    Its options are the keyword-only arguments of its signature, each with a type, a default, and
+    a line in the `Args:` of its docstring; what has no default is given by the builder, by name
+    (`event_shape`, `data`, ...).
+
+    Args:
+        kind: one of `KINDS`.
+        name: small letters and hyphens.
+        defaults: of options, where they are others under this name.
+
+    Raises:
+        VaekitError: for another kind, a name that is no name, or one that is taken.
+
+    Example:
+        >>> @register("objective", "nothing")
+        ... class Nothing:
+        ...     \"\"\"Nothing at all.\"\"\"
+        >>> find("objective", "nothing") is Nothing, describe("objective", "nothing")["title"]
+        (True, 'Nothing at all.')
+    """
+    if kind not in KINDS:
+        raise unknown("kind of part", kind, list(KINDS))
+    if not re.fullmatch(r"[a-z0-9]+([-_.][a-z0-9]+)*", name):
+        raise VaekitError(f"got the name '{name}'; expected small letters, digits and hyphens.")
+
+    def enter(part: T) -> T:
+        taken = _OBJECTS.get((kind, name), (part, {}))[0]
+        home = _index().get(kind, {}).get(name, {}).get("home")
+        ours = getattr(part, "__module__", None) == home
+        if _home(taken) != _home(part) or (home and not ours):
+            raise VaekitError(f"the {kind} '{name}' is taken: register yours by another name.")
+        _OBJECTS[kind, name] = (part, defaults)
+        if inspect.isclass(part) and "_recorded" not in vars(part):
+            _record(part)
+        return part
+
+    return enter
+
+
+def _home(part: Any) -> Any:
+    """Where a part is defined: a module that is loaded twice registers its parts anew."""
+    return (getattr(part, "__module__", None), getattr(part, "__qualname__", id(part)))
+
+
+def _record(part: type) -> None:
+    """Keeps the arguments that an object is made with, as `made`: the outermost call's."""
+    inner = part.__init__  # type: ignore[misc]
+
+    @functools.wraps(inner)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        self.__dict__.setdefault("made", (type(self), args, kwargs))  # before nn.Module is there
+        inner(self, *args, **kwargs)
+
+    part.__init__ = init  # type: ignore[misc]
+    part._recorded = True  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _index() -> dict[str, dict[str, Any]]:
+    return json.loads(INDEX.read_text()) if INDEX.is_file() else {}
+
+
+def entries(kind: str) -> dict[str, dict[str, Any]]:
+    """What is known of each part of a kind, by name: home, title, paper, given, options.
+
+    Example:
+        >>> sorted(entries("prior"))[:2]
+        ['none', 'standard-normal']
+    """
+    found = dict(_index().get(kind, {}))
+    for (of, name), _ in _OBJECTS.items():
+        if of == kind and name not in found:
+            found[name] = describe(kind, name)
+    return found
+
+
+def describe(kind: str, name: str) -> dict[str, Any]:
+    """The entry of one part; of a registered one made from its signature and docstring.
+
+    Raises:
+        VaekitError: for an unknown name, and an option without type, default or help.
+    """
+    name = _named(kind, name)
+    known = _index().get(kind, {}).get(name)
+    return known if known is not None else entry(kind, name)
+
+
+def entry(kind: str, name: str) -> dict[str, Any]:
+    """What signature and docstring of a registered part say."""
+    part, defaults = _OBJECTS[kind, name]
+    text = inspect.getdoc(part) or ""
+    paper = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
+    given, options = _signature(kind, name, part, defaults)
+    return {
+        "home": getattr(part, "__module__", type(part).__module__),
+        "title": text.split("\n\n")[0].replace("\n", " "),
+        "paper": paper[1] if paper else None,
+        "given": given,
+        "options": options,
+    }
+
+
+def _signature(
+    kind: str, name: str, part: Any, defaults: Spec
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """What the builder gives, and the options with type, default and help."""
+    if not callable(part):
+        return [], {}
+    parameters = list(inspect.signature(part).parameters.values())
+    helps, given, options = _helps(part), [], {}
+    for one in parameters:
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+            continue
+        if one.kind is not one.KEYWORD_ONLY or one.default is one.empty:
+            given.append(one.name)
+            continue
+        if one.annotation is one.empty or one.name not in helps:
+            raise VaekitError(
+                f"the option {one.name} of the {kind} '{name}' needs a type, and a line under "
+                "Args in the docstring."
+            )
+        kind_text = one.annotation
+        if not isinstance(kind_text, str):
+            kind_text = inspect.formatannotation(kind_text)
+        default = defaults.get(one.name, one.default)
+        options[one.name] = {
+            "type": kind_text.replace("'", '"'),
+            "default": list(default) if isinstance(default, tuple) else default,
+            "help": helps[one.name],
+        }
+    return given, options
+
+
+def _helps(part: Any) -> dict[str, str]:
+    """The lines under `Args:`, of the nearest class that has them."""
+    found: dict[str, str] = {}
+    for base in part.__mro__ if inspect.isclass(part) else [part]:
+        doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
+        lines = re.findall(r"^    ([\w, ]+): ((?:.*(?:\n {8}.*)*))", block[1] if block else "", re.M)
+        for names, words in lines:
+            for one in names.split(","):
+                found.setdefault(one.strip(), " ".join(words.split()))
+    return found
+
+
+def _named(kind: str, name: str) -> str:
+    """The name as it is entered: hyphens and underscores are the same."""
+    known = {*_index().get(kind, {}), *(n for k, n in _OBJECTS if k == kind)}
+    for one in (name, name.replace("_", "-"), name.replace("-", "_")):
+        if one in known:
+            return one
+    raise unknown(kind, name, sorted(known))
+
+
+def find(kind: str, name: str) -> Any:
+    """The class, function or record of this name; its module is imported when first asked for.
+
+    Raises:
+        VaekitError: for an unknown name, with the nearest one.
+    """
+    name = _named(kind, name)
+    if (kind, name) not in _OBJECTS:
+        importlib.import_module(_index()[kind][name]["home"])
+    return _OBJECTS[kind, name][0]
+
+
+def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = None) -> Any:
+    """The part that a spec describes, with what its signature asks of the builder, by name.
+
+    Args:
+        kind: of the part.
+        spec: as `checked` gives it.
+        given: what makes each thing that a part may ask for.
+
+    Raises:
+        VaekitError: where a part asks for what nobody gives, or refuses an option.
+    """
+    known, options = describe(kind, spec["name"]), dict(spec)
+    part = find(kind, options.pop("name"))
+    given = given or {}
+    missing = [name for name in known["given"] if name not in given]
+    if missing:
+        raise VaekitError(
+            f"the {kind} '{spec['name']}' asks for {', '.join(missing)}; a builder gives "
+            f"{', '.join(given) or 'nothing'}: give it a default, or take another name."
+        )
+    defaults = {name: one["default"] for name, one in known["options"].items()}
+    values = {n: tuple(v) if isinstance(v, list) else v for n, v in {**defaults, **options}.items()}
+    return part(**{name: given[name]() for name in known["given"]}, **values)
+
+
+def parse(written: str) -> Spec:
+    """What `NAME:option=value` says, values as text.
+
+    Example:
+        >>> parse("flow:steps=4:net=mlp:net.hidden=64,32")
+        {'name': 'flow', 'steps': '4', 'net': {'name': 'mlp', 'hidden': '64,32'}}
+    """
+    name, *pieces = _split(written.strip())
+    spec: Spec = {"name": name}
+    for piece in pieces:
+        option, equals, value = piece.partition("=")
+        if not equals or not option:
+            raise VaekitError(f"got '{piece}' in '{written}'; expected option=value.")
+        at = spec
+        *path, last = option.replace("-", "_").split(".")
+        for word in path:
+            inner = at.get(word, {"name": ""})
+            at[word] = at = inner if isinstance(inner, dict) else parse(inner)
+        if last in at and last != "name":
+            raise VaekitError(f"got '{option}' twice in '{written}'; give it once.")
+        at[last] = parse(value[1:-1]) if value[:1] == "{" else value
+    return spec
+
+
+def _split(written: str) -> list[str]:
+    """The pieces between colons, but for those in braces."""
+    pieces, depth = [""], 0
+    for letter in written:
+        depth += (letter == "{") - (letter == "}")
+        if letter == ":" and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    if depth:
+        raise VaekitError(f"got '{written}'; expected a closing brace for each opening one.")
+    return pieces
+
+
+def spec_of(kind: str, part: Any) -> Spec:
+    """A part as a dict: of text, of a dict, or of an object of a registered class.
+
+    Raises:
+        VaekitError: for anything else.
+    """
+    if isinstance(part, str):
+        return parse(part)
+    if isinstance(part, Mapping):
+        return {"name": "", **{name.replace("-", "_"): value for name, value in part.items()}}
+    made = getattr(part, "made", None)
+    for (of, name), (cls, _) in _OBJECTS.items():
+        if made is not None and of == kind and cls is made[0]:
+            options = describe(kind, name)["options"]
+            return {"name": name, **{n: v for n, v in made[2].items() if n in options}}
+    raise VaekitError(
+        f"got {type(part).__name__} for the {kind}; expected NAME:option=value, a dict with a name, "
+        "or an object of a registered class."
+    )
+
+
+def checked(kind: str, part: Any, base: Spec | None = None) -> Spec:
+    """A part's spec with its options as values, and no other name or option than there are.
+
+    Args:
+        kind: of the part.
+        part: text, a dict, or an object.
+        base: what `:option=value`, without a name, changes.
+
+    Raises:
+        VaekitError: for an unknown name or option, or a value that does not fit.
+
+    Example:
+        >>> checked("objective", "elbo:beta=4"), checked("objective", ":samples=2", {"name": "iwae"})
+        ({'name': 'elbo', 'beta': 4.0}, {'name': 'iwae', 'samples': 2})
+    """
+    spec = spec_of(kind, part)
+    if not spec["name"]:
+        if base is None:
+            raise VaekitError(f"got '{text(spec)}' for the {kind}; expected a name before it.")
+        spec = {**base, **{name: value for name, value in spec.items() if name != "name"}}
+    name = _named(kind, str(spec["name"]))
+    known = describe(kind, name)["options"]
+    found: Spec = {"name": name}
+    for option, value in spec.items():
+        if option == "name":
+            continue
+        if option not in known:
+            raise unknown(f"option of the {kind} {name}", option, list(known))
+        found[option] = _value(value, known[option], f"{name}:{option}")
+    return found
+
+
+def _value(value: Any, option: Mapping[str, Any], where: str) -> Any:
+    """The value of an option by the text of its type."""
+    kinds = [one.strip() for one in re.split(r"\|(?![^\[]*\])", option["type"])]
+    if isinstance(value, Mapping) and option["type"] in KINDS:
+        return checked(option["type"], value, parse(str(option["default"])))
+    for one in sorted(kinds, key=lambda each: each == "str"):
+        try:
+            return _read(value, one)
+        except (ValueError, KeyError, TypeError):
+            continue
+    raise VaekitError(f"got {where}={value}; expected {_in_words(kinds)}.")
+
+
+def _read(value: Any, kind: str) -> Any:
+    if kind == "None":
+        return {"none": None, "None": None, None: None}[value]
+    if kind.startswith("tuple["):
+        parts = value.split(",") if isinstance(value, str) else value
+        if isinstance(parts, int | float):
+            parts = [parts]
+        inner = kind[6:-1].split(",")[0]
+        return [_read(each, inner) for each in parts if each != ""]
+    if kind == "bool":
+        return {"true": True, "yes": True, "false": False, "no": False}[str(value).lower()]
+    if kind == "int":
+        number = float(value)
+        if isinstance(value, bool) or number != int(number):
+            raise ValueError
+        return int(number)
+    if kind == "float":
+        if isinstance(value, bool):
+            raise ValueError
+        return float(value)
+    if isinstance(value, str):
+        return value
+    raise ValueError
+
+
+def _in_words(kinds: Sequence[str]) -> str:
+    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+    words = [
+        names.get(one, "whole numbers with commas" if "int" in one else one.lower()) for one in kinds
+    ]
+    return " or ".join(words)
+
+
+def text(spec: Spec, *, brief: str | None = None) -> str:
+    """A spec as it is written; with the kind in `brief`, without options that have their default.
+
+    Example:
+        >>> text({"name": "mlp", "hidden": [64, 32], "dropout": 0.5})
+        'mlp:hidden=64,32:dropout=0.5'
+        >>> text({"name": "elbo", "beta": 1.0, "samples": 5}, brief="objective")
+        'elbo:samples=5'
+    """
+    known = describe(brief, spec["name"])["options"] if brief else {}
+    pieces = [spec["name"]]
+    for name, value in spec.items():
+        if name != "name" and not (name in known and known[name]["default"] == value):
+            pieces.append(f"{name}={_written(value)}")
+    return ":".join(pieces)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + text(value) + "}"
+    if isinstance(value, list | tuple):
+        return ",".join(map(_written, value))
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def exports(
+    package: str, homes: Mapping[str, Sequence[str]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__getattr__` and `__dir__`: its names, each by the module that has it.
+
+    Nothing is imported before a name is asked for, so that help and completion need no torch.
+
+    Example:
+        >>> get, names = exports("vaekit", {"errors": ["VaekitError"]})
+        >>> get("VaekitError").__name__, names()
+        ('VaekitError', ['VaekitError'])
+    """
+    home = {name: module for module, names in homes.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name in home:
+            return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+        raise AttributeError(f"module '{package}' has no attribute '{name}'")
+
+    return get, lambda: sorted(home)

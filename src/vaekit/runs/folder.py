@@ -1,0 +1,278 @@
+"""The run folder: what was asked for, on what machine, how it went, and the weights.
+
+config.json               recipe, options, data: enough to build the model again
+run.json                  versions, hardware, seed, the data's hash, the state of git
+metrics.jsonl             a line per epoch
+checkpoints/last.safetensors   everything that resuming needs
+checkpoints/best.safetensors   the weights of the best epoch, where one was held out
+checkpoints/.lock         locked by the process that trains
+report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+import torch
+import vaekit
+from vaekit.errors import VaekitError
+from vaekit.io import append_line, locked, missing_folders, read_lines, remove_empty, sweep, write
+from pathlib import Path
+from typing import Any
+from vaekit.errors import VaekitError, unknown
+from vaekit.torchutil import load_state
+
+
+NEEDED = {"run": {"data": ("spec", "sha256")}}  # by which a model is built, and its data known
+MEND = "Restore it, or train again."
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions and hardware, for run.json."""
+    cuda = device.type == "cuda"
+    return {
+        "vaekit": vaekit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "threads": torch.get_num_threads(),
+        "flush_denormal": _flushes_denormals(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _flushes_denormals() -> bool:
+    return (torch.full((1,), 1e-40) * 1.0).item() == 0.0
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of the working directory, and whether files differ from it; None without git.
+
+    Files that git does not track do not count.
+    """
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
+    if not commit or changes is None:
+        return None
+    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=3,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def next_folder(parent: Path, name: str) -> Path:
+    """The first of `name-1`, `name-2`, ... that does not exist."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def _check(path: Path, content: Any, needed: Mapping[str, tuple[str, ...]]) -> None:
+    if not isinstance(content, dict):
+        raise VaekitError(f"{path} is broken: it holds no object. {MEND}")
+    for key, inner in needed.items():
+        for name in inner:
+            if not isinstance(content.get(key), dict) or name not in content[key]:
+                raise VaekitError(f"{path} is broken: it has no {key}.{name}. {MEND}")
+
+
+class RunFolder:
+    """Reads and writes a run folder; every file is whole or absent."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._held = False
+
+    @property
+    def mend(self) -> str:
+        """How to go on after a full disk."""
+        return f"continue with `vaekit train --resume {self.path}`"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains."""
+        return self.last.parent / ".lock"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that resuming takes."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @contextmanager
+    def locked(self, *, create: bool = False) -> Iterator[None]:
+        """Nobody else trains into this folder meanwhile; with `create`, it is made first.
+
+        What killed processes left half written is removed. May be entered again while held.
+
+        Raises:
+            VaekitError: where another process trains into it, it cannot be made, or, with
+                `create`, it has content. What was made is removed where no run begins.
+        """
+        if self._held:
+            yield
+            return
+        made = missing_folders(self.last.parent)
+        if create:
+            self._make()
+        try:
+            with locked(self.lock) as mine:
+                if not mine:
+                    raise VaekitError(
+                        f"another process trains into {self.path}: wait for it, or name another "
+                        "--out."
+                    )
+                sweep(self.path)
+                sweep(self.lock.parent)
+                self._held = True
+                yield
+        finally:
+            self._held = False
+            if made and not (self.path / "config.json").exists():
+                self.lock.unlink(missing_ok=True)
+                remove_empty(made)
+
+    def _make(self) -> None:
+        try:
+            self.refuse_content()
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VaekitError(
+                f"cannot make {self.path}: {error.strerror}. Name another --out."
+            ) from error
+
+    def refuse_content(self) -> None:
+        """Refuses to begin a run where there is one, or anything else.
+
+        What a start that was killed has left, before there was a config.json, is no content.
+
+        Raises:
+            VaekitError: where the folder has content.
+        """
+        if not os.path.exists(self.path):
+            return
+        begun = self.last.parent.is_dir() and not (self.path / "config.json").exists()
+        known = {"checkpoints", "run.json"} if begun else set()
+        content = not self.path.is_dir() or any(
+            p.name not in known and p.suffix != ".tmp" for p in self.path.iterdir()
+        )
+        kept = begun and any(p.suffix == ".safetensors" for p in self.last.parent.iterdir())
+        if content or kept:
+            raise VaekitError(
+                f"{self.path} exists: name another --out, or continue it with --resume {self.path}."
+            )
+
+    def create(self, config: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+        """Begins a run in the folder, which is `locked(create=True)`; config.json comes last.
+
+        Raises:
+            VaekitError: where it has content, or cannot be written; then no file is left.
+        """
+        self.refuse_content()
+        try:
+            self.write_json("run", run, "train again")
+            self.write_json("config", config, "train again")
+        except VaekitError:
+            (self.path / "run.json").unlink(missing_ok=True)
+            raise
+
+    def write_json(self, name: str, content: Mapping[str, Any], mend: str | None = None) -> None:
+        """Writes `name`.json."""
+        text = json.dumps(content, indent=2) + "\n"
+        write(self.path / f"{name}.json", text.encode(), mend or self.mend)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads `name`.json.
+
+        Raises:
+            VaekitError: where this is no run folder, or the file is broken.
+        """
+        path = self.path / f"{name}.json"
+        if not path.is_file():
+            raise VaekitError(
+                f"{self.path} is no run folder: it has no {name}.json. Name one that "
+                "`vaekit train` made."
+            )
+        try:
+            content = json.loads(path.read_text())
+        except ValueError:
+            raise VaekitError(f"{path} is broken: it holds no JSON. {MEND}") from None
+        except OSError as error:
+            raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
+        _check(path, content, NEEDED.get(name, {}))
+        return content
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Adds a line to metrics.jsonl."""
+        append_line(self.path / "metrics.jsonl", record, self.mend)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; one that was cut off is left out."""
+        return read_lines(self.path / "metrics.jsonl")
+
+    def rewind(self, step: int) -> None:
+        """Drops the records after this step: they will be made again."""
+        lines = [json.dumps(r) + "\n" for r in self.records() if r.get("step", step + 1) <= step]
+        write(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
+
+
+WEIGHTS = ("best", "last", "ema")
+
+
+def kept_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
+    """The model's state, which weights it is, and after how many steps (None: no record says).
+
+    Raises:
+        VaekitError: for other weights than best, last and ema, or where they are missing or broken.
+    """
+    if weights is None:
+        weights = "best" if folder.best.is_file() else "last"
+    if weights not in WEIGHTS:
+        raise unknown("weights", weights, WEIGHTS)
+    if weights == "best":
+        kept = [r["step"] for r in folder.records() if r.get("best")]
+        return _part(folder.best, "model"), weights, max(kept, default=None)
+    progress = _part(folder.last, "progress")
+    if weights == "last":
+        return progress["model"], weights, progress["step"]
+    if progress["average"] is None:
+        raise VaekitError(f"{folder.path} was trained without --ema: take best or last.")
+    prefix = "module."
+    state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
+    return state, weights, progress["step"]
+
+
+def _part(path: Path, name: str) -> dict[str, Any]:
+    state = load_state(path)
+    if name not in state:
+        raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
+    return state[name]

@@ -1,0 +1,251 @@
+"""A training, ready to go: everything that can be refused is refused before a file is written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+import torch
+from vaekit.runs.config import Config
+from vaekit.data import Batches, Dataset, DataSpec, card, prepare, read
+from vaekit.data.arrays import MAPPED
+from vaekit.errors import VaekitError
+from vaekit.evaluate import is_likelihood
+from vaekit.recipes import Recipe, build
+from vaekit.training.graphs import refuse_capture
+from vaekit.runs.folder import RunFolder, environment, git_state
+from vaekit.training.callbacks import Callback, Callbacks, interruptible
+from vaekit.training.loop import Progress, fit, make_average
+from vaekit.training.optimizers import make_optimizer
+from vaekit.training.supervise import Best, Supervisor
+from vaekit.training.schedules import Schedule
+from vaekit.torchutil import find_device
+from vaekit.training.schedules import make_schedules
+from vaekit.training.update import schedule_target
+
+
+TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
+ROWS = ("train", "validation", "test")
+REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of --mean
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A training, ready to go."""
+
+    config: Config
+    folder: RunFolder
+    data: Dataset  # as the options ask for it
+    card: dict[str, Any]  # of the data before that
+    spec: DataSpec
+    recipe: Recipe
+    device: torch.device
+    batches: Batches
+    optimizer: torch.optim.Optimizer
+    schedules: dict[str, Schedule]
+    warm: int  # the step at which the warm-up is over
+
+    @property
+    def steps(self) -> int:
+        return self.config.training.epochs * len(self.batches)
+
+    def validation(self) -> Batches | None:
+        held_out = self.data.validation
+        if held_out is None:
+            return None
+        size = min(max(self.config.training.batch_size, 500), len(held_out))
+        size += len(held_out) % size == 1  # Batches drops a lone last row
+        return Batches(held_out, size, shuffle=False, device=self.device)
+
+    def sample(self) -> Batches:
+        """Training rows that stand in for held-out ones where the latent is measured."""
+        rows = self.data.train.take(torch.arange(min(1000, len(self.data.train))))
+        return Batches(rows, 500, shuffle=False, device=self.device)
+
+
+def make_job(config: Config, folder: RunFolder) -> Job:
+    """Data, model and optimiser; everything that can be refused is, before a file is written."""
+    options = config.training
+    device = find_device(options.device)
+    found = read(config.data)
+    data = prepare(found, config.data, options.seed)
+    spec = data.spec()
+    recipe = _built(config, spec, device)
+    _check_range(recipe, data)
+    model, objective = recipe.model, recipe.objective
+    batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
+    steps = options.epochs * len(batches)
+    schedules, warm = make_schedules(options, objective, steps, len(batches))
+    for name in schedules.keys() - {"lr"}:
+        schedule_target(name, objective, model)
+    parameters = [*model.parameters(), *objective.parameters()]
+    optimizer = make_optimizer(
+        options.optimizer,
+        parameters,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        more=options.optimizer_options,
+    )
+    if options.capture:
+        refuse_capture(optimizer, device)
+    return Job(
+        config, folder, data, card(found), spec, recipe, device, batches, optimizer, schedules, warm
+    )
+
+
+def _built(config: Config, spec: DataSpec, device: torch.device) -> Recipe:
+    """The recipe on its device, or the refusal of one that is too large for it."""
+    try:
+        recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+        recipe.model.to(device)
+        recipe.objective.to(device)
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
+            raise
+        latent = f"latent {config.own['latent']}, " if "latent" in config.own else ""
+        sizes = f"{latent}hidden {config.net.sizes}"
+        raise VaekitError(
+            f"the model ({sizes}, channels {config.net.channels}) does not fit into the memory of "
+            f"{device}: take smaller ones."
+        ) from error
+    return recipe
+
+
+def _check_range(recipe: Recipe, data: Dataset) -> None:
+    """Refuses rows that are no numbers, or outside what the likelihood can score."""
+    family = recipe.model.likelihood.family
+    if data.train.values.dequantise and family.space.parameter is not None:
+        raise VaekitError(
+            f"--dequantise is for densities; {type(family).__name__} is a likelihood of levels: "
+            "leave it."
+        )
+    for name, split in data.splits.items():
+        low, high = split.x_bounds
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise VaekitError(f"the {name} rows of {data.name} hold NaN or infinite values.")
+        if family.space.kind == "pixels" and (low < 0 or high > 1):
+            raise VaekitError(
+                f"{type(family).__name__} takes values in [0, 1]; the {name} rows of {data.name} "
+                f"lie in [{low:.3g}, {high:.3g}]: {_to_unit(data)}, or another likelihood, as "
+                "--likelihood gaussian."
+            )
+
+
+def _to_unit(data: Dataset) -> str:
+    """How the values of these data come into [0, 1]."""
+    if data.train.images.ndim > 2:
+        return "take --range 0,1 for images"
+    return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """What run.json holds."""
+    return {
+        "environment": environment(job.device),
+        "git": git_state(),
+        "notes": _notes(job),
+        "seed": job.config.training.seed,
+        "data": {
+            "spec": job.spec.to_json(),
+            **{name: job.card[name] for name in ("source", "note", "sha256")},
+            **{name: len(job.data.splits.get(name, ())) for name in ROWS},
+            "card": job.card,
+        },
+        "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
+    }
+
+
+def _notes(job: Job) -> list[str]:
+    """What is worth knowing before the training; none of it stops it."""
+    rows, size = len(job.data.train), job.config.training.batch_size
+    notes = []
+    if size > rows:
+        notes.append(
+            f"a batch of {size} is more than the {rows} training rows: each step takes all of them."
+        )
+    if not is_likelihood(job.recipe.model.likelihood.family, job.data.kind):
+        notes.append(
+            f"{type(job.recipe.model.likelihood.family).__name__} is not a likelihood of "
+            f"{job.data.kind} data: the numbers compare only with the same loss on the same data."
+        )
+    return [*notes, *_notes_of_values(job)]
+
+
+def _notes_of_values(job: Job) -> Iterator[str]:
+    """Where the values that the model sees are not those of the file, or out of its reach."""
+    low, high = job.data.train.x_bounds
+    if job.card["note"].endswith(MAPPED) and low >= 0:
+        yield (
+            f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
+            "in [0, 1] (--range -1,1 gives it the stored values)."
+        )
+    mean = getattr(job.recipe.model.likelihood.family, "mean", "identity")
+    least, most = REACH.get(mean, (-math.inf, math.inf))
+    if low < least or high > most:
+        yield (
+            f"--mean {mean} cannot leave [{least:g}, {most:g}], and the rows of {job.data.name} "
+            f"lie in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take --mean "
+            f"identity, or {_to_unit(job.data)}."
+        )
+
+
+def supervisor(job: Job, callbacks: Sequence[Callback], every: float) -> Supervisor:
+    """What looks after a training."""
+    return Supervisor(
+        job.folder,
+        Best(job.recipe.objective.monitor, job.config.training.patience, after=job.warm),
+        validation=job.validation(),
+        seed=job.config.training.seed,
+        every=every,
+        sample=job.sample(),
+        callbacks=callbacks,
+    )
+
+
+def optimize(
+    job: Job, state: dict[str, Any] | None, callbacks: Callbacks, *, every: float = 5.0
+) -> Progress:
+    """Runs the loop to its end, to an early stop, or to Ctrl-C; the last state is saved.
+
+    Args:
+        job: what is trained.
+        state: the checkpoint that it goes on from, or None.
+        callbacks: are told how it goes.
+        every: the least seconds between checkpoints.
+    """
+    options, recipe = job.config.training, job.recipe
+    watcher = supervisor(job, callbacks, every)
+    if state is not None:
+        watcher.restore(state)
+    callbacks.tell("begin", recipe.model, None if state is None else watcher.epoch)
+    first = state["progress"]["step"] if state else 0
+    steps = first if watcher.best.exhausted(watcher.epoch) else job.steps
+    with interruptible() as pressed:
+
+        def after_step(progress: Progress) -> bool:
+            callbacks.tell("step", progress)
+            return pressed()
+
+        callbacks.tell("started", options.epochs, steps, first)
+        progress = fit(
+            recipe.model,
+            recipe.objective,
+            job.batches,
+            steps=steps,
+            optimizer=job.optimizer,
+            schedules=job.schedules,
+            clip=options.clip,
+            average=make_average(recipe.model, options.ema),
+            on_epoch=watcher,
+            on_step=after_step,
+            resume=state["progress"] if state else None,
+            precision=options.precision,
+            compiled=options.compile,
+            captured=options.capture,
+        )
+        if not progress.interrupted:
+            callbacks.tell("finish", recipe.model, watcher.epoch)
+        watcher.save(progress)
+    return progress

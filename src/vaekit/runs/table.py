@@ -1,0 +1,167 @@
+"""`vaekit runs`: what lies in a folder of runs. It reads JSON alone and needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from vaekit.errors import VaekitError, unknown
+from vaekit.io import is_locked, read_lines
+
+
+COLUMNS = (
+    "name",
+    "recipe",
+    "data",
+    "latent",
+    "epochs",
+    "asked",
+    "objective",
+    "log_likelihood",
+    "kl",
+    "active_units",
+    "seconds",
+    "state",
+)
+NUMBERS = {"objective": 2, "log_likelihood": 2, "kl": 2, "seconds": 1}  # and their decimals
+
+
+def tabulate(folder: str | Path = "runs", *, sort: str = "name") -> list[dict[str, Any]]:
+    """A row for each run in `folder`, those of `--seeds` and of a sweep in its subfolders included.
+
+    The numbers are those of the best epoch, on held-out rows where there are some, else on the
+    training rows; nats per image. `epochs` are done, `asked` were asked for; `state` is
+    "finished", "stopped" (continue it with --resume), "running", or what is broken.
+
+    Args:
+        folder: a folder of runs, or a run folder.
+        sort: a column; names from a to z, numbers from the largest.
+
+    Raises:
+        VaekitError: where there is no such folder, no run in it, or no such column.
+    """
+    if sort not in COLUMNS:
+        raise unknown("column", sort, COLUMNS)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise VaekitError(f"there is no folder {folder}: train first, as with `vaekit train vae`.")
+    try:
+        rows = [_row(path, name) for path, name in sorted(_find(folder), key=lambda f: f[1])]
+    except OSError as error:
+        raise VaekitError(f"cannot read {folder}: {error.strerror}.") from error
+    if not rows:
+        raise VaekitError(f"there are no runs in {folder}: train one with --out {folder}/NAME.")
+    return _sorted(rows, sort)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.json").exists() or (path / "checkpoints").is_dir()
+
+
+def _find(folder: Path) -> Iterator[tuple[Path, str]]:
+    if _is_run(folder):
+        yield folder, folder.resolve().name
+        return
+    for path in folder.iterdir():
+        if not path.is_dir():
+            continue
+        if _is_run(path):
+            yield path, path.name
+        else:
+            inner = (p for kind in ("seed-*", "*=*") for p in path.glob(kind))
+            yield from ((p, f"{path.name}/{p.name}") for p in inner if _is_run(p))
+
+
+def _sorted(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    known = [row for row in rows if row[column] is not None]
+    numbers = all(isinstance(row[column], int | float) for row in known)
+    key = (lambda row: row[column]) if numbers else (lambda row: str(row[column]))
+    ordered = sorted(known, key=key, reverse=numbers)
+    return ordered + [row for row in rows if row[column] is None]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise VaekitError(f"no {path.name}")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, OSError):
+        raise VaekitError(f"{path.name} holds no JSON") from None
+    if not isinstance(content, dict):
+        raise VaekitError(f"{path.name} holds no object")
+    return content
+
+
+def _row(path: Path, name: str) -> dict[str, Any]:
+    row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "name": name}
+    try:
+        config, _ = _read(path / "config.json"), _read(path / "run.json")
+        records = read_lines(path / "metrics.jsonl")
+        row |= _asked(config) | _reached(records)
+        row["state"] = _state(path, row, records)
+    except VaekitError as error:
+        row["state"] = f"broken: {error}"
+    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+        row["state"] = f"broken: {type(error).__name__}: {error}"
+    return row
+
+
+def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "recipe": config["recipe"],
+        "data": config["data"]["data"],
+        "latent": config["own"].get("latent"),
+        "asked": config["training"]["epochs"],
+    }
+
+
+def _reached(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the best epoch; of the last one while none is best, as in a warm-up."""
+    if not records:
+        return {"epochs": 0}
+    best = next((r for r in reversed(records) if r.get("best")), records[-1])
+    means = best["validation"] or best["train"]
+    return {
+        "epochs": records[-1]["epoch"],
+        "objective": means["objective"],
+        "log_likelihood": means.get("log_likelihood"),
+        "kl": means.get("kl"),
+        "active_units": (best.get("latent") or {}).get("active_units"),
+        "seconds": sum(r["seconds"] for r in records),
+    }
+
+
+def _state(path: Path, row: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:
+    if is_locked(path / "checkpoints" / ".lock"):
+        return "running"
+    early = bool(records) and bool(records[-1].get("stopped_early"))
+    return "finished" if early or row["epochs"] >= row["asked"] else "stopped"
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    value = row[column]
+    if value is None:
+        return "-"
+    if column == "epochs":
+        return f"{value}/{row['asked']}"
+    return f"{value:.{NUMBERS[column]}f}" if column in NUMBERS else str(value)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows on standard output; as wide as they are where that is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in COLUMNS:
+        if column != "asked":
+            left = column in ("name", "recipe", "data", "state")
+            title = column.replace("_", " ").replace("log likelihood", "log-likelihood")
+            table.add_column(title, justify="left" if left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row, c)) for c in COLUMNS if c != "asked"))
+    console = Console()
+    Console(width=console.width if console.is_terminal else 300).print(table)

@@ -1,0 +1,152 @@
+"""A step as one graph, captured once and replayed as a whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit.errors import VaekitError
+
+WARM_UP = 3  # steps by themselves first: what they start lazily must not be captured
+Work = Callable[[Tensor, Tensor | None], Any]
+
+
+class CudaGraphs:
+    """Captures on a stream of its own; all graphs share one pool of memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def aside(self, work: Callable[[], Any]) -> Any:
+        """`work()` on the stream of the captures."""
+        here = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(here)
+        with torch.cuda.stream(self.stream):
+            made = work()
+        here.wait_stream(self.stream)
+        return made
+
+    def capture(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        """Where `work()` leaves what it returns, and what runs it; it has not run yet."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+            made = work()
+        return made, graph.replay
+
+
+GRAPHS: dict[str, Callable[[torch.device], Any]] = {"cuda": CudaGraphs}
+
+
+def refuse_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Refuses a device without graphs, and an optimiser that works by numbers of the host.
+
+    Raises:
+        VaekitError: with what to take.
+
+    Example:
+        >>> adam = torch.optim.Adam([torch.zeros(2, requires_grad=True)])
+        >>> refuse_capture(adam, torch.device("cpu"))
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: steps are captured on an NVIDIA GPU alone, and the device is ...
+    """
+    if device.type not in GRAPHS:
+        raise VaekitError(
+            f"steps are captured on an NVIDIA GPU alone, and the device is {device}: leave "
+            "--capture, or take --device cuda."
+        )
+    if not all("capturable" in group for group in optimizer.param_groups):
+        raise VaekitError(
+            f"the steps of {type(optimizer).__name__} cannot be captured: leave --capture, or "
+            "take adam, adamw or another one that torch calls capturable."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """A step for batches of one shape."""
+
+    inputs: tuple[Tensor, ...]
+    made: Any
+    replay: Callable[[], None]
+
+
+class Captured:
+    """`work(x, given)` as one graph for each shape of batch.
+
+    The first batches of a shape are worked by themselves; then one call is captured, and from
+    there on each call copies its batch to where the graph reads it and replays that: the launch of
+    one graph in place of some hundred kernels. Learning rates are read from memory of the device.
+
+    Args:
+        work: a whole step: pass, gradient, optimiser. It may read no value back from the device,
+            and what changes from step to step must lie in tensors; torch's global generator may
+            be drawn from.
+        optimizer: what `work` steps with.
+        device: where it all lies.
+
+    Raises:
+        VaekitError: as `refuse_capture`.
+    """
+
+    def __init__(self, work: Work, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        refuse_capture(optimizer, device)
+        self._work, self._optimizer = work, optimizer
+        self._graphs = GRAPHS[device.type](device)
+        self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+        self._filled: list[float | None] = [None for _ in self._rates]
+        self._seen: Counter[tuple[torch.Size, ...]] = Counter()
+        self._ready: dict[tuple[torch.Size, ...], _Graph] = {}
+
+    def __call__(self, x: Tensor, given: Tensor | None) -> Any:
+        """What `work` returns, in memory that the next call overwrites."""
+        batch = (x,) if given is None else (x, given)
+        shapes = tuple(each.shape for each in batch)
+        self._fill_rates()
+        self._seen[shapes] += 1
+        if self._seen[shapes] <= WARM_UP:
+            with self._as_tensors():
+                return self._graphs.aside(lambda: self._work(x, given))
+        if shapes not in self._ready:
+            self._ready[shapes] = self._capture(batch)
+        graph = self._ready[shapes]
+        for kept, new in zip(graph.inputs, batch, strict=True):
+            kept.copy_(new)
+        graph.replay()
+        return graph.made
+
+    def _capture(self, batch: tuple[Tensor, ...]) -> _Graph:
+        inputs = tuple(each.clone() for each in batch)
+        given = inputs[1] if len(inputs) > 1 else None
+        with self._as_tensors():
+            made, replay = self._graphs.capture(lambda: self._work(inputs[0], given))
+        return _Graph(inputs, made, replay)
+
+    def _fill_rates(self) -> None:
+        for number, group in enumerate(self._optimizer.param_groups):
+            if group["lr"] != self._filled[number]:
+                self._filled[number] = group["lr"]
+                self._rates[number].fill_(group["lr"])
+
+    @contextmanager
+    def _as_tensors(self) -> Iterator[None]:
+        """The optimiser reads rates and counts steps on the device, and is afterwards as it was."""
+        groups = self._optimizer.param_groups
+        before = [(group["lr"], group["capturable"]) for group in groups]
+        for parameter, state in self._optimizer.state.items():
+            if isinstance(state.get("step"), Tensor):
+                state["step"] = state["step"].to(parameter.device)
+        for group, rate in zip(groups, self._rates, strict=True):
+            group.update(lr=rate, capturable=True)
+        try:
+            yield
+        finally:
+            for group, (rate, capturable) in zip(groups, before, strict=True):
+                group.update(lr=rate, capturable=capturable)
