@@ -25,21 +25,19 @@ import vaekit
 ROWS, VALIDATION = 16_000, 2_000
 COMMON: dict[str, Any] = {
     "latent": 32,
-    "net": "mlp",
-    "hidden": (512, 256),
+    "net": "mlp:start=init",
     "batch_size": 256,
     "validation": VALIDATION,
     "snapshots": 0,
     "limit": ROWS + VALIDATION,
-    "start": "init",
 }
 DATA: dict[str, dict[str, Any]] = {
     "MNIST": {"data": "mnist", "likelihood": "bernoulli"},
     "Fashion-MNIST": {"data": "fashion-mnist", "likelihood": "bernoulli"},
     "Omniglot": {"data": "omniglot-28", "likelihood": "bernoulli"},
-    "LFW, grey, 32 x 32": {"size": 32, "grey": True, "likelihood": "gaussian", "scale": "fitted"},
+    "LFW, grey, 32 x 32": {"size": 32, "grey": True, "likelihood": "gaussian:scale=fitted"},
 }
-MEAN = {"start": "mean"}
+MEAN = {"net": "mlp:start=mean"}
 WARM = {"warm_up": "linear"}  # over this share of the epochs:
 RISE = 0.3
 RISING = {"lr": 3e-3, "lr_rise": 100}

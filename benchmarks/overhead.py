@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 import vaekit
 from vaekit.data import Batches, DataSpec, Split
-from vaekit.options import Net, Pixels
 from vaekit.recipes import build
 from vaekit.training import fit, make_optimizer
 
@@ -70,11 +69,8 @@ def hand_written(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[in
 def of_the_kit(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[int], float]]:
     """The same by the recipe `vae` and `fit`."""
     spec = DataSpec("bytes", (784,), "grey", rows=len(split))
-    net, pixels = (
-        Net(hidden=(512, 256), activation="relu"),
-        Pixels(likelihood="bernoulli", start="init"),
-    )
-    made = build("vae", spec, {"latent": LATENT}, net=net, pixels=pixels)
+    net = "mlp:hidden=512,256:activation=relu:start=init"
+    made = build("vae", spec, latent=LATENT, net=net, likelihood="bernoulli")
     optimizer = make_optimizer("adam", made.model.parameters(), lr=1e-3)
     batches = Batches(split, batch_size)
 

@@ -27,9 +27,7 @@ from vaekit.data import Batches, Split
 from vaekit.models import VAE
 from vaekit.nn import MLP
 from vaekit.objectives import ELBO, Objective
-from vaekit.parts.conditional import Conditional
-from vaekit.parts.families import Bernoulli, Gaussian
-from vaekit.parts.priors import StandardNormal
+from vaekit.parts import Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.torchutil import keep_memory
 from vaekit.training import Together, fit, make_optimizer
 

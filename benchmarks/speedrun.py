@@ -139,15 +139,13 @@ class Kit:
         import torch
 
         from vaekit.data import DataSpec
-        from vaekit.options import Net, Pixels
         from vaekit.recipes import build
 
         torch.manual_seed(seed)
         rows = len(self.images.train)
         spec = DataSpec("mnist", (784,), "grey", rows=rows, mean=self.images.mean)
-        pixels = Pixels(likelihood="bernoulli", start=self.settings.start)  # type: ignore[arg-type]
-        net = Net(hidden=(512, 256), activation="relu")
-        made = build("vae", spec, {"latent": 32}, net=net, pixels=pixels)
+        net = f"mlp:hidden=512,256:activation=relu:start={self.settings.start}"
+        made = build("vae", spec, latent=32, net=net, likelihood="bernoulli")
         if self.settings.centre:
             weight, bias, *_ = made.model.parameters()
             bias.data -= weight.data @ self.images.mean

@@ -178,7 +178,7 @@ def mnist(name: str, content: bytes) -> Make:
 
 
 def edited(name: str, **keys: Any) -> Make:
-    """A JSON file of the run with other values; a key with __ goes down, as own__latent."""
+    """A JSON file of the run with other values; a key with __ goes down, as parts__latent."""
     return lambda here: _edit(here / "run" / name, keys)
 
 

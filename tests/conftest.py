@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.recipes import RECIPES
+import vaekit.recipes  # noqa: F401  (it enters the kit's own, which stay)
+from vaekit import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,12 +32,13 @@ def _seed() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _recipes() -> Iterator[None]:
-    """Reproductions enter recipes of their own."""
-    before = dict(RECIPES)
+def _parts() -> Iterator[None]:
+    """What a test registers is gone after it; the kit's own parts stay, once imported."""
+    before = set(registry._OBJECTS)
     yield
-    RECIPES.clear()
-    RECIPES.update(before)
+    for kind, name in set(registry._OBJECTS) - before:
+        if name not in registry._index().get(kind, {}):
+            del registry._OBJECTS[kind, name]
 
 
 @pytest.fixture(autouse=True)

@@ -11,21 +11,20 @@ from torch.utils._pytree import tree_flatten
 
 import vaekit as vk
 from vaekit.data import load, prepare
-from vaekit.options import Data, Net
-from vaekit.training import fit, make_optimizer
-from vaekit.training import graphs as captured
-from vaekit.training.schedules import parse
+from vaekit.options import Data
+from vaekit.training import fit, make_optimizer, parse
 
 CASES: dict[str, dict[str, Any]] = {
     "vae": {"latent": 2},
-    "beta_vae": {"latent": 2, "beta": 4.0},
+    "beta_vae": {"latent": 2, "objective": ":beta=4"},
     "sigma_vae": {"latent": 2},
-    "iwae": {"latent": 2, "samples": 3},
+    "iwae": {"latent": 2, "objective": ":samples=3"},
     "cvae": {"latent": 2},
     "vae of convolutions": {"latent": 2},
     "vae with batch norm and dropout": {"latent": 2},
 }
 STEPS, SIZES = 14, 2  # of seven epochs, in two sizes of batch
+WARM_UP = 3  # steps of each size before it is captured
 
 
 @pytest.fixture
@@ -37,17 +36,17 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
         made.append(Replayed(device))
         return made[-1]
 
-    monkeypatch.setitem(captured.GRAPHS, "cpu", graphs)
+    monkeypatch.setitem(vk.training.graphs.GRAPHS, "cpu", graphs)
     return made
 
 
 def trained(case: str, **options: Any) -> tuple[list[dict[str, float]], vk.training.Progress]:
     """The numbers of each epoch, and where the training then is."""
     torch.manual_seed(0)
-    data = prepare(load("digits"), Data(given="label" if case == "cvae" else "none"), 0)
-    norm = {"norm": "batch", "dropout": 0.1} if "norm" in case else {}
-    net = Net(kind="conv", channels=(4, 8)) if "conv" in case else Net(hidden=(16,), **norm)
-    made = vk.recipes.build(case.split()[0], data.spec(), CASES[case], net=net)
+    data = prepare(load("digits"), Data(context="label" if case == "cvae" else "none"), 0)
+    net = "conv:channels=4,8" if "conv" in case else "mlp:hidden=16"
+    net += ":norm=batch:dropout=0.1" if "norm" in case else ""
+    made = vk.recipes.build(case.split()[0], data.spec(), **CASES[case], net=net)
     batches = vk.Batches(data.train, 1000)
     parameters = [*made.model.parameters(), *made.objective.parameters()]
     optimizer = make_optimizer(options.pop("optimizer", "adam"), parameters, lr=1e-3)
@@ -83,7 +82,7 @@ def test_captured_steps_are_the_eager_ones(
     assert graphs == []
     again, replayed = trained(case, clip=clip, captured=True)
     assert [graph.captured for graph in graphs] == [SIZES]
-    assert graphs[0].replayed == STEPS - SIZES * captured.WARM_UP
+    assert graphs[0].replayed == STEPS - SIZES * WARM_UP
     for one, other in zip(again, numbers, strict=True):
         if clip is None:  # which steps tell the norm is alike too
             assert one.keys() == other.keys()
@@ -92,7 +91,7 @@ def test_captured_steps_are_the_eager_ones(
 
 
 def test_what_is_frozen_in_a_graph_is_found_by_these_tests(graphs: list[Replayed]) -> None:
-    class Frozen(captured.Captured):
+    class Frozen(vk.training.graphs.Captured):
         def _fill_rates(self) -> None:
             if not self._ready:
                 super()._fill_rates()
@@ -125,7 +124,7 @@ def test_a_value_that_is_read_while_a_step_is_captured_is_refused(graphs: list[R
             return super().value(trace)
 
     data = load("digits")
-    made = vk.recipes.build("vae", data.spec(), {"latent": 2})
+    made = vk.recipes.build("vae", data.spec(), latent=2)
     adam = make_optimizer("adam", made.model.parameters(), lr=1e-3)
     batches = vk.Batches(data.train, 500)
     with pytest.raises(RuntimeError, match="reads from the device"):
@@ -143,7 +142,7 @@ def test_a_divergence_is_found_later_and_names_the_first_bad_step(graphs: list[R
 
 
 def test_capturing_is_refused_where_it_cannot_be() -> None:
-    with pytest.raises(vk.VaekitError, match="the device is cpu: leave --capture"):
+    with pytest.raises(vk.VaekitError, match="the device is cpu: leave capture"):
         trained("vae", captured=True)
 
 

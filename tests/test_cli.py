@@ -18,7 +18,7 @@ import vaekit
 from vaekit.cli.main import main
 from vaekit.data import load
 
-QUICK = ["--latent", "3", "--hidden", "16", "--epochs", "2", "--limit", "300", "--quiet"]
+QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--epochs", "2", "--limit", "300", "--quiet"]
 
 
 def call(*arguments: object) -> None:
@@ -49,8 +49,8 @@ def test_train_writes_a_whole_run_folder(run: Path) -> None:
         "report.html",
     }
     config = json.loads((run / "config.json").read_text())
-    assert config["own"]["latent"] == 3
-    assert config["net"]["hidden"] == [16]
+    assert config["parts"]["latent"] == 3
+    assert config["parts"]["net"]["hidden"] == [16]
     assert config["training"]["epochs"] == 2
     known = json.loads((run / "run.json").read_text())
     assert known["environment"]["torch"] == torch.__version__
@@ -61,7 +61,7 @@ def test_train_writes_a_whole_run_folder(run: Path) -> None:
 def test_evaluate_prints_one_json_object_with_the_protocol(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call("evaluate", run, "--json", "--samples", 3)
+    call("evaluate", run, "bound:samples=3", "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["elbo"] == pytest.approx(found["log_likelihood"] - found["kl"], abs=1e-6)
     assert found["bits_per_dim"] is None
@@ -76,7 +76,7 @@ def test_evaluate_prints_one_json_object_with_the_protocol(
 def test_evaluate_measures_the_test_set_as_by_hand(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call("evaluate", run, "--json", "--samples", 1000, "--limit", 50)
+    call("evaluate", run, "bound:samples=1000", "--json", "--limit", 50)
     found = json.loads(capsys.readouterr().out)
     model = vaekit.load(run).model
     x = load("digits").test.images[::6].float() / 255
@@ -122,6 +122,10 @@ def test_an_autoencoder_has_no_bound(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert found["elbo"] is None
     assert found["kl"] is None
     assert math.isfinite(found["log_likelihood"])
+    for words in (["sample"], ["animate", "--what", "samples"]):
+        assert fails(words[0], tmp_path / "r", *words[1:], "-o", tmp_path / "s.gif") == 2
+        assert "has no prior to draw from" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
 def test_sample_and_reconstruct_write_pictures_and_arrays(run: Path, tmp_path: Path) -> None:
@@ -159,6 +163,30 @@ def test_info_and_recipes(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "sigma_vae" in capsys.readouterr().out
 
 
+def test_parts_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    call("parts")
+    kinds = capsys.readouterr().out
+    assert all(word in kinds for word in ("prior ", "standard-normal", "iwae", "beta_vae"))
+    call("parts", "objective", "iwae")
+    assert capsys.readouterr().out.splitlines()[1].split() == [":samples=50", "K,", "the", "draws."]
+    call("parts", "likelihood", "categorical", "--json")
+    assert json.loads(capsys.readouterr().out)["options"]["levels"]["default"] == 256
+    call("parts", "recipe", "beta_vae")
+    assert "--objective elbo:beta=4" in capsys.readouterr().out
+
+
+def test_a_recipe_that_is_registered_is_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vaekit import registry
+    from vaekit.recipes import recipe
+
+    monkeypatch.setattr(registry, "_OBJECTS", dict(registry._OBJECTS))
+    recipe("tiny", "A small VAE.", latent=2, net="mlp:hidden=4", epochs=1)
+    call("train", "tiny", "--limit", 60, "--quiet", "--no-report", "--out", tmp_path / "r")
+    assert json.loads((tmp_path / "r/config.json").read_text())["parts"]["latent"] == 2
+
+
 def test_train_prints_one_json_object_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,10 +198,15 @@ def test_train_prints_one_json_object_alone(
 
 def test_options_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
     file = tmp_path / "options.yaml"
-    file.write_text("latent: 5\nhidden: [9, 7]\nlr: 0.01\nepochs: 1\nlimit: 200\n")
+    file.write_text(
+        "latent: 5\nnet: {name: mlp, hidden: [9, 7]}\nobjective: :beta=2\nlr: 0.01\nepochs: 1\n"
+        "limit: 200\n"
+    )
     call("train", "vae", "--config", file, "--latent", 4, "--quiet", "--out", tmp_path / "r")
     config = json.loads((tmp_path / "r" / "config.json").read_text())
-    assert (config["own"]["latent"], config["net"]["hidden"]) == (4, [9, 7])
+    parts = config["parts"]
+    assert (parts["latent"], parts["net"]["hidden"]) == (4, [9, 7])
+    assert parts["objective"] == {"name": "elbo", "beta": 2.0, "kl": "closed", "samples": 1}
     assert config["training"]["lr"] == 0.01
 
 
@@ -187,8 +220,8 @@ def test_npz_of_ones_own_trains(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     file = tmp_path / "mine.npz"
     np.savez(file, images=rng.integers(0, 256, (60, 9, 7, 3), dtype=np.uint8), labels=[0, 1] * 30)
-    call("train", "vae", "--data", file, "--net", "conv", "--out", tmp_path / "r", "--quiet",
-         "--epochs", 1, "--channels", 4, 6)  # fmt: skip
+    call("train", "vae", "--data", file, "--net", "conv:channels=4,6", "--quiet",
+         "--epochs", 1, "--out", tmp_path / "r")  # fmt: skip
     assert vaekit.load(tmp_path / "r").sample(2).shape == (2, 3, 9, 7)
 
 
@@ -215,7 +248,7 @@ def test_a_broken_run_is_refused(run: Path, tmp_path: Path) -> None:
     broken = tmp_path / "run"
     shutil.copytree(run, broken)
     config = json.loads((broken / "config.json").read_text())
-    config["own"]["latent"] = 7
+    config["parts"]["latent"] = 7
     (broken / "config.json").write_text(json.dumps(config))
     with pytest.raises(vaekit.VaekitError, match="are of another model"):
         vaekit.load(broken)
@@ -226,7 +259,9 @@ def test_a_broken_run_is_refused(run: Path, tmp_path: Path) -> None:
 
 def test_help_answers_without_torch() -> None:
     """In seconds it is well under half of one: benchmarks/startup.py measures that."""
-    for arguments in (["--help"], ["train", "--help"], ["recipes"], ["train", "vae", "--help"]):
+    commands = ("--help", "train --help", "recipes", "train vae --help", "sweep vae --help",
+                "parts", "parts net", "parts objective iwae", "parts recipe --json")  # fmt: skip
+    for arguments in map(str.split, commands):
         code = (
             "import sys\nfrom vaekit.cli import main\n"
             f"try: main({arguments!r})\nexcept SystemExit: pass\n"
@@ -269,7 +304,7 @@ def test_the_demo_trains_a_model_whose_samples_look_like_digits(
 
 def test_ctrl_c_says_how_to_go_on_and_exits_with_130(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("vaekit"), "train", "vae", "--out", tmp_path / "r"]
-    options = ["--epochs", "100000", "--latent", "2", "--hidden", "16"]
+    options = ["--epochs", "100000", "--latent", "2", "--net", "mlp:hidden=16"]
     with subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -188,3 +188,16 @@ def test_counts_and_factors_without_names(
     assert lines["not"] == "0       50.00% of the values"
     assert lines["classes"] == "2; rows 0: 2, 1: 2"
     assert lines["factors"] == "factor 1 (2), factor 2 (2)"
+
+
+def test_a_table_with_a_column_of_text_has_it_as_its_label(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `train --label` takes it; the card names the column."""
+    rows = "".join(f"{n},2.5,{'barolo' if n % 3 else 'grignolino'}\n" for n in range(20))
+    (here / "wine.csv").write_text("acid,ash,class\n" + rows)
+    card = as_json(capsys, "wine.csv")
+    assert (card["label"], card["columns"]) == ("class", ["acid", "ash"])
+    assert card["class_names"] == ["barolo", "grignolino"]
+    assert card == as_json(capsys, "wine.csv", "--label", "class")
+    assert "--label 'class'" in said(capsys, "wine.csv")

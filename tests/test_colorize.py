@@ -21,7 +21,7 @@ from vaekit.report.images import pairs
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "colour.md"
 WEIGHTS = np.array([0.30, 0.59, 0.11])
-SMALL: dict[str, Any] = {"channels": (4, 8), "batch_size": 16, "threads": 1}
+SMALL: dict[str, Any] = {"net": ":channels=4,8", "batch_size": 16, "threads": 1}
 
 
 def hue(path: Path, rows: int = 60) -> Path:
@@ -38,7 +38,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("colour")
     data = hue(home / "hue.npz")
     vk.train("colorizer", data=data, out=home / "c", epochs=40, lr=3e-3, **SMALL)
-    grey = {"grey": True, "hidden": (16,), "latent": 2, "epochs": 2, "threads": 1, "report": False}
+    grey = {
+        "grey": True,
+        "net": "mlp:hidden=16",
+        "latent": 2,
+        "epochs": 2,
+        "threads": 1,
+        "report": False,
+    }
     vk.train("vae", data=data, out=home / "g", **grey)
     return home
 
@@ -63,7 +70,7 @@ def test_it_resumes_bit_for_bit(home: Path, tmp_path: Path) -> None:
 
 def test_it_learns_a_hue(run: Run) -> None:
     """Where the colour follows from the grey value; held-out pictures."""
-    found = run.evaluate(noise=10.0, reconstruction=True)["colour"]
+    found = run.evaluate("color:noise=10", "reconstruction")["color"]
     data = run.dataset().test.x()
     grey = np.einsum("c,bchw->bhw", WEIGHTS, data.numpy())[:, None]
     error = np.square(data.numpy() - grey).mean()
@@ -85,7 +92,7 @@ def test_what_the_training_leaves(home: Path, run: Run) -> None:
         assert set(frame) == {"reconstructions"}
     page = (home / "c/report.html").read_text()
     assert "PSNR against the true colours" in page
-    assert "with noise of σ = 1 grey level<" in page
+    assert "with noise of σ = 1 gray level<" in page
     assert "1 draw of the noise each" in page
     for word in ("ELBO", "Samples", "Codes", "latent"):
         assert word not in page
@@ -137,44 +144,47 @@ def test_pixels_of_another_range_are_the_same_colours(home: Path, tmp_path: Path
     true = value * torch.tensor([1.0, 0.5, 0.2]).view(3, 1, 1)
     made = vk.colorize(run, vk.luminance(true))
     assert (made - true).square().mean().sqrt() < 0.06
-    found = run.evaluate()["colour"]
+    found = run.evaluate()["color"]
     assert found["gain"] > 12
     assert found["noise"][0]["before"] == pytest.approx(20 * math.log10(255), abs=0.5)
 
 
 REFUSED = [
     *[
-        (f"{command} c", "c is a colouriser: it has no latent, and makes nothing from nothing")
+        (f"{command} c", "c is a colorizer: it has no latent, and makes nothing from nothing")
         for command in ("sample", "sample --set 0=1", "interpolate -n 1", "traverse", "manifold",
-                        "embed", "overlap", "scatter", "evaluate --latent", "evaluate --nll 5",
-                        "evaluate --ais 5", "evaluate --agreement 5")
+                        "embed", "overlap", "scatter")
+    ],
+    *[
+        (f"evaluate {metric} c", f"so there is no {metric} to measure")
+        for metric in ("latent", "nll", "ais", "agreement")
     ],
     ("colorize c --colorizer c", "take `vaekit colorize RUN --colorizer c`"),
     ("colorize c --reconstruct --colorizer c", "it has no latent"),
-    ("colorize g --colorizer g", "g is no colouriser but of the recipe vae"),
+    ("colorize g --colorizer g", "g is no colorizer but of the recipe vae"),
     ("colorize g --colorizer c -n 0", "got -n 0"),
     ("colorize g --colorizer c --columns 0", "got --columns 0"),
     ("colorize g --colorizer c --label 3", "this run is not conditioned on labels"),
     ("colorize g --colorizer c --label 3 --reconstruct", "--label is of samples"),
     ("colorize g --colorizer c -o x.jpg", ".png or .npz"),
-    ("colorize hue.npz --colorizer c", "got pictures of shape (8, 8, 3) to colour; expected grey"),
-    ("colorize small.npz --colorizer c", "colours pictures of 8 x 8; these are 6 x 6"),
+    ("colorize hue.npz --colorizer c", "got images of shape (8, 8, 3) to color; expected gray"),
+    ("colorize small.npz --colorizer c", "c colors images of 8 x 8; these are 6 x 6"),
     ("colorize nan.npz --colorizer c", "numbers that are not finite"),
     ("colorize words.npz --colorizer c", "words.npz holds images of type"),
-    ("colorize broken.npz --colorizer c", "broken.npz holds no images to colour"),
-    ("colorize objects.npz --colorizer c", "objects.npz holds no images to colour"),
+    ("colorize broken.npz --colorizer c", "broken.npz holds no images to color"),
+    ("colorize objects.npz --colorizer c", "objects.npz holds no images to color"),
     ("colorize none.npz --colorizer c", "there is no file none.npz"),
     ("colorize small.npz --colorizer c --reconstruct", "--reconstruct is of a run"),
-    ("evaluate c --noise 0", "got noise=0.0; expected a positive number"),
-    ("evaluate g --noise 1", "g is no colouriser"),
-    ("animate c --what samples", "c is a colouriser, without a prior"),
-    ("compare c g", "c is a colouriser, and a comparison is of models with a latent"),
+    ("evaluate color:noise=-1 c", "noise"),
+    ("evaluate g color", "so there is no color to measure"),
+    ("animate c --what samples", "c has no prior to draw from"),
+    ("compare c g", ", and a comparison is of models with a latent"),
     ("train colorizer --data hue.npz --grey", "leave --grey"),
-    ("train colorizer --data hue.npz --net mlp", "got --net mlp: leave it"),
-    ("train colorizer --data hue.npz --hidden 8", "only colorizer --dense"),
-    ("train colorizer --data hue.npz --scale free", "one scale for all pixels"),
-    ("train colorizer --data hue.npz --likelihood laplace", "Gaussian likelihood"),
-    ("train colorizer --data hue.npz --mean sigmoid", "Gaussian likelihood"),
+    ("train colorizer --data hue.npz --net :hidden=8", "dense"),
+    ("train colorizer --data hue.npz --likelihood :scale=free", "takes a Gaussian of one scale"),
+    ("train colorizer --data hue.npz --likelihood laplace", "takes a Gaussian of one scale"),
+    ("train colorizer --data hue.npz --likelihood :mean=sigmoid", "leave mean=identity"),
+    ("train colorizer --data hue.npz --model :noise=-1", "noise"),
     ("sweep colorizer --data hue.npz --grid lr=0.1,0.2", "colorizer has none"),
 ]  # fmt: skip
 
@@ -206,23 +216,23 @@ def test_a_mistake_is_one_line(
 def test_python_callers_are_refused_alike(run: Run) -> None:
     for call in (lambda: run.sample(3), lambda: run.decode(torch.zeros(1, 2)),
                  lambda: run.encode(torch.zeros(1, 3, 8, 8))):  # fmt: skip
-        with pytest.raises(VaekitError, match="is a colouriser"):
+        with pytest.raises(VaekitError, match="is a colorizer"):
             call()
-    with pytest.raises(VaekitError, match=r"got pictures of shape \(8, 8\)"):
+    with pytest.raises(VaekitError, match=r"got images of shape \(8, 8\)"):
         vk.colorize(run, torch.rand(3, 8, 8))
 
 
 def test_its_numbers_are_printed_and_kept(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words in ([], ["--noise", "10"], ["--noise", "10"]):
+    for words in ([], ["color:noise=10"], ["color:noise=10"]):
         main(["evaluate", str(home / "c"), *words])
     out = capsys.readouterr().out
     assert "elbo" not in out
     assert "10 draws of the noise, seed 0" in out
     assert out.count("decibels, luminance") == 5
     kept = json.loads((home / "c/evaluation.json").read_text())
-    assert [one["colour"]["levels"] for one in kept] == [[1.0], [1.0, 10.0]]
+    assert [one["color"]["levels"] for one in kept] == [[1.0], [1.0, 10.0]]
     main(["reconstruct", str(home / "c"), "-o", str(tmp_path / "r.png")])
     main(["animate", str(home / "c"), "-o", str(tmp_path / "f.gif")])
     main(["runs", str(home)])

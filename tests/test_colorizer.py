@@ -17,7 +17,6 @@ from vaekit import Batches, VaekitError
 from vaekit.data import Split
 from vaekit.evaluate import colours, measure
 from vaekit.objectives import ELBO, require
-from vaekit.options import Net, Pixels
 from vaekit.recipes import build
 
 WEIGHTS = np.array([0.30, 0.59, 0.11])
@@ -220,22 +219,22 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         vk.Colouring(luminance=-1)
     with pytest.raises(VaekitError, match="only a dense net"):
         vk.ColourNet((4, 4), hidden=(3,))
-    with pytest.raises(VaekitError, match="needs density, rsample"):
+    with pytest.raises(VaekitError, match="needs a KL between posterior and prior"):
         require(ELBO(), model())
-    with pytest.raises(VaekitError, match="needs colours"):
+    with pytest.raises(VaekitError, match="needs colors for a gray image"):
         require(vk.Colouring(), build("vae", vk.data.load("digits").spec()).model)
 
 
 def test_the_recipe_starts_at_the_mean_colours_of_the_data() -> None:
     rows = (255 * torch.rand(20, 3, 6, 6) ** torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)).byte()
     spec = vk.Dataset("t", "colour", Split(rows), Split(rows)).spec()
-    made = build("colorizer", spec, {"noise": 2.0}, net=Net(kind="conv", channels=(4, 8)))
+    made = build("colorizer", spec, model=":noise=2", net=":channels=4,8")
     net: Any = made.model.likelihood.net
     mean = rows.double().mean((0, 2, 3)) / 255
     expected = (mean - (mean * torch.from_numpy(WEIGHTS)).sum()).float()
     torch.testing.assert_close(net.output.bias.detach(), expected)
     assert made.model.noise == pytest.approx(2 / 255)
-    dense = build("colorizer", spec, {"dense": True}, net=Net(kind="conv", channels=(4,))).model
+    dense = build("colorizer", spec, net=":dense=true:channels=4").model
     assert isinstance(dense.likelihood.net.output, nn.Linear)
-    with pytest.raises(VaekitError, match="one scale for all pixels"):
-        build("colorizer", spec, net=Net(kind="conv"), pixels=Pixels(scale="free"))
+    with pytest.raises(VaekitError, match="a Gaussian of one scale"):
+        build("colorizer", spec, likelihood=":scale=free")

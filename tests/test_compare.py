@@ -19,19 +19,37 @@ from PIL import Image
 import vaekit
 from vaekit.cli.main import main
 from vaekit.data import spread
+from vaekit.evaluate import Column, Metric
+from vaekit.registry import register
 from vaekit.report.charts import limits
-from vaekit.report.comparison import Comparison, compare
-from vaekit.report.comparison.charts import _scale, colours, curves_figure
-from vaekit.report.comparison.differences import differences, flat, in_words, short_names
-from vaekit.report.comparison.distortion import distortion_figure
-from vaekit.report.comparison.measured import Entry, measure
-from vaekit.report.comparison.opened import open_runs
-from vaekit.report.comparison.ranking import MEASURES, lead
-from vaekit.report.comparison.sheets import labelled
-from vaekit.report.comparison.words import _speed
+from vaekit.report.comparison import (
+    Comparison,
+    Entry,
+    Measure,
+    colours,
+    compare,
+    curves_figure,
+    differences,
+    distortion_figure,
+    fit_axis,
+    flat,
+    in_words,
+    labelled,
+    lead,
+    measure,
+    open_runs,
+    sentences,
+    short_names,
+)
 from vaekit.report.images import GAP
 
-SMALL: dict[str, Any] = {"hidden": (16,), "limit": 300, "epochs": 2, "threads": 1, "report": False}
+SMALL: dict[str, Any] = {
+    "net": "mlp:hidden=16",
+    "limit": 300,
+    "epochs": 2,
+    "threads": 1,
+    "report": False,
+}
 
 
 def trained(out: Path, recipe: str = "vae", **options: Any) -> str:
@@ -42,11 +60,11 @@ def trained(out: Path, recipe: str = "vae", **options: Any) -> str:
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     trained(folder / "narrow", latent=2)
-    trained(folder / "wide", latent=5, norm="batch")
+    trained(folder / "wide", latent=5, net="mlp:hidden=16:norm=batch")
     trained(folder / "auto", "ae", latent=2)
     trained(folder / "grey", latent=2, likelihood="bernoulli")
-    trained(folder / "beta", "beta_vae", latent=2, beta=0.5)
-    trained(folder / "beta4", "beta_vae", latent=2, beta=4.0)
+    trained(folder / "beta", "beta_vae", latent=2, objective=":beta=0.5")
+    trained(folder / "beta4", "beta_vae", latent=2, objective=":beta=4")
     return folder
 
 
@@ -129,19 +147,19 @@ def test_the_numbers_are_those_of_the_model_by_hand(here: Path, two: Comparison)
         assert row["step"] == run.step
         batch = run.dataset().train.x(spread(len(run.dataset().train), 128))
         noise = vaekit.evaluate.gradient_noise(run.model, run.objective, batch)
-        assert row["gradient_variance"] == pytest.approx(noise.variance)
-        assert row["gradient_noise"] == pytest.approx(noise.ratio)
+        assert row["metrics"]["gradient-noise"]["variance"] == pytest.approx(noise.variance)
+        assert row["ratio"] == pytest.approx(noise.ratio)
 
 
 def test_rows_that_are_drawn_anew_give_the_same_numbers_again(tmp_path: Path) -> None:
     run = vaekit.load(trained(tmp_path / "bits", latent=2, binarise="dynamic"))
     one, two = (measure(run, "x", limit=20, seed=3, data_dir=None) for _ in range(2))
-    assert one.noise == two.noise
+    assert one.records == two.records
     assert one.gap == two.gap
 
 
 def test_the_numbers_are_those_of_evaluate(here: Path, two: Comparison) -> None:
-    found = vaekit.load(here / "narrow").evaluate(limit=50, reconstruction=True)
+    found = vaekit.load(here / "narrow").evaluate("reconstruction", limit=50)
     for name in ("log_likelihood", "elbo", "kl", "elbo_standard_error", "mse"):
         assert two.runs[0][name] == pytest.approx(found[name], rel=1e-6)
     for name in ("psnr", "ssim"):
@@ -154,7 +172,7 @@ def test_the_lead_is_that_of_paired_rows(here: Path, two: Comparison) -> None:
     error = (one - other).std(ddof=1) / 50**0.5
     told = "more" if apart > 2 * error else "less"
     (sentence,) = (words for words in two.words if words.startswith("The PSNR"))
-    best = "latent=2 norm=none" if one.mean() > other.mean() else "latent=5 norm=batch"
+    best = "norm=none latent=2" if one.mean() > other.mean() else "norm=batch latent=5"
     assert f"is higher for {best}: " in sentence
     assert f"{apart:.2f} ± {error:.2f} is {told} than twice its standard error" in sentence
     bounds = sorted((row["elbo"] for row in two.runs), reverse=True)
@@ -163,23 +181,43 @@ def test_the_lead_is_that_of_paired_rows(here: Path, two: Comparison) -> None:
     assert f"{shown[0]} nats per image against {shown[1]};" in sentence
 
 
+class Peak(Metric):
+    """The brightest value of a reconstruction."""
+
+    columns = (Column("peak", "brightest pixel", "levels", decimals=3, better=1),)
+
+    def update(self, trace: Any) -> None:
+        """Keeps it for each row."""
+        self.keep(peak=trace.reconstruction.flatten(1).amax(1).double())
+
+    def compute(self) -> dict[str, Any]:
+        """Its mean."""
+        return {"peak": torch.cat(self.rows["peak"]).mean().item()}
+
+
+PEAK = Measure("peak", "peak", Peak.columns[0])
+
+
 def entry(name: str, elbo: list[float]) -> Entry:
     made = object.__new__(Entry)
     values = torch.tensor(elbo, dtype=torch.float64)
-    made.__dict__.update(name=name, log_likelihood=values, kl=torch.zeros_like(values))
+    metric = Peak()
+    metric.keep(peak=values)
+    records = {"peak": metric.compute()}
+    made.__dict__.update(name=name, metrics={"peak": metric}, records=records)
     return made
 
 
 def test_a_lead_is_clear_above_twice_its_standard_error() -> None:
     base = [0.0, 10.0, 20.0, 30.0]
     near = [value + apart for value, apart in zip(base, (2.0, 1.0, 2.0, 1.0), strict=True)]
-    found = lead([entry("a", base), entry("b", near), entry("c", [-50.0] * 4)], MEASURES["elbo"])
+    found = lead([entry("a", base), entry("b", near), entry("c", [-50.0] * 4)], PEAK)
     assert found is not None
     assert (found.best.name, found.next.name, found.by) == ("b", "a", 1.5)
     assert found.error == pytest.approx(np.std([2, 1, 2, 1], ddof=1) / 2)
     assert found.clear, "by itself, each mean has an error of 6.5"
     wild = [value + apart for value, apart in zip(base, (9.0, -5.0, 5.0, -3.0), strict=True)]
-    unclear = lead([entry("a", base), entry("b", wild)], MEASURES["elbo"])
+    unclear = lead([entry("a", base), entry("b", wild)], PEAK)
     assert unclear is not None
     assert not unclear.clear
 
@@ -189,20 +227,20 @@ def test_a_lead_is_clear_above_twice_its_standard_error() -> None:
 
 def test_what_differs_is_said_and_names_the_runs(two: Comparison) -> None:
     assert two.words[0] == (
-        "They differ in latent: 2 against 5; norm: none against batch; all else is equal."
+        "They differ in net.norm: none against batch; latent: 2 against 5; all else is equal."
     )
-    assert [row["name"] for row in two.runs] == ["latent=2 norm=none", "latent=5 norm=batch"]
-    assert two.differences == {"latent": [2, 5], "norm": ["none", "batch"]}
+    assert [row["name"] for row in two.runs] == ["norm=none latent=2", "norm=batch latent=5"]
+    assert two.differences == {"net.norm": ["none", "batch"], "latent": [2, 5]}
 
 
 def test_options_of_place_do_not_differ(here: Path) -> None:
     one, two = (flat(vaekit.load(here / name).config, "grey") for name in ("narrow", "wide"))
     assert not {"device", "threads", "data_dir", "cache"} & {*one, *two}
-    assert set(differences([one, two])) == {"latent", "norm"}
+    assert set(differences([one, two])) == {"latent", "net.norm"}
 
 
 def test_recipes_name_runs_and_what_one_alone_has_does_not() -> None:
-    found = {"recipe": ["vae", "ae"], "kl": ["closed", None]}
+    found = {"recipe": ["vae", "ae"], "objective.kl": ["closed", None]}
     assert short_names(found, [Path("a"), Path("b")]) == ["vae", "ae"]
     assert in_words(found) == "They differ in recipe: vae against ae; all else is equal."
     assert short_names({"patience": ["none", 5]}, [Path("a"), Path("b")]) == [
@@ -214,18 +252,21 @@ def test_recipes_name_runs_and_what_one_alone_has_does_not() -> None:
 def test_likelihoods_are_named_and_have_a_scale_only_where_they_have_one(here: Path) -> None:
     opened = open_runs([here / "narrow", here / "grey"])
     assert opened.differences["likelihood"] == ["gaussian", "bernoulli"]
-    assert opened.differences["scale"] == ["fitted", None]
+    assert opened.differences["likelihood.scale"] == ["fitted", None]
     assert opened.names == ["likelihood=gaussian", "likelihood=bernoulli"]
     assert in_words(opened.differences) == (
         "They differ in likelihood: gaussian against bernoulli; all else is equal."
     )
-    found = {"likelihood": ["gaussian", "bernoulli", "gaussian"], "scale": ["fitted", None, 1.0]}
+    found = {
+        "likelihood": ["gaussian", "bernoulli", "gaussian"],
+        "likelihood.scale": ["fitted", None, 1.0],
+    }
     assert short_names(found, [Path("a"), Path("b"), Path("c")]) == [
         "likelihood=gaussian scale=fitted",
         "likelihood=bernoulli",
         "likelihood=gaussian scale=1",
     ]
-    assert "scale: fitted, 1; all" in in_words(found)
+    assert "likelihood.scale: fitted, 1; all" in in_words(found)
 
 
 def test_speeds_that_hardly_differ_name_no_winner() -> None:
@@ -234,9 +275,9 @@ def test_speeds_that_hardly_differ_name_no_winner() -> None:
         for one, speed in zip(runs, speeds, strict=True):
             spec = SimpleNamespace(unit="nats per image")
             one.__dict__.update(
-                records=[{"images_per_second": speed}], run=SimpleNamespace(spec=spec)
+                epochs=[{"images_per_second": speed}], run=SimpleNamespace(spec=spec)
             )
-        return " ".join(_speed(runs))
+        return " ".join(sentences(runs, [], True, ["net"]))
 
     assert told(1000, 1100, 1240) == (
         "All trained about equally fast, 1,000 to 1,240 images a second."
@@ -260,7 +301,7 @@ def test_folders_name_runs_whose_options_do_not() -> None:
 def test_the_page_is_whole_and_says_all(here: Path, two: Comparison) -> None:
     html = two.path.read_text()
     page = Reader(html)
-    assert "An autoencoder" not in page.text
+    assert "no prior to draw from" not in page.text
     assert page.images == 2
     assert page.charts == 1
     assert not {"script", "link", "iframe"} & page.tags
@@ -283,7 +324,7 @@ def test_the_pictures_stand_in_the_folder(here: Path, two: Comparison) -> None:
         assert (pixels[:3] == 255).all(), "the edge is white"
         assert picture.width > 1000
     lines = (here / "two" / "table.md").read_text().splitlines()
-    assert lines[0] == "|  | latent=2 norm=none | latent=5 norm=batch |"
+    assert lines[0] == "|  | norm=none latent=2 | norm=batch latent=5 |"
     assert all(line.count("|") == 4 for line in lines)
     assert lines[2].startswith("| bound (ELBO) | −")
 
@@ -327,10 +368,10 @@ def test_a_posterior_that_shrinks_to_nothing_has_a_logarithmic_axis(here: Path) 
         measure(run, name, limit=20, seed=0, data_dir=None)
         for run, name in zip(opened.runs, opened.names, strict=True)
     ]
-    for record in (*entries[0].records, *entries[1].records):
+    for record in (*entries[0].epochs, *entries[1].epochs):
         record["latent"]["active_units"] = 1
     for small, scale in ((0.5, "linear"), (1e-4, "log"), (0.0, "linear")):
-        for record in entries[1].records:
+        for record in entries[1].epochs:
             record["latent"]["posterior_scale"] = small
         figure = curves_figure(entries)
         assert figure is not None
@@ -354,7 +395,7 @@ def test_curves_are_those_of_the_records(here: Path) -> None:
     lines = {(line.get_color(), line.get_linestyle()): line.get_xydata() for line in panel.lines}
     for one, colour in zip(entries, colours(2), strict=True):
         for split, style in (("validation", "-"), ("train", "--")):
-            expected = [[r["epoch"], r[split]["objective"]] for r in one.records]
+            expected = [[r["epoch"], r[split]["objective"]] for r in one.epochs]
             assert np.allclose(np.asarray(lines[colour, style]), expected)
     low, high = panel.get_ylim()
     for line in panel.lines:
@@ -362,12 +403,12 @@ def test_curves_are_those_of_the_records(here: Path) -> None:
         assert low <= bottom
         assert top <= high
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["latent=2 norm=none", "latent=5 norm=batch"]
+    assert legend == ["norm=none latent=2", "norm=batch latent=5"]
     words = figure.get_label()
     assert "gradient norm" in words
     sigma = panels(figure)["posterior σ"]
     for one, line in zip(entries, sigma.lines, strict=True):
-        expected = [[r["epoch"], r["latent"]["posterior_scale"]] for r in one.records]
+        expected = [[r["epoch"], r["latent"]["posterior_scale"]] for r in one.epochs]
         assert np.allclose(np.asarray(line.get_xydata()), expected)
     assert sigma.get_yscale() == "linear"
     apart = curves_figure(entries, comparable=False)
@@ -378,12 +419,12 @@ def test_curves_are_those_of_the_records(here: Path) -> None:
 
 def test_counts_are_drawn_whole() -> None:
     axes = Figure().subplots()
-    _scale(axes, [[0, 38, 64, 64, 64, 64, 63, 62], [16] * 8])
+    fit_axis(axes, [[0, 38, 64, 64, 64, 64, 63, 62], [16] * 8])
     assert axes.get_ylim()[0] <= 0
-    _scale(axes, [[16] * 8])
+    fit_axis(axes, [[16] * 8])
     assert axes.get_ylim()[0] <= 0
     assert max(axes.get_yticks()) >= 10
-    _scale(axes, [[-500.5, 38.5, 64.1, 64.2, 64.3, 64.4, 63.5, 62.5]])
+    fit_axis(axes, [[-500.5, 38.5, 64.1, 64.2, 64.3, 64.4, 63.5, 62.5]])
     assert axes.get_ylim()[0] > -500
 
 
@@ -411,7 +452,7 @@ def test_a_table_has_no_pictures(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(90, 3))
     text = "a,b,c\n" + "\n".join(",".join(f"{v:.3f}" for v in row) for row in rows)
     (tmp_path / "t.csv").write_text(text)
-    options = {"data": str(tmp_path / "t.csv"), "limit": None, "hidden": (4,)}
+    options = {"data": str(tmp_path / "t.csv"), "limit": None, "net": "mlp:hidden=4"}
     paths = [trained(tmp_path / str(size), latent=size, **options) for size in (1, 2)]
     found = compare(paths, out=tmp_path / "p.html", pictures=tmp_path / "p")
     page = Reader(found.path.read_text())
@@ -425,17 +466,15 @@ def test_a_table_has_no_pictures(tmp_path: Path) -> None:
 # likelihoods ----------------------------------------------------------------------------------
 
 
-def test_bounds_of_different_likelihoods_are_not_ranked(
-    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(["compare", str(here / "narrow"), str(here / "grey"), "-o", str(tmp_path / "p.html")])
-    shown = capsys.readouterr().out
+def test_bounds_of_different_likelihoods_are_not_ranked(here: Path, tmp_path: Path) -> None:
+    found = compare([here / "narrow", here / "grey"], out=tmp_path / "p.html")
+    shown = " ".join((*found.words, *found.notes))
     text = Reader((tmp_path / "p.html").read_text()).text
     for where in (shown, text):
         assert "bounds of different likelihoods are not comparable" in where
         assert "The bound is" not in where
         assert "The PSNR is" in where
-        assert "PSNR and SSIM judge instead" in where
+        assert "Judge by PSNR, SSIM and mean square error instead" in where
 
 
 def test_one_loss_that_is_no_likelihood_is_ranked_and_marked(here: Path, tmp_path: Path) -> None:
@@ -446,10 +485,10 @@ def test_one_loss_that_is_no_likelihood_is_ranked_and_marked(here: Path, tmp_pat
 
 
 def test_scales_of_one_kind_compare_and_others_do_not(here: Path, tmp_path: Path) -> None:
-    shared = trained(tmp_path / "shared", latent=2, scale="shared")
-    fixed = trained(tmp_path / "fixed", latent=2, scale=0.5)
+    shared = trained(tmp_path / "shared", latent=2, likelihood=":scale=shared")
+    fixed = trained(tmp_path / "fixed", latent=2, likelihood=":scale=0.5")
     assert open_runs([here / "narrow", shared]).comparable
-    other = trained(tmp_path / "other", latent=2, scale=0.1)
+    other = trained(tmp_path / "other", latent=2, likelihood=":scale=0.1")
     assert not open_runs([here / "narrow", fixed]).comparable
     assert not open_runs([other, fixed]).comparable
     assert not open_runs([here / "narrow", here / "grey"]).comparable
@@ -461,8 +500,8 @@ def test_an_autoencoder_has_a_dash_and_is_judged_by_psnr(here: Path, tmp_path: P
     head, *rows = found.table["Bound and latent"]
     assert rows[1][1 + head[1:].index("bound (ELBO)")] == "–"
     assert found.runs[1]["elbo"] is None
-    assert any("An autoencoder has no bound: ae" in note for note in found.notes)
-    assert "An autoencoder was trained without a prior" in Reader(found.path.read_text()).text
+    assert any("There is no bound (ELBO) of ae. Judge by PSNR" in note for note in found.notes)
+    assert "There is no prior to draw from in ae." in Reader(found.path.read_text()).text
 
 
 def test_rank_orders_the_table(here: Path, tmp_path: Path) -> None:
@@ -471,6 +510,30 @@ def test_rank_orders_the_table(here: Path, tmp_path: Path) -> None:
     values = [row["psnr"] for row in found.runs]
     assert values == sorted(values, reverse=True)
     assert [row[0] for row in found.table["Runs"][1:]] == [row["name"] for row in found.runs]
+
+
+def test_a_metric_that_is_registered_stands_on_the_page(here: Path, tmp_path: Path) -> None:
+    register("metric", "peak")(Peak)
+    paths = [here / name for name in ("narrow", "beta4")]
+    found = compare(paths, out=tmp_path / "p.html", limit=20, rank="peak")
+    values = [row["peak"] for row in found.runs]
+    assert values == sorted(values, reverse=True)
+    assert found.table["Further metrics"][0] == ["", "brightest pixel, levels"]
+    (sentence,) = (words for words in found.words if words.startswith("The brightest pixel is"))
+    assert f"higher for {found.runs[0]['name']}: {values[0]:.3f} levels against" in sentence
+    text = Reader(found.path.read_text()).text
+    for words in (sentence, "brightest pixel, levels", "The brightest value of a reconstruction."):
+        assert words in text
+
+
+def test_recipes_of_every_kind_compare(here: Path, tmp_path: Path) -> None:
+    more = [trained(tmp_path / name, name, latent=2) for name in ("iwae", "cvae")]
+    paths = [here / "narrow", here / "beta4", *more, here / "auto"]
+    found = compare(paths, out=tmp_path / "p.html", limit=20)
+    assert not found.comparable, "a bound given the label is none of x alone"
+    assert "Gaussian given the label of cvae" in found.notes[0]
+    assert [row["elbo"] is None for row in found.runs] == [False] * 4 + [True]
+    assert compare([here / "narrow", more[0]], out=tmp_path / "q.html", limit=20).comparable
 
 
 # refusals -------------------------------------------------------------------------------------
@@ -515,7 +578,7 @@ def test_the_same_rows_of_another_content_are_refused(here: Path, tmp_path: Path
         (["narrow", "nowhere"], {}, "is no run folder"),
         (["narrow", "wide"], {"rank": "psrn"}, "did you mean 'psnr'"),
         (["narrow", "grey"], {"rank": "elbo"}, "bounds of different likelihoods"),
-        (["narrow", "auto"], {"rank": "elbo"}, "fewer than two of these runs have a bound"),
+        (["narrow", "auto"], {"rank": "elbo"}, "fewer than two of these runs have a bound (ELBO)"),
         (["narrow", "wide"], {"limit": 0}, "expected a whole number of at least 1"),
         (["narrow", "wide"], {"out": "page.png"}, "ends in .html"),
     ],
@@ -538,7 +601,7 @@ def test_the_command_prints_one_json_object(
     main([*words, "-o", str(tmp_path / "p.html"), "--title", "A & B"])
     found = json.loads(capsys.readouterr().out)
     assert found["path"] == str(tmp_path / "p.html")
-    assert [row["units"] for row in found["runs"]] == [2, 5]
+    assert [row["latent_dimensions"] for row in found["runs"]] == [2, 5]
     assert "<h1>A &amp; B</h1>" in (tmp_path / "p.html").read_text()
     main([*words[:3], "-o", str(tmp_path / "p.html"), "--limit", "20"])
     shown = capsys.readouterr().out

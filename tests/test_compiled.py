@@ -10,15 +10,13 @@ import torch
 
 import vaekit as vk
 from vaekit.data import load
-from vaekit.options import Net
 from vaekit.training import fit
-from vaekit.training import update as compiled
 
 CASES: dict[str, dict[str, Any]] = {
     "vae": {"latent": 2},
-    "beta_vae": {"latent": 2, "beta": 4.0},
+    "beta_vae": {"latent": 2, "objective": ":beta=4"},
     "sigma_vae": {"latent": 2},
-    "iwae": {"latent": 2, "samples": 3},
+    "iwae": {"latent": 2, "objective": ":samples=3"},
     "vae of convolutions": {"latent": 2},
 }
 
@@ -32,7 +30,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         seen.append(len(graph.graph.nodes))
         return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
 
-    monkeypatch.setattr(compiled, "BACKEND", backend)
+    monkeypatch.setattr("vaekit.training.update.BACKEND", backend)
     yield seen
     torch.compiler.reset()
 
@@ -41,8 +39,8 @@ def trained(case: str, **options: Any) -> tuple[list[float], torch.Tensor]:
     """Objectives of two epochs with a last batch of another size, and the weights after."""
     torch.manual_seed(0)
     data = load("digits")
-    net = Net(kind="conv", channels=(4, 8)) if "conv" in case else Net(hidden=(16,))
-    made = vk.recipes.build(case.split()[0], data.spec(), CASES[case], net=net)
+    net = "conv:channels=4,8" if "conv" in case else "mlp:hidden=16"
+    made = vk.recipes.build(case.split()[0], data.spec(), **CASES[case], net=net)
     batches = vk.Batches(data.train, 1000)
     found: list[float] = []
     fit(
@@ -69,7 +67,7 @@ def test_a_captured_pass_is_the_eager_one(case: str, graphs: list[int]) -> None:
 
 def test_a_compiled_pass_that_diverges_says_how_to_look(graphs: list[int]) -> None:
     data = load("digits")
-    made = vk.recipes.build("vae", data.spec(), {"latent": 2})
+    made = vk.recipes.build("vae", data.spec(), latent=2)
     for weight in made.model.parameters():
         weight.data.fill_(torch.nan)
     adam = torch.optim.Adam(made.model.parameters(), lr=1e-3)

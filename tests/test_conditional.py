@@ -14,15 +14,15 @@ from torch import nn
 import vaekit as vk
 from vaekit import Batches, Run, VaekitError
 from vaekit.cli.main import main
-from vaekit.data import load, prepare
-from vaekit.data.conditions import one_hot
+from vaekit.data import load, one_hot, prepare
 from vaekit.evaluate import importance_sampled, measure
-from vaekit.options import Data, Net, Pixels
+from vaekit.options import Data
 from vaekit.recipes import build
-from vaekit.testing import LinearGaussian, check_model
-from vaekit.torchutil import rng
+from vaekit.testing import LinearGaussian, check_model, seeded
 
-SMALL = {"hidden": (32,), "epochs": 40, "lr": 3e-3, "report": False, "latent": 2}
+SMALL = {"net": "mlp:hidden=32", "epochs": 40, "lr": 3e-3, "report": False, "latent": 2}
+
+NETS = ["mlp:hidden=12", "conv:hidden=12:channels=4"]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_log_p_of_x_given_the_label_meets_its_closed_form(proves: Proves) -> Non
     model = shifted(oracle, centres)
     labels = torch.randint(0, 3, (40,))
     x = torch.randn(40, 5, dtype=torch.float64) + centres[labels]
-    given = one_hot(labels, 3).double()
+    context = one_hot(labels, 3).double()
     w, s = oracle.vae().likelihood.net.weight.detach().numpy(), oracle.variance
     cover = w @ w.T + float(s) * np.eye(5)
     middle = oracle.vae().likelihood.net.bias.detach().numpy()
@@ -69,54 +69,52 @@ def test_log_p_of_x_given_the_label_meets_its_closed_form(proves: Proves) -> Non
         multivariate_normal.logpdf(row, middle + centres[y].numpy(), cover)
         for row, y in zip(x.numpy(), labels, strict=True)
     ]
-    found = importance_sampled(model, x, given, samples=7, chunk=16).log_p
+    found = importance_sampled(model, x, context, samples=7, chunk=16).log_p
     proves("log p(x | label)", "a Gaussian around each label's centre", found, expected, limit=1e-9)
-    bound = vk.ELBO(kl="sampled")(model(x, given)).value
+    bound = vk.ELBO(kl="sampled")(model(x, context)).value
     proves("ELBO of x | label, sampled", "the same", bound, expected, limit=1e-9)
-    wrong = importance_sampled(model, x, given.roll(1, 1), samples=7).log_p
+    wrong = importance_sampled(model, x, context.roll(1, 1), samples=7).log_p
     assert wrong.mean() < found.mean() - 1
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("name", ["vae", "beta_vae", "iwae", "ae", "cvae", "sigma_vae"])
-def test_any_recipe_can_be_conditional(name: str, kind: str) -> None:
-    data = prepare(load("digits"), Data(given="label"))
-    made = build(name, data.spec(), net=Net(kind=kind, hidden=(12,), channels=(4,)))
-    x, given = data.train.batch(slice(6))
-    assert given is not None
+def test_any_recipe_can_be_conditional(name: str, net: str) -> None:
+    data = prepare(load("digits"), Data(context="label"))
+    made = build(name, data.spec(), net=net)
+    x, context = data.train.batch(slice(6))
+    assert context is not None
     if name != "ae":
-        check_model(made.model, x, given)
-    assert made.model.reconstruct(x, given).shape == x.shape
+        check_model(made.model, x, context)
+    assert made.model.reconstruct(x, context).shape == x.shape
     with pytest.raises(VaekitError, match=r"takes \(N, .*got"):
         made.model.reconstruct(x)
 
 
 def test_the_label_stands_once_beside_flat_pixels_and_as_planes_beside_images() -> None:
-    spec = prepare(load("digits"), Data(given="label")).spec()
-    flat = build("cvae", spec, {"latent": 3}, net=Net(hidden=(12,))).model
+    spec = prepare(load("digits"), Data(context="label")).spec()
+    flat = build("cvae", spec, latent=3, net="mlp:hidden=12").model
     assert flat.posterior.net.in_shape == (64 + 10,)
     assert flat.likelihood.net.in_shape == (3 + 10,)
-    planes = build("cvae", spec, {"latent": 3}, net=Net(kind="conv", channels=(4,))).model
+    planes = build("cvae", spec, latent=3, net="conv:channels=4").model
     assert planes.posterior.net.in_shape == (1 + 10, 8, 8)
-    plain = build("vae", load("digits").spec(), {"latent": 3}, net=Net(hidden=(12,))).model
+    plain = build("vae", load("digits").spec(), latent=3, net="mlp:hidden=12").model
     assert plain.posterior.net.in_shape == (1, 8, 8)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("name", ["vae", "ae", "cvae"])
-def test_latent_dropout_stands_in_front_of_any_decoder(name: str, kind: str) -> None:
+def test_latent_dropout_stands_in_front_of_any_decoder(name: str, net: str) -> None:
     """Dropping 1/2 of a z of ones gives the decoder 0 and 2 there, and the labels as they are."""
-    data = prepare(load("digits"), Data(given="label" if name == "cvae" else "none"))
-    sizes = {"kind": kind, "hidden": (12,), "channels": (4,)}
-    net = Net(**sizes, latent_dropout=0.5)
+    data = prepare(load("digits"), Data(context="label" if name == "cvae" else "none"))
     torch.manual_seed(0)
-    model = build(name, data.spec(), {"latent": 6}, net=net).model
+    model = build(name, data.spec(), latent=6, net=f"{net}:latent_dropout=0.5").model
     seen: list[torch.Tensor] = []
     model.likelihood.net.body[1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    _, given = data.train.batch(slice(40))
-    model.likelihood(torch.ones(2, 40, 6), given)
+    _, context = data.train.batch(slice(40))
+    model.likelihood(torch.ones(2, 40, 6), context)
     model.eval()
-    model.likelihood(torch.ones(2, 40, 6), given)
+    model.likelihood(torch.ones(2, 40, 6), context)
     trained, evaluated = (one[:, :6] for one in seen)
     assert set(trained.flatten().tolist()) == {0.0, 2.0}
     assert abs((trained == 0).float().mean() - 0.5) < 0.1
@@ -128,9 +126,9 @@ def test_latent_dropout_stands_in_front_of_any_decoder(name: str, kind: str) -> 
 def test_without_latent_dropout_the_weights_keep_their_names_and_values() -> None:
     spec = load("digits").spec()
     states = []
-    for more in ({}, {"latent_dropout": 0.0}, {"latent_dropout": 0.3}):
+    for more in ("", ":latent_dropout=0", ":latent_dropout=0.3"):
         torch.manual_seed(0)
-        states.append(build("vae", spec, net=Net(hidden=(12,), **more)).model.state_dict())
+        states.append(build("vae", spec, net=f"mlp:hidden=12{more}").model.state_dict())
     plain, zero, dropped = states
     assert list(plain) == list(zero)
     assert "likelihood.net.body.0.weight" in plain  # the first layer, as in older runs
@@ -142,10 +140,10 @@ def test_counts_and_tables_take_labels_too() -> None:
     counts = vk.Dataset("c", "counts", *[split(torch.randint(0, 9, (20, 6)).float())] * 2, 2)
     table = vk.Dataset("t", "table", *[split(torch.randn(20, 6))] * 2, 2)
     for data in (counts, table):
-        made = prepare(data, Data(given="label"))
-        x, given = made.train.batch()
-        model = build("cvae", made.spec(), net=Net(hidden=(8,)), pixels=Pixels()).model
-        assert model.reconstruct(x, given).shape == x.shape
+        made = prepare(data, Data(context="label"))
+        x, context = made.train.batch()
+        model = build("cvae", made.spec(), net="mlp:hidden=8").model
+        assert model.reconstruct(x, context).shape == x.shape
 
 
 def split(rows: torch.Tensor) -> vk.data.Split:
@@ -154,16 +152,16 @@ def split(rows: torch.Tensor) -> vk.data.Split:
 
 def test_batches_keep_each_row_with_its_label() -> None:
     """Shuffled, of a split that was limited and held out before."""
-    data = prepare(load("digits"), Data(given="label", limit=300))
+    data = prepare(load("digits"), Data(context="label", limit=300))
     for part in data.splits.values():
         stored = {tuple(row.flatten().tolist()): int(y) for row, y in
                   zip(part.images, part.labels, strict=True)}  # fmt: skip
         seen = 0
-        for x, given in Batches(part, 64, seed=3).epoch(0):
-            assert given is not None
-            assert given.dtype == torch.float32
-            assert bool((given.sum(1) == 1).all())
-            for row, y in zip(x, given.argmax(1), strict=True):
+        for x, context in Batches(part, 64, seed=3).epoch(0):
+            assert context is not None
+            assert context.dtype == torch.float32
+            assert bool((context.sum(1) == 1).all())
+            for row, y in zip(x, context.argmax(1), strict=True):
                 assert stored[tuple((row * 255).round().to(torch.uint8).flatten().tolist())] == y
                 seen += 1
         assert seen == len(part)
@@ -173,11 +171,11 @@ def test_the_same_z_stands_in_every_row_of_the_classes(run: Run) -> None:
     rows = run.by_class(4, seed=5)
     assert rows.shape == (10, 4, 1, 8, 8)
     for label in (0, 7):
-        given = torch.zeros(4, 10)
-        given[:, label] = 1
-        with rng(5, run.device, None):
-            z = run.model.draw_latent(4, torch.eye(10)[:4])
-        torch.testing.assert_close(rows[label], run.decode(z, given))
+        context = torch.zeros(4, 10)
+        context[:, label] = 1
+        with seeded(5):
+            (z,) = run.vae.draw_prior(4, context)
+        torch.testing.assert_close(rows[label], run.decode(z, context))
         torch.testing.assert_close(rows[label], run.sample(4, label=label, seed=5))
 
 
@@ -198,14 +196,14 @@ def test_it_makes_the_digit_that_was_asked_for(run: Run) -> None:
 def test_the_label_helps(run: Run) -> None:
     """Measured on test rows with their labels, and with wrong ones."""
     data = run.dataset()
-    x, given = data.test.batch()
-    assert given is not None
-    right = measure(run.model, [(x, given)], samples=3).elbo
-    wrong = measure(run.model, [(x, given.roll(1, 0))], samples=3).elbo
+    x, context = data.test.batch()
+    assert context is not None
+    right = measure(run.model, [(x, context)], samples=3).elbo
+    wrong = measure(run.model, [(x, context.roll(1, 0))], samples=3).elbo
     assert right is not None
     assert wrong is not None
     assert right > wrong + 5
-    assert run.evaluate(samples=3)["elbo"] == pytest.approx(right, abs=1)
+    assert run.evaluate("bound:samples=3")["elbo"] == pytest.approx(right, abs=1)
 
 
 def test_walks_and_codes_of_a_conditional_run(
@@ -223,8 +221,8 @@ def test_walks_and_codes_of_a_conditional_run(
         ("report",),
         ("animate",),
         ("scatter",),
-        ("evaluate", "--nll", "5", "--latent", "--reconstruction", "--limit", "20"),
-        ("evaluate", "--ais", "4", "--limit", "4"),
+        ("evaluate", "nll:samples=5", "latent", "reconstruction", "--limit", "20"),
+        ("evaluate", "ais:steps=4", "--limit", "4"),
     ):
         end = "gif" if command == "animate" else "png"
         out = ["-o", str(tmp_path / f"{command}.{end}")] if command not in NO_OUT else []
@@ -243,14 +241,14 @@ def test_a_traversal_around_a_row_keeps_its_label(run: Run, tmp_path: Path) -> N
     out = tmp_path / "t.npz"
     main(["traverse", str(run.path), "--row", "4", "--dims", "0", "--low", "0", "--high", "1",
           "--steps", "2", "-o", str(out)])  # fmt: skip
-    x, given = run.dataset().test.batch(slice(4, 5))
-    z = run.encode(x, given)
+    x, context = run.dataset().test.batch(slice(4, 5))
+    z = run.encode(x, context)
     ends = torch.stack([z[0], z[0]])
     ends[:, 0] = torch.tensor([0.0, 1.0])
-    assert given is not None
+    assert context is not None
     with np.load(out) as arrays:
         torch.testing.assert_close(
-            torch.from_numpy(arrays["images"]), run.decode(ends, given.expand(2, -1))
+            torch.from_numpy(arrays["images"]), run.decode(ends, context.expand(2, -1))
         )
 
 
@@ -282,7 +280,7 @@ def test_a_label_that_is_not_there(
 
 def test_what_python_callers_forget(run: Run) -> None:
     x = torch.rand(2, 1, 8, 8)
-    with pytest.raises(VaekitError, match=r"takes given of shape \(B, 10\); got none"):
+    with pytest.raises(VaekitError, match=r"takes a context of shape \(B, 10\); got none"):
         run.encode(x)
     with pytest.raises(VaekitError, match="got the label 10"):
         run.sample(2, label=10)
@@ -294,4 +292,4 @@ def test_an_overlap_and_a_comparison_of_conditional_runs(run: Run, tmp_path: Pat
     plain = vk.train("vae", out=tmp_path / "plain", **{**SMALL, "epochs": 2})
     out = tmp_path / "compare.html"
     main(["compare", *map(str, (run.path, line.path, plain.path)), "--out", str(out)])
-    assert "given" in out.read_text()
+    assert "context" in out.read_text()

@@ -1,51 +1,41 @@
-"""Data sets, splits and batches: against scikit-learn, numpy, and files written by hand."""
+"""Data sets, splits and batches, and what a training makes of them."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import itertools
 import json
-import os
+import math
 import re
-import struct
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import sparse, stats
 from torch import Tensor
 
-from vaekit import data
-from vaekit.data import Batches, Dataset, DataSpec, Split, canonical, fingerprint, partition
-from vaekit.data.catalogue import SETS
-from vaekit.data.entry import Entry, File, Form
-from vaekit.data.idx import read_idx
-from vaekit.data.mnist import read_idx_set
-from vaekit.data.npz import load_npz
-from vaekit.data.shapes import FACTOR_NAMES, FACTOR_SIZES, SHAPE_NAMES, draw_shapes
-from vaekit.data.splits import hold_out
+from vaekit.data import (
+    SETS,
+    Batches,
+    Dataset,
+    DataSpec,
+    Entry,
+    MappedRows,
+    SparseRows,
+    Split,
+    Values,
+    canonical,
+    fingerprint,
+    load,
+    partition,
+    pick,
+    prepare,
+)
 from vaekit.errors import VaekitError
-
-MNIST_FILES = {
-    "train-images-idx3-ubyte": 3,
-    "train-labels-idx1-ubyte": 1,
-    "t10k-images-idx3-ubyte": 3,
-    "t10k-labels-idx1-ubyte": 1,
-}
-
-
-@pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No data but what the test puts into the folders it names, and MNIST a small fake."""
-    monkeypatch.setitem(SETS, "mnist", fake_mnist())
-    monkeypatch.delenv("VAEKIT_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from vaekit.options import Data
 
 
 @pytest.fixture
@@ -71,7 +61,12 @@ def fails(message: str) -> Any:
     return pytest.raises(VaekitError, match=re.escape(message))
 
 
-# canonical ------------------------------------------------------------------------------------
+def noise(*shape: int) -> np.ndarray:
+    """uint8 with all levels."""
+    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+
+
+# canonical --------------------------------------------------------------------------------------
 
 
 def test_canonical_equals_division_to_the_last_bit() -> None:
@@ -95,17 +90,19 @@ def test_canonical_leaves_floats_alone() -> None:
     assert torch.equal(canonical(counts), counts)
 
 
-# spec -----------------------------------------------------------------------------------------
+# spec -------------------------------------------------------------------------------------------
 
 
-def test_spec_mean_and_first_batch() -> None:
+def test_spec_mean_and_example() -> None:
     images = torch.randint(0, 256, (300, 1, 4, 4), dtype=torch.uint8)
     split = Split(images, torch.arange(300) % 7)
     spec = Dataset("s", "grey", split, split, classes=7).spec()
     wanted = images.numpy().astype(np.float64).mean(0) / 255
     np.testing.assert_allclose(spec.mean.numpy(), wanted, rtol=1e-6)
     assert spec.mean.dtype == torch.float32
-    assert torch.equal(spec.first, images[:256].float() / 255)
+    same = (spec.example(256)[:, None] == images.float() / 255).flatten(2).all(2)
+    assert (same.sum(1).tolist(), same.sum(0).max()) == ([1] * 256, 1)
+    assert torch.equal(spec.example(256), spec.example(256))
     assert (spec.shape, spec.rows, spec.classes, spec.kind) == ((1, 4, 4), 300, 7, "grey")
 
 
@@ -114,12 +111,12 @@ def test_spec_of_a_part_describes_the_part() -> None:
     spec = whole.spec(whole.train.take(torch.tensor([2, 4])))
     assert spec.rows == 2
     assert spec.mean.tolist() == [3.0, 3.0]
-    assert spec.first[:, 0].tolist() == [2.0, 4.0]
+    assert sorted(spec.example(2)[:, 0].tolist()) == [2.0, 4.0]
 
 
-def test_spec_first_batch_shares_no_memory_with_the_data() -> None:
+def test_spec_example_shares_no_memory_with_the_data() -> None:
     whole = Dataset("t", "table", table(20), table(10))
-    whole.spec().first.fill_(-1.0)
+    whole.spec().example(20).fill_(-1.0)
     assert whole.train.images[3].tolist() == [3.0, 3.0]
 
 
@@ -127,7 +124,8 @@ def test_spec_survives_json() -> None:
     spec = DataSpec("digits", (1, 8, 8), "grey", rows=1497, classes=10, mean=torch.zeros(1, 8, 8))
     back = DataSpec.from_json(json.loads(json.dumps(spec.to_json())))
     assert (back.name, back.shape, back.kind) == (spec.name, spec.shape, spec.kind)
-    assert (back.rows, back.classes, back.mean, back.first) == (1497, 10, None, None)
+    assert (back.rows, back.classes, back.mean, back.source) == (1497, 10, None, None)
+    assert torch.equal(back.example(2), torch.zeros(2, 1, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +146,7 @@ def test_spec_refuses_a_bad_record(change: dict[str, Any], message: str) -> None
         DataSpec.from_json(record)
 
 
-# splits ---------------------------------------------------------------------------------------
+# splits -----------------------------------------------------------------------------------------
 
 
 def test_take_keeps_rows_together() -> None:
@@ -203,8 +201,10 @@ def test_dataset_refuses(kind: str, train: Split, test: Split, message: str) -> 
         Dataset("d", kind, train, test)
 
 
-def test_hold_out_is_numpys_frozen_permutation(untouched: None) -> None:
-    train, test = hold_out(table(20), 4)
+def test_what_is_held_out_is_numpys_frozen_permutation(tmp_path: Path, untouched: None) -> None:
+    np.savez(tmp_path / "a.npz", images=table(20).images, labels=np.arange(20))
+    mine = load(tmp_path / "a.npz", test=4)
+    train, test = mine.train, mine.test
     order = np.random.RandomState(0).permutation(20)
     assert test.labels.tolist() == order[:4].tolist()
     assert train.labels.tolist() == order[4:].tolist()
@@ -298,463 +298,327 @@ def test_fingerprint_sees_every_byte_the_shape_and_the_type() -> None:
     assert re.fullmatch("[0-9a-f]{64}", prints[0])
 
 
-# digits ---------------------------------------------------------------------------------------
+def grey(n: int = 200, seed: int = 0) -> Split:
+    rng = np.random.default_rng(seed)
+    return Split(torch.from_numpy(rng.integers(0, 256, (n, 1, 4, 4), dtype=np.uint8)))
 
 
-def test_digits_are_scikit_learns(untouched: None) -> None:
-    from sklearn.datasets import load_digits
-
-    ours, theirs = data.load("digits"), load_digits()
-    assert (len(ours.train), len(ours.test), ours.classes, ours.kind) == (1497, 300, 10, "grey")
-    images = torch.cat([ours.test.images, ours.train.images])[:, 0].numpy()
-    labels = torch.cat([ours.test.labels, ours.train.labels]).numpy()
-    order = np.random.RandomState(0).permutation(1797)
-    assert np.array_equal(labels, theirs.target[order])
-    assert np.array_equal(images, np.round(theirs.images[order] * 255 / 16).astype(np.uint8))
-    assert images.max() == 255
-    assert (np.round(images * 16.0 / 255) == theirs.images[order]).all()
+def dataset(kind: str = "grey", source: str = "generated", n: int = 200) -> Dataset:
+    return Dataset("mine", kind, grey(n), grey(50, seed=1), source=source)
 
 
-def test_the_fixed_splits_are_pinned() -> None:
-    assert fingerprint(data.load("digits"))[:16] == "a35802194f75a226"
-    assert fingerprint(data.load("shapes"))[:16] == "4b6ab683485b9051"
+def columns(n: int = 500) -> Dataset:
+    rows = torch.randn(n, 3) * torch.tensor([1.0, 50.0, 0.0]) + torch.tensor([0.0, 7.0, 4.0])
+    return Dataset("mine", "table", Split(rows), Split(rows[:50] + 1), source="mine.csv")
 
 
-# shapes ---------------------------------------------------------------------------------------
+# binarizing -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def grid() -> Tensor:
-    """The images as booleans, (shape, size, orientation, x, y, row, column)."""
-    return (draw_shapes().images[:, 0] == 255).view(*FACTOR_SIZES, 32, 32)
+def test_dynamic_binarisation_draws_training_pixels_anew_with_their_own_probability() -> None:
+    made = prepare(dataset(), Data(binarise="dynamic", validation=0))
+    batches = Batches(made.train, len(made.train), shuffle=False)
+    draws = torch.stack([next(batches.epoch(e)).x for e in range(400)])
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    wanted = pick(made.train.images, torch.arange(len(made.train))).double() / 255
+    z = (draws.double().mean(0) - wanted) / (wanted * (1 - wanted) / 400).sqrt().clamp_min(1e-9)
+    inside = (wanted > 0.05) & (wanted < 0.95)
+    assert stats.kstest(z[inside].numpy(), "norm").statistic < 0.03
+    assert (draws[:, wanted == 1] == 1).all()
+    assert (draws[:, wanted == 0] == 0).all()
 
 
-def centre(grid: Tensor, dim: int) -> Tensor:
-    mass = grid.double().sum(-2 if dim == -1 else -1)
-    return (mass * (torch.arange(32) + 0.5)).sum(-1) / mass.sum(-1)
+def test_the_test_rows_are_drawn_once_whatever_the_seed() -> None:
+    made = [prepare(dataset(), Data(binarise="dynamic"), seed=seed) for seed in (0, 1)]
+    assert torch.equal(made[0].test.x(), made[1].test.x())
+    assert torch.equal(made[0].test.x(), made[0].test.x())
+    assert made[0].kind == made[0].spec().kind == "binary"
+    assert not torch.equal(made[0].train.x(), made[0].train.x())
+    p = dataset().test.x()
+    assert abs(float((made[0].test.x() - p).mean())) < 4 * float((p * (1 - p)).mean() / 800) ** 0.5
 
 
-def test_shapes_is_a_full_grid_of_distinct_binary_images(untouched: None) -> None:
-    shapes = data.load("shapes")
-    images = torch.cat([shapes.train.images, shapes.test.images])
-    factors = torch.cat([shapes.train.factors, shapes.test.factors])
-    assert images.shape == (3840, 1, 32, 32)
-    assert images.unique().tolist() == [0, 255]
-    assert len(images.flatten(1).unique(dim=0)) == 3840
-    every = set(itertools.product(*map(range, FACTOR_SIZES)))
-    assert set(map(tuple, factors.tolist())) == every
-    assert torch.equal(shapes.train.labels, shapes.train.factors[:, 0])
-    assert (len(shapes.test), shapes.kind, shapes.classes) == (384, "binary", 3)
-    assert (len(FACTOR_NAMES), len(SHAPE_NAMES)) == (5, 3)
+def test_static_binarisation_is_kept_and_threshold_is_a_comparison() -> None:
+    static = [prepare(dataset(), Data(binarise="static", validation=0), seed=0) for _ in "ab"]
+    assert torch.equal(static[0].train.x(), static[1].train.x())
+    assert set(static[0].train.x().unique().tolist()) == {0.0, 1.0}
+    made = prepare(dataset(), Data(binarise="threshold", validation=0))
+    order = partition(dataset().train, 0, seed=0)[0]
+    assert torch.equal(made.train.x(), (order.x() > 0.5).float())
+    assert torch.equal(made.test.x(), (dataset().test.images.float() > 127.5).float())
 
 
-def test_shapes_split_keeps_image_and_factors_together(grid: Tensor) -> None:
-    test = data.load("shapes").test
-    assert torch.equal(test.images[:, 0] == 255, grid[tuple(test.factors.T)])
+# dequantizing and ranges ------------------------------------------------------------------------
 
 
-def test_shapes_never_touch_the_border(grid: Tensor) -> None:
-    edges = (grid[..., 0], grid[..., -1], grid[..., 0, :], grid[..., -1, :])
-    assert not any(edge.any() for edge in edges)
+def test_dequantised_values_fill_their_level_evenly() -> None:
+    made = prepare(dataset(), Data(dequantise=True, validation=0))
+    levels = pick(made.train.images, torch.arange(len(made.train))).double()
+    noise = made.train.x().double() * 256 - levels
+    assert stats.kstest(noise.flatten().numpy(), "uniform").pvalue > 1e-3
+    assert torch.equal(made.test.x(), made.test.x())
+    test = made.test.x().double() * 256 - dataset().test.images.double()
+    assert 0 <= float(test.min()) <= float(test.max()) <= 1
+    assert made.spec().mean is not None
+    assert torch.allclose(made.spec().mean, (levels.mean(0) + 0.5).float() / 256, atol=1e-6)
 
 
-def test_shapes_positions_move_the_centre_of_mass(grid: Tensor) -> None:
-    x, y = centre(grid, -1), centre(grid, -2)
-    torch.testing.assert_close(x.diff(dim=3), torch.full_like(x.diff(dim=3), 2.0))
-    torch.testing.assert_close(y.diff(dim=4), torch.full_like(y.diff(dim=4), 2.0))
-    assert x.diff(dim=4).abs().max() < 1e-12
-    assert y.diff(dim=3).abs().max() < 1e-12
+def test_a_uniform_density_of_dequantised_bytes_has_8_bits_on_every_range() -> None:
+    for low, high in ((0.0, 1.0), (-1.0, 1.0)):
+        values = Values(low, high, dequantise=True)
+        bits = -math.log2(1 / (high - low)) + values.bits
+        assert bits == pytest.approx(8)
 
 
-def test_shapes_size_grows_the_area_as_the_formulas_say(grid: Tensor) -> None:
-    area = grid.sum((-2, -1)).double()
-    assert (area.diff(dim=1) > 0).all()
-    radius = torch.tensor([4.0, 5.3, 6.6, 7.9], dtype=torch.float64)
-    per_square = torch.tensor([2.0, np.pi / 2, 3 * np.sqrt(3) / 4], dtype=torch.float64)
-    wanted = per_square[:, None] * radius**2
-    torch.testing.assert_close(area.mean((2, 3, 4)), wanted, rtol=0.08, atol=0.0)
+def test_a_range_moves_every_split_and_comes_back() -> None:
+    made = prepare(dataset(), Data(range="-1,1"))
+    assert made.train.x_bounds == (-1.0, 1.0)
+    assert made.spec().mean is not None
+    assert torch.allclose(made.spec().mean, made.train.x().mean(0), atol=1e-5)
+    wanted = dataset().test.x()
+    assert torch.allclose(made.test.x(), 2 * wanted - 1)
+    assert torch.allclose(made.spec().values.inverse(made.test.x()), wanted, atol=1e-7)
 
 
-def test_shapes_orientation_turns_the_ellipse(grid: Tensor) -> None:
-    sprites = grid[1, 3, :, 0, 0].double()
-    offset = torch.arange(32) + 0.5 - 9
-    y, x = torch.meshgrid(offset, offset, indexing="ij")
-    xx, yy, xy = ((sprites * part).sum((-2, -1)) for part in (x * x, y * y, x * y))
-    degrees = torch.rad2deg(torch.atan2(2 * xy, xx - yy) / 2) % 180
-    torch.testing.assert_close(degrees, torch.arange(5).double() * 36, atol=4.0, rtol=0.0)
+# standardizing ----------------------------------------------------------------------------------
 
 
-# idx and MNIST --------------------------------------------------------------------------------
-
-
-def idx(array: np.ndarray, *, zipped: bool = True) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    content = header + array.astype(np.uint8).tobytes()
-    return gzip.compress(content, mtime=0) if zipped else content
-
-
-def mnist_arrays() -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    arrays = {}
-    for name, ndim in MNIST_FILES.items():
-        rows = 30 if name.startswith("train") else 12
-        shape = (rows, 28, 28) if ndim == 3 else (rows,)
-        arrays[name] = generator.integers(0, 256 if ndim == 3 else 10, shape)
-    return arrays
-
-
-def write_mnist(folder: Path, *, zipped: bool = True) -> dict[str, np.ndarray]:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in mnist_arrays().items():
-        path = folder / (f"{name}.gz" if zipped else name)
-        path.write_bytes(idx(array, zipped=zipped))
-    return mnist_arrays()
-
-
-def fake_mnist() -> Entry:
-    """The files that `write_mnist` writes, with their checksums."""
-
-    def sha256(array: np.ndarray, zipped: bool) -> str:
-        return hashlib.sha256(idx(array, zipped=zipped)).hexdigest()
-
-    files = tuple(
-        File(f"mnist/{name}.gz", sha256(array, True), plain=sha256(array, False))
-        for name, array in mnist_arrays().items()
+def test_a_csv_is_standardised_by_its_training_rows_and_comes_back() -> None:
+    made = prepare(columns(), Data(validation=0.2))
+    x = made.train.x()
+    assert torch.allclose(x.mean(0), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(x.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-4)
+    values = made.spec().values
+    assert torch.allclose(
+        values.inverse(made.test.x()), pick(made.test.images, torch.arange(50)), atol=1e-4
     )
-    form = Form(files, partial(read_idx_set, class_names=tuple("0123456789")))
-    return Entry("mnist", "grey", (1, 28, 28), (30, 12), 10, "a fake", "none", (form,))
+    again = Values.from_json(values.to_json())
+    assert torch.equal(again(made.test.images[:5]), values(made.test.images[:5]))
+    plain = prepare(columns(), Data(standardise=False, validation=0))
+    assert plain.train.values.loc is None
 
 
-@pytest.mark.parametrize("below", ["mnist", "."])
-@pytest.mark.parametrize("zipped", [True, False])
-def test_mnist_from_files_written_by_hand(nowhere: Path, below: str, zipped: bool) -> None:
-    arrays = write_mnist(nowhere / "sets" / below, zipped=zipped)
-    mnist = data.load("mnist", nowhere / "sets")
-    assert mnist.train.images.shape == (30, 1, 28, 28)
-    assert np.array_equal(mnist.train.images[:, 0], arrays["train-images-idx3-ubyte"])
-    assert np.array_equal(mnist.train.labels, arrays["train-labels-idx1-ubyte"])
-    assert np.array_equal(mnist.test.images[:, 0], arrays["t10k-images-idx3-ubyte"])
-    assert np.array_equal(mnist.test.labels, arrays["t10k-labels-idx1-ubyte"])
-    assert (mnist.kind, mnist.classes) == ("grey", 10)
-    assert Path(mnist.source) == nowhere / "sets" / below
+# rows of a training -----------------------------------------------------------------------------
 
 
-def test_idx_is_not_square_by_chance(tmp_path: Path) -> None:
-    array = np.arange(24).reshape(2, 3, 4)
-    (tmp_path / "a").write_bytes(idx(array))
-    assert read_idx(tmp_path / "a", ndim=3).tolist() == array.tolist()
+def test_groups_stay_together(tmp_path: Path) -> None:
+    groups = torch.from_numpy(np.random.default_rng(0).integers(0, 40, 1000))
+    np.savez(tmp_path / "a.npz", images=torch.arange(1000.0)[:, None].repeat(1, 2), groups=groups)
+    mine = load(tmp_path / "a.npz", test=200)
+    train, test = mine.train, mine.test
+    assert 200 <= len(test) < 260
+    assert len(train) + len(test) == 1000
+    assert train.groups is not None
+    assert test.groups is not None
+    assert not set(train.groups.tolist()) & set(test.groups.tolist())
+    kept, held = partition(train, 0.1, seed=3)
+    assert held is not None
+    assert kept.groups is not None
+    assert held.groups is not None
+    assert not set(kept.groups.tolist()) & set(held.groups.tolist())
+    seen = torch.cat([part.images[:, 0] for part in (kept, held, test)])
+    assert sorted(seen.tolist()) == list(range(1000))
 
 
-def bad_idx() -> dict[str, tuple[bytes, str]]:
-    plain, zipped = idx(np.ones((4, 5, 6)), zipped=False), idx(np.ones((4, 5, 6)))
-    garbled = zipped[:10] + b"\xff" * 20 + zipped[30:]
-    wrong_sum = zipped[:-8] + b"\0" * 8
-    return {
-        "html": (b"<html>not found</html>", "is not an idx file: it starts with b'<htm'"),
-        "empty": (b"", "is not an idx file: it starts with b''"),
-        "type": (plain[:2] + b"\x0d" + plain[3:], "holds idx type 0x0d; expected 0x08"),
-        "dims": (idx(np.ones(4)), "has 1 dimensions; expected 3."),
-        "header": (plain[:9], "ends within its header (9 bytes)"),
-        "short": (plain[:-1], "should hold 4 x 5 x 6 = 120 bytes; it holds 119."),
-        "long": (plain + b"\0", "it holds 121."),
-        "cut gzip": (zipped[:-12], "it is truncated or corrupt"),
-        "garbled gzip": (garbled, "it is truncated or corrupt"),
-        "checksum": (wrong_sum, "it is truncated or corrupt"),
-        "gzip header": (zipped[:5], "it is truncated or corrupt"),
-    }
+def test_one_group_cannot_be_split(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.eye(20), groups=np.zeros(20, int))
+    with fails("takes 20 of 20 training rows and leaves none"):
+        load(tmp_path / "a.npz", test=2)
 
 
-@pytest.mark.parametrize("case", bad_idx())
-def test_idx_refuses(tmp_path: Path, case: str) -> None:
-    content, message = bad_idx()[case]
-    path = tmp_path / "images"
-    path.write_bytes(content)
-    with fails(message) as caught:
-        read_idx(path, ndim=3)
-    assert str(path) in str(caught.value)
+def test_a_set_with_validation_rows_of_its_own_keeps_them() -> None:
+    own = Dataset("mine", "grey", grey(), grey(50, 1), validation=grey(30, 2))
+    assert len(prepare(own, Data()).train) == 200
+    made = prepare(own, Data())
+    assert made.validation is not None
+    assert torch.equal(made.validation.x(), grey(30, 2).x())
+    chosen = prepare(own, Data(validation=20))
+    assert [len(split) for split in chosen.splits.values()] == [180, 20, 50]
+    assert fingerprint(own) != fingerprint(dataset())
 
 
-def test_idx_that_is_missing_or_a_folder(tmp_path: Path) -> None:
-    with fails(f"there is no file {tmp_path / 'none'}."):
-        read_idx(tmp_path / "none", ndim=3)
-    with fails(f"cannot read {tmp_path}"):
-        read_idx(tmp_path, ndim=3)
+# rows that are not a tensor ---------------------------------------------------------------------
 
 
-def test_mnist_files_that_disagree(nowhere: Path) -> None:
-    write_mnist(nowhere / "mnist")
-    labels = nowhere / "mnist" / "train-labels-idx1-ubyte.gz"
-    labels.write_bytes(idx(np.zeros(29)))
-    paths = [nowhere / "mnist" / f"{name}.gz" for name in MNIST_FILES]
-    with fails("has 30 images but"):
-        read_idx_set(paths, tuple("0123456789"))
-    labels.write_bytes(idx(np.full(30, 11)))
-    with fails("has the label 11; expected 0 to 9."):
-        read_idx_set(paths, tuple("0123456789"))
+def counts(n: int = 60, width: int = 400) -> tuple[SparseRows, np.ndarray]:
+    matrix = sparse.random(n, width, density=0.05, format="csr", random_state=0)
+    matrix.data = np.ceil(9 * matrix.data)
+    parts = (matrix.data.astype(np.float32), matrix.indices, matrix.indptr)
+    values, columns, starts = (torch.from_numpy(part) for part in parts)
+    return SparseRows(values, columns.long(), starts.long(), width), matrix.toarray()
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_with_another_checksum_is_refused(nowhere: Path, zipped: bool) -> None:
-    write_mnist(nowhere / "mnist", zipped=zipped)
-    path = nowhere / "mnist" / ("t10k-images-idx3-ubyte" + (".gz" if zipped else ""))
-    content = path.read_bytes()
-    for other in (content[:-1], content + b"\0", content[:-1] + b"\1", b""):
-        path.write_bytes(other)
-        with fails(f"{path} is truncated or another file: its checksum is") as caught:
-            data.load("mnist", nowhere)
-        assert hashlib.sha256(other).hexdigest() in str(caught.value)
-        assert hashlib.sha256(content).hexdigest() in str(caught.value)
-        assert "\n" not in str(caught.value)
+def test_sparse_rows_are_those_of_the_dense_table() -> None:
+    rows, dense = counts()
+    order = torch.randperm(60)
+    assert np.array_equal(rows.pick(order).numpy(), dense[order.numpy()])
+    taken = rows.take(order[:20])
+    assert np.array_equal(taken.pick(torch.arange(20)).numpy(), dense[order[:20].numpy()])
+    assert np.array_equal(Split(rows).x(), dense)
+    both = (Split(part) for part in (rows, torch.from_numpy(dense).float()))
+    assert len({fingerprint(Dataset("c", "counts", part, part)) for part in both}) == 1
+    assert len(taken.values) == np.count_nonzero(dense[order[:20].numpy()])
 
 
-@pytest.mark.data("mnist")
-def test_real_mnist() -> None:
-    folder = Path(os.environ.get("VAEKIT_DATA", ""), "mnist")
-    if not (folder / "train-images-idx3-ubyte.gz").is_file():
-        pytest.skip("MNIST is not under VAEKIT_DATA")
-    mnist = data.load("mnist")
-    images = mnist.train.images.numpy()
-    assert images.shape == (60000, 1, 28, 28)
-    assert images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
-    assert images.std() / 255 == pytest.approx(0.3081, abs=5e-5)
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert mnist.train.labels.bincount().tolist() == counts
-    assert mnist.test.images.shape == (10000, 1, 28, 28)
-    assert mnist.test.labels.bincount().tolist() == [
-        *(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
-    ]
-    assert mnist.spec().mean.mean().item() == pytest.approx(0.1307, abs=5e-5)
-    fast = sum(len(batch.x) for batch in Batches(mnist.train, 128).epoch(0))
-    assert fast == 60000
-
-
-# npz ------------------------------------------------------------------------------------------
-
-
-def save(folder: Path, **arrays: Any) -> Path:
-    path = folder / "mine.npz"
-    np.savez(path, **arrays)
-    return path
-
-
-def noise(*shape: int) -> np.ndarray:
-    """uint8 with all levels."""
-    return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+def test_sparse_counts_stay_sparse_until_the_batch() -> None:
+    rows, dense = counts()
+    made = prepare(Dataset("c", "counts", Split(rows), Split(rows)), Data(validation=10))
+    assert all(isinstance(split.images, SparseRows) for split in made.splits.values())
+    batches = Batches(made.train, 16)
+    seen = torch.cat([batch.x for batch in batches.epoch(0)])
+    assert seen.shape == (50, 400)
+    assert isinstance(batches._images, SparseRows)
+    order = partition(Split(torch.from_numpy(dense).float()), 10)[0]
+    assert seen.sum() == order.images.sum()
+    assert torch.allclose(made.spec().mean, order.images.mean(0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("images", "kind", "shape"),
-    [
-        (noise(20, 8, 6), "grey", (1, 8, 6)),
-        (noise(20, 8, 6, 1), "grey", (1, 8, 6)),
-        (noise(20, 1, 8, 6), "grey", (1, 8, 6)),
-        (noise(20, 8, 6, 3), "colour", (3, 8, 6)),
-        (noise(20, 3, 8, 6), "colour", (3, 8, 6)),
-        (noise(20, 3, 8, 3), "colour", (3, 8, 3)),
-        (noise(20, 5), "table", (5,)),
-        (noise(20, 8, 6) // 128 * np.uint8(255), "binary", (1, 8, 6)),
-        (noise(20, 8, 6) // 128, "binary", (1, 8, 6)),
-        (noise(20, 8, 6) > 127, "binary", (1, 8, 6)),
-        ((noise(20, 8, 6) > 127).astype(np.float64), "binary", (1, 8, 6)),
-        (noise(20, 5) > 127, "binary", (5,)),
-        (np.zeros((20, 8, 6), np.uint8), "grey", (1, 8, 6)),
-        (noise(20, 8, 6) // 128 * np.uint8(7), "grey", (1, 8, 6)),
-        (noise(20, 8, 6) / 255, "grey", (1, 8, 6)),
-        (noise(20, 5) - 100.5, "table", (5,)),
-    ],
+    ("columns", "starts", "message"),
+    [([0, 9], [0, 1, 2], "names column 9"), ([0, 1], [0, 2, 1], "do not fit each other")],
 )
-def test_npz_kinds(tmp_path: Path, images: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
-    mine = load_npz(save(tmp_path, images=images))
-    assert (mine.kind, mine.train.images.shape[1:]) == (kind, shape)
-    assert (len(mine.train), len(mine.test)) == (18, 2)
-    assert mine.train.images.dtype == (
-        torch.float32 if images.dtype.kind == "f" and kind != "binary" else torch.uint8
-    )
-    assert mine.train.images.is_contiguous()
-    if kind == "binary":
-        assert mine.train.images.unique().tolist() == [0, 255]
-
-
-def test_npz_values_and_labels_stay_together(tmp_path: Path) -> None:
-    images = noise(50, 4, 6, 3)
-    path = save(
-        tmp_path, images=images, labels=np.arange(50), factors=np.arange(100).reshape(50, 2)
-    )
-    mine = load_npz(path)
-    for split in (mine.train, mine.test):
-        assert np.array_equal(split.images.numpy(), images[split.labels].transpose(0, 3, 1, 2))
-        assert torch.equal(split.factors[:, 1], 2 * split.labels + 1)
-    assert (len(mine.test), mine.classes, mine.name) == (5, 50, "mine")
-    assert mine.source == str(path)
-    assert load_npz(path).test.labels.tolist() == mine.test.labels.tolist()
-
-
-def test_npz_floats_and_binary_values(tmp_path: Path) -> None:
-    levels = noise(20, 2, 2) / 255
-    mine = load_npz(save(tmp_path, images=levels, labels=np.arange(20)))
-    assert np.array_equal(mine.train.images[:, 0], levels[mine.train.labels].astype(np.float32))
-    bits = noise(20, 2, 2) > 127
-    mine = load_npz(save(tmp_path, images=bits, labels=np.arange(20)))
-    assert np.array_equal(canonical(mine.train.images)[:, 0], bits[mine.train.labels])
-
-
-def test_npz_with_its_own_test_split(tmp_path: Path) -> None:
-    train, test = noise(12, 4, 4), noise(3, 4, 4)
-    path = save(
-        tmp_path,
-        images=train,
-        labels=np.arange(12) % 3,
-        test_images=test,
-        test_labels=np.array([4, 0, 1]),
-    )
-    mine = load_npz(path)
-    assert np.array_equal(mine.train.images[:, 0], train)
-    assert np.array_equal(mine.test.images[:, 0], test)
-    assert (mine.test.labels.tolist(), mine.classes) == ([4, 0, 1], 5)
-
-
-def test_npz_is_binary_only_if_both_splits_are(tmp_path: Path) -> None:
-    bits = noise(12, 4, 4) // 128 * np.uint8(255)
-    mine = load_npz(save(tmp_path, images=bits, test_images=noise(12, 4, 4)))
-    assert mine.kind == "grey"
-    assert np.array_equal(mine.train.images[:, 0], bits)
-
-
-def spoilt(value: float) -> np.ndarray:
-    array = noise(20, 4, 4) / 255
-    array[3, 1, 2] = value
-    return array
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"x": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: x, y."),
-        ({"images": np.array([[1], "a"] * 20, dtype=object)}, "'images' holds Python objects"),
-        ({"images": noise(20)}, "has shape (20,); expected (N, H, W)"),
-        ({"images": noise(20, 4, 4, 2)}, "has shape (20, 4, 4, 2); expected"),
-        ({"images": noise(20, 4, 4, 4, 1)}, "has shape (20, 4, 4, 4, 1); expected"),
-        ({"images": noise(20, 4, 0)}, "is empty: shape (20, 4, 0);"),
-        ({"images": noise(20, 4, 4).astype(np.int64)}, "has type int64; expected uint8"),
-        ({"images": np.full((20, 4), "a")}, "has type <U1; expected uint8"),
-        ({"images": spoilt(np.nan)}, "has 1 values that are NaN or infinite"),
-        ({"images": spoilt(np.inf)}, "has 1 values that are NaN or infinite"),
-        ({"images": spoilt(1e300)}, "has 1 values that are NaN or infinite"),
-        ({"images": spoilt(-1.5)}, "has floats from -1.5 to 1; expected 0 to 1, or -1 to 1. Scale"),
-        (
-            {"images": noise(20, 4, 4) * 1.0},
-            "to 255; expected 0 to 1, or -1 to 1. Scale them",
-        ),
-        ({"images": noise(9, 4, 4)}, "has 9 rows; expected 10 at least."),
-        (
-            {"images": noise(20, 4, 4), "labels": np.arange(19)},
-            "'labels' has type int64 and shape (19,); expected one integer per image: (20,).",
-        ),
-        ({"images": noise(20, 4, 4), "labels": np.ones(20)}, "'labels' has type float64"),
-        ({"images": noise(20, 4, 4), "labels": np.arange(20) - 1}, "has the value -1"),
-        ({"images": noise(20, 4, 4), "factors": np.ones(20)}, "one row per image: (20, F)."),
-        (
-            {"images": noise(20, 4, 4), "labels": np.arange(20), "test_images": noise(9, 4, 4)},
-            "it needs both 'labels' and 'test_labels', or neither.",
-        ),
-        (
-            {"images": noise(20, 4, 4), "test_images": noise(20, 4, 5)},
-            "training rows are (1, 4, 4) torch.uint8, other rows (1, 4, 5) torch.uint8",
-        ),
-        (
-            {"images": noise(20, 4), "test_images": noise(20, 4) / 255},
-            "torch.uint8, other rows (4,) torch.float32",
-        ),
-    ],
-)
-def test_npz_refuses(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
-    with fails(message):
-        load_npz(save(tmp_path, **arrays))
-
-
-def test_npz_that_is_no_npz(tmp_path: Path) -> None:
-    path = tmp_path / "mine.npz"
-    with fails(f"there is no file {path}."):
-        load_npz(path)
-    content = save(tmp_path, images=noise(20, 40, 40)).read_bytes()
-    garbled = content[:200] + bytes(255 - byte for byte in content[200:900]) + content[900:]
-    for corrupt in (b"", b"hello", content[:5000], garbled):
-        path.write_bytes(corrupt)
-        with fails(f"{path} is not a readable .npz file"):
-            load_npz(path)
-    with path.open("wb") as file:
-        np.save(file, noise(20, 4))
-    with fails("holds one bare array, not an .npz archive"):
-        load_npz(path)
-
-
-# load -----------------------------------------------------------------------------------------
-
-
-def test_known_names_load(nowhere: Path) -> None:
-    write_mnist(nowhere / "mnist")
-    assert data.known()[:3] == ("digits", "shapes", "mnist")
-    assert [data.load(name, nowhere).name for name in data.known()[:3]] == list(data.known()[:3])
-
-
-def test_folders_are_searched_in_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("given", "env", "cache/vaekit"):
-        write_mnist(nowhere / folder / "mnist")
-    monkeypatch.setenv("VAEKIT_DATA", str(nowhere / "env"))
-    assert Path(data.load("mnist", "given").source) == Path("given/mnist")
-    assert Path(data.load("mnist").source) == nowhere / "env" / "mnist"
-    monkeypatch.setenv("VAEKIT_DATA", "")
-    assert Path(data.load("mnist").source) == nowhere / "cache" / "vaekit" / "mnist"
-
-
-def test_npz_is_found_from_here_and_in_the_folders(nowhere: Path) -> None:
-    (nowhere / "sets").mkdir()
-    save(nowhere / "sets", images=noise(20, 4, 4))
-    assert data.load("sets/mine.npz").name == "mine"
-    assert data.load("mine.npz", "sets").name == "mine"
-    assert data.load(nowhere / "sets" / "mine.npz").name == "mine"
-
-
-def test_what_is_not_found_says_where_and_how(
-    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+def test_broken_sparse_rows_are_refused(
+    columns: list[int], starts: list[int], message: str
 ) -> None:
-    monkeypatch.setenv("VAEKIT_DATA", str(nowhere / "env"))
-    with pytest.raises(VaekitError) as caught:
-        data.load("mnist", nowhere / "given")
-    message = str(caught.value)
-    cache = nowhere / "cache" / "vaekit"
-    places = [
-        str(p / s) for p in (nowhere / "given", nowhere / "env", cache) for s in ("mnist", "")
-    ]
-    assert ", ".join(place.rstrip("/") for place in places) in message
-    assert all(f"{name}.gz" in message for name in MNIST_FILES)
-    assert "--data-dir DIR or in VAEKIT_DATA" in message
-    with fails("did not find the file 'none.npz'; looked in: "):
-        data.load("none.npz")
+    with pytest.raises(VaekitError, match=message):
+        SparseRows(torch.ones(2), torch.tensor(columns), torch.tensor(starts), 3)
 
 
-def test_an_incomplete_folder_does_not_count(nowhere: Path) -> None:
-    write_mnist(nowhere / "a" / "mnist")
-    (nowhere / "a" / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
-    with fails("did not find the files of 'mnist'"):
-        data.load("mnist", nowhere / "a")
+def test_mapped_rows_give_the_batches_of_rows_in_memory() -> None:
+    split = grey()
+    assert isinstance(split.images, torch.Tensor)
+    mapped = Split(MappedRows(split.images.numpy()))
+    sets = [Dataset("mine", "grey", part, part) for part in (split, mapped)]
+    assert fingerprint(sets[0]) == fingerprint(sets[1])
+    made = [prepare(one, Data(validation=0.25), seed=4) for one in sets]
+    assert isinstance(made[1].train.images, MappedRows)
+    a, b = (torch.cat([x for x, _ in Batches(one.train, 32).epoch(2)]) for one in made)
+    assert torch.equal(a, b)
+    assert torch.equal(made[0].spec().mean, made[1].spec().mean)  # type: ignore[arg-type]
+
+
+# what does not suit -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("found", "options", "message"),
     [
-        ("mnits", "'mnits'; did you mean 'mnist'? Known: digits, shapes, mnist, "),
-        ("MNIST", "'MNIST'; did you mean 'mnist'?"),
-        ("faces.dat", "unknown data set (or path of a folder or .zip"),
-        ("", ".csv) ''. Known: digits"),
+        (columns(), {"binarise": "static"}, "binarise static is for images"),
+        (columns(), {"range": "-1,1"}, "range -1,1 is for images"),
+        (columns(), {"dequantise": True}, "dequantise is for grey and color images of 8 bits"),
+        (dataset(), {"standardise": True}, "standardise is for tables"),
+        (load("shapes"), {"dequantise": True}, "shapes holds binary data"),
+        (dataset(), {"dequantise": True, "binarise": "static"}, "exclude each other"),
+        (dataset(), {"range": "-1,1", "binarise": "static"}, "leave range, or binarise"),
+        (dataset(), {"validation": 200}, "takes 200 of 200 training rows and leaves none"),
+        (dataset(), {"validation": 1.5}, "a whole number of rows"),
     ],
 )
-def test_unknown_names(nowhere: Path, name: str, message: str) -> None:
+def test_what_does_not_suit_the_data_is_refused(
+    found: Dataset, options: dict[str, object], message: str
+) -> None:
     with fails(message):
-        data.load(name)
+        prepare(found, Data(**options))
 
 
-# batches --------------------------------------------------------------------------------------
+# new sizes --------------------------------------------------------------------------------------
+
+
+def shaped(found: Dataset, **options: Any) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        entry = Entry("mine", "grey", (1,), (1, 1), 0, "", "", make=lambda _: found)
+        patch.setitem(SETS, "mine", entry)
+        return load("mine", **options)
+
+
+def made(images: np.ndarray, kind: str, **options: Any) -> Dataset:
+    rows = Split(torch.from_numpy(images), torch.arange(len(images)))
+    return shaped(Dataset("mine", kind, rows, rows, len(images)), **options)
+
+
+def test_without_options_nothing_is_touched() -> None:
+    shapes = load("shapes")
+    assert shaped(shapes) is shapes
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_eight_bits_are_scaled_as_pillow_scales(channels: int) -> None:
+    images = noise(5, channels, 12, 18)
+    found = made(images, "colour", size=4).train.images.numpy()
+    for image, small in zip(images, found, strict=True):
+        for plane, wanted in zip(image, small, strict=True):
+            # 18 x 12 becomes 6 x 4, of which the middle 4 columns stay.
+            whole = Image.fromarray(plane).resize((6, 4), Image.Resampling.LANCZOS)
+            assert np.array_equal(np.asarray(whole)[:, 1:5], wanted)
+
+
+def test_floats_are_scaled_as_eight_bits_are_but_for_rounding() -> None:
+    images = noise(5, 3, 12, 18)
+    whole = made(images, "colour", size=4).train.images.numpy()
+    exact = made((images / 255).astype(np.float32), "colour", size=4).train.images.numpy()
+    assert exact.dtype == np.float32
+    assert np.abs(exact * 255 - whole).max() <= 1.0
+    assert (exact.min() >= 0, exact.max() <= 1) == (True, True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("size", [3, 8, 20])
+def test_a_constant_image_stays_constant(dtype: str, size: int) -> None:
+    level = np.array(51 if dtype == "uint8" else 0.2, dtype)
+    found = made(np.full((3, 1, 8, 11), level, dtype), "grey", size=size).train
+    assert found.images.shape == (3, 1, size, size)
+    assert np.allclose(found.x(), 0.2, atol=1e-6)
+
+
+def test_crop_comes_first_and_is_exact() -> None:
+    images = noise(5, 3, 9, 12)
+    mine = made(images, "colour", crop=4)
+    assert np.array_equal(mine.train.images, images[:, :, 2:6, 4:8])
+    assert mine.train.labels.tolist() == list(range(5))
+    both = made(images, "colour", crop=4, size=2).train.images
+    assert torch.equal(both, made(images[:, :, 2:6, 4:8].copy(), "colour", size=2).train.images)
+
+
+def test_grey_is_the_luma_of_both_types() -> None:
+    images = noise(5, 3, 4, 4)
+    luma = np.einsum("nchw,c->nhw", images / 255, [0.299, 0.587, 0.114])
+    mine = made(images, "colour", grey=True)
+    assert (mine.kind, mine.train.images.shape) == ("grey", (5, 1, 4, 4))
+    assert np.abs(mine.train.x()[:, 0].numpy() - luma).max() <= 0.6 / 255
+    floats = made((images / 255).astype(np.float32), "colour", grey=True).train.images
+    assert np.allclose(floats[:, 0], luma, atol=1e-6)
+
+
+def test_binary_is_binary_until_it_is_scaled() -> None:
+    bits = noise(5, 1, 8, 8) // 128 * np.uint8(255)
+    assert made(bits, "binary", crop=4).kind == "binary"
+    assert made(bits, "binary", size=8).kind == "binary"
+    assert made(bits, "binary", size=4).kind == "grey"
+    assert made(bits, "binary", grey=True).kind == "binary"
+    colour = np.repeat(bits, 3, axis=1)
+    colour[:, 0] = 0
+    assert made(colour, "binary", grey=True).kind == "grey"
+
+
+def test_every_split_is_shaped_and_named_sets_are() -> None:
+    rows = Split(torch.from_numpy(noise(10, 1, 8, 8)))
+    mine = shaped(Dataset("mine", "grey", rows, rows, validation=rows), size=4)
+    assert {tuple(p.images.shape[1:]) for p in mine.splits.values()} == {(1, 4, 4)}
+    assert load("digits", size=16).train.images.shape == (1497, 1, 16, 16)
+
+
+def test_what_cannot_be_shaped(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=noise(20, 8))
+    with fails("size is for images; mine holds rows of shape (8,) (table): leave it."):
+        load(path, size=4)
+    with fails("grey is for images"):
+        load(path, grey=True)
+    with fails("crop 9 is more than the images of digits have (8 x 8); take less."):
+        load("digits", crop=9)
+
+
+# batches ----------------------------------------------------------------------------------------
 
 
 def test_every_row_once_per_epoch_and_epochs_differ(untouched: None) -> None:
@@ -797,14 +661,14 @@ def test_without_shuffle_the_order_is_the_splits() -> None:
     assert served(Batches(table(10), 4, shuffle=False), 5) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_x_is_canonical_to_the_last_bit_and_given_stays_with_its_row() -> None:
+def test_x_is_canonical_to_the_last_bit_and_context_stays_with_its_row() -> None:
     images = torch.from_numpy(noise(70, 1, 5, 5))
     numbers = torch.arange(70.0)[:, None]
-    batches = Batches(Split(images), 32, given=numbers)
-    for x, given in batches.epoch(0):
+    batches = Batches(Split(images), 32, context=numbers)
+    for x, context in batches.epoch(0):
         assert x.dtype == torch.float32
-        assert torch.equal(x, images[given[:, 0].long()].float() / 255)
-    assert next(Batches(Split(images), 32).epoch(0)).given is None
+        assert torch.equal(x, images[context[:, 0].long()].float() / 255)
+    assert next(Batches(Split(images), 32).epoch(0)).context is None
 
 
 def test_batches_are_copies() -> None:
@@ -855,8 +719,8 @@ def test_ranks_together_see_what_one_process_sees(world: int) -> None:
         ({"batch_size": 8, "rank": 2, "world": 2}, "got rank 2 of 2."),
         ({"batch_size": 8, "world": 0}, "got rank 0 of 0."),
         (
-            {"batch_size": 8, "given": torch.zeros(9, 2)},
-            "given has shape (9, 2); expected 10 rows.",
+            {"batch_size": 8, "context": torch.zeros(9, 2)},
+            "context has shape (9, 2); expected 10 rows.",
         ),
         ({"batch_size": 16, "world": 16}, "10 rows cannot be shared by 16 processes."),
     ],

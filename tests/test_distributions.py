@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
+from conftest import Proves
 from scipy import integrate, special, stats
+from torch import Tensor
 
+import vaekit as vk
 from vaekit import distributions as d
 from vaekit.errors import VaekitError
 
 N = 50
-Proves = Callable[..., None]
 
 
 def randn(*shape: int) -> torch.Tensor:
@@ -195,7 +198,7 @@ def test_variance_is_that_of_the_draws(which: str) -> None:
 
 def test_spaces_compare_by_value() -> None:
     assert d.reals(3) == d.Gaussian(torch.zeros(2, 3), torch.zeros(())).space
-    assert d.reals(3) != d.sphere(3) != d.simplex(3)
+    assert d.reals(3) != d.pixels(3) != d.counts(3) != d.reals(4)
     assert d.pixels(3, levels=2) == d.Bernoulli(torch.zeros(2, 3)).space
     assert d.pixels(3, levels=2) != d.ContinuousBernoulli(torch.zeros(2, 3)).space
     assert str(d.codes(4, 512)) == "codes(4; 512)"
@@ -228,3 +231,162 @@ def test_continuous_bernoulli_means_and_draws_carry_gradients_at_zero_too(logit:
     assert torch.allclose(slope, (ends[0] - ends[1]) / (2 * step), atol=1e-7)
     (path,) = torch.autograd.grad(p.rsample().sum(), logits)
     assert path.mean().item() == pytest.approx(slope[0].item(), rel=0.05)
+
+
+DOUBLE = torch.float64
+
+
+def grid(*axes: list[float]) -> list[Tensor]:
+    """All combinations, one flat tensor per axis."""
+    made = torch.meshgrid(*(torch.tensor(a, dtype=DOUBLE) for a in axes), indexing="ij")
+    return [part.flatten() for part in made]
+
+
+COUNTS = [0.0, 1.0, 2.0, 7.0, 60.0, 900.0]
+
+
+def test_poisson_density_is_scipys(proves: Proves) -> None:
+    x, log_rate = grid(COUNTS, [-20.0, -3.0, 0.0, 1.0, math.log(7), 4.0, 7.0])
+    expected = stats.poisson.logpmf(x, log_rate.exp())
+    got = d.Poisson(log_rate, event_dim=0).log_prob(x)
+    proves("Poisson, density", "scipy", got, expected, limit=1e-12)
+    got = d.Poisson(log_rate.float(), event_dim=0).log_prob(x.float())
+    proves("Poisson, density, float32", "scipy", got, expected, limit=1e-6)
+
+
+def test_negative_binomial_density_is_scipys(proves: Proves) -> None:
+    x, log_mean, log_dispersion = grid(COUNTS, [-8.0, -1.0, 0.0, 2.0, 6.0], [-5.0, -1.0, 0.0, 3.0])
+    m, t = log_mean.exp(), log_dispersion.exp()
+    expected = stats.nbinom.logpmf(x, t, t / (t + m))
+    got = d.NegativeBinomial(log_mean, log_dispersion, event_dim=0).log_prob(x)
+    proves("NegativeBinomial, density", "scipy", got, expected, limit=1e-10)
+
+
+def exact(x: float, log_mean: float, log_dispersion: float) -> tuple[float, float, float]:
+    """The log-density as Lopez et al. write it and its two slopes, with 60 digits."""
+    with mpmath.workdps(60):
+        a, b = mpmath.mpf(log_mean), mpmath.mpf(log_dispersion)
+        m, t = mpmath.exp(a), mpmath.exp(b)
+        both = mpmath.log(t + m)
+        density = mpmath.loggamma(x + t) - mpmath.loggamma(t) - mpmath.loggamma(x + 1)
+        density += t * b + x * a - (x + t) * both
+        slope = mpmath.digamma(x + t) - mpmath.digamma(t) + b - both + 1 - (x + t) / (t + m)
+        return float(density), float((x - m) * t / (t + m)), float(t * slope)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "limit"),
+    [(torch.float64, 16, 1e-12), (torch.float32, 7, 3e-6), (torch.float32, 11, 5e-6)],
+)
+def test_negative_binomials_keep_their_digits_at_the_extremes(
+    dtype: torch.dtype, largest: float, limit: float, proves: Proves
+) -> None:
+    """Also where the lgammas are 1e10 and their difference is 1."""
+    rows = []
+    for log_mean in np.linspace(-30, largest, 12).astype(np.float32).tolist():
+        for log_dispersion in np.linspace(-30, 20, 13).astype(np.float32).tolist():
+            m, t = math.exp(log_mean), math.exp(log_dispersion)
+            sd = math.sqrt(m + m * m / t)
+            seen = {0, 1, 2, 9, 11, round(m), round(m + min(sd, 3 * m)), round(max(m - sd, m / 9))}
+            rows += [(float(x), log_mean, log_dispersion) for x in seen]
+    x, log_mean, log_dispersion = torch.tensor(rows, dtype=dtype).T
+    log_mean, log_dispersion = log_mean.requires_grad_(), log_dispersion.requires_grad_()
+    got = d.NegativeBinomial(log_mean, log_dispersion, event_dim=0).log_prob(x)
+    slopes = torch.autograd.grad(got.sum(), (log_mean, log_dispersion))
+    expected = np.array([exact(*row) for row in rows]).T
+    name = f"NegativeBinomial, {str(dtype)[6:]}, counts to exp({largest})"
+    proves(name, "60 digits", got, expected[0], limit=limit)
+    size = math.exp(largest) ** 0.5  # the slopes' rounding grows with the count; their spread, too
+    for slope, want in zip(slopes, expected[1:], strict=True):
+        proves(f"{name}, slopes", "60 digits", slope / size, want / size, limit=20 * limit)
+
+
+def test_the_usual_formula_would_lose_them() -> None:
+    """Hence the saddle-point form: the same formula in plain float32 is off by nats."""
+    x, a, b = torch.tensor([1000.0]), torch.tensor([7.0]), torch.tensor([16.0])
+    m, t = a.exp(), b.exp()
+    plain = torch.lgamma(x + t) - torch.lgamma(t) - torch.lgamma(x + 1)
+    plain = plain + t * b + x * a - (x + t) * (t + m).log()
+    want = exact(1000, 7.0, 16.0)[0]
+    assert abs(plain.item() - want) > 1
+    got = d.NegativeBinomial(a, b).log_prob(x)
+    assert got.item() == pytest.approx(want, abs=1e-4)
+
+
+@pytest.mark.parametrize("log_mean", [-2.0, 0.0, 3.0])
+def test_masses_sum_to_one_and_have_the_moments(log_mean: float, proves: Proves) -> None:
+    x = torch.arange(60_000, dtype=DOUBLE)
+    mean = torch.tensor(log_mean, dtype=DOUBLE)
+    made: list[Any] = [d.Poisson(mean, event_dim=0)]
+    made += [d.NegativeBinomial(mean, mean.new_tensor(t), event_dim=0) for t in (-2.0, 0.0, 5.0)]
+    for p in made:
+        mass = p.log_prob(x).exp()
+        first = (mass * x).sum()
+        moments = [mass.sum(), first, (mass * (x - first).square()).sum()]
+        name = f"{type(p).__name__}, mass and moments"
+        proves(name, "sums", [1.0, p.mean, p.variance], torch.stack(moments), limit=1e-9)
+
+
+def test_draws_have_the_masses() -> None:
+    """Chi-square, against scipy's masses."""
+    for p, q in [
+        (d.Poisson(torch.tensor(1.2), event_dim=0), stats.poisson(math.exp(1.2))),
+        (
+            d.NegativeBinomial(torch.tensor(1.2), torch.tensor(-0.5), event_dim=0),
+            stats.nbinom(math.exp(-0.5), 1 / (1 + math.exp(1.7))),
+        ),
+    ]:
+        draws = p.sample((50_000,))
+        assert draws.dtype == torch.float32
+        edge = int(q.ppf(0.999))
+        seen = np.bincount(draws.long().clamp(max=edge + 1).numpy(), minlength=edge + 2)
+        mass = np.append(q.pmf(np.arange(edge + 1)), q.sf(edge))
+        assert stats.chisquare(seen, 50_000 * mass).pvalue > 0.01
+
+
+def test_poisson_is_the_limit_of_a_large_dispersion(proves: Proves) -> None:
+    x, log_mean = grid(COUNTS, [-3.0, 0.0, 2.0, 6.0])
+    for dtype, limit in ((DOUBLE, 1e-6), (torch.float32, 3e-6)):
+        x, log_mean = x.to(dtype), log_mean.to(dtype)
+        p = d.Poisson(log_mean, event_dim=0)
+        q = d.NegativeBinomial(log_mean, torch.full_like(log_mean, 30.0), event_dim=0)
+        name = f"NegativeBinomial of dispersion exp(30), {str(dtype)[6:]}"
+        proves(name, "Poisson", q.log_prob(x), p.log_prob(x), limit=limit)
+        rough = d.NegativeBinomial(log_mean, torch.zeros_like(log_mean), event_dim=0)
+        assert (rough.log_prob(x) - p.log_prob(x)).abs().max() > 1
+
+
+def test_kl_of_poissons_is_the_sum(proves: Proves) -> None:
+    q = d.Poisson(torch.tensor([-1.0, 0.5, 2.0], dtype=DOUBLE), event_dim=0)
+    p = d.Poisson(torch.tensor([0.3, 0.5, 1.0], dtype=DOUBLE), event_dim=0)
+    x = torch.arange(200, dtype=DOUBLE)[:, None]
+    log_q, log_p = q.terms(x), p.terms(x)
+    expected = (log_q.exp() * (log_q - log_p)).sum(0)
+    proves("KL(Poisson || Poisson)", "sums", d.kl_terms(q, p), expected, limit=1e-12)
+
+
+def test_gradients_hold_at_zero_at_the_mean_and_far_from_it() -> None:
+    x = torch.tensor([0.0, 0.0, 1.0, 1.0, 5.0, 400.0], dtype=DOUBLE)
+    log_mean = torch.tensor([-5.0, 4.0, 0.0, -3.0, math.log(5), 2.0], dtype=DOUBLE)
+    log_dispersion = torch.tensor([0.0, -4.0, 0.0, 6.0, 2.0, -1.0], dtype=DOUBLE)
+    assert torch.autograd.gradcheck(
+        lambda a, b: d.NegativeBinomial(a, b, event_dim=0).log_prob(x),
+        (log_mean.requires_grad_(), log_dispersion.requires_grad_()),
+    )
+    assert torch.autograd.gradcheck(lambda a: d.Poisson(a, event_dim=0).log_prob(x), log_mean)
+
+
+def test_draws_carry_no_gradients_and_stopped_drops_them() -> None:
+    value = torch.zeros(3, requires_grad=True)
+    for p in (d.Poisson(value), d.NegativeBinomial(value, value)):
+        with pytest.raises(vk.VaekitError, match=f"draws of {type(p).__name__} carry no gradients"):
+            p.rsample()
+        assert p.space == d.counts(3)
+        assert p.log_prob(torch.ones(3)).requires_grad
+        assert not p.stopped().log_prob(torch.ones(3)).requires_grad
+
+
+def test_whole_numbers_of_any_type_are_scored_alike() -> None:
+    p = d.NegativeBinomial(torch.randn(5), torch.randn(5))
+    x = torch.tensor([0, 1, 3, 70, 2])
+    assert torch.equal(p.log_prob(x), p.log_prob(x.float()))

@@ -14,7 +14,7 @@ import torch
 from matplotlib.patches import Circle, Ellipse
 from PIL import Image, ImageSequence
 from scipy import integrate
-from scipy.stats import norm
+from scipy.stats import laplace, norm
 
 import vaekit
 from vaekit import Run
@@ -24,12 +24,12 @@ from vaekit.report.charts import curve_figures
 from vaekit.report.codes import Codes, class_figure
 from vaekit.report.images import grid
 from vaekit.report.overlap import Pair, overlap_figure, pair_of
-from vaekit.report.posteriors import posteriors
+from vaekit.report.posteriors import posterior, posteriors
 from vaekit.report.snapshots import read_frame
 from vaekit.report.style import look
 
 SMALL: dict[str, Any] = {
-    "hidden": (16,),
+    "net": "mlp:hidden=16",
     "epochs": 3,
     "limit": 300,
     "report": False,
@@ -161,11 +161,35 @@ def test_one_frame_is_a_film_and_the_words_fit_the_paper() -> None:
 def test_posteriors_are_those_of_the_model(run: Run, point: Run) -> None:
     x = run.dataset().test.x(slice(7))
     means, scales = posteriors(run, x)
-    q = run.model.infer(x)
+    (q,) = posterior(run, x)
     assert scales is not None
     assert torch.allclose(means, q.mean)
     assert torch.allclose(scales, q.log_scale.exp())  # type: ignore[attr-defined]
     assert posteriors(point, x)[1] is None
+
+
+def test_the_overlap_of_another_posterior_has_its_densities(tmp_path: Path) -> None:
+    bumps = vaekit.train("vae", latent=1, posterior="laplace", out=tmp_path / "r", **SMALL)
+    x = bumps.dataset().test.x(slice(2))
+    (q,), pair = posterior(bumps, x), pair_of(bumps, x)
+    one, two = (laplace(m, s) for m, s in zip(q.loc[:, 0], q.scale[:, 0], strict=True))  # type: ignore[attr-defined]
+    assert pair.scales == pytest.approx([float(one.std()), float(two.std())], rel=1e-5)
+    z = np.linspace(*pair.ends, 4001)
+    assert np.allclose(pair.density(z, 1), two.pdf(z), atol=1e-5)
+    lower = np.minimum(one.pdf(z), two.pdf(z))
+    assert pair.overlap == pytest.approx(np.trapezoid(lower, z), abs=5e-3)
+
+
+def test_a_model_without_a_prior_has_no_film_of_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = SMALL | {"net": ":channels=4:hidden=8", "epochs": 1, "data": "digits"}
+    vaekit.train("unpool_ae", latent=2, out=tmp_path / "u", **options)
+    with pytest.raises(SystemExit):
+        call("animate", tmp_path / "u", "--what", "samples", "-o", tmp_path / "x.gif")
+    assert "u has no prior to draw from: take --what reconstructions" in capsys.readouterr().err
+    call("animate", tmp_path / "u", "-o", tmp_path / "x.gif")
+    assert len(moving(tmp_path / "x.gif")[0]) == 2
 
 
 def test_ellipses_have_one_sigma_and_circles_the_priors(run: Run) -> None:
@@ -249,7 +273,7 @@ def test_equal_scales_share_the_mass_of_the_closed_form() -> None:
 def test_an_overlap_decodes_the_point_between(line: Run) -> None:
     x = line.dataset().test.x(torch.tensor([4, 9]))
     pair = pair_of(line, x)
-    q = line.model.infer(x)
+    (q,) = posterior(line, x)
     assert pair.means == pytest.approx(q.mean[:, 0].tolist(), abs=1e-6)
     with look():
         figure = overlap_figure(line, x, ("test row 4", "test row 9"))
@@ -273,7 +297,7 @@ def test_an_overlap_decodes_the_point_between(line: Run) -> None:
 
 def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     spikes = Pair((-1.0, 2.0), (1e-6, 0.3))
-    monkeypatch.setattr("vaekit.report.overlap.pair_of", lambda run, x, given: spikes)
+    monkeypatch.setattr("vaekit.report.overlap.pair_of", lambda run, x, context: spikes)
     figure = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b"))
     curves = figure.axes[3]
     assert "scaled to 1" in curves.get_ylabel()

@@ -27,11 +27,12 @@ SMALLER = {
     r"^vaekit reproduce \S+": "vaekit train vae --data mnist --latent 2 --epochs 1",
     r"(--data|vaekit data) mnist\b": r"\1 small.npz",
     r"--epochs \d+": "--epochs 1",
-    r"--(nll|samples|ais|seeds) \d+": r"--\1 2",
+    r"\b(samples|steps|images)=\d+": r"\1=2",
+    r"--seeds \d+": "--seeds 2",
     r"--validation \d{2,}": "--validation 20",
     r"--limit \d+": "--limit 50",
     r"--row \d+": "--row 0",
-    r"--channels 16 32 64 128": "--channels 4 4 4 4",
+    r"channels=16,32,64,128": "channels=4,4,4,4",
     r"(--grid [^,\s]+,[^,\s]+)\S*": r"\1",  # two values of an option
 }
 
@@ -193,9 +194,9 @@ def test_commands_become_small() -> None:
     assert _smaller("vaekit reproduce tutorial-conv --seed 2 --out runs/a") == (
         "vaekit train vae --threads 1 --data small.npz --latent 2 --epochs 1 --seed 2 --out runs/a"
     )
-    assert _smaller("vaekit evaluate runs/a --nll 5000 --samples 10") == (
-        "vaekit evaluate runs/a --nll 2 --samples 2"
+    assert _smaller("vaekit evaluate runs/a nll:samples=5000 bound:samples=10") == (
+        "vaekit evaluate runs/a nll:samples=2 bound:samples=2"
     )
-    assert _smaller("vaekit sweep vae --grid beta=0.5,1,2 --grid latent=2,4 --out runs/a") == (
-        "vaekit sweep vae --grid beta=0.5,1 --grid latent=2,4 --out runs/a"
+    assert _smaller("vaekit sweep vae --grid net.init=he,torch,glorot --out runs/a") == (
+        "vaekit sweep vae --grid net.init=he,torch --out runs/a"
     )

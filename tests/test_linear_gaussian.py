@@ -11,7 +11,9 @@ from torch import Tensor
 
 from vaekit.evaluate import log_likelihood
 from vaekit.models import VAE
+from vaekit.nn import MLP
 from vaekit.objectives import ELBO, IWAE
+from vaekit.parts import Conditional, Gaussian, StandardNormal
 from vaekit.testing import LinearGaussian
 
 D, K, N = 6, 3, 40
@@ -223,11 +225,6 @@ def test_bounds_tighten_with_more_draws_and_stay_below(x: Tensor) -> None:
 
 
 def test_a_trained_linear_vae_finds_the_likelihood_and_the_principal_directions(x: Tensor) -> None:
-    from vaekit.nn import MLP
-    from vaekit.parts.conditional import Conditional
-    from vaekit.parts.families import Gaussian
-    from vaekit.parts.priors import StandardNormal
-
     oracle = LinearGaussian.fit(x, K)
     model = VAE(
         StandardNormal(K),

@@ -1,28 +1,44 @@
-"""vaekit.nn against hand-written compositions, adjoints and closed-form spreads."""
+"""vaekit.nn against hand-written compositions, adjoints, closed-form spreads and torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaekit.errors import VaekitError
-from vaekit.nn import MLP, ConvDecoder, ConvEncoder, LatentDropout, activation, initialise, start_at
-from vaekit.nn.numerics import Planes, use_format
+import vaekit as vk
+from vaekit import VaekitError
+from vaekit.data import load
+from vaekit.nn import (
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    LatentDropout,
+    PoolEncoder,
+    UnpoolDecoder,
+    UnpoolEncoder,
+    activation,
+    initialise,
+    lowered,
+    places_of,
+    precision,
+    start_at,
+    unpool,
+    use_format,
+)
+from vaekit.recipes import build
+from vaekit.testing import check_model
+from vaekit.training import fit
 
 GRIDS = [(28, 28), (28, 20), (30, 30), (64, 64), (1, 5), (7, 1), (1, 1), (33, 18)]
+
+
 KERNELS = [2, 3, 4, 5, 6]
-
-
-@pytest.fixture(autouse=True)
-def _seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def halve(length: int) -> int:
@@ -154,7 +170,9 @@ def test_order_of_the_layers() -> None:
     mlp, encoder, decoder = networks(activation="tanh", norm="batch", dropout=0.1)
     assert kinds(mlp) == [nn.Flatten, *dense, *dense]
     assert kinds(encoder) == [*down, *down, nn.Flatten, *dense]
-    assert kinds(decoder) == [*dense, *dense, Planes, *up]
+    before, unflattened, after = (kinds(decoder)[:8], kinds(decoder)[8], kinds(decoder)[9:])
+    assert (before, after) == ([*dense, *dense], up)
+    assert issubclass(unflattened, nn.Unflatten)
     assert kinds(networks()[1]) == [nn.Conv2d, nn.GELU] * 2 + [nn.Flatten, nn.Linear, nn.GELU]
 
 
@@ -338,12 +356,16 @@ LAYERS = {
     "strided": lambda: nn.ConvTranspose2d(40, 30, 5, stride=2),
     "strided_grouped": lambda: nn.ConvTranspose2d(80, 60, 5, stride=2, groups=2),
 }
+
+
 FAN_SUMS = {
     "linear": 300 + 200,
     "conv": 40 * 25 + 30 * 25,
     "transposed": 40 * 25 + 30 * 25,
     "strided": 40 * 25 + 30 * 25,
 }
+
+
 FAN_INS = {
     "linear": 300,
     "conv": 40 * 25,
@@ -562,3 +584,233 @@ def test_every_convolution_computes_in_the_format(channels: int) -> None:
     for planes in seen:
         assert planes.is_contiguous(memory_format=torch.channels_last)
     assert {planes.stride(1) for planes in seen[:-1]} == {1}
+
+
+POOLED = [(28, 28), (30, 30), (64, 64), (1, 5), (7, 1), (1, 1), (33, 18)]
+
+
+CLASSIC = "pool:channels=10,5:kernel=5:padding=valid:decoder_channels=5,10,3:decoder_kernel=4,6,4"
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_pool_encoder_is_the_composition_of_its_layers(padding: str) -> None:
+    net = PoolEncoder((2, 14, 17), (2, 2), (3, 4), (7,), kernel=(5, 3), padding=padding)
+    x = torch.randn(3, 2, 14, 17)
+    one, two, dense = (layer for layer in net.body if isinstance(layer, AFFINE))
+    border, up = (1, True) if padding == "same" else (0, False)
+    h = F.max_pool2d(F.gelu(F.conv2d(x, one.weight, one.bias, padding=2 * border)), 2, ceil_mode=up)
+    h = F.max_pool2d(F.gelu(F.conv2d(h, two.weight, two.bias, padding=border)), 2, ceil_mode=up)
+    h = F.gelu(F.linear(h.flatten(1), dense.weight, dense.bias))
+    wanted = F.linear(h, net.output.weight, net.output.bias).reshape(3, 2, 2)
+    torch.testing.assert_close(net(x), wanted)
+
+
+AFFINE = torch.nn.Linear | torch.nn.Conv2d
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("grid", POOLED)
+def test_any_size_goes_down_by_halves_and_comes_back(grid: tuple[int, int], kernel: int) -> None:
+    net = PoolEncoder((1, *grid), 4, (2, 3), kernel=kernel)
+    lengths = [math.ceil(math.ceil(length / 2) / 2) for length in grid]
+    assert net.output.in_features == 3 * math.prod(lengths)
+    back = ConvDecoder(4, (1, *grid), (3, 2), kernel=max(kernel, 2))
+    assert back(net(torch.rand(2, 1, *grid))).shape == (2, 1, *grid)
+
+
+def test_an_even_kernel_keeps_the_size_as_torch_does() -> None:
+    net = PoolEncoder((1, 6, 5), 4, (2,), kernel=4)
+    conv = next(layer for layer in net.body if isinstance(layer, torch.nn.Conv2d))
+    x = torch.randn(2, 1, 6, 5)
+    padded = F.pad(x, (1, 2, 1, 2))
+    wanted = F.max_pool2d(F.gelu(F.conv2d(padded, conv.weight, conv.bias)), 2, ceil_mode=True)
+    torch.testing.assert_close(net.body[:4](x), wanted)
+
+
+def test_the_classic_case_meets_its_sizes() -> None:
+    """30 x 30, 1-10-5 with kernels of 5, 5-10-3-1 with 4, 6, 4: every size between, as derived."""
+    spec = vk.DataSpec("faces", (1, 30, 30), "grey", rows=20)
+    model = build("vae", spec, latent=10, net=CLASSIC).model
+    seen: dict[str, list[tuple[int, ...]]] = {"down": [], "up": []}
+    for name, part in (("down", model.posterior.net), ("up", model.likelihood.net)):
+        for layer in part.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.MaxPool2d):
+                layer.register_forward_hook(
+                    lambda _m, _i, y, name=name: seen[name].append(tuple(y.shape[1:]))
+                )
+    model.reconstruct(torch.rand(2, 1, 30, 30))
+    assert seen["down"] == [(10, 26, 26), (10, 13, 13), (5, 9, 9), (5, 4, 4)]
+    assert seen["up"] == [(10, 8, 8), (3, 15, 15), (1, 30, 30)]
+    weights = 5 * 10 * 16 + 10 * 3 * 36 + 3 * 16 + 10 + 3 + 1
+    assert sum(p.numel() for p in model.likelihood.net.parameters()) == weights + 10 * 80 + 80
+    assert sum(p.numel() for p in model.posterior.net.parameters()) == (
+        10 * 25 + 10 + 5 * 10 * 25 + 5 + 80 * 20 + 20
+    )
+
+
+def test_a_pool_model_keeps_the_rules_of_all_models() -> None:
+    spec = vk.DataSpec("t", (1, 9, 7), "grey", rows=20, mean=torch.rand(1, 9, 7))
+    net = "pool:channels=4,3:kernel=5,3:hidden=8:norm=batch"
+    check_model(
+        build("vae", spec, latent=2, net=net).model.double(), torch.rand(6, 1, 9, 7).double()
+    )
+
+
+def test_kernels_reach_conv_nets_stage_by_stage() -> None:
+    spec = vk.DataSpec("t", (1, 12, 12), "grey", rows=20)
+    model = build("vae", spec, net="conv:channels=4,6:kernel=5,3").model
+    sides = [
+        [m.kernel_size[0] for m in part.modules() if isinstance(m, CONVS)]
+        for part in (model.posterior.net, model.likelihood.net)
+    ]
+    assert sides == [[5, 3], [3, 5]]
+
+
+CONVS = torch.nn.Conv2d | torch.nn.ConvTranspose2d
+
+
+def test_a_table_has_nothing_to_pool() -> None:
+    spec = vk.DataSpec("t", (5,), "table", rows=20)
+    with pytest.raises(VaekitError, match="a pool net needs images; t has rows of shape"):
+        build("vae", spec, net="pool")
+
+
+@pytest.mark.parametrize("ceil", [True, False])
+@pytest.mark.parametrize("grid", [(8, 6), (9, 7), (1, 5), (2, 3)])
+def test_unpooling_is_that_of_torch(grid: tuple[int, int], ceil: bool) -> None:
+    if not ceil and min(grid) < 2:
+        return
+    x = torch.randn(3, 4, *grid)
+    h, index = F.max_pool2d(x, 2, ceil_mode=ceil, return_indices=True)
+    row, column = index // grid[1], index % grid[1]
+    wanted = F.max_unpool2d(h, index, 2, output_size=grid)
+    torch.testing.assert_close(unpool(h, 2 * (row % 2) + column % 2, grid), wanted)
+
+
+def test_the_code_is_z_and_the_place_of_each_maximum() -> None:
+    net = UnpoolEncoder((1, 9, 8), 3, (2, 4), kernel=3, padding="same")
+    x = torch.rand(5, 1, 9, 8)
+    code = net(x)
+    assert places_of((1, 9, 8), (2, 4)) == [(2, 5, 4), (4, 3, 2)]
+    assert code.shape == (5, 3 + 40 + 24)
+    torch.testing.assert_close(code[:, :3], net.net(x))
+    h = net.net.body[:3](x)  # zeros around it, convolution, activation
+    first = code[:, 3:43].reshape(5, 2, 5, 4)
+    for n, c, i, j in ((0, 0, 0, 0), (4, 1, 4, 3), (2, 0, 3, 1)):
+        window = h[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+        spot = int(first[n, c, i, j])
+        assert window[spot // 2, spot % 2] == window.max()
+
+
+@pytest.mark.parametrize(("padding", "grid"), [("valid", (30, 30)), ("same", (9, 8))])
+def test_the_decoder_is_the_composition_of_its_layers(padding: str, grid: tuple[int, int]) -> None:
+    """With torch's own unpooling by the indices of torch's own pooling."""
+    image, side = (1, *grid), 5 if padding == "valid" else 3
+    up = UnpoolEncoder(image, 3, (2, 4), kernel=side, padding=padding)
+    code = up(x := torch.rand(5, *image))
+    down = UnpoolDecoder(code.shape[1], image, 3, (2, 4), kernel=side, padding=padding)
+    border, ceil = (1, True) if padding == "same" else (0, False)
+    h, kept = x, []
+    for layer in (layer for layer in up.net.body if isinstance(layer, torch.nn.Conv2d)):
+        h = F.gelu(F.conv2d(h, layer.weight, layer.bias, padding=border))
+        size = h.shape[2:]
+        h, index = F.max_pool2d(h, 2, ceil_mode=ceil, return_indices=True)
+        kept.append((index, size))
+    g = F.gelu(down.dense[0](code[:, :3])).reshape(h.shape)
+    for (index, size), layer in zip(kept[::-1], [down.ups[0][0], down.output], strict=True):
+        g = F.max_unpool2d(g, index, 2, output_size=size)
+        g = F.conv_transpose2d(g, layer.weight, layer.bias, padding=border)
+        g = F.gelu(g) if layer is not down.output else g
+    torch.testing.assert_close(down(code), g)
+    assert start_at(down, torch.full(image, 0.25)).output.bias.tolist() == [0.25]
+
+
+def in_bfloat16(net: MLP, x: Tensor) -> Tensor:
+    """The net layer by layer: each operand and each result rounded to bfloat16."""
+    h = x.bfloat16()
+    for layer in [*net.body, net.output]:
+        if isinstance(layer, nn.Linear):
+            h = nn.functional.linear(h, layer.weight.bfloat16(), layer.bias.bfloat16())
+        else:
+            h = layer(h)
+    return h.float()
+
+
+def test_products_are_rounded_and_the_output_is_not_left_so() -> None:
+    torch.manual_seed(0)
+    net, x = MLP(30, 5, hidden=(20, 10), activation="relu"), torch.randn(7, 30)
+    exact = net(x)
+    with precision("bf16"):
+        found = net(x)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, in_bfloat16(net, x))
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, rtol=0.02, atol=0.02)
+    assert torch.equal(net(x), exact)  # afterwards as before
+
+
+def test_gradients_reach_weights_of_full_precision() -> None:
+    torch.manual_seed(0)
+    encoder = ConvEncoder((1, 12, 12), 6, channels=(4, 8))
+    decoder = ConvDecoder(6, (1, 12, 12), channels=(8, 4))
+    x, gradients = torch.rand(5, 1, 12, 12), []
+    for name in ("fp32", "bf16"):
+        with precision(name):
+            ((decoder(encoder(x)) - x) ** 2).mean().backward()
+        each = [p for net in (encoder, decoder) for p in net.parameters()]
+        gradients.append(torch.cat([p.grad.flatten() for p in each if p.grad is not None]))
+        encoder.zero_grad()
+        decoder.zero_grad()
+    assert gradients[1].dtype == torch.float32
+    assert not torch.equal(*gradients)
+    assert (gradients[0] - gradients[1]).norm() < 0.03 * gradients[0].norm()
+
+
+def test_only_the_steps_of_a_training_are_lowered() -> None:
+    """Same seeds: losses of the steps differ by rounding; what is done between epochs does not."""
+    losses, seen = {}, []
+    for name in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        data = load("digits")
+        made = vk.recipes.build("vae", data.spec(), latent=2)
+        progress = fit(
+            made.model,
+            made.objective,
+            vk.Batches(data.train, 128),
+            steps=24,
+            optimizer=torch.optim.Adam(made.model.parameters(), lr=1e-3),
+            precision=name,
+            on_step=lambda progress: seen.append(("step", lowered())),
+            on_epoch=lambda progress: seen.append(("epoch", lowered())),
+        )
+        losses[name] = progress.means["objective"]
+        assert {value.dtype for value in made.model.parameters()} == {torch.float32}
+    assert set(seen) == {("step", False), ("step", True), ("epoch", False)}
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=5e-3)
+
+
+def test_the_command_trains_in_it(tmp_path: Path) -> None:
+    told = {"data": "digits", "epochs": 1, "report": False, "latent": 2, "threads": 1}
+    lines = {}
+    for name in ("fp32", "bf16"):
+        run = vk.train("vae", out=tmp_path / name, precision=name, **told)
+        lines[name] = (run.folder.path / "metrics.jsonl").read_text()
+        assert run.config.training.precision == name
+    assert lines["fp32"] != lines["bf16"]
+
+
+def fails(name: str) -> None:
+    with precision(name):
+        raise ValueError(f"{name}, lowered: {lowered()}")
+
+
+def test_it_ends_with_an_error_too_and_names_what_it_takes() -> None:
+    before = torch.get_float32_matmul_precision()
+    for name in ("bf16", "tf32"):
+        with pytest.raises(ValueError, match=f"{name}, lowered: {name == 'bf16'}"):
+            fails(name)
+        assert not lowered()
+        assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(VaekitError, match="fp16"), precision("fp16"):
+        pass

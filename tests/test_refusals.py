@@ -20,7 +20,7 @@ from refused_runs import RUNS
 from vaekit.cli.main import main
 
 CASES = [*OPTIONS, *DATA, *RUNS]
-QUICK = "--latent 2 --hidden 4 --epochs 1 --limit 60 --quiet --no-report"
+QUICK = "--latent 2 --net mlp:hidden=4 --epochs 1 --limit 60 --quiet --no-report"
 
 
 @pytest.fixture(scope="module")
@@ -126,19 +126,19 @@ def test_a_mean_that_cannot_reach_the_data_is_told_of(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save("signed.npy", np.linspace(-1, 1, 80 * 64, dtype=np.float32).reshape(80, 64))
-    (note,) = noted("--data signed.npy --mean sigmoid", capsys)
-    assert note.startswith("--mean sigmoid cannot leave [0, 1], and the rows of signed lie in [-1,")
-    assert "take --mean identity, or write the rows in [0, 1], as (x + 1) / 2" in note
+    (note,) = noted("--data signed.npy --likelihood :mean=sigmoid", capsys)
+    assert note.startswith("mean=sigmoid cannot leave [0, 1], and the rows of signed lie in [-1,")
+    assert "take mean=identity, or write the rows in [0, 1], as (x + 1) / 2" in note
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--mean sigmoid", 0),
-        ("--mean relu", 0),
-        ("--range -1,1 --mean tanh", 0),
-        ("--range -1,1 --mean sigmoid", 1),
-        ("--range -1,1 --mean relu", 1),
+        ("--likelihood :mean=sigmoid", 0),
+        ("--likelihood :mean=relu", 0),
+        ("--range -1,1 --likelihood :mean=tanh", 0),
+        ("--range -1,1 --likelihood :mean=sigmoid", 1),
+        ("--range -1,1 --likelihood :mean=relu", 1),
         ("--range -1,1", 0),
     ],
 )

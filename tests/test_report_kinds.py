@@ -40,7 +40,7 @@ from vaekit.report.tables import (
     table_charts,
 )
 
-SMALL: dict[str, Any] = {"hidden": (16,), "threads": 1}
+SMALL: dict[str, Any] = {"net": "mlp:hidden=16", "threads": 1}
 NASTY = "<b>&'x'</b>"
 
 
@@ -111,8 +111,8 @@ def test_sorted_test_rows_are_seen_from_first_to_last(
     page = Page(of_run.write_run_report(run))
     assert page.fact("measured on").startswith("30 of the 300 test images, 10 draws of z each")
     error = float(page.fact("mean square error").split()[0])
-    assert error == pytest.approx(run.evaluate(samples=10)["mse"], rel=0.01)
-    assert error == pytest.approx(run.evaluate(samples=10, limit=30)["mse"], rel=0.01)
+    assert error == pytest.approx(run.evaluate()["mse"], rel=0.01)
+    assert error == pytest.approx(run.evaluate(limit=30)["mse"], rel=0.01)
     with Image.open(io.BytesIO(page.pictures[0])) as sheet:
         levels = np.asarray(sheet)[:: 80 + GAP + 80 + BAND, :: 80 + GAP, 0]
     assert levels.tolist() == [[0] * 8, [255] * 8, [255] * 8]
@@ -135,7 +135,7 @@ def test_a_kl_that_is_the_same_for_all_x_is_not_active() -> None:
 
 
 def test_a_code_that_is_not_used_is_said_at_once(tmp_path: Path) -> None:
-    options = {"data": "digits", "latent": 3, "epochs": 2, "beta": 1000.0}
+    options = {"data": "digits", "latent": 3, "epochs": 2, "objective": ":beta=1000"}
     page = trained(tmp_path, "beta_vae", **options)
     assert "Posterior collapse: no latent dimension follows x" in page.text
     assert "None is active: the posterior has collapsed" in page.text
@@ -143,10 +143,12 @@ def test_a_code_that_is_not_used_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_code_that_is_used_is_not_called_unused(tmp_path: Path) -> None:
-    page = trained(tmp_path, data="digits", latent=2, epochs=25, batch_size=64, init="he")
+    page = trained(
+        tmp_path, data="digits", latent=2, epochs=25, batch_size=64, net="mlp:hidden=16:init=he"
+    )
     assert "collapse" not in page.text
     assert any(alt.startswith("2 of 2 dimensions active") for alt in page.alts)
-    assert "codes of 300 test rows in the colours of 10 classes" in " ".join(page.alts)
+    assert "codes of 300 test rows in the colors of 10 classes" in " ".join(page.alts)
     assert "E[z|x] of test images, a point each, in the dimensions 0 and 1." in page.text
     assert page.fact("images") == "1,347 to train, 150 for validation, 300 for test"
     assert page.fact("values").startswith("0 to 255 as stored")
@@ -279,17 +281,19 @@ def test_a_constant_column_is_nan_in_no_chart() -> None:
 
 def test_draws_are_compared_by_their_correlations() -> None:
     made = table(counts=False)
-    data, draws = shown(draws_figure(made))
+    assert made.draws is not None
+    data, draws = shown(draws_figure(made, made.draws))
     assert np.allclose(data, np.corrcoef(made.rows.numpy().T), atol=1e-6)
     assert np.allclose(draws, np.corrcoef(made.draws.numpy().T), atol=1e-6)
 
 
 def test_counts_are_compared_by_means_and_zeros() -> None:
     made = table(counts=True)
+    assert made.draws is not None
     x, y, z = (part.numpy() for part in (made.rows, made.reconstructions, made.draws))
     (means,) = means_figure(made).axes
     assert np.allclose(means.lines[1].get_xydata(), np.stack([x.mean(0), y.mean(0)], 1))
-    means, zeros = draws_figure(made).axes
+    means, zeros = draws_figure(made, made.draws).axes
     assert np.allclose(means.lines[1].get_xydata(), np.stack([x.mean(0), z.mean(0)], 1))
     expected = np.stack([(x == 0).mean(0), (z == 0).mean(0)], 1)
     assert np.allclose(zeros.lines[1].get_xydata(), expected)
@@ -341,6 +345,33 @@ def test_the_report_of_counts_speaks_of_rows(tmp_path: Path) -> None:
     assert page.fact("test ELBO").endswith("nats per row")
     assert "sigma it implies" not in page.html
     assert "density" not in page.text
+
+
+# what a model has not ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["ae", "unpool_ae"])
+def test_nothing_is_said_of_samples_where_there_is_no_prior(tmp_path: Path, recipe: str) -> None:
+    options = {"net": "mlp:hidden=16"} if recipe == "ae" else {"net": ":channels=4:hidden=8"}
+    page = trained(tmp_path, recipe, data="digits", limit=200, latent=2, epochs=1, **options)
+    assert len(page.pictures) == 1
+    assert "This model has no bound and no prior" in page.text
+    for word in ("Samples", "ELBO", "beta=", "Circles", "drawn from the prior"):
+        assert word not in page.text
+
+
+def test_a_point_with_a_prior_has_samples_and_a_warning(tmp_path: Path) -> None:
+    options = {"prior": "standard-normal", "data": "digits", "limit": 200, "epochs": 1}
+    page = trained(tmp_path, "ae", **options)
+    assert len(page.pictures) == 2
+    assert "its samples show what that costs" in page.text
+
+
+def test_the_report_of_a_table_without_a_prior_has_no_draws(tmp_path: Path) -> None:
+    write_csv(tmp_path / "mine.csv", torch.randn(100, 3))
+    page = trained(tmp_path, "ae", data=str(tmp_path / "mine.csv"), label="kind", epochs=1)
+    assert "in all 3 columns" in page.text
+    assert "Samples" not in page.text
 
 
 # splits ---------------------------------------------------------------------------------------

@@ -10,10 +10,15 @@ import pytest
 import vaekit
 from vaekit import VaekitError
 from vaekit.cli.main import main
-from vaekit.runs import reproduce
-from vaekit.runs.reproduce import Reproduction
+from vaekit.runs import Reproduction, measured, record
 
-SMALL: dict[str, Any] = {"data": "digits", "limit": 200, "epochs": 1, "latent": 2, "hidden": (8,)}
+SMALL: dict[str, Any] = {
+    "data": "digits",
+    "limit": 200,
+    "epochs": 1,
+    "latent": 2,
+    "net": "mlp:hidden=8",
+}
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def one(monkeypatch: pytest.MonkeyPatch) -> None:
         measure=lambda run: {"ours": 1.0, "standard_error": 0.0},
         options=SMALL,
     )
-    monkeypatch.setattr(reproduce, "known", lambda: {"small": made})
+    monkeypatch.setattr("vaekit.runs.reproduce.known", lambda: {"small": made})
 
 
 @pytest.mark.usefixtures("one")
@@ -39,21 +44,21 @@ def test_a_folder_of_another_training_is_refused(other: dict[str, Any], tmp_path
     out = tmp_path / "r"
     vaekit.train("vae", out=out, report=False, threads=1, **{**SMALL, **other})
     with pytest.raises(VaekitError, match="holds another training than small from seed 0"):
-        reproduce.reproduce("small", out=out)
+        vaekit.reproduce("small", out=out)
     assert not (out / "reproduction.json").exists()
 
 
 @pytest.mark.usefixtures("one")
 def test_other_threads_are_the_same_training(tmp_path: Path) -> None:
     vaekit.train("vae", out=tmp_path / "r", report=False, threads=1, **SMALL)
-    assert reproduce.reproduce("small", out=tmp_path / "r", device="cpu")["ours"] == 1.0
+    assert vaekit.reproduce("small", out=tmp_path / "r", device="cpu")["ours"] == 1.0
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"PK\xca\x00\n", b"name,seed\na,0\n"])
 def test_a_file_that_holds_no_results_is_left_as_it_is(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(content)
-    for use in (reproduce.measured, lambda p: reproduce.record({"name": "a", "seed": 0}, p)):
+    for use in (measured, lambda p: record({"name": "a", "seed": 0}, p)):
         with pytest.raises(VaekitError, match=r"r\.csv .* name another"):
             use(path)
     assert path.read_bytes() == content

@@ -17,11 +17,11 @@ import torch
 
 import vaekit
 from vaekit.cli.main import main
-from vaekit.runs.seeds import summarise
+from vaekit.runs import summarise
 from vaekit.torchutil import load_state
 
-QUICK = ["--latent", "3", "--hidden", "16", "--limit", "300", "--no-report"]
-SMALL: dict[str, Any] = {"latent": 3, "hidden": (16,), "limit": 300, "epochs": 2, "report": False}
+QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--limit", "300", "--no-report"]
+SMALL: dict[str, Any] = {"latent": 3, "net": "mlp:hidden=16", "limit": 300, "epochs": 2, "report": False}
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -108,7 +108,7 @@ def test_a_folder_with_other_things_or_other_runs_is_refused(tmp_path: Path) -> 
 def test_an_error_of_a_worker_is_one_line(tmp_path: Path) -> None:
     words = ["train", "vae", *QUICK, "--seeds", "2", "--epochs", "60", "--out", str(tmp_path / "s")]
     words += ["--schedule", "lr=step:1e-3:1e33:20"]
-    code = f"from vaekit.cli import main\nif __name__ == '__main__': main({words!r})"
+    code = f"from vaekit.cli.main import main\nif __name__ == '__main__': main({words!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -131,7 +131,7 @@ def started(out: Path) -> subprocess.Popen[str]:
     words = ["train", "vae", *QUICK, "--seeds", "2", "--epochs", "200", "--out", str(out)]
     hears = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in background jobs
     code = (
-        f"import signal\nfrom vaekit.cli import main\n"
+        f"import signal\nfrom vaekit.cli.main import main\n"
         f"if __name__ == '__main__': {hears}; main({words!r})"
     )
     process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vaekit.torchutil import load_state
 SMALL: dict[str, Any] = {
     "data": "digits",
     "latent": 3,
-    "hidden": (16,),
+    "net": "mlp:hidden=16",
     "limit": 300,
     "batch_size": 64,
     "report": False,
@@ -47,7 +48,9 @@ def levels(images: torch.Tensor) -> np.ndarray:
     return np.rint(255 * images.numpy().astype(np.float64).clip(0, 1))
 
 
-@pytest.mark.parametrize("more", [{}, {"dropout": 0.2, "norm": "batch", "binarise": "dynamic"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"net": "mlp:hidden=16:dropout=0.2:norm=batch", "binarise": "dynamic"}]
+)
 def test_a_training_is_the_same_bit_for_bit_with_and_without(
     tmp_path: Path, more: dict[str, Any]
 ) -> None:
@@ -85,7 +88,7 @@ def test_epoch_0_is_the_untrained_model(tmp_path: Path) -> None:
     run = train(tmp_path / "r", epochs=1, seed=2)
     torch.manual_seed(2)
     config, data = run.config, run.dataset()
-    made = vaekit.recipes.build("vae", data.spec(), config.own, net=config.net)
+    made = vaekit.recipes.assemble("vae", config.parts, data.spec())
     test = data.test
     untrained = made.model.reconstruct(test.x(spread(len(test), 8)))
     assert np.allclose(of(run.path, 0, "reconstructions"), levels(untrained), atol=1.01, rtol=0)
@@ -120,7 +123,8 @@ def test_resuming_drops_the_frames_after_the_checkpoint_and_makes_them_again(
     first = (folder / "000001.npz").stat().st_mtime_ns
     (folder / "000003.npz").write_bytes(b"of a training that was killed")
     (folder / "000009.npz").write_bytes(b"and never will be")
-    (folder / ".000005.npz.999999999.tmp").write_bytes(b"half")
+    host = platform.node().replace(".", "-")
+    (folder / f".000005.npz.{host}.999999999.0123abcd.tmp").write_bytes(b"half")
     vaekit.resume(cut.path, epochs=4, report=False)
     assert frames(cut.path) == frames(whole.path)
     assert (folder / "000001.npz").stat().st_mtime_ns == first
@@ -157,10 +161,10 @@ def test_long_trainings_keep_every_second_then_fourth_frame(tmp_path: Path) -> N
     film = Snapshots(RunFolder(tmp_path / "film"), x, every=1, seed=0, shown=lambda x: x)
     assert film.most == 200
     film.most = 5
-    film.start(run.model, None)
+    film.begin(run.model, None)
     seen = {}
     for epoch in range(1, 23):
-        film.keep(run.model, epoch)
+        film.finish(run.model, epoch)
         seen[epoch] = frame_epochs(film.path)
     assert seen[4] == [0, 1, 2, 3, 4]
     assert seen[5] == [0, 2, 4, 5]
@@ -178,6 +182,8 @@ def test_autoencoders_have_no_draws_and_tables_no_frames(tmp_path: Path) -> None
     run = train(tmp_path / "ae", "ae", epochs=1)
     with np.load(run.path / "snapshots" / "000001.npz") as arrays:
         assert arrays.files == ["reconstructions"]
+    drawn = train(tmp_path / "drawn", "ae", prior="standard-normal", epochs=1)
+    assert of(drawn.path, 1, "samples").shape == (16, 1, 8, 8)
     np.savez(tmp_path / "t.npz", images=np.random.default_rng(0).normal(size=(40, 5)))
     table = train(tmp_path / "table", data=tmp_path / "t.npz", epochs=1, limit=None)
     assert not (table.path / "snapshots").exists()

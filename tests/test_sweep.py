@@ -12,13 +12,12 @@ import torch
 
 import vaekit
 from vaekit.cli.main import main
-from vaekit.runs.sweep import parse_grid, sweep
-from vaekit.runs.table import tabulate
+from vaekit.runs import parse_grid, tabulate
 from vaekit.torchutil import load_state
 from vaekit.training import Callback, Progress
 
-SMALL: dict[str, Any] = {"hidden": (8,), "limit": 200, "epochs": 2}
-QUICK = ["--hidden", "8", "--limit", "200", "--epochs", "2", "--no-report"]
+SMALL: dict[str, Any] = {"net": "mlp:hidden=8", "limit": 200, "epochs": 2}
+QUICK = ["--net", "mlp:hidden=8", "--limit", "200", "--epochs", "2", "--no-report"]
 
 
 class Stops(Callback):

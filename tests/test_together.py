@@ -10,15 +10,13 @@ from replay import Replayed
 
 import vaekit as vk
 from vaekit.data import Split, load, prepare
-from vaekit.options import Data, Net
-from vaekit.training import Together, fit, make_optimizer
-from vaekit.training import graphs as captured
-from vaekit.training.schedules import parse
+from vaekit.options import Data
+from vaekit.training import Together, fit, make_optimizer, parse
 
 CASES: dict[str, dict[str, Any]] = {
     "vae": {"latent": 2},
     "sigma_vae": {"latent": 2},
-    "iwae": {"latent": 2, "samples": 3},
+    "iwae": {"latent": 2, "objective": ":samples=3"},
     "cvae": {"latent": 2},
     "vae of convolutions": {"latent": 2},
     "vae with batch norm": {"latent": 2},
@@ -29,14 +27,13 @@ RANDN = torch.randn
 
 def members(case: str) -> tuple[list[Any], list[vk.Batches]]:
     """Recipes and rows of N seeds."""
-    data = prepare(load("digits"), Data(given="label" if case == "cvae" else "none"), 0)
-    net = Net(kind="conv", channels=(4, 8)) if "conv" in case else Net(hidden=(16,))
-    if "norm" in case:
-        net = Net(hidden=(16,), norm="batch")
+    data = prepare(load("digits"), Data(context="label" if case == "cvae" else "none"), 0)
+    net = "conv:channels=4,8" if "conv" in case else "mlp:hidden=16"
+    net += ":norm=batch" if "norm" in case else ""
     made = []
     for seed in range(N):
         torch.manual_seed(seed)
-        made.append(vk.recipes.build(case.split()[0], data.spec(), CASES[case], net=net))
+        made.append(vk.recipes.build(case.split()[0], data.spec(), **CASES[case], net=net))
     return made, [vk.Batches(data.train, 600, seed=seed) for seed in range(N)]
 
 
@@ -98,7 +95,7 @@ def test_models_as_one_take_the_steps_of_each_alone(
 
 
 def test_they_are_captured_as_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(captured.GRAPHS, "cpu", Replayed)
+    monkeypatch.setitem(vk.training.graphs.GRAPHS, "cpu", Replayed)
     _, plain = together("vae", steps=9)
     _, again = together("vae", steps=9, captured=True)
     assert again == pytest.approx(plain, rel=1e-5)
@@ -119,7 +116,7 @@ def test_models_that_are_not_alike_are_refused() -> None:
     with pytest.raises(vk.VaekitError, match="got 3 models and the batches of 2"):
         Together(models, objective, batches[:2])
     digits = load("digits")
-    other = vk.recipes.build("vae", digits.spec(), {"latent": 5}).model
+    other = vk.recipes.build("vae", digits.spec(), latent=5).model
     with pytest.raises(vk.VaekitError, match="same parts and sizes"):
         Together([*models[:2], other], objective, batches)
     fewer = vk.Batches(Split(torch.rand(700, 1, 8, 8)), 600)
@@ -134,9 +131,8 @@ def test_objectives_that_cannot_be_shared_are_refused() -> None:
             self.weight = torch.nn.Parameter(torch.ones(()))
 
     class ByPart(vk.ELBO):
-        def forward(self, trace: Any) -> Any:
-            bound = super().forward(trace)
-            return vk.objectives.Bound(bound.value, {"posterior": bound.value})
+        def surrogate(self, trace: Any, value: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"posterior": value}
 
     made, batches = members("vae")
     models = [one.model for one in made]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,31 +21,35 @@ from torch import Tensor, nn
 
 import vaekit
 from vaekit import Callback, recipes
-from vaekit.data import Batches, Dataset, Split, load
-from vaekit.data.conditions import conditioned
+from vaekit.data import Batches, Dataset, Split, conditioned, load
 from vaekit.distributions import Gaussian as GaussianDistribution
 from vaekit.models import VAE, Trace
-from vaekit.objectives import ELBO, Bound, Objective
+from vaekit.objectives import ELBO, Objective
 from vaekit.options import Training
-from vaekit.parts.conditional import Conditional
-from vaekit.parts.families import Gaussian
-from vaekit.parts.priors import StandardNormal
+from vaekit.parts import Conditional, Gaussian, StandardNormal
+from vaekit.runs import flat_fields
 from vaekit.torchutil import load_state, save_state
-from vaekit.training import DivergedError, Progress, fit, make_optimizer
-from vaekit.training.loop import make_average
-from vaekit.training.schedules import learning_rate, make_schedules, parse, warm_up
-from vaekit.training.supervise import Best, validate
-from vaekit.training.update import differentiate
+from vaekit.training import (
+    Best,
+    DivergedError,
+    Progress,
+    examine,
+    fit,
+    make_average,
+    make_optimizer,
+    make_schedules,
+    parse,
+)
 
-SMALL = {"data": "digits", "latent": 3, "hidden": (16,), "limit": 400, "batch_size": 64}
-VAES = [n for n in recipes.RECIPES if "latent" in recipes.own_options(n).model_fields]
+SMALL = {"data": "digits", "latent": 3, "net": "mlp:hidden=16", "limit": 400, "batch_size": 64}
+VAES = [name for name in recipes.names() if "latent" in recipes.find_recipe(name).asks]
 
 
 def digits(name: str = "vae") -> Dataset:
     """With the labels where the recipe is conditioned on them."""
     data = load("digits")
-    given = recipes.preset(name).get("given", "none")
-    parts = {n: conditioned(part, data, given) for n, part in data.splits.items()}
+    context = recipes.find_recipe(name).options.get("context", "none")
+    parts = {n: conditioned(part, data, context) for n, part in data.splits.items()}
     return replace(data, **parts)  # type: ignore[arg-type]
 
 
@@ -54,9 +59,8 @@ def small_batches(rows: int = 400, size: int = 64, name: str = "vae") -> Batches
 
 def made(name: str) -> recipes.Recipe:
     torch.manual_seed(0)
-    kind = recipes.preset(name).get("net", "mlp")
-    net = recipes.Net(kind=kind, hidden=(16,), channels=(6, 4), dropout=0.1, norm="batch")
-    return recipes.build(name, digits(name).spec(), {"latent": 3}, net=net)
+    net = ":hidden=16:dropout=0.1:norm=batch" + ":channels=6,4" * (name == "unpool_ae")
+    return recipes.build(name, digits(name).spec(), latent=3, net=net)
 
 
 def adam(recipe: recipes.Recipe) -> torch.optim.Optimizer:
@@ -142,30 +146,17 @@ def test_every_recipe_has_a_pinned_curve() -> None:
 
 
 def test_recipe_options_never_clash_with_the_shared_ones() -> None:
-    from vaekit.runs.config import flat_fields
-
-    for name in recipes.RECIPES:
+    for name in recipes.names():
         flat = [field for field, *_ in flat_fields(name)]
         assert len(flat) == len(set(flat)), f"{name} repeats a name"
-        assert {"epochs", "hidden", "likelihood", "data"} <= set(flat)
+        assert {"epochs", "net", "data"} <= set(flat)
 
 
 def test_the_loop_takes_the_step_of_a_hand_written_one() -> None:
     """BCE-with-logits plus KL, Adam: the same weights after ten steps."""
-    recipe = recipes.build(
-        "vae",
-        load("digits").spec(),
-        {"latent": 3},
-        net=recipes.Net(hidden=(16,)),
-        pixels=recipes.Pixels(likelihood="bernoulli"),
-    )
-    hand = recipes.build(
-        "vae",
-        load("digits").spec(),
-        {"latent": 3},
-        net=recipes.Net(hidden=(16,)),
-        pixels=recipes.Pixels(likelihood="bernoulli"),
-    ).model
+    asked = {"latent": 3, "net": "mlp:hidden=16", "likelihood": "bernoulli"}
+    recipe = recipes.build("vae", load("digits").spec(), **asked)
+    hand: Any = recipes.build("vae", load("digits").spec(), **asked).model
     hand.load_state_dict(recipe.model.state_dict())
     batches = small_batches()
     torch.manual_seed(5)
@@ -240,12 +231,13 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     """kill -9 at five points drawn anew each time the test runs."""
     import random
 
-    options = {**SMALL, "epochs": 40, "dropout": 0.1, "validation": 50, "report": False}
+    options = {**SMALL, "epochs": 40, "validation": 50, "report": False}
+    options["net"] = "mlp:hidden=16:dropout=0.1"
     whole = vaekit.train("vae", out=tmp_path / "whole", threads=1, **options)
     cut = tmp_path / "cut"
     code = (
         "import sys, torch, vaekit\n"
-        "from vaekit.api import Callback\n"
+        "from vaekit import Callback\n"
         "class Stop(Callback):\n"
         "    def step(self, progress):\n"
         "        if progress.step == int(sys.argv[2]):\n"
@@ -379,30 +371,28 @@ def test_a_schedule_that_cannot_be_read_is_refused(text: str) -> None:
 
 
 def test_learning_rates_and_warm_ups_are_written_in_epochs() -> None:
-    assert learning_rate("cosine", 2.0, 100, 10)(50) == pytest.approx(1.0)
-    assert learning_rate("flat-linear:0.8", 1.0, 100, 10)(90) == pytest.approx(0.5)
-    assert learning_rate("constant", 0.2, 100, 10)(90) == 0.2
-    told = Training(lr=2.0, lr_schedule="cosine", lr_rise=50)
-    rate = make_schedules(told, made_objective(), 100, 10)[0]["lr"]
+    assert rate_of(lr=2.0, lr_schedule="cosine")(50) == pytest.approx(1.0)
+    assert rate_of(lr=1.0, lr_schedule="flat-linear:0.8")(90) == pytest.approx(0.5)
+    assert rate_of(lr=0.2, lr_rise=1)(90) == 0.2
+    rate = rate_of(lr=2.0, lr_schedule="cosine", lr_rise=50)
     assert (rate(0), rate(24), rate(49)) == pytest.approx((0.04, 0.8645, 1.0314), abs=1e-4)
     assert rate(75) == pytest.approx(0.2929, abs=1e-4)
-    told = Training(lr=2.0, lr_rise=50)
-    assert make_schedules(told, made_objective(), 100, 10)[0]["lr"](49) == 2.0
-    made = warm_up("cyclic:2:0.5", 4.0, 100, 10)
-    assert made is not None
-    schedule, over = made
-    assert (schedule(0), schedule(25), schedule(50), over) == (0, 4, 0, 75)
+    assert rate_of(lr=2.0, lr_rise=50)(49) == 2.0
+    weight = made("beta_vae").objective
+    schedules, over = make_schedules(Training(warm_up="cyclic:2:0.5"), weight, 100, 10)
+    assert ([schedules["beta"](at) for at in (0, 25, 50)], over) == ([0, 4, 0], 75)
     for bad in ("cosin", "step:0.1", "flat-linear:x", "constant:3"):
         with pytest.raises(vaekit.VaekitError):
-            learning_rate(bad, 1.0, 100, 10)
+            rate_of(lr_schedule=bad)
     with pytest.raises(vaekit.VaekitError, match="expected none, linear:EPOCHS"):
-        warm_up("linear", 1.0, 100, 10)
+        make_schedules(Training(warm_up="linear"), weight, 100, 10)
     with pytest.raises(vaekit.VaekitError, match="Reconstruction has no KL weight"):
-        make_schedules(Training(warm_up="linear:1"), made_objective(), 10, 1)
+        make_schedules(Training(warm_up="linear:1"), made("ae").objective, 10, 1)
 
 
-def made_objective() -> Objective:
-    return made("ae").objective
+def rate_of(**options: Any) -> Callable[[int], float]:
+    """The learning rate of a training of 100 steps, ten an epoch."""
+    return make_schedules(Training(**options), made("ae").objective, 100, 10)[0]["lr"]
 
 
 def test_schedules_reach_the_rate_and_any_weight_and_refuse_others() -> None:
@@ -457,21 +447,25 @@ def split_vae() -> VAE:
 
 def test_parts_that_want_different_losses_get_their_own_gradients() -> None:
     class Split2(ELBO):
-        def forward(self, trace: Trace) -> Bound:
-            value = self.value(trace)
-            return Bound(value, {"posterior": value, "likelihood": 3 * value})
+        def surrogate(self, trace: Trace, value: Tensor) -> dict[str, Tensor]:
+            return {"posterior": value, "likelihood": 3 * value}
 
     model = split_vae()
-    x = torch.rand(5, 64)
-    gradients = []
+    batches = Batches(Split(torch.rand(5, 64)), 5)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.0)
+    gradients: list[dict[str, Tensor]] = []
+    sgd.register_step_pre_hook(lambda *_: gradients.append(gradients_of(model)))
     for objective in (ELBO(), Split2()):
         torch.manual_seed(1)
-        model.zero_grad()
-        differentiate(objective(model(x)), model)
-        gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})  # type: ignore[union-attr]
+        fit(model, objective, batches, steps=1, optimizer=sgd)
+    assert len(gradients) == 2
     for name, plain in gradients[0].items():
         factor = 3 if name.startswith("likelihood") else 1
         assert torch.allclose(gradients[1][name], factor * plain, rtol=1e-4, atol=1e-6)
+
+
+def gradients_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize(
@@ -501,7 +495,7 @@ def test_a_nan_stops_the_run_and_names_the_term_and_the_part(break_it: Any, mess
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match="Try a smaller --lr"):
+    with pytest.raises(DivergedError, match="Try a smaller lr"):
         vaekit.train(
             "vae",
             out=tmp_path / "r",
@@ -598,8 +592,7 @@ def _two_processes(rank: int, folder: str, name: str) -> None:
 
 def ddp_recipe(name: str) -> recipes.Recipe:
     torch.manual_seed(0)
-    net = recipes.Net(hidden=(16,))
-    return recipes.build(name, load("digits").spec(), {"latent": 3}, net=net)
+    return recipes.build(name, load("digits").spec(), latent=3, net="mlp:hidden=16")
 
 
 class table_noise:  # noqa: N801
@@ -668,9 +661,9 @@ def test_validation_is_in_eval_mode_with_the_same_draws_and_reports_the_elbo() -
     rows = Batches(load("digits").test, 300, shuffle=False)
     recipe.model.train()
     state = {k: v.clone() for k, v in recipe.model.state_dict().items()}
-    first, second = validate(progress, rows, 3), validate(progress, rows, 3)
+    first, second, other = (examine(progress, rows, seed).means for seed in (3, 3, 4))
     assert first == second
-    assert first != validate(progress, rows, 4)
+    assert first != other
     assert all(torch.equal(state[k], v) for k, v in recipe.model.state_dict().items())
     assert recipe.model.training
     assert first["elbo"] == pytest.approx(first["log_likelihood"] - first["kl"])

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import norm
+from scipy.stats import laplace, norm
 
 import vaekit
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
+from vaekit.distributions import Laplace, codes, reals
+from vaekit.parts import NoPrior, Prior
 from vaekit.report.walks import between, interpolate, manifold, spherical, straight, traverse
 
-SMALL = {"hidden": (16,), "epochs": 3, "limit": 300, "report": False, "lr": 1e-2}
+SMALL = {"net": "mlp:hidden=16", "epochs": 3, "limit": 300, "report": False, "lr": 1e-2}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,40 @@ def test_a_manifold_stands_at_quantiles_with_the_second_dimension_upwards(run: R
         for j in range(5):
             z = torch.tensor([[at[j], at[4 - i]]], dtype=torch.float32)
             torch.testing.assert_close(made[i, j], run.decode(z)[0])
+
+
+class Tilted(Prior):
+    """Laplace distributions of means 1 and -1 and scales 1 and 2."""
+
+    space = reals(2)  # type: ignore[assignment]
+    offers = Laplace.offers  # type: ignore[assignment]
+
+    def forward(self, context: Any = None, posterior: Any = None) -> Laplace:
+        return Laplace(torch.tensor([1.0, -1.0]), torch.tensor([1.0, 2.0]).log())
+
+
+class Codes(Tilted):
+    space = codes(2, 5)  # type: ignore[assignment]
+
+
+def test_a_manifold_stands_at_the_quantiles_of_any_real_prior(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, seen = vaekit.load(run.path), {}
+    monkeypatch.setattr(Run, "decode", lambda self, z, context: seen.setdefault("z", z))
+    at = (np.arange(4) + 0.5) / 4
+    run.model.prior = Tilted()
+    manifold(run, 4)
+    z = seen.pop("z").reshape(4, 4, 2)
+    assert np.allclose(z[0, :, 0], laplace(1, 1).ppf(at), atol=0.1)
+    assert np.allclose(z[:, 0, 1], laplace(-1, 2).ppf(at)[::-1], atol=0.2)
+    run.model.prior = NoPrior(2)
+    manifold(run, 4)
+    assert np.allclose(seen["z"].reshape(4, 4, 2)[0, :, 0], norm.ppf(at), atol=1e-6)
+    run.model.prior = Codes()
+    monkeypatch.setattr(Laplace, "space", codes(2, 5))
+    with pytest.raises(VaekitError, match=r"a plane of real numbers; .* codes\(2; 5\)"):
+        manifold(run, 4)
 
 
 def test_the_commands_write_pictures_and_arrays(

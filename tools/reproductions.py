@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from vaekit.runs.reproduce import Reproduction, known, measured
+from vaekit.runs import Reproduction, known, measured
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

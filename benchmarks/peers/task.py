@@ -86,25 +86,25 @@ TASKS = {
 def recipe_of(task: Task, seed: int = 0) -> Any:
     """The kit's model and objective, with the weights of this seed."""
     from vaekit.data import DataSpec
-    from vaekit.options import Net, Pixels
     from vaekit.recipes import build
 
     kind = {"colour": "colour", "iwae": "binary"}.get(task.kind, "grey")
     nets = {
-        "mlp": Net(hidden=(512, 256), activation="relu"),
-        "conv": Net(kind="conv", channels=(32, 64), activation="relu"),
-        "colour": Net(kind="conv", channels=(16, 32, 64, 128), norm="batch", activation="relu"),
-        "iwae": Net(hidden=(200, 200), activation="tanh"),
+        "mlp": "mlp:hidden=512,256:activation=relu",
+        "conv": "conv:channels=32,64:activation=relu",
+        "colour": "conv:channels=16,32,64,128:norm=batch:activation=relu",
+        "iwae": "mlp:hidden=200,200:activation=tanh",
     }
     latent = {"colour": 64, "iwae": 50}.get(task.kind, 32)
-    pixels = Pixels(likelihood="bernoulli", start="init")
-    if task.kind == "colour":
-        pixels = Pixels(likelihood="gaussian", scale=1.0, start="init")
-    more = {"samples": DRAWS} if task.kind == "iwae" else {}
     torch.manual_seed(seed)
-    name = "iwae" if task.kind == "iwae" else "vae"
-    spec = DataSpec(task.name, task.shape, kind, rows=task.rows)
-    return build(name, spec, {"latent": latent, **more}, net=nets[task.kind], pixels=pixels)
+    return build(
+        "vae",
+        DataSpec(task.name, task.shape, kind, rows=task.rows),
+        latent=latent,
+        net=nets[task.kind] + ":start=init",
+        likelihood="gaussian:scale=1" if task.kind == "colour" else "bernoulli",
+        objective=f"iwae:samples={DRAWS}" if task.kind == "iwae" else "elbo",
+    )
 
 
 def rows_of(task: Task) -> Tensor:

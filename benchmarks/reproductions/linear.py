@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from vaekit import Run
-from vaekit.runs.reproduce import Reproduction
+from vaekit.runs import Reproduction, Run
 from vaekit.testing import LinearGaussian
 from vaekit.torchutil import evaluating
 
@@ -18,11 +17,11 @@ def measure(run: Run) -> Mapping[str, Any]:
     x = run.dataset().train.x()
     oracle = LinearGaussian.fit(x.flatten(1).double(), LATENT)
     torch.manual_seed(0)
-    with evaluating(run.model):
-        elbo = run.model(x, samples=(100,)).log_weight.double().mean(0)
-    learned = run.model.likelihood.net(torch.eye(LATENT)) - run.model.likelihood.net(
-        torch.zeros(LATENT, LATENT)
-    )
+    model: Any = run.model
+    with evaluating(model):
+        elbo = model(x, samples=(100,)).log_weight.double().mean(0)
+    decoder = model.likelihood.net
+    learned = decoder(torch.eye(LATENT)) - decoder(torch.zeros(LATENT, LATENT))
     found = torch.linalg.qr(learned.detach().flatten(1).double().T).Q
     wanted = torch.linalg.qr(oracle.weight).Q
     cosines = torch.linalg.svdvals(found.T @ wanted).clamp(max=1)
@@ -47,8 +46,8 @@ REPRODUCTION = Reproduction(
     options={
         "data": "digits",
         "latent": LATENT,
-        "hidden": (),
-        "scale": "shared",
+        "net": "mlp:hidden=",
+        "likelihood": ":scale=shared",
         "validation": 0,
         "batch_size": 256,
         "epochs": 3000,

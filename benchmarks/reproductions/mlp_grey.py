@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vaekit import Run
-from vaekit.runs.reproduce import Reproduction
+from vaekit.runs import Reproduction, Run
 
 
 def measure(run: Run) -> Mapping[str, Any]:
     """The loss on the test images, with one draw each as there; not a likelihood."""
-    found = run.evaluate(samples=1)
-    train = run.evaluate(samples=1, split="train")
+    found = run.evaluate("bound:samples=1")
+    train = run.evaluate("bound:samples=1", split="train")
     return {
         "ours": -found["elbo"],
         "standard_error": found["elbo_standard_error"],
@@ -30,9 +29,7 @@ REPRODUCTION = Reproduction(
         "data": "mnist",
         "likelihood": "bernoulli",
         "latent": 20,
-        "hidden": (400,),
-        "activation": "relu",
-        "start": "init",
+        "net": "mlp:hidden=400:activation=relu:start=init",
         "validation": 0,
         "epochs": 10,
     },

@@ -1,6 +1,6 @@
 """The VAE of `static-mlp` with a second hidden layer, which its source has commented out."""
 
-from vaekit.runs.reproduce import Reproduction, measure_nll
+from vaekit.runs import Reproduction, measure_nll
 
 REPRODUCTION = Reproduction(
     name="static-deep",
@@ -15,9 +15,7 @@ REPRODUCTION = Reproduction(
     options={
         "data": "binarized-mnist",
         "latent": 40,
-        "hidden": (400, 400),
-        "activation": "relu",
-        "start": "init",
+        "net": "mlp:hidden=400,400:activation=relu:start=init",
         "batch_size": 100,
         "lr": 1e-4,
         "lr_schedule": "step:0.6309573444801932:200,350",

@@ -1,6 +1,6 @@
 """A small VAE on the fixed binarisation of MNIST, as larger comparisons quote it."""
 
-from vaekit.runs.reproduce import Reproduction, measure_nll
+from vaekit.runs import Reproduction, measure_nll
 
 REPRODUCTION = Reproduction(
     name="static-mlp",
@@ -14,9 +14,7 @@ REPRODUCTION = Reproduction(
     options={
         "data": "binarized-mnist",
         "latent": 40,
-        "hidden": (400,),
-        "activation": "relu",
-        "start": "init",
+        "net": "mlp:hidden=400:activation=relu:start=init",
         "batch_size": 100,
         "lr": 1e-4,
         "lr_schedule": "step:0.6309573444801932:200,350",

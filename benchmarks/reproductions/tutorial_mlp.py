@@ -1,6 +1,6 @@
 """The usual tutorial: an MLP with two hidden layers on grey MNIST under a Bernoulli."""
 
-from vaekit.runs.reproduce import Reproduction, measure_elbo
+from vaekit.runs import Reproduction, measure_elbo
 
 REPRODUCTION = Reproduction(
     name="tutorial-mlp",
@@ -14,9 +14,7 @@ REPRODUCTION = Reproduction(
         "data": "mnist",
         "likelihood": "bernoulli",
         "latent": 32,
-        "hidden": (512, 256),
-        "activation": "relu",
-        "start": "init",
+        "net": "mlp:hidden=512,256:activation=relu:start=init",
         "validation": 0,
         "epochs": 20,
     },

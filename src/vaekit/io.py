@@ -50,6 +50,7 @@ FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 STALE = 24 * 3600  # seconds after which a temporary file of another machine is nobody's
 TEMPORARY = re.compile(r"\..+\.([^.]*)\.(\d+)\.[0-9a-f]{8}\.tmp")
 TIMEOUT = (10, 60)  # seconds: to connect, and between two chunks of a download
+_WRITING: set[str] = set()  # temporary files of other threads
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 
@@ -73,6 +74,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     mark = f"{_host()}.{os.getpid()}.{os.urandom(4).hex()}"
     temporary = path.with_name(f".{path.name}.{mark}.tmp")
+    _WRITING.add(temporary.name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -85,6 +87,7 @@ def replacing(path: Path) -> Iterator[Path]:
             finally:
                 os.close(handle)
     finally:
+        _WRITING.discard(temporary.name)
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -155,10 +158,10 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes left half written in this folder; call it under its lock."""
+    """Removes what killed processes left half written in this folder."""
     for path in folder.glob(".*.tmp") if folder.is_dir() else ():
         match = TEMPORARY.fullmatch(path.name)
-        if match is None:
+        if match is None or path.name in _WRITING:
             continue
         with suppress(OSError):  # cleared by another process meanwhile
             dead = match[1] == _host() and not _lives(int(match[2]))

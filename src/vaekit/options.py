@@ -1,7 +1,7 @@
-"""Option records: they keep recipes short, and the command line, files and Python uniform.
+"""Option records of data and training, which the command line, files and Python share.
 
-Importing them does not import torch. Their field names, and the names of a recipe's own options,
-share one namespace: the flags of the command line.
+Importing them does not import torch. Their field names, and those of parts, share one namespace:
+the flags of the command line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vaekit.errors import VaekitError, unknown
 
-__all__ = ["Data", "Net", "Options", "Pixels", "Training", "checked"]
+__all__ = ["Data", "Options", "Training", "checked"]
 
 O = TypeVar("O", bound="Options")  # noqa: E741
 
@@ -29,107 +29,6 @@ class Options(BaseModel):
     """A record of options: frozen, all numbers finite, and an unknown name is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
-
-
-class Net(Options):
-    """The networks of posterior and likelihood.
-
-    Example:
-        >>> Net(kind="conv", channels=(16, 32)).sizes
-        ()
-        >>> Net(kind="conv", chanels=(16, 32))
-        Traceback (most recent call last):
-        ...
-        pydantic_core...ValidationError: 1 validation error for Net...
-    """
-
-    kind: Literal["mlp", "conv", "pool"] = Field(
-        default="mlp",
-        description="The kind of network: dense; strided convolutions; convolutions with 2 x 2 "
-        "max-pooling, and a decoder as conv's.",
-    )
-    hidden: tuple[int, ...] | None = Field(
-        default=None,
-        description="Widths of the dense layers; the decoder's are these reversed. "
-        "By default 512 256 for an mlp, none for conv and pool.",
-    )
-    channels: tuple[int, ...] = Field(
-        default=(32, 64),
-        description="Channels of the convolutions, each of which halves the image; reversed in the "
-        "decoder.",
-    )
-    kernel: tuple[int, ...] = Field(
-        default=(3,),
-        min_length=1,
-        description="Side of the convolutions' kernels: one for all, or one each; reversed in the "
-        "decoder.",
-    )
-    padding: Literal["same", "valid"] = Field(
-        default="same",
-        description="Of pool: convolutions keep the size and poolings round up, or none adds zeros "
-        "and what does not fit is dropped.",
-    )
-    decoder_channels: tuple[int, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="Channels before each transposed convolution, where they are not channels "
-        "reversed.",
-    )
-    decoder_kernel: tuple[int, ...] | None = Field(
-        default=None, min_length=1, description="Their kernels, where they are not kernel reversed."
-    )
-    activation: str = Field(
-        default="gelu",
-        description="relu, leaky_relu (leaky_relu:0.2 sets the slope), gelu, silu, tanh.",
-    )
-    norm: Literal["none", "batch"] = Field(default="none", description="Before the activation.")
-    dropout: float = Field(default=0.0, description="After the activation.")
-    latent_dropout: float = Field(
-        default=0.0, description="Of z, in front of the decoder, while training."
-    )
-    init: Literal["torch", "glorot", "he", "orthogonal"] = Field(
-        default="torch", description="How weights start; all but torch's set biases to 0."
-    )
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The widths of the encoder's dense layers."""
-        if self.hidden is None:
-            return (512, 256) if self.kind == "mlp" else ()
-        return self.hidden
-
-
-class Pixels(Options):
-    """The likelihood p(x|z) of the data's elements."""
-
-    likelihood: (
-        Literal[
-            "bernoulli",
-            "continuous-bernoulli",
-            "gaussian",
-            "laplace",
-            "categorical",
-            "negative-binomial",
-            "poisson",
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="By default bernoulli for binary data, negative-binomial for counts, gaussian "
-        "for others. Grey values under bernoulli are the usual loss and not a likelihood.",
-    )
-    scale: float | Literal["free", "shared", "fitted"] = Field(
-        default="fitted",
-        description="Of gaussian and laplace: free per element, shared and learned, fitted in "
-        "closed form, or a number.",
-    )
-    mean: Literal["identity", "sigmoid", "tanh", "relu"] = Field(
-        default="identity", description="What gaussian and laplace put on the network's output."
-    )
-    start: Literal["mean", "init"] = Field(
-        default="mean",
-        description="Where the output's bias starts: at the data's mean, or as init says.",
-    )
 
 
 class Data(Options):
@@ -176,7 +75,7 @@ class Data(Options):
         description="The column of a .csv that is a class and no feature: its name, or its "
         "number from 1.",
     )
-    given: Literal["none", "label"] = Field(
+    context: Literal["none", "label"] = Field(
         default="none",
         description="What the model is conditioned on: nothing, or the label, one-hot.",
     )

@@ -22,11 +22,14 @@ from vaekit.errors import VaekitError, unknown
 __all__ = [
     "KINDS",
     "checked",
+    "completed",
     "describe",
     "entries",
     "exports",
     "find",
     "make",
+    "nested",
+    "parse",
     "register",
     "spec_of",
     "text",
@@ -66,11 +69,8 @@ def register(kind: str, name: str, **defaults: Any) -> Callable[[T], T]:
         VaekitError: for another kind, a name that is no name, or one that is taken.
 
     Example:
-        >>> @register("objective", "nothing")
-        ... class Nothing:
-        ...     \"\"\"Nothing at all.\"\"\"
-        >>> find("objective", "nothing") is Nothing, describe("objective", "nothing")["title"]
-        (True, 'Nothing at all.')
+        >>> describe("objective", "iwae")["options"]["samples"]["default"]
+        50
     """
     if kind not in KINDS:
         raise unknown("kind of part", kind, list(KINDS))
@@ -142,12 +142,13 @@ def describe(kind: str, name: str) -> dict[str, Any]:
 def entry(kind: str, name: str) -> dict[str, Any]:
     """What signature and docstring of a registered part say."""
     part, defaults = _OBJECTS[kind, name]
-    text = inspect.getdoc(part) or ""
-    paper = re.search(r"arXiv (\d{4}\.\d{4,5})", text)
+    words = getattr(part, "title", None)
+    words = words if isinstance(words, str) else inspect.getdoc(part) or ""
+    paper = re.search(r"arXiv (\d{4}\.\d{4,5})", words + str(getattr(part, "text", "")))
     given, options = _signature(kind, name, part, defaults)
     return {
         "home": getattr(part, "__module__", type(part).__module__),
-        "title": text.split("\n\n")[0].replace("\n", " "),
+        "title": words.split("\n\n")[0].replace("\n", " "),
         "paper": paper[1] if paper else None,
         "given": given,
         "options": options,
@@ -189,9 +190,12 @@ def _helps(part: Any) -> dict[str, str]:
     """The lines under `Args:`, of the nearest class that has them."""
     found: dict[str, str] = {}
     for base in part.__mro__ if inspect.isclass(part) else [part]:
-        doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        own = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}
+        doc = inspect.cleandoc(own.get("__doc__") or "")
         block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
-        lines = re.findall(r"^    ([\w, ]+): ((?:.*(?:\n {8}.*)*))", block[1] if block else "", re.M)
+        lines = re.findall(
+            r"^    ([\w, ]+): ((?:.*(?:\n {8}.*)*))", block[1] if block else "", re.M
+        )
         for names, words in lines:
             for one in names.split(","):
                 found.setdefault(one.strip(), " ".join(words.split()))
@@ -242,6 +246,17 @@ def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = 
     defaults = {name: one["default"] for name, one in known["options"].items()}
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in {**defaults, **options}.items()}
     return part(**{name: given[name]() for name in known["given"]}, **values)
+
+
+def completed(kind: str, spec: Spec) -> Spec:
+    """A spec with all its options.
+
+    Example:
+        >>> completed("objective", {"name": "iwae"})
+        {'name': 'iwae', 'samples': 50}
+    """
+    known = describe(kind, spec["name"])["options"]
+    return {**spec, **{n: spec.get(n, one["default"]) for n, one in known.items()}}
 
 
 def parse(written: str) -> Spec:
@@ -301,6 +316,22 @@ def spec_of(kind: str, part: Any) -> Spec:
         f"got {type(part).__name__} for the {kind}; expected NAME:option=value, a dict with a name, "
         "or an object of a registered class."
     )
+
+
+def nested(kind: str, part: Any, path: str, value: Any) -> Spec:
+    """A part's spec with the option at a path, `net.hidden`, set.
+
+    Example:
+        >>> nested("objective", "elbo:kl=sampled", "beta", 4)
+        {'name': 'elbo', 'kl': 'sampled', 'beta': 4}
+    """
+    spec = at = dict(spec_of(kind, part))
+    *outer, last = path.replace("-", "_").split(".")
+    for word in outer:
+        inner = at.get(word) or {"name": ""}
+        at[word] = at = parse(inner) if isinstance(inner, str) else dict(inner)
+    at[last] = value
+    return spec
 
 
 def checked(kind: str, part: Any, base: Spec | None = None) -> Spec:
@@ -376,7 +407,8 @@ def _read(value: Any, kind: str) -> Any:
 def _in_words(kinds: Sequence[str]) -> str:
     names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
     words = [
-        names.get(one, "whole numbers with commas" if "int" in one else one.lower()) for one in kinds
+        names.get(one, "whole numbers with commas" if "int" in one else one.lower())
+        for one in kinds
     ]
     return " or ".join(words)
 
@@ -405,26 +437,35 @@ def _written(value: Any) -> str:
         return ",".join(map(_written, value))
     if isinstance(value, bool) or value is None:
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)
 
 
 def exports(
-    package: str, homes: Mapping[str, Sequence[str]]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """A package's `__getattr__` and `__dir__`: its names, each by the module that has it.
+    package: str, path: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """A package's `__getattr__`, `__dir__` and `__all__`: the names in its `__init__.pyi`.
 
-    Nothing is imported before a name is asked for, so that help and completion need no torch.
+    That file says of each name which module has it, `from vaekit.nn.conv import ConvDecoder as
+    ConvDecoder`, to type checkers and to this function. Nothing is imported before a name is asked
+    for, so that help and completion need no torch.
 
     Example:
-        >>> get, names = exports("vaekit", {"errors": ["VaekitError"]})
-        >>> get("VaekitError").__name__, names()
-        ('VaekitError', ['VaekitError'])
+        >>> import vaekit.recipes as room
+        >>> get, _, names = exports(room.__name__, room.__file__)
+        >>> get("find_recipe").__name__, names[:2]
+        ('find_recipe', ['Builder', 'Recipe'])
     """
-    home = {name: module for module, names in homes.items() for name in names}
+    stub = Path(path).with_suffix(".pyi").read_text()
+    found = re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)
+    home = {name: module for module, name in found}
 
     def get(name: str) -> Any:
-        if name in home:
-            return getattr(importlib.import_module(f"{package}.{home[name]}"), name)
-        raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        if name not in home:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        if home[name] == package:
+            return importlib.import_module(f"{package}.{name}")
+        return getattr(importlib.import_module(home[name]), name)
 
-    return get, lambda: sorted(home)
+    return get, lambda: sorted(home), sorted(home)

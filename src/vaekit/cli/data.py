@@ -33,7 +33,7 @@ def data(
     data_dir: DataDir = None,
     size: Annotated[MaybeWhole, Parameter(help="Images become SIZE x SIZE.")] = None,
     crop: Annotated[MaybeWhole, Parameter(help="First keep the central CROP x CROP.")] = None,
-    grey: Annotated[bool, Parameter(negative=(), help="Colour images become grey.")] = False,
+    grey: Annotated[bool, Parameter(negative=(), help="Color images become gray.")] = False,
     label: Annotated[str | None, Parameter(help="The column of a .csv that is a label.")] = None,
     group: Annotated[str | None, Parameter(help="What keeps rows together; see train.")] = None,
     test: Annotated[float | None, Parameter(help="Test rows: a fraction, or a count.")] = None,
@@ -43,7 +43,7 @@ def data(
 
     Under --json the picture is drawn only where --out names it.
     """
-    from vaekit.data import read
+    from vaekit.data import labeled, read
     from vaekit.options import Data, checked
 
     if name is None:
@@ -51,8 +51,8 @@ def data(
         return
     asked: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
     asked |= {"size": size, "crop": crop, "grey": grey, "label": label, "group": group}
-    found = read(checked(Data, asked))
-    shown = _card(found)
+    options = labeled(checked(Data, asked))
+    shown = _card(found := read(options)) | {"label": options.label}
     if out is not None or not json:
         shown["picture"] = _picture(found, out)
     if json:
@@ -100,15 +100,18 @@ def _line(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
         "state": state,
         "path": str(found[1][0].parent) if found else None,
         "note": entry.note,
-        "licence": entry.licence,
+        "license": entry.license,
     }
 
 
 def _card(found: Dataset) -> dict[str, Any]:
-    from vaekit.data.card import card
-    from vaekit.recipes.parts import DEFAULTS
+    from vaekit.data import card
+    from vaekit.recipes import find_recipe, likelihood_spec
 
-    return {**card(found), "likelihood": DEFAULTS.get(found.kind)}
+    return {
+        **card(found),
+        "likelihood": likelihood_spec(find_recipe("vae").parts, found.kind)["name"],
+    }
 
 
 def _picture(found: Dataset, out: Path | None) -> str | None:
@@ -137,6 +140,9 @@ def _show(shown: dict[str, Any]) -> None:
         "rows": ", ".join(f"{part} {many:,}" for part, many in shown["rows"].items()),
         "range": levels,
         "not 0": f"{shown['density']:.2%} of the values",
+        "label": f"the column {shown['label']}: --label '{shown['label']}'"
+        if shown["label"]
+        else "",
         "classes": _classes(shown),
         "factors": ", ".join(f"{name} ({many})" for name, many in shown["factors"].items()),
         "columns": ", ".join(shown["columns"]),

@@ -1,4 +1,4 @@
-"""The commands that draw figures of a run, or put colours on its pictures."""
+"""The commands that draw figures of a run, or put colors on its pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def animate(
     start()
     from vaekit.io import write
     from vaekit.report.animation import animation, film_suffix, training_frames
-    from vaekit.runs.folder import RunFolder
+    from vaekit.runs import RunFolder
 
     path = out or Path(f"{what}.gif")
     suffix = film_suffix(path)
@@ -54,7 +54,7 @@ def scatter(
     data_dir: DataDir = None,
     device: Device = "auto",
 ) -> None:
-    """The codes of test rows in the colours of their classes, with posteriors as ellipses.
+    """The codes of test rows in the colors of their classes, with posteriors as ellipses.
 
     Of a latent of more than two dimensions, those two in which codes vary most; of one, a line for
     each class.
@@ -71,7 +71,7 @@ def scatter(
 
     data = loaded.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), n))
-    means, scales = posteriors(loaded, fixed_rows(rows), rows.given)
+    means, scales = posteriors(loaded, fixed_rows(rows), rows.context)
     codes = Codes(means, rows.labels, data.class_names, scales=scales, prior=standard_prior(loaded))
     say(str(save_figure(lambda: class_figure(codes, size=(560, 460), title=codes.words), out)))
 
@@ -107,9 +107,9 @@ def overlap(
         if not 0 <= row < len(test):
             raise VaekitError(f"there is no test row {row}; there are 0 to {len(test) - 1}.")
     x = fixed_rows(test, torch.tensor(rows))
-    given = None if test.given is None else test.given[list(rows)]
+    context = None if test.context is None else test.context[list(rows)]
     names = (f"test row {rows[0]}", f"test row {rows[1]}")
-    say(str(save_figure(lambda: overlap_figure(loaded, x, names, given), out)))
+    say(str(save_figure(lambda: overlap_figure(loaded, x, names, context), out)))
 
 
 def _check_picture(path: Path) -> None:
@@ -119,11 +119,11 @@ def _check_picture(path: Path) -> None:
 
 def colorize(
     source: Annotated[
-        Path, Parameter(help="A run folder, or an .npz of grey pictures that a command wrote.")
+        Path, Parameter(help="A run folder, or an .npz of gray pictures that a command wrote.")
     ],
     /,
     *,
-    colorizer: Annotated[Path, Parameter(help="The run folder of a colouriser.")],
+    colorizer: Annotated[Path, Parameter(help="The run folder of a colorizer.")],
     n: Annotated[
         MaybeWhole,
         Parameter(name=["-n", "--number"], help="How many; 16, or all that are in an .npz."),
@@ -139,18 +139,18 @@ def colorize(
     data_dir: DataDir = None,
     device: Device = "auto",
 ) -> None:
-    """Grey pictures in colour: samples of a run, or what any command wrote into an .npz.
+    """Gray pictures in color: samples of a run, or what any command wrote into an .npz.
 
-    In a .png, each row of grey pictures has its colours right under it; an .npz has the colours.
+    In a .png, each row of gray pictures has its colors right under it; an .npz has the colors.
     """
     start()
     for name, value in (("-n", n), ("--columns", columns)):
         if value is not None and value < 1:
             raise VaekitError(f"got {name} {value}; expected at least 1.")
-    from vaekit.report.coloring import colorize as put_colours
+    from vaekit.report.coloring import colorize as put_colors
     from vaekit.report.coloring import grey_file, grey_pictures
     from vaekit.report.pictures import save
-    from vaekit.runs.judge import colorizer_of
+    from vaekit.runs import colorizer_of
 
     painter = vaekit.load(colorizer, device=device)
     colorizer_of(painter)
@@ -162,7 +162,7 @@ def colorize(
         grey = grey_pictures(
             run, n or 16, reconstruct=reconstruct, label=label, seed=seed, data_dir=data_dir
         )
-    made = put_colours(painter, grey)
+    made = put_colors(painter, grey)
     path = out or Path("coloured.png")
     if path.suffix == ".npz":
         say(str(save(made, path)))

@@ -6,23 +6,25 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Yaml
+from cyclopts.config import Dict
 
 import vaekit
 from vaekit.cli.compare import compare
 from vaekit.cli.data import data
 from vaekit.cli.evaluate import evaluate
 from vaekit.cli.figures import animate, colorize, overlap, scatter
+from vaekit.cli.parts import parts, recipes
 from vaekit.cli.pictures import embed, interpolate, manifold, reconstruct, sample, traverse
 from vaekit.cli.reproduce import reproduce
 from vaekit.cli.show import DataDir, Device, Json, RunPath, dump, say, start
-from vaekit.cli.sweep import sweep
-from vaekit.cli.train import demo, train
-from vaekit.errors import VaekitError, choose
-from vaekit.recipes import RECIPES, summary
+from vaekit.cli.sweep import sweep, sweep_command
+from vaekit.cli.train import add_recipes, demo, train, train_command
+from vaekit.errors import VaekitError
+from vaekit.recipes import find_recipe
+from vaekit.registry import KINDS, spec_of, text
 
 app = App(
     name="vaekit",
@@ -37,6 +39,8 @@ app.command(compare)
 app.command(sweep)
 app.command(reproduce)
 app.command(data)
+app.command(parts)
+app.command(recipes)
 
 pictures = (
     *(sample, reconstruct, interpolate, traverse, manifold, scatter, overlap, animate, embed),
@@ -95,39 +99,39 @@ def runs(
         print_table(rows)
 
 
-@app.command
-def recipes(*, json: Json = False) -> None:
-    """The recipes, a line each."""
-    if json:
-        say(dump([{"name": name, "summary": summary(name)} for name in RECIPES]))
-        return
-    for name in RECIPES:
-        say(f"{name:12} {summary(name)}")
+def _options(path: Path) -> dict[str, Any]:
+    """The options in a YAML file, each part as text, as on the command line.
 
-
-def _check_yaml(path: Path) -> None:
-    """Refuses what cyclopts would not tell in a line."""
+    Raises:
+        VaekitError: for what cyclopts would not tell in a line.
+    """
     import yaml
 
+    found: Any = None
     try:
-        yaml.safe_load(path.read_bytes())
+        found, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
     except OSError as error:
         why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
         raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
         why = getattr(error, "problem", None) or "it holds other bytes than text"
+        why += f" in line {mark.line + 1}" if mark else ""
+    if not isinstance(found, dict):
         raise VaekitError(
-            f"{path} is no YAML file of options: {why}{line}; expected lines as `latent: 8`."
-        ) from None
+            f"{path} is no YAML file of options: {why}; expected lines as `latent: 8`."
+        )
+    return {
+        name: text(spec_of(name, value)) if name in KINDS and isinstance(value, dict) else value
+        for name, value in found.items()
+    }
 
 
 def _check_train(tokens: Sequence[str], config: Path | None) -> None:
     """`train` needs a recipe, first, or a run to continue."""
     resumes = any(token.split("=")[0] == "--resume" for token in tokens)
     if tokens and not tokens[0].startswith("-"):
-        choose("recipe", tokens[0], RECIPES)
+        find_recipe(tokens[0])
         if resumes:
             raise VaekitError("--resume takes the recipe from the run: leave it, and its options.")
     elif not resumes and config is None and not {"--help", "-h"} & set(tokens):
@@ -142,18 +146,19 @@ def _meta(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[Path | None, Parameter(help="A YAML file with options.")] = None,
 ) -> None:
-    if config is not None:
-        _check_yaml(config)
+    options = None if config is None else _options(config)
     if tokens[:1] == ("train",):
         _check_train(tokens[1:], config)
-    if config is not None:
-        app.config = (Yaml(config, use_commands_as_keys=False, allow_unknown=False),)
+    if options is not None:
+        app.config = (Dict(options, use_commands_as_keys=False, source=str(config)),)
     app(tokens, exit_on_error=False, print_error=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend is one line on standard error and exit code 2."""
     app.config = ()  # of a call before, in the same process
+    add_recipes(train, train_command)
+    add_recipes(sweep, sweep_command)
     try:
         app.meta(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()

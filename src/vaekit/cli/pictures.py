@@ -14,7 +14,7 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaekit.runs.run import Run
+    from vaekit.runs import Run
 
 
 Out = Annotated[
@@ -83,8 +83,8 @@ def reconstruct(
     loaded = _load(run, weights, device, n=n)
     from vaekit.report.pictures import save
 
-    originals, given = _rows(loaded, data_dir, n)
-    made, seen = loaded.reconstruct(originals, given), loaded.spec.values.inverse
+    originals, context = _rows(loaded, data_dir, n)
+    made, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
     say(str(save(seen(originals), out or Path("reconstructions.png"), seen(made))))
 
 
@@ -109,11 +109,11 @@ def interpolate(
 
     test = loaded.dataset(data_dir).test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
-    x, given = test.batch(order[: 2 * n])
+    x, context = test.batch(order[: 2 * n])
     if len(x) < 2 * n:
         raise VaekitError(f"got -n {n}; {len(x)} test rows make {len(x) // 2} pairs at most.")
-    ends = None if given is None else (given[:n], given[n:])
-    made = walk(loaded, x[:n], x[n:], steps=steps, kind=kind, given=ends)
+    ends = None if context is None else (context[:n], context[n:])
+    made = walk(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
     _save(loaded, made.flatten(0, 1), out or Path("interpolation.png"), columns=steps)
 
 
@@ -158,10 +158,10 @@ def traverse(
     from vaekit.report.walks import traverse as walk
 
     fixed = settings(edits)
-    latent = traversal.held(loaded, loaded.dataset(data_dir).test)
+    latent = traversal.held(loaded, loaded.dataset(data_dir))
     chosen = traversal.chosen(latent, dims, every=all_dims)
-    z, given = _start(loaded, row, fixed, label, data_dir)
-    made = walk(loaded, z, chosen, torch.linspace(low, high, steps), given)
+    z, context = _start(loaded, row, fixed, label, data_dir)
+    made = walk(loaded, z, chosen, torch.linspace(low, high, steps), context)
     found = traversal.effects(latent, chosen, made)
     say(f"dimensions, from the top: {' '.join(map(str, chosen))}")
     say("\n".join(traversal.lines(found)))
@@ -184,8 +184,7 @@ def manifold(
     loaded = _load(run, weights, device, side=side)
     from vaekit.report.walks import manifold as plane
 
-    shape = loaded.vae.prior.space.shape
-    made = plane(loaded, side, latent=shape, given=_given(loaded, label))
+    made = plane(loaded, side, _context(loaded, label))
     _save(loaded, made.flatten(0, 1), out or Path("manifold.png"), columns=side)
 
 
@@ -224,11 +223,11 @@ def _rows(run: Run, data_dir: str | None, n: int) -> tuple[Tensor, Tensor | None
     return test.batch(spread(len(test), n))
 
 
-def _given(run: Run, label: str | None) -> Tensor | None:
+def _context(run: Run, label: str | None) -> Tensor | None:
     """The label that is asked for; of a conditional run else the first."""
     if label is not None:
-        return run.given(label)
-    return run.given(0) if run.conditional else None
+        return run.context(label)
+    return run.context(0) if run.conditional else None
 
 
 def _start(
@@ -237,15 +236,17 @@ def _start(
     """The code that a traversal goes around, `(*Z)`, and what it is given."""
     import torch
 
-    from vaekit.models import fixed_at
+    from vaekit.runs import fixed_at
 
-    given = _given(run, label)
-    z = torch.zeros(run.vae.prior.space.shape)
+    context = _context(run, label)
+    shapes = run.latent_shapes
+    z = torch.zeros(shapes[0] if len(shapes) == 1 else (run.latent_size,))
     if row is not None:
         z, own = _code(run, data_dir, row)
-        given = own if label is None else given
-    prior = run.vae.prior(None if given is None else given.to(run.device))
-    return fixed_at(z[None].to(run.device), fixed, prior)[0].cpu(), given
+        context = own if label is None else context
+    if fixed:
+        z = fixed_at(z[None].to(run.device), fixed, run.prior(context))[0].cpu()
+    return z, context
 
 
 def _code(run: Run, data_dir: str | None, row: int) -> tuple[Tensor, Tensor | None]:
@@ -253,8 +254,8 @@ def _code(run: Run, data_dir: str | None, row: int) -> tuple[Tensor, Tensor | No
     test = run.dataset(data_dir).test
     if not 0 <= row < len(test):
         raise VaekitError(f"there is no test row {row}; there are 0 to {len(test) - 1}.")
-    x, given = test.batch(slice(row, row + 1))
-    return run.encode(x, given)[0], given
+    x, context = test.batch(slice(row, row + 1))
+    return run.encode(x, context)[0], context
 
 
 def _save(run: Run, made: Tensor, path: Path, *, columns: int | None = None) -> None:

@@ -63,7 +63,7 @@ def _show(row: dict[str, Any]) -> None:
 
 
 def _list(results: Path, as_json: bool) -> None:
-    from vaekit.runs.reproduce import known, measured
+    from vaekit.runs import known, measured
 
     rows = measured(results)
     listed: list[dict[str, Any]] = [

@@ -13,17 +13,19 @@ from cyclopts import App, Parameter
 from vaekit.cli.compare import as_json, show
 from vaekit.cli.show import dump, say, start
 from vaekit.cli.train import option, options_of
-from vaekit.recipes import RECIPES
 
 sweep = App(
     name="sweep",
     help="Train a grid of options side by side, and compare: "
-    "`vaekit sweep vae --data mnist --grid latent=16,64 --grid activation=relu,gelu`.",
+    "`vaekit sweep vae --data mnist --grid latent=16,64 --grid objective.beta=1,4`.",
 )
 
 Grid = Annotated[
     tuple[str, ...],
-    Parameter(help="NAME=VALUE,VALUE: an option and its values; again for another option."),
+    Parameter(
+        help="NAME=VALUE,VALUE: an option, or one of a part as net.hidden, and its values; again "
+        "for another."
+    ),
 ]
 OWN = [
     option("out", Path | None, None, "The folder of the runs and of compare.html; named again, it "
@@ -44,7 +46,7 @@ def _done(row: Mapping[str, Any]) -> None:
         print(f"vaekit: note: {row['name']}: {text}", file=sys.stderr)  # noqa: T201
 
 
-def _sweep_command(recipe: str) -> Callable[..., None]:
+def sweep_command(recipe: str) -> Callable[..., None]:
     """The command `sweep RECIPE`: the options of `train RECIPE`, and the grid."""
 
     def command(*, grid: Grid, **options: Any) -> None:
@@ -65,8 +67,7 @@ def _sweep(
     recipe: str, grid: tuple[str, ...], own: Mapping[str, Any], options: dict[str, Any]
 ) -> None:
     from vaekit.api import compare_grid
-    from vaekit.runs import default_folder, parse_grid
-    from vaekit.runs.config import Config
+    from vaekit.runs import Config, default_folder, parse_grid
 
     parsed = parse_grid(grid)
     out = own["out"] or default_folder(recipe, Config.flat(recipe, **options).data.data, "sweep")
@@ -88,7 +89,3 @@ def _sweep(
         say(dump(as_json(found)))
     else:
         show(found)
-
-
-for _recipe in RECIPES:
-    sweep.command(_sweep_command(_recipe), name=_recipe)

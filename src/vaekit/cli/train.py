@@ -14,15 +14,15 @@ from cyclopts import App, Group, Parameter
 
 from vaekit.cli.show import DataDir, Json, MaybeWhole, dump, say, start, whole
 from vaekit.errors import VaekitError
-from vaekit.recipes import RECIPES
-from vaekit.runs.config import flat_fields
+from vaekit.recipes import find_recipe, names
+from vaekit.runs import flat_fields
 
 if TYPE_CHECKING:
-    from vaekit.runs.run import Run
+    from vaekit.runs import Run
 
 
-def _line(name: str, row: Mapping[str, Any], names: Mapping[str, float]) -> str:
-    return f"{name:16}" + "".join(f"{row[n]:>16.4f}" for n in names)
+def _line(name: str, row: Mapping[str, Any], shown: Mapping[str, float]) -> str:
+    return f"{name:16}" + "".join(f"{row[n]:>16.4f}" for n in shown)
 
 
 def _done(row: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ def _show(found: Mapping[str, Any], out: Path) -> None:
     if len(found["runs"]) > 1:
         say(_line("± standard error", error, mean))
     if not found["protocol"]["is_likelihood"]:
-        say("not a likelihood: grey values under a Bernoulli are the usual loss, no more")
+        say("not a likelihood: gray values under a Bernoulli are the usual loss, no more")
     say("; ".join(f"{k} {v}" for k, v in found["protocol"].items() if k != "seed"))
     say(f"runs     {out}")
 
@@ -51,8 +51,7 @@ def _show(found: Mapping[str, Any], out: Path) -> None:
 def train_several(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Trains the seeds and prints what they have in common."""
     from vaekit.api import train_seeds
-    from vaekit.runs import default_folder
-    from vaekit.runs.config import Config
+    from vaekit.runs import Config, default_folder
 
     data = Config.flat(recipe, **options).data.data
     out = default_folder(recipe, data, "seeds") if own["out"] is None else own["out"]
@@ -85,9 +84,7 @@ GROUPS = {
     name: Group(title, sort_key=position)
     for position, (name, title) in enumerate(
         {
-            "own": "Recipe",
-            "net": "Networks",
-            "pixels": "Likelihood",
+            "parts": "Parts",
             "data": "Data",
             "training": "Training",
             "run": "Run",
@@ -139,12 +136,12 @@ RUN_OPTIONS = [
 def options_of(recipe: str) -> tuple[inspect.Parameter, ...]:
     """A flag for each option of the recipe, its default and its help."""
     return tuple(
-        option(name, info.annotation, info.default, info.description or "", record)
-        for name, record, _, info in flat_fields(recipe)
+        option(name, info.annotation, info.default, info.description or "", group)
+        for name, group, info in flat_fields(recipe)
     )
 
 
-def _train_command(recipe: str) -> Callable[..., None]:
+def train_command(recipe: str) -> Callable[..., None]:
     """The command `train RECIPE`, with one flag for each option of the recipe."""
 
     def command(**options: Any) -> None:
@@ -166,9 +163,17 @@ def _train_command(recipe: str) -> Callable[..., None]:
 
     parameters = [*options_of(recipe), *RUN_OPTIONS]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__doc__ = inspect.getdoc(RECIPES[recipe])
+    entry = find_recipe(recipe)
+    command.__doc__ = f"{entry.title}\n\n{entry.text}".rstrip()
     command.__name__ = recipe
     return command
+
+
+def add_recipes(app: App, command: Callable[[str], Callable[..., None]]) -> None:
+    """A command for each recipe that has none yet: one may be registered at any time."""
+    for recipe in names():
+        if recipe not in app:
+            app.command(command(recipe), name=recipe)
 
 
 def _show_run(run: Run, as_json: bool, interrupted: bool) -> None:
@@ -189,10 +194,6 @@ def _show_paths(run: Run) -> None:
     if run.folder.report.is_file():
         say(f"report   {run.folder.report}")
     say(f"next     vaekit evaluate {run.path}")
-
-
-for _recipe in RECIPES:
-    train.command(_train_command(_recipe), name=_recipe)
 
 
 @train.default
@@ -217,8 +218,7 @@ def _resume(
 DEMO: dict[str, Any] = {
     "data": "digits",
     "latent": 8,
-    "hidden": (256, 128),
-    "activation": "silu",
+    "net": "mlp:hidden=256,128:activation=silu",
     "epochs": 200,
     "batch_size": 64,
     "lr_schedule": "cosine",
@@ -235,7 +235,7 @@ def demo(
     start()
     from vaekit.api import train as train_recipe
     from vaekit.cli.progress import progress
-    from vaekit.runs.folder import next_folder
+    from vaekit.runs import next_folder
 
     if out is not None and out.exists():
         out = next_folder(out.parent, out.name)

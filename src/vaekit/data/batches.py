@@ -14,10 +14,10 @@ from vaekit.errors import VaekitError
 
 
 class Batch(NamedTuple):
-    """One step's rows: `x` canonical float32 `(B, *shape)`; `given` `(B, ...)` or None."""
+    """One step's rows: `x` canonical float32 `(B, *shape)`; `context` `(B, ...)` or None."""
 
     x: Tensor
-    given: Tensor | None
+    context: Tensor | None
 
 
 class Batches:
@@ -34,7 +34,7 @@ class Batches:
         batch_size: rows per step, over all processes.
         seed: of the order.
         shuffle: False keeps the order of the split.
-        given: what models are conditioned on, one row per row of `split`; by default its own.
+        context: what models are conditioned on, one row per row of `split`; by default its own.
         device: where the rows are kept and the batches made.
         rank, world: this process's number and how many there are.
 
@@ -57,17 +57,19 @@ class Batches:
         *,
         seed: int = 0,
         shuffle: bool = True,
-        given: Tensor | None = None,
+        context: Tensor | None = None,
         device: str | torch.device = "cpu",
         rank: int = 0,
         world: int = 1,
     ) -> None:
         _check_ranks(batch_size, rank, world)
-        given = split.given if given is None else given
+        context = split.context if context is None else context
         if len(split) < world:
             raise VaekitError(f"{len(split)} rows cannot be shared by {world} processes.")
-        if given is not None and (given.ndim == 0 or len(given) != len(split)):
-            raise VaekitError(f"given has shape {tuple(given.shape)}; expected {len(split)} rows.")
+        if context is not None and (context.ndim == 0 or len(context) != len(split)):
+            raise VaekitError(
+                f"the context has shape {tuple(context.shape)}; expected {len(split)} rows."
+            )
         self.rows = _served(len(split), batch_size, world)
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.rank, self.world = rank, world
@@ -76,7 +78,7 @@ class Batches:
         self._images = split.images.to(self.device)
         if isinstance(self._images, Tensor):
             self._images = self._images.contiguous()
-        self._given = None if given is None else given.to(self.device).contiguous()
+        self._context = None if context is None else context.to(self.device).contiguous()
 
     def __len__(self) -> int:
         return -(-self.rows // self.batch_size)
@@ -103,8 +105,10 @@ class Batches:
         # Rows are picked per batch: 27 us for 128 uint8 rows of MNIST on two cores, against 57 us
         # when the whole set is permuted once an epoch (47 MB of fresh memory) and then sliced.
         for index in order.split(self.batch_size // self.world)[start:]:
-            given = None if self._given is None else self._given.index_select(0, index).float()
-            yield Batch(self._values(pick(self._images, index).to(self.device)), given)
+            context = (
+                None if self._context is None else self._context.index_select(0, index).float()
+            )
+            yield Batch(self._values(pick(self._images, index).to(self.device)), context)
 
 
 def _check_ranks(batch_size: int, rank: int, world: int) -> None:

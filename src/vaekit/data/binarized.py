@@ -1,4 +1,4 @@
-"""MNIST in its fixed binarisation, with its own validation rows."""
+"""MNIST in its fixed binarization, with its own validation rows."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ ENTRIES = (
     ),
     Entry(
         "binarized-mnist", "binary", (1, 28, 28), (50000, 10000), 0,
-        "MNIST in the fixed binarisation of Larochelle and Murray 2011, "
+        "MNIST in the fixed binarization of Larochelle and Murray 2011, "
         "after Salakhutdinov and Murray 2008",
         NOT_STATED,
         (
@@ -107,7 +107,7 @@ ENTRIES = (
     ),
     Entry(
         "emoji-64", "colour", (3, 64, 64), (1301, 144), 0,
-        "Noto colour emoji over white, reduced from 128 x 128; from GitHub googlefonts/noto-emoji",
+        "Noto color emoji over white, reduced from 128 x 128; from GitHub googlefonts/noto-emoji",
         "Apache-2.0",
         (Form((files.NOTO_EMOJI,), small.read_emoji),),
     ),

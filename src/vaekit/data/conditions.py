@@ -24,20 +24,20 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return made.scatter_(1, labels[:, None], 1)
 
 
-def conditioned(split: Split, data: Dataset, given: str) -> Split:
-    """The split with what `given` names: "none", or "label".
+def conditioned(split: Split, data: Dataset, context: str) -> Split:
+    """The split with what `context` names: "none", or "label".
 
     Raises:
         VaekitError: where the data have no labels.
     """
-    if given == "none":
-        return replace(split, given=None)
+    if context == "none":
+        return replace(split, context=None)
     if split.labels is None or data.classes < 2:
         raise VaekitError(
-            f"--given label needs labels of two classes or more; {data.name} has none: leave it, "
-            "or name the column of a .csv that holds them, as --label class."
+            f"context label needs labels of two classes or more; {data.name} has none: leave it, "
+            "or name the column of a .csv that holds them, as label class."
         )
-    return replace(split, given=one_hot(split.labels, data.classes))
+    return replace(split, context=one_hot(split.labels, data.classes))
 
 
 def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
@@ -47,11 +47,11 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
         VaekitError: where the model is not conditional, or there is no such class.
 
     Example:
-        >>> spec = DataSpec("t", (3,), "table", rows=20, classes=2, given=(2,))
+        >>> spec = DataSpec("t", (3,), "table", rows=20, classes=2, context=(2,))
         >>> label_of(1, spec, ["dog", "cat"]), label_of("cat", spec, ["dog", "cat"])
         (1, 1)
     """
-    if not spec.given:
+    if not spec.context:
         raise VaekitError(
             f"got the label {label}; this run is not conditioned on labels: leave it, or train "
             "one that is, as `vaekit train cvae`."

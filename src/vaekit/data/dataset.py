@@ -39,7 +39,7 @@ class Split:
         factors: ground-truth factors `(N, F)`, or None.
         groups: int64 `(N,)`: rows of one group belong into one split; or None.
         values: what becomes of a row before a model sees it.
-        given: `(N, *G)`: what a model is conditioned on; or None.
+        context: `(N, *G)`: what a model is conditioned on; or None.
 
     Raises:
         VaekitError: for another type, or parts of unequal length.
@@ -57,7 +57,7 @@ class Split:
     factors: Tensor | None = None
     groups: Tensor | None = None
     values: Values = AS_STORED
-    given: Tensor | None = None
+    context: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim < 2:
@@ -69,7 +69,7 @@ class Split:
             part = getattr(self, what)
             if part is not None and part.dtype != torch.int64:
                 raise VaekitError(f"{what} must be int64; got {part.dtype}: {what}.long().")
-        for what in ("labels", "factors", "groups", "given"):
+        for what in ("labels", "factors", "groups", "context"):
             part = getattr(self, what)
             if part is not None and len(part) != len(self.images):
                 raise VaekitError(f"{len(self.images)} images but {len(part)} {what}.")
@@ -86,9 +86,9 @@ class Split:
             index = index.nonzero().flatten()
         images = self.images
         taken = images[index] if isinstance(images, Tensor) else images.take(index)
-        parts = (self.labels, self.factors, self.groups, self.given)
-        labels, factors, groups, given = (None if part is None else part[index] for part in parts)
-        return Split(taken, labels, factors, groups, self.values, given)
+        parts = (self.labels, self.factors, self.groups, self.context)
+        labels, factors, groups, context = (None if part is None else part[index] for part in parts)
+        return Split(taken, labels, factors, groups, self.values, context)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
         """What a model sees of the rows at `index`, of all by default: floats `(B, *shape)`."""
@@ -97,10 +97,21 @@ class Split:
         every = torch.arange(len(self), device=self.images.device)
         return self.values(pick(self.images, every[index or slice(None)]))
 
+    def example(self, n: int) -> Tensor:
+        """n rows as a model sees them, drawn by a generator of their own: the same each time."""
+        rng = generator("example", len(self))
+        index = torch.randint(len(self), (n,), generator=rng)
+        if n <= len(self):
+            index = torch.randperm(len(self), generator=rng)[:n]
+        rows = pick(self.images, index.to(self.images.device)).cpu()
+        return self.values(rows, rng)
+
     def batch(self, index: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """`x` of the rows at `index`, and what a model is given besides."""
-        given = None if self.given is None else self.given[slice(None) if index is None else index]
-        return self.x(index), None if given is None else given.float()
+        context = (
+            None if self.context is None else self.context[slice(None) if index is None else index]
+        )
+        return self.x(index), None if context is None else context.float()
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -134,7 +145,7 @@ class Dataset:
         train, test: the rows; same shape and type.
         classes: how many labels there are; 0 without labels.
         source: a path, "embedded" or "generated".
-        note: origin and licence in a line.
+        note: origin and license in a line.
         validation: rows that the set itself holds out, or None.
         class_names: of the labels in their order; or empty.
         factor_names: of the factors' columns; or empty.
@@ -188,9 +199,9 @@ class Dataset:
             rows=len(train),
             classes=self.classes,
             mean=train.values.mean(_mean(train.images)),
-            first=train.x(slice(256)).clone(),
+            source=train.example,
             values=train.values,
-            given=() if train.given is None else tuple(train.given.shape[1:]),
+            context=() if train.context is None else tuple(train.context.shape[1:]),
         )
 
 

@@ -42,7 +42,7 @@ def read_pixels(files: Images, asked: Data) -> tuple[Tensor | Rows, str]:
         check_memory(
             f"{plan.count} images of {files.path}, copied once to be split,",
             2 * plan.bytes,
-            "Leave --no-cache: they are then read from a file; or take a smaller --size.",
+            "Leave the cache on: they are then read from a file; or take a smaller size.",
         )
         images = torch.from_numpy(_filled(files, plan))
     return images, kind_of(images)
@@ -110,7 +110,7 @@ def _pixels(files: Images, number: int, plan: Plan) -> np.ndarray:
         made = squared(flat(upright(image), channels), plan.crop, plan.size)
         pixels = np.asarray(made).reshape(made.height, made.width, channels).transpose(2, 0, 1)
     if pixels.shape != plan.shape:
-        raise VaekitError(f"turned upright it is {made.width} x {made.height}: give --size")
+        raise VaekitError(f"turned upright it is {made.width} x {made.height}: give a size")
     return pixels
 
 

@@ -74,7 +74,7 @@ def _unwritten(place: Path, plan: Plan, error: OSError) -> VaekitError:
     if error.errno in FULL:
         why = f"there is no room for {in_words(plan.bytes)} of decoded images in {place.parent}"
     return VaekitError(
-        f"{why}. Name another folder in XDG_CACHE_HOME, take a smaller --size, or --no-cache."
+        f"{why}. Name another folder in XDG_CACHE_HOME, take a smaller size, or no cache."
     )
 
 

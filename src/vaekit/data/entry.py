@@ -58,7 +58,7 @@ class File:
             return
         mend = "delete it, and it is downloaded again" if self.urls else "fetch it again"
         if path.suffix == ".npz":
-            mend += f", or pass its path to train on it as it is: --data {path}"
+            mend += f", or name its path as data, to train on it as it is: {path}"
         raise VaekitError(
             f"{path} is truncated or another file: its checksum is {got}, expected {wanted}; "
             f"{mend}."
@@ -83,11 +83,11 @@ class Entry:
     """A data set by name; called with the folders to search, it gives the `Dataset`.
 
     Attributes:
-        name: as `--data` takes it.
+        name: as `data` takes it.
         kind, shape, classes: as in `Dataset` and `DataSpec`.
         rows: of the training and the test split.
         note: what it is and where it comes from.
-        licence: as its origin states it.
+        license: as its origin states it.
         forms: the first whose files are found is read; else the first that can be downloaded.
         make: gives a set without files; it is passed the folders.
         validation: rows that the set itself holds out.
@@ -103,7 +103,7 @@ class Entry:
     rows: tuple[int, int]
     classes: int
     note: str
-    licence: str
+    license: str
     forms: tuple[Form, ...] = ()
     make: Callable[[Sequence[Path]], Dataset] | None = None
     validation: int = 0
@@ -119,7 +119,7 @@ class Entry:
             self.kind,
             classes=self.classes,
             source=str(paths[0] if len(paths) == 1 else paths[0].parent),
-            note=f"{self.note}; licence {self.licence}",
+            note=f"{self.note}; license {self.license}",
             **form.read(paths),
         )
 
@@ -164,5 +164,5 @@ def not_found(what: str, places: Sequence[Path]) -> VaekitError:
     looked = ", ".join(str(place) for place in dict.fromkeys(places))
     return VaekitError(
         f"did not find {what}; looked in: {looked}. "
-        f"Name the folder that has it with --data-dir DIR or in VAEKIT_DATA."
+        f"Name the folder that has it as data_dir, or in VAEKIT_DATA."
     )

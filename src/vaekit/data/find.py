@@ -12,6 +12,7 @@ from vaekit.data.entry import not_found
 from vaekit.data.formats import FORMATS, SHAPED, load_folder
 from vaekit.data.own import refuse
 from vaekit.data.shaping import shaped
+from vaekit.data.tables import text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
 from vaekit.options import Data, checked
@@ -75,6 +76,16 @@ def read(asked: Data) -> Dataset:
     if len(path.parts) > 1 or path.is_absolute():
         raise not_found(f"the folder '{path}'", [(place / path).parent for place in folders])
     raise unknown(f"data set (or path of {PATHS})", asked.data, known())
+
+
+def labeled(asked: Data) -> Data:
+    """The same; of a .csv without a label named, with the one column of text as its label."""
+    path = _expanded(asked.data)
+    if path.suffix.lower() != ".csv" or asked.label is not None:
+        return asked
+    found = text_columns(_locate(path, search_folders(asked.data_dir)))
+    names = [name for name in found if name != asked.group]
+    return asked.model_copy(update={"label": names[0]}) if len(names) == 1 else asked
 
 
 def _expanded(name: str) -> Path:

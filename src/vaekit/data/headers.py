@@ -116,7 +116,7 @@ def _facts(image: Image) -> Header:
     if image.mode not in MODES or _is_deep(image):
         return Header(
             refused=f"has more than 8 bits per value (mode {image.mode}); "
-            f"convert it to 8-bit grey (L) or colour (RGB)."
+            f"convert it to 8-bit grey (L) or color (RGB)."
         )
     # A PNG without EXIF before its pixels would be decoded to look for EXIF behind them.
     turned = (image.format != "PNG" or "exif" in image.info) and orientation(image) > 4
@@ -148,22 +148,22 @@ def _is_grey(image: Image) -> bool:
     if image.mode not in ("P", "PA") or palette is None:
         return False
     step = len(palette.rawmode or palette.mode)
-    colours = bytes(palette.palette)
-    return step >= 3 and colours[0::step] == colours[1::step] == colours[2::step]
+    colors = bytes(palette.palette)
+    return step >= 3 and colors[0::step] == colors[1::step] == colors[2::step]
 
 
 def _check_sizes(
     path: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]], asked: Data
 ) -> None:
     for name, size in zip(names, sizes, strict=True):
-        given = f"{size[0]} x {size[1]}"
+        seen = f"{size[0]} x {size[1]}"
         if asked.crop is not None and min(size) < asked.crop:
             raise VaekitError(
-                f"--crop {asked.crop} is more than '{name}' in {path} has ({given}); take less."
+                f"crop {asked.crop} is more than '{name}' in {path} has ({seen}); take less."
             )
         if asked.crop is None and asked.size is None and size != sizes[0]:
             first = f"{sizes[0][0]} x {sizes[0][1]}"
             raise VaekitError(
-                f"{path} has images of several sizes: '{names[0]}' is {first}, '{name}' {given}. "
-                f"Bring them to one size, as with --size 64."
+                f"{path} has images of several sizes: '{names[0]}' is {first}, '{name}' {seen}. "
+                f"Bring them to one size, as with size 64."
             )

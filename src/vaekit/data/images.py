@@ -22,7 +22,7 @@ def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
     `asked.grey`, they have one channel, else three; "binary" if every value is 0 or 255.
 
     `asked.crop` keeps the central pixels; `asked.size` then scales the shorter side and keeps the
-    centre. Folders give splits and classes, and `asked.group` the groups: see `layout`. Where the
+    center. Folders give splits and classes, and `asked.group` the groups: see `layout`. Where the
     pixels would take half of the free memory, or with `asked.cache`, they are decoded once into a
     file of the user's cache, and rows are read from there.
 

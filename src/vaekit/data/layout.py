@@ -94,14 +94,14 @@ def _keys(path: Path, names: Sequence[str], folders: Sequence[str], group: str) 
     if group == "folder":
         for name, folder in zip(names, folders, strict=True):
             if not folder:
-                raise VaekitError(f"--group folder: '{name}' in {path} lies in no subfolder.")
+                raise VaekitError(f"group folder: '{name}' in {path} lies in no subfolder.")
         return list(folders)
     pattern = _pattern(group)
     found = [pattern.search(name) for name in names]
     keys = [match.group(1) if match else None for match in found]
     for name, key in zip(names, keys, strict=True):
         if key is None:
-            raise VaekitError(f"--group '{group}' does not match '{name}' in {path}.")
+            raise VaekitError(f"group '{group}' does not match '{name}' in {path}.")
     return [key for key in keys if key is not None]
 
 
@@ -109,9 +109,9 @@ def _pattern(group: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise VaekitError(f"--group '{group}' is no regular expression: {error}.") from None
+        raise VaekitError(f"group '{group}' is no regular expression: {error}.") from None
     if not pattern.groups:
         raise VaekitError(
-            f"--group '{group}' has no group in brackets; expected one, as in 'p([0-9]+)_'."
+            f"group '{group}' has no group in brackets; expected one, as in 'p([0-9]+)_'."
         )
     return pattern

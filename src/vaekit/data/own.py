@@ -102,4 +102,4 @@ def refuse(path: str | Path, asked: Data, **options: str) -> None:
     """
     for name, mend in options.items():
         if getattr(asked, name):
-            raise VaekitError(f"--{name} does not suit {path}: {mend}.")
+            raise VaekitError(f"{name} does not suit {path}: {mend}.")

@@ -1,4 +1,4 @@
-"""One picture: upright, opaque, grey or in colour, cropped and scaled."""
+"""One picture: upright, opaque, grey or in color, cropped and scaled."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def side(width: int, height: int, crop: int | None, size: int | None) -> tuple[i
 
 
 def squared(image: Image, crop: int | None, size: int | None) -> Image:
-    """The central `crop` x `crop` pixels; then the shorter side scaled to `size`, the centre kept.
+    """The central `crop` x `crop` pixels; then the shorter side scaled to `size`, the center kept.
 
     Scaling is Lanczos', with its support widened when it makes smaller (no aliasing).
     """

@@ -1,4 +1,4 @@
-"""From the rows of a data set to those of a training: limited, held out, binarised, scaled."""
+"""From the rows of a data set to those of a training: limited, held out, binarized, scaled."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PICTURES = ("binary", "grey", "colour")
 def prepare(data: Dataset, options: Data, seed: int = 0) -> Dataset:
     """The data set as `options` ask for it; the same for the same seed.
 
-    Test rows do not depend on the seed. What is random in validation and test rows (binarisation,
-    dequantisation) is drawn once and kept, so that their numbers compare.
+    Test rows do not depend on the seed. What is random in validation and test rows (binarization,
+    dequantization) is drawn once and kept, so that their numbers compare.
 
     Raises:
         VaekitError: for what does not suit this kind of data.
@@ -38,10 +38,10 @@ def prepare(data: Dataset, options: Data, seed: int = 0) -> Dataset:
     train, validation = _rows(data, options, seed)
     parts = {"train": train, "validation": validation, "test": data.test}
     if options.binarise != "none":
-        parts = {name: _binarised(name, part, options.binarise) for name, part in parts.items()}
+        parts = {name: _binarized(name, part, options.binarise) for name, part in parts.items()}
     values = _values(data, options, train)
     placed = {n: _placed(n, p, values, options) for n, p in parts.items()}
-    made = {n: p and conditioned(p, data, options.given) for n, p in placed.items()}
+    made = {n: p and conditioned(p, data, options.context) for n, p in placed.items()}
     kind = data.kind if options.binarise == "none" else "binary"
     return replace(data, kind=kind, **made)  # type: ignore[arg-type]
 
@@ -60,21 +60,21 @@ def _refuse(option: str, suits: str, data: Dataset) -> VaekitError:
 def _check_kind(data: Dataset, options: Data) -> None:
     pictures = data.kind in PICTURES
     if options.binarise != "none" and not pictures:
-        raise _refuse(f"--binarise {options.binarise}", "images", data)
+        raise _refuse(f"binarise {options.binarise}", "images", data)
     if options.range != "0,1" and not pictures:
-        raise _refuse(f"--range {options.range}", "images", data)
+        raise _refuse(f"range {options.range}", "images", data)
     if options.standardise and data.kind != "table":
-        raise _refuse("--standardise", "tables", data)
+        raise _refuse("standardise", "tables", data)
     if options.dequantise:
         if data.kind not in ("grey", "colour") or data.train.images.dtype != torch.uint8:
-            raise _refuse("--dequantise", "grey and colour images of 8 bits", data)
+            raise _refuse("dequantise", "grey and color images of 8 bits", data)
         if options.binarise != "none":
-            raise VaekitError("--dequantise and --binarise exclude each other: leave one.")
+            raise VaekitError("dequantise and binarise exclude each other: leave one.")
     if options.range != "0,1" and options.binarise != "none":
-        raise VaekitError("binarised pixels are 0 and 1: leave --range, or --binarise.")
+        raise VaekitError("binarized pixels are 0 and 1: leave range, or binarise.")
 
 
-def _binarised(name: str, split: Split | None, how: str) -> Split | None:
+def _binarized(name: str, split: Split | None, how: str) -> Split | None:
     """Pixels of 0 or 255; those of training rows under "dynamic" are drawn with each batch."""
     if split is None or (how == "dynamic" and name == "train"):
         return split

@@ -38,13 +38,13 @@ def shaped(data: Dataset, asked: Data) -> Dataset:
         return data
     if data.kind not in ("binary", "grey", "colour") or data.train.images.ndim != 4:
         raise VaekitError(
-            f"--{named[0]} is for images; {data.name} holds rows of shape "
+            f"{named[0]} is for images; {data.name} holds rows of shape "
             f"{tuple(data.train.images.shape[1:])} ({data.kind}): leave it."
         )
     height, width = data.train.images.shape[2:]
     if asked.crop is not None and asked.crop > min(width, height):
         raise VaekitError(
-            f"--crop {asked.crop} is more than the images of {data.name} have "
+            f"crop {asked.crop} is more than the images of {data.name} have "
             f"({width} x {height}); take less."
         )
     made = {name: _shaped(split, asked) for name, split in data.splits.items()}

@@ -20,7 +20,7 @@ CIFAR_TEST, CIFAR_NAMES = "test_batch.bin", "batches.meta.txt"
 FACES_TEST = 200
 
 
-def _colour(images: np.ndarray) -> torch.Tensor:
+def _color(images: np.ndarray) -> torch.Tensor:
     """`(N, H, W, 3)` with the channels first."""
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
@@ -36,7 +36,7 @@ def read_faces(paths: Sequence[Path]) -> Parts:
 def read_emoji(paths: Sequence[Path]) -> Parts:
     """Emoji from one .npz with `images` `(N, 64, 64, 3)`; a fixed tenth for test."""
     with np.load(paths[0]) as arrays:
-        rows = Split(_colour(arrays["images"]))
+        rows = Split(_color(arrays["images"]))
     train, test = hold_out(rows, len(rows) // 10)
     return {"train": train, "test": test}
 
@@ -55,7 +55,7 @@ def read_cifar10_part(paths: Sequence[Path]) -> Parts:
     with np.load(paths[0]) as arrays:
         parts: Parts = {
             name: Split(
-                _colour(arrays[name]), torch.from_numpy(arrays[f"{name}_labels"].astype(np.int64))
+                _color(arrays[name]), torch.from_numpy(arrays[f"{name}_labels"].astype(np.int64))
             )
             for name in ("train", "test")
         }

@@ -89,7 +89,7 @@ def _counts(what: str, data: np.ndarray) -> np.ndarray:
         found = data[data != np.rint(data)][0]
         raise VaekitError(
             f"{what} has the value {found:g}; counts are whole numbers. "
-            f"Give the raw counts, neither normalised nor logarithms."
+            f"Give the raw counts, neither normalized nor logarithms."
         )
     return data.astype(np.float32)
 

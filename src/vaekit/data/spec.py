@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vaekit.data.values import Values
@@ -35,9 +36,9 @@ class DataSpec:
         rows: how many training rows there are.
         classes: how many labels there are; 0 without labels.
         mean: the training mean in canonical floats, of shape `shape`.
-        first: a first batch of at most 256 training rows, canonical floats `(B, *shape)`.
+        source: n training rows as a model sees them; None where a run is opened.
         values: what becomes of a stored row before a model sees it.
-        given: the shape of what a model is conditioned on; () where it is not.
+        context: the shape of what a model is conditioned on; () where it is not.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -53,12 +54,25 @@ class DataSpec:
     rows: int
     classes: int = 0
     mean: Tensor | None = field(default=None, repr=False)
-    first: Tensor | None = field(default=None, repr=False)
+    source: Callable[[int], Tensor] | None = field(default=None, repr=False)
     values: Values = field(default_factory=Values, repr=False)
-    given: tuple[int, ...] = field(default=(), repr=False)
+    context: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
+
+    def example(self, n: int) -> Tensor:
+        """n training rows, the same ones each time, canonical floats `(n, *shape)`.
+
+        There are such rows while a model is built to be trained; for one that is opened, whose
+        values come from its weights, they are zeros.
+
+        Example:
+            >>> DataSpec("t", (3,), "table", rows=20).example(2)
+            tensor([[0., 0., 0.],
+                    [0., 0., 0.]])
+        """
+        return torch.zeros(n, *self.shape) if self.source is None else self.source(n)
 
     @property
     def unit(self) -> str:
@@ -77,7 +91,7 @@ class DataSpec:
             >>> DataSpec("t", (3,), "table", rows=20).to_json()
             {'name': 't', 'shape': [3], 'kind': 'table', 'rows': 20, 'classes': 0, 'values': {}}
         """
-        given = {"given": list(self.given)} if self.given else {}
+        context = {"context": list(self.context)} if self.context else {}
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -85,12 +99,12 @@ class DataSpec:
             "rows": self.rows,
             "classes": self.classes,
             "values": self.values.to_json(),
-            **given,
+            **context,
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> DataSpec:
-        """The record that `to_json` wrote; `mean` and `first` are None.
+        """The record that `to_json` wrote; `mean` and `source` are None.
 
         Raises:
             VaekitError: for a key that is missing, unknown, or holds the wrong type.
@@ -103,13 +117,13 @@ class DataSpec:
         extra = [key for key in record if key not in _TYPES]
         if missing or extra:
             raise VaekitError(
-                f"a data record needs name, shape, kind, rows and may have classes, values, given; "
+                "a data record needs name, shape, kind, rows; may have classes, values, context; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}."
             )
         for key, value in record.items():
             _check_type(key, value)
         values = Values.from_json(record.get("values", {}))
-        sizes = {"shape": tuple(record["shape"]), "given": tuple(record.get("given", ()))}
+        sizes = {"shape": tuple(record["shape"]), "context": tuple(record.get("context", ()))}
         return cls(**{**record, **sizes, "values": values})
 
 
@@ -120,18 +134,18 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "rows": int,
     "classes": int,
     "values": dict,
-    "given": (list, tuple),
+    "context": (list, tuple),
 }
 
 
 def _check_type(key: str, value: Any) -> None:
-    whole = key not in ("shape", "given") or all(isinstance(size, int) for size in value)
+    whole = key not in ("shape", "context") or all(isinstance(size, int) for size in value)
     if not isinstance(value, _TYPES[key]) or not whole:
         wanted = {
             "name": "text",
             "kind": "text",
             "shape": "a list of integers",
-            "given": "a list of integers",
+            "context": "a list of integers",
             "values": "a record",
         }
         raise VaekitError(

@@ -47,7 +47,7 @@ def read_sprites(paths: Sequence[Path]) -> Parts:
             images, factors = arrays["imgs"], arrays["latents_classes"][:, 1:]
     except MemoryError:
         raise VaekitError(
-            "dsprites needs 3.1 GB of memory, which is not free; take --data dsprites-66k."
+            "dsprites needs 3.1 GB of memory, which is not free; take dsprites-66k."
         ) from None
     images *= np.uint8(255)
     return _parts(MappedRows(images[:, None]), factors)

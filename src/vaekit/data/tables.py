@@ -57,6 +57,15 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
     return own(path, "table", rows, asked, class_names=class_names, column_names=names)
 
 
+def text_columns(path: Path) -> list[str]:
+    """The columns whose first cell under the header is text, by name."""
+    with opened(path) as stream:
+        rows = next((rows for rows, _ in rows_of(path, stream, 2)), [])
+    named = zip(rows[0], rows[1], strict=True) if len(rows) == 2 else ()
+    pairs = [(name.strip(), cell.strip()) for name, cell in named]
+    return [n for n, cell in pairs if cell and not is_number(cell) and not is_number(n)]
+
+
 @dataclass
 class _Table:
     """Where the columns of a file are, and what was read of them."""
@@ -181,7 +190,7 @@ def _fault(name: str, cell: str) -> tuple[str, str]:
     if not cell.strip():
         return "is empty", ""
     if not is_number(cell):
-        mend = f"If it is a label or a group: --label '{name}', --group '{name}'; else remove it."
+        mend = f"If it is a label or a group: label '{name}', group '{name}'; else remove it."
         return f"has '{cell}', which is no number,", mend
     if not math.isfinite(float(cell)):
         return f"has '{cell}', which is not finite,", ""
@@ -207,6 +216,6 @@ def _whole(table: _Table, label: str, line: int) -> str:
     value = float(label)
     if not math.isfinite(value) or value != int(value):
         assert table.label is not None
-        mend = "A label is text or a whole number; to learn the column, leave --label."
+        mend = "A label is text or a whole number; to learn the column, leave label."
         raise _bad(table, table.label, f"has '{label}', which is no class,", line, mend)
     return str(int(value))

@@ -1,21 +1,21 @@
 """The kit's distributions: densities with all constants, draws with gradients, closed-form KLs."""
 
+from vaekit.distributions.base import WORDS as WORDS
 from vaekit.distributions.base import (
     Distribution,
+    Offer,
     Space,
-    ball,
     codes,
     counts,
+    offering,
     pixels,
     reals,
-    simplex,
-    sphere,
     sum_event,
 )
 from vaekit.distributions.continuous import Delta, Gaussian, Laplace, StandardGaussian
-from vaekit.distributions.counts import NegativeBinomial, Poisson
+from vaekit.distributions.counting import NegativeBinomial, Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical, ContinuousBernoulli
-from vaekit.distributions.kl import closed_form, kl_terms
+from vaekit.distributions.kl import closed_form, kl, kl_terms
 
 __all__ = [
     "Bernoulli",
@@ -26,17 +26,17 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "NegativeBinomial",
+    "Offer",
     "Poisson",
     "Space",
     "StandardGaussian",
-    "ball",
     "closed_form",
     "codes",
     "counts",
+    "kl",
     "kl_terms",
+    "offering",
     "pixels",
     "reals",
-    "simplex",
-    "sphere",
     "sum_event",
 ]

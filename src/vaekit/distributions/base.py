@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar, TypeVar
 
 import torch
@@ -17,45 +18,92 @@ from vaekit.errors import VaekitError
 D = TypeVar("D", bound="Distribution")
 
 
+class Offer(StrEnum):
+    """A word for what a model, a family or a distribution can do: see `WORDS`."""
+
+    LATENT = "latent"
+    RSAMPLE = "rsample"
+    DRAWS = "draws"
+    DENSITY = "density"
+    MARGINAL = "marginal"
+    FACTORS = "factors"
+    MOMENTS = "moments"
+    MEAN = "mean"
+    STOPPED = "stopped"
+    BOUND = "bound"
+    EXACT = "exact"
+    CODES = "codes"
+    GAPS = "gaps"
+    ONE_SITE = "one_site"
+    FIXED = "fixed"
+    COLORS = "colors"
+
+
+WORDS = {
+    Offer.LATENT: "latents to encode to and decode from",
+    Offer.RSAMPLE: "draws of the posterior that carry gradients to it",
+    Offer.DRAWS: "a prior to draw from",
+    Offer.DENSITY: "the densities of a draw under posterior and prior",
+    Offer.MARGINAL: "the density of the posterior at any point",
+    Offer.FACTORS: "densities that are products over dimensions",
+    Offer.MOMENTS: "the variance of the posterior",
+    Offer.MEAN: "the mean of the posterior",
+    Offer.STOPPED: "the posterior with its parameters detached",
+    Offer.BOUND: "a KL between posterior and prior",
+    Offer.EXACT: "draws that are not relaxed",
+    Offer.CODES: "latents that are one of so many codes",
+    Offer.GAPS: "values that may be missing (NaN) in x",
+    Offer.ONE_SITE: "one latent and not several",
+    Offer.FIXED: "a likelihood that is not fitted to the batch that it scores",
+    Offer.COLORS: "colors for a gray image",
+}
+
+
+def offering(*words: str) -> frozenset[Offer]:
+    """These words, or an error for one that is none.
+
+    Example:
+        >>> sorted(offering("density", "mean"))
+        [<Offer.DENSITY: 'density'>, <Offer.MEAN: 'mean'>]
+    """
+    return frozenset(Offer(word) for word in words)
+
+
 @dataclass(frozen=True)
 class Space:
     """The set a variable lives in: a prior and a posterior must agree on it.
 
+    Attributes:
+        kind: "reals", "pixels", "counts" or "codes".
+        shape: of one draw.
+        levels: how many values an element can take, where these are few; else None.
+
     Example:
         >>> reals(2) == Space("reals", (2,))
         True
-        >>> print(ball(1.0, 5))
-        ball(5; 1.0)
+        >>> print(codes(5, 512)), codes(5, 512).discrete, reals(2).discrete
+        codes(5; 512)
+        (None, True, False)
     """
 
     kind: str
     shape: tuple[int, ...]
-    parameter: float | None = None
+    levels: int | None = None
+
+    @property
+    def discrete(self) -> bool:
+        """Whether there are probabilities of values, and no density."""
+        return self.levels is not None or self.kind == "counts"
 
     def __str__(self) -> str:
         size = ", ".join(map(str, self.shape))
-        extra = "" if self.parameter is None else f"; {self.parameter}"
+        extra = "" if self.levels is None else f"; {self.levels}"
         return f"{self.kind}({size}{extra})"
 
 
 def reals(*shape: int) -> Space:
     """The reals, one number per element of `shape`."""
     return Space("reals", shape)
-
-
-def sphere(d: int) -> Space:
-    """The unit sphere in d dimensions."""
-    return Space("sphere", (d,))
-
-
-def ball(curvature: float, d: int) -> Space:
-    """The Poincare ball of d dimensions and curvature -`curvature`."""
-    return Space("ball", (d,), curvature)
-
-
-def simplex(k: int) -> Space:
-    """The probability vectors of k entries."""
-    return Space("simplex", (k,))
 
 
 def codes(n: int, k: int) -> Space:
@@ -86,20 +134,19 @@ def sum_event(terms: Tensor, event_dim: int) -> Tensor:
 class Distribution(ABC):
     """A distribution over the last `event_dim` dims of its parameters.
 
-    Densities are in nats with all normalising constants. `offers` says what an objective may ask
-    for: `rsample` (draws that carry gradients), `density` (log_prob), `factors` (terms),
-    `moments` (mean and variance), `stopped`.
+    Densities are in nats with all normalising constants. `offers` says what it can do, in the
+    words of `Offer`. One without a mean names its `event_shape`.
     """
 
     parameters: ClassVar[tuple[str, ...]]
-    offers: ClassVar[frozenset[str]]
+    offers: ClassVar[frozenset[Offer]]
     one_pass: ClassVar[bool] = False  # the density of a draw comes with the draw, as in a flow
     event_dim: int
 
     @property
-    @abstractmethod
     def mean(self) -> Tensor:
-        """The mean `(*batch, *event)`."""
+        """The mean `(*batch, *event)`, where `offers` names it."""
+        raise VaekitError(f"{self._name} has no mean: take draws of it.")
 
     @property
     @abstractmethod
@@ -146,6 +193,12 @@ class Distribution(ABC):
         """The same distribution with its parameters detached."""
         values = [getattr(self, name).detach() for name in self.parameters]
         return type(self)(*values, event_dim=self.event_dim)  # type: ignore[call-arg]
+
+    def tempered(self, temperature: float) -> Distribution:
+        """This distribution with its spread times `temperature`, where it has one to scale."""
+        if temperature == 1:
+            return self
+        raise VaekitError(f"{self._name} has no temperature: leave it at 1.")
 
     def fitted(self, x: Tensor, mask: Tensor | None = None) -> Distribution:
         """This distribution with what it fits to data set to `x`; itself for most."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from vaekit.distributions.base import Distribution, Space, reals
+from vaekit.distributions.base import Distribution, Offer, Space, offering, reals
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
 
@@ -31,8 +31,8 @@ class LocationScale:
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
-    offers: ClassVar[frozenset[str]] = frozenset(
-        {"rsample", "density", "factors", "moments", "stopped"}
+    offers: ClassVar[frozenset[Offer]] = offering(
+        "rsample", "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
     )
 
     def __init__(
@@ -97,6 +97,11 @@ class Gaussian(LocationScale, Distribution):
     def variance(self) -> Tensor:
         return self.scale.square().expand_as(self.loc)
 
+    def tempered(self, temperature: float) -> Distribution:
+        """With sigma times `temperature`."""
+        log_scale = self.log_scale + math.log(temperature)
+        return self if temperature == 1 else Gaussian(self.loc, log_scale, event_dim=self.event_dim)
+
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         noise = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
         return torch.addcmul(self.loc, self.scale, noise)
@@ -119,7 +124,7 @@ class StandardGaussian(Distribution):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("zero",)
-    offers: ClassVar[frozenset[str]] = LocationScale.offers
+    offers: ClassVar[frozenset[Offer]] = LocationScale.offers
 
     def __init__(self, zero: Tensor, *, event_dim: int = 1) -> None:
         self.zero = zero
@@ -136,6 +141,11 @@ class StandardGaussian(Distribution):
     @property
     def space(self) -> Space:
         return reals(*self.event_shape)
+
+    def tempered(self, temperature: float) -> Distribution:
+        """N(0, temperature^2 I)."""
+        scale = torch.full_like(self.zero, math.log(temperature))
+        return self if temperature == 1 else Gaussian(self.zero, scale, event_dim=self.event_dim)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         size = (*shape, *self.zero.shape)
@@ -195,7 +205,7 @@ class Delta(Distribution):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("loc",)
-    offers: ClassVar[frozenset[str]] = frozenset({"rsample", "stopped"})
+    offers: ClassVar[frozenset[Offer]] = offering("rsample", "draws", "mean", "exact")
 
     def __init__(self, loc: Tensor, *, event_dim: int = 1) -> None:
         self.loc = loc

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.base import Distribution, Space, pixels
+from vaekit.distributions.base import Distribution, Offer, Space, offering, pixels
 
 LONGEST = 112  # factors of one product: their rounding adds up
 
@@ -56,7 +56,9 @@ class Bernoulli(Distribution):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("logits",)
-    offers: ClassVar[frozenset[str]] = frozenset({"density", "factors", "moments", "stopped"})
+    offers: ClassVar[frozenset[Offer]] = offering(
+        "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
+    )
 
     def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
         self.logits = logits
@@ -124,7 +126,9 @@ class ContinuousBernoulli(Distribution):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("logits",)
-    offers: ClassVar[frozenset[str]] = frozenset({"rsample", "density", "factors", "stopped"})
+    offers: ClassVar[frozenset[Offer]] = offering(
+        "rsample", "draws", "density", "marginal", "factors", "mean", "stopped", "exact"
+    )
 
     def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
         self.logits = logits
@@ -172,7 +176,9 @@ class Categorical(Distribution):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("logits",)
-    offers: ClassVar[frozenset[str]] = frozenset({"density", "factors", "moments", "stopped"})
+    offers: ClassVar[frozenset[Offer]] = offering(
+        "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
+    )
 
     def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
         self.logits = logits

@@ -12,36 +12,55 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.base import Distribution
+from vaekit.distributions.base import Distribution, sum_event
 from vaekit.distributions.continuous import Gaussian, Laplace, StandardGaussian
-from vaekit.distributions.counts import Poisson
+from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
 
 Formula = Callable[[Any, Any], Tensor]
-FORMULAS: dict[tuple[type, type], Formula] = {}
+FORMULAS: dict[tuple[type, type], tuple[Formula, bool]] = {}
 T = TypeVar("T", bound=Formula)
 
 
-def closed_form(q: type[Distribution], p: type[Distribution]) -> Callable[[T], T]:
-    """Registers a function `(q, p) -> terms (*batch, *event)` as KL(q || p) of these types."""
+def closed_form(
+    q: type[Distribution], p: type[Distribution], *, whole: bool = False
+) -> Callable[[T], T]:
+    """Registers a function `(q, p)` as KL(q || p) of these types.
+
+    It returns a term for each element, `(*batch, *event)`; with `whole`, their sum `(*batch)`,
+    where the KL is no sum over elements.
+    """
 
     def register(formula: T) -> T:
-        FORMULAS[q, p] = formula
+        FORMULAS[q, p] = formula, whole
         return formula
 
     return register
 
 
 def kl_terms(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p) per element `(*batch, *event)`, nats; None where no closed form is known.
+    """KL(q || p) per element `(*batch, *event)`, nats; None where no such closed form is known.
 
     Example:
         >>> q = Gaussian(torch.ones(2), torch.zeros(2))
         >>> kl_terms(q, StandardGaussian(torch.zeros(2)))
         tensor([0.5000, 0.5000])
     """
-    formula = FORMULAS.get((type(q), type(p)))
-    return None if formula is None else formula(q, p)
+    formula, whole = FORMULAS.get((type(q), type(p)), (None, False))
+    return None if formula is None or whole else formula(q, p)
+
+
+def kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p), `(*batch)`, nats; None where no closed form is known.
+
+    Example:
+        >>> kl(Gaussian(torch.ones(2), torch.zeros(2)), StandardGaussian(torch.zeros(2)))
+        tensor(1.)
+    """
+    formula, whole = FORMULAS.get((type(q), type(p)), (None, False))
+    if formula is None:
+        return None
+    return formula(q, p) if whole else sum_event(formula(q, p), q.event_dim)
 
 
 @closed_form(Gaussian, StandardGaussian)

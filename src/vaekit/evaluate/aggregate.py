@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-from vaekit.distributions import Distribution
+from vaekit.distributions import Distribution, offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import (
     refuse_gaps,
@@ -21,7 +21,9 @@ from vaekit.evaluate.checks import (
     standard_error,
     whole,
 )
-from vaekit.models import VAE, Site
+from vaekit.evaluate.metrics import Column, Record, Study, Subject
+from vaekit.models import Model, Site, exact
+from vaekit.registry import register
 from vaekit.torchutil import evaluating
 
 BYTES = 2**20  # of densities at a time: what a core's cache holds
@@ -60,7 +62,7 @@ class AggregatePosterior:
 
 
 def aggregate_posterior(
-    model: VAE, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
+    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
 ) -> AggregatePosterior:
     """Rate, distortion, and how the rate splits, over the whole of a data set.
 
@@ -70,7 +72,7 @@ def aggregate_posterior(
 
     Args:
         model: a model with one latent whose posterior has a density.
-        batches: pairs (x, given), each row once.
+        batches: pairs (x, context), each row once.
         samples: draws of z for each row.
 
     Raises:
@@ -88,8 +90,8 @@ def aggregate_posterior(
     """
     refuse_no_density(model, "q(z)")
     samples = whole("samples", samples)
-    with evaluating(model):
-        passes = [_scored(model, x, given, samples) for x, given in batches]
+    with evaluating(model), exact(model):
+        passes = [_scored(model, x, context, samples) for x, context in batches]
         if not passes:
             raise VaekitError("got no rows to measure; expected at least one.")
         sites = [site for site, _ in passes]
@@ -101,10 +103,10 @@ def aggregate_posterior(
     return _averaged(values, samples)
 
 
-def _scored(model: VAE, x: Tensor, given: Tensor | None, samples: int) -> tuple[Site, Tensor]:
+def _scored(model: Model, x: Tensor, context: Tensor | None, samples: int) -> tuple[Site, Tensor]:
     """The site, and (4, S, B): log q(z|x), log p(z), KL, log p(x|z)."""
     refuse_gaps("x", x)
-    trace = model(x, given, samples=(samples,))
+    trace = model(x, context, samples=(samples,))
     site = trace.site
     return site, torch.stack([site.log_q, site.log_p, site.kl, trace.log_likelihood]).double()
 
@@ -166,7 +168,7 @@ def aggregate_log_prob(
 
 def _few(z: Tensor, posteriors: Sequence[Distribution]) -> Iterator[Tensor]:
     """z in pieces whose densities under all rows of one batch fill the bytes."""
-    rows = max(len(q.mean) for q in posteriors)
+    rows = max(_count(q, z) for q in posteriors)
     return iter(z.split(max(1, BYTES // (8 * rows * z[0].numel()))))
 
 
@@ -176,13 +178,19 @@ def _factored(posteriors: Sequence[Distribution], z: Tensor) -> tuple[Tensor, Te
     for q in posteriors:
         terms = q.terms(z[:, None]).flatten(2)
         found.append(torch.cat([_summed(terms.sum(2))[:, None], _summed(terms)], 1))
-    value = _mean_density(found, posteriors)
+    value = _mean_density(found, sum(_count(q, z) for q in posteriors))
     return value[:, 0], value[:, 1:]
 
 
 def _joint(posteriors: Sequence[Distribution], z: Tensor) -> Tensor:
     """log q(z) (I,)."""
-    return _mean_density([_summed(q.log_prob(z[:, None])) for q in posteriors], posteriors)
+    found = [_summed(q.log_prob(z[:, None])) for q in posteriors]
+    return _mean_density(found, sum(_count(q, z) for q in posteriors))
+
+
+def _count(q: Distribution, z: Tensor) -> int:
+    """How many rows these posteriors are of."""
+    return q.log_prob(z[:1, None]).shape[1]
 
 
 def _summed(log_density: Tensor) -> Tensor:
@@ -192,6 +200,34 @@ def _summed(log_density: Tensor) -> Tensor:
     return rest.exp_().sum(1).log_().add_(top.squeeze(1))
 
 
-def _mean_density(found: list[Tensor], posteriors: Sequence[Distribution]) -> Tensor:
-    rows = sum(len(q.mean) for q in posteriors)
+def _mean_density(found: list[Tensor], rows: int) -> Tensor:
     return torch.stack(found).double().logsumexp(0) - math.log(rows)
+
+
+@register("metric", "aggregate")
+class Aggregate(Study):
+    """Rate, distortion, and how the rate splits: mutual information, total correlation, the rest.
+
+    log q(z) is the exact sum over all rows, so that the cost grows as their square.
+
+    Args:
+        samples: draws of z for each row.
+    """
+
+    needs = offering("marginal", "density", "one_site")
+    columns = tuple(
+        Column(name, name.replace("_", " "))
+        for name in (
+            *("rate", "distortion", "mutual_information", "marginal_kl", "total_correlation"),
+            *("dimension_wise_kl", "kl_sampled"),
+        )
+    )
+
+    def __init__(self, *, samples: int = 1) -> None:
+        super().__init__()
+        self.draws = whole("samples", samples)
+
+    def study(self, subject: Subject) -> Record:
+        """See `AggregatePosterior`."""
+        batches = subject.rows.batches("aggregate posterior")
+        return asdict(aggregate_posterior(subject.model, batches, samples=self.draws))

@@ -8,15 +8,24 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaekit.distributions import Distribution
+from vaekit.distributions import Distribution, offering
 from vaekit.errors import VaekitError, choose
-from vaekit.evaluate.checks import refuse_gaps, refuse_no_density, refuse_not_a_number, whole
-from vaekit.evaluate.likelihood import rows_and_draws
-from vaekit.models import VAE
+from vaekit.evaluate.checks import (
+    refuse_gaps,
+    refuse_no_density,
+    refuse_not_a_number,
+    standard_error,
+    whole,
+)
+from vaekit.evaluate.likelihood import refuse_unnormalised, rows_and_draws
+from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
+from vaekit.models import LatentModel, exact
+from vaekit.registry import register
 from vaekit.torchutil import evaluating
 
 LogDensity = Callable[[Tensor], Tensor]  # z (C, B, *Z) to log f(z) (C, B), differentiable
@@ -90,9 +99,9 @@ TARGET, PILOTS = 0.65, 4  # the acceptance aimed at, and the chains that look fo
 class Path:
     """f_b(z) = start(z)^(1 - b) (p(z) p(x|z))^b for b from 0 to 1, over one batch."""
 
-    model: VAE
+    model: LatentModel
     x: Tensor
-    given: Tensor | None
+    context: Tensor | None
     prior: Distribution
     start: Distribution
     betas: list[float]
@@ -105,7 +114,7 @@ class Path:
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """log p(x, z) - log start(z), (C, B)."""
-        value = self.model.likelihood(z, self.given).log_prob(self.x)
+        value = self.model.likelihood_at((z,), self.context).log_prob(self.x)
         if self.start is self.prior:
             return value
         return value + self.prior.log_prob(z) - self.start.log_prob(z)
@@ -122,7 +131,7 @@ class Path:
     def draw(self, chains: int) -> Tensor:
         """z (C, B, *Z) from the start."""
         z = self.start.sample((chains,))
-        batched = z.dim() > 1 + len(self.model.prior.space.shape)
+        batched = z.dim() > 1 + len(self.prior.space.shape)
         return z if batched else self.start.sample((chains, len(self.x)))
 
 
@@ -142,13 +151,14 @@ class Plan:
         choose("start", self.start, dict.fromkeys(["prior", "posterior"]))
         choose("schedule", self.schedule, SCHEDULES)
 
-    def path(self, model: VAE, x: Tensor, given: Tensor | None) -> Path:
+    def path(self, model: LatentModel, x: Tensor, context: Tensor | None) -> Path:
         """The path for this batch."""
-        prior = model.prior(given)
-        start = prior if self.start == "prior" else model.infer(x, given)
+        (site,) = model.draw(model.infer(x, context), (0,))
+        prior = site.p
+        start = prior if self.start == "prior" else site.q
         curve = SCHEDULES[self.schedule](torch.linspace(0, 1, self.steps + 1, dtype=torch.float64))
         betas = ((curve - curve[0]) / (curve[-1] - curve[0])).tolist()
-        return Path(model, x, given, prior, start, betas, self.leapfrogs)
+        return Path(model, x, context, prior, start, betas, self.leapfrogs)
 
 
 def pilot(path: Path) -> list[Tensor]:
@@ -216,25 +226,29 @@ class Sandwich:
         return (self.upper - self.lower).mean().item()
 
 
-def _refuse(model: VAE) -> None:
+def _refuse(model: LatentModel, x: Tensor | None = None) -> None:
     refuse_no_density(model, "log p(x)")
-    space = model.prior.space
-    if space.kind != "reals" or "one_site" not in model.offers:
+    spaces = [str(site.p.space) for site in model.example(_context_shape(x)).sites]
+    if len(spaces) != 1 or not spaces[0].startswith("reals"):
         raise VaekitError(
-            f"annealing moves one latent on the reals; this model's lives on {space}: take "
-            "log_likelihood."
+            f"annealing moves one latent on the reals; this model's lives on "
+            f"{' and '.join(spaces)}: take log_likelihood."
         )
 
 
-def _parts(model: VAE, rows: int, chains: int) -> Iterator[slice]:
+def _context_shape(context: Tensor | None) -> tuple[int, ...]:
+    return () if context is None else tuple(context.shape[1:])
+
+
+def _parts(model: LatentModel, rows: int, chains: int) -> Iterator[slice]:
     step, _ = rows_and_draws(model, whole("rows of x", rows), chains)
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def ais(
-    model: VAE,
+    model: LatentModel,
     x: Tensor,
-    given: Tensor | None = None,
+    context: Tensor | None = None,
     *,
     chains: int = 16,
     steps: int = 500,
@@ -252,7 +266,7 @@ def ais(
     Args:
         model: a model with one latent on the reals; it is used in eval mode.
         x: `(B, *X)`.
-        given: what the model is conditioned on, `(B, *G)`.
+        context: what the model is conditioned on, `(B, *G)`.
         chains: C.
         steps: intermediate distributions; with 1 it is plain importance sampling.
         leapfrogs: leapfrog steps of one transition.
@@ -271,13 +285,13 @@ def ais(
         >>> bool((found.log_p - oracle.log_prob(x)).abs().max() < 1e-9)
         True
     """
-    _refuse(model)
+    _refuse(model, context)
     refuse_gaps("x", x)
     plan = Plan(chains, steps, leapfrogs, start, schedule)
     weights, accepted = [], []
-    with evaluating(model):
+    with evaluating(model), exact(model):
         for part in _parts(model, len(x), chains):
-            path = plan.path(model, x[part], None if given is None else given[part])
+            path = plan.path(model, x[part], None if context is None else context[part])
             log_weight, some = forward(path, pilot(path), path.draw(chains))
             weights.append(log_weight)
             accepted += some
@@ -287,9 +301,9 @@ def ais(
 
 
 def bidirectional(
-    model: VAE,
+    model: LatentModel,
     n: int,
-    given: Tensor | None = None,
+    context: Tensor | None = None,
     *,
     chains: int = 16,
     steps: int = 500,
@@ -315,14 +329,14 @@ def bidirectional(
         >>> bool((found.lower - oracle.log_prob(found.x)).abs().max() < 0.1), found.gap < 0.1
         (True, True)
     """
-    _refuse(model)
+    _refuse(model, context)
     plan = Plan(chains, steps, leapfrogs, start, schedule)
     lower, upper = [], []
-    with evaluating(model):
-        z = model.draw_latent(whole("n", n), given)
-        x = model.likelihood(z, given).sample()
+    with evaluating(model), exact(model):
+        (z,) = model.draw_prior(whole("n", n), context)
+        x = model.likelihood_at((z,), context).sample()
         for part in _parts(model, n, chains):
-            path = plan.path(model, x[part], None if given is None else given[part])
+            path = plan.path(model, x[part], None if context is None else context[part])
             sizes = pilot(path)
             lower.append(_log_mean(forward(path, sizes, path.draw(chains))[0]))
             true = z[part].expand(chains, *z[part].shape)
@@ -333,3 +347,53 @@ def bidirectional(
 def _log_mean(log_weight: Tensor) -> Tensor:
     refuse_not_a_number("log p(x)", log_weight)
     return log_weight.logsumexp(0) - math.log(len(log_weight))
+
+
+AIS_ROWS = 100  # annealing takes seconds for each row
+
+
+@register("metric", "ais")
+class Annealing(Study):
+    """-log p(x) by annealing, and by it from both sides on data that the model makes itself.
+
+    Args:
+        steps: of annealing.
+        rows: at most so many, evenly spread; annealing takes seconds for each.
+    """
+
+    needs = offering("density", "one_site")
+    columns = (Column("mean", "nll by annealing", better=-1),)
+
+    def __init__(self, *, steps: int = 500, rows: int = AIS_ROWS) -> None:
+        super().__init__()
+        self.steps, self.most = whole("steps", steps), whole("rows", rows)
+
+    def suits(self, subject: Subject) -> str | None:
+        """What does not normalise has no likelihood."""
+        return refuse_unnormalised(subject)
+
+    def study(self, subject: Subject) -> Record:
+        """The bound, its standard error, and how far the two bounds of simulated data are apart."""
+        model: Any = subject.model
+        batches = list(subject.rows.batches("ais", 10, self.most))
+        found = [ais(model, x, context, steps=self.steps) for x, context in batches]
+        log_p = torch.cat([one.log_p for one in found])
+        some = [context for _, context in batches if context is not None]
+        both = bidirectional(model, len(log_p), torch.cat(some) if some else None, steps=self.steps)
+        return {
+            "mean": -log_p.mean().item(),
+            "standard_error": standard_error(log_p),
+            "acceptance": sum(one.acceptance for one in found) / len(found),
+            "steps": self.steps,
+            "chains": len(found[0].log_weight),
+            "rows": len(log_p),
+            "simulated_rows": len(both.x),
+            "simulated_gap": both.gap,
+        }
+
+    def lines(self, record: Record) -> Iterator[Line]:
+        """The bound, the gap, and the acceptance."""
+        how = f"{record['rows']} rows, {record['chains']} chains, {record['steps']} steps"
+        yield "nll by annealing", record["mean"], record["standard_error"], how
+        yield "  gap when simulated", record["simulated_gap"], None, ""
+        yield "  acceptance", record["acceptance"], None, ""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import standard_error
-from vaekit.models import Model, Trace
+from vaekit.evaluate.checks import bits_per_dim, whole
+from vaekit.evaluate.metrics import Column, Metric, Record, average
+from vaekit.models import Model, Trace, exact
 from vaekit.objectives import over_samples
-from vaekit.torchutil import evaluating
+from vaekit.registry import register
+from vaekit.torchutil import evaluating, wide
+
+ERRORS = "Reconstructions, measured"
+TITLES = {"log_likelihood": "test log-likelihood", "kl": "test KL", "elbo": "test ELBO"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,69 @@ class Measured:
     kl_error: float | None
 
 
+@register("metric", "bound")
+class Bound(Metric):
+    """The ELBO and its two terms, the square error of E[x|z] over draws of z, and bits.
+
+    Always with beta = 1 and without penalties.
+
+    Args:
+        samples: Monte-Carlo draws for each row.
+    """
+
+    columns = (
+        Column("elbo", "bound (ELBO)", better=1, group="Bound and latent"),
+        Column("log_likelihood", "log-likelihood", group="Bound and latent"),
+        Column("kl", "KL", group="Bound and latent"),
+        Column("bits_per_dim", "bits per dimension", decimals=3, group=""),
+        Column("mse", "mean square error", decimals=4, better=-1, group=ERRORS),
+        Column("implied_sigma", "sigma it implies", decimals=4, group=""),
+    )
+
+    def __init__(self, *, samples: int = 10) -> None:
+        super().__init__()
+        self.samples = (whole("samples", samples),)
+
+    def update(self, trace: Trace) -> None:
+        """Keeps log-likelihood, kl, ELBO and mean square error of each row, in float64."""
+        log_likelihood = over_samples(wide(trace.log_likelihood))
+        self.keep(log_likelihood=log_likelihood)
+        if Offer.BOUND in trace.model.offers:
+            kl = over_samples(wide(trace.kl))
+            self.keep(kl=kl, elbo=log_likelihood - kl)
+        if Offer.MEAN in trace.px.offers:
+            square = (trace.x - trace.px.mean).square().flatten(trace.log_likelihood.dim())
+            self.keep(mse=over_samples(wide(square).mean(-1)))
+
+    def compute(self) -> Record:
+        """Means and standard errors; None for what the model has not."""
+        found: Record = {}
+        for name in ("elbo", "log_likelihood", "kl", "mse"):
+            values = self.row(name)
+            mean, error = (None, None) if values is None else average(values)
+            found |= {name: mean, f"{name}_standard_error": error}
+        del found["mse_standard_error"]
+        found["bits_per_dim"] = self._bits(found["elbo"])
+        found["implied_sigma"] = None if found["mse"] is None else math.sqrt(found["mse"])
+        return found
+
+    def _bits(self, elbo: float | None) -> float | None:
+        if elbo is None:
+            return None
+        return bits_per_dim(elbo, self.subject.px.space, self.subject.spec)
+
+    def facts(self, record: Record) -> Iterator[tuple[str, str]]:
+        """The ELBO and its terms, in the unit of the data."""
+        unit = self.subject.spec.unit
+        for name, title in TITLES.items():
+            if record[name] is not None:
+                error = record["elbo_standard_error"] if name == "elbo" else None
+                spread = "" if error is None else f"± {error:,.3f} "
+                yield title, f"{record[name]:,.3f} {spread}{unit}".replace("-", "−", 1)
+        if record["bits_per_dim"] is not None:
+            yield "bits per dimension", f"{record['bits_per_dim']:.3f} bits"
+
+
 def measure(
     model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
 ) -> Measured:
@@ -48,29 +117,21 @@ def measure(
         >>> result.rows, abs(result.elbo - result.log_likelihood + result.kl) < 1e-9
         (50, True)
     """
-    with evaluating(model):
-        rows = [_row(model(x, g, samples=(samples,)), model) for x, g in batches]
-    if not rows:
+    metric = Bound(samples=samples)
+    with evaluating(model), exact(model):
+        for x, context in batches:
+            metric.update(model(x, context, samples=(samples,)))
+    if not metric.rows:
         raise VaekitError("got no rows to measure; expected at least one.")
-    log_likelihood, kl, mse = (torch.cat(column) for column in zip(*rows, strict=True))
-    bound = "density" in model.offers
-    elbo = log_likelihood - kl
+    columns = {name: metric.row(name) for name in ("elbo", "log_likelihood", "kl", "mse")}
+    found = {n: (None, None) if v is None else average(v) for n, v in columns.items()}
     return Measured(
-        elbo=elbo.mean().item() if bound else None,
-        elbo_error=standard_error(elbo) if bound else None,
-        log_likelihood=log_likelihood.mean().item(),
-        kl=kl.mean().item() if bound else None,
-        mse=mse.mean().item(),
-        rows=len(mse),
-        log_likelihood_error=standard_error(log_likelihood),
-        kl_error=standard_error(kl) if bound else None,
+        elbo=found["elbo"][0],
+        elbo_error=found["elbo"][1],
+        log_likelihood=found["log_likelihood"][0] or 0.0,
+        kl=found["kl"][0],
+        mse=found["mse"][0] or 0.0,
+        rows=len(metric.row("log_likelihood")),  # type: ignore[arg-type]
+        log_likelihood_error=found["log_likelihood"][1] or math.nan,
+        kl_error=found["kl"][1],
     )
-
-
-def _row(trace: Trace, model: Model) -> tuple[Tensor, Tensor, Tensor]:
-    """Per example, in float64: log-likelihood, kl, mean square error."""
-    log_likelihood = over_samples(trace.log_likelihood.double())
-    has_kl = "density" in model.offers
-    kl = over_samples(trace.kl.double()) if has_kl else torch.zeros_like(log_likelihood)
-    square = (trace.x - trace.px.mean).square().flatten(trace.log_likelihood.dim()).double()
-    return log_likelihood, kl, over_samples(square.mean(-1))

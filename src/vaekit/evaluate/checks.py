@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from vaekit.data import DataSpec
+from vaekit.distributions import Offer, Space
 from vaekit.errors import VaekitError
-from vaekit.models import VAE
-from vaekit.parts.conditional import Family
 
 
-def refuse_no_density(model: VAE, what: str) -> None:
+def refuse_no_density(model: Any, what: str) -> None:
     """An error where the posterior has no density, and so the model no `what`."""
-    if "density" not in model.offers:
+    if Offer.DENSITY not in model.offers:
+        family = getattr(getattr(model, "posterior", None), "family", model)
         raise VaekitError(
-            f"{type(model.posterior.family).__name__} has no density, so the model has no {what}: "
+            f"{type(family).__name__} has no density, so the model has no {what}: "
             "an autoencoder can be judged by its reconstructions, or take a Gaussian posterior."
         )
 
@@ -61,27 +61,26 @@ def standard_error(values: Tensor) -> float:
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
-def is_likelihood(family: Family, kind: str) -> bool:
-    """Whether this family normalises over the values that data of this kind take.
+def is_likelihood(space: Space, kind: str) -> bool:
+    """Whether a distribution on this space normalises over the values of data of this kind.
 
-    Grey values under a Bernoulli are the usual case that is not (arXiv 1907.06845); a categorical
+    Grey values under a Bernoulli are the usual case that does not (arXiv 1907.06845); a categorical
     over other than the 256 levels of 8 bits is another. A distribution of counts sums to one over
     counts alone; a density of values that are in truth discrete does integrate to one.
 
     Example:
-        >>> from vaekit.families import Bernoulli
-        >>> is_likelihood(Bernoulli(4), "binary"), is_likelihood(Bernoulli(4), "grey")
+        >>> from vaekit.distributions import pixels
+        >>> is_likelihood(pixels(4, levels=2), "binary"), is_likelihood(pixels(4, levels=2), "grey")
         (True, False)
     """
-    if family.space.kind == "counts":
+    if space.kind == "counts":
         return kind == "counts"
-    levels = family.space.parameter
-    if levels is None:
+    if space.levels is None:
         return True
-    return kind == "binary" if levels == 2 else levels == 256 and kind in ("grey", "colour")
+    return kind == "binary" if space.levels == 2 else space.levels == 256 and kind in PICTURES
 
 
-def bits_per_dim(log_prob: float, family: Family, data: DataSpec) -> float | None:
+def bits_per_dim(log_prob: float, space: Space, data: DataSpec) -> float | None:
     """-log p(x) / (D log 2) for likelihoods of discrete values, in bits; None for most others.
 
     A density of values that are in truth discrete has no bits. That of 8-bit values dequantised by
@@ -89,20 +88,21 @@ def bits_per_dim(log_prob: float, family: Family, data: DataSpec) -> float | Non
 
     Example:
         >>> from vaekit.data import Values
-        >>> from vaekit.families import Categorical, Gaussian
+        >>> from vaekit.distributions import pixels, reals
         >>> grey = DataSpec("t", (16,), "grey", rows=20)
-        >>> bits_per_dim(-16 * math.log(256), Categorical(16), grey)
+        >>> bits_per_dim(-16 * math.log(256), pixels(16, levels=256), grey)
         8.0
-        >>> bits_per_dim(-3.0, Gaussian(16, scale=1.0), grey) is None
+        >>> bits_per_dim(-3.0, reals(16), grey) is None
         True
         >>> noisy = DataSpec("t", (16,), "grey", rows=20, values=Values(dequantise=True))
-        >>> bits_per_dim(0.0, Gaussian(16, scale=1.0), noisy)
+        >>> bits_per_dim(0.0, reals(16), noisy)
         8.0
     """
-    space, values = family.space, data.values
-    discrete = space.kind == "counts" or space.parameter is not None
-    exact = discrete and is_likelihood(family, data.kind)
-    if not exact and (discrete or not values.dequantise):
+    exact = space.discrete and is_likelihood(space, data.kind)
+    if not exact and (space.discrete or not data.values.dequantise):
         return None
-    bits = -log_prob / (math.prod(family.event_shape) * math.log(2))
-    return bits if exact else bits + values.bits
+    bits = -log_prob / (math.prod(space.shape) * math.log(2))
+    return bits if exact else bits + data.values.bits
+
+
+PICTURES = ("grey", "colour")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import standard_error
+from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
 from vaekit.evaluate.reconstruction import mse
 from vaekit.models import Colorizer, luminance
+from vaekit.registry import register
 from vaekit.torchutil import evaluating
 
 DECIBELS = 10 / math.log(10)
@@ -149,3 +153,56 @@ def _gain(before: Tensor, after: Tensor) -> tuple[float, float]:
 def _relative(errors: Tensor) -> float:
     """The standard error of the mean of `(B,)`, as a part of the mean."""
     return standard_error(errors / errors.mean())
+
+
+@register("metric", "color")
+class Color(Study):
+    """How near a colorizer comes to the true colors, and what it makes of noise on its input.
+
+    Args:
+        noise: standard deviation of noise to look at besides 1, in gray levels; 0 for none.
+    """
+
+    needs = offering("colors")
+    places = frozenset({"evaluate", "report"})
+    columns = (
+        Column("psnr", "PSNR against the true colours", "decibels", better=1),
+        Column("grey_psnr", "PSNR of the grey image", "decibels"),
+        Column("gain", "gain", "decibels", better=1),
+        Column("luminance_error", "luminance error", "grey levels", better=-1),
+    )
+
+    def __init__(self, *, noise: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= noise < math.inf:
+            raise VaekitError(f"got noise={noise}; expected a positive number of grey levels.")
+        self.levels = [1.0, noise] if noise else [1.0]
+
+    def study(self, subject: Subject) -> Record:
+        """See `Colours`."""
+        model: Any = subject.model
+        found = colours(
+            model, subject.rows.batches("colour"), data_range=subject.span, levels=self.levels
+        )
+        return {**asdict(found), "levels": self.levels}
+
+    def lines(self, record: Record) -> Iterator[Line]:
+        """The four numbers, and what becomes of noise."""
+        yield "colours", None, None, f"{record['rows']} rows"
+        for column in self.columns:
+            error = record["errors"][column.name]
+            yield f"  {column.name}", record[column.name], error, column.unit
+        for of in record["noise"]:
+            more = f"{of['before']:.2f} to {of['after']:.2f} decibels, luminance"
+            yield f"  noise of {of['levels']:g}", of["gain"], of["gain_error"], more
+
+    def facts(self, record: Record) -> Iterator[tuple[str, str]]:
+        """The same as rows of a table."""
+        grey = f"the grey picture itself {record['grey_psnr']:.2f} dB"
+        yield "PSNR against the true colours", f"{record['psnr']:.2f} dB; {grey}"
+        yield "gain", f"{record['gain']:.2f} ± {record['errors']['gain']:.2f} dB"
+        error = f"{record['luminance_error']:.2f} grey levels, root mean square"
+        yield "luminance error", error
+        for of in record["noise"]:
+            words = f"luminance at {of['before']:.2f} dB before, {of['after']:.2f} dB after"
+            yield f"noise of {of['levels']:g} grey level{'s' * (of['levels'] != 1)}", words

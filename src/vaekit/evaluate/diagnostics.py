@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from vaekit.distributions import Gaussian, Laplace
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import whole
-from vaekit.models import VAE, Trace
+from vaekit.evaluate.metrics import Column, Record, Rows, Study, Subject
+from vaekit.models import Model, Trace
 from vaekit.nn.blocks import is_activation
 from vaekit.objectives import Bound, Objective
+from vaekit.registry import register
 from vaekit.torchutil import Moments, evaluating, rng, wide
 
 STILL = 1e-6  # a unit whose output moves by no more than this is dead
@@ -25,7 +27,7 @@ class DeadUnits:
     """The share of hidden units whose activation is the same for all rows.
 
     A context: while it is open, passes of `model` are watched, up to `rows` rows of each
-    activation; features are dim 1, and positions count as rows. Meant for eval mode.
+    activation; positions count as rows. Meant for eval mode.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 4), nn.ReLU())
@@ -56,16 +58,22 @@ class DeadUnits:
         for handle in self._handles:
             handle.remove()
 
-    def _watch(self, module: nn.Module, given: tuple[Any, ...], out: Tensor) -> None:
+    def _watch(self, module: nn.Module, context: tuple[Any, ...], out: Tensor) -> None:
         seen = self._seen.get(module, 0)
         if seen >= self._rows or out.dim() < 2 or not len(out):
             return
         out = out.detach()[: self._rows - seen]
         self._seen[module] = seen + len(out)
-        dims = (0, *range(2, out.dim()))
+        # Features are dim 1 of an image's planes, and the last dim of all else.
+        place = 1 if out.dim() > 3 else out.dim() - 1
+        dims = [dim for dim in range(out.dim()) if dim != place]
         low, high = out.amin(dims), out.amax(dims)
         if module in self._ranges:
             before = self._ranges[module]
+            if before[0].shape != low.shape:  # its last dim is no features
+                del self._ranges[module]
+                self._seen[module] = self._rows
+                return
             low, high = torch.minimum(low, before[0]), torch.maximum(high, before[1])
         self._ranges[module] = low, high
 
@@ -150,10 +158,10 @@ class GradientNoise:
 
 
 def gradient_noise(
-    model: VAE,
+    model: Model,
     objective: Objective,
     x: Tensor,
-    given: Tensor | None = None,
+    context: Tensor | None = None,
     *,
     repeats: int = 32,
     seed: int = 0,
@@ -169,7 +177,7 @@ def gradient_noise(
         model: what is differentiated.
         objective: what is maximised.
         x: the batch `(B, *X)`, canonical.
-        given: `(B, ...)`, what the model is conditioned on.
+        context: `(B, ...)`, what the model is conditioned on.
         repeats: how many gradients, 2 at least.
         seed: of the draws; torch's own stay as they were.
 
@@ -195,7 +203,7 @@ def gradient_noise(
     noise = Moments()
     with rng(seed, x.device), evaluating(model, objective, gradients=True):
         for _ in range(repeats):
-            bound = objective(model(x, given, samples=objective.samples))
+            bound = objective(model(x, context, samples=objective.samples))
             noise.add(_gradient(bound, model, values)[None])
     if not bool(torch.isfinite(noise.mean).all()):
         raise VaekitError("the gradient is not finite: the model's weights are not, or too large.")
@@ -212,7 +220,7 @@ def _gradient(bound: Bound, model: nn.Module, values: list[nn.Parameter]) -> Ten
         return _flat(target.mean(), values)
     total = torch.zeros(())
     for name, part in target.items():
-        own = {id(p) for p in getattr(model, name).parameters()}
+        own = {id(p) for p in model.get_submodule(name).parameters()}
         mine = torch.cat([v.new_full((v.numel(),), float(id(v) in own)) for v in values])
         total = total + _flat(part.mean(), values).mul(wide(mine))
     return total
@@ -222,3 +230,36 @@ def _flat(value: Tensor, values: list[nn.Parameter]) -> Tensor:
     found = torch.autograd.grad(value, values, retain_graph=True, allow_unused=True)
     parts = [torch.zeros_like(v) if g is None else g for g, v in zip(found, values, strict=True)]
     return wide(torch.cat([part.detach().flatten() for part in parts]))
+
+
+@register("metric", "gradient-noise")
+class Noise(Study):
+    """The noise that the draws of the latent put on the gradient of one batch of training rows.
+
+    Args:
+        rows: of the batch.
+        repeats: gradients that are taken.
+    """
+
+    places = frozenset({"compare"})
+    columns = (Column("ratio", "gradient noise", decimals=4, group="Size and training"),)
+
+    def __init__(self, *, rows: int = 128, repeats: int = 32) -> None:
+        super().__init__()
+        self.count, self.repeats = whole("rows", rows), whole("repeats", repeats, 2)
+
+    def suits(self, subject: Subject) -> str | None:
+        """It is of training rows, and of the objective that the model was trained with."""
+        if subject.train is None or subject.objective is None:
+            return "there are no training rows, or no objective"
+        return None
+
+    def study(self, subject: Subject) -> Record:
+        """See `GradientNoise`."""
+        assert subject.train is not None
+        rows = Rows(subject.train, subject.rows.device, self.count)
+        ((x, context),) = rows.batches("gradient", self.count)
+        found = gradient_noise(
+            subject.model, subject.objective, x, context, repeats=self.repeats, seed=subject.seed
+        )
+        return asdict(found)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from vaekit.distributions import Offer, offering
+from vaekit.evaluate.metrics import Column, Line, Metric, Record, Subject
 from vaekit.models import Site, Trace
+from vaekit.registry import register
 from vaekit.torchutil import Moments, wide
 
 ACTIVE = 0.01  # Var_x E[z_j|x] of a unit that is active: Burda et al., arXiv 1509.00519
@@ -37,42 +41,73 @@ class Latent:
         return sum(value > ACTIVE for value in self.variance)
 
 
-class LatentMeter:
-    """Per dimension, the mean KL and the variance of E[z|x] over the rows of a data set.
+@register("metric", "latent")
+class LatentMeter(Metric):
+    """Active units, the KL of each dimension, and how wide the posterior is.
 
-    And the scale of the posterior, over all dimensions.
-
-    Fed with traces of a model in eval mode. Where a latent hangs on draws of another, E[z|x] is
-    the mean over the draws of the trace, whose noise is then in the variance.
+    Fed with traces of a model in eval mode. Where the posterior has no mean, or hangs on draws of
+    another latent, E[z|x] is the mean over the draws of the trace, whose noise is then in the
+    variance.
 
     Example:
         >>> from vaekit.testing import LinearGaussian, seeded
         >>> with seeded():
         ...     x = torch.randn(50, 3, dtype=torch.float64)
         >>> meter = LatentMeter()
-        >>> meter.add(LinearGaussian.fit(x, latent=1).vae()(x))
+        >>> meter.update(LinearGaussian.fit(x, latent=1).vae()(x))
         >>> len(meter.latent().kl_per_dim), meter.latent().active_units
         (1, 1)
     """
 
+    needs = offering("latent")
+    places = frozenset({"report", "compare"})
+    columns = (Column("active_units", "active units", decimals=0, group="Bound and latent"),)
+
     def __init__(self) -> None:
+        super().__init__()
         self._means: dict[str, Moments] = {}
         self._kl: dict[str, Moments | None] = {}
         self._noise: dict[str, Moments | None] = {}
 
-    def add(self, trace: Trace) -> None:
+    def suits(self, subject: Subject) -> str | None:
+        """Codes are counted, and have no variance."""
+        return CODES if Offer.CODES in subject.model.offers else None
+
+    def update(self, trace: Trace) -> None:
         """Adds a batch; nothing is read from the device."""
         for site in trace.sites:
-            event = site.q.event_dim
-            means = wide(site.q.mean.detach().expand(site.z.shape))
-            self._means.setdefault(site.name, Moments()).add(_rows(means, event))
+            q: Any = site.q
+            if Offer.CODES in q.offers:
+                continue
+            event, shape = q.event_dim, site.z.shape
+            means = q.mean.detach().expand(shape) if Offer.MEAN in q.offers else site.z.detach()
+            self._means.setdefault(site.name, Moments()).add(_rows(wide(means), event))
             kl = self._kl.setdefault(site.name, Moments() if _factorises(site) else None)
             if kl is not None:
                 kl.add(_rows(wide(site.kl_terms.detach()), event))
-            q: Any = site.q
-            noise = self._noise.setdefault(site.name, Moments() if "moments" in q.offers else None)
+            noise = self._noise.setdefault(
+                site.name, Moments() if Offer.MOMENTS in q.offers else None
+            )
             if noise is not None:
-                noise.add(_rows(wide(q.variance.detach().expand(site.z.shape)), event))
+                noise.add(_rows(wide(q.variance.detach().expand(shape)), event))
+
+    def compute(self) -> Record:
+        """`active_units`, `units`, `kl_per_dim`, `variance`, `posterior_scale`, `rows`."""
+        held = self.latent()
+        assert held is not None
+        units = len(held.variance)
+        rows = next(iter(self._means.values())).rows
+        return {"active_units": held.active_units, "units": units, **asdict(held), "rows": rows}
+
+    def lines(self, record: Record) -> Iterator[Line]:
+        """How many are active, and each dimension's KL."""
+        yield "latent", None, None, f"{record['active_units']} of {record['units']} units active"
+        if record["kl_per_dim"] is not None:
+            yield "  kl_per_dim", None, None, " ".join(f"{v:.2f}" for v in record["kl_per_dim"])
+
+    def facts(self, record: Record) -> Iterator[tuple[str, str]]:
+        """None: the report draws bars."""
+        return iter(())
 
     def latents(self) -> dict[str, Latent]:
         """What was measured, by the name of the latent."""
@@ -97,6 +132,36 @@ class LatentMeter:
             [value for one in found for value in one.variance],
             _scale(found),
         )
+
+
+CODES = "its latents are codes: take the metric codes"
+
+
+@register("metric", "codes")
+class Codebook(Metric):
+    """How many of its codes a model uses: perplexity, exp of their entropy, and the share used."""
+
+    needs = offering("codes")
+    columns = (
+        Column("perplexity", "perplexity of the codes", decimals=1, group="Bound and latent"),
+        Column("share_used", "share of the codes that is used", group="Bound and latent"),
+    )
+
+    def update(self, trace: Trace) -> None:
+        """Counts the codes of each place, over all places alike."""
+        for site in trace.sites:
+            levels = site.p.space.levels or int(site.z.max()) + 1
+            self.add(counts=torch.bincount(site.z.flatten().long(), minlength=levels))
+
+    def compute(self) -> Record:
+        """`perplexity`, `share_used`, and how many `codes` there are."""
+        counts = self.sums["counts"].double()
+        share = counts / counts.sum()
+        return {
+            "perplexity": float(torch.special.entr(share).sum().exp()),
+            "share_used": float((counts > 0).double().mean()),
+            "codes": len(counts),
+        }
 
 
 def _scale(latents: Sequence[Latent]) -> float | None:

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import (
+    bits_per_dim,
+    is_likelihood,
     refuse_gaps,
     refuse_no_density,
     refuse_not_a_number,
     standard_error,
     whole,
 )
-from vaekit.models import VAE, Site
+from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
+from vaekit.models import LatentModel, Site, exact
+from vaekit.registry import register
 from vaekit.torchutil import evaluating, in_order
 
 CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
@@ -60,9 +66,9 @@ class NLL:
 
 
 def log_likelihood(
-    model: VAE,
+    model: LatentModel,
     x: Tensor,
-    given: Tensor | None = None,
+    context: Tensor | None = None,
     *,
     samples: int = 5000,
     mask: Tensor | None = None,
@@ -76,7 +82,7 @@ def log_likelihood(
     Args:
         model: a model whose posterior has a density; it is used in eval mode.
         x: `(B, *X)`.
-        given: what the model is conditioned on, `(B, *G)`.
+        context: what the model is conditioned on, `(B, *G)`.
         samples: S.
         mask: 0 where x is not observed: log p of what is.
         chunk: decodings at a time, which bounds the memory; by default by the decoder's output.
@@ -93,13 +99,13 @@ def log_likelihood(
         >>> bool((estimate - oracle.log_prob(x)).abs().max() < 1e-9)
         True
     """
-    return importance_sampled(model, x, given, samples=samples, mask=mask, chunk=chunk).log_p
+    return importance_sampled(model, x, context, samples=samples, mask=mask, chunk=chunk).log_p
 
 
 def importance_sampled(
-    model: VAE,
+    model: LatentModel,
     x: Tensor,
-    given: Tensor | None = None,
+    context: Tensor | None = None,
     *,
     samples: int = 5000,
     mask: Tensor | None = None,
@@ -116,15 +122,16 @@ def importance_sampled(
         True
     """
     refuse_no_density(model, "log p(x)")
-    refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
+    if not model.gaps:
+        refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
     samples, rows = whole("samples", samples), whole("rows of x", len(x))
     step, count = rows_and_draws(model, rows, samples, chunk)
     # glibc keeps what is freed up to the largest block that was: else each piece costs page faults.
     torch.empty(31 << 20, dtype=torch.uint8)
     halves = x.new_full((2, rows), -math.inf, dtype=torch.float64)
     threads = torch.get_num_threads() if x.device.type == "cpu" else 1
-    with evaluating(model):
-        pieces = _pieces(model, x, given, mask, samples, step, count)
+    with evaluating(model), exact(model):
+        pieces = _pieces(model, x, context, mask, samples, step, count)
         for piece, log_sum in in_order(_Piece.log_sum, pieces, threads, alone=True):
             seen = halves[piece.half, piece.rows]
             torch.logaddexp(seen, log_sum, out=seen)
@@ -139,24 +146,25 @@ def importance_sampled(
 class _Piece:
     """Draws for some rows, to be decoded and weighed."""
 
-    model: VAE
+    model: LatentModel
     x: Tensor
     sites: tuple[Site, ...]
-    given: Tensor | None
+    state: Any
+    context: Tensor | None
     mask: Tensor | None
     half: int
     rows: slice
 
     def log_sum(self) -> tuple[_Piece, Tensor]:
         """log sum_s w_s over its draws, (B,)."""
-        trace = self.model.decoded(self.x, self.sites, self.given, self.mask)
+        trace = self.model.scored(self.x, self.sites, self.state, self.context, self.mask)
         return self, trace.log_weight.double().logsumexp(0)
 
 
 def _pieces(
-    model: VAE,
+    model: LatentModel,
     x: Tensor,
-    given: Tensor | None,
+    context: Tensor | None,
     mask: Tensor | None,
     samples: int,
     step: int,
@@ -165,12 +173,13 @@ def _pieces(
     """The draws of the first half of `samples` and of the second, for `step` rows at a time."""
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
-        some, seen = (None if v is None else v[rows] for v in (given, mask))
-        q = model.infer(x[rows], some, seen)
+        some, seen = (None if v is None else v[rows] for v in (context, mask))
+        part, seen = model.seen(x[rows], seen)
+        state = model.infer(part, some, seen)
         for half, draws in enumerate((samples // 2, samples - samples // 2)):
             for few in _split(draws, count):
-                sites = model.drawn(q, some, (few,))
-                yield _Piece(model, x[rows], sites, some, seen, half, rows)
+                sites = model.draw(state, (few,))
+                yield _Piece(model, part, sites, state, some, seen, half, rows)
 
 
 def _split(count: int, most: int) -> Iterator[int]:
@@ -179,7 +188,7 @@ def _split(count: int, most: int) -> Iterator[int]:
 
 
 def rows_and_draws(
-    model: VAE, rows: int, samples: int, chunk: int | None = None
+    model: LatentModel, rows: int, samples: int, chunk: int | None = None
 ) -> tuple[int, int]:
     """How many rows and draws to decode at a time: as few rows as fill the chunk.
 
@@ -192,8 +201,9 @@ def rows_and_draws(
         ((1, 640), (40, 16))
     """
     if chunk is None:
-        zero = next(model.likelihood.parameters(), torch.zeros(()))
-        size = math.prod(model.likelihood.family.param_shape) * zero.element_size()
+        zero = next(model.parameters(), torch.zeros(()))
+        px = getattr(getattr(model, "likelihood", None), "family", None)
+        size = math.prod(px.param_shape if px else model.x_shape) * zero.element_size()
         chunk = max(1, (CACHE if zero.device.type == "cpu" else DEVICE) // max(size, LEAST))
     chunk = whole("chunk", chunk)
     draws = min(samples, chunk)
@@ -203,7 +213,7 @@ def rows_and_draws(
 
 
 def nll(
-    model: VAE,
+    model: LatentModel,
     batches: Iterable[tuple[Tensor, Tensor | None]],
     *,
     samples: int = 5000,
@@ -234,3 +244,51 @@ def nll(
         samples=samples,
         rows=len(log_p),
     )
+
+
+def refuse_unnormalised(subject: Subject) -> str | None:
+    """Why a model has no log p(x) of these data; None where it has."""
+    if is_likelihood(subject.px.space, subject.spec.kind):
+        return None
+    return (
+        f"{type(subject.px).__name__} does not normalise over {subject.spec.kind} values, so this "
+        "model has no likelihood: train with --binarise dynamic, or with another --likelihood, as "
+        "gaussian"
+    )
+
+
+@register("metric", "nll")
+class NegativeLogLikelihood(Study):
+    """-log p(x) by importance sampling, and what half of the draws give, which shows the bias.
+
+    Args:
+        samples: draws for each row.
+    """
+
+    needs = offering("density")
+    columns = (Column("mean", "nll", better=-1),)
+
+    def __init__(self, *, samples: int = 5000) -> None:
+        super().__init__()
+        self.draws = whole("samples", samples)
+
+    def suits(self, subject: Subject) -> str | None:
+        """What does not normalise has no likelihood."""
+        return refuse_unnormalised(subject)
+
+    def study(self, subject: Subject) -> Record:
+        """See `NLL`; with bits per dimension."""
+        size = max(1, min(500, 500_000 // self.draws))  # a batch is what progress is told of
+        model: Any = subject.model
+        found = nll(model, subject.rows.batches("nll", size), samples=self.draws)
+        bits = bits_per_dim(-found.mean, subject.px.space, subject.spec)
+        return {**asdict(found), "bits_per_dim": bits}
+
+    def lines(self, record: Record) -> Iterator[Line]:
+        """The mean, with half of the draws, and in bits."""
+        draws = f"{record['samples']} draws for each row"
+        yield "nll", record["mean"], record["standard_error"], draws
+        if record["at_half"] is not None:
+            yield "  with half of them", record["at_half"], None, ""
+        if record["bits_per_dim"] is not None:
+            yield "  bits_per_dim", record["bits_per_dim"], None, ""

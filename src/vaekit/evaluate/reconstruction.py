@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,12 @@ from torch.nn import functional as F
 
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import refuse_gaps, standard_error
-from vaekit.models import Model
+from vaekit.evaluate.metrics import Column, Line, Metric, Record, average
+from vaekit.models import Model, Trace
+from vaekit.registry import register
 
 WINDOW, SIGMA = 11, 1.5
+GROUP = "Reconstructions, measured"
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
 
 
@@ -197,7 +200,7 @@ def reconstructions(
         >>> found.rows, found.ssim, found.mse < x.var()
         (50, None, tensor(True))
     """
-    rows = [_row(x, model.reconstruct(x, given), data_range) for x, given in batches]
+    rows = [_row(x, model.reconstruct(x, context), data_range) for x, context in batches]
     if not rows:
         raise VaekitError("got no rows to measure; expected at least one.")
     columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
@@ -214,3 +217,41 @@ def _row(x: Tensor, y: Tensor, data_range: float) -> dict[str, Tensor]:
     if x.dim() == 4:
         found |= {"ssim": ssim(x, y, data_range), "ms_ssim": ms_ssim(x, y, data_range)}
     return found
+
+
+@register("metric", "reconstruction")
+class Reconstruction(Metric):
+    """What E[x|z] at the codes of x is to x: MSE, L1, and of images PSNR, SSIM, MS-SSIM."""
+
+    places = frozenset({"compare"})
+    columns = (
+        Column("psnr", "PSNR", "dB", better=1, group=GROUP),
+        Column("ssim", "SSIM", decimals=3, better=1, group=GROUP),
+        Column("mse", "MSE", decimals=4, group=""),
+        Column("l1", "L1", decimals=4, group=""),
+        Column("ms_ssim", "MS-SSIM", decimals=3, group=""),
+    )
+
+    def update(self, trace: Trace) -> None:
+        """Keeps the numbers of each row."""
+        found = _row(trace.x, trace.reconstruction, self.subject.span)
+        if not self.subject.images:
+            del found["psnr"]
+        self.keep(**found)
+
+    def compute(self) -> Record:
+        """Means and standard errors; PSNR is of images alone: other values have no range."""
+        found = {name: average(torch.cat(parts)) for name, parts in self.rows.items()}
+        means = {name: mean for name, (mean, _) in found.items()}
+        return {
+            **dict.fromkeys(("mse", "l1", "psnr", "ssim", "ms_ssim")),
+            **means,
+            "errors": {name: error for name, (_, error) in found.items()},
+            "rows": len(torch.cat(self.rows["mse"])),
+        }
+
+    def lines(self, record: Record) -> Iterator[Line]:
+        """A line for each number there is."""
+        yield "reconstruction", None, None, f"{record['rows']} rows"
+        for name, error in record["errors"].items():
+            yield f"  {name}", record[name], error, "decibels" if name == "psnr" else ""

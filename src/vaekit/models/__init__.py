@@ -1,10 +1,5 @@
 """Models: one pass over a batch is a trace."""
 
-from vaekit.models.colorizer import Colorizer, luminance
-from vaekit.models.fixed import fixed_at
-from vaekit.models.trace import Site, Trace
-from vaekit.models.vae import VAE
+from vaekit.registry import exports
 
-Model = VAE | Colorizer
-
-__all__ = ["VAE", "Colorizer", "Model", "Site", "Trace", "fixed_at", "luminance"]
+__getattr__, __dir__, __all__ = exports(__name__, __file__)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vaekit.distributions import offering
 from vaekit.errors import VaekitError
+from vaekit.models.base import Model
 from vaekit.models.trace import Trace
 from vaekit.parts.conditional import Conditional
 from vaekit.parts.families import Gaussian
@@ -32,7 +34,7 @@ def luminance(x: Tensor) -> Tensor:
     return (0.30 * red + 0.59 * green + 0.11 * blue).unsqueeze(-3)
 
 
-class Colorizer(nn.Module):
+class Colorizer(Model):
     """p(x | g): colours x `(B, 3, H, W)` of which the grey picture g `(B, 1, H, W)` is known.
 
     `forward` is one pass, a `Trace` without sites, over g = L(x) + noise e, with e ~ N(0, I) drawn
@@ -59,7 +61,7 @@ class Colorizer(nn.Module):
         torch.Size([5, 3, 8, 8])
     """
 
-    offers = frozenset({"colours"})
+    offers = offering("colors", "exact")
 
     def __init__(self, likelihood: Conditional, *, noise: float = 0.0) -> None:
         super().__init__()
@@ -80,27 +82,34 @@ class Colorizer(nn.Module):
         self.noise = noise
 
     @property
-    def x_shape(self) -> tuple[int, ...]:
+    def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """The shape of one x."""
         return self.likelihood.family.event_shape
 
     def forward(
-        self, x: Tensor, given: Tensor | None = None, *, samples: tuple[int, ...] = (1,)
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        samples: tuple[int, ...] = (1,),
+        mask: Tensor | None = None,
     ) -> Trace:
         """One pass over x `(B, 3, H, W)` with `samples` draws of the noise."""
         grey = luminance(x)
         seen = grey.expand(*samples, *grey.shape)
         if self.noise:
             seen = seen + self.noise * torch.randn(seen.shape, dtype=seen.dtype, device=seen.device)
-        px = self.likelihood(seen, given)
-        return Trace(x=x, sites=(), px=px, model=self, given=given)
+        px = self.likelihood(seen, context)
+        return Trace(x=x, sites=(), px=px, model=self, context=context, mask=mask)
 
     def colorize(self, grey: Tensor) -> Tensor:
         """E[x | g], `(B, 3, H, W)`, of grey pictures `(B, 1, H, W)`."""
         with evaluating(self):
             return self.likelihood(grey).mean
 
-    def reconstruct(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def reconstruct(
+        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> Tensor:
         """E[x | L(x)], `(B, 3, H, W)`: x as it is coloured again."""
         with evaluating(self):
-            return self.likelihood(luminance(x), given).mean
+            return self.likelihood(luminance(x), context).mean

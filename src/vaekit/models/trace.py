@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.distributions import Distribution, kl_terms, sum_event
+from vaekit.distributions import Distribution, kl, kl_terms, sum_event
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
 
@@ -61,10 +61,10 @@ class Site:
     @lazy
     def kl(self) -> Tensor:
         """KL(q || p) in closed form where there is one, else log q - log p at z; (S, B)."""
-        terms = kl_terms(self.q, self.p)
-        if terms is None:
+        whole = kl(self.q, self.p)
+        if whole is None:
             return self.log_q - self.log_p
-        return self._over_samples(sum_event(terms, self.q.event_dim), self.q.event_dim)
+        return self._over_samples(whole, self.q.event_dim)
 
     @lazy
     def kl_terms(self) -> Tensor:
@@ -97,7 +97,7 @@ class Trace:
     sites: tuple[Site, ...]
     px: Distribution
     model: Any
-    given: Tensor | None = None
+    context: Tensor | None = None
     mask: Tensor | None = None
     penalty: Tensor | None = None
 
@@ -136,6 +136,12 @@ class Trace:
     def log_weight(self) -> Tensor:
         """log p(x|z) + log p(z) - log q(z|x), (S, B): never with a closed-form kl."""
         return self.log_likelihood - self.kl_sampled
+
+    @lazy
+    def reconstruction(self) -> Tensor:
+        """E[x|z] at the codes of x, `(B, *X)`: one for all who look at it."""
+        made: Tensor = self.model.reconstruct(self.x, self.context, mask=self.mask)
+        return made
 
     @property
     def site(self) -> Site:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaekit.distributions import Distribution
+from vaekit.distributions import WORDS, Distribution, Offer
 from vaekit.errors import VaekitError
-from vaekit.models.fixed import fixed_at
-from vaekit.models.trace import Site, Trace
-from vaekit.parts.conditional import Conditional
-from vaekit.parts.priors import Prior
-from vaekit.torchutil import evaluating
+from vaekit.models.base import LatentModel, State
+from vaekit.models.trace import Site
+from vaekit.parts import Conditional, Prior
+from vaekit.registry import register
 
 
-class VAE(nn.Module):
+@register("model", "vae")
+class VAE(LatentModel):
     """Three distributions: prior p(z), posterior q(z|x), likelihood p(x|z).
 
     `forward` is one pass, a `Trace`; nothing is scored until an objective asks.
@@ -25,6 +25,7 @@ class VAE(nn.Module):
         prior: p(z).
         posterior: q(z|x), a conditional of x.
         likelihood: p(x|z), a conditional of z.
+        gaps: whether NaN in x says that a value is not seen.
 
     Raises:
         VaekitError: where the prior and the posterior live on different spaces, or the
@@ -43,7 +44,14 @@ class VAE(nn.Module):
         torch.Size([3, 9])
     """
 
-    def __init__(self, prior: Prior, posterior: Conditional, likelihood: Conditional) -> None:
+    def __init__(
+        self,
+        prior: Prior,
+        posterior: Conditional,
+        likelihood: Conditional,
+        *,
+        gaps: bool = False,
+    ) -> None:
         super().__init__()
         if prior.space != posterior.family.space:
             raise VaekitError(
@@ -55,107 +63,65 @@ class VAE(nn.Module):
                 f"the likelihood takes a latent of shape {likelihood.in_shape}; the prior's is "
                 f"{prior.space.shape}: build its network, or its in_shape, to that."
             )
+        if Offer.FIXED not in posterior.family.offers:
+            raise VaekitError(
+                f"{posterior.family} fits its scale to what it scores, which a posterior is not "
+                "for: take scale=free."
+            )
+        if missing := sorted(prior.needs - posterior.family.offers):
+            raise VaekitError(
+                f"{type(prior).__name__} needs {WORDS[missing[0]]} ({missing[0]}), which the "
+                f"posterior {posterior.family} does not offer: take another of the two."
+            )
         self.prior = prior
         self.posterior = posterior
         self.likelihood = likelihood
+        self.gaps = gaps
 
     @property
-    def offers(self) -> frozenset[str]:
-        """What an objective may ask of a trace."""
-        return self.posterior.family.offers | {"latent", "one_site"}
+    def offers(self) -> frozenset[Offer]:  # type: ignore[override]
+        """What may be asked of it: the posterior's words, the prior's, the likelihood's."""
+        q, p = self.posterior.family.offers, self.prior.offers
+        found = {Offer.LATENT, Offer.ONE_SITE, *(q & OWN), *(p & {Offer.DRAWS})}
+        if Offer.DENSITY in q & p:
+            found |= {Offer.DENSITY, Offer.BOUND, *(q & p & {Offer.FACTORS})}
+            found |= q & {Offer.MARGINAL, Offer.STOPPED}
+        elif Offer.BOUND in q and p & {Offer.DENSITY, Offer.BOUND}:
+            found |= {Offer.BOUND, *(q & p & {Offer.FACTORS})}
+        found |= self.likelihood.family.offers & {Offer.FIXED}
+        return frozenset(found | ({Offer.GAPS} if self.gaps else set()))
 
     @property
-    def x_shape(self) -> tuple[int, ...]:
+    def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """The shape of one x."""
         return self.likelihood.family.event_shape
 
-    def forward(
-        self,
-        x: Tensor,
-        given: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
-    ) -> Trace:
-        """One pass over x `(B, *X)` with `samples` draws of each latent."""
-        return self.trace(x, self.infer(x, given, mask), given, samples=samples, mask=mask)
+    def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> State:
+        """q(z|x) of what is seen of x, and p(z)."""
+        return self.posterior(x, context), self.prior(context, self.posterior)
 
-    def infer(
-        self, x: Tensor, given: Tensor | None = None, mask: Tensor | None = None
-    ) -> Distribution:
-        """q(z|x) of what is seen of x: what `trace` takes."""
-        seen = x if mask is None else torch.where(mask != 0, x, torch.zeros_like(x))
-        return self.posterior(seen, given)
-
-    def trace(
-        self,
-        x: Tensor,
-        q: Distribution,
-        given: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
-    ) -> Trace:
-        """The pass that draws from a q that `infer` made, so that one q serves many passes."""
-        return self.decoded(x, self.drawn(q, given, samples), given, mask)
-
-    def drawn(
-        self, q: Distribution, given: Tensor | None = None, samples: tuple[int, ...] = (1,)
-    ) -> tuple[Site, ...]:
-        """The random half of `trace`: the latents."""
-        return (Site.draw("z", q, self.prior(given), samples),)
-
-    def decoded(
-        self,
-        x: Tensor,
-        sites: tuple[Site, ...],
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Trace:
-        """The other half of `trace`, which draws nothing: any thread may run it."""
-        px = self.likelihood(sites[0].z, given)
-        return Trace(x=x, sites=sites, px=px, model=self, given=given, mask=mask)
-
-    def sample(
-        self,
-        n: int,
-        given: Tensor | None = None,
-        *,
-        mean: bool = False,
-        fixed: Mapping[int, float] | None = None,
-    ) -> Tensor:
-        """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
-
-        With `fixed`, those dimensions of z stand where `fixed_at` puts them.
-        """
-        if given is not None and len(given) != n:
-            raise VaekitError(f"`given` has {len(given)} rows; expected {n}, one per draw.")
-        with evaluating(self):
-            z = self.draw_latent(n, given)
-            if fixed:
-                z = fixed_at(z, fixed, self.prior(given))
-            px = self.likelihood(z, given)
-            return px.mean if mean else px.sample()
+    def draw(self, state: State, samples: tuple[int, ...]) -> tuple[Site, ...]:
+        """The latent."""
+        q, p = state
+        return (Site.draw("z", q, p, samples),)
 
     @torch.no_grad()
-    def draw_latent(self, n: int, given: Tensor | None = None) -> Tensor:
-        """n draws `(n, *Z)` of z from the prior, one for each row of `given`."""
-        prior = self.prior(given)
-        z = prior.sample(() if given is not None else (n,))
-        if z.dim() == len(self.prior.space.shape):  # a prior that ignores what is given
+    def draw_prior(
+        self, n: int, context: Tensor | None = None, temperature: float = 1.0
+    ) -> tuple[Tensor, ...]:
+        """n draws `(n, *Z)` of z from the prior, one for each row of the context."""
+        prior: Distribution = self.prior(context, self.posterior).tempered(temperature)
+        z = prior.sample(() if context is not None else (n,))
+        if z.dim() == len(self.prior.space.shape):  # a prior that ignores the context
             z = prior.sample((n,))
-        return z
+        return (z,)
 
-    def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """E[z|x], `(B, *Z)`."""
-        with evaluating(self):
-            return self.posterior(x, given).mean
+    def likelihood_at(
+        self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
+    ) -> Distribution:
+        """p(x|z)."""
+        px: Any = self.likelihood(zs[0], context)
+        return px
 
-    def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
-        """E[x|z], `(B, *X)`."""
-        with evaluating(self):
-            return self.likelihood(z, given).mean
 
-    def reconstruct(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """E[x|z] at z = E[z|x], `(B, *X)`."""
-        return self.decode(self.encode(x, given), given)
+OWN = {Offer.RSAMPLE, Offer.MOMENTS, Offer.MEAN, Offer.CODES, Offer.EXACT}

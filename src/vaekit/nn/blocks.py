@@ -39,7 +39,7 @@ def activation(spec: str) -> Callable[[], nn.Module]:
         >>> make()
         LeakyReLU(negative_slope=0.2)
     """
-    name, colon, slope = spec.partition(":")
+    name, colon, slope = spec.replace("-", "_", 1).partition(":")
     make = choose("activation", name, _ACTIVATIONS)
     if not colon:
         return make

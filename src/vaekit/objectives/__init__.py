@@ -1,16 +1,5 @@
 """Objectives: functions of a trace, to be maximised."""
 
-from vaekit.objectives.base import Bound, Objective, over_samples, require
-from vaekit.objectives.bounds import ELBO, IWAE, Reconstruction
-from vaekit.objectives.color import Colouring
+from vaekit.registry import exports
 
-__all__ = [
-    "ELBO",
-    "IWAE",
-    "Bound",
-    "Colouring",
-    "Objective",
-    "Reconstruction",
-    "over_samples",
-    "require",
-]
+__getattr__, __dir__, __all__ = exports(__name__, __file__)

@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from vaekit.distributions import WORDS, Offer
 from vaekit.errors import VaekitError
 from vaekit.models.trace import Trace
 
@@ -40,33 +42,63 @@ def over_samples(values: Tensor) -> Tensor:
     return values.mean(tuple(range(values.dim() - 1)))
 
 
+def Weight(value: float) -> nn.Buffer:  # noqa: N802
+    """A number that a schedule may fill: a 0-dim buffer, of any module.
+
+    Example:
+        >>> part = nn.Module()
+        >>> part.beta = Weight(4.0)
+        >>> dict(part.named_buffers())
+        {'beta': tensor(4.)}
+    """
+    return nn.Buffer(torch.tensor(float(value)))
+
+
 class Objective(nn.Module, ABC):
-    """A function of a trace; its weights are 0-dim buffers, so that schedules fill them in place.
+    """A function of a trace, to be maximised; its weights are `Weight`s, which schedules fill.
 
     Attributes:
         samples: how many draws it wants.
-        needs: what the model must offer.
+        needs: what the model must offer, in the words of `Offer`.
         monitor: what early stopping and "best" look at: "objective", "log_likelihood" or "elbo".
     """
 
     samples: tuple[int, ...] = (1,)
-    needs: frozenset[str] = frozenset()
+    needs: frozenset[Offer] = frozenset()
     monitor: str = "objective"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.forward is not Objective.forward:
+            raise TypeError(f"{cls.__name__} overrides forward, which is final: give a surrogate.")
 
     @abstractmethod
     def value(self, trace: Trace) -> Tensor:
         """The objective per example, `(B,)`, nats."""
 
+    def surrogate(self, trace: Trace, value: Tensor) -> Tensor | dict[str, Tensor] | None:
+        """What is differentiated in place of the value; None for the value itself.
+
+        `(B,)`, or a dict of them by part of the model where parts want different losses.
+        """
+        return None
+
     def forward(self, trace: Trace) -> Bound:
-        """The bound, with the penalty of the trace in what is differentiated alone."""
+        """The bound; the trace's penalty is in what is differentiated, and nowhere else."""
         value = self.value(trace)
-        surrogate = None if trace.penalty is None else value - trace.penalty
+        surrogate = self.surrogate(trace, value)
+        if trace.penalty is not None:
+            target = value if surrogate is None else surrogate
+            if isinstance(target, dict):
+                surrogate = {name: part - trace.penalty for name, part in target.items()}
+            else:
+                surrogate = target - trace.penalty
         return Bound(value, surrogate, self.parts(trace))
 
     def parts(self, trace: Trace) -> dict[str, Tensor]:
-        """The log-likelihood and the kl apart, `(B,)`, detached."""
+        """The log-likelihood and, where there is one, the kl apart, `(B,)`, detached."""
         parts = {"log_likelihood": over_samples(trace.log_likelihood.detach())}
-        if "density" in self.needs:
+        if Offer.BOUND in getattr(trace.model, "offers", self.needs):
             parts["kl"] = over_samples(trace.kl.detach())
         return parts
 
@@ -88,13 +120,28 @@ def require(objective: Objective, model: Any) -> None:
         >>> require(vk.IWAE(samples=5), model)
         Traceback (most recent call last):
         ...
-        vaekit.errors.VaekitError: IWAE needs density of the posterior; it offers latent, one_site,
-        rsample, stopped: take another posterior or another objective.
+        vaekit.errors.VaekitError: IWAE needs the densities of a draw under posterior and prior
+        (density), which this model does not offer: Delta posterior, StandardNormal prior, ...
     """
-    missing = objective.needs - model.offers
+    missing = sorted(objective.needs - model.offers)
     if missing:
+        word = missing[0]
+        parts = {name: getattr(model, name, None) for name in ("posterior", "prior", "likelihood")}
+        named = [
+            f"{type(getattr(part, 'family', part)).__name__} {name}"
+            for name, part in parts.items()
+            if part is not None
+        ]
         raise VaekitError(
-            f"{type(objective).__name__} needs {', '.join(sorted(missing))} of the posterior; it "
-            f"offers {', '.join(sorted(model.offers))}: take another posterior or another "
-            "objective."
+            f"{type(objective).__name__} needs {WORDS[word]} ({word}), which this model does not "
+            f"offer: {', '.join(named) or type(model).__name__}. Take {MENDS.get(word, OTHER)}."
         )
+
+
+OTHER = "another objective, or another posterior, prior or likelihood"
+MENDS = {
+    Offer.FIXED: "a likelihood with scale=shared, or the objective elbo",
+    Offer.RSAMPLE: "a posterior whose draws carry gradients, as gaussian",
+    Offer.COLORS: "the model colorizer",
+    Offer.LATENT: "a model with latents, as vae",
+}

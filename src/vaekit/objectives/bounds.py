@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
+from vaekit.distributions import Offer, offering
 from vaekit.errors import VaekitError
 from vaekit.models.trace import Trace
-from vaekit.objectives.base import Objective, over_samples
+from vaekit.objectives.base import Objective, Weight, over_samples
+from vaekit.registry import register
 
 
 def _count(samples: int) -> tuple[int, ...]:
@@ -21,6 +22,7 @@ def _count(samples: int) -> tuple[int, ...]:
     return (samples,)
 
 
+@register("objective", "elbo")
 class ELBO(Objective):
     """The evidence lower bound, E_q[log p(x|z)] - beta KL(q(z|x) || p(z)).
 
@@ -28,7 +30,7 @@ class ELBO(Objective):
     (Higgins et al., ICLR 2017, eq. 4), and for beta < 1 no bound.
 
     Args:
-        beta: the KL weight, a 0-dim buffer that a schedule may fill.
+        beta: the KL weight, which a schedule may fill.
         kl: "closed", the closed form where there is one; "sampled", log q - log p at the draw.
         samples: Monte-Carlo draws.
 
@@ -41,7 +43,13 @@ class ELBO(Objective):
     """
 
     beta: Tensor
-    needs = frozenset({"rsample", "density"})
+
+    @property
+    def needs(self) -> frozenset[Offer]:  # type: ignore[override]
+        """Densities only where the KL is taken at the draw."""
+        return offering(
+            "latent", "rsample", "bound", *(["density"] if self.kl == "sampled" else [])
+        )
 
     def __init__(self, *, beta: float = 1.0, kl: str = "closed", samples: int = 1) -> None:
         super().__init__()
@@ -51,13 +59,14 @@ class ELBO(Objective):
             raise VaekitError(f"got beta={beta}; expected 0 or more.")
         self.kl = kl
         self.samples = _count(samples)
-        self.register_buffer("beta", torch.tensor(float(beta)))
+        self.beta = Weight(beta)
 
     def value(self, trace: Trace) -> Tensor:
         kl = trace.kl if self.kl == "closed" else trace.kl_sampled
         return over_samples(trace.log_likelihood) - self.beta * over_samples(kl)
 
 
+@register("objective", "iwae")
 class IWAE(Objective):
     """The importance-weighted bound, L_K = log 1/K sum_k p(x, z_k) / q(z_k|x).
 
@@ -65,7 +74,7 @@ class IWAE(Objective):
     itself: draws count by their normalised weights, the best ones most.
 
     Args:
-        samples: K.
+        samples: K, the draws.
 
     Raises:
         VaekitError: for no samples.
@@ -75,7 +84,7 @@ class IWAE(Objective):
         (50,)
     """
 
-    needs = frozenset({"rsample", "density"})
+    needs = offering("latent", "rsample", "density", "exact", "fixed")
 
     def __init__(self, *, samples: int = 50) -> None:
         super().__init__()
@@ -87,15 +96,19 @@ class IWAE(Objective):
         return trace.log_weight.logsumexp(dims) - math.log(draws)
 
 
+@register("objective", "reconstruction")
 class Reconstruction(Objective):
     """E_q[log p(x|z)] alone: the objective of an autoencoder. It is no bound.
+
+    Args:
+        samples: Monte-Carlo draws.
 
     Example:
         >>> Reconstruction().monitor
         'log_likelihood'
     """
 
-    needs = frozenset({"rsample"})
+    needs = offering("latent", "rsample")
     monitor = "log_likelihood"
 
     def __init__(self, *, samples: int = 1) -> None:

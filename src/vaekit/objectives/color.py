@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.models.colorizer import luminance
 from vaekit.models.trace import Trace
-from vaekit.objectives.base import Objective, over_samples
+from vaekit.objectives.base import Objective, Weight, over_samples
+from vaekit.registry import register
 
 
+@register("objective", "coloring")
 class Colouring(Objective):
-    """log p(x|g) less a price for another luminance than the picture has:
+    """log p(x|g) less a price for another luminance than the picture has.
 
     E[ log N(x; y, s^2 I) - luminance / 2 sum_hw ((L(y) - L(x)) / s)^2 ],  y = E[x|g],
 
@@ -27,13 +29,14 @@ class Colouring(Objective):
     likelihood; with a weight above 0 the value is none.
 
     Args:
-        luminance: the weight, a 0-dim buffer that a schedule may fill.
+        luminance: the weight of the luminance error, which a schedule may fill.
 
     Raises:
         VaekitError: for a negative weight.
 
     Example:
         >>> from vaekit.distributions import Gaussian
+        >>> import torch
         >>> grey = torch.full((1, 2, 3, 1, 1), 0.5)
         >>> px = Gaussian(grey, torch.zeros(()), event_dim=3)
         >>> trace = Trace(torch.full((2, 3, 1, 1), 0.7), (), px, None)
@@ -42,13 +45,13 @@ class Colouring(Objective):
     """
 
     luminance: Tensor
-    needs = frozenset({"colours"})
+    needs = offering("colors")
 
     def __init__(self, *, luminance: float = 1.0) -> None:
         super().__init__()
         if not luminance >= 0:
             raise VaekitError(f"got luminance={luminance}; expected 0 or more.")
-        self.register_buffer("luminance", torch.tensor(float(luminance)))
+        self.luminance = Weight(luminance)
 
     def value(self, trace: Trace) -> Tensor:
         return over_samples(trace.log_likelihood) - self.luminance * _price(trace)

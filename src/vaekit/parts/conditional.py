@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vaekit.distributions import Distribution, Space
+from vaekit.distributions import Distribution, Offer, Space
 from vaekit.errors import VaekitError
 from vaekit.nn.network import sizes
 
@@ -40,12 +40,12 @@ class Family(nn.Module, ABC):
         """The space of the draws."""
 
     @property
-    def offers(self) -> frozenset[str]:
-        """What an objective may ask of this family's distribution."""
-        return self.distribution.offers
+    def offers(self) -> frozenset[Offer]:
+        """What may be asked of this family's distribution."""
+        return self.distribution.offers | {Offer.FIXED}
 
     @abstractmethod
-    def forward(self, params: Tensor, given: Tensor | None = None) -> Distribution:
+    def forward(self, params: Tensor, context: Tensor | None = None) -> Distribution:
         """The distribution with these parameters."""
 
     def start(self, mean: Tensor) -> Tensor:
@@ -59,8 +59,8 @@ class Family(nn.Module, ABC):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
-def join(h: Tensor, given: Tensor) -> Tensor:
-    """`h` (N, *in) with `given` (N, *G) beside it.
+def join(h: Tensor, context: Tensor) -> Tensor:
+    """`h` (N, *in) with the context (N, *G) beside it.
 
     Vectors are concatenated; before a convolution a vector becomes constant planes, and a
     picture's channels join the channels. `Conditional` flattens `h` for a net that takes vectors.
@@ -73,22 +73,22 @@ def join(h: Tensor, given: Tensor) -> Tensor:
         torch.Size([2, 13, 4, 4])
     """
     if h.dim() == 2:
-        return torch.cat([h, given.flatten(1).to(h.dtype)], 1)
-    if given.dim() == 2:
-        given = given.unflatten(1, (-1, *[1] * (h.dim() - 2))).expand(-1, -1, *h.shape[2:])
-    return torch.cat([h, given.to(h.dtype)], 1)
+        return torch.cat([h, context.flatten(1).to(h.dtype)], 1)
+    if context.dim() == 2:
+        context = context.unflatten(1, (-1, *[1] * (h.dim() - 2))).expand(-1, -1, *h.shape[2:])
+    return torch.cat([h, context.to(h.dtype)], 1)
 
 
-def joined_shape(shape: tuple[int, ...], given: tuple[int, ...]) -> tuple[int, ...]:
+def joined_shape(shape: tuple[int, ...], context: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of one example after `join`.
 
     Example:
         >>> joined_shape((1, 28, 28), (10,)), joined_shape((16,), (10,))
         ((11, 28, 28), (26,))
     """
-    if not given:
+    if not context:
         return shape
-    return (shape[0] + (math.prod(given) if len(shape) == 1 else given[0]), *shape[1:])
+    return (shape[0] + (math.prod(context) if len(shape) == 1 else context[0]), *shape[1:])
 
 
 class Conditional(nn.Module):
@@ -100,8 +100,8 @@ class Conditional(nn.Module):
     Args:
         net: any module; `net.in_shape` says the shape of one input.
         family: what makes a distribution of the network's output.
-        in_shape: the shape of one input, without `given`; needed where the network has no
-            `in_shape` or takes `given` besides. Where `net.in_shape` is one size, it is flattened.
+        in_shape: the shape of one input, without the context; needed where the network has no
+            `in_shape` or takes a context besides. Where `net.in_shape` is one size, it is flattened.
 
     Raises:
         VaekitError: where the input or the network's output has another shape.
@@ -133,7 +133,7 @@ class Conditional(nn.Module):
         inner = sizes("in_shape", getattr(net, "in_shape", self.in_shape))
         self._flattens = len(self.in_shape) > len(inner) == 1
 
-    def forward(self, h: Tensor, given: Tensor | None = None) -> Distribution:
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Distribution:
         lead = h.shape[: h.dim() - len(self.in_shape)]
         if h.shape[len(lead) :] != self.in_shape or not lead:
             raise VaekitError(
@@ -143,12 +143,12 @@ class Conditional(nn.Module):
         flat = h.flatten(0, len(lead) - 1) if len(lead) > 1 else h
         if self._flattens:
             flat = flat.flatten(1)
-        params = self.net(flat if given is None else join(flat, _fold(given, lead)))
+        params = self.net(flat if context is None else join(flat, _fold(context, lead)))
         if params.shape[1:] != self.family.param_shape:
             raise VaekitError(self._mismatch(params))
         if len(lead) > 1:
             params = params.unflatten(0, lead)
-        return self.family(params, given)
+        return self.family(params, context)
 
     def _mismatch(self, params: Tensor) -> str:
         expected = ", ".join(map(str, self.family.param_shape))
@@ -159,8 +159,10 @@ class Conditional(nn.Module):
         )
 
 
-def _fold(given: Tensor, lead: tuple[int, ...]) -> Tensor:
-    """`given` (B, *G), repeated for every sample and folded to (N, *G)."""
-    if given.shape[0] != lead[-1]:
-        raise VaekitError(f"`given` has {given.shape[0]} rows; expected {lead[-1]}, one per row.")
-    return given.expand(*lead, *given.shape[1:]).flatten(0, len(lead) - 1)
+def _fold(context: Tensor, lead: tuple[int, ...]) -> Tensor:
+    """The context (B, *G), repeated for every sample and folded to (N, *G)."""
+    if context.shape[0] != lead[-1]:
+        raise VaekitError(
+            f"the context has {context.shape[0]} rows; expected {lead[-1]}, one per row."
+        )
+    return context.expand(*lead, *context.shape[1:]).flatten(0, len(lead) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,11 @@ from vaekit import distributions as d
 from vaekit.errors import VaekitError, choose
 from vaekit.parts.conditional import Family
 from vaekit.parts.scales import FreeScale, make_scale
+from vaekit.registry import register
 
 Map = Callable[[Tensor], Tensor]
 EPS = 1e-3
+PIXEL_FLOOR = -6.0  # of a free log-scale: sigma 0.0025, half a grey level of 8 bits
 
 
 def _identity(x: Tensor) -> Tensor:
@@ -31,6 +33,25 @@ def _slope(mean: Tensor, mean_of: Map) -> Tensor:
         above = mean_of(middle) > target
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
     return (low + high) / 2
+
+
+LOWEST, HIGHEST = -30.0, 20.0  # of a log-mean: float32 holds whole numbers up to exp(16.6) alone
+RAREST = 1e-4  # the least mean that a bias starts at
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    """`raw`, softly kept in [LOWEST, HIGHEST]: its exp and the squares of that stay finite.
+
+    A hard clamp would cut the gradient that leads back, and an element beyond it would stay there.
+    """
+    low = HIGHEST - F.softplus(HIGHEST - raw, threshold=60)
+    return LOWEST + F.softplus(low - LOWEST, threshold=60)
+
+
+def _start(mean: Tensor) -> Tensor:
+    """What `_bounded` takes to the log of this mean, floored."""
+    gap = HIGHEST - mean.clamp(min=RAREST).log().clamp(max=HIGHEST - 1)
+    return HIGHEST - (gap + torch.log(-torch.expm1(-gap)))
 
 
 # name: (what makes a mean of the network's output, its inverse)
@@ -75,7 +96,12 @@ class _LocationScale:
         """The reals."""
         return d.reals(*self.event_shape)
 
-    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        """What may be asked of it: a fitted scale is none for weighted bounds, nor a posterior's."""
+        return self.distribution.offers | (set() if self._how == "fitted" else {d.Offer.FIXED})
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         """The distribution with these parameters."""
         event_dim = len(self.event_shape)
         if isinstance(self.scale, FreeScale):
@@ -101,6 +127,8 @@ class _LocationScale:
         return f"{self.event_shape}, scale={self._how!r}, mean={self.mean!r}"
 
 
+@register("posterior", "gaussian")
+@register("likelihood", "gaussian", scale="fitted", floor=PIXEL_FLOOR)
 class Gaussian(_LocationScale, Family):
     """Independent Gaussians.
 
@@ -132,9 +160,16 @@ class Gaussian(_LocationScale, Family):
     power = 2
 
 
+@register("posterior", "laplace")
+@register("likelihood", "laplace", scale="fitted", floor=PIXEL_FLOOR)
 class Laplace(_LocationScale, Family):
-    """Independent Laplace distributions; as `Gaussian`, but a free scale is given as log scale
-    and the fitted one is mean |x - loc|.
+    """Independent Laplace distributions.
+
+    Args:
+        event_shape: the shape of one draw.
+        scale: as of `Gaussian`; a free one is given as log scale, the fitted is mean |x - loc|.
+        mean: what maps the network's output to the location: identity, sigmoid, tanh, relu.
+        floor: a soft lower bound of a free log-scale; give one for pixels.
 
     Example:
         >>> Laplace(3, scale=1.0)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
@@ -145,7 +180,29 @@ class Laplace(_LocationScale, Family):
     power = 1
 
 
-class Bernoulli(Family):
+class _Plain(Family):
+    """A distribution whose parameters are the network's output, through `maps`."""
+
+    levels: ClassVar[int | None] = None
+    kind: ClassVar[str] = "pixels"
+    maps: ClassVar[Any] = staticmethod(_identity)
+    starts: ClassVar[Any] = staticmethod(_identity)
+
+    @property
+    def space(self) -> d.Space:
+        return d.Space(self.kind, self.event_shape, self.levels)
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        made: Any = self.distribution
+        return made(self.maps(params), event_dim=len(self.event_shape))
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Parameters with this mean, kept where they are finite."""
+        return self.starts(mean)
+
+
+@register("likelihood", "bernoulli")
+class Bernoulli(_Plain):
     """Independent Bernoulli variables on logits; for grey values not a likelihood.
 
     Example:
@@ -154,19 +211,12 @@ class Bernoulli(Family):
     """
 
     distribution = d.Bernoulli
-
-    @property
-    def space(self) -> d.Space:
-        return d.pixels(*self.event_shape, levels=2)
-
-    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
-        return d.Bernoulli(params, event_dim=len(self.event_shape))
-
-    def start(self, mean: Tensor) -> Tensor:
-        return mean.clamp(EPS, 1 - EPS).logit()
+    levels = 2
+    starts = staticmethod(lambda mean: mean.clamp(EPS, 1 - EPS).logit())
 
 
-class ContinuousBernoulli(Family):
+@register("likelihood", "continuous-bernoulli")
+class ContinuousBernoulli(_Plain):
     """Independent continuous Bernoulli variables on [0, 1] (arXiv 1907.06845).
 
     Example:
@@ -175,24 +225,21 @@ class ContinuousBernoulli(Family):
     """
 
     distribution = d.ContinuousBernoulli
-
-    @property
-    def space(self) -> d.Space:
-        return d.pixels(*self.event_shape)
-
-    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
-        return d.ContinuousBernoulli(params, event_dim=len(self.event_shape))
-
-    def start(self, mean: Tensor) -> Tensor:
-        """Logits with this mean."""
-        return _slope(mean, lambda logits: d.ContinuousBernoulli(logits).mean)
+    starts = staticmethod(
+        lambda mean: _slope(mean, lambda logits: d.ContinuousBernoulli(logits).mean)
+    )
 
 
+@register("likelihood", "categorical")
 class Categorical(Family):
     """Independent variables over `levels` grey values k / (levels - 1), in [0, 1].
 
     The network returns `levels` logits for every element, as `(C * levels, ...)`: all levels of
     the first channel, then of the second.
+
+    Args:
+        event_shape: the shape of one draw.
+        levels: how many values an element can take.
 
     Example:
         >>> family = Categorical((3, 4, 4), levels=256)
@@ -218,7 +265,7 @@ class Categorical(Family):
     def space(self) -> d.Space:
         return d.pixels(*self.event_shape, levels=self.levels)
 
-    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         event_dim = len(self.event_shape)
         split = params.unflatten(-event_dim, (self.event_shape[0], self.levels))
         return d.Categorical(split.movedim(-event_dim, -1), event_dim=event_dim)
@@ -231,7 +278,8 @@ class Categorical(Family):
         return logits.flatten(0, 1)
 
 
-class Delta(Family):
+@register("posterior", "delta")
+class Delta(_Plain):
     """All mass on the network's output: the posterior of an autoencoder.
 
     Example:
@@ -240,35 +288,11 @@ class Delta(Family):
     """
 
     distribution = d.Delta
-
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
-        return d.Delta(params, event_dim=len(self.event_shape))
+    kind = "reals"
 
 
-LOWEST, HIGHEST = -30.0, 20.0  # of a log-mean: float32 holds whole numbers up to exp(16.6) alone
-RAREST = 1e-4  # the least mean that a bias starts at
-
-
-def _bounded(raw: Tensor) -> Tensor:
-    """`raw`, softly kept in [LOWEST, HIGHEST]: its exp and the squares of that stay finite.
-
-    A hard clamp would cut the gradient that leads back, and an element beyond it would stay there.
-    """
-    low = HIGHEST - F.softplus(HIGHEST - raw, threshold=60)
-    return LOWEST + F.softplus(low - LOWEST, threshold=60)
-
-
-def _start(mean: Tensor) -> Tensor:
-    """What `_bounded` takes to the log of this mean, floored."""
-    gap = HIGHEST - mean.clamp(min=RAREST).log().clamp(max=HIGHEST - 1)
-    return HIGHEST - (gap + torch.log(-torch.expm1(-gap)))
-
-
-class Poisson(Family):
+@register("likelihood", "poisson")
+class Poisson(_Plain):
     """Independent Poisson variables; the network returns log-means, softly bounded by 20.
 
     Example:
@@ -277,19 +301,12 @@ class Poisson(Family):
     """
 
     distribution = d.Poisson
-
-    @property
-    def space(self) -> d.Space:
-        return d.counts(*self.event_shape)
-
-    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
-        return d.Poisson(_bounded(params), event_dim=len(self.event_shape))
-
-    def start(self, mean: Tensor) -> Tensor:
-        """The log of the mean, floored at 1e-4."""
-        return _start(mean)
+    kind = "counts"
+    maps = staticmethod(_bounded)
+    starts = staticmethod(_start)
 
 
+@register("likelihood", "negative-binomial")
 class NegativeBinomial(Family):
     """Independent negative binomials: counts with the variance m + m^2 / t for the mean m.
 
@@ -329,7 +346,7 @@ class NegativeBinomial(Family):
     def space(self) -> d.Space:
         return d.counts(*self.event_shape)
 
-    def forward(self, params: Tensor, given: Tensor | None = None) -> d.Distribution:
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         event_dim = len(self.event_shape)
         if self.free:
             log_mean, log_dispersion = _bounded(params).chunk(2, -event_dim)

@@ -11,16 +11,24 @@ from torch import Tensor, nn
 from vaekit import distributions as d
 from vaekit.errors import VaekitError
 from vaekit.nn.network import sizes
+from vaekit.registry import register
 
 
 class Prior(nn.Module, ABC):
-    """p(z), or p(z | given): `forward(given) -> Distribution` on `space`.
+    """p(z), or p(z | context): `forward(context, posterior) -> Distribution` on `space`.
+
+    The model hands it its posterior at every pass: a prior that needs it holds nothing of it.
 
     Attributes:
-        drawable: whether there is anything to draw from.
+        needs: what the posterior must offer, in the words of `Offer`.
     """
 
-    drawable: ClassVar[bool] = True
+    needs: ClassVar[frozenset[d.Offer]] = frozenset()
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        """What may be asked of the distribution."""
+        return d.offering("draws", "density")
 
     @property
     @abstractmethod
@@ -28,8 +36,10 @@ class Prior(nn.Module, ABC):
         """The space of the latent."""
 
     @abstractmethod
-    def forward(self, given: Tensor | None = None) -> d.Distribution:
-        """The distribution; its batch shape is empty or `given`'s."""
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        """The distribution; its batch shape is empty or the context's."""
 
 
 class _Shaped(Prior):
@@ -50,32 +60,44 @@ class _Shaped(Prior):
         return str(self.event_shape)
 
 
+@register("prior", "standard-normal")
 class StandardNormal(_Shaped):
-    """N(0, I), whatever is given.
+    """N(0, I), whatever the context.
 
     Example:
         >>> StandardNormal(2)().log_prob(torch.zeros(5, 2))
         tensor([-1.8379, -1.8379, -1.8379, -1.8379, -1.8379])
     """
 
-    def forward(self, given: Tensor | None = None) -> d.Distribution:
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return d.StandardGaussian.offers
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
         return d.StandardGaussian(self.zero, event_dim=len(self.event_shape))
 
 
+@register("prior", "none")
 class NoPrior(_Shaped):
-    """Of a code of which nothing says how it is distributed: a space, and no draws.
+    """No prior: nothing says how the codes are distributed, and there are no samples.
 
     Example:
         >>> NoPrior(2)().sample((3,))
         Traceback (most recent call last):
         ...
         vaekit.errors.VaekitError: this model has no prior to sample from: nothing says how its
-        codes are distributed; reconstruct or interpolate, or train a recipe that has one, as vae.
+        codes are distributed; reconstruct or interpolate, or train with a prior, as standard-normal.
     """
 
-    drawable: ClassVar[bool] = False
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return frozenset()
 
-    def forward(self, given: Tensor | None = None) -> d.Distribution:
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
         return _Nothing(self.zero, event_dim=len(self.event_shape))
 
 
@@ -83,15 +105,15 @@ class _Nothing(d.Distribution):
     """A space without a distribution: draws and densities are refused."""
 
     parameters: ClassVar[tuple[str, ...]] = ("zero",)
-    offers: ClassVar[frozenset[str]] = frozenset({"stopped"})
+    offers: ClassVar[frozenset[d.Offer]] = frozenset()
 
     def __init__(self, zero: Tensor, *, event_dim: int = 1) -> None:
         self.zero = zero
         self.event_dim = event_dim
 
     @property
-    def mean(self) -> Tensor:
-        return self.zero
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.zero.shape)
 
     @property
     def space(self) -> d.Space:
@@ -106,5 +128,5 @@ class _Nothing(d.Distribution):
     def _refusal(self, what: str) -> VaekitError:
         return VaekitError(
             f"this model has no prior to {what}: nothing says how its codes are distributed; "
-            "reconstruct or interpolate, or train a recipe that has one, as vae."
+            "reconstruct or interpolate, or train with a prior, as standard-normal."
         )

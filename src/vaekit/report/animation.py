@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from vaekit.report.images import grid, pairs
 from vaekit.report.snapshots import frame_epochs, read_frame
 from vaekit.report.style import COLOURS
 from vaekit.report.svg import value
-from vaekit.runs.folder import RunFolder
+from vaekit.runs import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
 
 FORMATS = (".gif", ".webp")
 WHATS = ("reconstructions", "samples")
-NO_PRIOR = {"ae": "an autoencoder", "colorizer": "a colouriser"}  # recipes
 HOLD = 1500  # milliseconds for which the first and the last frame stay
 WIDTH, LETTER, EDGE = 480, 15, 8  # pixels
-NEARLY = 244  # white: pillow's search for the nearest colour is rough, and would tint the paper
+NEARLY = 244  # white: pillow's search for the nearest color is rough, and would tint the paper
 
 
 def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Image]:
@@ -58,9 +58,9 @@ def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Im
 
 def _epochs(folder: RunFolder, what: str) -> list[int]:
     """Those of which there are frames; a refusal that says why there are none."""
-    config, run = folder.read_json("config"), folder.read_json("run")
+    shape = folder.read_json("run")["data"]["spec"].get("shape", ())
     epochs = frame_epochs(folder.path / "snapshots")
-    if not epochs and len(run["data"]["spec"].get("shape", ())) != 3:
+    if not epochs and len(shape) != 3:
         raise VaekitError(
             f"{folder.path} was trained on rows that are no images: there is no film."
         )
@@ -69,12 +69,19 @@ def _epochs(folder: RunFolder, what: str) -> list[int]:
             f"{folder.path} has no snapshots: train with --snapshots 1, which keeps pictures of "
             "every epoch."
         )
-    if what == "samples" and config.get("recipe") in NO_PRIOR:
-        raise VaekitError(
-            f"{folder.path} is {NO_PRIOR[config['recipe']]}, without a prior to draw from: take "
-            "--what reconstructions."
-        )
+    newest = folder.path / "snapshots" / f"{epochs[-1]:06d}.npz"
+    if what == "samples" and _names(newest) == {"reconstructions.npy"}:
+        raise VaekitError(f"{folder.path} has no prior to draw from: take --what reconstructions.")
     return epochs
+
+
+def _names(path: Path) -> set[str]:
+    """The arrays of a file; none where it is broken, which `read_frame` refuses."""
+    try:
+        with zipfile.ZipFile(path) as arrays:
+            return set(arrays.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return set()
 
 
 def caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -105,7 +112,7 @@ def _sheet(images: np.ndarray, originals: np.ndarray | None) -> Image:
 
 
 def captioned(sheet: Image, words: tuple[str, str]) -> Image:
-    """The sheet on white paper under a line of words, left and right; grey where the sheet is.
+    """The sheet on white paper under a line of words, left and right; gray where the sheet is.
 
     Example:
         >>> captioned(grid(torch.rand(4, 1, 8, 8)), ("epoch 1", "")).mode
@@ -121,15 +128,15 @@ def captioned(sheet: Image, words: tuple[str, str]) -> Image:
     drawing.text((EDGE, middle), words[0], COLOURS["ink"], font, anchor="lm")
     drawing.text((paper.width - EDGE, middle), words[1], COLOURS["soft"], font, anchor="rm")
     red, green, blue, _ = sheet.split()
-    grey = red.tobytes() == green.tobytes() == blue.tobytes()
-    return paper.convert("L") if grey else paper
+    gray = red.tobytes() == green.tobytes() == blue.tobytes()
+    return paper.convert("L") if gray else paper
 
 
 def animation(frames: Sequence[Image], *, suffix: str = ".gif", fps: float = 8.0) -> bytes:
     """A film that is repeated for ever, the first and the last frame held for 1.5 seconds.
 
-    A GIF has one palette for all frames, so that nothing flickers: all greys where all are grey;
-    else the 256 colours that suit them best. WebP keeps every pixel as it is.
+    A GIF has one palette for all frames, so that nothing flickers: all grays where all are gray;
+    else the 256 colors that suit them best. WebP keeps every pixel as it is.
 
     Args:
         frames: of one size, at least one.
@@ -167,7 +174,7 @@ def animation(frames: Sequence[Image], *, suffix: str = ".gif", fps: float = 8.0
 
 
 def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
-    """The frames in numbers of colours, and the colours: 256 greys, or those of nine frames."""
+    """The frames in numbers of colors, and the colors: 256 grays, or those of nine frames."""
     from PIL import Image
 
     if all(frame.mode == "L" for frame in frames):
@@ -179,9 +186,9 @@ def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
         strip.paste(frame.convert("RGB"), (0, place * height))
     best = strip.quantize(254, dither=Image.Dither.NONE).getpalette() or []
     found = [tuple(best[at : at + 3]) for at in range(0, len(best), 3)]
-    others = [colour for colour in found if min(colour) < NEARLY]
-    colours = dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])
-    numbers = bytes(level for colour in colours for level in colour)
+    others = [color for color in found if min(color) < NEARLY]
+    colors = dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])
+    numbers = bytes(level for color in colors for level in color)
     palette = Image.new("P", (1, 1))
     palette.putpalette(numbers)
     options: dict[str, Any] = {"palette": palette, "dither": Image.Dither.NONE}

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: sharp at any size and on paper, in the page's own colours and letters."""
+"""Charts as inline SVG: sharp at any size and on paper, in the page's own colors and letters."""
 
 from __future__ import annotations
 
@@ -127,16 +127,16 @@ def kl_figure(kl: Tensor, variance: Tensor | None = None) -> Figure:
     bars, active = _largest_first(kl), _active(kl if variance is None else variance, kl)
     figure, (axes,) = paper(380, 226)
     heights = [max(nats, 0.0) for nats, _ in bars]
-    colours = [COLOURS["train" if active[index] else "idle"] for _, index in bars]
+    colors = [COLOURS["train" if active[index] else "idle"] for _, index in bars]
     end, wide = (0.36, 0.72) if len(bars) <= 100 else (0.5, 2)  # thin ones overlap: no seams
-    axes.bar(np.arange(len(bars)) + end, heights, -wide, align="edge", color=colours)
+    axes.bar(np.arange(len(bars)) + end, heights, -wide, align="edge", color=colors)
     axes.set_xlim(-0.6, max(len(bars), 8) - 0.4)
     axes.set_ylim(0, max(*heights, 0.1) * 1.05)
     ticks = [str(index) for _, index in bars] if len(bars) <= 16 else []
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_xlabel("latent dimension, largest KL first", loc="left")
     axes.set_ylabel("nats")
-    many, total = colours.count(COLOURS["train"]), sum(nats for nats, _ in bars)
+    many, total = colors.count(COLOURS["train"]), sum(nats for nats, _ in bars)
     title = f"{many} of {len(bars)} dimensions active, {value(total)} nats in total"
     figure.suptitle(title, x=0.01, ha="left")
     figure.set_label(title)

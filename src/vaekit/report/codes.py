@@ -1,4 +1,4 @@
-"""Where the codes of the data lie: clouds of E[z|x], in the colours of what is known of x."""
+"""Where the codes of the data lie: clouds of E[z|x], in the colors of what is known of x."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-CLASSES = 20  # more have no colours that one can tell apart
+CLASSES = 20  # more have no colors that one can tell apart
 LONGEST = 18  # letters of a class's name
 HANDFUL = 4  # ellipses of each class
 FEW = 60  # rows of which each has an ellipse
@@ -87,13 +87,13 @@ class Codes:
 
     @property
     def known(self) -> list[int]:
-        """The labels that have colours; empty where there are none, one, or too many."""
+        """The labels that have colors; empty where there are none, one, or too many."""
         found = [] if self.labels is None else self.labels.unique().tolist()
         return found if 1 < len(found) <= CLASSES else []
 
 
 def code_charts(codes: Codes) -> bytes:
-    """HTML: an `<svg>` for each factor, or one with the classes in colours.
+    """HTML: an `<svg>` for each factor, or one with the classes in colors.
 
     Example:
         >>> import torch
@@ -139,7 +139,7 @@ def _jitter(rows: int) -> np.ndarray:
 
 
 def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str = "") -> Figure:
-    """The cloud with the classes in colours, and the prior and some posteriors behind and on it.
+    """The cloud with the classes in colors, and the prior and some posteriors behind and on it.
 
     An ellipse has one standard deviation of z given x: of every row where there are few, else of
     some of each class. Circles, light, are 1 and 2 standard deviations of the prior. One dimension
@@ -153,23 +153,23 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
         axes.set_aspect("equal", adjustable="datalim")
     _prior(codes, axes)
     small = 4.5 if len(points) > 500 else 8.0
-    for name, colour, chosen in groups:
+    for name, color, chosen in groups:
         places = points[chosen]
-        style = {"color": colour, "markersize": small, "alpha": 0.5 if name is None else 0.8}
+        style = {"color": color, "markersize": small, "alpha": 0.5 if name is None else 0.8}
         axes.plot(*places.T, ".", rasterized=True, label=name, markeredgewidth=0, **style)
         if len(codes.dimensions) == 2 and codes.scales is not None:
-            _ellipses(axes, codes, chosen, points, colour)
+            _ellipses(axes, codes, chosen, points, color)
     if len(groups) > 1 and len(codes.dimensions) == 2:
         figure.legend(loc="outside right upper", labelcolor=COLOURS["ink"], markerscale=10 / small)
     axes.autoscale_view()
     axes.set_title(title, loc="left")
-    in_colours = f" in the colours of {len(groups)} classes" if len(groups) > 1 else ""
-    figure.set_label(f"codes of {len(points)} test rows{in_colours}")
+    in_colors = f" in the colors of {len(groups)} classes" if len(groups) > 1 else ""
+    figure.set_label(f"codes of {len(points)} test rows{in_colors}")
     return figure
 
 
 def _groups(codes: Codes) -> Iterator[tuple[str | None, Any, np.ndarray]]:
-    """Name, colour and rows of each class."""
+    """Name, color and rows of each class."""
     import matplotlib
 
     known = codes.known
@@ -207,9 +207,7 @@ def _prior(codes: Codes, axes: Axes) -> None:
             axes.add_patch(Circle((0, 0), radius, fill=False, **line))
 
 
-def _ellipses(
-    axes: Axes, codes: Codes, chosen: np.ndarray, points: np.ndarray, colour: Any
-) -> None:
+def _ellipses(axes: Axes, codes: Codes, chosen: np.ndarray, points: np.ndarray, color: Any) -> None:
     """One standard deviation of z given x, of some of the rows of a class."""
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Ellipse
@@ -220,7 +218,7 @@ def _ellipses(
         rows = chosen[np.unique(np.arange(HANDFUL) * len(chosen) // HANDFUL)]
     for place, half in zip(points[rows], _columns(codes, codes.scales)[rows], strict=True):
         if np.isfinite([*place, *half]).all():
-            face, edge = to_rgba(colour, 0.15), COLOURS["ink"]
+            face, edge = to_rgba(color, 0.15), COLOURS["ink"]
             axes.add_patch(
                 Ellipse(tuple(place), *(2 * half), fc=face, ec=edge, linewidth=0.6, zorder=3)
             )
@@ -237,5 +235,5 @@ def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:
         ends = sorted({finite.min(), finite.max()})
         figure.colorbar(drawn, ax=axes, ticks=ends, aspect=30).outline.set_visible(False)
     axes.set_title(name_text(name, LONGEST), loc="left", color=COLOURS["ink"], weight="bold")
-    figure.set_label(f"codes of {len(points)} test rows in the colours of {name}")
+    figure.set_label(f"codes of {len(points)} test rows in the colors of {name}")
     return figure

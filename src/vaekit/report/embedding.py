@@ -13,7 +13,7 @@ from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, write
 
 if TYPE_CHECKING:
-    from vaekit.runs.run import Run
+    from vaekit.runs import Run
 
 
 BATCH = 500

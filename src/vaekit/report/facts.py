@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from vaekit.distributions import Offer
 from vaekit.evaluate import is_likelihood
-from vaekit.models import Colorizer
-from vaekit.report.coloured import colour_facts
-from vaekit.report.measured import Numbers
-from vaekit.runs.run import Run
+from vaekit.recipes import find_recipe, likelihood_spec
+from vaekit.registry import completed, text
+from vaekit.runs import Run
+
+if TYPE_CHECKING:
+    from vaekit.report.of_run import Numbers
+
 
 Rows = list[tuple[str, str]]
 
@@ -39,27 +44,39 @@ def facts(run: Run, found: Numbers) -> Rows:
         (f"{one}s", _rows(known["data"])),
         *([("groups", found.groups)] if found.groups else []),
         *_values(run, known["data"].get("card", {})),
-        _latent(run),
-        ("likelihood", repr(run.model.likelihood.family)),
+        *_parts(run),
         ("parameters", f"{known['parameters']:,}"),
         *_measured(run, found),
         ("trained with", f"{versions}, {environment['device']}, seed {known['seed']}"),
     ]
 
 
-def _latent(run: Run) -> tuple[str, str]:
-    """The latent's shape and space; or what stands for it in a colouriser."""
-    if isinstance(run.model, Colorizer):
-        noise = run.config.own["noise"]
-        levels = f"{noise:g} grey level{'s' * (noise != 1)}"
-        return "input", f"the grey picture 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
-    space = run.vae.prior.space
-    return "latent", f"{' x '.join(map(str, space.shape))} dimensions, {space.kind}"
+def _parts(run: Run) -> Rows:
+    """What the model is made of; or what goes into a colorizer."""
+    config = run.config
+    specs = {**config.parts, "likelihood": likelihood_spec(config.parts, run.spec.kind)}
+    if Offer.COLORS in run.offers:
+        noise = config.parts["model"]["noise"]
+        levels = f"{noise:g} gray level{'s' * (noise != 1)}"
+        seen = f"the gray image 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
+        return [("input", seen), ("likelihood", text(specs["likelihood"]))]
+    named = [name for name in ("posterior", "prior", "likelihood") if name in _asked(run)]
+    sites = run.model.example(run.spec.context).sites
+    spaces = [
+        f"{' x '.join(map(str, s.q.space.shape))} dimensions, {s.q.space.kind}" for s in sites
+    ]
+    parts = [(name, text(specs[name], brief=name)) for name in (*named, "objective")]
+    return [("latent", "; ".join(spaces)), *parts]
+
+
+def _asked(run: Run) -> tuple[str, ...]:
+    entry = find_recipe(run.config.recipe)
+    return (*entry.asks, *entry.fixed)
 
 
 def _drawn(run: Run) -> str:
     """What is drawn for each row."""
-    return "z" if "latent" in run.model.offers else "the noise"
+    return "z" if Offer.LATENT in run.offers else "the noise"
 
 
 def _shape(run: Run, one: str) -> str:
@@ -98,68 +115,78 @@ def _values(run: Run, card: dict[str, Any]) -> Rows:
     return [("values", text)]
 
 
-def _number(value: float, unit: str) -> str:
-    return f"{value:,.3f} {unit}".replace("-", "−", 1)
-
-
 def _measured(run: Run, found: Numbers) -> Rows:
-    unit, got = run.spec.unit, found.measured
-    rows = [("test log-likelihood", _number(got.log_likelihood, unit))]
-    if got.elbo is not None and got.kl is not None and got.elbo_error is not None:
-        both = _number(got.elbo, f"± {got.elbo_error:,.3f} {unit}")
-        rows += [("test KL", _number(got.kl, unit)), ("test ELBO", both)]
-    if found.bits is not None:
-        rows.append(("bits per dimension", f"{found.bits:.3f} bits"))
-    which = f"all {got.rows:,}" if got.rows == found.of else f"{got.rows:,} of the {found.of:,}"
-    draws = "1 draw" if found.draws == 1 else f"{found.draws} draws"
+    """The numbers of all metrics but those that stand under the reconstructions."""
+    rows = [
+        fact
+        for name, metric in found.metrics.items()
+        if name != "color"
+        for fact in metric.facts(found.records[name])
+    ]
+    which = (
+        f"all {found.rows:,}" if found.rows == found.of else f"{found.rows:,} of the {found.of:,}"
+    )
+    samples = prod(found.metrics["bound"].samples or (1,))
+    draws = "1 draw" if samples == 1 else f"{samples} draws"
     draws = f"{draws} of {_drawn(run)} each, weights: {run.weights}"
     return [*rows, ("measured on", f"{which} test {found.noun}s, {draws}")]
 
 
 def value_facts(run: Run, found: Numbers) -> Rows:
     """How far the reconstructions are from the data, and the scale that the model gives itself."""
-    family, mse = run.model.likelihood.family, found.measured.mse
+    rows, mse = [], found.bound["mse"]
     per = "pixel and channel" if found.noun == "image" else "value"
-    rows = [("mean square error", f"{mse:.5f} per {per}, over draws of {_drawn(run)}")]
-    if family.space.kind != "counts":
-        error = f"{math.sqrt(mse):.4f}, the root of the mean square error"
-        rows.append(("sigma it implies", error))
-    log_scale = getattr(getattr(family, "scale", None), "log_scale", None)
-    if isinstance(log_scale, Tensor):
-        name = "sigma" if type(family).__name__ == "Gaussian" else "scale"
+    if mse is not None:
+        rows.append(("mean square error", f"{mse:.5f} per {per}, over draws of {_drawn(run)}"))
+        if run.px.space.kind != "counts":
+            error = f"{math.sqrt(mse):.4f}, the root of the mean square error"
+            rows.append(("sigma it implies", error))
+    log_scale = getattr(run.px, "log_scale", None)
+    if isinstance(log_scale, Tensor) and not log_scale.dim():
+        name = "sigma" if type(run.px).__name__ == "Gaussian" else "scale"
         rows.append((f"the model's own {name}", f"{math.exp(log_scale.item()):.4f}"))
-    return [*([] if found.colours is None else colour_facts(found.colours)), *rows]
+    color = found.metrics.get("color")
+    return [*([] if color is None else color.facts(found.records["color"])), *rows]
 
 
 def notes(run: Run, found: Numbers) -> list[str]:
     """What is to heed: of the data, of the training, and of the numbers here."""
     said = list(run.folder.read_json("run").get("notes", []))
     said += [text for record in run.folder.records() for text in record.get("warnings", [])]
-    latent, family = found.latent, run.model.likelihood.family
-    if latent and not latent.active_units and not any("collapsed" in text for text in said):
+    latent = found.records.get("latent")
+    if latent and not latent["active_units"] and not any("collapsed" in text for text in said):
+        less = "beta" in completed("objective", run.config.parts["objective"])
         said.append(
             "Posterior collapse: no latent dimension follows x (Var E[z|x] > 0.01 in none), so all "
             f"reconstructions are alike. It trained for {len(run.folder.records())} epochs; where "
-            "more do not help, try --lr 0.0003 or beta_vae --beta 0.5."
+            f"more do not help, try --lr 0.0003{' or --objective :beta=0.5' * less}."
         )
-    if not is_likelihood(family, run.spec.kind) and family.space.parameter == 2:
+    if not is_likelihood(run.px.space, run.spec.kind) and run.px.space.levels == 2:
         said.append(
-            "Grey values under a Bernoulli are not a likelihood: the numbers are the usual loss "
+            "Gray values under a Bernoulli are not a likelihood: the numbers are the usual loss "
             "and compare only with the same loss on the same data."
         )
-    if found.measured.elbo is None and found.codes is not None:
-        said.append(
-            "An autoencoder has no bound, and nothing shaped its codes like the prior: its samples "
-            "show what that costs."
-        )
+    if found.bound["elbo"] is None and Offer.LATENT in run.offers:
+        said.append(UNBOUND if Offer.DRAWS in run.offers else NO_PRIOR)
     return said
+
+
+UNBOUND = (
+    "This model has no bound, and nothing shaped its codes like the prior: its samples show what "
+    "that costs."
+)
+NO_PRIOR = (
+    "This model has no bound and no prior: nothing says how its codes are distributed, so there "
+    "are no samples."
+)
 
 
 def words(run: Run, found: Numbers) -> Rows:
     """What the words of this report mean that not every report has."""
-    rows = [("ELBO ±", f"one standard error of the mean over the test {found.noun}s.")]
-    family = run.model.likelihood.family
-    if family.space.kind != "counts" and family.space.parameter is None:
+    rows = []
+    if found.bound["elbo"] is not None:
+        rows.append(("ELBO ±", f"one standard error of the mean over the test {found.noun}s."))
+    if not run.px.space.discrete:
         rows.append(
             (
                 "density",

@@ -40,7 +40,7 @@ def grid(images: Tensor, *, columns: int | None = None, width: int = 640) -> Ima
     """Images side by side, row by row, on a transparent sheet.
 
     Args:
-        images: floats `(N, C, H, W)`, C = 1 (grey) or 3 (RGB); clamped to [0, 1], NaN is mid grey.
+        images: floats `(N, C, H, W)`, C = 1 (gray) or 3 (RGB); clamped to [0, 1], NaN is mid gray.
         columns: images in a row, N at most; by default about as many as rows.
         width: about how wide the sheet shall be, in pixels. Each image is enlarged by a whole
             factor, of 1 where the images are large: they are never shrunk.

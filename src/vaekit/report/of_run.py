@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,65 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Split, spread
-from vaekit.models import Colorizer, luminance
+from vaekit.distributions import Offer
+from vaekit.evaluate import Metric, chosen, measured
+from vaekit.models import luminance
 from vaekit.report.codes import Codes
 from vaekit.report.facts import facts, lead, notes, value_facts, words
-from vaekit.report.measured import Numbers, measured
 from vaekit.report.pictures import CLASSES, sample_sheet
 from vaekit.report.posteriors import fixed_rows, posteriors, standard_prior
 from vaekit.report.tables import Table
 from vaekit.report.write import Report, write_report
-from vaekit.runs.run import Run
+from vaekit.runs import Run
 
+Record = dict[str, Any]
 ROWS = 1000  # test rows that the numbers of the report are measured on
 PAIRS, SAMPLES = 24, 64
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What was measured of a run for its report.
+
+    Attributes:
+        records, metrics: by the names of the metrics.
+        noun: what one x is: "image" or "row".
+        rows, of: how many test rows were measured, and how many there are.
+        groups: how the splits keep groups apart, in words; or empty.
+    """
+
+    records: dict[str, Record]
+    metrics: dict[str, Metric]
+    noun: str
+    rows: int
+    of: int
+    groups: str
+
+    @property
+    def bound(self) -> Record:
+        """The record of the bound."""
+        return self.records["bound"]
+
+
+def numbers(run: Run, data: Dataset, seed: int = 0) -> Numbers:
+    """Measures what a report shows, on up to 1,000 test rows."""
+    subject = run.subject(data, limit=ROWS, seed=seed)
+    asked = [] if Offer.LATENT in run.offers else ["bound:samples=1"]  # its noise is one level
+    metrics = {name: one for name, (one, _) in chosen(subject, "report", asked).items()}
+    records = measured(subject, metrics)
+    noun = run.spec.unit.split()[-1]
+    return Numbers(records, metrics, noun, subject.rows.count, len(data.test), _groups(run, data))
+
+
+def _groups(run: Run, data: Dataset) -> str:
+    """How many groups are in each split, and whether one is in two."""
+    seen = {n: set(s.groups.tolist()) for n, s in data.splits.items() if s.groups is not None}
+    if not seen:
+        return ""
+    many = ", ".join(f"{len(groups):,} in {name}" for name, groups in seen.items())
+    shared = sum(map(len, seen.values())) - len(set().union(*seen.values()))
+    asked = f"by {run.config.data.group}: " if run.config.data.group else ""
+    return f"{asked}{many}; {shared if shared else 'none'} of them in two splits"
 
 
 def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
@@ -31,21 +79,22 @@ def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
     """
     data = run.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), ROWS))
-    found = measured(run, rows, data)
-    latent = found.latent
-    kl = None if latent is None or latent.kl_per_dim is None else torch.tensor(latent.kl_per_dim)
+    found = numbers(run, data)
+    latent = found.records.get("latent") or {}
+    kl, variance = latent.get("kl_per_dim"), latent.get("variance")
     report = Report(
         title=f"{run.config.recipe} on {run.spec.name}",
         lead=lead(run),
         facts=facts(run, found),
-        kl=kl,
-        variance=None if latent is None else torch.tensor(latent.variance),
-        codes=_codes(run, data, rows, found),
+        kl=None if kl is None else torch.tensor(kl),
+        variance=None if variance is None else torch.tensor(variance),
+        codes=_codes(run, data, rows),
         records=run.folder.records(),
         notes=notes(run, found),
         pixel_facts=value_facts(run, found),
         words=words(run, found),
         noun=found.noun,
+        prior=Offer.DRAWS in run.offers,
         **_shown(run, data, rows),
     )
     return write_report(report, run.folder.report)
@@ -54,24 +103,26 @@ def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
 def _shown(run: Run, data: Dataset, rows: Split) -> dict[str, Any]:
     """Images in, images out; or the table that stands for them."""
     seen = run.spec.values.inverse
-    if isinstance(run.model, Colorizer):
+    if Offer.COLORS in run.offers:
         x, _ = rows.batch(spread(len(rows), PAIRS))
-        parts = {"originals": x, "grey": luminance(x), "reconstructions": run.reconstruct(x)}
+        parts = {"originals": x, "gray": luminance(x), "reconstructions": run.reconstruct(x)}
         return {name: seen(part) for name, part in parts.items()}
+    draws = Offer.DRAWS in run.offers
     if len(run.spec.shape) == 3:
-        x, given = rows.batch(spread(len(rows), PAIRS))
-        made = {"originals": x, "reconstructions": run.reconstruct(x, given)}
+        x, context = rows.batch(spread(len(rows), PAIRS))
+        made = {"originals": x, "reconstructions": run.reconstruct(x, context)}
         columns = None
-        if run.model.prior.drawable:
+        if draws:
             made["samples"], columns = sample_sheet(run, SAMPLES)
         shown = {name: seen(part) for name, part in made.items()}
         return {**shown, "sample_columns": columns, "sample_classes": _classes(run)}
     if len(run.spec.shape) != 1:
         return {}
-    x, given = rows.batch(_first_seen(rows))
-    draws = run.sample(len(rows), given=given, mean=False)
-    made = {"reconstructions": run.reconstruct(x, given), "draws": draws}
-    parts = {name: seen(part) for name, part in {"rows": x, **made}.items()}
+    x, context = rows.batch(_first_seen(rows))
+    made = {"rows": x, "reconstructions": run.reconstruct(x, context)}
+    if draws:
+        made["draws"] = run.sample(len(rows), context=context, mean=False)
+    parts = {name: seen(part) for name, part in made.items()}
     return {"table": Table(**parts, columns=data.column_names, counts=data.kind == "counts")}
 
 
@@ -85,17 +136,18 @@ def _first_seen(rows: Split) -> Tensor:
     return torch.cat([shown, rest.nonzero().flatten()])
 
 
-def _codes(run: Run, data: Dataset, rows: Split, found: Numbers) -> Codes | None:
-    if found.codes is None:
+def _codes(run: Run, data: Dataset, rows: Split) -> Codes | None:
+    """Where the codes of the rows lie; None for a model without a latent, or with one of codes."""
+    if Offer.LATENT not in run.offers or Offer.CODES in run.offers:
         return None
-    factors = rows.factors if found.codes.shape[1] > 1 else None
+    means, scales = posteriors(run, fixed_rows(rows), rows.context)
     return Codes(
-        found.codes,
+        means,
         rows.labels,
         data.class_names,
-        factors,
+        rows.factors if means.shape[1] > 1 else None,
         data.factor_names,
-        scales=posteriors(run, fixed_rows(rows), rows.given)[1],
+        scales=scales,
         prior=standard_prior(run),
     )
 

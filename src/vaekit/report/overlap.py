@@ -8,14 +8,18 @@ line between them belongs to nobody. The KL is what makes bumps wide and moves t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from vaekit.distributions import Distribution, Gaussian, Offer
 from vaekit.errors import VaekitError
-from vaekit.report.posteriors import posteriors, standard_prior
+from vaekit.report.posteriors import posterior, posteriors, standard_prior
 from vaekit.report.style import COLOURS
 from vaekit.report.svg import value
 
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from vaekit.runs.run import Run
+    from vaekit.runs import Run
 
 
 STRIP = 12  # decoded images along the line
@@ -32,7 +36,11 @@ UNEQUAL = 20.0  # peaks further apart than this factor are drawn at one height
 
 @dataclass(frozen=True)
 class Pair:
-    """N(m0, s0^2) and N(m1, s1^2) on a line.
+    """Two bumps on a line, of these means and standard deviations.
+
+    Attributes:
+        means, scales: of both.
+        densities: of both at points of the line, `(N, 2)`; by default those of Gaussians.
 
     Example:
         >>> pair = Pair((0.0, 3.0), (1.0, 2.0))
@@ -42,12 +50,13 @@ class Pair:
 
     means: tuple[float, float]
     scales: tuple[float, float]
+    densities: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def between(self) -> float:
         """As many standard deviations from either: (m0 s1 + m1 s0) / (s0 + s1).
 
-        The densities are equal there where the two scales are.
+        The densities of two Gaussians of one scale are equal there.
         """
         (m0, m1), (s0, s1) = self.means, self.scales
         return (m0 * s1 + m1 * s0) / (s0 + s1)
@@ -69,7 +78,9 @@ class Pair:
         return low, high
 
     def density(self, z: np.ndarray, which: int) -> np.ndarray:
-        """N(z; m, s^2) of one of them."""
+        """The density of one of them."""
+        if self.densities is not None:
+            return self.densities(z)[:, which]
         m, s = self.means[which], self.scales[which]
         heights: np.ndarray = np.exp(-0.5 * ((z - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
         return heights
@@ -83,29 +94,39 @@ class Pair:
         return places
 
 
-def pair_of(run: Run, x: Tensor, given: Tensor | None = None) -> Pair:
+def pair_of(run: Run, x: Tensor, context: Tensor | None = None) -> Pair:
     """The posteriors of two rows `(2, *X)` of a run with one latent dimension.
 
     Raises:
-        VaekitError: for a latent of another size, or a posterior that is a point.
+        VaekitError: for a latent of another size, or a posterior without variance or density.
     """
-    size = math.prod(run.vae.prior.space.shape)
+    size = run.latent_size
     if size != 1:
         raise VaekitError(
             f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
             "--latent 1, or take `vaekit scatter`."
         )
-    means, scales = posteriors(run, x, given)
-    if scales is None:
+    means, scales = posteriors(run, x, context)
+    if scales is None or Offer.MARGINAL not in run.offers:
         raise VaekitError(
-            "the posterior of this model is a point, without a width: train a vae with --latent 1."
+            "the posterior of this model is a point, without a width, or has no density: train a "
+            "vae with --latent 1."
         )
+    (q,) = posterior(run, x, context)
     (m0, m1), (s0, s1) = means[:, 0].tolist(), scales[:, 0].tolist()
-    return Pair((m0, m1), (max(s0, 1e-12), max(s1, 1e-12)))
+    densities = None if isinstance(q, Gaussian) else partial(_densities, q)
+    return Pair((m0, m1), (max(s0, 1e-12), max(s1, 1e-12)), densities)
+
+
+def _densities(q: Distribution, z: np.ndarray) -> np.ndarray:
+    """Of both rows at points of the line, `(N, 2)`."""
+    at = torch.from_numpy(z).to(q.mean)[(..., *[None] * q.mean.dim())].expand(-1, *q.mean.shape)
+    densities: np.ndarray = q.log_prob(at).exp().double().cpu().numpy()
+    return densities
 
 
 def overlap_figure(
-    run: Run, x: Tensor, names: tuple[str, str], given: Tensor | None = None
+    run: Run, x: Tensor, names: tuple[str, str], context: Tensor | None = None
 ) -> Figure:
     """The two images and the one between, their posteriors as curves, and the line decoded.
 
@@ -113,7 +134,7 @@ def overlap_figure(
         run: with one latent dimension.
         x: two images, canonical, `(2, C, H, W)`.
         names: of the images.
-        given: of both, in a conditional run; the line is decoded under the first one's.
+        context: of both, in a conditional run; the line is decoded under the first one's.
 
     Raises:
         VaekitError: for rows that are no images, and as in `pair_of`.
@@ -122,10 +143,10 @@ def overlap_figure(
 
     if len(run.spec.shape) != 3:
         raise VaekitError("this run was trained on rows that are no images: there is no overlap.")
-    pair = pair_of(run, x, given)
+    pair = pair_of(run, x, context)
     edges = np.linspace(*pair.ends, STRIP + 1)
     at = (edges[1:] + edges[:-1]) / 2
-    made = _decoded(run, [*at, pair.between], x, given)
+    made = _decoded(run, [*at, pair.between], x, context)
     high, wide = run.spec.shape[1:]
     figure = Figure(figsize=(8.6, 4.7 + 0.7 * high / wide))
     grid = figure.add_gridspec(3, 3, height_ratios=[1.9, 2.6, 0.72 * high / wide])
@@ -136,11 +157,11 @@ def overlap_figure(
         (made[-1], middle, "soft"),
         (second, names[1], "validation"),
     )
-    for column, (image, title, colour) in enumerate(shown):
+    for column, (image, title, color) in enumerate(shown):
         axes = figure.add_subplot(grid[0, column])
         axes.imshow(_pixels(image), interpolation="nearest")
         axes.set(xticks=[], yticks=[])
-        axes.set_title(title, color=COLOURS[colour])
+        axes.set_title(title, color=COLOURS[color])
     curves = figure.add_subplot(grid[1, :])
     _curves(curves, pair, names, prior=standard_prior(run))
     _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at, pair.overlap)
@@ -148,9 +169,9 @@ def overlap_figure(
     return figure
 
 
-def _decoded(run: Run, codes: list[float], x: Tensor, given: Tensor | None) -> Tensor:
-    z = x.new_tensor(codes).reshape(len(codes), *run.vae.prior.space.shape)
-    under = None if given is None else given[:1].expand(len(z), *given.shape[1:])
+def _decoded(run: Run, codes: list[float], x: Tensor, context: Tensor | None) -> Tensor:
+    z = x.new_tensor(codes)[:, None]
+    under = None if context is None else context[:1].expand(len(z), *context.shape[1:])
     return run.spec.values.inverse(run.decode(z, under))
 
 
@@ -164,12 +185,12 @@ def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> N
     """Both densities; where one is a spike to the other, each at a height of 1."""
     (s0, s1), z = pair.scales, pair.places(801)
     unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
-    for which, colour in enumerate((COLOURS["train"], COLOURS["validation"])):
+    for which, color in enumerate((COLOURS["train"], COLOURS["validation"])):
         heights = pair.density(z, which)
         heights = heights / heights.max() if unequal else heights
         mean, scale = value(pair.means[which]), f"{pair.scales[which]:.2g}"
-        axes.plot(z, heights, color=colour, label=f"{names[which]}: {mean} ± {scale}")
-        axes.fill_between(z, heights, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
+        axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
     if prior and not unequal:
         axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLOURS["idle"],
                   label="prior")  # fmt: skip

@@ -14,7 +14,7 @@ from vaekit.report.comparison.sheets import labelled
 from vaekit.report.images import grid, pairs, save_png
 
 if TYPE_CHECKING:
-    from vaekit.runs.run import Run
+    from vaekit.runs import Run
 
 
 CLASSES = 20  # of which each has a row

@@ -6,20 +6,22 @@ from torch import Tensor
 
 from vaekit.report.charts import kl_bars, training_curves
 from vaekit.report.codes import CLASSES, Codes, code_charts
-from vaekit.report.coloured import coloured
+from vaekit.report.coloring import color_sections
 from vaekit.report.images import grid, is_image, pairs, png_bytes
 from vaekit.report.page import Section
 from vaekit.report.tables import Table, table_charts
 from vaekit.report.write import Report
 
 WORDS = (
-    ("x, z", "x is {one}; z is its code: a few numbers to make x again from."),
+    ("x, z", "x is {one}; z is its code: the numbers to make x again from."),
     ("E[x|z]", "the mean of all that the model expects for a code z."),
     ("E[z|x]", "the mean of the codes of x."),
     ("log-likelihood", "log p(x|z), a mean over the codes of x: how well they predict x."),
+    ("nat", "the unit of all these numbers; 1 nat is 1.44 bits."),
+)
+BOUND = (
     ("KL", "how far the codes of one x lie from the prior, which knows no x."),
     ("ELBO", "log-likelihood − KL: a lower bound of log p(x). Higher is better."),
-    ("nat", "the unit of all these numbers; 1 nat is 1.44 bits."),
 )
 
 COUNTS = (
@@ -48,13 +50,15 @@ def sections(report: Report) -> list[Section]:
     one = {"image": "an image", "row": "a row of the data"}.get(
         report.noun or "", "an image, or a row of a table"
     )
-    words = [(name, text.format(one=one)) for name, text in WORDS]
-    if report.grey is not None:
-        return [*facts, *notes, *coloured(report)]
+    *words, nat = [(name, text.format(one=one)) for name, text in WORDS]
+    words += [*(BOUND if _bounded(report) else ()), nat]
+    if report.gray is not None:
+        return [*facts, *notes, *color_sections(report)]
     return [
         *facts,
         *notes,
-        *(_images(report) if report.table is None else _rows(report, report.table)),
+        *([_reconstructions(report)] if report.table is None else _rows(report, report.table)),
+        *([_samples(report)] if report.table is None and report.prior else []),
         _training(report),
         _kl(report.kl, report.variance),
         *([] if report.codes is None else [_codes(report.codes, report.noun or "row")]),
@@ -73,8 +77,10 @@ def _no_images(images: Tensor | None) -> str | None:
     return None
 
 
-def _images(report: Report) -> list[Section]:
-    return [_reconstructions(report), _samples(report)]
+def _bounded(report: Report) -> bool:
+    """Whether the training had a KL; it may have, where nothing was recorded."""
+    means = [record["train"] for record in report.records if record.get("train")]
+    return not means or any(part.get("kl") is not None for part in means)
 
 
 def _reconstructions(report: Report) -> Section:
@@ -124,20 +130,21 @@ def _rows(report: Report, table: Table) -> list[Section]:
         f"Draws of x from the model, with z from the prior; no row went in. {alike}\n{MOMENTS}"
     )
     alt = "test rows and their reconstructions as maps, and a chart that compares their columns"
-    return [
-        Section("Reconstructions", text, made, "svg", alt, report.pixel_facts),
-        Section("Samples", samples, drawn, "svg", "columns of data and draws", _moments(table)),
-    ]
+    found = [Section("Reconstructions", text, made, "svg", alt, report.pixel_facts)]
+    if table.draws is not None and drawn is not None:
+        facts, alt = _moments(table, table.draws), "columns of data and draws"
+        found.append(Section("Samples", samples, drawn, "svg", alt, facts))
+    return found
 
 
-def _moments(table: Table) -> list[tuple[str, str]]:
+def _moments(table: Table, drawn: Tensor) -> list[tuple[str, str]]:
     """Mean and standard deviation of the columns, of data and of draws."""
     if table.counts:
-        both = [part.sum(1).double() for part in (table.rows, table.draws)]
+        both = [part.sum(1).double() for part in (table.rows, drawn)]
         names, data, draws = ["sum of a row"], *(part[:, None] for part in both)
     else:
         names = [table.columns[i] if table.columns else f"column {i}" for i in table.shown]
-        data, draws = (part[:, table.shown].double() for part in (table.rows, table.draws))
+        data, draws = (part[:, table.shown].double() for part in (table.rows, drawn))
     return [
         (name, f"data {_spread(data[:, i])}; draws {_spread(draws[:, i])}")
         for i, name in enumerate(names)
@@ -154,14 +161,16 @@ def _training(report: Report) -> Section:
     if not figure:
         why = "no epoch left a finite number" if report.records else "no epoch was recorded"
         return Section("Training", f"There are no curves: {why}.")
-    text = (
-        "The objective is what training makes as large as it can; for a plain VAE it is the "
-        "ELBO = log-likelihood − KL. The log-likelihood rewards faithful reconstructions; the KL "
-        "is the price of the code, so it is subtracted: near 0, the code says nothing. The "
-        "posterior's σ is how wide the codes of one x lie: 1 is as wide as the prior.\n"
-        "The scale suits the later epochs: the first ones may lie outside."
-    )
-    alt = "objective, log-likelihood, KL and posterior scale over the epochs of training"
+    text, alt = "The objective is what training makes as large as it can", "objective"
+    if _bounded(report):
+        alt += ", log-likelihood, KL and posterior scale"
+        text += (
+            "; for a plain VAE it is the ELBO = log-likelihood − KL. The log-likelihood rewards "
+            "faithful reconstructions; the KL is the price of the code, so it is subtracted: near "
+            "0, the code says nothing. The posterior's σ is how wide the codes of one x lie"
+        )
+    text += ".\nThe scale suits the later epochs: the first ones may lie outside."
+    alt += " over the epochs of training"
     return Section("Training", text, figure, "svg", alt)
 
 
@@ -178,7 +187,7 @@ def _kl(kl: Tensor | None, variance: Tensor | None) -> Section:
     else:
         text += (
             "A dimension counts as active, and is blue, where its code follows x: the variance of "
-            "E[z|x] over the data is above 0.01. The others, grey, say the same of every x."
+            "E[z|x] over the data is above 0.01. The others, gray, say the same of every x."
         )
         if not (variance > 0.01).any():
             text += "\nNone is active: the posterior has collapsed, and the model ignores its code."
@@ -191,11 +200,11 @@ def _codes(codes: Codes, noun: str) -> Section:
     text += "." if of <= 2 else f" of {of}: those in which it varies most."
     many = 0 if codes.labels is None else len(codes.labels.unique())
     if codes.factors is not None:
-        text += " Each panel has the colours of one factor: smooth bands, and the code holds it."
+        text += " Each panel has the colors of one factor: smooth bands, and the code holds it."
     elif 1 < many <= CLASSES:
-        text += " Colours are classes." if of > 1 else " A line is a class."
+        text += " Colors are classes." if of > 1 else " A line is a class."
     elif many > CLASSES:
-        text += f" The {many:,} classes here are too many for colours."
+        text += f" The {many:,} classes here are too many for colors."
     if codes.factors is None:
         text += " " + codes.words
     return Section("Codes", text, code_charts(codes), "svg", "codes of the data")

@@ -13,7 +13,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +23,12 @@ from vaekit.data import spread
 from vaekit.data.conditions import one_hot
 from vaekit.data.dataset import generator
 from vaekit.data.rows import pick
+from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.io import npz_bytes, sweep, write
-from vaekit.models import VAE, Model
+from vaekit.models import Model
 from vaekit.report.images import pairs, png_bytes
-from vaekit.runs.folder import RunFolder
-from vaekit.runs.job import Job
+from vaekit.runs import Job, RunFolder
 from vaekit.torchutil import rng
 from vaekit.training import Callback
 
@@ -84,8 +84,8 @@ class Snapshots(Callback):
         every: a frame after each so many epochs.
         seed: of the draws: the same noise each time.
         shown: from x to values in [0, 1].
-        given: of x, `(N, ...)`, for a conditional model.
-        given_drawn: of the draws.
+        context: of x, `(N, ...)`, for a conditional model.
+        context_drawn: of the draws.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class Snapshots(Callback):
         every: int,
         seed: int,
         shown: Callable[[Tensor], Tensor],
-        given: Tensor | None = None,
-        given_drawn: Tensor | None = None,
+        context: Tensor | None = None,
+        context_drawn: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.x, self.every, self.seed, self.shown = folder, x, every, seed, shown
-        self.given, self.given_drawn = given, given_drawn
+        self.context, self.context_drawn = context, context_drawn
         size = (len(x) + DRAWS) * math.prod(x.shape[1:])
         self.most = max(LEAST, min(MOST, BYTES // size))
 
@@ -140,18 +140,18 @@ class Snapshots(Callback):
                 self._file(old).unlink()
 
     def pictures(self, model: Model) -> dict[str, Tensor]:
-        """E[x|z] at z = E[z|x] of the images; E[x|z] of draws z, where there is a prior to draw."""
-        found = {"reconstructions": model.reconstruct(self.x, self.given)}
-        if "density" in model.offers:
+        """E[x|z] at the codes of the images, and at draws z where there is a prior to draw from."""
+        found = {"reconstructions": model.reconstruct(self.x, self.context)}
+        if Offer.DRAWS in model.offers:
             with rng(self.seed, self.x.device):
-                found["samples"] = cast(VAE, model).sample(DRAWS, self.given_drawn, mean=True)
+                found["samples"] = model.sample(DRAWS, self.context_drawn, mean=True)  # type: ignore[operator]
         return found
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch:06d}.npz"
 
     def _levels(self, images: Tensor) -> np.ndarray:
-        """As uint8; NaN is mid grey."""
+        """As uint8; NaN is mid gray."""
         values = self.shown(images).detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1)
         levels: np.ndarray = (values * 255).round().to(torch.uint8).numpy()
         return levels
@@ -168,9 +168,9 @@ def snapshots_of(job: Job) -> Snapshots | None:
     x = test.values(rows, generator(options.seed, "snapshots")).to(job.device)
     shown = job.spec.values.inverse
     film = Snapshots(job.folder, x, every=options.snapshots, seed=options.seed, shown=shown)
-    if test.given is not None:
-        film.given = test.given[index].float().to(job.device)
-        film.given_drawn = _in_order(job.spec.classes).to(job.device)
+    if test.context is not None:
+        film.context = test.context[index].float().to(job.device)
+        film.context_drawn = _in_order(job.spec.classes).to(job.device)
     return film
 
 

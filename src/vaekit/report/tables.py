@@ -34,7 +34,7 @@ class Table:
     Attributes:
         rows: `(N, D)`, in the units of the data.
         reconstructions: E[x|z] at z = E[z|x], `(N, D)`.
-        draws: draws of x from the model, `(M, D)`.
+        draws: draws of x from the model, `(M, D)`; None where it has no prior.
         columns: their names; or empty.
         counts: whether the values are counts.
 
@@ -44,12 +44,13 @@ class Table:
 
     rows: Tensor
     reconstructions: Tensor
-    draws: Tensor
+    draws: Tensor | None = None
     columns: Sequence[str] = ()
     counts: bool = False
 
     def __post_init__(self) -> None:
-        shapes = [tuple(part.shape) for part in (self.rows, self.reconstructions, self.draws)]
+        draws = self.rows if self.draws is None else self.draws
+        shapes = [tuple(part.shape) for part in (self.rows, self.reconstructions, draws)]
         if len(shapes[0]) != 2 or shapes[0] != shapes[1] or shapes[0][1:] != shapes[2][1:]:
             raise VaekitError(
                 f"got rows, reconstructions and draws of shapes {shapes}; expected (N, D) twice "
@@ -71,7 +72,7 @@ class Table:
         return [name_text(name, LONGEST) for name in full]
 
 
-def table_charts(table: Table, shown: int = 24) -> tuple[bytes, bytes]:
+def table_charts(table: Table, shown: int = 24) -> tuple[bytes, bytes | None]:
     """SVG of the reconstructions (of the first `shown` rows in the map) and of the draws.
 
     Example:
@@ -81,8 +82,8 @@ def table_charts(table: Table, shown: int = 24) -> tuple[bytes, bytes]:
     """
     with look(), np.errstate(invalid="ignore", divide="ignore"):
         figures = maps_figure(table, shown), means_figure(table)
-        drawn = draws_figure(table)
-        return b"\n".join(map(_element, figures)), _element(drawn)
+        drawn = None if table.draws is None else _element(draws_figure(table, table.draws))
+        return b"\n".join(map(_element, figures)), drawn
 
 
 def _element(figure: Figure) -> bytes:
@@ -129,17 +130,17 @@ def means_figure(table: Table) -> Figure:
     return figure
 
 
-def draws_figure(table: Table) -> Figure:
+def draws_figure(table: Table, draws: Tensor) -> Figure:
     """Of counts, means and zeros of data and draws; of others, how their columns correlate."""
     if table.counts:
-        means = (table.rows.mean(0), table.draws.mean(0))
-        zeros = ((table.rows == 0).float().mean(0), (table.draws == 0).float().mean(0))
+        means = (table.rows.mean(0), draws.mean(0))
+        zeros = ((table.rows == 0).float().mean(0), (draws == 0).float().mean(0))
         panels = [("mean of each column", means, True), ("part of zeros", zeros, False)]
         figure = _against(panels, "draws of the model")
         figure.set_label("mean and part of zeros of each column: data and draws of the model")
         return figure
     index = table.shown
-    both = [_correlations(part[:, index]) for part in (table.rows, table.draws)]
+    both = [_correlations(part[:, index]) for part in (table.rows, draws)]
     look_ = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
     names = table.names(index)
     figure = _maps(both, ("test rows", "draws of the model"), names, look_, "correlation")

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vaekit.data import Split
+from vaekit import evaluate
+from vaekit.data import Dataset
 from vaekit.errors import VaekitError
-from vaekit.evaluate import LatentMeter
-from vaekit.evaluate.latent import ACTIVE, Latent
-from vaekit.runs.judge import Rows
-from vaekit.torchutil import evaluating
-
-if TYPE_CHECKING:
-    from vaekit.runs.run import Run
-
+from vaekit.evaluate import Latent
+from vaekit.report.charts import ACTIVE
+from vaekit.runs import Run
 
 MOST = 10  # dimensions that are shown where nobody names them
 
@@ -53,15 +48,17 @@ class Effect:
         return f"z{self.dim}{' dead' if self.dead else ''}{kl}\noutput var. {self.output:.2g}"
 
 
-def held(run: Run, split: Split, rows: int = 1000) -> Latent:
-    """What the dimensions of z hold, over so many rows of a split, evenly spread."""
-    meter, model = LatentMeter(), run.vae
-    with evaluating(model):
-        for x, given in Rows(run, split, rows, None).batches("latent"):
-            meter.add(model(x, given))
-    latent = meter.latent()
-    assert latent is not None
-    return latent
+def held(run: Run, data: Dataset, rows: int = 1000) -> Latent:
+    """What the dimensions of z hold, over so many test rows, evenly spread.
+
+    Raises:
+        VaekitError: for a model without a latent, or with one of codes.
+    """
+    run.require()
+    subject = run.subject(data, limit=rows)
+    found = evaluate.chosen(subject, "traverse", ["latent"])
+    record = evaluate.measured(subject, {name: one for name, (one, _) in found.items()})["latent"]
+    return Latent(record["kl_per_dim"], record["variance"], record["posterior_scale"])
 
 
 def chosen(latent: Latent, dims: Sequence[int] | None = None, *, every: bool = False) -> list[int]:

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, choose
+from vaekit.models import flat_codes
+from vaekit.runs import Run
+from vaekit.torchutil import rng
 
-
-class Decodes(Protocol):
-    """What a walk needs of a model."""
-
-    def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor: ...
-
-    def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor: ...
+DRAWS = 10_000  # of the prior, for its quantiles
 
 
 def straight(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -67,6 +64,10 @@ def between(a: Tensor, b: Tensor, *, steps: int = 10, kind: str = "linear") -> T
 
     Raises:
         VaekitError: for fewer than two steps, or an unknown kind.
+
+    Example:
+        >>> between(torch.zeros(1, 2), torch.ones(1, 2), steps=3)[0, 1].tolist()
+        [0.5, 0.5]
     """
     if steps < 2:
         raise VaekitError(f"got steps={steps}; expected at least 2: both ends.")
@@ -76,46 +77,39 @@ def between(a: Tensor, b: Tensor, *, steps: int = 10, kind: str = "linear") -> T
 
 
 def interpolate(
-    model: Decodes,
+    run: Run,
     x: Tensor,
     y: Tensor,
     *,
     steps: int = 10,
     kind: str = "linear",
-    given: tuple[Tensor, Tensor] | None = None,
+    context: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """E[x|z] along the way from E[z|x] to E[z|y], `(K, T, *X)`.
 
-    What x and y are `given`, `(K, *G)` each, goes the straight way.
-
-    Example:
-        >>> from vaekit.testing import LinearGaussian
-        >>> rows = torch.randn(50, 3, dtype=torch.float64)
-        >>> model = LinearGaussian.fit(rows, latent=1).vae()
-        >>> interpolate(model, rows[:2], rows[2:4], steps=5).shape
-        torch.Size([2, 5, 3])
+    The context of x and that of y, `(K, *G)` each, goes the straight way.
     """
-    here, there = (None, None) if given is None else given
-    z = between(model.encode(x, here), model.encode(y, there), steps=steps, kind=kind)
-    way = None if given is None else between(*given, steps=steps).flatten(0, 1)
-    return model.decode(z.flatten(0, 1), way).unflatten(0, z.shape[:2])
+    here, there = (None, None) if context is None else context
+    z = between(run.encode(x, here), run.encode(y, there), steps=steps, kind=kind)
+    way = None if context is None else between(*context, steps=steps).flatten(0, 1)
+    return run.decode(z.flatten(0, 1), way).unflatten(0, z.shape[:2])
 
 
 def traverse(
-    model: Decodes,
+    run: Run,
     z: Tensor,
     dims: Sequence[int],
     values: Tensor,
-    given: Tensor | None = None,
+    context: Tensor | None = None,
 ) -> Tensor:
     """E[x|z] with one dimension of z at each of the values `(T,)`, a row each: `(K, T, *X)`.
 
     Args:
-        model: decodes.
-        z: one code, `(*Z)`.
+        run: with a latent.
+        z: one code, `(*Z)`, as `Run.encode` gives them.
         dims: which of its dimensions, flattened.
         values: what each is set to.
-        given: what a conditional model is given, `(1, *G)`.
+        context: of a conditional run, `(1, *G)`.
 
     Raises:
         VaekitError: for a dimension that z does not have.
@@ -127,7 +121,7 @@ def traverse(
     for row, dim in enumerate(dims):
         codes[row, :, dim] = values
     flat = codes.flatten(0, 1).unflatten(1, z.shape)
-    return model.decode(flat, _repeated(given, len(flat))).unflatten(0, codes.shape[:2])
+    return run.decode(flat, _repeated(context, len(flat))).unflatten(0, codes.shape[:2])
 
 
 def settings(texts: Sequence[str]) -> dict[int, float]:
@@ -155,33 +149,50 @@ def settings(texts: Sequence[str]) -> dict[int, float]:
     return found
 
 
-def _repeated(given: Tensor | None, rows: int) -> Tensor | None:
-    return None if given is None else given.expand(rows, *given.shape[1:])
+def _repeated(context: Tensor | None, rows: int) -> Tensor | None:
+    return None if context is None else context.expand(rows, *context.shape[1:])
 
 
-def manifold(
-    model: Decodes,
-    side: int = 20,
-    *,
-    latent: tuple[int, ...] = (2,),
-    given: Tensor | None = None,
-) -> Tensor:
+def manifold(run: Run, side: int = 20, context: Tensor | None = None) -> Tensor:
     """E[x|z] on a grid of a two-dimensional latent, `(side, side, *X)`, the second one upwards.
 
-    The coordinates are quantiles of N(0, 1) at (i + 1/2) / side, so that each picture stands for
-    the same probability (Kingma & Welling, arXiv 1312.6114, fig. 4). `given` is as in `traverse`.
+    The coordinates are quantiles of the prior at (i + 1/2) / side, so that each image stands for
+    the same probability (Kingma & Welling, arXiv 1312.6114, fig. 4): of a Gaussian those in closed
+    form, of another prior those of draws of it, and those of N(0, 1) where there is no prior.
+    `context` is as in `traverse`.
 
     Raises:
-        VaekitError: for a latent of other than two dimensions, or fewer than one picture a side.
+        VaekitError: for a latent of other than two real dimensions, or fewer than one image a side.
     """
-    if math.prod(latent) != 2:
+    if run.latent_size != 2:
         raise VaekitError(
-            f"a manifold shows a latent of 2 dimensions; this one has {math.prod(latent)}: take "
+            f"a manifold shows a latent of 2 dimensions; this one has {run.latent_size}: take "
             "`vaekit traverse`, or train with --latent 2."
         )
     if side < 1:
         raise VaekitError(f"got side={side}; expected at least 1.")
-    at = torch.special.ndtri((torch.arange(side) + 0.5) / side)
-    z = torch.stack(torch.meshgrid(at, at.flip(0), indexing="xy"), -1)
-    flat = z.flatten(0, 1).unflatten(1, latent)
-    return model.decode(flat, _repeated(given, side * side)).unflatten(0, (side, side))
+    first, second = _quantiles(run, (torch.arange(side) + 0.5) / side, context).unbind(1)
+    z = torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
+    return run.decode(z.flatten(0, 1), _repeated(context, side * side)).unflatten(0, (side, side))
+
+
+def _quantiles(run: Run, at: Tensor, context: Tensor | None) -> Tensor:
+    """Of each dimension of z under the prior, `(len(at), Z)`."""
+    model = run.vae
+    sites = model.example(run.spec.context).sites
+    for space in (site.p.space for site in sites):
+        if space.kind != "reals":
+            raise VaekitError(
+                f"a manifold is a plane of real numbers; the latent of {run.path} lives on {space}."
+            )
+    standard = torch.special.ndtri(at)[:, None]
+    if Offer.DRAWS not in run.offers:
+        return standard.expand(-1, run.latent_size)
+    prior = run.prior(context) if Offer.ONE_SITE in run.offers else None
+    if isinstance(prior, Gaussian | StandardGaussian):
+        mean, scale = (part.flatten().cpu() for part in (prior.mean, prior.variance.sqrt()))
+        return mean + standard * scale
+    under = _repeated(context, DRAWS)
+    with rng(0, run.device), torch.no_grad():
+        zs = model.draw_prior(DRAWS, None if under is None else under.to(run.device))
+    return flat_codes(zs).cpu().quantile(at, 0)

@@ -24,7 +24,8 @@ class Report:
         lead: a sentence under it.
         facts: rows of a table: model, data, numbers.
         originals, reconstructions: floats in [0, 1], `(N, C, H, W)`, of one shape.
-        grey: of a colouriser: the grey pictures of the originals, `(N, 1, H, W)`.
+        gray: of a colorizer: the gray images of the originals, `(N, 1, H, W)`.
+        prior: whether there is a prior to draw from; without one nothing is said of samples.
         samples: floats in [0, 1], `(N, C, H, W)`: E[x|z] at draws z of the prior.
         sample_columns: how many of them stand side by side; by default about as many as rows.
         sample_classes: of a conditional model's samples, a row for each; or empty.
@@ -48,7 +49,8 @@ class Report:
     facts: Sequence[tuple[str, str]] = ()
     originals: Tensor | None = None
     reconstructions: Tensor | None = None
-    grey: Tensor | None = None
+    gray: Tensor | None = None
+    prior: bool = True
     samples: Tensor | None = None
     sample_columns: int | None = None
     sample_classes: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""What a run was asked for: a recipe and its options, as one flat list of names or as records."""
+"""What a run was asked for: a recipe, its parts, and the options of data and training."""
 
 from __future__ import annotations
 
@@ -6,110 +6,150 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import Field
 from pydantic.fields import FieldInfo
+
 from vaekit.errors import VaekitError, unknown
-from vaekit.options import Data, Net, Options, Pixels, Training, checked
-from vaekit.recipes import own_options, preset
+from vaekit.options import Data, Options, Training, checked
+from vaekit.recipes import find_recipe, flat_options, resolve
+from vaekit.registry import KINDS, Spec, completed, entries, nested, text
+
+FORMAT = 1  # of config.json
+RECORDS: dict[str, type[Options]] = {"data": Data, "training": Training}
 
 
-RECORDS: dict[str, type[Options]] = {
-    "net": Net,
-    "pixels": Pixels,
-    "data": Data,
-    "training": Training,
-}
-
-
-def flat_fields(recipe: str) -> Iterator[tuple[str, str, str, FieldInfo]]:
-    """Every option of a recipe: its flat name, the record it belongs to, its field's name there.
+def flat_fields(recipe: str) -> Iterator[tuple[str, str, FieldInfo]]:
+    """Every option of a recipe: its name, the group it belongs to, and what it is.
 
     Example:
-        >>> [name for name, record, _, _ in flat_fields("beta_vae") if record == "own"]
-        ['latent', 'beta']
-        >>> next(name for name, record, field, _ in flat_fields("vae") if field == "kind")
-        'net'
+        >>> [name for name, group, _ in flat_fields("beta_vae") if group == "parts"]
+        ['prior', 'posterior', 'likelihood', 'objective', 'net', 'latent', 'model']
     """
-    defaults = preset(recipe)
-    for record, cls in {"own": own_options(recipe), **RECORDS}.items():
-        for field, plain in cls.model_fields.items():
-            name, info = ("net" if (record, field) == ("net", "kind") else field), copy(plain)
-            info.default = defaults.get(name, info.default)
-            yield name, record, field, info
+    entry, parts = find_recipe(recipe), resolve(recipe, {})
+    for name in entry.asks:
+        yield name, "parts", _part_field(name, parts[name])
+    for group, record in RECORDS.items():
+        for name, plain in record.model_fields.items():
+            info = copy(plain)
+            info.default = entry.options.get(name, info.default)
+            yield name, group, info
+
+
+def _part_field(name: str, value: Any) -> FieldInfo:
+    """An option that takes a part; its default is the recipe's."""
+    info: Any
+    if name == "latent":
+        info = Field(default=value, ge=1, description="The size of the latent.")
+        info.annotation = int
+        return info
+    shown = "by the kind of data" if value is None else text(value, brief=name)
+    known = ", ".join(entries(name))
+    words = f"{KINDS[name]}: {known}. Options: vaekit parts {name}."
+    if name == "likelihood":
+        words += " Gray values under bernoulli are the usual loss and not a likelihood."
+    info = Field(default=None, description=f"{words} Here {shown}.")
+    info.annotation = str | None
+    return info
 
 
 @dataclass(frozen=True)
 class Config:
-    """A recipe by name, its own options, and the records that all recipes share."""
+    """A recipe by name, the specs of its parts, and the records that all recipes share."""
 
     recipe: str
-    own: dict[str, Any]
-    net: Net
-    pixels: Pixels
+    parts: Spec
     data: Data
     training: Training
 
     @classmethod
     def of(cls, recipe: str, records: Mapping[str, Mapping[str, Any]]) -> Config:
-        """From `{"own": {...}, "net": {...}, ...}`; what is left out has its default.
+        """From `{"parts": {...}, "data": {...}, ...}`; what is left out has its default.
 
         Raises:
             VaekitError: for an unknown recipe, record or option, or a value that does not fit.
         """
         for name, record in records.items():
-            if name not in ("own", *RECORDS):
-                raise unknown("record of options", name, ("own", *RECORDS))
+            if name not in ("parts", *RECORDS):
+                raise unknown("record of options", name, ("parts", *RECORDS))
             if not isinstance(record, Mapping):
                 raise VaekitError(f"'{name}' holds {record!r}; expected options with values.")
-        own = checked(own_options(recipe), dict(records.get("own", {}))).model_dump()
+        parts = resolve(recipe, dict(records.get("parts", {})))
+        for kind, spec in parts.items():
+            if isinstance(spec, dict) and kind != "likelihood":
+                parts[kind] = completed(kind, spec)
         made = {name: checked(kind, dict(records.get(name, {}))) for name, kind in RECORDS.items()}
-        return cls(recipe, own, **made)  # type: ignore[arg-type]
+        return cls(recipe, parts, **made)  # type: ignore[arg-type]
 
     @classmethod
     def flat(cls, recipe: str, **options: Any) -> Config:
-        """From names as on the command line.
+        """From names as on the command line, and options of parts by their path.
 
         Raises:
             VaekitError: for an unknown recipe or option, or a value that does not fit.
 
         Example:
-            >>> config = Config.flat("vae", latent=3, net="conv", lr=0.1)
-            >>> config.own["latent"], config.net.kind, config.training.lr
-            (3, 'conv', 0.1)
+            >>> config = Config.flat("vae", latent=3, net="conv:channels=8,16", lr=0.1)
+            >>> config.parts["latent"], config.parts["net"]["channels"], config.training.lr
+            (3, [8, 16], 0.1)
+            >>> Config.flat("vae", **{"objective.beta": 4}).parts["objective"]["beta"]
+            4.0
             >>> Config.flat("vae", latnt=3)
             Traceback (most recent call last):
             ...
             vaekit.errors.VaekitError: unknown option 'latnt'; did you mean 'latent'? ...
         """
-        homes = {name: (record, field) for name, record, field, _ in flat_fields(recipe)}
+        entry = find_recipe(recipe)
+        homes = dict.fromkeys((*entry.asks, *entry.fixed), "parts")
+        for group, record in RECORDS.items():
+            homes |= dict.fromkeys(record.model_fields, group)
         records: dict[str, dict[str, Any]] = {}
-        for name, value in {**preset(recipe), **options}.items():
-            if name not in homes:
+        preset = {
+            name: value for name, value in entry.options.items() if homes.get(name) in RECORDS
+        }
+        for name, value in sorted({**preset, **options}.items(), key=lambda one: "." in one[0]):
+            kind, _, path = name.partition(".")
+            if kind not in homes or (path and homes[kind] != "parts"):
                 raise unknown("option", name, list(homes))
-            record, field = homes[name]
-            records.setdefault(record, {})[field] = value
+            found = records.setdefault(homes[kind], {})
+            found[kind] = nested(kind, found.get(kind) or "", path, value) if path else value
         return cls.of(recipe, records)
+
+    @property
+    def flat_parts(self) -> dict[str, Any]:
+        """Every option of every part, by its path; None for a likelihood that the data decide."""
+        return dict(flat_options(self.parts))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; `from_json` reads them."""
         shared = {name: getattr(self, name).model_dump(mode="json") for name in RECORDS}
-        return {"recipe": self.recipe, "own": self.own, **shared}
+        return {"format": FORMAT, "recipe": self.recipe, "parts": self.parts, **shared}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Config:
         """What `to_json` wrote.
 
         Example:
-            >>> config = Config.flat("iwae", samples=3)
+            >>> config = Config.flat("iwae", objective=":samples=3")
             >>> Config.from_json(config.to_json()) == config
             True
 
         Raises:
             VaekitError: for what is no such record.
         """
-        name = record.get("recipe")
+        name, form = record.get("recipe"), record.get("format")
         if not isinstance(name, str):
             raise VaekitError("config.json names no recipe: restore it, or train again.")
+        if form != FORMAT:
+            raise VaekitError(
+                f"config.json has the format {form}, and this vaekit reads {FORMAT}: take the "
+                "version that run.json names, or train again."
+            )
+        known = {k: v for k, v in record.items() if k not in ("recipe", "format")}
         try:
-            return cls.of(name, {k: v for k, v in record.items() if k != "recipe"})
+            idle = {*KINDS, "latent"} - {*find_recipe(name).asks}
+            if isinstance(known.get("parts"), Mapping):
+                known["parts"] = {k: v for k, v in known["parts"].items() if k not in idle}
+            return cls.of(name, known)
         except VaekitError as error:
             raise VaekitError(f"config.json does not fit: {error}") from None

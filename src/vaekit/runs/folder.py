@@ -20,15 +20,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-import torch
-import vaekit
-from vaekit.errors import VaekitError
-from vaekit.io import append_line, locked, missing_folders, read_lines, remove_empty, sweep, write
-from pathlib import Path
-from typing import Any
-from vaekit.errors import VaekitError, unknown
-from vaekit.torchutil import load_state
 
+import torch
+
+import vaekit
+from vaekit.errors import VaekitError, unknown
+from vaekit.io import append_line, locked, missing_folders, read_lines, remove_empty, sweep, write
+from vaekit.torchutil import load_state
 
 NEEDED = {"run": {"data": ("spec", "sha256")}}  # by which a model is built, and its data known
 MEND = "Restore it, or train again."
@@ -205,7 +203,7 @@ class RunFolder:
             (self.path / "run.json").unlink(missing_ok=True)
             raise
 
-    def write_json(self, name: str, content: Mapping[str, Any], mend: str | None = None) -> None:
+    def write_json(self, name: str, content: Any, mend: str | None = None) -> None:
         """Writes `name`.json."""
         text = json.dumps(content, indent=2) + "\n"
         write(self.path / f"{name}.json", text.encode(), mend or self.mend)
@@ -230,6 +228,23 @@ class RunFolder:
             raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
         _check(path, content, NEEDED.get(name, {}))
         return content
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The records of evaluation.json; none where there is no such file.
+
+        Raises:
+            VaekitError: where it holds something else.
+        """
+        path = self.path / "evaluation.json"
+        if not path.is_file():
+            return []
+        try:
+            kept = json.loads(path.read_text())
+        except ValueError:
+            kept = None
+        if not isinstance(kept, list) or not all(isinstance(one, dict) for one in kept):
+            raise VaekitError(f"{path} is broken: it holds no list of records; move it away.")
+        return kept
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""

@@ -7,24 +7,26 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
 import torch
-from vaekit.runs.config import Config
+
 from vaekit.data import Batches, Dataset, DataSpec, card, prepare, read
 from vaekit.data.arrays import MAPPED
+from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
-from vaekit.recipes import Recipe, build
-from vaekit.training.graphs import refuse_capture
+from vaekit.recipes import Recipe, assemble, likelihood_spec
+from vaekit.registry import text
+from vaekit.runs.config import Config
 from vaekit.runs.folder import RunFolder, environment, git_state
+from vaekit.torchutil import find_device
 from vaekit.training.callbacks import Callback, Callbacks, interruptible
+from vaekit.training.graphs import refuse_capture
 from vaekit.training.loop import Progress, fit, make_average
 from vaekit.training.optimizers import make_optimizer
+from vaekit.training.schedules import Schedule, make_schedules
 from vaekit.training.supervise import Best, Supervisor
-from vaekit.training.schedules import Schedule
-from vaekit.torchutil import find_device
-from vaekit.training.schedules import make_schedules
 from vaekit.training.update import schedule_target
-
 
 TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")
@@ -46,6 +48,7 @@ class Job:
     optimizer: torch.optim.Optimizer
     schedules: dict[str, Schedule]
     warm: int  # the step at which the warm-up is over
+    px: Distribution  # p(x|z) of one row
 
     @property
     def steps(self) -> int:
@@ -73,7 +76,8 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     data = prepare(found, config.data, options.seed)
     spec = data.spec()
     recipe = _built(config, spec, device)
-    _check_range(recipe, data)
+    px = recipe.model.example(spec.context).px
+    _check_range(recipe, data, px)
     model, objective = recipe.model, recipe.objective
     batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
@@ -91,43 +95,42 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     if options.capture:
         refuse_capture(optimizer, device)
     return Job(
-        config, folder, data, card(found), spec, recipe, device, batches, optimizer, schedules, warm
+        config, folder, data, card(found), spec, recipe, device, batches, optimizer, schedules, warm, px
     )
 
 
 def _built(config: Config, spec: DataSpec, device: torch.device) -> Recipe:
     """The recipe on its device, or the refusal of one that is too large for it."""
     try:
-        recipe = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+        recipe = assemble(config.recipe, config.parts, spec)
         recipe.model.to(device)
         recipe.objective.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:
         if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
             raise
-        latent = f"latent {config.own['latent']}, " if "latent" in config.own else ""
-        sizes = f"{latent}hidden {config.net.sizes}"
+        net = text(config.parts["net"], brief="net")
         raise VaekitError(
-            f"the model ({sizes}, channels {config.net.channels}) does not fit into the memory of "
-            f"{device}: take smaller ones."
+            f"the model (latent {config.parts['latent']}, net {net}) does not fit into the memory "
+            f"of {device}: take smaller ones."
         ) from error
     return recipe
 
 
-def _check_range(recipe: Recipe, data: Dataset) -> None:
+def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
     """Refuses rows that are no numbers, or outside what the likelihood can score."""
-    family = recipe.model.likelihood.family
-    if data.train.values.dequantise and family.space.parameter is not None:
+    name, space = type(px).__name__, px.space
+    if data.train.values.dequantise and space.discrete:
         raise VaekitError(
-            f"--dequantise is for densities; {type(family).__name__} is a likelihood of levels: "
-            "leave it."
+            f"--dequantise is for densities; {name} is a likelihood of levels: leave it."
         )
-    for name, split in data.splits.items():
+    for which, split in data.splits.items():
         low, high = split.x_bounds
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise VaekitError(f"the {name} rows of {data.name} hold NaN or infinite values.")
-        if family.space.kind == "pixels" and (low < 0 or high > 1):
+        gaps = Offer.GAPS in recipe.model.offers
+        if not (math.isfinite(low) and math.isfinite(high)) and not gaps:
+            raise VaekitError(f"the {which} rows of {data.name} hold NaN or infinite values.")
+        if space.kind == "pixels" and (low < 0 or high > 1):
             raise VaekitError(
-                f"{type(family).__name__} takes values in [0, 1]; the {name} rows of {data.name} "
+                f"{name} takes values in [0, 1]; the {which} rows of {data.name} "
                 f"lie in [{low:.3g}, {high:.3g}]: {_to_unit(data)}, or another likelihood, as "
                 "--likelihood gaussian."
             )
@@ -165,9 +168,9 @@ def _notes(job: Job) -> list[str]:
         notes.append(
             f"a batch of {size} is more than the {rows} training rows: each step takes all of them."
         )
-    if not is_likelihood(job.recipe.model.likelihood.family, job.data.kind):
+    if not is_likelihood(job.px.space, job.data.kind):
         notes.append(
-            f"{type(job.recipe.model.likelihood.family).__name__} is not a likelihood of "
+            f"{type(job.px).__name__} is not a likelihood of "
             f"{job.data.kind} data: the numbers compare only with the same loss on the same data."
         )
     return [*notes, *_notes_of_values(job)]
@@ -181,13 +184,14 @@ def _notes_of_values(job: Job) -> Iterator[str]:
             f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
             "in [0, 1] (--range -1,1 gives it the stored values)."
         )
-    mean = getattr(job.recipe.model.likelihood.family, "mean", "identity")
+    likelihood = likelihood_spec(job.config.parts, job.data.kind)
+    mean = likelihood.get("mean", "identity")
     least, most = REACH.get(mean, (-math.inf, math.inf))
     if low < least or high > most:
         yield (
-            f"--mean {mean} cannot leave [{least:g}, {most:g}], and the rows of {job.data.name} "
-            f"lie in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take --mean "
-            f"identity, or {_to_unit(job.data)}."
+            f"mean={mean} cannot leave [{least:g}, {most:g}], and the rows of {job.data.name} "
+            f"lie in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take "
+            f"mean=identity, or {_to_unit(job.data)}."
         )
 
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
 import vaekit
-from vaekit.runs.config import Config
 from vaekit.errors import VaekitError, choose
 from vaekit.io import write
+from vaekit.runs.config import Config
 from vaekit.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from vaekit.runs.run import Run
-    from vaekit.training.callbacks import Callback
 
 
 Measure = Callable[["Run"], Mapping[str, Any]]
@@ -62,7 +62,7 @@ def measure_elbo(samples: int) -> Measure:
     """-ELBO of the test rows by so many draws for each."""
 
     def measure(run: Run) -> Mapping[str, Any]:
-        found = run.evaluate(samples=samples)
+        found = run.evaluate(f"bound:samples={samples}")
         return {"ours": -found["elbo"], "standard_error": found["elbo_standard_error"]}
 
     return measure
@@ -72,7 +72,7 @@ def measure_nll(samples: int) -> Measure:
     """-log p(x) of the test rows by importance sampling with so many draws for each."""
 
     def measure(run: Run) -> Mapping[str, Any]:
-        found = run.evaluate(samples=1, nll=samples)["nll"]
+        found = run.evaluate("bound:samples=1", f"nll:samples={samples}")["nll"]
         half = f"by {samples // 2} draws"
         return {
             "ours": found["mean"],

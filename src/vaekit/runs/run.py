@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any, cast
+
 import torch
 from torch import Tensor
-from vaekit import options
-from vaekit.runs.config import Config
-from vaekit.data import Dataset, DataSpec, prepare, read
+
+import vaekit
+from vaekit.data import Dataset, DataSpec, fingerprint, prepare, read
 from vaekit.data.conditions import label_of, one_hot
-from vaekit.errors import VaekitError
-from vaekit.runs.judge import Asked, OnRows, judge
-from vaekit.models import VAE, Model
+from vaekit.distributions import Distribution, Offer
+from vaekit.errors import VaekitError, choose
+from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
+from vaekit.io import note, write
+from vaekit.models import LatentModel, Model, flat_codes, split_codes
 from vaekit.objectives import Objective
-from vaekit.recipes import RECIPES, build
-from vaekit.runs.reproduce import known
-from vaekit.runs.folder import RunFolder
-from vaekit.torchutil import find_device, rng
-from vaekit.runs.folder import kept_weights
+from vaekit.options import Data
+from vaekit.recipes import assemble
+from vaekit.registry import Spec
+from vaekit.runs.config import Config
+from vaekit.runs.folder import RunFolder, kept_weights
+from vaekit.torchutil import find_device, lazy, rng
+
+MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
+PLAIN = {"binarise": "none", "dequantise": False, "validation": 0, "limit": None}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Run:
     """A run folder, its model and its objective.
 
@@ -34,7 +44,7 @@ class Run:
         model: in eval mode.
         objective: what it was trained with.
         weights: "last", "best" or "ema".
-        step: optimiser steps after which these weights were kept; None where no record says.
+        step: optimizer steps after which these weights were kept; None where no record says.
     """
 
     folder: RunFolder
@@ -56,23 +66,39 @@ class Run:
         return next(self.model.parameters()).device
 
     @property
-    def vae(self) -> VAE:
+    def offers(self) -> frozenset[Offer]:
+        """What may be asked of the model."""
+        return self.model.offers
+
+    def require(self, *words: str) -> LatentModel:
+        """The model, where it offers these words.
+
+        Raises:
+            VaekitError: with what it does not offer.
+        """
+        if Offer.LATENT not in self.offers:
+            raise VaekitError(
+                f"{self.path} is a colorizer: it has no latent, and makes nothing from nothing; "
+                f"take `vaekit colorize RUN --colorizer {self.path}`."
+            )
+        missing = [Offer(word) for word in words if word not in self.offers]
+        if missing:
+            raise VaekitError(f"{self.path} {LACKS[missing[0]]}")
+        return cast(LatentModel, self.model)
+
+    @property
+    def vae(self) -> LatentModel:
         """The model, where it has a latent.
 
         Raises:
-            VaekitError: for a colouriser.
+            VaekitError: for a colorizer.
         """
-        if "latent" not in self.model.offers:
-            raise VaekitError(
-                f"{self.path} is a colouriser: it has no latent, and makes nothing from nothing; "
-                f"take `vaekit colorize RUN --colorizer {self.path}`."
-            )
-        return cast(VAE, self.model)
+        return self.require()
 
     @property
     def conditional(self) -> bool:
-        """Whether it was trained with `given`: what it is conditioned on."""
-        return bool(self.spec.given)
+        """Whether it was trained with a context: what it is conditioned on."""
+        return bool(self.spec.context)
 
     @property
     def class_names(self) -> list[str]:
@@ -80,7 +106,39 @@ class Run:
         card = self.folder.read_json("run")["data"].get("card", {})
         return list(card.get("class_names") or map(str, range(self.spec.classes)))
 
-    def given(self, label: int | str, n: int = 1) -> Tensor:
+    @lazy
+    def px(self) -> Distribution:
+        """p(x|z) of one row: its type, its space, its scale."""
+        return self.model.example(self.spec.context).px
+
+    @lazy
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of a code of each latent."""
+        sites = self.vae.example(self.spec.context).sites
+        return tuple(tuple(site.z.shape[2:]) for site in sites)
+
+    @property
+    def latent_size(self) -> int:
+        """How many dimensions a code has, all latents together."""
+        return sum(map(prod, self.latent_shapes))
+
+    def prior(self, context: Tensor | None = None) -> Distribution:
+        """p(z), where there is one latent; of a conditional run under `context`, `(1, *G)`.
+
+        Raises:
+            VaekitError: for several latents.
+        """
+        model = self.require(Offer.ONE_SITE)
+        if context is None:
+            trace = model.example(self.spec.context)
+        else:
+            first = next(model.parameters())
+            x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
+            with rng(0, self.device), torch.no_grad():
+                trace = model(x, context.float().to(self.device))
+        return trace.site.p
+
+    def context(self, label: int | str, n: int = 1) -> Tensor:
         """A label, or a class by its name, one-hot in n rows: what the methods below take.
 
         Raises:
@@ -94,26 +152,35 @@ class Run:
         n: int,
         *,
         label: int | str | None = None,
-        given: Tensor | None = None,
+        context: Tensor | None = None,
         mean: bool = True,
         seed: int = 0,
         fixed: Mapping[int, float] | None = None,
     ) -> Tensor:
         """`(n, *X)`: E[x|z] for n draws of z from the prior; with `mean=False`, draws of x.
 
-        A conditional run takes a label for all of them, or `given` for each, or else the classes
+        A conditional run takes a label for all of them, or a context for each, or else the classes
         in their order, in equal shares. `fixed={3: 2.0}` sets dimension 3 of z to 2 standard
         deviations of the prior; the others are as they are drawn without it.
 
         Raises:
-            VaekitError: for a dimension that z does not have.
+            VaekitError: for a model without a prior, or a dimension that z does not have.
         """
+        model = self.require(Offer.DRAWS)
         if label is not None:
-            given = self.given(label, n)
-        elif given is None and self.conditional:
-            given = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
-        with rng(seed, self.device, None):
-            return self.vae.sample(n, self._given(given), mean=mean, fixed=fixed).cpu()
+            context = self.context(label, n)
+        elif context is None and self.conditional:
+            context = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
+        context = self._context(context)
+        with rng(seed, self.device), torch.no_grad():
+            if not fixed:
+                return model.sample(n, context, mean=mean).cpu()
+            (z,) = self.require(Offer.ONE_SITE).draw_prior(n, context)
+            first = None if context is None else context[:1]
+            zs = (fixed_at(z, fixed, self.prior(first)),)
+            if mean:
+                return model.decode(zs, context).cpu()
+            return model.likelihood_at(zs, context).sample().cpu()
 
     def by_class(
         self,
@@ -128,27 +195,28 @@ class Run:
         made = [self.sample(n, label=y, mean=mean, seed=seed, fixed=fixed) for y in labels]
         return torch.stack(made)
 
-    def reconstruct(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """E[x|z] at z = E[z|x], `(B, *X)`, for canonical x."""
-        return self.model.reconstruct(x.to(self.device), self._given(given)).cpu()
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """E[x|z] at the codes of x, `(B, *X)`, for canonical x."""
+        return self.model.reconstruct(x.to(self.device), self._context(context)).cpu()
 
-    def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """E[z|x], `(B, *Z)`, for canonical x."""
-        return self.vae.encode(x.to(self.device), self._given(given)).cpu()
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The codes of canonical x, `(B, *Z)`; of several latents side by side, `(B, D)`."""
+        zs = self.vae.encode(x.to(self.device), self._context(context))
+        return (zs[0] if len(zs) == 1 else flat_codes(zs)).cpu()
 
-    def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
-        """E[x|z], `(B, *X)`, for codes `(B, *Z)`."""
-        return self.vae.decode(z.to(self.device), self._given(given)).cpu()
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """E[x|z], `(B, *X)`, for codes as `encode` gives them."""
+        zs = split_codes(z.to(self.device), self.latent_shapes)
+        return self.vae.decode(zs, self._context(context)).cpu()
 
-    def _given(self, given: Tensor | None) -> Tensor | None:
-        """What is given, on the device; refused where the model takes none, or needs some."""
-        if (given is not None) != self.conditional:
-            takes = f"given of shape (B, {', '.join(map(str, self.spec.given))})"
-            got = "none" if given is None else f"shape {tuple(given.shape)}"
-            raise VaekitError(
-                f"{self.path} takes {takes if self.conditional else 'nothing given'}; got {got}."
-            )
-        return None if given is None else given.float().to(self.device)
+    def _context(self, context: Tensor | None) -> Tensor | None:
+        """The context on the device; refused where the model takes none, or needs some."""
+        if (context is not None) != self.conditional:
+            shape = ", ".join(map(str, self.spec.context))
+            takes = f"a context of shape (B, {shape})" if self.conditional else "no context"
+            got = "none" if context is None else f"shape {tuple(context.shape)}"
+            raise VaekitError(f"{self.path} takes {takes}; got {got}.")
+        return None if context is None else context.float().to(self.device)
 
     def source(self, data_dir: str | None = None) -> Dataset:
         """The data set it was trained on, as it is stored.
@@ -180,67 +248,165 @@ class Run:
             )
         return data
 
-    def _asked(self, data_dir: str | None) -> options.Data:
+    def _asked(self, data_dir: str | None) -> Data:
         asked = self.config.data
         return asked if data_dir is None else asked.model_copy(update={"data_dir": data_dir})
 
+    def subject(
+        self,
+        data: Dataset,
+        split: str = "test",
+        *,
+        limit: int | None = None,
+        seed: int = 0,
+        source: Dataset | None = None,
+        sha256: str = "",
+        on_rows: Callable[[str, int, int], None] | None = None,
+    ) -> Subject:
+        """What metrics look at: this model on the rows of a split of `data`.
+
+        Raises:
+            VaekitError: for an unknown split, or a limit below 1.
+        """
+        rows = Rows(choose("split", split, data.splits), self.device, limit, on_rows)
+        plain = self.config.data.model_copy(update=PLAIN)
+        return Subject(
+            self.model,
+            self.spec,
+            rows,
+            objective=self.objective,
+            train=data.train,
+            data=None if source is None else partial(prepare, source, plain, 0),
+            key=f"{sha256} {self.spec.shape} {self.config.data.range}",
+            class_names=self.class_names,
+            seed=seed,
+            name=str(self.path),
+        )
+
     def evaluate(
         self,
-        *,
-        samples: int = 10,
-        nll: int | None = None,
-        latent: bool = False,
-        reconstruction: bool = False,
-        ais: int | None = None,
-        agreement: int | None = None,
-        noise: float | None = None,
+        *metrics: str | Spec,
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
         data_dir: str | None = None,
-        on_rows: OnRows | None = None,
+        on_rows: Callable[[str, int, int], None] | None = None,
     ) -> dict[str, Any]:
-        """The ELBO and its terms on a split, what else is asked for, and how it was measured.
+        """The bound and what else is asked for, on a split, and how it was measured.
 
         In `spec.unit`, nats, and always with beta = 1. The bound stands at the top level: `elbo`
-        and `kl` are None where the model has no density, `bits_per_dim` where the likelihood has
-        no bits. Each other part is a record of its own, with its rows, draws and standard errors:
-
-        - `nll`: of -log p(x) by importance sampling, `mean`, `standard_error`, `at_half` (the
-          mean with half of the draws, which shows the bias) and `bits_per_dim`;
-        - `latent`: active units, KL of each dimension; of one latent also rate, distortion,
-          mutual information, total correlation and dimension-wise KL of the aggregate posterior
-          over the rows that are measured;
-        - `reconstruction`: MSE, L1, PSNR, SSIM, MS-SSIM of E[x|z] at z = E[z|x];
-        - `ais`: of -log p(x) by annealing, and `simulated_gap`: how far the two bounds of
-          bidirectional Monte Carlo are apart on data that the model made;
-        - `agreement`: the `share` of images E[x|z, label] that a classifier calls by the label they
-          were asked for, the `worst_share` of a class, and the `classifier_accuracy` on test rows;
-        - `colour`, always, of a colouriser: see `vaekit.evaluate.Colours`.
+        and `kl` are None where the model has none, `bits_per_dim` where the likelihood has no bits.
+        Each other metric is a record of its own, with its rows, draws and standard errors, and
+        `protocol` says how all was measured.
 
         Args:
-            samples: Monte-Carlo draws of the bound, for each row.
-            nll: draws of importance sampling, for each row.
-            latent: measure the latent; the cost grows as the square of the rows.
-            reconstruction: measure the reconstructions.
-            ais: steps of annealing; on 100 rows where there is no limit.
-            agreement: images of a conditional model that a classifier looks at; it is trained on
-                the run's data at the first call, and kept in the user cache.
-            noise: of a colouriser: noise on its input, in grey levels, besides that of 1 level.
+            metrics: what to measure besides, as `"nll:samples=5000"` or `"latent"`; see
+                `vaekit parts metric`.
             split: "test", "validation" or "train": the rows that it was trained on.
             limit: so many rows only, evenly spread over the split, which may be sorted.
-            seed: of the draws; each part has its own.
+            seed: of the draws; each study has its own.
             data_dir: where data sets lie.
             on_rows: is told what is measured, rows done, and rows in all.
 
         Raises:
-            VaekitError: for counts below 1, an unknown split, data that are not found, nll or
-                ais of a model that has no likelihood, and what a colouriser has not.
+            VaekitError: for an unknown metric or split, one that does not suit the model, a limit
+                below 1, or data that are not found.
         """
-        asked = Asked(samples, nll, latent, reconstruction, ais, agreement, noise)
-        return judge(
-            self, asked, split=split, limit=limit, seed=seed, data_dir=data_dir, on_rows=on_rows
+        source = self.source(data_dir)
+        data, sha256 = self.prepared(source), self._fingerprint(source)
+        subject = self.subject(
+            data, split, limit=limit, seed=seed, source=source, sha256=sha256, on_rows=on_rows
         )
+        asked = chosen(subject, "evaluate", metrics)
+        found = measured(subject, {name: metric for name, (metric, _) in asked.items()})
+        samples = asked["bound"][0].samples if "bound" in asked else (0,)
+        protocol = {
+            "data": data.name,
+            "sha256": sha256,
+            "split": split,
+            "rows": subject.rows.count,
+            "of": len(subject.rows.split),
+            "samples": prod(samples or (0,)),
+            "seed": seed,
+            **self.protocol(),
+        }
+        return {**found.pop("bound", {}), **found, "protocol": protocol}
+
+    def _fingerprint(self, source: Dataset) -> str:
+        """The sha256 of the rows, and a note where the run was trained on others."""
+        found = fingerprint(source)
+        if found != self.folder.read_json("run")["data"]["sha256"]:
+            note(
+                f"{source.name} has changed since {self.path} was trained: what is measured may "
+                "hold rows that it was trained on."
+            )
+        return found
+
+    def protocol(self) -> dict[str, Any]:
+        """What of a protocol does not hang on the question."""
+        made = self.config.data.model_dump(include=MADE, exclude_defaults=True)
+        if self.spec.kind == "table":  # whether a density is of the units of the file
+            made["standardise"] = self.spec.values.loc is not None
+        return {
+            "weights": self.weights,
+            "step": self.step,
+            "likelihood": type(self.px).__name__,
+            "is_likelihood": is_likelihood(self.px.space, self.spec.kind),
+            "unit": self.spec.unit,
+            "draws": "exact" if Offer.EXACT in self.offers else "relaxed",
+            "made": made,
+            "vaekit": vaekit.__version__,
+            "torch": torch.__version__,
+        }
+
+
+LACKS = {
+    Offer.DRAWS: "has no prior to draw from: take `vaekit reconstruct`, or train with a prior, as "
+    "--prior standard-normal.",
+    Offer.ONE_SITE: "has several latents: this is for models with one.",
+    Offer.MOMENTS: "has a posterior without a variance: a point, or one that is only drawn from.",
+}
+
+
+def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tensor:
+    """z with the dimensions d of `fixed` at mean_d + value_d * sigma_d of the prior.
+
+    Under N(0, I) that is the value itself. The other dimensions stay as they are.
+
+    Args:
+        z: codes `(N, *Z)`.
+        fixed: the value of a dimension, by its number in the flattened code.
+        prior: p(z), whose batch shape is empty or `(N,)`.
+
+    Returns:
+        A new tensor `(N, *Z)`.
+
+    Raises:
+        VaekitError: for a dimension that z does not have, or a prior that has no variance.
+
+    Example:
+        >>> from vaekit.distributions import StandardGaussian
+        >>> fixed_at(torch.ones(2, 3), {2: -2.0}, StandardGaussian(torch.zeros(3)))
+        tensor([[ 1.,  1., -2.],
+                [ 1.,  1., -2.]])
+    """
+    size = prod(z.shape[1:])
+    wrong = [dim for dim in fixed if not 0 <= dim < size]
+    if wrong:
+        raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {size - 1}.")
+    if not fixed:
+        return z.clone()
+    if Offer.MOMENTS not in prior.offers:
+        raise VaekitError(
+            "this model's prior has no standard deviation to count a dimension of z in: decode "
+            "codes in Python, with Run.decode."
+        )
+    p: Any = prior
+    mean, scale = (part.expand_as(z).flatten(1) for part in (p.mean, p.variance.sqrt()))
+    codes = z.flatten(1).clone()
+    for dim, value in fixed.items():
+        codes[:, dim] = mean[:, dim] + value * scale[:, dim]
+    return codes.unflatten(1, z.shape[1:])
 
 
 def open_run(path: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:
@@ -255,14 +421,11 @@ def open_run(path: str | Path, *, weights: str | None = None, device: str = "aut
         VaekitError: where this is no run folder, or the weights are missing or of another model.
     """
     folder = RunFolder(path)
-    content = folder.read_json("config")
-    if content.get("recipe") not in RECIPES:
-        known()  # reproductions enter recipes of their own
-    config = Config.from_json(content)
+    config = Config.from_json(folder.read_json("config"))
     spec = DataSpec.from_json(folder.read_json("run")["data"]["spec"])
     place = find_device(device)
-    with rng(0, place, None):
-        made = build(config.recipe, spec, config.own, net=config.net, pixels=config.pixels)
+    with rng(0, place):
+        made = assemble(config.recipe, config.parts, spec)
     state, weights, step = kept_weights(folder, weights)
     try:
         made.model.load_state_dict(state)
@@ -271,3 +434,38 @@ def open_run(path: str | Path, *, weights: str | None = None, device: str = "aut
         raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
     model = made.model.to(place).eval()
     return Run(folder, config, spec, model, made.objective, weights, step)
+
+
+def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
+    """Adds a record to the run's evaluation.json; one of the same question is replaced.
+
+    Raises:
+        VaekitError: where it cannot be written, or holds something else.
+    """
+    kept, question = run.folder.evaluations(), _question(found)
+    kept = [one for one in kept if _question(one) != question]
+    text = json.dumps([*kept, found], indent=2) + "\n"
+    write(run.path / "evaluation.json", text.encode())
+
+
+def _question(found: dict[str, Any]) -> dict[str, Any]:
+    """What was asked: the protocol, and of each part how it was measured."""
+    parts = {n: part for n, part in found.items() if isinstance(part, dict) and n != "protocol"}
+    asked = {
+        n: [part.get(key) for key in ("samples", "steps", "levels")] for n, part in parts.items()
+    }
+    return {"protocol": found.get("protocol"), "parts": asked}
+
+
+def colorizer_of(run: Run) -> Any:
+    """The model of a run that is a colorizer.
+
+    Raises:
+        VaekitError: where it is another.
+    """
+    if Offer.COLORS not in run.offers:
+        raise VaekitError(
+            f"{run.path} is no colorizer but of the recipe {run.config.recipe}: take one, as "
+            "`vaekit train colorizer` makes it."
+        )
+    return run.model

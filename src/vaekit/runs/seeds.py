@@ -8,9 +8,10 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from vaekit.runs.config import Config
+
 from vaekit.errors import VaekitError
 from vaekit.io import write
+from vaekit.runs.config import Config
 from vaekit.runs.several import Row, Task, Train, check, default_folder, train_all
 
 if TYPE_CHECKING:
@@ -109,8 +110,6 @@ def train_seeds(
     found = {"recipe": recipe, "runs": rows, **summarise(rows), "protocol": protocol}
     write(out / "seeds.json", (json.dumps(found, indent=2) + "\n").encode())
     return found
-
-
 
 
 def _ours(name: str) -> bool:

@@ -15,8 +15,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from vaekit.runs.config import Config
+
 from vaekit.errors import VaekitError
+from vaekit.runs.config import Config
 from vaekit.torchutil import cores
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def check(tasks: Sequence[Task], out: Path, ours: Callable[[str], bool], what: s
     Raises:
         VaekitError: where `out` or a run folder holds something else, or a training cannot begin.
     """
-    from vaekit.runs.job import make_job
     from vaekit.runs.folder import RunFolder
+    from vaekit.runs.job import make_job
     from vaekit.torchutil import find_device, rng
 
     if out.exists() and not (out.is_dir() and all(_fits(p.name, ours) for p in out.iterdir())):
@@ -102,8 +103,6 @@ def _but_the_seed(config: Config) -> str:
     content = _plain(config)
     content["training"]["seed"] = 0
     return json.dumps(content)
-
-
 
 
 def train_all(

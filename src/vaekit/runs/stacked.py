@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+
 import torch
 from torch import Tensor, nn
+
 from vaekit.errors import VaekitError
+from vaekit.runs.folder import RunFolder
 from vaekit.runs.job import Job, describe, make_job, supervisor
 from vaekit.runs.several import Task
-from vaekit.runs.folder import RunFolder
-from vaekit.training.callbacks import Callbacks
+from vaekit.torchutil import find_device, rng
+from vaekit.training.callbacks import Callbacks, interruptible
 from vaekit.training.loop import Progress, fit
 from vaekit.training.optimizers import make_optimizer
-from vaekit.torchutil import find_device, rng
-from vaekit.training.callbacks import interruptible
 from vaekit.training.together import Together
-
 
 # Their steps go element by element, so that stacked weights do not meet.
 ELEMENTWISE = ("adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam",
@@ -53,7 +53,9 @@ def train_stacked(
         whole = Together(
             [job.recipe.model for job in jobs], first.recipe.objective, [j.batches for j in jobs]
         )
-        members = [_Member(job, whole, number, callbacks_of(job)) for number, job in enumerate(jobs)]
+        members = [
+            _Member(job, whole, number, callbacks_of(job)) for number, job in enumerate(jobs)
+        ]
 
         def after_epoch(progress: Progress) -> bool:
             whole.unstack()

@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from vaekit.runs.config import RECORDS, Config, flat_fields
+
 from vaekit.errors import VaekitError, unknown
+from vaekit.registry import checked, text
+from vaekit.runs.config import RECORDS, Config, flat_fields
 from vaekit.runs.several import Row, Task, Train, check, train_all
 
 if TYPE_CHECKING:
@@ -26,17 +28,17 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
         VaekitError: for what has no name, no value, or a name that came before.
 
     Example:
-        >>> parse_grid(["latent=16,64", "hidden=512 256,64", "range=0,1;-1,1"])
-        {'latent': ['16', '64'], 'hidden': ['512 256', '64'], 'range': ['0,1', '-1,1']}
+        >>> parse_grid(["latent=16,64", "net.hidden=512,256;64"])
+        {'latent': ['16', '64'], 'net.hidden': ['512,256', '64']}
     """
     found: dict[str, list[str]] = {}
-    for text in texts:
-        name, equals, rest = text.partition("=")
+    for one in texts:
+        name, equals, rest = one.partition("=")
         values = [value.strip() for value in rest.split(";" if ";" in rest else ",")]
         if not equals or not name.strip() or not all(values):
-            raise VaekitError(f"got --grid '{text}'; expected NAME=VALUE,VALUE, as latent=16,64.")
+            raise VaekitError(f"got '{one}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64.")
         if name.strip() in found:
-            raise VaekitError(f"got --grid {name.strip()} twice; give it all its values at once.")
+            raise VaekitError(f"got {name.strip()} twice in the grid; give it all its values at once.")
         found[name.strip()] = values
     return found
 
@@ -66,7 +68,7 @@ def train_grid(
 
 def _chosen(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The grid by flat names, its values as the options hold them."""
-    homes = {name: (record, field) for name, record, field, _ in flat_fields(recipe)}
+    homes = {name: group for name, group, _ in flat_fields(recipe)}
     if "latent" not in homes:
         raise VaekitError(
             f"a sweep ends in a comparison of models with a latent, and {recipe} has none: train "
@@ -78,14 +80,15 @@ def _chosen(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, li
         if name in chosen or (name in options and name != "threads"):
             where = "the grid twice" if name in chosen else "the grid and an option besides"
             raise VaekitError(f"{name} is in {where}: leave one.")
-        if homes[name][0] == "data":
+        home = homes[name.partition(".")[0]]
+        if home == "data":
             raise VaekitError(
                 f"{name} is an option of the data, and runs of different data do not compare: "
                 "sweep each by itself."
             )
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise VaekitError(f"got {values!r} for {name} in the grid; expected a list of values.")
-        chosen[name] = [_value(recipe, name, homes[name], value) for value in values]
+        chosen[name] = [_value(recipe, name, home, value) for value in values]
     _refuse_few(chosen)
     return chosen
 
@@ -97,33 +100,27 @@ def _refuse_few(chosen: Mapping[str, Sequence[Any]]) -> None:
             raise VaekitError(f"{name} has a value twice in the grid: {', '.join(texts)}.")
     if max(map(len, chosen.values()), default=0) < 2:
         raise VaekitError(
-            "a grid needs an option with at least two values, as --grid latent=16,64."
+            "a grid needs an option with at least two values, as latent=16,64."
         )
 
 
-def _name(key: str, homes: Mapping[str, tuple[str, str]]) -> str:
-    """The flat name of an option: "net.activation", "batch-size" and "net.kind" are such."""
-    record, dot, field = key.replace("-", "_").rpartition(".")
-    if not dot:
-        if field not in homes:
-            raise unknown("option of the grid", key, list(homes))
-        return field
-    if record not in ("own", *RECORDS):
-        raise unknown("record of options", record, ("own", *RECORDS))
-    names = {place[1]: name for name, place in homes.items() if place[0] == record}
-    if field not in names:
-        raise unknown(f"option of the grid in {record}", field, list(names))
-    return names[field]
+def _name(key: str, homes: Mapping[str, str]) -> str:
+    """The flat name of an option: "batch-size", "training.batch_size" and "net.hidden" are such."""
+    name = key.replace("-", "_")
+    head, _, rest = name.partition(".")
+    name = rest if rest and head in RECORDS else name
+    if name.partition(".")[0] not in homes:
+        raise unknown("option of the grid", key, list(homes))
+    return name
 
 
-def _value(recipe: str, name: str, home: tuple[str, str], value: Any) -> Any:
+def _value(recipe: str, name: str, home: str, value: Any) -> Any:
     """A value as the option holds it: text, as from the command line, becomes a number."""
-    record, field = home
-    several = "tuple" in str({n: i for n, _, _, i in flat_fields(recipe)}[name].annotation)
-    if several and isinstance(value, str):
-        value = value.split()
     config = Config.flat(recipe, **{name: value})
-    return config.own[field] if record == "own" else getattr(getattr(config, record), field)
+    if home != "parts":
+        return getattr(getattr(config, home), name)
+    part = config.parts[name] if "." not in name else config.flat_parts[name]
+    return text(checked(name, value, part)) if isinstance(part, dict) else part
 
 
 def _combinations(chosen: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -143,8 +140,7 @@ def _text(value: Any) -> str:
     """A value in the name of a folder."""
     if isinstance(value, tuple | list):
         return "-".join(map(_text, value)) or "none"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return re.sub(r"[^\w.:=+-]", "_", text)
+    return re.sub(r"[^\w.:=+-]", "_", f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _ours(name: str) -> bool:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import is_locked, read_lines
-
 
 COLUMNS = (
     "name",
@@ -111,7 +111,7 @@ def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "recipe": config["recipe"],
         "data": config["data"]["data"],
-        "latent": config["own"].get("latent"),
+        "latent": config["parts"].get("latent"),
         "asked": config["training"]["epochs"],
     }
 

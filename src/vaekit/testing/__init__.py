@@ -4,16 +4,6 @@ Each check raises AssertionError with what is wrong. They run in float64 where t
 and leave the global random state as it was.
 """
 
-from vaekit.testing.families import check_family
-from vaekit.testing.linear_gaussian import LinearGaussian
-from vaekit.testing.models import check_model, check_objective
-from vaekit.testing.numeric import check_gradient, seeded
+from vaekit.registry import exports
 
-__all__ = [
-    "LinearGaussian",
-    "check_family",
-    "check_gradient",
-    "check_model",
-    "check_objective",
-    "seeded",
-]
+__getattr__, __dir__, __all__ = exports(__name__, __file__)

@@ -12,7 +12,14 @@ from vaekit.parts.conditional import Family
 from vaekit.testing.numeric import check_gradient, seeded
 
 
-def check_family(family: Family, *, spread: float = 1.0, draws: int = 4000) -> None:
+def check_family(
+    family: Family,
+    *,
+    spread: float = 1.0,
+    draws: int = 4000,
+    context: Tensor | None = None,
+    smooth: bool = True,
+) -> None:
     """Checks a family: shapes, sums, normalisation, draws against densities, gradients.
 
     Densities are integrated (summed, where values are discrete) element by element; draws are
@@ -23,25 +30,29 @@ def check_family(family: Family, *, spread: float = 1.0, draws: int = 4000) -> N
         family: with a small event, 12 elements or so.
         spread: standard deviation of the random parameters.
         draws: how many draws are compared with the density.
+        context: `(2, *G)`, for a family that reads it.
+        smooth: whether draws move evenly with the parameters; not those of a straight-through or
+            relaxed family, whose gradient is none of a finite difference.
 
     Example:
-        >>> from vaekit.families import Laplace
+        >>> from vaekit.parts import Laplace
         >>> check_family(Laplace(3))
     """
     family = family.to(torch.float64).eval()
     with seeded():
         params = spread * torch.randn(2, *family.param_shape, dtype=torch.float64)
-        p = family(params)
+        p = family(params, context)
         assert p.event_shape == family.event_shape, f"event {p.event_shape}: {family.event_shape}"
         _check_shapes(p, family)
         if "factors" in p.offers:
             _check_normalised(p, draws)
-        if p.reparameterised:
-            check_gradient(lambda theta: family(theta).rsample((3,)).sin().sum(), params)
+        if "rsample" in p.offers and smooth:
+            check_gradient(lambda theta: family(theta, context).rsample((3,)).sin().sum(), params)
         if "density" in p.offers:
             x = p.sample()
-            check_gradient(lambda theta: family(theta).log_prob(x).sum(), params)
-            stopped = family(params.clone().requires_grad_()).stopped().log_prob(x)
+            check_gradient(lambda theta: family(theta, context).log_prob(x).sum(), params)
+        if {"density", "stopped"} <= p.offers:
+            stopped = family(params.clone().requires_grad_(), context).stopped().log_prob(x)
             assert not stopped.requires_grad, "stopped() lets gradients through"
             assert torch.equal(stopped, p.log_prob(x)), "stopped() changes the density"
 
@@ -62,7 +73,7 @@ def _check_shapes(p: Distribution, family: Family) -> None:
 
 def _grid(p: Distribution) -> tuple[Tensor, Tensor]:
     """Points and weights of a quadrature over the values of an element."""
-    levels = p.space.parameter
+    levels = p.space.levels
     if p.space.kind == "counts":
         points = torch.arange(20_000, dtype=torch.float64)
         return points, torch.ones_like(points)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.models import VAE, Site, Trace
+from vaekit.models import VAE, LatentModel, Site, Trace, exact
 from vaekit.objectives import Objective
 from vaekit.testing.linear_gaussian import LinearGaussian
 from vaekit.testing.numeric import check_gradient, seeded
@@ -34,13 +34,16 @@ def _trace(model: VAE, x: Tensor, noise: Tensor) -> Trace:
     return Trace(x=x, sites=(site,), px=model.likelihood(z), model=model)
 
 
-def check_objective(objective: Objective, *, bound: bool = True, coupled: bool = False) -> None:
+def check_objective(
+    objective: Objective, *, bound: bool = True, coupled: bool = False, unbiased: bool = True
+) -> None:
     """Checks an objective on the linear-Gaussian model: shapes, invariances, gradients, bound.
 
     Args:
         objective: it gets as many draws as it asks for.
         bound: whether its expectation must stay at or below log p(x).
         coupled: whether its values may depend on the other rows of the batch.
+        unbiased: whether its surrogate's gradient has the value's in expectation.
 
     Example:
         >>> from vaekit.objectives import IWAE
@@ -59,8 +62,10 @@ def check_objective(objective: Objective, *, bound: bool = True, coupled: bool =
         if not coupled:
             half = objective(_trace(model, x[:5], noise[..., :5, :])).value
             assert torch.allclose(half, value[:5]), "a row's value depends on the other rows"
-        if isinstance(objective(trace).target, Tensor) and objective(trace).surrogate is None:
+        if objective(trace).surrogate is None:
             _check_objective_gradient(objective, model, x, noise)
+        elif unbiased and isinstance(objective(trace).target, Tensor):
+            _check_surrogate(objective, model, x)
         if bound:
             _check_bound(objective, model, x)
 
@@ -87,6 +92,27 @@ def _check_objective_gradient(objective: Objective, model: VAE, x: Tensor, noise
     check_gradient(function, flat)
 
 
+def _check_surrogate(objective: Objective, model: VAE, x: Tensor, repeats: int = 400) -> None:
+    """The mean gradient of what is differentiated against that of the value, draw by draw."""
+    gaps = []
+    for _ in range(repeats):
+        found = objective(model(x, samples=objective.samples))
+        ways = [
+            torch.autograd.grad(
+                one.mean(), list(model.parameters()), retain_graph=True, allow_unused=True
+            )
+            for one in (found.target, found.value)
+        ]
+        pairs = zip(*ways, strict=True)
+        gaps.append(
+            torch.cat([(a - b).flatten() for a, b in pairs if a is not None and b is not None])
+        )
+    gap = torch.stack(gaps)
+    limit = 5 * gap.std(0) / math.sqrt(repeats) + 1e-9
+    worst = (gap.mean(0).abs() / limit).max().item()
+    assert worst <= 1, f"the surrogate's gradient is biased: {worst:.1f} times what chance allows"
+
+
 def _check_bound(objective: Objective, model: VAE, x: Tensor, repeats: int = 400) -> None:
     net: Any = model.likelihood.net
     family: Any = model.likelihood.family
@@ -100,13 +126,13 @@ def _check_bound(objective: Objective, model: VAE, x: Tensor, repeats: int = 400
     assert values.mean() <= limit, f"mean {values.mean():.4f} exceeds log p(x), {limit:.4f}"
 
 
-def check_model(model: VAE, x: Tensor, given: Tensor | None = None) -> None:
-    """Checks a model: shapes for any sample dims, exact weights, modes, draws, independent rows.
+def check_model(model: LatentModel, x: Tensor, context: Tensor | None = None) -> None:
+    """Checks a model: shapes for any sample dims, exact weights, codes, draws, independent rows.
 
     Args:
         model: with or without batch norm; it is left in the mode it came in.
         x: at least two rows `(B, *X)` of data.
-        given: what the model is conditioned on.
+        context: what the model is conditioned on.
 
     Example:
         >>> from vaekit.testing import LinearGaussian, seeded
@@ -117,28 +143,41 @@ def check_model(model: VAE, x: Tensor, given: Tensor | None = None) -> None:
     mode = model.training
     try:
         model.eval()
-        for samples in [(1,), (3,), (2, 3)]:
-            _check_trace(model, x, given, samples)
-        recon = model.reconstruct(x, given)
-        assert recon.shape == x.shape, f"reconstructions {tuple(x.shape)} came as {recon.shape}"
-        first = model.reconstruct(x[:1], None if given is None else given[:1])
-        close = torch.allclose(recon[:1], first, rtol=1e-4, atol=1e-5)
-        assert close, "in eval mode a row depends on the other rows"
-        draws = model.sample(len(x), given)
-        assert draws.shape == x.shape, f"draws {tuple(x.shape)} came as {tuple(draws.shape)}"
-        assert torch.isfinite(draws).all(), "draws are not finite"
+        with exact(model):
+            for samples in [(1,), (3,), (2, 3)]:
+                _check_trace(model, x, context, samples)
+        _check_codes(model, x, context)
+        if "draws" in model.offers:
+            draws = model.sample(len(x), context)
+            assert draws.shape == x.shape, f"draws {tuple(x.shape)} came as {tuple(draws.shape)}"
+            assert torch.isfinite(draws).all(), "draws are not finite"
     finally:
         model.train(mode)
 
 
-def _check_trace(model: VAE, x: Tensor, given: Tensor | None, samples: tuple[int, ...]) -> None:
+def _check_codes(model: LatentModel, x: Tensor, context: Tensor | None) -> None:
+    zs = model.encode(x, context)
+    assert all(len(z) == len(x) for z in zs), "encode gives no z for each site"
+    recon = model.reconstruct(x, context)
+    assert recon.shape == x.shape, f"reconstructions {tuple(x.shape)} came as {recon.shape}"
+    assert torch.equal(model.decode(zs, context), recon), "likelihood_at draws, or keeps something"
+    if "mean" in model.offers:
+        first = model.reconstruct(x[:1], None if context is None else context[:1])
+        close = torch.allclose(recon[:1], first, rtol=1e-4, atol=1e-5)
+        assert close, "in eval mode a row depends on the other rows"
+
+
+def _check_trace(
+    model: LatentModel, x: Tensor, context: Tensor | None, samples: tuple[int, ...]
+) -> None:
     with seeded(), torch.no_grad():
-        trace = model(x, given, samples=samples)
+        trace = model(x, context, samples=samples)
         shape = (*samples, len(x))
         assert trace.log_likelihood.shape == shape, f"{trace.log_likelihood.shape}: {shape}"
         for site in trace.sites:
             assert site.z.shape[: len(shape)] == shape, f"z {site.z.shape}: {shape}"
-        if "density" in model.offers:
+        if "bound" in model.offers:
             assert trace.kl.shape == shape, f"kl {trace.kl.shape}: {shape}"
+        if {"density", "exact"} <= model.offers and type(trace) is Trace:
             weight = trace.log_likelihood + sum(s.log_p - s.log_q for s in trace.sites)
             assert torch.allclose(trace.log_weight, weight), "log_weight is not exact"

@@ -60,11 +60,11 @@ def refuse_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> No
     if device.type not in GRAPHS:
         raise VaekitError(
             f"steps are captured on an NVIDIA GPU alone, and the device is {device}: leave "
-            "--capture, or take --device cuda."
+            "capture, or take device=cuda."
         )
     if not all("capturable" in group for group in optimizer.param_groups):
         raise VaekitError(
-            f"the steps of {type(optimizer).__name__} cannot be captured: leave --capture, or "
+            f"the steps of {type(optimizer).__name__} cannot be captured: leave capture, or "
             "take adam, adamw or another one that torch calls capturable."
         )
 
@@ -79,7 +79,7 @@ class _Graph:
 
 
 class Captured:
-    """`work(x, given)` as one graph for each shape of batch.
+    """`work(x, context)` as one graph for each shape of batch.
 
     The first batches of a shape are worked by themselves; then one call is captured, and from
     there on each call copies its batch to where the graph reads it and replays that: the launch of
@@ -105,15 +105,15 @@ class Captured:
         self._seen: Counter[tuple[torch.Size, ...]] = Counter()
         self._ready: dict[tuple[torch.Size, ...], _Graph] = {}
 
-    def __call__(self, x: Tensor, given: Tensor | None) -> Any:
+    def __call__(self, x: Tensor, context: Tensor | None) -> Any:
         """What `work` returns, in memory that the next call overwrites."""
-        batch = (x,) if given is None else (x, given)
+        batch = (x,) if context is None else (x, context)
         shapes = tuple(each.shape for each in batch)
         self._fill_rates()
         self._seen[shapes] += 1
         if self._seen[shapes] <= WARM_UP:
             with self._as_tensors():
-                return self._graphs.aside(lambda: self._work(x, given))
+                return self._graphs.aside(lambda: self._work(x, context))
         if shapes not in self._ready:
             self._ready[shapes] = self._capture(batch)
         graph = self._ready[shapes]
@@ -124,9 +124,9 @@ class Captured:
 
     def _capture(self, batch: tuple[Tensor, ...]) -> _Graph:
         inputs = tuple(each.clone() for each in batch)
-        given = inputs[1] if len(inputs) > 1 else None
+        context = inputs[1] if len(inputs) > 1 else None
         with self._as_tensors():
-            made, replay = self._graphs.capture(lambda: self._work(inputs[0], given))
+            made, replay = self._graphs.capture(lambda: self._work(inputs[0], context))
         return _Graph(inputs, made, replay)
 
     def _fill_rates(self) -> None:

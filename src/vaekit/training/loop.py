@@ -95,9 +95,9 @@ def fit(
     """Trains a model: `steps` steps of `optimizer` up the objective.
 
     Args:
-        model: `(x, given, samples=...) -> Trace`.
+        model: `(x, context, samples=...) -> Trace`.
         objective: what is maximised.
-        batches: epochs of `(x, given)`.
+        batches: epochs of `(x, context)`.
         steps: optimiser steps in all, those before `resume` included.
         optimizer: over the parameters of model and objective.
         schedules: functions of the step, by name: "lr", or a 0-dim tensor of the objective
@@ -173,8 +173,8 @@ def _epoch(
     """The rest of the current epoch, or of the steps."""
     number, start = divmod(progress.step, len(batches))
     began = time.perf_counter()
-    for x, given in batches.epoch(number, start):
-        bound = update(x, given, progress.step)
+    for x, context in batches.epoch(number, start):
+        bound = update(x, context, progress.step)
         progress.meter.add(bound)
         if progress.step == 0:
             progress.start = mean_and_error(bound.value)

@@ -209,7 +209,7 @@ def make_schedules(
         beta = getattr(objective, "beta", None)
         if beta is None:
             raise VaekitError(
-                f"{type(objective).__name__} has no KL weight to warm up: take --warm-up none."
+                f"{type(objective).__name__} has no KL weight to warm up: take warm_up=none."
             )
         made = warm_up(options.warm_up, beta.item(), steps, per_epoch)
         assert made is not None

@@ -122,7 +122,7 @@ class Supervisor:
         if bad is not None:
             raise DivergedError(
                 f"the training diverged at step {progress.step - 1}: {bad}, after its update. "
-                "Try a smaller --lr or --clip 1."
+                "Try a smaller lr, or clip=1."
             )
         self.epoch += 1
         found = None if self.rows is None else examine(progress, self.rows, self.seed)
@@ -212,7 +212,17 @@ def _latent(found: Examined | None) -> dict[str, Any] | None:
         return None
     held = found.latent
     return {
-        "kl_per_dim": held.kl_per_dim,
+        "kl_per_dim": _brief(held.kl_per_dim),
         "active_units": held.active_units,
         "posterior_scale": held.posterior_scale,
     }
+
+
+MOST = 256  # dimensions that a line of metrics.jsonl lists one by one
+
+
+def _brief(values: list[float] | None) -> Any:
+    """The values, or of very many their sum and their ends."""
+    if values is None or len(values) <= MOST:
+        return values
+    return {"sum": sum(values), "least": min(values), "most": max(values), "of": len(values)}

@@ -22,8 +22,10 @@ class _Pair(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, x: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        bound = self.objective(self.model(x, given, samples=self.objective.samples))
+    def forward(
+        self, x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        bound = self.objective(self.model(x, context, samples=self.objective.samples))
         if isinstance(bound.target, dict):
             raise VaekitError(
                 f"{type(self.objective).__name__} differentiates by part: train its models one by "
@@ -32,19 +34,20 @@ class _Pair(nn.Module):
         return bound.value.detach(), bound.target, bound.parts
 
 
-class _Scored(Objective):
+class _Scored(nn.Module):
     """What `fit` takes for the objective of all: the bounds are there already."""
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self.samples, self.monitor = objective.samples, objective.monitor
+        self.samples, self.monitor, self.needs = (
+            objective.samples,
+            objective.monitor,
+            objective.needs,
+        )
         self._buffers = objective._buffers  # the weights that schedules fill are the same ones
 
     def forward(self, trace: Any) -> Bound:
         return trace
-
-    def value(self, trace: Any) -> Tensor:
-        return trace.value
 
 
 class _Abreast(Batches):
@@ -58,9 +61,9 @@ class _Abreast(Batches):
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         served = [each.epoch(number, start) for each in self.members]
         for batches in zip(*served, strict=True):
-            given = [batch.given for batch in batches if batch.given is not None]
+            context = [batch.context for batch in batches if batch.context is not None]
             x = torch.stack([batch.x for batch in batches])
-            yield Batch(x, torch.stack(given) if given else None)
+            yield Batch(x, torch.stack(context) if context else None)
 
 
 class Together(nn.Module):
@@ -103,7 +106,7 @@ class Together(nn.Module):
     """
 
     models: tuple[Any, ...]
-    objective: Objective
+    objective: Any
     batches: Batches
     pair: _Pair
 
@@ -136,21 +139,21 @@ class Together(nn.Module):
         return super().train(mode)
 
     def forward(
-        self, x: Tensor, given: Tensor | None = None, *, samples: tuple[int, ...] = (1,)
+        self, x: Tensor, context: Tensor | None = None, *, samples: tuple[int, ...] = (1,)
     ) -> Bound:
         """The bounds of all, `(B, N)`; their sum over the models is differentiated."""
         state = [*self.stacked], [*self.buffers()]
-        dims = 0, 0, None if given is None else 0
+        dims = 0, 0, None if context is None else 0
         every = torch.vmap(self._one, in_dims=dims, out_dims=1, randomness="different")
-        value, target, parts = every(state, x, given)
+        value, target, parts = every(state, x, context)
         return Bound(value, target * len(self.models), parts)
 
     def _one(
-        self, state: tuple[list[Tensor], list[Tensor]], x: Tensor, given: Tensor | None
+        self, state: tuple[list[Tensor], list[Tensor]], x: Tensor, context: Tensor | None
     ) -> Any:
         weights, buffers = state
         named = dict(zip(self._names + self._buffer_names, weights + buffers, strict=True))
-        return functional_call(self.pair, named, (x, given))
+        return functional_call(self.pair, named, (x, context))
 
     @torch.no_grad()
     def unstack(self) -> tuple[nn.Module, ...]:

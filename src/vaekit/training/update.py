@@ -30,19 +30,19 @@ def compiled_pass(eager: Pass, *, capture: bool = True) -> Pass:
     that the next pass overwrites: read it, or copy it, before.
 
     Args:
-        eager: `(x, given) -> (trace, bound)`.
+        eager: `(x, context) -> (trace, bound)`.
         capture: False where the whole step is captured (`Captured`) and the pass is part of it.
     """
     options: Any = {"triton.cudagraphs": capture} if BACKEND == "inductor" else None
 
     @torch.compile(dynamic=False, backend=BACKEND, options=options)
-    def graph(x: Tensor, given: Tensor | None) -> Bound:
-        return eager(x, given)[1]
+    def graph(x: Tensor, context: Tensor | None) -> Bound:
+        return eager(x, context)[1]
 
-    def replayed(x: Tensor, given: Tensor | None) -> tuple[None, Bound]:
+    def replayed(x: Tensor, context: Tensor | None) -> tuple[None, Bound]:
         if capture and x.is_cuda:
             torch.compiler.cudagraph_mark_step_begin()
-        return None, graph(x, given)
+        return None, graph(x, context)
 
     return replayed
 
@@ -206,7 +206,7 @@ class Update:
     """One step: schedules, pass, objective, gradient, clipping, optimiser, running mean.
 
     Args:
-        model: called as `model(x, given, samples=...)`, so that wrappers see every pass.
+        model: called as `model(x, context, samples=...)`, so that wrappers see every pass.
         objective: what is maximised.
         optimizer: any torch optimiser.
         schedules: by name; "lr" is the optimiser's.
@@ -248,7 +248,7 @@ class Update:
         if captured:
             self._captured = Captured(self._step, optimizer, self._parameters[0].device)
 
-    def __call__(self, x: Tensor, given: Tensor | None, step: int) -> Bound:
+    def __call__(self, x: Tensor, context: Tensor | None, step: int) -> Bound:
         """Makes the step of this number.
 
         Raises:
@@ -257,7 +257,9 @@ class Update:
         self._fill(step)
         look = self.clip is not None or step % NORM_EVERY == 0 or not self.gradient.count
         captured = self._captured
-        made: _Made = self._step(x, given, step, look) if captured is None else captured(x, given)
+        made: _Made = (
+            self._step(x, context, step, look) if captured is None else captured(x, context)
+        )
         if captured is not None or made.loss.device.type != "cpu":
             self._check_later(made, step)
         if look and made.norm is not None:
@@ -267,10 +269,10 @@ class Update:
         return made.bound
 
     def _step(
-        self, x: Tensor, given: Tensor | None, step: int | None = None, look: bool = True
+        self, x: Tensor, context: Tensor | None, step: int | None = None, look: bool = True
     ) -> _Made:
         """Pass, gradient, optimiser; without a number nothing is read back from the device."""
-        trace, bound = self._pass(x, given)
+        trace, bound = self._pass(x, context)
         loss = differentiate(bound, unwrap(self.model))
         if step is not None and loss.device.type == "cpu" and not math.isfinite(loss.item()):
             self._stop(trace, step)
@@ -279,8 +281,8 @@ class Update:
         self.optimizer.zero_grad()
         return _Made(trace, bound, loss, norm)
 
-    def _eager(self, x: Tensor, given: Tensor | None) -> tuple[Any, Bound]:
-        trace = self.model(x, given, samples=self.objective.samples)
+    def _eager(self, x: Tensor, context: Tensor | None) -> tuple[Any, Bound]:
+        trace = self.model(x, context, samples=self.objective.samples)
         return trace, self.objective(trace)
 
     def _norm(self) -> Tensor:
@@ -306,10 +308,10 @@ class Update:
 
     def _stop(self, trace: Any, step: int) -> None:
         self.optimizer.zero_grad()
-        found = "train without --compile, and one model by itself, to see where"
+        found = "train without compile, and one model by itself, to see where"
         if isinstance(trace, Trace):
             found = diagnose(trace, unwrap(self.model))
         raise DivergedError(
             f"the training diverged at step {step}: {found}. "
-            "Try a smaller --lr, --clip 1, or a scale with a floor."
+            "Try a smaller lr, clip=1, or a scale with a floor."
         )

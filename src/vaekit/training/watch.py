@@ -57,10 +57,10 @@ def examine(progress: Progress, batches: Batches, seed: int) -> Examined:
     objective = progress.objective
     meter, latent, scale = Meter(), LatentMeter(), ScaleMeter()
     with rng(seed, progress.device), evaluating(model, objective), DeadUnits(model) as dead:
-        for x, given in batches.epoch(0):
-            trace = model(x, given, samples=objective.samples)
+        for x, context in batches.epoch(0):
+            trace = model(x, context, samples=objective.samples)
             meter.add(objective(trace))
-            latent.add(trace)
+            latent.update(trace)
             scale.add(trace)
     return Examined(
         with_elbo(meter.means()),
@@ -70,11 +70,6 @@ def examine(progress: Progress, batches: Batches, seed: int) -> Examined:
         scale.power,
         dead.fraction(),
     )
-
-
-def validate(progress: Progress, batches: Batches, seed: int) -> dict[str, float]:
-    """Means of the objective, its parts and the ELBO, in eval mode; the same draws every time."""
-    return examine(progress, batches, seed).means
 
 
 @dataclass(frozen=True)
@@ -168,7 +163,7 @@ class Watch:
         return (
             f"the training makes the model worse: over epoch {epoch} the objective is "
             f"{course.objective:.5g} nats, at the first step, untrained, it was {first:.5g}. "
-            f"The steps are too large: take --lr {course.lr / 10:.2g} in place of "
+            f"The steps are too large: take lr={course.lr / 10:.2g} in place of "
             f"{course.lr:.2g}."
         )
 
@@ -177,18 +172,18 @@ def _wake(found: Examined, beta: float) -> str:
     """What may make a latent active that is not."""
     if found.dead_units is not None and found.dead_units > DYING:
         return (
-            f"{found.dead_units:.0%} of the hidden units are dead; try --activation gelu or a "
-            "smaller --lr."
+            f"{found.dead_units:.0%} of the hidden units are dead; try the net's option activation=gelu, or a "
+            "smaller lr."
         )
     if beta > 1:
         return (
             f"The KL weighs {beta:g} times what it does in the bound (so does a mean over pixels "
-            "in place of a sum): take --beta 1."
+            "in place of a sum): take beta=1."
         )
-    narrower = "" if found.scale is None else ", or a narrower likelihood (--scale fitted)"
+    narrower = "" if found.scale is None else ", or a narrower likelihood (scale=fitted)"
     return (
-        "The decoder ignores z; try --warm-up linear:10, --init he, a smaller weight of the KL "
-        f"(beta_vae --beta 0.5){narrower}."
+        "The decoder ignores z; try warm_up=linear:10, the net's option init=he, a smaller weight "
+        f"of the KL (the objective's beta=0.5){narrower}."
     )
 
 
@@ -199,7 +194,7 @@ def _dead(found: Examined, epoch: int) -> str | None:
     return (
         f"{share:.0%} of the hidden units are dead at epoch {epoch}: they give the same number for "
         "every row, so hardly a gradient reaches their weights, and few come back; take "
-        "--activation gelu or leaky_relu, --norm batch, or a smaller --lr."
+        "activation=gelu or leaky-relu, norm=batch, or a smaller lr."
     )
 
 
@@ -211,9 +206,9 @@ def _mismatch(found: Examined, epoch: int) -> str:
     formula += "²" if found.power == 2 else ""
     wide, times = ("wide", ratio) if ratio > 1 else ("narrow", 1 / ratio)
     effect = "much" if ratio > 1 else "little"
-    mend = f"take --scale fitted (for iwae --scale {seen:.2g})"
+    mend = f"take scale=fitted (where the objective has several samples, scale={seen:.2g})"
     if found.fitted:
-        mend = "it was fitted to the training rows, so the model overfits: take --patience 10"
+        mend = "it was fitted to the training rows, so the model overfits: take patience=10"
     return (
         f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
         f"{epoch}: it is too {wide}, so the KL weighs {times:.3g} times too {effect}, by "

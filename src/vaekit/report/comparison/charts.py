@@ -1,16 +1,16 @@
-"""The curves of several runs in one chart."""
+"""The curves of several runs in one chart; and rate against distortion, where beta differs."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vaekit.report.charts import limits
-from vaekit.report.comparison.measured import Entry
+from vaekit.report.charts import LARGEST, PANELS, limits
+from vaekit.report.comparison.entries import Entry
 from vaekit.report.style import COLOURS, look
-from vaekit.report.svg import name_text
+from vaekit.report.svg import name_text, paper
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 FIXED = (COLOURS["train"], COLOURS["validation"], "#2f9e6e", "#b865a4", "#a08a00", "#7d6bd6",
          "#4aa5d8", "#8a8f98")  # fmt: skip
 DARKER = 0.85  # yellow and light green show on white
-LARGEST = 1e100
 LONGEST = 48
 SIGMA = "posterior σ"
 DECADES = 30  # from here on it has a logarithmic axis
 WIDE = 736
-Lines = dict[str, list[tuple[float, float]]]  # of a run, by split
+ELBO = "ELBO"
+BETA = "objective.beta"
+SPLITS = ("train", "validation")
+OTHERS = {  # that an epoch records besides its terms
+    "posterior_scale": (SIGMA, "root mean square of σ(x)"),
+    "active_units": ("active units", "latent dimensions"),
+    "gradient_norm": ("gradient norm", "mean over the steps looked at"),
+    "dead_units": ("dead units", "share of the hidden units"),
+}
+Points = list[tuple[float, float]]
+Lines = dict[str, Points]  # of a run, by split
 
 
 def colours(many: int) -> list[str]:
@@ -48,76 +57,48 @@ def colours(many: int) -> list[str]:
     return found
 
 
-def _means(entry: Entry, split: str, name: str) -> list[tuple[float, float]]:
-    found = []
-    for record in entry.records:
-        means = record.get(split) or {}
-        number = means.get(name)
-        if name == "elbo" and "kl" in means:
-            number = means["log_likelihood"] - means["kl"]
-        found.append((record["epoch"], number))
-    return _finite(found)
-
-
-def _recorded(entry: Entry, name: str) -> list[tuple[float, float]]:
-    return _finite(
-        [(r["epoch"], (r.get("latent") or {}).get(name, r.get(name))) for r in entry.records]
-    )
-
-
-def _finite(points: Sequence[tuple[Any, Any]]) -> list[tuple[float, float]]:
+def _points(entry: Entry, read: Callable[..., Any], *of: str) -> Points:
+    found = [(record["epoch"], read(record, *of)) for record in entry.epochs]
     return [
-        (float(x), float(y)) for x, y in points if isinstance(y, int | float) and abs(y) < LARGEST
+        (float(x), float(y)) for x, y in found if isinstance(y, int | float) and abs(y) < LARGEST
     ]
 
 
-def _panels(entries: Sequence[Entry], comparable: bool) -> Iterator[tuple[str, str, list[Lines]]]:
-    """Title, unit, and the lines of each run."""
+def _term(record: dict[str, Any], name: str, split: str) -> Any:
+    means = record.get(split) or {}
+    if name == ELBO and "kl" in means:
+        return means["log_likelihood"] - means["kl"]
+    return means.get(name)
+
+
+def _recorded(record: dict[str, Any], name: str) -> Any:
+    return (record.get("latent") or {}).get(name, record.get(name))
+
+
+def _panels(
+    entries: Sequence[Entry], comparable: bool, differing: Iterable[str]
+) -> Iterator[tuple[str, str, list[Lines]]]:
+    """Title, unit, and the lines of each run.
+
+    Of objectives that differ the ELBO is shown, which every run has.
+    """
     unit = entries[0].run.spec.unit
-    terms = {"log_likelihood": "log-likelihood"} if comparable else {}
-    if comparable:
-        terms = {**_objective(entries), **terms}
-    for name, title in {**terms, "kl": "KL"}.items():
-        yield (
-            title,
-            unit,
-            [
-                {split: _means(one, split, name) for split in ("train", "validation")}
-                for one in entries
-            ],
-        )
-    others = {
-        "posterior_scale": (SIGMA, "root mean square of σ(x)"),
-        "active_units": ("active units", "latent dimensions"),
-        "gradient_norm": ("gradient norm", "mean over the steps looked at"),
-        "dead_units": ("dead units", "share of the hidden units"),
-    }
-    for name, (title, of) in others.items():
-        runs = [_recorded(one, name) for one in entries]
+    other = any(n.startswith("objective") or n in ("warm_up", "schedule") for n in differing)
+    for name, title in PANELS.items():
+        if name == "objective" and other:
+            name = title = ELBO
+        if comparable or name == "kl":
+            splits = [{s: _points(one, _term, name, s) for s in SPLITS} for one in entries]
+            yield title, unit, splits
+    for name, (title, of) in OTHERS.items():
+        runs = [_points(one, _recorded, name) for one in entries]
         if name != "dead_units" or any(y for points in runs for _, y in points):
             yield title, of, [{"validation": points} for points in runs]
 
 
-def _objective(entries: Sequence[Entry]) -> dict[str, str]:
-    """The objective, where it is the same one for all; else the ELBO, which every run has."""
-    kinds = set()
-    for one in entries:
-        training, weights = one.run.config.training, one.run.objective.named_buffers()
-        scalars = tuple((name, value.item()) for name, value in weights if value.dim() == 0)
-        objective = one.run.objective
-        kinds.add(
-            (
-                type(objective).__name__,
-                objective.samples,
-                scalars,
-                training.warm_up,
-                training.schedule,
-            )
-        )
-    return {"objective": "objective"} if len(kinds) == 1 else {"elbo": "ELBO"}
-
-
-def curves_figure(entries: Sequence[Entry], comparable: bool = True) -> Figure | None:
+def curves_figure(
+    entries: Sequence[Entry], comparable: bool = True, differing: Iterable[str] = ()
+) -> Figure | None:
     """Training curves: a panel for each number, a colour for each run; None without numbers.
 
     Lines are of validation rows, dashed ones of training rows. Without `comparable`, numbers that
@@ -125,7 +106,7 @@ def curves_figure(entries: Sequence[Entry], comparable: bool = True) -> Figure |
     """
     panels = [
         panel
-        for panel in _panels(entries, comparable)
+        for panel in _panels(entries, comparable, differing)
         if any(points for lines in panel[2] for points in lines.values())
     ]
     if not panels:
@@ -173,7 +154,7 @@ def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Seq
         axes.yaxis.set_major_formatter("{x:g}")
         axes.tick_params("y", which="minor", left=False)
     else:
-        _scale(axes, shown)
+        fit_axis(axes, shown)
     axes.locator_params("x", integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch")
     axes.set_title(unit, loc="left", fontsize=9)
@@ -187,7 +168,7 @@ def _spans_decades(title: str, lines: Sequence[Sequence[float]]) -> bool:
     return title == SIGMA and 0 < DECADES * min(values) < max(values)
 
 
-def _scale(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
+def fit_axis(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
     """An axis on which the most of each line is inside; all of it and 0, where counts are drawn."""
     values = [value for line in lines for value in line]
     counts = all(value == int(value) for value in values)
@@ -215,11 +196,76 @@ def _legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
         for one, colour in zip(entries, colours(len(entries)), strict=True)
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, labelcolor="linecolor")
-    held_out = any(record.get("validation") for one in entries for record in one.records)
+    held_out = any(record.get("validation") for one in entries for record in one.epochs)
     figure.supxlabel(
         "lines: validation rows; dashed: training rows" if held_out else "lines: training rows",
         x=0.01, ha="left", fontsize=9, color=COLOURS["soft"],
     )  # fmt: skip
+
+
+def distortion_figure(
+    entries: Sequence[Entry], values: Mapping[str, Sequence[Any]], comparable: bool = True
+) -> Figure | None:
+    """Rate (KL) against distortion (-log-likelihood), a point for each beta, at beta = 1.
+
+    Runs that differ in other options besides are lines of their own. On the dotted line the ELBO is
+    that of the best run: rate + distortion = -ELBO. None where beta, or the KL, is not of all runs.
+
+    Args:
+        entries: the runs.
+        values: the options that differ, with the value of each run.
+        comparable: whether their likelihoods compare.
+    """
+    betas = values.get(BETA, [None])
+    points = [_point(one) for one in entries]
+    if None in betas or not all(points) or not comparable:
+        return None
+    figure, (axes,) = paper(470, 340)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place in range(len(entries)):
+        own = tuple(f"{n}={held[place]}" for n, held in values.items() if n != BETA)
+        groups.setdefault(own, []).append(place)
+    palette = colours(len(groups))
+    for number, (name, places) in enumerate(groups.items()):
+        order = sorted(places, key=lambda place: betas[place])
+        (line,) = axes.plot(*zip(*(points[p] for p in order), strict=True), "-o")
+        line.set(color=palette[number], label=name_text(" ".join(name), LONGEST))
+        ink = palette[number] if len(groups) > 1 else COLOURS["ink"]
+        for place in order:
+            _name(axes, points[place], f"β = {betas[place]:g}", ink, number % 2 == 0)
+    _best_bound(axes, points)
+    axes.set_xlabel("rate: KL, nats")
+    axes.set_ylabel("distortion: −log-likelihood, nats")
+    axes.grid(axis="x")
+    if len(groups) > 1:
+        figure.legend(loc="outside upper left")
+    figure.set_label(f"rate against distortion of {len(entries)} runs")
+    return figure
+
+
+def _point(one: Entry) -> tuple[float, ...]:
+    """Rate and distortion; empty for a run without them."""
+    bound = one.records.get("bound", {})
+    rate, fit = bound.get("kl"), bound.get("log_likelihood")
+    return () if rate is None or fit is None else (rate, -fit)
+
+
+def _name(axes: Axes, point: Any, text: str, colour: str, above: bool) -> None:
+    """A word at a point; those of the next line stand on the other side."""
+    offset, side = ((6, 5), "left") if above else ((-6, -14), "right")
+    axes.annotate(text, point, offset, textcoords="offset points", ha=side, color=colour)
+
+
+def _best_bound(axes: Axes, points: Sequence[tuple[float, ...]]) -> None:
+    total = min(rate + distortion for rate, distortion in points)
+    axes.margins(0.18, 0.12)
+    low, high = axes.get_xlim()
+    low = max(low, -0.03 * high)  # no KL is below 0
+    bottom, top = axes.get_ylim()
+    axes.plot([low, high], [total - low, total - high], ":", color=COLOURS["soft"], linewidth=1,
+              zorder=0)  # fmt: skip
+    axes.set_xlim(low, high)
+    axes.set_ylim(bottom, top)
 
 
 def png(figure: Figure) -> bytes:

@@ -1,4 +1,4 @@
-"""Rows of images with their names beside them, on white: what each run makes of the same thing.
+"""The pictures of a comparison, and rows of images with their names beside them, on white.
 
 Shapes: images `(N, C, H, W)`, floats in [0, 1].
 """
@@ -6,13 +6,18 @@ Shapes: images `(N, C, H, W)`, floats in [0, 1].
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from vaekit.report.images import GAP, _rows, _tiles
+from vaekit.distributions import Offer
+from vaekit.report.comparison.charts import curves_figure, distortion_figure, png
+from vaekit.report.comparison.entries import SHOWN, Entry
+from vaekit.report.comparison.opened import Opened
+from vaekit.report.images import GAP, _rows, _tiles, png_bytes
+from vaekit.report.style import look
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -96,3 +101,46 @@ def _font() -> Any:
     from PIL import ImageFont
 
     return ImageFont.truetype(findfont("DejaVu Sans"), SIZE)
+
+
+class Drawn:
+    """The pictures as PNG files, and the charts.
+
+    Attributes:
+        sheets: files by name.
+        curves, distortion: figures, or None.
+        without: the names of runs that have no samples.
+    """
+
+    def __init__(self, opened: Opened, entries: Sequence[Entry], seed: int) -> None:
+        self.sheets: dict[str, bytes] = {}
+        with look():
+            self.curves = curves_figure(entries, opened.comparable, opened.differences)
+            self.distortion = distortion_figure(entries, opened.differences, opened.comparable)
+        able = [one for one in entries if Offer.DRAWS in one.run.offers]
+        self.without = [one.name for one in entries if one not in able]
+        if len(entries[0].run.spec.shape) != 3:
+            return
+        self.sheets["reconstructions"] = png_bytes(labelled(_reconstructed(entries)))
+        if able:
+            many = SHOWN * (2 if len(entries) <= 3 else 1)
+            made = [(one.name, _seen(one, one.run.sample(many, seed=seed))) for one in able]
+            self.sheets["samples"] = png_bytes(labelled(made))
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Each as a file, by its name."""
+        yield from ((f"{name}.png", content) for name, content in self.sheets.items())
+        for name, figure in (("curves", self.curves), ("rate-distortion", self.distortion)):
+            if figure is not None:
+                yield f"{name}.png", png(figure)
+
+
+def _reconstructed(entries: Sequence[Entry]) -> list[tuple[str, Tensor]]:
+    """The same test images, and what each run makes of them."""
+    made = [(one.name, _seen(one, one.run.reconstruct(*one.first))) for one in entries]
+    return [("test images", _seen(entries[0], entries[0].first[0])), *made]
+
+
+def _seen(one: Entry, images: Tensor) -> Tensor:
+    """Images in the range of a screen."""
+    return one.run.spec.values.inverse(images)

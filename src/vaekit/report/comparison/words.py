@@ -1,11 +1,13 @@
-"""What came of the differences, in sentences with the numbers."""
+"""What differs, and what came of it, in sentences with the numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from vaekit.report.comparison.measured import Entry
-from vaekit.report.comparison.ranking import MEASURES, judge_of, lead, likelihoods, ranked
+from vaekit.report.comparison.entries import BOUNDS, Entry, Measure, lead, ranked, ranking
+from vaekit.report.comparison.opened import Opened, option_text, tells
 from vaekit.report.svg import value
 
 NAMED = 4  # runs that a sentence tells one by one
@@ -14,46 +16,66 @@ SAME_WORK = {"beta", "seed", "lr", "weight_decay", "clip", "epochs", "limit", "p
 ALIKE = 1.25  # times: what a machine's speed may swing by, more or less
 
 
+def in_words(found: Mapping[str, Sequence[Any]]) -> str:
+    """What differs, as a sentence.
+
+    Example:
+        >>> in_words({"latent": [16, 64]})
+        'They differ in latent: 16 against 64; all else is equal.'
+        >>> in_words({"latent": [2, 8, 8], "net": ["mlp", "mlp", "conv"]})
+        'They differ in latent: 2, 8; net: mlp, conv; all else is equal.'
+        >>> in_words({})
+        'They have the same options.'
+    """
+    told = {name: values for name, values in found.items() if tells(values)}
+    if not told:
+        return "They have the same options."
+    parts = [f"{name}: {_values(values)}" for name, values in told.items()]
+    return f"They differ in {'; '.join(parts)}; all else is equal."
+
+
+def _values(values: Sequence[Any]) -> str:
+    texts = list(dict.fromkeys(option_text(value) for value in values if value is not None))
+    return " against ".join(texts) if len(values) == 2 else ", ".join(texts)
+
+
 def sentences(
-    entries: Sequence[Entry],
-    comparable: bool,
-    unit: str,
-    rank: str | None,
-    differing: Iterable[str],
+    entries: Sequence[Entry], found: Sequence[Measure], comparable: bool, differing: Iterable[str]
 ) -> Iterator[str]:
-    """Bound, reconstructions, units and speed, each a sentence.
+    """Each number that ranks, each count, and speed: a sentence.
 
     Speed is told where an option differs on which it hangs: all else is how busy the machine was.
     """
-    judge = judge_of(entries, comparable, rank)
-    if judge == "elbo":
-        yield _led(entries, "elbo", f" {unit}")
-    yield from _bounds_apart(entries, comparable)
-    if entries[0].psnr is not None:
-        yield _led(entries, "ssim" if judge == "ssim" else "psnr", " dB" * (judge != "ssim"))
-    else:
-        yield _led(entries, "mse", "")
-    yield from _units(entries)
-    if not {*differing} <= SAME_WORK:
+    if not comparable:
+        yield "Their likelihoods differ, so their bounds are not comparable."
+    for of in ranking(found, comparable):
+        yield from _led(entries, of)
+    for of in found:
+        if not of.column.better and not of.column.decimals:
+            yield from _counts(entries, of)
+    if not {name.rpartition(".")[2] for name in differing} <= SAME_WORK:
         yield from _speed(entries)
 
 
-def warnings(entries: Sequence[Entry], comparable: bool) -> Iterator[str]:
+def warnings(opened: Opened, entries: Sequence[Entry], found: Sequence[Measure]) -> Iterator[str]:
     """What is to heed when these runs are compared."""
-    if not comparable:
-        kinds = likelihoods((one.name, one.likelihood) for one in entries)
+    able = [of for of in ranking(found, True) if of.column.group != BOUNDS]
+    titles = [of.title for of in able if len(ranked(entries, of)) == len(entries)]
+    judges = " and ".join([*[", ".join(titles[:-1])] * (len(titles) > 1), *titles[-1:]])
+    if not opened.comparable:
         yield (
             "The bounds of different likelihoods are not comparable, so no run is ranked by them: "
-            f"{kinds}. {_judges(entries)} judge instead."
+            f"{opened.kinds()}. Judge by {judges} instead."
         )
-    elif not entries[0].likelihood[2]:
+    elif not opened.likelihoods[0].proper:
         yield (
-            f"{entries[0].likelihood[0]} is not a likelihood of these data: the bounds are the "
+            f"{opened.likelihoods[0].name} is not a likelihood of these data: the bounds are the "
             "usual loss, the same for all runs here, and compare with nothing else."
         )
-    without = [one.name for one in entries if one.elbo is None]
-    if without:
-        yield f"An autoencoder has no bound: {', '.join(without)}. {_judges(entries)} judge it."
+    for of in ranking(found, True):
+        without = [one.name for one in entries if one.value(of) is None]
+        if of.column.group == BOUNDS and without:
+            yield f"There is no {of.title} of {', '.join(without)}. Judge by {judges} instead."
     if len({one.run.config.training.seed for one in entries}) == 1:
         yield (
             "Standard errors are over test rows; each run was trained once, and another seed can "
@@ -61,62 +83,47 @@ def warnings(entries: Sequence[Entry], comparable: bool) -> Iterator[str]:
         )
 
 
-def _judges(entries: Sequence[Entry]) -> str:
-    return "PSNR and SSIM" if entries[0].psnr is not None else "Mean square errors"
-
-
-def _bounds_apart(entries: Sequence[Entry], comparable: bool) -> Iterator[str]:
-    if not comparable:
-        yield "Their likelihoods differ, so their bounds are not comparable."
-
-
-def _led(entries: Sequence[Entry], name: str, unit: str) -> str:
+def _led(entries: Sequence[Entry], of: Measure) -> Iterator[str]:
     """The best by this measure, the next, and whether the rows tell them apart."""
-    measure = MEASURES[name]
-    found = lead(entries, measure)
+    found = lead(entries, of)
     if found is None:
-        return f"No two of them have a {measure.title}."
-    order = ranked(entries, measure)
-    best, other = (_mean(one, name) for one in (found.best, found.next))
-    by, error = (f"{number:,.{measure.decimals}f}" for number in (found.by, found.error))
-    most = "higher" if measure.sign > 0 else "lower"
-    if len(order) > 2:
-        most = "highest" if measure.sign > 0 else "lowest"
-    against = (
-        f" against {other}" if len(order) == 2 else f"; next is {found.next.name} with {other}"
+        return
+    two = len(ranked(entries, of)) == 2
+    most = (
+        ("higher" if two else "highest") if of.column.better > 0 else "lower" if two else "lowest"
     )
-    told = (
-        f"the difference of {by} ± {error} is more than twice its standard error"
-        if found.clear
-        else f"the difference of {by} ± {error} is less than twice its standard error: these test "
+    best, other = (of.text(one.value(of)) for one in (found.best, found.next))
+    unit = entries[0].run.spec.unit if of.column.group == BOUNDS else of.column.unit
+    against = f" against {other}" if two else f"; next is {found.next.name} with {other}"
+    best = f"{best} {unit}".rstrip()
+    yield f"The {of.title} is {most} for {found.best.name}: {best}{against}{_told(found, of)}."
+
+
+def _told(found: Any, of: Measure) -> str:
+    if math.isnan(found.error):
+        return ""
+    by, error = (f"{number:,.{of.column.decimals}f}" for number in (found.by, found.error))
+    if found.clear:
+        return f"; the difference of {by} ± {error} is more than twice its standard error"
+    return (
+        f"; the difference of {by} ± {error} is less than twice its standard error: these test "
         "rows do not tell them apart"
     )
-    return f"The {measure.title} is {most} for {found.best.name}: {best}{unit}{against}; {told}."
 
 
-def _mean(one: Entry, name: str) -> str:
-    values = MEASURES[name].of(one)
-    assert values is not None
-    return f"{values.mean().item():,.{MEASURES[name].decimals}f}".replace("-", "−")
-
-
-def _units(entries: Sequence[Entry]) -> Iterator[str]:
-    """How many latent dimensions follow the data."""
-    if any(one.active is None for one in entries):
+def _counts(entries: Sequence[Entry], of: Measure) -> Iterator[str]:
+    """How many each has, as active units; the least and the most where the runs are many."""
+    counts = [(number, one) for one in entries if (number := one.value(of)) is not None]
+    if len(counts) < len(entries):
         return
-    if len({(one.active, one.units) for one in entries}) == 1:
-        yield f"Each has {entries[0].active} of {entries[0].units} latent units active."
-        return
-    counts = [f"{one.active} of {one.units}" for one in entries]
-    if len(entries) <= NAMED:
-        told = ", ".join(f"{c} for {one.name}" for c, one in zip(counts, entries, strict=True))
-        yield f"Active latent units: {told}."
-        return
-    least, *_, most = sorted(entries, key=lambda one: one.active or 0)
-    yield (
-        f"Active latent units go from {least.active} of {least.units} for {least.name} to "
-        f"{most.active} of {most.units} for {most.name}."
-    )
+    texts = [f"{of.text(number)} for {one.name}" for number, one in counts]
+    if len({number for number, _ in counts}) == 1:
+        yield f"Each has {of.text(counts[0][0])} {of.title}."
+    elif len(entries) <= NAMED:
+        yield f"The {of.title}: {', '.join(texts)}."
+    else:
+        order = sorted(range(len(counts)), key=lambda place: counts[place][0])
+        yield f"The {of.title} go from {texts[order[0]]} to {texts[order[-1]]}."
 
 
 def _speed(entries: Sequence[Entry]) -> Iterator[str]:

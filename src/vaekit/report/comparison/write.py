@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaekit.errors import VaekitError, choose
-from vaekit.evaluate.checks import whole
+from vaekit.errors import VaekitError
+from vaekit.evaluate import whole
 from vaekit.io import write
-from vaekit.report.comparison.differences import in_words
-from vaekit.report.comparison.drawn import Drawn
-from vaekit.report.comparison.layout import comparison_page
-from vaekit.report.comparison.measured import Entry, measure
-from vaekit.report.comparison.opened import Opened, open_runs
-from vaekit.report.comparison.ranking import MEASURES, Measure, judge_of, ranked, refuse_rank
-from vaekit.report.comparison.table import blocks, markdown, plain
-from vaekit.report.comparison.words import sentences, warnings
+from vaekit.report.comparison.entries import (
+    Entry,
+    Measure,
+    asked_rank,
+    judge_of,
+    measure,
+    measures,
+    ranked,
+    ranking,
+)
+from vaekit.report.comparison.layout import blocks, comparison_page, groups, markdown, plain
+from vaekit.report.comparison.opened import open_runs
+from vaekit.report.comparison.sheets import Drawn
+from vaekit.report.comparison.words import in_words, sentences, warnings
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +35,9 @@ class Comparison:
         words: its sentences: what differs, and what came of it.
         notes: what is to heed.
         comparable: whether the runs have one likelihood, so that their bounds compare.
-        ranked_by: "elbo", "psnr", "ssim" or "mse".
+        ranked_by: the number that ranks, as "elbo" or "psnr"; None where there is none.
         differences: the options that differ, with the value of each run.
-        runs: the numbers of each run, plain values; the best first.
+        runs: the numbers of each run, plain values; the best first where a rank was asked for.
         table: as text: in parts, each a title, the names of its numbers, and a row for each run.
     """
 
@@ -39,7 +45,7 @@ class Comparison:
     words: list[str]
     notes: list[str]
     comparable: bool
-    ranked_by: str
+    ranked_by: str | None
     differences: dict[str, list[Any]]
     runs: list[dict[str, Any]]
     table: dict[str, list[list[str]]]
@@ -59,14 +65,15 @@ def compare(
 ) -> Comparison:
     """Compares runs of one data set on a page: what differs, and what came of it.
 
-    All are measured on the same test rows, with ten draws of z each. Bounds of different
-    likelihoods are not ranked: then PSNR judges.
+    All are measured on the same test rows, by every metric that is registered for it. Bounds of
+    different likelihoods are not ranked: then the next number judges, as PSNR.
 
     Args:
         runs: two run folders at least.
         out: the page, one HTML file.
         limit: test rows, evenly spread, and as many training rows.
-        rank: "elbo", "psnr", "ssim" or "mse": the runs are shown in this order, the best first.
+        rank: a column of a metric, as "elbo", "psnr", "ssim" or "mse": the runs are shown in this
+            order, the best first.
         seed: of the draws, and of the samples.
         data_dir: where data sets lie.
         device: where it is measured.
@@ -76,40 +83,42 @@ def compare(
 
     Raises:
         VaekitError: for fewer than two runs, one twice, runs of different data, `rank="elbo"` of
-            different likelihoods, and places that cannot be written.
+            different likelihoods, one that fewer than two have, and what cannot be written.
     """
     whole("limit", limit)
-    if rank is not None:
-        choose("measure to rank by", rank, MEASURES)
     _refuse_place(Path(out))
     opened = open_runs(runs, data_dir=data_dir, device=device)
-    refuse_rank(opened, rank)
+    found = measures(opened)
+    wanted = None if rank is None else asked_rank(opened, found, rank)
     entries = [
         measure(run, name, limit=limit, seed=seed, data_dir=data_dir)
         for run, name in zip(opened.runs, opened.names, strict=True)
     ]
-    judge = judge_of(entries, opened.comparable, rank)
+    judge = judge_of(entries, ranking(found, opened.comparable), wanted)
     drawn = Drawn(opened, entries, seed)
-    unit = opened.runs[0].spec.unit
     words = [
         in_words(opened.differences),
-        *sentences(entries, opened.comparable, unit, rank, opened.differences),
+        *sentences(entries, found, opened.comparable, opened.differences),
     ]
-    notes = list(warnings(entries, opened.comparable))
-    shown = _ordered(entries, MEASURES[judge]) if rank else entries
-    html = comparison_page(title or _title(opened), words, notes, entries, shown, drawn)
+    notes = list(warnings(opened, entries, found))
+    shown = _ordered(entries, judge) if judge and rank else entries
+    cells = groups(shown, found)
+    table = blocks(shown, cells)
+    title = title or f"{len(entries)} runs on {opened.data.name}"
+    html = comparison_page(title, words, notes, entries, table, found, drawn)
     path = write(out, html.encode("utf-8", "replace"))
     if pictures is not None:
-        _save(Path(pictures), drawn, markdown(shown))
+        for name, content in (*drawn.files(), ("table.md", markdown(shown, cells).encode())):
+            write(Path(pictures) / name, content)
     return Comparison(
         path,
         words,
         notes,
         opened.comparable,
-        judge,
+        judge.key if judge else None,
         opened.differences,
-        [plain(one) for one in shown],
-        dict(blocks(shown)),
+        [plain(one, found) for one in shown],
+        table,
     )
 
 
@@ -122,17 +131,7 @@ def _refuse_place(out: Path) -> None:
         raise VaekitError(f"cannot make {out.parent}: {above} is a file. Name another place.")
 
 
-def _ordered(entries: Sequence[Entry], measure: Measure) -> list[Entry]:
+def _ordered(entries: Sequence[Entry], judge: Measure) -> list[Entry]:
     """The best first; those without the number last."""
-    order = ranked(entries, measure)
+    order = ranked(entries, judge)
     return [*order, *(one for one in entries if one not in order)]
-
-
-def _title(opened: Opened) -> str:
-    return f"{len(opened.runs)} runs on {opened.data.name}"
-
-
-def _save(folder: Path, drawn: Drawn, table: str) -> None:
-    for name, content in drawn.files():
-        write(folder / name, content)
-    write(folder / "table.md", table.encode())

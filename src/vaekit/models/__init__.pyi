@@ -1,0 +1,10 @@
+from vaekit.models.base import LatentModel as LatentModel
+from vaekit.models.base import Model as Model
+from vaekit.models.base import exact as exact
+from vaekit.models.base import flat_codes as flat_codes
+from vaekit.models.base import split_codes as split_codes
+from vaekit.models.colorizer import Colorizer as Colorizer
+from vaekit.models.colorizer import luminance as luminance
+from vaekit.models.trace import Site as Site
+from vaekit.models.trace import Trace as Trace
+from vaekit.models.vae import VAE as VAE

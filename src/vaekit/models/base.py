@@ -1,0 +1,279 @@
+"""What loop, metrics, report and shell may ask of any model."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.distributions import Distribution, Offer
+from vaekit.errors import VaekitError
+from vaekit.models.trace import Site, Trace
+from vaekit.torchutil import evaluating, rng
+
+State = Any  # what `infer` leaves for `draw` and `likelihood_at`; opaque to everybody else
+DRAWS = 64  # of z for a code, where the posterior has no mean
+
+
+@contextmanager
+def exact(*parts: nn.Module) -> Iterator[None]:
+    """No part is relaxed meanwhile: what is drawn is what densities are of.
+
+    It sets the flag `relaxed` of their modules, which threads of a pool and compiled passes see.
+
+    Example:
+        >>> part = nn.Identity()
+        >>> part.relaxed = True
+        >>> with exact(nn.Sequential(part)):
+        ...     part.relaxed
+        False
+        >>> part.relaxed
+        True
+    """
+    modules = [module for part in parts for module in part.modules()]
+    found: list[Any] = [module for module in modules if getattr(module, "relaxed", False)]
+    for module in found:
+        module.relaxed = False
+    try:
+        yield
+    finally:
+        for module in found:
+            module.relaxed = True
+
+
+class Model(nn.Module, ABC):
+    """A map from x to a trace. One with latents is a `LatentModel`.
+
+    Attributes:
+        offers: what may be asked of it, in the words of `Offer`.
+        x_shape: the shape of one x.
+    """
+
+    offers: frozenset[Offer]
+    x_shape: tuple[int, ...]
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        samples: tuple[int, ...] = (1,),
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """One pass over x `(B, *X)` with `samples` draws of what is random."""
+
+    @abstractmethod
+    def reconstruct(
+        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> Tensor:
+        """What the model makes of x, `(B, *X)`."""
+
+    def passes(
+        self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
+    ) -> Iterator[Trace]:
+        """A trace for each of these numbers of draws."""
+        for samples in counts:
+            yield self(x, context, samples=samples)
+
+    def example(self, context_shape: tuple[int, ...] = ()) -> Trace:
+        """A pass over one x of zeros, in eval mode: it shows spaces and shapes."""
+        first = next(self.parameters(), torch.zeros(()))
+        x = torch.zeros(1, *self.x_shape, dtype=first.dtype, device=first.device)
+        context = torch.zeros(1, *context_shape, device=first.device) if context_shape else None
+        with rng(0, x.device), evaluating(self), exact(self):
+            trace: Trace = self(x, context)
+        return trace
+
+
+FINAL = ("forward", "scored", "passes", "sample", "encode", "decode", "reconstruct")
+
+
+class LatentModel(Model):
+    """A model with latents: four methods, and all that follows from them.
+
+    A subclass gives `infer`, `draw`, `draw_prior` and `likelihood_at`; what others call is final.
+    A model whose bound is no sum over sites, as with labels summed out, gives `trace` too.
+
+    Attributes:
+        gaps: whether NaN in x says that a value is not seen.
+    """
+
+    gaps: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in FINAL:
+            if getattr(cls, name) is not getattr(LatentModel, name):
+                raise TypeError(f"{cls.__name__} overrides {name}, which is final.")
+
+    @abstractmethod
+    def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> State:
+        """What is known of z given x: whatever `draw` takes."""
+
+    @abstractmethod
+    def draw(self, state: State, samples: tuple[int, ...]) -> tuple[Site, ...]:
+        """The random half of a pass: a site for each latent. `(0,)` draws nothing."""
+
+    @abstractmethod
+    def draw_prior(
+        self, n: int, context: Tensor | None = None, temperature: float = 1.0
+    ) -> tuple[Tensor, ...]:
+        """n draws from the prior, a z `(n, *Z)` for each site."""
+
+    @abstractmethod
+    def likelihood_at(
+        self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
+    ) -> Distribution:
+        """p(x|z) at a z for each site; it draws nothing, so that any thread may run it.
+
+        What `draw` left in the state may be used again where these zs are the ones it was left for.
+        """
+
+    def penalty(self, state: State, sites: tuple[Site, ...]) -> Tensor | None:
+        """A loss `(B,)` that is none of the bound, as for a commitment; None for most."""
+        return None
+
+    def seen(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """x with 0 where it is not seen, and the mask of what is; None where all is."""
+        if self.gaps:
+            there = ~x.isnan()
+            mask = there if mask is None else there & (mask != 0)
+        if mask is None:
+            return x, None
+        return torch.where(mask != 0, x, torch.zeros_like(x)), mask
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        samples: tuple[int, ...] = (1,),
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """One pass over x `(B, *X)` with `samples` draws of each latent."""
+        x, mask = self.seen(x, mask)
+        return self.trace(x, self.infer(x, context, mask), context, samples=samples, mask=mask)
+
+    def trace(
+        self,
+        x: Tensor,
+        state: State,
+        context: Tensor | None = None,
+        *,
+        samples: tuple[int, ...] = (1,),
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """The pass that draws from a state that `infer` made: one state serves many passes."""
+        return self.scored(x, self.draw(state, samples), state, context, mask)
+
+    def scored(
+        self,
+        x: Tensor,
+        sites: tuple[Site, ...],
+        state: State,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """The half of `trace` that draws nothing."""
+        px = self.likelihood_at(tuple(site.z for site in sites), context, state)
+        return Trace(x, sites, px, self, context, mask, self.penalty(state, sites))
+
+    def passes(
+        self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
+    ) -> Iterator[Trace]:
+        """A trace for each of these numbers of draws, of one encoding."""
+        x, mask = self.seen(x)
+        state = self.infer(x, context, mask)
+        for samples in counts:
+            yield self.trace(x, state, context, samples=samples, mask=mask)
+
+    def sample(
+        self,
+        n: int,
+        context: Tensor | None = None,
+        *,
+        temperature: float = 1.0,
+        mean: bool = False,
+    ) -> Tensor:
+        """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
+
+        Args:
+            n: how many.
+            context: `(n, *G)`, what a conditional model is given.
+            temperature: times the prior's spread, where it has one to scale.
+            mean: whether to draw z alone.
+
+        Raises:
+            VaekitError: for a context of other than n rows, and a model without a prior.
+        """
+        if context is not None and len(context) != n:
+            raise VaekitError(f"the context has {len(context)} rows; expected {n}, one per draw.")
+        with evaluating(self), exact(self):
+            px = self.likelihood_at(self.draw_prior(n, context, temperature), context)
+            return px.mean if mean else px.sample()
+
+    def encode(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        draws: int = DRAWS,
+    ) -> tuple[Tensor, ...]:
+        """The codes of x, `(B, *Z)` for each site: what `decode` takes.
+
+        E[z|x] where the model offers a mean; of codes one draw; else the mean of `draws` draws,
+        the same each time.
+        """
+        with evaluating(self), exact(self):
+            x, mask = self.seen(x, mask)
+            state = self.infer(x, context, mask)
+            if Offer.MEAN in self.offers:
+                return tuple(site.q.mean for site in self.draw(state, (0,)))
+            with rng(0, x.device):
+                if Offer.CODES in self.offers:
+                    return tuple(site.z[0] for site in self.draw(state, (1,)))
+                return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
+
+    def decode(self, zs: Tensor | tuple[Tensor, ...], context: Tensor | None = None) -> Tensor:
+        """E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
+        zs = (zs,) if isinstance(zs, Tensor) else zs
+        with evaluating(self), exact(self):
+            return self.likelihood_at(zs, context).mean
+
+    def reconstruct(
+        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> Tensor:
+        """E[x|z] at the codes of x, `(B, *X)`."""
+        return self.decode(self.encode(x, context, mask=mask), context)
+
+
+def flat_codes(zs: Sequence[Tensor]) -> Tensor:
+    """The codes of all sites side by side, `(B, D)`.
+
+    Example:
+        >>> flat_codes([torch.zeros(5, 2), torch.zeros(5, 3, 4)]).shape
+        torch.Size([5, 14])
+    """
+    return torch.cat([z.flatten(1) for z in zs], 1)
+
+
+def split_codes(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
+    """The inverse of `flat_codes`, for these shapes of one code.
+
+    Raises:
+        VaekitError: for another number of dimensions.
+    """
+    sizes = [math.prod(shape) for shape in shapes]
+    if flat.shape[1:].numel() != sum(sizes):
+        raise VaekitError(
+            f"got codes of shape {tuple(flat.shape[1:])}; the latent has {sum(sizes)} dimensions."
+        )
+    parts = flat.flatten(1).split(sizes, 1)
+    return tuple(part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True))

@@ -1,0 +1,261 @@
+"""Networks by name: how the encoder of a model is made, and the decoder that mirrors it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+from torch import nn
+
+from vaekit.errors import VaekitError, choose
+from vaekit.nn.blocks import Block, LatentDropout
+from vaekit.nn.color import ColourNet
+from vaekit.nn.conv import ConvDecoder, ConvEncoder
+from vaekit.nn.init import initialise
+from vaekit.nn.network import MLP
+from vaekit.nn.pool import PoolEncoder
+from vaekit.nn.unpool import UnpoolDecoder, UnpoolEncoder, places_of
+from vaekit.registry import register
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nets(ABC):
+    """How the networks of a model are made: an encoder, and a decoder that mirrors it.
+
+    Args:
+        activation: relu, leaky-relu, gelu, silu or tanh.
+        slope: of leaky-relu, below 0.
+        norm: before each activation: none or batch.
+        dropout: the share of hidden activations that is dropped, after each activation.
+        latent_dropout: the share of z that is dropped in front of the decoder, while training.
+        init: how weights start: torch, glorot, he or orthogonal; all but torch's set biases to 0.
+        start: where the output's bias starts: mean, at that of the data, or init, as init says.
+
+    Raises:
+        VaekitError: for an unknown name or a share outside [0, 1).
+    """
+
+    planes: ClassVar[bool] = True  # whether it takes images, and no flat rows
+    point: ClassVar[bool] = False  # whether it gives a z, and no spread of it
+
+    activation: str = "gelu"
+    slope: float = 0.01
+    norm: str = "none"
+    dropout: float = 0.0
+    latent_dropout: float = 0.0
+    init: str = "torch"
+    start: str = "mean"
+
+    def __post_init__(self) -> None:
+        choose("start", self.start, {"mean": True, "init": False})
+        initialise(nn.Identity(), self.init)
+        Block(**self.options)
+        LatentDropout(1, self.latent_dropout)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every network takes."""
+        leaky = self.activation.replace("-", "_") == "leaky_relu"
+        activation = f"leaky_relu:{self.slope}" if leaky else self.activation
+        return {"activation": activation, "norm": self.norm, "dropout": self.dropout}
+
+    def latent_shape(self, latent: int, x_shape: Shape) -> Shape:
+        """The shape of z for a latent of this size."""
+        return (latent,)
+
+    def encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        """A network `(N, *in_shape) -> (N, *out_shape)` of x, with its weights as they start."""
+        return initialise(self._encoder(in_shape, out_shape), self.init)
+
+    def decoder(self, in_shape: Shape, out_shape: Shape, latent: int) -> nn.Module:
+        """A network `(N, *in_shape) -> (N, *out_shape)` of z, whose first `latent` values are z."""
+        made = self._decoder(in_shape, out_shape)
+        if self.latent_dropout:
+            body: Any = made.body
+            body.insert(0, LatentDropout(latent, self.latent_dropout))
+        return initialise(made, self.init)
+
+    @abstractmethod
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module: ...
+
+    @abstractmethod
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module: ...
+
+
+@register("net", "mlp")
+@dataclass(frozen=True, kw_only=True)
+class DenseNets(Nets):
+    """Dense layers; the decoder's widths are the encoder's reversed.
+
+    Args:
+        hidden: the widths of the encoder's dense layers.
+
+    Example:
+        >>> DenseNets(hidden=(64, 32)).encoder((1, 8, 8), (4,)).in_shape
+        (1, 8, 8)
+    """
+
+    planes: ClassVar[bool] = False
+    hidden: tuple[int, ...] = (512, 256)
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return MLP(in_shape, out_shape, self.hidden, **self.options)
+
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return MLP(in_shape, out_shape, self.hidden[::-1], **self.options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Convolutions(Nets):
+    """What all kinds of convolutions share.
+
+    Args:
+        channels: of the convolutions, each of which halves the image; reversed in the decoder.
+        hidden: the widths of dense layers after them.
+        kernel: side of the kernels: one for all, or one each; reversed in the decoder.
+        decoder_channels: channels before each transposed convolution; by default channels reversed.
+        decoder_kernel: their kernels; by default kernel reversed.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    hidden: tuple[int, ...] = ()
+    kernel: tuple[int, ...] = (3,)
+    decoder_channels: tuple[int, ...] | None = None
+    decoder_kernel: tuple[int, ...] | None = None
+
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        channels = self.decoder_channels or self.channels[::-1]
+        kernel = self.decoder_kernel or self.kernel[::-1]
+        hidden = self.hidden[::-1]
+        return ConvDecoder(in_shape, out_shape, channels, hidden, kernel=kernel, **self.options)
+
+
+@register("net", "conv")
+@dataclass(frozen=True, kw_only=True)
+class ConvNets(_Convolutions):
+    """Convolutions of stride 2, and transposed ones in the decoder.
+
+    Example:
+        >>> ConvNets(channels=(8, 16)).decoder((4,), (1, 30, 21), 4).out_shape
+        (1, 30, 21)
+    """
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return ConvEncoder(
+            in_shape, out_shape, self.channels, self.hidden, kernel=self.kernel, **self.options
+        )
+
+
+@register("net", "pool")
+@dataclass(frozen=True, kw_only=True)
+class PoolNets(_Convolutions):
+    """Convolutions with 2 x 2 max-pooling, and a decoder as of conv.
+
+    Args:
+        padding: same, convolutions keep the size and poolings round up; or valid, no zeros are
+            added and what does not fit is dropped.
+    """
+
+    padding: str = "same"
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return PoolEncoder(
+            in_shape,
+            out_shape,
+            self.channels,
+            self.hidden,
+            kernel=self.kernel,
+            padding=self.padding,
+            **self.options,
+        )
+
+
+@register("net", "unpool")
+@dataclass(frozen=True, kw_only=True)
+class UnpoolNets(Nets):
+    """Max-pooling whose decoder is told where each maximum stood: the places are a part of z.
+
+    Zhao et al., "Stacked what-where auto-encoders", arXiv 1506.02351.
+
+    Args:
+        channels: of the convolutions, each of which halves the image; reversed in the decoder.
+        hidden: the widths of dense layers after them.
+        kernel: side of the kernels: one for all, or one each; reversed in the decoder.
+        padding: same, convolutions keep the size and poolings round up; or valid, no zeros are
+            added and what does not fit is dropped.
+    """
+
+    point: ClassVar[bool] = True
+    channels: tuple[int, ...] = (32, 64)
+    hidden: tuple[int, ...] = ()
+    kernel: tuple[int, ...] = (3,)
+    padding: str = "same"
+
+    def latent_shape(self, latent: int, x_shape: Shape) -> Shape:
+        """z, and all places."""
+        shapes = places_of(x_shape, self.channels, self.kernel, self.padding)
+        return (latent + sum(map(prod, shapes)),)
+
+    def _latent(self, code: int, x_shape: Shape) -> int:
+        return code - self.latent_shape(0, x_shape)[0]
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return UnpoolEncoder(
+            in_shape,
+            self._latent(out_shape[0], in_shape),
+            self.channels,
+            self.hidden,
+            kernel=self.kernel,
+            padding=self.padding,
+            **self.options,
+        )
+
+    def decoder(self, in_shape: Shape, out_shape: Shape, latent: int) -> nn.Module:
+        """The mirror of the encoder; `latent` counts z and the places."""
+        made = UnpoolDecoder(
+            in_shape,
+            out_shape,
+            self._latent(latent, out_shape),
+            self.channels,
+            self.hidden,
+            kernel=self.kernel,
+            padding=self.padding,
+            block=Block(**self.options),
+        )
+        return initialise(made, self.init)
+
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        raise AssertionError("decoder needs to know the latent")
+
+
+@register("net", "color")
+@dataclass(frozen=True, kw_only=True)
+class ColorNets(Nets):
+    """From a gray image to color: a small U-net, or a dense map at its end.
+
+    Args:
+        channels: of the convolutions, from the finest grid to the coarsest.
+        dense: in place of the U-net a transposed convolution, a convolution and a dense map to all
+            values. At 64 x 64 that has 88 million weights: 0.35 GB, 1.4 GB with gradients and
+            Adam's moments, 1.1 GB a checkpoint; sixteen times as much at 128 x 128.
+        hidden: widths before the dense map.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    dense: bool = False
+    hidden: tuple[int, ...] = ()
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return self._decoder(in_shape, out_shape)
+
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        if in_shape[0] != 1 or out_shape != (3, *in_shape[1:]):
+            raise VaekitError(
+                f"the net color maps gray images to color, and not {in_shape} to {out_shape}: take "
+                "the recipe colorizer, or another net."
+            )
+        return ColourNet(in_shape[1:], self.channels, self.hidden, dense=self.dense, **self.options)

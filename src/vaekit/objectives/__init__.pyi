@@ -1,0 +1,9 @@
+from vaekit.objectives.base import Bound as Bound
+from vaekit.objectives.base import Objective as Objective
+from vaekit.objectives.base import Weight as Weight
+from vaekit.objectives.base import over_samples as over_samples
+from vaekit.objectives.base import require as require
+from vaekit.objectives.bounds import ELBO as ELBO
+from vaekit.objectives.bounds import IWAE as IWAE
+from vaekit.objectives.bounds import Reconstruction as Reconstruction
+from vaekit.objectives.color import Colouring as Colouring

@@ -1,0 +1,11 @@
+from vaekit.recipes.builder import Builder as Builder
+from vaekit.recipes.builder import Recipe as Recipe
+from vaekit.recipes.builder import assemble as assemble
+from vaekit.recipes.builder import build as build
+from vaekit.recipes.builder import likelihood_spec as likelihood_spec
+from vaekit.recipes.catalog import RecipeEntry as RecipeEntry
+from vaekit.recipes.catalog import find_recipe as find_recipe
+from vaekit.recipes.catalog import flat_options as flat_options
+from vaekit.recipes.catalog import names as names
+from vaekit.recipes.catalog import recipe as recipe
+from vaekit.recipes.catalog import resolve as resolve

@@ -1,0 +1,245 @@
+"""Recipes: named choices of parts. Each is a record; any option that is given overrides its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from vaekit.errors import VaekitError, unknown
+from vaekit.registry import Spec, checked, describe, entries, find, register
+
+# What a model may ask the builder for, and the option that says which it is to be.
+ASKED = ("prior", "posterior", "likelihood", "net", "latent")
+PARTS = ("model", "prior", "posterior", "likelihood", "objective", "net")
+BASE = {
+    "model": "vae",
+    "prior": "standard-normal",
+    "posterior": "gaussian",
+    "objective": "elbo",
+    "net": "mlp",
+    "latent": 16,
+}
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A choice of parts under a name.
+
+    Attributes:
+        name: on the command line.
+        title: what it is, in a line.
+        text: more of it: why, and from whom.
+        options: its defaults, by the names of options: parts, and any others.
+        requires: what the data must bring: "context", or nothing.
+        fixed: the parts that are what the recipe is: another one is another recipe.
+    """
+
+    name: str
+    title: str
+    text: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    requires: str = ""
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> Spec:
+        """The specs of its parts; None for a likelihood that the kind of data decides."""
+        found = {**BASE, "likelihood": None}
+        found |= {name: value for name, value in self.options.items() if name in found}
+        return {
+            name: checked(name, value) if name in PARTS and value is not None else value
+            for name, value in found.items()
+        }
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The options of parts that this recipe has: those that its model asks for."""
+        known = describe("model", self.parts["model"]["name"])
+        given = known["given"]
+        named = {name for name in given if name in ASKED}
+        if named & {"prior", "posterior", "likelihood"}:
+            named |= {"net", "latent"}
+        named |= {"likelihood"} if "family" in given else set()
+        found = [name for name in (*PARTS, "latent") if name in named or name == "objective"]
+        if known["options"]:
+            found.append("model")
+        return tuple(name for name in found if name not in self.fixed)
+
+
+def recipe(
+    name: str,
+    title: str,
+    text: str = "",
+    *,
+    requires: str = "",
+    fixed: tuple[str, ...] = (),
+    **options: Any,
+) -> RecipeEntry:
+    """Enters a recipe: a name, what it is in words, and its options.
+
+    Example:
+        >>> made = recipe("tiny", "A VAE of two latents.", latent=2, net="mlp:hidden=8")
+        >>> resolve("tiny", {"objective": ":beta=4"})["objective"]
+        {'name': 'elbo', 'beta': 4.0}
+    """
+    made = RecipeEntry(name, title, text, options, requires, fixed)
+    register("recipe", name)(made)
+    return made
+
+
+def names() -> tuple[str, ...]:
+    """The names of all recipes, the kit's own in the order of this file.
+
+    Example:
+        >>> names()[:3]
+        ('ae', 'vae', 'beta_vae')
+    """
+    return tuple(entries("recipe"))
+
+
+def find_recipe(name: str) -> RecipeEntry:
+    """The recipe of this name.
+
+    Raises:
+        VaekitError: for an unknown one.
+
+    Example:
+        >>> find_recipe("vae").asks
+        ('prior', 'posterior', 'likelihood', 'objective', 'net', 'latent', 'model')
+    """
+    if name not in entries("recipe"):
+        name = name.replace("-", "_")
+    if name not in entries("recipe"):
+        raise unknown("recipe", name, names())
+    found: RecipeEntry = find("recipe", name)
+    return found
+
+
+def resolve(name: str, asked: dict[str, Any]) -> Spec:
+    """The parts of a recipe, with what is asked for in their place: specs, and the latent's size.
+
+    `NAME:option=value` replaces a part, `:option=value` changes the recipe's own. The likelihood is
+    None, or without a name, where the kind of data decides it.
+
+    Raises:
+        VaekitError: for an unknown recipe, part or option, or a part that is what the recipe is.
+    """
+    entry = find_recipe(name)
+    found = entry.parts
+    for part, value in asked.items():
+        if value is None:
+            continue
+        if part in entry.fixed:
+            raise VaekitError(
+                f"{name} is a {part} {found[part]['name']} with what comes with it; got {part} {value}: "
+                "take the recipe vae for another."
+            )
+        if part not in entry.asks:
+            raise unknown(f"option of {name}", part, entry.asks)
+        if part == "latent":
+            found[part] = _whole(value)
+        else:
+            found[part] = _part(part, value, found[part])
+    return found
+
+
+def _part(part: str, value: Any, base: Any) -> Spec:
+    """A part that is asked for; of the likelihood options alone, for the kind of data to name it."""
+    if part == "likelihood" and base is None:
+        spec = checked(part, value, {"name": "gaussian"})
+        own = value["name"] if isinstance(value, dict) else str(value).partition(":")[0]
+        return spec if own or not isinstance(value, str | dict) else {**spec, "name": ""}
+    return checked(part, value, base)
+
+
+def _whole(value: Any) -> int:
+    value = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise VaekitError(f"latent is {value!r}; expected a whole number of at least 1.")
+    return value
+
+
+def flat_options(parts: Spec) -> Iterator[tuple[str, Any]]:
+    """Every option of every part under its path, `objective.beta`, and each part's name.
+
+    Example:
+        >>> dict(flat_options({"objective": {"name": "elbo", "beta": 4.0}, "latent": 2}))[
+        ...     "objective.beta"
+        ... ]
+        4.0
+    """
+    for part, spec in parts.items():
+        if not isinstance(spec, dict):
+            yield part, spec
+            continue
+        yield part, spec["name"]
+        known = describe(part, spec["name"])["options"] if spec["name"] else {}
+        for option, one in known.items():
+            yield f"{part}.{option}", spec.get(option, one["default"])
+
+
+recipe(
+    "ae",
+    "A plain autoencoder: one point per image, no prior to sample from and no bound.",
+    "Hinton & Salakhutdinov, Science 313, 2006.",
+    posterior="delta",
+    prior="none",
+    objective="reconstruction",
+)
+recipe(
+    "vae",
+    "The variational autoencoder: a Gaussian posterior, trained by the ELBO.",
+    'Kingma & Welling, "Auto-encoding variational Bayes", arXiv 1312.6114.',
+)
+recipe(
+    "beta_vae",
+    "A VAE with a weight on the KL: fewer nats in the latent, each of them more telling.",
+    'Higgins et al., "beta-VAE", ICLR 2017, eq. 4.',
+    objective="elbo:beta=4",
+    latent=10,
+)
+recipe(
+    "cvae",
+    "A VAE that is told the label: it can be asked for one, and the code holds what is left.",
+    'Sohn, Lee & Yan, "Learning structured output representation", NeurIPS 2015, with the prior '
+    "N(0, I) whatever the label (Kingma et al., arXiv 1406.5298, eq. 6).",
+    requires="context",
+    context="label",
+)
+recipe(
+    "sigma_vae",
+    "A VAE whose Gaussian likelihood has the best shared sigma: no weight to tune.",
+    'Rybkin, Daniilidis & Levine, "Simple and effective VAE training with calibrated decoders", '
+    "arXiv 2006.13202, eq. 5.",
+    likelihood="gaussian:scale=fitted",
+    fixed=("likelihood",),
+)
+recipe(
+    "iwae",
+    "A VAE trained by the importance-weighted bound: several draws per image, a tighter bound.",
+    'Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", arXiv 1509.00519. A fitted '
+    "scale is the optimum of the ELBO and not of this bound: here it is shared and learned instead.",
+    objective="iwae:samples=5",
+)
+recipe(
+    "colorizer",
+    "A network from gray images, as a VAE makes them, to color: `vaekit colorize` applies it.",
+    "Trained by the Gaussian likelihood of the colors given their luminance 0.30 R + 0.59 G + "
+    "0.11 B under noise (which is color MSE), and the error of the luminance of what it makes.",
+    model="colorizer",
+    net="color",
+    objective="coloring",
+    likelihood="gaussian",
+)
+recipe(
+    "unpool_ae",
+    "An autoencoder with max-pooling whose decoder is told where each maximum stood: no VAE.",
+    "The places reach the decoder beside the latent, so they are a part of the code, which is much "
+    "larger than `latent`. Nothing says how places are distributed: there is no bound, and no "
+    'samples. Zhao et al., "Stacked what-where auto-encoders", arXiv 1506.02351.',
+    posterior="delta",
+    prior="none",
+    objective="reconstruction",
+    net="unpool",
+)

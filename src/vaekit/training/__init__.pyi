@@ -1,0 +1,17 @@
+from vaekit.training.callbacks import Callback as Callback
+from vaekit.training.callbacks import Callbacks as Callbacks
+from vaekit.training.checkpoint import check_state as check_state
+from vaekit.training.diagnose import DivergedError as DivergedError
+from vaekit.training.loop import Progress as Progress
+from vaekit.training.loop import fit as fit
+from vaekit.training.loop import make_average as make_average
+from vaekit.training.optimizers import make_optimizer as make_optimizer
+from vaekit.training.schedules import make_schedules as make_schedules
+from vaekit.training.schedules import parse as parse
+from vaekit.training.supervise import Best as Best
+from vaekit.training.together import Together as Together
+from vaekit.training.update import Mean as Mean
+from vaekit.training.watch import Course as Course
+from vaekit.training.watch import Examined as Examined
+from vaekit.training.watch import Watch as Watch
+from vaekit.training.watch import examine as examine

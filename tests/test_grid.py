@@ -1,0 +1,118 @@
+"""Every posterior with every prior, likelihood and objective, by name, those of the probes too.
+
+What each cell says at construction stands in grid.json: "ok", or the letter of the rule that
+refuses it. `python tests/test_grid.py` writes it anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import test_probe_likelihood
+import test_probe_posterior
+import test_probe_prior
+import torch
+
+from vaekit.data import DataSpec
+from vaekit.errors import VaekitError
+from vaekit.recipes import Recipe, build
+from vaekit.registry import entries
+
+TABLE = Path(__file__).with_name("grid.json")
+PROBES = (test_probe_likelihood, test_probe_posterior, test_probe_prior)
+MORE = {
+    "posterior": ["gaussian:scale=shared"],
+    "likelihood": ["gaussian:scale=fitted"],
+    "objective": ["elbo:kl=sampled", "iwae:samples=3"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _probes() -> None:
+    for probe in PROBES:
+        probe.enter()
+
+
+def axis(kind: str) -> list[str]:
+    """The names of a kind, but for iwae with its fifty draws."""
+    return [*sorted(set(entries(kind)) - {"iwae"}), *MORE.get(kind, [])]
+
+
+def lines() -> Iterator[tuple[str, str, str]]:
+    yield from itertools.product(axis("posterior"), axis("prior"), axis("objective"))
+
+
+def data_for(likelihood: str) -> DataSpec:
+    counts = likelihood in ("poisson", "negative-binomial")
+    return DataSpec("grid", (1, 4, 4), "counts" if counts else "grey", rows=20)
+
+
+def made(posterior: str, prior: str, objective: str, likelihood: str) -> Recipe | str:
+    """The model and objective, or the rule that refuses them."""
+    parts = {"posterior": posterior, "prior": prior, "objective": objective}
+    parts |= {"likelihood": likelihood, "net": "mlp:hidden=8:start=init"}
+    try:
+        return build("vae", data_for(likelihood), latent=2, **parts)
+    except VaekitError as error:
+        return re.split(r", which|;|: ", str(error))[0]
+
+
+def row(line: tuple[str, str, str]) -> list[Recipe | str]:
+    return [made(*line, likelihood) for likelihood in axis("likelihood")]
+
+
+def three_steps(recipe: Recipe, likelihood: str) -> None:
+    """Three steps, after each of which all is finite."""
+    x = torch.rand(6, 1, 4, 4)
+    if data_for(likelihood).kind == "counts":
+        x = (8 * x).round()
+    optimizer = torch.optim.SGD([*recipe.model.parameters(), *recipe.objective.parameters()], 1e-4)
+    for _ in range(3):
+        bound = recipe.objective(recipe.model(x, samples=recipe.objective.samples))
+        assert torch.isfinite(bound.value).all()
+        optimizer.zero_grad()
+        (-bound.target.mean()).backward()
+        optimizer.step()
+    assert all(torch.isfinite(value).all() for value in recipe.model.parameters())
+
+
+def test_every_cell_is_refused_by_its_rule_or_takes_three_steps() -> None:
+    table = json.loads(TABLE.read_text())
+    assert table["likelihoods"] == axis("likelihood")
+    assert list(table["cells"]) == [" ".join(line) for line in lines()]
+    taken = 0
+    for line in lines():
+        verdicts = table["cells"][" ".join(line)].split()
+        for likelihood, verdict, found in zip(axis("likelihood"), verdicts, row(line), strict=True):
+            if isinstance(found, str):
+                assert table["rules"].get(verdict) == found, (line, likelihood)
+            else:
+                assert verdict == "ok", (line, likelihood)
+                three_steps(found, likelihood)
+                taken += 1
+    assert taken >= 200
+
+
+def write() -> None:
+    rules: dict[str, str] = {}
+    cells = {}
+    for line in lines():
+        found = [one if isinstance(one, str) else "ok" for one in row(line)]
+        for one in found:
+            if one != "ok" and one not in rules.values():
+                rules[chr(ord("A") + len(rules))] = one
+        letters = {"ok": "ok", **{rule: letter for letter, rule in rules.items()}}
+        cells[" ".join(line)] = " ".join(letters[one] for one in found)
+    table = {"likelihoods": axis("likelihood"), "rules": rules, "cells": cells}
+    TABLE.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    for probe in PROBES:
+        probe.enter()
+    write()
