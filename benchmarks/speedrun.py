@@ -83,7 +83,7 @@ class Images:
         from vaekit.evaluate import measure
 
         rows = Batches(Split(self.judge), 1000, shuffle=False)
-        return -measure(model, rows.epoch(0)).elbo  # type: ignore[operator]
+        return -measure(model, rows.epoch(0)).elbo
 
 
 class Kit:

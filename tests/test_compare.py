@@ -22,26 +22,19 @@ from vaekit.data import spread
 from vaekit.evaluate import Column, Metric
 from vaekit.registry import register
 from vaekit.report.charts import limits
-from vaekit.report.comparison import (
-    Comparison,
+from vaekit.report.comparison.charts import colours, curves_figure, distortion_figure, fit_axis
+from vaekit.report.comparison.entries import (
     Entry,
     Measure,
-    colours,
-    compare,
-    curves_figure,
     differences,
-    distortion_figure,
-    fit_axis,
     flat,
-    in_words,
-    labelled,
     lead,
     measure,
     open_runs,
-    sentences,
     short_names,
 )
-from vaekit.report.images import GAP
+from vaekit.report.comparison.write import Comparison, compare, in_words, sentences
+from vaekit.report.images import GAP, labelled
 
 SMALL: dict[str, Any] = {
     "net": "mlp:hidden=16",

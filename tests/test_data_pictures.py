@@ -570,7 +570,7 @@ def faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     notes: list[str] = []
-    monkeypatch.setattr("vaekit.data.decoded.note", notes.append)
+    monkeypatch.setattr("vaekit.data.decode.note", notes.append)
     return notes
 
 
@@ -629,7 +629,7 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
 ) -> None:
     monkeypatch.setattr("vaekit.data.decode.available", lambda: free)
     assert isinstance(load(faces).train.images, MappedRows) == mapped
-    monkeypatch.setattr("vaekit.data.memory.available", lambda: 5399)
+    monkeypatch.setattr("vaekit.data.own.available", lambda: 5399)
     with fails(
         f"30 images of {faces}, copied once to be split, would take 5400 bytes; 5399 bytes are "
         f"free. Leave the cache on"
@@ -640,7 +640,7 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
 def test_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "meminfo"
     info.write_text("MemTotal: 9 kB\nMemAvailable:     4096 kB\n")
-    monkeypatch.setattr("vaekit.data.memory.MEMINFO", info)
+    monkeypatch.setattr("vaekit.data.own.MEMINFO", info)
     np.save(tmp_path / "a.npy", np.zeros((10, 1 << 20), np.uint8))
     with fails("a.npy would take 10.0 MiB; 4.0 MiB are free."):
         load(tmp_path / "a.npy")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from vaekit.cli.main import main
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NUMBER = r"(-?\d+\.\d+)"
@@ -30,3 +33,29 @@ def test_the_identity_of_the_bound(
     assert kl > 0.1
     assert sampled == pytest.approx(elbo, abs=0.05)
     assert elbo + 0.5 * kl < estimate < log_p + 0.05
+
+
+def test_a_file_of_parts_of_ones_own_made_of_the_page_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (DOCS / "parts.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = r"<!-- my_parts.py -->\n```python\n(.*?)```\n"
+    (tmp_path / "my_parts.py").write_text("\n".join(re.findall(own, page, re.DOTALL)))
+    (options,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "options.yaml").write_text(options)
+    names: dict[str, object] = {}
+    for code in re.findall(
+        r"```python\n(.*?)```", re.sub(own, "", page, flags=re.DOTALL), re.DOTALL
+    ):
+        exec(code, names)
+    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
+        for line in block.replace("python my_parts.py", "vaekit").splitlines():
+            main(shlex.split(line)[1:])
+    small = ("--data", "digits", "--epochs", "1", "--threads", "1")
+    main(["train", "vae", "--config", "options.yaml", *small, "--out", "runs/yaml"])
+    parts = ("--net", "linear:middle=4", "--posterior", "logistic", "--likelihood", "logistic")
+    main(["train", "small_codes", *parts, "--model", ":fine=2", *small, "--out", "runs/small"])
+    main(["evaluate", "runs/small", "worst:share=0.01"])
+    assert "where the width starts" in capsys.readouterr().out

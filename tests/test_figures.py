@@ -19,13 +19,18 @@ from scipy.stats import laplace, norm
 import vaekit
 from vaekit import Run
 from vaekit.cli.main import main
-from vaekit.report.animation import animation, captioned, training_frames
 from vaekit.report.charts import curve_figures
-from vaekit.report.codes import Codes, class_figure
+from vaekit.report.codes import (
+    Codes,
+    Pair,
+    class_figure,
+    overlap_figure,
+    pair_of,
+    posterior,
+    posteriors,
+)
 from vaekit.report.images import grid
-from vaekit.report.overlap import Pair, overlap_figure, pair_of
-from vaekit.report.posteriors import posterior, posteriors
-from vaekit.report.snapshots import read_frame
+from vaekit.report.snapshots import animation, captioned, read_frame, training_frames
 from vaekit.report.style import look
 
 SMALL: dict[str, Any] = {
@@ -297,7 +302,7 @@ def test_an_overlap_decodes_the_point_between(line: Run) -> None:
 
 def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     spikes = Pair((-1.0, 2.0), (1e-6, 0.3))
-    monkeypatch.setattr("vaekit.report.overlap.pair_of", lambda run, x, context: spikes)
+    monkeypatch.setattr("vaekit.report.codes.pair_of", lambda run, x, context: spikes)
     figure = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b"))
     curves = figure.axes[3]
     assert "scaled to 1" in curves.get_ylabel()

@@ -80,11 +80,11 @@ def _unit(number: str) -> float:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to run in, and its data: digits as large as MNIST's, signed too; colours."""
-    from vaekit.data.digits import load_digits
+    from vaekit.data import load
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    digits, arrays = load_digits(), {}
+    digits, arrays = load("digits"), {}
     for start, rows, count in (("", digits.train, 200), ("test_", digits.test, 60)):
         large = torch.nn.functional.interpolate(rows.images[:count].float(), (28, 28))
         arrays[f"{start}images"] = large[:, 0].to(torch.uint8).numpy()

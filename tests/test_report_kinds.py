@@ -27,18 +27,18 @@ import vaekit
 from vaekit.data import Split, spread
 from vaekit.errors import VaekitError
 from vaekit.report import kl_bars, of_run
-from vaekit.report.charts import kl_figure
-from vaekit.report.codes import Codes, code_charts, code_figures
-from vaekit.report.images import BAND, GAP
-from vaekit.report.style import COLOURS
-from vaekit.report.tables import (
+from vaekit.report.charts import (
     COLUMNS,
     Table,
     draws_figure,
+    kl_figure,
     maps_figure,
     means_figure,
     table_charts,
 )
+from vaekit.report.codes import Codes, code_charts, code_figures
+from vaekit.report.images import BAND, GAP
+from vaekit.report.style import COLOURS
 
 SMALL: dict[str, Any] = {"net": "mlp:hidden=16", "threads": 1}
 NASTY = "<b>&'x'</b>"

@@ -14,9 +14,8 @@ import vaekit
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.distributions import Gaussian
-from vaekit.report.comparison import labelled
-from vaekit.report.traversal import chosen, dead, effects, held
-from vaekit.report.walks import settings, traverse
+from vaekit.report.images import labelled
+from vaekit.report.walks import chosen, dead, effects, held, settings, traverse
 from vaekit.runs import fixed_at
 
 SMALL = {"net": "mlp:hidden=16", "epochs": 30, "limit": 300, "report": False, "lr": 1e-2}

@@ -20,7 +20,9 @@ import torch
 import vaekit
 from vaekit.cli.main import main
 from vaekit.cli.progress import Lines, Terminal
+from vaekit.distributions import Laplace
 from vaekit.io import append_line, is_locked, read_lines, sweep
+from vaekit.parts import StandardNormal
 from vaekit.runs import RunFolder, git_state, tabulate
 from vaekit.torchutil import load_state, save_state
 
@@ -95,8 +97,9 @@ FULL = (
 import torch
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-words = "--latent 3 --net mlp:hidden=16 --limit 400 --batch-size 64 --threads 1 --validation 50".split()
-main(["train", "vae", "--out", sys.argv[1], *words, "--epochs", "200", "--quiet", "--no-report"])
+words = "--net mlp:hidden=16 --limit 400 --batch-size 64 --threads 1 --validation 50 --epochs 200"
+words += " --latent 3 --quiet --no-report"
+main(["train", "vae", "--out", sys.argv[1], *words.split()])
 """
 )
 
@@ -308,6 +311,69 @@ def test_notes_are_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -
     terminal.note(text)
     terminal.ended(False)
     assert f"vaekit: note: {text}" in capsys.readouterr().err
+
+
+def test_config_json_says_its_format_and_another_one_is_refused(run: vaekit.Run) -> None:
+    config = run.folder.read_json("config")
+    assert config["format"] == 1
+    for form in (2, None):
+        run.folder.write_json("config", {**config, "format": form})
+        for open_it in (vaekit.load, vaekit.resume):
+            with pytest.raises(vaekit.VaekitError, match=f"format {form}, and this") as caught:
+                open_it(run.path)
+            assert len(str(caught.value).splitlines()) == 1
+
+
+class Rows(StandardNormal):
+    """Keeps rows of the data.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, event_shape: Any, data: vaekit.DataSpec, *, count: int = 300) -> None:
+        super().__init__(event_shape)
+        self.rows = torch.nn.Buffer(data.example(count))
+
+
+def test_a_recipe_that_reads_the_data_is_opened_with_what_it_read(tmp_path: Path) -> None:
+    """Any number of rows; where a run is opened they come from its weights."""
+    vaekit.register("prior", "rows")(Rows)
+    vaekit.recipe("of_rows", "A VAE that keeps rows.", prior="rows")
+    first = train(tmp_path / "r", "of_rows", epochs=1)
+    made: Any = vaekit.resume(tmp_path / "r", epochs=2, report=False).model
+    kept = made.prior.rows
+    assert kept.shape == (300, 1, 8, 8)
+    assert kept.std() > 0.1
+    for weights in ("best", "last"):
+        opened: Any = vaekit.load(first.path, weights=weights).model
+        assert torch.equal(opened.prior.rows, kept)
+
+
+@pytest.mark.parametrize("latent", [256, 300])
+def test_the_kl_of_very_many_dimensions_is_kept_in_short(latent: int, tmp_path: Path) -> None:
+    path = train(tmp_path / "r", epochs=1, latent=latent, report=True).path
+    (record,) = records(path)
+    found = record["latent"]["kl_per_dim"]
+    if latent == 256:
+        assert len(found) == latent
+        return
+    assert found["of"] == latent
+    assert found["sum"] == pytest.approx(record["validation"]["kl"], rel=1e-4)
+    assert 0 <= found["least"] <= found["sum"] / latent <= found["most"]
+    assert (path / "report.html").is_file()
+
+
+def test_a_laplace_posterior_trains_by_name(tmp_path: Path) -> None:
+    run = train(tmp_path / "r", posterior="laplace")
+    values = [record["validation"]["elbo"] for record in run.folder.records()]
+    assert values[0] < values[-1]
+    with torch.no_grad():
+        q = run.vae.posterior(run.dataset().test.x(slice(0, 5)))
+    assert isinstance(q, Laplace)
+    found = run.evaluate("bound:samples=1")
+    assert found["elbo"] == pytest.approx(found["log_likelihood"] - found["kl"])
+    assert found["kl"] > 0
 
 
 # ---------------------------------------------------------------- many runs

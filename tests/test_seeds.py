@@ -21,7 +21,13 @@ from vaekit.runs import summarise
 from vaekit.torchutil import load_state
 
 QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--limit", "300", "--no-report"]
-SMALL: dict[str, Any] = {"latent": 3, "net": "mlp:hidden=16", "limit": 300, "epochs": 2, "report": False}
+SMALL: dict[str, Any] = {
+    "latent": 3,
+    "net": "mlp:hidden=16",
+    "limit": 300,
+    "epochs": 2,
+    "report": False,
+}
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

@@ -23,6 +23,7 @@ import vaekit
 from vaekit import Callback, recipes
 from vaekit.data import Batches, Dataset, Split, conditioned, load
 from vaekit.distributions import Gaussian as GaussianDistribution
+from vaekit.distributions import offering
 from vaekit.models import VAE, Trace
 from vaekit.objectives import ELBO, Objective
 from vaekit.options import Training
@@ -215,16 +216,25 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert len(frames[0]) == len(lines[0]) + 2  # with the originals, and the untrained model
 
 
+AVERAGED = {**SMALL, "ema": 0.9, "report": False}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("training") / "whole"
+    return vaekit.train("vae", out=path, epochs=4, **AVERAGED).path
+
+
 @pytest.mark.parametrize("at", [3, 6, 14])
-def test_ctrl_c_ends_with_a_checkpoint_and_resuming_is_exact(tmp_path: Path, at: int) -> None:
+def test_ctrl_c_ends_with_a_checkpoint_and_resuming_is_exact(
+    whole: Path, tmp_path: Path, at: int
+) -> None:
     """In the middle of an epoch (6 steps), at the end of one, and later."""
-    options = {**SMALL, "epochs": 4, "ema": 0.9, "report": False}
-    whole = vaekit.train("vae", out=tmp_path / "whole", **options)
-    vaekit.train("vae", out=tmp_path / "cut", callbacks=[Probe(at)], **options)
+    vaekit.train("vae", out=tmp_path / "cut", epochs=4, callbacks=[Probe(at)], **AVERAGED)
     state = load_state(tmp_path / "cut" / "checkpoints" / "last.safetensors")
     assert state["progress"]["step"] == at
     vaekit.resume(tmp_path / "cut", report=False)
-    assert_same_run(whole.path, tmp_path / "cut")
+    assert_same_run(whole, tmp_path / "cut")
 
 
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
@@ -261,10 +271,32 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(best[0][k], best[1][k]) for k in best[0])
 
 
-def test_more_epochs_may_be_asked_for_when_resuming(tmp_path: Path) -> None:
-    long = vaekit.train("vae", out=tmp_path / "long", epochs=4, report=False, **SMALL)
-    vaekit.train("vae", out=tmp_path / "short", epochs=2, report=False, **SMALL)
+def test_more_epochs_may_be_asked_for_when_resuming(whole: Path, tmp_path: Path) -> None:
+    vaekit.train("vae", out=tmp_path / "short", epochs=2, **AVERAGED)
     vaekit.resume(tmp_path / "short", epochs=4, report=False)
+    assert_same_run(whole, tmp_path / "short")
+
+
+class Meanless(GaussianDistribution):
+    """It gives draws alone."""
+
+    offers = GaussianDistribution.offers - offering("mean", "moments")
+
+
+class Drawn(Gaussian):
+    """A Gaussian of which nobody knows the mean: what is made of x is made of draws."""
+
+    distribution = Meanless
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "drawn"])
+def test_a_reconstruction_of_draws_resumes_bit_for_bit(posterior: str, tmp_path: Path) -> None:
+    """The frames of the film are reconstructions: their draws are none of the training's."""
+    vaekit.register("posterior", "drawn")(Drawn)
+    options = {**SMALL, "posterior": posterior, "objective": ":samples=2", "report": False}
+    long = vaekit.train("ae", out=tmp_path / "long", epochs=3, **options)
+    vaekit.train("ae", out=tmp_path / "short", epochs=3, callbacks=[Probe(8)], **options)
+    vaekit.resume(tmp_path / "short", report=False)
     assert_same_run(long.path, tmp_path / "short")
 
 
@@ -319,7 +351,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     )
 
 
-def test_ema_is_the_running_mean_of_the_weights(tmp_path: Path) -> None:
+def test_ema_is_the_running_mean_of_the_weights(whole: Path) -> None:
     recipe = made("vae")
     average = make_average(recipe.model, 0.8)
     assert average is not None
@@ -336,9 +368,8 @@ def test_ema_is_the_running_mean_of_the_weights(tmp_path: Path) -> None:
     for values in seen[2:]:
         expected = 0.8 * expected + 0.2 * values[0]
     assert torch.allclose(next(iter(average.module.state_dict().values())), expected, atol=1e-6)
-    run = vaekit.train("vae", out=tmp_path / "r", epochs=2, ema=0.5, report=False, **SMALL)
-    ema = vaekit.load(run.path, weights="ema").model.state_dict()
-    last = vaekit.load(run.path, weights="last").model.state_dict()
+    ema = vaekit.load(whole, weights="ema").model.state_dict()
+    last = vaekit.load(whole, weights="last").model.state_dict()
     assert not torch.equal(
         ema["likelihood.net.output.weight"], last["likelihood.net.output.weight"]
     )
@@ -647,12 +678,11 @@ def test_a_schedule_of_a_weight_is_a_warm_up_too() -> None:
 
 
 @pytest.mark.parametrize("epochs", [0, -3])
-def test_a_refused_resume_leaves_the_run_as_it_was(tmp_path: Path, epochs: int) -> None:
-    vaekit.train("vae", out=tmp_path / "r", epochs=1, report=False, **SMALL)
-    before = (tmp_path / "r" / "config.json").read_text()
+def test_a_refused_resume_leaves_the_run_as_it_was(whole: Path, epochs: int) -> None:
+    before = (whole / "config.json").read_text()
     with pytest.raises(vaekit.VaekitError, match="epochs is"):
-        vaekit.resume(tmp_path / "r", epochs=epochs)
-    assert (tmp_path / "r" / "config.json").read_text() == before
+        vaekit.resume(whole, epochs=epochs)
+    assert (whole / "config.json").read_text() == before
 
 
 def test_validation_is_in_eval_mode_with_the_same_draws_and_reports_the_elbo() -> None:
@@ -669,6 +699,33 @@ def test_validation_is_in_eval_mode_with_the_same_draws_and_reports_the_elbo() -
     assert first["elbo"] == pytest.approx(first["log_likelihood"] - first["kl"])
     assert first["objective"] == pytest.approx(first["log_likelihood"] - 4 * first["kl"])
     assert first["kl"] > 0
+
+
+class Turned(nn.Module):
+    """ReLUs of (S, B, H), or of (H, B): their features are not dim 1."""
+
+    def __init__(self, over: str) -> None:
+        super().__init__()
+        self.over, self.active = over, nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.active(x.expand(3, -1, -1)).mean(0) if self.over == "S" else self.active(x.T).T
+
+
+@pytest.mark.parametrize(("over", "dead"), [("S", 0.25), ("H", None)])
+def test_activations_whose_features_are_not_dim_1_stop_no_training(
+    over: str, dead: float | None
+) -> None:
+    """With a last batch of another size; what cannot be told apart is left out."""
+    model = split_vae()
+    first = nn.Linear(64, 8)
+    first.bias.data = torch.tensor([-99.0, -99.0, *[99.0] * 6])
+    model.posterior.net = nn.Sequential(first, Turned(over), nn.Linear(8, 4))
+    model.likelihood.net = nn.Linear(2, 64)
+    rows = Batches(Split(torch.rand(50, 64)), 20, shuffle=False)
+    adam = torch.optim.Adam(model.parameters(), lr=1e-4)
+    progress = fit(model, ELBO(), rows, steps=3, optimizer=adam)
+    assert examine(progress, rows, 0).dead_units == dead
 
 
 def test_the_stored_scale_follows_the_last_batches() -> None:

@@ -22,6 +22,7 @@ DOC = ROOT / "docs" / "parts.md"
 
 def registered() -> dict[str, dict[str, object]]:
     """The entries of the kit's own parts, by kind and name, in the order of the files."""
+    written, registry.INDEX = registry.INDEX, Path("none")  # which may name other homes
     registry._index.cache_clear()
     for room in ROOMS:
         package = importlib.import_module(f"vaekit.{room}")
@@ -31,11 +32,13 @@ def registered() -> dict[str, dict[str, object]]:
     for kind, name in registry._OBJECTS:
         if kind not in ("recipe", "data"):  # records, which need no torch, or are read with it
             found[kind][name] = registry.entry(kind, name)
+    registry.INDEX = written
     return {kind: entries for kind, entries in found.items() if entries}
 
 
 def page() -> str:
     """docs/parts.md: how parts are written, what there is, and how to add one."""
+    from vaekit.distributions import WORDS
     from vaekit.recipes import find_recipe, names
 
     text = (ROOT / "tools" / "parts.md").read_text()
@@ -58,6 +61,10 @@ def page() -> str:
                 default = registry._written(one["default"])
                 lines.append(f"- `{option}={default}`: {one['help']}")
             lines += [""] if entry["options"] else []
+    table = [f"| `{word}` | {means} |" for word, means in WORDS.items()]
+    text = text.replace(
+        "<!-- offers -->", "\n".join(["| word | what it stands for |", "|---|---|", *table])
+    )
     return text.replace("<!-- parts -->\n", "\n".join(lines))
 
 

@@ -1,7 +1,7 @@
 """Parts by name: what is registered, its options, and the grammar in which they are written.
 
 A part is written `NAME[:option=value]...`: a colon between options, a comma inside a list. An
-option that takes a part holds a name, and its options go by their path: `flow:net=mlp:net.hidden=64`.
+option that takes a part holds a name, its options go by their path: `flow:net=mlp:net.hidden=64`.
 Nothing here imports torch: what the kit itself registers is read from index.json, which
 `tools/index.py` writes from signatures and docstrings.
 """
@@ -313,8 +313,8 @@ def spec_of(kind: str, part: Any) -> Spec:
             options = describe(kind, name)["options"]
             return {"name": name, **{n: v for n, v in made[2].items() if n in options}}
     raise VaekitError(
-        f"got {type(part).__name__} for the {kind}; expected NAME:option=value, a dict with a name, "
-        "or an object of a registered class."
+        f"got {type(part).__name__} for the {kind}; expected NAME:option=value, a dict with a "
+        "name, or an object of a registered class."
     )
 
 
@@ -346,8 +346,10 @@ def checked(kind: str, part: Any, base: Spec | None = None) -> Spec:
         VaekitError: for an unknown name or option, or a value that does not fit.
 
     Example:
-        >>> checked("objective", "elbo:beta=4"), checked("objective", ":samples=2", {"name": "iwae"})
-        ({'name': 'elbo', 'beta': 4.0}, {'name': 'iwae', 'samples': 2})
+        >>> checked("objective", "elbo:beta=4")
+        {'name': 'elbo', 'beta': 4.0}
+        >>> checked("objective", ":samples=2", {"name": "iwae"})
+        {'name': 'iwae', 'samples': 2}
     """
     spec = spec_of(kind, part)
     if not spec["name"]:

@@ -1,15 +1,20 @@
-"""The command `vaekit data`: the sets known by name, and the card of one."""
+"""What there is by name, without torch: `vaekit parts` and `vaekit recipes`; and `vaekit data`."""
 
 from __future__ import annotations
 
 import math
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from vaekit.cli.show import DataDir, Json, MaybeWhole, dump, say
+from vaekit.errors import VaekitError, choose
+from vaekit.recipes import find_recipe, likelihood_spec, names
+from vaekit.registry import KINDS, describe, entries, text
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
@@ -43,7 +48,7 @@ def data(
 
     Under --json the picture is drawn only where --out names it.
     """
-    from vaekit.data import labeled, read
+    from vaekit.data import card, labeled, read
     from vaekit.options import Data, checked
 
     if name is None:
@@ -52,13 +57,12 @@ def data(
     asked: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
     asked |= {"size": size, "crop": crop, "grey": grey, "label": label, "group": group}
     options = labeled(checked(Data, asked))
-    shown = _card(found := read(options)) | {"label": options.label}
+    found = read(options)
+    likelihood = likelihood_spec(find_recipe("vae").parts, found.kind)["name"]
+    shown = {**card(found), "likelihood": likelihood, "label": options.label}
     if out is not None or not json:
         shown["picture"] = _picture(found, out)
-    if json:
-        say(dump(shown))
-    else:
-        _show(shown)
+    say(dump(shown)) if json else _show(shown)
 
 
 def _list(data_dir: str | None, json: bool) -> None:
@@ -104,21 +108,10 @@ def _line(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
     }
 
 
-def _card(found: Dataset) -> dict[str, Any]:
-    from vaekit.data import card
-    from vaekit.recipes import find_recipe, likelihood_spec
-
-    return {
-        **card(found),
-        "likelihood": likelihood_spec(find_recipe("vae").parts, found.kind)["name"],
-    }
-
-
 def _picture(found: Dataset, out: Path | None) -> str | None:
     """Training images, evenly spread, in a grid; None for rows that are no images."""
     from vaekit.data import spread
-    from vaekit.errors import VaekitError
-    from vaekit.report.pictures import save
+    from vaekit.report.images import save
 
     if len(found.train.images.shape) != 4:
         if out is not None:
@@ -140,9 +133,7 @@ def _show(shown: dict[str, Any]) -> None:
         "rows": ", ".join(f"{part} {many:,}" for part, many in shown["rows"].items()),
         "range": levels,
         "not 0": f"{shown['density']:.2%} of the values",
-        "label": f"the column {shown['label']}: --label '{shown['label']}'"
-        if shown["label"]
-        else "",
+        "label": shown["label"] and f"the column {shown['label']}: --label '{shown['label']}'",
         "classes": _classes(shown),
         "factors": ", ".join(f"{name} ({many})" for name, many in shown["factors"].items()),
         "columns": ", ".join(shown["columns"]),
@@ -152,9 +143,9 @@ def _show(shown: dict[str, Any]) -> None:
         "sha256": shown["sha256"],
         "picture": shown["picture"],
     }
-    for what, text in lines.items():
-        if text:
-            say(f"{what:11} {text}")
+    for what, words in lines.items():
+        if words:
+            say(f"{what:11} {words}")
 
 
 def _classes(shown: dict[str, Any]) -> str:
@@ -165,3 +156,67 @@ def _classes(shown: dict[str, Any]) -> str:
     names = shown["class_names"] or range(len(many))
     each = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, many, strict=True))
     return f"{shown['classes']}: {each}" if shown["class_names"] else f"{len(many)}; rows {each}"
+
+
+def parts(
+    kind: Annotated[str | None, Parameter(help="A kind of part; without one, all kinds.")] = None,
+    name: Annotated[str | None, Parameter(help="One part of this kind.")] = None,
+    /,
+    *,
+    json: Json = False,
+) -> None:
+    """The parts by name, and their options: `vaekit parts prior`, `vaekit parts objective iwae`.
+
+    A part is written NAME:option=value:option=value, as --objective iwae:samples=50;
+    :option=value alone changes options of the recipe's own part.
+    """
+    known = {one: entries(one) for one in KINDS if entries(one)}
+    if kind is None:
+        if json:
+            say(dump(known))
+        else:
+            _columns({one: f"{KINDS[one]}: {', '.join(known[one])}" for one in known})
+        return
+    found = choose("kind of part", kind, known)
+    if name is not None:
+        found = {name: describe(kind, name)}
+    if json:
+        say(dump(found if name is None else found[name]))
+        return
+    for one, entry in found.items():
+        _show_part(kind, one, entry)
+
+
+def _show_part(kind: str, name: str, entry: dict[str, Any]) -> None:
+    """A part's line, and its options with their defaults; of a recipe, what it is made of."""
+    paper = entry["paper"]
+    cite = f" (arXiv {paper})" if paper and paper not in entry["title"] and kind != "recipe" else ""
+    say(f"{name}: {entry['title']}{cite}")
+    if kind == "recipe":
+        own = find_recipe(name)
+        shown = {f"--{n.replace('_', '-')} {v}": "" for n, v in own.options.items()}
+        say(textwrap.fill(own.text, 100, initial_indent="  ", subsequent_indent="  "))
+    else:
+        options = entry["options"].items()
+        shown = {text({"name": "", n: one["default"]}): one["help"] for n, one in options}
+    _columns(shown, "  ")
+
+
+def _columns(rows: dict[str, str], indent: str = "") -> None:
+    """What is on the left, and words on it beside."""
+    left = max(map(len, rows), default=0)
+    width = max(shutil.get_terminal_size().columns, left + 40)
+    for name, words in rows.items():
+        head, rest = f"{indent}{name:{left}}  ", " " * (len(indent) + left + 2)
+        filled = textwrap.fill(words, width, initial_indent=head, subsequent_indent=rest)
+        say(filled or head.rstrip())
+
+
+def recipes(*, json: Json = False) -> None:
+    """The recipes, a line each."""
+    found = {name: find_recipe(name).title for name in names()}
+    if json:
+        say(dump([{"name": name, "summary": title} for name, title in found.items()]))
+        return
+    for name, title in found.items():
+        say(f"{name:12} {title}")

@@ -1,11 +1,13 @@
-"""The command that measures a run: `evaluate`."""
+"""The commands that measure runs: `evaluate`, and `compare`, which sets them side by side."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -19,10 +21,14 @@ from vaekit.cli.show import (
     Weights,
     Whole,
     dump,
+    print_table,
     say,
     start,
 )
 from vaekit.registry import make
+
+if TYPE_CHECKING:
+    from vaekit.report import Comparison
 
 
 def evaluate(
@@ -58,10 +64,8 @@ def evaluate(
         data_dir=data_dir,
         on_rows=_Told() if sys.stderr.isatty() else None,
     )
-    if json:
-        say(dump(found))
-    else:
-        _show(found, "z" if "latent" in loaded.offers else "the noise")
+    drawn = "z" if "latent" in loaded.offers else "the noise"
+    say(dump(found)) if json else _show(found, drawn)
     keep_evaluation(loaded, found)
 
 
@@ -115,3 +119,55 @@ def _protocol(of: dict[str, Any], drawn: str) -> Iterator[str]:
     parts = (f"{of['likelihood']} likelihood", of["unit"], made and f"data with {made}")
     yield "; ".join(part for part in parts if part)
     yield f"data sha256 {of['sha256'][:16]}; vaekit {of['vaekit']}, torch {of['torch']}"
+
+
+def compare(
+    *runs: Annotated[Path, Parameter(help="Run folders, two at least.")],
+    out: Annotated[Path, Parameter(name=["--out", "-o"], help="The page.")] = Path("compare.html"),
+    limit: Annotated[
+        Whole, Parameter(help="Test rows, evenly spread, and as many training rows.")
+    ] = 1000,
+    rank: Annotated[
+        str | None, Parameter(help="elbo, psnr, ssim or mse: the best first, in the table.")
+    ] = None,
+    seed: Annotated[Whole, Parameter(help="Of the draws.")] = 0,
+    title: Annotated[str | None, Parameter(help="Of the page.")] = None,
+    pictures: Annotated[
+        Path | None, Parameter(help="A folder for the charts and images as .png, and table.md.")
+    ] = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Compare runs of one data set on a page: what differs, and what came of it."""
+    start()
+    from vaekit.report import compare as compare_runs
+
+    found = compare_runs(
+        runs,
+        out=out,
+        limit=limit,
+        rank=rank,
+        seed=seed,
+        title=title,
+        pictures=pictures,
+        data_dir=data_dir,
+        device=device,
+    )
+    show(found, json)
+
+
+def show(found: Comparison, json: bool) -> None:
+    """The words, the table and the page's path on standard output."""
+    if json:
+        content = {**asdict(found), "path": str(found.path)}
+        del content["table"]  # the same, as text
+        say(dump(content))
+        return
+    for sentence in found.words:
+        say(sentence)
+    for part in found.table.values():
+        print_table(part)
+    for note in found.notes:
+        say(note)
+    say(f"page     {found.path}")

@@ -12,16 +12,12 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
 import vaekit
-from vaekit.cli.compare import compare
-from vaekit.cli.data import data
-from vaekit.cli.evaluate import evaluate
-from vaekit.cli.figures import animate, colorize, overlap, scatter
-from vaekit.cli.parts import parts, recipes
-from vaekit.cli.pictures import embed, interpolate, manifold, reconstruct, sample, traverse
+from vaekit.cli.data import data, parts, recipes
+from vaekit.cli.evaluate import compare, evaluate
+from vaekit.cli.pictures import PICTURES
 from vaekit.cli.reproduce import reproduce
-from vaekit.cli.show import DataDir, Device, Json, RunPath, dump, say, start
-from vaekit.cli.sweep import sweep, sweep_command
-from vaekit.cli.train import add_recipes, demo, train, train_command
+from vaekit.cli.show import DataDir, Device, Json, RunPath, dump, print_table, say, start
+from vaekit.cli.train import add_recipes, demo, sweep, sweep_command, train, train_command
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe
 from vaekit.registry import KINDS, spec_of, text
@@ -32,21 +28,8 @@ app = App(
     help="Train, understand, evaluate, compare and use variational autoencoders.",
     result_action="return_value",
 )
-app.command(train)
-app.command(demo)
-app.command(evaluate)
-app.command(compare)
-app.command(sweep)
-app.command(reproduce)
-app.command(data)
-app.command(parts)
-app.command(recipes)
-
-pictures = (
-    *(sample, reconstruct, interpolate, traverse, manifold, scatter, overlap, animate, embed),
-    colorize,
-)
-for command in pictures:
+COMMANDS: tuple[Any, ...] = (train, demo, evaluate, compare, sweep, reproduce)
+for command in (*COMMANDS, data, parts, recipes, *PICTURES):
     app.command(command)
 
 
@@ -90,13 +73,10 @@ def runs(
     json: Json = False,
 ) -> None:
     """The runs in a folder, in a table."""
-    from vaekit.runs.table import print_table, tabulate
+    from vaekit.runs.table import cells, tabulate
 
     rows = tabulate(folder, sort=sort)
-    if json:
-        say(dump(rows))
-    else:
-        print_table(rows)
+    say(dump(rows)) if json else print_table(cells(rows), left=(0, 1, 2, 10))
 
 
 def _options(path: Path) -> dict[str, Any]:

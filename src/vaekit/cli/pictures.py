@@ -1,4 +1,4 @@
-"""The commands that show a trained model, or hand out its codes."""
+"""The commands that show a trained model, draw figures of it, or hand out its codes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ Set = Annotated[
         "for another, as --set 3=+2 --set 0=-1.",
     ),
 ]
+Picture = Annotated[Path, Parameter(name=["--out", "-o"], help="Where it goes: .png or .svg.")]
 Steps = Annotated[Whole, Parameter(help="Pictures in a row.")]
 
 
@@ -58,7 +59,7 @@ def sample(
     Of a run that is conditioned on labels: those of one --label, or a row for each class.
     """
     loaded = _load(run, weights, device, n=n)
-    from vaekit.report.pictures import sample_sheet
+    from vaekit.report.images import sample_sheet
     from vaekit.report.walks import settings
 
     how: Any = {"mean": not draws, "seed": seed, "fixed": settings(edits)}
@@ -81,9 +82,11 @@ def reconstruct(
 ) -> None:
     """Test images, evenly spread, with their reconstructions E[x|z] under them."""
     loaded = _load(run, weights, device, n=n)
-    from vaekit.report.pictures import save
+    from vaekit.data import spread
+    from vaekit.report.images import save
 
-    originals, context = _rows(loaded, data_dir, n)
+    test = loaded.dataset(data_dir).test
+    originals, context = test.batch(spread(len(test), n))
     made, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
     say(str(save(seen(originals), out or Path("reconstructions.png"), seen(made))))
 
@@ -152,20 +155,18 @@ def traverse(
     loaded = _load(run, weights, device, steps=steps)
     import torch
 
-    from vaekit.report import traversal
-    from vaekit.report.pictures import save_rows
-    from vaekit.report.walks import settings
-    from vaekit.report.walks import traverse as walk
+    from vaekit.report import walks
+    from vaekit.report.images import save_rows
 
-    fixed = settings(edits)
-    latent = traversal.held(loaded, loaded.dataset(data_dir))
-    chosen = traversal.chosen(latent, dims, every=all_dims)
+    fixed = walks.settings(edits)
+    latent = walks.held(loaded, loaded.dataset(data_dir))
+    chosen = walks.chosen(latent, dims, every=all_dims)
     z, context = _start(loaded, row, fixed, label, data_dir)
-    made = walk(loaded, z, chosen, torch.linspace(low, high, steps), context)
-    found = traversal.effects(latent, chosen, made)
+    made = walks.traverse(loaded, z, chosen, torch.linspace(low, high, steps), context)
+    found = walks.effects(latent, chosen, made)
     say(f"dimensions, from the top: {' '.join(map(str, chosen))}")
-    say("\n".join(traversal.lines(found)))
-    say(f"dead, of all: {' '.join(map(str, traversal.dead(latent))) or 'none'}")
+    say("\n".join(walks.lines(found)))
+    say(f"dead, of all: {' '.join(map(str, walks.dead(latent))) or 'none'}")
     names, seen = [one.label for one in found], loaded.spec.values.inverse(made)
     say(str(save_rows(names, seen, out or Path("traversal.png"))))
 
@@ -202,25 +203,170 @@ def embed(
 ) -> None:
     """The codes E[z|x] of a split, in its order, with labels where there are some."""
     loaded = _load(run, weights, device)
-    from vaekit.report.embedding import embedding_of, save_embedding
+    from vaekit.report.codes import save_embedding
 
-    say(str(save_embedding(embedding_of(loaded, split, data_dir), out)))
+    say(str(save_embedding(loaded, out, split, data_dir)))
+
+
+def animate(
+    run: RunPath,
+    /,
+    *,
+    what: Annotated[str, Parameter(help="reconstructions or samples.")] = "reconstructions",
+    out: Annotated[
+        Path | None,
+        Parameter(name=["--out", "-o"], help="Where it goes: .gif or .webp; else WHAT.gif."),
+    ] = None,
+    fps: Annotated[float, Parameter(help="Frames per second.")] = 8.0,
+) -> None:
+    """A film of the training: the same images, or draws, after each epoch."""
+    start()
+    from vaekit.io import write
+    from vaekit.report.snapshots import animation, film_suffix, training_frames
+    from vaekit.runs import RunFolder
+
+    path = out or Path(f"{what}.gif")
+    suffix = film_suffix(path)
+    frames = training_frames(RunFolder(run), what)
+    say(str(write(path, animation(frames, suffix=suffix, fps=fps))))
+
+
+def scatter(
+    run: RunPath,
+    /,
+    *,
+    n: Annotated[
+        Whole, Parameter(name=["-n", "--number"], help="Test rows, evenly spread.")
+    ] = 2000,
+    out: Picture = Path("scatter.png"),
+    weights: Weights = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """The codes of test rows in the colors of their classes, with posteriors as ellipses.
+
+    Of a latent of more than two dimensions, those two in which codes vary most; of one, a line for
+    each class.
+    """
+    _check_picture(out)
+    loaded = _load(run, weights, device, n=n)
+    from vaekit.data import spread
+    from vaekit.report.codes import Codes, class_figure, fixed_rows, posteriors, standard_prior
+    from vaekit.report.style import save_figure
+
+    data = loaded.dataset(data_dir)
+    rows = data.test.take(spread(len(data.test), n))
+    means, scales = posteriors(loaded, fixed_rows(rows), rows.context)
+    codes = Codes(means, rows.labels, data.class_names, scales=scales, prior=standard_prior(loaded))
+    say(str(save_figure(lambda: class_figure(codes, size=(560, 460), title=codes.words), out)))
+
+
+def overlap(
+    run: RunPath,
+    /,
+    *,
+    rows: Annotated[tuple[int, int], Parameter(consume_multiple=True, help="Two test rows.")] = (
+        0,
+        1,
+    ),
+    out: Picture = Path("overlap.png"),
+    weights: Weights = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """The posteriors of two test images on the line of a one-dimensional latent.
+
+    Above them the images, and the image decoded between the two; under them the line, decoded.
+    """
+    _check_picture(out)
+    loaded = _load(run, weights, device)
+    import torch
+
+    from vaekit.report.codes import fixed_rows, overlap_figure
+    from vaekit.report.style import save_figure
+
+    test = loaded.dataset(data_dir).test
+    for row in rows:
+        _check_row(row, len(test))
+    x = fixed_rows(test, torch.tensor(rows))
+    context = None if test.context is None else test.context[list(rows)]
+    names = (f"test row {rows[0]}", f"test row {rows[1]}")
+    say(str(save_figure(lambda: overlap_figure(loaded, x, names, context), out)))
+
+
+def colorize(
+    source: Annotated[
+        Path, Parameter(help="A run folder, or an .npz of gray pictures that a command wrote.")
+    ],
+    /,
+    *,
+    colorizer: Annotated[Path, Parameter(help="The run folder of a colorizer.")],
+    n: Annotated[
+        MaybeWhole,
+        Parameter(name=["-n", "--number"], help="How many; 16, or all that are in an .npz."),
+    ] = None,
+    reconstruct: Annotated[
+        bool, Parameter(negative=(), help="Reconstructions of test images, in place of samples.")
+    ] = False,
+    label: Label = None,
+    columns: Annotated[Whole, Parameter(help="Pictures in a row.")] = 8,
+    seed: Annotated[Whole, Parameter(help="Of the samples.")] = 0,
+    out: Out = None,
+    weights: Weights = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+) -> None:
+    """Gray pictures in color: samples of a run, or what any command wrote into an .npz.
+
+    In a .png, each row of gray pictures has its colors right under it; an .npz has the colors.
+    """
+    start()
+    _check_counts(n=n, columns=columns)
+    from vaekit.report.images import colorize as put_colors
+    from vaekit.report.images import grey_file, grey_pictures, save
+    from vaekit.runs import colorizer_of
+
+    painter = vaekit.load(colorizer, device=device)
+    colorizer_of(painter)
+    if source.suffix == ".npz":
+        of_a_run = {"reconstruct": reconstruct, "label": label, "weights": weights}
+        for name in (name for name, value in of_a_run.items() if value):
+            raise VaekitError(f"--{name} is of a run; {source} is a file of pictures: leave it.")
+        grey = grey_file(source)[:n]
+    else:
+        run = vaekit.load(source, weights=weights, device=device)
+        grey = grey_pictures(
+            run, n or 16, reconstruct=reconstruct, label=label, seed=seed, data_dir=data_dir
+        )
+    made = put_colors(painter, grey)
+    path = out or Path("coloured.png")
+    if path.suffix == ".npz":
+        say(str(save(made, path)))
+    else:
+        say(str(save(grey.expand(-1, 3, -1, -1), path, made, columns=columns)))
 
 
 def _load(run: Path, weights: str | None, device: str, **counts: int) -> Run:
     start()
-    for name, value in counts.items():
-        if value < 1:
-            flag = f"-{name}" if len(name) == 1 else f"--{name}"
-            raise VaekitError(f"got {flag} {value}; expected at least 1.")
+    _check_counts(**counts)
     return vaekit.load(run, weights=weights, device=device)
 
 
-def _rows(run: Run, data_dir: str | None, n: int) -> tuple[Tensor, Tensor | None]:
-    from vaekit.data import spread
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            flag = f"-{name}" if len(name) == 1 else f"--{name}"
+            raise VaekitError(f"got {flag} {value}; expected at least 1.")
 
-    test = run.dataset(data_dir).test
-    return test.batch(spread(len(test), n))
+
+def _check_row(row: int, rows: int) -> None:
+    if not 0 <= row < rows:
+        raise VaekitError(f"there is no test row {row}; there are 0 to {rows - 1}.")
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix not in (".png", ".svg"):
+        raise VaekitError(f"got the file {path}; expected one that ends in .png or .svg.")
 
 
 def _context(run: Run, label: str | None) -> Tensor | None:
@@ -242,23 +388,22 @@ def _start(
     shapes = run.latent_shapes
     z = torch.zeros(shapes[0] if len(shapes) == 1 else (run.latent_size,))
     if row is not None:
-        z, own = _code(run, data_dir, row)
-        context = own if label is None else context
+        test = run.dataset(data_dir).test
+        _check_row(row, len(test))
+        x, own = test.batch(slice(row, row + 1))
+        z, context = run.encode(x, own)[0], own if label is None else context
     if fixed:
         z = fixed_at(z[None].to(run.device), fixed, run.prior(context))[0].cpu()
     return z, context
 
 
-def _code(run: Run, data_dir: str | None, row: int) -> tuple[Tensor, Tensor | None]:
-    """The code of a test row, and what it is given."""
-    test = run.dataset(data_dir).test
-    if not 0 <= row < len(test):
-        raise VaekitError(f"there is no test row {row}; there are 0 to {len(test) - 1}.")
-    x, context = test.batch(slice(row, row + 1))
-    return run.encode(x, context)[0], context
-
-
 def _save(run: Run, made: Tensor, path: Path, *, columns: int | None = None) -> None:
-    from vaekit.report.pictures import save
+    from vaekit.report.images import save
 
     say(str(save(run.spec.values.inverse(made), path, columns=columns)))
+
+
+PICTURES = (
+    *(sample, reconstruct, interpolate, traverse, manifold, scatter, overlap, animate, embed),
+    colorize,
+)

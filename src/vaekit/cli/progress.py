@@ -6,26 +6,18 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from vaekit.training.callbacks import Callback
+from vaekit.training import Callback
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
     from vaekit.training import Progress
 
 
-LABELS = {
-    "objective": "objective",
-    "log_likelihood": "log-likelihood",
-    "kl": "kl",
-    "luminance": "luminance",
-}
+SHOWN = ("objective", "log_likelihood", "kl", "luminance")
 
 
 def _numbers(record: dict[str, Any]) -> str:
     means = record["validation"] or record["train"]
-    shown = [f"{label} {means[name]:.2f}" for name, label in LABELS.items() if name in means]
+    shown = [f"{n.replace('_', '-')} {means[n]:.2f}" for n in SHOWN if n in means]
     held_out = "validation " if record["validation"] else ""
     return held_out + ", ".join(shown)
 
@@ -70,11 +62,6 @@ class Terminal(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
-        self._shown = 0.0
-
-    def started(self, epochs: int, steps: int, first: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -86,36 +73,33 @@ class Terminal(Callback):
             TextColumn("{task.fields[numbers]}"),
             console=Console(stderr=True),
         )
+        self._shown = 0.0
+
+    def started(self, epochs: int, steps: int, first: int) -> None:
         self._task = self._bar.add_task("training", total=steps, completed=first, numbers="")
         self._bar.start()
 
     def step(self, progress: Progress) -> None:
         now = time.monotonic()
-        if self._bar is None or self._task is None or now - self._shown < 0.1:
-            return
-        self._shown = now
-        self._bar.update(self._task, completed=progress.step)
+        if now - self._shown >= 0.1:
+            self._shown = now
+            self._bar.update(self._task, completed=progress.step)
 
     def record(self, record: dict[str, Any]) -> None:
-        if self._bar is not None and self._task is not None:
-            rate = f"{record['images_per_second']:,.0f} images/s"
-            self._bar.update(
-                self._task,
-                completed=record["step"],
-                description=f"epoch {record['epoch']}",
-                numbers=f"{rate}, {_numbers(record)}",
-            )
+        rate = f"{record['images_per_second']:,.0f} images/s"
+        self._bar.update(
+            self._task,
+            completed=record["step"],
+            description=f"epoch {record['epoch']}",
+            numbers=f"{rate}, {_numbers(record)}",
+        )
 
     def note(self, text: str) -> None:
-        if self._bar is None:
-            print(_note(text), file=sys.stderr, flush=True)  # noqa: T201
-        else:
-            self._bar.console.print(_note(text), markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(_note(text), markup=False, highlight=False, soft_wrap=True)
 
     def ended(self, interrupted: bool) -> None:
         super().ended(interrupted)
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()
 
 
 def progress(quiet: bool) -> Callback:

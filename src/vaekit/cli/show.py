@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +28,9 @@ MaybeWhole = Annotated[int | None, Parameter(converter=whole)]
 DataDir = Annotated[str | None, Parameter(help="Where data sets lie.")]
 
 
+WIDE = 300  # columns where standard output is no terminal
+
+
 def say(text: str = "") -> None:
     """A line on standard output."""
     print(text)  # noqa: T201
@@ -36,6 +39,28 @@ def say(text: str = "") -> None:
 def dump(content: Any) -> str:
     """JSON for people."""
     return json.dumps(content, indent=2)
+
+
+def print_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> None:
+    """Titles, then rows; as wide as they are where standard output is no terminal.
+
+    Args:
+        rows: the titles first.
+        left: columns of words, by their number; the others are numbers.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, title in enumerate(rows[0]):
+        justify: Any = "left" if place in left else "right"
+        table.add_column(Text(title), justify=justify, overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
+    console = Console()
+    Console(width=console.width if console.is_terminal else WIDE).print(table)
 
 
 def start() -> None:

@@ -1,4 +1,4 @@
-"""The commands that train: `train RECIPE`, `train --resume RUN`, `demo`."""
+"""The commands that train: `train RECIPE`, `train --resume RUN`, `sweep RECIPE`, `demo`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from cyclopts import App, Group, Parameter
 
+from vaekit.cli.evaluate import show as show_comparison
 from vaekit.cli.show import DataDir, Json, MaybeWhole, dump, say, start, whole
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, names
@@ -26,12 +27,14 @@ def _line(name: str, row: Mapping[str, Any], shown: Mapping[str, float]) -> str:
 
 
 def _done(row: Mapping[str, Any]) -> None:
-    """A line on standard error for a seed that is trained, and what it should be known for."""
-    shown = {n: row[n] for n in ("elbo", "log_likelihood", "kl") if row[n] is not None}
-    numbers = ", ".join(f"{n.replace('_', '-')} {v:.2f}" for n, v in shown.items())
-    print(f"seed {row['seed']} is trained: {numbers}", file=sys.stderr, flush=True)  # noqa: T201
+    """A line on standard error for a run that is trained, and what it should be known for."""
+    name = row["name"] if "name" in row else f"seed {row['seed']}"
+    shown = [n for n in ("elbo", "log_likelihood", "kl") if row.get(n) is not None]
+    numbers = ", ".join(f"{n.replace('_', '-')} {row[n]:.2f}" for n in shown)
+    done = f"{name} is trained: {numbers}" if numbers else f"{name} is trained"
+    print(done, file=sys.stderr, flush=True)  # noqa: T201
     for text in row["warnings"]:
-        print(f"vaekit: note: seed {row['seed']}: {text}", file=sys.stderr)  # noqa: T201
+        print(f"vaekit: note: {name}: {text}", file=sys.stderr)  # noqa: T201
 
 
 def _show(found: Mapping[str, Any], out: Path) -> None:
@@ -48,31 +51,32 @@ def _show(found: Mapping[str, Any], out: Path) -> None:
     say(f"runs     {out}")
 
 
-def train_several(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Trains the seeds and prints what they have in common."""
-    from vaekit.api import train_seeds
-    from vaekit.runs import Config, default_folder
+def _several(
+    recipe: str, own: Mapping[str, Any], data: str, what: str, work: Callable[..., Any]
+) -> tuple[Any, Path]:
+    """What comes of training several, and where: `work` takes that, and what is told of each."""
+    from vaekit.runs import default_folder
 
-    data = Config.flat(recipe, **options).data.data
-    out = default_folder(recipe, data, "seeds") if own["out"] is None else own["out"]
-    told = None if own["quiet"] or own["json"] else _done
+    out = own["out"] or default_folder(recipe, data, what)
     try:
-        found = train_seeds(
-            recipe,
-            seeds=own["seeds"],
-            out=out,
-            report=not own["no_report"],
-            together=own["together"],
-            on_seed=told,
-            **options,
-        )
+        return work(out, None if own["quiet"] or own["json"] else _done), out
     except KeyboardInterrupt:
         say(f"stopped  continue with the same command and --out {out}")
         sys.exit(130)
-    if own["json"]:
-        say(dump(found))
-    else:
-        _show(found, out)
+
+
+def _train_seeds(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Trains the seeds and prints what they have in common."""
+    from vaekit.api import train_seeds
+    from vaekit.runs import Config
+
+    def work(out: Path, told: Callable[..., None] | None) -> Any:
+        how = {"seeds": own["seeds"], "together": own["together"], "report": not own["no_report"]}
+        return train_seeds(recipe, out=out, on_seed=told, **how, **options)
+
+    data = Config.flat(recipe, **options).data.data
+    found, out = _several(recipe, own, data, "seeds", work)
+    say(dump(found)) if own["json"] else _show(found, out)
 
 
 train = App(
@@ -81,22 +85,15 @@ train = App(
     "`vaekit train vae --help` lists its options.",
 )
 GROUPS = {
-    name: Group(title, sort_key=position)
-    for position, (name, title) in enumerate(
-        {
-            "parts": "Parts",
-            "data": "Data",
-            "training": "Training",
-            "run": "Run",
-        }.items()
-    )
+    name: Group(name.capitalize(), sort_key=position)
+    for position, name in enumerate(("parts", "data", "training", "run"))
 }
-
-
 WHOLE = (int, int | None, tuple[int, ...], tuple[int, ...] | None)
 
 
-def option(name: str, annotation: Any, default: Any, text: str, group: str) -> inspect.Parameter:
+def option(
+    name: str, annotation: Any, default: Any, text: str, group: str = "run"
+) -> inspect.Parameter:
     """A flag of a command."""
     several = "tuple" in str(annotation)
     signs = any(str(choice).startswith("-") for choice in get_args(annotation))
@@ -115,20 +112,22 @@ def option(name: str, annotation: Any, default: Any, text: str, group: str) -> i
     )
 
 
+SHARED = [
+    option("quiet", bool, False, "Show no progress."),
+    option("json", bool, False, "Print one JSON object alone."),
+]
 RUN_OPTIONS = [
-    option("out", Path | None, None, "The run folder; else the next free one in runs/.", "run"),
+    option("out", Path | None, None, "The run folder; else the next free one in runs/."),
     option(
         "seeds",
         int | None,
         None,
         "Train this many seeds side by side, a thread each, into OUT/seed-0, ...; print mean and "
         "standard error on the test split.",
-        "run",
     ),
-    option("together", bool, False, "Train the seeds as one: sooner for small networks.", "run"),
-    option("no_report", bool, False, "Do not write report.html.", "run"),
-    option("quiet", bool, False, "Show no progress.", "run"),
-    option("json", bool, False, "Print one JSON object alone.", "run"),
+    option("together", bool, False, "Train the seeds as one: sooner for small networks."),
+    option("no_report", bool, False, "Do not write report.html."),
+    *SHARED,
 ]
 
 
@@ -150,7 +149,7 @@ def train_command(recipe: str) -> Callable[..., None]:
         if own["together"] and own["seeds"] is None:
             raise VaekitError("--together is for several seeds: add --seeds N, or leave it.")
         if own["seeds"] is not None:
-            train_several(recipe, own, options)
+            _train_seeds(recipe, own, options)
             return
         from vaekit.api import train as train_recipe
         from vaekit.cli.progress import progress
@@ -167,6 +166,73 @@ def train_command(recipe: str) -> Callable[..., None]:
     command.__doc__ = f"{entry.title}\n\n{entry.text}".rstrip()
     command.__name__ = recipe
     return command
+
+
+sweep = App(
+    name="sweep",
+    help="Train a grid of options side by side, and compare: "
+    "`vaekit sweep vae --data mnist --grid latent=16,64 --grid objective.beta=1,4`.",
+)
+
+Grid = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="NAME=VALUE,VALUE: an option, or one of a part as net.hidden, and its values; again "
+        "for another."
+    ),
+]
+OWN = [
+    option(
+        "out",
+        Path | None,
+        None,
+        "The folder of the runs and of compare.html; named again, it continues; else the next free "
+        "one in runs/.",
+    ),
+    option("jobs", int | None, None, "Runs at once; as many as there are cores."),
+    option(
+        "pictures",
+        Path | None,
+        None,
+        "A folder for the page's charts and images as .png, and table.md.",
+    ),
+    option("no_report", bool, False, "Do not write a report.html for each run."),
+    *SHARED,
+]
+
+
+def sweep_command(recipe: str) -> Callable[..., None]:
+    """The command `sweep RECIPE`: the options of `train RECIPE`, and the grid."""
+
+    def command(*, grid: Grid, **options: Any) -> None:
+        own = {p.name: options.pop(p.name, p.default) for p in OWN}
+        start()
+        _sweep(recipe, grid, own, options)
+
+    first = inspect.signature(command).parameters["grid"]
+    grid = first.replace(annotation=Grid)
+    parameters = [grid, *options_of(recipe), *OWN]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = f"Train a grid of {recipe} side by side, and compare the runs on a page."
+    command.__name__ = recipe
+    return command
+
+
+def _sweep(
+    recipe: str, grid: tuple[str, ...], own: Mapping[str, Any], options: dict[str, Any]
+) -> None:
+    from vaekit.api import compare_grid
+    from vaekit.runs import Config, parse_grid
+
+    parsed = parse_grid(grid)
+
+    def work(out: Path, told: Callable[..., None] | None) -> Any:
+        how = {"jobs": own["jobs"], "report": not own["no_report"], "pictures": own["pictures"]}
+        return compare_grid(recipe, parsed, options, out=out, on_run=told, **how)
+
+    data = Config.flat(recipe, **options).data.data
+    found, _ = _several(recipe, own, data, "sweep", work)
+    show_comparison(found, own["json"])
 
 
 def add_recipes(app: App, command: Callable[[str], Callable[..., None]]) -> None:

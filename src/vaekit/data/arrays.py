@@ -1,4 +1,4 @@
-"""From named arrays to a data set: images, tables and counts, labels, factors and groups."""
+"""From named arrays to a data set: images, tables, counts (sparse ones too), and labels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.own import keyed, own
-from vaekit.data.sparse import SPARSE_KEYS, sparse_rows
+from vaekit.data.rows import SparseRows
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
 Arrays = Mapping[str, np.ndarray]
 EXACT = 1 << 24  # float32 holds every whole number up to here
+# What may go with images: the kinds of types, the dims, and what is expected.
+BESIDE = {
+    "labels": ("iub", 1, "one integer per image: ({},)"),
+    "factors": ("iubf", 2, "numbers, one row per image: ({}, F)"),
+    "groups": ("iubUS", 1, "one integer or text per image: ({},)"),
+}
 MAPPED = "values from -1 to 1 mapped by (x + 1) / 2"
+Parts = dict[str, np.ndarray]
+SPARSE_KEYS = ("data", "indices", "indptr", "shape")
 
 
 def from_arrays(path: Path, arrays: Arrays, asked: Data) -> Dataset:
@@ -91,9 +99,6 @@ def _finite(what: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-Parts = dict[str, np.ndarray]
-
-
 def _values(path: Path, parts: Parts) -> tuple[str, Parts, str]:
     """The kind of data, the rows as they are stored, and what became of them."""
     if all(part.dtype == np.int64 for part in parts.values()):
@@ -137,39 +142,117 @@ def _split(path: Path, arrays: Arrays, prefix: str, images: object) -> Split:
         images = torch.from_numpy(np.ascontiguousarray(images))
     rows = len(images)  # type: ignore[arg-type]
     made = {
-        name: read(f"{path}: '{prefix}{name}'", arrays[f"{prefix}{name}"], rows)
-        for name, read in (("labels", _labels), ("factors", _factors), ("groups", _groups))
+        name: _beside(f"{path}: '{prefix}{name}'", name, arrays[f"{prefix}{name}"], rows)
+        for name in BESIDE
         if f"{prefix}{name}" in arrays
     }
     return Split(images, **made)  # type: ignore[arg-type]
 
 
-def _labels(what: str, array: np.ndarray, rows: int) -> Tensor:
-    if array.dtype.kind not in "iub" or array.shape != (rows,):
+def _beside(what: str, name: str, array: np.ndarray, rows: int) -> Tensor:
+    kinds, dims, wanted = BESIDE[name]
+    if array.dtype.kind not in kinds or array.ndim != dims or len(array) != rows:
         raise VaekitError(
             f"{what} has type {array.dtype} and shape {array.shape}; "
-            f"expected one integer per image: ({rows},)."
+            f"expected {wanted.format(rows)}."
         )
-    if array.min() < 0:
+    if name == "groups":
+        return keyed(array)
+    if name == "labels" and array.min() < 0:
         raise VaekitError(f"{what} has the value {array.min()}; expected integers from 0 on.")
-    return torch.from_numpy(array.astype(np.int64))
+    return torch.from_numpy(
+        _finite(what, array) if array.dtype.kind == "f" else array.astype(np.int64)
+    )
 
 
-def _factors(what: str, array: np.ndarray, rows: int) -> Tensor:
-    if array.dtype.kind not in "iubf" or array.ndim != 2 or len(array) != rows:
+def sparse_rows(arrays: Mapping[str, np.ndarray], what: str) -> SparseRows:
+    """Counts `(N, D)` from `data`, `indices`, `indptr` and `shape`, kept sparse.
+
+    Row i holds `data[indptr[i]:indptr[i + 1]]` in the columns `indices[indptr[i]:indptr[i + 1]]`.
+
+    Args:
+        arrays: the four, of whole numbers (`data` may be floats that are whole); more are ignored.
+        what: names them in errors.
+
+    Raises:
+        VaekitError: for a missing array, parts that do not fit each other, a column twice in a
+            row, and values that are no counts.
+
+    Example:
+        >>> rows = sparse_rows({"data": np.array([5, 7]), "indices": np.array([2, 0]),
+        ...     "indptr": np.array([0, 1, 2]), "shape": np.array([2, 3])}, "mine")
+        >>> rows.pick(torch.tensor([0, 1]))
+        tensor([[0., 0., 5.],
+                [7., 0., 0.]])
+    """
+    missing = [key for key in SPARSE_KEYS if key not in arrays]
+    if missing:
         raise VaekitError(
-            f"{what} has type {array.dtype} and shape {array.shape}; "
-            f"expected numbers, one row per image: ({rows}, F)."
+            f"{what} has no array '{missing[0]}'; a sparse table needs {', '.join(SPARSE_KEYS)}."
         )
-    if array.dtype.kind == "f":
-        return torch.from_numpy(_finite(what, array))
-    return torch.from_numpy(array.astype(np.int64))
+    places = [_whole(f"{what}: '{key}'", arrays[key]) for key in SPARSE_KEYS[1:]]
+    indices, indptr, shape = places
+    _check_fit(what, arrays["data"], indices, indptr, shape)
+    counts = _whole_counts(f"{what}: 'data'", arrays["data"])
+    _check_columns(what, indices, indptr, int(shape[1]))
+    kept, columns, starts = (torch.from_numpy(part) for part in (counts, indices, indptr))
+    return SparseRows(kept, columns, starts, width=int(shape[1]))
 
 
-def _groups(what: str, array: np.ndarray, rows: int) -> Tensor:
-    if array.dtype.kind not in "iubUS" or array.shape != (rows,):
+def _whole(what: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "iu" or array.ndim != 1:
         raise VaekitError(
-            f"{what} has type {array.dtype} and shape {array.shape}; "
-            f"expected one integer or text per image: ({rows},)."
+            f"{what} has type {array.dtype} and shape {array.shape}; expected a list of integers."
         )
-    return keyed(array)
+    return array.astype(np.int64)
+
+
+def _check_fit(
+    what: str, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: np.ndarray
+) -> None:
+    if len(shape) != 2 or min(shape) < 1:
+        raise VaekitError(f"{what}: 'shape' is {shape.tolist()}; expected rows and columns.")
+    fits = len(indptr) == shape[0] + 1 and indptr[0] == 0 and indptr[-1] == len(indices)
+    if not fits or np.diff(indptr).min() < 0:
+        raise VaekitError(
+            f"{what}: 'indptr' must rise from 0 to {len(indices)}, the length of 'indices', "
+            f"in {shape[0]} + 1 = {shape[0] + 1} entries; it has {len(indptr)}."
+        )
+    if data.shape != indices.shape:
+        raise VaekitError(
+            f"{what}: 'data' has shape {data.shape}, 'indices' {indices.shape}; "
+            f"they must be the same."
+        )
+
+
+def _whole_counts(what: str, data: np.ndarray) -> np.ndarray:
+    """float32 that are whole and not negative."""
+    if data.dtype.kind not in "iuf":
+        raise VaekitError(f"{what} has type {data.dtype}; expected counts.")
+    if not len(data):
+        return data.astype(np.float32)
+    low, high = data.min(), data.max()
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise VaekitError(f"{what} has values that are NaN or infinite; expected counts.")
+    if low < 0 or high > EXACT:
+        raise VaekitError(f"{what} goes from {low:g} to {high:g}; counts go from 0 to {EXACT:,}.")
+    if data.dtype.kind == "f" and (data != np.rint(data)).any():
+        found = data[data != np.rint(data)][0]
+        raise VaekitError(
+            f"{what} has the value {found:g}; counts are whole numbers. "
+            f"Give the raw counts, neither normalized nor logarithms."
+        )
+    return data.astype(np.float32)
+
+
+def _check_columns(what: str, indices: np.ndarray, indptr: np.ndarray, width: int) -> None:
+    if not len(indices):
+        return
+    if indices.min() < 0 or indices.max() >= width:
+        wrong = int(indices.min() if indices.min() < 0 else indices.max())
+        raise VaekitError(f"{what}: 'indices' names column {wrong}; expected 0 to {width - 1}.")
+    place = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)) * width + indices
+    if (np.diff(place) <= 0).any() and len(np.unique(place)) < len(place):
+        raise VaekitError(
+            f"{what} names a column twice in one row; write it after scipy's sum_duplicates()."
+        )

@@ -1,17 +1,17 @@
-"""A data set: splits of rows, and what is known of them."""
+"""A data set: splits of rows, what they are conditioned on, and what is known of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaekit.data.rows import Rows, chunks, pick
-from vaekit.data.spec import DataSpec, check_kind
-from vaekit.data.values import Values
+from vaekit.data.spec import DataSpec, Values, check_kind
 from vaekit.errors import VaekitError
 
 AS_STORED = Values()
@@ -108,9 +108,7 @@ class Split:
 
     def batch(self, index: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """`x` of the rows at `index`, and what a model is given besides."""
-        context = (
-            None if self.context is None else self.context[slice(None) if index is None else index]
-        )
+        context = self.context if self.context is None or index is None else self.context[index]
         return self.x(index), None if context is None else context.float()
 
     @property
@@ -192,6 +190,7 @@ class Dataset:
     def spec(self, train: Split | None = None) -> DataSpec:
         """What a recipe may know, taken from `train` (by default the whole training split)."""
         train = self.train if train is None else train
+        train.x(slice(256))  # noise drawn before the weights: published seeds count on it
         return DataSpec(
             self.name,
             tuple(train.images.shape[1:]),
@@ -263,3 +262,124 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 _TYPES = {torch.uint8: "uint8", torch.float32: "float32"}
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """1 at the label, 0 elsewhere: int64 `(N,)` to uint8 `(N, classes)`.
+
+    Example:
+        >>> one_hot(torch.tensor([2, 0]), 3).tolist()
+        [[0, 0, 1], [1, 0, 0]]
+    """
+    made = torch.zeros(len(labels), classes, dtype=torch.uint8)
+    return made.scatter_(1, labels[:, None], 1)
+
+
+def conditioned(split: Split, data: Dataset, context: str) -> Split:
+    """The split with what `context` names: "none", or "label".
+
+    Raises:
+        VaekitError: where the data have no labels.
+    """
+    if context == "none":
+        return replace(split, context=None)
+    if split.labels is None or data.classes < 2:
+        raise VaekitError(
+            f"context label needs labels of two classes or more; {data.name} has none: leave it, "
+            "or name the column of a .csv that holds them, as label class."
+        )
+    return replace(split, context=one_hot(split.labels, data.classes))
+
+
+def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
+    """The number of a label that a model is conditioned on: itself, or a class's name.
+
+    Raises:
+        VaekitError: where the model is not conditional, or there is no such class.
+
+    Example:
+        >>> spec = DataSpec("t", (3,), "table", rows=20, classes=2, context=(2,))
+        >>> label_of(1, spec, ["dog", "cat"]), label_of("cat", spec, ["dog", "cat"])
+        (1, 1)
+    """
+    if not spec.context:
+        raise VaekitError(
+            f"got the label {label}; this run is not conditioned on labels: leave it, or train "
+            "one that is, as `vaekit train cvae`."
+        )
+    text = str(label)
+    if text in names:
+        return list(names).index(text)
+    if text.isdecimal() and int(text) < spec.classes:
+        return int(text)
+    numbered = f"0 to {spec.classes - 1}"
+    shown = "" if names[0] == "0" else f", or {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {numbered}{shown}.")
+
+
+def card(dataset: Dataset) -> dict[str, Any]:
+    """What a data set is, as plain JSON values.
+
+    Returns:
+        name, kind, shape; rows per split; classes, their names (where they have some) and the rows
+        of each class per split; factors: their names, and how many values each takes; columns;
+        range, mean and density (the part that is not 0) of the values as they are stored, over all
+        splits; source, note; sha256, the `fingerprint`.
+
+    Example:
+        >>> from vaekit.data import load
+        >>> made = card(load("digits"))
+        >>> made["rows"], made["range"], made["class_counts"]["test"][:3]
+        ({'train': 1497, 'test': 300}, [0.0, 255.0], [19, 27, 29])
+    """
+    splits = dataset.splits
+    low, high = zip(*(part.bounds for part in splits.values()), strict=True)
+    mean, density = _moments(list(splits.values()))
+    return {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "shape": list(dataset.train.images.shape[1:]),
+        "stored": str(dataset.train.images.dtype).removeprefix("torch."),
+        "rows": {name: len(part) for name, part in splits.items()},
+        "classes": dataset.classes,
+        "class_names": list(dataset.class_names),
+        "class_counts": _class_counts(dataset),
+        "factors": _factors(dataset),
+        "columns": list(dataset.column_names),
+        "range": [min(low), max(high)],
+        "mean": mean,
+        "density": density,
+        "source": dataset.source,
+        "note": dataset.note,
+        "sha256": fingerprint(dataset),
+    }
+
+
+def _moments(splits: list[Split]) -> tuple[float, float]:
+    """The mean of all stored values, and the part of them that is not 0."""
+    total, filled, many = 0.0, 0, 0
+    for split in splits:
+        for part in chunks(split.images):
+            whole = part.dtype == torch.uint8
+            total += float(part.sum() if whole else part.sum(dtype=torch.float64))
+            filled += int(part.count_nonzero())
+            many += part.numel()
+    return total / many, filled / many
+
+
+def _class_counts(dataset: Dataset) -> dict[str, list[int]]:
+    return {
+        name: part.labels.bincount(minlength=dataset.classes).tolist()
+        for name, part in dataset.splits.items()
+        if part.labels is not None
+    }
+
+
+def _factors(dataset: Dataset) -> dict[str, int]:
+    parts = [part.factors for part in dataset.splits.values() if part.factors is not None]
+    if not parts:
+        return {}
+    values = torch.cat(parts)
+    numbered = [f"factor {number}" for number in range(1, values.shape[1] + 1)]
+    names = dataset.factor_names or numbered
+    return {name: len(values[:, i].unique()) for i, name in enumerate(names)}

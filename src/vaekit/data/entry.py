@@ -38,10 +38,8 @@ class File:
 
     def at(self, place: Path) -> Path | None:
         """Where it lies in the folder `place`, or None."""
-        names = [self.name]
-        if self.name.endswith(".gz"):
-            names.append(self.name.removesuffix(".gz"))
-        return next((place / name for name in names if (place / name).is_file()), None)
+        paths = (place / self.name, place / self.name.removesuffix(".gz"))
+        return next((path for path in paths if path.is_file()), None)
 
     def check(self, path: Path) -> None:
         """Refuses a file at `path` that is not this one.

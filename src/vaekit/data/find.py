@@ -9,15 +9,27 @@ from typing import Any
 from vaekit.data.catalogue import SETS
 from vaekit.data.dataset import Dataset
 from vaekit.data.entry import not_found
-from vaekit.data.formats import FORMATS, SHAPED, load_folder
+from vaekit.data.images import load_images
+from vaekit.data.npz import load_npy, load_npz
 from vaekit.data.own import refuse
-from vaekit.data.shaping import shaped
-from vaekit.data.tables import text_columns
+from vaekit.data.pictures import shaped
+from vaekit.data.tables import load_csv, text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
 from vaekit.options import Data, checked
 
 PATHS = "a folder or .zip of images, .npz, .npy, .csv"
+
+
+# A new format is one entry: the end of the path, and a function of the path and how to read it.
+FORMATS: dict[str, Callable[[Path, Data], Dataset]] = {
+    ".npz": load_npz,
+    ".npy": load_npy,
+    ".csv": load_csv,
+    ".zip": load_images,
+}
+# Formats whose readers bring images to the size that is asked for, before they hold them all.
+SHAPED = (".zip",)
 
 
 def known() -> tuple[str, ...]:
@@ -66,7 +78,7 @@ def read(asked: Data) -> Dataset:
     path = _expanded(asked.data)
     for place in (Path(), *folders) if asked.data else ():
         if _there(Path.is_dir, place / path):
-            return load_folder(place / path, asked)
+            return load_images(place / path, asked)
     suffix = path.suffix.lower()
     if suffix in FORMATS:
         found = FORMATS[suffix](_locate(path, folders), asked)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vaekit.data.listing import Images, pixel_limit
 from vaekit.data.pictures import orientation, side
@@ -102,10 +102,11 @@ def _header(files: Images, number: int) -> Header:
     except UnidentifiedImageError:
         return Header(corrupt="no image, or a damaged one")
     except Exception as error:  # Pillow's readers raise whatever damaged bytes make of them
-        return Header(corrupt=_line(error))
+        return Header(corrupt=in_one_line(error))
 
 
-def _line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """What an error says, or else its kind."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -134,11 +135,7 @@ def _bomb(pixels: str) -> str:
 def _is_deep(image: Image) -> bool:
     """16 bits per value that Pillow would cut to 8 without a word."""
     deep = (";16B", ";16L", ";16N")
-    return any(mark in str(part) for part in _arguments(image) for mark in deep)
-
-
-def _arguments(image: Image) -> list[Any]:
-    return [tile[3] for tile in getattr(image, "tile", [])]
+    return any(mark in str(tile[3]) for tile in getattr(image, "tile", []) for mark in deep)
 
 
 def _is_grey(image: Image) -> bool:

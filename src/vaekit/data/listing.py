@@ -5,27 +5,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from vaekit.errors import VaekitError
 from vaekit.io import in_words
 
 SUFFIXES = frozenset(("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    IndexError,
-    OverflowError,
-    NotImplementedError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 CHANNELS = 4
 COMPRESSIONS = frozenset(
     (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -39,19 +28,6 @@ class Member:
     name: str
     size: int
     stamp: int
-
-
-class Images(Protocol):
-    """Where image files are; `open` may be called from several threads."""
-
-    path: Path
-    members: list[Member]
-
-    def open(self, number: int) -> IO[bytes]:
-        """The file of `members[number]`."""
-
-    def close(self) -> None:
-        """Lets go of what is open."""
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -92,7 +68,10 @@ def listing(path: Path) -> Images:
 
 
 class Folder:
-    """Image files below a folder; hidden ones are left out, links are followed."""
+    """Image files below a folder; hidden ones are left out, links are followed.
+
+    `open` may be called from several threads.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -145,7 +124,7 @@ class Archive:
             self._file = zipfile.ZipFile(path)
         except FileNotFoundError:
             raise VaekitError(f"there is no file {path}.") from None
-        except UNREADABLE as error:
+        except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
             raise VaekitError(
                 f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
                 "write it again."
@@ -169,6 +148,9 @@ class Archive:
     def close(self) -> None:
         """Closes the archive."""
         self._file.close()
+
+
+Images = Folder | Archive
 
 
 def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:

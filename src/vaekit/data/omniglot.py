@@ -39,8 +39,7 @@ def read_archives(paths: Sequence[Path]) -> Parts:
 
     The rows are in the order of the files' names, which number the characters.
     """
-    images, factors, names, background = _archives(paths)
-    return _parts(images, factors, names, background)
+    return _parts(*_archives(paths))
 
 
 def read_small_archives(paths: Sequence[Path]) -> Parts:

@@ -1,14 +1,28 @@
-"""One picture: upright, opaque, grey or in color, cropped and scaled."""
+"""Pictures: upright, opaque, grey or in color, cropped and scaled; one, or a whole set."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Dataset
+from vaekit.data.rows import chunks
+from vaekit.errors import VaekitError
+from vaekit.options import Data
+from vaekit.torchutil import in_blocks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-
 ORIENTATION = 0x0112  # the EXIF tag
+# What undoes the orientations from 2 to 8.
+TURNS = "FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_270 TRANSVERSE ROTATE_90"
+BLOCK = 256
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's
 
 
 def orientation(image: Image) -> int:
@@ -23,17 +37,8 @@ def upright(image: Image) -> Image:
     """As it was seen by the camera."""
     from PIL.Image import Transpose
 
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    turn = turns.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+    turn = dict(enumerate(TURNS.split(), 2)).get(orientation(image))
+    return image if turn is None else image.transpose(Transpose[turn])
 
 
 def flat(image: Image, channels: int) -> Image:
@@ -71,3 +76,76 @@ def squared(image: Image, crop: int | None, size: int | None) -> Image:
     short = min(image.size)
     x, y = (image.width - short) / 2, (image.height - short) / 2
     return image.resize((size, size), Resampling.LANCZOS, (x, y, x + short, y + short))
+
+
+def shaped(data: Dataset, asked: Data) -> Dataset:
+    """All splits under `asked.crop`, `asked.size` and `asked.grey`; itself without them.
+
+    Binary images that are scaled or made grey become "grey" or "colour"; floats stay in [0, 1].
+
+    Raises:
+        VaekitError: for data that are no images, and a crop larger than the images.
+
+    Example:
+        >>> from vaekit.data import load
+        >>> shaped(load("shapes"), Data(size=16)).train, shaped(load("shapes"), Data(size=16)).kind
+        (Split(3456 rows, (1, 16, 16), torch.uint8), 'grey')
+    """
+    options = {"size": asked.size, "crop": asked.crop, "grey": asked.grey}
+    named = [name for name, value in options.items() if value]
+    if not named:
+        return data
+    if data.kind not in ("binary", "grey", "colour") or data.train.images.ndim != 4:
+        raise VaekitError(
+            f"{named[0]} is for images; {data.name} holds rows of shape "
+            f"{tuple(data.train.images.shape[1:])} ({data.kind}): leave it."
+        )
+    height, width = data.train.images.shape[2:]
+    if asked.crop is not None and asked.crop > min(width, height):
+        raise VaekitError(
+            f"crop {asked.crop} is more than the images of {data.name} have "
+            f"({width} x {height}); take less."
+        )
+    made = {
+        name: replace(split, images=torch.cat([_piece(p, asked) for p in chunks(split.images)]))
+        for name, split in data.splits.items()
+    }
+    return replace(data, kind=_kind(data, asked), **made)  # type: ignore[arg-type]
+
+
+def _kind(data: Dataset, asked: Data) -> str:
+    channels, height, width = data.train.images.shape[1:]
+    grey = asked.grey and channels > 1
+    cropped = side(width, height, asked.crop, None)
+    scaled = side(*cropped, None, asked.size) != cropped
+    if data.kind == "binary" and not (grey or scaled):
+        return "binary"
+    return "grey" if grey or channels == 1 else "colour"
+
+
+def _piece(images: Tensor, asked: Data) -> Tensor:
+    array = images.numpy()
+    if asked.grey and array.shape[1] > 1 and array.dtype == np.float32:
+        array = np.tensordot(array, np.array(LUMA, np.float32), (1, 0))[:, None]
+    one = _eight_bits if array.dtype == np.uint8 else _floats
+
+    def work(rows: range) -> np.ndarray:
+        return np.stack([one(array[number], asked) for number in rows])
+
+    return torch.from_numpy(np.concatenate(list(in_blocks(work, len(array), BLOCK))))
+
+
+def _eight_bits(image: np.ndarray, asked: Data) -> np.ndarray:
+    from PIL import Image
+
+    grey = asked.grey or len(image) == 1
+    plane = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    made = squared(flat(Image.fromarray(plane), 1 if grey else 3), asked.crop, asked.size)
+    return np.asarray(made).reshape(made.height, made.width, -1).transpose(2, 0, 1)
+
+
+def _floats(image: np.ndarray, asked: Data) -> np.ndarray:
+    from PIL import Image
+
+    planes = [squared(Image.fromarray(plane), asked.crop, asked.size) for plane in image]
+    return np.stack([np.asarray(plane) for plane in planes]).clip(0, 1)

@@ -7,11 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vaekit.data.conditions import conditioned
-from vaekit.data.dataset import Dataset, Split, generator
+from vaekit.data.dataset import Dataset, Split, conditioned, generator
 from vaekit.data.rows import chunks
+from vaekit.data.spec import Values, canonical
 from vaekit.data.splits import partition
-from vaekit.data.values import Values, canonical
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
@@ -53,24 +52,23 @@ def _rows(data: Dataset, options: Data, seed: int) -> tuple[Split, Split | None]
     return partition(data.train, validation, options.limit, seed)
 
 
-def _refuse(option: str, suits: str, data: Dataset) -> VaekitError:
-    return VaekitError(f"{option} is for {suits}; {data.name} holds {data.kind} data: leave it.")
-
-
 def _check_kind(data: Dataset, options: Data) -> None:
+    binarised, ranged = options.binarise != "none", options.range != "0,1"
     pictures = data.kind in PICTURES
-    if options.binarise != "none" and not pictures:
-        raise _refuse(f"binarise {options.binarise}", "images", data)
-    if options.range != "0,1" and not pictures:
-        raise _refuse(f"range {options.range}", "images", data)
-    if options.standardise and data.kind != "table":
-        raise _refuse("standardise", "tables", data)
-    if options.dequantise:
-        if data.kind not in ("grey", "colour") or data.train.images.dtype != torch.uint8:
-            raise _refuse("dequantise", "grey and color images of 8 bits", data)
-        if options.binarise != "none":
-            raise VaekitError("dequantise and binarise exclude each other: leave one.")
-    if options.range != "0,1" and options.binarise != "none":
+    levels = data.kind in ("grey", "colour") and data.train.images.dtype == torch.uint8
+    for asked, option, suited, kinds in (
+        (binarised, f"binarise {options.binarise}", pictures, "images"),
+        (ranged, f"range {options.range}", pictures, "images"),
+        (options.standardise, "standardise", data.kind == "table", "tables"),
+        (options.dequantise, "dequantise", levels, "grey and color images of 8 bits"),
+    ):
+        if asked and not suited:
+            raise VaekitError(
+                f"{option} is for {kinds}; {data.name} holds {data.kind} data: leave it."
+            )
+    if options.dequantise and binarised:
+        raise VaekitError("dequantise and binarise exclude each other: leave one.")
+    if ranged and binarised:
         raise VaekitError("binarized pixels are 0 and 1: leave range, or binarise.")
 
 

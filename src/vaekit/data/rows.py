@@ -167,9 +167,8 @@ def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
 
 def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
     """All rows in order, dense, in pieces that memory holds with ease."""
-    if isinstance(rows, Tensor):
-        yield from rows.split(max(1, CHUNK // max(1, math.prod(rows.shape[1:]))))
-        return
     many = max(1, CHUNK // max(1, math.prod(rows.shape[1:])))
-    for index in torch.arange(len(rows), device=rows.device).split(many):
-        yield rows.pick(index)
+    if isinstance(rows, Tensor):
+        yield from rows.split(many)
+    else:
+        yield from map(rows.pick, torch.arange(len(rows), device=rows.device).split(many))

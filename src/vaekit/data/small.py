@@ -1,4 +1,4 @@
-"""Further sets, each from one file: CIFAR-10, Frey faces, emoji, single-cell counts."""
+"""Further sets, each from one file or embedded: digits, CIFAR-10, faces, emoji, cells, dSprites."""
 
 from __future__ import annotations
 
@@ -9,15 +9,43 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from vaekit.data.dataset import Split
+from vaekit.data.arrays import sparse_rows
+from vaekit.data.dataset import Dataset, Split
 from vaekit.data.entry import Parts
-from vaekit.data.sparse import sparse_rows
+from vaekit.data.rows import MappedRows, Rows
 from vaekit.data.splits import hold_out
 from vaekit.errors import VaekitError
 
+DIGITS_TEST = 300
+DIGITS_NOTE = (
+    "Optical recognition of handwritten digits, E. Alpaydin and C. Kaynak 1998 (UCI), CC BY 4.0; "
+    "the copy inside scikit-learn"
+)
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST, CIFAR_NAMES = "test_batch.bin", "batches.meta.txt"
 FACES_TEST = 200
+SPRITE_SIDE = 64
+SPRITE_FACTORS = ("shape", "scale", "orientation", "position x", "position y")
+SPRITE_SHAPES = ("square", "ellipse", "heart")
+
+
+def load_digits(folders: Sequence[Path] = ()) -> Dataset:
+    """1,497 training and 300 test images `(1, 8, 8)`, 10 classes, a fixed split.
+
+    The levels 0..16 are stored as round(255 v / 16). Nothing is read from `folders`.
+
+    Example:
+        >>> load_digits().train
+        Split(1497 rows, (1, 8, 8), torch.uint8)
+    """
+    from sklearn import datasets
+
+    bunch = datasets.load_digits()
+    images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[:, None]
+    rows = Split(torch.from_numpy(images), torch.from_numpy(bunch.target.astype(np.int64)))
+    train, test = hold_out(rows, DIGITS_TEST)
+    names = tuple("0123456789")
+    return Dataset("digits", "grey", train, test, 10, "embedded", DIGITS_NOTE, class_names=names)
 
 
 def _color(images: np.ndarray) -> torch.Tensor:
@@ -25,20 +53,22 @@ def _color(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
+def _held_out(rows: Split, test: int) -> Parts:
+    return dict(zip(("train", "test"), hold_out(rows, test), strict=True))
+
+
 def read_faces(paths: Sequence[Path]) -> Parts:
     """Frey faces from one .npz with `images` `(1965, 28, 20)`; 200 random ones for test."""
     with np.load(paths[0]) as arrays:
         rows = Split(torch.from_numpy(arrays["images"])[:, None])
-    train, test = hold_out(rows, FACES_TEST)
-    return {"train": train, "test": test}
+    return _held_out(rows, FACES_TEST)
 
 
 def read_emoji(paths: Sequence[Path]) -> Parts:
     """Emoji from one .npz with `images` `(N, 64, 64, 3)`; a fixed tenth for test."""
     with np.load(paths[0]) as arrays:
         rows = Split(_color(arrays["images"]))
-    train, test = hold_out(rows, len(rows) // 10)
-    return {"train": train, "test": test}
+    return _held_out(rows, len(rows) // 10)
 
 
 def read_counts(paths: Sequence[Path]) -> Parts:
@@ -46,8 +76,7 @@ def read_counts(paths: Sequence[Path]) -> Parts:
     with np.load(paths[0]) as arrays:
         labels = torch.from_numpy(arrays["labels"].astype(np.int64))
         rows = Split(sparse_rows(arrays, str(paths[0])), labels)
-    train, test = hold_out(rows, len(rows) // 10)
-    return {"train": train, "test": test}
+    return _held_out(rows, len(rows) // 10)
 
 
 def read_cifar10_part(paths: Sequence[Path]) -> Parts:
@@ -88,3 +117,43 @@ def _records(blocks: Sequence[bytes]) -> Split:
     rows = np.frombuffer(b"".join(blocks), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
     images = np.ascontiguousarray(rows[:, 1:]).reshape(-1, 3, 32, 32)
     return Split(torch.from_numpy(images), torch.from_numpy(rows[:, 0].astype(np.int64)))
+
+
+def read_sample(paths: Sequence[Path]) -> Parts:
+    """The distinct ones of a grid and a random draw, a fixed tenth of them for test.
+
+    From one .npz: `grid_images` and `random_images` `(N, 512)`, `numpy.packbits` of 4,096 bits;
+    `*_factors` `(N, 5)`; `*_index`, the place in the full set.
+    """
+    with np.load(paths[0]) as arrays:
+        bits, factors, index = (
+            np.concatenate([arrays[f"grid_{part}"], arrays[f"random_{part}"]])
+            for part in ("images", "factors", "index")
+        )
+    first = np.sort(np.unique(index, return_index=True)[1])
+    images = np.unpackbits(bits[first], axis=1).reshape(-1, 1, SPRITE_SIDE, SPRITE_SIDE)
+    images *= np.uint8(255)
+    return _sprites(torch.from_numpy(images), factors[first])
+
+
+def read_sprites(paths: Sequence[Path]) -> Parts:
+    """All 737,280, a fixed tenth for test, from the original .npz; its pickled parts are not read.
+
+    The 3 GB of images are held once: the splits, and the rows of a training, are lists of places
+    in one array.
+    """
+    try:
+        with np.load(paths[0], allow_pickle=False) as arrays:
+            images, factors = arrays["imgs"], arrays["latents_classes"][:, 1:]
+    except MemoryError:
+        raise VaekitError(
+            "dsprites needs 3.1 GB of memory, which is not free; take dsprites-66k."
+        ) from None
+    images *= np.uint8(255)
+    return _sprites(MappedRows(images[:, None]), factors)
+
+
+def _sprites(images: torch.Tensor | Rows, factors: np.ndarray) -> Parts:
+    known = torch.from_numpy(factors.astype(np.int64))
+    parts = _held_out(Split(images, known[:, 0].clone(), known), len(known) // 10)
+    return {**parts, "class_names": SPRITE_SHAPES, "factor_names": SPRITE_FACTORS}

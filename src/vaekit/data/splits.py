@@ -30,11 +30,7 @@ def hold_out(rows: Split, test_rows: int) -> tuple[Split, Split]:
     def shuffle(n: int) -> Tensor:
         return torch.from_numpy(np.random.RandomState(0).permutation(n))
 
-    order = _order(rows, shuffle)
-    held = _whole_groups(rows, order, test_rows)
-    if held >= len(order):
-        raise VaekitError(_none_left("test", test_rows, held, len(order)))
-    return rows.take(order[held:]), rows.take(order[:held])
+    return _cut(rows, _order(rows, shuffle), "test", test_rows)
 
 
 def partition(
@@ -66,11 +62,8 @@ def partition(
     def shuffle(n: int) -> Tensor:
         return torch.randperm(n, generator=generator(seed, "partition"))
 
-    order = _order(train, shuffle)[:limit]
-    held = _whole_groups(train, order, asked_rows("validation", validation, len(order)))
-    if held >= len(order):
-        raise VaekitError(_none_left("validation", validation, held, len(order)))
-    return train.take(order[held:]), train.take(order[:held]) if held else None
+    train, held = _cut(train, _order(train, shuffle)[:limit], "validation", validation)
+    return train, held if len(held) else None
 
 
 def asked_rows(what: str, amount: float, rows: int) -> int:
@@ -102,20 +95,19 @@ def _order(rows: Split, shuffle: Callable[[int], Tensor]) -> Tensor:
     return shuffle(len(names)).argsort()[group].argsort(stable=True)
 
 
-def _whole_groups(rows: Split, order: Tensor, wanted: int) -> int:
-    """The first `wanted` rows of `order`, and on to the end of a group."""
-    if rows.groups is None or not 0 < wanted < len(order):
-        return wanted
-    group = rows.groups[order]
-    others = (group[wanted:] != group[wanted - 1]).nonzero()
-    return wanted + int(others[0]) if len(others) else len(order)
-
-
-def _none_left(what: str, amount: float, held: int, rows: int) -> str:
-    return (
-        f"{what} = {amount:g} takes {held} of {rows} training rows and leaves "
-        f"none; take less (a fraction below 1, or a count)."
-    )
+def _cut(rows: Split, order: Tensor, what: str, amount: float) -> tuple[Split, Split]:
+    """The rows of `order` behind the first `amount`, and those, on to the end of a group."""
+    held = asked_rows(what, amount, len(order))
+    if rows.groups is not None and 0 < held < len(order):
+        group = rows.groups[order]
+        others = (group[held:] != group[held - 1]).nonzero()
+        held = held + int(others[0]) if len(others) else len(order)
+    if held >= len(order):
+        raise VaekitError(
+            f"{what} = {amount:g} takes {held} of {len(order)} training rows and leaves "
+            f"none; take less (a fraction below 1, or a count)."
+        )
+    return rows.take(order[held:]), rows.take(order[:held])
 
 
 def spread(rows: int, wanted: int) -> Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.cells import Lines, Row, is_number, opened, rows_of
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.listing import natural
 from vaekit.data.own import keyed, own
@@ -20,7 +22,77 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.io import note
 from vaekit.options import Data
 
+DELIMITERS = ",;\t"
+LOOK = 20
+Row = list[str]
+Lines = tuple[list[Row], list[int]]
 BLOCK = 4096  # rows
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TextIO]:
+    """The text of a file, UTF-8 with or without a mark.
+
+    Raises:
+        VaekitError: where it is missing, cannot be read, or is no such text.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield stream
+    except FileNotFoundError:
+        raise VaekitError(f"there is no file {path}.") from None
+    except UnicodeDecodeError:
+        raise VaekitError(f"{path} is no UTF-8 text; save it as CSV in UTF-8.") from None
+    except (OSError, csv.Error) as error:
+        raise VaekitError(f"{path} cannot be read as .csv: {error}.") from error
+
+
+def rows_of(path: Path, stream: TextIO, many: int) -> Iterator[Lines]:
+    """At most `many` rows at a time, and the line where each ends; empty lines are left out.
+
+    Raises:
+        VaekitError: for a row with more or fewer cells than the first.
+    """
+    reader = csv.reader(stream, delimiter=_delimiter(stream))
+    width = 0
+    while block := [(row, reader.line_num) for row in islice(reader, many)]:
+        rows = [row for row, _ in block if row]
+        lines = [line for row, line in block if row]
+        width = width or (len(rows[0]) if rows else 0)
+        if set(map(len, rows)) - {width}:
+            row, line = next((r, n) for r, n in zip(rows, lines, strict=True) if len(r) != width)
+            raise VaekitError(
+                f"{path} has {len(row)} cells in line {line}; expected {width} as before. "
+                "Mend the line, or remove it."
+            )
+        yield rows, lines
+
+
+def _delimiter(stream: TextIO) -> str:
+    """What cuts the first lines into equally many cells, and into most."""
+    start = [stream.readline() for _ in range(LOOK)]
+    stream.seek(0)
+    best, most = ",", 1
+    for delimiter in DELIMITERS:
+        widths = {len(row) for row in csv.reader(start, delimiter=delimiter) if row}
+        if len(widths) == 1 and max(widths) > most:
+            best, most = delimiter, max(widths)
+    # Of ragged rows, whose error names a line, the most frequent one.
+    return best if most > 1 else max(DELIMITERS, key=start[0].count)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number to a table; NaN and infinity are, to be refused by name.
+
+    Example:
+        >>> [is_number(cell) for cell in ("1e-3", " 2 ", "nan", "", "a", "1_000")]
+        [True, True, True, False, False, False]
+    """
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
 
 
 def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
@@ -101,9 +173,12 @@ def _first(path: Path, row: Row, asked: Data) -> _Table:
     apart = [_index(row, name) for name in (asked.label, asked.group)]
     header = any(not is_number(cell) for i, cell in enumerate(row) if i not in apart)
     # A column that is named and no number was found by its name, which only a header has.
-    header = header or any(name in row and not is_number(name) for name in _asked(asked))
+    named = [name for name in (asked.label, asked.group) if name]
+    header = header or any(name in row and not is_number(name) for name in named)
     names = row if header else [str(i + 1) for i in range(len(row))]
-    _check_names(path, names)
+    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
+    if twice:
+        raise VaekitError(f"{path} has two columns '{twice[0]}'; give each a name of its own.")
     if not names[0]:
         note(f"{path}: its first column has no name and is read as a feature; is it an index?")
     for name, index in zip((asked.label, asked.group), apart, strict=True):
@@ -113,16 +188,6 @@ def _first(path: Path, row: Row, asked: Data) -> _Table:
     if not columns:
         raise VaekitError(f"{path} has no column but those of labels and groups; add features.")
     return _Table(path, header, names, columns, apart[0], apart[1])
-
-
-def _check_names(path: Path, names: Row) -> None:
-    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
-    if twice:
-        raise VaekitError(f"{path} has two columns '{twice[0]}'; give each a name of its own.")
-
-
-def _asked(asked: Data) -> list[str]:
-    return [name for name in (asked.label, asked.group) if name]
 
 
 def _index(row: Row, name: str | None) -> int | None:
@@ -144,21 +209,16 @@ def _add(table: _Table, block: Lines) -> None:
     table.features.append(_numbers(table, wanted, lines))
     for index, into in ((table.label, table.labels), (table.group, table.groups)):
         if index is not None:
-            cells = (row[index].strip() for row in rows)
-            into += [_text(table, cell, index, n) for cell, n in zip(cells, lines, strict=True)]
+            cells = [row[index].strip() for row in rows]
+            if "" in cells:
+                raise _bad(table, index, "is empty", lines[cells.index("")])
+            into += cells
     table.lines += lines if table.label is not None else []
-
-
-def _text(table: _Table, cell: str, index: int, line: int) -> str:
-    if not cell:
-        raise _bad(table, index, "is empty", line)
-    return cell
 
 
 def _bad(table: _Table, index: int, what: str, line: int, mend: str = "") -> VaekitError:
     mend = mend or "Fill the cell, or remove the row."
-    name = table.names[index]
-    return VaekitError(f"{table.path}: column '{name}' {what} in line {line}. {mend}")
+    return VaekitError(f"{table.path}: column '{table.names[index]}' {what} in line {line}. {mend}")
 
 
 def _numbers(table: _Table, rows: list[Row], lines: list[int]) -> np.ndarray:
@@ -202,14 +262,12 @@ def _fault(name: str, cell: str) -> tuple[str, str]:
 def _classes(path: Path, table: _Table) -> tuple[Tensor, tuple[str, ...]]:
     """Labels counted from 0 in the order of their names, as numbers if all are."""
     numbers = all(is_number(label) for label in set(table.labels))
-    labels = [_whole(table, *pair) for pair in _pairs(table)] if numbers else table.labels
+    labels = table.labels
+    if numbers:
+        labels = [_whole(table, *pair) for pair in zip(labels, table.lines, strict=True)]
     names = sorted(set(labels), key=int if numbers else natural)
     place = {name: i for i, name in enumerate(names)}
     return torch.tensor([place[label] for label in labels]), tuple(names)
-
-
-def _pairs(table: _Table) -> Sequence[tuple[str, int]]:
-    return list(zip(table.labels, table.lines, strict=True))
 
 
 def _whole(table: _Table, label: str, line: int) -> str:

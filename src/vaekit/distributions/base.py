@@ -69,6 +69,11 @@ def offering(*words: str) -> frozenset[Offer]:
     return frozenset(Offer(word) for word in words)
 
 
+USUAL = offering(
+    "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
+)  # of a distribution that is a product over elements, of which all is known but a gradient
+
+
 @dataclass(frozen=True)
 class Space:
     """The set a variable lives in: a prior and a posterior must agree on it.

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, Self
 import torch
 from torch import Tensor
 
-from vaekit.distributions.base import Distribution, Offer, Space, offering, reals
+from vaekit.distributions.base import USUAL, Distribution, Offer, Space, offering, reals
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
 
@@ -31,17 +31,10 @@ class LocationScale:
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
-    offers: ClassVar[frozenset[Offer]] = offering(
-        "rsample", "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
-    )
+    offers: ClassVar[frozenset[Offer]] = USUAL | {Offer.RSAMPLE}
 
     def __init__(
-        self,
-        loc: Tensor,
-        log_scale: Tensor,
-        *,
-        event_dim: int = 1,
-        store: ScaleStore | None = None,
+        self, loc: Tensor, log_scale: Tensor, *, event_dim: int = 1, store: ScaleStore | None = None
     ) -> None:
         self.loc = loc
         self.log_scale = log_scale

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vaekit.distributions.base import Distribution, Offer, Space, counts, offering
+from vaekit.distributions.base import USUAL, Distribution, Space, counts
 
 FAR = 10.0  # from here on seven terms of the series are exact to 3e-17
 SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
@@ -81,9 +81,7 @@ class Poisson(Distribution):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("log_rate",)
-    offers: ClassVar[frozenset[Offer]] = offering(
-        "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
-    )
+    offers = USUAL
 
     def __init__(self, log_rate: Tensor, *, event_dim: int = 1) -> None:
         self.log_rate = log_rate
@@ -138,9 +136,7 @@ class NegativeBinomial(Distribution):
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("log_mean", "log_dispersion")
-    offers: ClassVar[frozenset[Offer]] = offering(
-        "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
-    )
+    offers = USUAL
 
     def __init__(self, log_mean: Tensor, log_dispersion: Tensor, *, event_dim: int = 1) -> None:
         self.log_mean = log_mean

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.base import Distribution, Offer, Space, offering, pixels
+from vaekit.distributions.base import USUAL, Distribution, Offer, Space, pixels
 
 LONGEST = 112  # factors of one product: their rounding adds up
 
@@ -39,7 +39,17 @@ def _summed(logits: Tensor, x: Tensor) -> Tensor:
     return groups.prod(-1).log_().sum(-1).sub_(linear)
 
 
-class Bernoulli(Distribution):
+class _OfLogits(Distribution):
+    """A distribution with one parameter, the logits."""
+
+    parameters: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
+        self.logits = logits
+        self.event_dim = event_dim
+
+
+class Bernoulli(_OfLogits):
     """Independent Bernoulli variables: x logits - log(1 + exp(logits)) per element.
 
     For x in {0, 1} this is a likelihood. For grey values in [0, 1] it is the usual loss and **not
@@ -55,14 +65,7 @@ class Bernoulli(Distribution):
         tensor(-2.7726)
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("logits",)
-    offers: ClassVar[frozenset[Offer]] = offering(
-        "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
-    )
-
-    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
-        self.logits = logits
-        self.event_dim = event_dim
+    offers = USUAL
 
     @property
     def mean(self) -> Tensor:
@@ -108,7 +111,7 @@ def _langevin(a: Tensor) -> Tensor:
     return torch.where(a.abs() < SMALL, near, 1 / torch.tanh(far) - 1 / far)
 
 
-class ContinuousBernoulli(Distribution):
+class ContinuousBernoulli(_OfLogits):
     """Independent continuous Bernoulli variables on [0, 1], with natural parameter `logits`.
 
     p(x) = l exp(l x) / (exp(l) - 1) for l = `logits`, which is C(s) s^x (1 - s)^(1 - x) with
@@ -125,14 +128,7 @@ class ContinuousBernoulli(Distribution):
         (tensor(0.), tensor([0.5000]))
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("logits",)
-    offers: ClassVar[frozenset[Offer]] = offering(
-        "rsample", "draws", "density", "marginal", "factors", "mean", "stopped", "exact"
-    )
-
-    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
-        self.logits = logits
-        self.event_dim = event_dim
+    offers = USUAL - {Offer.MOMENTS} | {Offer.RSAMPLE}
 
     @property
     def mean(self) -> Tensor:
@@ -144,9 +140,8 @@ class ContinuousBernoulli(Distribution):
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         """Draws by the inverse of the distribution function, on the side that cannot overflow."""
-        u = torch.rand(
-            (*shape, *self.logits.shape), dtype=self.logits.dtype, device=self.logits.device
-        )
+        size = (*shape, *self.logits.shape)
+        u = torch.rand(size, dtype=self.logits.dtype, device=self.logits.device)
         down = torch.where(self.logits > 0, -self.logits, self.logits)
         far = down.clamp(max=-1e-3)
         low = torch.where(
@@ -158,7 +153,7 @@ class ContinuousBernoulli(Distribution):
         return (x - 0.5) * self.logits - _log_sinhc(0.5 * self.logits)
 
 
-class Categorical(Distribution):
+class Categorical(_OfLogits):
     """Independent variables with values k / (K - 1), k = 0 .. K - 1: softmax(logits)_k each.
 
     With K = 256 this is a likelihood of 8-bit images; x is canonical, in [0, 1].
@@ -175,14 +170,7 @@ class Categorical(Distribution):
         tensor(0.5000)
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("logits",)
-    offers: ClassVar[frozenset[Offer]] = offering(
-        "draws", "density", "marginal", "factors", "moments", "mean", "stopped", "exact"
-    )
-
-    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
-        self.logits = logits
-        self.event_dim = event_dim
+    offers = USUAL
 
     @property
     def levels(self) -> int:

@@ -6,18 +6,18 @@ Shapes: `N` rows, `M` points, `D` latent dims; nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from vaekit.distributions import Distribution, offering
-from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import (
+    Numbers,
     refuse_gaps,
     refuse_no_density,
     refuse_not_a_number,
+    some,
     standard_error,
     whole,
 )
@@ -29,51 +29,32 @@ from vaekit.torchutil import evaluating
 BYTES = 2**20  # of densities at a time: what a core's cache holds
 
 
-@dataclass(frozen=True)
-class AggregatePosterior:
-    """Measures of q(z) = 1/N sum_n q(z|x_n) over one data set, nats per example.
-
-    The mean KL splits exactly (Hoffman & Johnson 2016; Chen et al., arXiv 1802.04942):
-    `mutual_information` + `total_correlation` + `dimension_wise_kl` = `kl_sampled`.
-
-    Attributes:
-        rate: mean KL(q(z|x) || p(z)), in closed form where there is one.
-        distortion: mean of -log p(x|z).
-        mutual_information: I(x; z) = mean of log q(z|x) - log q(z); at most log N.
-        marginal_kl: KL(q(z) || p(z)).
-        total_correlation: KL(q(z) || prod_d q(z_d)); None where q(z|x) does not factorise.
-        dimension_wise_kl: sum_d KL(q(z_d) || p(z_d)); None where q(z|x) or p(z) does not.
-        kl_sampled: the mean KL from the same draws as the terms above.
-        errors: the standard error of each of them, by name.
-        rows: N.
-        samples: draws of z for each row.
-    """
-
-    rate: float
-    distortion: float
-    mutual_information: float
-    marginal_kl: float
-    total_correlation: float | None
-    dimension_wise_kl: float | None
-    kl_sampled: float
-    errors: dict[str, float]
-    rows: int
-    samples: int
+PARTS = ("mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
+NAMES = ("rate", "distortion", *PARTS, "kl_sampled")
 
 
 def aggregate_posterior(
     model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
-) -> AggregatePosterior:
-    """Rate, distortion, and how the rate splits, over the whole of a data set.
+) -> Numbers:
+    """Rate, distortion, and how the rate splits, over the whole of a data set, nats per example.
 
     log q(z) is the exact sum over all N rows; estimates from a batch are biased by nats. The cost
     grows as N^2, the memory as N besides one batch. Expectations are over `samples` draws for
-    each row.
+    each row. The mean KL splits exactly (Hoffman & Johnson 2016; Chen et al., arXiv 1802.04942):
+    `mutual_information` + `total_correlation` + `dimension_wise_kl` = `kl_sampled`.
 
     Args:
         model: a model with one latent whose posterior has a density.
         batches: pairs (x, context), each row once.
         samples: draws of z for each row.
+
+    Returns:
+        `rate`, the mean KL(q(z|x) || p(z)), in closed form where there is one; `distortion`, the
+        mean of -log p(x|z); `mutual_information`, I(x; z) = mean of log q(z|x) - log q(z), at most
+        log N; `marginal_kl`, KL(q(z) || p(z)); `total_correlation`, KL(q(z) || prod_d q(z_d)), None
+        where q(z|x) does not factorise; `dimension_wise_kl`, sum_d KL(q(z_d) || p(z_d)), None where
+        q(z|x) or p(z) does not; `kl_sampled`, the mean KL from the same draws as these terms;
+        `errors`, the standard error of each, by name; `rows`, N; and `samples`.
 
     Raises:
         VaekitError: for no rows, a posterior without a density, several latents, or numbers that
@@ -91,9 +72,7 @@ def aggregate_posterior(
     refuse_no_density(model, "q(z)")
     samples = whole("samples", samples)
     with evaluating(model), exact(model):
-        passes = [_scored(model, x, context, samples) for x, context in batches]
-        if not passes:
-            raise VaekitError("got no rows to measure; expected at least one.")
+        passes = some(_scored(model, x, context, samples) for x, context in batches)
         sites = [site for site, _ in passes]
         z = torch.cat([site.z for site in sites], 1)
         log_q, terms = aggregate_log_prob([site.q for site in sites], z.flatten(0, 1))
@@ -125,14 +104,12 @@ def _split(
     return found
 
 
-def _averaged(values: dict[str, Tensor], samples: int) -> AggregatePosterior:
+def _averaged(values: dict[str, Tensor], samples: int) -> Numbers:
     rows = {name: value.mean(0) for name, value in values.items()}
     for name, value in rows.items():
         refuse_not_a_number(name.replace("_", " "), value[None])
-    means = {name: value.mean().item() for name, value in rows.items()}
-    optional = dict.fromkeys(["total_correlation", "dimension_wise_kl"])
-    return AggregatePosterior(
-        **{**optional, **means},  # type: ignore[arg-type]
+    return Numbers(
+        {name: rows[name].mean().item() if name in rows else None for name in NAMES},
         errors={name: standard_error(value) for name, value in rows.items()},
         rows=len(rows["rate"]),
         samples=samples,
@@ -158,39 +135,22 @@ def aggregate_log_prob(
         >>> log_q.shape, terms.shape, round(log_q[0].item(), 4)
         (torch.Size([3]), torch.Size([3, 1]), -0.9189)
     """
-    if all("factors" in q.offers for q in posteriors):
-        joint, terms = zip(
-            *[_factored(posteriors, some) for some in _few(z, posteriors)], strict=True
-        )
-        return torch.cat(joint), torch.cat(terms)
-    return torch.cat([_joint(posteriors, some) for some in _few(z, posteriors)]), None
+    factors = all("factors" in q.offers for q in posteriors)
+    rows = [q.log_prob(z[:1, None]).shape[1] for q in posteriors]
+    found = []  # densities of a few points under all rows of one batch fill the bytes
+    for few in z.split(max(1, BYTES // (8 * max(rows) * z[0].numel()))):
+        sums = [_density(q, few, factors) for q in posteriors]
+        found.append(torch.stack(sums).double().logsumexp(0) - math.log(sum(rows)))
+    value = torch.cat(found)
+    return value[:, 0], value[:, 1:] if factors else None
 
 
-def _few(z: Tensor, posteriors: Sequence[Distribution]) -> Iterator[Tensor]:
-    """z in pieces whose densities under all rows of one batch fill the bytes."""
-    rows = max(_count(q, z) for q in posteriors)
-    return iter(z.split(max(1, BYTES // (8 * rows * z[0].numel()))))
-
-
-def _factored(posteriors: Sequence[Distribution], z: Tensor) -> tuple[Tensor, Tensor]:
-    """log q(z) (I,) and log q(z_d) (I, D), added up batch by batch."""
-    found = []
-    for q in posteriors:
-        terms = q.terms(z[:, None]).flatten(2)
-        found.append(torch.cat([_summed(terms.sum(2))[:, None], _summed(terms)], 1))
-    value = _mean_density(found, sum(_count(q, z) for q in posteriors))
-    return value[:, 0], value[:, 1:]
-
-
-def _joint(posteriors: Sequence[Distribution], z: Tensor) -> Tensor:
-    """log q(z) (I,)."""
-    found = [_summed(q.log_prob(z[:, None])) for q in posteriors]
-    return _mean_density(found, sum(_count(q, z) for q in posteriors))
-
-
-def _count(q: Distribution, z: Tensor) -> int:
-    """How many rows these posteriors are of."""
-    return q.log_prob(z[:1, None]).shape[1]
+def _density(q: Distribution, z: Tensor, factors: bool) -> Tensor:
+    """The log of the sum over rows of q(z), and of each q(z_d) where q factorises: (I, 1 + D)."""
+    if not factors:
+        return _summed(q.log_prob(z[:, None]))[:, None]
+    terms = q.terms(z[:, None]).flatten(2)
+    return torch.cat([_summed(terms.sum(2))[:, None], _summed(terms)], 1)
 
 
 def _summed(log_density: Tensor) -> Tensor:
@@ -198,10 +158,6 @@ def _summed(log_density: Tensor) -> Tensor:
     top = log_density.amax(1, keepdim=True)
     rest = (log_density - top.clamp(min=-1e30)).clamp_(min=-87)  # exp(-87): the least float32
     return rest.exp_().sum(1).log_().add_(top.squeeze(1))
-
-
-def _mean_density(found: list[Tensor], rows: int) -> Tensor:
-    return torch.stack(found).double().logsumexp(0) - math.log(rows)
 
 
 @register("metric", "aggregate")
@@ -215,19 +171,13 @@ class Aggregate(Study):
     """
 
     needs = offering("marginal", "density", "one_site")
-    columns = tuple(
-        Column(name, name.replace("_", " "))
-        for name in (
-            *("rate", "distortion", "mutual_information", "marginal_kl", "total_correlation"),
-            *("dimension_wise_kl", "kl_sampled"),
-        )
-    )
+    columns = tuple(Column(name, name.replace("_", " ")) for name in NAMES)
 
     def __init__(self, *, samples: int = 1) -> None:
         super().__init__()
         self.draws = whole("samples", samples)
 
     def study(self, subject: Subject) -> Record:
-        """See `AggregatePosterior`."""
+        """See `aggregate_posterior`."""
         batches = subject.rows.batches("aggregate posterior")
-        return asdict(aggregate_posterior(subject.model, batches, samples=self.draws))
+        return aggregate_posterior(subject.model, batches, samples=self.draws)

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit.data import Batches, Dataset, Split
-from vaekit.data.batches import Batch
-from vaekit.data.conditions import one_hot
+from vaekit.data.dataset import one_hot
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import whole
@@ -78,21 +77,17 @@ def train_classifier(
         optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01, fused=True)
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, epochs * len(batches))
         model.train()
-        for step, (x, target) in enumerate(_all(batches, epochs)):
+        seen = chain.from_iterable(map(batches.epoch, range(epochs)))
+        for step, (x, target) in enumerate(seen, 1):
             assert target is not None
             optimizer.zero_grad()
             F.cross_entropy(model(x), target).backward()
             optimizer.step()
             cycle.step()
             if on_batch is not None:
-                seen = min((step + 1) * BATCH, epochs * batches.rows)
-                on_batch(seen, epochs * batches.rows)
+                total = epochs * batches.rows
+                on_batch(min(step * BATCH, total), total)
     return model.eval()
-
-
-def _all(batches: Batches, epochs: int) -> Iterator[Batch]:
-    for number in range(epochs):
-        yield from batches.epoch(number)
 
 
 def predict(model: nn.Module, x: Tensor) -> Tensor:

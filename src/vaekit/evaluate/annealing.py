@@ -16,6 +16,7 @@ from torch import Tensor
 from vaekit.distributions import Distribution, offering
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate.checks import (
+    Numbers,
     refuse_gaps,
     refuse_no_density,
     refuse_not_a_number,
@@ -196,53 +197,25 @@ def backward(path: Path, steps: list[Tensor], z: Tensor) -> Tensor:
     return log_weight
 
 
-@dataclass(frozen=True, eq=False)
-class Annealed:
-    """What annealing found: `log_p` (B,), a lower bound in expectation, and how.
-
-    `log_weight` (C, B) are the chains' weights, whose exponentials average to p(x); `acceptance`
-    is the mean over all transitions, near 0.65 where the step sizes suit.
-    """
-
-    log_p: Tensor
-    log_weight: Tensor
-    acceptance: float
+def _paths(
+    model: LatentModel, x: Tensor, context: Tensor | None, plan: Plan
+) -> Iterator[tuple[slice, Path]]:
+    """The path of a few rows at a time."""
+    step, _ = rows_and_draws(model, whole("rows of x", len(x)), plan.chains)
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        yield part, plan.path(model, x[part], None if context is None else context[part])
 
 
-@dataclass(frozen=True, eq=False)
-class Sandwich:
-    """Bounds of log p(x) of data drawn from the model: lower <= log p(x) <= upper on average.
-
-    x `(n, *X)`; `lower` and `upper` are `(n,)`. Where they meet, both are right.
-    """
-
-    x: Tensor
-    lower: Tensor
-    upper: Tensor
-
-    @property
-    def gap(self) -> float:
-        """The mean of upper - lower: it bounds the error of either, in expectation."""
-        return (self.upper - self.lower).mean().item()
-
-
-def _refuse(model: LatentModel, x: Tensor | None = None) -> None:
+def _refuse(model: LatentModel, context: Tensor | None) -> None:
     refuse_no_density(model, "log p(x)")
-    spaces = [str(site.p.space) for site in model.example(_context_shape(x)).sites]
+    shape = () if context is None else tuple(context.shape[1:])
+    spaces = [str(site.p.space) for site in model.example(shape).sites]
     if len(spaces) != 1 or not spaces[0].startswith("reals"):
         raise VaekitError(
             f"annealing moves one latent on the reals; this model's lives on "
             f"{' and '.join(spaces)}: take log_likelihood."
         )
-
-
-def _context_shape(context: Tensor | None) -> tuple[int, ...]:
-    return () if context is None else tuple(context.shape[1:])
-
-
-def _parts(model: LatentModel, rows: int, chains: int) -> Iterator[slice]:
-    step, _ = rows_and_draws(model, whole("rows of x", rows), chains)
-    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def ais(
@@ -255,7 +228,7 @@ def ais(
     leapfrogs: int = 10,
     start: str = "prior",
     schedule: str = "sigmoid",
-) -> Annealed:
+) -> Numbers:
     """log p(x) by annealed importance sampling, `(B,)`: a lower bound in expectation.
 
     Chains go from `start` to p(z) p(x|z) along f_b = start^(1 - b) (p(z) p(x|z))^b by Hamiltonian
@@ -272,6 +245,10 @@ def ais(
         leapfrogs: leapfrog steps of one transition.
         start: "prior" or "posterior", the model's q(z|x).
         schedule: of b: "sigmoid" (slow at both ends) or "linear".
+
+    Returns:
+        `log_p` (B,); `log_weight` (C, B), the chains' weights, whose exponentials average to p(x);
+        and `acceptance`, the mean over all transitions, near 0.65 where the step sizes suit.
 
     Raises:
         VaekitError: for an unknown name, counts below 1, another kind of latent, a posterior
@@ -290,14 +267,13 @@ def ais(
     plan = Plan(chains, steps, leapfrogs, start, schedule)
     weights, accepted = [], []
     with evaluating(model), exact(model):
-        for part in _parts(model, len(x), chains):
-            path = plan.path(model, x[part], None if context is None else context[part])
+        for _, path in _paths(model, x, context, plan):
             log_weight, some = forward(path, pilot(path), path.draw(chains))
             weights.append(log_weight)
             accepted += some
     found = torch.cat(weights, 1)
     acceptance = sum(accepted) / len(accepted) if accepted else math.nan
-    return Annealed(_log_mean(found), found, acceptance)
+    return Numbers(log_p=_log_mean(found), log_weight=found, acceptance=acceptance)
 
 
 def bidirectional(
@@ -310,12 +286,16 @@ def bidirectional(
     leapfrogs: int = 10,
     start: str = "prior",
     schedule: str = "sigmoid",
-) -> Sandwich:
+) -> Numbers:
     """Bidirectional Monte Carlo: n x drawn from the model, and both bounds of their log p(x).
 
     The z that made an x is an exact draw of p(z|x); chains that anneal from it backwards give
     weights whose inverses average to 1 / p(x): an upper bound in expectation (Grosse et al.,
     arXiv 1511.02543; Wu et al., arXiv 1611.04273). The lower bound is `ais`, with the same options.
+
+    Returns:
+        x `(n, *X)`; `lower` and `upper`, `(n,)`: where they meet, both are right; and `gap`, the
+        mean of upper - lower, which bounds the error of either, in expectation.
 
     Raises:
         VaekitError: as `ais`.
@@ -335,13 +315,13 @@ def bidirectional(
     with evaluating(model), exact(model):
         (z,) = model.draw_prior(whole("n", n), context)
         x = model.likelihood_at((z,), context).sample()
-        for part in _parts(model, n, chains):
-            path = plan.path(model, x[part], None if context is None else context[part])
+        for part, path in _paths(model, x, context, plan):
             sizes = pilot(path)
             lower.append(_log_mean(forward(path, sizes, path.draw(chains))[0]))
             true = z[part].expand(chains, *z[part].shape)
             upper.append(-_log_mean(-backward(path, sizes, true)))
-    return Sandwich(x, torch.cat(lower), torch.cat(upper))
+    low, high = torch.cat(lower), torch.cat(upper)
+    return Numbers(x=x, lower=low, upper=high, gap=(high - low).mean().item())
 
 
 def _log_mean(log_weight: Tensor) -> Tensor:

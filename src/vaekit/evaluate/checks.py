@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,30 @@ from torch import Tensor
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer, Space
 from vaekit.errors import VaekitError
+
+T = TypeVar("T")
+
+
+class Numbers(dict[str, Any]):
+    """What was measured, by name, as items and as attributes.
+
+    Example:
+        >>> Numbers(mean=0.5).mean
+        0.5
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(f"nothing that was measured is called {name}")
+        return self[name]
+
+
+def some(parts: Iterable[T]) -> list[T]:
+    """What was found of each batch, or an error where there was none."""
+    found = list(parts)
+    if not found:
+        raise VaekitError("got no rows to measure; expected at least one.")
+    return found
 
 
 def refuse_no_density(model: Any, what: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import standard_error
+from vaekit.evaluate.checks import Numbers, some, standard_error
 from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
 from vaekit.evaluate.reconstruction import mse
 from vaekit.models import Colorizer, luminance
@@ -23,57 +22,13 @@ DECIBELS = 10 / math.log(10)
 LEVELS = 255
 
 
-@dataclass(frozen=True)
-class Denoised:
-    """Luminance against that of the true picture: of an input under noise, and of what it becomes.
-
-    Attributes:
-        levels: standard deviation of the noise, grey levels.
-        before, after: PSNR of the noisy input, and of L(E[x|noisy input]), decibels.
-        gain: after less before.
-        gain_error: its standard error.
-    """
-
-    levels: float
-    before: float
-    after: float
-    gain: float
-    gain_error: float
-
-
-@dataclass(frozen=True)
-class Colours:
-    """Of E[x|g] against the true colours x, g the grey picture without noise.
-
-    PSNR is 10 log10(range^2 / MSE) with the MSE of all pictures together: one that is grey itself
-    would have an infinite PSNR of its own.
-
-    Attributes:
-        psnr: of E[x|g], decibels.
-        grey_psnr: of g in three channels, decibels.
-        gain: the former less the latter.
-        luminance_error: root mean square of L(E[x|g]) - g, grey levels.
-        errors: the standard errors of these four, by name, to first order.
-        noise: what becomes of noise, for each that was asked for.
-        rows: pictures.
-    """
-
-    psnr: float
-    grey_psnr: float
-    gain: float
-    luminance_error: float
-    errors: dict[str, float]
-    noise: list[Denoised]
-    rows: int
-
-
 def colours(
     model: Colorizer,
     batches: Iterable[tuple[Tensor, Tensor | None]],
     *,
     data_range: float = 1.0,
     levels: Sequence[float] = (1.0,),
-) -> Colours:
+) -> Numbers:
     """How near a colouriser comes to the true colours over a data set, and what it makes of noise.
 
     Args:
@@ -82,6 +37,17 @@ def colours(
         data_range: the largest possible value of x less the smallest.
         levels: standard deviations of noise on the grey pictures, grey levels; it is drawn from
             torch's generator.
+
+    Returns:
+        Of E[x|g] against the true colours x, g the grey picture without noise: `psnr`, decibels;
+        `grey_psnr`, that of g in three channels; `gain`, the former less the latter;
+        `luminance_error`, the root mean square of L(E[x|g]) - g, grey levels; `errors`, the
+        standard errors of these four, by name, to first order; `rows`, pictures. PSNR is
+        10 log10(range^2 / MSE) with the MSE of all pictures together: one that is grey itself
+        would have an infinite PSNR of its own. `noise` has, for each that was asked for, luminance
+        against that of the true picture: its `levels`; `before` and `after`, the PSNR of the noisy
+        input and of L(E[x|noisy input]), decibels; `gain`, after less before; and `gain_error`, its
+        standard error.
 
     Raises:
         VaekitError: for no rows, noise that is not positive, or numbers that are not finite.
@@ -98,25 +64,25 @@ def colours(
         if not 0 < one < math.inf:
             raise VaekitError(f"got noise of {one} grey levels; expected a positive number.")
     with evaluating(model):
-        parts = [_errors(model, x, data_range / LEVELS, levels) for x, _ in batches]
-    if not parts:
-        raise VaekitError("got no rows to measure; expected at least one.")
+        parts = some(_errors(model, x, data_range / LEVELS, levels) for x, _ in batches)
     made, plain, light, *noise = (torch.cat(column) for column in zip(*parts, strict=True))
-    square = data_range**2
-    root = light.mean().sqrt().item()
-    gain, gain_error = _gain(plain, made)
-    return Colours(
-        psnr=_psnr(made, square),
-        grey_psnr=_psnr(plain, square),
-        gain=gain,
-        luminance_error=root * LEVELS / data_range,
+    of = _gain(plain, made, data_range)
+    root = light.mean().sqrt().item() * LEVELS / data_range
+    return Numbers(
+        psnr=of.after,
+        grey_psnr=of.before,
+        gain=of.gain,
+        luminance_error=root,
         errors={
             "psnr": DECIBELS * _relative(made),
             "grey_psnr": DECIBELS * _relative(plain),
-            "gain": gain_error,
-            "luminance_error": root * LEVELS / data_range * _relative(light) / 2,
+            "gain": of.gain_error,
+            "luminance_error": root * _relative(light) / 2,
         },
-        noise=list(_denoised(levels, noise, square)),
+        noise=[
+            Numbers(levels=one, **_gain(before, after, data_range))
+            for one, before, after in zip(levels, noise[::2], noise[1::2], strict=True)
+        ],
         rows=len(made),
     )
 
@@ -132,22 +98,15 @@ def _errors(model: Colorizer, x: Tensor, level: float, noise: Sequence[float]) -
     return found
 
 
-def _denoised(
-    levels: Sequence[float], errors: Sequence[Tensor], square: float
-) -> Iterator[Denoised]:
-    for one, before, after in zip(levels, errors[::2], errors[1::2], strict=True):
-        gain, error = _gain(before, after)
-        yield Denoised(one, _psnr(before, square), _psnr(after, square), gain, error)
-
-
-def _psnr(errors: Tensor, square: float) -> float:
-    return DECIBELS * math.log(square) - DECIBELS * errors.mean().log().item()
-
-
-def _gain(before: Tensor, after: Tensor) -> tuple[float, float]:
-    """By how many decibels the mean error `(B,)` falls, and the standard error of that."""
-    gain = DECIBELS * (before.mean().log() - after.mean().log()).item()
-    return gain, DECIBELS * standard_error(before / before.mean() - after / after.mean())
+def _gain(before: Tensor, after: Tensor, data_range: float) -> Numbers:
+    """The PSNR of the mean errors `(B,)`, by how many decibels it rises, and the error of that."""
+    top = DECIBELS * math.log(data_range**2)
+    return Numbers(
+        before=top - DECIBELS * before.mean().log().item(),
+        after=top - DECIBELS * after.mean().log().item(),
+        gain=DECIBELS * (before.mean().log() - after.mean().log()).item(),
+        gain_error=DECIBELS * standard_error(before / before.mean() - after / after.mean()),
+    )
 
 
 def _relative(errors: Tensor) -> float:
@@ -179,12 +138,11 @@ class Color(Study):
         self.levels = [1.0, noise] if noise else [1.0]
 
     def study(self, subject: Subject) -> Record:
-        """See `Colours`."""
+        """See `colours`."""
         model: Any = subject.model
-        found = colours(
-            model, subject.rows.batches("colour"), data_range=subject.span, levels=self.levels
-        )
-        return {**asdict(found), "levels": self.levels}
+        rows = subject.rows.batches("colour")
+        found = colours(model, rows, data_range=subject.span, levels=self.levels)
+        return {**found, "levels": self.levels}
 
     def lines(self, record: Record) -> Iterator[Line]:
         """The four numbers, and what becomes of noise."""

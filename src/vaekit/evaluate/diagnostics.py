@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 
 from vaekit.distributions import Gaussian, Laplace
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import whole
+from vaekit.evaluate.checks import Numbers, whole
 from vaekit.evaluate.metrics import Column, Record, Rows, Study, Subject
 from vaekit.models import Model, Trace
 from vaekit.nn.blocks import is_activation
@@ -49,12 +47,7 @@ class DeadUnits:
         self._handles = [part.register_forward_hook(self._watch) for part in self._modules]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for handle in self._handles:
             handle.remove()
 
@@ -138,25 +131,6 @@ class ScaleMeter:
         return (claimed / count) ** root, (seen / count) ** root
 
 
-@dataclass(frozen=True)
-class GradientNoise:
-    """The gradient g of the mean objective of one batch, over fresh draws of the latent.
-
-    Attributes:
-        variance: the sum over all parameters of Var[g], unbiased: the trace of its covariance.
-        squared_norm: |E[g]|^2, unbiased, so it may be below 0 where the noise is large.
-        ratio: variance / squared_norm; inf where squared_norm is not positive.
-        parameters: how many numbers g has.
-        repeats: how many gradients were taken.
-    """
-
-    variance: float
-    squared_norm: float
-    ratio: float
-    parameters: int
-    repeats: int
-
-
 def gradient_noise(
     model: Model,
     objective: Objective,
@@ -165,7 +139,7 @@ def gradient_noise(
     *,
     repeats: int = 32,
     seed: int = 0,
-) -> GradientNoise:
+) -> Numbers:
     """The noise that the draws of the latent put on the gradient of one batch.
 
     The gradient of the batch's mean objective, over all parameters of model and objective that
@@ -180,6 +154,12 @@ def gradient_noise(
         context: `(B, ...)`, what the model is conditioned on.
         repeats: how many gradients, 2 at least.
         seed: of the draws; torch's own stay as they were.
+
+    Returns:
+        `variance`, the sum over all parameters of Var[g], unbiased: the trace of its covariance;
+        `squared_norm`, |E[g]|^2, unbiased, so it may be below 0 where the noise is large; `ratio`,
+        the former over the latter, inf where that is not positive; `parameters`, how many numbers
+        g has; `repeats`, how many gradients were taken.
 
     Raises:
         VaekitError: for fewer than two repeats, a model without parameters that are trained, or a
@@ -209,8 +189,13 @@ def gradient_noise(
         raise VaekitError("the gradient is not finite: the model's weights are not, or too large.")
     variance = noise.squares.sum().item() / (repeats - 1)
     squared = noise.mean.square().sum().item() - variance / repeats
-    ratio = variance / squared if squared > 0 else math.inf
-    return GradientNoise(variance, squared, ratio, noise.mean.numel(), repeats)
+    return Numbers(
+        variance=variance,
+        squared_norm=squared,
+        ratio=variance / squared if squared > 0 else math.inf,
+        parameters=noise.mean.numel(),
+        repeats=repeats,
+    )
 
 
 def _gradient(bound: Bound, model: nn.Module, values: list[nn.Parameter]) -> Tensor:
@@ -255,11 +240,10 @@ class Noise(Study):
         return None
 
     def study(self, subject: Subject) -> Record:
-        """See `GradientNoise`."""
+        """See `gradient_noise`."""
         assert subject.train is not None
         rows = Rows(subject.train, subject.rows.device, self.count)
         ((x, context),) = rows.batches("gradient", self.count)
-        found = gradient_noise(
+        return gradient_noise(
             subject.model, subject.objective, x, context, repeats=self.repeats, seed=subject.seed
         )
-        return asdict(found)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaekit.distributions import Offer, offering
 from vaekit.evaluate.metrics import Column, Line, Metric, Record, Subject
-from vaekit.models import Site, Trace
+from vaekit.models import Trace
 from vaekit.registry import register
 from vaekit.torchutil import Moments, wide
 
@@ -80,9 +80,10 @@ class LatentMeter(Metric):
             if Offer.CODES in q.offers:
                 continue
             event, shape = q.event_dim, site.z.shape
+            factors = Offer.FACTORS in q.offers & site.p.offers
             means = q.mean.detach().expand(shape) if Offer.MEAN in q.offers else site.z.detach()
             self._means.setdefault(site.name, Moments()).add(_rows(wide(means), event))
-            kl = self._kl.setdefault(site.name, Moments() if _factorises(site) else None)
+            kl = self._kl.setdefault(site.name, Moments() if factors else None)
             if kl is not None:
                 kl.add(_rows(wide(site.kl_terms.detach()), event))
             noise = self._noise.setdefault(
@@ -172,10 +173,6 @@ def _scale(latents: Sequence[Latent]) -> float | None:
             return None
         total += len(one.variance) * one.posterior_scale**2
     return math.sqrt(total / sum(len(one.variance) for one in latents))
-
-
-def _factorises(site: Site) -> bool:
-    return "factors" in site.q.offers and "factors" in site.p.offers
 
 
 def _rows(values: Tensor, event_dim: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""log p(x) by importance sampling (Burda et al., arXiv 1509.00519).
+"""The ELBO and its parts, and log p(x) by importance sampling (Burda et al., arXiv 1509.00519).
 
 Shapes: `S` draws, `B` batch; nats, added up in float64.
 """
@@ -6,63 +6,129 @@ Shapes: `S` draws, `B` batch; nats, added up in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaekit.distributions import offering
-from vaekit.errors import VaekitError
+from vaekit.distributions import Offer, offering
 from vaekit.evaluate.checks import (
+    Numbers,
     bits_per_dim,
     is_likelihood,
     refuse_gaps,
     refuse_no_density,
     refuse_not_a_number,
+    some,
     standard_error,
     whole,
 )
-from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
-from vaekit.models import LatentModel, Site, exact
+from vaekit.evaluate.metrics import Column, Line, Metric, Record, Study, Subject, average
+from vaekit.models import LatentModel, Model, Trace, exact
+from vaekit.objectives import over_samples
 from vaekit.registry import register
-from vaekit.torchutil import evaluating, in_order
+from vaekit.torchutil import evaluating, in_order, wide
 
 CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
 LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
 
 
-@dataclass(frozen=True, eq=False)
-class Likelihood:
-    """Estimates of log p(x) from S draws, and what S / 2 of them give: `(B,)` each.
+ERRORS = "Reconstructions, measured"
+TITLES = {"log_likelihood": "test log-likelihood", "kl": "test KL", "elbo": "test ELBO"}
 
-    Both are lower bounds in expectation. `at_half` is the mean of the bounds of the first and of
-    the second half of the draws (None for one draw): what it lacks shows the bias that is left.
+
+@register("metric", "bound")
+class Bound(Metric):
+    """The ELBO and its two terms, the square error of E[x|z] over draws of z, and bits.
+
+    Always with beta = 1 and without penalties.
+
+    Args:
+        samples: Monte-Carlo draws for each row.
     """
 
-    log_p: Tensor
-    at_half: Tensor | None
-    samples: int
+    columns = (
+        Column("elbo", "bound (ELBO)", better=1, group="Bound and latent"),
+        Column("log_likelihood", "log-likelihood", group="Bound and latent"),
+        Column("kl", "KL", group="Bound and latent"),
+        Column("bits_per_dim", "bits per dimension", decimals=3, group=""),
+        Column("mse", "mean square error", decimals=4, better=-1, group=ERRORS),
+        Column("implied_sigma", "sigma it implies", decimals=4, group=""),
+    )
+
+    def __init__(self, *, samples: int = 10) -> None:
+        super().__init__()
+        self.samples = (whole("samples", samples),)
+
+    def update(self, trace: Trace) -> None:
+        """Keeps log-likelihood, kl, ELBO and mean square error of each row, in float64."""
+        log_likelihood = over_samples(wide(trace.log_likelihood))
+        self.keep(log_likelihood=log_likelihood)
+        if Offer.BOUND in trace.model.offers:
+            kl = over_samples(wide(trace.kl))
+            self.keep(kl=kl, elbo=log_likelihood - kl)
+        if Offer.MEAN in trace.px.offers:
+            square = (trace.x - trace.px.mean).square().flatten(trace.log_likelihood.dim())
+            self.keep(mse=over_samples(wide(square).mean(-1)))
+
+    def means(self, suffix: str) -> Record:
+        """Means and, with this after their names, standard errors; None for what there is not."""
+        found: Record = {}
+        for name in ("elbo", "log_likelihood", "kl", "mse"):
+            values = self.row(name)
+            mean, error = (None, None) if values is None else average(values)
+            found |= {name: mean, f"{name}{suffix}": error}
+        del found[f"mse{suffix}"]
+        return found
+
+    def compute(self) -> Record:
+        """Means, standard errors, bits, and the scale that the square error implies."""
+        found = self.means("_standard_error")
+        elbo, mse, of = found["elbo"], found["mse"], self.subject
+        found["bits_per_dim"] = elbo if elbo is None else bits_per_dim(elbo, of.px.space, of.spec)
+        found["implied_sigma"] = mse if mse is None else math.sqrt(mse)
+        return found
+
+    def facts(self, record: Record) -> Iterator[tuple[str, str]]:
+        """The ELBO and its terms, in the unit of the data."""
+        unit = self.subject.spec.unit
+        for name, title in TITLES.items():
+            if record[name] is not None:
+                error = record["elbo_standard_error"] if name == "elbo" else None
+                spread = "" if error is None else f"± {error:,.3f} "
+                yield title, f"{record[name]:,.3f} {spread}{unit}".replace("-", "−", 1)
+        if record["bits_per_dim"] is not None:
+            yield "bits per dimension", f"{record['bits_per_dim']:.3f} bits"
 
 
-@dataclass(frozen=True)
-class NLL:
-    """The mean of -log p(x) over a data set, nats per example.
+def measure(
+    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
+) -> Numbers:
+    """The ELBO, its two terms and the pixel error over a data set, with `samples` draws each.
 
-    Attributes:
-        mean: an upper bound in expectation.
-        standard_error: of the mean over the rows; nan for one row.
-        at_half: the mean with half of the draws, which is higher; None for one draw.
-        samples: draws for each row.
-        rows: rows.
+    The draws are draws in eval mode too: this is an ELBO, not the loss of a decoded mean; always
+    with beta = 1 and without penalties.
+
+    Returns:
+        Means, nats per example, None where the model has no such number: `elbo`, `log_likelihood`,
+        `kl`, `mse`, the mean square of x - E[x|z] per element, over draws of z; `elbo_error`,
+        `log_likelihood_error`, `kl_error`, their standard errors, nan for one example; `rows`.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> model = LinearGaussian.fit(x, latent=1).vae()
+        >>> result = measure(model, [(x[:30], None), (x[30:], None)], samples=5)
+        >>> result.rows, abs(result.elbo - result.log_likelihood + result.kl) < 1e-9
+        (50, True)
     """
-
-    mean: float
-    standard_error: float
-    at_half: float | None
-    samples: int
-    rows: int
+    metric = Bound(samples=samples)
+    with evaluating(model), exact(model):
+        for x, context in batches:
+            metric.update(model(x, context, samples=metric.samples))
+    rows = len(torch.cat(some(metric.rows.get("log_likelihood", []))))
+    return Numbers(metric.means("_error"), rows=rows)
 
 
 def log_likelihood(
@@ -110,8 +176,13 @@ def importance_sampled(
     samples: int = 5000,
     mask: Tensor | None = None,
     chunk: int | None = None,
-) -> Likelihood:
+) -> Numbers:
     """`log_likelihood` with what half of the draws give.
+
+    Returns:
+        `log_p` and `at_half`, `(B,)`, lower bounds in expectation, and `samples`. `at_half` is the
+        mean of the bounds of the first and of the second half of the draws (None for one draw):
+        what it lacks shows the bias that is left.
 
     Example:
         >>> from vaekit.testing import LinearGaussian
@@ -125,66 +196,44 @@ def importance_sampled(
     if not model.gaps:
         refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
     samples, rows = whole("samples", samples), whole("rows of x", len(x))
-    step, count = rows_and_draws(model, rows, samples, chunk)
+    size = rows_and_draws(model, rows, samples, chunk)
     # glibc keeps what is freed up to the largest block that was: else each piece costs page faults.
     torch.empty(31 << 20, dtype=torch.uint8)
     halves = x.new_full((2, rows), -math.inf, dtype=torch.float64)
     threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+
+    def log_sum(piece: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+        where, draws = piece
+        return halves[where], model.scored(*draws).log_weight.double().logsumexp(0)
+
     with evaluating(model), exact(model):
-        pieces = _pieces(model, x, context, mask, samples, step, count)
-        for piece, log_sum in in_order(_Piece.log_sum, pieces, threads, alone=True):
-            seen = halves[piece.half, piece.rows]
-            torch.logaddexp(seen, log_sum, out=seen)
+        pieces = _pieces(model, (x, context, mask), samples, size)
+        for seen, added in in_order(log_sum, pieces, threads, alone=True):
+            torch.logaddexp(seen, added, out=seen)
     refuse_not_a_number("log p(x)", halves)
     log_p = halves.logsumexp(0) - math.log(samples)
     sizes = halves.new_tensor([[samples // 2], [samples - samples // 2]])
     at_half = (halves - sizes.log()).mean(0) if samples > 1 else None
-    return Likelihood(log_p, at_half, samples)
-
-
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """Draws for some rows, to be decoded and weighed."""
-
-    model: LatentModel
-    x: Tensor
-    sites: tuple[Site, ...]
-    state: Any
-    context: Tensor | None
-    mask: Tensor | None
-    half: int
-    rows: slice
-
-    def log_sum(self) -> tuple[_Piece, Tensor]:
-        """log sum_s w_s over its draws, (B,)."""
-        trace = self.model.scored(self.x, self.sites, self.state, self.context, self.mask)
-        return self, trace.log_weight.double().logsumexp(0)
+    return Numbers(log_p=log_p, at_half=at_half, samples=samples)
 
 
 def _pieces(
-    model: LatentModel,
-    x: Tensor,
-    context: Tensor | None,
-    mask: Tensor | None,
-    samples: int,
-    step: int,
-    count: int,
-) -> Iterator[_Piece]:
-    """The draws of the first half of `samples` and of the second, for `step` rows at a time."""
-    for start in range(0, len(x), step):
+    model: LatentModel, given: Sequence[Any], samples: int, size: tuple[int, int]
+) -> Iterator[tuple[Any, Any]]:
+    """Draws of the first half of `samples` and of the second, for some rows at a time.
+
+    Each comes as its half and rows, and what `scored` takes to weigh it.
+    """
+    step, count = size
+    for start in range(0, len(given[0]), step):
         rows = slice(start, start + step)
-        some, seen = (None if v is None else v[rows] for v in (context, mask))
-        part, seen = model.seen(x[rows], seen)
-        state = model.infer(part, some, seen)
+        found: list[Any] = [None if v is None else v[rows] for v in given]
+        x, mask = model.seen(found[0], found[2])
+        state = model.infer(x, found[1], mask)
         for half, draws in enumerate((samples // 2, samples - samples // 2)):
-            for few in _split(draws, count):
-                sites = model.draw(state, (few,))
-                yield _Piece(model, part, sites, state, some, seen, half, rows)
-
-
-def _split(count: int, most: int) -> Iterator[int]:
-    for start in range(0, count, most):
-        yield min(most, count - start)
+            for done in range(0, draws, count):
+                sites = model.draw(state, (min(count, draws - done),))
+                yield (half, rows), (x, sites, state, found[1], mask)
 
 
 def rows_and_draws(
@@ -218,8 +267,13 @@ def nll(
     *,
     samples: int = 5000,
     chunk: int | None = None,
-) -> NLL:
+) -> Numbers:
     """The mean of -log p(x) over a data set, by importance sampling, with its standard error.
+
+    Returns:
+        `mean`, nats per example, an upper bound in expectation; `standard_error`, over the rows,
+        nan for one row; `at_half`, the mean with half of the draws, which is higher, None for one
+        draw; `samples`, draws for each row; and `rows`.
 
     Raises:
         VaekitError: as `log_likelihood`; for no rows.
@@ -232,12 +286,10 @@ def nll(
         >>> found.rows, bool(abs(found.mean + oracle.log_prob(x).mean()) < 1e-9)
         (50, True)
     """
-    found = [importance_sampled(model, x, g, samples=samples, chunk=chunk) for x, g in batches]
-    if not found:
-        raise VaekitError("got no rows to measure; expected at least one.")
+    found = some(importance_sampled(model, x, g, samples=samples, chunk=chunk) for x, g in batches)
     log_p = torch.cat([f.log_p for f in found])
     halves = [f.at_half for f in found if f.at_half is not None]
-    return NLL(
+    return Numbers(
         mean=-log_p.mean().item(),
         standard_error=standard_error(log_p),
         at_half=-torch.cat(halves).mean().item() if halves else None,
@@ -277,12 +329,12 @@ class NegativeLogLikelihood(Study):
         return refuse_unnormalised(subject)
 
     def study(self, subject: Subject) -> Record:
-        """See `NLL`; with bits per dimension."""
+        """See `nll`; with bits per dimension."""
         size = max(1, min(500, 500_000 // self.draws))  # a batch is what progress is told of
         model: Any = subject.model
         found = nll(model, subject.rows.batches("nll", size), samples=self.draws)
         bits = bits_per_dim(-found.mean, subject.px.space, subject.spec)
-        return {**asdict(found), "bits_per_dim": bits}
+        return {**found, "bits_per_dim": bits}
 
     def lines(self, record: Record) -> Iterator[Line]:
         """The mean, with half of the draws, and in bits."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import refuse_gaps, standard_error
+from vaekit.evaluate.checks import Numbers, refuse_gaps, some
 from vaekit.evaluate.metrics import Column, Line, Metric, Record, average
 from vaekit.models import Model, Trace
 from vaekit.registry import register
@@ -19,23 +18,6 @@ from vaekit.registry import register
 WINDOW, SIGMA = 11, 1.5
 GROUP = "Reconstructions, measured"
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
-
-
-@dataclass(frozen=True)
-class Reconstructions:
-    """Means over a data set of what E[x|z] at z = E[z|x] is to x; None where x is no picture.
-
-    `psnr` is the mean over pictures of each one's decibels: inf where one is reproduced exactly.
-    `errors` are the standard errors of the means, by name.
-    """
-
-    mse: float
-    l1: float
-    psnr: float
-    ssim: float | None
-    ms_ssim: float | None
-    errors: dict[str, float]
-    rows: int
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
@@ -184,34 +166,6 @@ def _pictures(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return _pair(x, y)
 
 
-def reconstructions(
-    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, data_range: float = 1.0
-) -> Reconstructions:
-    """What a model's reconstructions are to the data, over a data set.
-
-    Raises:
-        VaekitError: for no rows, a range that is not positive, or numbers that are not finite.
-
-    Example:
-        >>> from vaekit.testing import LinearGaussian
-        >>> x = torch.randn(50, 3, dtype=torch.float64)
-        >>> model = LinearGaussian.fit(x, latent=2).vae()
-        >>> found = reconstructions(model, [(x[:30], None), (x[30:], None)])
-        >>> found.rows, found.ssim, found.mse < x.var()
-        (50, None, tensor(True))
-    """
-    rows = [_row(x, model.reconstruct(x, context), data_range) for x, context in batches]
-    if not rows:
-        raise VaekitError("got no rows to measure; expected at least one.")
-    columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-    means = {name: column.mean().item() for name, column in columns.items()}
-    return Reconstructions(
-        **{**dict.fromkeys(("ssim", "ms_ssim")), **means},  # type: ignore[arg-type]
-        errors={name: standard_error(column) for name, column in columns.items()},
-        rows=len(columns["mse"]),
-    )
-
-
 def _row(x: Tensor, y: Tensor, data_range: float) -> dict[str, Tensor]:
     found = {"mse": mse(x, y), "l1": l1(x, y), "psnr": psnr(x, y, data_range)}
     if x.dim() == 4:
@@ -255,3 +209,31 @@ class Reconstruction(Metric):
         yield "reconstruction", None, None, f"{record['rows']} rows"
         for name, error in record["errors"].items():
             yield f"  {name}", record[name], error, "decibels" if name == "psnr" else ""
+
+
+def reconstructions(
+    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, data_range: float = 1.0
+) -> Numbers:
+    """What a model's reconstructions are to the data, over a data set.
+
+    Returns:
+        Means of what E[x|z] at z = E[z|x] is to x: `mse`, `l1`, `psnr`, `ssim` and `ms_ssim`, the
+        last two None where x is no picture; `psnr` is the mean over pictures of each one's
+        decibels: inf where one is reproduced exactly. `errors` are the standard errors of the
+        means, by name; and `rows`.
+
+    Raises:
+        VaekitError: for no rows, a range that is not positive, or numbers that are not finite.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> model = LinearGaussian.fit(x, latent=2).vae()
+        >>> found = reconstructions(model, [(x[:30], None), (x[30:], None)])
+        >>> found.rows, found.ssim, found.mse < x.var()
+        (50, None, tensor(True))
+    """
+    metric = Reconstruction()
+    for row in some(_row(x, model.reconstruct(x, g), data_range) for x, g in batches):
+        metric.keep(**row)
+    return Numbers(metric.compute())

@@ -194,12 +194,7 @@ class LatentModel(Model):
             yield self.trace(x, state, context, samples=samples, mask=mask)
 
     def sample(
-        self,
-        n: int,
-        context: Tensor | None = None,
-        *,
-        temperature: float = 1.0,
-        mean: bool = False,
+        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, mean: bool = False
     ) -> Tensor:
         """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
 

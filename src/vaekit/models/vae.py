@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -45,12 +43,7 @@ class VAE(LatentModel):
     """
 
     def __init__(
-        self,
-        prior: Prior,
-        posterior: Conditional,
-        likelihood: Conditional,
-        *,
-        gaps: bool = False,
+        self, prior: Prior, posterior: Conditional, likelihood: Conditional, *, gaps: bool = False
     ) -> None:
         super().__init__()
         if prior.space != posterior.family.space:
@@ -120,8 +113,7 @@ class VAE(LatentModel):
         self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
     ) -> Distribution:
         """p(x|z)."""
-        px: Any = self.likelihood(zs[0], context)
-        return px
+        return self.likelihood(zs[0], context)
 
 
 OWN = {Offer.RSAMPLE, Offer.MOMENTS, Offer.MEAN, Offer.CODES, Offer.EXACT}

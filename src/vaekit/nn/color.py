@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,15 +58,13 @@ class ColourNet(Network):
         hidden: Sizes = (),
         *,
         dense: bool = False,
-        activation: str = "gelu",
-        norm: str = "none",
-        dropout: float = 0.0,
+        **options: Any,
     ) -> None:
         grid, planes = sizes("shape", shape, least=2), sizes("channels", channels)
         widths = sizes("hidden", hidden, least=0)
         if widths and not dense:
             raise VaekitError(f"hidden is {widths}; only a dense net has such layers: pass dense.")
-        block = Block(activation, norm, dropout)
+        block = Block(**options)
         if dense:
             body, last = _dense(grid, planes[0], widths, block)
             output: nn.Module = nn.Linear(last, 3 * prod(grid))

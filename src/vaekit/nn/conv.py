@@ -15,15 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 from torch import nn
 
 from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
-from vaekit.nn.network import Network, Sizes, flatten, sizes
+from vaekit.nn.network import Network, Shape, Sizes, flatten, sizes
 from vaekit.nn.numerics import Planes
-
-Grid = tuple[int, ...]
 
 
 class ConvEncoder(Network):
@@ -62,15 +61,13 @@ class ConvEncoder(Network):
         hidden: Sizes = (),
         *,
         kernel: Sizes = 3,
-        activation: str = "gelu",
-        norm: str = "none",
-        dropout: float = 0.0,
+        **options: Any,
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         planes = (image[0], *sizes("channels", channels))
         grids = _halvings(image[1:], len(planes) - 1)
         widths = (planes[-1] * prod(grids[-1]), *sizes("hidden", hidden, least=0))
-        block = Block(activation, norm, dropout)
+        block = Block(**options)
         body: list[nn.Module] = []
         sides = one_each("kernel", kernel, len(planes) - 1)
         for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
@@ -116,16 +113,14 @@ class ConvDecoder(Network):
         hidden: Sizes = (),
         *,
         kernel: Sizes = 3,
-        activation: str = "gelu",
-        norm: str = "none",
-        dropout: float = 0.0,
+        **options: Any,
     ) -> None:
         source, image = sizes("in_shape", in_shape), image_shape("out_shape", out_shape)
         planes = sizes("channels", channels)
         smallest, *grids = reversed(_halvings(image[1:], len(planes)))
         first = (planes[0], *smallest)
         widths = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
-        block = Block(activation, norm, dropout)
+        block = Block(**options)
         body = [*flatten(source), *block.dense(widths), Planes(1, first)]
         *sides, last = one_each("kernel", kernel, len(planes))
         for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
@@ -133,7 +128,7 @@ class ConvDecoder(Network):
         super().__init__(source, image, body, _up(planes[-1], image[0], last, grids[-1], True))
 
 
-def image_shape(what: str, given: Sizes) -> tuple[int, ...]:
+def image_shape(what: str, given: Sizes) -> Shape:
     """`(C, H, W)`, or an error."""
     shape = sizes(what, given)
     if len(shape) != 3:
@@ -141,7 +136,7 @@ def image_shape(what: str, given: Sizes) -> tuple[int, ...]:
     return shape
 
 
-def one_each(what: str, given: Sizes, stages: int) -> tuple[int, ...]:
+def one_each(what: str, given: Sizes, stages: int) -> Shape:
     """A number for each stage: those given, or the one for all.
 
     Example:
@@ -156,26 +151,26 @@ def one_each(what: str, given: Sizes, stages: int) -> tuple[int, ...]:
     return found * stages if len(found) == 1 else found
 
 
-def _halvings(grid: Grid, stages: int) -> list[Grid]:
+def _halvings(grid: Shape, stages: int) -> list[Shape]:
     grids = [grid]
     for _ in range(stages):
         grids.append(tuple((length + 1) // 2 for length in grids[-1]))
     return grids
 
 
-def _padding(kernel: int, grid: Grid) -> tuple[int, int]:
+def _padding(kernel: int, grid: Shape) -> tuple[int, int]:
     if kernel < 2:
         raise VaekitError(f"kernel is {kernel}; with stride 2 it must be at least 2, such as 3.")
     height, width = ((kernel - 1 + length % 2) // 2 for length in grid)
     return height, width
 
 
-def _down(before: int, after: int, kernel: int, grid: Grid, bias: bool) -> nn.Conv2d:
+def _down(before: int, after: int, kernel: int, grid: Shape, bias: bool) -> nn.Conv2d:
     """`(N, before, *grid) -> (N, after, *ceil(grid / 2))`."""
     return nn.Conv2d(before, after, kernel, 2, _padding(kernel, grid), bias=bias)
 
 
-def _up(before: int, after: int, kernel: int, grid: Grid, bias: bool) -> nn.ConvTranspose2d:
+def _up(before: int, after: int, kernel: int, grid: Shape, bias: bool) -> nn.ConvTranspose2d:
     """`(N, before, *ceil(grid / 2)) -> (N, after, *grid)`."""
     height, width = ((length + kernel) % 2 for length in grid)
     padding = _padding(kernel, grid)

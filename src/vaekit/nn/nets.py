@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any, ClassVar
 
 from torch import nn
 
 from vaekit.errors import VaekitError, choose
-from vaekit.nn.blocks import Block, LatentDropout
+from vaekit.nn.blocks import Block, LatentDropout, initialise
 from vaekit.nn.color import ColourNet
 from vaekit.nn.conv import ConvDecoder, ConvEncoder
-from vaekit.nn.init import initialise
-from vaekit.nn.network import MLP
-from vaekit.nn.pool import PoolEncoder
-from vaekit.nn.unpool import UnpoolDecoder, UnpoolEncoder, places_of
+from vaekit.nn.network import MLP, Network, Shape, flatten
+from vaekit.nn.numerics import Planes
+from vaekit.nn.pool import PoolEncoder, UnpoolDecoder, UnpoolEncoder, places_of
 from vaekit.registry import register
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,15 +161,8 @@ class PoolNets(_Convolutions):
     padding: str = "same"
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        return PoolEncoder(
-            in_shape,
-            out_shape,
-            self.channels,
-            self.hidden,
-            kernel=self.kernel,
-            padding=self.padding,
-            **self.options,
-        )
+        how = {"kernel": self.kernel, "padding": self.padding, **self.options}
+        return PoolEncoder(in_shape, out_shape, self.channels, self.hidden, **how)
 
 
 @register("net", "unpool")
@@ -200,32 +191,18 @@ class UnpoolNets(Nets):
         shapes = places_of(x_shape, self.channels, self.kernel, self.padding)
         return (latent + sum(map(prod, shapes)),)
 
-    def _latent(self, code: int, x_shape: Shape) -> int:
-        return code - self.latent_shape(0, x_shape)[0]
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {"kernel": self.kernel, "padding": self.padding, **self.options}
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        return UnpoolEncoder(
-            in_shape,
-            self._latent(out_shape[0], in_shape),
-            self.channels,
-            self.hidden,
-            kernel=self.kernel,
-            padding=self.padding,
-            **self.options,
-        )
+        latent = out_shape[0] - self.latent_shape(0, in_shape)[0]
+        return UnpoolEncoder(in_shape, latent, self.channels, self.hidden, **self._how)
 
     def decoder(self, in_shape: Shape, out_shape: Shape, latent: int) -> nn.Module:
         """The mirror of the encoder; `latent` counts z and the places."""
-        made = UnpoolDecoder(
-            in_shape,
-            out_shape,
-            self._latent(latent, out_shape),
-            self.channels,
-            self.hidden,
-            kernel=self.kernel,
-            padding=self.padding,
-            block=Block(**self.options),
-        )
+        z = latent - self.latent_shape(0, out_shape)[0]
+        made = UnpoolDecoder(in_shape, out_shape, z, self.channels, self.hidden, **self._how)
         return initialise(made, self.init)
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
@@ -259,3 +236,35 @@ class ColorNets(Nets):
                 "the recipe colorizer, or another net."
             )
         return ColourNet(in_shape[1:], self.channels, self.hidden, dense=self.dense, **self.options)
+
+
+@register("net", "tf-tutorial", activation="relu", init="glorot", start="init")
+@dataclass(frozen=True, kw_only=True)
+class TutorialNets(Nets):
+    """The nets of TensorFlow's tutorial on VAEs: no padding down, zeros at the end on the way up.
+
+    Two convolutions make 28 to 13 and 6; a dense layer, two transposed convolutions that are
+    cropped at the end, and one of stride 1 make 7 to 14 and 28.
+    """
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        grid = [(length - 3) // 4 for length in in_shape[1:]]
+        if min(grid) < 1:
+            raise VaekitError(f"the net tf-tutorial takes images from 7 x 7; got {in_shape}.")
+        block, body = Block(**self.options), list[nn.Module]()
+        for before, after in pairwise((in_shape[0], 32, 64)):
+            body += block.after(nn.Conv2d(before, after, 3, 2, bias=block.bias), after)
+        output = nn.Linear(64 * prod(grid), prod(out_shape))
+        return Network(in_shape, out_shape, [*body, nn.Flatten()], output)
+
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        block, image = Block(**self.options), out_shape[1:]
+        small, half = ([-(-length // share) for length in image] for share in (4, 2))
+        body = [*flatten(in_shape), *block.dense((prod(in_shape), 32 * prod(small)))]
+        body.append(Planes(1, (32, *small)))
+        for before, after, now, then in ((32, 64, small, half), (64, 32, half, image)):
+            up = nn.ConvTranspose2d(before, after, 3, 2, bias=block.bias)
+            height, width = (n - 2 * m - 1 for m, n in zip(now, then, strict=True))
+            body += [*block.after(up, after), nn.ZeroPad2d((0, width, 0, height))]
+        output = nn.ConvTranspose2d(32, out_shape[0], 3, padding=1)
+        return Network(in_shape, out_shape, body, output)

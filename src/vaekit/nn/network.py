@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from vaekit.nn.blocks import Block
 from vaekit.nn.numerics import lowered, planes
 
 Sizes = int | Sequence[int]
+Shape = tuple[int, ...]
 
 
 class Network(nn.Module):
@@ -35,11 +37,7 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self,
-        in_shape: tuple[int, ...],
-        out_shape: tuple[int, ...],
-        body: Iterable[nn.Module],
-        output: nn.Module,
+        self, in_shape: Shape, out_shape: Shape, body: Iterable[nn.Module], output: nn.Module
     ) -> None:
         super().__init__()
         self.in_shape = in_shape
@@ -83,7 +81,7 @@ def check_input(net: nn.Module, x: Tensor) -> None:
         raise VaekitError(f"{type(net).__name__} takes (N, {wanted}); got {tuple(x.shape)}.")
 
 
-def sizes(what: str, given: Sizes, *, least: int = 1) -> tuple[int, ...]:
+def sizes(what: str, given: Sizes, *, least: int = 1) -> Shape:
     """One size or several, as a tuple.
 
     Args:
@@ -106,7 +104,7 @@ def sizes(what: str, given: Sizes, *, least: int = 1) -> tuple[int, ...]:
     return found
 
 
-def flatten(shape: tuple[int, ...]) -> list[nn.Module]:
+def flatten(shape: Shape) -> list[nn.Module]:
     """The layer that flattens `(N, *shape)`, or none where it is already flat.
 
     Example:
@@ -142,18 +140,11 @@ class MLP(Network):
     """
 
     def __init__(
-        self,
-        in_shape: Sizes,
-        out_shape: Sizes,
-        hidden: Sizes = (512, 256),
-        *,
-        activation: str = "gelu",
-        norm: str = "none",
-        dropout: float = 0.0,
+        self, in_shape: Sizes, out_shape: Sizes, hidden: Sizes = (512, 256), **options: Any
     ) -> None:
         source, target = sizes("in_shape", in_shape), sizes("out_shape", out_shape)
         widths = (prod(source), *sizes("hidden", hidden, least=0))
-        body = flatten(source) + Block(activation, norm, dropout).dense(widths)
+        body = flatten(source) + Block(**options).dense(widths)
         super().__init__(source, target, body, nn.Linear(widths[-1], prod(target)))
 
 

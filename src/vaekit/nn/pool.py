@@ -20,19 +20,30 @@ transposed convolution that makes (n - 1) s - 2 p + k + o of a length n: three h
 
 With "same" it would be 30 -> 15 -> 8, where two doublings are enough: a decoder of three fits
 "valid" alone.
+
+Unpooling is told where each maximum stood. A code of those networks has two parts: z, what is seen,
+`latent` numbers; and the place of every maximum in its 2 x 2 window, where it is seen: 0 1 / 2 3,
+row by row, of each stage in turn. The decoder puts each value where the place says, and zeros
+beside it. Places are whole numbers and carry no gradient. Each of them is worth up to log 4 nats:
+that is what a model would have to pay for them, did it hold a prior over them.
+
+Zhao, Mathieu, Goroshin & LeCun, "Stacked what-where auto-encoders", arXiv 1506.02351.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
+from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from vaekit.errors import VaekitError, choose
 from vaekit.nn.blocks import Block
-from vaekit.nn.conv import Grid, image_shape, one_each
-from vaekit.nn.network import Network, Sizes, sizes
+from vaekit.nn.conv import image_shape, one_each
+from vaekit.nn.network import Network, Shape, Sizes, check_input, sizes
 
 _PADDINGS = {"same": True, "valid": False}
 
@@ -76,16 +87,14 @@ class PoolEncoder(Network):
         *,
         kernel: Sizes = 3,
         padding: str = "same",
-        activation: str = "gelu",
-        norm: str = "none",
-        dropout: float = 0.0,
+        **options: Any,
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         planes = (image[0], *sizes("channels", channels))
         sides = one_each("kernel", sizes("kernel", kernel), len(planes) - 1)
         last = grids(image[1:], sides, padding)[-1][1]
         widths = (planes[-1] * prod(last), *sizes("hidden", hidden, least=0))
-        block = Block(activation, norm, dropout)
+        block = Block(**options)
         body: list[nn.Module] = []
         for (before, after), side in zip(pairwise(planes), sides, strict=True):
             conv = nn.Conv2d(before, after, side, bias=block.bias)
@@ -102,7 +111,7 @@ def _zeros(kernel: int) -> list[nn.Module]:
     return [nn.ZeroPad2d((before, after, before, after))] if kernel > 1 else []
 
 
-def grids(grid: Grid, kernels: tuple[int, ...], padding: str) -> list[tuple[Grid, Grid]]:
+def grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Shape, Shape]]:
     """Of each stage, the size after the convolution and that after the pooling.
 
     Raises:
@@ -127,3 +136,178 @@ def grids(grid: Grid, kernels: tuple[int, ...], padding: str) -> list[tuple[Grid
             )
         found.append((seen, now))
     return found
+
+
+def places_of(
+    image: Sizes, channels: Sizes, kernel: Sizes = 3, padding: str = "same"
+) -> list[tuple[int, ...]]:
+    """The shape of the places of each stage, for an image `(C, H, W)`.
+
+    Example:
+        >>> places_of((1, 30, 30), (10, 5), 5, "valid")
+        [(10, 13, 13), (5, 4, 4)]
+    """
+    planes = sizes("channels", channels)
+    sides = one_each("kernel", sizes("kernel", kernel), len(planes))
+    stages = grids(image_shape("image", image)[1:], sides, padding)
+    return [(width, *pooled) for width, (_, pooled) in zip(planes, stages, strict=True)]
+
+
+def unpool(h: Tensor, places: Tensor, grid: Shape) -> Tensor:
+    """Each value at its place in a window of 2 x 2, and zeros beside it.
+
+    Args:
+        h: `(N, C, h, w)`.
+        places: of the same shape, 0 to 3; rounded.
+        grid: H and W of the result: what lies beyond the windows is 0.
+
+    Example:
+        >>> unpool(torch.tensor([[[[5.0, 7.0]]]]), torch.tensor([[[[1.0, 2.0]]]]), (2, 3))
+        tensor([[[[0., 5., 0.],
+                  [0., 0., 7.]]]])
+    """
+    large, place = (part.repeat_interleave(2, 2).repeat_interleave(2, 3) for part in (h, places))
+    rows, columns = (torch.arange(size, device=h.device) % 2 for size in large.shape[2:])
+    here = 2 * rows[:, None] + columns
+    put = torch.where(place.round() == here, large, torch.zeros_like(large))
+    return F.pad(put, (0, grid[1] - put.shape[3], 0, grid[0] - put.shape[2]))
+
+
+class UnpoolEncoder(nn.Module):
+    """A `PoolEncoder` that gives the places too: `(N, C, H, W) -> (N, latent + places)`.
+
+    Args:
+        in_shape: `(C, H, W)`.
+        latent: the numbers of z.
+        channels, hidden, options: as of `PoolEncoder`.
+
+    Raises:
+        VaekitError: as `PoolEncoder`.
+
+    Example:
+        >>> net = UnpoolEncoder((1, 30, 30), 10, (10, 5), kernel=5, padding="valid")
+        >>> net(torch.rand(3, 1, 30, 30)).shape  # 10 + 10 * 13 * 13 + 5 * 4 * 4
+        torch.Size([3, 1780])
+    """
+
+    def __init__(
+        self, in_shape: Sizes, latent: int, channels: Sizes, hidden: Sizes = (), **options: Any
+    ) -> None:
+        super().__init__()
+        self.net = PoolEncoder(in_shape, latent, channels, hidden, **options)
+        asked = {name: options[name] for name in ("kernel", "padding") if name in options}
+        shapes = places_of(in_shape, channels, **asked)
+        self.in_shape = self.net.in_shape
+        self.out_shape = (latent + sum(map(prod, shapes)),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """z and the places, one after the other.
+
+        Args:
+            x: `(N, *in_shape)`.
+
+        Raises:
+            VaekitError: if `x` has another shape.
+        """
+        check_input(self, x)
+        h, places = x, []
+        for layer in self.net.body:
+            if isinstance(layer, nn.MaxPool2d):
+                width = h.shape[3]
+                h, index = F.max_pool2d(h, 2, ceil_mode=layer.ceil_mode, return_indices=True)
+                place = 2 * (index // width % 2) + index % width % 2
+                places.append(place.flatten(1).to(h.dtype))
+            else:
+                h = layer(h)
+        return torch.cat([self.net.output(h), *places], 1)
+
+
+class UnpoolDecoder(nn.Module):
+    """The encoder's mirror: unpooling, then a transposed convolution of stride 1, for each stage.
+
+    `(N, latent + places [+ given]) -> (N, *out_shape)`: a dense block to the planes that the
+    encoder ended with; then back through the same sizes, to the same image.
+
+    Args:
+        in_shape: the size of one code, with what is given.
+        out_shape: `(C, H, W)`.
+        latent: the numbers of z.
+        channels: the encoder's, in its order; so are `hidden`, `kernel` and `padding`.
+        options: of its blocks, as of `PoolEncoder`.
+
+    Raises:
+        VaekitError: as `PoolEncoder`, for even kernels with padding "same", and for a code that is
+            smaller than z and the places.
+
+    Example:
+        >>> net = UnpoolDecoder(1780, (1, 30, 30), 10, (10, 5), kernel=5, padding="valid")
+        >>> net(torch.zeros(3, 1780)).shape
+        torch.Size([3, 1, 30, 30])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sizes,
+        out_shape: Sizes,
+        latent: int,
+        channels: Sizes,
+        hidden: Sizes = (),
+        *,
+        kernel: Sizes = 3,
+        padding: str = "same",
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.in_shape, self.out_shape = sizes("in_shape", in_shape), image_shape("image", out_shape)
+        block = Block(**options)
+        self.shapes = places_of(out_shape, channels, kernel, padding)[::-1]
+        counts = [prod(shape) for shape in self.shapes[::-1]]
+        rest = self.in_shape[0] - latent - sum(counts)
+        if rest < 0:
+            raise VaekitError(
+                f"in_shape is {in_shape}; expected at least {latent + sum(counts)}: "
+                f"{latent} of z, and {sum(counts)} places."
+            )
+        self.split = [latent, *counts, rest]
+        sides = one_each("kernel", kernel, len(counts))
+        self.grids = [seen for seen, _ in grids(self.out_shape[1:], sides, padding)][::-1]
+        inner = sizes("hidden", hidden, least=0)[::-1]
+        self.dense = nn.Sequential(*block.dense((latent + rest, *inner, prod(self.shapes[0]))))
+        planes = [shape[0] for shape in self.shapes]
+        ups: list[nn.Module] = []
+        for before, after, side in zip(planes, planes[1:], sides[:0:-1], strict=False):
+            up = nn.ConvTranspose2d(
+                before, after, side, 1, _padding(side, padding), bias=block.bias
+            )
+            ups.append(nn.Sequential(*block.after(up, after)))
+        self.ups = nn.ModuleList(ups)
+        self.output = nn.ConvTranspose2d(
+            planes[-1], self.out_shape[0], sides[0], 1, _padding(sides[0], padding)
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """The image of z, with its maxima where the places say.
+
+        Args:
+            code: `(N, *in_shape)`.
+
+        Raises:
+            VaekitError: if `code` has another shape.
+        """
+        check_input(self, code)
+        z, *places, given = code.split(self.split, 1)
+        h = self.dense(torch.cat([z, given], 1)).unflatten(1, self.shapes[0])
+        stages = zip([*self.ups, self.output], places[::-1], self.shapes, self.grids, strict=True)
+        for up, place, shape, grid in stages:
+            h = up(unpool(h, place.unflatten(1, shape), grid))
+        return h
+
+
+def _padding(kernel: int, padding: str) -> int:
+    if padding == "valid":
+        return 0
+    if kernel % 2 == 0:
+        raise VaekitError(
+            f"kernel is {kernel}; unpooling with padding same needs odd ones, such as 3 or 5."
+        )
+    return (kernel - 1) // 2

@@ -21,9 +21,13 @@ class Family(nn.Module, ABC):
     """Parameters to distribution: `forward(params (*lead, *param_shape)) -> Distribution`.
 
     A network is built to `param_shape`; draws have `event_shape` and live on `space`.
+
+    Attributes:
+        copies: how many numbers the network returns for each element, unless `param_shape` says.
     """
 
     distribution: ClassVar[type[Distribution]]
+    copies: int = 1
 
     def __init__(self, event_shape: int | tuple[int, ...]) -> None:
         super().__init__()
@@ -32,7 +36,7 @@ class Family(nn.Module, ABC):
     @property
     def param_shape(self) -> tuple[int, ...]:
         """What the network must return for one example."""
-        return self.event_shape
+        return (self.copies * self.event_shape[0], *self.event_shape[1:])
 
     @property
     @abstractmethod
@@ -101,13 +105,14 @@ class Conditional(nn.Module):
         net: any module; `net.in_shape` says the shape of one input.
         family: what makes a distribution of the network's output.
         in_shape: the shape of one input, without the context; needed where the network has no
-            `in_shape` or takes a context besides. Where `net.in_shape` is one size, it is flattened.
+            `in_shape` or takes a context besides. Where `net.in_shape` is one size, the input is
+            flattened.
 
     Raises:
         VaekitError: where the input or the network's output has another shape.
 
     Example:
-        >>> from vaekit.families import Gaussian
+        >>> from vaekit.parts import Gaussian
         >>> q = Conditional(nn.Linear(5, 8), Gaussian(4), in_shape=(5,))
         >>> q(torch.zeros(7, 3, 5)).loc.shape
         torch.Size([7, 3, 4])

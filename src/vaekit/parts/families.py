@@ -83,13 +83,7 @@ class _LocationScale:
         self._mean, self._inverse = choose("mean", mean, MEANS)
         self._how = scale
         self.scale = make_scale(scale, self.power, floor)
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Twice the event where the scale is free: locations first, then log scale^p."""
-        if not isinstance(self.scale, FreeScale):
-            return self.event_shape
-        return (2 * self.event_shape[0], *self.event_shape[1:])
+        self.copies = 2 if isinstance(self.scale, FreeScale) else 1  # locations, then log scale^p
 
     @property
     def space(self) -> d.Space:
@@ -98,7 +92,7 @@ class _LocationScale:
 
     @property
     def offers(self) -> frozenset[d.Offer]:
-        """What may be asked of it: a fitted scale is none for weighted bounds, nor a posterior's."""
+        """What may be asked of it: a fitted scale is no posterior's, nor for weighted bounds."""
         return self.distribution.offers | (set() if self._how == "fitted" else {d.Offer.FIXED})
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
@@ -107,13 +101,9 @@ class _LocationScale:
         if isinstance(self.scale, FreeScale):
             loc, raw = params.chunk(2, -event_dim)
             return self.distribution(self._mean(loc), self.scale(raw), event_dim=event_dim)
-        store = self.scale if self._how == "fitted" else None
-        return self.distribution(
-            self._mean(params),
-            self.scale.log_scale,
-            event_dim=event_dim,
-            store=store,  # type: ignore[arg-type]
-        )
+        loc, scale = self._mean(params), self.scale.log_scale
+        store: Any = self.scale if self._how == "fitted" else None
+        return self.distribution(loc, scale, event_dim=event_dim, store=store)
 
     def start(self, mean: Tensor) -> Tensor:
         """The inverse of the mean's map; free scales at 1."""
@@ -183,7 +173,7 @@ class Laplace(_LocationScale, Family):
 class _Plain(Family):
     """A distribution whose parameters are the network's output, through `maps`."""
 
-    levels: ClassVar[int | None] = None
+    levels: int | None = None
     kind: ClassVar[str] = "pixels"
     maps: ClassVar[Any] = staticmethod(_identity)
     starts: ClassVar[Any] = staticmethod(_identity)
@@ -231,7 +221,7 @@ class ContinuousBernoulli(_Plain):
 
 
 @register("likelihood", "categorical")
-class Categorical(Family):
+class Categorical(_Plain):
     """Independent variables over `levels` grey values k / (levels - 1), in [0, 1].
 
     The network returns `levels` logits for every element, as `(C * levels, ...)`: all levels of
@@ -255,24 +245,16 @@ class Categorical(Family):
         super().__init__(event_shape)
         if levels < 2:
             raise VaekitError(f"got {levels} levels; expected at least 2.")
-        self.levels = levels
+        self.levels = self.copies = levels
 
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        return (self.levels * self.event_shape[0], *self.event_shape[1:])
-
-    @property
-    def space(self) -> d.Space:
-        return d.pixels(*self.event_shape, levels=self.levels)
-
-    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        event_dim = len(self.event_shape)
-        split = params.unflatten(-event_dim, (self.event_shape[0], self.levels))
-        return d.Categorical(split.movedim(-event_dim, -1), event_dim=event_dim)
+    def maps(self, params: Tensor) -> Tensor:
+        """The levels of an element in the last dim."""
+        place = -len(self.event_shape)
+        return params.unflatten(place, (self.event_shape[0], self.copies)).movedim(place, -1)
 
     def start(self, mean: Tensor) -> Tensor:
         """Logits a k / (K - 1) with this mean."""
-        values = torch.linspace(0, 1, self.levels, dtype=mean.dtype, device=mean.device)
+        values = torch.linspace(0, 1, self.copies, dtype=mean.dtype, device=mean.device)
         slope = _slope(mean, lambda a: d.Categorical(a.unsqueeze(-1) * values).mean)
         logits = slope.unsqueeze(1) * values.view(-1, *[1] * (mean.dim() - 1))
         return logits.flatten(0, 1)
@@ -307,7 +289,7 @@ class Poisson(_Plain):
 
 
 @register("likelihood", "negative-binomial")
-class NegativeBinomial(Family):
+class NegativeBinomial(_Plain):
     """Independent negative binomials: counts with the variance m + m^2 / t for the mean m.
 
     The network returns log-means. They and the log-dispersions are softly kept in [-30, 20].
@@ -330,21 +312,14 @@ class NegativeBinomial(Family):
     """
 
     distribution = d.NegativeBinomial
+    kind = "counts"
 
     def __init__(self, event_shape: int | tuple[int, ...], *, dispersion: str = "shared") -> None:
         super().__init__(event_shape)
         self.free = choose("dispersion", dispersion, {"shared": False, "free": True})
+        self.copies = 2 if self.free else 1  # log-means first
         if not self.free:
             self.log_dispersion = nn.Parameter(torch.zeros(self.event_shape))
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Twice the event where the dispersion is free: log-means first."""
-        return (self.event_shape[0] * (2 if self.free else 1), *self.event_shape[1:])
-
-    @property
-    def space(self) -> d.Space:
-        return d.counts(*self.event_shape)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         event_dim = len(self.event_shape)

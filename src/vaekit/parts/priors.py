@@ -88,7 +88,8 @@ class NoPrior(_Shaped):
         Traceback (most recent call last):
         ...
         vaekit.errors.VaekitError: this model has no prior to sample from: nothing says how its
-        codes are distributed; reconstruct or interpolate, or train with a prior, as standard-normal.
+        codes are distributed; reconstruct or interpolate, or train with a prior, as
+        standard-normal.
     """
 
     @property

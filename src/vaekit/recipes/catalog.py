@@ -132,8 +132,8 @@ def resolve(name: str, asked: dict[str, Any]) -> Spec:
             continue
         if part in entry.fixed:
             raise VaekitError(
-                f"{name} is a {part} {found[part]['name']} with what comes with it; got {part} {value}: "
-                "take the recipe vae for another."
+                f"{name} is a {part} {found[part]['name']} with what comes with it; got {part} "
+                f"{value}: take the recipe vae for another."
             )
         if part not in entry.asks:
             raise unknown(f"option of {name}", part, entry.asks)
@@ -145,7 +145,7 @@ def resolve(name: str, asked: dict[str, Any]) -> Spec:
 
 
 def _part(part: str, value: Any, base: Any) -> Spec:
-    """A part that is asked for; of the likelihood options alone, for the kind of data to name it."""
+    """A part that is asked for; of a likelihood perhaps options alone: the data then name it."""
     if part == "likelihood" and base is None:
         spec = checked(part, value, {"name": "gaussian"})
         own = value["name"] if isinstance(value, dict) else str(value).partition(":")[0]
@@ -219,7 +219,7 @@ recipe(
     "iwae",
     "A VAE trained by the importance-weighted bound: several draws per image, a tighter bound.",
     'Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", arXiv 1509.00519. A fitted '
-    "scale is the optimum of the ELBO and not of this bound: here it is shared and learned instead.",
+    "scale is the optimum of the ELBO and not of this bound: here it is shared and learned.",
     objective="iwae:samples=5",
 )
 recipe(

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from vaekit.errors import VaekitError
-from vaekit.report.style import COLOURS, look
-from vaekit.report.svg import name_text, paper, svg
+from vaekit.data import Split
+from vaekit.data.dataset import generator
+from vaekit.data.rows import pick
+from vaekit.distributions import Distribution, Gaussian, Offer, StandardGaussian
+from vaekit.errors import VaekitError, choose
+from vaekit.io import npz_bytes, write
+from vaekit.models import exact, flat_codes
+from vaekit.report.style import COLOURS, look, name_text, paper, svg, value
+from vaekit.runs import Run
+from vaekit.torchutil import evaluating
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from vaekit.runs import Run
 
 
 CLASSES = 20  # more have no colors that one can tell apart
@@ -67,8 +80,7 @@ class Codes:
         """The two in which the codes vary most; all in their order where there are but two."""
         if self.means.shape[1] <= 2:
             return list(range(self.means.shape[1]))
-        found: list[int] = self.means.double().var(0, False).topk(2).indices.tolist()
-        return found
+        return self.means.double().var(0, False).topk(2).indices.tolist()
 
     @property
     def words(self) -> str:
@@ -115,27 +127,17 @@ def code_figures(codes: Codes) -> Iterator[Figure]:
         yield _by_factor(codes, name, codes.factors[:, place])
 
 
-def _columns(codes: Codes, values: Tensor) -> np.ndarray:
-    """Those of the dimensions that are drawn."""
-    columns: np.ndarray = values[:, codes.dimensions].double().numpy()
-    return columns
-
-
 def _cloud(codes: Codes, axes: Axes) -> np.ndarray:
     """The points, and the axes made ready for them."""
-    points = _columns(codes, codes.means)
+    points = codes.means[:, codes.dimensions].double().numpy()
     axes.set_xlabel(f"dimension {codes.dimensions[0]}")
     if points.shape[1] == 1:
         axes.set_yticks([])
-        return np.column_stack([points, _jitter(len(points))])
+        heights = 0.7 * ((np.arange(len(points)) * 0.6180339887) % 1) - 0.35  # as if by chance
+        return np.column_stack([points, heights])
     axes.set_ylabel(f"dimension {codes.dimensions[1]}")
     axes.grid(visible=False)
     return points
-
-
-def _jitter(rows: int) -> np.ndarray:
-    """Heights in (-0.35, 0.35) that look like chance, and are the same each time."""
-    return 0.7 * ((np.arange(rows) * 0.6180339887) % 1) - 0.35
 
 
 def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str = "") -> Figure:
@@ -216,12 +218,12 @@ def _ellipses(axes: Axes, codes: Codes, chosen: np.ndarray, points: np.ndarray, 
     rows = chosen
     if len(points) > FEW:
         rows = chosen[np.unique(np.arange(HANDFUL) * len(chosen) // HANDFUL)]
-    for place, half in zip(points[rows], _columns(codes, codes.scales)[rows], strict=True):
+    halves = codes.scales[rows][:, codes.dimensions].double().numpy()
+    for place, half in zip(points[rows], halves, strict=True):
         if np.isfinite([*place, *half]).all():
             face, edge = to_rgba(color, 0.15), COLOURS["ink"]
-            axes.add_patch(
-                Ellipse(tuple(place), *(2 * half), fc=face, ec=edge, linewidth=0.6, zorder=3)
-            )
+            style: dict[str, Any] = {"fc": face, "ec": edge, "linewidth": 0.6, "zorder": 3}
+            axes.add_patch(Ellipse(tuple(place), *(2 * half), **style))
 
 
 def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:
@@ -237,3 +239,246 @@ def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:
     axes.set_title(name_text(name, LONGEST), loc="left", color=COLOURS["ink"], weight="bold")
     figure.set_label(f"codes of {len(points)} test rows in the colors of {name}")
     return figure
+
+
+BATCH = 500
+
+
+def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
+    """x of the rows at `index`, of all by default: the same each time, dequantised or not.
+
+    Example:
+        >>> from vaekit.data.spec import Values
+        >>> rows = Split(torch.zeros(3, 4, dtype=torch.uint8), values=Values(dequantise=True))
+        >>> torch.equal(fixed_rows(rows), fixed_rows(rows)), torch.equal(rows.x(), rows.x())
+        (True, False)
+    """
+    every = torch.arange(len(split)) if index is None else index
+    return split.values(pick(split.images, every), generator(0, "figures"))
+
+
+def posteriors(run: Run, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """The codes of canonical rows and the standard deviation of z given x, `(N, Z)` each.
+
+    Those of several latents stand side by side. The latter is None where the posterior offers no
+    variance, as that of an autoencoder: a point.
+    """
+    means, scales = [], []
+    for index in torch.arange(len(x)).split(BATCH):
+        rows, under = x[index], None if context is None else context[index]
+        means.append(run.encode(rows, under).flatten(1))
+        if Offer.MOMENTS in run.offers:
+            variances = [q.variance for q in posterior(run, rows, under)]  # type: ignore[attr-defined]
+            scales.append(flat_codes(variances).sqrt().cpu())
+    return torch.cat(means), torch.cat(scales) if scales else None
+
+
+def posterior(run: Run, x: Tensor, context: Tensor | None = None) -> list[Distribution]:
+    """q(z|x) of canonical rows, of each latent."""
+    model, under = run.vae, None if context is None else context.float().to(run.device)
+    with evaluating(model), exact(model):
+        x, mask = model.seen(x.to(run.device))
+        return [site.q for site in model.draw(model.infer(x, under, mask), (0,))]
+
+
+def standard_prior(run: Run) -> bool:
+    """Whether codes are measured against N(0, I): one latent with densities, and that prior."""
+    there = {Offer.DENSITY, Offer.ONE_SITE} <= run.offers
+    return there and type(run.prior()) is StandardGaussian
+
+
+def save_embedding(run: Run, path: Path, split: str = "test", data_dir: str | None = None) -> Path:
+    """Writes the codes E[z|x] of a split's rows, in its order, with labels where there are some.
+
+    An .npz has `codes` (and `labels`), a .csv the columns z0, z1, ... (and label).
+
+    Raises:
+        VaekitError: for another ending, an unknown split, data that are not found, or where it
+            cannot be written.
+    """
+    if path.suffix not in (".npz", ".csv"):
+        raise VaekitError(f"got the file {path}; expected one that ends in .npz or .csv.")
+    data = run.dataset(data_dir)
+    rows = choose("split", split, data.splits)
+    parts = torch.arange(len(rows)).split(BATCH)
+    codes = torch.cat([run.encode(*rows.batch(part)).flatten(1) for part in parts])
+    labels = {} if rows.labels is None else {"labels": rows.labels.numpy()}
+    if path.suffix == ".npz":
+        return write(path, npz_bytes(codes=codes.numpy(), **labels))
+    columns = [[f"z{dim}", *values] for dim, values in enumerate(codes.T.tolist())]
+    columns += [["label", *values.tolist()] for values in labels.values()]
+    lines = (",".join(map(str, line)) for line in zip(*columns, strict=True))
+    return write(path, ("\n".join(lines) + "\n").encode())
+
+
+STRIP = 12  # decoded images along the line
+UNEQUAL = 20.0  # peaks further apart than this factor are drawn at one height
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two bumps on a line, of these means and standard deviations.
+
+    Attributes:
+        means, scales: of both.
+        densities: of both at points of the line, `(N, 2)`; by default those of Gaussians.
+
+    Example:
+        >>> pair = Pair((0.0, 3.0), (1.0, 2.0))
+        >>> pair.between, round(Pair((0.0, 2.0), (1.0, 1.0)).overlap, 4)
+        (1.0, 0.3173)
+    """
+
+    means: tuple[float, float]
+    scales: tuple[float, float]
+    densities: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def between(self) -> float:
+        """As many standard deviations from either: (m0 s1 + m1 s0) / (s0 + s1).
+
+        The densities of two Gaussians of one scale are equal there.
+        """
+        (m0, m1), (s0, s1) = self.means, self.scales
+        return (m0 * s1 + m1 * s0) / (s0 + s1)
+
+    @property
+    def overlap(self) -> float:
+        """The mass that they share, the integral of the lower density: from 0 to 1."""
+        z = self.places(4001)
+        lower = np.minimum(*(self.density(z, which) for which in (0, 1)))
+        return float(np.trapezoid(lower, z))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The part of the line that shows both."""
+        apart = abs(self.means[0] - self.means[1])
+        margin = max(0.3 * apart, 1e-6)
+        around = [max(4 * scale, margin) for scale in self.scales]
+        sides = [(m - w, m + w) for m, w in zip(self.means, around, strict=True)]
+        return min(low for low, _ in sides), max(high for _, high in sides)
+
+    def density(self, z: np.ndarray, which: int) -> np.ndarray:
+        """The density of one of them."""
+        if self.densities is not None:
+            return self.densities(z)[:, which]
+        m, s = self.means[which], self.scales[which]
+        return np.exp(-0.5 * ((z - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
+
+    def places(self, many: int) -> np.ndarray:
+        """Points of the line, dense around both means, however narrow the bumps are."""
+        low, high = self.ends
+        near = np.linspace(-8, 8, many)
+        parts = [m + s * near for m, s in zip(self.means, self.scales, strict=True)]
+        return np.unique(np.concatenate([np.linspace(low, high, many), *parts]))
+
+
+def pair_of(run: Run, x: Tensor, context: Tensor | None = None) -> Pair:
+    """The posteriors of two rows `(2, *X)` of a run with one latent dimension.
+
+    Raises:
+        VaekitError: for a latent of another size, or a posterior without variance or density.
+    """
+    size = run.latent_size
+    if size != 1:
+        raise VaekitError(
+            f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
+            "--latent 1, or take `vaekit scatter`."
+        )
+    means, scales = posteriors(run, x, context)
+    if scales is None or Offer.MARGINAL not in run.offers:
+        raise VaekitError(
+            "the posterior of this model is a point, without a width, or has no density: train a "
+            "vae with --latent 1."
+        )
+    (q,) = posterior(run, x, context)
+    (m0, m1), (s0, s1) = means[:, 0].tolist(), scales[:, 0].tolist()
+    densities = None if isinstance(q, Gaussian) else partial(_densities, q)
+    return Pair((m0, m1), (max(s0, 1e-12), max(s1, 1e-12)), densities)
+
+
+def _densities(q: Distribution, z: np.ndarray) -> np.ndarray:
+    """Of both rows at points of the line, `(N, 2)`."""
+    at = torch.from_numpy(z).to(q.mean)[(..., *[None] * q.mean.dim())].expand(-1, *q.mean.shape)
+    return q.log_prob(at).exp().double().cpu().numpy()
+
+
+def overlap_figure(
+    run: Run, x: Tensor, names: tuple[str, str], context: Tensor | None = None
+) -> Figure:
+    """The two images and the one between, their posteriors as curves, and the line decoded.
+
+    Args:
+        run: with one latent dimension.
+        x: two images, canonical, `(2, C, H, W)`.
+        names: of the images.
+        context: of both, in a conditional run; the line is decoded under the first one's.
+
+    Raises:
+        VaekitError: for rows that are no images, and as in `pair_of`.
+    """
+    from matplotlib.figure import Figure
+
+    if len(run.spec.shape) != 3:
+        raise VaekitError("this run was trained on rows that are no images: there is no overlap.")
+    pair = pair_of(run, x, context)
+    edges = np.linspace(*pair.ends, STRIP + 1)
+    at = (edges[1:] + edges[:-1]) / 2
+    z = x.new_tensor([*at, pair.between])[:, None]
+    under = None if context is None else context[:1].expand(len(z), *context.shape[1:])
+    made = run.spec.values.inverse(run.decode(z, under))
+    high, wide = run.spec.shape[1:]
+    figure = Figure(figsize=(8.6, 4.7 + 0.7 * high / wide))
+    grid = figure.add_gridspec(3, 3, height_ratios=[1.9, 2.6, 0.72 * high / wide])
+    first, second = run.spec.values.inverse(x)
+    middle = f"decoded at z = {value(pair.between)}, between them"
+    images, titles = (first, made[-1], second), (names[0], middle, names[1])
+    shown = zip(images, titles, ("train", "soft", "validation"), strict=True)
+    for column, (image, title, color) in enumerate(shown):
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(_pixels(image), interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, color=COLOURS[color])
+    curves = figure.add_subplot(grid[1, :])
+    _curves(curves, pair, names, prior=standard_prior(run))
+    _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at, pair.overlap)
+    figure.set_label(f"posteriors of {names[0]} and {names[1]} on the latent line")
+    return figure
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    values = image.detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1).expand(3, -1, -1)
+    return values.permute(1, 2, 0).numpy()
+
+
+def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> None:
+    """Both densities; where one is a spike to the other, each at a height of 1."""
+    (s0, s1), z = pair.scales, pair.places(801)
+    unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
+    for which, color in enumerate((COLOURS["train"], COLOURS["validation"])):
+        heights = pair.density(z, which)
+        heights = heights / heights.max() if unequal else heights
+        mean, scale = value(pair.means[which]), f"{pair.scales[which]:.2g}"
+        axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
+        axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
+    if prior and not unequal:
+        axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLOURS["idle"],
+                  label="prior")  # fmt: skip
+    axes.axvline(pair.between, color=COLOURS["soft"], linestyle=":", linewidth=1)
+    axes.set_xlim(*pair.ends)
+    axes.set_ylim(0)
+    axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
+    axes.tick_params("x", labelbottom=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+
+
+def _strip(axes: Axes, images: Tensor, at: np.ndarray, overlap: float) -> None:
+    """Decoded images, each at its place of the line."""
+    step = at[1] - at[0]
+    for image, place in zip(images, at, strict=True):
+        half = 0.48 * step
+        axes.imshow(_pixels(image), interpolation="nearest", aspect="auto",
+                    extent=(place - half, place + half, 0, 1))  # fmt: skip
+    axes.set(yticks=[], ylim=(0, 1), xlim=(at[0] - step / 2, at[-1] + step / 2))
+    shared = "less than 0.01%" if overlap < 1e-4 else f"{overlap:.2%}"
+    axes.set_xlabel(f"z, and E[x|z] along it; the two densities share {shared} of their mass")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,16 @@ from torch import Tensor
 
 from vaekit.data import Dataset, Split, spread
 from vaekit.distributions import Offer
-from vaekit.evaluate import Metric, chosen, measured
+from vaekit.evaluate import Metric, chosen, is_likelihood, measured
 from vaekit.models import luminance
-from vaekit.report.codes import Codes
-from vaekit.report.facts import facts, lead, notes, value_facts, words
-from vaekit.report.pictures import CLASSES, sample_sheet
-from vaekit.report.posteriors import fixed_rows, posteriors, standard_prior
-from vaekit.report.tables import Table
-from vaekit.report.write import Report, write_report
+from vaekit.recipes import find_recipe, likelihood_spec
+from vaekit.registry import completed, text
+from vaekit.report.charts import Table
+from vaekit.report.codes import Codes, fixed_rows, posteriors, standard_prior
+from vaekit.report.images import CLASSES, sample_sheet
+from vaekit.report.page import Report, write_report
 from vaekit.runs import Run
 
-Record = dict[str, Any]
 ROWS = 1000  # test rows that the numbers of the report are measured on
 PAIRS, SAMPLES = 24, 64
 
@@ -35,29 +36,28 @@ class Numbers:
         noun: what one x is: "image" or "row".
         rows, of: how many test rows were measured, and how many there are.
         groups: how the splits keep groups apart, in words; or empty.
+        drawn: what is drawn for each row.
     """
 
-    records: dict[str, Record]
+    records: dict[str, dict[str, Any]]
     metrics: dict[str, Metric]
     noun: str
     rows: int
     of: int
     groups: str
-
-    @property
-    def bound(self) -> Record:
-        """The record of the bound."""
-        return self.records["bound"]
+    drawn: str
 
 
 def numbers(run: Run, data: Dataset, seed: int = 0) -> Numbers:
     """Measures what a report shows, on up to 1,000 test rows."""
     subject = run.subject(data, limit=ROWS, seed=seed)
-    asked = [] if Offer.LATENT in run.offers else ["bound:samples=1"]  # its noise is one level
+    latent = Offer.LATENT in run.offers
+    asked, drawn = ([], "z") if latent else (["bound:samples=1"], "the noise")  # of one level
     metrics = {name: one for name, (one, _) in chosen(subject, "report", asked).items()}
     records = measured(subject, metrics)
     noun = run.spec.unit.split()[-1]
-    return Numbers(records, metrics, noun, subject.rows.count, len(data.test), _groups(run, data))
+    of, groups = len(data.test), _groups(run, data)
+    return Numbers(records, metrics, noun, subject.rows.count, of, groups, drawn)
 
 
 def _groups(run: Run, data: Dataset) -> str:
@@ -115,7 +115,9 @@ def _shown(run: Run, data: Dataset, rows: Split) -> dict[str, Any]:
         if draws:
             made["samples"], columns = sample_sheet(run, SAMPLES)
         shown = {name: seen(part) for name, part in made.items()}
-        return {**shown, "sample_columns": columns, "sample_classes": _classes(run)}
+        named = run.conditional and run.spec.classes <= CLASSES  # a row of samples for each
+        classes = run.class_names if named else []
+        return {**shown, "sample_columns": columns, "sample_classes": classes}
     if len(run.spec.shape) != 1:
         return {}
     x, context = rows.batch(_first_seen(rows))
@@ -141,17 +143,159 @@ def _codes(run: Run, data: Dataset, rows: Split) -> Codes | None:
     if Offer.LATENT not in run.offers or Offer.CODES in run.offers:
         return None
     means, scales = posteriors(run, fixed_rows(rows), rows.context)
-    return Codes(
-        means,
-        rows.labels,
-        data.class_names,
-        rows.factors if means.shape[1] > 1 else None,
-        data.factor_names,
-        scales=scales,
-        prior=standard_prior(run),
-    )
+    factors, prior = rows.factors if means.shape[1] > 1 else None, standard_prior(run)
+    known = (rows.labels, data.class_names, factors, data.factor_names)
+    return Codes(means, *known, scales=scales, prior=prior)
 
 
-def _classes(run: Run) -> list[str]:
-    """The classes of the rows of samples: those of a conditional run."""
-    return run.class_names if run.conditional and run.spec.classes <= CLASSES else []
+Rows = list[tuple[str, str]]
+
+
+def lead(run: Run) -> str:
+    """The run's name, how long it trained, and when."""
+    records = run.folder.records()
+    started = str(run.folder.read_json("run")["environment"].get("started", ""))[:10]
+    seconds = sum(record.get("seconds") or 0 for record in records)
+    many = f"{len(records)} epoch{'s' * (len(records) != 1)}"
+    epochs = f"{many} in {seconds:,.{int(seconds < 10)}f} s"
+    return ", ".join(part for part in (f"run {run.path.name}", epochs, started) if part)
+
+
+def facts(run: Run, found: Numbers) -> Rows:
+    """What was trained, on what, and how well it does on the test rows."""
+    known, one = run.folder.read_json("run"), found.noun
+    environment = known["environment"]
+    splits = (("train", "to train"), ("validation", "for validation"), ("test", "for test"))
+    versions = f"vaekit {environment['vaekit']}, torch {environment['torch']}"
+    return [
+        ("recipe", run.config.recipe),
+        ("data", _shape(run, one)),
+        ("source", known["data"]["note"]),
+        (f"{one}s", ", ".join(f"{known['data'][n]:,} {what}" for n, what in splits)),
+        *([("groups", found.groups)] if found.groups else []),
+        *_values(run, known["data"].get("card", {})),
+        *_parts(run),
+        ("parameters", f"{known['parameters']:,}"),
+        *_measured(run, found),
+        ("trained with", f"{versions}, {environment['device']}, seed {known['seed']}"),
+    ]
+
+
+def _parts(run: Run) -> Rows:
+    """What the model is made of; or what goes into a colorizer."""
+    config = run.config
+    specs = {**config.parts, "likelihood": likelihood_spec(config.parts, run.spec.kind)}
+    if Offer.COLORS in run.offers:
+        noise = config.parts["model"]["noise"]
+        levels = f"{noise:g} gray level{'s' * (noise != 1)}"
+        seen = f"the gray image 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
+        return [("input", seen), ("likelihood", text(specs["likelihood"]))]
+    entry = find_recipe(config.recipe)
+    named = [n for n in ("posterior", "prior", "likelihood") if n in (*entry.asks, *entry.fixed)]
+    found = [site.q.space for site in run.model.example(run.spec.context).sites]
+    spaces = [f"{' x '.join(map(str, s.shape))} dimensions, {s.kind}" for s in found]
+    parts = [(name, text(specs[name], brief=name)) for name in (*named, "objective")]
+    return [("latent", "; ".join(spaces)), *parts]
+
+
+def _shape(run: Run, one: str) -> str:
+    spec = run.spec
+    shape = " x ".join(map(str, spec.shape))
+    if one == "image":
+        return f"{spec.name}: {spec.kind} images, {shape} (channels x height x width)"
+    columns = "columns" if len(spec.shape) == 1 else "values"
+    return f"{spec.name}: {spec.kind}, {spec.shape[0]:,} {columns}"
+
+
+def _values(run: Run, card: dict[str, Any]) -> Rows:
+    """The range of the values, as they are stored and as the model sees them."""
+    asked, seen = run.config.data, run.spec.values
+    text = ""
+    if card and run.spec.kind != "table":  # columns have units of their own
+        low, high = card["range"]
+        text = f"{low:g} to {high:g} as stored, mean {card['mean']:.4g}; "
+    if run.spec.kind == "counts":
+        text += "the model sees the counts"
+    elif seen.loc is not None:
+        text += "the model sees each column less its training mean, over its deviation"
+    elif run.spec.kind == "table":
+        text += "the model sees them as they are"
+    else:
+        text += f"the model sees {seen.low:g} to {seen.high:g}"
+    if asked.binarise != "none":
+        text += f", binarised ({asked.binarise})"
+    if asked.dequantise:
+        text += ", dequantised"
+    return [("values", text)]
+
+
+def _measured(run: Run, found: Numbers) -> Rows:
+    """The numbers of all metrics but those that stand under the reconstructions."""
+    shown = [(metric, found.records[n]) for n, metric in found.metrics.items() if n != "color"]
+    rows = [fact for metric, record in shown for fact in metric.facts(record)]
+    which = "all" if found.rows == found.of else f"{found.rows:,} of the"
+    samples = prod(found.metrics["bound"].samples or (1,))
+    draws = "1 draw" if samples == 1 else f"{samples} draws"
+    draws = f"{draws} of {found.drawn} each, weights: {run.weights}"
+    return [*rows, ("measured on", f"{which} {found.of:,} test {found.noun}s, {draws}")]
+
+
+def value_facts(run: Run, found: Numbers) -> Rows:
+    """How far the reconstructions are from the data, and the scale that the model gives itself."""
+    color, rows, mse = found.metrics.get("color"), [], found.records["bound"]["mse"]
+    per = "pixel and channel" if found.noun == "image" else "value"
+    if mse is not None:
+        rows.append(("mean square error", f"{mse:.5f} per {per}, over draws of {found.drawn}"))
+        error = f"{math.sqrt(mse):.4f}, the root of the mean square error"
+        rows += [("sigma it implies", error)] * (run.px.space.kind != "counts")
+    log_scale = getattr(run.px, "log_scale", None)
+    if isinstance(log_scale, Tensor) and not log_scale.dim():
+        name = "sigma" if type(run.px).__name__ == "Gaussian" else "scale"
+        rows.append((f"the model's own {name}", f"{math.exp(log_scale.item()):.4f}"))
+    return [*([] if color is None else color.facts(found.records["color"])), *rows]
+
+
+def notes(run: Run, found: Numbers) -> list[str]:
+    """What is to heed: of the data, of the training, and of the numbers here."""
+    said = list(run.folder.read_json("run").get("notes", []))
+    said += [text for record in run.folder.records() for text in record.get("warnings", [])]
+    latent = found.records.get("latent")
+    if latent and not latent["active_units"] and not any("collapsed" in text for text in said):
+        less = "beta" in completed("objective", run.config.parts["objective"])
+        said.append(
+            "Posterior collapse: no latent dimension follows x (Var E[z|x] > 0.01 in none), so all "
+            f"reconstructions are alike. It trained for {len(run.folder.records())} epochs; where "
+            f"more do not help, try --lr 0.0003{' or --objective :beta=0.5' * less}."
+        )
+    if not is_likelihood(run.px.space, run.spec.kind) and run.px.space.levels == 2:
+        said.append(
+            "Gray values under a Bernoulli are not a likelihood: the numbers are the usual loss "
+            "and compare only with the same loss on the same data."
+        )
+    if found.records["bound"]["elbo"] is None and Offer.LATENT in run.offers:
+        said.append(UNBOUND if Offer.DRAWS in run.offers else NO_PRIOR)
+    return said
+
+
+UNBOUND = (
+    "This model has no bound, and nothing shaped its codes like the prior: its samples show what "
+    "that costs."
+)
+NO_PRIOR = (
+    "This model has no bound and no prior: nothing says how its codes are distributed, so there "
+    "are no samples."
+)
+
+
+def words(run: Run, found: Numbers) -> Rows:
+    """What the words of this report mean that not every report has."""
+    rows = []
+    if found.records["bound"]["elbo"] is not None:
+        rows.append(("ELBO ±", f"one standard error of the mean over the test {found.noun}s."))
+    if not run.px.space.discrete:
+        said = (
+            "this likelihood is a density, not a probability: its log may be above 0, and "
+            "compares only where the values have the same range."
+        )
+        rows.append(("density", said))
+    return rows

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from vaekit import evaluate
+from vaekit.data import Dataset
 from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, choose
+from vaekit.evaluate import Latent
 from vaekit.models import flat_codes
+from vaekit.report.charts import ACTIVE
 from vaekit.runs import Run
 from vaekit.torchutil import rng
 
@@ -43,15 +48,11 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
         >>> [round(value, 4) for value in quarter.flatten().tolist()]
         [0.7071, 0.7071]
     """
-    cosine = torch.cosine_similarity(a, b, 1).clamp(-1, 1)
-    angle = torch.acos(cosine)[:, None, None]
+    angle = torch.acos(torch.cosine_similarity(a, b, 1).clamp(-1, 1))[:, None, None]
     t = t[:, None]
     round_ = torch.sin((1 - t) * angle) * a[:, None] + torch.sin(t * angle) * b[:, None]
     sine = torch.sin(angle)
     return torch.where(sine > 1e-4, round_ / sine.clamp(min=1e-4), straight(a, b, t[:, 0]))
-
-
-KINDS = {"linear": straight, "spherical": spherical}
 
 
 def between(a: Tensor, b: Tensor, *, steps: int = 10, kind: str = "linear") -> Tensor:
@@ -71,7 +72,7 @@ def between(a: Tensor, b: Tensor, *, steps: int = 10, kind: str = "linear") -> T
     """
     if steps < 2:
         raise VaekitError(f"got steps={steps}; expected at least 2: both ends.")
-    walk = choose("kind of interpolation", kind, KINDS)
+    walk = choose("kind of interpolation", kind, {"linear": straight, "spherical": spherical})
     t = torch.linspace(0, 1, steps, device=a.device)
     return walk(a.flatten(1), b.flatten(1), t).unflatten(2, a.shape[1:])
 
@@ -96,11 +97,7 @@ def interpolate(
 
 
 def traverse(
-    run: Run,
-    z: Tensor,
-    dims: Sequence[int],
-    values: Tensor,
-    context: Tensor | None = None,
+    run: Run, z: Tensor, dims: Sequence[int], values: Tensor, context: Tensor | None = None
 ) -> Tensor:
     """E[x|z] with one dimension of z at each of the values `(T,)`, a row each: `(K, T, *X)`.
 
@@ -179,9 +176,8 @@ def manifold(run: Run, side: int = 20, context: Tensor | None = None) -> Tensor:
 def _quantiles(run: Run, at: Tensor, context: Tensor | None) -> Tensor:
     """Of each dimension of z under the prior, `(len(at), Z)`."""
     model = run.vae
-    sites = model.example(run.spec.context).sites
-    for space in (site.p.space for site in sites):
-        if space.kind != "reals":
+    for site in model.example(run.spec.context).sites:
+        if (space := site.p.space).kind != "reals":
             raise VaekitError(
                 f"a manifold is a plane of real numbers; the latent of {run.path} lives on {space}."
             )
@@ -196,3 +192,111 @@ def _quantiles(run: Run, at: Tensor, context: Tensor | None) -> Tensor:
     with rng(0, run.device), torch.no_grad():
         zs = model.draw_prior(DRAWS, None if under is None else under.to(run.device))
     return flat_codes(zs).cpu().quantile(at, 0)
+
+
+MOST = 10  # dimensions that are shown where nobody names them
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one dimension of z holds, and what it does on its way.
+
+    Attributes:
+        dim: its number in the flattened code.
+        kl: the mean KL(q || p) over the rows, nats; None where the posterior has no density.
+        variance: Var E[z|x] over the rows.
+        output: the variance of E[x|z] over the steps of its row, a mean over the values of x.
+    """
+
+    dim: int
+    kl: float | None
+    variance: float
+    output: float
+
+    @property
+    def dead(self) -> bool:
+        """Whether Var E[z|x] is at most 0.01 (Burda et al., arXiv 1509.00519)."""
+        return self.variance <= ACTIVE
+
+    @property
+    def label(self) -> str:
+        """Two lines beside its row."""
+        kl = "" if self.kl is None else f" KL {self.kl:.2f} nats"
+        return f"z{self.dim}{' dead' if self.dead else ''}{kl}\noutput var. {self.output:.2g}"
+
+
+def held(run: Run, data: Dataset, rows: int = 1000) -> Latent:
+    """What the dimensions of z hold, over so many test rows, evenly spread.
+
+    Raises:
+        VaekitError: for a model without a latent, or with one of codes.
+    """
+    run.require()
+    subject = run.subject(data, limit=rows)
+    found = evaluate.chosen(subject, "traverse", ["latent"])
+    record = evaluate.measured(subject, {name: one for name, (one, _) in found.items()})["latent"]
+    return Latent(record["kl_per_dim"], record["variance"], record["posterior_scale"])
+
+
+def chosen(latent: Latent, dims: Sequence[int] | None = None, *, every: bool = False) -> list[int]:
+    """The dimensions to show: those named, or those in which codes vary most, the first one most.
+
+    Args:
+        latent: what `held` found.
+        dims: by their numbers.
+        every: all of them, and not the first ten alone.
+
+    Raises:
+        VaekitError: for both.
+
+    Example:
+        >>> chosen(Latent([0.1, 2.0, 0.0], [0.2, 0.9, 0.0]))
+        [1, 0, 2]
+    """
+    if dims and every:
+        raise VaekitError("got --dims and --all: take one of them.")
+    if dims:
+        return list(dims)
+    order = sorted(range(len(latent.variance)), key=lambda dim: -latent.variance[dim])
+    return order if every else order[:MOST]
+
+
+def dead(latent: Latent) -> list[int]:
+    """The dimensions whose codes do not vary: Var E[z|x] <= 0.01.
+
+    Example:
+        >>> dead(Latent(None, [0.5, 0.01, 0.0]))
+        [1, 2]
+    """
+    return [dim for dim, variance in enumerate(latent.variance) if variance <= ACTIVE]
+
+
+def effects(latent: Latent, dims: Sequence[int], made: Tensor) -> list[Effect]:
+    """What each of the dimensions does.
+
+    Args:
+        latent: what `held` found.
+        dims: K of its dimensions.
+        made: what `walks.traverse` made of them, `(K, T, *X)`.
+    """
+    moved = made.double().var(1, correction=0).flatten(1).mean(1).tolist()
+    pairs = zip(dims, moved, strict=True)
+    kl = [None] * len(latent.variance) if latent.kl_per_dim is None else latent.kl_per_dim
+    return [Effect(dim, kl[dim], latent.variance[dim], output) for dim, output in pairs]
+
+
+def lines(found: Sequence[Effect]) -> list[str]:
+    """A table of them, a line each.
+
+    Example:
+        >>> print("\\n".join(lines([Effect(3, 1.5, 0.8, 0.02), Effect(0, None, 0.0, 0.0)])))
+         dim      KL  Var E[z|x]  output variance
+           3    1.50      0.8000           0.0200
+           0       -      0.0000             0.00  dead
+    """
+    made = [f"{'dim':>4}  {'KL':>6}  {'Var E[z|x]':>10}  {'output variance':>15}"]
+    for one in found:
+        kl = "-" if one.kl is None else f"{one.kl:.2f}"
+        row = f"{one.dim:>4}  {kl:>6}  {one.variance:>10.4f}  {one.output:>#15.3g}"
+        made.append(f"{row}{'  dead' if one.dead else ''}")
+    return made

@@ -1,6 +1,7 @@
 from vaekit.runs.config import Config as Config
 from vaekit.runs.config import flat_fields as flat_fields
 from vaekit.runs.folder import RunFolder as RunFolder
+from vaekit.runs.folder import git_state as git_state
 from vaekit.runs.folder import next_folder as next_folder
 from vaekit.runs.job import Job as Job
 from vaekit.runs.job import describe as describe
@@ -21,11 +22,11 @@ from vaekit.runs.run import colorizer_of as colorizer_of
 from vaekit.runs.run import fixed_at as fixed_at
 from vaekit.runs.run import keep_evaluation as keep_evaluation
 from vaekit.runs.run import open_run as open_run
-from vaekit.runs.seeds import summarise as summarise
-from vaekit.runs.seeds import train_seeds as train_seeds
 from vaekit.runs.several import Row as Row
 from vaekit.runs.several import Task as Task
 from vaekit.runs.several import default_folder as default_folder
+from vaekit.runs.several import summarise as summarise
+from vaekit.runs.several import train_seeds as train_seeds
 from vaekit.runs.sweep import PAGE as PAGE
 from vaekit.runs.sweep import parse_grid as parse_grid
 from vaekit.runs.sweep import train_grid as train_grid

@@ -28,7 +28,7 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.io import append_line, locked, missing_folders, read_lines, remove_empty, sweep, write
 from vaekit.torchutil import load_state
 
-NEEDED = {"run": {"data": ("spec", "sha256")}}  # by which a model is built, and its data known
+NEEDED = {"run": [("data", "spec"), ("data", "sha256")]}  # to build a model, and know its data
 MEND = "Restore it, or train again."
 
 
@@ -42,13 +42,9 @@ def environment(device: torch.device) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if cuda else str(device),
         "threads": torch.get_num_threads(),
-        "flush_denormal": _flushes_denormals(),
+        "flush_denormal": (torch.full((1,), 1e-40) * 1.0).item() == 0.0,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _flushes_denormals() -> bool:
-    return (torch.full((1,), 1e-40) * 1.0).item() == 0.0
 
 
 def git_state() -> dict[str, Any] | None:
@@ -85,46 +81,27 @@ def next_folder(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
-def _check(path: Path, content: Any, needed: Mapping[str, tuple[str, ...]]) -> None:
-    if not isinstance(content, dict):
-        raise VaekitError(f"{path} is broken: it holds no object. {MEND}")
-    for key, inner in needed.items():
-        for name in inner:
-            if not isinstance(content.get(key), dict) or name not in content[key]:
-                raise VaekitError(f"{path} is broken: it has no {key}.{name}. {MEND}")
-
-
 class RunFolder:
-    """Reads and writes a run folder; every file is whole or absent."""
+    """Reads and writes a run folder; every file is whole or absent.
+
+    Attributes:
+        path: where it is.
+        mend: how to go on after a full disk.
+        lock: locked by the process that trains.
+        last: the checkpoint that resuming takes.
+        best: the weights of the best epoch.
+        report: the report.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.mend = f"continue with `vaekit train --resume {self.path}`"
+        checkpoints = self.path / "checkpoints"
+        self.lock = checkpoints / ".lock"
+        self.last = checkpoints / "last.safetensors"
+        self.best = checkpoints / "best.safetensors"
+        self.report = self.path / "report.html"
         self._held = False
-
-    @property
-    def mend(self) -> str:
-        """How to go on after a full disk."""
-        return f"continue with `vaekit train --resume {self.path}`"
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the process that trains."""
-        return self.last.parent / ".lock"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint that resuming takes."""
-        return self.path / "checkpoints" / "last.safetensors"
-
-    @property
-    def best(self) -> Path:
-        """The weights of the best epoch."""
-        return self.path / "checkpoints" / "best.safetensors"
-
-    @property
-    def report(self) -> Path:
-        """The report."""
-        return self.path / "report.html"
 
     @contextmanager
     def locked(self, *, create: bool = False) -> Iterator[None]:
@@ -226,7 +203,11 @@ class RunFolder:
             raise VaekitError(f"{path} is broken: it holds no JSON. {MEND}") from None
         except OSError as error:
             raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
-        _check(path, content, NEEDED.get(name, {}))
+        if not isinstance(content, dict):
+            raise VaekitError(f"{path} is broken: it holds no object. {MEND}")
+        for key, inner in NEEDED.get(name, ()):
+            if not isinstance(content.get(key), dict) or inner not in content[key]:
+                raise VaekitError(f"{path} is broken: it has no {key}.{inner}. {MEND}")
         return content
 
     def evaluations(self) -> list[dict[str, Any]]:

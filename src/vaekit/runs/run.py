@@ -15,14 +15,13 @@ from torch import Tensor
 
 import vaekit
 from vaekit.data import Dataset, DataSpec, fingerprint, prepare, read
-from vaekit.data.conditions import label_of, one_hot
+from vaekit.data.dataset import label_of, one_hot
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.io import note, write
 from vaekit.models import LatentModel, Model, flat_codes, split_codes
 from vaekit.objectives import Objective
-from vaekit.options import Data
 from vaekit.recipes import assemble
 from vaekit.registry import Spec
 from vaekit.runs.config import Config
@@ -224,7 +223,8 @@ class Run:
         Raises:
             VaekitError: where it is not found.
         """
-        return read(self._asked(data_dir))
+        moved = {} if data_dir is None else {"data_dir": data_dir}
+        return read(self.config.data.model_copy(update=moved))
 
     def dataset(self, data_dir: str | None = None) -> Dataset:
         """The data set it was trained on, its rows as they were then.
@@ -247,10 +247,6 @@ class Run:
                 f"was trained on {self.spec.shape}."
             )
         return data
-
-    def _asked(self, data_dir: str | None) -> Data:
-        asked = self.config.data
-        return asked if data_dir is None else asked.model_copy(update={"data_dir": data_dir})
 
     def subject(
         self,

@@ -36,9 +36,13 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
         name, equals, rest = one.partition("=")
         values = [value.strip() for value in rest.split(";" if ";" in rest else ",")]
         if not equals or not name.strip() or not all(values):
-            raise VaekitError(f"got '{one}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64.")
+            raise VaekitError(
+                f"got '{one}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64."
+            )
         if name.strip() in found:
-            raise VaekitError(f"got {name.strip()} twice in the grid; give it all its values at once.")
+            raise VaekitError(
+                f"got {name.strip()} twice in the grid; give it all its values at once."
+            )
         found[name.strip()] = values
     return found
 
@@ -59,8 +63,12 @@ def train_grid(
         raise VaekitError(f"got jobs={jobs}; expected at least 1.")
     options = {**options, "threads": options.get("threads") or 1}
     chosen = _chosen(recipe, grid, options)
-    tasks = [_task(recipe, values, options, out, report) for values in _combinations(chosen)]
-    workers = check(tasks, out, _ours, "runs of a grid")
+    tasks = []
+    for combination in itertools.product(*chosen.values()):
+        values = dict(zip(chosen, combination, strict=True))
+        name = ",".join(f"{key}={_text(value)}" for key, value in values.items())
+        tasks.append(Task(name, recipe, {**options, **values}, out / name, report, tuple(values)))
+    workers = check(tasks, out, lambda n: n in (PAGE, PICTURES) or "=" in n, "runs of a grid")
     workers = min(jobs or workers, len(tasks))
     train_all(tasks, workers, train=train, finish=_done, on_row=on_run)
     return tasks
@@ -99,18 +107,16 @@ def _refuse_few(chosen: Mapping[str, Sequence[Any]]) -> None:
         if len(set(texts)) < len(texts):
             raise VaekitError(f"{name} has a value twice in the grid: {', '.join(texts)}.")
     if max(map(len, chosen.values()), default=0) < 2:
-        raise VaekitError(
-            "a grid needs an option with at least two values, as latent=16,64."
-        )
+        raise VaekitError("a grid needs an option with at least two values, as latent=16,64.")
 
 
 def _name(key: str, homes: Mapping[str, str]) -> str:
     """The flat name of an option: "batch-size", "training.batch_size" and "net.hidden" are such."""
     name = key.replace("-", "_")
     head, _, rest = name.partition(".")
-    name = rest if rest and head in RECORDS else name
+    name = rest if head in RECORDS and homes.get(rest) == head else name
     if name.partition(".")[0] not in homes:
-        raise unknown("option of the grid", key, list(homes))
+        raise unknown("option of the grid", key if head in RECORDS else head, list(homes))
     return name
 
 
@@ -119,21 +125,10 @@ def _value(recipe: str, name: str, home: str, value: Any) -> Any:
     config = Config.flat(recipe, **{name: value})
     if home != "parts":
         return getattr(getattr(config, home), name)
-    part = config.parts[name] if "." not in name else config.flat_parts[name]
+    part: Any = config.parts
+    for word in name.split("."):
+        part = part[word]
     return text(checked(name, value, part)) if isinstance(part, dict) else part
-
-
-def _combinations(chosen: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    return [
-        dict(zip(chosen, values, strict=True)) for values in itertools.product(*chosen.values())
-    ]
-
-
-def _task(
-    recipe: str, values: Mapping[str, Any], options: Mapping[str, Any], out: Path, report: bool
-) -> Task:
-    name = ",".join(f"{key}={_text(value)}" for key, value in values.items())
-    return Task(name, recipe, {**options, **values}, out / name, report, tuple(values))
 
 
 def _text(value: Any) -> str:
@@ -143,11 +138,6 @@ def _text(value: Any) -> str:
     return re.sub(r"[^\w.:=+-]", "_", f"{value:g}" if isinstance(value, float) else str(value))
 
 
-def _ours(name: str) -> bool:
-    return name in (PAGE, PICTURES) or "=" in name
-
-
 def _done(run: Run) -> Row:
     """Of a run that is trained."""
-    warnings = [text for record in run.folder.records() for text in record.get("warnings", [])]
-    return {"name": run.path.name, "run": str(run.path), "warnings": warnings}
+    return {"name": run.path.name, "run": str(run.path)}

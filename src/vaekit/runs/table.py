@@ -11,18 +11,8 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.io import is_locked, read_lines
 
 COLUMNS = (
-    "name",
-    "recipe",
-    "data",
-    "latent",
-    "epochs",
-    "asked",
-    "objective",
-    "log_likelihood",
-    "kl",
-    "active_units",
-    "seconds",
-    "state",
+    *("name", "recipe", "data", "latent", "epochs", "asked", "objective", "log_likelihood"),
+    *("kl", "active_units", "seconds", "state"),
 )
 NUMBERS = {"objective": 2, "log_likelihood": 2, "kl": 2, "seconds": 1}  # and their decimals
 
@@ -139,6 +129,13 @@ def _state(path: Path, row: Mapping[str, Any], records: Sequence[Mapping[str, An
     return "finished" if early or row["epochs"] >= row["asked"] else "stopped"
 
 
+def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The rows as a terminal shows them, after their titles."""
+    columns = [column for column in COLUMNS if column != "asked"]
+    titles = [c.replace("_", " ").replace("log likelihood", "log-likelihood") for c in columns]
+    return [titles, *([_cell(row, column) for column in columns] for row in rows)]
+
+
 def _cell(row: Mapping[str, Any], column: str) -> str:
     value = row[column]
     if value is None:
@@ -146,22 +143,3 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
     if column == "epochs":
         return f"{value}/{row['asked']}"
     return f"{value:.{NUMBERS[column]}f}" if column in NUMBERS else str(value)
-
-
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The rows on standard output; as wide as they are where that is no terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in COLUMNS:
-        if column != "asked":
-            left = column in ("name", "recipe", "data", "state")
-            title = column.replace("_", " ").replace("log likelihood", "log-likelihood")
-            table.add_column(title, justify="left" if left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row, c)) for c in COLUMNS if c != "asked"))
-    console = Console()
-    Console(width=console.width if console.is_terminal else 300).print(table)

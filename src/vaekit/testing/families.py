@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vaekit.distributions import Distribution
 from vaekit.parts.conditional import Family
@@ -73,23 +74,17 @@ def _check_shapes(p: Distribution, family: Family) -> None:
 
 def _grid(p: Distribution) -> tuple[Tensor, Tensor]:
     """Points and weights of a quadrature over the values of an element."""
-    levels = p.space.levels
-    if p.space.kind == "counts":
-        points = torch.arange(20_000, dtype=torch.float64)
+    kind, levels, double = p.space.kind, p.space.levels, torch.float64
+    if kind == "counts" or (kind == "pixels" and levels is not None):
+        points = torch.arange(20_000, dtype=double)
+        if levels is not None:
+            points = torch.linspace(0, 1, levels, dtype=double)
         return points, torch.ones_like(points)
-    if p.space.kind == "pixels" and levels is not None:
-        points = torch.linspace(0, 1, int(levels), dtype=torch.float64)
-        return points, torch.ones_like(points)
-    n = 40_001
-    if p.space.kind == "pixels":
-        points = torch.linspace(0, 1, n, dtype=torch.float64)
-    else:
-        points = torch.sinh(torch.linspace(-9, 9, n, dtype=torch.float64)) / 10
-    steps = points.diff()
-    weights = torch.zeros_like(points)
-    weights[1:] += steps / 2
-    weights[:-1] += steps / 2
-    return points, weights
+    points = torch.linspace(0, 1, 40_001, dtype=double)
+    if kind != "pixels":
+        points = torch.sinh(18 * points - 9) / 10
+    steps = points.diff() / 2
+    return points, F.pad(steps, (1, 0)) + F.pad(steps, (0, 1))
 
 
 def _check_normalised(p: Distribution, draws: int) -> None:

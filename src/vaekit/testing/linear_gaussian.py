@@ -100,10 +100,8 @@ class LinearGaussian:
         if variance is None:
             variance = self.variance / self.precision.diagonal()
         k, d = encoder.shape
-        into = _linear(
-            torch.cat([encoder, torch.zeros_like(encoder)]),
-            torch.cat([-encoder @ self.mean, variance.log()]),
-        )
+        bias = torch.cat([-encoder @ self.mean, variance.log()])
+        into = _linear(torch.cat([encoder, torch.zeros_like(encoder)]), bias)
         family = Gaussian(d, scale="shared")
         model = VAE(
             StandardNormal(k),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -69,13 +68,7 @@ def refuse_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> No
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Graph:
-    """A step for batches of one shape."""
-
-    inputs: tuple[Tensor, ...]
-    made: Any
-    replay: Callable[[], None]
+Graph = tuple[tuple[Tensor, ...], Any, Callable[[], None]]  # inputs, what is made, replay
 
 
 class Captured:
@@ -103,7 +96,7 @@ class Captured:
         self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
         self._filled: list[float | None] = [None for _ in self._rates]
         self._seen: Counter[tuple[torch.Size, ...]] = Counter()
-        self._ready: dict[tuple[torch.Size, ...], _Graph] = {}
+        self._ready: dict[tuple[torch.Size, ...], Graph] = {}
 
     def __call__(self, x: Tensor, context: Tensor | None) -> Any:
         """What `work` returns, in memory that the next call overwrites."""
@@ -116,18 +109,18 @@ class Captured:
                 return self._graphs.aside(lambda: self._work(x, context))
         if shapes not in self._ready:
             self._ready[shapes] = self._capture(batch)
-        graph = self._ready[shapes]
-        for kept, new in zip(graph.inputs, batch, strict=True):
+        inputs, made, replay = self._ready[shapes]
+        for kept, new in zip(inputs, batch, strict=True):
             kept.copy_(new)
-        graph.replay()
-        return graph.made
+        replay()
+        return made
 
-    def _capture(self, batch: tuple[Tensor, ...]) -> _Graph:
+    def _capture(self, batch: tuple[Tensor, ...]) -> Graph:
         inputs = tuple(each.clone() for each in batch)
         context = inputs[1] if len(inputs) > 1 else None
         with self._as_tensors():
             made, replay = self._graphs.capture(lambda: self._work(inputs[0], context))
-        return _Graph(inputs, made, replay)
+        return inputs, made, replay
 
     def _fill_rates(self) -> None:
         for number, group in enumerate(self._optimizer.param_groups):

@@ -1,11 +1,12 @@
-"""The loop."""
+"""The loop, and where it is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -15,7 +16,6 @@ from vaekit.data import Batches
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, require
-from vaekit.training.checkpoint import random_state, set_random_state
 from vaekit.training.schedules import Schedule
 from vaekit.training.update import Mean, Meter, Update, mean_and_error, unwrap
 
@@ -48,6 +48,9 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """Nested numbers and tensors, for `save_state`."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
         return {
             "step": self.step,
             "model": dict(self.model.state_dict()),
@@ -57,7 +60,7 @@ class Progress:
             "meter": self.meter.state(),
             "gradient": self.gradient.state(),
             "start": self.start,
-            "random": random_state(self.device),
+            "random": random,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -72,7 +75,9 @@ class Progress:
         if "gradient" in state:  # older checkpoints have none
             self.gradient.restore(state["gradient"], self.device)
         self.start = state.get("start")
-        set_random_state(state["random"], self.device)
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
 
 def fit(
@@ -125,7 +130,7 @@ def fit(
         >>> import vaekit as vk
         >>> from vaekit.data import load
         >>> digits = load("digits")
-        >>> made = vk.recipes.build("vae", digits.spec(), {"latent": 2})
+        >>> made = vk.recipes.build("vae", digits.spec(), latent=2)
         >>> adam = torch.optim.Adam(made.model.parameters(), lr=1e-3)
         >>> batches = vk.Batches(digits.train, 128)
         >>> fit(made.model, made.objective, batches, steps=3, optimizer=adam).step
@@ -191,3 +196,32 @@ def make_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
     if decay is None:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def check_state(
+    path: Path, state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Refuses to resume this model with this optimiser from the checkpoint of another training.
+
+    Raises:
+        VaekitError: where parts are missing, or weights or optimiser are of another kind.
+    """
+
+    def refuse(why: str) -> NoReturn:
+        raise VaekitError(
+            f"{path} is of another training: {why}. Restore it, or the config.json it was made "
+            "with, or train again."
+        )
+
+    missing = {"progress", "best", "epoch"} - state.keys()
+    if missing:
+        refuse(f"it has no {min(missing)}")
+    saved, known = state["progress"]["model"], model.state_dict()
+    for name in sorted(saved.keys() ^ known.keys()):
+        refuse(f"{name} is only in {'it' if name in saved else 'the model'}")
+    for name, value in saved.items():
+        if value.shape != known[name].shape:
+            refuse(f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}")
+    groups = [s["param_groups"] for s in (state["progress"]["optimizer"], optimizer.state_dict())]
+    for name in sorted(groups[0][0].keys() ^ groups[1][0].keys()):
+        refuse(f"the optimiser's option {name} is only in one of the two")

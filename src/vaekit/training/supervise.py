@@ -1,20 +1,91 @@
-"""What happens after each epoch: validation, best, checkpoint, record, warnings, stop."""
+"""What happens beside the steps: validation, best, checkpoint, record, callbacks, Ctrl-C."""
 
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
+
+from torch import nn
 
 from vaekit.data import Batches
 from vaekit.torchutil import save_state
-from vaekit.training.callbacks import Callback, Callbacks
-from vaekit.training.diagnose import DivergedError, bad_weights
 from vaekit.training.loop import Progress
+from vaekit.training.update import DivergedError, bad_weights
 from vaekit.training.watch import Course, Examined, Watch, examine, with_elbo
+
+
+class Callback:
+    """What is told of a training as it goes; the base does nothing.
+
+    Attributes:
+        interrupted: whether Ctrl-C or an error ended it.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def begin(self, model: nn.Module, epoch: int | None) -> None:
+        """Before anything: the epoch that the model comes from; None for a new training."""
+
+    def started(self, epochs: int, steps: int, first: int) -> None:
+        """Before the first step: how many epochs and steps in all, and where it begins."""
+
+    def step(self, progress: Progress) -> None:
+        """After each step."""
+
+    def epoch(self, model: nn.Module, number: int) -> None:
+        """After each epoch, before its checkpoint: what is written of later ones is made again."""
+
+    def record(self, record: dict[str, Any]) -> None:
+        """After each epoch: the line of metrics.jsonl."""
+
+    def note(self, text: str) -> None:
+        """A sentence that the user should know, as of a posterior that has collapsed."""
+
+    def finish(self, model: nn.Module, number: int) -> None:
+        """After the last step, where nothing interrupted it: the epoch that was the last."""
+
+    def ended(self, interrupted: bool) -> None:
+        """After the last step, whatever ended it."""
+        self.interrupted = interrupted
+
+
+class Callbacks(list[Callback]):
+    """Several, told in their order: `callbacks.tell("record", record)`."""
+
+    def tell(self, what: str, *arguments: Any) -> None:
+        """Calls this method of each."""
+        for callback in self:
+            getattr(callback, what)(*arguments)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C sets a flag, which the function given reads; a second one interrupts at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before: Any = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass
@@ -57,25 +128,19 @@ class Best:
         since = self.first if self.epoch is None else self.epoch
         return self.patience is not None and since is not None and epoch - since >= self.patience
 
-    def state(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
 
 class Folder(Protocol):
-    """Where a training leaves its records and checkpoints."""
+    """Where a training leaves its records and checkpoints.
 
-    @property
-    def best(self) -> Path:
-        """The weights of the best epoch."""
+    Attributes:
+        best: the weights of the best epoch.
+        last: the checkpoint that resuming takes.
+        mend: how to go on after a full disk.
+    """
 
-    @property
-    def last(self) -> Path:
-        """The checkpoint that resuming takes."""
-
-    @property
-    def mend(self) -> str:
-        """How to go on after a full disk."""
+    best: Path
+    last: Path
+    mend: str
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds the record of an epoch."""
@@ -193,18 +258,11 @@ class Supervisor:
     def _warnings(self, progress: Progress, found: Examined | None) -> list[str]:
         if found is None:
             return []
-        steps = progress.step - self.best.after
-        return self.watch(found, self.epoch, steps=steps, course=_course(progress))
-
-
-def _course(progress: Progress) -> Course:
-    beta = getattr(progress.objective, "beta", None)
-    return Course(
-        objective=progress.means["objective"],
-        start=progress.start,
-        lr=progress.optimizer.param_groups[0]["lr"],
-        beta=1.0 if beta is None else float(beta),
-    )
+        beta = getattr(progress.objective, "beta", None)
+        lr = progress.optimizer.param_groups[0]["lr"]
+        weight = 1.0 if beta is None else float(beta)
+        course = Course(progress.means["objective"], progress.start, lr, weight)
+        return self.watch(found, self.epoch, steps=progress.step - self.best.after, course=course)
 
 
 def _latent(found: Examined | None) -> dict[str, Any] | None:

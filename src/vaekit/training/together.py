@@ -39,11 +39,8 @@ class _Scored(nn.Module):
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self.samples, self.monitor, self.needs = (
-            objective.samples,
-            objective.monitor,
-            objective.needs,
-        )
+        self.samples, self.monitor = objective.samples, objective.monitor
+        self.needs = objective.needs
         self._buffers = objective._buffers  # the weights that schedules fill are the same ones
 
     def forward(self, trace: Any) -> Bound:
@@ -92,7 +89,7 @@ class Together(nn.Module):
         >>> import vaekit as vk
         >>> from vaekit.data import load
         >>> digits = load("digits")
-        >>> made = [vk.recipes.build("vae", digits.spec(), {"latent": 2}) for _ in range(3)]
+        >>> made = [vk.recipes.build("vae", digits.spec(), latent=2) for _ in range(3)]
         >>> rows = [vk.Batches(digits.train, 128, seed=seed) for seed in range(3)]
         >>> all_three = Together([one.model for one in made], made[0].objective, rows)
         >>> adam = torch.optim.Adam(all_three.parameters(), lr=1e-3, fused=True)

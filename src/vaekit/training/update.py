@@ -3,23 +3,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from vaekit.errors import unknown
+from vaekit.distributions import Distribution
+from vaekit.errors import VaekitError, unknown
 from vaekit.models import Trace
 from vaekit.objectives import Bound, Objective
-from vaekit.training.diagnose import DivergedError, diagnose
 from vaekit.training.graphs import Captured
 from vaekit.training.schedules import Schedule
 
 BACKEND = "inductor"
 Pass = Callable[[Tensor, Tensor | None], tuple[Any, Bound]]
+
+
+class DivergedError(VaekitError):
+    """The training met a number that is not finite."""
+
+
+def _parameters(part: str, d: Distribution) -> Iterator[tuple[str, Tensor]]:
+    for name in d.parameters:
+        yield f"{name} of the {part}", getattr(d, name)
+
+
+def _numbers(trace: Trace) -> Iterator[tuple[str, Tensor]]:
+    """What a pass computes, in the order in which it does."""
+    yield "the data x", trace.x
+    for site in trace.sites:
+        yield from _parameters(f"prior of {site.name}", site.p)
+        yield from _parameters(f"posterior of {site.name}", site.q)
+        yield f"the draw {site.name}", site.z
+    yield from _parameters("likelihood", trace.px)
+    yield "the log-likelihood", trace.log_likelihood
+    for site in trace.sites:
+        for term in ("kl", "log_q", "log_p"):
+            if term in site.__dict__:
+                yield f"{term} of {site.name}", getattr(site, term)
+
+
+def _count(name: str, value: Tensor) -> str:
+    bad = (~torch.isfinite(value)).sum().item()
+    kind = "nan" if torch.isnan(value).any() else "infinite"
+    return f"{name}: {kind}, {bad} of {value.numel()} values"
+
+
+def bad_weights(model: nn.Module) -> str | None:
+    """The first parameter that is not finite, in words; None where all are."""
+    for name, value in model.named_parameters():
+        if not bool(torch.isfinite(value).all()):
+            return _count(f"the weight {name}", value)
+    return None
+
+
+@torch.no_grad()
+def diagnose(trace: Any, model: nn.Module) -> str:
+    """What went bad first, in words.
+
+    Example:
+        >>> from vaekit.distributions import Gaussian
+        >>> px = Gaussian(torch.zeros(1, 2, 3), torch.full((1, 2, 3), torch.inf))
+        >>> diagnose(Trace(torch.zeros(2, 3), (), px, None), nn.Identity())
+        'log_scale of the likelihood: infinite, 6 of 6 values'
+    """
+    weights = bad_weights(model)
+    if weights is not None:
+        return f"{weights}, after the step before"
+    for name, value in _numbers(trace):
+        if not bool(torch.isfinite(value).all()):
+            return _count(name, value)
+    return "the objective, from terms that are finite"
 
 
 def compiled_pass(eager: Pass, *, capture: bool = True) -> Pass:
@@ -192,14 +248,7 @@ def schedule_target(name: str, objective: nn.Module, model: nn.Module) -> Tensor
     return scalars[name]
 
 
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """What a step leaves: the detached loss, and the gradient's norm where that was taken."""
-
-    trace: Any
-    bound: Bound
-    loss: Tensor
-    norm: Tensor | None
+Made = tuple[Any, Bound, Tensor, Tensor | None]  # trace, bound, detached loss, gradient's norm
 
 
 class Update:
@@ -256,21 +305,20 @@ class Update:
         """
         self._fill(step)
         look = self.clip is not None or step % NORM_EVERY == 0 or not self.gradient.count
-        captured = self._captured
-        made: _Made = (
-            self._step(x, context, step, look) if captured is None else captured(x, context)
-        )
-        if captured is not None or made.loss.device.type != "cpu":
-            self._check_later(made, step)
-        if look and made.norm is not None:
-            self.gradient.add(made.norm)
+        work = self._captured
+        made: Made = self._step(x, context, step, look) if work is None else work(x, context)
+        trace, bound, loss, norm = made
+        if work is not None or loss.device.type != "cpu":
+            self._check_later(trace, loss, step)
+        if look and norm is not None:
+            self.gradient.add(norm)
         if self.average is not None:
             self.average.update_parameters(unwrap(self.model))
-        return made.bound
+        return bound
 
     def _step(
         self, x: Tensor, context: Tensor | None, step: int | None = None, look: bool = True
-    ) -> _Made:
+    ) -> Made:
         """Pass, gradient, optimiser; without a number nothing is read back from the device."""
         trace, bound = self._pass(x, context)
         loss = differentiate(bound, unwrap(self.model))
@@ -279,7 +327,7 @@ class Update:
         norm = self._norm() if look else None
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return _Made(trace, bound, loss, norm)
+        return trace, bound, loss, norm
 
     def _eager(self, x: Tensor, context: Tensor | None) -> tuple[Any, Bound]:
         trace = self.model(x, context, samples=self.objective.samples)
@@ -299,12 +347,12 @@ class Update:
         for name, schedule in self._schedules.items():
             self._targets[name].fill_(schedule(step))
 
-    def _check_later(self, made: _Made, step: int) -> None:
+    def _check_later(self, trace: Any, loss: Tensor, step: int) -> None:
         """Notes the first loss that is not finite, and looks for one now and then."""
-        now = torch.where(torch.isfinite(made.loss), math.inf, float(step))
+        now = torch.where(torch.isfinite(loss), math.inf, float(step))
         self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
         if (step + 1) % CHECK_EVERY == 0 and math.isfinite(first := self._bad_step.item()):
-            self._stop(made.trace, int(first))
+            self._stop(trace, int(first))
 
     def _stop(self, trace: Any, step: int) -> None:
         self.optimizer.zero_grad()

@@ -62,14 +62,8 @@ def examine(progress: Progress, batches: Batches, seed: int) -> Examined:
             meter.add(objective(trace))
             latent.update(trace)
             scale.add(trace)
-    return Examined(
-        with_elbo(meter.means()),
-        latent.latent(),
-        scale.means(),
-        scale.fitted,
-        scale.power,
-        dead.fraction(),
-    )
+    means, held = with_elbo(meter.means()), latent.latent()
+    return Examined(means, held, scale.means(), scale.fitted, scale.power, dead.fraction())
 
 
 @dataclass(frozen=True)
@@ -172,8 +166,8 @@ def _wake(found: Examined, beta: float) -> str:
     """What may make a latent active that is not."""
     if found.dead_units is not None and found.dead_units > DYING:
         return (
-            f"{found.dead_units:.0%} of the hidden units are dead; try the net's option activation=gelu, or a "
-            "smaller lr."
+            f"{found.dead_units:.0%} of the hidden units are dead; try the net's option "
+            "activation=gelu, or a smaller lr."
         )
     if beta > 1:
         return (

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vaekit.report.charts import LARGEST, PANELS, limits
+from vaekit.report.charts import PANELS, Points, limits, points
 from vaekit.report.comparison.entries import Entry
-from vaekit.report.style import COLOURS, look
-from vaekit.report.svg import name_text, paper
+from vaekit.report.style import COLOURS, name_text, paper
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +33,6 @@ OTHERS = {  # that an epoch records besides its terms
     "gradient_norm": ("gradient norm", "mean over the steps looked at"),
     "dead_units": ("dead units", "share of the hidden units"),
 }
-Points = list[tuple[float, float]]
 Lines = dict[str, Points]  # of a run, by split
 
 
@@ -57,22 +55,11 @@ def colours(many: int) -> list[str]:
     return found
 
 
-def _points(entry: Entry, read: Callable[..., Any], *of: str) -> Points:
-    found = [(record["epoch"], read(record, *of)) for record in entry.epochs]
-    return [
-        (float(x), float(y)) for x, y in found if isinstance(y, int | float) and abs(y) < LARGEST
-    ]
-
-
-def _term(record: dict[str, Any], name: str, split: str) -> Any:
+def _term(name: str, split: str, record: Mapping[str, Any]) -> Any:
     means = record.get(split) or {}
     if name == ELBO and "kl" in means:
         return means["log_likelihood"] - means["kl"]
     return means.get(name)
-
-
-def _recorded(record: dict[str, Any], name: str) -> Any:
-    return (record.get("latent") or {}).get(name, record.get(name))
 
 
 def _panels(
@@ -88,12 +75,13 @@ def _panels(
         if name == "objective" and other:
             name = title = ELBO
         if comparable or name == "kl":
-            splits = [{s: _points(one, _term, name, s) for s in SPLITS} for one in entries]
-            yield title, unit, splits
+            reads = {split: partial(_term, name, split) for split in SPLITS}
+            yield title, unit, [{s: points(r.epochs, reads[s]) for s in SPLITS} for r in entries]
     for name, (title, of) in OTHERS.items():
-        runs = [_points(one, _recorded, name) for one in entries]
-        if name != "dead_units" or any(y for points in runs for _, y in points):
-            yield title, of, [{"validation": points} for points in runs]
+        read = partial(lambda name, r: (r.get("latent") or {}).get(name, r.get(name)), name)
+        runs = [points(one.epochs, read) for one in entries]
+        if name != "dead_units" or any(y for line in runs for _, y in line):
+            yield title, of, [{"validation": line} for line in runs]
 
 
 def curves_figure(
@@ -104,52 +92,42 @@ def curves_figure(
     Lines are of validation rows, dashed ones of training rows. Without `comparable`, numbers that
     hang on the likelihood are left out.
     """
-    panels = [
-        panel
-        for panel in _panels(entries, comparable, differing)
-        if any(points for lines in panel[2] for points in lines.values())
-    ]
+    from matplotlib.figure import Figure
+
+    every = _panels(entries, comparable, differing)
+    panels = [panel for panel in every if any(any(lines.values()) for lines in panel[2])]
     if not panels:
         return None
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     wide = WIDE if columns == 3 else 280 * columns
-    legend = _legend_rows(entries, wide)
-    figure = _grid(columns, rows, wide, 18 * legend[1])
+    longest = max(min(len(one.name), LONGEST) for one in entries)
+    beside = max(1, min(len(entries), int((wide - 10) / (6.3 * longest + 36))))  # in the legend
+    high = 212 * rows + 18 * math.ceil(len(entries) / beside) + 30
+    figure = Figure(figsize=(wide / 72, high / 72))
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
+    figure.subplots(rows, columns, squeeze=False)
     for axes, (title, unit, runs) in zip(figure.axes, panels, strict=False):
         _draw(axes, title, unit, runs, colours(len(entries)))
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
-    _legend(figure, entries, legend[0])
-    figure.set_label(
-        f"{', '.join(title for title, _, _ in panels)} over the epochs, of "
-        f"{', '.join(one.name for one in entries)}"
-    )
-    return figure
-
-
-def _grid(columns: int, rows: int, wide: int, legend: int) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(wide / 72, (212 * rows + legend + 30) / 72))
-    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-    figure.subplots(rows, columns, squeeze=False)
+    _legend(figure, entries, beside)
+    titles, names = [panel[0] for panel in panels], [one.name for one in entries]
+    figure.set_label(f"{', '.join(titles)} over the epochs, of {', '.join(names)}")
     return figure
 
 
 def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Sequence[str]) -> None:
     shown: list[list[float]] = []
     for lines, colour in zip(runs, palette, strict=True):
-        alone = not lines.get("validation")
-        for split, points in lines.items():
-            if not points:
-                continue
-            solid = split == "validation" or alone
-            (line,) = axes.plot(*zip(*points, strict=True), marker="o", markevery=[-1])
+        for split, found in ((split, found) for split, found in lines.items() if found):
+            solid = split == "validation" or not lines.get("validation")
+            (line,) = axes.plot(*zip(*found, strict=True), marker="o", markevery=[-1])
             line.set(color=colour, linestyle="-" if solid else "--", linewidth=1.6 if solid else 1)
             line.set(alpha=1 if solid else 0.7, markersize=3.5)
-            shown.append([y for _, y in points])
-    if _spans_decades(title, shown):
+            shown.append([y for _, y in found])
+    values = [value for line in shown for value in line]
+    if title == SIGMA and 0 < DECADES * min(values) < max(values):  # linear, one run is flat at 0
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.tick_params("y", which="minor", left=False)
@@ -160,12 +138,6 @@ def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Seq
     axes.set_title(unit, loc="left", fontsize=9)
     axes.annotate(title, (0, 1), (0, 20), "axes fraction", "offset points", weight="bold",
                   fontsize=12, annotation_clip=False)  # fmt: skip
-
-
-def _spans_decades(title: str, lines: Sequence[Sequence[float]]) -> bool:
-    """A scale that goes to nothing in one run is flat at 0 on a linear axis."""
-    values = [value for line in lines for value in line]
-    return title == SIGMA and 0 < DECADES * min(values) < max(values)
 
 
 def fit_axis(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
@@ -179,13 +151,6 @@ def fit_axis(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
     axes.set_ylim(low if min(values) < 0 else max(low, -0.03 * high), high)
     if counts:
         axes.locator_params("y", integer=True, min_n_ticks=1)
-
-
-def _legend_rows(entries: Sequence[Entry], wide: int) -> tuple[int, int]:
-    """Columns and rows of a legend that is as wide as the chart."""
-    longest = max(min(len(one.name), LONGEST) for one in entries)
-    columns = max(1, min(len(entries), int((wide - 10) / (6.3 * longest + 36))))
-    return columns, math.ceil(len(entries) / columns)
 
 
 def _legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
@@ -217,8 +182,10 @@ def distortion_figure(
         comparable: whether their likelihoods compare.
     """
     betas = values.get(BETA, [None])
-    points = [_point(one) for one in entries]
-    if None in betas or not all(points) or not comparable:
+    found = [one.records.get("bound", {}) for one in entries]
+    pairs = [(bound.get("kl"), bound.get("log_likelihood")) for bound in found]
+    at = [(rate, -fit) for rate, fit in pairs if rate is not None and fit is not None]
+    if None in betas or len(at) < len(entries) or not comparable:
         return None
     figure, (axes,) = paper(470, 340)
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -228,12 +195,14 @@ def distortion_figure(
     palette = colours(len(groups))
     for number, (name, places) in enumerate(groups.items()):
         order = sorted(places, key=lambda place: betas[place])
-        (line,) = axes.plot(*zip(*(points[p] for p in order), strict=True), "-o")
+        (line,) = axes.plot(*zip(*(at[p] for p in order), strict=True), "-o")
         line.set(color=palette[number], label=name_text(" ".join(name), LONGEST))
         ink = palette[number] if len(groups) > 1 else COLOURS["ink"]
+        offset, side = ((-6, -14), "right") if number % 2 else ((6, 5), "left")  # lines take turns
         for place in order:
-            _name(axes, points[place], f"β = {betas[place]:g}", ink, number % 2 == 0)
-    _best_bound(axes, points)
+            axes.annotate(f"β = {betas[place]:g}", at[place], offset,
+                          textcoords="offset points", ha=side, color=ink)  # fmt: skip
+    _best_bound(axes, at)
     axes.set_xlabel("rate: KL, nats")
     axes.set_ylabel("distortion: −log-likelihood, nats")
     axes.grid(axis="x")
@@ -241,19 +210,6 @@ def distortion_figure(
         figure.legend(loc="outside upper left")
     figure.set_label(f"rate against distortion of {len(entries)} runs")
     return figure
-
-
-def _point(one: Entry) -> tuple[float, ...]:
-    """Rate and distortion; empty for a run without them."""
-    bound = one.records.get("bound", {})
-    rate, fit = bound.get("kl"), bound.get("log_likelihood")
-    return () if rate is None or fit is None else (rate, -fit)
-
-
-def _name(axes: Axes, point: Any, text: str, colour: str, above: bool) -> None:
-    """A word at a point; those of the next line stand on the other side."""
-    offset, side = ((6, 5), "left") if above else ((-6, -14), "right")
-    axes.annotate(text, point, offset, textcoords="offset points", ha=side, color=colour)
 
 
 def _best_bound(axes: Axes, points: Sequence[tuple[float, ...]]) -> None:
@@ -266,11 +222,3 @@ def _best_bound(axes: Axes, points: Sequence[tuple[float, ...]]) -> None:
               zorder=0)  # fmt: skip
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top)
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file on white, twice as large as in the page."""
-    stream = io.BytesIO()
-    with look():
-        figure.savefig(stream, format="png", dpi=144, facecolor="white")
-    return stream.getvalue()
