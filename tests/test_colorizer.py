@@ -30,7 +30,7 @@ def plain(colour: np.ndarray, rows: int, side: int = 4) -> Tensor:
 
 def model(net: nn.Module | None = None, *, side: int = 4, noise: float = 0.0, scale: Any = 0.1
           ) -> vk.Colorizer:  # fmt: skip
-    net = vk.ColourNet((side, side), channels=(4,)) if net is None else net
+    net = vk.ColorNet((side, side), channels=(4,)) if net is None else net
     family = vk.Gaussian((3, side, side), scale=scale)
     return vk.Colorizer(vk.Conditional(net, family, in_shape=(1, side, side)), noise=noise)
 
@@ -56,7 +56,7 @@ def test_the_objective_is_its_formula(proves: Proves) -> None:
     light = np.einsum("c,sbchw->sbhw", WEIGHTS, y - true)
     price = (0.5 * (light / sigma) ** 2).sum((-2, -1)).mean(0)
     for weight in (0.0, 2.5):
-        bound = vk.Colouring(luminance=weight)(trace)
+        bound = vk.Coloring(luminance=weight)(trace)
         expected = log_p - weight * price
         proves("colour objective", "scipy's normal density", bound.value, expected, limit=1e-9)
         np.testing.assert_allclose(bound.parts["log_likelihood"], log_p, rtol=1e-9)
@@ -69,7 +69,7 @@ def test_its_gradient_is_that_of_both_errors_whatever_the_scale(scale: Any) -> N
     x = torch.rand(6, 3, 4, 4, dtype=torch.float64)
     trace = painter(x)
     y = trace.px.loc
-    (found,) = torch.autograd.grad(vk.Colouring(luminance=3.0)(trace).value.sum(), y)
+    (found,) = torch.autograd.grad(vk.Coloring(luminance=3.0)(trace).value.sum(), y)
     z = y.detach().requires_grad_()
     sums = (z - x).square().sum() + 3 * (vk.luminance(z) - vk.luminance(x)).square().sum()
     (expected,) = torch.autograd.grad(-sums, z)
@@ -81,15 +81,15 @@ def test_the_price_does_not_move_the_scale() -> None:
     """A fitted one is fitted once a step, and a shared one is the best for the colours alone."""
     x = torch.rand(6, 3, 4, 4)
     fitted = model(scale="fitted")
-    vk.Colouring()(fitted(x))
+    vk.Coloring()(fitted(x))
     assert fitted.likelihood.family.scale.count == 1
     gradients = []
     for weight in (0.0, 9.0):
-        shared = model(vk.ColourNet((4, 4), (2,)), scale="shared")
+        shared = model(vk.ColorNet((4, 4), (2,)), scale="shared")
         with torch.no_grad():
             for value in shared.likelihood.net.parameters():
                 value.fill_(0.1)
-        vk.Colouring(luminance=weight)(shared(x)).value.sum().backward()
+        vk.Coloring(luminance=weight)(shared(x)).value.sum().backward()
         gradients.append(shared.likelihood.family.scale.log_scale.grad)
     torch.testing.assert_close(*gradients)
 
@@ -106,7 +106,7 @@ def test_two_colours_of_one_luminance_become_their_mean(weight: float, proves: P
     painter = model(scale="fitted")
     adam = torch.optim.Adam(painter.parameters(), lr=0.03)
     batches = Batches(Split(x), 64)
-    objective = vk.Colouring(luminance=weight)
+    objective = vk.Coloring(luminance=weight)
     halving = {"lr": lambda step: 0.03 * 0.5 ** (step // 60)}
     vk.fit(painter, objective, batches, steps=600, optimizer=adam, schedules=halving)
     made = painter.reconstruct(x)
@@ -189,7 +189,7 @@ def test_the_noise_is_drawn_for_each_sample_in_both_modes() -> None:
 def test_the_network_fits_any_size_and_begins_at_the_grey_picture(
     shape: tuple[int, int], dense: bool
 ) -> None:
-    net = vk.ColourNet(shape, (2, 3, 4), (5,) if dense else (), dense=dense, dropout=0.1)
+    net = vk.ColorNet(shape, (2, 3, 4), (5,) if dense else (), dense=dense, dropout=0.1)
     x = torch.rand(3, 1, *shape)
     assert net(x).shape == (3, 3, *shape)
     with torch.no_grad():
@@ -200,14 +200,14 @@ def test_the_network_fits_any_size_and_begins_at_the_grey_picture(
 
 def test_the_weights_of_the_dense_network() -> None:
     with torch.device("meta"):
-        net = vk.ColourNet((64, 64), (16,), dense=True)
+        net = vk.ColorNet((64, 64), (16,), dense=True)
     count = 7 * 32 * 32 * 12288 + 12288 + 16 * 7 * 25 + 7 + 16 * 16 + 16
     assert sum(value.numel() for value in net.parameters()) == count
     assert round(count / 1e6) == 88
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
-    net = vk.ColourNet((4, 4), (2,))
+    net = vk.ColorNet((4, 4), (2,))
     for family in (vk.Gaussian((3, 4, 4)), vk.Laplace((3, 4, 4), scale=0.1)):
         with pytest.raises(VaekitError, match="takes a Gaussian of one scale"):
             vk.Colorizer(vk.Conditional(net, family))
@@ -216,13 +216,13 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     with pytest.raises(VaekitError, match="noise=-1"):
         model(noise=-1)
     with pytest.raises(VaekitError, match="luminance=-1"):
-        vk.Colouring(luminance=-1)
+        vk.Coloring(luminance=-1)
     with pytest.raises(VaekitError, match="only a dense net"):
-        vk.ColourNet((4, 4), hidden=(3,))
+        vk.ColorNet((4, 4), hidden=(3,))
     with pytest.raises(VaekitError, match="needs a KL between posterior and prior"):
         require(ELBO(), model())
     with pytest.raises(VaekitError, match="needs colors for a gray image"):
-        require(vk.Colouring(), build("vae", vk.data.load("digits").spec()).model)
+        require(vk.Coloring(), build("vae", vk.data.load("digits").spec()).model)
 
 
 def test_the_recipe_starts_at_the_mean_colours_of_the_data() -> None:

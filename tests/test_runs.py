@@ -395,6 +395,10 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_holds_the_numbers_of_the_best_epoch(several: Path) -> None:
     rows = {row["name"]: row for row in tabulate(several)}
     assert list(rows) == ["a", "b", "early", "set/seed-4", "warm"]
+    columns = (
+        "name recipe data latent epochs asked objective log_likelihood kl active_units seconds"
+    )
+    assert all(" ".join(row) == f"{columns} state" for row in rows.values())
     for name in ("b", "warm"):
         lines = read_lines(several / name / "metrics.jsonl")
         epoch = load_state(several / name / "checkpoints" / "last.safetensors")["best"]["epoch"]

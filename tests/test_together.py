@@ -26,7 +26,7 @@ N, STEPS = 3, 5
 
 
 class Share(TorchFunctionMode):
-    """Noise is drawn for N models, and one of them has its own. (A patch stays in dynamo's lists.)"""
+    """Noise is drawn for N models, and one has its own; dynamo would remember a patch of randn."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ from vaekit.models import Trace as Trace
 from vaekit.models import exact as exact
 from vaekit.models import luminance as luminance
 from vaekit.nn import MLP as MLP
-from vaekit.nn import ColourNet as ColourNet
+from vaekit.nn import ColorNet as ColorNet
 from vaekit.nn import ConvDecoder as ConvDecoder
 from vaekit.nn import ConvEncoder as ConvEncoder
 from vaekit.nn import LatentDropout as LatentDropout
@@ -55,7 +55,7 @@ from vaekit.nn import start_at as start_at
 from vaekit.objectives import ELBO as ELBO
 from vaekit.objectives import IWAE as IWAE
 from vaekit.objectives import Bound as Bound
-from vaekit.objectives import Colouring as Colouring
+from vaekit.objectives import Coloring as Coloring
 from vaekit.objectives import Objective as Objective
 from vaekit.objectives import Reconstruction as Reconstruction
 from vaekit.objectives import Weight as Weight

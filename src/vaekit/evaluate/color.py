@@ -1,4 +1,4 @@
-"""How near a colouriser comes to the true colours, and what it makes of noise."""
+"""How near a colorizer comes to the true colours, and what it makes of noise."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def colours(
     data_range: float = 1.0,
     levels: Sequence[float] = (1.0,),
 ) -> Numbers:
-    """How near a colouriser comes to the true colours over a data set, and what it makes of noise.
+    """How near a colorizer comes to the true colours over a data set, and what it makes of noise.
 
     Args:
-        model: the colouriser.
+        model: the colorizer.
         batches: of colours x `(B, 3, H, W)`.
         data_range: the largest possible value of x less the smallest.
         levels: standard deviations of noise on the grey pictures, grey levels; it is drawn from
@@ -54,7 +54,7 @@ def colours(
 
     Example:
         >>> import vaekit as vk
-        >>> net = vk.ColourNet((4, 4), channels=(2,))
+        >>> net = vk.ColorNet((4, 4), channels=(2,))
         >>> p = vk.Conditional(net, vk.Gaussian((3, 4, 4), scale=0.1))
         >>> found = colours(vk.Colorizer(p), [(torch.rand(50, 3, 4, 4), None)])
         >>> found.rows, round(found.noise[0].before)

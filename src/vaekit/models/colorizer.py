@@ -1,4 +1,4 @@
-"""A colouriser: p(x | its grey picture), a model without a latent."""
+"""A colorizer: p(x | its grey picture), a model without a latent."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Colorizer(Model):
 
     Example:
         >>> import vaekit as vk
-        >>> net = vk.ColourNet((8, 8), channels=(4, 8))
+        >>> net = vk.ColorNet((8, 8), channels=(4, 8))
         >>> p = vk.Conditional(net, vk.Gaussian((3, 8, 8), scale="fitted"))
         >>> model = Colorizer(p, noise=1 / 255)
         >>> trace = model(torch.rand(5, 3, 8, 8), samples=(2,))
@@ -73,7 +73,7 @@ class Colorizer(Model):
             )
         if not isinstance(family, Gaussian) or family.param_shape != family.event_shape:
             raise VaekitError(
-                f"got the likelihood {family}; a colouriser takes a Gaussian of one scale: a "
+                f"got the likelihood {family}; a colorizer takes a Gaussian of one scale: a "
                 "number, 'shared' or 'fitted'."
             )
         if not 0 <= noise < math.inf:

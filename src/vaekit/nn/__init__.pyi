@@ -2,7 +2,7 @@ from vaekit.nn.blocks import LatentDropout as LatentDropout
 from vaekit.nn.blocks import activation as activation
 from vaekit.nn.blocks import initialise as initialise
 from vaekit.nn.blocks import start_at as start_at
-from vaekit.nn.color import ColourNet as ColourNet
+from vaekit.nn.color import ColorNet as ColorNet
 from vaekit.nn.conv import ConvDecoder as ConvDecoder
 from vaekit.nn.conv import ConvEncoder as ConvEncoder
 from vaekit.nn.nets import Nets as Nets

@@ -19,7 +19,7 @@ from vaekit.nn.network import Network, Sizes, sizes
 PLANES = 7  # of half the picture's lengths, before the dense map: 88 million weights at 64 x 64
 
 
-class ColourNet(Network):
+class ColorNet(Network):
     """From grey to colour, `(N, 1, H, W) -> (N, 3, H, W)`: the grey picture plus what is learned.
 
     A convolution, then one of stride 2 for each further entry of `channels`; a transposed one for
@@ -44,9 +44,9 @@ class ColourNet(Network):
             name is unknown or `dropout` is outside [0, 1).
 
     Example:
-        >>> ColourNet((30, 21), channels=(8, 16, 32))(torch.rand(5, 1, 30, 21)).shape
+        >>> ColorNet((30, 21), channels=(8, 16, 32))(torch.rand(5, 1, 30, 21)).shape
         torch.Size([5, 3, 30, 21])
-        >>> net = ColourNet((8, 8), channels=(8,), dense=True)
+        >>> net = ColorNet((8, 8), channels=(8,), dense=True)
         >>> net.output
         Linear(in_features=112, out_features=192, bias=True)
     """
@@ -90,7 +90,7 @@ def _dense(
 
 
 class _UNet(nn.Module):
-    """`(N, 1, H, W) -> (N, channels[0], H, W)`: see `ColourNet`."""
+    """`(N, 1, H, W) -> (N, channels[0], H, W)`: see `ColorNet`."""
 
     def __init__(self, channels: tuple[int, ...], block: Block) -> None:
         super().__init__()

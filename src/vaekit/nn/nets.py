@@ -12,7 +12,7 @@ from torch import nn
 
 from vaekit.errors import VaekitError, choose
 from vaekit.nn.blocks import Block, LatentDropout, initialise
-from vaekit.nn.color import ColourNet
+from vaekit.nn.color import ColorNet
 from vaekit.nn.conv import ConvDecoder, ConvEncoder
 from vaekit.nn.network import MLP, Network, Shape, flatten
 from vaekit.nn.numerics import Planes
@@ -235,7 +235,7 @@ class ColorNets(Nets):
                 f"the net color maps gray images to color, and not {in_shape} to {out_shape}: take "
                 "the recipe colorizer, or another net."
             )
-        return ColourNet(in_shape[1:], self.channels, self.hidden, dense=self.dense, **self.options)
+        return ColorNet(in_shape[1:], self.channels, self.hidden, dense=self.dense, **self.options)
 
 
 @register("net", "tf-tutorial", activation="relu", init="glorot", start="init")

@@ -6,4 +6,4 @@ from vaekit.objectives.base import require as require
 from vaekit.objectives.bounds import ELBO as ELBO
 from vaekit.objectives.bounds import IWAE as IWAE
 from vaekit.objectives.bounds import Reconstruction as Reconstruction
-from vaekit.objectives.color import Colouring as Colouring
+from vaekit.objectives.color import Coloring as Coloring

@@ -1,4 +1,4 @@
-"""What a colouriser is trained on. Shapes: `S` Monte-Carlo dims, `B` batch."""
+"""What a colorizer is trained on. Shapes: `S` Monte-Carlo dims, `B` batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vaekit.registry import register
 
 
 @register("objective", "coloring")
-class Colouring(Objective):
+class Coloring(Objective):
     """log p(x|g) less a price for another luminance than the picture has.
 
     E[ log N(x; y, s^2 I) - luminance / 2 sum_hw ((L(y) - L(x)) / s)^2 ],  y = E[x|g],
@@ -40,7 +40,7 @@ class Colouring(Objective):
         >>> grey = torch.full((1, 2, 3, 1, 1), 0.5)
         >>> px = Gaussian(grey, torch.zeros(()), event_dim=3)
         >>> trace = Trace(torch.full((2, 3, 1, 1), 0.7), (), px, None)
-        >>> Colouring(luminance=0.0)(trace).value - Colouring(luminance=10.0)(trace).value
+        >>> Coloring(luminance=0.0)(trace).value - Coloring(luminance=10.0)(trace).value
         tensor([0.2000, 0.2000])
     """
 

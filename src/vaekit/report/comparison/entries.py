@@ -399,7 +399,7 @@ def open_runs(
     for run in runs:
         if Offer.LATENT not in run.offers:
             raise VaekitError(
-                f"{run.path} is a colouriser, and a comparison is of models with a latent: take "
+                f"{run.path} is a colorizer, and a comparison is of models with a latent: take "
                 "`vaekit evaluate` of each."
             )
     found = differences([flat(run.config, run.spec.kind) for run in runs])
