@@ -17,8 +17,7 @@ from vaekit.recipes import find_recipe, likelihood_spec, names
 from vaekit.registry import KINDS, describe, entries, text
 
 if TYPE_CHECKING:
-    from vaekit.data import Dataset
-    from vaekit.data.entry import Entry
+    from vaekit.data import Dataset, Entry
 
 
 PICTURES = 64  # images in the picture
@@ -66,7 +65,7 @@ def data(
 
 
 def _list(data_dir: str | None, json: bool) -> None:
-    from vaekit.data.catalogue import SETS
+    from vaekit.data import SETS
     from vaekit.io import search_folders
 
     folders = search_folders(data_dir)

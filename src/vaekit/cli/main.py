@@ -73,7 +73,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """The runs in a folder, in a table."""
-    from vaekit.runs.table import cells, tabulate
+    from vaekit.runs import cells, tabulate
 
     rows = tabulate(folder, sort=sort)
     say(dump(rows)) if json else print_table(cells(rows), left=(0, 1, 2, 10))

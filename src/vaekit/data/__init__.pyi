@@ -1,3 +1,4 @@
+from vaekit.data.arrays import MAPPED as MAPPED
 from vaekit.data.batches import Batch as Batch
 from vaekit.data.batches import Batches as Batches
 from vaekit.data.catalogue import SETS as SETS

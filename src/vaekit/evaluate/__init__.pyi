@@ -16,6 +16,7 @@ from vaekit.evaluate.color import colours as colours
 from vaekit.evaluate.diagnostics import DeadUnits as DeadUnits
 from vaekit.evaluate.diagnostics import ScaleMeter as ScaleMeter
 from vaekit.evaluate.diagnostics import gradient_noise as gradient_noise
+from vaekit.evaluate.latent import ACTIVE as ACTIVE
 from vaekit.evaluate.latent import Codebook as Codebook
 from vaekit.evaluate.latent import Latent as Latent
 from vaekit.evaluate.latent import LatentMeter as LatentMeter

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaekit.data import Batches, Dataset, Split
-from vaekit.data.dataset import one_hot
+from vaekit.data import Batches, Dataset, Split, one_hot
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import whole

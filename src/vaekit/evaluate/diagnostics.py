@@ -13,7 +13,7 @@ from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import Numbers, whole
 from vaekit.evaluate.metrics import Column, Record, Rows, Study, Subject
 from vaekit.models import Model, Trace
-from vaekit.nn.blocks import is_activation
+from vaekit.nn import is_activation
 from vaekit.objectives import Bound, Objective
 from vaekit.registry import register
 from vaekit.torchutil import Moments, evaluating, rng, wide

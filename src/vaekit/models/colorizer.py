@@ -11,8 +11,7 @@ from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.models.base import Model
 from vaekit.models.trace import Trace
-from vaekit.parts.conditional import Conditional
-from vaekit.parts.families import Gaussian
+from vaekit.parts import Conditional, Gaussian
 from vaekit.torchutil import evaluating
 
 

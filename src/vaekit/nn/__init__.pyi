@@ -1,6 +1,7 @@
 from vaekit.nn.blocks import LatentDropout as LatentDropout
 from vaekit.nn.blocks import activation as activation
 from vaekit.nn.blocks import initialise as initialise
+from vaekit.nn.blocks import is_activation as is_activation
 from vaekit.nn.blocks import start_at as start_at
 from vaekit.nn.color import ColorNet as ColorNet
 from vaekit.nn.conv import ConvDecoder as ConvDecoder
@@ -9,6 +10,7 @@ from vaekit.nn.nets import Nets as Nets
 from vaekit.nn.network import MLP as MLP
 from vaekit.nn.network import LogCounts as LogCounts
 from vaekit.nn.network import Network as Network
+from vaekit.nn.network import sizes as sizes
 from vaekit.nn.numerics import lowered as lowered
 from vaekit.nn.numerics import precision as precision
 from vaekit.nn.numerics import use_format as use_format

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vaekit.distributions import WORDS, Offer
 from vaekit.errors import VaekitError
-from vaekit.models.trace import Trace
+from vaekit.models import Trace
 
 
 @dataclass(frozen=True, eq=False)

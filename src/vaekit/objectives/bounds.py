@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaekit.distributions import Offer, offering
 from vaekit.errors import VaekitError
-from vaekit.models.trace import Trace
+from vaekit.models import Trace
 from vaekit.objectives.base import Objective, Weight, over_samples
 from vaekit.registry import register
 

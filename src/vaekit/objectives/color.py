@@ -6,8 +6,7 @@ from torch import Tensor
 
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
-from vaekit.models.colorizer import luminance
-from vaekit.models.trace import Trace
+from vaekit.models import Trace, luminance
 from vaekit.objectives.base import Objective, Weight, over_samples
 from vaekit.registry import register
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vaekit.distributions import Distribution, Offer, Space
 from vaekit.errors import VaekitError
-from vaekit.nn.network import sizes
+from vaekit.nn import sizes
 
 
 class Family(nn.Module, ABC):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vaekit import distributions as d
 from vaekit.errors import VaekitError
-from vaekit.nn.network import sizes
+from vaekit.nn import sizes
 from vaekit.registry import register
 
 

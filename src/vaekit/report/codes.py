@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data import Split
-from vaekit.data.dataset import generator
-from vaekit.data.rows import pick
+from vaekit.data import Split, generator, pick
 from vaekit.distributions import Distribution, Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, write

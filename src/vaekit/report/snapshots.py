@@ -22,9 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data import spread
-from vaekit.data.dataset import generator, one_hot
-from vaekit.data.rows import pick
+from vaekit.data import generator, one_hot, pick, spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, sweep, write

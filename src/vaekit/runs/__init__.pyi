@@ -30,4 +30,5 @@ from vaekit.runs.several import train_seeds as train_seeds
 from vaekit.runs.sweep import PAGE as PAGE
 from vaekit.runs.sweep import parse_grid as parse_grid
 from vaekit.runs.sweep import train_grid as train_grid
+from vaekit.runs.table import cells as cells
 from vaekit.runs.table import tabulate as tabulate

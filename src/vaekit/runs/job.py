@@ -15,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.data import Batches, Dataset, DataSpec, card, prepare, read
-from vaekit.data.arrays import MAPPED
+from vaekit.data import MAPPED, Batches, Dataset, DataSpec, card, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
@@ -26,13 +25,22 @@ from vaekit.runs.config import Config
 from vaekit.runs.folder import RunFolder, environment, git_state
 from vaekit.runs.several import Task
 from vaekit.torchutil import find_device, rng
-from vaekit.training.graphs import refuse_capture
-from vaekit.training.loop import Progress, fit, make_average
-from vaekit.training.optimizers import make_optimizer
-from vaekit.training.schedules import Schedule, make_schedules
-from vaekit.training.supervise import Best, Callback, Callbacks, Supervisor, interruptible
-from vaekit.training.together import Together
-from vaekit.training.update import schedule_target
+from vaekit.training import (
+    Best,
+    Callback,
+    Callbacks,
+    Progress,
+    Schedule,
+    Supervisor,
+    Together,
+    fit,
+    interruptible,
+    make_average,
+    make_optimizer,
+    make_schedules,
+    refuse_capture,
+    schedule_target,
+)
 
 TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit.data import Dataset, DataSpec, fingerprint, prepare, read
-from vaekit.data.dataset import label_of, one_hot
+from vaekit.data import Dataset, DataSpec, fingerprint, label_of, one_hot, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured

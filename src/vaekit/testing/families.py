@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.distributions import Distribution
-from vaekit.parts.conditional import Family
+from vaekit.parts import Family
 from vaekit.testing.numeric import check_gradient, seeded
 
 

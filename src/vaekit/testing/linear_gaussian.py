@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.models import VAE
-from vaekit.parts.conditional import Conditional
-from vaekit.parts.families import Gaussian
-from vaekit.parts.priors import StandardNormal
+from vaekit.parts import Conditional, Gaussian, StandardNormal
 
 
 @dataclass(frozen=True, eq=False)

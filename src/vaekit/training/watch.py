@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vaekit.data import Batches
-from vaekit.evaluate import DeadUnits, Latent, LatentMeter, ScaleMeter
-from vaekit.evaluate.latent import ACTIVE
+from vaekit.evaluate import ACTIVE, DeadUnits, Latent, LatentMeter, ScaleMeter
 from vaekit.torchutil import evaluating, rng
 from vaekit.training.loop import Progress
 from vaekit.training.update import Meter
