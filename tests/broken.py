@@ -165,7 +165,7 @@ def idx(*shape: int) -> bytes:
 
 def mnist(name: str, content: bytes) -> Make:
     """A folder d with the four files of MNIST, of which one is `content`."""
-    from vaekit.data.mnist import IDX_FILES
+    from vaekit.data import IDX_FILES
 
     def make(here: Path) -> None:
         (here / "d" / "mnist").mkdir(parents=True)

@@ -12,10 +12,7 @@ from PIL import Image
 
 from vaekit import data
 from vaekit.cli.main import main
-from vaekit.data import Dataset, Split, fingerprint
-from vaekit.data.catalogue import SETS
-from vaekit.data.entry import Entry
-from vaekit.data.shapes import draw_shapes
+from vaekit.data import SETS, Dataset, Entry, Split, draw_shapes, fingerprint
 
 
 @pytest.fixture

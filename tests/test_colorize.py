@@ -17,7 +17,7 @@ from PIL import Image
 import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
-from vaekit.report.images import pairs
+from vaekit.report import pairs
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "colour.md"
 WEIGHTS = np.array([0.30, 0.59, 0.11])

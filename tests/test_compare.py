@@ -21,20 +21,27 @@ from vaekit.cli.main import main
 from vaekit.data import spread
 from vaekit.evaluate import Column, Metric
 from vaekit.registry import register
-from vaekit.report.charts import limits
-from vaekit.report.comparison.charts import colours, curves_figure, distortion_figure, fit_axis
-from vaekit.report.comparison.entries import (
+from vaekit.report import (
+    GAP,
+    Comparison,
     Entry,
     Measure,
+    colours,
+    compare,
+    curves_figure,
     differences,
+    distortion_figure,
+    fit_axis,
     flat,
+    in_words,
+    labelled,
     lead,
+    limits,
     measure,
     open_runs,
+    sentences,
     short_names,
 )
-from vaekit.report.comparison.write import Comparison, compare, in_words, sentences
-from vaekit.report.images import GAP, labelled
 
 SMALL: dict[str, Any] = {
     "net": "mlp:hidden=16",

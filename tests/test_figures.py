@@ -19,19 +19,22 @@ from scipy.stats import laplace, norm
 import vaekit
 from vaekit import Run
 from vaekit.cli.main import main
-from vaekit.report.charts import curve_figures
-from vaekit.report.codes import (
+from vaekit.report import (
     Codes,
     Pair,
+    animation,
+    captioned,
     class_figure,
+    curve_figures,
+    grid,
+    look,
     overlap_figure,
     pair_of,
     posterior,
     posteriors,
+    read_frame,
+    training_frames,
 )
-from vaekit.report.images import grid
-from vaekit.report.snapshots import animation, captioned, read_frame, training_frames
-from vaekit.report.style import look
 
 SMALL: dict[str, Any] = {
     "net": "mlp:hidden=16",

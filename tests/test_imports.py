@@ -133,3 +133,17 @@ def test_every_name_of_every_room_is_where_its_stub_says() -> None:
     )
     assert sum(map(int, python(code).split())) > 150
     assert "vaekit" in names
+
+
+def test_rooms_and_tests_take_names_from_rooms_and_not_from_their_modules() -> None:
+    """But for the shell, which is a program and no room of names."""
+    tests = [("tests", path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    deep = [
+        (path.name, module)
+        for room, path in [*files(), *tests]
+        for module, _ in imports(path)
+        if module.count(".") > 1
+        and module.startswith("vaekit.")
+        and module.split(".")[1] not in (room, "cli")
+    ]
+    assert deep == []

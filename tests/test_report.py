@@ -23,10 +23,16 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 from vaekit.report import (
+    BAND,
+    COLOURS,
+    GAP,
     Report,
     Section,
+    curve_figures,
     grid,
     kl_bars,
+    kl_figure,
+    limits,
     page,
     pairs,
     png_bytes,
@@ -34,9 +40,6 @@ from vaekit.report import (
     training_curves,
     write_report,
 )
-from vaekit.report.charts import curve_figures, kl_figure, limits
-from vaekit.report.images import BAND, GAP
-from vaekit.report.style import COLOURS
 
 NASTY = """<b onclick="x('&amp;')">"x" & 'y'</b><script>alert(1)</script>"""
 

@@ -26,19 +26,23 @@ from torch import Tensor
 import vaekit
 from vaekit.data import Split, spread
 from vaekit.errors import VaekitError
-from vaekit.report import kl_bars, of_run
-from vaekit.report.charts import (
+from vaekit.report import (
+    BAND,
+    COLOURS,
     COLUMNS,
+    GAP,
+    Codes,
     Table,
+    code_charts,
+    code_figures,
     draws_figure,
+    kl_bars,
     kl_figure,
     maps_figure,
     means_figure,
+    of_run,
     table_charts,
 )
-from vaekit.report.codes import Codes, code_charts, code_figures
-from vaekit.report.images import BAND, GAP
-from vaekit.report.style import COLOURS
 
 SMALL: dict[str, Any] = {"net": "mlp:hidden=16", "threads": 1}
 NASTY = "<b>&'x'</b>"

@@ -14,8 +14,7 @@ import vaekit
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.distributions import Gaussian
-from vaekit.report.images import labelled
-from vaekit.report.walks import chosen, dead, effects, held, settings, traverse
+from vaekit.report import chosen, dead, effects, held, labelled, settings, traverse
 from vaekit.runs import fixed_at
 
 SMALL = {"net": "mlp:hidden=16", "epochs": 30, "limit": 300, "report": False, "lr": 1e-2}

@@ -15,8 +15,8 @@ from PIL import Image
 import vaekit
 from vaekit import VaekitError
 from vaekit.data import spread
-from vaekit.report.snapshots import Snapshots, frame_epochs, read_frame
-from vaekit.runs.folder import RunFolder
+from vaekit.report import Snapshots, frame_epochs, read_frame
+from vaekit.runs import RunFolder
 from vaekit.torchutil import load_state
 
 SMALL: dict[str, Any] = {

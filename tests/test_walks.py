@@ -17,7 +17,7 @@ from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.distributions import Laplace, codes, reals
 from vaekit.parts import NoPrior, Prior
-from vaekit.report.walks import between, interpolate, manifold, spherical, straight, traverse
+from vaekit.report import between, interpolate, manifold, spherical, straight, traverse
 
 SMALL = {"net": "mlp:hidden=16", "epochs": 3, "limit": 300, "report": False, "lr": 1e-2}
 

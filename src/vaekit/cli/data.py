@@ -110,7 +110,7 @@ def _line(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
 def _picture(found: Dataset, out: Path | None) -> str | None:
     """Training images, evenly spread, in a grid; None for rows that are no images."""
     from vaekit.data import spread
-    from vaekit.report.images import save
+    from vaekit.report import save
 
     if len(found.train.images.shape) != 4:
         if out is not None:

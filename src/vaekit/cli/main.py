@@ -59,7 +59,7 @@ def info(run: RunPath, /, *, json: Json = False) -> None:
 def report(run: RunPath, /, *, data_dir: DataDir = None, device: Device = "auto") -> None:
     """Write a run's report.html again."""
     start()
-    from vaekit.report.of_run import write_run_report
+    from vaekit.report import write_run_report
 
     say(str(write_run_report(vaekit.load(run, device=device), data_dir=data_dir)))
 

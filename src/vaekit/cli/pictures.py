@@ -59,8 +59,7 @@ def sample(
     Of a run that is conditioned on labels: those of one --label, or a row for each class.
     """
     loaded = _load(run, weights, device, n=n)
-    from vaekit.report.images import sample_sheet
-    from vaekit.report.walks import settings
+    from vaekit.report import sample_sheet, settings
 
     how: Any = {"mean": not draws, "seed": seed, "fixed": settings(edits)}
     if label is not None:
@@ -83,7 +82,7 @@ def reconstruct(
     """Test images, evenly spread, with their reconstructions E[x|z] under them."""
     loaded = _load(run, weights, device, n=n)
     from vaekit.data import spread
-    from vaekit.report.images import save
+    from vaekit.report import save
 
     test = loaded.dataset(data_dir).test
     originals, context = test.batch(spread(len(test), n))
@@ -108,7 +107,7 @@ def interpolate(
     loaded = _load(run, weights, device, n=n)
     import torch
 
-    from vaekit.report.walks import interpolate as walk
+    from vaekit.report import interpolate as walk
 
     test = loaded.dataset(data_dir).test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
@@ -155,8 +154,7 @@ def traverse(
     loaded = _load(run, weights, device, steps=steps)
     import torch
 
-    from vaekit.report import walks
-    from vaekit.report.images import save_rows
+    from vaekit.report import save_rows, walks
 
     fixed = walks.settings(edits)
     latent = walks.held(loaded, loaded.dataset(data_dir))
@@ -183,7 +181,7 @@ def manifold(
 ) -> None:
     """The plane of a two-dimensional latent, at quantiles of the prior N(0, 1)."""
     loaded = _load(run, weights, device, side=side)
-    from vaekit.report.walks import manifold as plane
+    from vaekit.report import manifold as plane
 
     made = plane(loaded, side, _context(loaded, label))
     _save(loaded, made.flatten(0, 1), out or Path("manifold.png"), columns=side)
@@ -203,7 +201,7 @@ def embed(
 ) -> None:
     """The codes E[z|x] of a split, in its order, with labels where there are some."""
     loaded = _load(run, weights, device)
-    from vaekit.report.codes import save_embedding
+    from vaekit.report import save_embedding
 
     say(str(save_embedding(loaded, out, split, data_dir)))
 
@@ -222,7 +220,7 @@ def animate(
     """A film of the training: the same images, or draws, after each epoch."""
     start()
     from vaekit.io import write
-    from vaekit.report.snapshots import animation, film_suffix, training_frames
+    from vaekit.report import animation, film_suffix, training_frames
     from vaekit.runs import RunFolder
 
     path = out or Path(f"{what}.gif")
@@ -251,8 +249,14 @@ def scatter(
     _check_picture(out)
     loaded = _load(run, weights, device, n=n)
     from vaekit.data import spread
-    from vaekit.report.codes import Codes, class_figure, fixed_rows, posteriors, standard_prior
-    from vaekit.report.style import save_figure
+    from vaekit.report import (
+        Codes,
+        class_figure,
+        fixed_rows,
+        posteriors,
+        save_figure,
+        standard_prior,
+    )
 
     data = loaded.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), n))
@@ -282,8 +286,7 @@ def overlap(
     loaded = _load(run, weights, device)
     import torch
 
-    from vaekit.report.codes import fixed_rows, overlap_figure
-    from vaekit.report.style import save_figure
+    from vaekit.report import fixed_rows, overlap_figure, save_figure
 
     test = loaded.dataset(data_dir).test
     for row in rows:
@@ -322,8 +325,8 @@ def colorize(
     """
     start()
     _check_counts(n=n, columns=columns)
-    from vaekit.report.images import colorize as put_colors
-    from vaekit.report.images import grey_file, grey_pictures, save
+    from vaekit.report import colorize as put_colors
+    from vaekit.report import grey_file, grey_pictures, save
     from vaekit.runs import colorizer_of
 
     painter = vaekit.load(colorizer, device=device)
@@ -398,7 +401,7 @@ def _start(
 
 
 def _save(run: Run, made: Tensor, path: Path, *, columns: int | None = None) -> None:
-    from vaekit.report.images import save
+    from vaekit.report import save
 
     say(str(save(run.spec.values.inverse(made), path, columns=columns)))
 

@@ -17,11 +17,13 @@ from vaekit.data.find import known as known
 from vaekit.data.find import labeled as labeled
 from vaekit.data.find import load as load
 from vaekit.data.find import read as read
+from vaekit.data.mnist import IDX_FILES as IDX_FILES
 from vaekit.data.preparing import prepare as prepare
 from vaekit.data.rows import MappedRows as MappedRows
 from vaekit.data.rows import Rows as Rows
 from vaekit.data.rows import SparseRows as SparseRows
 from vaekit.data.rows import pick as pick
+from vaekit.data.shapes import draw_shapes as draw_shapes
 from vaekit.data.spec import KINDS as KINDS
 from vaekit.data.spec import DataSpec as DataSpec
 from vaekit.data.spec import Values as Values

@@ -20,7 +20,7 @@ from vaekit.registry import completed, text
 from vaekit.report.charts import Table
 from vaekit.report.codes import Codes, fixed_rows, posteriors, standard_prior
 from vaekit.report.images import CLASSES, sample_sheet
-from vaekit.report.page import Report, write_report
+from vaekit.report.pages import Report, write_report
 from vaekit.runs import Run
 
 ROWS = 1000  # test rows that the numbers of the report are measured on

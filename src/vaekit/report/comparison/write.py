@@ -34,7 +34,7 @@ from vaekit.report.comparison.entries import (
     tells,
 )
 from vaekit.report.images import labelled, png_bytes
-from vaekit.report.page import Section, page
+from vaekit.report.pages import Section, page
 from vaekit.report.style import figure_bytes, look, svg, value
 
 if TYPE_CHECKING:
