@@ -146,7 +146,7 @@ RUNS = [
     case("compare rank of likelihoods", "compare run other --rank elbo --limit 9",
          "bounds of different likelihoods are not comparable",
          make=copied("other", "config.json", parts__likelihood="laplace")),
-    case("sweep recipe", "sweep vea --grid latent=2,3", "vea", 'Did you mean "vae"'),
+    case("sweep recipe", "sweep vea --grid latent=2,3", "vea", "did you mean 'vae'"),
     case("sweep without a grid", "sweep vae", "--grid"),
     case("sweep option", "sweep vae --grid latnt=2,3", "did you mean 'latent'"),
     case("sweep option of a part", "sweep vae --grid net.nrm=none,batch", "did you mean 'norm'"),

@@ -327,3 +327,8 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def test_a_recipe_goes_by_hyphens_too(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "beta-vae", "--help"])
+    assert "vaekit train beta_vae" in capsys.readouterr().out

@@ -225,3 +225,11 @@ def test_help_and_lists_import_no_torch(words: tuple[str, ...]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_a_recipe_with_an_option_or_a_part_that_there_is_none_of_is_refused() -> None:
+    with pytest.raises(VaekitError, match="unknown option of the recipe odd 'priro'; did you mean"):
+        recipe("odd", "An odd one.", priro="standard-normal")
+    recipe("odder", "An odder one.", prior="standardnormal")
+    with pytest.raises(VaekitError, match="the recipe odder cannot be made: unknown prior"):
+        resolve("odder", {})

@@ -137,10 +137,13 @@ def _meta(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend is one line on standard error and exit code 2."""
     app.config = ()  # of a call before, in the same process
-    add_recipes(train, train_command)
-    add_recipes(sweep, sweep_command)
     try:
-        app.meta(arguments, exit_on_error=False, print_error=False)
+        add_recipes(train, train_command)
+        add_recipes(sweep, sweep_command)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        if len(words) > 1 and words[0] in ("train", "sweep") and not words[1].startswith("-"):
+            words[1] = find_recipe(words[1]).name  # hyphens or underscores
+        app.meta(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (VaekitError, CycloptsError) as error:
         print(f"vaekit: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vaekit.errors import VaekitError, unknown
+from vaekit.options import Data, Training
 from vaekit.registry import Spec, checked, describe, entries, find, register
 
 # What a model may ask the builder for, and the option that says which it is to be.
@@ -47,10 +48,13 @@ class RecipeEntry:
         """The specs of its parts; None for a likelihood that the kind of data decides."""
         found = {**BASE, "likelihood": None}
         found |= {name: value for name, value in self.options.items() if name in found}
-        return {
-            name: checked(name, value) if name in PARTS and value is not None else value
-            for name, value in found.items()
-        }
+        try:
+            return {
+                name: checked(name, value) if name in PARTS and value is not None else value
+                for name, value in found.items()
+            }
+        except VaekitError as error:
+            raise VaekitError(f"the recipe {self.name} cannot be made: {error}") from None
 
     @property
     def asks(self) -> tuple[str, ...]:
@@ -78,11 +82,18 @@ def recipe(
 ) -> RecipeEntry:
     """Enters a recipe: a name, what it is in words, and its options.
 
+    Raises:
+        VaekitError: for an option that no recipe has.
+
     Example:
         >>> made = recipe("tiny", "A VAE of two latents.", latent=2, net="mlp:hidden=8")
         >>> resolve("tiny", {"objective": ":beta=4"})["objective"]
         {'name': 'elbo', 'beta': 4.0}
     """
+    known = [*PARTS, "latent", *Data.model_fields, *Training.model_fields]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the recipe {name}", option, known)
     made = RecipeEntry(name, title, text, options, requires, fixed)
     register("recipe", name)(made)
     return made

@@ -152,4 +152,6 @@ class Config:
                 known["parts"] = {k: v for k, v in known["parts"].items() if k not in idle}
             return cls.of(name, known)
         except VaekitError as error:
-            raise VaekitError(f"config.json does not fit: {error}") from None
+            own = str(error).startswith("unknown")
+            mend = " If it is one of your own, import its file first." if own else ""
+            raise VaekitError(f"config.json does not fit: {error}{mend}") from None
