@@ -58,6 +58,8 @@ OPTIONS = [
     case("reproduction without a name", "reproduce", "--list"),
     # Values.
     case("latent 0", "train vae --latent 0", "latent is 0", "1"),
+    case("latent", "train vae --latent 99999999999999999999", "expected a whole number from 1 to"),
+    case("option of none", "train vae --prior standard-normal:scale=2", "Known: none."),
     case("latent a word", "train vae --latent many", "latent", "many"),
     case("epochs -1", "train vae --epochs -1", "epochs is -1", "1"),
     case("snapshots -1", "train vae --snapshots -1", "snapshots is -1", "0"),

@@ -54,6 +54,7 @@ RUNS = [
          make=edited("config.json", format=0)),
     case("config recipe a number", "info run", "recipe", make=edited("config.json", recipe=3)),
     case("config of a word", "info run", "latent", make=edited("config.json", parts__latent="x")),
+    case("metric twice", "evaluate run nll:samples=5 nll:samples=9", "nll twice"),
     case("run.json missing", "evaluate run", "run.json", make=removed("run.json")),
     case("run.json broken", "evaluate run", "run.json", make=cut("run/run.json")),
     case("run.json empty", "evaluate run", "run.json", make=file("run/run.json", "{}")),

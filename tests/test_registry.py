@@ -94,6 +94,8 @@ def test_options_become_values_by_their_types() -> None:
         ("objective", "elbo:beta=1:beta=2", "got 'beta' twice"),
         ("net", "mlp:hidden={64", "expected a closing brace"),
         ("objective", ":beta=2", "expected a name before it"),
+        ("net", {"name": ["mlp"]}, "got {'name': ['mlp']} for the net; expected text for a name."),
+        ("objective", {"beta": {"a": 1}}, "expected a name before it"),
         ("net", 3, "got int for the net; expected NAME:option=value, a dict with a name"),
     ],
 )

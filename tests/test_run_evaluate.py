@@ -190,7 +190,7 @@ def test_an_autoencoder_is_judged_by_its_codes_and_reconstructions(tmp_path: Pat
     assert found["latent"]["kl_per_dim"] is None
     assert found["reconstruction"]["ssim"] < 1
     for name in ("nll", "ais", "aggregate"):
-        with pytest.raises(VaekitError, match=f"has no .*densit.*, so there is no {name}"):
+        with pytest.raises(VaekitError, match=f"lacks .*densit.*, so there is no {name}"):
             run.evaluate(name)
 
 

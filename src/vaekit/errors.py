@@ -24,7 +24,7 @@ def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
     """
     near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    return VaekitError(f"unknown {what} '{name}'{hint} Known: {', '.join(known)}.")
+    return VaekitError(f"unknown {what} '{name}'{hint} Known: {', '.join(known) or 'none'}.")
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:

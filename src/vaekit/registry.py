@@ -306,7 +306,11 @@ def spec_of(kind: str, part: Any) -> Spec:
     if isinstance(part, str):
         return parse(part)
     if isinstance(part, Mapping):
-        return {"name": "", **{name.replace("-", "_"): value for name, value in part.items()}}
+        spec = {"name": "", **{str(name).replace("-", "_"): one for name, one in part.items()}}
+        inner = [one for one in spec.values() if isinstance(one, Mapping)]
+        if all(isinstance(one.get("name", ""), str) for one in (spec, *inner)):
+            return spec | {n: {"name": "", **v} for n, v in spec.items() if v in inner}
+        raise VaekitError(f"got {dict(part)} for the {kind}; expected text for a name.")
     made = getattr(part, "made", None)
     for (of, name), (cls, _) in _OBJECTS.items():
         if made is not None and of == kind and cls is made[0]:
@@ -378,7 +382,8 @@ def _value(value: Any, option: Mapping[str, Any], where: str) -> Any:
             return _read(value, one)
         except (ValueError, KeyError, TypeError):
             continue
-    raise VaekitError(f"got {where}={value}; expected {_in_words(kinds)}.")
+    shown = _written(value)
+    raise VaekitError(f"got {where}={shown}; expected {_in_words(kinds)}.")
 
 
 def _read(value: Any, kind: str) -> Any:

@@ -5,6 +5,7 @@ A plain dict, not `torch.distributions.kl_divergence`: its first lookup breaks f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -92,6 +93,13 @@ def _laplaces(q: Laplace, p: Laplace) -> Tensor:
     """log(b_p / b_q) + (b_q exp(-d / b_q) + d) / b_p - 1 with d = |loc_q - loc_p|."""
     d = (q.loc - p.loc).abs()
     return p.log_scale - q.log_scale + (q.scale * torch.exp(-d / q.scale) + d) / p.scale - 1
+
+
+@closed_form(Laplace, StandardGaussian)
+def _laplace_standard(q: Laplace, p: StandardGaussian) -> Tensor:
+    """1/2 (loc^2 + 2 scale^2 + log 2 pi) - log(2 scale) - 1: the entropy is 1 + log(2 scale)."""
+    square = q.loc.square() + 2 * q.scale.square()
+    return 0.5 * (square + math.log(math.pi / 2)) - q.log_scale - 1
 
 
 @closed_form(Bernoulli, Bernoulli)

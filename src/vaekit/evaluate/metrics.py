@@ -254,7 +254,11 @@ def chosen(
     Raises:
         VaekitError: for an unknown metric or option, or one that is asked for and does not suit.
     """
-    specs = {spec["name"]: spec for spec in (checked("metric", one) for one in asked)}
+    specs: dict[str, Spec] = {}
+    for spec in (checked("metric", one) for one in asked):
+        if spec["name"] in specs:
+            raise VaekitError(f"got the metric {spec['name']} twice: leave one.")
+        specs[spec["name"]] = spec
     found: dict[str, tuple[Metric, Spec]] = {}
     for name in sorted({**entries("metric"), **specs}, key=lambda one: one != "bound"):
         wanted = place in find("metric", name).places
@@ -274,8 +278,8 @@ def _refusal(metric: Metric, name: str, subject: Subject) -> str | None:
     missing = sorted(metric.needs - subject.model.offers)
     if missing:
         return (
-            f"{subject.name} has no {WORDS[missing[0]]} ({missing[0]}), so there is no {name} to "
-            f"measure: leave it, or measure a model that has."
+            f"{subject.name} lacks {WORDS[missing[0]]} ({missing[0]}), so there is no {name} to "
+            "measure: leave it, or measure a model that has them."
         )
     why = metric.suits(subject)
     return None if why is None else f"there is no {name} of {subject.name}: {why}"

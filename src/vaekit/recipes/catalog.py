@@ -164,10 +164,13 @@ def _part(part: str, value: Any, base: Any) -> Spec:
     return checked(part, value, base)
 
 
+MOST = 2**24  # of a latent: more is a slip of the hand
+
+
 def _whole(value: Any) -> int:
     value = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise VaekitError(f"latent is {value!r}; expected a whole number of at least 1.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+        raise VaekitError(f"latent is {value!r}; expected a whole number from 1 to {MOST}.")
     return value
 
 
