@@ -57,6 +57,8 @@ OPTIONS = [
     case("reproduction", "reproduce mlp-gray", "did you mean 'mlp-grey'"),
     case("reproduction without a name", "reproduce", "--list"),
     # Values.
+    case("net of a colorizer", "train colorizer --net mlp", "has the net color; got mlp"),
+    case("net of unpool_ae", "train unpool_ae --net conv", "has the net unpool; got conv"),
     case("latent 0", "train vae --latent 0", "latent is 0", "1"),
     case("latent", "train vae --latent 99999999999999999999", "expected a whole number from 1 to"),
     case("option of none", "train vae --prior standard-normal:scale=2", "Known: none."),

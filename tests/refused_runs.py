@@ -81,7 +81,7 @@ RUNS = [
     case("ema without", "evaluate run --weights ema", "without --ema", "best or last"),
     case("weights of another size", "sample run", "of another model",
          make=edited("config.json", parts__latent=7)),
-    case("weights of a model without a latent", "sample run", "of another model",
+    case("weights of a model without a latent", "sample run", "has the net color",
          make=edited("config.json", recipe="colorizer")),
     case("weights of another recipe", "sample run", "of another model",
          make=edited("config.json", recipe="iwae", parts__objective=...)),

@@ -34,6 +34,7 @@ class RecipeEntry:
         options: its defaults, by the names of options: parts, and any others.
         requires: what the data must bring: "context", or nothing.
         fixed: the parts that are what the recipe is: another one is another recipe.
+        named: parts of which the options may be others, and the name may not.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RecipeEntry:
     options: dict[str, Any] = field(default_factory=dict)
     requires: str = ""
     fixed: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     @property
     def parts(self) -> Spec:
@@ -78,6 +80,7 @@ def recipe(
     *,
     requires: str = "",
     fixed: tuple[str, ...] = (),
+    named: tuple[str, ...] = (),
     **options: Any,
 ) -> RecipeEntry:
     """Enters a recipe: a name, what it is in words, and its options.
@@ -94,7 +97,7 @@ def recipe(
     for option in options:
         if option not in known:
             raise unknown(f"option of the recipe {name}", option, known)
-    made = RecipeEntry(name, title, text, options, requires, fixed)
+    made = RecipeEntry(name, title, text, options, requires, fixed, named)
     register("recipe", name)(made)
     return made
 
@@ -151,7 +154,12 @@ def resolve(name: str, asked: dict[str, Any]) -> Spec:
         if part == "latent":
             found[part] = _whole(value)
         else:
-            found[part] = _part(part, value, found[part])
+            own, found[part] = found[part], _part(part, value, found[part])
+            if part in entry.named and found[part]["name"] != own["name"]:
+                raise VaekitError(
+                    f"{name} has the {part} {own['name']}; got {found[part]['name']}: change its "
+                    f"options, as {part}=:activation=relu, or take the recipe vae or ae."
+                )
     return found
 
 
@@ -243,6 +251,7 @@ recipe(
     "0.11 B under noise (which is color MSE), and the error of the luminance of what it makes.",
     model="colorizer",
     net="color",
+    named=("net",),
     objective="coloring",
     likelihood="gaussian",
 )
@@ -256,4 +265,5 @@ recipe(
     prior="none",
     objective="reconstruction",
     net="unpool",
+    named=("net",),
 )
