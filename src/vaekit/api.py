@@ -29,6 +29,7 @@ from vaekit.runs import (
     optimize,
     result_row,
     train_grid,
+    trained,
 )
 from vaekit.runs import train_seeds as train_seeds_by
 from vaekit.torchutil import find_device, load_state, rng
@@ -74,7 +75,7 @@ def _go(
                 progress = optimize(job, state, callbacks, every=every)
             finally:
                 callbacks.tell("ended", progress is None or progress.interrupted)
-            run = open_run(folder.path, device=str(job.device), weights=None)
+            run = trained(job)
             if report and not progress.interrupted:
                 write_run_report(run)
             return run

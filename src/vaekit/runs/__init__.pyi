@@ -22,6 +22,7 @@ from vaekit.runs.run import colorizer_of as colorizer_of
 from vaekit.runs.run import fixed_at as fixed_at
 from vaekit.runs.run import keep_evaluation as keep_evaluation
 from vaekit.runs.run import open_run as open_run
+from vaekit.runs.run import trained as trained
 from vaekit.runs.several import Row as Row
 from vaekit.runs.several import Task as Task
 from vaekit.runs.several import default_folder as default_folder

@@ -53,6 +53,7 @@ class Job:
 
     config: Config
     folder: RunFolder
+    source: Dataset  # as it is stored
     data: Dataset  # as the options ask for it
     card: dict[str, Any]  # of the data before that
     spec: DataSpec
@@ -86,8 +87,8 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     """Data, model and optimiser; everything that can be refused is, before a file is written."""
     options = config.training
     device = find_device(options.device)
-    found = read(config.data)
-    data = prepare(found, config.data, options.seed)
+    source = read(config.data)
+    data = prepare(source, config.data, options.seed)
     spec = data.spec()
     recipe = _built(config, spec, device)
     px = recipe.model.example(spec.context).px
@@ -102,8 +103,8 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     optimizer = _optimizer(config, parameters)
     if options.capture:
         refuse_capture(optimizer, device)
-    known = card(found), spec, recipe, device
-    return Job(config, folder, data, *known, batches, optimizer, schedules, warm, px)
+    known = card(source), spec, recipe, device
+    return Job(config, folder, source, data, *known, batches, optimizer, schedules, warm, px)
 
 
 def _optimizer(config: Config, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -251,6 +252,11 @@ def optimize(
             return pressed()
 
         callbacks.tell("started", options.epochs, steps, first)
+        if state is not None and first >= steps:
+            done = f"it has its {options.epochs} epochs; ask for more epochs to go on"
+            early = f"no epoch was better for {options.patience}, its patience"
+            why = early if watcher.best.exhausted(watcher.epoch) else done
+            callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
         progress = fit(
             recipe.model,
             recipe.objective,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,9 @@ from vaekit.runs.config import Config
 from vaekit.runs.folder import RunFolder, kept_weights
 from vaekit.torchutil import find_device, lazy, rng
 
+if TYPE_CHECKING:
+    from vaekit.runs.job import Job
+
 MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
 PLAIN = {"binarise": "none", "dequantise": False, "validation": 0, "limit": None}
 
@@ -43,6 +46,8 @@ class Run:
         objective: what it was trained with.
         weights: "last", "best" or "ema".
         step: optimizer steps after which these weights were kept; None where no record says.
+        held: the data it was trained with in this process: as stored, and as its rows were made;
+            of a run that is opened None, and they are read when asked for.
     """
 
     folder: RunFolder
@@ -52,6 +57,7 @@ class Run:
     objective: Objective
     weights: str
     step: int | None
+    held: tuple[Dataset, Dataset] | None = None
 
     @property
     def path(self) -> Path:
@@ -222,6 +228,8 @@ class Run:
         Raises:
             VaekitError: where it is not found.
         """
+        if data_dir is None and self.held is not None:
+            return self.held[0]
         moved = {} if data_dir is None else {"data_dir": data_dir}
         return read(self.config.data.model_copy(update=moved))
 
@@ -234,12 +242,14 @@ class Run:
         return self.prepared(self.source(data_dir))
 
     def prepared(self, source: Dataset) -> Dataset:
-        """A data set's rows as they would be in this run.
+        """The rows of the data set that it was trained on as they were then, split and scaled alike.
 
         Raises:
             VaekitError: where its rows have another shape.
         """
-        data = prepare(source, self.config.data, self.config.training.seed)
+        if self.held is not None and source is self.held[0]:
+            return self.held[1]
+        data = prepare(source, self.config.data, self.config.training.seed)  # values
         if tuple(data.train.images.shape[1:]) != self.spec.shape:
             raise VaekitError(
                 f"{data.name} has rows of shape {tuple(data.train.images.shape[1:])}; this run "
@@ -329,8 +339,11 @@ class Run:
 
     def _fingerprint(self, source: Dataset) -> str:
         """The sha256 of the rows, and a note where the run was trained on others."""
+        known = str(self.folder.read_json("run")["data"]["sha256"])
+        if self.held is not None and source is self.held[0]:
+            return known
         found = fingerprint(source)
-        if found != self.folder.read_json("run")["data"]["sha256"]:
+        if found != known:
             note(
                 f"{source.name} has changed since {self.path} was trained: what is measured may "
                 "hold rows that it was trained on."
@@ -402,6 +415,20 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
     for dim, value in fixed.items():
         codes[:, dim] = mean[:, dim] + value * scale[:, dim]
     return codes.unflatten(1, z.shape[1:])
+
+
+def trained(job: Job) -> Run:
+    """The run that has just been trained: with the model and the data that it was trained with.
+
+    The model takes the weights that are kept: of the best epoch where rows were held out.
+    """
+    model = job.recipe.model
+    state, weights, step = kept_weights(job.folder, None)
+    model.load_state_dict(state)
+    held = job.source, job.data
+    return Run(
+        job.folder, job.config, job.spec, model.eval(), job.recipe.objective, weights, step, held
+    )
 
 
 def open_run(path: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:
