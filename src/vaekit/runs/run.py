@@ -242,7 +242,7 @@ class Run:
         return self.prepared(self.source(data_dir))
 
     def prepared(self, source: Dataset) -> Dataset:
-        """The rows of the data set that it was trained on as they were then, split and scaled alike.
+        """The rows of the data set that it was trained on as they were then, from how it is stored.
 
         Raises:
             VaekitError: where its rows have another shape.
