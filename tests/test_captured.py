@@ -43,7 +43,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
 def trained(case: str, **options: Any) -> tuple[list[dict[str, float]], vk.training.Progress]:
     """The numbers of each epoch, and where the training then is."""
     torch.manual_seed(0)
-    data = prepare(load("digits"), Data(context="label" if case == "cvae" else "none"), 0)
+    data = prepare(load("digits"), Data(context="label" if case == "cvae" else "none"))
     net = "conv:channels=4,8" if "conv" in case else "mlp:hidden=16"
     net += ":norm=batch:dropout=0.1" if "norm" in case else ""
     made = vk.recipes.build(case.split()[0], data.spec(), **CASES[case], net=net)

@@ -328,8 +328,8 @@ def test_dynamic_binarisation_draws_training_pixels_anew_with_their_own_probabil
     assert (draws[:, wanted == 0] == 0).all()
 
 
-def test_the_test_rows_are_drawn_once_whatever_the_seed() -> None:
-    made = [prepare(dataset(), Data(binarise="dynamic"), seed=seed) for seed in (0, 1)]
+def test_the_test_rows_are_drawn_once_whatever_the_split() -> None:
+    made = [prepare(dataset(), Data(binarise="dynamic", split_seed=seed)) for seed in (0, 1)]
     assert torch.equal(made[0].test.x(), made[1].test.x())
     assert torch.equal(made[0].test.x(), made[0].test.x())
     assert made[0].kind == made[0].spec().kind == "binary"
@@ -339,7 +339,7 @@ def test_the_test_rows_are_drawn_once_whatever_the_seed() -> None:
 
 
 def test_static_binarisation_is_kept_and_threshold_is_a_comparison() -> None:
-    static = [prepare(dataset(), Data(binarise="static", validation=0), seed=0) for _ in "ab"]
+    static = [prepare(dataset(), Data(binarise="static", validation=0)) for _ in "ab"]
     assert torch.equal(static[0].train.x(), static[1].train.x())
     assert set(static[0].train.x().unique().tolist()) == {0.0, 1.0}
     made = prepare(dataset(), Data(binarise="threshold", validation=0))
@@ -490,7 +490,7 @@ def test_mapped_rows_give_the_batches_of_rows_in_memory() -> None:
     mapped = Split(MappedRows(split.images.numpy()))
     sets = [Dataset("mine", "grey", part, part) for part in (split, mapped)]
     assert fingerprint(sets[0]) == fingerprint(sets[1])
-    made = [prepare(one, Data(validation=0.25), seed=4) for one in sets]
+    made = [prepare(one, Data(validation=0.25, split_seed=4)) for one in sets]
     assert isinstance(made[1].train.images, MappedRows)
     a, b = (torch.cat([x for x, _ in Batches(one.train, 32).epoch(2)]) for one in made)
     assert torch.equal(a, b)

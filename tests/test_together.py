@@ -40,7 +40,7 @@ class Share(TorchFunctionMode):
 
 def members(case: str) -> tuple[list[Any], list[vk.Batches]]:
     """Recipes and rows of N seeds."""
-    data = prepare(load("digits"), Data(context="label" if case == "cvae" else "none"), 0)
+    data = prepare(load("digits"), Data(context="label" if case == "cvae" else "none"))
     net = "conv:channels=4,8" if "conv" in case else "mlp:hidden=16"
     net += ":norm=batch" if "norm" in case else ""
     made = []

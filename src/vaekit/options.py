@@ -55,6 +55,12 @@ class Data(Options):
         "by default a tenth.",
     )
     limit: int | None = Field(default=None, ge=2, description="Take this many training rows only.")
+    split_seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="Of which rows are taken, held out and kept for test.",
+    )
     group: str | None = Field(
         default=None,
         description="Keep rows of one group in one split: for images a regular expression, "
@@ -139,7 +145,7 @@ class Training(Options):
         ge=0,
         description="Keep pictures of every Nth epoch, for `vaekit animate`; 0: none.",
     )
-    seed: int = Field(default=0, ge=0, description="Of everything random.")
+    seed: int = Field(default=0, ge=0, description="Of weights, order and noise.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads.")
     precision: Literal["fp32", "tf32", "bf16"] = Field(

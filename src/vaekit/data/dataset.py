@@ -148,6 +148,7 @@ class Dataset:
         class_names: of the labels in their order; or empty.
         factor_names: of the factors' columns; or empty.
         column_names: of a table's columns; or empty.
+        shuffled: whether `train` already is what `partition` takes under a limit, in its order.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -169,6 +170,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     factor_names: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
+    shuffled: bool = False
 
     def __post_init__(self) -> None:
         check_kind(self.kind)

@@ -63,7 +63,8 @@ def own(
         path: where the rows come from; its stem becomes the name.
         kind: as in `Dataset`.
         rows: all of them, or the splits "train" and perhaps "validation" and "test".
-        asked: how it is to be read; by default a tenth becomes the test split, by a fixed draw.
+        asked: how it is to be read; by default a tenth becomes the test split, drawn by
+            `asked.split_seed`.
         note: what is to be known of the values.
         class_names, column_names: as in `Dataset`; by default the labels are counted.
 
@@ -83,7 +84,7 @@ def own(
     else:
         amount = TEST if asked.test is None else asked.test
         held = asked_rows("test", amount, len(parts["train"]))
-        parts["train"], parts["test"] = hold_out(parts["train"], held)
+        parts["train"], parts["test"] = hold_out(parts["train"], held, asked.split_seed)
     return Dataset(
         Path(path).absolute().stem,
         kind,

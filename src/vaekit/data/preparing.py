@@ -18,11 +18,13 @@ VALIDATION = 0.1
 PICTURES = ("binary", "grey", "colour")
 
 
-def prepare(data: Dataset, options: Data, seed: int = 0) -> Dataset:
-    """The data set as `options` ask for it; the same for the same seed.
+def prepare(data: Dataset, options: Data, *, values: Values | None = None) -> Dataset:
+    """The data set as `options` ask for it.
 
-    Test rows do not depend on the seed. What is random in validation and test rows (binarization,
-    dequantization) is drawn once and kept, so that their numbers compare.
+    Its rows hang on `options.split_seed` and not on the seed of a training. What is random in
+    validation and test rows (binarization, dequantization) is drawn once and kept, so that their
+    numbers compare. `values` are those of an earlier training: its rows are placed and scaled by
+    them, and nothing is fitted anew.
 
     Raises:
         VaekitError: for what does not suit this kind of data.
@@ -34,18 +36,19 @@ def prepare(data: Dataset, options: Data, seed: int = 0) -> Dataset:
         ('binary', 90, 10, True)
     """
     _check_kind(data, options)
-    train, validation = _rows(data, options, seed)
+    train, validation = _rows(data, options)
     parts = {"train": train, "validation": validation, "test": data.test}
     if options.binarise != "none":
         parts = {name: _binarized(name, part, options.binarise) for name, part in parts.items()}
-    values = _values(data, options, train)
+    values = _values(data, options, train) if values is None else _fixed(values)
     placed = {n: _placed(n, p, values, options) for n, p in parts.items()}
     made = {n: p and conditioned(p, data, options.context) for n, p in placed.items()}
     kind = data.kind if options.binarise == "none" else "binary"
     return replace(data, kind=kind, **made)  # type: ignore[arg-type]
 
 
-def _rows(data: Dataset, options: Data, seed: int) -> tuple[Split, Split | None]:
+def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
+    seed = None if data.shuffled else options.split_seed
     if options.validation is None and data.validation is not None:
         return partition(data.train, 0, options.limit, seed)[0], data.validation
     validation = VALIDATION if options.validation is None else options.validation
@@ -94,6 +97,10 @@ def _values(data: Dataset, options: Data, train: Split) -> Values:
         return Values(low, high)
     loc, scale = _moments(train)
     return Values(loc=loc, scale=scale)
+
+
+def _fixed(values: Values) -> Values:
+    return replace(values, binarise=False, dequantise=False)
 
 
 def _moments(train: Split) -> tuple[Tensor, Tensor]:

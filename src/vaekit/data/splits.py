@@ -13,8 +13,8 @@ from vaekit.data.dataset import Split, generator
 from vaekit.errors import VaekitError
 
 
-def hold_out(rows: Split, test_rows: int) -> tuple[Split, Split]:
-    """A fixed random split into training and test rows, the same on every machine.
+def hold_out(rows: Split, test_rows: int, seed: int = 0) -> tuple[Split, Split]:
+    """A random split into training and test rows, for one `seed` the same on every machine.
 
     Rows of one group stay together: the test split is then as much larger as that takes.
 
@@ -28,13 +28,13 @@ def hold_out(rows: Split, test_rows: int) -> tuple[Split, Split]:
 
     # RandomState's stream is frozen by numpy's policy; torch's and default_rng's may change.
     def shuffle(n: int) -> Tensor:
-        return torch.from_numpy(np.random.RandomState(0).permutation(n))
+        return torch.from_numpy(np.random.RandomState(seed).permutation(n))
 
     return _cut(rows, _order(rows, shuffle), "test", test_rows)
 
 
 def partition(
-    train: Split, validation: float = 0.0, limit: int | None = None, seed: int = 0
+    train: Split, validation: float = 0.0, limit: int | None = None, seed: int | None = 0
 ) -> tuple[Split, Split | None]:
     """Shuffles the training rows by `seed` and splits off a validation set.
 
@@ -43,7 +43,7 @@ def partition(
         validation: a fraction of the rows below 1, a count from 1 on, 0 for none. Rows of one
             group stay together: it is then as much larger as that takes.
         limit: keeps that many of the shuffled rows, before validation is taken.
-        seed: of the shuffle, which has its own generator.
+        seed: of the shuffle, which has its own generator; None where `limited` has shuffled them.
 
     Returns:
         The training rows, and the validation rows or None.
@@ -58,12 +58,28 @@ def partition(
     """
     if limit is not None and limit < 1:
         raise VaekitError(f"limit must be at least 1 row, or None for all; got {limit}.")
+    order = torch.arange(len(train)) if seed is None else _shuffled(train, seed)
+    train, held = _cut(train, order[:limit], "validation", validation)
+    return train, held if len(held) else None
 
+
+def limited(train: Split, limit: int, seed: int) -> Split:
+    """The rows that `partition` takes of these under `limit`, in its order.
+
+    Example:
+        >>> rows = Split(torch.rand(100, 2))
+        >>> whole, few = partition(rows, 5, 20, seed=1), partition(limited(rows, 20, 1), 5, None, None)
+        >>> all(torch.equal(one.images, other.images) for one, other in zip(whole, few))
+        True
+    """
+    return train.take(_shuffled(train, seed)[:limit])
+
+
+def _shuffled(train: Split, seed: int) -> Tensor:
     def shuffle(n: int) -> Tensor:
         return torch.randperm(n, generator=generator(seed, "partition"))
 
-    train, held = _cut(train, _order(train, shuffle)[:limit], "validation", validation)
-    return train, held if len(held) else None
+    return _order(train, shuffle)
 
 
 def asked_rows(what: str, amount: float, rows: int) -> int:

@@ -88,7 +88,7 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     options = config.training
     device = find_device(options.device)
     source = read(config.data)
-    data = prepare(source, config.data, options.seed)
+    data = prepare(source, config.data)
     spec = data.spec()
     recipe = _built(config, spec, device)
     px = recipe.model.example(spec.context).px

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vaekit.runs.job import Job
 
 MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
-PLAIN = {"binarise": "none", "dequantise": False, "validation": 0, "limit": None}
+PLAIN = {"binarise": "none", "dequantise": False, "validation": 0, "limit": None, "split_seed": 0}
 
 
 @dataclass(eq=False)
@@ -249,7 +249,7 @@ class Run:
         """
         if self.held is not None and source is self.held[0]:
             return self.held[1]
-        data = prepare(source, self.config.data, self.config.training.seed)  # values
+        data = prepare(source, self.config.data, values=self.spec.values)
         if tuple(data.train.images.shape[1:]) != self.spec.shape:
             raise VaekitError(
                 f"{data.name} has rows of shape {tuple(data.train.images.shape[1:])}; this run "
@@ -281,7 +281,7 @@ class Run:
             rows,
             objective=self.objective,
             train=data.train,
-            data=None if source is None else partial(prepare, source, plain, 0),
+            data=None if source is None else partial(prepare, source, plain),
             key=f"{sha256} {self.spec.shape} {self.config.data.range}",
             class_names=self.class_names,
             seed=seed,
