@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
+    "FULL",
     "UnreachableError",
     "append_line",
     "cache_folder",

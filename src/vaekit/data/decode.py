@@ -1,152 +1,110 @@
-"""The second pass over image files: their pixels, by several threads; kept in a file on demand.
-
-A set that memory does not hold is two files in the user's cache: KEY.npy, and KEY.json, which is
-written last and says what the first holds. Both are written under another name and renamed, so that
-a reader sees whole files only.
-"""
+"""The pixels of a set of image files, by several threads, in one pass over the files."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-import os
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.headers import FORMATS, Plan, in_one_line, scan, spoilt
+from vaekit.data.imagefile import Opened, open_image
 from vaekit.data.listing import Images
 from vaekit.data.own import available, check_memory
-from vaekit.data.pictures import flat, squared, upright
+from vaekit.data.remembered import ROOM, WORTH, Pixels, keep, place_of, recall, unwritten
 from vaekit.data.rows import MappedRows, Rows, chunks
 from vaekit.errors import VaekitError
-from vaekit.io import cache_folder, in_words, note, replacing, sweep
+from vaekit.io import in_words, note
 from vaekit.options import Data
 from vaekit.torchutil import in_blocks
 
-FORMAT = 1  # counts up when the same files are to give other pixels
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 BLOCK = 1 << 24  # bytes: of what a thread decodes before it hands over
 MOST = 256
-
-
-def kept(files: Images, asked: Data) -> tuple[MappedRows, str] | None:
-    """The rows and the kind of a set that was kept whole, or None."""
-    place = _place(files, asked)
-    try:
-        record = json.loads(place.with_suffix(".json").read_text())
-        array = _mapped(place, record["bytes"], tuple(record["shape"]))
-        rows, kind = MappedRows(array), str(record["kind"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if len(rows) != len(files.members):
-        return None
-    note(f"{len(rows)} images ({in_words(array.nbytes)}) are read from {place}.")
-    return rows, kind
-
-
-def keep(files: Images, asked: Data, plan: Plan) -> tuple[MappedRows, str]:
-    """Writes the images once, block by block, and maps them.
-
-    Raises:
-        VaekitError: where the disk is full or the folder cannot be written; nothing is left then.
-    """
-    place = _place(files, asked)
-    note(f"{plan.count} images ({in_words(plan.bytes)}) are decoded once to {place}.")
-    record = place.with_suffix(".json")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        sweep(place.parent)
-        record.unlink(missing_ok=True)
-        with replacing(place) as temporary, temporary.open("wb") as stream:
-            _write(stream, plan, blocks(files, plan))
-        rows = MappedRows(_mapped(place, place.stat().st_size, (plan.count, *plan.shape)))
-        facts = {"bytes": place.stat().st_size, "shape": rows.array.shape, "kind": kind_of(rows)}
-        with replacing(record) as temporary:
-            temporary.write_text(json.dumps(facts))
-    except OSError as error:
-        raise _unwritten(place, plan, error) from error
-    return rows, str(facts["kind"])
-
-
-def _unwritten(place: Path, plan: Plan, error: OSError) -> VaekitError:
-    why = f"cannot write {place} ({error.strerror or error})"
-    if error.errno in FULL:
-        why = f"there is no room for {in_words(plan.bytes)} of decoded images in {place.parent}"
-    return VaekitError(
-        f"{why}. Name another folder in XDG_CACHE_HOME, take a smaller size, or no cache."
-    )
-
-
-def _place(files: Images, asked: Data) -> Path:
-    """Named after all that changes pixels: the files and the options."""
-    options = [FORMAT, asked.size, asked.crop, asked.grey]
-    digest = hashlib.sha256(json.dumps([str(files.path.resolve()), options]).encode())
-    for member in files.members:
-        digest.update(json.dumps([member.name, member.size, member.stamp]).encode())
-    return cache_folder() / "decoded" / f"{digest.hexdigest()[:32]}.npy"
-
-
-def _mapped(place: Path, size: int, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    if place.stat().st_size != size:
-        raise ValueError("truncated")
-    array = np.lib.format.open_memmap(place, mode="r")
-    if array.dtype != np.uint8 or array.shape != shape:
-        raise ValueError("another array")
-    return array
-
-
-def _write(stream: IO[bytes], plan: Plan, blocks: Iterator[np.ndarray]) -> None:
-    """By plain writes: a full disk is then an error, where a memory map would kill the process."""
-    shape = (plan.count, *plan.shape)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, header)
-    _reserve(stream, plan.bytes)
-    for block in blocks:
-        stream.write(block.data)
-
-
-def _reserve(stream: IO[bytes], size: int) -> None:
-    """Takes the disk space at once, where the system can."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    stream.flush()
-    try:
-        os.posix_fallocate(stream.fileno(), stream.tell(), size)
-    except OSError as error:
-        if error.errno in FULL:
-            raise
 
 
 def read_pixels(files: Images, asked: Data) -> tuple[Tensor | Rows, str]:
     """The pixels of all images, uint8 `(N, C, H, W)`, and their kind.
 
-    They lie in a file where `asked.cache` says so, or where they would take half of the memory.
+    Each file is opened once. More than `WORTH` images are remembered in the user's cache once they
+    are decoded. They are read from there row by row where `asked.cache` says so, or where memory
+    would not hold them twice.
 
     Raises:
-        VaekitError: for images that cannot be read or do not fit `asked`, and for a full disk.
+        VaekitError: for images that cannot be read or do not fit `asked`, and for a cache that
+            cannot be written where it has to be.
     """
+    place, count = place_of(files, asked), len(files.members)
+    found = None if asked.cache is False else recall(place, count)
+    if found is not None:
+        array, kind = found
+        note(f"{count} images ({in_words(array.nbytes)}) are read from {place}.")
+        mapped = asked.cache or not _fits(array.nbytes)
+        return MappedRows(array) if mapped else torch.from_numpy(array), kind
     with _quiet():
-        found = None if asked.cache is False else kept(files, asked)
-        if found is not None:
-            return found
-        plan = scan(files, asked)
-        if _wants_file(plan, asked):
-            return keep(files, asked, plan)
+        first = open_image(files, files.members[0], asked)
+        size, plane = count * first.pixels.nbytes, first.pixels[0].nbytes
+        most = count * (1 if asked.grey else 3) * plane
+        large = asked.cache or (asked.cache is None and not _fits(most))
+        if large and not first.corrupt:
+            note(f"{count} images ({in_words(size)}) are decoded once to {place}.")
+
+            def fill(buffer: Pixels) -> tuple[Pixels, str]:
+                images = _filled(buffer, files, asked, first, lambda _: None)
+                return images, kind_of(torch.from_numpy(images))
+
+            found = _kept(place, most, fill, bool(asked.cache) or not _fits(size))
+            if found is not None:
+                return MappedRows(found[0]), found[1]
+        return _in_memory(place, most, files, asked, first)
+
+
+def _in_memory(
+    place: Path, most: int, files: Images, asked: Data, first: Opened
+) -> tuple[Tensor, str]:
+    count = len(files.members)
+
+    def check(size: int) -> None:
         check_memory(
-            f"{plan.count} images of {files.path}, copied once to be split,",
-            2 * plan.bytes,
+            f"{count} images of {files.path}, copied once to be split,",
+            2 * size,
             "Leave the cache on: they are then read from a file; or take a smaller size.",
         )
-        images = torch.from_numpy(_filled(files, plan))
-    return images, kind_of(images)
+
+    images = _filled(np.empty(most, np.uint8), files, asked, first, check)
+    kind = kind_of(torch.from_numpy(images))
+
+    def fill(buffer: Pixels) -> tuple[Pixels, str]:
+        there = buffer.reshape(images.shape)
+        there[:] = images
+        return there, kind
+
+    if asked.cache is None and count > WORTH and images.nbytes <= ROOM:
+        if _kept(place, images.nbytes, fill, False) is not None:
+            note(
+                f"{count} images ({in_words(images.nbytes)}) are remembered in {place.parent}; "
+                "`vaekit data --clean` empties it."
+            )
+    return torch.from_numpy(images), kind
+
+
+def _kept(
+    place: Path, size: int, fill: Callable[[Pixels], tuple[Pixels, str]], must: bool
+) -> tuple[Pixels, str] | None:
+    """What is kept now; None, and a note, where it cannot be and need not."""
+    try:
+        return keep(place, size, fill)
+    except OSError as error:
+        why = unwritten(place, size, error)
+        if must:
+            raise VaekitError(
+                f"{why}. Name another folder in XDG_CACHE_HOME, take a smaller size, or no cache."
+            ) from error
+        note(f"{why}: they are decoded again the next time.")
+    return None
 
 
 @contextmanager
@@ -160,58 +118,59 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _wants_file(plan: Plan, asked: Data) -> bool:
-    if asked.cache is not None:
-        return asked.cache
+def _fits(size: int) -> bool:
+    """Whether memory holds so many bytes twice."""
     free = available()
-    return free is not None and plan.bytes > free / 2
+    return free is None or 2 * size <= free
 
 
-def _filled(files: Images, plan: Plan) -> np.ndarray:
-    images = np.empty((plan.count, *plan.shape), np.uint8)
-    start = 0
-    for block in blocks(files, plan):
-        images[start : start + len(block)] = block
-        start += len(block)
+def _filled(
+    buffer: Pixels, files: Images, asked: Data, first: Opened, check: Callable[[int], None]
+) -> Pixels:
+    """All images in order, in the first bytes of `buffer`: gray if all are, else in color.
+
+    Raises:
+        VaekitError: at the end, if some could not be read; by `check`, for too many bytes.
+    """
+
+    count = len(files.members)
+
+    def view(shape: tuple[int, ...]) -> Pixels:
+        size = count * math.prod(shape)
+        check(size)
+        return buffer[:size].reshape(count, *shape)
+
+    images, wrong = view(first.pixels.shape), []
+    for place, found in enumerate(_opened(files, asked, first)):
+        if found.corrupt:
+            wrong.append(found)
+        if wrong:
+            continue
+        if len(found.pixels) > images.shape[1]:
+            gray, images = images, view(found.pixels.shape)
+            for earlier in reversed(range(place)):  # from the end: they lie in the same bytes
+                images[earlier] = gray[earlier].copy()
+        images[place] = found.pixels
+    if wrong:
+        raise VaekitError(
+            f"{files.path}: {len(wrong)} of {count} images cannot be read, first "
+            f"'{wrong[0].name}' ({wrong[0].corrupt}); remove or replace them."
+        )
     return images
 
 
-def blocks(files: Images, plan: Plan) -> Iterator[np.ndarray]:
-    """All images in order, uint8 `(n, C, H, W)` at a time.
+def _opened(files: Images, asked: Data, first: Opened) -> Iterator[Opened]:
+    """Every image in order."""
+    yield first
+    rest, row = files.members[1:], 3 * first.pixels[0].nbytes
+    like = None if first.corrupt else first
 
-    Raises:
-        VaekitError: at the end, if some could not be decoded.
-    """
+    def work(rows: range) -> list[Opened]:
+        return [open_image(files, rest[number], asked, like) for number in rows]
 
-    def work(rows: range) -> tuple[np.ndarray, list[tuple[str, str]]]:
-        block = np.zeros((len(rows), *plan.shape), np.uint8)
-        wrong = []
-        for i, number in enumerate(rows):
-            try:
-                block[i] = _pixels(files, number, plan)
-            except Exception as error:  # Pillow's readers raise whatever damaged bytes make of them
-                wrong.append((files.members[number].name, in_one_line(error)))
-        return block, wrong
-
-    wrong: list[tuple[str, str]] = []
-    for block, more in in_blocks(work, plan.count, max(1, min(MOST, BLOCK // plan.row))):
-        wrong += more
-        yield block
-    if wrong:
-        raise spoilt(files.path, wrong, plan.count)
-
-
-def _pixels(files: Images, number: int, plan: Plan) -> np.ndarray:
-    from PIL import Image
-
-    channels = plan.shape[0]
-    with files.open(number) as stream, Image.open(stream, formats=FORMATS) as image:
-        image.load()
-        made = squared(flat(upright(image), channels), plan.crop, plan.size)
-        pixels = np.asarray(made).reshape(made.height, made.width, channels).transpose(2, 0, 1)
-    if pixels.shape != plan.shape:
-        raise VaekitError(f"turned upright it is {made.width} x {made.height}: give a size")
-    return pixels
+    block = max(1, min(MOST, BLOCK // row)) if row else 1
+    for part in in_blocks(work, len(rest), block):
+        yield from part
 
 
 def kind_of(images: Tensor | Rows) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.decode import read_pixels
 from vaekit.data.listing import listing, natural
-from vaekit.data.own import check_rows, keyed, own, refuse
-from vaekit.data.rows import Rows
+from vaekit.data.own import check_rows, keyed, named, refuse, split_up
+from vaekit.data.rows import MappedRows, Rows
+from vaekit.data.splits import limited
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
@@ -124,9 +126,9 @@ def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
     `asked.grey`, they have one channel, else three; "binary" if every value is 0 or 255.
 
     `asked.crop` keeps the central pixels; `asked.size` then scales the shorter side and keeps the
-    center. Folders give splits and classes, and `asked.group` the groups: see `layout`. Where the
-    pixels would take half of the free memory, or with `asked.cache`, they are decoded once into a
-    file of the user's cache, and rows are read from there.
+    center. Folders give splits and classes, and `asked.group` the groups: see `layout`. Under
+    `asked.limit` the rows are chosen by their names, and no other file is opened: what is said of
+    all images is then said of these. For the user's cache see `vaekit.data.decode.read_pixels`.
 
     Raises:
         VaekitError: for a path that cannot be read, no or fewer than 10 images, damaged files (how
@@ -149,5 +151,17 @@ def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
     with closing(listing(path)) as files:
         check_rows(path, len(files.members), "images")
         found = layout(path, [member.name for member in files.members], asked.group)
+        # Rows without pixels as yet: a split of them knows their places in the listing.
+        places = MappedRows(np.empty((len(files.members), 0), np.uint8))
+        parts = split_up(path, found.rows(places), asked)
+        shuffled = asked.limit is not None and asked.limit < len(parts["train"])
+        if shuffled:
+            parts["train"] = limited(parts["train"], asked.limit, asked.split_seed)
+        wanted = {name: part.images.index for name, part in parts.items()}
+        opened = torch.cat(list(wanted.values())).unique()
+        files.members = [files.members[place] for place in opened.tolist()]
         images, kind = read_pixels(files, asked)
-    return own(path, kind, found.rows(images), asked, class_names=found.class_names)
+    for name, places in wanted.items():
+        rows = Split(images).take(torch.searchsorted(opened, places))
+        parts[name] = replace(parts[name], images=rows.images)
+    return named(path, kind, parts, class_names=found.class_names, shuffled=shuffled)

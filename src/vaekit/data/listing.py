@@ -23,11 +23,19 @@ COMPRESSIONS = frozenset(
 
 @dataclass(frozen=True)
 class Member:
-    """An image file: its path from the folder, with slashes; bytes, and when it was changed."""
+    """An image file.
+
+    Attributes:
+        name: its path from the folder, with slashes.
+        size: its bytes.
+        stamp: tells its content from another: when it was changed, or a checksum.
+        entry: in a .zip, where it is there.
+    """
 
     name: str
     size: int
     stamp: int
+    entry: zipfile.ZipInfo | None = None
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
@@ -84,9 +92,9 @@ class Folder:
             ) from error
         self.members = sorted(found, key=lambda member: natural(member.name))
 
-    def open(self, number: int) -> IO[bytes]:
-        """The file of `members[number]`."""
-        return (self.path / self.members[number].name).open("rb")
+    def open(self, member: Member) -> IO[bytes]:
+        """One of the files."""
+        return (self.path / member.name).open("rb")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -132,18 +140,18 @@ class Archive:
         entries = [(e.filename.replace("\\", "/"), e) for e in self._file.infolist()]
         found = [(name, e) for name, e in entries if not e.is_dir() and _is_image(name)]
         found.sort(key=lambda pair: natural(pair[0]))
-        self._entries = [entry for _, entry in found]
-        self.members = [Member(name, e.file_size, e.CRC) for name, e in found]
+        self.members = [Member(name, e.file_size, e.CRC, e) for name, e in found]
         try:
-            for entry in self._entries:
+            for _, entry in found:
                 _check_entry(path, entry)
         except VaekitError:
             self.close()
             raise
 
-    def open(self, number: int) -> IO[bytes]:
-        """The file of `members[number]`."""
-        return self._file.open(self._entries[number])
+    def open(self, member: Member) -> IO[bytes]:
+        """One of the files."""
+        assert member.entry is not None
+        return self._file.open(member.entry)
 
     def close(self) -> None:
         """Closes the archive."""

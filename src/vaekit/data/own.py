@@ -76,7 +76,22 @@ def own(
         >>> own("mine.csv", "table", Split(torch.rand(30, 2))).test
         Split(3 rows, (2,), torch.float32)
     """
-    asked = Data() if asked is None else asked
+    return named(
+        path,
+        kind,
+        split_up(path, rows, Data() if asked is None else asked),
+        note=note,
+        class_names=class_names,
+        column_names=column_names,
+    )
+
+
+def split_up(path: str | Path, rows: Split | Mapping[str, Split], asked: Data) -> dict[str, Split]:
+    """The splits of `own`.
+
+    Raises:
+        VaekitError: as `own` does.
+    """
     parts = {"train": rows} if isinstance(rows, Split) else dict(rows)
     check_rows(path, len(parts["train"]))
     if "test" in parts:
@@ -85,6 +100,20 @@ def own(
         amount = TEST if asked.test is None else asked.test
         held = asked_rows("test", amount, len(parts["train"]))
         parts["train"], parts["test"] = hold_out(parts["train"], held, asked.split_seed)
+    return parts
+
+
+def named(
+    path: str | Path,
+    kind: str,
+    parts: Mapping[str, Split],
+    *,
+    note: str = "",
+    class_names: tuple[str, ...] = (),
+    column_names: tuple[str, ...] = (),
+    shuffled: bool = False,
+) -> Dataset:
+    """The data set of these splits, named after its path."""
     return Dataset(
         Path(path).absolute().stem,
         kind,
@@ -96,6 +125,7 @@ def own(
         validation=parts.get("validation"),
         class_names=class_names,
         column_names=column_names,
+        shuffled=shuffled,
     )
 
 
