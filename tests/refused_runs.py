@@ -134,7 +134,7 @@ RUNS = [
     case("compare limit", "compare run e --limit 0", "got limit=0"),
     case("compare page", "compare run e -o page.pdf", "page.pdf", "ends in .html"),
     case("compare of other data", "compare run other", "comparing runs of different data",
-         "the sha256", make=copied("other", "run.json", data__sha256="0")),
+         "the sha256", make=copied("other", "run.json", data__card__test_sha256="0")),
     case("compare of other rows", "compare run other", "comparing runs of different data",
          "prepare in different ways",
          make=copied("other", "config.json", data__binarise="threshold")),

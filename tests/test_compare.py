@@ -563,10 +563,18 @@ def test_the_same_rows_of_another_content_are_refused(here: Path, tmp_path: Path
 
     shutil.copytree(here / "wide", tmp_path / "copy")
     known = json.loads((tmp_path / "copy" / "run.json").read_text())
-    known["data"]["sha256"] = "0" * 64
+    known["data"]["sha256"] = "0" * 64  # of all rows: those of a training may differ
+    page, runs = tmp_path / "p.html", [here / "narrow", tmp_path / "copy"]
     (tmp_path / "copy" / "run.json").write_text(json.dumps(known))
-    with pytest.raises(vaekit.VaekitError, match=r"different data.*the sha256"):
-        compare([here / "narrow", tmp_path / "copy"], out=tmp_path / "p.html")
+    assert len(compare(runs, out=page, limit=20).runs) == 2
+    known["data"]["card"]["test_sha256"] = "0" * 64
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(known))
+    with pytest.raises(vaekit.VaekitError, match=r"different data.*the sha256 of the test rows"):
+        compare(runs, out=page)
+    del known["data"]["card"]["test_sha256"]  # as earlier versions wrote it
+    (tmp_path / "copy" / "run.json").write_text(json.dumps(known))
+    with pytest.raises(vaekit.VaekitError, match=r"different data.*the sha256 "):
+        compare(runs, out=page)
 
 
 @pytest.mark.parametrize(

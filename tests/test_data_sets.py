@@ -844,7 +844,9 @@ def test_card_counts_by_hand() -> None:
     for rows, shape in ((train, "(3, 2)"), (test, "(1, 2)")):
         digest.update(f"{shape} uint8".encode())
         digest.update(rows.images.numpy().tobytes())
+    of_test = hashlib.sha256(b"(1, 2) uint8" + bytes([0, 51])).hexdigest()
     assert made == {
+        "test_sha256": of_test,
         "name": "mine",
         "kind": "table",
         "shape": [2],

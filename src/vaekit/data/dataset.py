@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -256,11 +256,19 @@ def fingerprint(dataset: Dataset) -> str:
     """
     digest = hashlib.sha256()
     for split in dataset.splits.values():
-        images = split.images
-        digest.update(f"{tuple(images.shape)} {_TYPES[images.dtype]}".encode())
-        for part in chunks(images):
-            digest.update(part.cpu().contiguous().numpy().data)
+        for _ in _hashed(split.images, digest):
+            pass
     return digest.hexdigest()
+
+
+def _hashed(images: Tensor | Rows, *digests: hashlib._Hash) -> Iterator[Tensor]:
+    """The rows in pieces, each after the digests have seen it."""
+    for digest in digests:
+        digest.update(f"{tuple(images.shape)} {_TYPES[images.dtype]}".encode())
+    for part in chunks(images):
+        for digest in digests:
+            digest.update(part.cpu().contiguous().numpy().data)
+        yield part
 
 
 _TYPES = {torch.uint8: "uint8", torch.float32: "float32"}
@@ -326,7 +334,7 @@ def card(dataset: Dataset) -> dict[str, Any]:
         name, kind, shape; rows per split; classes, their names (where they have some) and the rows
         of each class per split; factors: their names, and how many values each takes; columns;
         range, mean and density (the part that is not 0) of the values as they are stored, over all
-        splits; source, note; sha256, the `fingerprint`.
+        splits; source, note; sha256, the `fingerprint`, and test_sha256, that of the test rows.
 
     Example:
         >>> from vaekit.data import load
@@ -335,8 +343,6 @@ def card(dataset: Dataset) -> dict[str, Any]:
         ({'train': 1497, 'test': 300}, [0.0, 255.0], [19, 27, 29])
     """
     splits = dataset.splits
-    low, high = zip(*(part.bounds for part in splits.values()), strict=True)
-    mean, density = _moments(list(splits.values()))
     return {
         "name": dataset.name,
         "kind": dataset.kind,
@@ -348,25 +354,31 @@ def card(dataset: Dataset) -> dict[str, Any]:
         "class_counts": _class_counts(dataset),
         "factors": _factors(dataset),
         "columns": list(dataset.column_names),
-        "range": [min(low), max(high)],
-        "mean": mean,
-        "density": density,
         "source": dataset.source,
         "note": dataset.note,
-        "sha256": fingerprint(dataset),
+        **_seen(splits),
     }
 
 
-def _moments(splits: list[Split]) -> tuple[float, float]:
-    """The mean of all stored values, and the part of them that is not 0."""
-    total, filled, many = 0.0, 0, 0
-    for split in splits:
-        for part in chunks(split.images):
+def _seen(splits: Mapping[str, Split]) -> dict[str, Any]:
+    """What takes a look at every stored value, in one pass."""
+    every, test = hashlib.sha256(), hashlib.sha256()
+    ends, total, filled, many = [], 0.0, 0, 0
+    for name, split in splits.items():
+        for part in _hashed(split.images, every, *([test] if name == "test" else [])):
+            ends += torch.aminmax(part)
             whole = part.dtype == torch.uint8
             total += float(part.sum() if whole else part.sum(dtype=torch.float64))
             filled += int(part.count_nonzero())
             many += part.numel()
-    return total / many, filled / many
+    low, high = torch.aminmax(torch.stack(ends))
+    return {
+        "range": [float(low), float(high)],
+        "mean": total / many,
+        "density": filled / many,
+        "sha256": every.hexdigest(),
+        "test_sha256": test.hexdigest(),
+    }
 
 
 def _class_counts(dataset: Dataset) -> dict[str, list[int]]:

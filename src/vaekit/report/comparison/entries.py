@@ -424,11 +424,12 @@ def _refuse(paths: Sequence[str | Path]) -> None:
 def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:
     """The data set of the first run, or the refusal of runs whose test rows are others."""
     first, *others = runs
+    alike = "test_sha256" if all("test_sha256" in _card(run) for run in runs) else "sha256"
     for run in others:
-        for what, one in _known(first).items():
-            if one != _known(run)[what]:
+        for what, one in _known(first, alike).items():
+            if one != _known(run, alike)[what]:
                 brief = [text if len(text) <= 40 else f"{text[:12]}..." for text in
-                         map(str, (one, _known(run)[what]))]  # fmt: skip
+                         map(str, (one, _known(run, alike)[what]))]  # fmt: skip
                 raise _refusal(first, run, f"{what} {' and '.join(brief)}")
     data = first.dataset(data_dir)
     seen = data.test.x(spread(len(data.test), SEEN))
@@ -441,10 +442,15 @@ def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:
     return data
 
 
-def _known(run: Run) -> dict[str, Any]:
+def _card(run: Run) -> dict[str, Any]:
+    data: dict[str, Any] = run.folder.read_json("run")["data"]
+    return {**data.get("card", {}), "sha256": data["sha256"]}
+
+
+def _known(run: Run, alike: str) -> dict[str, Any]:
     return {
         "the data": run.spec.name,
-        "the sha256": run.folder.read_json("run")["data"]["sha256"],
+        "the sha256" + " of the test rows" * (alike == "test_sha256"): _card(run)[alike],
         "rows of the shape": run.spec.shape,
         "rows of the kind": run.spec.kind,
     }
