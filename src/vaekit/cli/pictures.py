@@ -249,18 +249,11 @@ def scatter(
     _check_picture(out)
     loaded = _load(run, weights, device, n=n)
     from vaekit.data import spread
-    from vaekit.report import (
-        Codes,
-        class_figure,
-        fixed_rows,
-        posteriors,
-        save_figure,
-        standard_prior,
-    )
+    from vaekit.report import Codes, class_figure, posteriors, save_figure, standard_prior
 
     data = loaded.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), n))
-    means, scales = posteriors(loaded, fixed_rows(rows), rows.context)
+    means, scales = posteriors(loaded, rows)
     codes = Codes(means, rows.labels, data.class_names, scales=scales, prior=standard_prior(loaded))
     say(str(save_figure(lambda: class_figure(codes, size=(560, 460), title=codes.words), out)))
 

@@ -21,7 +21,7 @@ from vaekit.evaluate.checks import (
     standard_error,
     whole,
 )
-from vaekit.evaluate.metrics import Column, Record, Study, Subject
+from vaekit.evaluate.metrics import Column, Record, Study, Subject, cut
 from vaekit.models import Model, Site, exact
 from vaekit.registry import register
 from vaekit.torchutil import evaluating
@@ -72,7 +72,8 @@ def aggregate_posterior(
     refuse_no_density(model, "q(z)")
     samples = whole("samples", samples)
     with evaluating(model), exact(model):
-        passes = some(_scored(model, x, context, samples) for x, context in batches)
+        parts = cut(model, batches, samples)
+        passes = some(_scored(model, x, context, samples) for x, context in parts)
         sites = [site for site, _ in passes]
         z = torch.cat([site.z for site in sites], 1)
         log_q, terms = aggregate_log_prob([site.q for site in sites], z.flatten(0, 1))
@@ -179,5 +180,5 @@ class Aggregate(Study):
 
     def study(self, subject: Subject) -> Record:
         """See `aggregate_posterior`."""
-        batches = subject.rows.batches("aggregate posterior")
+        batches = subject.batches("aggregate posterior", self.draws)
         return aggregate_posterior(subject.model, batches, samples=self.draws)

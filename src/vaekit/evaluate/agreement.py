@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any
@@ -89,17 +89,23 @@ def train_classifier(
     return model.eval()
 
 
+def _at_once(shape: Sequence[int]) -> int:
+    """How many images `(N, *X)` to look at at a time: up to 8 MiB of floats, and 500."""
+    return max(1, min(500, 2**21 // math.prod(shape[1:])))
+
+
 def predict(model: nn.Module, x: Tensor) -> Tensor:
     """The most likely class of each image, int64 `(N,)`."""
     device = next(model.parameters()).device
     with evaluating(model):
-        return torch.cat([model(part.to(device)).argmax(1).cpu() for part in x.split(500)])
+        few = x.split(_at_once(x.shape))
+        return torch.cat([model(part.to(device)).argmax(1).cpu() for part in few])
 
 
 def accuracy(model: nn.Module, split: Split) -> float:
     """The share of a split's rows whose class it tells."""
     assert split.labels is not None
-    parts = torch.arange(len(split)).split(500)
+    parts = torch.arange(len(split)).split(_at_once(split.images.shape))
     found = torch.cat([predict(model, split.x(part)) for part in parts])
     return (found == split.labels).float().mean().item()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import Numbers, some, standard_error
-from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
+from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject, cut
 from vaekit.evaluate.reconstruction import mse
 from vaekit.models import Colorizer, luminance
 from vaekit.registry import register
@@ -64,7 +64,8 @@ def colours(
         if not 0 < one < math.inf:
             raise VaekitError(f"got noise of {one} grey levels; expected a positive number.")
     with evaluating(model):
-        parts = some(_errors(model, x, data_range / LEVELS, levels) for x, _ in batches)
+        level, few = data_range / LEVELS, cut(model, batches)
+        parts = some(_errors(model, x, level, levels) for x, _ in few)
     made, plain, light, *noise = (torch.cat(column) for column in zip(*parts, strict=True))
     of = _gain(plain, made, data_range)
     root = light.mean().sqrt().item() * LEVELS / data_range
@@ -140,7 +141,7 @@ class Color(Study):
     def study(self, subject: Subject) -> Record:
         """See `colours`."""
         model: Any = subject.model
-        rows = subject.rows.batches("colour")
+        rows = subject.batches("colour")
         found = colours(model, rows, data_range=subject.span, levels=self.levels)
         return {**found, "levels": self.levels}
 

@@ -24,15 +24,11 @@ from vaekit.evaluate.checks import (
     standard_error,
     whole,
 )
-from vaekit.evaluate.metrics import Column, Line, Metric, Record, Study, Subject, average
-from vaekit.models import LatentModel, Model, Trace, exact
+from vaekit.evaluate.metrics import Column, Line, Metric, Record, Study, Subject, average, cut
+from vaekit.models import LatentModel, Model, Trace, exact, rows_at_once
 from vaekit.objectives import over_samples
 from vaekit.registry import register
 from vaekit.torchutil import evaluating, in_order, wide
-
-CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
-LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
-
 
 ERRORS = "Reconstructions, measured"
 TITLES = {"log_likelihood": "test log-likelihood", "kl": "test KL", "elbo": "test ELBO"}
@@ -125,7 +121,7 @@ def measure(
     """
     metric = Bound(samples=samples)
     with evaluating(model), exact(model):
-        for x, context in batches:
+        for x, context in cut(model, batches, samples):
             metric.update(model(x, context, samples=metric.samples))
     rows = len(torch.cat(some(metric.rows.get("log_likelihood", []))))
     return Numbers(metric.means("_error"), rows=rows)
@@ -249,12 +245,7 @@ def rows_and_draws(
         >>> rows_and_draws(model, 50, 5000, chunk=640), rows_and_draws(model, 50, 16, chunk=640)
         ((1, 640), (40, 16))
     """
-    if chunk is None:
-        zero = next(model.parameters(), torch.zeros(()))
-        px = getattr(getattr(model, "likelihood", None), "family", None)
-        size = math.prod(px.param_shape if px else model.x_shape) * zero.element_size()
-        chunk = max(1, (CACHE if zero.device.type == "cpu" else DEVICE) // max(size, LEAST))
-    chunk = whole("chunk", chunk)
+    chunk = rows_at_once(model) if chunk is None else whole("chunk", chunk)
     draws = min(samples, chunk)
     if draws > 16:
         draws -= draws % 16

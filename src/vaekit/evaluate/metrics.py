@@ -15,7 +15,7 @@ from vaekit.data import Dataset, DataSpec, Split, spread
 from vaekit.distributions import WORDS, Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import standard_error, whole
-from vaekit.models import Model, Trace, exact
+from vaekit.models import Model, Trace, exact, rows_at_once
 from vaekit.registry import Spec, checked, entries, find, make
 from vaekit.torchutil import evaluating, lazy, rng
 
@@ -24,6 +24,15 @@ PLACES = frozenset({"evaluate", "report", "compare"})
 Record = dict[str, Any]
 OnRows = Callable[[str, int, int], None]  # what is measured, rows done, rows in all
 Line = tuple[str, float | None, float | None, str]  # a name, its value, its error, more in words
+Batch = tuple[Tensor, Tensor | None]  # x and its context
+
+
+def cut(model: Model, batches: Iterable[Batch], draws: int = 1) -> Iterator[Batch]:
+    """The batches in parts of as many rows as are decoded at a time, with so many draws of each."""
+    for x, context in batches:
+        size = rows_at_once(model, draws)
+        for at in range(0, len(x), size):
+            yield x[at : at + size], None if context is None else context[at : at + size]
 
 
 class Rows:
@@ -53,7 +62,7 @@ class Rows:
 
     def batches(
         self, what: str = "", size: int = BATCH, most: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+    ) -> Iterator[Batch]:
         """The rows, so many at a time; `what` is told to `on_rows`."""
         rows, done = min(self.count, most or self.count), 0
         for index in spread(len(self.split), rows).split(size):
@@ -96,6 +105,10 @@ class Subject:
     def px(self) -> Distribution:
         """p(x|z) of one row: its type, its space, its scale."""
         return self.model.example(self.spec.context).px
+
+    def batches(self, what: str, draws: int = 1) -> Iterator[Batch]:
+        """The rows, as many at a time as memory holds with so many draws of each, 500 at most."""
+        return self.rows.batches(what, min(BATCH, rows_at_once(self.model, draws)))
 
     @property
     def span(self) -> float:
@@ -309,8 +322,8 @@ def measured(subject: Subject, metrics: Mapping[str, Metric]) -> dict[str, Recor
 def _pass(subject: Subject, metrics: Sequence[Metric]) -> None:
     """One pass over the rows; one encoding for all numbers of draws that are wanted."""
     wanted = list(dict.fromkeys(m.samples for m in metrics if m.samples is not None)) or [(1,)]
-    size = max(1, 1000 // max(map(math.prod, wanted)))
-    model = subject.model
+    model, draws = subject.model, max(map(math.prod, wanted))
+    size = max(1, min(1000 // draws, rows_at_once(model, draws)))
     with evaluating(model), exact(model):
         for x, context in subject.rows.batches("bound", size):
             traces = model.passes(x, context, wanted)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from vaekit.errors import VaekitError
 from vaekit.evaluate.checks import Numbers, refuse_gaps, some
-from vaekit.evaluate.metrics import Column, Line, Metric, Record, average
+from vaekit.evaluate.metrics import Column, Line, Metric, Record, average, cut
 from vaekit.models import Model, Trace
 from vaekit.registry import register
 
@@ -234,6 +234,7 @@ def reconstructions(
         (50, None, tensor(True))
     """
     metric = Reconstruction()
-    for row in some(_row(x, model.reconstruct(x, g), data_range) for x, g in batches):
+    parts = cut(model, batches)
+    for row in some(_row(x, model.reconstruct(x, g), data_range) for x, g in parts):
         metric.keep(**row)
     return Numbers(metric.compute())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from vaekit.torchutil import evaluating, rng
 
 State = Any  # what `infer` leaves for `draw` and `likelihood_at`; opaque to everybody else
 DRAWS = 64  # of z for a code, where the posterior has no mean
+CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
+LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
 
 
 @contextmanager
@@ -89,6 +92,44 @@ class Model(nn.Module, ABC):
         with rng(0, x.device), evaluating(self), exact(self):
             trace: Trace = self(x, context)
         return trace
+
+
+def rows_at_once(model: Model, draws: int = 1) -> int:
+    """How many x to decode at a time, each at so many z: the decoder's output fills 8 MiB.
+
+    On an accelerator 16 MiB. Blocks of more than 32 MiB go back to the system when they are freed,
+    and each page of the next one costs a fault, which takes longer than to fill it.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> model = LinearGaussian.fit(torch.randn(50, 3, dtype=torch.float64), latent=1).vae()
+        >>> rows_at_once(model), rows_at_once(model, 10)
+        (8192, 819)
+    """
+    first = next(model.parameters(), torch.zeros(()))
+    px = getattr(getattr(model, "likelihood", None), "family", None)
+    size = math.prod(px.param_shape if px else model.x_shape) * first.element_size()
+    cache = CACHE if first.device.type == "cpu" else DEVICE
+    return max(1, cache // (max(size, LEAST) * draws))
+
+
+def in_pieces(
+    model: Model, work: Callable[..., tuple[Tensor, ...]], *parts: Tensor | None
+) -> tuple[Tensor, ...]:
+    """`work(*parts)`, for as many rows of the parts at a time as `rows_at_once`.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> model = LinearGaussian.fit(torch.randn(50, 3, dtype=torch.float64), latent=1).vae()
+        >>> [part.shape for part in in_pieces(model, lambda x, _: (x, 2 * x), torch.ones(5), None)]
+        [torch.Size([5]), torch.Size([5])]
+    """
+    size, rows = rows_at_once(model), next(len(part) for part in parts if part is not None)
+    if rows <= size:
+        return work(*parts)
+    starts = range(0, rows, size)
+    found = [work(*(p if p is None else p[i : i + size] for p in parts)) for i in starts]
+    return tuple(map(torch.cat, zip(*found, strict=True)))
 
 
 FINAL = ("forward", "scored", "passes", "sample", "encode", "decode", "reconstruct")
@@ -210,8 +251,14 @@ class LatentModel(Model):
         if context is not None and len(context) != n:
             raise VaekitError(f"the context has {len(context)} rows; expected {n}, one per draw.")
         with evaluating(self), exact(self):
-            px = self.likelihood_at(self.draw_prior(n, context, temperature), context)
-            return px.mean if mean else px.sample()
+            return self._decoded(self.draw_prior(n, context, temperature), context, mean)
+
+    def _decoded(self, zs: tuple[Tensor, ...], context: Tensor | None, mean: bool = True) -> Tensor:
+        def decoded(context: Tensor | None, *zs: Tensor) -> tuple[Tensor]:
+            px = self.likelihood_at(zs, context)
+            return (px.mean if mean else px.sample(),)
+
+        return in_pieces(self, decoded, context, *zs)[0]
 
     def encode(
         self,
@@ -227,20 +274,25 @@ class LatentModel(Model):
         the same each time.
         """
         with evaluating(self), exact(self):
-            x, mask = self.seen(x, mask)
-            state = self.infer(x, context, mask)
-            if Offer.MEAN in self.offers:
-                return tuple(site.q.mean for site in self.draw(state, (0,)))
-            with rng(0, x.device):
-                if Offer.CODES in self.offers:
-                    return tuple(site.z[0] for site in self.draw(state, (1,)))
-                return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
+            return in_pieces(self, partial(self._encoded, draws), x, context, mask)
+
+    def _encoded(
+        self, draws: int, x: Tensor, context: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        x, mask = self.seen(x, mask)
+        state = self.infer(x, context, mask)
+        if Offer.MEAN in self.offers:
+            return tuple(site.q.mean for site in self.draw(state, (0,)))
+        with rng(0, x.device):
+            if Offer.CODES in self.offers:
+                return tuple(site.z[0] for site in self.draw(state, (1,)))
+            return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
 
     def decode(self, zs: Tensor | tuple[Tensor, ...], context: Tensor | None = None) -> Tensor:
         """E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
         zs = (zs,) if isinstance(zs, Tensor) else zs
         with evaluating(self), exact(self):
-            return self.likelihood_at(zs, context).mean
+            return self._decoded(zs, context)
 
     def reconstruct(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
-from vaekit.models.base import Model
+from vaekit.models.base import Model, in_pieces
 from vaekit.models.trace import Trace
 from vaekit.parts import Conditional, Gaussian
 from vaekit.torchutil import evaluating
@@ -103,12 +103,14 @@ class Colorizer(Model):
 
     def colorize(self, grey: Tensor) -> Tensor:
         """E[x | g], `(B, 3, H, W)`, of grey pictures `(B, 1, H, W)`."""
-        with evaluating(self):
-            return self.likelihood(grey).mean
+        return self._colored(grey, None)
 
     def reconstruct(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
     ) -> Tensor:
         """E[x | L(x)], `(B, 3, H, W)`: x as it is coloured again."""
+        return self._colored(luminance(x), context)
+
+    def _colored(self, grey: Tensor, context: Tensor | None) -> Tensor:
         with evaluating(self):
-            return self.likelihood(luminance(x), context).mean
+            return in_pieces(self, lambda *g: (self.likelihood(*g).mean,), grey, context)[0]

@@ -17,7 +17,7 @@ from vaekit.data import Split, generator, pick
 from vaekit.distributions import Distribution, Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, write
-from vaekit.models import exact, flat_codes
+from vaekit.models import exact, flat_codes, rows_at_once
 from vaekit.report.style import COLOURS, look, name_text, paper, svg, value
 from vaekit.runs import Run
 from vaekit.torchutil import evaluating
@@ -239,9 +239,6 @@ def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:
     return figure
 
 
-BATCH = 500
-
-
 def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
     """x of the rows at `index`, of all by default: the same each time, dequantised or not.
 
@@ -255,18 +252,22 @@ def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
     return split.values(pick(split.images, every), generator(0, "figures"))
 
 
-def posteriors(run: Run, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """The codes of canonical rows and the standard deviation of z given x, `(N, Z)` each.
+def posteriors(
+    run: Run, rows: Tensor | Split, context: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """The codes of rows, canonical or `fixed_rows` of a split, and the deviation of z given x.
 
-    Those of several latents stand side by side. The latter is None where the posterior offers no
-    variance, as that of an autoencoder: a point.
+    Both are `(N, Z)`; those of several latents stand side by side. The latter is None where the
+    posterior offers no variance, as that of an autoencoder: a point.
     """
-    means, scales = [], []
-    for index in torch.arange(len(x)).split(BATCH):
-        rows, under = x[index], None if context is None else context[index]
-        means.append(run.encode(rows, under).flatten(1))
+    split = Split(rows, context=context) if isinstance(rows, Tensor) else rows
+    means, scales, noise = [], [], generator(0, "figures")
+    for index in torch.arange(len(split)).split(rows_at_once(run.model)):
+        x = split.values(pick(split.images, index), noise)
+        under = None if split.context is None else split.context[index].float()
+        means.append(run.encode(x, under).flatten(1))
         if Offer.MOMENTS in run.offers:
-            variances = [q.variance for q in posterior(run, rows, under)]  # type: ignore[attr-defined]
+            variances = [q.variance for q in posterior(run, x, under)]  # type: ignore[attr-defined]
             scales.append(flat_codes(variances).sqrt().cpu())
     return torch.cat(means), torch.cat(scales) if scales else None
 
@@ -298,7 +299,7 @@ def save_embedding(run: Run, path: Path, split: str = "test", data_dir: str | No
         raise VaekitError(f"got the file {path}; expected one that ends in .npz or .csv.")
     data = run.dataset(data_dir)
     rows = choose("split", split, data.splits)
-    parts = torch.arange(len(rows)).split(BATCH)
+    parts = torch.arange(len(rows)).split(rows_at_once(run.model))
     codes = torch.cat([run.encode(*rows.batch(part)).flatten(1) for part in parts])
     labels = {} if rows.labels is None else {"labels": rows.labels.numpy()}
     if path.suffix == ".npz":

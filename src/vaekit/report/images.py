@@ -313,9 +313,6 @@ def save_rows(names: Sequence[str], images: Tensor, path: Path) -> Path:
     return save_png(labelled(rows, steps, width=WIDTH * steps), path)
 
 
-BATCH = 500
-
-
 def colorize(run: Run, gray: Tensor) -> Tensor:
     """Gray images `(N, 1, H, W)` in the colors E[x|g] of a colorizer's run, `(N, 3, H, W)`.
 
@@ -345,8 +342,7 @@ def colorize(run: Run, gray: Tensor) -> Tensor:
         raise VaekitError("got images with numbers that are not finite.")
     values = run.spec.values
     seen = values.low + (values.high - values.low) * gray.float().clamp(0, 1)
-    made = [model.colorize(part.to(run.device)).cpu() for part in seen.split(BATCH)]
-    return values.inverse(torch.cat(made)).clamp(0, 1)
+    return values.inverse(model.colorize(seen.to(run.device)).cpu()).clamp(0, 1)
 
 
 def grey_pictures(

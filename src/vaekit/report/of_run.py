@@ -18,7 +18,7 @@ from vaekit.models import luminance
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import completed, text
 from vaekit.report.charts import Table
-from vaekit.report.codes import Codes, fixed_rows, posteriors, standard_prior
+from vaekit.report.codes import Codes, posteriors, standard_prior
 from vaekit.report.images import CLASSES, sample_sheet
 from vaekit.report.pages import Report, write_report
 from vaekit.runs import Run
@@ -142,7 +142,7 @@ def _codes(run: Run, data: Dataset, rows: Split) -> Codes | None:
     """Where the codes of the rows lie; None for a model without a latent, or with one of codes."""
     if Offer.LATENT not in run.offers or Offer.CODES in run.offers:
         return None
-    means, scales = posteriors(run, fixed_rows(rows), rows.context)
+    means, scales = posteriors(run, rows)
     factors, prior = rows.factors if means.shape[1] > 1 else None, standard_prior(run)
     known = (rows.labels, data.class_names, factors, data.factor_names)
     return Codes(means, *known, scales=scales, prior=prior)

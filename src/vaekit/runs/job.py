@@ -19,6 +19,7 @@ from vaekit.data import MAPPED, Batches, Dataset, DataSpec, card, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
+from vaekit.models import rows_at_once
 from vaekit.recipes import Recipe, assemble, likelihood_spec
 from vaekit.registry import text
 from vaekit.runs.config import Config
@@ -73,14 +74,16 @@ class Job:
         held_out = self.data.validation
         if held_out is None:
             return None
-        size = min(max(self.config.training.batch_size, 500), len(held_out))
+        size = max(self.config.training.batch_size, 500)
+        size = min(size, len(held_out), rows_at_once(self.recipe.model))
         size += len(held_out) % size == 1  # Batches drops a lone last row
         return Batches(held_out, size, shuffle=False, device=self.device)
 
     def sample(self) -> Batches:
         """Training rows that stand in for held-out ones where the latent is measured."""
         rows = self.data.train.take(torch.arange(min(1000, len(self.data.train))))
-        return Batches(rows, 500, shuffle=False, device=self.device)
+        size = min(500, rows_at_once(self.recipe.model))
+        return Batches(rows, size, shuffle=False, device=self.device)
 
 
 def make_job(config: Config, folder: RunFolder) -> Job:
