@@ -20,6 +20,7 @@ from vaekit.registry import Spec, checked, entries, find, make
 from vaekit.torchutil import evaluating, lazy, rng
 
 BATCH = 500
+BLOCK = 2**12  # numbers of rows that are kept side by side
 PLACES = frozenset({"evaluate", "report", "compare"})
 Record = dict[str, Any]
 OnRows = Callable[[str, int, int], None]  # what is measured, rows done, rows in all
@@ -164,6 +165,7 @@ class Metric(ABC):
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.rows: dict[str, list[Tensor]] = {}
+        self._block = torch.empty(0)
 
     def begin(self, subject: Subject) -> None:
         """Before the pass: what is measured."""
@@ -190,7 +192,15 @@ class Metric(ABC):
     def keep(self, **values: Tensor) -> None:
         """Keeps a number for each row, `(B, ...)`."""
         for name, value in values.items():
-            self.rows.setdefault(name, []).append(value.detach())
+            self.rows.setdefault(name, []).append(self._aside(value.detach()))
+
+    def _aside(self, value: Tensor) -> Tensor:
+        """A copy within a block: each by itself would lie in the way of the next pass's tensors."""
+        many, block = value.numel(), self._block
+        if block.numel() < many or (block.dtype, block.device) != (value.dtype, value.device):
+            block = value.new_empty(max(many, BLOCK))
+        place, self._block = block[:many], block[many:]
+        return place.view(value.shape).copy_(value)
 
     def row(self, name: str) -> Tensor | None:
         """What was kept under this name, of all rows; None where nothing was."""
