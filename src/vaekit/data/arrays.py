@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.own import keyed, own
-from vaekit.data.rows import SparseRows
+from vaekit.data.rows import CHUNK, SparseRows
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
@@ -84,13 +85,19 @@ def _counts(what: str, array: np.ndarray) -> np.ndarray:
             f"{what} has whole numbers from {low} to {high}; counts go from 0 to {EXACT:,}. "
             f"Store a table that is no counts as float32."
         )
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int32, copy=False)
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows at a time: a mask of all of them would take as much memory again."""
+    many = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
+    return (array[start : start + many] for start in range(0, len(array), many))
 
 
 def _finite(what: str, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    bad = array.size - np.count_nonzero(np.isfinite(array))
+        array = array.astype(np.float32, copy=False)
+    bad = sum(part.size - np.count_nonzero(np.isfinite(part)) for part in _blocks(array))
     if bad:
         raise VaekitError(
             f"{what} has {bad} values that are NaN or infinite (or too large for float32); "
@@ -101,17 +108,24 @@ def _finite(what: str, array: np.ndarray) -> np.ndarray:
 
 def _values(path: Path, parts: Parts) -> tuple[str, Parts, str]:
     """The kind of data, the rows as they are stored, and what became of them."""
-    if all(part.dtype == np.int64 for part in parts.values()):
+    if all(part.dtype == np.int32 for part in parts.values()):
         return "counts", {n: part.astype(np.float32) for n, part in parts.items()}, ""
-    parts = {n: p.astype(np.float32) if p.dtype == np.int64 else p for n, p in parts.items()}
+    parts = {n: p.astype(np.float32) if p.dtype == np.int32 else p for n, p in parts.items()}
     parts, note = _scaled(path, parts)
     low, high = _range(parts)
     whole = next(iter(parts.values())).dtype == np.uint8
     extremes = low == 0 and (high == 1 or (high == 255 and whole))
-    if extremes and all(((part == low) | (part == high)).all() for part in parts.values()):
-        return "binary", {n: (part == high) * np.uint8(255) for n, part in parts.items()}, note
+    ends = (((p == low) | (p == high)).all() for part in parts.values() for p in _blocks(part))
+    if extremes and all(ends):
+        full = {n: part if high == 255 else _full(part) for n, part in parts.items()}
+        return "binary", full, note
     shape = next(iter(parts.values())).shape
     return ("table" if len(shape) == 2 else "grey" if shape[1] == 1 else "colour"), parts, note
+
+
+def _full(part: np.ndarray) -> np.ndarray:
+    """255 in place of 1."""
+    return np.multiply(part, 255, dtype=np.uint8, casting="unsafe")
 
 
 def _range(parts: Parts) -> tuple[float, float]:

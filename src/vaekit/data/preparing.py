@@ -13,6 +13,7 @@ from vaekit.data.spec import Values, canonical
 from vaekit.data.splits import partition
 from vaekit.errors import VaekitError
 from vaekit.options import Data
+from vaekit.torchutil import Moments
 
 VALIDATION = 0.1
 PICTURES = ("binary", "grey", "colour")
@@ -105,10 +106,14 @@ def _fixed(values: Values) -> Values:
 
 def _moments(train: Split) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per column; a column that does not vary has the deviation 1."""
-    rows = torch.cat([canonical(part).double() for part in chunks(train.images)])
-    scale = rows.std(0, correction=0)
-    flat = scale <= 1e-9 * rows.abs().amax(0)
-    return rows.mean(0).float(), torch.where(flat, torch.ones_like(scale), scale).float()
+    moments, most = Moments(), torch.zeros(())
+    for part in chunks(train.images):
+        rows = canonical(part).double()
+        moments.add(rows)
+        most = torch.maximum(most, rows.abs().amax(0))
+    scale = moments.variance.sqrt()
+    flat = scale <= 1e-9 * most
+    return moments.mean.float(), torch.where(flat, torch.ones_like(scale), scale).float()
 
 
 def _placed(name: str, split: Split | None, values: Values, options: Data) -> Split | None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from vaekit.errors import VaekitError
 
-CHUNK = 1 << 24  # elements: of the pieces in which all rows are looked at
+CHUNK = 1 << 20  # elements: of the pieces in which all rows are looked at, which caches hold
+LARGE = 1 << 26  # bytes: more rows than these are not copied when they are taken
 
 
 class Rows(ABC):
@@ -39,11 +40,11 @@ class Rows(ABC):
         """The dense rows at `index` (int64)."""
 
     @abstractmethod
-    def take(self, index: Tensor) -> Rows:
-        """These rows alone, still not dense."""
+    def take(self, index: Tensor) -> Tensor | Rows:
+        """These rows alone, still not dense where they are many."""
 
     @abstractmethod
-    def to(self, device: torch.device) -> Rows:
+    def to(self, device: torch.device) -> Tensor | Rows:
         """The same rows where `device` reads them."""
 
 
@@ -153,6 +154,54 @@ class MappedRows(Rows):
     def to(self, device: torch.device) -> MappedRows:
         """Itself: a file stays where it is, and batches move."""
         return self
+
+
+class TakenRows(Rows):
+    """Some rows of a large tensor in memory, which stays as it is: batches alone are copied.
+
+    Args:
+        rows: the tensor, on the CPU.
+        index: which of them these are, int64.
+
+    Example:
+        >>> rows = TakenRows(torch.arange(12.0).view(3, 4), torch.tensor([2, 0]))
+        >>> rows.shape, rows.pick(torch.tensor([0]))
+        (torch.Size([2, 4]), tensor([[ 8.,  9., 10., 11.]]))
+    """
+
+    def __init__(self, rows: Tensor, index: Tensor) -> None:
+        self.rows, self.index = rows, index
+        self.shape = torch.Size((len(index), *rows.shape[1:]))
+        self.dtype, self.device = rows.dtype, rows.device
+
+    def pick(self, index: Tensor) -> Tensor:
+        return self.rows.index_select(0, self.index[index])
+
+    def take(self, index: Tensor) -> Tensor | Rows:
+        return take(self.rows, self.index[index])
+
+    def to(self, device: torch.device) -> Tensor | Rows:
+        """Itself where it is; on another device these rows alone, in a tensor."""
+        if device.type == self.device.type:
+            return self
+        made, done = torch.empty(self.shape, dtype=self.dtype, device=device), 0
+        for part in chunks(self):
+            made[done : done + len(part)] = part
+            done += len(part)
+        return made
+
+
+def take(rows: Tensor | Rows, index: Tensor) -> Tensor | Rows:
+    """The rows at `index` (int64) alone: a copy, or `TakenRows` of a tensor where they are many.
+
+    Example:
+        >>> take(torch.eye(3), torch.tensor([1]))
+        tensor([[0., 1., 0.]])
+    """
+    if not isinstance(rows, Tensor):
+        return rows.take(index)
+    size = len(index) * math.prod(rows.shape[1:]) * rows.element_size()
+    return rows[index] if size <= LARGE or rows.device.type != "cpu" else TakenRows(rows, index)
 
 
 def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
