@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.own import keyed, own
-from vaekit.data.rows import CHUNK, SparseRows
+from vaekit.data.rows import CHUNK, LARGE, SparseRows
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
@@ -153,7 +153,8 @@ def _scaled(path: Path, parts: Parts) -> tuple[Parts, str]:
 
 def _split(path: Path, arrays: Arrays, prefix: str, images: object) -> Split:
     if isinstance(images, np.ndarray):
-        images = torch.from_numpy(np.ascontiguousarray(images))
+        small = images.nbytes <= LARGE  # channels that come last may stay so
+        images = torch.from_numpy(np.ascontiguousarray(images) if small else images)
     rows = len(images)  # type: ignore[arg-type]
     made = {
         name: _beside(f"{path}: '{prefix}{name}'", name, arrays[f"{prefix}{name}"], rows)

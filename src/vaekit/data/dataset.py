@@ -293,15 +293,16 @@ def _digests(dataset: Dataset) -> tuple[str, str]:
     """The sha256 of all splits, and of the test rows alone."""
     every, test = hashlib.sha256(), hashlib.sha256()
     for name, split in dataset.splits.items():
-        images, looks = split.images, []
-        digests = (every, test) if name == "test" else (every,)
-        for digest in digests:
-            digest.update(f"{tuple(images.shape)} {_TYPES[images.dtype]}".encode())
-        for part in chunks(images):
+        images, digests = split.images, [every, test] if name == "test" else [every]
+
+        def look(part: Tensor, digests: Sequence[Any] = digests) -> Survey:
             for digest in digests:
                 digest.update(part.cpu().contiguous().numpy().data)
-            looks.append(_survey(part))
-        split.__dict__["survey"] = _whole_survey(looks)
+            return _survey(part)
+
+        for digest in digests:
+            digest.update(f"{tuple(images.shape)} {_TYPES[images.dtype]}".encode())
+        split.__dict__["survey"] = _whole_survey(map(look, chunks(images)))
     return every.hexdigest(), test.hexdigest()
 
 
