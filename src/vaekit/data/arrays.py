@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,6 @@ BESIDE = {
     "groups": ("iubUS", 1, "one integer or text per image: ({},)"),
 }
 MAPPED = "values from -1 to 1 mapped by (x + 1) / 2"
-Parts = dict[str, np.ndarray]
 SPARSE_KEYS = ("data", "indices", "indptr", "shape")
 
 
@@ -39,14 +39,48 @@ def from_arrays(path: Path, arrays: Arrays, asked: Data) -> Dataset:
         counts = sparse_rows({key: arrays[key] for key in SPARSE_KEYS}, str(path))
         return own(path, "counts", _split(path, arrays, "", counts), asked)
     prefixes = {"train": "", "test": "test_"} if "test_images" in arrays else {"train": ""}
-    found = {n: _first(f"{path}: '{p}images'", arrays[f"{p}images"]) for n, p in prefixes.items()}
-    kind, images, note = _values(path, found)
-    parts = {n: _split(path, arrays, p, images[n]) for n, p in prefixes.items()}
-    return own(path, kind, parts, asked, note=note)
+    found = {n: rows_in(f"{path}: '{p}images'", arrays[f"{p}images"]) for n, p in prefixes.items()}
+    how = reading(f"{path}: 'images'", list(found.values()))
+    parts = {n: _split(path, arrays, p, how(found[n])) for n, p in prefixes.items()}
+    return own(path, how.kind, parts, asked, note=how.note)
 
 
-def _first(what: str, array: np.ndarray) -> np.ndarray:
-    """Channels first, of a type that is read: uint8, float32, or whole numbers of a table."""
+@dataclass(frozen=True)
+class Reading:
+    """What rows are, and how an array of them is stored.
+
+    Attributes:
+        kind: as in `Dataset`.
+        mapped: whether floats become (x + 1) / 2.
+        top: what becomes 255 in binary rows.
+    """
+
+    kind: str
+    mapped: bool = False
+    top: float | None = None
+
+    @property
+    def note(self) -> str:
+        """What is to be known of the values."""
+        return MAPPED if self.mapped else ""
+
+    def __call__(self, part: np.ndarray) -> np.ndarray:
+        """What is stored, uint8 or float32, of what `rows_in` returned."""
+        if part.dtype == np.int32:
+            part = part.astype(np.float32)
+        if self.mapped and part.dtype == np.float32:
+            part = (part + 1) / 2
+        if self.top in (None, 255):
+            return part
+        return np.multiply(part, 255, dtype=np.uint8, casting="unsafe")
+
+
+def rows_in(what: str, array: np.ndarray) -> np.ndarray:
+    """Channels first, of a type that is read: uint8, float32, or whole numbers of a table.
+
+    Raises:
+        VaekitError: for another shape or type, and values that are not finite; `what` names it.
+    """
     if array.size == 0:
         raise VaekitError(f"{what} is empty: shape {array.shape}; expected rows.")
     array = _channels_first(what, array)
@@ -106,49 +140,39 @@ def _finite(what: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _values(path: Path, parts: Parts) -> tuple[str, Parts, str]:
-    """The kind of data, the rows as they are stored, and what became of them."""
-    if all(part.dtype == np.int32 for part in parts.values()):
-        return "counts", {n: part.astype(np.float32) for n, part in parts.items()}, ""
-    parts = {n: p.astype(np.float32) if p.dtype == np.int32 else p for n, p in parts.items()}
-    parts, note = _scaled(path, parts)
+def reading(what: str, parts: Sequence[np.ndarray]) -> Reading:
+    """How these splits, or samples of their values, are read: all alike.
+
+    Raises:
+        VaekitError: for images whose floats are neither in [0, 1] nor in [-1, 1].
+    """
+    if all(part.dtype == np.int32 for part in parts):
+        return Reading("counts")
+    mapped = _mapped(what, [p for p in parts if p.ndim > 2 and p.dtype == np.float32])
+    parts = [Reading("table", mapped)(part) for part in parts]
     low, high = _range(parts)
-    whole = next(iter(parts.values())).dtype == np.uint8
-    extremes = low == 0 and (high == 1 or (high == 255 and whole))
-    ends = (((p == low) | (p == high)).all() for part in parts.values() for p in _blocks(part))
+    extremes = low == 0 and (high == 1 or (high == 255 and parts[0].dtype == np.uint8))
+    ends = (((p == low) | (p == high)).all() for part in parts for p in _blocks(part))
     if extremes and all(ends):
-        full = {n: part if high == 255 else _full(part) for n, part in parts.items()}
-        return "binary", full, note
-    shape = next(iter(parts.values())).shape
-    return ("table" if len(shape) == 2 else "grey" if shape[1] == 1 else "colour"), parts, note
+        return Reading("binary", mapped, high)
+    shape = parts[0].shape
+    kind = "table" if len(shape) == 2 else "grey" if shape[1] == 1 else "colour"
+    return Reading(kind, mapped)
 
 
-def _full(part: np.ndarray) -> np.ndarray:
-    """255 in place of 1."""
-    return np.multiply(part, 255, dtype=np.uint8, casting="unsafe")
+def _range(parts: Sequence[np.ndarray]) -> tuple[float, float]:
+    return min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
 
 
-def _range(parts: Parts) -> tuple[float, float]:
-    return (
-        min(float(part.min()) for part in parts.values()),
-        max(float(part.max()) for part in parts.values()),
-    )
-
-
-def _scaled(path: Path, parts: Parts) -> tuple[Parts, str]:
-    """Floats of images in [0, 1]; those of [-1, 1] are mapped there, all splits alike."""
-    floats = {n: p for n, p in parts.items() if p.ndim > 2 and p.dtype == np.float32}
-    if not floats:
-        return parts, ""
-    low, high = _range(floats)
+def _mapped(what: str, floats: Sequence[np.ndarray]) -> bool:
+    """Whether floats of images, which come into [0, 1], are from -1 to 1; all splits alike."""
+    low, high = _range(floats) if floats else (0.0, 1.0)
     if low < -1 or high > 1:
         raise VaekitError(
-            f"{path}: 'images' has floats from {low:g} to {high:g}; expected 0 to 1, or -1 to 1. "
+            f"{what} has floats from {low:g} to {high:g}; expected 0 to 1, or -1 to 1. "
             f"Scale them to [0, 1] (x / 255 for levels), or store uint8."
         )
-    if low >= 0:
-        return parts, ""
-    return {**parts, **{n: (p + 1) / 2 for n, p in floats.items()}}, MAPPED
+    return low < 0
 
 
 def _split(path: Path, arrays: Arrays, prefix: str, images: object) -> Split:
@@ -157,14 +181,19 @@ def _split(path: Path, arrays: Arrays, prefix: str, images: object) -> Split:
         images = torch.from_numpy(np.ascontiguousarray(images) if small else images)
     rows = len(images)  # type: ignore[arg-type]
     made = {
-        name: _beside(f"{path}: '{prefix}{name}'", name, arrays[f"{prefix}{name}"], rows)
+        name: beside(f"{path}: '{prefix}{name}'", name, arrays[f"{prefix}{name}"], rows)
         for name in BESIDE
         if f"{prefix}{name}" in arrays
     }
     return Split(images, **made)  # type: ignore[arg-type]
 
 
-def _beside(what: str, name: str, array: np.ndarray, rows: int) -> Tensor:
+def beside(what: str, name: str, array: np.ndarray, rows: int) -> Tensor:
+    """The labels, factors or groups of so many rows.
+
+    Raises:
+        VaekitError: for another type or shape, and labels below 0; `what` names them.
+    """
     kinds, dims, wanted = BESIDE[name]
     if array.dtype.kind not in kinds or array.ndim != dims or len(array) != rows:
         raise VaekitError(
