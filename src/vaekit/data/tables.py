@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TextIO
@@ -122,7 +123,9 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
         features = np.concatenate(table.features)
     except MemoryError:
         raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
-    labels, class_names = _classes(path, table) if table.label is not None else (None, ())
+    labels, class_names = None, ()
+    if table.label is not None:
+        labels, class_names = classed(table.labels, partial(_no_class, table))
     groups = keyed(table.groups) if table.group is not None else None
     rows = Split(torch.from_numpy(features), labels, groups=groups)
     names = tuple(table.names[i] for i in table.columns)
@@ -170,7 +173,7 @@ def _read(path: Path, asked: Data) -> _Table:
 
 
 def _first(path: Path, row: Row, asked: Data) -> _Table:
-    apart = [_index(row, name) for name in (asked.label, asked.group)]
+    apart = [place_of(row, name) for name in (asked.label, asked.group)]
     header = any(not is_number(cell) for i, cell in enumerate(row) if i not in apart)
     # A column that is named and no number was found by its name, which only a header has.
     named = [name for name in (asked.label, asked.group) if name]
@@ -190,8 +193,8 @@ def _first(path: Path, row: Row, asked: Data) -> _Table:
     return _Table(path, header, names, columns, apart[0], apart[1])
 
 
-def _index(row: Row, name: str | None) -> int | None:
-    """Of the column that is called so, or has this number, counted from 1."""
+def place_of(row: Row, name: str | None) -> int | None:
+    """The place of the column that is called so, or has this number, counted from 1."""
     if not name:
         return None
     if name in row and not is_number(name):
@@ -259,21 +262,32 @@ def _fault(name: str, cell: str) -> tuple[str, str]:
     return "", ""
 
 
-def _classes(path: Path, table: _Table) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels counted from 0 in the order of their names, as numbers if all are."""
-    numbers = all(is_number(label) for label in set(table.labels))
-    labels = table.labels
+def classed(
+    cells: Sequence[str], bad: Callable[[int], VaekitError]
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels counted from 0 in the order of their names, as numbers if all are; and the names.
+
+    Raises:
+        VaekitError: `bad(i)`, where all are numbers and the one at i is not whole.
+
+    Example:
+        >>> classed(["b", "a10", "a9"], lambda i: VaekitError(""))
+        (tensor([2, 1, 0]), ('a9', 'a10', 'b'))
+    """
+    numbers = all(is_number(cell) for cell in set(cells))
     if numbers:
-        labels = [_whole(table, *pair) for pair in zip(labels, table.lines, strict=True)]
-    names = sorted(set(labels), key=int if numbers else natural)
+        values = [float(cell) for cell in cells]
+        for i, value in enumerate(values):
+            if not math.isfinite(value) or value != int(value):
+                raise bad(i)
+        cells = [str(int(value)) for value in values]
+    names = sorted(set(cells), key=int if numbers else natural)
     place = {name: i for i, name in enumerate(names)}
-    return torch.tensor([place[label] for label in labels]), tuple(names)
+    return torch.tensor([place[cell] for cell in cells]), tuple(names)
 
 
-def _whole(table: _Table, label: str, line: int) -> str:
-    value = float(label)
-    if not math.isfinite(value) or value != int(value):
-        assert table.label is not None
-        mend = "A label is text or a whole number; to learn the column, leave label."
-        raise _bad(table, table.label, f"has '{label}', which is no class,", line, mend)
-    return str(int(value))
+def _no_class(table: _Table, i: int) -> VaekitError:
+    assert table.label is not None
+    mend = "A label is text or a whole number; to learn the column, leave label."
+    what = f"has '{table.labels[i]}', which is no class,"
+    return _bad(table, table.label, what, table.lines[i], mend)
