@@ -17,6 +17,8 @@ from vaekit.data.find import known as known
 from vaekit.data.find import labeled as labeled
 from vaekit.data.find import load as load
 from vaekit.data.find import read as read
+from vaekit.data.loaders import Loader as Loader
+from vaekit.data.loaders import Stream as Stream
 from vaekit.data.mnist import IDX_FILES as IDX_FILES
 from vaekit.data.preparing import prepare as prepare
 from vaekit.data.rows import MappedRows as MappedRows
@@ -31,3 +33,5 @@ from vaekit.data.spec import Values as Values
 from vaekit.data.spec import canonical as canonical
 from vaekit.data.splits import partition as partition
 from vaekit.data.splits import spread as spread
+from vaekit.data.values import from_value as from_value
+from vaekit.data.values import is_value as is_value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,8 +178,7 @@ def _mapped(what: str, floats: Sequence[np.ndarray]) -> bool:
 
 def _split(path: Path, arrays: Arrays, prefix: str, images: object) -> Split:
     if isinstance(images, np.ndarray):
-        small = images.nbytes <= LARGE  # channels that come last may stay so
-        images = torch.from_numpy(np.ascontiguousarray(images) if small else images)
+        images = tensor_of(images)
     rows = len(images)  # type: ignore[arg-type]
     made = {
         name: beside(f"{path}: '{prefix}{name}'", name, arrays[f"{prefix}{name}"], rows)
@@ -186,6 +186,14 @@ def _split(path: Path, arrays: Arrays, prefix: str, images: object) -> Split:
         if f"{prefix}{name}" in arrays
     }
     return Split(images, **made)  # type: ignore[arg-type]
+
+
+def tensor_of(array: np.ndarray) -> Tensor:
+    """The tensor of an array, without a copy where it is contiguous, or large; never written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        small = array.nbytes <= LARGE  # in a large one channels that come last may stay so
+        return torch.from_numpy(np.ascontiguousarray(array) if small else array)
 
 
 def beside(what: str, name: str, array: np.ndarray, rows: int) -> Tensor:

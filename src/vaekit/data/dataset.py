@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from vaekit.data.rows import Rows, chunks, pick, take
 from vaekit.data.spec import DataSpec, Values, check_kind
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
+
+if TYPE_CHECKING:
+    from vaekit.data.batches import Batches
+    from vaekit.data.loaders import Loader, Stream
 
 AS_STORED = Values()
 
@@ -174,13 +178,14 @@ class Dataset:
             whole numbers from 0 on), "table".
         train, test: the rows; same shape and type.
         classes: how many labels there are; 0 without labels.
-        source: a path, "embedded" or "generated".
+        source: a path, "embedded", "generated" or "given".
         note: origin and license in a line.
         validation: rows that the set itself holds out, or None.
         class_names: of the labels in their order; or empty.
         factor_names: of the factors' columns; or empty.
         column_names: of a table's columns; or empty.
         shuffled: whether `train` already is what `partition` takes under a limit, in its order.
+        stream: the loader of the training rows, of which `train` is then a sample; or None.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -203,6 +208,7 @@ class Dataset:
     factor_names: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
     shuffled: bool = False
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
@@ -221,17 +227,35 @@ class Dataset:
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows each split has; of training rows that are streamed, all of them."""
+        streamed = {} if self.stream is None else {"train": self.stream.rows}
+        return {name: len(part) for name, part in self.splits.items()} | streamed
+
+    def batches(
+        self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu"
+    ) -> Batches | Loader:
+        """Epochs of the training rows: shuffled by `seed`, or as their loader serves them."""
+        from vaekit.data.batches import Batches
+        from vaekit.data.loaders import Loader
+
+        if self.stream is None:
+            return Batches(self.train, batch_size, seed=seed, device=device)
+        return Loader(self.stream, self.train, self.classes, device)
+
     def spec(self, train: Split | None = None) -> DataSpec:
         """What a recipe may know, taken from `train` (by default the whole training split)."""
+        stream = self.stream if train is None else None
         train = self.train if train is None else train
         train.x(slice(256))  # noise drawn before the weights: published seeds count on it
         return DataSpec(
             self.name,
             tuple(train.images.shape[1:]),
             self.kind,
-            rows=len(train),
+            rows=len(train) if stream is None else stream.rows,
             classes=self.classes,
-            mean=train.values.mean(_mean(train)),
+            mean=train.values.mean(_mean(train) if stream is None else stream.mean),
             source=train.example,
             values=train.values,
             context=() if train.context is None else tuple(train.context.shape[1:]),
@@ -279,7 +303,8 @@ def _mean(split: Split) -> Tensor:
 def fingerprint(dataset: Dataset) -> str:
     """The sha256 (hex) of the images of all splits: shapes, types and bytes.
 
-    The same look at all values gives the `survey` of each split.
+    The same look at all values gives the `survey` of each split. Of streamed rows it is the same in
+    any order; of random ones, shapes and types are all it tells.
 
     Example:
         >>> rows = Split(torch.zeros(4, 3))
@@ -294,14 +319,17 @@ def _digests(dataset: Dataset) -> tuple[str, str]:
     every, test = hashlib.sha256(), hashlib.sha256()
     for name, split in dataset.splits.items():
         images, digests = split.images, [every, test] if name == "test" else [every]
+        stream = dataset.stream if images is dataset.train.images else None
+        told = stream.fingerprint if stream else f"{tuple(images.shape)} {_TYPES[images.dtype]}"
+        plain = not (stream or (isinstance(images, Rows) and images.random))
 
-        def look(part: Tensor, digests: Sequence[Any] = digests) -> Survey:
+        def look(part: Tensor, digests: Sequence[Any] = digests if plain else ()) -> Survey:
             for digest in digests:
                 digest.update(part.cpu().contiguous().numpy().data)
             return _survey(part)
 
         for digest in digests:
-            digest.update(f"{tuple(images.shape)} {_TYPES[images.dtype]}".encode())
+            digest.update(told.encode())
         split.__dict__["survey"] = _whole_survey(map(look, chunks(images)))
     return every.hexdigest(), test.hexdigest()
 
@@ -369,7 +397,8 @@ def card(dataset: Dataset) -> dict[str, Any]:
         name, kind, shape; rows per split; classes, their names (where they have some) and the rows
         of each class per split; factors: their names, and how many values each takes; columns;
         range, mean and density (the part that is not 0) of the values as they are stored, over all
-        splits; source, note; sha256, the `fingerprint`, and test_sha256, that of the test rows.
+        splits (mean and density over a sample of streamed rows); source, note; sha256, the
+        `fingerprint`, and test_sha256, that of the test rows.
 
     Example:
         >>> from vaekit.data import load
@@ -380,18 +409,20 @@ def card(dataset: Dataset) -> dict[str, Any]:
     splits, (sha256, test) = dataset.splits, _digests(dataset)
     seen = [part.survey for part in splits.values()]
     many = sum(map(len, splits.values())) * math.prod(dataset.train.images.shape[1:])
+    ends = [(one.low, one.high) for one in seen]
+    low, high = zip(*ends, *([dataset.stream.bounds] if dataset.stream else []), strict=True)
     return {
         "name": dataset.name,
         "kind": dataset.kind,
         "shape": list(dataset.train.images.shape[1:]),
         "stored": str(dataset.train.images.dtype).removeprefix("torch."),
-        "rows": {name: len(part) for name, part in splits.items()},
+        "rows": dataset.rows,
         "classes": dataset.classes,
         "class_names": list(dataset.class_names),
         "class_counts": _class_counts(dataset),
         "factors": _factors(dataset),
         "columns": list(dataset.column_names),
-        "range": [min(one.low for one in seen), max(one.high for one in seen)],
+        "range": [min(low), max(high)],
         "mean": sum(float(one.sums.sum()) for one in seen) / many,
         "density": sum(one.filled for one in seen) / many,
         "source": dataset.source,
@@ -402,11 +433,14 @@ def card(dataset: Dataset) -> dict[str, Any]:
 
 
 def _class_counts(dataset: Dataset) -> dict[str, list[int]]:
-    return {
-        name: part.labels.bincount(minlength=dataset.classes).tolist()
+    counts = {
+        name: part.labels.bincount(minlength=dataset.classes)
         for name, part in dataset.splits.items()
         if part.labels is not None
     }
+    if dataset.stream is not None and "train" in counts:
+        counts["train"] = dataset.stream.survey.labels
+    return {name: count.tolist() for name, count in counts.items()}
 
 
 def _factors(dataset: Dataset) -> dict[str, int]:

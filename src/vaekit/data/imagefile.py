@@ -109,7 +109,9 @@ def _check_size(
 ) -> None:
     seen = f"{size[0]} x {size[1]}"
     if asked.crop is not None and min(size) < asked.crop:
-        raise VaekitError(f"crop {asked.crop} is more than '{name}' in {path} has ({seen}); take less.")
+        raise VaekitError(
+            f"crop {asked.crop} is more than '{name}' in {path} has ({seen}); take less."
+        )
     free = asked.crop is not None or asked.size is not None or first is None
     if not free and size != first.size:
         raise VaekitError(

@@ -53,6 +53,7 @@ def own(
     rows: Split | Mapping[str, Split],
     asked: Data | None = None,
     *,
+    name: str = "",
     note: str = "",
     class_names: tuple[str, ...] = (),
     column_names: tuple[str, ...] = (),
@@ -65,6 +66,7 @@ def own(
         rows: all of them, or the splits "train" and perhaps "validation" and "test".
         asked: how it is to be read; by default a tenth becomes the test split, drawn by
             `asked.split_seed`.
+        name: of rows that were given and come from no path; by default the path's stem.
         note: what is to be known of the values.
         class_names, column_names: as in `Dataset`; by default the labels are counted.
 
@@ -80,6 +82,7 @@ def own(
         path,
         kind,
         split_up(path, rows, Data() if asked is None else asked),
+        name=name,
         note=note,
         class_names=class_names,
         column_names=column_names,
@@ -108,20 +111,22 @@ def named(
     kind: str,
     parts: Mapping[str, Split],
     *,
+    name: str = "",
     note: str = "",
     class_names: tuple[str, ...] = (),
     column_names: tuple[str, ...] = (),
     shuffled: bool = False,
 ) -> Dataset:
     """The data set of these splits, named after its path."""
+    source = "given" if name else str(path)
     return Dataset(
-        Path(path).absolute().stem,
+        name or Path(path).absolute().stem,
         kind,
         parts["train"],
         parts["test"],
         len(class_names) or _classes(parts),
-        source=str(path),
-        note=f"{path}; {note}" if note else str(path),
+        source=source,
+        note=f"{source}; {note}" if note else source,
         validation=parts.get("validation"),
         class_names=class_names,
         column_names=column_names,

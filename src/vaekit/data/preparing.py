@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split, conditioned, generator
-from vaekit.data.rows import chunks
+from vaekit.data.rows import chunks, still
 from vaekit.data.spec import Values, canonical
 from vaekit.data.splits import partition
 from vaekit.errors import VaekitError
@@ -37,8 +37,13 @@ def prepare(data: Dataset, options: Data, *, values: Values | None = None) -> Da
         ('binary', 90, 10, True)
     """
     _check_kind(data, options)
+    if data.stream is not None:
+        _check_stream(options)
     train, validation = _rows(data, options)
-    parts = {"train": train, "validation": validation, "test": data.test}
+    held = {"validation": validation, "test": data.test}
+    parts = {"train": train} | {
+        name: part and replace(part, images=still(part.images)) for name, part in held.items()
+    }
     if options.binarise != "none":
         parts = {name: _binarized(name, part, options.binarise) for name, part in parts.items()}
     values = _values(data, options, train) if values is None else _fixed(values)
@@ -49,11 +54,25 @@ def prepare(data: Dataset, options: Data, *, values: Values | None = None) -> Da
 
 
 def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
+    if data.stream is not None:
+        return data.train, data.validation
     seed = None if data.shuffled else options.split_seed
     if options.validation is None and data.validation is not None:
         return partition(data.train, 0, options.limit, seed)[0], data.validation
     validation = VALIDATION if options.validation is None else options.validation
     return partition(data.train, validation, options.limit, seed)
+
+
+def _check_stream(options: Data) -> None:
+    """Refuses what would choose among rows that a loader serves, or keep them."""
+    for asked, name, mend in (
+        (options.limit, "limit", "take fewer in the loader"),
+        (options.validation, "validation", 'give {"train": ..., "validation": ...}'),
+        (options.binarise in ("static", "threshold"), f"binarise {options.binarise}",
+         "take dynamic, or binarize in the loader"),
+    ):  # fmt: skip
+        if asked:
+            raise VaekitError(f"{name} does not suit data that a loader serves: {mend}.")
 
 
 def _check_kind(data: Dataset, options: Data) -> None:
@@ -93,10 +112,11 @@ def _values(data: Dataset, options: Data, train: Split) -> Values:
     low, high = (float(end) for end in options.range.split(","))
     wanted = options.standardise
     if wanted is None:
-        wanted = data.kind == "table" and data.source.lower().endswith(".csv")
+        named = bool(data.column_names) or data.source.lower().endswith(".csv")
+        wanted = data.kind == "table" and named
     if not wanted:
         return Values(low, high)
-    loc, scale = _moments(train)
+    loc, scale = _moments(data, train)
     return Values(loc=loc, scale=scale)
 
 
@@ -104,16 +124,20 @@ def _fixed(values: Values) -> Values:
     return replace(values, binarise=False, dequantise=False)
 
 
-def _moments(train: Split) -> tuple[Tensor, Tensor]:
+def _moments(data: Dataset, train: Split) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per column; a column that does not vary has the deviation 1."""
-    moments, most = Moments(), torch.zeros(())
-    for part in chunks(train.images):
-        rows = canonical(part).double()
-        moments.add(rows)
-        most = torch.maximum(most, rows.abs().amax(0))
-    scale = moments.variance.sqrt()
+    if data.stream is not None:
+        mean, scale = data.stream.moments
+        most = mean.abs()
+    else:
+        moments, most = Moments(), torch.zeros(())
+        for part in chunks(train.images):
+            rows = canonical(part).double()
+            moments.add(rows)
+            most = torch.maximum(most, rows.abs().amax(0))
+        mean, scale = moments.mean, moments.variance.sqrt()
     flat = scale <= 1e-9 * most
-    return moments.mean.float(), torch.where(flat, torch.ones_like(scale), scale).float()
+    return mean.float(), torch.where(flat, torch.ones_like(scale), scale).float()
 
 
 def _placed(name: str, split: Split | None, values: Values, options: Data) -> Split | None:

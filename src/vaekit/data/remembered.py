@@ -144,7 +144,9 @@ def clean_cache() -> tuple[Path, int, int]:
         for path in (path for _, _, paths in sets for path in paths):
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise VaekitError(f"cannot remove {error.filename}: {error.strerror}. Remove it.") from error
+        raise VaekitError(
+            f"cannot remove {error.filename}: {error.strerror}. Remove it."
+        ) from error
     return _folder(), len(sets), sum(size for _, size, _ in sets)
 
 

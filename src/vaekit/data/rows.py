@@ -21,11 +21,16 @@ LARGE = 1 << 26  # bytes: more rows than these are not copied when they are take
 
 
 class Rows(ABC):
-    """Rows of one shape and type, `shape = (N, ...)`, that are not a tensor."""
+    """Rows of one shape and type, `shape = (N, ...)`, that are not a tensor.
+
+    Attributes:
+        random: whether a row that is picked again may be another, as of augmented images.
+    """
 
     shape: torch.Size
     dtype: torch.dtype
     device: torch.device
+    random: bool = False
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -221,3 +226,8 @@ def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
         yield from rows.split(many)
     else:
         yield from map(rows.pick, torch.arange(len(rows), device=rows.device).split(many))
+
+
+def still(rows: Tensor | Rows) -> Tensor | Rows:
+    """The rows as they are, or one draw of each where they are random."""
+    return torch.cat(list(chunks(rows))) if isinstance(rows, Rows) and rows.random else rows

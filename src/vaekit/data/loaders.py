@@ -1,0 +1,362 @@
+"""Rows that are served and not held: by a loader in batches, by a map-style Dataset one by one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.arrays import Reading, beside, rows_in, tensor_of
+from vaekit.data.batches import Batch
+from vaekit.data.dataset import Split, one_hot
+from vaekit.data.rows import Rows
+from vaekit.errors import VaekitError
+from vaekit.io import note
+from vaekit.torchutil import Moments
+
+SAMPLE = 1000  # rows of a loader that stand for all where they are looked at
+
+
+def described(value: Any) -> str:
+    """What a value is, in a few words.
+
+    Example:
+        >>> described([1, 2, 3]), described(None), described({"a": 1})
+        ('a list of 3 numbers', 'None', 'a dict with the keys a')
+    """
+    kind = type(value).__name__
+    if isinstance(value, list | tuple):
+        numbers = all(isinstance(each, int | float) for each in value)
+        of = "numbers" if numbers else ", ".join(sorted({type(v).__name__ for v in value}))
+        return f"a {kind} of {len(value)} {of}"
+    if isinstance(value, dict):
+        return f"a dict with the keys {', '.join(map(str, islice(value, 8))) or 'of nothing'}"
+    return "None" if value is None else f"a {kind}"
+
+
+def as_array(what: str, value: Any) -> np.ndarray:
+    """The array of a tensor, an array or an image, without a copy where that goes.
+
+    Raises:
+        VaekitError: for anything else, and an array of objects; `what` names it.
+    """
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise VaekitError(f"{what} is a sparse tensor; give {what}.to_dense().")
+        value = value.detach().cpu()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, np.ma.MaskedArray):
+        raise VaekitError(f"{what} is a masked array; fill it, or drop those rows.")
+    if not (hasattr(value, "__array__") or hasattr(value, "__array_interface__")):
+        raise VaekitError(f"{what} is {described(value)}; expected a tensor or an array.")
+    array = np.asarray(value)
+    if array.dtype.kind == "O":
+        raise VaekitError(f"{what} holds Python objects; expected numbers of one type and shape.")
+    return array
+
+
+def unpack(what: str, given: Any) -> tuple[np.ndarray, Any]:
+    """x as an array, and y or None, of what a Dataset or a loader gives.
+
+    Raises:
+        VaekitError: for what is neither x nor (x, y).
+    """
+    pair = given if isinstance(given, list | tuple) else (given,)
+    if not 1 <= len(pair) <= 2 or isinstance(pair[0], list | tuple | dict):
+        raise VaekitError(f"{what} is {described(given)}; expected x or (x, y), tensors or arrays.")
+    return as_array(what, pair[0]), pair[1] if len(pair) == 2 else None
+
+
+def batches_of(what: str, loader: Iterable[Any]) -> Iterator[tuple[np.ndarray, Any]]:
+    """All batches: rows as `rows_in` returns them, of one shape and type, and y or None.
+
+    Raises:
+        VaekitError: for batches that are none, or differ.
+    """
+    like = None
+    for number, given in enumerate(loader):
+        name = f"batch {number} of {what}"
+        found, y = unpack(name, given)
+        if not found.size:
+            continue
+        array = rows_in(name, found)
+        like = array[:0].copy() if like is None else like
+        check_alike(name, array, like, "batch 0")
+        yield array, y
+    if like is None:
+        raise VaekitError(f"{what} is empty: it gave no rows; expected batches of rows.")
+
+
+def check_alike(what: str, array: np.ndarray, like: np.ndarray, before: str) -> None:
+    """Refuses rows of another shape or type.
+
+    Raises:
+        VaekitError: with what came, and what was expected.
+    """
+    if array.shape[1:] != like.shape[1:] or array.dtype != like.dtype:
+        raise VaekitError(
+            f"{what} has rows of shape {array.shape[1:]}, {array.dtype}; expected "
+            f"{like.shape[1:]}, {like.dtype} as in {before}: bring all to one size and type."
+        )
+
+
+@dataclass(eq=False)
+class Survey:
+    """What one pass over rows finds of them, whatever their order.
+
+    Attributes:
+        rows: how many; `sizes` in each batch.
+        extremes: the smallest value, the largest, and one between them where there is one.
+        moments: mean and variance of each element, of what `rows_in` returned.
+        labels: how many rows each has.
+        digest: the sum of the rows' hashes.
+    """
+
+    sizes: list[int] = field(default_factory=list)
+    like: np.ndarray = field(default_factory=lambda: np.empty(0))
+    extremes: set[Any] = field(default_factory=set)
+    moments: Moments = field(default_factory=Moments)
+    labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    digest: int = 0
+
+    @property
+    def rows(self) -> int:
+        return sum(self.sizes)
+
+    @property
+    def witness(self) -> np.ndarray:
+        """Rows of this shape and type with these extremes: what `reading` asks of all rows."""
+        values = np.array(sorted(self.extremes), self.like.dtype)
+        shape = (len(values), *self.like.shape[1:])
+        return np.broadcast_to(values.reshape(-1, *[1] * (len(shape) - 1)), shape)
+
+    def add(self, array: np.ndarray, labels: Tensor | None = None) -> None:
+        """Adds rows, and their labels where they have some."""
+        self.sizes.append(len(array))
+        self.like = array[:0].copy()
+        low, high = array.min(), array.max()
+        ends = {min({low, *self.extremes}), max({high, *self.extremes})}
+        between = {low, high, *self.extremes} - ends
+        if not between and ((array != low) & (array != high)).any():
+            between = {array[(array != low) & (array != high)][0]}
+        self.extremes = ends | set(list(between)[:1])
+        self.moments.add(torch.from_numpy(array.astype(np.float64)))
+        for row in np.ascontiguousarray(array):
+            digest = hashlib.blake2b(row.tobytes(), digest_size=8).digest()
+            self.digest = (self.digest + int.from_bytes(digest, "little")) % 2**64
+        if labels is not None:
+            size = max(len(self.labels), int(labels.max()) + 1)
+            known = torch.zeros(size, dtype=torch.int64)
+            known[: len(self.labels)] = self.labels
+            self.labels = known + labels.bincount(minlength=size)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Training rows that a loader serves: they are never split, shuffled or kept.
+
+    Attributes:
+        loader: what is run through once an epoch: batches of x, or of (x, y).
+        survey: what the first pass found.
+        how: how its rows are read.
+    """
+
+    loader: Iterable[Any]
+    survey: Survey
+    how: Reading
+
+    @property
+    def rows(self) -> int:
+        """How many rows the first pass gave."""
+        return self.survey.rows
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Of an epoch: a lone row after others is left out, on which batch norm cannot train."""
+        sizes = self.survey.sizes
+        return [size for size in sizes if size > 1 or max(sizes) == 1]
+
+    @property
+    def mean(self) -> Tensor:
+        """Of each element, as canonical floats."""
+        return self.moments[0].float()
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each element, as canonical floats, float64."""
+        mean, deviation = self.survey.moments.mean, self.survey.moments.variance.sqrt()
+        if self.how.mapped:
+            mean, deviation = (mean + 1) / 2, deviation / 2
+        top = self.how.top or (255 if self.survey.like.dtype == np.uint8 else 1)
+        return mean / top, deviation / top
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value as it is stored."""
+        stored = self.how(self.survey.witness)
+        return float(stored.min()), float(stored.max())
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the rows in any order: how many, their shape, their type, the sum of their hashes."""
+        like = self.survey.like
+        return f"{self.rows} {like.shape[1:]} {like.dtype} {self.survey.digest}"
+
+
+class Loader:
+    """The batches of a loader that is not the kit's own, as `Batches` gives them.
+
+    The order is the loader's. An epoch that is resumed in its middle runs through the batches
+    before and drops them; they are those of before only where the loader's order is.
+
+    Args:
+        stream: the loader, and what its first pass found.
+        split: whose values and context say what becomes of a row.
+        classes: how many labels there are.
+        device: where the batches are made.
+
+    Attributes:
+        rows: how many rows an epoch serves.
+        batch_size: of the largest batch.
+    """
+
+    def __init__(
+        self, stream: Stream, split: Split, classes: int, device: str | torch.device = "cpu"
+    ) -> None:
+        sizes = stream.batch_sizes
+        self.rows, self.batch_size, self._batches = sum(sizes), max(sizes), len(sizes)
+        self.device = torch.device(device)
+        self._stream, self._values = stream, split.values
+        self._classes = None if split.context is None else classes
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from batch `start` on.
+
+        Raises:
+            VaekitError: if `start` lies outside the epoch, and where the loader gives fewer
+                batches than before, or others.
+        """
+        if not 0 <= start <= len(self):
+            raise VaekitError(f"an epoch has {len(self)} batches; cannot start at {start}.")
+        if start:
+            note(
+                "an epoch of a loader goes on in its middle: the batches before are run through "
+                "and dropped; resuming is exact only from the end of an epoch."
+            )
+        return self._serve(start)
+
+    def _serve(self, start: int) -> Iterator[Batch]:
+        stream, served = self._stream, 0
+        for array, y in batches_of("data", stream.loader):
+            if len(array) == 1 < self.batch_size:
+                continue
+            served += 1
+            if served > start:
+                check_alike(f"batch {served} of data", array, stream.survey.like, "its first pass")
+                rows = tensor_of(stream.how(array)).to(self.device)
+                yield Batch(self._values(rows), self._context(y, len(array)))
+            if served == len(self):
+                return
+        raise VaekitError(
+            f"data gave {served} batches; expected {len(self)} as in its first pass: "
+            "a loader must give as many each time."
+        )
+
+    def _context(self, y: Any, rows: int) -> Tensor | None:
+        if self._classes is None:
+            return None
+        labels = labels_of("data", y, rows)
+        if labels is None or int(labels.max()) >= self._classes:
+            raise VaekitError(
+                f"data gave a batch with {'no label' if labels is None else int(labels.max())}; "
+                f"expected labels from 0 to {self._classes - 1} as in its first pass."
+            )
+        return one_hot(labels, self._classes).float().to(self.device)
+
+
+def labels_of(what: str, y: Any, rows: int) -> Tensor | None:
+    """The labels of a batch; None without, and where y is factors.
+
+    Raises:
+        VaekitError: for what is no whole number from 0 on for each row.
+    """
+    if y is None:
+        return None
+    array = as_array(f"y of {what}", np.asarray(y) if isinstance(y, list | tuple) else y)
+    return None if array.ndim == 2 else beside(f"y of {what}", "labels", array, rows)
+
+
+class DatasetRows(Rows):
+    """Rows that a map-style Dataset makes when a batch asks for them.
+
+    Args:
+        items: the Dataset: each item x, or (x, y).
+        like: rows as `rows_in` returns them, of which shape and type are taken.
+        how: how they are read.
+        random: whether an item read again may be another.
+        index: which items these are; by default all.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        items: Any,
+        like: np.ndarray,
+        how: Reading,
+        *,
+        random: bool = False,
+        index: Tensor | None = None,
+    ) -> None:
+        self.items, self.like, self.how, self.random = items, like, how, random
+        self.index = torch.arange(len(items)) if index is None else index
+        self.shape = torch.Size((len(self.index), *like.shape[1:]))
+        self.dtype = torch.from_numpy(how(like[:0])).dtype
+
+    def pick(self, index: Tensor) -> Tensor:
+        wanted = self.index[index.cpu()].tolist()
+        if not wanted:
+            return torch.empty(0, *self.shape[1:], dtype=self.dtype)
+        return tensor_of(self.how(read_items(self.items, wanted, self.like)[0]))
+
+    def take(self, index: Tensor) -> DatasetRows:
+        index = self.index[index.cpu()]
+        return DatasetRows(self.items, self.like, self.how, random=self.random, index=index)
+
+    def to(self, device: torch.device) -> DatasetRows:
+        """Itself: items are made on the CPU, and batches move."""
+        return self
+
+
+def read_items(
+    items: Any, wanted: Iterable[int], like: np.ndarray | None = None
+) -> tuple[np.ndarray, list[Any]]:
+    """The items of a Dataset at these places as `rows_in` returns them, and their y.
+
+    Raises:
+        VaekitError: for an item that is neither x nor (x, y), and one of another shape or type
+            than the first (than `like`).
+    """
+    rows: np.ndarray | None = None
+    places, ys = list(wanted), []
+    for row, place in enumerate(places):
+        x, y = unpack(f"data[{place}]", items[place])
+        if rows is None:
+            rows, first = np.empty((len(places), *x.shape), x.dtype), f"data[{place}]"
+        check_alike(f"data[{place}]", x[None], rows[:0], first)
+        rows[row] = x
+        ys.append(y)
+    assert rows is not None
+    found = rows_in("data", rows)
+    if like is not None:
+        check_alike("data", found, like, "its first pass")
+    return found, ys

@@ -1,0 +1,319 @@
+"""Your own data from Python: arrays, tensors, DataFrames, Datasets, loaders, and splits of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import IterableDataset, TensorDataset
+
+from vaekit.data.arrays import Reading, beside, reading, rows_in, tensor_of
+from vaekit.data.dataset import Dataset, Split
+from vaekit.data.frames import read_frame
+from vaekit.data.loaders import (
+    SAMPLE,
+    DatasetRows,
+    Stream,
+    Survey,
+    as_array,
+    batches_of,
+    described,
+    labels_of,
+    read_items,
+)
+from vaekit.data.own import available, own, refuse
+from vaekit.data.pictures import shaped
+from vaekit.data.rows import Rows
+from vaekit.data.splits import spread
+from vaekit.data.tables import classed
+from vaekit.errors import VaekitError, unknown
+from vaekit.options import Data
+
+SPLITS = ("train", "validation", "test")
+EXPECTED = (
+    "a name, a path, an array, a tensor, a DataFrame, (x, y), a Dataset, a DataLoader, batches, "
+    'or {"train": ..., "validation": ..., "test": ...} of these'
+)
+PROBED = 32  # items that are read twice to see whether they are the same again
+CHUNK = 256  # items
+
+
+def is_value(data: Any) -> bool:
+    """Whether data are given themselves, and not a name or a path.
+
+    Example:
+        >>> is_value("digits"), is_value(np.ones((30, 2)))
+        (False, True)
+    """
+    return not isinstance(data, str | os.PathLike)
+
+
+def from_value(value: Any, asked: Data | None = None) -> Dataset:
+    """The data set in a value: what `vaekit.train` takes as `data` besides names and paths.
+
+    Arrays, tensors, DataFrames and map-style Datasets are split as files are; kinds and ranges are
+    those of an .npz, or, of a DataFrame, those of a .csv. Loaders, and other iterables of batches,
+    are never split: their training rows are streamed, after a first pass that counts them, and the
+    others are read into memory. A Dataset whose items differ from read to read, or are too many
+    for the memory, is read item by item when a batch asks for it.
+
+    Args:
+        value: an array or a tensor `(N, ...)`, a DataFrame, a map-style Dataset of x or (x, y), a
+            DataLoader or another iterable of batches that can be run through again and again, a
+            pair (x, y), or a dict of the splits. y holds labels `(N,)`, whole numbers from 0 or
+            text, or factors `(N, F)`.
+        asked: how it is read; `label` and `group` name columns of a DataFrame.
+
+    Raises:
+        VaekitError: for a value that is none of these, or not as an .npz or a .csv must be.
+
+    Example:
+        >>> from_value(np.arange(60).reshape(20, 3)).train
+        Split(18 rows, (3,), torch.float32)
+        >>> from_value([1, 2, 3])
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: data is a list of 3 numbers; expected a name, a path, ...
+    """
+    asked = Data() if asked is None else asked
+    refuse(
+        "data", asked, data_dir="they are given, and looked for nowhere", cache="it is for files"
+    )
+    given = value if isinstance(value, Mapping) else {"train": value}
+    called = {n: f'data["{n}"]' if given is value else "data" for n in _names(given)}
+    parts = {n: _part(what, given[n], asked, n == "train") for n, what in called.items()}
+    if any(not part.columns for part in parts.values()):
+        mend = "it is for DataFrames: give (x, y)"
+        refuse("data", asked, label=mend, group="it is for DataFrames")
+    train = parts["train"]
+    if train.survey is not None:
+        refuse(
+            "data", asked, **dict.fromkeys(("test", "size", "crop", "grey"), "a loader serves it")
+        )
+    elif train.random:
+        refuse("data", asked, **dict.fromkeys(("size", "crop", "grey"), "do it in the Dataset"))
+    name = "splits" if given is value else train.name
+    return shaped(_joined(parts, asked, name), asked)
+
+
+def _names(given: Mapping[Any, Any]) -> list[str]:
+    for name in given:
+        if name not in SPLITS:
+            raise unknown("split in data", str(name), SPLITS)
+    if "train" not in given:
+        raise VaekitError(
+            f"data is {described(dict(given))}; expected train among them: "
+            '{"train": ..., "validation": ..., "test": ...}.'
+        )
+    return [name for name in SPLITS if name == "train" or given.get(name) is not None]
+
+
+@dataclass(eq=False)
+class _Part:
+    """The rows of a split, before it is known how all splits are read.
+
+    Attributes:
+        name: what they are, for runs and errors.
+        what: how errors call them.
+        seen: rows that show the values of all.
+        stored: what is stored of them.
+        rows: how many they are.
+        y: labels or factors, numbers or text.
+        survey, loader: where the rows are a sample of those that a loader serves.
+    """
+
+    name: str
+    what: str
+    seen: np.ndarray
+    stored: Callable[[Reading], Tensor | Rows]
+    rows: int
+    y: np.ndarray | None = None
+    groups: Tensor | None = None
+    columns: tuple[str, ...] = ()
+    random: bool = False
+    survey: Survey | None = None
+    loader: Any = None
+
+
+def _part(what: str, value: Any, asked: Data, training: bool) -> _Part:
+    if isinstance(value, tuple) and len(value) == 2:
+        part = _part(what, value[0], asked, training)
+        if part.y is not None or part.survey is not None:
+            raise VaekitError(f"{what} has its labels twice; give x alone, or (x, y) of arrays.")
+        return replace(part, y=_y(what, value[1]))
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
+        frame = read_frame(what, value, asked)
+        part = _held("dataframe", what, frame.features)
+        return replace(part, y=frame.labels, groups=frame.groups, columns=frame.columns)
+    if hasattr(value, "__array__"):
+        name = "tensor" if isinstance(value, Tensor) else "array"
+        return _held(name, what, as_array(what, value))
+    if isinstance(value, TensorDataset) and len(value.tensors) <= 2:
+        x, y = (*value.tensors, None)[:2]
+        part = _held("dataset", what, as_array(what, x))
+        return part if y is None else replace(part, y=_y(what, y))
+    items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    if isinstance(value, TorchDataset) and not isinstance(value, IterableDataset):
+        if not items:
+            raise VaekitError(f"{what} is a Dataset without __len__; give it one, or a DataLoader.")
+        return _items(what, value)
+    if items and not hasattr(value, "__iter__"):
+        return _items(what, value)
+    return _loader(what, value, training)
+
+
+def _held(name: str, what: str, array: np.ndarray) -> _Part:
+    seen = rows_in(what, array)
+    return _Part(name, what, seen, lambda how: tensor_of(how(seen)), len(seen))
+
+
+def _y(what: str, y: Any) -> np.ndarray:
+    """Labels or factors: numbers, or text."""
+    if isinstance(y, list | tuple) or getattr(getattr(y, "dtype", None), "kind", "") == "O":
+        try:
+            array = np.asarray([as_array("", v) if isinstance(v, Tensor) else v for v in y])
+        except ValueError:
+            array = np.empty(0, object)
+        if all(isinstance(v, str) for v in y):
+            array = array.astype(str)
+        y = array
+    array = as_array(f"y of {what}", y)
+    column = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iubU"
+    return array.ravel() if column else array
+
+
+def _items(what: str, items: Any) -> _Part:
+    """A map-style Dataset: in memory, unless it differs from read to read or is too large."""
+    if not len(items):
+        raise VaekitError(f"{what} is empty: a Dataset of no items.")
+    probed = spread(len(items), PROBED).tolist()
+    first, again = (read_items(items, probed)[0] for _ in range(2))
+    random = not np.array_equal(first, again)
+    free = available()
+    if not random and (free is None or first[:1].nbytes * len(items) <= free / 2):
+        array, ys = read_items(items, range(len(items)))
+        return replace(_held("dataset", what, array), y=_y_of_items(what, ys))
+    survey, ys = Survey(), []
+    for start in range(0, len(items), CHUNK):
+        some = range(start, min(start + CHUNK, len(items)))
+        array, more = read_items(items, some, first)
+        survey.add(array)
+        ys += more
+    return _Part(
+        "dataset",
+        what,
+        survey.witness,
+        lambda how: DatasetRows(items, survey.like, how, random=random),
+        len(items),
+        y=_y_of_items(what, ys),
+        random=random,
+    )
+
+
+def _y_of_items(what: str, ys: list[Any]) -> np.ndarray | None:
+    return None if all(y is None for y in ys) else _y(what, ys)
+
+
+def _loader(what: str, loader: Any, training: bool) -> _Part:
+    """A loader: surveyed, and a sample kept where it trains; read as a whole elsewhere."""
+    _check_loader(what, loader)
+    survey = Survey() if training else None
+    arrays: list[np.ndarray] = []
+    ys: list[Any] = []
+    for array, y in batches_of(what, loader):
+        if survey is None or survey.rows < SAMPLE:
+            arrays.append(array.copy())
+            ys.append(y)
+        if survey is not None:
+            survey.add(array, labels_of(what, y, len(array)))
+    if len({y is None for y in ys}) > 1:
+        raise VaekitError(f"{what} has batches with labels and without; give all batches alike.")
+    array = np.concatenate(arrays)
+    y = None if ys[0] is None else np.concatenate([_y(what, y) for y in ys])
+    if survey is None:
+        return replace(_held("loader", what, array), y=y)
+    part = _held("loader", what, array[:SAMPLE])
+    y = None if y is None else y[:SAMPLE]
+    return replace(part, seen=survey.witness, y=y, survey=survey, loader=loader)
+
+
+def _check_loader(what: str, loader: Any) -> None:
+    if isinstance(loader, IterableDataset):
+        raise VaekitError(
+            f"{what} is an IterableDataset, which gives items; expected batches: "
+            "DataLoader(data, batch_size=...)."
+        )
+    plain = isinstance(loader, list | tuple) and not any(
+        hasattr(each, "__array__") or isinstance(each, list | tuple) for each in loader
+    )
+    if plain or isinstance(loader, Mapping) or not hasattr(loader, "__iter__"):
+        raise VaekitError(f"{what} is {described(loader)}; expected {EXPECTED}.")
+    if iter(loader) is loader:
+        raise VaekitError(
+            f"{what} is {described(loader)}, which can be run through only once; give a list, a "
+            "DataLoader, or an object whose __iter__ starts anew."
+        )
+
+
+def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
+    """The data set of splits that are all read alike."""
+    train = parts["train"]
+    for part in parts.values():
+        if part.columns != train.columns:
+            raise VaekitError(
+                f"{part.what} has the columns {', '.join(part.columns) or 'without names'}; "
+                f"expected {', '.join(train.columns) or 'none with names'} as in {train.what}."
+            )
+    how = Reading("table")
+    if not train.columns:
+        how = reading("data", [part.seen for part in parts.values()])
+    named, class_names = _labels(parts)
+    splits = {
+        n: Split(part.stored(how), groups=part.groups, **named[n]) for n, part in parts.items()
+    }
+    notes = [how.note] if how.note else []
+    if train.survey is not None and "test" not in splits:
+        splits["test"] = splits.get("validation", splits["train"])
+        stand = "validation rows" if "validation" in splits else "a sample of the training rows"
+        notes.insert(0, f"no test rows: {stand} {'stand' if 'v' in stand else 'stands'} for them")
+    made = own(
+        "data",
+        how.kind,
+        splits,
+        asked,
+        name=name,
+        note="; ".join(notes),
+        class_names=class_names,
+        column_names=train.columns,
+    )
+    if train.survey is None:
+        return made
+    classes = max(made.classes, len(train.survey.labels))
+    return replace(made, classes=classes, stream=Stream(train.loader, train.survey, how))
+
+
+def _labels(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Tensor]], tuple[str, ...]]:
+    """Labels or factors of each split, and the names of classes that are text."""
+    given = {name: part.y for name, part in parts.items() if part.y is not None}
+    if not given:
+        return {name: {} for name in parts}, ()
+    if lacking := [part.what for name, part in parts.items() if name not in given]:
+        raise VaekitError(
+            f"{lacking[0]} has no labels and other splits have; give (x, y) for all, or x alone."
+        )
+    made: dict[str, dict[str, Tensor]] = {}
+    if all(y.dtype.kind != "U" or y.ndim != 1 for y in given.values()):
+        for name, y in given.items():
+            key = "factors" if y.ndim == 2 else "labels"
+            made[name] = {key: beside(f"y of {parts[name].what}", key, y, parts[name].rows)}
+        return made, ()
+    cells = [str(cell) for y in given.values() for cell in y]
+    no_class = "a label is text or a whole number"
+    labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
+    parted = labels.split([len(y) for y in given.values()])
+    return {n: {"labels": part} for n, part in zip(given, parted, strict=True)}, names
