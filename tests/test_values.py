@@ -195,6 +195,21 @@ def test_an_augmenting_dataset_stays_one_but_where_it_is_measured() -> None:
     assert torch.allclose(first, again, rtol=0, atol=2.01 / 255)
     with pytest.raises(VaekitError, match=r"^size does not suit data: do it in the Dataset"):
         from_value(Items(noise=True), Data(size=4))
+    with pytest.raises(VaekitError, match=r"^binarise static .* that change from read to read"):
+        prepare(given, Data(binarise="static"))
+
+
+def test_an_augmenting_dataset_is_not_read_again_to_be_measured() -> None:
+    items = Items(noise=True)
+    given = from_value(items)
+    reads = items.reads
+    made = prepare(given, Data())
+    assert items.reads == reads + len(made.test) + 4
+    spec = given.spec()
+    assert spec.mean is not None
+    assert torch.allclose(spec.mean, torch.from_numpy((LEVELS / 255).mean(0)).float(), atol=2 / 255)
+    assert given.train.bounds == given.test.bounds
+    assert items.reads == reads + 4 + 4 + 36
 
 
 def frame(**columns: Any) -> Any:
@@ -442,10 +457,10 @@ NOT_FINITE = np.where(np.arange(280).reshape(40, 7) == 9, np.nan, 1.0)
 REFUSED: dict[str, tuple[Any, str]] = {
     "numbers": ([1, 2, 3], "data is a list of 3 numbers; expected a name, a path, an array"),
     "none": (None, "data is None; expected a name"),
-    "number": (3, "data is a int; expected a name"),
+    "number": (3, "data is an int; expected a name"),
     "three": ((LEVELS, LABELS, LABELS), "batch 1 of data has shape (40,); expected (N, H, W)"),
     "empty list": ([], "data is a list of 0 numbers; expected"),
-    "lists": ([[1.0, 2.0]] * 20, "batch 0 of data is a float; expected a tensor or an array"),
+    "lists": ([[1.0, 2.0]] * 20, "data is a list of 20 list; expected a name, a path, an array"),
     "records": ([{"x": 1}], "data is a list of 1 dict; expected"),
     "objects": (np.array([[1], "a"], object), "data holds Python objects; expected numbers"),
     "strings": (np.array([["a"] * 3] * 20), "data has type <U1; expected uint8"),

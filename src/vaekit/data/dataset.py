@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,8 +118,13 @@ class Split:
 
     @lazy
     def survey(self) -> Survey:
-        """What one look at all stored values tells."""
-        return _whole_survey(map(_survey, chunks(self.images)))
+        """What one look at all stored values tells; of random rows, what their first pass told."""
+        stats = _stats(self.images)
+        if stats is None:
+            return _whole_survey(map(_survey, chunks(self.images)))
+        seen, scale = next(chunks(self.images)), 255 if self.images.dtype == torch.uint8 else 1
+        filled = int(seen.count_nonzero()) * len(self) // len(seen)
+        return Survey(*stats.bounds, stats.mean.double() * scale * len(self), filled)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -135,6 +140,11 @@ class Split:
         whole = self.images.dtype == torch.uint8  # where no look at the rows is needed
         stored = torch.tensor((0, 255) if whole else self.bounds, dtype=self.images.dtype)
         return self.values.ends(stored)
+
+
+def _stats(images: Tensor | Rows) -> Stream | None:
+    """What is known of rows that are never the same again."""
+    return getattr(images, "stats", None) if isinstance(images, Rows) and images.random else None
 
 
 class Survey(NamedTuple):
@@ -273,6 +283,8 @@ def _check_alike(name: str, ours: Tensor | Rows, theirs: Tensor | Rows) -> None:
 
 def _check_values(name: str, kind: str, split: Split) -> None:
     images = split.images
+    if _stats(images) is not None:
+        return
     if kind == "binary" and not split.values.binarise and not _is_binary(images):
         raise VaekitError(f"data set '{name}' is binary; its images must be uint8, 0 or 255 only.")
     if kind == "counts" and images.dtype == torch.uint8:
@@ -314,6 +326,14 @@ def fingerprint(dataset: Dataset) -> str:
     return _digests(dataset)[0]
 
 
+def _hashed(images: Tensor | Rows, digests: Sequence[Any]) -> Iterator[Survey]:
+    """The survey of each piece, once the digests have seen it."""
+    for part in chunks(images):
+        for digest in digests:
+            digest.update(part.cpu().contiguous().numpy().data)
+        yield _survey(part)
+
+
 def _digests(dataset: Dataset) -> tuple[str, str]:
     """The sha256 of all splits, and of the test rows alone."""
     every, test = hashlib.sha256(), hashlib.sha256()
@@ -321,16 +341,10 @@ def _digests(dataset: Dataset) -> tuple[str, str]:
         images, digests = split.images, [every, test] if name == "test" else [every]
         stream = dataset.stream if images is dataset.train.images else None
         told = stream.fingerprint if stream else f"{tuple(images.shape)} {_TYPES[images.dtype]}"
-        plain = not (stream or (isinstance(images, Rows) and images.random))
-
-        def look(part: Tensor, digests: Sequence[Any] = digests if plain else ()) -> Survey:
-            for digest in digests:
-                digest.update(part.cpu().contiguous().numpy().data)
-            return _survey(part)
-
         for digest in digests:
             digest.update(told.encode())
-        split.__dict__["survey"] = _whole_survey(map(look, chunks(images)))
+        if not stream and _stats(images) is None:
+            split.__dict__["survey"] = _whole_survey(_hashed(images, digests))
     return every.hexdigest(), test.hexdigest()
 
 

@@ -37,7 +37,7 @@ def described(value: Any) -> str:
         return f"a {kind} of {len(value)} {of}"
     if isinstance(value, dict):
         return f"a dict with the keys {', '.join(map(str, islice(value, 8))) or 'of nothing'}"
-    return "None" if value is None else f"a {kind}"
+    return "None" if value is None else f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
 def as_array(what: str, value: Any) -> np.ndarray:
@@ -159,15 +159,16 @@ class Survey:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Training rows that a loader serves: they are never split, shuffled or kept.
+    """Rows that are served and not held: by a loader they are never split, shuffled or kept.
 
     Attributes:
-        loader: what is run through once an epoch: batches of x, or of (x, y).
+        loader: what is run through once an epoch: batches of x, or of (x, y); or a map-style
+            Dataset of such items.
         survey: what the first pass found.
         how: how its rows are read.
     """
 
-    loader: Iterable[Any]
+    loader: Any
     survey: Survey
     how: Reading
 
@@ -299,38 +300,29 @@ class DatasetRows(Rows):
     """Rows that a map-style Dataset makes when a batch asks for them.
 
     Args:
-        items: the Dataset: each item x, or (x, y).
-        like: rows as `rows_in` returns them, of which shape and type are taken.
-        how: how they are read.
-        random: whether an item read again may be another.
+        stats: the Dataset, each item x or (x, y); what a pass found; and how they are read.
+        random: whether an item read again may be another: what is asked of all rows is then what
+            the pass found.
         index: which items these are; by default all.
     """
 
     device = torch.device("cpu")
 
-    def __init__(
-        self,
-        items: Any,
-        like: np.ndarray,
-        how: Reading,
-        *,
-        random: bool = False,
-        index: Tensor | None = None,
-    ) -> None:
-        self.items, self.like, self.how, self.random = items, like, how, random
-        self.index = torch.arange(len(items)) if index is None else index
-        self.shape = torch.Size((len(self.index), *like.shape[1:]))
-        self.dtype = torch.from_numpy(how(like[:0])).dtype
+    def __init__(self, stats: Stream, *, random: bool, index: Tensor | None = None) -> None:
+        self.stats, self.random = stats, random
+        self.index = torch.arange(stats.rows) if index is None else index
+        self.shape = torch.Size((len(self.index), *stats.survey.like.shape[1:]))
+        self.dtype = torch.from_numpy(stats.how(stats.survey.like)).dtype
 
     def pick(self, index: Tensor) -> Tensor:
         wanted = self.index[index.cpu()].tolist()
         if not wanted:
             return torch.empty(0, *self.shape[1:], dtype=self.dtype)
-        return tensor_of(self.how(read_items(self.items, wanted, self.like)[0]))
+        found, _ = read_items(self.stats.loader, wanted, self.stats.survey.like)
+        return tensor_of(self.stats.how(found))
 
     def take(self, index: Tensor) -> DatasetRows:
-        index = self.index[index.cpu()]
-        return DatasetRows(self.items, self.like, self.how, random=self.random, index=index)
+        return DatasetRows(self.stats, random=self.random, index=self.index[index.cpu()])
 
     def to(self, device: torch.device) -> DatasetRows:
         """Itself: items are made on the CPU, and batches move."""

@@ -37,8 +37,8 @@ def prepare(data: Dataset, options: Data, *, values: Values | None = None) -> Da
         ('binary', 90, 10, True)
     """
     _check_kind(data, options)
-    if data.stream is not None:
-        _check_stream(options)
+    if data.stream is not None or getattr(data.train.images, "random", False):
+        _check_served(data, options)
     train, validation = _rows(data, options)
     held = {"validation": validation, "test": data.test}
     parts = {"train": train} | {
@@ -63,16 +63,18 @@ def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
     return partition(data.train, validation, options.limit, seed)
 
 
-def _check_stream(options: Data) -> None:
-    """Refuses what would choose among rows that a loader serves, or keep them."""
+def _check_served(data: Dataset, options: Data) -> None:
+    """Refuses what would choose among rows that a loader serves, or keep those that change."""
+    loader = data.stream is not None
+    kept = options.binarise in ("static", "threshold")
     for asked, name, mend in (
-        (options.limit, "limit", "take fewer in the loader"),
-        (options.validation, "validation", 'give {"train": ..., "validation": ...}'),
-        (options.binarise in ("static", "threshold"), f"binarise {options.binarise}",
-         "take dynamic, or binarize in the loader"),
-    ):  # fmt: skip
+        (loader and options.limit, "limit", "take fewer in the loader"),
+        (loader and options.validation, "validation", 'give {"train": ..., "validation": ...}'),
+        (kept, f"binarise {options.binarise}", "take dynamic, or binarize what is given"),
+    ):
         if asked:
-            raise VaekitError(f"{name} does not suit data that a loader serves: {mend}.")
+            rows = "that a loader serves" if loader else "that change from read to read"
+            raise VaekitError(f"{name} does not suit data {rows}: {mend}.")
 
 
 def _check_kind(data: Dataset, options: Data) -> None:

@@ -208,7 +208,7 @@ def _items(what: str, items: Any) -> _Part:
         "dataset",
         what,
         survey.witness,
-        lambda how: DatasetRows(items, survey.like, how, random=random),
+        lambda how: DatasetRows(Stream(items, survey, how), random=random),
         len(items),
         y=_y_of_items(what, ys),
         random=random,
@@ -242,6 +242,10 @@ def _loader(what: str, loader: Any, training: bool) -> _Part:
     return replace(part, seen=survey.witness, y=y, survey=survey, loader=loader)
 
 
+def _pair(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
 def _check_loader(what: str, loader: Any) -> None:
     if isinstance(loader, IterableDataset):
         raise VaekitError(
@@ -249,7 +253,7 @@ def _check_loader(what: str, loader: Any) -> None:
             "DataLoader(data, batch_size=...)."
         )
     plain = isinstance(loader, list | tuple) and not any(
-        hasattr(each, "__array__") or isinstance(each, list | tuple) for each in loader
+        hasattr(x, "__array__") for each in loader for x in (each if _pair(each) else (each,))
     )
     if plain or isinstance(loader, Mapping) or not hasattr(loader, "__iter__"):
         raise VaekitError(f"{what} is {described(loader)}; expected {EXPECTED}.")
