@@ -123,7 +123,8 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
         features = np.concatenate(table.features)
     except MemoryError:
         raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
-    labels, class_names = None, ()
+    labels: Tensor | None = None
+    class_names: tuple[str, ...] = ()
     if table.label is not None:
         labels, class_names = classed(table.labels, partial(_no_class, table))
     groups = keyed(table.groups) if table.group is not None else None

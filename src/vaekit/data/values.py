@@ -278,7 +278,8 @@ def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
         how = reading("data", [part.seen for part in parts.values()])
     named, class_names = _labels(parts)
     splits = {
-        n: Split(part.stored(how), groups=part.groups, **named[n]) for n, part in parts.items()
+        n: replace(Split(part.stored(how), groups=part.groups), **named[n])
+        for n, part in parts.items()
     }
     notes = [how.note] if how.note else []
     if train.survey is not None and "test" not in splits:
@@ -301,7 +302,7 @@ def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
     return replace(made, classes=classes, stream=Stream(train.loader, train.survey, how))
 
 
-def _labels(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Tensor]], tuple[str, ...]]:
+def _labels(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
     """Labels or factors of each split, and the names of classes that are text."""
     given = {name: part.y for name, part in parts.items() if part.y is not None}
     if not given:
@@ -310,7 +311,7 @@ def _labels(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Tensor]], tupl
         raise VaekitError(
             f"{lacking[0]} has no labels and other splits have; give (x, y) for all, or x alone."
         )
-    made: dict[str, dict[str, Tensor]] = {}
+    made: dict[str, dict[str, Any]] = {}
     if all(y.dtype.kind != "U" or y.ndim != 1 for y in given.values()):
         for name, y in given.items():
             key = "factors" if y.ndim == 2 else "labels"

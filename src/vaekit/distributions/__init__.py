@@ -16,6 +16,7 @@ from vaekit.distributions.continuous import Delta, Gaussian, Laplace, StandardGa
 from vaekit.distributions.counting import NegativeBinomial, Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical, ContinuousBernoulli
 from vaekit.distributions.kl import closed_form, kl, kl_terms
+from vaekit.distributions.wrapped import TorchDistribution
 
 __all__ = [
     "Bernoulli",
@@ -30,6 +31,7 @@ __all__ = [
     "Poisson",
     "Space",
     "StandardGaussian",
+    "TorchDistribution",
     "closed_form",
     "codes",
     "counts",

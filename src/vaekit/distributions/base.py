@@ -145,7 +145,7 @@ class Distribution(ABC):
 
     parameters: ClassVar[tuple[str, ...]]
     offers: ClassVar[frozenset[Offer]]
-    one_pass: ClassVar[bool] = False  # the density of a draw comes with the draw, as in a flow
+    one_pass: bool = False  # the density of a draw comes with the draw, as in a flow
     event_dim: int
 
     @property

@@ -18,8 +18,8 @@ from vaekit.distributions.continuous import Gaussian, Laplace, StandardGaussian
 from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
 
-Formula = Callable[[Any, Any], Tensor]
-FORMULAS: dict[tuple[type, type], tuple[Formula, bool]] = {}
+Formula = Callable[[Any, Any], Tensor | None]
+FORMULAS: dict[tuple[type, type, bool], Formula] = {}
 T = TypeVar("T", bound=Formula)
 
 
@@ -29,11 +29,11 @@ def closed_form(
     """Registers a function `(q, p)` as KL(q || p) of these types.
 
     It returns a term for each element, `(*batch, *event)`; with `whole`, their sum `(*batch)`,
-    where the KL is no sum over elements.
+    where the KL is no sum over elements; None where it has none for this pair after all.
     """
 
     def register(formula: T) -> T:
-        FORMULAS[q, p] = formula, whole
+        FORMULAS[q, p, whole] = formula
         return formula
 
     return register
@@ -47,8 +47,8 @@ def kl_terms(q: Distribution, p: Distribution) -> Tensor | None:
         >>> kl_terms(q, StandardGaussian(torch.zeros(2)))
         tensor([0.5000, 0.5000])
     """
-    formula, whole = FORMULAS.get((type(q), type(p)), (None, False))
-    return None if formula is None or whole else formula(q, p)
+    formula = FORMULAS.get((type(q), type(p), False))
+    return None if formula is None else formula(q, p)
 
 
 def kl(q: Distribution, p: Distribution) -> Tensor | None:
@@ -58,10 +58,11 @@ def kl(q: Distribution, p: Distribution) -> Tensor | None:
         >>> kl(Gaussian(torch.ones(2), torch.zeros(2)), StandardGaussian(torch.zeros(2)))
         tensor(1.)
     """
-    formula, whole = FORMULAS.get((type(q), type(p)), (None, False))
-    if formula is None:
-        return None
-    return formula(q, p) if whole else sum_event(formula(q, p), q.event_dim)
+    terms = kl_terms(q, p)
+    if terms is not None:
+        return sum_event(terms, q.event_dim)
+    whole = FORMULAS.get((type(q), type(p), True))
+    return None if whole is None else whole(q, p)
 
 
 @closed_form(Gaussian, StandardGaussian)

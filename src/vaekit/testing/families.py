@@ -81,7 +81,9 @@ def _grid(p: Distribution) -> tuple[Tensor, Tensor]:
             points = torch.linspace(0, 1, levels, dtype=double)
         return points, torch.ones_like(points)
     points = torch.linspace(0, 1, 40_001, dtype=double)
-    if kind != "pixels":
+    if kind == "positive":
+        points = torch.exp(90 * points - 80)
+    elif kind != "pixels":
         points = torch.sinh(18 * points - 9) / 10
     steps = points.diff() / 2
     return points, F.pad(steps, (1, 0)) + F.pad(steps, (0, 1))

@@ -1,0 +1,282 @@
+"""Families and priors of torch.distributions, and flows of zuko."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributions as td
+
+from vaekit import distributions as d
+from vaekit.errors import VaekitError, choose
+from vaekit.nn import sizes
+from vaekit.parts.conditional import Family
+from vaekit.parts.priors import Prior
+
+# Of several ways to give the same parameter, the first is taken.
+SAME = (("logits", "probs"), ("scale_tril", "covariance_matrix", "precision_matrix"))
+
+
+class TorchFamily(Family):
+    """The distributions of a class of torch.distributions.
+
+    The network returns, in the order of the class's arguments, what `torch.distributions
+    .transform_to` makes its parameters of: a positive one is exp of it.
+
+    Args:
+        cls: the class, as `torch.distributions.Gamma`.
+        event_shape: the shape of one draw.
+        fixed: parameters that are not the network's, by name.
+
+    Raises:
+        VaekitError: for a parameter that no unconstrained number gives, as a whole one: fix it.
+
+    Example:
+        >>> family = TorchFamily(td.Gamma, 3)
+        >>> family.param_shape, str(family.space)
+        ((6,), 'positive(3)')
+        >>> family(torch.zeros(5, 6)).rsample((7,)).shape
+        torch.Size([7, 5, 3])
+        >>> TorchFamily(td.StudentT, (1, 8, 8), df=4.0).param_shape
+        (2, 8, 8)
+        >>> TorchFamily(td.MultivariateNormal, 3).param_shape
+        (12,)
+    """
+
+    distribution: ClassVar[type[d.Distribution]] = d.TorchDistribution
+
+    def __init__(
+        self, cls: type[td.Distribution], event_shape: int | tuple[int, ...], **fixed: float
+    ) -> None:
+        super().__init__(event_shape)
+        self.cls, self.fixed = cls, fixed
+        self.maps = {name: self._map(name) for name in _names(cls, fixed)}
+        rest = math.prod(self.event_shape[1:])
+        self._shapes = {name: self._raw_shape(name) for name in self.maps}
+        self._sizes = [math.prod(shape) // rest for shape in self._shapes.values()]
+        example = d.TorchDistribution(
+            self._made(torch.zeros(self.param_shape)), event_dim=self._dim
+        )
+        self._offers, self._space = example.offers | {d.Offer.FIXED}, example.space
+
+    @property
+    def _dim(self) -> int:
+        return len(self.event_shape)
+
+    def _constraint(self, name: str) -> Any:
+        constraints: Any = self.cls.arg_constraints
+        return constraints[name]
+
+    def _map(self, name: str) -> Any:
+        try:
+            return td.transform_to(self._constraint(name))
+        except NotImplementedError:
+            raise VaekitError(
+                f"TorchFamily cannot make the {name} of a {self.cls.__name__} from a network's "
+                f"output: fix it, as TorchFamily({self.cls.__name__}, ..., {name}=1)."
+            ) from None
+
+    def _raw_shape(self, name: str) -> tuple[int, ...]:
+        """The shape of what a parameter is made of, for one draw."""
+        square = self._constraint(name).event_dim == 2
+        shape = (*self.event_shape, self.event_shape[-1]) if square else self.event_shape
+        return tuple(self.maps[name].inverse_shape(shape))
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """What the network must return for one example."""
+        return (sum(self._sizes), *self.event_shape[1:])
+
+    @property
+    def space(self) -> d.Space:
+        """The support of the class."""
+        return self._space
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        """What may be asked of its distributions."""
+        return self._offers
+
+    def _made(self, params: Tensor) -> td.Distribution:
+        parts = params.split(self._sizes, -self._dim)
+        values: dict[str, Any] = dict(self.fixed)
+        for (name, shape), part in zip(self._shapes.items(), parts, strict=True):
+            raw = part.flatten(-self._dim).unflatten(-1, shape)
+            values[name] = self.maps[name](raw)
+        return self.cls(**values, validate_args=False)
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        """The distribution with these parameters."""
+        made = self._made(params)
+        return d.TorchDistribution(made, event_dim=self._dim, offers=self._offers)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        fixed = "".join(f", {name}={value!r}" for name, value in self.fixed.items())
+        return f"{self.cls.__name__}, {self.event_shape}{fixed}"
+
+
+def _names(cls: type[td.Distribution], fixed: dict[str, float]) -> list[str]:
+    """The parameters that a network gives: each once."""
+    constraints: Any = cls.arg_constraints
+    if not isinstance(constraints, dict):
+        raise VaekitError(
+            f"a {cls.__name__} says what its parameters may be only once it is made: take another "
+            "class, or a Family of your own that returns TorchDistribution(...)."
+        )
+    for name in fixed:
+        choose(f"parameter of {cls.__name__}", name, constraints)
+    ordered = [n for n in inspect.signature(cls.__init__).parameters if n in constraints]
+    for same in SAME:
+        there = [name for name in same if name in ordered]
+        taken = next((name for name in there if name in fixed), there[0] if there else "")
+        ordered = [name for name in ordered if name not in there or name == taken]
+    return [name for name in ordered if name not in fixed]
+
+
+class TorchPrior(Prior):
+    """A distribution of torch.distributions that nothing is learned of.
+
+    Args:
+        cls: the class, as `torch.distributions.Gamma`.
+        event_shape: the shape of one draw.
+        parameters: by name; a number serves all elements.
+
+    Raises:
+        VaekitError: for parameters that the class does not take.
+
+    Example:
+        >>> prior = TorchPrior(td.Gamma, 3, concentration=2.0, rate=1.0)
+        >>> prior().sample((5,)).shape, prior.space == TorchFamily(td.Gamma, 3).space
+        (torch.Size([5, 3]), True)
+    """
+
+    def __init__(
+        self,
+        cls: type[td.Distribution],
+        event_shape: int | tuple[int, ...],
+        **parameters: float | Tensor,
+    ) -> None:
+        super().__init__()
+        self.cls, self.names = cls, tuple(parameters)
+        self.event_shape = sizes("event_shape", event_shape)
+        for name, value in parameters.items():
+            tensor = torch.as_tensor(value, dtype=torch.get_default_dtype())
+            tensor = tensor.expand(self.event_shape) if not tensor.dim() else tensor
+            self.register_buffer(name, tensor.clone())
+        try:
+            self._offers = self._made(validate_args=True).offers
+        except (TypeError, ValueError) as error:
+            why = " ".join(str(error).split())
+            raise VaekitError(f"{cls.__name__} does not take these parameters: {why}") from None
+
+    def _made(self, validate_args: bool = False) -> d.TorchDistribution:
+        values: Any = {name: getattr(self, name) for name in self.names}
+        made = self.cls(**values, validate_args=validate_args)
+        return d.TorchDistribution(made, event_dim=len(self.event_shape))
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        """What may be asked of the distribution."""
+        return self._offers
+
+    @property
+    def space(self) -> d.Space:
+        """The support of the class."""
+        return self._made().space
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        return self._made()
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return ", ".join([self.cls.__name__, str(self.event_shape), *self.names])
+
+
+FLOWS = ("nsf", "maf", "nice")
+
+
+class ZukoFamily(Family):
+    """A normalizing flow of zuko, conditioned on the network's output.
+
+    A draw and its density come in one pass. An autoregressive flow draws its D numbers one after
+    the other and scores them at once.
+
+    Args:
+        event_shape: how many numbers one draw has.
+        flow: "nsf" (neural spline flow, arXiv 1906.04032), "maf" (masked autoregressive flow, arXiv
+            1705.07057), "nice" (coupling layers, arXiv 1410.8516), or a class of zuko.flows.
+        params: how many numbers the network returns.
+        options: of the flow, as `transforms=3`, `hidden_features=(64, 64)`.
+
+    Raises:
+        VaekitError: for an unknown flow, and an event of several dims.
+
+    Example:
+        >>> family = ZukoFamily(2, flow="maf", params=8, transforms=2, hidden_features=(16,))
+        >>> family.param_shape
+        (8,)
+        >>> z, log_q = family(torch.zeros(5, 8)).rsample_and_log_prob((7,))
+        >>> z.shape, log_q.shape
+        (torch.Size([7, 5, 2]), torch.Size([7, 5]))
+    """
+
+    distribution: ClassVar[type[d.Distribution]] = d.TorchDistribution
+
+    def __init__(
+        self,
+        event_shape: int | tuple[int, ...],
+        *,
+        flow: str | Callable[..., nn.Module] = "nsf",
+        params: int = 64,
+        **options: Any,
+    ) -> None:
+        super().__init__(event_shape)
+        if len(self.event_shape) != 1:
+            raise VaekitError(f"a flow is over vectors; got the event_shape {self.event_shape}.")
+        self.params = params
+        made = _zuko_flow(flow) if isinstance(flow, str) else flow
+        self.flow = made(self.event_shape[0], params, **options)
+        self._offers = self(torch.zeros(1, params)).offers | {d.Offer.FIXED}
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """What the network must return for one example."""
+        return (self.params,)
+
+    @property
+    def space(self) -> d.Space:
+        """The reals."""
+        return d.reals(*self.event_shape)
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        """What may be asked of a flow: no mean, and no copy without gradients."""
+        return self._offers
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        """The flow for these parameters."""
+        made = self.flow(params)
+        base = made
+        while base is not None:  # torch would check every draw, and raise where one is NaN
+            base._validate_args = False
+            base = getattr(base, "base", None) or getattr(base, "base_dist", None)
+        return d.TorchDistribution(made, event_dim=1, offers=getattr(self, "_offers", None))
+
+
+def _zuko_flow(name: str) -> Callable[..., nn.Module]:
+    """The class of this name; zuko's import turns torch's checks of arguments off for all."""
+    choose("flow", name, dict.fromkeys(FLOWS))
+    before = td.Distribution._validate_args
+    try:
+        from zuko import flows
+    finally:
+        td.Distribution.set_default_validate_args(before)
+    made: Callable[..., nn.Module] = getattr(flows, name.upper())
+    return made
