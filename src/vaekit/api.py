@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.errors import VaekitError
+from vaekit.imports import load as load_imports
 from vaekit.options import Data, Training, checked
 from vaekit.report import Comparison, compare, snapshots_of, write_run_report
 from vaekit.runs import (
@@ -100,6 +101,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     report: bool = True,
     checkpoint_seconds: float = 5.0,
+    import_: Any = (),
     **options: Any,
 ) -> Run:
     """Trains a recipe, as `vaekit train RECIPE` does, and returns the run.
@@ -110,6 +112,8 @@ def train(
         callbacks: are told how it goes.
         report: whether to write report.html at the end.
         checkpoint_seconds: the least time between checkpoints.
+        import_: files of your own parts, as `["mine.py"]`, and names of modules. The run keeps a
+            copy of a file, and whoever opens the run names either in turn.
         options: by their names on the command line, with underscores: `latent=16`,
             `data="mnist"`, `epochs=20`, ...
 
@@ -124,7 +128,8 @@ def train(
         ...     run.sample(4).shape
         torch.Size([4, 1, 8, 8])
     """
-    config = Config.flat(recipe, **options)
+    given = load_imports(import_)
+    config = Config.flat(recipe, **options).importing(given)
     name = f"{recipe}-{Path(config.data.data).stem}"
     folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
     folder.refuse_content()
@@ -139,10 +144,12 @@ def resume(
     callbacks: Sequence[Callback] = (),
     report: bool = True,
     checkpoint_seconds: float = 5.0,
+    import_: Any = (),
 ) -> Run:
     """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
 
-    `data_dir` names the folder of its data set, where that has moved.
+    `data_dir` names the folder of its data set, where that has moved; `import_` the files and
+    modules of your own parts that the run was trained with.
 
     On the CPU, with the same threads and versions, the weights are bit for bit those of a run
     that was never interrupted. More epochs stretch a learning-rate schedule that spans the run.
@@ -151,6 +158,7 @@ def resume(
     Raises:
         VaekitError: where this is no run folder, or its data or checkpoint are not the ones.
     """
+    load_imports(import_)
     folder = RunFolder(run)
     config = Config.from_json(folder.read_json("config"))
     if epochs is not None:
@@ -172,17 +180,23 @@ def resume(
         )
 
 
-def load(run: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:
+def load(
+    run: str | Path, *, weights: str | None = None, device: str = "auto", import_: Any = ()
+) -> Run:
     """The trained model of a run folder, with what is known of it.
 
     Args:
         run: the run folder.
         weights: "best" (the default where rows were held out), "last" or "ema".
         device: where the model goes.
+        import_: files and modules of your own parts that the run was trained with; of each file
+            the run has a copy, as `["runs/mine/imports/mine.py"]`.
 
     Raises:
-        VaekitError: where this is no run folder, or the weights are missing or of another model.
+        VaekitError: where this is no run folder, the weights are missing or of another model, or
+            an import is missing or of another content.
     """
+    load_imports(import_)
     return open_run(run, weights=weights, device=device)
 
 
@@ -190,9 +204,8 @@ def train_task(task: Task, callback: Callback) -> Run:
     """Trains a task of many, or continues it: what their processes call."""
     if (task.out / "config.json").exists():
         return resume(task.out, callbacks=[callback], report=task.report)
-    return train(
-        task.recipe, out=task.out, callbacks=[callback], report=task.report, **task.options
-    )
+    how = {"callbacks": [callback], "report": task.report, "import_": task.imports}
+    return train(task.recipe, out=task.out, **how, **task.options)
 
 
 def train_seeds(recipe: str = "vae", **options: Any) -> Row:
@@ -211,6 +224,7 @@ def sweep(
     jobs: int | None = None,
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
+    import_: Any = (),
     **options: Any,
 ) -> list[Run]:
     """Trains every combination of the grid's values, and compares them on a page.
@@ -227,6 +241,7 @@ def sweep(
         jobs: how many at once.
         report: whether each run writes its report.html.
         on_run: is called with `name`, `run` and `warnings` of each run once it is done.
+        import_: files and modules of your own parts: see `vaekit.train`.
         options: as for `vaekit.train`, the same for all.
 
     Returns:
@@ -237,7 +252,8 @@ def sweep(
             be mended, in one line; nothing is trained then.
         KeyboardInterrupt: after Ctrl-C; each run has saved its checkpoint.
     """
-    found = compare_grid(recipe, grid, options, out=out, jobs=jobs, report=report, on_run=on_run)
+    how = {"jobs": jobs, "report": report, "on_run": on_run, "import_": import_}
+    found = compare_grid(recipe, grid, options, out=out, **how)
     return [open_run(row["run"]) for row in found.runs]
 
 
@@ -251,13 +267,13 @@ def compare_grid(
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
     pictures: str | Path | None = None,
+    import_: Any = (),
 ) -> Comparison:
     """What `sweep` does; returns the comparison, with the runs in the order of the grid."""
-    data = Config.flat(recipe, **options).data.data
+    given, data = load_imports(import_), Config.flat(recipe, **options).data.data
     out = default_folder(recipe, data, "sweep") if out is None else Path(out)
-    tasks = train_grid(
-        recipe, grid, options, out, jobs=jobs, report=report, on_run=on_run, train=train_task
-    )
+    how = {"jobs": jobs, "report": report, "on_run": on_run}
+    tasks = train_grid(recipe, grid, options, out, **how, train=train_task, given=given)
     return compare(
         [task.out for task in tasks],
         out=out / PAGE,

@@ -13,11 +13,13 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vaekit.errors import VaekitError, unknown
+from vaekit.io import note
 
 __all__ = [
     "KINDS",
@@ -27,10 +29,12 @@ __all__ = [
     "entries",
     "exports",
     "find",
+    "import_installed",
     "make",
     "nested",
     "parse",
     "register",
+    "registering",
     "spec_of",
     "text",
 ]
@@ -94,6 +98,52 @@ def register(kind: str, name: str, **defaults: Any) -> Callable[[T], T]:
 def _home(part: Any) -> Any:
     """Where a part is defined: a module that is loaded twice registers its parts anew."""
     return (getattr(part, "__module__", None), getattr(part, "__qualname__", id(part)))
+
+
+@contextmanager
+def registering(free: Collection[tuple[str, str]] = ()) -> Iterator[set[tuple[str, str]]]:
+    """Collects kind and name of what is registered meanwhile; after an error none of it stays.
+
+    Args:
+        free: kinds and names that may be taken anew.
+    """
+    before, found = dict(_OBJECTS), set()
+    for one in free:
+        _OBJECTS.pop(one, None)
+    try:
+        yield found
+        found |= _new(before)
+    except BaseException:
+        for one in _new(before):
+            del _OBJECTS[one]
+        _OBJECTS.update(before)
+        raise
+    for one in before.keys() - _OBJECTS.keys():
+        _OBJECTS[one] = before[one]
+
+
+def _new(before: Mapping[tuple[str, str], Any]) -> set[tuple[str, str]]:
+    """What is not as it was, but for the kit's own, which are entered as they are needed."""
+    changed = {one for one, part in _OBJECTS.items() if before.get(one) is not part}
+    return {(kind, name) for kind, name in changed if name not in _index().get(kind, {})}
+
+
+@functools.cache
+def import_installed() -> None:
+    """Imports, once, what installed packages name as entry points of the group `vaekit.parts`.
+
+    So a package's parts go by their names without an import: where a name is unknown, and where
+    all are listed. One that cannot be imported is told of in a note.
+    """
+    from importlib.metadata import entry_points
+
+    for one in entry_points(group="vaekit.parts"):
+        try:
+            with registering():
+                one.load()
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            note(f"the parts '{one.name}' of {one.value} cannot be imported: {why}")
 
 
 def _record(part: type) -> None:
@@ -204,10 +254,13 @@ def _helps(part: Any) -> dict[str, str]:
 
 def _named(kind: str, name: str) -> str:
     """The name as it is entered: hyphens and underscores are the same."""
-    known = {*_index().get(kind, {}), *(n for k, n in _OBJECTS if k == kind)}
-    for one in (name, name.replace("_", "-"), name.replace("-", "_")):
-        if one in known:
-            return one
+    for look_further in (True, False):
+        known = {*_index().get(kind, {}), *(n for k, n in _OBJECTS if k == kind)}
+        for one in (name, name.replace("_", "-"), name.replace("-", "_")):
+            if one in known:
+                return one
+        if look_further:
+            import_installed()
     raise unknown(kind, name, sorted(known))
 
 

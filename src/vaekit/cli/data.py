@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from vaekit.cli.show import DataDir, Json, MaybeWhole, dump, say
 from vaekit.errors import VaekitError, choose
 from vaekit.recipes import find_recipe, likelihood_spec, names
-from vaekit.registry import KINDS, describe, entries, text
+from vaekit.registry import KINDS, describe, entries, import_installed, text
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset, Entry
@@ -169,6 +169,7 @@ def parts(
     A part is written NAME:option=value:option=value, as --objective iwae:samples=50;
     :option=value alone changes options of the recipe's own part.
     """
+    import_installed()
     known = {one: entries(one) for one in KINDS if entries(one)}
     if kind is None:
         if json:
@@ -213,6 +214,7 @@ def _columns(rows: dict[str, str], indent: str = "") -> None:
 
 def recipes(*, json: Json = False) -> None:
     """The recipes, a line each."""
+    import_installed()
     found = {name: find_recipe(name).title for name in names()}
     if json:
         say(dump([{"name": name, "summary": title} for name, title in found.items()]))

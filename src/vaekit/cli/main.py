@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +19,10 @@ from vaekit.cli.data import data, parts, recipes
 from vaekit.cli.evaluate import compare, evaluate
 from vaekit.cli.pictures import PICTURES
 from vaekit.cli.reproduce import reproduce
-from vaekit.cli.show import DataDir, Device, Json, RunPath, dump, print_table, say, start
+from vaekit.cli.show import NAMED, DataDir, Device, Json, RunPath, dump, print_table, say, start
 from vaekit.cli.train import add_recipes, demo, sweep, sweep_command, train, train_command
 from vaekit.errors import VaekitError
+from vaekit.imports import load
 from vaekit.recipes import find_recipe
 from vaekit.registry import KINDS, spec_of, text
 
@@ -125,6 +129,14 @@ def _check_train(tokens: Sequence[str], config: Path | None) -> None:
 def _meta(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[Path | None, Parameter(help="A YAML file with options.")] = None,
+    import_: Annotated[
+        str | None,  # only its help: `main` takes it away, since parts and recipes make options
+        Parameter(
+            name="--import",
+            help="A file of your own parts, or a module, for training and whatever opens the run; "
+            "again for another.",
+        ),
+    ] = None,
 ) -> None:
     options = None if config is None else _options(config)
     if tokens[:1] == ("train",):
@@ -134,19 +146,45 @@ def _meta(
     app(tokens, exit_on_error=False, print_error=False)
 
 
+def _without_imports(words: list[str]) -> list[str]:
+    """The words but for `--import` and what it names, which goes into NAMED."""
+    NAMED.clear()
+    others, rest = [], iter(words)
+    for word in rest:
+        if word == "--import":
+            NAMED.append(next(rest, ""))
+        elif word.startswith("--import="):
+            NAMED.append(word.partition("=")[2])
+        else:
+            others.append(word)
+    if "" in NAMED:
+        raise VaekitError("--import names nothing; expected a .py file or a module after it.")
+    return others
+
+
+def _in_shell(text: str) -> str:
+    """An error's text with `--import` in place of the argument."""
+
+    def option(found: re.Match[str]) -> str:
+        return " ".join(f"--import {shlex.quote(one)}" for one in ast.literal_eval(found[1]))
+
+    return re.sub(r"import_=(\[.*?['\"]\])", option, " ".join(text.split()))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend is one line on standard error and exit code 2."""
     app.config = ()  # of a call before, in the same process
     try:
-        add_recipes(train, train_command)
-        add_recipes(sweep, sweep_command)
-        words = list(sys.argv[1:] if arguments is None else arguments)
+        words = _without_imports(list(sys.argv[1:] if arguments is None else arguments))
+        load(NAMED)
         if len(words) > 1 and words[0] in ("train", "sweep") and not words[1].startswith("-"):
             words[1] = find_recipe(words[1]).name  # hyphens or underscores
+        add_recipes(train, train_command)
+        add_recipes(sweep, sweep_command)
         app.meta(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (VaekitError, CycloptsError) as error:
-        print(f"vaekit: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        print(f"vaekit: {_in_shell(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,12 @@ Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")]
 Whole = Annotated[int, Parameter(converter=whole)]
 MaybeWhole = Annotated[int | None, Parameter(converter=whole)]
 DataDir = Annotated[str | None, Parameter(help="Where data sets lie.")]
+NAMED: list[str] = []  # files and modules after --import; they are imported before a command runs
+
+
+def named() -> str:
+    """The same as options, for a command line."""
+    return "".join(f" --import {shlex.quote(one)}" for one in NAMED)
 
 
 WIDE = 300  # columns where standard output is no terminal

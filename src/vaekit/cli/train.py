@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 from cyclopts import App, Group, Parameter
 
 from vaekit.cli.evaluate import show as show_comparison
-from vaekit.cli.show import DataDir, Json, MaybeWhole, dump, say, start, whole
+from vaekit.cli.show import NAMED, DataDir, Json, MaybeWhole, dump, named, say, start, whole
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, names
 from vaekit.runs import flat_fields
@@ -72,7 +72,7 @@ def _train_seeds(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any]
 
     def work(out: Path, told: Callable[..., None] | None) -> Any:
         how = {"seeds": own["seeds"], "together": own["together"], "report": not own["no_report"]}
-        return train_seeds(recipe, out=out, on_seed=told, **how, **options)
+        return train_seeds(recipe, out=out, on_seed=told, import_=NAMED, **how, **options)
 
     data = Config.flat(recipe, **options).data.data
     found, out = _several(recipe, own, data, "seeds", work)
@@ -155,9 +155,8 @@ def train_command(recipe: str) -> Callable[..., None]:
         from vaekit.cli.progress import progress
 
         shown = progress(own["quiet"] or own["json"])
-        run = train_recipe(
-            recipe, out=own["out"], report=not own["no_report"], callbacks=[shown], **options
-        )
+        how = {"report": not own["no_report"], "callbacks": [shown], "import_": NAMED}
+        run = train_recipe(recipe, out=own["out"], **how, **options)
         _show_run(run, own["json"], shown.interrupted)
 
     parameters = [*options_of(recipe), *RUN_OPTIONS]
@@ -228,7 +227,7 @@ def _sweep(
 
     def work(out: Path, told: Callable[..., None] | None) -> Any:
         how = {"jobs": own["jobs"], "report": not own["no_report"], "pictures": own["pictures"]}
-        return compare_grid(recipe, parsed, options, out=out, on_run=told, **how)
+        return compare_grid(recipe, parsed, options, out=out, on_run=told, import_=NAMED, **how)
 
     data = Config.flat(recipe, **options).data.data
     found, _ = _several(recipe, own, data, "sweep", work)
@@ -248,7 +247,7 @@ def _show_run(run: Run, as_json: bool, interrupted: bool) -> None:
     if as_json:
         say(json.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
     elif interrupted:
-        say(f"stopped  continue with: vaekit train --resume {run.path}")
+        say(f"stopped  continue with: vaekit train --resume {run.path}{named()}")
     else:
         _show_paths(run)
     if interrupted:
@@ -259,7 +258,7 @@ def _show_paths(run: Run) -> None:
     say(f"run      {run.path}")
     if run.folder.report.is_file():
         say(f"report   {run.folder.report}")
-    say(f"next     vaekit evaluate {run.path}")
+    say(f"next     vaekit evaluate {run.path}{named()}")
 
 
 @train.default

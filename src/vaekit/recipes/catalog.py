@@ -122,10 +122,6 @@ def find_recipe(name: str) -> RecipeEntry:
         >>> find_recipe("vae").asks
         ('prior', 'posterior', 'likelihood', 'objective', 'net', 'latent', 'model')
     """
-    if name not in entries("recipe"):
-        name = name.replace("-", "_")
-    if name not in entries("recipe"):
-        raise unknown("recipe", name, names())
     found: RecipeEntry = find("recipe", name)
     return found
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from vaekit.errors import VaekitError, unknown
+from vaekit.imports import Import, imports_of
 from vaekit.options import Data, Options, Training, checked
 from vaekit.recipes import find_recipe, flat_options, resolve
 from vaekit.registry import KINDS, Spec, completed, entries, nested, text
@@ -55,12 +56,16 @@ def _part_field(name: str, value: Any) -> FieldInfo:
 
 @dataclass(frozen=True)
 class Config:
-    """A recipe by name, the specs of its parts, and the records that all recipes share."""
+    """A recipe by name, the specs of its parts, and the records that all recipes share.
+
+    `imports` says which files and modules of the user's own it takes.
+    """
 
     recipe: str
     parts: Spec
     data: Data
     training: Training
+    imports: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
     def of(cls, recipe: str, records: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -115,6 +120,10 @@ class Config:
             found[kind] = nested(kind, found.get(kind) or "", path, value) if path else value
         return cls.of(recipe, records)
 
+    def importing(self, given: Sequence[Import]) -> Config:
+        """The same, with what was imported for it, and what its parts are of."""
+        return replace(self, imports=imports_of(given, self.recipe, self.parts))
+
     @property
     def flat_parts(self) -> dict[str, Any]:
         """Every option of every part, by its path; None for a likelihood that the data decide."""
@@ -123,7 +132,8 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """As plain values; `from_json` reads them."""
         shared = {name: getattr(self, name).model_dump(mode="json") for name in RECORDS}
-        return {"format": FORMAT, "recipe": self.recipe, "parts": self.parts, **shared}
+        head = {"format": FORMAT, "recipe": self.recipe, "imports": self.imports}
+        return {**head, "parts": self.parts, **shared}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Config:
@@ -145,13 +155,13 @@ class Config:
                 f"config.json has the format {form}, and this vaekit reads {FORMAT}: take the "
                 "version that run.json names, or train again."
             )
-        known = {k: v for k, v in record.items() if k not in ("recipe", "format")}
+        known = {k: v for k, v in record.items() if k not in ("recipe", "format", "imports")}
         try:
             idle = {*KINDS, "latent"} - {*find_recipe(name).asks}
             if isinstance(known.get("parts"), Mapping):
                 known["parts"] = {k: v for k, v in known["parts"].items() if k not in idle}
-            return cls.of(name, known)
+            return replace(cls.of(name, known), imports=record.get("imports", []))
         except VaekitError as error:
             own = str(error).startswith("unknown")
-            mend = " If it is one of your own, import its file first." if own else ""
+            mend = " If it is one of your own, pass its file: import_=['FILE.py']." if own else ""
             raise VaekitError(f"config.json does not fit: {error}{mend}") from None

@@ -5,6 +5,7 @@ run.json                  versions, hardware, seed, the data's hash, the state o
 metrics.jsonl             a line per epoch
 checkpoints/last.safetensors   everything that resuming needs
 checkpoints/best.safetensors   the weights of the best epoch, where one was held out
+imports/                  the user's own files of parts that it was trained with
 checkpoints/.lock         locked by the process that trains
 report.html
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ import torch
 
 import vaekit
 from vaekit.errors import VaekitError, unknown
+from vaekit.imports import copies, require
 from vaekit.io import append_line, locked, missing_folders, read_lines, remove_empty, sweep, write
 from vaekit.torchutil import load_state
 
@@ -156,7 +159,7 @@ class RunFolder:
         if not os.path.exists(self.path):
             return
         begun = self.last.parent.is_dir() and not (self.path / "config.json").exists()
-        known = {"checkpoints", "run.json"} if begun else set()
+        known = {"checkpoints", "run.json", "imports"} if begun else set()
         content = not self.path.is_dir() or any(
             p.name not in known and p.suffix != ".tmp" for p in self.path.iterdir()
         )
@@ -175,9 +178,12 @@ class RunFolder:
         self.refuse_content()
         try:
             self.write_json("run", run, "train again")
+            for name, content in copies(config["imports"]):
+                write(self.path / "imports" / name, content, "train again")
             self.write_json("config", config, "train again")
         except VaekitError:
             (self.path / "run.json").unlink(missing_ok=True)
+            shutil.rmtree(self.path / "imports", ignore_errors=True)
             raise
 
     def write_json(self, name: str, content: Any, mend: str | None = None) -> None:
@@ -189,7 +195,8 @@ class RunFolder:
         """Reads `name`.json.
 
         Raises:
-            VaekitError: where this is no run folder, or the file is broken.
+            VaekitError: where this is no run folder, the file is broken, or, for "config", this
+                process lacks an import that the run was trained with.
         """
         path = self.path / f"{name}.json"
         if not path.is_file():
@@ -208,6 +215,8 @@ class RunFolder:
         for key, inner in NEEDED.get(name, ()):
             if not isinstance(content.get(key), dict) or inner not in content[key]:
                 raise VaekitError(f"{path} is broken: it has no {key}.{inner}. {MEND}")
+        if name == "config":
+            require(content.get("imports", []), self.path)
         return content
 
     def evaluations(self) -> list[dict[str, Any]]:

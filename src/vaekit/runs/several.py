@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.errors import VaekitError
+from vaekit.imports import Import, imported, load
 from vaekit.io import write
 from vaekit.runs.config import Config
 from vaekit.torchutil import cores
@@ -46,6 +47,7 @@ class Task:
         out: its run folder.
         report: whether it writes report.html.
         varied: the options in which it differs from others.
+        imports: what was imported for it.
     """
 
     name: str
@@ -54,11 +56,12 @@ class Task:
     out: Path
     report: bool = True
     varied: tuple[str, ...] = ()
+    imports: tuple[Import, ...] = ()
 
     @property
     def config(self) -> Config:
         """What is asked for."""
-        return Config.flat(self.recipe, **self.options)
+        return Config.flat(self.recipe, **self.options).importing(self.imports)
 
 
 def check(tasks: Sequence[Task], out: Path, ours: Callable[[str], bool], what: str) -> int:
@@ -127,7 +130,7 @@ def train_all(
     """
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    pool = ProcessPoolExecutor(workers, context, _begin, (stop,))
+    pool = ProcessPoolExecutor(workers, context, _begin, (stop, imported()))
     try:
         futures = [pool.submit(_train_one, task, train, finish) for task in tasks]
         for future in as_completed(futures):
@@ -149,6 +152,7 @@ class _Worker:
     """What a worker knows of the process that started it."""
 
     stop: Any = None
+    imports: tuple[Import, ...] = ()
     busy = False
 
     @classmethod
@@ -164,9 +168,9 @@ class _Worker:
         os._exit(1)
 
 
-def _begin(stop: Any) -> None:
+def _begin(stop: Any, imports: tuple[Import, ...]) -> None:
     """In a worker: Ctrl-C is the business of the process that started it."""
-    _Worker.stop = stop
+    _Worker.stop, _Worker.imports = stop, imports
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     threading.Thread(target=_Worker.follow, daemon=True).start()
@@ -178,6 +182,7 @@ def _train_one(task: Task, train: Train, finish: Finish) -> Row:
         raise VaekitError("stopped before it began.")
     _Worker.busy = True
     try:
+        load(_Worker.imports)
         run = _trained(task, train)
         warnings = [text for record in run.folder.records() for text in record.get("warnings", [])]
         return {**finish(run), "warnings": warnings}
@@ -257,6 +262,7 @@ def train_seeds(
     report: bool = True,
     together: bool = False,
     on_seed: Callable[[Row], None] | None = None,
+    import_: Any = (),
     **options: Any,
 ) -> Row:
     """Trains a recipe from `seed`, `seed + 1`, ... and evaluates each on the test split.
@@ -277,6 +283,7 @@ def train_seeds(
             `training.Together`. Interrupted, they go on side by side.
         report: whether each run writes its report.html.
         on_seed: is called with the numbers of each seed once it is done.
+        import_: files of your own parts, and modules: see `vaekit.train`.
         options: as for `vaekit.train`; `seed` is the first one.
 
     Returns:
@@ -290,13 +297,20 @@ def train_seeds(
     """
     if seeds < 1:
         raise VaekitError(f"got seeds={seeds}; expected at least 1.")
-    threads = options.get("threads")
+    given, threads = tuple(load(import_)), options.get("threads")
     options["threads"] = threads or 1
     config = Config.flat(recipe, **options)
     out = default_folder(recipe, config.data.data, "seeds") if out is None else Path(out)
     first = config.training.seed
     tasks = [
-        Task(f"seed {number}", recipe, {**options, "seed": number}, out / f"seed-{number}", report)
+        Task(
+            f"seed {number}",
+            recipe,
+            {**options, "seed": number},
+            out / f"seed-{number}",
+            report,
+            imports=given,
+        )
         for number in range(first, first + seeds)
     ]
     workers = check(tasks, out, lambda n: n == "seeds.json" or n.startswith("seed-"), "seeds")

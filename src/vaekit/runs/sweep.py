@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.errors import VaekitError, unknown
+from vaekit.imports import Import
 from vaekit.registry import checked, text
 from vaekit.runs.config import RECORDS, Config, flat_fields
 from vaekit.runs.several import Row, Task, Train, check, train_all
@@ -57,6 +58,7 @@ def train_grid(
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
     train: Train,
+    given: Sequence[Import] = (),
 ) -> list[Task]:
     """Trains every combination of the grid's values into `out`; the tasks, in the grid's order."""
     if jobs is not None and jobs < 1:
@@ -67,7 +69,8 @@ def train_grid(
     for combination in itertools.product(*chosen.values()):
         values = dict(zip(chosen, combination, strict=True))
         name = ",".join(f"{key}={_text(value)}" for key, value in values.items())
-        tasks.append(Task(name, recipe, {**options, **values}, out / name, report, tuple(values)))
+        asked, varied = {**options, **values}, tuple(values)
+        tasks.append(Task(name, recipe, asked, out / name, report, varied, tuple(given)))
     workers = check(tasks, out, lambda n: n in (PAGE, PICTURES) or "=" in n, "runs of a grid")
     workers = min(jobs or workers, len(tasks))
     train_all(tasks, workers, train=train, finish=_done, on_row=on_run)

@@ -13,6 +13,7 @@ from torch import Tensor
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import whole
+from vaekit.imports import load
 from vaekit.io import write
 from vaekit.registry import describe
 from vaekit.report.comparison.charts import curves_figure, distortion_figure
@@ -77,6 +78,7 @@ def compare(
     device: str = "auto",
     title: str | None = None,
     pictures: str | Path | None = None,
+    import_: Any = (),
 ) -> Comparison:
     """Compares runs of one data set on a page: what differs, and what came of it.
 
@@ -95,12 +97,14 @@ def compare(
         title: of the page.
         pictures: a folder that gets curves.png, reconstructions.png, samples.png, table.md and,
             where beta differs, rate-distortion.png.
+        import_: files and modules of your own parts that the runs were trained with.
 
     Raises:
         VaekitError: for fewer than two runs, one twice, runs of different data, `rank="elbo"` of
             different likelihoods, one that fewer than two have, and what cannot be written.
     """
     whole("limit", limit)
+    load(import_)
     _refuse_place(Path(out))
     opened = open_runs(runs, data_dir=data_dir, device=device)
     found = measures(opened)
