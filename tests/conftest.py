@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit import recipes, registry
+from vaekit import imports, recipes, registry
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,6 +39,7 @@ def _parts() -> Iterator[None]:
     for kind, name in set(registry._OBJECTS) - before:
         if name not in registry._index().get(kind, {}):
             del registry._OBJECTS[kind, name]
+    imports._LOADED.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.errors import VaekitError
+from vaekit.imports import Named
 from vaekit.imports import load as load_imports
 from vaekit.options import Data, Training, checked
 from vaekit.report import Comparison, compare, snapshots_of, write_run_report
@@ -101,7 +102,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     report: bool = True,
     checkpoint_seconds: float = 5.0,
-    import_: Any = (),
+    import_: Named = (),
     **options: Any,
 ) -> Run:
     """Trains a recipe, as `vaekit train RECIPE` does, and returns the run.
@@ -144,7 +145,7 @@ def resume(
     callbacks: Sequence[Callback] = (),
     report: bool = True,
     checkpoint_seconds: float = 5.0,
-    import_: Any = (),
+    import_: Named = (),
 ) -> Run:
     """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
 
@@ -181,7 +182,7 @@ def resume(
 
 
 def load(
-    run: str | Path, *, weights: str | None = None, device: str = "auto", import_: Any = ()
+    run: str | Path, *, weights: str | None = None, device: str = "auto", import_: Named = ()
 ) -> Run:
     """The trained model of a run folder, with what is known of it.
 
@@ -204,7 +205,7 @@ def train_task(task: Task, callback: Callback) -> Run:
     """Trains a task of many, or continues it: what their processes call."""
     if (task.out / "config.json").exists():
         return resume(task.out, callbacks=[callback], report=task.report)
-    how = {"callbacks": [callback], "report": task.report, "import_": task.imports}
+    how: dict[str, Any] = {"callbacks": [callback], "report": task.report, "import_": task.imports}
     return train(task.recipe, out=task.out, **how, **task.options)
 
 
@@ -224,7 +225,7 @@ def sweep(
     jobs: int | None = None,
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
-    import_: Any = (),
+    import_: Named = (),
     **options: Any,
 ) -> list[Run]:
     """Trains every combination of the grid's values, and compares them on a page.
@@ -252,7 +253,7 @@ def sweep(
             be mended, in one line; nothing is trained then.
         KeyboardInterrupt: after Ctrl-C; each run has saved its checkpoint.
     """
-    how = {"jobs": jobs, "report": report, "on_run": on_run, "import_": import_}
+    how: dict[str, Any] = {"jobs": jobs, "report": report, "on_run": on_run, "import_": import_}
     found = compare_grid(recipe, grid, options, out=out, **how)
     return [open_run(row["run"]) for row in found.runs]
 
@@ -267,12 +268,12 @@ def compare_grid(
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
     pictures: str | Path | None = None,
-    import_: Any = (),
+    import_: Named = (),
 ) -> Comparison:
     """What `sweep` does; returns the comparison, with the runs in the order of the grid."""
     given, data = load_imports(import_), Config.flat(recipe, **options).data.data
     out = default_folder(recipe, data, "sweep") if out is None else Path(out)
-    how = {"jobs": jobs, "report": report, "on_run": on_run}
+    how: dict[str, Any] = {"jobs": jobs, "report": report, "on_run": on_run}
     tasks = train_grid(recipe, grid, options, out, **how, train=train_task, given=given)
     return compare(
         [task.out for task in tasks],

@@ -23,7 +23,7 @@ from vaekit.io import checksum_of
 from vaekit.recipes import find_recipe  # noqa: F401  enters the kit's own before a user's
 from vaekit.registry import Spec, describe, registering
 
-__all__ = ["Import", "copies", "imported", "imports_of", "load", "require"]
+__all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require"]
 
 
 @dataclass(eq=False)
@@ -49,7 +49,13 @@ class Import:
         """Of the source."""
         return hashlib.sha256(self.content).hexdigest()
 
+    @property
+    def module(self) -> str:
+        """What a file is called among modules: two of one name do not meet."""
+        return f"{Path(self.name).stem}_{self.sha256[:16]}"
 
+
+Named = str | Path | Sequence[str | Path | Import]
 _LOADED: dict[str, Import] = {}  # by their sha256
 
 
@@ -58,7 +64,7 @@ def imported() -> tuple[Import, ...]:
     return tuple(_LOADED.values())
 
 
-def load(named: Any) -> list[Import]:
+def load(named: Named) -> list[Import]:
     """Imports files and modules, each content once a process, so that their parts have names.
 
     A file takes the place of one before that has the same name and the same parts: so it may be
@@ -100,9 +106,9 @@ def _found(named: Any) -> Import:
         spec, why = None, f"{type(error).__name__}: {' '.join(str(error).split())}"
     if spec is None:
         raise VaekitError(f"cannot import {named}: {why}; a file is named with its .py.")
-    path = spec.origin if str(spec.origin).endswith(".py") else None
-    content = Path(path).read_bytes() if path else named.encode()
-    return Import("module", named, path, content)
+    source = spec.origin if str(spec.origin).endswith(".py") else None
+    content = Path(source).read_bytes() if source else named.encode()
+    return Import("module", named, source, content)
 
 
 def _load(one: Import) -> Import:
@@ -118,29 +124,28 @@ def _load(one: Import) -> Import:
     return _LOADED.setdefault(one.sha256, one)
 
 
-def _module(name: str, sha256: str) -> str:
-    """What a file is called among modules: by its content, so that two of one name do not meet."""
-    return f"{Path(name).stem}_{sha256[:16]}"
+class _File(ModuleType):
+    """A user's file as a module."""
 
 
 def _is_there(name: str, sha256: str) -> bool:
     """Whether a script has imported this content as Python does, or is that file itself."""
     for key, module in list(sys.modules.items()):
         file = Path(str((getattr(module, "__dict__", None) or {}).get("__file__")))
-        if name in (key, file.name) and key != _module(name, sha256) and file.is_file():
-            if checksum_of(file) == sha256:
-                return True
+        same = name in (key, file.name) and not isinstance(module, _File)
+        if same and file.is_file() and checksum_of(file) == sha256:
+            return True
     return False
 
 
 def _run(one: Import) -> None:
     """Imports a module, or executes a file as one."""
-    name = _module(one.name, one.sha256)
+    name = one.module
     try:
         if one.kind == "module" or one.path is None:
             importlib.import_module(one.name)
             return
-        module = sys.modules[name] = ModuleType(name)  # dataclasses and pickle look there
+        module = sys.modules[name] = _File(name)  # dataclasses and pickle look there
         module.__file__ = one.path
         exec(compile(one.content, one.path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
@@ -171,7 +176,7 @@ def imports_of(given: Sequence[Import], recipe: str, parts: Spec) -> list[dict[s
     for one in imported():
         if one in given or one.parts & names:
             taken = one.name in [each.get("file") for each in found]
-            name = f"{_module(one.name, one.sha256)}.py" if taken else one.name
+            name = f"{one.module}.py" if taken else one.name
             found.append({one.kind: name, "sha256": one.sha256})
     return found
 
@@ -181,10 +186,8 @@ def _names(parts: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     for kind, spec in parts:
         if isinstance(spec, Mapping) and spec["name"]:
             yield kind, spec["name"]
-            options = describe(kind, spec["name"])["options"]
-            yield from _names(
-                (options[name]["type"], spec[name]) for name in spec if name in options
-            )
+            options = describe(kind, spec["name"])["options"].items()
+            yield from _names((one["type"], spec.get(name)) for name, one in options)
 
 
 def copies(recorded: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, bytes]]:
@@ -221,7 +224,7 @@ def require(recorded: Any, folder: Path) -> None:
     if lacking:
         places = [_place(folder, name) for name in lacking.values()]
         raise VaekitError(
-            f"{folder} was trained with parts of its user's own: read {' and '.join(places)}, and "
+            f"{folder} was trained with files of its user's own: read {' and '.join(places)}, and "
             f"pass import_={places}."
         )
 

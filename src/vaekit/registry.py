@@ -107,7 +107,8 @@ def registering(free: Collection[tuple[str, str]] = ()) -> Iterator[set[tuple[st
     Args:
         free: kinds and names that may be taken anew.
     """
-    before, found = dict(_OBJECTS), set()
+    before = dict(_OBJECTS)
+    found: set[tuple[str, str]] = set()
     for one in free:
         _OBJECTS.pop(one, None)
     try:

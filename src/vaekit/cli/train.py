@@ -155,8 +155,8 @@ def train_command(recipe: str) -> Callable[..., None]:
         from vaekit.cli.progress import progress
 
         shown = progress(own["quiet"] or own["json"])
-        how = {"report": not own["no_report"], "callbacks": [shown], "import_": NAMED}
-        run = train_recipe(recipe, out=own["out"], **how, **options)
+        options |= {"report": not own["no_report"], "callbacks": [shown], "import_": NAMED}
+        run = train_recipe(recipe, out=own["out"], **options)
         _show_run(run, own["json"], shown.interrupted)
 
     parameters = [*options_of(recipe), *RUN_OPTIONS]

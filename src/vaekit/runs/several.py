@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.errors import VaekitError
-from vaekit.imports import Import, imported, load
+from vaekit.imports import Import, Named, imported, load
 from vaekit.io import write
 from vaekit.runs.config import Config
 from vaekit.torchutil import cores
@@ -262,7 +262,7 @@ def train_seeds(
     report: bool = True,
     together: bool = False,
     on_seed: Callable[[Row], None] | None = None,
-    import_: Any = (),
+    import_: Named = (),
     **options: Any,
 ) -> Row:
     """Trains a recipe from `seed`, `seed + 1`, ... and evaluates each on the test split.

@@ -13,7 +13,7 @@ from torch import Tensor
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import whole
-from vaekit.imports import load
+from vaekit.imports import Named, load
 from vaekit.io import write
 from vaekit.registry import describe
 from vaekit.report.comparison.charts import curves_figure, distortion_figure
@@ -78,7 +78,7 @@ def compare(
     device: str = "auto",
     title: str | None = None,
     pictures: str | Path | None = None,
-    import_: Any = (),
+    import_: Named = (),
 ) -> Comparison:
     """Compares runs of one data set on a page: what differs, and what came of it.
 
