@@ -51,11 +51,24 @@ def test_a_file_of_parts_of_ones_own_made_of_the_page_alone(
     ):
         exec(code, names)
     for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
-        for line in block.replace("python my_parts.py", "vaekit").splitlines():
+        for line in block.splitlines():
             main(shlex.split(line)[1:])
     small = ("--data", "digits", "--epochs", "1", "--threads", "1")
+    own_parts = ("--import", "my_parts.py")
     main(["train", "vae", "--config", "options.yaml", *small, "--out", "runs/yaml"])
     parts = ("--net", "linear:middle=4", "--posterior", "logistic", "--likelihood", "logistic")
-    main(["train", "small_codes", *parts, "--model", ":fine=2", *small, "--out", "runs/small"])
-    main(["evaluate", "runs/small", "worst:share=0.01"])
+    main(
+        [
+            "train",
+            "small_codes",
+            *parts,
+            "--model",
+            ":fine=2",
+            *small,
+            "--out",
+            "runs/small",
+            *own_parts,
+        ]
+    )
+    main(["evaluate", "runs/small", "worst:share=0.01", *own_parts])
     assert "where the width starts" in capsys.readouterr().out

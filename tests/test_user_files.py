@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import shutil
@@ -224,6 +225,20 @@ def test_a_file_may_be_edited_and_named_again(mine: Path) -> None:
     assert len(imports.imported()) == 1
 
 
+def test_a_file_may_be_imported_as_python_does_besides(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(mine)
+    monkeypatch.syspath_prepend(mine.parent)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    module = importlib.import_module("mine")
+    assert find("prior", "wide") is module.Wide
+    mine.write_text(MINE.replace("width: float = 1.0", "width: float = 3.0"))
+    load(mine)  # and not the old content that Python holds
+    assert describe("prior", "wide")["options"]["width"]["default"] == 3.0
+    monkeypatch.delitem(sys.modules, "mine")
+
+
 def test_two_files_of_one_name_do_not_meet(mine: Path) -> None:
     other = mine.parent / "other" / "mine.py"
     other.parent.mkdir()
@@ -257,7 +272,8 @@ def test_what_a_script_has_imported_itself_counts(run: Path) -> None:
     shutil.copy(run / "imports" / "mine.py", "mine.py")
     script = Path("script.py")
     lines = "import vaekit\nimport mine\nprint(vaekit.load('run').spec.shape)\n"
-    lines += "vaekit.load('run', import_=['mine.py', 'run/imports/mine.py'])\n"
+    lines += "vaekit.load('run', import_=['run/imports/mine.py', 'mine.py', __file__])\n"
+    lines += "del __import__('sys').modules['mine']\nimport mine\n"
     script.write_text(lines)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("(1, 8, 8)\n", "")
@@ -291,17 +307,20 @@ def test_what_is_wrong_in_a_file_is_said_with_its_line(
     ("words", "said"),
     [
         (("--import", "none.py"), "cannot import none.py: there is no such file; expected a .py"),
-        (("--import", "sub/none"), "cannot import sub/none: there is no such file"),
-        (("--import=none"), "cannot import none: there is no such module; a file is named with"),
+        (
+            ("--import", "sub/none"),
+            "cannot import sub/none: its name ends in ''; expected a .py file.",
+        ),
+        (("--import", "sub/none.py"), "cannot import sub/none.py: there is no such file"),
+        (("--import=none",), "cannot import none: there is no such module; a file is named with"),
         (("--import", "nothing.such"), "cannot import nothing.such: ModuleNotFoundError: No mod"),
         (("--import",), "--import names nothing; expected a .py file or a module after it."),
-        (("--import="), "--import names nothing"),
+        (("--import=",), "--import names nothing"),
     ],
 )
 def test_what_is_not_there_is_refused(
-    refused: Callable[..., str], words: tuple[str, ...] | str, said: str
+    refused: Callable[..., str], words: tuple[str, ...], said: str
 ) -> None:
-    words = (words,) if isinstance(words, str) else words
     assert said in refused("train", "vae", *words)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -92,13 +91,15 @@ def _found(named: Any) -> Import:
     """The source of a file or a module; of a module, what is above it is imported."""
     if not isinstance(named, str | Path):
         raise VaekitError(f"cannot import {named!r}; expected a .py file or a module's name.")
-    if isinstance(named, Path) or named.endswith(".py") or os.sep in named:
-        path = Path(named).expanduser().absolute()
+    path = Path(named).expanduser().absolute()
+    if isinstance(named, Path) or path.suffix == ".py" or Path(named).name != named:
+        why = f"its name ends in '{path.suffix}'"
         try:
-            return Import("file", path.name, str(path), path.read_bytes())
+            if path.suffix == ".py":
+                return Import("file", path.name, str(path), path.read_bytes())
         except OSError as error:
-            why = "there is no such file" if not path.exists() else error.strerror
-            raise VaekitError(f"cannot import {named}: {why}; expected a .py file.") from None
+            why = "there is no such file" if not path.exists() else str(error.strerror)
+        raise VaekitError(f"cannot import {named}: {why}; expected a .py file.")
     why = "there is no such module"
     try:
         spec = importlib.util.find_spec(named)
@@ -115,7 +116,7 @@ def _load(one: Import) -> Import:
     older = [other for other in imported() if (other.kind, other.name) == (one.kind, one.name)]
     if one.sha256 in _LOADED or (older and one.kind == "module"):
         return _LOADED.get(one.sha256) or older[0]
-    if not _is_there(one.name, one.sha256):
+    if not _is_there(one.name, one.sha256, again=one.path):
         with registering({part for other in older for part in other.parts}) as one.parts:
             _run(one)
     for other in older:
@@ -128,12 +129,15 @@ class _File(ModuleType):
     """A user's file as a module."""
 
 
-def _is_there(name: str, sha256: str) -> bool:
-    """Whether a script has imported this content as Python does, or is that file itself."""
+def _is_there(name: str, sha256: str, again: str | None = None) -> bool:
+    """Whether a script has imported this content as Python does, or is that file itself.
+
+    A module of the path `again` does not count: the file may have changed since.
+    """
     for key, module in list(sys.modules.items()):
         file = Path(str((getattr(module, "__dict__", None) or {}).get("__file__")))
-        same = name in (key, file.name) and not isinstance(module, _File)
-        if same and file.is_file() and checksum_of(file) == sha256:
+        old = isinstance(module, _File) or (str(file) == again and not key.endswith("_main__"))
+        if name in (key, file.name) and not old and file.is_file() and checksum_of(file) == sha256:
             return True
     return False
 
@@ -208,41 +212,40 @@ def require(recorded: Any, folder: Path) -> None:
         VaekitError: that names what to read and to import, or both contents where it is another.
     """
     try:
-        asked = {one["sha256"]: Path(one.get("file", "")).name or one["module"] for one in recorded}
-    except (TypeError, KeyError, AttributeError):
+        asked = [
+            (
+                one["sha256"],
+                Path(one["file"]).name if "file" in one else one["module"],
+                "file" in one,
+            )
+            for one in recorded
+        ]
+    except (TypeError, KeyError):
         raise VaekitError(
             f"{folder}/config.json is broken: its imports are no list of files and modules, each "
             "with its sha256. Restore it, or train again."
         ) from None
-    lacking = {
-        sha256: name
-        for sha256, name in asked.items()
-        if sha256 not in _LOADED and not _is_there(name, sha256)
-    }
-    for sha256, name in lacking.items():
-        _refuse_other(folder, name, sha256)
-    if lacking:
-        places = [_place(folder, name) for name in lacking.values()]
+    places = []
+    for sha256, name, is_file in asked:
+        if sha256 not in _LOADED and not _is_there(name, sha256):
+            place = str(folder / "imports" / name) if is_file else name
+            _refuse_other(folder, name, sha256, place)
+            places.append(place)
+    if places:
         raise VaekitError(
             f"{folder} was trained with files of its user's own: read {' and '.join(places)}, and "
             f"pass import_={places}."
         )
 
 
-def _place(folder: Path, name: str) -> str:
-    """Of a file its copy in the run; a module goes by its name."""
-    return str(folder / "imports" / name) if name.endswith(".py") else name
-
-
-def _refuse_other(folder: Path, name: str, sha256: str) -> None:
+def _refuse_other(folder: Path, name: str, sha256: str, place: str) -> None:
     """Refuses what was imported under this name with another content."""
     for other in imported():
         if other.name == name:
-            copy = _place(folder, name)
-            mend = f"pass import_={[copy]} in its place"
+            mend = f"pass import_={[place]} in its place"
             if other.kind == "module":
                 mend = "install the version that it was trained with"
-            elif Path(str(other.path)) == Path(copy).absolute():
+            elif other.path == str(Path(place).absolute()):
                 mend = "restore it"
             raise VaekitError(
                 f"{folder} was trained with {name} of sha256 {sha256[:12]}, and "

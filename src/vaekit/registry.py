@@ -13,6 +13,7 @@ import importlib
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ def register(kind: str, name: str, **defaults: Any) -> Callable[[T], T]:
         taken = _OBJECTS.get((kind, name), (part, {}))[0]
         home = _index().get(kind, {}).get(name, {}).get("home")
         ours = getattr(part, "__module__", None) == home
-        if _home(taken) != _home(part) or (home and not ours):
+        if (_home(taken) != _home(part) and taken != part) or (home and not ours):
             raise VaekitError(f"the {kind} '{name}' is taken: register yours by another name.")
         _OBJECTS[kind, name] = (part, defaults)
         if inspect.isclass(part) and "_recorded" not in vars(part):
@@ -96,8 +97,10 @@ def register(kind: str, name: str, **defaults: Any) -> Callable[[T], T]:
 
 
 def _home(part: Any) -> Any:
-    """Where a part is defined: a module that is loaded twice registers its parts anew."""
-    return (getattr(part, "__module__", None), getattr(part, "__qualname__", id(part)))
+    """Where a part is defined: a file that is loaded twice registers its parts anew."""
+    module = getattr(part, "__module__", None)
+    file = getattr(sys.modules.get(str(module)), "__file__", None)
+    return (file or module, getattr(part, "__qualname__", id(part)))
 
 
 @contextmanager
