@@ -265,6 +265,8 @@ def test_a_run_remembers_what_was_named_for_it_and_whose_parts_it_has(mine: Path
     three = vaekit.train("vae", out="c", **QUICK)
     names = [[each["file"] for each in recorded(run.path)] for run in (one, two, three)]
     assert names == [["empty.py"], ["mine.py"], []]
+    inside = {"model": {"part": "model/vae", "arguments": {"prior": [{"part": "prior/wide"}]}}}
+    assert [one["file"] for one in imports_of([], "composed", inside)] == ["mine.py"]
     assert not (three.path / "imports").exists()
 
 

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ from typing import Any
 from vaekit.errors import VaekitError
 from vaekit.io import checksum_of
 from vaekit.recipes import find_recipe  # noqa: F401  enters the kit's own before a user's
-from vaekit.registry import Spec, describe, registering
+from vaekit.registry import Spec, registering
 
 __all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require"]
 
@@ -173,25 +173,25 @@ def imports_of(given: Sequence[Import], recipe: str, parts: Spec) -> list[dict[s
     Args:
         given: what `load` returned.
         recipe: its name.
-        parts: the specs of its parts.
+        parts: the specs of its parts, or a structure of them.
     """
-    names = {("recipe", recipe), *_names(parts.items())}
+    words = {recipe, *_words(parts)}
     found: list[dict[str, str]] = []
     for one in imported():
-        if one in given or one.parts & names:
+        if one in given or any({name, f"{kind}/{name}"} & words for kind, name in one.parts):
             taken = one.name in [each.get("file") for each in found]
             name = f"{one.module}.py" if taken else one.name
             found.append({one.kind: name, "sha256": one.sha256})
     return found
 
 
-def _names(parts: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Kind and name of each part, and of those inside, of kinds and specs."""
-    for kind, spec in parts:
-        if isinstance(spec, Mapping) and spec["name"]:
-            yield kind, spec["name"]
-            options = describe(kind, spec["name"])["options"].items()
-            yield from _names((one["type"], spec.get(name)) for name, one in options)
+def _words(tree: Any) -> Iterator[str]:
+    """The texts in a tree of dicts and lists: names of parts are among them."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, Mapping | list | tuple):
+        for one in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _words(one)
 
 
 def copies(recorded: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, bytes]]:
