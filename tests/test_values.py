@@ -72,7 +72,7 @@ def test_an_array_is_what_its_file_is(name: str, tmp_path: Path) -> None:
     alike(given, read)
     alike(from_value((torch.from_numpy(array.copy()), torch.from_numpy(LABELS))), read)
     options = Data(limit=30, context="label", validation=4)
-    alike(prepare(given, options, 3), prepare(read, options, 3))
+    alike(prepare(given, options), prepare(read, options))
     assert given.note.removeprefix("given") == read.note.removeprefix(read.source)
 
 
