@@ -1,4 +1,4 @@
-"""Which rows are taken, held out and kept for test: by `split_seed` alone, before any is decoded."""
+"""Which rows are taken, held out and kept for test: by `split_seed` alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit.data import Dataset, Split, Values, generator, load, prepare, read
+from vaekit.data import Dataset, Split, Values, generator, prepare, read
 from vaekit.options import Data
 
 
@@ -19,7 +19,9 @@ def table(path: Path, groups: bool = False) -> str:
     """100 rows; the first column numbers them."""
     rows = np.random.default_rng(1).normal(3, 2, (100, 3))
     rows[:, 0] = np.arange(100)
-    lines = [",".join(map(repr, [*row.tolist(), *([i // 7] * groups)])) for i, row in enumerate(rows)]
+    lines = [
+        ",".join(map(repr, [*row.tolist(), *([i // 7] * groups)])) for i, row in enumerate(rows)
+    ]
     path.write_text("\n".join(["a,b,c" + ",g" * groups, *lines]) + "\n")
     return str(path)
 

@@ -54,7 +54,12 @@ class Data(Options):
         description="Test rows held out of a path that brings none: a fraction, or a count; "
         "by default a tenth.",
     )
-    limit: int | None = Field(default=None, ge=2, description="Take this many training rows only.")
+    limit: int | None = Field(
+        default=None,
+        ge=2,
+        description="Take this many training rows only; of a folder or .zip of images no others "
+        "are opened, but for test rows.",
+    )
     split_seed: int = Field(
         default=0,
         ge=0,
@@ -104,7 +109,8 @@ class Data(Options):
     cache: bool | None = Field(
         default=None,
         description="Decode the images of a folder or .zip once into the user cache, and read rows "
-        "from there; by default where they would take half of the free memory.",
+        "from there; by default where they would take half of the free memory. More than 1,000 "
+        "are remembered there by default, for the next training.",
     )
 
 

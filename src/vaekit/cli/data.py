@@ -41,6 +41,9 @@ def data(
     label: Annotated[str | None, Parameter(help="The column of a .csv that is a label.")] = None,
     group: Annotated[str | None, Parameter(help="What keeps rows together; see train.")] = None,
     test: Annotated[float | None, Parameter(help="Test rows: a fraction, or a count.")] = None,
+    clean: Annotated[
+        bool, Parameter(negative=(), help="Empty the cache of decoded images, and leave.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the data sets known by name, or show the card of one with a picture of it.
@@ -50,6 +53,9 @@ def data(
     from vaekit.data import card, labeled, read
     from vaekit.options import Data, checked
 
+    if clean:
+        _clean(name, json)
+        return
     if name is None:
         _list(data_dir, json)
         return
@@ -62,6 +68,19 @@ def data(
     if out is not None or not json:
         shown["picture"] = _picture(found, out)
     say(dump(shown)) if json else _show(shown)
+
+
+def _clean(name: str | None, json: bool) -> None:
+    from vaekit.data import clean_cache
+    from vaekit.io import in_words
+
+    if name is not None:
+        raise VaekitError(f"--clean empties the cache of all sets: leave {name}, or --clean.")
+    folder, sets, freed = clean_cache()
+    if json:
+        say(dump({"folder": str(folder), "sets": sets, "bytes": freed}))
+    else:
+        say(f"freed {in_words(freed)}: {sets} set{'s' * (sets != 1)} of decoded images in {folder}")
 
 
 def _list(data_dir: str | None, json: bool) -> None:

@@ -25,6 +25,7 @@ from vaekit.options import Data
 FORMAT = 2  # counts up when the same files are to give other pixels
 WORTH = 1_000  # images: more than these are remembered unasked
 ROOM = 20 * 10**9  # bytes of all sets together
+ZEROS = bytes(1 << 20)
 Pixels = np.ndarray[Any, Any]
 
 
@@ -49,7 +50,8 @@ def recall(place: Path, rows: int) -> tuple[Pixels, str] | None:
         kind, shape = str(facts["kind"]), tuple(map(int, facts["shape"]))
         if shape[0] != rows or place.stat().st_size != np.prod(shape):
             return None
-        array: Pixels = np.memmap(place, np.uint8, "c", shape=shape)
+        array: ZEROS = bytes(1 << 20)
+Pixels = np.memmap(place, np.uint8, "c", shape=shape)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     with suppress(OSError):
@@ -94,15 +96,12 @@ def _reserve(path: Path, size: int) -> None:
     """Takes the disk space at once: a mapped file that finds no room would kill the process."""
     with path.open("wb") as stream:
         try:
-            return os.posix_fallocate(stream.fileno(), 0, size)
-        except AttributeError:  # a system that has no such call
-            pass
-        except OSError as error:
-            if error.errno in FULL:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except (AttributeError, OSError) as error:
+            if getattr(error, "errno", None) in FULL:
                 raise
-        zeros = bytes(1 << 20)
-        for start in range(0, size, len(zeros)):
-            stream.write(zeros[: size - start])
+            for start in range(0, size, len(ZEROS)):  # where the system knows no such call
+                stream.write(ZEROS[: size - start])
 
 
 def _sets() -> list[tuple[float, int, list[Path]]]:
