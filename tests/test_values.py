@@ -82,6 +82,7 @@ def test_an_array_alone_a_tensor_and_the_names_of_what_is_given() -> None:
     assert from_value((torch.from_numpy(LEVELS), LABELS)).name == "tensor"
     assert from_value(TensorDataset(torch.from_numpy(LEVELS))).name == "dataset"
     assert from_value([LEVELS]).name == "loader"
+    assert from_value((LEVELS, None)).classes == 0
     assert from_value({"train": LEVELS}).name == "splits"
     assert [is_value(x) for x in ("mnist", Path("x"), LEVELS, None)] == [False, False, True, True]
 
@@ -370,11 +371,11 @@ def test_rows_of_a_loader_are_neither_chosen_nor_kept(options: Any, message: str
 class Fading:
     """Batches that are fewer each time, or of another size."""
 
-    def __init__(self, *epochs: list[np.ndarray]) -> None:
-        self.epochs = iter(epochs)
+    def __init__(self, *epochs: list[Any]) -> None:
+        self.epochs = iter(([], *epochs))
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return iter(next(self.epochs))
+    def __iter__(self) -> Iterator[Any]:
+        return iter(next(self.epochs))  # the first is looked at, and not run through
 
 
 @pytest.mark.parametrize(
@@ -385,7 +386,7 @@ class Fading:
     ],
 )
 def test_a_loader_that_changes_is_refused_and_no_loop_hangs(later: Any, message: str) -> None:
-    given = from_value(Fading([], [LEVELS, LEVELS], later))
+    given = from_value(Fading([LEVELS, LEVELS], later))
     with pytest.raises(VaekitError, match=message):
         list(given.batches(8, seed=0, device="cpu").epoch(0))
 
@@ -437,6 +438,18 @@ def test_a_loader_in_order_trains_as_its_rows_do() -> None:
     assert one.means["objective"] == pytest.approx(two.means["objective"], rel=1e-5)
 
 
+def test_a_conditional_model_trains_on_the_labels_of_a_loader() -> None:
+    data = prepare(from_value([(LEVELS[:20], LABELS[:20]), (LEVELS[20:], LABELS[20:])]),
+                   Data(context="label"))  # fmt: skip
+    made = vk.recipes.build("cvae", data.spec(), latent=2)
+    adam = make_optimizer("adam", made.model.parameters(), lr=1e-3)
+    done = fit(made.model, made.objective, data.batches(8), steps=4, optimizer=adam)
+    assert (done.step, done.rows) == (4, 40)
+    later = from_value(Fading([(LEVELS, LABELS)], [(LEVELS, LABELS + 1)]))
+    with pytest.raises(VaekitError, match="gave a batch with 3; expected labels from 0 to 2"):
+        list(prepare(later, Data(context="label")).batches(8).epoch(0))
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(LEVELS)
@@ -481,6 +494,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "labels below 0": ((LEVELS, -LABELS), "y of data has the value -2; expected integers from 0"),
     "labels ragged": ((LEVELS, [[1, 2], [3]]), "y of data holds Python objects"),
     "labels twice": (((LEVELS, LABELS), LABELS), "data has its labels twice"),
+    "labels of two sorts": ({"train": (LEVELS, LABELS), "test": (LEVELS, ["a"] * 40)}, "y is text"),
+    "labels and factors": (
+        {"train": (LEVELS, LABELS), "test": (LEVELS, np.ones((40, 2)))}, "y is text or factors in",
+    ),
     "labels of some": ({"train": (LEVELS, LABELS), "test": LEVELS}, 'data["test"] has no labels'),
     "no train": ({"test": LEVELS}, "data is a dict with the keys test; expected train among them"),
     "other split": ({"train": LEVELS, "val": LEVELS}, "unknown split in data 'val'. Known: train"),

@@ -143,6 +143,8 @@ class _Part:
 def _part(what: str, value: Any, asked: Data, training: bool) -> _Part:
     if isinstance(value, tuple) and len(value) == 2:
         part = _part(what, value[0], asked, training)
+        if value[1] is None:
+            return part
         if part.y is not None or part.survey is not None:
             raise VaekitError(f"{what} has its labels twice; give x alone, or (x, y) of arrays.")
         return replace(part, y=_y(what, value[1]))
@@ -312,7 +314,10 @@ def _labels(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tuple[s
             f"{lacking[0]} has no labels and other splits have; give (x, y) for all, or x alone."
         )
     made: dict[str, dict[str, Any]] = {}
-    if all(y.dtype.kind != "U" or y.ndim != 1 for y in given.values()):
+    sorts = {(y.dtype.kind == "U", y.ndim) for y in given.values()}
+    if len(sorts) > 1:
+        raise VaekitError("y is text or factors in one split and not in another; give it alike.")
+    if sorts != {(True, 1)}:
         for name, y in given.items():
             key = "factors" if y.ndim == 2 else "labels"
             made[name] = {key: beside(f"y of {parts[name].what}", key, y, parts[name].rows)}
