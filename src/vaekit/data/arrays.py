@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.own import keyed, own
-from vaekit.data.rows import CHUNK, LARGE, SparseRows
+from vaekit.data.rows import CHUNK, LARGE, MappedRows, SparseRows
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
@@ -151,11 +151,10 @@ def reading(what: str, parts: Sequence[np.ndarray]) -> Reading:
         return Reading("counts")
     mapped = _mapped(what, [p for p in parts if p.ndim > 2 and p.dtype == np.float32])
     parts = [Reading("table", mapped)(part) for part in parts]
-    low, high = _range(parts)
-    extremes = low == 0 and (high == 1 or (high == 255 and parts[0].dtype == np.uint8))
-    ends = (((p == low) | (p == high)).all() for part in parts for p in _blocks(part))
-    if extremes and all(ends):
-        return Reading("binary", mapped, high)
+    for top in (1, 255) if parts[0].dtype == np.uint8 else (1,):
+        ends = (((p == 0) | (p == top)).all() for part in parts for p in _blocks(part))
+        if all(ends) and _range(parts) == (0, top):
+            return Reading("binary", mapped, top)
     shape = parts[0].shape
     kind = "table" if len(shape) == 2 else "grey" if shape[1] == 1 else "colour"
     return Reading(kind, mapped)
@@ -177,7 +176,9 @@ def _mapped(what: str, floats: Sequence[np.ndarray]) -> bool:
 
 
 def _split(path: Path, arrays: Arrays, prefix: str, images: object) -> Split:
-    if isinstance(images, np.ndarray):
+    if isinstance(images, np.memmap) and images.dtype == np.uint8:
+        images = MappedRows(images)
+    elif isinstance(images, np.ndarray):
         images = tensor_of(images)
     rows = len(images)  # type: ignore[arg-type]
     made = {

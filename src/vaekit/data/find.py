@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ FORMATS: dict[str, Callable[[Path, Data], Dataset]] = {
 }
 # Formats whose readers bring images to the size that is asked for, before they hold them all.
 SHAPED = (".zip",)
+# Formats whose readers can leave the rows in the file.
+MAPPED = (".npz", ".npy")
 
 
 def known() -> tuple[str, ...]:
@@ -62,8 +65,10 @@ def load(name: str | Path, data_dir: str | Path | None = None, **options: Any) -
     return read(checked(Data, {"data": str(name), "data_dir": folder, **options}))
 
 
-def read(asked: Data) -> Dataset:
+def read(asked: Data, *, mapped: bool = False) -> Dataset:
     """The data set that `asked` names, read as it says; `prepare` makes a training's rows of it.
+
+    With `mapped`, large arrays that are not compressed stay in their file: for a few rows.
 
     Raises:
         VaekitError: for an unknown name, and for data that are not found or cannot be read.
@@ -81,7 +86,10 @@ def read(asked: Data) -> Dataset:
             return load_images(place / path, asked)
     suffix = path.suffix.lower()
     if suffix in FORMATS:
-        found = FORMATS[suffix](_locate(path, folders), asked)
+        load_: Callable[[Path, Data], Dataset] = FORMATS[suffix]
+        if mapped and suffix in MAPPED:
+            load_ = partial(load_, mapped=True)
+        found = load_(_locate(path, folders), asked)
         return found if suffix in SHAPED else shaped(found, asked)
     if asked.data and _there(Path.exists, path):
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")

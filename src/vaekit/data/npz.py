@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from vaekit.data.arrays import SPARSE_KEYS, from_arrays
 from vaekit.data.dataset import Dataset
 from vaekit.data.own import check_memory, refuse
+from vaekit.data.rows import LARGE
 from vaekit.errors import VaekitError
 from vaekit.options import Data
 
@@ -22,7 +26,7 @@ HOW_BARE = "write it with numpy.save(path, images)"
 MEND = "Take fewer rows, or uint8."
 
 
-def load_npz(path: str | Path, asked: Data | None = None) -> Dataset:
+def load_npz(path: str | Path, asked: Data | None = None, *, mapped: bool = False) -> Dataset:
     """The data set in an .npz file; `asked.test` of the rows (a tenth) becomes the test split.
 
     Keys: `images`; optional `labels` (integers from 0, `(N,)`), `factors` `(N, F)` and `groups`
@@ -35,6 +39,9 @@ def load_npz(path: str | Path, asked: Data | None = None) -> Dataset:
     negative, but none below -1, become (x + 1) / 2. Rows `(N, D)` are a table: uint8, bool or any
     finite floats; of integers that are not uint8 they are "counts", none negative. Only 0 and the
     top value (1, or 255 of uint8) makes the kind "binary"; else 1 channel is "grey", 3 "colour".
+
+    With `mapped`, large arrays that are not compressed stay in the file, which must not change
+    meanwhile: the rows that are looked at are read, and no more.
 
     Raises:
         VaekitError: for a missing or corrupt file, one larger than the free memory, and for arrays
@@ -56,11 +63,32 @@ def load_npz(path: str | Path, asked: Data | None = None) -> Dataset:
         with file:
             wanted = _wanted(path, file.files)
             _check_declared(path, file, wanted)
-            arrays = {key: _array(path, key, partial(file.__getitem__, key)) for key in wanted}
+            find = partial(_mapped, path, file) if mapped else file.__getitem__
+            arrays = {key: _array(path, key, partial(find, key)) for key in wanted}
         return from_arrays(path, arrays, asked)
 
 
-def load_npy(path: str | Path, asked: Data | None = None) -> Dataset:
+def _mapped(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    """The array where it lies in the file, if it is large and stored as it is; else read."""
+    archive = file.zip
+    names = [] if archive is None else [n for n in archive.namelist() if n == f"{key}.npy"]
+    info = archive.getinfo(names[0]) if archive is not None and names else None
+    if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size <= LARGE:
+        return file[key]
+    with path.open("rb") as stream:
+        stream.seek(info.header_offset + 26)  # the local header: its name may have other extras
+        stream.seek(sum(struct.unpack("<HH", stream.read(4))), os.SEEK_CUR)
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0
+        read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(stream)
+        if dtype.hasobject:
+            return file[key]
+        order: Literal["F", "C"] = "F" if by_columns else "C"
+        return np.memmap(path, dtype, "c", stream.tell(), shape, order)
+
+
+def load_npy(path: str | Path, asked: Data | None = None, *, mapped: bool = False) -> Dataset:
     """The data set in an .npy file: one array, read as the `images` of an .npz.
 
     Raises:
@@ -81,7 +109,8 @@ def load_npy(path: str | Path, asked: Data | None = None) -> Dataset:
             raise VaekitError(f"{path} is an .npz archive; name it so.")
         stream.seek(0)
         check_memory(str(path), path.stat().st_size, MEND)
-        array = _array(path, "the array", partial(np.load, stream, allow_pickle=False))
+        mode: Any = {"file": path, "mmap_mode": "c"} if mapped else {"file": stream}
+        array = _array(path, "the array", partial(np.load, **mode, allow_pickle=False))
         return from_arrays(path, {"images": array}, asked)
 
 

@@ -231,7 +231,7 @@ class Run:
         if data_dir is None and self.held is not None:
             return self.held[0]
         moved = {} if data_dir is None else {"data_dir": data_dir}
-        return read(self.config.data.model_copy(update=moved))
+        return read(self.config.data.model_copy(update=moved), mapped=True)
 
     def dataset(self, data_dir: str | None = None) -> Dataset:
         """The data set it was trained on, its rows as they were then.
