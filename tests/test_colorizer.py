@@ -82,7 +82,7 @@ def test_the_price_does_not_move_the_scale() -> None:
     x = torch.rand(6, 3, 4, 4)
     fitted = model(scale="fitted")
     vk.Coloring()(fitted(x))
-    assert fitted.likelihood.family.scale.count == 1
+    assert fitted.likelihood.family.scale._count == 1
     gradients = []
     for weight in (0.0, 9.0):
         shared = model(vk.ColorNet((4, 4), (2,)), scale="shared")

@@ -29,6 +29,8 @@ __all__ = [
     "keep_memory",
     "lazy",
     "load_state",
+    "over_ranks",
+    "ranks",
     "rng",
     "save_state",
     "wide",
@@ -179,6 +181,19 @@ class Moments:
     def variance(self) -> Tensor:
         """The variance of each column."""
         return self.squares / max(self.rows, 1)
+
+
+def ranks() -> int:
+    """How many processes train together."""
+    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if spread else 1
+
+
+def over_ranks(value: Tensor) -> Tensor:
+    """The sum over all processes that train together; the value itself where there is one."""
+    if ranks() > 1:
+        torch.distributed.all_reduce(value)
+    return value
 
 
 def cores() -> int:

@@ -35,6 +35,7 @@ class Offer(StrEnum):
     CODES = "codes"
     GAPS = "gaps"
     ONE_SITE = "one_site"
+    SEPARATE = "separate"
     FIXED = "fixed"
     COLORS = "colors"
 
@@ -54,6 +55,7 @@ WORDS = {
     Offer.CODES: "latents that are one of so many codes",
     Offer.GAPS: "values that may be missing (NaN) in x",
     Offer.ONE_SITE: "one latent and not several",
+    Offer.SEPARATE: "a posterior whose parameters serve nothing else",
     Offer.FIXED: "a likelihood that is not fitted to the batch that it scores",
     Offer.COLORS: "colors for a gray image",
 }

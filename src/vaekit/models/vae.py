@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor
 
@@ -82,7 +84,14 @@ class VAE(LatentModel):
         elif Offer.BOUND in q and p & {Offer.DENSITY, Offer.BOUND}:
             found |= {Offer.BOUND, *(q & p & {Offer.FACTORS})}
         found |= self.likelihood.family.offers & {Offer.FIXED}
+        found |= {Offer.SEPARATE} if self._separate() else set()
         return frozenset(found | ({Offer.GAPS} if self.gaps else set()))
+
+    def _separate(self) -> bool:
+        """Whether the posterior's parameters serve nothing else."""
+        mine = {id(p) for p in self.posterior.parameters()}
+        others = chain(self.prior.parameters(), self.likelihood.parameters())
+        return not self.prior.needs and mine.isdisjoint(map(id, others))
 
     @property
     def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]

@@ -3,6 +3,7 @@ from vaekit.objectives.base import Objective as Objective
 from vaekit.objectives.base import Weight as Weight
 from vaekit.objectives.base import over_samples as over_samples
 from vaekit.objectives.base import require as require
+from vaekit.objectives.base import weights as weights
 from vaekit.objectives.bounds import ELBO as ELBO
 from vaekit.objectives.bounds import IWAE as IWAE
 from vaekit.objectives.bounds import Reconstruction as Reconstruction

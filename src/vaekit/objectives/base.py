@@ -21,7 +21,7 @@ class Bound:
     Args:
         value: `(B,)`, nats: what is reported.
         surrogate: what is differentiated, where that differs: `(B,)`, or by part of the model
-            (`{"posterior": (B,), "likelihood": (B,)}`) where parts want different losses.
+            (`{"posterior": (B,), "rest": (B,)}`) where parts want different losses.
         parts: further numbers `(B,)` to report, detached.
     """
 
@@ -54,6 +54,25 @@ def Weight(value: float) -> nn.Buffer:  # noqa: N802
     return nn.Buffer(torch.tensor(float(value)))
 
 
+def weights(module: nn.Module, path: str = "") -> dict[str, tuple[nn.Module, str]]:
+    """Every `Weight` below a module by its path: where it is, as the tensor may be replaced.
+
+    A 0-dim floating buffer is one, but for those whose name begins with an underscore.
+
+    Example:
+        >>> part = nn.ModuleDict({"inner": nn.BatchNorm1d(2)})
+        >>> part.inner.beta = Weight(4.0)
+        >>> list(weights(part)), list(weights(part, "model"))
+        (['inner.beta'], ['model.inner.beta'])
+    """
+    return {
+        f"{where}.{name}".lstrip("."): (each, name)
+        for where, each in module.named_modules(prefix=path)
+        for name, value in each.named_buffers(recurse=False)
+        if value.dim() == 0 and value.is_floating_point() and not name.startswith("_")
+    }
+
+
 class Objective(nn.Module, ABC):
     """A function of a trace, to be maximised; its weights are `Weight`s, which schedules fill.
 
@@ -61,14 +80,28 @@ class Objective(nn.Module, ABC):
         samples: how many draws it wants.
         needs: what the model must offer, in the words of `Offer`.
         monitor: what early stopping and "best" look at: "objective", "log_likelihood" or "elbo".
+        critic: a second player, for an objective that sets one in its `__init__`: the loop takes
+            its parameters down `critic_loss`, and all others up the objective. A `Weight` of the
+            name `critic_on` is 0 until the critic's first step and 1 from there on, for a term
+            that is to wait for it.
+        critic_optimizer, critic_lr: what moves the critic, and its learning rate.
+        critic_start: the step from which it trains.
+        critic_steps: how many steps it takes for each of the model's.
     """
 
     samples: tuple[int, ...] = (1,)
     needs: frozenset[Offer] = frozenset()
     monitor: str = "objective"
+    critic: nn.Module
+    critic_optimizer: str = "adam"
+    critic_lr: float = 1e-3
+    critic_start: int = 0
+    critic_steps: int = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if hasattr(cls, "critic"):
+            raise TypeError(f"{cls.__name__}.critic hides the part: set it in __init__ alone.")
         if cls.forward is not Objective.forward:
             raise TypeError(f"{cls.__name__} overrides forward, which is final: give a surrogate.")
 
@@ -79,9 +112,15 @@ class Objective(nn.Module, ABC):
     def surrogate(self, trace: Trace, value: Tensor) -> Tensor | dict[str, Tensor] | None:
         """What is differentiated in place of the value; None for the value itself.
 
-        `(B,)`, or a dict of them by part of the model where parts want different losses.
+        `(B,)`, or a dict of them where parts want different losses: its keys are paths of
+        submodules of the model, each for its own parameters, and "rest" is for all others of
+        model and objective.
         """
         return None
+
+    def critic_loss(self, trace: Trace) -> Tensor:
+        """What the critic minimizes, `(B,)`; it takes detached tensors of the trace alone."""
+        raise NotImplementedError(f"{type(self).__name__} has a critic and no critic_loss.")
 
     def forward(self, trace: Trace) -> Bound:
         """The bound; the trace's penalty is in what is differentiated, and nowhere else."""
@@ -98,7 +137,7 @@ class Objective(nn.Module, ABC):
     def parts(self, trace: Trace) -> dict[str, Tensor]:
         """The log-likelihood and, where there is one, the kl apart, `(B,)`, detached."""
         parts = {"log_likelihood": over_samples(trace.log_likelihood.detach())}
-        if Offer.BOUND in getattr(trace.model, "offers", self.needs):
+        if Offer.BOUND in self.needs or Offer.BOUND in getattr(trace.model, "offers", ()):
             parts["kl"] = over_samples(trace.kl.detach())
         return parts
 
@@ -144,4 +183,5 @@ MENDS = {
     Offer.RSAMPLE: "a posterior whose draws carry gradients, as gaussian",
     Offer.COLORS: "the model colorizer",
     Offer.LATENT: "a model with latents, as vae",
+    Offer.SEPARATE: "a prior that does not take the posterior, as normal, and share no weights",
 }

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit.errors import VaekitError, unknown
+from vaekit.torchutil import over_ranks
 
 LOWEST, HIGHEST = -15.0, 10.0  # log-variance in [-30, 20]: exp overflows in no precision used
 
@@ -71,19 +72,19 @@ class FittedScale(nn.Module):
     of the ELBO; importance-weighted bounds have another, and want a "shared" scale.
     """
 
-    moment: Tensor
-    count: Tensor
+    _moment: Tensor
+    _count: Tensor
 
     def __init__(self, power: int) -> None:
         super().__init__()
         self.power = power
-        self.register_buffer("moment", torch.ones(()))
-        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("_moment", torch.ones(()))
+        self.register_buffer("_count", torch.zeros(()))
 
     @property
     def log_scale(self) -> Tensor:
         """The stored log-scale."""
-        return self.moment.log() / self.power
+        return self._moment.log() / self.power
 
     @torch.no_grad()
     def fit(self, residual: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -96,20 +97,13 @@ class FittedScale(nn.Module):
         else:
             weight = mask.to(power.dtype).expand_as(power)
             parts = (power * weight).sum(), weight.sum()
-        total, count = _over_ranks(torch.stack(parts))
-        mean = (total / count.clamp(min=1)).clamp(min=1e-10).to(self.moment.dtype)
+        total, count = over_ranks(torch.stack(parts))
+        mean = (total / count.clamp(min=1)).clamp(min=1e-10).to(self._moment.dtype)
         good = (count > 0) & torch.isfinite(mean)
-        self.count += good
-        moved = self.moment.lerp(mean, (1 / self.count.clamp(min=1)).clamp(min=0.05))
-        self.moment.copy_(torch.where(good, moved, self.moment))
+        self._count += good
+        moved = self._moment.lerp(mean, (1 / self._count.clamp(min=1)).clamp(min=0.05))
+        self._moment.copy_(torch.where(good, moved, self._moment))
         return mean.log() / self.power
-
-
-def _over_ranks(value: Tensor) -> Tensor:
-    """The sum over all processes that train together; the value itself where there is one."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value)
-    return value
 
 
 Scale = FreeScale | FixedScale | SharedScale | FittedScale

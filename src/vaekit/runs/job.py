@@ -37,10 +37,13 @@ from vaekit.training import (
     fit,
     interruptible,
     make_average,
+    make_critic,
     make_optimizer,
     make_schedules,
+    players,
     refuse_capture,
-    schedule_target,
+    refuse_graphs,
+    targets,
 )
 
 TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
@@ -62,6 +65,7 @@ class Job:
     device: torch.device
     batches: Batches
     optimizer: torch.optim.Optimizer
+    critic: torch.optim.Optimizer | None
     schedules: dict[str, Schedule]
     warm: int  # the step at which the warm-up is over
     px: Distribution  # p(x|z) of one row
@@ -100,14 +104,15 @@ def make_job(config: Config, folder: RunFolder) -> Job:
     batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
     schedules, warm = make_schedules(options, objective, steps, len(batches))
-    for name in schedules.keys() - {"lr"}:
-        schedule_target(name, objective, model)
-    parameters = [*model.parameters(), *objective.parameters()]
-    optimizer = _optimizer(config, parameters)
+    targets(schedules, model, objective)
+    optimizer, critic = _optimizer(config, players(model, objective)[0]), make_critic(objective)
+    refuse_graphs(objective, options.compile, options.capture)
     if options.capture:
         refuse_capture(optimizer, device)
     known = card(source), spec, recipe, device
-    return Job(config, folder, source, data, *known, batches, optimizer, schedules, warm, px)
+    return Job(
+        config, folder, source, data, *known, batches, optimizer, critic, schedules, warm, px
+    )
 
 
 def _optimizer(config: Config, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -266,6 +271,7 @@ def optimize(
             job.batches,
             steps=steps,
             optimizer=job.optimizer,
+            critic=job.critic,
             schedules=job.schedules,
             clip=options.clip,
             average=make_average(recipe.model, options.ema),

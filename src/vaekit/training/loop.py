@@ -16,8 +16,12 @@ from vaekit.data import Batches
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, require
+from vaekit.torchutil import ranks
+from vaekit.training.gradients import from_first, players, refuse_critic
+from vaekit.training.meters import Mean, Meter, mean_and_error
+from vaekit.training.optimizers import make_critic
 from vaekit.training.schedules import Schedule
-from vaekit.training.update import Mean, Meter, Update, mean_and_error, unwrap
+from vaekit.training.update import Update
 
 
 @dataclass(eq=False)
@@ -38,9 +42,11 @@ class Progress:
     rows: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    critic: torch.optim.Optimizer | None = None
 
     def end_epoch(self) -> None:
-        """Reads the means of the epoch and starts the next one's."""
+        """Reads the means of the epoch, over all processes, and starts the next one's."""
+        self.meter.join()
         self.means, self.rows = self.meter.means(), self.meter.rows
         self.gradient_norm = self.gradient.value()
         self.meter.reset()
@@ -56,6 +62,7 @@ class Progress:
             "model": dict(self.model.state_dict()),
             "objective": dict(self.objective.state_dict()),
             "optimizer": self.optimizer.state_dict(),
+            "critic": None if self.critic is None else self.critic.state_dict(),
             "average": None if self.average is None else dict(self.average.state_dict()),
             "meter": self.meter.state(),
             "gradient": self.gradient.state(),
@@ -69,6 +76,8 @@ class Progress:
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
         self.meter.restore(state["meter"], self.device)
@@ -87,6 +96,7 @@ def fit(
     *,
     steps: int,
     optimizer: torch.optim.Optimizer,
+    critic: torch.optim.Optimizer | None = None,
     schedules: dict[str, Schedule] | None = None,
     clip: float | None = None,
     average: AveragedModel | None = None,
@@ -99,14 +109,18 @@ def fit(
 ) -> Progress:
     """Trains a model: `steps` steps of `optimizer` up the objective.
 
+    Where torch.distributed is initialized, all processes begin with the weights of the first one
+    and take the same steps, by the sum of their gradients: `batches` gives each its share.
+
     Args:
         model: `(x, context, samples=...) -> Trace`.
-        objective: what is maximised.
+        objective: what is maximized.
         batches: epochs of `(x, context)`.
-        steps: optimiser steps in all, those before `resume` included.
-        optimizer: over the parameters of model and objective.
-        schedules: functions of the step, by name: "lr", or a 0-dim tensor of the objective
-            ("beta") or of the model; filled before each step.
+        steps: optimizer steps in all, those before `resume` included.
+        optimizer: over the parameters of model and objective, without the critic's: see `players`.
+        critic: over those of the objective's critic; by default as the objective's options say.
+        schedules: functions of the step, by name: "lr", "critic_lr", or a `Weight` of objective
+            or model ("beta"); filled before each step.
         clip: the largest norm of the gradient.
         average: a running mean of the weights.
         on_epoch: called after each epoch, with its means in the progress; True stops.
@@ -115,15 +129,15 @@ def fit(
         precision: in which networks compute the steps: see `vaekit.nn.numerics`.
         compiled: whether torch.compile makes a graph of each pass first: it takes half a minute,
             and pays on a GPU, where steps of small models wait for the launches of their kernels.
-        captured: whether steps become CUDA graphs, from pass to optimiser, that are launched as a
-            whole; with an optimiser that torch calls capturable.
+        captured: whether steps become CUDA graphs, from pass to optimizer, that are launched as a
+            whole; with an optimizer that torch calls capturable.
 
     Returns:
         Where the training is.
 
     Raises:
-        VaekitError: where the objective needs what the model does not offer, or for another
-            precision, or steps that cannot be captured.
+        VaekitError: where the objective needs what the model does not offer, for another
+            precision, steps that cannot be captured, and a surrogate of parts that do not fit.
         DivergedError: where a loss is not finite.
 
     Example:
@@ -136,18 +150,24 @@ def fit(
         >>> fit(made.model, made.objective, batches, steps=3, optimizer=adam).step
         3
     """
-    inner = unwrap(model)
-    require(objective, inner)
+    require(objective, model)
     if not len(batches):
         raise VaekitError("there are no batches to train on.")
-    progress = Progress(inner, objective, optimizer, average, batches.device)
+    refuse_graphs(objective, compiled, captured)
+    critic = make_critic(objective) if critic is None else critic
+    _check_players(model, objective, optimizer)
+    progress = Progress(model, objective, optimizer, average, batches.device, critic=critic)
     if resume is not None:
         progress.restore(resume)
+    if ranks() > 1:
+        from_first(model, objective)
     optimizer.zero_grad()
     update = Update(
         model,
         objective,
         optimizer,
+        nominal=min(batches.batch_size, batches.rows),
+        critic=critic,
         schedules=schedules,
         clip=clip,
         average=average,
@@ -191,6 +211,29 @@ def _epoch(
     progress.seconds += time.perf_counter() - began
 
 
+def refuse_graphs(objective: Objective, compiled: bool, captured: bool) -> None:
+    """Refuses to make graphs of what does not fit into one.
+
+    Raises:
+        VaekitError: for an objective with a critic, and for steps of several processes.
+    """
+    if compiled or captured:
+        refuse_critic(objective, "a graph", f"leave {'compile' if compiled else 'capture'}")
+    if captured and ranks() > 1:
+        raise VaekitError(f"steps of {ranks()} processes cannot be captured: leave capture.")
+
+
+def _check_players(
+    model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer
+) -> None:
+    theirs = {id(p) for p in players(model, objective)[1]}
+    if any(id(p) in theirs for group in optimizer.param_groups for p in group["params"]):
+        raise VaekitError(
+            f"the optimizer holds parameters of the critic of {type(objective).__name__}: give it "
+            "the first half of players(model, objective)."
+        )
+
+
 def make_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """An exponential running mean of a model's weights and buffers; None without a decay."""
     if decay is None:
@@ -201,10 +244,10 @@ def make_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
 def check_state(
     path: Path, state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Refuses to resume this model with this optimiser from the checkpoint of another training.
+    """Refuses to resume this model with this optimizer from the checkpoint of another training.
 
     Raises:
-        VaekitError: where parts are missing, or weights or optimiser are of another kind.
+        VaekitError: where parts are missing, or weights or optimizer are of another kind.
     """
 
     def refuse(why: str) -> NoReturn:

@@ -1,16 +1,71 @@
-"""Any torch optimiser by name; Adam and AdamW in their fused form."""
+"""Any torch optimizer by name, without what it imports; Adam and AdamW in their fused form."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaekit.errors import VaekitError, choose, unknown
+from vaekit.objectives import Objective
 
 NEEDS_MORE = {"lbfgs": "a closure", "sparseadam": "sparse gradients", "optimizer": "a subclass"}
+
+
+UNDECORATED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+
+
+@cache
+def lean(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimizer, which does not import torch._dynamo (2 s and 70 MiB).
+
+    torch decorates the methods of its optimizers for torch.compile, to which no step of the kit
+    gives them; what lies below the decorators is used as it is. A fused step of Adam calls its
+    kernel at once.
+    """
+    whole = inspect.unwrap(cls.step)
+
+    def step(self: Any, closure: Callable[[], float] | None = None) -> float | None:
+        with torch.set_grad_enabled(self.defaults.get("differentiable", False)):
+            if (
+                closure is None
+                and not hasattr(self, "grad_scale")
+                and all(map(_plain, self.param_groups))
+            ):
+                for group in self.param_groups:
+                    _fused_step(self, group)
+                return None
+            taken: float | None = whole(self, closure)
+            return taken
+
+    methods = {name: inspect.unwrap(getattr(cls, name)) for name in UNDECORATED}
+    return type(cls.__name__, (cls,), {**methods, "step": step, "__doc__": cls.__doc__})
+
+
+def _plain(group: dict[str, Any]) -> bool:
+    """Whether a group of Adam's or AdamW's is one call of the kernel."""
+    numbers = (group["lr"], *group.get("betas", ()))
+    return (
+        bool(group.get("fused"))
+        and not (group["capturable"] or any(isinstance(n, Tensor) for n in numbers))
+        and len({(p.device, p.dtype) for p in group["params"]}) == 1
+    )
+
+
+def _fused_step(adam: Any, group: dict[str, Any]) -> None:
+    found: tuple[list[Tensor], ...] = [], [], [], [], [], []  # weights, gradients, moments, steps
+    adam._init_group(group, *found)
+    if not found[0]:
+        return
+    torch._foreach_add_(found[-1], 1)
+    kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+    beta1, beta2 = group["betas"]
+    shared = {name: group[name] for name in ("amsgrad", "lr", "weight_decay", "eps", "maximize")}
+    kernel(*found, beta1=beta1, beta2=beta2, **shared)
 
 
 def _known() -> dict[str, type[torch.optim.Optimizer]]:
@@ -47,7 +102,7 @@ def make_optimizer(
     weight_decay: float = 0.0,
     more: Iterable[str] = (),
 ) -> torch.optim.Optimizer:
-    """The torch optimiser of this name (any case), fused where that form exists.
+    """The torch optimizer of this name (any case), fused where that form exists.
 
     Args:
         name: of the class.
@@ -83,6 +138,22 @@ def make_optimizer(
     if lower in ("adam", "adamw"):
         options["fused"] = True
     try:
-        return cls(parameters, **options)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+        return lean(cls)(parameters, **options)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:
         raise VaekitError(f"{name} cannot train this model: {error}") from None
+
+
+def make_critic(objective: Objective) -> torch.optim.Optimizer | None:
+    """The optimizer of an objective's critic, as the objective's options say; None without one.
+
+    Raises:
+        VaekitError: as `make_optimizer`, and for options that cannot be.
+    """
+    critic = getattr(objective, "critic", None)
+    if critic is None:
+        return None
+    if objective.critic_steps < 1:
+        raise VaekitError(f"got critic_steps={objective.critic_steps}; expected 1 or more.")
+    if not objective.critic_lr > 0:
+        raise VaekitError(f"got critic_lr={objective.critic_lr}; expected more than 0.")
+    return make_optimizer(objective.critic_optimizer, critic.parameters(), lr=objective.critic_lr)

@@ -13,16 +13,19 @@ A schedule is written `kind:number:number...`, in steps:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from vaekit.errors import VaekitError, choose
+from torch import nn
+
+from vaekit.errors import VaekitError, choose, unknown
+from vaekit.objectives import Objective, weights
 
 if TYPE_CHECKING:
-    from vaekit.objectives import Objective
     from vaekit.options import Training
 
 Schedule = Callable[[int], float]
+Place = tuple[nn.Module, str]  # of a `Weight`; its tensor may be replaced
 
 
 def _constant(value: float) -> Schedule:
@@ -213,11 +216,59 @@ def make_schedules(
             )
         made = warm_up(options.warm_up, beta.item(), steps, per_epoch)
         assert made is not None
-        schedules["beta"], over = made
+        schedules["objective.beta"], over = made
     for text in options.schedule:
         name, equals, rest = text.partition("=")
         if not equals:
             raise VaekitError(f"got the schedule '{text}'; expected NAME=KIND:NUMBERS.")
         schedules[name] = parse(rest)
-        over = over if name == "lr" else max(over, settles(rest))
+        over = over if name in ("lr", "critic_lr") else max(over, settles(rest))
     return schedules, over
+
+
+def find_weight(name: str, known: dict[str, Place]) -> str:
+    """The path of the weight that `name` ends: `beta` for objective.beta, where that is unique.
+
+    Raises:
+        VaekitError: where no path ends so, or several do.
+    """
+    paths = [path for path in known if f".{path}".endswith(f".{name}")]
+    if len(paths) > 1 and name not in known:
+        raise VaekitError(f"'{name}' is the weight of {', '.join(paths)}: write one of these.")
+    if not paths:
+        raise unknown("weight", name, ["lr", *(_short(path, known) for path in known)])
+    return name if name in known else paths[0]
+
+
+def _short(path: str, known: Collection[str]) -> str:
+    """The shortest end of a path that no other one has."""
+    ends = [path.split(".", n)[-1] for n in range(path.count("."), -1, -1)]
+    return next(end for end in ends if sum(f".{p}".endswith(f".{end}") for p in known) == 1)
+
+
+def targets(
+    schedules: dict[str, Schedule], model: nn.Module, objective: Objective
+) -> tuple[dict[str, Schedule], dict[Place, Schedule]]:
+    """The schedules of learning rates by name, and those of weights by where these are.
+
+    A weight is named by its path below `model` or `objective`, or by an end of that path which no
+    other one has. `objective.critic_on` follows the critic where no schedule is given for it.
+
+    Raises:
+        VaekitError: for a name that is of no weight, or of several.
+
+    Example:
+        >>> from vaekit.objectives import ELBO
+        >>> schedule = parse("linear:0:1:100")
+        >>> objective = ELBO()
+        >>> rates, filled = targets({"lr": schedule, "beta": schedule}, nn.Identity(), objective)
+        >>> list(rates), filled == {(objective, "beta"): schedule}
+        (['lr'], True)
+    """
+    names = ("lr", "critic_lr") if getattr(objective, "critic", None) else ("lr",)
+    known = {**weights(objective, "objective"), **weights(model, "model")}
+    found = {known[find_weight(n, known)]: s for n, s in schedules.items() if n not in names}
+    if "objective.critic_on" in known:
+        on: Schedule = lambda step: float(step >= objective.critic_start)  # noqa: E731
+        found.setdefault(known["objective.critic_on"], on)
+    return {name: schedules[name] for name in names if name in schedules}, found

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 from torch import nn
 
 from vaekit.data import Batches
+from vaekit.objectives import weights
 from vaekit.torchutil import save_state
 from vaekit.training.loop import Progress
-from vaekit.training.update import DivergedError, bad_weights
+from vaekit.training.meters import DivergedError, bad_weights
 from vaekit.training.watch import Course, Examined, Watch, examine, with_elbo
 
 
@@ -183,7 +184,7 @@ class Supervisor:
 
     def __call__(self, progress: Progress) -> bool:
         """Return whether to stop."""
-        bad = bad_weights(progress.model)
+        bad = bad_weights(progress.model, progress.objective)
         if bad is not None:
             raise DivergedError(
                 f"the training diverged at step {progress.step - 1}: {bad}, after its update. "
@@ -243,7 +244,9 @@ class Supervisor:
             "dead_units": found and found.dead_units,
             "gradient_norm": progress.gradient_norm,
             "lr": progress.optimizer.param_groups[0]["lr"],
-            "weights": {n: b.item() for n, b in progress.objective.named_buffers() if b.dim() == 0},
+            "weights": {
+                path: getattr(*at).item() for path, at in weights(progress.objective).items()
+            },
             "best": better,
             "stopped_early": self.best.exhausted(self.epoch),
             "warnings": warnings,

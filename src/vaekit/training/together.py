@@ -13,6 +13,7 @@ from torch.func import functional_call
 from vaekit.data import Batch, Batches
 from vaekit.errors import VaekitError
 from vaekit.objectives import Bound, Objective, require
+from vaekit.training.gradients import refuse_critic
 
 
 class _Pair(nn.Module):
@@ -41,7 +42,8 @@ class _Scored(nn.Module):
         super().__init__()
         self.samples, self.monitor = objective.samples, objective.monitor
         self.needs = objective.needs
-        self._buffers = objective._buffers  # the weights that schedules fill are the same ones
+        # The weights that schedules fill are the same ones.
+        self._buffers, self._modules = objective._buffers, objective._modules
 
     def forward(self, trace: Any) -> Bound:
         return trace
@@ -143,7 +145,7 @@ class Together(nn.Module):
         dims = 0, 0, None if context is None else 0
         every = torch.vmap(self._one, in_dims=dims, out_dims=1, randomness="different")
         value, target, parts = every(state, x, context)
-        return Bound(value, target * len(self.models), parts)
+        return Bound(value, target, parts)
 
     def _one(
         self, state: tuple[list[Tensor], list[Tensor]], x: Tensor, context: Tensor | None
@@ -169,6 +171,7 @@ def _check(models: Sequence[nn.Module], objective: Objective, batches: Sequence[
             f"got {len(models)} models and the batches of {len(batches)}; expected one for each."
         )
     require(objective, models[0])
+    refuse_critic(objective, "models that train as one", "train them one by one")
     shapes = [{n: v.shape for n, v in model.state_dict().items()} for model in models]
     if any(
         each != shapes[0] or type(m) is not type(models[0])

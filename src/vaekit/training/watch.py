@@ -10,7 +10,7 @@ from vaekit.data import Batches
 from vaekit.evaluate import ACTIVE, DeadUnits, Latent, LatentMeter, ScaleMeter
 from vaekit.torchutil import evaluating, rng
 from vaekit.training.loop import Progress
-from vaekit.training.update import Meter
+from vaekit.training.meters import Meter
 
 COLLAPSED = 3  # measured epochs in a row without an active unit
 SETTLED = 100  # steps after the warm-up before which a latent may just not have started
