@@ -766,6 +766,26 @@ def test_gradients_reach_weights_of_full_precision() -> None:
     assert (gradients[0] - gradients[1]).norm() < 0.03 * gradients[0].norm()
 
 
+def test_unpooling_networks_are_lowered_too_and_keep_the_places() -> None:
+    torch.manual_seed(0)
+    encoder = UnpoolEncoder((1, 12, 12), 6, (4, 8))
+    decoder = UnpoolDecoder(encoder.out_shape, (1, 12, 12), 6, (4, 8))
+    x = torch.rand(5, 1, 12, 12)
+    codes, images = {}, {}
+    for name in ("fp32", "bf16"):
+        with precision(name):
+            codes[name] = encoder(x)
+            images[name] = decoder(codes["fp32"])
+    for found in (codes, images):
+        assert found["bf16"].dtype == torch.float32
+        assert not torch.equal(found["bf16"], found["fp32"])
+    z, places = codes["bf16"].split([6, codes["bf16"].shape[1] - 6], 1)
+    torch.testing.assert_close(z, codes["fp32"][:, :6], rtol=0.05, atol=0.02)
+    torch.testing.assert_close(images["bf16"], images["fp32"], rtol=0.05, atol=0.02)
+    assert set(places.unique().tolist()) == {0.0, 1.0, 2.0, 3.0}
+    assert (places == codes["fp32"][:, 6:]).float().mean() > 0.95  # but where two are alike
+
+
 def test_only_the_steps_of_a_training_are_lowered() -> None:
     """Same seeds: losses of the steps differ by rounding; what is done between epochs does not."""
     losses, seen = {}, []

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
-from vaekit.nn.numerics import lowered, planes
+from vaekit.nn.numerics import at_precision, planes
 
 Sizes = int | Sequence[int]
 Shape = tuple[int, ...]
@@ -58,10 +57,7 @@ class Network(nn.Module):
             VaekitError: if `x` has another shape.
         """
         check_input(self, x)
-        if not lowered():
-            return self._compute(x)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return self._compute(x).to(x.dtype)
+        return at_precision(self._compute, x)
 
     def _compute(self, x: Tensor) -> Tensor:
         y: Tensor = self.output(self.body(planes(x) if self._takes_planes else x))

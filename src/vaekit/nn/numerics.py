@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -62,6 +62,14 @@ _LOWERED = [False]
 def lowered() -> bool:
     """Whether networks compute in bfloat16 now."""
     return _LOWERED[0]
+
+
+def at_precision(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`compute(x)` in the numbers in which networks compute now, and back in those of x."""
+    if not lowered():
+        return compute(x)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return compute(x).to(x.dtype)
 
 
 @contextmanager

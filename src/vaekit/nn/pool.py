@@ -44,6 +44,7 @@ from vaekit.errors import VaekitError, choose
 from vaekit.nn.blocks import Block
 from vaekit.nn.conv import image_shape, one_each
 from vaekit.nn.network import Network, Shape, Sizes, check_input, sizes
+from vaekit.nn.numerics import at_precision
 
 _PADDINGS = {"same": True, "valid": False}
 
@@ -210,6 +211,9 @@ class UnpoolEncoder(nn.Module):
             VaekitError: if `x` has another shape.
         """
         check_input(self, x)
+        return at_precision(self._compute, x)
+
+    def _compute(self, x: Tensor) -> Tensor:
         h, places = x, []
         for layer in self.net.body:
             if isinstance(layer, nn.MaxPool2d):
@@ -295,6 +299,9 @@ class UnpoolDecoder(nn.Module):
             VaekitError: if `code` has another shape.
         """
         check_input(self, code)
+        return at_precision(self._compute, code)
+
+    def _compute(self, code: Tensor) -> Tensor:
         z, *places, given = code.split(self.split, 1)
         h = self.dense(torch.cat([z, given], 1)).unflatten(1, self.shapes[0])
         stages = zip([*self.ups, self.output], places[::-1], self.shapes, self.grids, strict=True)
