@@ -1,0 +1,177 @@
+"""Two gloo processes that train as one: equal to each other, and to one process on all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_gradients import Judged, Split2
+from torch import Tensor, nn
+
+import vaekit as vk
+from vaekit.data import Batch, Batches, Split
+from vaekit.models import VAE, Trace
+from vaekit.objectives import ELBO, IWAE, Objective, Reconstruction
+from vaekit.parts import Conditional, Delta, Gaussian, Prior, StandardNormal
+from vaekit.training import DivergedError, fit, make_optimizer, players
+
+STEPS, EPOCH = 7, 5
+ROWS = torch.rand(76, 6, generator=torch.Generator().manual_seed(3))  # four of 16, one of 12
+
+
+class Few(Batches):
+    """The first process has all rows of a batch and the second none, or NaN in place of its own."""
+
+    def __init__(self, rank: int, world: int, second: str = "none") -> None:
+        super().__init__(Split(ROWS), 16)
+        self.second = second if rank else "all"
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        for x, context in super().epoch(number, start):
+            other = x[:0] if self.second == "none" else x.new_full(x.shape, torch.nan)
+            yield Batch(x if self.second == "all" else other, context)
+
+
+class Shifted(Prior):
+    """A learned mean, which plain reconstruction never asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.ones(2))
+        self.inner = StandardNormal(2)
+
+    offers = StandardNormal(2).offers
+    space = StandardNormal(2).space
+
+    def forward(self, context: Tensor | None = None, posterior: Any = None) -> Any:
+        return vk.distributions.Gaussian(self.mean, torch.zeros(2), event_dim=1)
+
+
+class Learns(ELBO):
+    """A price of its own for the KL, and a mean of it that it keeps."""
+
+    held: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_price = nn.Parameter(torch.zeros(()))
+        self.register_buffer("held", torch.zeros(3))
+        self.register_buffer("which", torch.rand(3) > 0.5)
+
+    def value(self, trace: Trace) -> Tensor:
+        self.held += trace.kl.detach().mean()
+        return super().value(trace) - self.log_price.exp() * trace.kl.mean(0)
+
+
+class ByPart(IWAE):
+    """Another loss for the posterior."""
+
+    def surrogate(self, trace: Trace, value: Tensor) -> dict[str, Tensor]:
+        return {"posterior": trace.log_weight.mean(0), "rest": value}
+
+
+def model(family: Any = Gaussian, norm: str = "none", scale: Any = 1.0, prior: Any = None) -> VAE:
+    q = family(2)
+    return VAE(
+        prior or StandardNormal(2),
+        Conditional(vk.MLP(6, q.param_shape, hidden=(8,), norm=norm), q),
+        Conditional(vk.MLP(2, 6, hidden=(8,), norm=norm), Gaussian(6, scale=scale)),
+    )
+
+
+Made = tuple[VAE, Objective, type[Batches] | None]
+CASES: dict[str, Callable[[], Made]] = {
+    "elbo": lambda: (model(), ELBO(), None),
+    "batch norm and a fitted scale": lambda: (model(norm="batch", scale="fitted"), ELBO(), None),
+    "by part": lambda: (model(), ByPart(samples=3), None),
+    "critic": lambda: (model(), Judged(start=2, steps=2), None),
+    "parameters and buffers of the objective": lambda: (model(), Learns(), None),
+    "no noise": lambda: (model(Delta), Reconstruction(), None),
+    "no noise, a critic": lambda: (model(Delta), Judged(steps=2), None),
+    "no noise, fitted": lambda: (model(Delta, scale="fitted"), Reconstruction(), None),
+    "a gradient that nobody has": lambda: (model(Delta, prior=Shifted()), Reconstruction(), None),
+    "a rank without rows": lambda: (model(Delta, scale="fitted"), Reconstruction(), Few),
+    "a rank without rows, by part": lambda: (model(), Split2(posterior=1.0, rest=2.0), Few),
+}
+ALONE = [name for name in CASES if name.startswith("no noise") or name.endswith("without rows")]
+
+
+def trained(name: str, rank: int, world: int) -> dict[str, Any]:
+    """Weights and means after some steps; each process begins with weights of its own."""
+    torch.manual_seed(5 + rank)
+    whole, objective, few = CASES[name]()
+    share = {"rank": rank, "world": world}
+    batches = Few(rank, world) if few and world > 1 else Batches(Split(ROWS), 16, **share)
+    first, _ = players(whole, objective)
+    adam = make_optimizer("adamw", first, lr=0.01, weight_decay=0.1)
+    means: list[dict[str, float]] = []
+    torch.manual_seed(50 + rank)
+    progress = fit(whole, objective, batches, steps=STEPS, optimizer=adam,
+                   on_epoch=lambda p: means.append({**p.means, "rows": p.rows}))  # fmt: skip
+    states = {"model": progress.model, "objective": progress.objective}
+    weights = {f"{n}.{k}": v for n, m in states.items() for k, v in m.state_dict().items()}
+    return {"weights": weights, "means": means}
+
+
+def diverging(rank: int, world: int) -> str:
+    whole = model(Delta)
+    adam = make_optimizer("adam", whole.parameters(), lr=0.01)
+    try:
+        fit(whole, Reconstruction(), Few(rank, world, "nan"), steps=3, optimizer=adam)
+    except DivergedError as error:
+        assert all(bool(p.isfinite().all()) for p in whole.parameters())
+        return str(error)
+    return "did not"
+
+
+def process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    meet = f"file://{folder}/meet"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
+    found: dict[str, Any] = {name: trained(name, rank, 2) for name in CASES}
+    found["diverging"] = diverging(rank, 2)
+    torch.save(found, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(process, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_processes_end_with_the_same_weights_and_means(name: str, both: Any) -> None:
+    one, other = (found[name] for found in both)
+    assert one["weights"].keys() == other["weights"].keys()
+    for key, value in one["weights"].items():
+        assert bool(value.isfinite().all()), key
+        assert torch.equal(value, other["weights"][key]), f"the processes differ in {key}"
+    assert one["means"] == other["means"]
+    assert [mean["rows"] for mean in one["means"]] == [76, 32]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_they_end_where_one_process_does(name: str, both: Any) -> None:
+    alone = trained(name, 0, 1)
+    for key, value in alone["weights"].items():
+        got = both[0][name]["weights"][key]
+        torch.testing.assert_close(got, value, rtol=0, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
+    for got, expected in zip(both[0][name]["means"], alone["means"], strict=True):
+        assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_gradient_that_no_process_has_stays_none(both: Any) -> None:
+    """Weight decay would move the parameter, were its gradient 0."""
+    found = both[0]["a gradient that nobody has"]["weights"]
+    assert torch.equal(found["model.prior.mean"], torch.ones(2))
+
+
+def test_processes_diverge_together(both: Any) -> None:
+    assert both[0]["diverging"].startswith("the training diverged at step 0: ")
+    assert "here or in another process" in both[0]["diverging"]
+    assert both[1]["diverging"].startswith("the training diverged at step 0: the data x")
