@@ -1,16 +1,25 @@
-"""A walk of a recipe through the shell, which every probe of a part takes."""
+"""A walk of a recipe through the shell, which every probe of a part takes; a pair to train."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from vaekit.cli.main import main
+from vaekit.data import Batches, Split, load
+from vaekit.models import VAE
+from vaekit.nn import MLP
+from vaekit.objectives import Objective, players
+from vaekit.parts import Bernoulli, Conditional, Family, Gaussian, StandardNormal
 from vaekit.runs import open_run
+from vaekit.training import Progress, fit, make_optimizer
+
+Pair = tuple[VAE, Objective]
 
 DATA = ("--data", "digits", "--limit", "200", "--threads", "1")
 ASKED = ("nll:samples=8", "latent", "aggregate", "reconstruction", "bound:samples=2")
@@ -67,4 +76,50 @@ def walk(
             assert len(said.err.strip().splitlines()) == 1, said.err
         elif name == "evaluate":
             found = json.loads(said.out)
+    return found
+
+
+def rows_of_digits(count: int = 96) -> Split:
+    """The first rows of the digits, flat."""
+    return Split(load("digits").train.images[:count].flatten(1))
+
+
+def pair(objective: Objective, latent: int = 2, likelihood: Family | None = None) -> Pair:
+    """A small VAE of digits, and the objective that it is trained with."""
+    made = VAE(
+        StandardNormal(latent),
+        Conditional(MLP(64, 2 * latent, hidden=(16,)), Gaussian(latent)),
+        Conditional(MLP(latent, 64, hidden=(16,)), likelihood or Bernoulli(64)),
+    )
+    return made, objective
+
+
+def stepped(made: Pair, steps: int = 5, lr: float = 1e-2, **options: Any) -> Progress:
+    """What some steps of Adam make of a pair."""
+    model, objective = made
+    adam = make_optimizer("adam", players(model, objective)[0], lr=lr)
+    batches = options.pop("batches", None) or Batches(rows_of_digits(), 32)
+    return fit(model, objective, batches, steps=steps, optimizer=adam, **options)
+
+
+def _process(rank: int, folder: str, make: Callable[[], Pair]) -> None:
+    torch.set_num_threads(1)
+    meet = f"file://{folder}/meet"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    made = make()
+    stepped(made, batches=Batches(rows_of_digits(), 32, rank=rank, world=2))
+    torch.save([part.state_dict() for part in made], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def two_processes(folder: Path, make: Callable[[], Pair]) -> list[Any]:
+    """The states of a pair after some steps by two processes, which must be equal."""
+    torch.multiprocessing.spawn(_process, (str(folder), make), nprocs=2)
+    both = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for one, other in zip(*both, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+        assert all(bool(value.isfinite().all()) for value in one.values())
+    found: list[Any] = both[0]
     return found

@@ -14,18 +14,25 @@ import vaekit as vk
 from vaekit.data import Batches, Split
 from vaekit.distributions import Offer
 from vaekit.models import VAE, Trace
-from vaekit.objectives import ELBO, Objective, Reconstruction, Weight, over_samples, require
+from vaekit.objectives import (
+    ELBO,
+    Objective,
+    Reconstruction,
+    Weight,
+    by_part,
+    over_samples,
+    players,
+    require,
+)
 from vaekit.parts import Conditional, Delta, Gaussian, StandardNormal
 from vaekit.torchutil import load_state, save_state
 from vaekit.training import (
     DivergedError,
     Progress,
     Together,
-    by_part,
     differentiate,
     fit,
     make_optimizer,
-    players,
 )
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import vaekit as vk
 from vaekit.data import Batch, Batches, Split
 from vaekit.models import VAE, Trace
-from vaekit.objectives import ELBO, IWAE, Objective, Reconstruction
+from vaekit.objectives import ELBO, IWAE, Objective, Reconstruction, players
 from vaekit.parts import Conditional, Delta, Gaussian, Prior, StandardNormal
-from vaekit.training import DivergedError, fit, make_optimizer, players
+from vaekit.training import DivergedError, fit, make_optimizer
 
 STEPS, EPOCH = 7, 5
 ROWS = torch.rand(76, 6, generator=torch.Generator().manual_seed(3))  # four of 16, one of 12

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -14,7 +16,7 @@ from vaekit.evaluate.checks import Numbers, whole
 from vaekit.evaluate.metrics import Column, Record, Rows, Study, Subject
 from vaekit.models import Model, Trace
 from vaekit.nn import is_activation
-from vaekit.objectives import Bound, Objective
+from vaekit.objectives import Bound, Objective, Parts, by_part, players
 from vaekit.registry import register
 from vaekit.torchutil import Moments, evaluating, rng, wide
 
@@ -177,14 +179,14 @@ def gradient_noise(
         (4, True)
     """
     whole("repeats", repeats, 2)
-    values = [p for p in (*model.parameters(), *objective.parameters()) if p.requires_grad]
+    values = [p for p in players(model, objective)[0] if p.requires_grad]
     if not values:
         raise VaekitError("the model has no parameter that is trained: it has no gradient.")
     noise = Moments()
     with rng(seed, x.device), evaluating(model, objective, gradients=True):
         for _ in range(repeats):
             bound = objective(model(x, context, samples=objective.samples))
-            noise.add(_gradient(bound, model, values)[None])
+            noise.add(_gradient(bound, values, partial(by_part, model, objective))[None])
     if not bool(torch.isfinite(noise.mean).all()):
         raise VaekitError("the gradient is not finite: the model's weights are not, or too large.")
     variance = noise.squares.sum().item() / (repeats - 1)
@@ -198,16 +200,18 @@ def gradient_noise(
     )
 
 
-def _gradient(bound: Bound, model: nn.Module, values: list[nn.Parameter]) -> Tensor:
+def _gradient(
+    bound: Bound, values: list[nn.Parameter], parts: Callable[[tuple[str, ...]], Parts]
+) -> Tensor:
     """Of the mean target, `(P,)`; a target by part is differentiated for that part alone."""
     target = bound.target
     if isinstance(target, Tensor):
         return _flat(target.mean(), values)
     total = torch.zeros(())
-    for name, part in target.items():
-        own = {id(p) for p in model.get_submodule(name).parameters()}
+    for name, found in parts(tuple(target)):
+        own = {id(p) for p in found}
         mine = torch.cat([v.new_full((v.numel(),), float(id(v) in own)) for v in values])
-        total = total + _flat(part.mean(), values).mul(wide(mine))
+        total = total + _flat(target[name].mean(), values).mul(wide(mine))
     return total
 
 

@@ -8,3 +8,7 @@ from vaekit.objectives.bounds import ELBO as ELBO
 from vaekit.objectives.bounds import IWAE as IWAE
 from vaekit.objectives.bounds import Reconstruction as Reconstruction
 from vaekit.objectives.color import Coloring as Coloring
+from vaekit.objectives.parameters import Parts as Parts
+from vaekit.objectives.parameters import by_part as by_part
+from vaekit.objectives.parameters import players as players
+from vaekit.objectives.parameters import refuse_critic as refuse_critic

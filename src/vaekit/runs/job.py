@@ -20,6 +20,7 @@ from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
+from vaekit.objectives import players
 from vaekit.recipes import Recipe, assemble, likelihood_spec
 from vaekit.registry import text
 from vaekit.runs.config import Config
@@ -40,7 +41,6 @@ from vaekit.training import (
     make_critic,
     make_optimizer,
     make_schedules,
-    players,
     refuse_capture,
     refuse_graphs,
     targets,

@@ -1,6 +1,4 @@
-from vaekit.training.gradients import by_part as by_part
 from vaekit.training.gradients import differentiate as differentiate
-from vaekit.training.gradients import players as players
 from vaekit.training.graphs import refuse_capture as refuse_capture
 from vaekit.training.loop import Progress as Progress
 from vaekit.training.loop import check_state as check_state

@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vaekit.data import Batches
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
-from vaekit.objectives import Objective, require
+from vaekit.objectives import Objective, players, refuse_critic, require
 from vaekit.torchutil import ranks
-from vaekit.training.gradients import from_first, players, refuse_critic
+from vaekit.training.gradients import from_first
 from vaekit.training.meters import Mean, Meter, mean_and_error
 from vaekit.training.optimizers import make_critic
 from vaekit.training.schedules import Schedule
@@ -218,7 +218,7 @@ def refuse_graphs(objective: Objective, compiled: bool, captured: bool) -> None:
         VaekitError: for an objective with a critic, and for steps of several processes.
     """
     if compiled or captured:
-        refuse_critic(objective, "a graph", f"leave {'compile' if compiled else 'capture'}")
+        refuse_critic(objective, f"leave {'compile' if compiled else 'capture'}")
     if captured and ranks() > 1:
         raise VaekitError(f"steps of {ranks()} processes cannot be captured: leave capture.")
 

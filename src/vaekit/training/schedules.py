@@ -243,7 +243,8 @@ def find_weight(name: str, known: dict[str, Place]) -> str:
 def _short(path: str, known: Collection[str]) -> str:
     """The shortest end of a path that no other one has."""
     ends = [path.split(".", n)[-1] for n in range(path.count("."), -1, -1)]
-    return next(end for end in ends if sum(f".{p}".endswith(f".{end}") for p in known) == 1)
+    alone = (end for end in ends if sum(f".{p}".endswith(f".{end}") for p in known) == 1)
+    return next(alone, path)
 
 
 def targets(

@@ -12,8 +12,7 @@ from torch.func import functional_call
 
 from vaekit.data import Batch, Batches
 from vaekit.errors import VaekitError
-from vaekit.objectives import Bound, Objective, require
-from vaekit.training.gradients import refuse_critic
+from vaekit.objectives import Bound, Objective, refuse_critic, require
 
 
 class _Pair(nn.Module):
@@ -171,7 +170,7 @@ def _check(models: Sequence[nn.Module], objective: Objective, batches: Sequence[
             f"got {len(models)} models and the batches of {len(batches)}; expected one for each."
         )
     require(objective, models[0])
-    refuse_critic(objective, "models that train as one", "train them one by one")
+    refuse_critic(objective, "train them one by one")
     shapes = [{n: v.shape for n, v in model.state_dict().items()} for model in models]
     if any(
         each != shapes[0] or type(m) is not type(models[0])

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from vaekit.objectives import Bound, Objective
+from vaekit.objectives import Bound, Objective, by_part, players
 from vaekit.torchutil import ranks
-from vaekit.training.gradients import Buffers, by_part, differentiate, join, moving, players
+from vaekit.training.gradients import Buffers, differentiate, join, moving
 from vaekit.training.graphs import Captured
 from vaekit.training.meters import DivergedError, Mean, diagnose
 from vaekit.training.schedules import Schedule, targets
