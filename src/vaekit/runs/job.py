@@ -19,8 +19,12 @@ from vaekit.data import MAPPED, Batches, Dataset, DataSpec, card, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
+<<<<<<< HEAD
 from vaekit.models import rows_at_once
 from vaekit.objectives import players
+=======
+from vaekit.objectives import players, refuse_critic
+>>>>>>> ab09b35 (The word separate in the page of parts; a critic is refused before stacked runs are begun)
 from vaekit.recipes import Recipe, assemble, likelihood_spec
 from vaekit.registry import text
 from vaekit.runs.config import Config
@@ -355,6 +359,7 @@ def train_stacked(
 
 def _refuse(job: Job) -> None:
     options = job.config.training
+    refuse_critic(job.recipe.objective, "leave --together")
     for name, unset in (("clip", None), ("ema", None), ("compile", False)):
         if getattr(options, name) is not unset:
             raise VaekitError(f"seeds that train together take no --{name}: leave one of the two.")
