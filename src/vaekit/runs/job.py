@@ -19,12 +19,8 @@ from vaekit.data import MAPPED, Batches, Dataset, DataSpec, card, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
-<<<<<<< HEAD
 from vaekit.models import rows_at_once
-from vaekit.objectives import players
-=======
 from vaekit.objectives import players, refuse_critic
->>>>>>> ab09b35 (The word separate in the page of parts; a critic is refused before stacked runs are begun)
 from vaekit.recipes import Recipe, assemble, likelihood_spec
 from vaekit.registry import text
 from vaekit.runs.config import Config
