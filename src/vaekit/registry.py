@@ -32,6 +32,7 @@ __all__ = [
     "find",
     "import_installed",
     "make",
+    "name_of",
     "nested",
     "parse",
     "register",
@@ -51,6 +52,7 @@ KINDS = {
     "objective": "what is maximized",
     "net": "how the networks are made",
     "model": "what joins them",
+    "module": "what composed models are made of",
     "metric": "what is measured",
     "recipe": "a choice of all these",
     "data": "sets known by name",
@@ -156,6 +158,7 @@ def _record(part: type) -> None:
 
     @functools.wraps(inner)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        args = tuple(list(one) if isinstance(one, Iterator) else one for one in args)
         self.__dict__.setdefault("made", (type(self), args, kwargs))  # before nn.Module is there
         inner(self, *args, **kwargs)
 
@@ -278,6 +281,16 @@ def find(kind: str, name: str) -> Any:
     if (kind, name) not in _OBJECTS:
         importlib.import_module(_index()[kind][name]["home"])
     return _OBJECTS[kind, name][0]
+
+
+def name_of(part: type) -> str | None:
+    """`KIND/NAME` of a class that is registered; None of another.
+
+    Example:
+        >>> name_of(find("prior", "standard-normal")), name_of(dict)
+        ('prior/standard-normal', None)
+    """
+    return next((f"{of}/{name}" for (of, name), (one, _) in _OBJECTS.items() if one is part), None)
 
 
 def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = None) -> Any:

@@ -12,6 +12,7 @@ from vaekit.errors import VaekitError
 from vaekit.models.base import Model, in_pieces
 from vaekit.models.trace import Trace
 from vaekit.parts import Conditional, Gaussian
+from vaekit.registry import register
 from vaekit.torchutil import evaluating
 
 
@@ -33,6 +34,7 @@ def luminance(x: Tensor) -> Tensor:
     return (0.30 * red + 0.59 * green + 0.11 * blue).unsqueeze(-3)
 
 
+@register("module", "colorizer")
 class Colorizer(Model):
     """p(x | g): colours x `(B, 3, H, W)` of which the grey picture g `(B, 1, H, W)` is known.
 

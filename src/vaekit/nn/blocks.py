@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError, choose
+from vaekit.registry import register
 
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -127,6 +128,7 @@ class Block:
         return layers
 
 
+@register("module", "latent-dropout")
 class LatentDropout(nn.Module):
     """Dropout of z in front of a decoder, and not of the labels that stand beside it.
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
 from vaekit.nn.network import Network, Sizes, sizes
+from vaekit.registry import register
 
 PLANES = 7  # of half the picture's lengths, before the dense map: 88 million weights at 64 x 64
 
 
+@register("module", "color-net")
 class ColorNet(Network):
     """From grey to colour, `(N, 1, H, W) -> (N, 3, H, W)`: the grey picture plus what is learned.
 

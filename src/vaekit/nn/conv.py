@@ -23,8 +23,10 @@ from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
 from vaekit.nn.network import Network, Shape, Sizes, flatten, sizes
 from vaekit.nn.numerics import Planes
+from vaekit.registry import register
 
 
+@register("module", "conv-encoder")
 class ConvEncoder(Network):
     """Strided convolutions, then dense layers: `(N, C, H, W) -> (N, *out_shape)`.
 
@@ -76,6 +78,7 @@ class ConvEncoder(Network):
         super().__init__(image, target, body, nn.Linear(widths[-1], prod(target)))
 
 
+@register("module", "conv-decoder")
 class ConvDecoder(Network):
     """Dense layers, then strided transposed convolutions: `(N, *in_shape) -> (N, C, H, W)`.
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import nn
 
@@ -73,8 +73,8 @@ class Nets(ABC):
         """A network `(N, *in_shape) -> (N, *out_shape)` of z, whose first `latent` values are z."""
         made = self._decoder(in_shape, out_shape)
         if self.latent_dropout:
-            body: Any = made.body
-            body.insert(0, LatentDropout(latent, self.latent_dropout))
+            net, drop = cast(Network, made), LatentDropout(latent, self.latent_dropout)
+            made = Network(net.in_shape, net.out_shape, [drop, *net.body], net.output)
         return initialise(made, self.init)
 
     @abstractmethod

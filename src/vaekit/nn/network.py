@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from vaekit.errors import VaekitError
 from vaekit.nn.blocks import Block
 from vaekit.nn.numerics import at_precision, planes
+from vaekit.registry import register
 
 Sizes = int | Sequence[int]
 Shape = tuple[int, ...]
 
 
+@register("module", "network")
 class Network(nn.Module):
     """A map `(N, *in_shape) -> (N, *out_shape)`: hidden layers, then one affine map.
 
@@ -110,6 +112,7 @@ def flatten(shape: Shape) -> list[nn.Module]:
     return [nn.Flatten()] if len(shape) > 1 else []
 
 
+@register("module", "mlp")
 class MLP(Network):
     """Dense blocks, then an affine map: `(N, *in_shape) -> (N, *out_shape)`.
 
@@ -144,6 +147,7 @@ class MLP(Network):
         super().__init__(source, target, body, nn.Linear(widths[-1], prod(target)))
 
 
+@register("module", "log-counts")
 class LogCounts(nn.Module):
     """A network of log(1 + x): counts span decades, and an encoder wants numbers near 1.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import unknown
+from vaekit.registry import register
 
 _FORMAT = [torch.channels_last]
 
@@ -47,6 +48,7 @@ def planes(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # as vmap can do it too
 
 
+@register("module", "planes")
 class Planes(nn.Unflatten):
     """`(N, C * H * W) -> (N, C, H, W)`, in that format."""
 

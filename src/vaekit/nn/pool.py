@@ -45,10 +45,12 @@ from vaekit.nn.blocks import Block
 from vaekit.nn.conv import image_shape, one_each
 from vaekit.nn.network import Network, Shape, Sizes, check_input, sizes
 from vaekit.nn.numerics import at_precision
+from vaekit.registry import register
 
 _PADDINGS = {"same": True, "valid": False}
 
 
+@register("module", "pool-encoder")
 class PoolEncoder(Network):
     """Convolutions, each with a 2 x 2 max-pooling, then dense: `(N, C, H, W) -> (N, *out_shape)`.
 
@@ -174,6 +176,7 @@ def unpool(h: Tensor, places: Tensor, grid: Shape) -> Tensor:
     return F.pad(put, (0, grid[1] - put.shape[3], 0, grid[0] - put.shape[2]))
 
 
+@register("module", "unpool-encoder")
 class UnpoolEncoder(nn.Module):
     """A `PoolEncoder` that gives the places too: `(N, C, H, W) -> (N, latent + places)`.
 
@@ -226,6 +229,7 @@ class UnpoolEncoder(nn.Module):
         return torch.cat([self.net.output(h), *places], 1)
 
 
+@register("module", "unpool-decoder")
 class UnpoolDecoder(nn.Module):
     """The encoder's mirror: unpooling, then a transposed convolution of stride 1, for each stage.
 
@@ -236,7 +240,7 @@ class UnpoolDecoder(nn.Module):
         in_shape: the size of one code, with what is given.
         out_shape: `(C, H, W)`.
         latent: the numbers of z.
-        channels: the encoder's, in its order; so are `hidden`, `kernel` and `padding`.
+        channels, hidden, kernel, padding: the encoder's, in its order.
         options: of its blocks, as of `PoolEncoder`.
 
     Raises:

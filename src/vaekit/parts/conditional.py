@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vaekit.distributions import Distribution, Offer, Space
 from vaekit.errors import VaekitError
 from vaekit.nn import sizes
+from vaekit.registry import register
 
 
 class Family(nn.Module, ABC):
@@ -95,6 +96,7 @@ def joined_shape(shape: tuple[int, ...], context: tuple[int, ...]) -> tuple[int,
     return (shape[0] + (math.prod(context) if len(shape) == 1 else context[0]), *shape[1:])
 
 
+@register("module", "conditional")
 class Conditional(nn.Module):
     """p(a | b): `family(net(b))`, for b with any number of leading dims.
 
@@ -102,7 +104,8 @@ class Conditional(nn.Module):
     network `(N, *in) -> (N, *out)` works with any number of samples.
 
     Args:
-        net: any module; `net.in_shape` says the shape of one input.
+        net: any module; `net.in_shape` says the shape of one input. Several tensors of one shape
+            that it returns, as (location, log-variance), are joined in the family's order.
         family: what makes a distribution of the network's output.
         in_shape: the shape of one input, without the context; needed where the network has no
             `in_shape` or takes a context besides. Where `net.in_shape` is one size, the input is
@@ -149,6 +152,8 @@ class Conditional(nn.Module):
         if self._flattens:
             flat = flat.flatten(1)
         params = self.net(flat if context is None else join(flat, _fold(context, lead)))
+        if isinstance(params, tuple | list):
+            params = torch.cat(tuple(params), 1)
         if params.shape[1:] != self.family.param_shape:
             raise VaekitError(self._mismatch(params))
         if len(lead) > 1:

@@ -1,0 +1,285 @@
+"""A model as JSON: the graph of its parts, each with the arguments that it was made with.
+
+A part is a class that is registered (`KIND/NAME`), a layer of torch by its exact type, or one that
+occurred before, by its path. Nothing else can be named, so that to build one runs no other code.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.errors import VaekitError
+from vaekit.registry import find, name_of
+
+LAYERS = {
+    one.__name__: one
+    for one in (
+        *(nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d),
+        *(nn.ConvTranspose2d, nn.ConvTranspose3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+        *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+        *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Embedding, nn.Flatten, nn.Unflatten),
+        *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU, nn.Mish),
+        *(nn.ELU, nn.SELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softmax, nn.LogSigmoid),
+        *(nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.GLU, nn.MaxPool1d, nn.MaxPool2d),
+        *(nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
+        *(nn.AdaptiveMaxPool2d, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d),
+        *(nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.GRU, nn.LSTM),
+    )
+}
+HOLDERS: dict[str, Any] = {
+    one.__name__: one for one in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+}
+RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
+             "bidirectional", "proj_size")  # fmt: skip
+NAMED = ("module", "prior", "posterior", "likelihood", "objective", "model")
+DEEPEST = 64  # parts inside parts
+MOST = 2**24  # elements that no weight accounts for, and of a size where it costs a loop
+
+
+def structure(module: nn.Module, name: str = "model") -> dict[str, Any]:
+    """The graph of a module's parts, as plain JSON values: see `build_structure`.
+
+    It is built once without memory and compared: what the arguments do not say is refused.
+
+    Args:
+        module: of registered parts and layers of torch.
+        name: what errors call it.
+
+    Raises:
+        VaekitError: for a part that is neither, an argument that is no number, text, list or part,
+            and a part that was changed after it was made.
+
+    Example:
+        >>> from vaekit.parts import StandardNormal
+        >>> structure(StandardNormal(2))
+        {'part': 'prior/standard-normal', 'arguments': {'event_shape': 2}}
+    """
+    tree: dict[str, Any] = _node(module, name, {})
+    with torch.device("meta"):
+        again = build_structure(tree, name)
+    here, there = outline(module), outline(again)
+    for one in {**here, **there}:
+        if here.get(one) != there.get(one):
+            raise VaekitError(
+                f"{name}.{one} is {here.get(one, 'missing')}; what it was made with gives "
+                f"{there.get(one, 'none')}: a part was changed after it was made. Make it so, or "
+                f"pass {name}= when loading."
+            )
+    learned = {n: p.requires_grad for n, p in again.named_parameters()}
+    frozen = [n for n, p in module.named_parameters() if not p.requires_grad and learned[n]]
+    return {**tree, "frozen": frozen} if frozen else tree
+
+
+def outline(module: nn.Module) -> dict[str, Any]:
+    """What two modules share that differ in their values alone: tensors, ties, parts."""
+    found: dict[str, Any] = {}
+    for name, value in module.state_dict().items():
+        tensor = isinstance(value, Tensor)
+        found[name] = f"{value.dtype} {tuple(value.shape)}" if tensor else type(value).__name__
+    first: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        found[f"{name} (shared)"] = first.setdefault(id(parameter), name)
+    for name, part in module.named_modules(remove_duplicate=False):
+        known = isinstance(part, tuple(LAYERS.values())) or type(part).__module__[:7] == "vaekit."
+        found[f"{name} (part)"] = f"{type(part).__name__}({part.extra_repr() if known else ''})"
+        for argument, value in _kept(part).items():
+            found[f"{name}.{argument} (argument)"] = value
+    return found
+
+
+def _kept(part: nn.Module) -> dict[str, Any]:
+    """Of the arguments of a registered part those that it keeps, and that are plain."""
+    if name_of(type(part)) is None:
+        return {}
+    kept = {name: getattr(part, name, None) for name in inspect.signature(type(part)).parameters}
+    return {name: one for name, one in kept.items() if isinstance(one, bool | int | float | str)}
+
+
+def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
+    if id(part) in seen:
+        return {"same": seen[id(part)]}
+    seen[id(part)] = path
+    kind, name = type(part), type(part).__name__
+    if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
+        raise VaekitError(f"{path} has a hook or a forward of its own, which is no JSON.")
+    if HOLDERS.get(name) is kind:
+        parts: Any = part._modules.items()
+        return {"torch": name, "parts": {n: _node(one, f"{path}.{n}", seen) for n, one in parts}}
+    if LAYERS.get(name) is kind:
+        values = {one: getattr(part, one) for one in _asked(kind)}
+        if not isinstance(values.get("bias", True), bool):
+            values["bias"] = values["bias"] is not None
+        return {"torch": name, "arguments": {n: _plain(v, path, n) for n, v in values.items()}}
+    named = name_of(kind)
+    if named is None or not hasattr(part, "made"):
+        raise VaekitError(
+            f"{path} is a {kind.__module__}.{kind.__qualname__}, which is not a registered part: "
+            f"register it, or pass {path.partition('.')[0]}= when loading."
+        )
+    values = {n: _argument(part, n, v, path, seen) for n, v in _made(part).items()}
+    return {"part": named, "arguments": values}
+
+
+def _asked(layer: type[nn.Module]) -> list[str]:
+    """The arguments of a layer of torch, which are its attributes too."""
+    if issubclass(layer, nn.RNNBase):
+        return [one for one in RECURRENT if layer is nn.LSTM or one != "proj_size"]
+    if layer is nn.Hardtanh:
+        return ["min_val", "max_val", "inplace"]
+    known = inspect.signature(layer).parameters.values()
+    return [
+        one.name
+        for one in known
+        if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        and one.name not in ("device", "dtype")
+        and not one.name.startswith("_")
+    ]
+
+
+def _made(part: Any) -> dict[str, Any]:
+    """The arguments that a registered part was made with, by name, the defaults among them."""
+    _, args, kwargs = part.made
+    bound = inspect.signature(type(part)).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _argument(part: nn.Module, name: str, value: Any, path: str, seen: dict[int, str]) -> Any:
+    """What an argument is now: a part is read from the attribute of its name."""
+    kept = getattr(part, name, None)
+    if not _holds(value) and not (value is None and isinstance(kept, nn.Module)):
+        return _plain(value, path, name)
+    if isinstance(kept, nn.Module):
+        return _node(kept, f"{path}.{name}", seen)
+    mend = name if isinstance(value, nn.Module) else f"nn.ModuleList({name})"
+    raise VaekitError(
+        f"{path} is a {type(part).__name__}, which keeps its argument {name} under another name: "
+        f"write self.{name} = {mend}."
+    )
+
+
+def _holds(value: Any) -> bool:
+    """Whether it is a part, or has one in it."""
+    if isinstance(value, Mapping):
+        return any(map(_holds, value.values()))
+    return isinstance(value, nn.Module) or (
+        isinstance(value, list | tuple) and any(map(_holds, value))
+    )
+
+
+def _plain(value: Any, path: str, name: str) -> Any:
+    """A value as JSON: an array is a tuple, {"list": [...]} a list, {"dict": {...}} a dict."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        inner = [_plain(one, path, name) for one in value]
+        return {"list": inner} if isinstance(value, list) else inner
+    if isinstance(value, Mapping) and all(isinstance(one, str) for one in value):
+        return {"dict": {n: _plain(one, path, name) for n, one in value.items()}}
+    raise VaekitError(
+        f"{path} was made with {name}, a {type(value).__name__}: only numbers, text, lists and "
+        "parts can be saved."
+    )
+
+
+def build_structure(tree: Any, name: str = "model") -> nn.Module:
+    """The module that `structure` described, with new weights.
+
+    It can name registered parts and the layers in `LAYERS` alone.
+
+    Raises:
+        VaekitError: for anything else, and for arguments that make no such part.
+
+    Example:
+        >>> build_structure({"torch": "Linear", "arguments": {"in_features": 2, "out_features": 1}})
+        Linear(in_features=2, out_features=1, bias=True)
+    """
+    frozen = tree.get("frozen", []) if isinstance(tree, dict) else []
+    plain = {n: v for n, v in tree.items() if n != "frozen"} if isinstance(tree, dict) else tree
+    made: nn.Module = _built(plain, name, {}, 0)
+    known = dict(made.named_parameters())
+    for one in frozen if isinstance(frozen, list) else [frozen]:
+        if not isinstance(one, str) or one not in known:
+            raise _no(f"{name}.frozen", f"names {one!r}, which is no parameter")
+        known[one].requires_grad_(False)
+    return made
+
+
+def _no(path: str, why: str) -> VaekitError:
+    return VaekitError(f"the structure in config.json does not fit: {path[:80]} {why}.")
+
+
+def _built(tree: Any, path: str, made: dict[str, nn.Module], depth: int) -> nn.Module:
+    if depth > DEEPEST:
+        raise _no(path, f"is more than {DEEPEST} parts deep")
+    match tree:
+        case {"same": str(other)} if other in made:
+            return made[other]
+        case {"torch": str(name), "parts": dict(parts)} if name in HOLDERS:
+            inner = {n: _built(one, f"{path}.{n}", made, depth + 1) for n, one in parts.items()}
+            given = list(inner.values()) if name == "ModuleList" else OrderedDict(inner)
+            made[path] = _made_of(HOLDERS[name], path, given)
+        case {"torch": str(name), "arguments": dict(given)} if name in LAYERS:
+            _refuse_extra(name, given, _asked(LAYERS[name]), path)
+            if given.get("num_layers", 1) not in range(1, DEEPEST):
+                raise _no(path, f"has {str(given['num_layers'])[:20]} layers")
+            values = {n: _value(one, f"{path}.{n}", made, depth) for n, one in given.items()}
+            made[path] = _made_of(LAYERS[name], path, **values)
+        case {"part": str(name), "arguments": dict(given)}:
+            part = _part(name, path)
+            signature = inspect.signature(part)
+            _refuse_extra(name, given, signature.parameters, path)
+            values = {n: _value(one, f"{path}.{n}", made, depth) for n, one in given.items()}
+            bound = inspect.BoundArguments(signature, OrderedDict(values))
+            made[path] = _made_of(lambda: part(*bound.args, **bound.kwargs), path)
+        case _:
+            raise _no(path, f"is neither a registered part nor a layer of torch: {str(tree)[:60]}")
+    return made[path]
+
+
+def _value(value: Any, path: str, made: dict[str, nn.Module], depth: int) -> Any:
+    """What `_plain` and `_argument` wrote."""
+    if depth > DEEPEST:
+        raise _no(path, f"is more than {DEEPEST} parts deep")
+    if isinstance(value, list):
+        return tuple(_value(one, path, made, depth + 1) for one in value)
+    match value:
+        case {"list": list(inner)}:
+            return [_value(one, path, made, depth + 1) for one in inner]
+        case {"dict": dict(inner)}:
+            return {n: _value(one, path, made, depth + 1) for n, one in inner.items()}
+        case dict():
+            return _built(value, path, made, depth + 1)
+    return value
+
+
+def _part(name: str, path: str) -> type[nn.Module]:
+    """The class of a registered part."""
+    kind, _, short = name.partition("/")
+    try:
+        found = find(kind, short) if kind in NAMED else None
+    except VaekitError as error:
+        mend = "if it is one of your own, import its file first"
+        raise _no(path, f"names an {error} {mend}") from None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise _no(path, f"names '{name[:60]}', which is no part of a model")
+    return found
+
+
+def _refuse_extra(name: str, given: dict[str, Any], known: Collection[str], path: str) -> None:
+    if extra := [one for one in given if one not in known]:
+        raise _no(path, f"is a {name}, which takes no '{extra[0][:60]}'")
+
+
+def _made_of(make: Callable[..., nn.Module], path: str, *args: Any, **kwargs: Any) -> nn.Module:
+    try:
+        return make(*args, **kwargs)
+    except Exception as error:  # whatever a constructor says of arguments that are not its own
+        why = str(error).partition("\n")[0][:300]
+        raise _no(path, f"cannot be made: {type(error).__name__}: {why}") from None
