@@ -46,6 +46,8 @@ def test_train_writes_a_whole_run_folder(run: Path) -> None:
         "checkpoints",
         "snapshots",
         "latest.png",
+        "model.safetensors",
+        "README.md",
         "report.html",
     }
     config = json.loads((run / "config.json").read_text())

@@ -315,8 +315,8 @@ def test_notes_are_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -
 
 def test_config_json_says_its_format_and_another_one_is_refused(run: vaekit.Run) -> None:
     config = run.folder.read_json("config")
-    assert config["format"] == 1
-    for form in (2, None):
+    assert config["format"] == 2
+    for form in (1, None):
         run.folder.write_json("config", {**config, "format": form})
         for open_it in (vaekit.load, vaekit.resume):
             with pytest.raises(vaekit.VaekitError, match=f"format {form}, and this") as caught:

@@ -15,6 +15,7 @@ from vaekit.api import compare as compare
 from vaekit.api import load as load
 from vaekit.api import reproduce as reproduce
 from vaekit.api import resume as resume
+from vaekit.api import save as save
 from vaekit.api import sweep as sweep
 from vaekit.api import train as train
 from vaekit.api import train_seeds as train_seeds

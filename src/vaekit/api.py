@@ -10,7 +10,11 @@ from typing import Any
 from vaekit.errors import VaekitError
 from vaekit.imports import Named
 from vaekit.imports import load as load_imports
+from vaekit.models import Model
+from vaekit.objectives import Objective
 from vaekit.options import Data, Training, checked
+from vaekit.registry import checked as part
+from vaekit.registry import make
 from vaekit.report import Comparison, compare, snapshots_of, write_run_report
 from vaekit.runs import (
     PAGE,
@@ -25,6 +29,7 @@ from vaekit.runs import (
     default_folder,
     describe,
     find_reproduction,
+    keep_model,
     make_job,
     next_folder,
     open_run,
@@ -37,7 +42,7 @@ from vaekit.runs import train_seeds as train_seeds_by
 from vaekit.torchutil import find_device, load_state, rng
 from vaekit.training import Callback, Callbacks, Progress, check_state
 
-__all__ = ["Run", "compare", "load", "reproduce", "resume", "sweep", "train", "train_seeds"]
+__all__ = ["Run", "compare", "load", "reproduce", "resume", "save", "sweep", "train", "train_seeds"]
 
 
 def callbacks_of(job: Job, more: Sequence[Callback] = ()) -> Callbacks:
@@ -56,19 +61,20 @@ def _go(
     changed: bool = False,
     report: bool = True,
     every: float = 5.0,
+    **given: Any,
 ) -> Run:
     options = config.training
     with rng(options.seed, find_device(options.device), options.threads):
-        job = make_job(config, folder)
+        job = make_job(config, folder, **given)
         with folder.locked(create=create):
             if create:
-                folder.create(config.to_json(), describe(job))
+                folder.create(job.to_json(), describe(job))
             else:
                 _check(job, state)
                 if state is None:
                     folder.rewind(-1)
                 if changed:
-                    folder.write_json("config", config.to_json())
+                    folder.write_json("config", job.to_json())
             callbacks = callbacks_of(job, more)
             for note in folder.read_json("run")["notes"] if create else ():
                 callbacks.tell("note", note)
@@ -78,6 +84,8 @@ def _go(
             finally:
                 callbacks.tell("ended", progress is None or progress.interrupted)
             run = trained(job)
+            if not progress.interrupted:
+                keep_model(run)
             if report and not progress.interrupted:
                 write_run_report(run)
             return run
@@ -96,7 +104,8 @@ def _check(job: Job, state: dict[str, Any] | None) -> None:
 
 
 def train(
-    recipe: str = "vae",
+    recipe: str | Model = "vae",
+    objective: str | Mapping[str, Any] | Objective | None = None,
     *,
     out: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -105,10 +114,13 @@ def train(
     import_: Named = (),
     **options: Any,
 ) -> Run:
-    """Trains a recipe, as `vaekit train RECIPE` does, and returns the run.
+    """Trains a recipe, as `vaekit train RECIPE` does, or a model; returns the run.
 
     Args:
-        recipe: a recipe's name: see `vaekit recipes`.
+        recipe: a recipe's name: see `vaekit recipes`. Or a `Model` that was put together in
+            Python, of networks of any kind: it is trained in place, from the weights it has.
+        objective: what is maximized, as "iwae:samples=5", or an `Objective`; by default the
+            recipe's, of a model the ELBO.
         out: the run folder; by default the next free one under `runs/`.
         callbacks: are told how it goes.
         report: whether to write report.html at the end.
@@ -129,17 +141,35 @@ def train(
         ...     run.sample(4).shape
         torch.Size([4, 1, 8, 8])
     """
-    given = load_imports(import_)
-    config = Config.flat(recipe, **options).importing(given)
-    name = f"{recipe}-{Path(config.data.data).stem}"
+    imports = load_imports(import_)
+    given: dict[str, Any] = {}
+    if isinstance(recipe, str):
+        asked = {} if objective is None else {"objective": objective}
+        config = Config.flat(recipe, **asked, **options)
+    else:
+        given = {"model": recipe, "objective": as_objective(objective)}
+        config = Config.composed(**given, **options)
+    config = config.importing(imports)
+    name = f"{config.recipe}-{Path(config.data.data).stem}"
     folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
     folder.refuse_content()
-    return _go(config, folder, callbacks, create=True, report=report, every=checkpoint_seconds)
+    every = checkpoint_seconds
+    return _go(config, folder, callbacks, create=True, report=report, every=every, **given)
+
+
+def as_objective(objective: str | Mapping[str, Any] | Objective | None) -> Objective:
+    """The objective that is meant: itself, or the part of this name; the ELBO by default."""
+    if isinstance(objective, Objective):
+        return objective
+    made: Objective = make("objective", part("objective", objective or "elbo"))
+    return made
 
 
 def resume(
     run: str | Path,
     *,
+    model: Model | None = None,
+    objective: Objective | None = None,
     epochs: int | None = None,
     data_dir: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -150,7 +180,8 @@ def resume(
     """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
 
     `data_dir` names the folder of its data set, where that has moved; `import_` the files and
-    modules of your own parts that the run was trained with.
+    modules of your own parts that the run was trained with; `model` and `objective` are those of a
+    run that was composed of classes of your own.
 
     On the CPU, with the same threads and versions, the weights are bit for bit those of a run
     that was never interrupted. More epochs stretch a learning-rate schedule that spans the run.
@@ -178,27 +209,47 @@ def resume(
             changed=epochs is not None or data_dir is not None,
             report=report,
             every=checkpoint_seconds,
+            model=model,
+            objective=objective,
         )
 
 
 def load(
-    run: str | Path, *, weights: str | None = None, device: str = "auto", import_: Named = ()
+    run: str | Path,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    import_: Named = (),
+    model: Model | None = None,
+    objective: Objective | None = None,
 ) -> Run:
-    """The trained model of a run folder, with what is known of it.
+    """The trained model of a run folder, or a saved one, with what is known of it.
 
     Args:
-        run: the run folder.
+        run: the run folder; or a folder, or a .vaekit, that `save` wrote.
         weights: "best" (the default where rows were held out), "last" or "ema".
         device: where the model goes.
         import_: files and modules of your own parts that the run was trained with; of each file
             the run has a copy, as `["runs/mine/imports/mine.py"]`.
+        model, objective: of a run that was composed of classes of your own: the same ones; the
+            model gets the weights.
 
     Raises:
         VaekitError: where this is no run folder, the weights are missing or of another model, or
             an import is missing or of another content.
     """
     load_imports(import_)
-    return open_run(run, weights=weights, device=device)
+    return open_run(run, weights=weights, device=device, model=model, objective=objective)
+
+
+def save(run: Run | str | Path, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes a run's model to a folder, or to a file that ends in .vaekit: see `Run.save`.
+
+    Raises:
+        VaekitError: where this is no run, there is something already, or it cannot be written.
+    """
+    run = run if isinstance(run, Run) else load(run, device="cpu")
+    return run.save(path, overwrite=overwrite)
 
 
 def train_task(task: Task, callback: Callback) -> Run:

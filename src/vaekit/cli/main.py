@@ -19,7 +19,18 @@ from vaekit.cli.data import data, parts, recipes
 from vaekit.cli.evaluate import compare, evaluate
 from vaekit.cli.pictures import PICTURES
 from vaekit.cli.reproduce import reproduce
-from vaekit.cli.show import NAMED, DataDir, Device, Json, RunPath, dump, print_table, say, start
+from vaekit.cli.show import (
+    NAMED,
+    DataDir,
+    Device,
+    Json,
+    RunPath,
+    Weights,
+    dump,
+    print_table,
+    say,
+    start,
+)
 from vaekit.cli.train import add_recipes, demo, sweep, sweep_command, train, train_command
 from vaekit.errors import VaekitError
 from vaekit.imports import load
@@ -43,9 +54,11 @@ def info(run: RunPath, /, *, json: Json = False) -> None:
     start()
     loaded = vaekit.load(run, device="cpu")
     records = loaded.folder.records()
+    trained = (loaded.path / "run.json").is_file()  # a saved model has no records
     content = {
         "config": loaded.config.to_json(),
-        **loaded.folder.read_json("run"),
+        "spec": loaded.spec.to_json(),
+        **(loaded.folder.read_json("run") if trained else {}),
         "epochs": len(records),
         "last": records[-1] if records else None,
         "weights": loaded.weights,
@@ -57,6 +70,23 @@ def info(run: RunPath, /, *, json: Json = False) -> None:
 
     say(yaml.safe_dump(content, sort_keys=False))
     say(repr(loaded.model))
+
+
+@app.command
+def save(
+    run: RunPath,
+    to: Annotated[Path, Parameter(help="A folder, or a file that ends in .vaekit.")],
+    /,
+    *,
+    weights: Weights = None,
+    overwrite: Annotated[bool, Parameter(negative=(), help="Replace what is there.")] = False,
+) -> None:
+    """Save a run's model by itself: what it is, its weights, and a README.
+
+    Every command that takes a run takes what is saved, as far as no records are asked for.
+    """
+    start()
+    say(str(vaekit.load(run, weights=weights, device="cpu").save(to, overwrite=overwrite)))
 
 
 @app.command

@@ -21,7 +21,7 @@ def whole(hint: Any, tokens: Sequence[Token]) -> Any:
 
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object alone.")]
-RunPath = Annotated[Path, Parameter(help="A run folder.")]
+RunPath = Annotated[Path, Parameter(help="A run folder, or a saved model.")]
 Weights = Annotated[str | None, Parameter(help="best, last or ema.")]
 Device = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.")]
 Whole = Annotated[int, Parameter(converter=whole)]

@@ -269,6 +269,8 @@ class Dataset:
             source=train.example,
             values=train.values,
             context=() if train.context is None else tuple(train.context.shape[1:]),
+            class_names=self.class_names,
+            column_names=self.column_names,
         )
 
 

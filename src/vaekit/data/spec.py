@@ -153,6 +153,8 @@ class DataSpec:
         source: n training rows as a model sees them; None where a run is opened.
         values: what becomes of a stored row before a model sees it.
         context: the shape of what a model is conditioned on; () where it is not.
+        class_names: of the labels in their order; or empty.
+        column_names: of a table's columns; or empty.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -171,6 +173,8 @@ class DataSpec:
     source: Callable[[int], Tensor] | None = field(default=None, repr=False)
     values: Values = field(default_factory=Values, repr=False)
     context: tuple[int, ...] = field(default=(), repr=False)
+    class_names: tuple[str, ...] = field(default=(), repr=False)
+    column_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
@@ -207,9 +211,8 @@ class DataSpec:
         """
         names = ("name", "shape", "kind", "rows", "classes")
         plain = {name: getattr(self, name) for name in names}
-        context = {"context": list(self.context)} if self.context else {}
-        values = self.values.to_json()
-        return {**plain, "shape": list(self.shape), "values": values, **context}
+        lists = {name: list(getattr(self, name)) for name in LISTS if getattr(self, name)}
+        return {**plain, "values": self.values.to_json(), **lists}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> DataSpec:
@@ -226,26 +229,31 @@ class DataSpec:
         extra = [key for key in record if key not in _TYPES]
         if missing or extra:
             raise VaekitError(
-                "a data record needs name, shape, kind, rows; may have classes, values, context; "
+                "a data record needs name, shape, kind, rows; may have classes, values, context, "
+                "class_names, column_names; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}."
             )
         for key, value in record.items():
             _check_type(key, value)
         values = Values.from_json(record.get("values", {}))
-        sizes = {"shape": tuple(record["shape"]), "context": tuple(record.get("context", ()))}
-        return cls(**{**record, **sizes, "values": values})
+        lists = {name: tuple(record.get(name, ())) for name in LISTS}
+        return cls(**{**record, **lists, "values": values})
 
 
+LISTS = ("shape", "context", "class_names", "column_names")
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("name", "kind"), (str, "text")),
     **dict.fromkeys(("shape", "context"), ((list, tuple), "a list of integers")),
+    **dict.fromkeys(("class_names", "column_names"), ((list, tuple), "a list of text")),
     **dict.fromkeys(("rows", "classes"), (int, "an integer")),
     "values": (dict, "a record"),
 }
 
 
 def _check_type(key: str, value: Any) -> None:
-    whole = key not in ("shape", "context") or all(isinstance(size, int) for size in value)
     kind, wanted = _TYPES[key]
-    if not isinstance(value, kind) or not whole:
+    inner = str if key in LISTS[2:] else int
+    if not isinstance(value, kind) or (
+        key in LISTS and not all(isinstance(one, inner) for one in value)
+    ):
         raise VaekitError(f"a data record's '{key}' must be {wanted}; got {value!r}.")

@@ -15,13 +15,12 @@ from vaekit.data import Dataset, Split, spread
 from vaekit.distributions import Offer
 from vaekit.evaluate import Metric, chosen, is_likelihood, measured
 from vaekit.models import luminance
-from vaekit.recipes import find_recipe, likelihood_spec
-from vaekit.registry import completed, text
+from vaekit.registry import text
 from vaekit.report.charts import Table
 from vaekit.report.codes import Codes, posteriors, standard_prior
 from vaekit.report.images import CLASSES, sample_sheet
 from vaekit.report.pages import Report, write_report
-from vaekit.runs import Run
+from vaekit.runs import Run, colorizer_of
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
 PAIRS, SAMPLES = 24, 64
@@ -183,19 +182,18 @@ def facts(run: Run, found: Numbers) -> Rows:
 
 def _parts(run: Run) -> Rows:
     """What the model is made of; or what goes into a colorizer."""
-    config = run.config
-    specs = {**config.parts, "likelihood": likelihood_spec(config.parts, run.spec.kind)}
+    parts = run.parts
     if Offer.COLORS in run.offers:
-        noise = config.parts["model"]["noise"]
-        levels = f"{noise:g} gray level{'s' * (noise != 1)}"
+        values = run.spec.values
+        noise = 255 * colorizer_of(run).noise / (values.high - values.low)
+        levels = f"{noise:.4g} gray level{'s' * (noise != 1)}"
         seen = f"the gray image 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
-        return [("input", seen), ("likelihood", text(specs["likelihood"]))]
-    entry = find_recipe(config.recipe)
-    named = [n for n in ("posterior", "prior", "likelihood") if n in (*entry.asks, *entry.fixed)]
+        likelihood = parts["likelihood"]
+        return [("input", seen), ("likelihood", text(likelihood))]
     found = [site.q.space for site in run.model.example(run.spec.context).sites]
     spaces = [f"{' x '.join(map(str, s.shape))} dimensions, {s.kind}" for s in found]
-    parts = [(name, text(specs[name], brief=name)) for name in (*named, "objective")]
-    return [("latent", "; ".join(spaces)), *parts]
+    written = [(n, one if isinstance(one, str) else text(one, brief=n)) for n, one in parts.items()]
+    return [("latent", "; ".join(spaces)), *written]
 
 
 def _shape(run: Run, one: str) -> str:
@@ -261,7 +259,7 @@ def notes(run: Run, found: Numbers) -> list[str]:
     said += [text for record in run.folder.records() for text in record.get("warnings", [])]
     latent = found.records.get("latent")
     if latent and not latent["active_units"] and not any("collapsed" in text for text in said):
-        less = "beta" in completed("objective", run.config.parts["objective"])
+        less = hasattr(run.objective, "beta")
         said.append(
             "Posterior collapse: no latent dimension follows x (Var E[z|x] > 0.01 in none), so all "
             f"reconstructions are alike. It trained for {len(run.folder.records())} epochs; where "

@@ -196,7 +196,7 @@ def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Im
 
 def _epochs(folder: RunFolder, what: str) -> list[int]:
     """Those of which there are frames; a refusal that says why there are none."""
-    shape = folder.read_json("run")["data"]["spec"].get("shape", ())
+    shape = folder.read_json("config").get("spec", {}).get("shape", ())
     epochs = frame_epochs(folder.path / "snapshots")
     if not epochs and len(shape) != 3:
         raise VaekitError(

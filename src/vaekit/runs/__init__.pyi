@@ -1,3 +1,4 @@
+from vaekit.runs.config import COMPOSED as COMPOSED
 from vaekit.runs.config import Config as Config
 from vaekit.runs.config import flat_fields as flat_fields
 from vaekit.runs.folder import RunFolder as RunFolder
@@ -23,11 +24,15 @@ from vaekit.runs.run import fixed_at as fixed_at
 from vaekit.runs.run import keep_evaluation as keep_evaluation
 from vaekit.runs.run import open_run as open_run
 from vaekit.runs.run import trained as trained
+from vaekit.runs.saving import keep_model as keep_model
+from vaekit.runs.saving import save as save
 from vaekit.runs.several import Row as Row
 from vaekit.runs.several import Task as Task
 from vaekit.runs.several import default_folder as default_folder
 from vaekit.runs.several import summarise as summarise
 from vaekit.runs.several import train_seeds as train_seeds
+from vaekit.runs.structure import build_structure as build_structure
+from vaekit.runs.structure import structure as structure
 from vaekit.runs.sweep import PAGE as PAGE
 from vaekit.runs.sweep import parse_grid as parse_grid
 from vaekit.runs.sweep import train_grid as train_grid

@@ -1,11 +1,11 @@
-"""What a run was asked for: a recipe, its parts, and the options of data and training."""
+"""What a run was asked for: a recipe or a composed model, and the options of data and training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -13,11 +13,22 @@ from pydantic.fields import FieldInfo
 from vaekit.errors import VaekitError, unknown
 from vaekit.imports import Import, imports_of
 from vaekit.options import Data, Options, Training, checked
-from vaekit.recipes import find_recipe, flat_options, resolve
+from vaekit.recipes import find_recipe, resolve
 from vaekit.registry import KINDS, Spec, completed, entries, nested, text
 
-FORMAT = 1  # of config.json
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 2  # of config.json
+COMPOSED = "composed"  # in place of a recipe, where the parts were put together in Python
+MEND = (
+    "expected a vaekit Model and an Objective, as vaekit.VAE(vaekit.StandardNormal(8), "
+    "vaekit.Conditional(encoder, vaekit.Gaussian(8), in_shape=...), "
+    "vaekit.Conditional(decoder, vaekit.Bernoulli(...), in_shape=8)) and vaekit.ELBO()."
+)
+BESIDE = ("format", "recipe", "spec", "sha256", "imports")  # keys of config.json beside the records
 RECORDS: dict[str, type[Options]] = {"data": Data, "training": Training}
+HOMES = {name: group for group, record in RECORDS.items() for name in record.model_fields}
 
 
 def flat_fields(recipe: str) -> Iterator[tuple[str, str, FieldInfo]]:
@@ -56,9 +67,14 @@ def _part_field(name: str, value: Any) -> FieldInfo:
 
 @dataclass(frozen=True)
 class Config:
-    """A recipe by name, the specs of its parts, and the records that all recipes share.
+    """What is trained, and how: a recipe by name, and the records that all recipes share.
 
-    `imports` says which files and modules of the user's own it takes.
+    Attributes:
+        recipe: its name; "composed" for a model that was put together in Python.
+        parts: the specs of the recipe's parts, by kind; of a composed model the `structure` of
+            "model" and "objective", None where one has none, and then "why" that is so.
+        data, training: the options.
+        imports: which files and modules of the user's own it takes.
     """
 
     recipe: str
@@ -79,9 +95,10 @@ class Config:
                 raise unknown("record of options", name, ("parts", *RECORDS))
             if not isinstance(record, Mapping):
                 raise VaekitError(f"'{name}' holds {record!r}; expected options with values.")
-        parts = resolve(recipe, dict(records.get("parts", {})))
+        asked = dict(records.get("parts", {}))
+        parts = _trees(asked) if recipe == COMPOSED else resolve(recipe, asked)
         for kind, spec in parts.items():
-            if isinstance(spec, dict) and kind != "likelihood":
+            if recipe != COMPOSED and isinstance(spec, dict) and kind != "likelihood":
                 parts[kind] = completed(kind, spec)
         made = {name: checked(kind, dict(records.get(name, {}))) for name, kind in RECORDS.items()}
         return cls(recipe, parts, **made)  # type: ignore[arg-type]
@@ -105,9 +122,7 @@ class Config:
             vaekit.errors.VaekitError: unknown option 'latnt'; did you mean 'latent'? ...
         """
         entry = find_recipe(recipe)
-        homes = dict.fromkeys((*entry.asks, *entry.fixed), "parts")
-        for group, record in RECORDS.items():
-            homes |= dict.fromkeys(record.model_fields, group)
+        homes = {**dict.fromkeys((*entry.asks, *entry.fixed), "parts"), **HOMES}
         records: dict[str, dict[str, Any]] = {}
         preset = {
             name: value for name, value in entry.options.items() if homes.get(name) in RECORDS
@@ -124,10 +139,31 @@ class Config:
         """The same, with what was imported for it, and what its parts are of."""
         return replace(self, imports=imports_of(given, self.recipe, self.parts))
 
-    @property
-    def flat_parts(self) -> dict[str, Any]:
-        """Every option of every part, by its path; None for a likelihood that the data decide."""
-        return dict(flat_options(self.parts))
+    @classmethod
+    def composed(cls, model: nn.Module, objective: nn.Module, **options: Any) -> Config:
+        """Of a model that was put together in Python, with the options of data and training.
+
+        Raises:
+            VaekitError: for an option that is neither, or a value that does not fit.
+        """
+        from vaekit.models import Model
+        from vaekit.runs.structure import structure
+
+        if not isinstance(model, Model):
+            raise VaekitError(f"got a {type(model).__name__} for the model; {MEND}")
+        records: dict[str, dict[str, Any]] = {"parts": {}}
+        for name, value in options.items():
+            if name in (*KINDS, "latent"):
+                raise VaekitError(f"got {name}: the model brings its parts; leave it.")
+            if name not in HOMES:
+                raise unknown("option", name, list(HOMES))
+            records.setdefault(HOMES[name], {})[name] = value
+        for name, part in (("model", model), ("objective", objective)):
+            try:
+                records["parts"][name] = structure(part, name)
+            except VaekitError as error:
+                records["parts"] |= {name: None, "why": str(error)}
+        return cls.of(COMPOSED, records)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; `from_json` reads them."""
@@ -155,9 +191,9 @@ class Config:
                 f"config.json has the format {form}, and this vaekit reads {FORMAT}: take the "
                 "version that run.json names, or train again."
             )
-        known = {k: v for k, v in record.items() if k not in ("recipe", "format", "imports")}
+        known = {k: v for k, v in record.items() if k not in BESIDE}
         try:
-            idle = {*KINDS, "latent"} - {*find_recipe(name).asks}
+            idle = set() if name == COMPOSED else {*KINDS, "latent"} - {*find_recipe(name).asks}
             if isinstance(known.get("parts"), Mapping):
                 known["parts"] = {k: v for k, v in known["parts"].items() if k not in idle}
             return replace(cls.of(name, known), imports=record.get("imports", []))
@@ -165,3 +201,13 @@ class Config:
             own = str(error).startswith("unknown")
             mend = " If it is one of your own, pass its file: import_=['FILE.py']." if own else ""
             raise VaekitError(f"config.json does not fit: {error}{mend}") from None
+
+
+def _trees(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a composed model, or the refusal of what they cannot be."""
+    if wrong := [one for one in parts if one not in ("model", "objective", "why")]:
+        raise unknown("part of a composed model", wrong[0], ("model", "objective", "why"))
+    for name in ("model", "objective"):
+        if not isinstance(parts.setdefault(name, None), dict | None):
+            raise VaekitError(f"'{name}' holds {str(parts[name])[:60]}; expected a structure.")
+    return parts

@@ -1,6 +1,8 @@
 """The run folder: what was asked for, on what machine, how it went, and the weights.
 
-config.json               recipe, options, data: enough to build the model again
+config.json               recipe or structure, options, data: enough to build the model again
+model.safetensors         the model's weights, once it is trained
+README.md                 what it is, in words
 run.json                  versions, hardware, seed, the data's hash, the state of git
 metrics.jsonl             a line per epoch
 checkpoints/last.safetensors   everything that resuming needs
@@ -8,6 +10,8 @@ checkpoints/best.safetensors   the weights of the best epoch, where one was held
 imports/                  the user's own files of parts that it was trained with
 checkpoints/.lock         locked by the process that trains
 report.html
+
+The first three by themselves are a saved model: a folder, or a .vaekit, which is its zip.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ import os
 import platform
 import shutil
 import subprocess
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,10 +34,19 @@ import torch
 import vaekit
 from vaekit.errors import VaekitError, unknown
 from vaekit.imports import copies, require
-from vaekit.io import append_line, locked, missing_folders, read_lines, remove_empty, sweep, write
+from vaekit.io import (
+    append_line,
+    in_words,
+    locked,
+    missing_folders,
+    read_lines,
+    remove_empty,
+    sweep,
+    write,
+)
 from vaekit.torchutil import load_state
 
-NEEDED = {"run": [("data", "spec"), ("data", "sha256")]}  # to build a model, and know its data
+NEEDED = {"run": [("data", "sha256")]}  # to know its data
 MEND = "Restore it, or train again."
 
 
@@ -93,6 +108,7 @@ class RunFolder:
         lock: locked by the process that trains.
         last: the checkpoint that resuming takes.
         best: the weights of the best epoch.
+        weights: those that a saved model holds.
         report: the report.
     """
 
@@ -103,6 +119,7 @@ class RunFolder:
         self.lock = checkpoints / ".lock"
         self.last = checkpoints / "last.safetensors"
         self.best = checkpoints / "best.safetensors"
+        self.weights = self.path / WEIGHTS_FILE
         self.report = self.path / "report.html"
         self._held = False
 
@@ -199,17 +216,21 @@ class RunFolder:
                 process lacks an import that the run was trained with.
         """
         path = self.path / f"{name}.json"
-        if not path.is_file():
+        text = self.read(path.name)
+        if text is None and (self.weights.is_file() or self.zipped):
+            raise VaekitError(
+                f"{self.path} is a saved model without the records of its training ({path.name}), "
+                "which this asks for: name its run folder."
+            )
+        if text is None:
             raise VaekitError(
                 f"{self.path} is no run folder: it has no {name}.json. Name one that "
                 "`vaekit train` made."
             )
         try:
-            content = json.loads(path.read_text())
-        except ValueError:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
             raise VaekitError(f"{path} is broken: it holds no JSON. {MEND}") from None
-        except OSError as error:
-            raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
         if not isinstance(content, dict):
             raise VaekitError(f"{path} is broken: it holds no object. {MEND}")
         for key, inner in NEEDED.get(name, ()):
@@ -218,6 +239,33 @@ class RunFolder:
         if name == "config":
             require(content.get("imports", []), self.path)
         return content
+
+    @property
+    def zipped(self) -> bool:
+        """Whether this is a .vaekit."""
+        return self.path.is_file() and zipfile.is_zipfile(self.path)
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file, here or in the zip that this is; None where it is not there.
+
+        Raises:
+            VaekitError: where it cannot be read, or would unpack to far more than the zip holds.
+        """
+        path = self.path / name
+        try:
+            if not self.zipped:
+                return path.read_bytes() if path.is_file() else None
+            with zipfile.ZipFile(self.path) as archive:
+                if name not in archive.namelist():
+                    return None
+                size, whole = archive.getinfo(name).file_size, self.path.stat().st_size
+                if size > SWELL * whole:
+                    raise VaekitError(f"{path} would unpack to {in_words(size)}: take another one.")
+                return archive.read(name)
+        except OSError as error:
+            raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise VaekitError(f"{self.path} is broken ({error}): {MEND}") from None
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The records of evaluation.json; none where there is no such file.
@@ -250,6 +298,8 @@ class RunFolder:
         write(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
 
 
+WEIGHTS_FILE = "model.safetensors"
+SWELL = 100  # weights hardly shrink in a zip, and text by a tenth
 WEIGHTS = ("best", "last", "ema")
 
 
@@ -259,10 +309,14 @@ def kept_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
     Raises:
         VaekitError: for other weights than best, last and ema, or where they are missing or broken.
     """
+    if weights not in (None, *WEIGHTS):
+        raise unknown("weights", str(weights), WEIGHTS)
+    if not folder.last.is_file() and not folder.best.is_file():
+        content = folder.read(WEIGHTS_FILE)
+        if content is not None:
+            return _saved(folder.weights, content, weights)
     if weights is None:
         weights = "best" if folder.best.is_file() else "last"
-    if weights not in WEIGHTS:
-        raise unknown("weights", weights, WEIGHTS)
     if weights == "best":
         kept = [r["step"] for r in folder.records() if r.get("best")]
         return _part(folder.best, "model"), weights, max(kept, default=None)
@@ -281,3 +335,22 @@ def _part(path: Path, name: str) -> dict[str, Any]:
     if name not in state:
         raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
     return state[name]
+
+
+def _saved(
+    path: Path, content: bytes, weights: str | None
+) -> tuple[dict[str, Any], str, int | None]:
+    """The weights of a saved model, which holds one of best, last and ema."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        state = load(content)
+        size = int.from_bytes(content[:8], "little")
+        known = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise VaekitError(f"{path} is broken ({type(error).__name__}): take another one.") from None
+    which, step = known.get("weights", "last"), known.get("step", "")
+    if weights not in (None, which):
+        raise VaekitError(f"{path} holds the weights {which}; got {weights}: take {which}.")
+    return state, which, int(step) if step.isdecimal() else None

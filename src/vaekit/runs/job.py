@@ -21,10 +21,11 @@ from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
 from vaekit.objectives import players, refuse_critic
-from vaekit.recipes import Recipe, assemble, likelihood_spec
+from vaekit.recipes import Recipe, likelihood_spec
 from vaekit.registry import text
-from vaekit.runs.config import Config
+from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, environment, git_state
+from vaekit.runs.saving import config_json, made_of
 from vaekit.runs.several import Task
 from vaekit.torchutil import find_device, rng
 from vaekit.training import (
@@ -70,6 +71,10 @@ class Job:
     warm: int  # the step at which the warm-up is over
     px: Distribution  # p(x|z) of one row
 
+    def to_json(self) -> dict[str, Any]:
+        """What config.json holds."""
+        return config_json(self.config, self.spec, self.card["sha256"])
+
     @property
     def steps(self) -> int:
         return self.config.training.epochs * len(self.batches)
@@ -90,15 +95,22 @@ class Job:
         return Batches(rows, size, shuffle=False, device=self.device)
 
 
-def make_job(config: Config, folder: RunFolder) -> Job:
-    """Data, model and optimiser; everything that can be refused is, before a file is written."""
+def make_job(config: Config, folder: RunFolder, **given: nn.Module | None) -> Job:
+    """Data, model and optimiser; everything that can be refused is, before a file is written.
+
+    `given` are the model and the objective of a composed run, where config.json has none.
+    """
     options = config.training
     device = find_device(options.device)
     source = read(config.data)
     data = prepare(source, config.data)
     spec = data.spec()
-    recipe = _built(config, spec, device)
-    px = recipe.model.example(spec.context).px
+    recipe = _built(config, spec, device, **given)
+    px = (
+        _example(recipe, spec)
+        if config.recipe == COMPOSED
+        else recipe.model.example(spec.context).px
+    )
     _check_range(recipe, data, px)
     model, objective = recipe.model, recipe.objective
     batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
@@ -126,21 +138,49 @@ def _optimizer(config: Config, weights: Iterable[nn.Parameter]) -> torch.optim.O
     )
 
 
-def _built(config: Config, spec: DataSpec, device: torch.device) -> Recipe:
+def _built(
+    config: Config, spec: DataSpec, device: torch.device, **given: nn.Module | None
+) -> Recipe:
     """The recipe on its device, or the refusal of one that is too large for it."""
     try:
-        recipe = assemble(config.recipe, config.parts, spec)
+        recipe = made_of(config, spec, **given)
         recipe.model.to(device)
         recipe.objective.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:
         if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
             raise
-        net = text(config.parts["net"], brief="net")
+        size = ""
+        if config.recipe != COMPOSED:
+            net = text(config.parts["net"], brief="net")
+            size = f" (latent {config.parts['latent']}, net {net})"
         raise VaekitError(
-            f"the model (latent {config.parts['latent']}, net {net}) does not fit into the memory "
-            f"of {device}: take smaller ones."
+            f"the model{size} does not fit into the memory of {device}: take smaller ones."
         ) from error
     return recipe
+
+
+def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
+    """p(x|z) of one row; a refusal where a composed model does not fit the data."""
+    shape = getattr(recipe.model, "x_shape", None)
+    if shape != spec.shape:
+        raise VaekitError(
+            f"the model takes x of the shape {shape}; the rows of {spec.name} are {spec.shape}: "
+            "build it to that, or take other data."
+        )
+    try:
+        px = recipe.model.example(spec.context).px
+    except (RuntimeError, TypeError, AttributeError) as error:
+        asked = f" and a context {spec.context}" if spec.context else ""
+        why = str(error).partition("\n")[0]
+        raise VaekitError(
+            f"the model cannot pass over one x of the shape {shape}{asked}: {why}"
+        ) from error
+    if px.space.kind == "counts" and spec.kind != "counts":
+        raise VaekitError(
+            f"{type(px).__name__} takes counts; the data {spec.name} are of kind {spec.kind}: "
+            "take another likelihood."
+        )
+    return px
 
 
 def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
@@ -178,7 +218,6 @@ def describe(job: Job) -> dict[str, Any]:
         "notes": _notes(job),
         "seed": job.config.training.seed,
         "data": {
-            "spec": job.spec.to_json(),
             **{name: job.card[name] for name in ("source", "note", "sha256")},
             **{name: len(job.data.splits.get(name, ())) for name in ROWS},
             "card": job.card,
@@ -200,6 +239,8 @@ def _notes(job: Job) -> list[str]:
             f"{type(job.px).__name__} is not a likelihood of "
             f"{job.data.kind} data: the numbers compare only with the same loss on the same data."
         )
+    if why := job.config.recipe == COMPOSED and job.config.parts.get("why"):
+        notes.append(f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}")
     return [*notes, *_notes_of_values(job)]
 
 
@@ -211,8 +252,11 @@ def _notes_of_values(job: Job) -> Iterator[str]:
             f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
             "in [0, 1] (--range -1,1 gives it the stored values)."
         )
-    likelihood = likelihood_spec(job.config.parts, job.data.kind)
-    mean = likelihood.get("mean", "identity")
+    if job.config.recipe == COMPOSED:
+        family = getattr(getattr(job.recipe.model, "likelihood", None), "family", None)
+        mean = getattr(family, "mean", "identity")
+    else:
+        mean = likelihood_spec(job.config.parts, job.data.kind).get("mean", "identity")
     least, most = REACH.get(mean, (-math.inf, math.inf))
     if low < least or high > most:
         yield (
@@ -323,7 +367,7 @@ def train_stacked(
         stack.enter_context(rng(options.seed, first.device, threads))
         for job in jobs:
             stack.enter_context(job.folder.locked(create=True))
-            job.folder.create(job.config.to_json(), describe(job))
+            job.folder.create(job.to_json(), describe(job))
         whole = Together(
             [job.recipe.model for job in jobs], first.recipe.objective, [j.batches for j in jobs]
         )

@@ -21,10 +21,11 @@ from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.io import note, write
 from vaekit.models import LatentModel, Model, flat_codes, split_codes
 from vaekit.objectives import Objective
-from vaekit.recipes import assemble
-from vaekit.registry import Spec
-from vaekit.runs.config import Config
+from vaekit.recipes import find_recipe, likelihood_spec
+from vaekit.registry import Spec, completed, spec_of
+from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, kept_weights
+from vaekit.runs.saving import fill, save
 from vaekit.torchutil import find_device, lazy, rng
 
 if TYPE_CHECKING:
@@ -107,8 +108,43 @@ class Run:
     @property
     def class_names(self) -> list[str]:
         """The names of its labels; their numbers where they have none."""
-        card = self.folder.read_json("run")["data"].get("card", {})
-        return list(card.get("class_names") or map(str, range(self.spec.classes)))
+        return list(self.spec.class_names or map(str, range(self.spec.classes)))
+
+    @property
+    def sha256(self) -> str:
+        """Of the data that it was trained on."""
+        name = "run" if (self.path / "run.json").is_file() else "config"
+        found = self.folder.read_json(name)
+        return str((found["data"] if name == "run" else found).get("sha256", ""))
+
+    @property
+    def parts(self) -> dict[str, Spec | str]:
+        """Posterior, prior, likelihood and objective: a class's name where it is not registered."""
+        kinds = ("posterior", "prior", "likelihood", "objective")
+        if self.config.recipe != COMPOSED:
+            entry, parts = find_recipe(self.config.recipe), self.config.parts
+            specs = {**parts, "likelihood": likelihood_spec(parts, self.spec.kind)}
+            named = (*entry.asks, *entry.fixed)
+            return {kind: specs[kind] for kind in kinds if kind in named or kind == "objective"}
+        found: dict[str, Spec | str] = {}
+        for kind in kinds:
+            part = self.objective if kind == "objective" else getattr(self.model, kind, None)
+            part = getattr(part, "family", part)
+            try:
+                found[kind] = completed(kind, spec_of(kind, part))
+            except VaekitError:
+                found[kind] = type(part).__name__
+        return {kind: spec for kind, spec in found.items() if spec != "NoneType"}
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes the model, as it is now, to a folder, or to a file that ends in .vaekit.
+
+        `vaekit.load` opens either one, on any machine, as a run without records.
+
+        Raises:
+            VaekitError: where there is something already, or it cannot be written.
+        """
+        return save(self, path, overwrite=overwrite)
 
     @lazy
     def px(self) -> Distribution:
@@ -431,39 +467,55 @@ def trained(job: Job) -> Run:
     )
 
 
-def open_run(path: str | Path, *, weights: str | None = None, device: str = "auto") -> Run:
-    """The run in this folder.
+def open_run(
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    model: Model | None = None,
+    objective: Objective | None = None,
+) -> Run:
+    """The run in this folder, or the saved model.
 
     Args:
-        path: the run folder.
+        path: the run folder; or a folder, or a .vaekit, that `Run.save` wrote.
         weights: "best" (where rows were held out, the default), "last", or "ema".
         device: where the model goes.
+        model, objective: of a run that was composed of classes of your own; the model gets the
+            weights.
 
     Raises:
         VaekitError: where this is no run folder, or the weights are missing or of another model.
     """
     folder = RunFolder(path)
-    config = Config.from_json(folder.read_json("config"))
-    spec = DataSpec.from_json(folder.read_json("run")["data"]["spec"])
+    record = folder.read_json("config")
+    config, spec = Config.from_json(record), _spec(record.get("spec"))
     place = find_device(device)
-    with rng(0, place):
-        made = assemble(config.recipe, config.parts, spec)
     state, weights, step = kept_weights(folder, weights)
+    with rng(0, place):
+        made = fill(config, spec, state, folder.path, model=model, objective=objective)
+    made.objective.to(place)
+    return Run(folder, config, spec, made.model.to(place).eval(), made.objective, weights, step)
+
+
+def _spec(record: Any) -> DataSpec:
+    """What config.json says of the data."""
     try:
-        made.model.load_state_dict(state)
-    except RuntimeError as error:
-        detail = str(error).split("\n")[1].strip()
-        raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
-    model = made.model.to(place).eval()
-    return Run(folder, config, spec, model, made.objective, weights, step)
+        return DataSpec.from_json(record if isinstance(record, dict) else {})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise VaekitError(f"config.json does not fit: its spec: {error}") from None
 
 
 def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
     """Adds a record to the run's evaluation.json; one of the same question is replaced.
 
+    A .vaekit keeps none.
+
     Raises:
         VaekitError: where it cannot be written, or holds something else.
     """
+    if run.path.is_file():
+        return
     kept, question = run.folder.evaluations(), _question(found)
     kept = [one for one in kept if _question(one) != question]
     text = json.dumps([*kept, found], indent=2) + "\n"

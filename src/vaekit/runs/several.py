@@ -88,7 +88,8 @@ def check(tasks: Sequence[Task], out: Path, ours: Callable[[str], bool], what: s
     plain = [json.loads(json.dumps(config.to_json())) for config in configs]
     for content, task in zip(plain, tasks, strict=True):
         begun = (task.out / "config.json").exists()
-        if begun and RunFolder(task.out).read_json("config") != content:
+        there = RunFolder(task.out).read_json("config") if begun else content
+        if any(there.get(name) != value for name, value in content.items()):
             raise VaekitError(f"{task.out} holds another training: name another --out.")
     device = find_device(configs[0].training.device)
     tried: list[Any] = []

@@ -28,7 +28,7 @@ from vaekit.evaluate import (
     standard_error,
 )
 from vaekit.recipes import flat_options, likelihood_spec
-from vaekit.runs import Config, Run, open_run
+from vaekit.runs import COMPOSED, Config, Run, open_run
 
 BOUNDS = "Bound and latent"  # the group of what hangs on the likelihood, in the data's unit
 SHOWN = 12  # test images that are shown
@@ -298,19 +298,21 @@ class Opened:
 
 def likelihood_of(run: Run) -> Likelihood:
     """What a bound of this run is of. One of log p(x | label) is none of log p(x)."""
-    options = likelihood_spec(run.config.parts, run.spec.kind)
-    fixed = [f"{n} {v:g}" for n, v in options.items() if type(v) in (int, float)]
+    spec = run.parts.get("likelihood")
+    options = spec.items() if isinstance(spec, dict) else ()
+    fixed = [f"{n} {v:g}" for n, v in options if type(v) in (int, float)]
     name = type(run.px).__name__ + (" given the label" if run.conditional else "")
     space = run.px.space
     return Likelihood(name, ", ".join(fixed), is_likelihood(space, run.spec.kind), space)
 
 
-def flat(config: Config, kind: str) -> dict[str, Any]:
+def flat(config: Config, kind: str, parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The recipe and every option of its parts, of data and of training; None becomes "none".
 
     Args:
         config: of a run.
         kind: of its data, which decides the likelihood where none was named.
+        parts: of a composed model.
 
     Example:
         >>> found = flat(Config.flat("vae", latent=3, net="conv"), "binary")
@@ -319,8 +321,9 @@ def flat(config: Config, kind: str) -> dict[str, Any]:
         >>> found["objective.beta"], "likelihood.scale" in found
         (1.0, False)
     """
-    parts = {**config.parts, "likelihood": likelihood_spec(config.parts, kind)}
-    found = {"recipe": config.recipe, **dict(flat_options(parts))}
+    if parts is None:
+        parts = {**config.parts, "likelihood": likelihood_spec(config.parts, kind)}
+    found = {"recipe": config.recipe, **dict(flat_options(dict(parts)))}
     for record in (config.data, config.training):
         found |= record.model_dump(exclude=PLACE)
     return {name: ABSENT if value is None else value for name, value in found.items()}
@@ -402,11 +405,23 @@ def open_runs(
                 f"{run.path} is a colorizer, and a comparison is of models with a latent: take "
                 "`vaekit evaluate` of each."
             )
-    found = differences([flat(run.config, run.spec.kind) for run in runs])
-    usual = [flat(Config.flat(run.config.recipe), run.spec.kind) for run in runs]
+    asked = [_options(run) for run in runs]
+    found = differences(asked)
+    usual = [
+        options
+        if run.config.recipe == COMPOSED
+        else flat(Config.flat(run.config.recipe), run.spec.kind)
+        for run, options in zip(runs, asked, strict=True)
+    ]
     own = {n: vs for n, vs in found.items() if n == "recipe" or vs != [u.get(n) for u in usual]}
     names = short_names(own, [run.path for run in runs])
     return Opened(runs, names, found, [*map(likelihood_of, runs)], _same_data(runs, data_dir))
+
+
+def _options(run: Run) -> dict[str, Any]:
+    composed = run.config.recipe == COMPOSED
+    own = {"latent": run.latent_size, **run.parts} if composed else None
+    return flat(run.config, run.spec.kind, own)
 
 
 def _refuse(paths: Sequence[str | Path]) -> None:
@@ -444,7 +459,7 @@ def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:
 
 def _card(run: Run) -> dict[str, Any]:
     data: dict[str, Any] = run.folder.read_json("run")["data"]
-    return {**data.get("card", {}), "sha256": data["sha256"]}
+    return {**data.get("card", {}), "sha256": run.sha256}
 
 
 def _known(run: Run, alike: str) -> dict[str, Any]:

@@ -1,0 +1,230 @@
+"""A saved model: config.json, model.safetensors and README.md, in a folder or as its zip.
+
+A run folder holds them beside its records. No path of the machine is in what `save` writes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.data import DataSpec
+from vaekit.distributions import Offer
+from vaekit.errors import VaekitError
+from vaekit.io import note, write
+from vaekit.models import Model
+from vaekit.objectives import Objective, require
+from vaekit.recipes import Recipe, assemble, find_recipe
+from vaekit.registry import make, text
+from vaekit.runs.config import COMPOSED, MEND, Config
+from vaekit.runs.folder import WEIGHTS_FILE
+from vaekit.runs.structure import MOST, build_structure, outline
+
+if TYPE_CHECKING:
+    from vaekit.runs.run import Run
+
+SUFFIX = ".vaekit"
+
+
+def made_of(config: Config, spec: DataSpec, **given: nn.Module | None) -> Recipe:
+    """The model and the objective that a config describes, with new weights.
+
+    Args:
+        config: of a recipe, or of a composed model.
+        spec: of the data.
+        given: `model` and `objective`, where the structure of one is not known.
+
+    Raises:
+        VaekitError: where one is missing, is given to a recipe, or they do not go together.
+    """
+    if config.recipe != COMPOSED:
+        if any(part is not None for part in given.values()):
+            raise VaekitError(
+                f"the run is of the recipe {config.recipe}, which says its model: leave model= and "
+                "objective=."
+            )
+        return assemble(config.recipe, config.parts, spec)
+    parts: dict[str, Any] = {}
+    for name, kind in (("model", Model), ("objective", Objective)):
+        made, tree = given.get(name), config.parts[name]
+        if made is None and tree is None:
+            raise VaekitError(
+                f"the {name} cannot be built from config.json: {config.parts.get('why')} "
+                f"Open it in Python with {name}= of the same class and sizes."
+            )
+        parts[name] = build_structure(tree, name) if made is None else made
+        if not isinstance(parts[name], kind):
+            raise VaekitError(f"got a {type(parts[name]).__name__} for the {name}; {MEND}")
+    require(parts["objective"], parts["model"])
+    return Recipe(**parts)
+
+
+def fill(
+    config: Config, spec: DataSpec, state: dict[str, Tensor], path: Path, **given: Any
+) -> Recipe:
+    """The model and the objective of a config, with these weights.
+
+    They are built without memory first: sizes that are not those of the weights take none.
+
+    Raises:
+        VaekitError: where they do not fit each other.
+    """
+    sketch = None if given.get("model") is not None else _sketch(config, spec, **given)
+    if sketch is not None:
+        _take(sketch, state, path, assign=True)
+        for name, buffer in sketch.named_buffers():
+            if name not in state and buffer.numel() > MOST:
+                raise VaekitError(f"{path} asks for {buffer.numel():,} elements of {name}.")
+    try:
+        made = made_of(config, spec, **given)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise VaekitError(f"the model of {path} cannot be built: {error}.") from None
+    _take(made.model, state, path)
+    return made
+
+
+def _sketch(config: Config, spec: DataSpec, **given: Any) -> Model | None:
+    """The model without memory; None where a part of a user's own cannot be made so."""
+    try:
+        with torch.device("meta"):
+            return made_of(config, spec, **given).model
+    except VaekitError:
+        raise
+    except Exception:  # whatever a constructor says that asks for values
+        return None
+
+
+def _take(model: nn.Module, state: dict[str, Tensor], path: Path, **how: bool) -> None:
+    try:
+        model.load_state_dict(state, **how)
+    except RuntimeError as error:
+        detail = str(error).split("\n")[1].strip()
+        raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
+
+
+def config_json(config: Config, spec: DataSpec, sha256: str) -> dict[str, Any]:
+    """What config.json holds: the config, what is known of the data, and their hash."""
+    return {**config.to_json(), "spec": spec.to_json(), "sha256": sha256}
+
+
+def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes a run's model, as it is now, to a folder, or to a file that ends in .vaekit.
+
+    Raises:
+        VaekitError: where there is something already, or it cannot be written.
+    """
+    path = Path(path)
+    _refuse_place(path, overwrite)
+    config = _sent(run)
+    if why := config.parts.get("why"):
+        note(f"{path} opens with model= alone: {why}")
+    record = config_json(config, run.spec, run.sha256)
+    files = {**_files(run), "config.json": (json.dumps(record, indent=2) + "\n").encode()}
+    if path.suffix != SUFFIX:
+        for name, content in files.items():
+            write(path / name, content)
+        return path
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # of no date: the same bytes
+    return write(path, stream.getvalue())
+
+
+def _refuse_place(path: Path, overwrite: bool) -> None:
+    if path.is_dir() and path.suffix == SUFFIX:
+        raise VaekitError(f"{path} is a folder, and {SUFFIX} ends the name of a file.")
+    if path.is_file() and path.suffix != SUFFIX:
+        raise VaekitError(f"{path} is a file: name a folder, or a file that ends in {SUFFIX}.")
+    if (path / "checkpoints").is_dir():
+        raise VaekitError(f"{path} is a run folder, which holds its model: name another place.")
+    if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not overwrite:
+        raise VaekitError(f"{path} exists: name another place, or overwrite it (--overwrite).")
+
+
+def _sent(run: Run) -> Config:
+    """The config of a run's model as it is now, without places of this machine."""
+    config = run.config
+    sketch = None if config.recipe == COMPOSED else _sketch(config, run.spec)
+    if config.recipe == COMPOSED or (sketch and outline(sketch) != outline(run.model)):
+        options = {**config.data.model_dump(), **config.training.model_dump()}
+        config = Config.composed(run.model, run.objective, **options)
+    named = {"data": Path(config.data.data).name, "data_dir": None}
+    return replace(config, data=config.data.model_copy(update=named))
+
+
+def keep_model(run: Run) -> None:
+    """Writes model.safetensors and README.md into the run folder, once it is trained."""
+    for name, content in _files(run).items():
+        write(run.path / name, content, run.folder.mend)
+
+
+def _files(run: Run) -> dict[str, bytes]:
+    from safetensors.torch import save as as_bytes
+
+    state: dict[str, Tensor] = {}
+    for name, value in run.model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise VaekitError(
+                f"{name} of the model is a {type(value).__name__}: weights alone are saved."
+            )
+        state[name] = value.detach().to("cpu", copy=True).contiguous()
+    step = "" if run.step is None else str(run.step)
+    weights = as_bytes(state, {"format": "pt", "weights": run.weights, "step": step})
+    return {WEIGHTS_FILE: weights, "README.md": "\n".join(card(run)).encode()}
+
+
+def card(run: Run) -> Iterator[str]:
+    """The lines of README.md: what the model is, of what data, how good, and how to load it."""
+    spec, recipe = run.spec, run.config.recipe
+    composed = recipe == COMPOSED
+    title = "A model composed in Python." if composed else find_recipe(recipe).title
+    step = "" if run.step is None else f" after {run.step:,} steps"
+    many = sum(one.numel() for one in run.model.parameters())
+    yield from ("---", "library_name: vaekit", "tags:", "- vae", "---", "")
+    yield from (f"# {recipe} on {spec.name}", "", title, "", "| | |", "|---|---|")
+    yield f"| model | {type(run.model).__name__}, {many:,} parameters |"
+    for kind, part in run.parts.items():
+        yield f"| {kind} | {part if isinstance(part, str) else text(part, brief=kind)} |"
+    yield f"| weights | {run.weights}{step} |"
+    shape = " x ".join(map(str, spec.shape))
+    yield f"| data | {spec.name}: {spec.kind}, {shape}; {spec.rows:,} training rows |"
+    yield from (f"| sha256 of the data | {run.sha256} |", "", "## Numbers", "", *_numbers(run))
+    more = ", model=model" if run.config.parts.get("why") and composed else ""
+    yield from ("", "## Use", "", "```python", "import vaekit", "")
+    does = "sample(16)" if Offer.DRAWS in run.offers else "reconstruct(x)"
+    yield from (f'run = vaekit.load("PATH"{more})', f"made = run.{does}", "```", "")
+
+
+def _numbers(run: Run) -> Iterator[str]:
+    """What evaluation.json holds of these weights, else the last epoch of the training."""
+    records, kept = run.folder.records(), run.folder.evaluations()
+    told = {"weights": run.weights, "step": run.step}
+    mine = [one for one in kept if told.items() <= one.get("protocol", {}).items()]
+    for one in mine:
+        how = one["protocol"]
+        yield from (f"{how['rows']:,} {how['split']} rows:", "", "| | |", "|---|---|")
+        for name, record in {"bound": one, **one}.items():
+            if isinstance(record, dict) and name != "protocol":
+                lines = make("metric", {"name": name}).lines(record)
+                yield from [_line(*line) for line in lines if line[1] is not None]
+        yield ""
+    if not mine and records:
+        split = "validation" if records[-1].get("validation") else "train"
+        yield from (f"{split} rows, epoch {records[-1]['epoch']}:", "", "| | |", "|---|---|")
+        yield from (f"| {name} | {value:.4g} |" for name, value in records[-1][split].items())
+    if not mine and not records:
+        yield "None were kept with it."
+
+
+def _line(name: str, value: float, error: float | None, more: str) -> str:
+    spread = "" if error is None else f" ± {error:.4f}"
+    return f"| {name} | {value:.4f}{spread} {more} |"
