@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vaekit.data import GIVEN, is_value
 from vaekit.errors import VaekitError
 from vaekit.imports import Named
 from vaekit.imports import load as load_imports
@@ -34,6 +35,7 @@ from vaekit.runs import (
     next_folder,
     open_run,
     optimize,
+    refuse_data,
     result_row,
     train_grid,
     trained,
@@ -95,10 +97,7 @@ def _check(job: Job, state: dict[str, Any] | None) -> None:
     """Refuses to go on with other data or another model, before anything is written."""
     folder = job.folder
     if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
-        raise VaekitError(
-            f"the data set {job.data.name} is not the one {folder.path} saw: restore that one, or "
-            "train again with another --out."
-        )
+        refuse_data(job.source, folder.path)
     if state is not None:
         check_state(folder.last, state, job.recipe.model, job.optimizer)
 
@@ -143,6 +142,9 @@ def train(
     """
     imports = load_imports(import_)
     given: dict[str, Any] = {}
+    data = options.get("data")
+    if is_value(data):
+        options["data"] = GIVEN
     if isinstance(recipe, str):
         asked = {} if objective is None else {"objective": objective}
         config = Config.flat(recipe, **asked, **options)
@@ -154,6 +156,7 @@ def train(
     folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
     folder.refuse_content()
     every = checkpoint_seconds
+    given["value"] = data if config.data.data == GIVEN else None
     return _go(config, folder, callbacks, create=True, report=report, every=every, **given)
 
 
@@ -170,6 +173,7 @@ def resume(
     *,
     model: Model | None = None,
     objective: Objective | None = None,
+    data: Any = None,
     epochs: int | None = None,
     data_dir: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
@@ -181,7 +185,7 @@ def resume(
 
     `data_dir` names the folder of its data set, where that has moved; `import_` the files and
     modules of your own parts that the run was trained with; `model` and `objective` are those of a
-    run that was composed of classes of your own.
+    run that was composed of classes of your own; `data` those that were given in Python.
 
     On the CPU, with the same threads and versions, the weights are bit for bit those of a run
     that was never interrupted. More epochs stretch a learning-rate schedule that spans the run.
@@ -211,6 +215,7 @@ def resume(
             every=checkpoint_seconds,
             model=model,
             objective=objective,
+            value=data,
         )
 
 
@@ -222,6 +227,7 @@ def load(
     import_: Named = (),
     model: Model | None = None,
     objective: Objective | None = None,
+    data: Any = None,
 ) -> Run:
     """The trained model of a run folder, or a saved one, with what is known of it.
 
@@ -233,13 +239,16 @@ def load(
             the run has a copy, as `["runs/mine/imports/mine.py"]`.
         model, objective: of a run that was composed of classes of your own: the same ones; the
             model gets the weights.
+        data: of a run that was trained on data given in Python: the same ones, for what asks for
+            them, as `Run.evaluate` does.
 
     Raises:
         VaekitError: where this is no run folder, the weights are missing or of another model, or
             an import is missing or of another content.
     """
     load_imports(import_)
-    return open_run(run, weights=weights, device=device, model=model, objective=objective)
+    made = open_run(run, weights=weights, device=device, model=model, objective=objective)
+    return made if data is None else made.given(data)
 
 
 def save(run: Run | str | Path, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -13,6 +13,7 @@ from vaekit.data.dataset import one_hot as one_hot
 from vaekit.data.entry import Entry as Entry
 from vaekit.data.entry import File as File
 from vaekit.data.entry import Form as Form
+from vaekit.data.find import GIVEN as GIVEN
 from vaekit.data.find import known as known
 from vaekit.data.find import labeled as labeled
 from vaekit.data.find import load as load

@@ -19,6 +19,7 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
 from vaekit.options import Data, checked
 
+GIVEN = "given"  # in place of a name or a path
 PATHS = "a folder or .zip of images, .npz, .npy, .csv"
 
 
@@ -73,6 +74,11 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
     Raises:
         VaekitError: for an unknown name, and for data that are not found or cannot be read.
     """
+    if asked.data == GIVEN:
+        raise VaekitError(
+            "the run was trained on data that were given in Python and are not stored: give them "
+            "again, as vaekit.load(RUN, data=...)."
+        )
     folders = search_folders(asked.data_dir)
     if asked.data in SETS:
         own = "a set known by name has its own"

@@ -23,6 +23,7 @@ from vaekit.runs.run import colorizer_of as colorizer_of
 from vaekit.runs.run import fixed_at as fixed_at
 from vaekit.runs.run import keep_evaluation as keep_evaluation
 from vaekit.runs.run import open_run as open_run
+from vaekit.runs.run import refuse_data as refuse_data
 from vaekit.runs.run import trained as trained
 from vaekit.runs.saving import keep_model as keep_model
 from vaekit.runs.saving import save as save

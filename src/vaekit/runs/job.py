@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.data import MAPPED, Batches, Dataset, DataSpec, card, prepare, read
+from vaekit.data import MAPPED, Batches, Dataset, DataSpec, card, from_value, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
@@ -95,14 +95,17 @@ class Job:
         return Batches(rows, size, shuffle=False, device=self.device)
 
 
-def make_job(config: Config, folder: RunFolder, **given: nn.Module | None) -> Job:
-    """Data, model and optimiser; everything that can be refused is, before a file is written.
+def make_job(
+    config: Config, folder: RunFolder, *, value: Any = None, **given: nn.Module | None
+) -> Job:
+    """Data, model and optimizer; everything that can be refused is, before a file is written.
 
-    `given` are the model and the objective of a composed run, where config.json has none.
+    `value` are data that come from no path; `given` are the model and the objective of a composed
+    run, where config.json has none.
     """
     options = config.training
     device = find_device(options.device)
-    source = read(config.data)
+    source = read(config.data) if value is None else from_value(value, config.data)
     data = prepare(source, config.data)
     spec = data.spec()
     recipe = _built(config, spec, device, **given)
@@ -113,7 +116,7 @@ def make_job(config: Config, folder: RunFolder, **given: nn.Module | None) -> Jo
     )
     _check_range(recipe, data, px)
     model, objective = recipe.model, recipe.objective
-    batches = Batches(data.train, options.batch_size, seed=options.seed, device=device)
+    batches = data.batches(options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
     schedules, warm = make_schedules(options, objective, steps, len(batches))
     targets(schedules, model, objective)

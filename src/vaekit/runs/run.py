@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit.data import Dataset, DataSpec, fingerprint, label_of, one_hot, prepare, read
+from vaekit.data import Dataset, DataSpec, fingerprint, from_value, label_of, one_hot, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
@@ -277,6 +277,18 @@ class Run:
         """
         return self.prepared(self.source(data_dir))
 
+    def given(self, value: Any) -> Run:
+        """The same run, with the data that it was trained on given again.
+
+        Raises:
+            VaekitError: where they are others.
+        """
+        source = from_value(value, self.config.data)
+        if fingerprint(source) != self.sha256:
+            refuse_data(source, self.path)
+        self.held = source, self.prepared(source)
+        return self
+
     def prepared(self, source: Dataset) -> Dataset:
         """The rows of the data set that it was trained on as they were then, from how it is stored.
 
@@ -375,11 +387,10 @@ class Run:
 
     def _fingerprint(self, source: Dataset) -> str:
         """The sha256 of the rows, and a note where the run was trained on others."""
-        known = str(self.folder.read_json("run")["data"]["sha256"])
         if self.held is not None and source is self.held[0]:
-            return known
+            return self.sha256
         found = fingerprint(source)
-        if found != known:
+        if found != self.sha256:
             note(
                 f"{source.name} has changed since {self.path} was trained: what is measured may "
                 "hold rows that it was trained on."
@@ -410,6 +421,20 @@ LACKS = {
     Offer.ONE_SITE: "has several latents: this is for models with one.",
     Offer.MOMENTS: "has a posterior without a variance: a point, or one that is only drawn from.",
 }
+
+
+def refuse_data(data: Dataset, path: Path) -> None:
+    """Refuses to go on with other data than a run saw; a loader may change its rows: a note.
+
+    Raises:
+        VaekitError: but for a loader.
+    """
+    if data.stream is None:
+        raise VaekitError(
+            f"the data set {data.name} is not the one {path} saw: restore that one, or train again "
+            "into another folder."
+        )
+    note(f"the rows of the loader are others than {path} saw, or it changes them at each pass.")
 
 
 def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tensor:
