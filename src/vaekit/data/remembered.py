@@ -50,8 +50,7 @@ def recall(place: Path, rows: int) -> tuple[Pixels, str] | None:
         kind, shape = str(facts["kind"]), tuple(map(int, facts["shape"]))
         if shape[0] != rows or place.stat().st_size != np.prod(shape):
             return None
-        array: ZEROS = bytes(1 << 20)
-Pixels = np.memmap(place, np.uint8, "c", shape=shape)
+        array: Pixels = np.memmap(place, np.uint8, "c", shape=shape)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     with suppress(OSError):
