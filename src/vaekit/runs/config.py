@@ -153,7 +153,7 @@ class Config:
             raise VaekitError(f"got a {type(model).__name__} for the model; {MEND}")
         records: dict[str, dict[str, Any]] = {"parts": {}}
         for name, value in options.items():
-            if name in (*KINDS, "latent"):
+            if name not in HOMES and name.partition(".")[0] in (*KINDS, "latent"):
                 raise VaekitError(f"got {name}: the model brings its parts; leave it.")
             if name not in HOMES:
                 raise unknown("option", name, list(HOMES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -58,7 +58,7 @@ class Run:
     objective: Objective
     weights: str
     step: int | None
-    held: tuple[Dataset, Dataset] | None = None
+    held: tuple[Dataset, Dataset] | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path:
