@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vaekit.errors import VaekitError
-from vaekit.report.style import COLOURS, look, name_text, paper, svg, value
+from vaekit.report.style import COLOURS, look, name_text, paper, place, svg, value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,6 +115,7 @@ def _panel(title: str, unit: str, lines: Mapping[str, Points]) -> Figure:
     legend.get_title().set(weight="bold")
     ends = ", ".join(str(line.get_label()) for line in axes.lines)
     figure.set_label(f"{title} over the epochs, at the end: {ends} {unit}")
+    place(figure, left=6.5, top=49.6, bottom=30.5)
     return figure
 
 
@@ -142,6 +143,7 @@ def kl_figure(kl: Tensor, variance: Tensor | None = None) -> Figure:
     title = f"{many} of {len(bars)} dimensions active, {value(total)} nats in total"
     figure.suptitle(title, x=0.01, ha="left")
     figure.set_label(title)
+    place(figure, left=20.5, top=21, bottom=30.5 if ticks else 17)
     return figure
 
 
