@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ PATHS = "a folder or .zip of images, .npz, .npy, .csv"
 
 
 # A new format is one entry: the end of the path, and a function of the path and how to read it.
-FORMATS: dict[str, Callable[[Path, Data], Dataset]] = {
+FORMATS: dict[str, Callable[..., Dataset]] = {
     ".npz": load_npz,
     ".npy": load_npy,
     ".csv": load_csv,
@@ -92,10 +91,8 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
             return load_images(place / path, asked)
     suffix = path.suffix.lower()
     if suffix in FORMATS:
-        load_: Callable[[Path, Data], Dataset] = FORMATS[suffix]
-        if mapped and suffix in MAPPED:
-            load_ = partial(load_, mapped=True)
-        found = load_(_locate(path, folders), asked)
+        more = {"mapped": True} if mapped and suffix in MAPPED else {}
+        found = FORMATS[suffix](_locate(path, folders), asked, **more)
         return found if suffix in SHAPED else shaped(found, asked)
     if asked.data and _there(Path.exists, path):
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.data import MAPPED, Batches, Dataset, DataSpec, card, from_value, prepare, read
+from vaekit.data import MAPPED, Batches, Dataset, DataSpec, Loader, card, from_value, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
@@ -64,7 +64,7 @@ class Job:
     spec: DataSpec
     recipe: Recipe
     device: torch.device
-    batches: Batches
+    batches: Batches | Loader
     optimizer: torch.optim.Optimizer
     critic: torch.optim.Optimizer | None
     schedules: dict[str, Schedule]
