@@ -185,4 +185,6 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"][0].lower() + first["msg"][1:]
-        raise VaekitError(f"{first['loc'][0]} is {first['input']!r}; {message}.") from None
+        shown = " ".join(repr(first["input"]).split())  # of an array, many lines
+        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
+        raise VaekitError(f"{first['loc'][0]} is {shown}; {message}.") from None

@@ -371,9 +371,8 @@ def train_stacked(
         for job in jobs:
             stack.enter_context(job.folder.locked(create=True))
             job.folder.create(job.to_json(), describe(job))
-        whole = Together(
-            [job.recipe.model for job in jobs], first.recipe.objective, [j.batches for j in jobs]
-        )
+        rows = [job.batches for job in jobs if isinstance(job.batches, Batches)]  # of no loader
+        whole = Together([job.recipe.model for job in jobs], first.recipe.objective, rows)
         members = [
             _Member(job, whole, number, callbacks_of(job)) for number, job in enumerate(jobs)
         ]

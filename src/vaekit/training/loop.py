@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vaekit.data import Batches
+from vaekit.data import Batches, Loader
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, players, refuse_critic, require
@@ -92,7 +92,7 @@ class Progress:
 def fit(
     model: nn.Module,
     objective: Objective,
-    batches: Batches,
+    batches: Batches | Loader,
     *,
     steps: int,
     optimizer: torch.optim.Optimizer,
@@ -191,7 +191,7 @@ def fit(
 def _epoch(
     progress: Progress,
     update: Update,
-    batches: Batches,
+    batches: Batches | Loader,
     steps: int,
     on_step: Callable[[Progress], bool | None] | None,
 ) -> None:
