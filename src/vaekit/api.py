@@ -197,6 +197,7 @@ def resume(
     load_imports(import_)
     folder = RunFolder(run)
     config = Config.from_json(folder.read_json("config"))
+    folder.read_json("run")  # which a saved model has not
     if epochs is not None:
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
         config = replace(config, training=training)

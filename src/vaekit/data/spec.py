@@ -252,8 +252,7 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
 
 def _check_type(key: str, value: Any) -> None:
     kind, wanted = _TYPES[key]
-    inner = str if key in LISTS[2:] else int
-    if not isinstance(value, kind) or (
-        key in LISTS and not all(isinstance(one, inner) for one in value)
-    ):
+    inner = {"shape": int, "context": int, "class_names": str, "column_names": str}.get(key, object)
+    listed = value if isinstance(value, list | tuple) else ()
+    if not isinstance(value, kind) or not all(isinstance(one, inner) for one in listed):
         raise VaekitError(f"a data record's '{key}' must be {wanted}; got {value!r}.")

@@ -188,7 +188,7 @@ def _parts(run: Run) -> Rows:
         noise = 255 * colorizer_of(run).noise / (values.high - values.low)
         levels = f"{noise:.4g} gray level{'s' * (noise != 1)}"
         seen = f"the gray image 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
-        likelihood = parts["likelihood"]
+        likelihood: Any = parts["likelihood"]
         return [("input", seen), ("likelihood", text(likelihood))]
     found = [site.q.space for site in run.model.example(run.spec.context).sites]
     spaces = [f"{' x '.join(map(str, s.shape))} dimensions, {s.kind}" for s in found]

@@ -4,6 +4,8 @@ from vaekit.runs.config import flat_fields as flat_fields
 from vaekit.runs.folder import RunFolder as RunFolder
 from vaekit.runs.folder import git_state as git_state
 from vaekit.runs.folder import next_folder as next_folder
+from vaekit.runs.graph import build_structure as build_structure
+from vaekit.runs.graph import structure as structure
 from vaekit.runs.job import Job as Job
 from vaekit.runs.job import describe as describe
 from vaekit.runs.job import make_job as make_job
@@ -32,8 +34,6 @@ from vaekit.runs.several import Task as Task
 from vaekit.runs.several import default_folder as default_folder
 from vaekit.runs.several import summarise as summarise
 from vaekit.runs.several import train_seeds as train_seeds
-from vaekit.runs.structure import build_structure as build_structure
-from vaekit.runs.structure import structure as structure
 from vaekit.runs.sweep import PAGE as PAGE
 from vaekit.runs.sweep import parse_grid as parse_grid
 from vaekit.runs.sweep import train_grid as train_grid

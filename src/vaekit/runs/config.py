@@ -147,7 +147,7 @@ class Config:
             VaekitError: for an option that is neither, or a value that does not fit.
         """
         from vaekit.models import Model
-        from vaekit.runs.structure import structure
+        from vaekit.runs.graph import structure
 
         if not isinstance(model, Model):
             raise VaekitError(f"got a {type(model).__name__} for the model; {MEND}")

@@ -26,7 +26,7 @@ from vaekit.recipes import Recipe, assemble, find_recipe
 from vaekit.registry import make, text
 from vaekit.runs.config import COMPOSED, MEND, Config
 from vaekit.runs.folder import WEIGHTS_FILE
-from vaekit.runs.structure import MOST, build_structure, outline
+from vaekit.runs.graph import MOST, build_structure, outline
 
 if TYPE_CHECKING:
     from vaekit.runs.run import Run
@@ -57,8 +57,8 @@ def made_of(config: Config, spec: DataSpec, **given: nn.Module | None) -> Recipe
         made, tree = given.get(name), config.parts[name]
         if made is None and tree is None:
             raise VaekitError(
-                f"the {name} cannot be built from config.json: {config.parts.get('why')} "
-                f"Open it in Python with {name}= of the same class and sizes."
+                f"the {name} cannot be built from config.json: "
+                f"{config.parts.get('why') or f'it holds none: pass {name}= when loading.'}"
             )
         parts[name] = build_structure(tree, name) if made is None else made
         if not isinstance(parts[name], kind):
@@ -135,7 +135,7 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name), content)  # of no date: the same bytes
+            archive.writestr(name, content)
     return write(path, stream.getvalue())
 
 

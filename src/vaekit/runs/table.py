@@ -22,7 +22,8 @@ def tabulate(folder: str | Path = "runs", *, sort: str = "name") -> list[dict[st
 
     The numbers are those of the best epoch, on held-out rows where there are some, else on the
     training rows; nats per image. `epochs` are done, `asked` were asked for; `state` is
-    "finished", "stopped" (continue it with --resume), "running", or what is broken.
+    "finished", "stopped" (continue it with --resume), "running", "saved" (a model without records),
+    or what is broken.
 
     Args:
         folder: a folder of runs, or a run folder.
@@ -86,9 +87,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _row(path: Path, name: str) -> dict[str, Any]:
     row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "name": name}
     try:
-        config, _ = _read(path / "config.json"), _read(path / "run.json")
+        config = _read(path / "config.json")
+        row |= _asked(config)
+        if not (path / "checkpoints").is_dir() and (path / "model.safetensors").is_file():
+            return {**row, "state": "saved"}
+        _read(path / "run.json")
         records = read_lines(path / "metrics.jsonl")
-        row |= _asked(config) | _reached(records)
+        row |= _reached(records)
         row["state"] = _state(path, row, records)
     except VaekitError as error:
         row["state"] = f"broken: {error}"

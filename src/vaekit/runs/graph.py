@@ -63,29 +63,32 @@ def structure(module: nn.Module, name: str = "model") -> dict[str, Any]:
     tree: dict[str, Any] = _node(module, name, {})
     with torch.device("meta"):
         again = build_structure(tree, name)
-    here, there = outline(module), outline(again)
-    for one in {**here, **there}:
+    here, there = outline(module, name), outline(again, name)
+    for one in sorted({**here, **there}, key=lambda each: "(" in each):  # tensors first
         if here.get(one) != there.get(one):
             raise VaekitError(
-                f"{name}.{one} is {here.get(one, 'missing')}; what it was made with gives "
-                f"{there.get(one, 'none')}: a part was changed after it was made. Make it so, or "
-                f"pass {name}= when loading."
+                f"{one} is {here.get(one, 'missing')}; what it was made with gives "
+                f"{there.get(one, 'none')}: a part was changed after it was made. Make it anew, "
+                f"or pass {name}= when loading."
             )
     learned = {n: p.requires_grad for n, p in again.named_parameters()}
     frozen = [n for n, p in module.named_parameters() if not p.requires_grad and learned[n]]
     return {**tree, "frozen": frozen} if frozen else tree
 
 
-def outline(module: nn.Module) -> dict[str, Any]:
+def outline(module: nn.Module, path: str = "model") -> dict[str, Any]:
     """What two modules share that differ in their values alone: tensors, ties, parts."""
     found: dict[str, Any] = {}
     for name, value in module.state_dict().items():
         tensor = isinstance(value, Tensor)
-        found[name] = f"{value.dtype} {tuple(value.shape)}" if tensor else type(value).__name__
+        found[f"{path}.{name}"] = (
+            f"{value.dtype} {tuple(value.shape)}" if tensor else type(value).__name__
+        )
     first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        found[f"{name} (shared)"] = first.setdefault(id(parameter), name)
+        found[f"{path}.{name} (shared)"] = first.setdefault(id(parameter), name)
     for name, part in module.named_modules(remove_duplicate=False):
+        name = f"{path}.{name}" if name else path
         known = isinstance(part, tuple(LAYERS.values())) or type(part).__module__[:7] == "vaekit."
         found[f"{name} (part)"] = f"{type(part).__name__}({part.extra_repr() if known else ''})"
         for argument, value in _kept(part).items():
@@ -106,8 +109,17 @@ def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
         return {"same": seen[id(part)]}
     seen[id(part)] = path
     kind, name = type(part), type(part).__name__
+    named = name_of(kind) if hasattr(part, "made") else None
+    if named is None and kind not in (*HOLDERS.values(), *LAYERS.values()):
+        raise VaekitError(
+            f"{path} is a {kind.__module__}.{kind.__qualname__}, which is not a registered part: "
+            f"register it, or pass {path.partition('.')[0]}= when loading."
+        )
     if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
-        raise VaekitError(f"{path} has a hook or a forward of its own, which is no JSON.")
+        raise VaekitError(
+            f"{path} has a hook, which is not saved: remove it, or pass "
+            f"{path.partition('.')[0]}= when loading."
+        )
     if HOLDERS.get(name) is kind:
         parts: Any = part._modules.items()
         return {"torch": name, "parts": {n: _node(one, f"{path}.{n}", seen) for n, one in parts}}
@@ -116,12 +128,6 @@ def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
         if not isinstance(values.get("bias", True), bool):
             values["bias"] = values["bias"] is not None
         return {"torch": name, "arguments": {n: _plain(v, path, n) for n, v in values.items()}}
-    named = name_of(kind)
-    if named is None or not hasattr(part, "made"):
-        raise VaekitError(
-            f"{path} is a {kind.__module__}.{kind.__qualname__}, which is not a registered part: "
-            f"register it, or pass {path.partition('.')[0]}= when loading."
-        )
     values = {n: _argument(part, n, v, path, seen) for n, v in _made(part).items()}
     return {"part": named, "arguments": values}
 
