@@ -143,7 +143,7 @@ def train(
     imports = load_imports(import_)
     given: dict[str, Any] = {}
     data = options.get("data")
-    if is_value(data):
+    if data is not None and is_value(data):
         options["data"] = GIVEN
     if isinstance(recipe, str):
         asked = {} if objective is None else {"objective": objective}
