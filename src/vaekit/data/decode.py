@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,52 +48,51 @@ def read_pixels(files: Images, asked: Data) -> tuple[Tensor | Rows, str]:
     with _quiet():
         first = open_image(files, files.members[0], asked)
         size, plane = count * first.pixels.nbytes, first.pixels[0].nbytes
-        most = count * (1 if asked.grey else 3) * plane
+        most = count * plane * (1 if asked.grey else 3)
         large = asked.cache or (asked.cache is None and not _fits(most))
         if large and not first.corrupt:
             note(f"{count} images ({in_words(size)}) are decoded once to {place}.")
 
             def fill(buffer: Pixels) -> tuple[Pixels, str]:
-                images = _filled(buffer, files, asked, first, lambda _: None)
+                images = _filled(buffer, files, asked, first)
                 return images, kind_of(torch.from_numpy(images))
 
-            found = _kept(place, most, fill, bool(asked.cache) or not _fits(size))
+            found = _kept(place, most, fill, must=bool(asked.cache) or not _fits(size))
             if found is not None:
                 return MappedRows(found[0]), found[1]
-        return _in_memory(place, most, files, asked, first)
-
-
-def _in_memory(
-    place: Path, most: int, files: Images, asked: Data, first: Opened
-) -> tuple[Tensor, str]:
-    count = len(files.members)
-
-    def check(size: int) -> None:
-        check_memory(
-            f"{count} images of {files.path}, copied once to be split,",
-            2 * size,
-            "Leave the cache on: they are then read from a file; or take a smaller size.",
-        )
-
-    images = _filled(np.empty(most, np.uint8), files, asked, first, check)
+        check = partial(_check_room, files)
+        check(size)
+        buffer = np.empty(most if _fits(most) else size, np.uint8)  # what is untouched is no memory
+        images = _filled(buffer, files, asked, first, check)
     kind = kind_of(torch.from_numpy(images))
+    if asked.cache is None and count > WORTH and images.nbytes <= ROOM:
+        _remember(place, images, kind)
+    return torch.from_numpy(images), kind
 
+
+def _check_room(files: Images, size: int) -> None:
+    check_memory(
+        f"{len(files.members)} images of {files.path}, copied once to be split,",
+        2 * size,
+        "Leave the cache on: they are then read from a file; or take a smaller size.",
+    )
+
+
+def _remember(place: Path, images: Pixels, kind: str) -> None:
     def fill(buffer: Pixels) -> tuple[Pixels, str]:
         there = buffer.reshape(images.shape)
         there[:] = images
         return there, kind
 
-    if asked.cache is None and count > WORTH and images.nbytes <= ROOM:
-        if _kept(place, images.nbytes, fill, False) is not None:
-            note(
-                f"{count} images ({in_words(images.nbytes)}) are remembered in {place.parent}; "
-                "`vaekit data --clean` empties it."
-            )
-    return torch.from_numpy(images), kind
+    if _kept(place, images.nbytes, fill, must=False) is not None:
+        note(
+            f"{len(images)} images ({in_words(images.nbytes)}) are remembered in {place.parent}; "
+            "`vaekit data --clean` empties it."
+        )
 
 
 def _kept(
-    place: Path, size: int, fill: Callable[[Pixels], tuple[Pixels, str]], must: bool
+    place: Path, size: int, fill: Callable[[Pixels], tuple[Pixels, str]], *, must: bool
 ) -> tuple[Pixels, str] | None:
     """What is kept now; None, and a note, where it cannot be and need not."""
     try:
@@ -125,20 +125,23 @@ def _fits(size: int) -> bool:
 
 
 def _filled(
-    buffer: Pixels, files: Images, asked: Data, first: Opened, check: Callable[[int], None]
+    buffer: Pixels,
+    files: Images,
+    asked: Data,
+    first: Opened,
+    check: Callable[[int], None] = lambda size: None,
 ) -> Pixels:
     """All images in order, in the first bytes of `buffer`: gray if all are, else in color.
 
-    Raises:
-        VaekitError: at the end, if some could not be read; by `check`, for too many bytes.
-    """
+    Where the first image in color makes them three times as many bytes, `check` is asked first.
 
+    Raises:
+        VaekitError: at the end, if some could not be read.
+    """
     count = len(files.members)
 
     def view(shape: tuple[int, ...]) -> Pixels:
-        size = count * math.prod(shape)
-        check(size)
-        return buffer[:size].reshape(count, *shape)
+        return buffer[: count * math.prod(shape)].reshape(count, *shape)
 
     images, wrong = view(first.pixels.shape), []
     for place, found in enumerate(_opened(files, asked, first)):
@@ -147,6 +150,7 @@ def _filled(
         if wrong:
             continue
         if len(found.pixels) > images.shape[1]:
+            check(3 * images.nbytes)
             gray, images = images, view(found.pixels.shape)
             for earlier in reversed(range(place)):  # from the end: they lie in the same bytes
                 images[earlier] = gray[earlier].copy()

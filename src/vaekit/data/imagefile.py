@@ -112,8 +112,8 @@ def _check_size(
         raise VaekitError(
             f"crop {asked.crop} is more than '{name}' in {path} has ({seen}); take less."
         )
-    free = asked.crop is not None or asked.size is not None or first is None
-    if not free and size != first.size:
+    one_size = asked.crop is None and asked.size is None
+    if one_size and first is not None and size != first.size:
         raise VaekitError(
             f"{path} has images of several sizes: '{first.name}' is {first.size[0]} x "
             f"{first.size[1]}, '{name}' {seen}. Bring them to one size, as with size 64."

@@ -154,14 +154,19 @@ def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
         # Rows without pixels as yet: a split of them knows their places in the listing.
         places = MappedRows(np.empty((len(files.members), 0), np.uint8))
         parts = split_up(path, found.rows(places), asked)
-        shuffled = asked.limit is not None and asked.limit < len(parts["train"])
-        if shuffled:
+        shuffled = False
+        if asked.limit is not None and asked.limit < len(parts["train"]):
             parts["train"] = limited(parts["train"], asked.limit, asked.split_seed)
-        wanted = {name: part.images.index for name, part in parts.items()}
-        opened = torch.cat(list(wanted.values())).unique()
-        files.members = [files.members[place] for place in opened.tolist()]
+            shuffled = True
+        wanted = torch.cat([_places(part) for part in parts.values()]).unique()
+        files.members = [files.members[place] for place in wanted.tolist()]
         images, kind = read_pixels(files, asked)
-    for name, places in wanted.items():
-        rows = Split(images).take(torch.searchsorted(opened, places))
-        parts[name] = replace(parts[name], images=rows.images)
+    for name, part in parts.items():
+        rows = Split(images).take(torch.searchsorted(wanted, _places(part)))
+        parts[name] = replace(part, images=rows.images)
     return named(path, kind, parts, class_names=found.class_names, shuffled=shuffled)
+
+
+def _places(split: Split) -> Tensor:
+    assert isinstance(split.images, MappedRows)
+    return split.images.index

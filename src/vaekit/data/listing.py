@@ -112,12 +112,12 @@ def _walk(path: Path) -> Iterator[str]:
             continue
         seen.add((place.st_dev, place.st_ino))
         below[:] = [name for name in below if not name.startswith(".")]
-        inner = Path(folder).relative_to(path)
-        yield from ((inner / name).as_posix() for name in names)
+        inner = Path(folder).relative_to(path).as_posix()
+        yield from (f"{inner}/{name}".removeprefix("./") for name in names)
 
 
 def _member(path: Path, name: str) -> Member:
-    facts = (path / name).stat()
+    facts = os.stat(os.path.join(path, name))  # a Path for each of many costs as much again
     if not stat.S_ISREG(facts.st_mode):
         raise VaekitError(f"{path / name} is not a plain file; remove or rename it.")
     return Member(name, facts.st_size, facts.st_mtime_ns)

@@ -32,10 +32,9 @@ Pixels = np.ndarray[Any, Any]
 def place_of(files: Images, asked: Data) -> Path:
     """Where these images are remembered: named after all that changes pixels."""
     options = [FORMAT, asked.size, asked.crop, asked.grey]
-    digest = hashlib.sha256(json.dumps([str(files.path.resolve()), options]).encode())
-    for member in files.members:
-        digest.update(json.dumps([member.name, member.size, member.stamp]).encode())
-    return _folder() / f"{digest.hexdigest()[:32]}.pixels"
+    members = [[member.name, member.size, member.stamp] for member in files.members]
+    text = json.dumps([str(files.path.resolve()), options, members])
+    return _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.pixels"
 
 
 def _folder() -> Path:
