@@ -207,10 +207,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         words = _without_imports(list(sys.argv[1:] if arguments is None else arguments))
         load(NAMED)
+        one = None  # the recipe whose options are needed, where not all are
         if len(words) > 1 and words[0] in ("train", "sweep") and not words[1].startswith("-"):
             words[1] = find_recipe(words[1]).name  # hyphens or underscores
-        add_recipes(train, train_command)
-        add_recipes(sweep, sweep_command)
+            one = words[1:2]
+        for parent, command in ((train, train_command), (sweep, sweep_command)):
+            if parent.name[0] in words:
+                add_recipes(parent, command, one)
         app.meta(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (VaekitError, CycloptsError) as error:

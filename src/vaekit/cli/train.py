@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -234,9 +234,11 @@ def _sweep(
     show_comparison(found, own["json"])
 
 
-def add_recipes(app: App, command: Callable[[str], Callable[..., None]]) -> None:
-    """A command for each recipe that has none yet: one may be registered at any time."""
-    for recipe in names():
+def add_recipes(
+    app: App, command: Callable[[str], Callable[..., None]], recipes: Iterable[str] | None = None
+) -> None:
+    """A command for each of these recipes that has none yet, by default for all that there are."""
+    for recipe in names() if recipes is None else recipes:
         if recipe not in app:
             app.command(command(recipe), name=recipe)
 

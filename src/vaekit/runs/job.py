@@ -222,7 +222,7 @@ def describe(job: Job) -> dict[str, Any]:
         "seed": job.config.training.seed,
         "data": {
             **{name: job.card[name] for name in ("source", "note", "sha256")},
-            **{name: len(job.data.splits.get(name, ())) for name in ROWS},
+            **{name: job.data.rows.get(name, 0) for name in ROWS},
             "card": job.card,
         },
         "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
@@ -231,7 +231,7 @@ def describe(job: Job) -> dict[str, Any]:
 
 def _notes(job: Job) -> list[str]:
     """What is worth knowing before the training; none of it stops it."""
-    rows, size = len(job.data.train), job.config.training.batch_size
+    rows, size = job.data.rows["train"], job.batches.batch_size
     notes = []
     if size > rows:
         notes.append(
