@@ -195,6 +195,8 @@ def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
         )
     for which, split in data.splits.items():
         low, high = split.x_bounds
+        if which == "train" and data.stream is not None and split.values.loc is None:
+            low, high = split.values.ends(torch.tensor(data.stream.bounds).to(split.images.dtype))
         gaps = Offer.GAPS in recipe.model.offers
         if not (math.isfinite(low) and math.isfinite(high)) and not gaps:
             raise VaekitError(f"the {which} rows of {data.name} hold NaN or infinite values.")
