@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from vaekit.cli.main import main
 
@@ -72,3 +73,21 @@ def test_a_file_of_parts_of_ones_own_made_of_the_page_alone(
     )
     main(["evaluate", "runs/small", "worst:share=0.01", *own_parts])
     assert "where the width starts" in capsys.readouterr().out
+
+
+def test_data_and_models_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (DOCS / "own.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = r"<!-- mine.py -->\n```python\n(.*?)```\n"
+    (code,) = re.findall(own, page, re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    names: dict[str, object] = {"torch": torch}
+    for code in re.findall(
+        r"```python\n(.*?)```", re.sub(own, "", page, flags=re.DOTALL), re.DOTALL
+    ):
+        exec(code, names)
+    assert names["images"].shape == (4, 1, 8, 8)  # type: ignore[attr-defined]
+    assert Path("models/mine.vaekit").is_file()
