@@ -26,6 +26,7 @@ from vaekit.data.remembered import clean_cache as clean_cache
 from vaekit.data.rows import MappedRows as MappedRows
 from vaekit.data.rows import Rows as Rows
 from vaekit.data.rows import SparseRows as SparseRows
+from vaekit.data.rows import TakenRows as TakenRows
 from vaekit.data.rows import pick as pick
 from vaekit.data.shapes import draw_shapes as draw_shapes
 from vaekit.data.spec import KINDS as KINDS
