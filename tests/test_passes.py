@@ -33,7 +33,7 @@ from vaekit.data import (
 from vaekit.evaluate import Rows, Subject, chosen, measure, measured, reconstructions
 from vaekit.models import Colorizer, Model, rows_at_once
 from vaekit.options import Data
-from vaekit.report import Codes, curve_figures, fixed_rows, kl_figure, posteriors
+from vaekit.report import Codes, curve_figures, fixed_rows, kl_figure, look, posteriors
 
 IMAGE = (3, 64, 64)
 BYTES = 2**23
@@ -290,14 +290,8 @@ def test_panels_lie_where_constrained_layout_puts_them() -> None:
     records = [
         {"epoch": n, "train": {k: v * (1 + 1 / n) for k, v in means.items()}} for n in range(1, 9)
     ]
-    from vaekit.report.style import look  # noqa: PLC0415
-
     with look():
-        figures = [
-            *curve_figures(records, "nats"),
-            kl_figure(torch.rand(4)),
-            kl_figure(torch.rand(40)),
-        ]
+        bars = (kl_figure(torch.rand(n)) for n in (4, 40))
         for figure in (*curve_figures(records, "nats"), *bars):
             placed = np.array(figure.axes[0].get_position().extents)
             figure.set_layout_engine("constrained")
