@@ -20,7 +20,7 @@ from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
-from vaekit.objectives import players, refuse_critic
+from vaekit.objectives import players, refuse_critic, weights
 from vaekit.recipes import Recipe, likelihood_spec
 from vaekit.registry import text
 from vaekit.runs.config import COMPOSED, Config
@@ -68,6 +68,7 @@ class Job:
     optimizer: torch.optim.Optimizer
     critic: torch.optim.Optimizer | None
     schedules: dict[str, Schedule]
+    asked: dict[str, float]  # the weights of the objective, before a schedule moves them
     warm: int  # the step at which the warm-up is over
     px: Distribution  # p(x|z) of one row
 
@@ -120,13 +121,14 @@ def make_job(
     steps = options.epochs * len(batches)
     schedules, warm = make_schedules(options, objective, steps, len(batches))
     targets(schedules, model, objective)
+    asked = {path: getattr(*at).item() for path, at in weights(objective).items()}
     optimizer, critic = _optimizer(config, players(model, objective)[0]), make_critic(objective)
     refuse_graphs(objective, options.compile, options.capture)
     if options.capture:
         refuse_capture(optimizer, device)
     known = card(source), spec, recipe, device
     return Job(
-        config, folder, source, data, *known, batches, optimizer, critic, schedules, warm, px
+        config, folder, source, data, *known, batches, optimizer, critic, schedules, asked, warm, px
     )
 
 

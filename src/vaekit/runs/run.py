@@ -20,13 +20,13 @@ from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.io import note, write
 from vaekit.models import LatentModel, Model, flat_codes, split_codes
-from vaekit.objectives import Objective
+from vaekit.objectives import Objective, weights
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, kept_weights
 from vaekit.runs.saving import fill, save
-from vaekit.torchutil import find_device, lazy, rng
+from vaekit.torchutil import find_device, lazy, load_state, rng
 
 if TYPE_CHECKING:
     from vaekit.runs.job import Job
@@ -481,15 +481,16 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
 def trained(job: Job) -> Run:
     """The run that has just been trained: with the model and the data that it was trained with.
 
-    The model takes the weights that are kept: of the best epoch where rows were held out.
+    The model takes the weights that are kept: of the best epoch where rows were held out; and the
+    weights of the objective are again those that were asked for, where a schedule has moved them.
     """
-    model = job.recipe.model
-    state, weights, step = kept_weights(job.folder, None)
+    model, objective = job.recipe.model, job.recipe.objective
+    for path, (module, name) in weights(objective).items():
+        getattr(module, name).fill_(job.asked[path])
+    state, which, step = kept_weights(job.folder, None)
     model.load_state_dict(state)
     held = job.source, job.data
-    return Run(
-        job.folder, job.config, job.spec, model.eval(), job.recipe.objective, weights, step, held
-    )
+    return Run(job.folder, job.config, job.spec, model.eval(), objective, which, step, held)
 
 
 def open_run(
@@ -516,11 +517,22 @@ def open_run(
     record = folder.read_json("config")
     config, spec = Config.from_json(record), _spec(record.get("spec"))
     place = find_device(device)
-    state, weights, step = kept_weights(folder, weights)
+    state, which, step = kept_weights(folder, weights)
     with rng(0, place):
         made = fill(config, spec, state, folder.path, model=model, objective=objective)
+    _learned(made.objective, folder)
     made.objective.to(place)
-    return Run(folder, config, spec, made.model.to(place).eval(), made.objective, weights, step)
+    return Run(folder, config, spec, made.model.to(place).eval(), made.objective, which, step)
+
+
+def _learned(objective: Objective, folder: RunFolder) -> None:
+    """What the objective has learned, a critic say; its weights stay as they were asked for."""
+    if not any(True for _ in objective.parameters()) or not folder.last.is_file():
+        return
+    state = load_state(folder.last)["progress"]["objective"]
+    asked = weights(objective)
+    state = {name: value for name, value in state.items() if name not in asked}
+    objective.load_state_dict(state, strict=False)
 
 
 def _spec(record: Any) -> DataSpec:
