@@ -97,9 +97,9 @@ def test_a_run_opened_again_is_scaled_as_it_was_trained(tmp_path: Path) -> None:
     path = table(tmp_path / "a.csv")
     run = vaekit.train("vae", out=tmp_path / "r", data=path, **QUICK)
     before = run.dataset().test.x()
-    stored = run.folder.read_json("run")
-    stored["data"]["spec"]["values"]["loc"] = [0.0, 0.0, 0.0]
-    run.folder.write_json("run", stored)
+    stored = run.folder.read_json("config")
+    stored["spec"]["values"]["loc"] = [0.0, 0.0, 0.0]
+    run.folder.write_json("config", stored)
     after = vaekit.load(tmp_path / "r").dataset().test.x()
     values = run.spec.values
     torch.testing.assert_close(after, before + values.loc / values.scale)  # type: ignore[operator]
