@@ -73,6 +73,7 @@ def _go(
                 folder.create(job.to_json(), describe(job))
             else:
                 _check(job, state)
+                folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
                 if state is None:
                     folder.rewind(-1)
                 if changed:
