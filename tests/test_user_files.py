@@ -440,3 +440,19 @@ def test_a_part_that_a_script_registered_is_named_by_its_mend(
     said = refused("info", "run")
     assert said.endswith("If it is one of your own, pass its file: --import FILE.py.")
     call("info", "run", "--import", mine)
+
+
+def test_a_saved_model_brings_the_files_that_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    run = vaekit.train("wide_vae", import_=["mine.py"], out="r", **QUICK)
+    run.save("folder")
+    run.save("zip.vaekit")
+    assert Path("folder/imports/mine.py").read_text() == MINE
+    for place in ("folder", "zip.vaekit"):
+        assert vaekit.load(place, import_=["folder/imports/mine.py"]).sample(2).shape[0] == 2
+    code = "import vaekit; vaekit.load('folder')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "folder/imports/mine.py" in done.stderr.splitlines()[-1]

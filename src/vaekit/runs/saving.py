@@ -128,6 +128,10 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
         note(f"{path} opens with model= alone: {why}")
     record = config_json(config, run.spec, run.sha256)
     files = {**_files(run), "config.json": (json.dumps(record, indent=2) + "\n").encode()}
+    for one in record["imports"]:
+        name = f"imports/{one.get('file')}"
+        if (content := run.folder.read(name)) is not None:
+            files[name] = content
     if path.suffix != SUFFIX:
         for name, content in files.items():
             write(path / name, content)
