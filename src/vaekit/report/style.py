@@ -174,11 +174,12 @@ def place(figure: Figure, *, left: float, top: float, bottom: float) -> None:
     Margins are pixels; `left` is besides the numbers of the axis. All else must be drawn before.
     """
     (axes,), (width, height) = figure.axes, figure.get_size_inches() * 72
+    figure.set_layout_engine("none")
+    high = bottom / height, (height - top - bottom) / height
+    axes.set_position((0.2, high[0], 0.8, high[1]))  # which numbers there are hangs on the height
     numbers = [label.get_text() for label in axes.get_yticklabels()]
     left += max(sum(LETTERS.get(letter, 6.4) for letter in number) for number in numbers)
-    figure.set_layout_engine("none")
-    size = (width - left - 3) / width, (height - top - bottom) / height
-    axes.set_position((left / width, bottom / height, *size))
+    axes.set_position((left / width, high[0], (width - left - 3) / width, high[1]))
 
 
 def name_text(name: str, longest: int) -> str:
