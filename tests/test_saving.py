@@ -147,7 +147,6 @@ def test_lists_tuples_and_the_frozen_come_back_as_they_were() -> None:
     assert [p.requires_grad for p in made.parameters()] == [False, True]
 
 
-@vk.register("prior", "wide-normal")
 class WideNormal(vk.StandardNormal):
     """Another prior.
 

@@ -203,8 +203,8 @@ def resume(
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
         config = replace(config, training=training)
     if data_dir is not None:
-        data = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
-        config = replace(config, data=data)
+        moved = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
+        config = replace(config, data=moved)
     with folder.locked():
         state = load_state(folder.last) if folder.last.exists() else None
         return _go(

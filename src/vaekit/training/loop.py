@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vaekit.data import Batches, Loader
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, players, refuse_critic, require
@@ -22,6 +21,9 @@ from vaekit.training.meters import Mean, Meter, mean_and_error
 from vaekit.training.optimizers import make_critic
 from vaekit.training.schedules import Schedule
 from vaekit.training.update import Update
+
+if TYPE_CHECKING:
+    from vaekit.data import Batches, Loader
 
 
 @dataclass(eq=False)
