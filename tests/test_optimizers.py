@@ -173,3 +173,11 @@ def test_a_training_does_not_import_what_compiles_graphs() -> None:
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_fused_step_of_another_optimizer_is_torchs_own() -> None:
+    ours, theirs = net(), net()
+    more = ["fused=true", "momentum=0.9"]
+    steps(make_optimizer("sgd", ours, lr=0.1, more=more), ours, 3)
+    steps(torch.optim.SGD(theirs, lr=0.1, momentum=0.9, fused=True), theirs, 3)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

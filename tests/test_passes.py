@@ -34,6 +34,7 @@ from vaekit.evaluate import Rows, Subject, chosen, measure, measured, reconstruc
 from vaekit.models import Colorizer, Model, rows_at_once
 from vaekit.options import Data
 from vaekit.report import Codes, curve_figures, fixed_rows, kl_figure, look, posteriors
+from vaekit.runs import Config, RunFolder, make_job
 
 IMAGE = (3, 64, 64)
 BYTES = 2**23
@@ -312,3 +313,32 @@ def test_a_command_builds_the_options_of_its_recipe_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "['iwae'] []"
+
+
+def test_codes_that_are_drawn_do_not_share_noise_between_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model: Any = vae()
+    shapes = {"in_shape": IMAGE}
+    net = vk.MLP(IMAGE, vk.parts.Laplace(2).param_shape)
+    monkeypatch.setattr(type(model), "offers", model.offers - {vk.Offer.MEAN})
+    model.posterior = vk.Conditional(net, vk.parts.Laplace(2), **shapes)
+    monkeypatch.setattr("vaekit.models.base.rows_at_once", lambda *_: 4)
+    (codes,) = model.encode(torch.ones(8, *IMAGE))
+    assert not torch.equal(codes[:4], codes[4:])
+    assert torch.equal(codes, model.encode(torch.ones(8, *IMAGE))[0])
+    model.encode(torch.ones(8, *IMAGE), None, mask=torch.ones(1, *IMAGE))  # one mask for all
+
+
+@pytest.mark.parametrize("rows", [31, 5, 6, 1])
+def test_no_row_that_is_held_out_is_dropped(
+    rows: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vaekit.runs.job.rows_at_once", lambda *_: 5)
+    seen = []
+    monkeypatch.setattr("vaekit.runs.job.Batches", lambda split, size, **_: seen.append(size))
+    x = np.random.RandomState(0).rand(rows + 40, 3).astype(np.float32)
+    config = Config.flat("vae", data="given", net="mlp:hidden=4", latent=2)
+    value = {"train": x[rows:], "validation": x[:rows], "test": x[:9]}
+    make_job(config, RunFolder(tmp_path / "r"), value=value).validation()
+    assert rows == 1 or rows % seen[-1] != 1

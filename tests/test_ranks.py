@@ -28,6 +28,7 @@ class Few(Batches):
     def __init__(self, rank: int, world: int, second: str = "none") -> None:
         super().__init__(Split(ROWS), 16)
         self.second = second if rank else "all"
+        self.world = world  # it shares the rows in its own way
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         for x, context in super().epoch(number, start):
@@ -175,3 +176,13 @@ def test_processes_diverge_together(both: Any) -> None:
     assert both[0]["diverging"].startswith("the training diverged at step 0: ")
     assert "here or in another process" in both[0]["diverging"]
     assert both[1]["diverging"].startswith("the training diverged at step 0: the data x")
+
+
+def test_batches_that_are_not_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their gradients would add up to more than the mean."""
+    monkeypatch.setattr("vaekit.training.loop.ranks", lambda: 2)
+    whole = model(Delta)
+    adam = make_optimizer("adam", whole.parameters(), lr=0.01)
+    monkeypatch.setattr("vaekit.training.loop.from_first", lambda *_: None)
+    with pytest.raises(vk.VaekitError, match="shared by 1: make them with world=2"):
+        fit(whole, Reconstruction(), Batches(Split(ROWS), 16), steps=1, optimizer=adam)

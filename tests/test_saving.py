@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -633,3 +635,32 @@ def test_a_zip_of_other_things_or_far_too_much_is_refused(runs: Path, tmp_path: 
     refused(lambda: vk.load(tmp_path / "cut.vaekit"), "cut.vaekit")
     (tmp_path / "flip.vaekit").write_bytes(good.read_bytes().replace(b"posterior", b"postexior"))
     refused(lambda: vk.load(tmp_path / "flip.vaekit"), "broken")
+
+
+def test_names_of_copies_lead_nowhere_else(runs: Path, tmp_path: Path) -> None:
+    """A config may name any file of the process as an import; it is copied under its last name."""
+    source = Path(json.__file__).read_bytes()
+    saved = vk.load(runs / "kit").save(tmp_path / "a" / "b" / "kit")
+    record = {"file": "../../evil/__init__.py", "sha256": hashlib.sha256(source).hexdigest()}
+    bad = edited(saved, tmp_path / "bad")
+    (bad / "imports").mkdir()
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "__init__.py").write_bytes(source)
+    config = json.loads((bad / "config.json").read_text()) | {"imports": [record]}
+    (bad / "config.json").write_text(json.dumps(config))
+    vk.load(bad).save(tmp_path / "x" / "out")
+    assert not (tmp_path / "x" / "evil").exists()
+    config["imports"] = [{"file": "a.py", "sha256": ["x"]}]
+    (bad / "config.json").write_text(json.dumps(config))
+    refused(lambda: vk.load(bad), "imports are no list of files")
+
+
+def test_a_resumed_run_keeps_its_objective(runs: Path, tmp_path: Path) -> None:
+    class Learned(vk.ELBO):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log_weight = nn.Parameter(torch.zeros(()))
+
+    shutil.copytree(runs / "own", tmp_path / "own")
+    again = {"model": composed(TwoHeads()), "objective": Learned(), "epochs": 3}
+    refused(lambda: vk.resume(tmp_path / "own", **again), "log_weight is only in the objective")

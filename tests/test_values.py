@@ -543,3 +543,11 @@ def test_options_that_do_not_suit_a_value(value: Any, options: Any, message: str
 
 def test_images_that_are_given_are_brought_to_a_size() -> None:
     assert from_value(LEVELS, Data(size=4, grey=True)).train.images.shape[1:] == (1, 4, 4)
+
+
+def test_a_large_array_with_steps_backwards_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaekit.data.arrays.LARGE", 100)
+    colors = RNG.integers(0, 256, (40, 4, 4, 3)).astype(np.uint8)
+    turned = from_value(colors[..., ::-1])
+    straight = from_value(np.ascontiguousarray(colors[..., ::-1]))
+    assert torch.equal(turned.train.x(), straight.train.x())

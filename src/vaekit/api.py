@@ -100,7 +100,8 @@ def _check(job: Job, state: dict[str, Any] | None) -> None:
     if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
         refuse_data(job.source, folder.path)
     if state is not None:
-        check_state(folder.last, state, job.recipe.model, job.optimizer)
+        recipe = job.recipe
+        check_state(folder.last, state, recipe.model, recipe.objective, job.optimizer)
 
 
 def train(

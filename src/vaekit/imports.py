@@ -212,6 +212,8 @@ def require(recorded: Any, folder: Path) -> None:
         VaekitError: that names what to read and to import, or both contents where it is another.
     """
     try:
+        if not all(isinstance(value, str) for one in recorded for value in one.values()):
+            raise TypeError
         asked = [
             (
                 one["sha256"],
@@ -220,7 +222,7 @@ def require(recorded: Any, folder: Path) -> None:
             )
             for one in recorded
         ]
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, AttributeError):
         raise VaekitError(
             f"{folder}/config.json is broken: its imports are no list of files and modules, each "
             "with its sha256. Restore it, or train again."

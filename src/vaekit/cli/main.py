@@ -196,7 +196,11 @@ def _in_shell(text: str) -> str:
     """An error's text with `--import` in place of the argument."""
 
     def option(found: re.Match[str]) -> str:
-        return " ".join(f"--import {shlex.quote(one)}" for one in ast.literal_eval(found[1]))
+        try:
+            named = ast.literal_eval(found[1])
+        except (SyntaxError, ValueError):  # of a name with quotes and brackets in it
+            return found[0]
+        return " ".join(f"--import {shlex.quote(one)}" for one in named)
 
     return re.sub(r"import_=(\[.*?['\"]\])", option, " ".join(text.split()))
 

@@ -193,8 +193,9 @@ def tensor_of(array: np.ndarray) -> Tensor:
     """The tensor of an array, without a copy where it is contiguous, or large; never written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        small = array.nbytes <= LARGE  # in a large one channels that come last may stay so
-        return torch.from_numpy(np.ascontiguousarray(array) if small else array)
+        # In a large one channels that come last may stay so; torch knows no steps backwards.
+        copied = array.nbytes <= LARGE or min(array.strides) < 0
+        return torch.from_numpy(np.ascontiguousarray(array) if copied else array)
 
 
 def beside(what: str, name: str, array: np.ndarray, rows: int) -> Tensor:

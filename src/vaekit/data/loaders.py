@@ -124,10 +124,11 @@ class Survey:
     moments: Moments = field(default_factory=Moments)
     labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     digest: int = 0
+    _rows: int = 0
 
     @property
     def rows(self) -> int:
-        return sum(self.sizes)
+        return self._rows
 
     @property
     def witness(self) -> np.ndarray:
@@ -139,6 +140,7 @@ class Survey:
     def add(self, array: np.ndarray, labels: Tensor | None = None) -> None:
         """Adds rows, and their labels where they have some."""
         self.sizes.append(len(array))
+        self._rows += len(array)
         self.like = array[:0].copy()
         low, high = array.min(), array.max()
         ends = {min({low, *self.extremes}), max({high, *self.extremes})}
@@ -181,7 +183,8 @@ class Stream:
     def batch_sizes(self) -> list[int]:
         """Of an epoch: a lone row after others is left out, on which batch norm cannot train."""
         sizes = self.survey.sizes
-        return [size for size in sizes if size > 1 or max(sizes) == 1]
+        alone = max(sizes) == 1
+        return [size for size in sizes if size > 1 or alone]
 
     @property
     def mean(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -124,11 +124,13 @@ def in_pieces(
         >>> [part.shape for part in in_pieces(model, lambda x, _: (x, 2 * x), torch.ones(5), None)]
         [torch.Size([5]), torch.Size([5])]
     """
-    size, rows = rows_at_once(model), next(len(part) for part in parts if part is not None)
+    size, rows = rows_at_once(model), max(len(part) for part in parts if part is not None)
     if rows <= size:
         return work(*parts)
     starts = range(0, rows, size)
-    found = [work(*(p if p is None else p[i : i + size] for p in parts)) for i in starts]
+    found = [  # what stands for all rows, as one label, stays whole
+        work(*(p if p is None or len(p) == 1 else p[i : i + size] for p in parts)) for i in starts
+    ]
     return tuple(map(torch.cat, zip(*found, strict=True)))
 
 
@@ -273,7 +275,8 @@ class LatentModel(Model):
         E[z|x] where the model offers a mean; of codes one draw; else the mean of `draws` draws,
         the same each time.
         """
-        with evaluating(self), exact(self):
+        drawn = nullcontext() if Offer.MEAN in self.offers else rng(0, x.device)
+        with evaluating(self), exact(self), drawn:
             return in_pieces(self, partial(self._encoded, draws), x, context, mask)
 
     def _encoded(
@@ -283,10 +286,9 @@ class LatentModel(Model):
         state = self.infer(x, context, mask)
         if Offer.MEAN in self.offers:
             return tuple(site.q.mean for site in self.draw(state, (0,)))
-        with rng(0, x.device):
-            if Offer.CODES in self.offers:
-                return tuple(site.z[0] for site in self.draw(state, (1,)))
-            return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
+        if Offer.CODES in self.offers:
+            return tuple(site.z[0] for site in self.draw(state, (1,)))
+        return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
 
     def decode(self, zs: Tensor | tuple[Tensor, ...], context: Tensor | None = None) -> Tensor:
         """E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""

@@ -258,7 +258,12 @@ class RunFolder:
             with zipfile.ZipFile(self.path) as archive:
                 if name not in archive.namelist():
                     return None
-                size, whole = archive.getinfo(name).file_size, self.path.stat().st_size
+                entry, whole = archive.getinfo(name), self.path.stat().st_size
+                size = entry.file_size
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise VaekitError(
+                        f"{path} is compressed in another way than ours: zip it anew."
+                    )
                 if size > SWELL * whole:
                     raise VaekitError(f"{path} would unpack to {in_words(size)}: take another one.")
                 return archive.read(name)

@@ -86,7 +86,8 @@ class Job:
             return None
         size = max(self.config.training.batch_size, 500)
         size = min(size, len(held_out), rows_at_once(self.recipe.model))
-        size += len(held_out) % size == 1  # Batches drops a lone last row
+        while len(held_out) > size and len(held_out) % size == 1:
+            size += 1  # Batches drops a lone last row
         return Batches(held_out, size, shuffle=False, device=self.device)
 
     def sample(self) -> Batches:
@@ -372,11 +373,12 @@ def train_stacked(
     _refuse(first)
     with ExitStack() as stack, interruptible() as pressed:
         stack.enter_context(rng(options.seed, first.device, threads))
+        rows = [job.batches for job in jobs if isinstance(job.batches, Batches)]  # of no loader
+        whole = Together([job.recipe.model for job in jobs], first.recipe.objective, rows)
+        targets(first.schedules, whole, whole.objective)
         for job in jobs:
             stack.enter_context(job.folder.locked(create=True))
             job.folder.create(job.to_json(), describe(job))
-        rows = [job.batches for job in jobs if isinstance(job.batches, Batches)]  # of no loader
-        whole = Together([job.recipe.model for job in jobs], first.recipe.objective, rows)
         members = [
             _Member(job, whole, number, callbacks_of(job)) for number, job in enumerate(jobs)
         ]

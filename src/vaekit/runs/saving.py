@@ -5,6 +5,7 @@ A run folder holds them beside its records. No path of the machine is in what `s
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -23,7 +24,7 @@ from vaekit.io import note, write
 from vaekit.models import Model
 from vaekit.objectives import Objective, require
 from vaekit.recipes import Recipe, assemble, find_recipe
-from vaekit.registry import make, text
+from vaekit.registry import entries, make, text
 from vaekit.runs.config import COMPOSED, MEND, Config
 from vaekit.runs.folder import WEIGHTS_FILE
 from vaekit.runs.graph import MOST, build_structure, outline
@@ -64,6 +65,11 @@ def made_of(config: Config, spec: DataSpec, **given: nn.Module | None) -> Recipe
         if not isinstance(parts[name], kind):
             raise VaekitError(f"got a {type(parts[name]).__name__} for the {name}; {MEND}")
     require(parts["objective"], parts["model"])
+    for name, value in parts["model"].state_dict().items():
+        if not isinstance(value, Tensor):
+            raise VaekitError(
+                f"{name} of the model is a {type(value).__name__}: weights alone are saved."
+            )
     return Recipe(**parts)
 
 
@@ -129,8 +135,9 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
     record = config_json(config, run.spec, run.sha256)
     files = {**_files(run), "config.json": (json.dumps(record, indent=2) + "\n").encode()}
     for one in record["imports"]:
-        name = f"imports/{one.get('file')}"
-        if (content := run.folder.read(name)) is not None:
+        name = f"imports/{Path(one.get('file', '')).name}"
+        content = run.folder.read(name) if "file" in one else None
+        if content is not None and hashlib.sha256(content).hexdigest() == one["sha256"]:
             files[name] = content
     if path.suffix != SUFFIX:
         for name, content in files.items():
@@ -161,6 +168,7 @@ def _sent(run: Run) -> Config:
     if config.recipe == COMPOSED or (sketch and outline(sketch) != outline(run.model)):
         options = {**config.data.model_dump(), **config.training.model_dump()}
         config = Config.composed(run.model, run.objective, **options)
+        config = replace(config, imports=run.config.imports)
     named = {"data": Path(config.data.data).name, "data_dir": None}
     return replace(config, data=config.data.model_copy(update=named))
 
@@ -174,13 +182,10 @@ def keep_model(run: Run) -> None:
 def _files(run: Run) -> dict[str, bytes]:
     from safetensors.torch import save as as_bytes
 
-    state: dict[str, Tensor] = {}
-    for name, value in run.model.state_dict().items():
-        if not isinstance(value, Tensor):
-            raise VaekitError(
-                f"{name} of the model is a {type(value).__name__}: weights alone are saved."
-            )
-        state[name] = value.detach().to("cpu", copy=True).contiguous()
+    state = {
+        name: value.detach().to("cpu", copy=True).contiguous()
+        for name, value in run.model.state_dict().items()
+    }
     step = "" if run.step is None else str(run.step)
     weights = as_bytes(state, {"format": "pt", "weights": run.weights, "step": step})
     return {WEIGHTS_FILE: weights, "README.md": "\n".join(card(run)).encode()}
@@ -217,7 +222,7 @@ def _numbers(run: Run) -> Iterator[str]:
         how = one["protocol"]
         yield from (f"{how['rows']:,} {how['split']} rows:", "", "| | |", "|---|---|")
         for name, record in {"bound": one, **one}.items():
-            if isinstance(record, dict) and name != "protocol":
+            if isinstance(record, dict) and name in entries("metric"):
                 lines = make("metric", {"name": name}).lines(record)
                 yield from [_line(*line) for line in lines if line[1] is not None]
         yield ""

@@ -168,7 +168,7 @@ def fit(
         model,
         objective,
         optimizer,
-        nominal=min(batches.batch_size, batches.rows),
+        nominal=_nominal(batches),
         critic=critic,
         schedules=schedules,
         clip=clip,
@@ -225,6 +225,19 @@ def refuse_graphs(objective: Objective, compiled: bool, captured: bool) -> None:
         raise VaekitError(f"steps of {ranks()} processes cannot be captured: leave capture.")
 
 
+def _nominal(batches: Batches | Loader) -> int:
+    """How many rows a whole step has, over all processes."""
+    world, whole = getattr(batches, "world", None), min(batches.batch_size, batches.rows)
+    if world is None:  # a loader in each process
+        return whole * ranks()
+    if world != ranks():
+        raise VaekitError(
+            f"there are {ranks()} processes, and the batches are shared by {world}: make them with "
+            f"world={ranks()} and the process's rank."
+        )
+    return whole
+
+
 def _check_players(
     model: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer
 ) -> None:
@@ -244,7 +257,11 @@ def make_average(model: nn.Module, decay: float | None) -> AveragedModel | None:
 
 
 def check_state(
-    path: Path, state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    state: Mapping[str, Any],
+    model: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Refuses to resume this model with this optimizer from the checkpoint of another training.
 
@@ -261,12 +278,13 @@ def check_state(
     missing = {"progress", "best", "epoch"} - state.keys()
     if missing:
         refuse(f"it has no {min(missing)}")
-    saved, known = state["progress"]["model"], model.state_dict()
-    for name in sorted(saved.keys() ^ known.keys()):
-        refuse(f"{name} is only in {'it' if name in saved else 'the model'}")
-    for name, value in saved.items():
-        if value.shape != known[name].shape:
-            refuse(f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}")
+    for what, module in (("model", model), ("objective", objective)):
+        saved, known = state["progress"][what], module.state_dict()
+        for name in sorted(saved.keys() ^ known.keys()):
+            refuse(f"{name} is only in {'it' if name in saved else f'the {what}'}")
+        for name, value in saved.items():
+            if value.shape != known[name].shape:
+                refuse(f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}")
     groups = [s["param_groups"] for s in (state["progress"]["optimizer"], optimizer.state_dict())]
     for name in sorted(groups[0][0].keys() ^ groups[1][0].keys()):
         refuse(f"the optimiser's option {name} is only in one of the two")

@@ -31,11 +31,8 @@ def lean(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
 
     def step(self: Any, closure: Callable[[], float] | None = None) -> float | None:
         with torch.set_grad_enabled(self.defaults.get("differentiable", False)):
-            if (
-                closure is None
-                and not hasattr(self, "grad_scale")
-                and all(map(_plain, self.param_groups))
-            ):
+            one_call = issubclass(cls, torch.optim.Adam) and not hasattr(self, "grad_scale")
+            if one_call and closure is None and all(map(_plain, self.param_groups)):
                 for group in self.param_groups:
                     _fused_step(self, group)
                 return None
