@@ -22,16 +22,19 @@ STEPS, EPOCH = 7, 5
 ROWS = torch.rand(76, 6, generator=torch.Generator().manual_seed(3))  # four of 16, one of 12
 
 
-class Few(Batches):
+class Few:
     """The first process has all rows of a batch and the second none, or NaN in place of its own."""
 
     def __init__(self, rank: int, world: int, second: str = "none") -> None:
-        super().__init__(Split(ROWS), 16)
-        self.second = second if rank else "all"
-        self.world = world  # it shares the rows in its own way
+        self.all = Batches(Split(ROWS), 16)
+        self.rows, self.batch_size, self.device = self.all.rows, 16, self.all.device
+        self.world, self.second = world, second if rank else "all"
+
+    def __len__(self) -> int:
+        return len(self.all)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        for x, context in super().epoch(number, start):
+        for x, context in self.all.epoch(number, start):
             other = x[:0] if self.second == "none" else x.new_full(x.shape, torch.nan)
             yield Batch(x if self.second == "all" else other, context)
 
@@ -83,7 +86,7 @@ def model(family: Any = Gaussian, norm: str = "none", scale: Any = 1.0, prior: A
     )
 
 
-Made = tuple[VAE, Objective, type[Batches] | None]
+Made = tuple[VAE, Objective, type[Few] | None]
 CASES: dict[str, Callable[[], Made]] = {
     "elbo": lambda: (model(), ELBO(), None),
     "batch norm and a fitted scale": lambda: (model(norm="batch", scale="fitted"), ELBO(), None),
@@ -105,7 +108,7 @@ def trained(name: str, rank: int, world: int) -> dict[str, Any]:
     torch.manual_seed(5 + rank)
     whole, objective, few = CASES[name]()
     share = {"rank": rank, "world": world}
-    batches = Few(rank, world) if few and world > 1 else Batches(Split(ROWS), 16, **share)
+    batches: Any = Few(rank, world) if few and world > 1 else Batches(Split(ROWS), 16, **share)
     first, _ = players(whole, objective)
     adam = make_optimizer("adamw", first, lr=0.01, weight_decay=0.1)
     means: list[dict[str, float]] = []
@@ -121,7 +124,8 @@ def diverging(rank: int, world: int) -> str:
     whole = model(Delta)
     adam = make_optimizer("adam", whole.parameters(), lr=0.01)
     try:
-        fit(whole, Reconstruction(), Few(rank, world, "nan"), steps=3, optimizer=adam)
+        batches: Any = Few(rank, world, "nan")
+        fit(whole, Reconstruction(), batches, steps=3, optimizer=adam)
     except DivergedError as error:
         assert all(bool(p.isfinite().all()) for p in whole.parameters())
         return str(error)
