@@ -32,7 +32,7 @@ FORMATS: dict[str, Callable[..., Dataset]] = {
 # Formats whose readers bring images to the size that is asked for, before they hold them all.
 SHAPED = (".zip",)
 # Formats whose readers can leave the rows in the file.
-MAPPED = (".npz", ".npy")
+MAPPABLE = (".npz", ".npy")
 
 
 def known() -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
             return load_images(place / path, asked)
     suffix = path.suffix.lower()
     if suffix in FORMATS:
-        more = {"mapped": True} if mapped and suffix in MAPPED else {}
+        more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
         found = FORMATS[suffix](_locate(path, folders), asked, **more)
         return found if suffix in SHAPED else shaped(found, asked)
     if asked.data and _there(Path.exists, path):

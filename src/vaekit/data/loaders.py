@@ -107,7 +107,7 @@ def check_alike(what: str, array: np.ndarray, like: np.ndarray, before: str) -> 
 
 
 @dataclass(eq=False)
-class Survey:
+class FirstPass:
     """What one pass over rows finds of them, whatever their order.
 
     Attributes:
@@ -171,7 +171,7 @@ class Stream:
     """
 
     loader: Any
-    survey: Survey
+    survey: FirstPass
     how: Reading
 
     @property

@@ -18,8 +18,8 @@ from vaekit.data.frames import read_frame
 from vaekit.data.loaders import (
     SAMPLE,
     DatasetRows,
+    FirstPass,
     Stream,
-    Survey,
     as_array,
     batches_of,
     described,
@@ -136,7 +136,7 @@ class _Part:
     groups: Tensor | None = None
     columns: tuple[str, ...] = ()
     random: bool = False
-    survey: Survey | None = None
+    survey: FirstPass | None = None
     loader: Any = None
 
 
@@ -200,7 +200,7 @@ def _items(what: str, items: Any) -> _Part:
     if not random and (free is None or first[:1].nbytes * len(items) <= free / 2):
         array, ys = read_items(items, range(len(items)))
         return replace(_held("dataset", what, array), y=_y_of_items(what, ys))
-    survey, ys = Survey(), []
+    survey, ys = FirstPass(), []
     for start in range(0, len(items), CHUNK):
         some = range(start, min(start + CHUNK, len(items)))
         array, more = read_items(items, some, first)
@@ -224,7 +224,7 @@ def _y_of_items(what: str, ys: list[Any]) -> np.ndarray | None:
 def _loader(what: str, loader: Any, training: bool) -> _Part:
     """A loader: surveyed, and a sample kept where it trains; read as a whole elsewhere."""
     _check_loader(what, loader)
-    survey = Survey() if training else None
+    survey = FirstPass() if training else None
     arrays: list[np.ndarray] = []
     ys: list[Any] = []
     for array, y in batches_of(what, loader):

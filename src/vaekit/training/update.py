@@ -1,4 +1,4 @@
-"""One step of the optimizer: the only minus sign, the only mean over the batch."""
+"""One step of the optimizer, and of the critic: schedules, pass, gradients, clipping, averages."""
 
 from __future__ import annotations
 
