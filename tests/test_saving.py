@@ -543,7 +543,6 @@ def test_the_card_says_what_was_measured_of_these_weights(runs: Path, tmp_path: 
     assert "20 test rows" in card
     assert f"| elbo | {run.folder.evaluations()[-1]['elbo']:.4f} ±" in card
     last = vk.load(runs / "vae", weights="last")
-    last.step = -1
     assert "epoch 2" in (last.save(tmp_path / "n") / "README.md").read_text()
 
 
@@ -664,3 +663,17 @@ def test_a_resumed_run_keeps_its_objective(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "own", tmp_path / "own")
     again = {"model": composed(TwoHeads()), "objective": Learned(), "epochs": 3}
     refused(lambda: vk.resume(tmp_path / "own", **again), "log_weight is only in the objective")
+
+
+def test_the_numbers_of_a_card_are_those_of_its_weights(tmp_path: Path) -> None:
+    """Not of the last epoch, where another one was best; of averaged weights there are none."""
+    run = vk.train("vae", out=tmp_path / "r", report=False, ema=0.9, **QUICK)
+    records = run.folder.records()
+    best = next(one for one in records if one["step"] == run.step)
+    worse = {name: value - 7 for name, value in best["validation"].items()}
+    run.folder.append({**best, "epoch": 9, "step": 999, "best": False, "validation": worse})
+    card = (run.save(tmp_path / "best") / "README.md").read_text()
+    assert f"validation rows, epoch {best['epoch']}:" in card
+    assert f"| elbo | {best['validation']['elbo']:.4g} |" in card
+    averaged = vk.load(run.path, weights="ema").save(tmp_path / "ema")
+    assert "None were kept with it." in (averaged / "README.md").read_text()

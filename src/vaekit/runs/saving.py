@@ -214,8 +214,9 @@ def card(run: Run) -> Iterator[str]:
 
 
 def _numbers(run: Run) -> Iterator[str]:
-    """What evaluation.json holds of these weights, else the last epoch of the training."""
-    records, kept = run.folder.records(), run.folder.evaluations()
+    """What evaluation.json holds of these weights, else the epoch after which they were kept."""
+    kept = run.folder.evaluations()
+    records = [one for one in run.folder.records() if one["step"] == run.step]
     told = {"weights": run.weights, "step": run.step}
     mine = [one for one in kept if told.items() <= one.get("protocol", {}).items()]
     for one in mine:
@@ -226,11 +227,12 @@ def _numbers(run: Run) -> Iterator[str]:
                 lines = make("metric", {"name": name}).lines(record)
                 yield from [_line(*line) for line in lines if line[1] is not None]
         yield ""
-    if not mine and records:
+    averaged = run.weights == "ema"  # an epoch's numbers are those of the weights that trained
+    if not mine and records and not averaged:
         split = "validation" if records[-1].get("validation") else "train"
         yield from (f"{split} rows, epoch {records[-1]['epoch']}:", "", "| | |", "|---|---|")
         yield from (f"| {name} | {value:.4g} |" for name, value in records[-1][split].items())
-    if not mine and not records:
+    if not mine and (averaged or not records):
         yield "None were kept with it."
 
 
