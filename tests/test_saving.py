@@ -347,6 +347,12 @@ def test_a_composed_model_gives_all_that_a_recipe_gives(runs: Path, tmp_path: Pa
     assert compared.differences["recipe"] == ["composed", "vae"]
     assert compared.differences["objective.beta"] == [0.5, 1.0]
     assert "latent" not in compared.differences
+    mine, plain = compared.differences["net"]
+    assert (mine.startswith("custom "), plain) == (True, "mlp")
+    wide = composed(vk.MLP(SHAPE, 6, hidden=(24,)))
+    vk.train(wide, "elbo:beta=0.5", out=tmp_path / "wide", report=False, **QUICK)
+    nets = vk.compare([runs / "kit", tmp_path / "wide"], out=tmp_path / "d.html").differences["net"]
+    assert nets[0] == mine != nets[1]
 
 
 def test_the_command_line_takes_a_composed_run(

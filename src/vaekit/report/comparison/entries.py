@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -419,9 +420,11 @@ def open_runs(
 
 
 def _options(run: Run) -> dict[str, Any]:
-    composed = run.config.recipe == COMPOSED
-    own = {"latent": run.latent_size, **run.parts} if composed else None
-    return flat(run.config, run.spec.kind, own)
+    """What `flat` gives; of a composed model the networks are told apart by a short hash."""
+    if run.config.recipe != COMPOSED:
+        return flat(run.config, run.spec.kind)
+    net = f"custom {hashlib.sha256(repr(run.model).encode()).hexdigest()[:6]}"
+    return flat(run.config, run.spec.kind, {"net": net, "latent": run.latent_size, **run.parts})
 
 
 def _refuse(paths: Sequence[str | Path]) -> None:
