@@ -35,12 +35,12 @@ DATA: dict[str, dict[str, Any]] = {
     "MNIST": {"data": "mnist", "likelihood": "bernoulli"},
     "Fashion-MNIST": {"data": "fashion-mnist", "likelihood": "bernoulli"},
     "Omniglot": {"data": "omniglot-28", "likelihood": "bernoulli"},
-    "LFW, grey, 32 x 32": {"size": 32, "grey": True, "likelihood": "gaussian:scale=fitted"},
+    "LFW, gray, 32 x 32": {"size": 32, "gray": True, "likelihood": "gaussian:scale=fitted"},
 }
 MEAN = {"net": "mlp:start=mean"}
-WARM = {"warm_up": "linear"}  # over this share of the epochs:
+WARM = {"kl_warmup": "linear"}  # over this share of the epochs:
 RISE = 0.3
-RISING = {"lr": 3e-3, "lr_rise": 100}
+RISING = {"lr": 3e-3, "lr_warmup": 100}
 SHORT = {"optimizer_options": ("betas=0.9,0.99",)}  # the memory of squared gradients
 CHANGES: dict[str, dict[str, Any]] = {
     "the tutorial's (Adam 1e-3)": {},
@@ -87,8 +87,8 @@ def arguments(asked: argparse.Namespace, name: str, change: str, seed: int) -> d
     told |= {"epochs": asked.epochs, "threads": asked.threads, "data_dir": asked.data_dir}
     if "size" in told:
         told |= {"data": asked.faces, "group": r"p(\d+)_"}
-    if "warm_up" in told:
-        told["warm_up"] = f"linear:{RISE * asked.epochs:g}"
+    if "kl_warmup" in told:
+        told["kl_warmup"] = f"linear:{RISE * asked.epochs:g}"
     return told
 
 

@@ -1,7 +1,7 @@
 """log p(x) by importance sampling: the kit against pythae 0.1.2's `get_nll`.
 
 The VAE 784-200-200-50 on binary rows, S = 5000, the same weights on both sides. Each has a
-process of its own; rounds alternate; the ratio of each pair of neighbouring rounds is taken, and
+process of its own; rounds alternate; the ratio of each pair of neighboring rounds is taken, and
 their median printed. pythae is measured with its default batch of 100 draws and with the one of
 `--batches` that is fastest here. Before that, both are given the same noise and must find the same
 log p(x).

@@ -1,8 +1,8 @@
-"""What the kit's loop costs against a hand-written one: the same model, data, optimiser, noise.
+"""What the kit's loop costs against a hand-written one: the same model, data, optimizer, noise.
 
 An MLP VAE 784-512-256-32 on 28 x 28 bytes, Bernoulli, Adam 1e-3 (fused on both sides), the rows
 picked from bytes in memory on both sides. Rounds alternate; the ratio of each pair of
-neighbouring rounds is taken, and their median printed.
+neighboring rounds is taken, and their median printed.
 
     python benchmarks/overhead.py [--batch-size 128] [--steps 150] [--rounds 15] [--threads 2]
 """
@@ -68,7 +68,7 @@ def hand_written(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[in
 
 def of_the_kit(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[int], float]]:
     """The same by the recipe `vae` and `fit`."""
-    spec = DataSpec("bytes", (784,), "grey", rows=len(split))
+    spec = DataSpec("bytes", (784,), "gray", rows=len(split))
     net = "mlp:hidden=512,256:activation=relu:start=init"
     made = build("vae", spec, latent=LATENT, net=net, likelihood="bernoulli")
     optimizer = make_optimizer("adam", made.model.parameters(), lr=1e-3)
@@ -83,7 +83,7 @@ def of_the_kit(split: Split, batch_size: int) -> tuple[nn.Module, Callable[[int]
 
 
 def measure(batch_size: int, steps: int, rounds: int) -> dict[str, float]:
-    """Median seconds per step of both, and the median ratio of neighbouring rounds."""
+    """Median seconds per step of both, and the median ratio of neighboring rounds."""
     split = bytes_like_digits(max(20_000, steps * batch_size))
     (hand, run_hand), (kit, run_kit) = (
         hand_written(split, batch_size),

@@ -36,7 +36,7 @@ BATCH = 128
 
 
 def model_of(name: str, asked: argparse.Namespace) -> VAE:
-    """Grey images of 28 x 28 under a Bernoulli."""
+    """Gray images of 28 x 28 under a Bernoulli."""
     hidden, latent = NETS[name]
     encoder = MLP(784, 2 * latent, hidden=hidden, activation="relu")
     decoder = MLP(latent, 784, hidden=hidden[::-1], activation="relu")
@@ -69,7 +69,7 @@ def trains(name: str, models: int | None, asked: argparse.Namespace) -> Callable
 
 
 def measure(asked: argparse.Namespace) -> dict[str, float]:
-    """The gains, as medians over rounds of neighbours."""
+    """The gains, as medians over rounds of neighbors."""
     found = {}
     for name in NETS:
         alone = trains(name, None, asked)

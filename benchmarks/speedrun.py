@@ -1,6 +1,6 @@
 """Seconds to the bound that the tutorial's model reaches in 20 epochs: 100.3 nats on test images.
 
-The network 784-512-256-32 with ReLU and grey MNIST are the tutorial's; optimiser, schedules, batch
+The network 784-512-256-32 with ReLU and gray MNIST are the tutorial's; optimizer, schedules, batch
 and start are ours, chosen by `--validate`: it trains on the first 50,000 training images, judges by
 the last 10,000 of them and never sees a test image. Both sides have a process of their own and
 take turns, in one run. Time is that of the training alone; bounds are BCE + KL in nats per
@@ -39,14 +39,14 @@ class Settings:
     epochs: float = 6.6  # about a tenth of the tutorial's time
     batch_size: int = 256
     lr: float = 5e-3
-    lr_rise: int = 100  # the steps in which it rises
+    lr_warmup: int = 100  # the steps in which it rises
     lr_schedule: str = "flat-linear:0.5"
     optimizer: str = "adamw"
     optimizer_options: str = "betas=0.9,0.97"  # one
     weight_decay: float = 0.05
-    warm_up: float = 0.5  # the share of the steps in which the KL weight rises to 1
+    kl_warmup: float = 0.5  # the share of the steps in which the KL weight rises to 1
     start: str = "mean"  # the output's bias: at the pixel means, or as torch's "init"
-    centre: int = 1  # whether the first bias begins as if the pixels' mean were 0
+    center: int = 1  # whether the first bias begins as if the pixels' mean were 0
     precision: str = "bf16"
 
 
@@ -95,14 +95,14 @@ class Kit:
 
         keep_memory()
         self.settings, self.images = settings, Images(validate, limit)
-        # What is imported once is no part of a training: torch does so at the first optimiser.
+        # What is imported once is no part of a training: torch does so at the first optimizer.
         make_optimizer(settings.optimizer, self._recipe(0)[0].parameters(), lr=settings.lr)
 
     def train(self, seed: int) -> Found:
         """A training from this seed."""
         from vaekit.data import Batches
         from vaekit.training import fit, make_optimizer
-        from vaekit.training.schedules import learning_rate, rising, warm_up
+        from vaekit.training.schedules import kl_warmup, learning_rate, rising
 
         asked = self.settings
         began = time.perf_counter()
@@ -111,9 +111,9 @@ class Kit:
         per_epoch = len(batches)
         steps = round(asked.epochs * per_epoch)
         rate = learning_rate(asked.lr_schedule, asked.lr, steps, per_epoch)
-        schedules = {"lr": rising(rate, max(1, asked.lr_rise))}
-        if asked.warm_up:
-            rise = warm_up(f"linear:{asked.warm_up * asked.epochs}", 1.0, steps, per_epoch)
+        schedules = {"lr": rising(rate, max(1, asked.lr_warmup))}
+        if asked.kl_warmup:
+            rise = kl_warmup(f"linear:{asked.kl_warmup * asked.epochs}", 1.0, steps, per_epoch)
             assert rise is not None
             schedules["beta"] = rise[0]
         more = [asked.optimizer_options] if asked.optimizer_options else []
@@ -143,10 +143,10 @@ class Kit:
 
         torch.manual_seed(seed)
         rows = len(self.images.train)
-        spec = DataSpec("mnist", (784,), "grey", rows=rows, mean=self.images.mean)
+        spec = DataSpec("mnist", (784,), "gray", rows=rows, mean=self.images.mean)
         net = f"mlp:hidden=512,256:activation=relu:start={self.settings.start}"
         made = build("vae", spec, latent=32, net=net, likelihood="bernoulli")
-        if self.settings.centre:
+        if self.settings.center:
             weight, bias, *_ = made.model.parameters()
             bias.data -= weight.data @ self.images.mean
         return made.model, made.objective

@@ -25,7 +25,7 @@ Make = Callable[[Path], object]
 
 
 def noise(*shape: int) -> np.ndarray:
-    """Grey levels, the same each time; the first two are 0 and 255."""
+    """Gray levels, the same each time; the first two are 0 and 255."""
     levels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     levels.flat[:2] = 0, 255
     return levels
@@ -84,7 +84,7 @@ def npy(array: np.ndarray) -> Make:
 
 
 def images(many: int = 30, **more: Any) -> Make:
-    """x.npz of grey 6 x 6 images."""
+    """x.npz of gray 6 x 6 images."""
     return npz(images=noise(many, 6, 6), **more)
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_loops_have_our_loss_and_gradient(name: str, tmp_path: Path) -> None:
     """At the same weights and noise; pythae's side is held to it by each run."""
     task = replace(TASKS[name], batch=8, steps=1)
-    if task.kind == "colour":
+    if task.kind == "color":
         make_pictures(tmp_path, task.rows + 10)
         task = replace(task, pictures=tmp_path)
     ours, theirs = Kit(task, keep=False).check(), Tutorial(task).check()

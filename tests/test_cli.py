@@ -107,7 +107,7 @@ def test_bits_per_dim_exist_for_a_categorical_likelihood(
     assert 1 < found["bits_per_dim"] < 9
 
 
-def test_grey_values_under_a_bernoulli_are_marked(
+def test_gray_values_under_a_bernoulli_are_marked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call("train", "vae", "--likelihood", "bernoulli", "--out", tmp_path / "r", *QUICK)

@@ -71,7 +71,7 @@ def test_the_list_as_a_table(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert lines[0] == ["name", "kind", "shape", "train", "test", "where"]
     assert [line[0] for line in lines[1:]] == list(data.known())
     found = {line[0]: line[1:] for line in lines}
-    assert found["digits"] == ["grey", "1", "x", "8", "x", "8", "1,497", "300", "built", "in"]
+    assert found["digits"] == ["gray", "1", "x", "8", "x", "8", "1,497", "300", "built", "in"]
     assert found["mouse-bladder"] == ["counts", "20670", "1,890", "210", "not", "here"]
     assert found["frey-faces"][-3:] == ["1,765", "200", f"{here}/frey_faces"]
     assert found["dsprites"][-3:] == ["663,552", "73,728", "download"]
@@ -126,7 +126,7 @@ def test_a_path_has_a_card_too(here: Path, capsys: pytest.CaptureFixture[str]) -
     np.savez(here / "mine.npz", images=images, labels=np.arange(20) % 4)
     card = as_json(capsys, "mine.npz")
     assert (card["kind"], card["shape"], card["rows"]) == (
-        *("colour", [3, 6, 7]),
+        *("color", [3, 6, 7]),
         {"train": 18, "test": 2},
     )
     assert np.sum(list(card["class_counts"].values()), 0).tolist() == [5] * 4

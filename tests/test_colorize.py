@@ -1,4 +1,4 @@
-"""A colouriser through the loop, the report and the commands."""
+"""A colorizer through the loop, the report and the commands."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.report import pairs
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "colour.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "color.md"
 WEIGHTS = np.array([0.30, 0.59, 0.11])
 SMALL: dict[str, Any] = {"net": ":channels=4,8", "batch_size": 16, "threads": 1}
 
 
 def hue(path: Path, rows: int = 60) -> Path:
-    """Pictures of one hue: their colours follow from their grey values."""
+    """Pictures of one hue: their colors follow from their gray values."""
     rng = np.random.default_rng(0)
     value = rng.uniform(0.2, 1, (rows, 4, 4)).repeat(2, 1).repeat(2, 2)
     np.savez(path, images=(255 * value[..., None] * (1.0, 0.5, 0.2)).astype(np.uint8))
@@ -34,19 +34,19 @@ def hue(path: Path, rows: int = 60) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A colouriser, and a VAE of the same pictures in grey."""
-    home = tmp_path_factory.mktemp("colour")
+    """A colorizer, and a VAE of the same pictures in gray."""
+    home = tmp_path_factory.mktemp("color")
     data = hue(home / "hue.npz")
     vk.train("colorizer", data=data, out=home / "c", epochs=40, lr=3e-3, **SMALL)
-    grey = {
-        "grey": True,
+    gray = {
+        "gray": True,
         "net": "mlp:hidden=16",
         "latent": 2,
         "epochs": 2,
         "threads": 1,
         "report": False,
     }
-    vk.train("vae", data=data, out=home / "g", **grey)
+    vk.train("vae", data=data, out=home / "g", **gray)
     return home
 
 
@@ -69,12 +69,12 @@ def test_it_resumes_bit_for_bit(home: Path, tmp_path: Path) -> None:
 
 
 def test_it_learns_a_hue(run: Run) -> None:
-    """Where the colour follows from the grey value; held-out pictures."""
+    """Where the color follows from the gray value; held-out pictures."""
     found = run.evaluate("color:noise=10", "reconstruction")["color"]
     data = run.dataset().test.x()
-    grey = np.einsum("c,bchw->bhw", WEIGHTS, data.numpy())[:, None]
-    error = np.square(data.numpy() - grey).mean()
-    assert found["grey_psnr"] == pytest.approx(-10 * math.log10(error), abs=1e-4)
+    gray = np.einsum("c,bchw->bhw", WEIGHTS, data.numpy())[:, None]
+    error = np.square(data.numpy() - gray).mean()
+    assert found["gray_psnr"] == pytest.approx(-10 * math.log10(error), abs=1e-4)
     assert found["gain"] > 15
     assert [one["levels"] for one in found["noise"]] == found["levels"] == [1.0, 10.0]
     assert found["noise"][1]["before"] == pytest.approx(20 * math.log10(25.5), abs=1.5)
@@ -91,7 +91,7 @@ def test_what_the_training_leaves(home: Path, run: Run) -> None:
     with np.load(home / "c/snapshots/000040.npz") as frame:
         assert set(frame) == {"reconstructions"}
     page = (home / "c/report.html").read_text()
-    assert "PSNR against the true colours" in page
+    assert "PSNR against the true colors" in page
     assert "with noise of σ = 1 gray level<" in page
     assert "1 draw of the noise each" in page
     for word in ("ELBO", "Samples", "Codes", "latent"):
@@ -99,7 +99,7 @@ def test_what_the_training_leaves(home: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("reconstruct", [False, True])
-def test_colours_for_pictures_of_a_run(home: Path, run: Run, tmp_path: Path, reconstruct: bool
+def test_colors_for_pictures_of_a_run(home: Path, run: Run, tmp_path: Path, reconstruct: bool
                                        ) -> None:  # fmt: skip
     """As a sheet of pairs, and as an array; the same as from Python."""
     words = ["colorize", str(home / "g"), "--colorizer", str(home / "c"), "-n", "5"]
@@ -109,27 +109,27 @@ def test_colours_for_pictures_of_a_run(home: Path, run: Run, tmp_path: Path, rec
     other = vk.load(home / "g")
     test = other.dataset().test
     rows = vk.data.spread(len(test), 5)
-    grey = other.reconstruct(test.x(rows)) if reconstruct else other.sample(5)
-    made = vk.colorize(run, grey)
+    gray = other.reconstruct(test.x(rows)) if reconstruct else other.sample(5)
+    made = vk.colorize(run, gray)
     with np.load(tmp_path / "x.npz") as arrays:
         np.testing.assert_allclose(arrays["images"], made.numpy(), atol=1e-6)
-    expected = run.model.colorize(grey.clamp(0, 1)).clamp(0, 1)
+    expected = run.model.colorize(gray.clamp(0, 1)).clamp(0, 1)
     torch.testing.assert_close(made, expected)
     sheet = np.asarray(Image.open(tmp_path / "x.png"))
-    np.testing.assert_array_equal(sheet, np.asarray(pairs(grey.expand(-1, 3, -1, -1), made)))
+    np.testing.assert_array_equal(sheet, np.asarray(pairs(gray.expand(-1, 3, -1, -1), made)))
 
 
-def test_colours_for_what_another_command_wrote(home: Path, run: Run, tmp_path: Path) -> None:
+def test_colors_for_what_another_command_wrote(home: Path, run: Run, tmp_path: Path) -> None:
     """Edited pictures: a walk through the latent."""
     walk = tmp_path / "walk.npz"
     main(["traverse", str(home / "g"), "--steps", "4", "-o", str(walk)])
     made = tmp_path / "made.npz"
     main(["colorize", str(walk), "--colorizer", str(home / "c"), "-o", str(made)])
-    with np.load(walk) as grey, np.load(made) as found:
-        expected = vk.colorize(run, torch.from_numpy(grey["images"]))
+    with np.load(walk) as gray, np.load(made) as found:
+        expected = vk.colorize(run, torch.from_numpy(gray["images"]))
         np.testing.assert_allclose(found["images"], expected, atol=1e-6)
         assert len(expected) == 8
-        whole = (255 * grey["images"].clip(0, 1)).round().astype(np.uint8)
+        whole = (255 * gray["images"].clip(0, 1)).round().astype(np.uint8)
     np.savez(walk, images=whole)
     main(["colorize", str(walk), "--colorizer", str(home / "c"), "-n", "3", "-o", str(made)])
     with np.load(made) as found:
@@ -137,7 +137,7 @@ def test_colours_for_what_another_command_wrote(home: Path, run: Run, tmp_path: 
         np.testing.assert_allclose(found["images"], expected[:3], atol=0.02)
 
 
-def test_pixels_of_another_range_are_the_same_colours(home: Path, tmp_path: Path) -> None:
+def test_pixels_of_another_range_are_the_same_colors(home: Path, tmp_path: Path) -> None:
     options = {**SMALL, "data": home / "hue.npz", "range": "-1,1", "report": False}
     run = vk.train("colorizer", out=tmp_path / "r", epochs=40, lr=3e-3, **options)
     value = torch.rand(4, 1, 2, 2).add(0.3).div(1.3).repeat_interleave(4, 2).repeat_interleave(4, 3)
@@ -179,7 +179,7 @@ REFUSED = [
     ("evaluate g color", "so there is no color to measure"),
     ("animate c --what samples", "c has no prior to draw from"),
     ("compare c g", ", and a comparison is of models with a latent"),
-    ("train colorizer --data hue.npz --grey", "leave --grey"),
+    ("train colorizer --data hue.npz --gray", "leave --gray"),
     ("train colorizer --data hue.npz --net :hidden=8", "dense"),
     ("train colorizer --data hue.npz --likelihood :scale=free", "takes a Gaussian of one scale"),
     ("train colorizer --data hue.npz --likelihood laplace", "takes a Gaussian of one scale"),
@@ -246,5 +246,5 @@ def test_its_page_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         words = [{"faces.zip": str(home / "hue.npz"), "32": "8"}.get(word, word) for word in words]
         quick = ["--epochs", "1", "--no-report", "--quiet"] if words[0] == "train" else []
         main([*words, *quick])
-    for name in ("coloured", "test", "walk"):
+    for name in ("colored", "test", "walk"):
         assert (tmp_path / f"{name}.png").is_file()

@@ -1,4 +1,4 @@
-"""A colouriser against what is known in closed form."""
+"""A colorizer against what is known in closed form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import vaekit as vk
 from vaekit import Batches, VaekitError
 from vaekit.data import Split
-from vaekit.evaluate import colours, measure
+from vaekit.evaluate import colors, measure
 from vaekit.objectives import ELBO, require
 from vaekit.recipes import build
 
@@ -24,8 +24,8 @@ RED = np.array([0.8, 0.4, 0.3])
 TEAL = np.array([0.4, (WEIGHTS @ RED - 0.30 * 0.4 - 0.11 * 0.5) / 0.59, 0.5])  # as bright as RED
 
 
-def plain(colour: np.ndarray, rows: int, side: int = 4) -> Tensor:
-    return torch.from_numpy(colour).float().view(1, 3, 1, 1).repeat(rows, 1, side, side)
+def plain(color: np.ndarray, rows: int, side: int = 4) -> Tensor:
+    return torch.from_numpy(color).float().view(1, 3, 1, 1).repeat(rows, 1, side, side)
 
 
 def model(net: nn.Module | None = None, *, side: int = 4, noise: float = 0.0, scale: Any = 0.1
@@ -39,10 +39,10 @@ def test_luminance_of_a_known_picture(proves: Proves) -> None:
     x = torch.rand(2, 5, 3, 6, 7, dtype=torch.float64)
     expected = np.einsum("c,sbchw->sbhw", WEIGHTS, x.numpy())[:, :, None]
     proves("luminance", "0.30 R + 0.59 G + 0.11 B by numpy", vk.luminance(x), expected, limit=1e-12)
-    grey = torch.rand(5, 1, 6, 7)
-    torch.testing.assert_close(vk.luminance(grey.expand(-1, 3, -1, -1)), grey)
-    with pytest.raises(VaekitError, match=r"\(5, 1, 6, 7\); expected colours"):
-        vk.luminance(grey)
+    gray = torch.rand(5, 1, 6, 7)
+    torch.testing.assert_close(vk.luminance(gray.expand(-1, 3, -1, -1)), gray)
+    with pytest.raises(VaekitError, match=r"\(5, 1, 6, 7\); expected colors"):
+        vk.luminance(gray)
 
 
 def test_the_objective_is_its_formula(proves: Proves) -> None:
@@ -58,7 +58,7 @@ def test_the_objective_is_its_formula(proves: Proves) -> None:
     for weight in (0.0, 2.5):
         bound = vk.Coloring(luminance=weight)(trace)
         expected = log_p - weight * price
-        proves("colour objective", "scipy's normal density", bound.value, expected, limit=1e-9)
+        proves("color objective", "scipy's normal density", bound.value, expected, limit=1e-9)
         np.testing.assert_allclose(bound.parts["log_likelihood"], log_p, rtol=1e-9)
         np.testing.assert_allclose(bound.parts["luminance"], price, rtol=1e-9)
 
@@ -78,7 +78,7 @@ def test_its_gradient_is_that_of_both_errors_whatever_the_scale(scale: Any) -> N
 
 
 def test_the_price_does_not_move_the_scale() -> None:
-    """A fitted one is fitted once a step, and a shared one is the best for the colours alone."""
+    """A fitted one is fitted once a step, and a shared one is the best for the colors alone."""
     x = torch.rand(6, 3, 4, 4)
     fitted = model(scale="fitted")
     vk.Coloring()(fitted(x))
@@ -95,7 +95,7 @@ def test_the_price_does_not_move_the_scale() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 5.0])
-def test_two_colours_of_one_luminance_become_their_mean(weight: float, proves: Proves) -> None:
+def test_two_colors_of_one_luminance_become_their_mean(weight: float, proves: Proves) -> None:
     """3 of 4 pictures are red, 1 is teal, all equally bright: the best guess is the mean of them,
 
     its error their variance, and its likelihood that of a Gaussian of this variance.
@@ -116,31 +116,31 @@ def test_two_colours_of_one_luminance_become_their_mean(weight: float, proves: P
     expected = -0.5 * 48 * (math.log(2 * math.pi * variance) + 1)
     assert found.log_likelihood == pytest.approx(expected, abs=0.3)
     assert (found.elbo, found.kl) == (None, None)
-    judged = colours(painter, [(x[:40], None), (x[40:], None)])
+    judged = colors(painter, [(x[:40], None), (x[40:], None)])
     plain_error = (0.75 * (RED - WEIGHTS @ RED) ** 2 + 0.25 * (TEAL - WEIGHTS @ RED) ** 2).mean()
-    numbers = [judged.psnr, judged.grey_psnr, judged.gain]
+    numbers = [judged.psnr, judged.gray_psnr, judged.gain]
     levels = [-10 * math.log10(variance), -10 * math.log10(plain_error)]
-    oracle = "variance of two colours of one luminance"
-    proves("PSNR of a colouriser", oracle, numbers, [*levels, levels[0] - levels[1]], limit=1e-2)
+    oracle = "variance of two colors of one luminance"
+    proves("PSNR of a colorizer", oracle, numbers, [*levels, levels[0] - levels[1]], limit=1e-2)
     assert judged.luminance_error < 0.5
     assert judged.rows == 64
 
 
 class Blur(nn.Module):
-    """The mean grey value, everywhere, in three channels."""
+    """The mean gray value, everywhere, in three channels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.one = nn.Parameter(torch.ones(()))
 
-    def forward(self, grey: Tensor) -> Tensor:
-        return self.one * grey.mean((2, 3), keepdim=True).expand(-1, 3, *grey.shape[2:])
+    def forward(self, gray: Tensor) -> Tensor:
+        return self.one * gray.mean((2, 3), keepdim=True).expand(-1, 3, *gray.shape[2:])
 
 
 def test_noise_that_is_removed_is_measured(proves: Proves) -> None:
     """A mean over 64 pixels of flat pictures leaves 1/64 of the noise: 18.06 decibels less."""
     x = torch.rand(2000, 1, 1, 1).expand(-1, 3, 8, 8).double()
-    found = colours(model(Blur(), side=8).double(), [(x, None)], levels=(1.0, 20.0))
+    found = colors(model(Blur(), side=8).double(), [(x, None)], levels=(1.0, 20.0))
     for one, levels in zip(found.noise, (1, 20), strict=True):
         before = 20 * math.log10(255 / levels)
         numbers = [one.before, one.after, one.gain]
@@ -148,15 +148,15 @@ def test_noise_that_is_removed_is_measured(proves: Proves) -> None:
         proves("noise that a mean removes", "10 log10(64) dB", numbers, expected, limit=0.01)
         assert one.gain == pytest.approx(expected[2], abs=5 * one.gain_error)
     assert found.luminance_error < 1e-6
-    doubled = colours(model(Blur(), side=8).double(), [(2 * x - 1, None)], data_range=2.0)
+    doubled = colors(model(Blur(), side=8).double(), [(2 * x - 1, None)], data_range=2.0)
     assert doubled.noise[0].before == pytest.approx(20 * math.log10(255), abs=0.1)
 
 
 def test_standard_errors_are_those_of_resampled_sets() -> None:
     x = torch.rand(60, 3, 4, 4) * torch.rand(60, 3, 1, 1)
     painter = model()
-    found = colours(painter, [(x, None)])
-    sets = [colours(painter, [(x[torch.randint(0, 60, (60,))], None)]) for _ in range(400)]
+    found = colors(painter, [(x, None)])
+    sets = [colors(painter, [(x[torch.randint(0, 60, (60,))], None)]) for _ in range(400)]
     for name, error in found.errors.items():
         spread = torch.tensor([getattr(one, name) for one in sets]).std().item()
         assert error == pytest.approx(spread, rel=0.25), name
@@ -166,9 +166,9 @@ def test_the_noise_is_drawn_for_each_sample_in_both_modes() -> None:
     seen: list[Tensor] = []
 
     class Kept(Blur):
-        def forward(self, grey: Tensor) -> Tensor:
-            seen.append(grey)
-            return super().forward(grey)
+        def forward(self, gray: Tensor) -> Tensor:
+            seen.append(gray)
+            return super().forward(gray)
 
     x = torch.rand(500, 3, 4, 4)
     painter = model(Kept(), noise=0.05)
@@ -186,7 +186,7 @@ def test_the_noise_is_drawn_for_each_sample_in_both_modes() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (32, 32), (30, 21)])
 @pytest.mark.parametrize("dense", [False, True])
-def test_the_network_fits_any_size_and_begins_at_the_grey_picture(
+def test_the_network_fits_any_size_and_begins_at_the_gray_picture(
     shape: tuple[int, int], dense: bool
 ) -> None:
     net = vk.ColorNet(shape, (2, 3, 4), (5,) if dense else (), dense=dense, dropout=0.1)
@@ -211,7 +211,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     for family in (vk.Gaussian((3, 4, 4)), vk.Laplace((3, 4, 4), scale=0.1)):
         with pytest.raises(VaekitError, match="takes a Gaussian of one scale"):
             vk.Colorizer(vk.Conditional(net, family))
-    with pytest.raises(VaekitError, match=r"expected colours \(3, H, W\)"):
+    with pytest.raises(VaekitError, match=r"expected colors \(3, H, W\)"):
         vk.Colorizer(vk.Conditional(net, vk.Gaussian((3, 4, 5), scale=1.0)))
     with pytest.raises(VaekitError, match="noise=-1"):
         model(noise=-1)
@@ -225,9 +225,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         require(vk.Coloring(), build("vae", vk.data.load("digits").spec()).model)
 
 
-def test_the_recipe_starts_at_the_mean_colours_of_the_data() -> None:
+def test_the_recipe_starts_at_the_mean_colors_of_the_data() -> None:
     rows = (255 * torch.rand(20, 3, 6, 6) ** torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)).byte()
-    spec = vk.Dataset("t", "colour", Split(rows), Split(rows)).spec()
+    spec = vk.Dataset("t", "color", Split(rows), Split(rows)).spec()
     made = build("colorizer", spec, model=":noise=2", net=":channels=4,8")
     net: Any = made.model.likelihood.net
     mean = rows.double().mean((0, 2, 3)) / 255

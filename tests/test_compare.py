@@ -26,7 +26,7 @@ from vaekit.report import (
     Comparison,
     Entry,
     Measure,
-    colours,
+    colors,
     compare,
     curves_figure,
     differences,
@@ -34,7 +34,7 @@ from vaekit.report import (
     fit_axis,
     flat,
     in_words,
-    labelled,
+    labeled,
     lead,
     limits,
     measure,
@@ -62,7 +62,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained(folder / "narrow", latent=2)
     trained(folder / "wide", latent=5, net="mlp:hidden=16:norm=batch")
     trained(folder / "auto", "ae", latent=2)
-    trained(folder / "grey", latent=2, likelihood="bernoulli")
+    trained(folder / "gray", latent=2, likelihood="bernoulli")
     trained(folder / "beta", "beta_vae", latent=2, objective=":beta=0.5")
     trained(folder / "beta4", "beta_vae", latent=2, objective=":beta=4")
     return folder
@@ -152,7 +152,7 @@ def test_the_numbers_are_those_of_the_model_by_hand(here: Path, two: Comparison)
 
 
 def test_rows_that_are_drawn_anew_give_the_same_numbers_again(tmp_path: Path) -> None:
-    run = vaekit.load(trained(tmp_path / "bits", latent=2, binarise="dynamic"))
+    run = vaekit.load(trained(tmp_path / "bits", latent=2, binarize="dynamic"))
     one, two = (measure(run, "x", limit=20, seed=3, data_dir=None) for _ in range(2))
     assert one.records == two.records
     assert one.gap == two.gap
@@ -234,7 +234,7 @@ def test_what_differs_is_said_and_names_the_runs(two: Comparison) -> None:
 
 
 def test_options_of_place_do_not_differ(here: Path) -> None:
-    one, two = (flat(vaekit.load(here / name).config, "grey") for name in ("narrow", "wide"))
+    one, two = (flat(vaekit.load(here / name).config, "gray") for name in ("narrow", "wide"))
     assert not {"device", "threads", "data_dir", "cache"} & {*one, *two}
     assert set(differences([one, two])) == {"latent", "net.norm"}
 
@@ -250,7 +250,7 @@ def test_recipes_name_runs_and_what_one_alone_has_does_not() -> None:
 
 
 def test_likelihoods_are_named_and_have_a_scale_only_where_they_have_one(here: Path) -> None:
-    opened = open_runs([here / "narrow", here / "grey"])
+    opened = open_runs([here / "narrow", here / "gray"])
     assert opened.differences["likelihood"] == ["gaussian", "bernoulli"]
     assert opened.differences["likelihood.scale"] == ["fitted", None]
     assert opened.names == ["likelihood=gaussian", "likelihood=bernoulli"]
@@ -331,7 +331,7 @@ def test_the_pictures_stand_in_the_folder(here: Path, two: Comparison) -> None:
 
 def test_sheets_to_the_pixel() -> None:
     first, second = torch.rand(2, 3, 1, 4, 4).unbind()
-    sheet = np.asarray(labelled([("one", first), ("two", second)]))
+    sheet = np.asarray(labeled([("one", first), ("two", second)]))
     factor = 1120 // (3 * (4 + GAP))
     side = 4 * factor
     width = 3 * (side + GAP) - GAP
@@ -393,10 +393,10 @@ def test_curves_are_those_of_the_records(here: Path) -> None:
     assert figure is not None
     panel = figure.axes[0]
     lines = {(line.get_color(), line.get_linestyle()): line.get_xydata() for line in panel.lines}
-    for one, colour in zip(entries, colours(2), strict=True):
+    for one, color in zip(entries, colors(2), strict=True):
         for split, style in (("validation", "-"), ("train", "--")):
             expected = [[r["epoch"], r[split]["objective"]] for r in one.epochs]
-            assert np.allclose(np.asarray(lines[colour, style]), expected)
+            assert np.allclose(np.asarray(lines[color, style]), expected)
     low, high = panel.get_ylim()
     for line in panel.lines:
         bottom, top = limits(list(np.asarray(line.get_ydata())))
@@ -467,7 +467,7 @@ def test_a_table_has_no_pictures(tmp_path: Path) -> None:
 
 
 def test_bounds_of_different_likelihoods_are_not_ranked(here: Path, tmp_path: Path) -> None:
-    found = compare([here / "narrow", here / "grey"], out=tmp_path / "p.html")
+    found = compare([here / "narrow", here / "gray"], out=tmp_path / "p.html")
     shown = " ".join((*found.words, *found.notes))
     text = Reader((tmp_path / "p.html").read_text()).text
     for where in (shown, text):
@@ -479,7 +479,7 @@ def test_bounds_of_different_likelihoods_are_not_ranked(here: Path, tmp_path: Pa
 
 def test_one_loss_that_is_no_likelihood_is_ranked_and_marked(here: Path, tmp_path: Path) -> None:
     other = trained(tmp_path / "other", latent=2, likelihood="bernoulli", lr=0.01)
-    found = compare([here / "grey", other], out=tmp_path / "p.html", limit=20)
+    found = compare([here / "gray", other], out=tmp_path / "p.html", limit=20)
     assert found.ranked_by == "elbo"
     assert any("not a likelihood of these data" in note for note in found.notes)
 
@@ -491,7 +491,7 @@ def test_scales_of_one_kind_compare_and_others_do_not(here: Path, tmp_path: Path
     other = trained(tmp_path / "other", latent=2, likelihood=":scale=0.1")
     assert not open_runs([here / "narrow", fixed]).comparable
     assert not open_runs([other, fixed]).comparable
-    assert not open_runs([here / "narrow", here / "grey"]).comparable
+    assert not open_runs([here / "narrow", here / "gray"]).comparable
 
 
 def test_an_autoencoder_has_a_dash_and_is_judged_by_psnr(here: Path, tmp_path: Path) -> None:
@@ -543,7 +543,7 @@ def test_runs_of_different_data_are_refused(here: Path, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
     np.savez(tmp_path / "x.npz", images=images)
     other = trained(tmp_path / "other", latent=2, data=str(tmp_path / "x.npz"), limit=None)
-    binary = trained(tmp_path / "binary", latent=2, binarise="threshold")
+    binary = trained(tmp_path / "binary", latent=2, binarize="threshold")
     shifted = trained(tmp_path / "shifted", latent=2, range="-1,1")
     for path, why in ((other, "the data digits and x"), (binary, "kind"), (shifted, "prepare")):
         with pytest.raises(vaekit.VaekitError, match=f"comparing runs of different data.*{why}"):
@@ -585,7 +585,7 @@ def test_the_same_rows_of_another_content_are_refused(here: Path, tmp_path: Path
         (["narrow", "two/../narrow"], {}, "twice; expected different runs"),
         (["narrow", "nowhere"], {}, "is no run folder"),
         (["narrow", "wide"], {"rank": "psrn"}, "did you mean 'psnr'"),
-        (["narrow", "grey"], {"rank": "elbo"}, "bounds of different likelihoods"),
+        (["narrow", "gray"], {"rank": "elbo"}, "bounds of different likelihoods"),
         (["narrow", "auto"], {"rank": "elbo"}, "fewer than two of these runs have a bound (ELBO)"),
         (["narrow", "wide"], {"limit": 0}, "expected a whole number of at least 1"),
         (["narrow", "wide"], {"out": "page.png"}, "ends in .html"),

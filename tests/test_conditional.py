@@ -38,15 +38,15 @@ def linear(inputs: int, outputs: int, weight: torch.Tensor, bias: torch.Tensor) 
     return made
 
 
-def shifted(oracle: LinearGaussian, centres: torch.Tensor) -> vk.VAE:
+def shifted(oracle: LinearGaussian, centers: torch.Tensor) -> vk.VAE:
     """The oracle's model, whose x is moved by a vector that hangs on the label."""
     plain = oracle.vae()
     up, down = plain.posterior.net, plain.likelihood.net
-    weight, free = up.weight[:2], up.weight.new_zeros(2, len(centres))
-    mean = torch.cat([weight, -weight @ centres.T], 1)
+    weight, free = up.weight[:2], up.weight.new_zeros(2, len(centers))
+    mean = torch.cat([weight, -weight @ centers.T], 1)
     both = torch.cat([mean, torch.cat([up.weight[2:], free], 1)])
     encoder = linear(5 + 3, 4, both, up.bias)
-    decoder = linear(2 + 3, 5, torch.cat([down.weight, centres.T], 1), down.bias)
+    decoder = linear(2 + 3, 5, torch.cat([down.weight, centers.T], 1), down.bias)
     return vk.VAE(
         plain.prior,
         vk.Conditional(encoder, plain.posterior.family, in_shape=5),
@@ -57,20 +57,20 @@ def shifted(oracle: LinearGaussian, centres: torch.Tensor) -> vk.VAE:
 def test_log_p_of_x_given_the_label_meets_its_closed_form(proves: Proves) -> None:
     """x = c_y + a linear-Gaussian model: p(x|y) is a Gaussian around c_y + mean."""
     oracle = LinearGaussian.fit(torch.randn(80, 5, dtype=torch.float64), 2)
-    centres = 3 * torch.randn(3, 5, dtype=torch.float64)
-    model = shifted(oracle, centres)
+    centers = 3 * torch.randn(3, 5, dtype=torch.float64)
+    model = shifted(oracle, centers)
     labels = torch.randint(0, 3, (40,))
-    x = torch.randn(40, 5, dtype=torch.float64) + centres[labels]
+    x = torch.randn(40, 5, dtype=torch.float64) + centers[labels]
     context = one_hot(labels, 3).double()
     w, s = oracle.vae().likelihood.net.weight.detach().numpy(), oracle.variance
     cover = w @ w.T + float(s) * np.eye(5)
     middle = oracle.vae().likelihood.net.bias.detach().numpy()
     expected = [
-        multivariate_normal.logpdf(row, middle + centres[y].numpy(), cover)
+        multivariate_normal.logpdf(row, middle + centers[y].numpy(), cover)
         for row, y in zip(x.numpy(), labels, strict=True)
     ]
     found = importance_sampled(model, x, context, samples=7, chunk=16).log_p
-    proves("log p(x | label)", "a Gaussian around each label's centre", found, expected, limit=1e-9)
+    proves("log p(x | label)", "a Gaussian around each label's center", found, expected, limit=1e-9)
     bound = vk.ELBO(kl="sampled")(model(x, context)).value
     proves("ELBO of x | label, sampled", "the same", bound, expected, limit=1e-9)
     wrong = importance_sampled(model, x, context.roll(1, 1), samples=7).log_p
@@ -184,12 +184,12 @@ def test_it_makes_the_digit_that_was_asked_for(run: Run) -> None:
     data = run.dataset()
     x, y = data.train.x(), data.train.labels
     assert y is not None
-    centres = torch.stack([x[y == label].mean(0) for label in range(10)])
+    centers = torch.stack([x[y == label].mean(0) for label in range(10)])
     made = run.by_class(40).flatten(2)
-    nearest = torch.cdist(made, centres.flatten(1)).argmin(2)
+    nearest = torch.cdist(made, centers.flatten(1)).argmin(2)
     assert (nearest == torch.arange(10)[:, None]).float().mean() > 0.9
     without = run.sample(100)
-    order = torch.cdist(without.flatten(1), centres.flatten(1)).argmin(1)
+    order = torch.cdist(without.flatten(1), centers.flatten(1)).argmin(1)
     assert (order == torch.arange(100) // 10).float().mean() > 0.9, "in shares, in their order"
 
 

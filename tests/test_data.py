@@ -96,14 +96,14 @@ def test_canonical_leaves_floats_alone() -> None:
 def test_spec_mean_and_example() -> None:
     images = torch.randint(0, 256, (300, 1, 4, 4), dtype=torch.uint8)
     split = Split(images, torch.arange(300) % 7)
-    spec = Dataset("s", "grey", split, split, classes=7).spec()
+    spec = Dataset("s", "gray", split, split, classes=7).spec()
     wanted = images.numpy().astype(np.float64).mean(0) / 255
     np.testing.assert_allclose(spec.mean.numpy(), wanted, rtol=1e-6)
     assert spec.mean.dtype == torch.float32
     same = (spec.example(256)[:, None] == images.float() / 255).flatten(2).all(2)
     assert (same.sum(1).tolist(), same.sum(0).max()) == ([1] * 256, 1)
     assert torch.equal(spec.example(256), spec.example(256))
-    assert (spec.shape, spec.rows, spec.classes, spec.kind) == ((1, 4, 4), 300, 7, "grey")
+    assert (spec.shape, spec.rows, spec.classes, spec.kind) == ((1, 4, 4), 300, 7, "gray")
 
 
 def test_spec_of_a_part_describes_the_part() -> None:
@@ -121,7 +121,7 @@ def test_spec_example_shares_no_memory_with_the_data() -> None:
 
 
 def test_spec_survives_json() -> None:
-    spec = DataSpec("digits", (1, 8, 8), "grey", rows=1497, classes=10, mean=torch.zeros(1, 8, 8))
+    spec = DataSpec("digits", (1, 8, 8), "gray", rows=1497, classes=10, mean=torch.zeros(1, 8, 8))
     back = DataSpec.from_json(json.loads(json.dumps(spec.to_json())))
     assert (back.name, back.shape, back.kind) == (spec.name, spec.shape, spec.kind)
     assert (back.rows, back.classes, back.mean, back.source) == (1497, 10, None, None)
@@ -136,7 +136,7 @@ def test_spec_survives_json() -> None:
         ({"rows": "many"}, "'rows' must be an integer; got 'many'."),
         ({"shape": "abc"}, "'shape' must be a list of integers; got 'abc'."),
         ({"shape": [1, 2.5]}, "'shape' must be a list of integers; got [1, 2.5]."),
-        ({"kind": "gray"}, "unknown kind of data 'gray'; did you mean 'grey'?"),
+        ({"kind": "gray"}, "unknown kind of data 'gray'; did you mean 'gray'?"),
     ],
 )
 def test_spec_refuses_a_bad_record(change: dict[str, Any], message: str) -> None:
@@ -298,13 +298,13 @@ def test_fingerprint_sees_every_byte_the_shape_and_the_type() -> None:
     assert re.fullmatch("[0-9a-f]{64}", prints[0])
 
 
-def grey(n: int = 200, seed: int = 0) -> Split:
+def gray(n: int = 200, seed: int = 0) -> Split:
     rng = np.random.default_rng(seed)
     return Split(torch.from_numpy(rng.integers(0, 256, (n, 1, 4, 4), dtype=np.uint8)))
 
 
-def dataset(kind: str = "grey", source: str = "generated", n: int = 200) -> Dataset:
-    return Dataset("mine", kind, grey(n), grey(50, seed=1), source=source)
+def dataset(kind: str = "gray", source: str = "generated", n: int = 200) -> Dataset:
+    return Dataset("mine", kind, gray(n), gray(50, seed=1), source=source)
 
 
 def columns(n: int = 500) -> Dataset:
@@ -316,7 +316,7 @@ def columns(n: int = 500) -> Dataset:
 
 
 def test_dynamic_binarisation_draws_training_pixels_anew_with_their_own_probability() -> None:
-    made = prepare(dataset(), Data(binarise="dynamic", validation=0))
+    made = prepare(dataset(), Data(binarize="dynamic", validation=0))
     batches = Batches(made.train, len(made.train), shuffle=False)
     draws = torch.stack([next(batches.epoch(e)).x for e in range(400)])
     assert set(draws.unique().tolist()) == {0.0, 1.0}
@@ -329,7 +329,7 @@ def test_dynamic_binarisation_draws_training_pixels_anew_with_their_own_probabil
 
 
 def test_the_test_rows_are_drawn_once_whatever_the_split() -> None:
-    made = [prepare(dataset(), Data(binarise="dynamic", split_seed=seed)) for seed in (0, 1)]
+    made = [prepare(dataset(), Data(binarize="dynamic", split_seed=seed)) for seed in (0, 1)]
     assert torch.equal(made[0].test.x(), made[1].test.x())
     assert torch.equal(made[0].test.x(), made[0].test.x())
     assert made[0].kind == made[0].spec().kind == "binary"
@@ -339,10 +339,10 @@ def test_the_test_rows_are_drawn_once_whatever_the_split() -> None:
 
 
 def test_static_binarisation_is_kept_and_threshold_is_a_comparison() -> None:
-    static = [prepare(dataset(), Data(binarise="static", validation=0)) for _ in "ab"]
+    static = [prepare(dataset(), Data(binarize="static", validation=0)) for _ in "ab"]
     assert torch.equal(static[0].train.x(), static[1].train.x())
     assert set(static[0].train.x().unique().tolist()) == {0.0, 1.0}
-    made = prepare(dataset(), Data(binarise="threshold", validation=0))
+    made = prepare(dataset(), Data(binarize="threshold", validation=0))
     order = partition(dataset().train, 0, seed=0)[0]
     assert torch.equal(made.train.x(), (order.x() > 0.5).float())
     assert torch.equal(made.test.x(), (dataset().test.images.float() > 127.5).float())
@@ -352,7 +352,7 @@ def test_static_binarisation_is_kept_and_threshold_is_a_comparison() -> None:
 
 
 def test_dequantised_values_fill_their_level_evenly() -> None:
-    made = prepare(dataset(), Data(dequantise=True, validation=0))
+    made = prepare(dataset(), Data(dequantize=True, validation=0))
     levels = pick(made.train.images, torch.arange(len(made.train))).double()
     noise = made.train.x().double() * 256 - levels
     assert stats.kstest(noise.flatten().numpy(), "uniform").pvalue > 1e-3
@@ -365,7 +365,7 @@ def test_dequantised_values_fill_their_level_evenly() -> None:
 
 def test_a_uniform_density_of_dequantised_bytes_has_8_bits_on_every_range() -> None:
     for low, high in ((0.0, 1.0), (-1.0, 1.0)):
-        values = Values(low, high, dequantise=True)
+        values = Values(low, high, dequantize=True)
         bits = -math.log2(1 / (high - low)) + values.bits
         assert bits == pytest.approx(8)
 
@@ -394,7 +394,7 @@ def test_a_csv_is_standardised_by_its_training_rows_and_comes_back() -> None:
     )
     again = Values.from_json(values.to_json())
     assert torch.equal(again(made.test.images[:5]), values(made.test.images[:5]))
-    plain = prepare(columns(), Data(standardise=False, validation=0))
+    plain = prepare(columns(), Data(standardize=False, validation=0))
     assert plain.train.values.loc is None
 
 
@@ -427,11 +427,11 @@ def test_one_group_cannot_be_split(tmp_path: Path) -> None:
 
 
 def test_a_set_with_validation_rows_of_its_own_keeps_them() -> None:
-    own = Dataset("mine", "grey", grey(), grey(50, 1), validation=grey(30, 2))
+    own = Dataset("mine", "gray", gray(), gray(50, 1), validation=gray(30, 2))
     assert len(prepare(own, Data()).train) == 200
     made = prepare(own, Data())
     assert made.validation is not None
-    assert torch.equal(made.validation.x(), grey(30, 2).x())
+    assert torch.equal(made.validation.x(), gray(30, 2).x())
     chosen = prepare(own, Data(validation=20))
     assert [len(split) for split in chosen.splits.values()] == [180, 20, 50]
     assert fingerprint(own) != fingerprint(dataset())
@@ -485,10 +485,10 @@ def test_broken_sparse_rows_are_refused(
 
 
 def test_mapped_rows_give_the_batches_of_rows_in_memory() -> None:
-    split = grey()
+    split = gray()
     assert isinstance(split.images, torch.Tensor)
     mapped = Split(MappedRows(split.images.numpy()))
-    sets = [Dataset("mine", "grey", part, part) for part in (split, mapped)]
+    sets = [Dataset("mine", "gray", part, part) for part in (split, mapped)]
     assert fingerprint(sets[0]) == fingerprint(sets[1])
     made = [prepare(one, Data(validation=0.25, split_seed=4)) for one in sets]
     assert isinstance(made[1].train.images, MappedRows)
@@ -503,13 +503,13 @@ def test_mapped_rows_give_the_batches_of_rows_in_memory() -> None:
 @pytest.mark.parametrize(
     ("found", "options", "message"),
     [
-        (columns(), {"binarise": "static"}, "binarise static is for images"),
+        (columns(), {"binarize": "static"}, "binarize static is for images"),
         (columns(), {"range": "-1,1"}, "range -1,1 is for images"),
-        (columns(), {"dequantise": True}, "dequantise is for grey and color images of 8 bits"),
-        (dataset(), {"standardise": True}, "standardise is for tables"),
-        (load("shapes"), {"dequantise": True}, "shapes holds binary data"),
-        (dataset(), {"dequantise": True, "binarise": "static"}, "exclude each other"),
-        (dataset(), {"range": "-1,1", "binarise": "static"}, "leave range, or binarise"),
+        (columns(), {"dequantize": True}, "dequantize is for gray and color images of 8 bits"),
+        (dataset(), {"standardize": True}, "standardize is for tables"),
+        (load("shapes"), {"dequantize": True}, "shapes holds binary data"),
+        (dataset(), {"dequantize": True, "binarize": "static"}, "exclude each other"),
+        (dataset(), {"range": "-1,1", "binarize": "static"}, "leave range, or binarize"),
         (dataset(), {"validation": 200}, "takes 200 of 200 training rows and leaves none"),
         (dataset(), {"validation": 1.5}, "a whole number of rows"),
     ],
@@ -526,7 +526,7 @@ def test_what_does_not_suit_the_data_is_refused(
 
 def shaped(found: Dataset, **options: Any) -> Dataset:
     with pytest.MonkeyPatch.context() as patch:
-        entry = Entry("mine", "grey", (1,), (1, 1), 0, "", "", make=lambda _: found)
+        entry = Entry("mine", "gray", (1,), (1, 1), 0, "", "", make=lambda _: found)
         patch.setitem(SETS, "mine", entry)
         return load("mine", **options)
 
@@ -544,7 +544,7 @@ def test_without_options_nothing_is_touched() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_eight_bits_are_scaled_as_pillow_scales(channels: int) -> None:
     images = noise(5, channels, 12, 18)
-    found = made(images, "colour", size=4).train.images.numpy()
+    found = made(images, "color", size=4).train.images.numpy()
     for image, small in zip(images, found, strict=True):
         for plane, wanted in zip(image, small, strict=True):
             # 18 x 12 becomes 6 x 4, of which the middle 4 columns stay.
@@ -554,8 +554,8 @@ def test_eight_bits_are_scaled_as_pillow_scales(channels: int) -> None:
 
 def test_floats_are_scaled_as_eight_bits_are_but_for_rounding() -> None:
     images = noise(5, 3, 12, 18)
-    whole = made(images, "colour", size=4).train.images.numpy()
-    exact = made((images / 255).astype(np.float32), "colour", size=4).train.images.numpy()
+    whole = made(images, "color", size=4).train.images.numpy()
+    exact = made((images / 255).astype(np.float32), "color", size=4).train.images.numpy()
     assert exact.dtype == np.float32
     assert np.abs(exact * 255 - whole).max() <= 1.0
     assert (exact.min() >= 0, exact.max() <= 1) == (True, True)
@@ -565,27 +565,27 @@ def test_floats_are_scaled_as_eight_bits_are_but_for_rounding() -> None:
 @pytest.mark.parametrize("size", [3, 8, 20])
 def test_a_constant_image_stays_constant(dtype: str, size: int) -> None:
     level = np.array(51 if dtype == "uint8" else 0.2, dtype)
-    found = made(np.full((3, 1, 8, 11), level, dtype), "grey", size=size).train
+    found = made(np.full((3, 1, 8, 11), level, dtype), "gray", size=size).train
     assert found.images.shape == (3, 1, size, size)
     assert np.allclose(found.x(), 0.2, atol=1e-6)
 
 
 def test_crop_comes_first_and_is_exact() -> None:
     images = noise(5, 3, 9, 12)
-    mine = made(images, "colour", crop=4)
+    mine = made(images, "color", crop=4)
     assert np.array_equal(mine.train.images, images[:, :, 2:6, 4:8])
     assert mine.train.labels.tolist() == list(range(5))
-    both = made(images, "colour", crop=4, size=2).train.images
-    assert torch.equal(both, made(images[:, :, 2:6, 4:8].copy(), "colour", size=2).train.images)
+    both = made(images, "color", crop=4, size=2).train.images
+    assert torch.equal(both, made(images[:, :, 2:6, 4:8].copy(), "color", size=2).train.images)
 
 
-def test_grey_is_the_luma_of_both_types() -> None:
+def test_gray_is_the_luma_of_both_types() -> None:
     images = noise(5, 3, 4, 4)
     luma = np.einsum("nchw,c->nhw", images / 255, [0.299, 0.587, 0.114])
-    mine = made(images, "colour", grey=True)
-    assert (mine.kind, mine.train.images.shape) == ("grey", (5, 1, 4, 4))
+    mine = made(images, "color", gray=True)
+    assert (mine.kind, mine.train.images.shape) == ("gray", (5, 1, 4, 4))
     assert np.abs(mine.train.x()[:, 0].numpy() - luma).max() <= 0.6 / 255
-    floats = made((images / 255).astype(np.float32), "colour", grey=True).train.images
+    floats = made((images / 255).astype(np.float32), "color", gray=True).train.images
     assert np.allclose(floats[:, 0], luma, atol=1e-6)
 
 
@@ -593,16 +593,16 @@ def test_binary_is_binary_until_it_is_scaled() -> None:
     bits = noise(5, 1, 8, 8) // 128 * np.uint8(255)
     assert made(bits, "binary", crop=4).kind == "binary"
     assert made(bits, "binary", size=8).kind == "binary"
-    assert made(bits, "binary", size=4).kind == "grey"
-    assert made(bits, "binary", grey=True).kind == "binary"
-    colour = np.repeat(bits, 3, axis=1)
-    colour[:, 0] = 0
-    assert made(colour, "binary", grey=True).kind == "grey"
+    assert made(bits, "binary", size=4).kind == "gray"
+    assert made(bits, "binary", gray=True).kind == "binary"
+    color = np.repeat(bits, 3, axis=1)
+    color[:, 0] = 0
+    assert made(color, "binary", gray=True).kind == "gray"
 
 
 def test_every_split_is_shaped_and_named_sets_are() -> None:
     rows = Split(torch.from_numpy(noise(10, 1, 8, 8)))
-    mine = shaped(Dataset("mine", "grey", rows, rows, validation=rows), size=4)
+    mine = shaped(Dataset("mine", "gray", rows, rows, validation=rows), size=4)
     assert {tuple(p.images.shape[1:]) for p in mine.splits.values()} == {(1, 4, 4)}
     assert load("digits", size=16).train.images.shape == (1497, 1, 16, 16)
 
@@ -612,8 +612,8 @@ def test_what_cannot_be_shaped(tmp_path: Path) -> None:
     np.savez(path, images=noise(20, 8))
     with fails("size is for images; mine holds rows of shape (8,) (table): leave it."):
         load(path, size=4)
-    with fails("grey is for images"):
-        load(path, grey=True)
+    with fails("gray is for images"):
+        load(path, gray=True)
     with fails("crop 9 is more than the images of digits have (8 x 8); take less."):
         load("digits", crop=9)
 

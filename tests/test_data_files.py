@@ -43,21 +43,21 @@ def dense(split: Split) -> np.ndarray:
 @pytest.mark.parametrize(
     ("images", "kind", "shape"),
     [
-        (noise(20, 8, 6), "grey", (1, 8, 6)),
-        (noise(20, 8, 6, 1), "grey", (1, 8, 6)),
-        (noise(20, 1, 8, 6), "grey", (1, 8, 6)),
-        (noise(20, 8, 6, 3), "colour", (3, 8, 6)),
-        (noise(20, 3, 8, 6), "colour", (3, 8, 6)),
-        (noise(20, 3, 8, 3), "colour", (3, 8, 3)),
+        (noise(20, 8, 6), "gray", (1, 8, 6)),
+        (noise(20, 8, 6, 1), "gray", (1, 8, 6)),
+        (noise(20, 1, 8, 6), "gray", (1, 8, 6)),
+        (noise(20, 8, 6, 3), "color", (3, 8, 6)),
+        (noise(20, 3, 8, 6), "color", (3, 8, 6)),
+        (noise(20, 3, 8, 3), "color", (3, 8, 3)),
         (noise(20, 5), "table", (5,)),
         (noise(20, 8, 6) // 128 * np.uint8(255), "binary", (1, 8, 6)),
         (noise(20, 8, 6) // 128, "binary", (1, 8, 6)),
         (noise(20, 8, 6) > 127, "binary", (1, 8, 6)),
         ((noise(20, 8, 6) > 127).astype(np.float64), "binary", (1, 8, 6)),
         (noise(20, 5) > 127, "binary", (5,)),
-        (np.zeros((20, 8, 6), np.uint8), "grey", (1, 8, 6)),
-        (noise(20, 8, 6) // 128 * np.uint8(7), "grey", (1, 8, 6)),
-        (noise(20, 8, 6) / 255, "grey", (1, 8, 6)),
+        (np.zeros((20, 8, 6), np.uint8), "gray", (1, 8, 6)),
+        (noise(20, 8, 6) // 128 * np.uint8(7), "gray", (1, 8, 6)),
+        (noise(20, 8, 6) / 255, "gray", (1, 8, 6)),
         (noise(20, 5) - 100.5, "table", (5,)),
     ],
 )
@@ -114,7 +114,7 @@ def test_npz_with_its_own_test_split(tmp_path: Path) -> None:
 def test_npz_is_binary_only_if_both_splits_are(tmp_path: Path) -> None:
     bits = noise(12, 4, 4) // 128 * np.uint8(255)
     mine = load(save(tmp_path, images=bits, test_images=noise(12, 4, 4)))
-    assert mine.kind == "grey"
+    assert mine.kind == "gray"
     assert np.array_equal(mine.train.images[:, 0], bits)
 
 
@@ -230,28 +230,28 @@ def test_npy_is_the_images_of_an_npz(tmp_path: Path) -> None:
     images = noise(20, 6, 5, 3)
     np.save(tmp_path / "mine.npy", images)
     bare, packed = load(tmp_path / "mine.npy"), load(save(tmp_path, images=images))
-    assert (bare.name, bare.kind, bare.source) == ("mine", "colour", str(tmp_path / "mine.npy"))
+    assert (bare.name, bare.kind, bare.source) == ("mine", "color", str(tmp_path / "mine.npy"))
     assert torch.equal(bare.train.images, packed.train.images)
     assert torch.equal(bare.test.images, packed.test.images)
 
 
-@pytest.mark.parametrize("labelled", [True, False])
-def test_a_csr_matrix_stays_sparse(tmp_path: Path, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [True, False])
+def test_a_csr_matrix_stays_sparse(tmp_path: Path, labeled: bool) -> None:
     counts = scipy.sparse.random(30, 50, 0.1, "csr", random_state=0)
     counts.data = np.ceil(counts.data * 9)
     path = tmp_path / "cells.npz"
     scipy.sparse.save_npz(path, counts)
-    if labelled:
+    if labeled:
         with np.load(path) as file:
             np.savez(path, **file, labels=np.arange(30) % 3, groups=np.arange(30) // 2)
     mine = load(path, test=6)
-    assert (mine.kind, mine.classes) == ("counts", 3 if labelled else 0)
+    assert (mine.kind, mine.classes) == ("counts", 3 if labeled else 0)
     found = []
     for part in mine.splits.values():
         assert isinstance(part.images, SparseRows)
         found.append(dense(part))
     order = np.random.RandomState(0).permutation(30)
-    if not labelled:
+    if not labeled:
         assert np.array_equal(found[1], counts.toarray()[order[:6]])
     together = np.concatenate(found)
     assert np.array_equal(np.sort(together, 0), np.sort(counts.toarray(), 0))
@@ -390,8 +390,8 @@ def test_any_damaged_byte_is_read_or_refused(tmp_path: Path, name: str) -> None:
 
 def test_arrays_by_path_are_shaped(tmp_path: Path) -> None:
     path = save(tmp_path, images=noise(20, 8, 8, 3))
-    mine = load(path, size=4, grey=True)
-    assert (mine.kind, mine.train.images.shape[1:]) == ("grey", (1, 4, 4))
+    mine = load(path, size=4, gray=True)
+    assert (mine.kind, mine.train.images.shape[1:]) == ("gray", (1, 4, 4))
 
 
 # sparse counts ----------------------------------------------------------------------------------
@@ -613,7 +613,7 @@ def test_a_csv_is_standardised_and_comes_back(tmp_path: Path) -> None:
     assert torch.allclose(x.std(0, correction=0), torch.ones(3), atol=1e-5)
     for part in made.splits.values():
         assert torch.allclose(part.values.inverse(part.x()), part.images, rtol=1e-5, atol=1e-4)
-    raw = prepare(mine, Data(data=str(path), standardise=False))
+    raw = prepare(mine, Data(data=str(path), standardize=False))
     assert torch.equal(raw.train.x(), raw.train.images)
 
 

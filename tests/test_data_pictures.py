@@ -102,7 +102,7 @@ def test_lossless_pixels_survive_bit_for_bit(
     wanted = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     assert np.array_equal(every(mine), ordered(wanted))
     assert (len(mine.train), len(mine.test), mine.name) == (9, 3, "mine")
-    assert (mine.kind, mine.classes) == ("grey" if images.ndim == 3 else "colour", 0)
+    assert (mine.kind, mine.classes) == ("gray" if images.ndim == 3 else "color", 0)
     assert mine.source == str(path)
 
 
@@ -125,17 +125,17 @@ def test_other_lossless_formats(tmp_path: Path, kind: str) -> None:
     assert np.array_equal(made, wanted[:, :1] if kind == "GIF" else wanted)
 
 
-def test_grey_only_if_all_are_or_asked(tmp_path: Path) -> None:
-    grey, colour = noise(9, 4, 4), noise(4, 4, 3)
-    files = numbered(grey) | {"9.png": encoded(colour)}
+def test_gray_only_if_all_are_or_asked(tmp_path: Path) -> None:
+    gray, color = noise(9, 4, 4), noise(4, 4, 3)
+    files = numbered(gray) | {"9.png": encoded(color)}
     path = folder(tmp_path / "a", files)
     made = one_by_one(path)
-    assert np.array_equal(made[:9], np.repeat(grey[:, None], 3, axis=1))
-    assert np.array_equal(made[9], colour.transpose(2, 0, 1))
-    luma = np.rint(colour @ np.array([0.299, 0.587, 0.114]))  # ITU-R 601-2
-    made = one_by_one(path, grey=True)
+    assert np.array_equal(made[:9], np.repeat(gray[:, None], 3, axis=1))
+    assert np.array_equal(made[9], color.transpose(2, 0, 1))
+    luma = np.rint(color @ np.array([0.299, 0.587, 0.114]))  # ITU-R 601-2
+    made = one_by_one(path, gray=True)
     assert np.abs(made[9, 0] - luma).max() <= 1
-    assert np.array_equal(made[:9, 0], grey)
+    assert np.array_equal(made[:9, 0], gray)
 
 
 def test_black_and_white_is_binary(tmp_path: Path) -> None:
@@ -144,12 +144,12 @@ def test_black_and_white_is_binary(tmp_path: Path) -> None:
     mine = load(folder(tmp_path / "a", files))
     assert mine.kind == "binary"
     assert np.array_equal(every(mine), ordered(bits[:, None]))
-    assert load(tmp_path / "a", size=3).kind == "grey"
+    assert load(tmp_path / "a", size=3).kind == "gray"
 
 
-def test_a_palette_of_greys_is_grey_and_one_of_colours_is_not(tmp_path: Path) -> None:
+def test_a_palette_of_grays_is_gray_and_one_of_colors_is_not(tmp_path: Path) -> None:
     levels = noise(10, 4, 4)
-    for name, step in (("grey", (1, 1, 1)), ("colour", (1, 1, 0))):
+    for name, step in (("gray", (1, 1, 1)), ("color", (1, 1, 0))):
         files = {}
         for i, image in enumerate(levels):
             made = Image.fromarray(image).convert("P")
@@ -158,7 +158,7 @@ def test_a_palette_of_greys_is_grey_and_one_of_colours_is_not(tmp_path: Path) ->
         found = one_by_one(folder(tmp_path / name, files))
         assert found.shape[1] == len(set(step)) * 2 - 1
         assert np.array_equal(found[:, 0], levels)
-        assert name == "grey" or not found[:, 2].any()
+        assert name == "gray" or not found[:, 2].any()
 
 
 def test_transparency_lies_over_white(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_transparency_lies_over_white(tmp_path: Path) -> None:
     assert made[0, 0, 0].tolist() == [40, 255, 147, 212]
 
 
-def test_a_transparent_palette_colour_lies_over_white(tmp_path: Path) -> None:
+def test_a_transparent_palette_color_lies_over_white(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).convert("P")
     image.putpalette([10, 20, 30, 40, 50, 60])
     content = encoded(image, transparency=1)
@@ -220,7 +220,7 @@ def test_exif_behind_the_pixels_of_a_png_is_heard(tmp_path: Path) -> None:
     assert np.array_equal(one_by_one(path, crop=3)[8, 0], images[8, :, 1:4].T[:, ::-1])
 
 
-def test_crop_keeps_the_centre_and_size_scales_what_is_left(tmp_path: Path) -> None:
+def test_crop_keeps_the_center_and_size_scales_what_is_left(tmp_path: Path) -> None:
     images = noise(10, 9, 12)
     path = folder(tmp_path / "a", numbered(images))
     assert np.array_equal(one_by_one(path, crop=4)[:, 0], images[:, 2:6, 4:8])
@@ -233,10 +233,10 @@ def test_crop_keeps_the_centre_and_size_scales_what_is_left(tmp_path: Path) -> N
     assert (made == 200).all()
 
 
-def test_the_centre_is_kept_when_a_side_is_longer(tmp_path: Path) -> None:
+def test_the_center_is_kept_when_a_side_is_longer(tmp_path: Path) -> None:
     images = noise(10, 20, 60)
     made = one_by_one(folder(tmp_path / "a", numbered(images)), size=10)
-    # All scaled, then the centre cut out: which pixels an edge sees is then not a matter of taste.
+    # All scaled, then the center cut out: which pixels an edge sees is then not a matter of taste.
     whole = [Image.fromarray(im).resize((30, 10), Image.Resampling.LANCZOS) for im in images]
     assert np.array_equal(made[:, 0], np.stack([np.asarray(im)[:, 10:20] for im in whole]))
 
@@ -369,8 +369,8 @@ def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
 
 
-def png(width: int, height: int, depth: int = 8, colour: int = 0, body: bytes = b"") -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+def png(width: int, height: int, depth: int = 8, color: int = 0, body: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     return start + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
 
@@ -578,7 +578,7 @@ def kept(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache" / "vaekit" / "decoded").iterdir())
 
 
-@pytest.mark.parametrize("options", [{}, {"size": 4}, {"crop": 3, "grey": True}])
+@pytest.mark.parametrize("options", [{}, {"size": 4}, {"crop": 3, "gray": True}])
 def test_rows_in_a_file_are_the_rows_in_memory(
     faces: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -652,7 +652,7 @@ def test_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_changed_file_or_option_makes_another_cache(faces: Path, tmp_path: Path) -> None:
     load(faces, cache=True)
-    for i, asked in enumerate(({"size": 3}, {"grey": True})):
+    for i, asked in enumerate(({"size": 3}, {"gray": True})):
         load(faces, cache=True, **asked)
         assert len(kept(tmp_path)) == 2 * (i + 2)
     Image.fromarray(255 - IMAGES[0]).save(faces / "a" / "0.png")

@@ -174,7 +174,7 @@ def test_runs_of_other_limits_compare_where_they_are_tested_on_the_same_rows(
 
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("colored", [(), (0,), (19,), (5, 7), (300,), tuple(range(301))])
-@pytest.mark.parametrize("options", [{}, {"size": 5}, {"grey": True}])
+@pytest.mark.parametrize("options", [{}, {"size": 5}, {"gray": True}])
 def test_gray_becomes_three_equal_channels_where_one_image_is_colored(
     tmp_path: Path, colored: tuple[int, ...], options: dict[str, Any], kept: bool
 ) -> None:
@@ -186,9 +186,9 @@ def test_gray_becomes_three_equal_channels_where_one_image_is_colored(
         shape = (6, 7, 3) if number in colored else (6, 7)
         image = Image.fromarray(rng.integers(0, 256, shape).astype(np.uint8))
         image.save(path / f"{number:03}.png")
-        if colored and not options.get("grey"):  # as if all were read in color
+        if colored and not options.get("gray"):  # as if all were read in color
             image = image.convert("RGB")
-        elif options.get("grey"):
+        elif options.get("gray"):
             image = image.convert("L")
         if "size" in options:  # all scaled, and the center cut out
             box = (0.5, 0, 6.5, 6)
@@ -200,7 +200,7 @@ def test_gray_becomes_three_equal_channels_where_one_image_is_colored(
     rows = torch.cat([data.train.x(), data.test.x()]).mul(255).round().byte()
     places = torch.cat([data.train.groups, data.test.groups]).argsort()  # type: ignore[list-item]
     assert np.array_equal(rows[places].numpy(), np.stack(wanted))
-    assert data.kind == ("colour" if colored and not options.get("grey") else "grey")
+    assert data.kind == ("color" if colored and not options.get("gray") else "gray")
 
 
 def test_room_in_memory_is_asked_for_again_when_gray_becomes_color(
@@ -298,19 +298,19 @@ def test_what_was_used_longest_ago_makes_room(
     kept = {}
     for size in (5, 4, 3):  # 60 images of 25, 16 and 9 bytes, and gray
         before = set(cache.glob("*.pixels"))
-        load(path, size=size, grey=True, cache=True)
+        load(path, size=size, gray=True, cache=True)
         kept[size] = next(iter(set(cache.glob("*.pixels")) - before)).with_suffix("")
     for age, size in enumerate((5, 3, 4)):
         for suffix in (".pixels", ".json"):
             os.utime(kept[size].with_suffix(suffix), (age + 1, age + 1))
-    load(path, size=5, grey=True, cache=True)  # used again
-    load(path, crop=6, grey=True, cache=True)  # 60 * 36 bytes
+    load(path, size=5, gray=True, cache=True)  # used again
+    load(path, crop=6, gray=True, cache=True)  # 60 * 36 bytes
     assert not list(cache.glob(f"{kept[3].name}.*"))
     assert len(list(cache.glob(f"{kept[5].name}.*"))) == 2
     assert sum(path.stat().st_size for path in cache.iterdir()) <= 3 * (60 * 25 + 100)
-    load(path, grey=True, cache=True)  # 3780 bytes
+    load(path, gray=True, cache=True)  # 3780 bytes
     assert len(list(cache.iterdir())) == 2
-    assert len(load(path, grey=True, cache=True).train) == 54
+    assert len(load(path, gray=True, cache=True).train) == 54
 
 
 TOGETHER = """

@@ -61,7 +61,7 @@ def whole(images: Any) -> np.ndarray:
 
 
 def as_listed(found: Dataset) -> Dataset:
-    """The set, if it is what the catalogue says of it."""
+    """The set, if it is what the catalog says of it."""
     entry = SETS[found.name]
     assert found.kind == entry.kind
     assert found.classes == entry.classes
@@ -107,7 +107,7 @@ def test_digits_are_scikit_learns(untouched: None) -> None:
     from sklearn.datasets import load_digits
 
     ours, theirs = data.load("digits"), load_digits()
-    assert (len(ours.train), len(ours.test), ours.classes, ours.kind) == (1497, 300, 10, "grey")
+    assert (len(ours.train), len(ours.test), ours.classes, ours.kind) == (1497, 300, 10, "gray")
     images = torch.cat([ours.test.images, ours.train.images])[:, 0].numpy()
     labels = torch.cat([ours.test.labels, ours.train.labels]).numpy()
     order = np.random.RandomState(0).permutation(1797)
@@ -135,7 +135,7 @@ def grid() -> Tensor:
     return made
 
 
-def centre(grid: Tensor, dim: int) -> Tensor:
+def center(grid: Tensor, dim: int) -> Tensor:
     mass = grid.double().sum(-2 if dim == -1 else -1)
     return (mass * (torch.arange(32) + 0.5)).sum(-1) / mass.sum(-1)
 
@@ -161,8 +161,8 @@ def test_shapes_never_touch_the_border(grid: Tensor) -> None:
     assert not any(edge.any() for edge in edges)
 
 
-def test_shapes_positions_move_the_centre_of_mass(grid: Tensor) -> None:
-    x, y = centre(grid, -1), centre(grid, -2)
+def test_shapes_positions_move_the_center_of_mass(grid: Tensor) -> None:
+    x, y = center(grid, -1), center(grid, -2)
     torch.testing.assert_close(x.diff(dim=3), torch.full_like(x.diff(dim=3), 2.0))
     torch.testing.assert_close(y.diff(dim=4), torch.full_like(y.diff(dim=4), 2.0))
     assert x.diff(dim=4).abs().max() < 1e-12
@@ -225,7 +225,7 @@ def fake_mnist() -> Entry:
         for name, array in mnist_arrays().items()
     )
     form = Form(files, REAL_MNIST.read)
-    return Entry("mnist", "grey", (1, 28, 28), (30, 12), 10, "a fake", "none", (form,))
+    return Entry("mnist", "gray", (1, 28, 28), (30, 12), 10, "a fake", "none", (form,))
 
 
 REAL_MNIST = SETS["mnist"].forms[0]
@@ -250,7 +250,7 @@ def test_mnist_from_files_written_by_hand(nowhere: Path, below: str, zipped: boo
     assert np.array_equal(mnist.train.labels, arrays["train-labels-idx1-ubyte"])
     assert np.array_equal(mnist.test.images[:, 0], arrays["t10k-images-idx3-ubyte"])
     assert np.array_equal(mnist.test.labels, arrays["t10k-labels-idx1-ubyte"])
-    assert (mnist.kind, mnist.classes) == ("grey", 10)
+    assert (mnist.kind, mnist.classes) == ("gray", 10)
     assert Path(mnist.source) == nowhere / "sets" / below
 
 

@@ -66,10 +66,10 @@ def test_stored_values_are_taken_and_not_fitted_anew(tmp_path: Path) -> None:
     data = prepare(read(asked), asked, values=values)
     for split in data.splits.values():
         assert torch.equal(split.x(), (split.images - values.loc) / values.scale)  # type: ignore[operator]
-    asked = Data(binarise="dynamic")
+    asked = Data(binarize="dynamic")
     earlier = prepare(read(asked), asked).train.values
     again = prepare(read(asked), asked, values=earlier)
-    assert again.train.values.binarise
+    assert again.train.values.binarize
     assert not again.test.values.random
 
 

@@ -58,7 +58,7 @@ def test_bernoulli_density_is_scipys_with_and_without_gradients(
         proves(part, "scipy's log_expit", got, expected, limit=limit)
 
 
-def test_a_bernoulli_over_grey_values_does_not_sum_to_one() -> None:
+def test_a_bernoulli_over_gray_values_does_not_sum_to_one() -> None:
     """Hence "not a likelihood": the factor is 1 / C of the continuous Bernoulli."""
     logit = 1.7
     s = 1 / (1 + math.exp(-logit))
@@ -74,7 +74,7 @@ def test_a_bernoulli_over_grey_values_does_not_sum_to_one() -> None:
 
 @pytest.mark.parametrize("logit", [-30.0, -3.0, -0.21, -0.19, -1e-3, 1e-7, 0.05, 0.5, 8.0, 60.0])
 def test_continuous_bernoulli_is_the_papers(logit: float, proves: Proves) -> None:
-    """log C, the normalisation and the mean of arXiv 1907.06845, written as there."""
+    """log C, the normalization and the mean of arXiv 1907.06845, written as there."""
     p = d.ContinuousBernoulli(torch.tensor(logit, dtype=torch.float64), event_dim=0)
     s = special.expit(logit)
     x = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
@@ -93,7 +93,7 @@ def test_continuous_bernoulli_is_the_papers(logit: float, proves: Proves) -> Non
     pieces = list(itertools.pairwise(edge))
     mass = sum(integrate.quad(density, a, b)[0] for a, b in pieces)
     mean = sum(integrate.quad(lambda x: x * density(x), a, b)[0] for a, b in pieces)
-    proves("ContinuousBernoulli, normalisation", "quadrature", mass, 1, limit=1e-8)
+    proves("ContinuousBernoulli, normalization", "quadrature", mass, 1, limit=1e-8)
     proves("ContinuousBernoulli, mean", "quadrature", p.mean, mean, limit=1e-8)
 
 

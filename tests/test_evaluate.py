@@ -556,7 +556,7 @@ def test_the_mutual_information_is_between_nothing_and_log_n() -> None:
 
 
 class Whole(d.Gaussian):
-    """A Gaussian that does not say it factorises."""
+    """A Gaussian that does not say it factorizes."""
 
     offers = d.Gaussian.offers - {"factors"}
 

@@ -62,7 +62,7 @@ def point(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def colour(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def color(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Of odd sizes, with three test rows and no labels."""
     folder = tmp_path_factory.mktemp("figures")
     images = np.random.default_rng(0).integers(0, 256, (40, 30, 21, 3), dtype=np.uint8)
@@ -107,7 +107,7 @@ def local_palettes(content: bytes) -> int:
 
 @pytest.mark.parametrize("what", ["reconstructions", "samples"])
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
-def test_a_film_shows_the_snapshots_to_the_last_grey_level(
+def test_a_film_shows_the_snapshots_to_the_last_gray_level(
     run: Run, what: str, suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"film.{suffix}"
@@ -129,15 +129,15 @@ def test_a_film_shows_the_snapshots_to_the_last_grey_level(
 
 
 def test_a_gif_has_one_palette_and_its_paper_stays_white(
-    run: Run, colour: Run, tmp_path: Path
+    run: Run, color: Run, tmp_path: Path
 ) -> None:
-    for one in (run, colour):
+    for one in (run, color):
         path = tmp_path / "film.gif"
         call("animate", one.path, "-o", path)
         assert local_palettes(path.read_bytes()) == 0
         frames, _ = moving(path)
         assert all((frame[:3] == 255).all() and (frame[:, :8] == 255).all() for frame in frames)
-    made = training_frames(colour.folder)
+    made = training_frames(color.folder)
     assert len(made) == len(frames) == 4
     errors = [np.abs(np.asarray(a).astype(int) - b) for a, b in zip(made, frames, strict=True)]
     assert 0 < max(error.mean() for error in errors) < 12
@@ -145,10 +145,10 @@ def test_a_gif_has_one_palette_and_its_paper_stays_white(
     assert all(np.array_equal(frame[unmoved], frames[0][unmoved]) for frame in frames)
 
 
-def test_a_film_of_colour_in_webp_is_exact(colour: Run, tmp_path: Path) -> None:
-    call("animate", colour.path, "--what", "samples", "-o", tmp_path / "film.webp")
+def test_a_film_of_color_in_webp_is_exact(color: Run, tmp_path: Path) -> None:
+    call("animate", color.path, "--what", "samples", "-o", tmp_path / "film.webp")
     frames, _ = moving(tmp_path / "film.webp")
-    for made, seen in zip(training_frames(colour.folder, "samples"), frames, strict=True):
+    for made, seen in zip(training_frames(color.folder, "samples"), frames, strict=True):
         assert np.array_equal(np.asarray(made), seen)
 
 
@@ -315,15 +315,15 @@ def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_commands_write_what_a_viewer_opens(
-    run: Run, line: Run, colour: Run, point: Run, tmp_path: Path
+    run: Run, line: Run, color: Run, point: Run, tmp_path: Path
 ) -> None:
-    for number, one in enumerate((run, line, colour, point)):
+    for number, one in enumerate((run, line, color, point)):
         path = tmp_path / f"{number}.png"
         call("scatter", one.path, "-o", path)
         with Image.open(path) as picture:
             assert min(picture.size) > 800
             assert np.asarray(picture.convert("L")).std() > 3
-    for number, one in enumerate((line, colour)):
+    for number, one in enumerate((line, color)):
         call("overlap", one.path, "--rows", 2, 0, "-o", tmp_path / f"o{number}.png")
         with Image.open(tmp_path / f"o{number}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 20
@@ -332,25 +332,25 @@ def test_the_commands_write_what_a_viewer_opens(
 
 
 def test_walks_and_pairs_do_with_one_dimension_odd_sizes_and_few_rows(
-    colour: Run, tmp_path: Path
+    color: Run, tmp_path: Path
 ) -> None:
     for words, wide, high in (
         (("interpolate", "-n", 1, "--steps", 3, "-o", "i.png"), 3 * 21, 30),
         (("reconstruct", "-n", 50, "-o", "r.png"), 3 * 21, 2 * 30),
     ):
         path = tmp_path / str(words[-1])
-        call(words[0], colour.path, *words[1:-1], path)
+        call(words[0], color.path, *words[1:-1], path)
         with Image.open(path) as picture:
             assert picture.width / picture.height == pytest.approx(wide / high, rel=0.05)
 
 
 def test_a_traversal_of_one_dimension_is_one_row_with_its_label_beside_it(
-    colour: Run, tmp_path: Path
+    color: Run, tmp_path: Path
 ) -> None:
-    call("traverse", colour.path, "--steps", 4, "-o", tmp_path / "t.npz")
+    call("traverse", color.path, "--steps", 4, "-o", tmp_path / "t.npz")
     with np.load(tmp_path / "t.npz") as arrays:
         assert arrays["images"].shape == (4, 3, 30, 21)
-    call("traverse", colour.path, "--steps", 4, "-o", tmp_path / "t.png")
+    call("traverse", color.path, "--steps", 4, "-o", tmp_path / "t.png")
     with Image.open(tmp_path / "t.png") as picture:
         images = 4 * 21 / 30 * picture.height
         assert 1.1 * images < picture.width < 2 * images

@@ -49,7 +49,7 @@ def lines() -> Iterator[tuple[str, str, str]]:
 
 def data_for(likelihood: str) -> DataSpec:
     counts = likelihood in ("poisson", "negative-binomial")
-    return DataSpec("grid", (1, 4, 4), "counts" if counts else "grey", rows=20)
+    return DataSpec("grid", (1, 4, 4), "counts" if counts else "gray", rows=20)
 
 
 def made(posterior: str, prior: str, objective: str, likelihood: str) -> Recipe | str:

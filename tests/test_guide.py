@@ -79,7 +79,7 @@ def _unit(number: str) -> float:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to run in, and its data: digits as large as MNIST's, signed too; colours."""
+    """An empty folder to run in, and its data: digits as large as MNIST's, signed too; colors."""
     from vaekit.data import load
 
     monkeypatch.chdir(tmp_path)
@@ -93,11 +93,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     signed = arrays["images"].astype(np.float32) / 127.5 - 1
     np.save(tmp_path / "signed.npy", signed)
     np.save(tmp_path / "rows.npy", signed.reshape(len(signed), -1))
-    _colours(tmp_path)
+    _colors(tmp_path)
     return tmp_path
 
 
-def _colours(place: Path, count: int = 60) -> None:
+def _colors(place: Path, count: int = 60) -> None:
     """Under the names that pages call them by: a file of arrays, and two of JPEGs."""
     import io
     import zipfile

@@ -231,7 +231,7 @@ def test_a_trained_linear_vae_finds_the_likelihood_and_the_principal_directions(
         Conditional(MLP(D, 2 * K, hidden=()), Gaussian(K)),
         Conditional(MLP(K, D, hidden=()), Gaussian(D, scale="shared")),
     ).double()
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         model.parameters(),
         lr=1,
         max_iter=2000,
@@ -245,7 +245,7 @@ def test_a_trained_linear_vae_finds_the_likelihood_and_the_principal_directions(
 
     def closure() -> Tensor:
         """The exact expectation over z: antithetic points carry all first and second moments."""
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         q = model.posterior(x)
         points = math.sqrt(K) * torch.cat([eye, -eye])
         z = q.mean + q.scale * points[:, None]
@@ -254,7 +254,7 @@ def test_a_trained_linear_vae_finds_the_likelihood_and_the_principal_directions(
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     best = oracle.log_prob(x).mean().item()
     assert best - 1e-3 < -closure().item() < best + 1e-9
     weight = next(p for n, p in model.likelihood.named_parameters() if n.endswith("weight"))

@@ -362,7 +362,7 @@ def windowed(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def factors(x: np.ndarray, y: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
-    """l and cs of one channel at every window, centred moments first (Wang et al. 2004)."""
+    """l and cs of one channel at every window, centered moments first (Wang et al. 2004)."""
     side = min(11, *x.shape)
     side -= 1 - side % 2
     luminance, contrast = [], []

@@ -143,7 +143,7 @@ def test_check_objective_finds_what_is_no_bound_and_what_leaks_between_rows() ->
         check_objective(Uncounted(samples=50))
 
 
-def test_importance_weights_favour_the_best_draw() -> None:
+def test_importance_weights_favor_the_best_draw() -> None:
     """The gradient of L_K is sum_k w_k grad log w_k, w a softmax of log weight, not of the loss."""
     log_weight = torch.tensor([[0.0], [2.0], [-1.0]], requires_grad=True)
 

@@ -23,7 +23,7 @@ from vaekit.nn import (
     UnpoolDecoder,
     UnpoolEncoder,
     activation,
-    initialise,
+    initialize,
     lowered,
     places_of,
     precision,
@@ -247,9 +247,9 @@ def test_channels_last_changes_no_number(which: int) -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("colours", [1, 3])
-def test_sizes_halve_and_come_back(grid: tuple[int, int], kernel: int, colours: int) -> None:
-    image, stages = (colours, *grid), [grid]
+@pytest.mark.parametrize("colors", [1, 3])
+def test_sizes_halve_and_come_back(grid: tuple[int, int], kernel: int, colors: int) -> None:
+    image, stages = (colors, *grid), [grid]
     for _ in range(3):
         stages.append((halve(stages[-1][0]), halve(stages[-1][1])))
     encoder = ConvEncoder(image, (2, 3), channels=(2, 3, 4), kernel=kernel)
@@ -345,7 +345,7 @@ def test_construction_errors(make: Callable[[], nn.Module], message: str) -> Non
     assert str(caught.value).startswith(message)
 
 
-# Initialisation
+# Initialization
 
 
 LAYERS = {
@@ -378,7 +378,7 @@ FAN_INS = {
 
 @pytest.mark.parametrize("name", FAN_SUMS)
 def test_glorot_spread(name: str) -> None:
-    weight = initialise(LAYERS[name](), "glorot").weight
+    weight = initialize(LAYERS[name](), "glorot").weight
     wanted = math.sqrt(2 / FAN_SUMS[name])
     assert abs(weight.std() / wanted - 1) < 0.02
     assert 0.99 < weight.abs().max() / (math.sqrt(3) * wanted) <= 1.0001
@@ -386,7 +386,7 @@ def test_glorot_spread(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAN_INS)
 def test_he_spread(name: str) -> None:
-    weight = initialise(LAYERS[name](), "he").weight
+    weight = initialize(LAYERS[name](), "he").weight
     wanted = math.sqrt(2 / FAN_INS[name])
     assert abs(weight.std() / wanted - 1) < 0.02
     assert weight.abs().max() > 3 * wanted
@@ -394,7 +394,7 @@ def test_he_spread(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["linear", "conv", "strided"])
 def test_he_preserves_the_variance_through_relu(name: str) -> None:
-    layer = initialise(LAYERS[name](), "he")
+    layer = initialize(LAYERS[name](), "he")
     shape = (400, 300) if name == "linear" else (20, 40, 32, 32)
     y = layer(F.relu(torch.randn(shape)))
     inside = y if name == "linear" else y[..., 4:-4, 4:-4]
@@ -405,19 +405,19 @@ def test_he_preserves_the_variance_through_relu(name: str) -> None:
 def test_he_preserves_the_variance_through_a_decoder(kernel: int) -> None:
     """The third stage of a decoder would have 1/8 of the variance with torch's fan_in."""
     net = ConvDecoder(256, (16, 64, 64), channels=(128, 64, 32), kernel=kernel)
-    y = initialise(net, "he")(math.sqrt(0.5) * torch.randn(8, 256))
+    y = initialize(net, "he")(math.sqrt(0.5) * torch.randn(8, 256))
     assert abs(y[..., 8:-8, 8:-8].square().mean() - 1) < 0.6
 
 
 @pytest.mark.parametrize("name", ["linear", "conv", "strided"])
 def test_orthogonal_rows(name: str) -> None:
-    layer = initialise(LAYERS[name]().double(), "orthogonal")
+    layer = initialize(LAYERS[name]().double(), "orthogonal")
     rows = layer.weight.flatten(1)
     torch.testing.assert_close(rows @ rows.T, torch.eye(len(rows), dtype=torch.float64))
 
 
 def test_orthogonal_columns_where_they_are_fewer() -> None:
-    weight = initialise(nn.Linear(5, 9).double(), "orthogonal").weight
+    weight = initialize(nn.Linear(5, 9).double(), "orthogonal").weight
     torch.testing.assert_close(weight.T @ weight, torch.eye(5, dtype=torch.float64))
 
 
@@ -427,7 +427,7 @@ def test_initialise_reaches_every_weight_and_no_norm(which: int, how: str) -> No
     net = networks(norm="batch")[which]
     for parameter in net.parameters():
         nn.init.constant_(parameter, 0.37)
-    assert initialise(net, how) is net
+    assert initialize(net, how) is net
     for layer in net.modules():
         if affine(layer):
             assert not torch.isclose(layer.weight, torch.tensor(0.37)).all()
@@ -441,14 +441,14 @@ def test_torch_leaves_everything_as_it_is() -> None:
     net = ConvDecoder(4, (1, 6, 5), norm="batch")
     before = [parameter.clone() for parameter in net.parameters()]
     state = torch.get_rng_state()
-    assert initialise(net, "torch") is net
+    assert initialize(net, "torch") is net
     assert all(map(torch.equal, before, net.parameters()))
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_unknown_initialisation() -> None:
-    with pytest.raises(VaekitError, match="unknown initialisation 'gloro'; did you mean 'glorot'"):
-        initialise(nn.Linear(1, 1), "gloro")
+def test_unknown_initialization() -> None:
+    with pytest.raises(VaekitError, match="unknown initialization 'gloro'; did you mean 'glorot'"):
+        initialize(nn.Linear(1, 1), "gloro")
 
 
 # The first output
@@ -629,7 +629,7 @@ def test_an_even_kernel_keeps_the_size_as_torch_does() -> None:
 
 def test_the_classic_case_meets_its_sizes() -> None:
     """30 x 30, 1-10-5 with kernels of 5, 5-10-3-1 with 4, 6, 4: every size between, as derived."""
-    spec = vk.DataSpec("faces", (1, 30, 30), "grey", rows=20)
+    spec = vk.DataSpec("faces", (1, 30, 30), "gray", rows=20)
     model = build("vae", spec, latent=10, net=CLASSIC).model
     seen: dict[str, list[tuple[int, ...]]] = {"down": [], "up": []}
     for name, part in (("down", model.posterior.net), ("up", model.likelihood.net)):
@@ -649,7 +649,7 @@ def test_the_classic_case_meets_its_sizes() -> None:
 
 
 def test_a_pool_model_keeps_the_rules_of_all_models() -> None:
-    spec = vk.DataSpec("t", (1, 9, 7), "grey", rows=20, mean=torch.rand(1, 9, 7))
+    spec = vk.DataSpec("t", (1, 9, 7), "gray", rows=20, mean=torch.rand(1, 9, 7))
     net = "pool:channels=4,3:kernel=5,3:hidden=8:norm=batch"
     check_model(
         build("vae", spec, latent=2, net=net).model.double(), torch.rand(6, 1, 9, 7).double()
@@ -657,7 +657,7 @@ def test_a_pool_model_keeps_the_rules_of_all_models() -> None:
 
 
 def test_kernels_reach_conv_nets_stage_by_stage() -> None:
-    spec = vk.DataSpec("t", (1, 12, 12), "grey", rows=20)
+    spec = vk.DataSpec("t", (1, 12, 12), "gray", rows=20)
     model = build("vae", spec, net="conv:channels=4,6:kernel=5,3").model
     sides = [
         [m.kernel_size[0] for m in part.modules() if isinstance(m, CONVS)]

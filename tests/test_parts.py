@@ -75,7 +75,7 @@ def test_check_family_finds_a_wrong_constant() -> None:
         def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
             return d.ContinuousBernoulli(params * 1.1, event_dim=1)
 
-    class Unnormalised(d.Gaussian):
+    class Unnormalized(d.Gaussian):
         def terms(self, x: Tensor) -> Tensor:
             return -0.5 * ((x - self.loc) / self.scale) ** 2
 
@@ -84,7 +84,7 @@ def test_check_family_finds_a_wrong_constant() -> None:
         space = d.reals(3)  # type: ignore[assignment]
 
         def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-            return Unnormalised(params, torch.zeros((), dtype=params.dtype))
+            return Unnormalized(params, torch.zeros((), dtype=params.dtype))
 
     check_family(Wrong(3))  # another map of the parameters is another family, not a wrong one
     with pytest.raises(AssertionError, match="sums to 1 only within"):
@@ -215,11 +215,11 @@ def test_a_context_joins_signals_of_one_dimension() -> None:
 
 
 def test_a_categorical_of_other_levels_is_no_likelihood_of_bytes() -> None:
-    grey = DataSpec("t", (3,), "grey", rows=9)
-    assert is_likelihood(Categorical(3).space, "grey")
-    assert not is_likelihood(Categorical(3, levels=5).space, "grey")
+    gray = DataSpec("t", (3,), "gray", rows=9)
+    assert is_likelihood(Categorical(3).space, "gray")
+    assert not is_likelihood(Categorical(3, levels=5).space, "gray")
     assert not is_likelihood(Categorical(3).space, "table")
-    assert bits_per_dim(-5.0, Categorical(3, levels=5).space, grey) is None
+    assert bits_per_dim(-5.0, Categorical(3, levels=5).space, gray) is None
 
 
 def test_a_softplus_scale_is_that_of_softplus_and_starts_at_one() -> None:

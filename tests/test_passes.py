@@ -72,7 +72,7 @@ def watched(model: Any) -> Iterator[list[int]]:
 def subject(model: Model, rows: int, shape: tuple[int, ...] = IMAGE) -> Subject:
     torch.manual_seed(1)
     images = torch.randint(256, (rows, *shape), dtype=torch.uint8)
-    spec = DataSpec("t", shape, "colour" if shape[0] == 3 else "grey", rows=rows)
+    spec = DataSpec("t", shape, "color" if shape[0] == 3 else "gray", rows=rows)
     return Subject(model, spec, Rows(Split(images)))
 
 
@@ -149,7 +149,7 @@ def dataset(rows: int = 120) -> Dataset:
     images = torch.randint(256, (rows, 1, 6, 6), dtype=torch.uint8)
     whole = Split(images, torch.arange(rows) % 3)
     index = torch.randperm(rows)
-    return Dataset("t", "grey", whole.take(index[20:]), whole.take(index[:20]), classes=3)
+    return Dataset("t", "gray", whole.take(index[20:]), whole.take(index[:20]), classes=3)
 
 
 def test_a_large_split_is_a_view_with_the_values_of_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ def test_deviations_of_a_large_table_come_of_its_pieces(monkeypatch: pytest.Monk
     monkeypatch.setattr("vaekit.data.rows.CHUNK", 30)
     rows = torch.randn(90, 3) * torch.tensor([1.0, 100.0, 0.0]) + torch.tensor([0.0, 1e4, 7.0])
     table = Dataset("t", "table", Split(rows), Split(rows))
-    values = prepare(table, Data(standardise=True, validation=0)).train.values
+    values = prepare(table, Data(standardize=True, validation=0)).train.values
     torch.testing.assert_close(values.loc, rows.double().mean(0).float())
     expected = rows.double().std(0, correction=0).float()
     torch.testing.assert_close(values.scale, torch.where(expected > 0, expected, 1.0))
@@ -254,8 +254,8 @@ def test_large_rows_stay_in_the_file_of_a_run_that_is_opened(
 
 @pytest.mark.parametrize(
     ("values", "kind"),
-    [((0, 255), "binary"), ((0, 1), "binary"), ((0, 1, 255), "grey"), ((0, 2), "grey"),
-     ((0,), "grey"), ((255,), "grey")],
+    [((0, 255), "binary"), ((0, 1), "binary"), ((0, 1, 255), "gray"), ((0, 2), "gray"),
+     ((0,), "gray"), ((255,), "gray")],
 )  # fmt: skip
 def test_the_kind_of_images_of_eight_bits(
     values: tuple[int, ...], kind: str, tmp_path: Path
@@ -272,11 +272,11 @@ def test_codes_of_dequantized_rows_are_those_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = vk.train(
-        "vae", data="digits", latent=2, epochs=1, limit=100, net="mlp:hidden=8", dequantise=True,
+        "vae", data="digits", latent=2, epochs=1, limit=100, net="mlp:hidden=8", dequantize=True,
         likelihood="gaussian", out=tmp_path / "run", report=False,
     )  # fmt: skip
     rows = Split(
-        torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8), values=Values(dequantise=True)
+        torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8), values=Values(dequantize=True)
     )
     whole = posteriors(run, fixed_rows(rows))
     monkeypatch.setattr("vaekit.models.base.CACHE", 2**10 * 7)

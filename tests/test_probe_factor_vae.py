@@ -1,6 +1,6 @@
 """An objective of one's own with a second player: a critic of codes that estimates a density ratio.
 
-FactorVAE: Kim & Mnih, "Disentangling by Factorising", 2018, arXiv 1802.05983, eq. 2, 3 and
+FactorVAE: Kim & Mnih, "Disentangling by Factorizing", 2018, arXiv 1802.05983, eq. 2, 3 and
 algorithm 2; the permuted codes are those of the same batch.
 """
 

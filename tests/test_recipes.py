@@ -37,7 +37,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["binary", "grey", "colour", "table", "counts"])
+@pytest.mark.parametrize("kind", ["binary", "gray", "color", "table", "counts"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_likelihood_fits_the_kind_of_data_or_is_refused(name: str, kind: str) -> None:
     over_counts = name in ("negative-binomial", "poisson")
@@ -73,11 +73,11 @@ def test_counts_that_are_not_whole_are_refused() -> None:
 def test_masses_of_counts_are_likelihoods_with_bits() -> None:
     for family in (vk.Poisson(4), vk.NegativeBinomial(4)):
         assert is_likelihood(family.space, "counts")
-        assert not is_likelihood(family.space, "grey")
+        assert not is_likelihood(family.space, "gray")
         bits = bits_per_dim(-8 * math.log(2), family.space, spec_of("counts"))
         assert bits == pytest.approx(2)
         assert bits_per_dim(-1.0, family.space, spec_of("table")) is None
-    assert is_likelihood(d.reals(4), "counts") == is_likelihood(d.reals(4), "grey")
+    assert is_likelihood(d.reals(4), "counts") == is_likelihood(d.reals(4), "gray")
     assert bits_per_dim(-1.0, d.reals(4), spec_of("counts")) is None
     assert not is_likelihood(vk.Bernoulli(4).space, "counts")
 

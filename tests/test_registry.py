@@ -173,8 +173,8 @@ def given_words() -> set[str]:
     from vaekit.data import DataSpec
     from vaekit.models import VAE
 
-    spec = DataSpec("t", (1, 8, 8), "grey", rows=20)
-    color = DataSpec("t", (3, 8, 8), "colour", rows=20)
+    spec = DataSpec("t", (1, 8, 8), "gray", rows=20)
+    color = DataSpec("t", (3, 8, 8), "color", rows=20)
     whole = build("vae", spec, latent=2, likelihood="bernoulli").model
     assert isinstance(whole, VAE)
     gaps = VAE(whole.prior, whole.posterior, whole.likelihood, gaps=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 from vaekit.errors import VaekitError
 from vaekit.report import (
     BAND,
-    COLOURS,
+    COLORS,
     GAP,
     Report,
     Section,
@@ -62,7 +62,7 @@ def levels(images: Tensor) -> np.ndarray:
 
 
 def assert_shows(sheet: np.ndarray, left: int, top: int, factor: int, image: np.ndarray) -> None:
-    """One image, each of its pixels an opaque block of one colour."""
+    """One image, each of its pixels an opaque block of one color."""
     for (y, x), _ in np.ndenumerate(image[..., 0]):
         start_y, start_x = top + factor * y, left + factor * x
         block = sheet[start_y : start_y + factor, start_x : start_x + factor]
@@ -112,12 +112,12 @@ def test_without_columns_the_grid_is_about_square_and_never_has_empty_columns() 
     assert grid(torch.rand(3, 1, 2, 2), columns=10, width=1).width == 3 * (2 + GAP) - GAP
 
 
-def test_colours_stay_in_order() -> None:
+def test_colors_stay_in_order() -> None:
     image = torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1)
     assert pixels(grid(image, width=1)).tolist() == [[[255, 128, 0, 255]]]
 
 
-def test_values_are_clamped_and_nan_is_mid_grey() -> None:
+def test_values_are_clamped_and_nan_is_mid_gray() -> None:
     values = torch.tensor([-0.5, 0.0, 1.0, 7.0, math.inf, -math.inf, math.nan]).view(1, 1, 1, 7)
     for kind in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         sheet = pixels(grid(values.to(kind), width=1))
@@ -252,8 +252,8 @@ def titles(records: list[dict[str, Any]]) -> list[str]:
 
 
 def points(panel: Axes) -> dict[str, np.ndarray]:
-    """Of each line, by its colour: "train" or "validation"."""
-    names = {colour: name for name, colour in COLOURS.items()}
+    """Of each line, by its color: "train" or "validation"."""
+    names = {color: name for name, color in COLORS.items()}
     return {names[str(line.get_color())]: line.get_xydata() for line in panel.lines}
 
 
@@ -387,10 +387,10 @@ def test_bars_are_sorted_and_as_high_as_their_kl() -> None:
     heights = [bar.get_height() for bar in bars_of(axes)]
     assert heights == pytest.approx([4, 2, 1, 0.0099, 0.005, 0])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["3", "1", "5", "4", "2", "0"]
-    centres = [bar.get_x() + bar.get_width() / 2 for bar in bars_of(axes)]
-    assert centres == pytest.approx(range(6))
-    colours = [matplotlib.colors.to_hex(bar.get_facecolor()) for bar in bars_of(axes)]
-    assert colours == [COLOURS["train"]] * 3 + [COLOURS["idle"]] * 3
+    centers = [bar.get_x() + bar.get_width() / 2 for bar in bars_of(axes)]
+    assert centers == pytest.approx(range(6))
+    colors = [matplotlib.colors.to_hex(bar.get_facecolor()) for bar in bars_of(axes)]
+    assert colors == [COLORS["train"]] * 3 + [COLORS["idle"]] * 3
 
 
 @pytest.mark.parametrize("dims", [1, 2, 16, 17, 100, 101, 500])
@@ -431,12 +431,12 @@ def test_charts_leave_the_settings_of_matplotlib_and_do_not_follow_them() -> Non
         assert dict(matplotlib.rcParams) == before
 
 
-def test_charts_take_the_colours_of_the_page_and_keep_text_as_text() -> None:
+def test_charts_take_the_colors_of_the_page_and_keep_text_as_text() -> None:
     chart = (training_curves(learning()) + kl_bars(torch.tensor([1.0, 0.0]))).decode()
-    for name, colour in COLOURS.items():
-        assert chart.count(colour) == chart.count(f"var(--{name}, {colour})") > 0
-    colours = set(re.findall(r"(?:fill|stroke): *([^;\"]+)", chart))
-    assert colours == {"none", *(f"var(--{name}, {colour})" for name, colour in COLOURS.items())}
+    for name, color in COLORS.items():
+        assert chart.count(color) == chart.count(f"var(--{name}, {color})") > 0
+    colors = set(re.findall(r"(?:fill|stroke): *([^;\"]+)", chart))
+    assert colors == {"none", *(f"var(--{name}, {color})" for name, color in COLORS.items())}
     for words in ("objective", "train −101.0", "nats per image", "epoch", "largest KL first"):
         assert words in Page(chart).text
 
@@ -491,7 +491,7 @@ def full_report(**changes: Any) -> Report:
         "samples": torch.rand(16, 1, 8, 8),
         "kl": torch.rand(6),
         "records": learning(5),
-        "notes": ["Grey values under a Bernoulli are not a likelihood.", "Few rows."],
+        "notes": ["Gray values under a Bernoulli are not a likelihood.", "Few rows."],
         "pixel_facts": [("mean square error", "0.01")],
     }
     return Report(**(parts | changes))
@@ -540,7 +540,7 @@ def test_the_report_says_what_its_pictures_show(tmp_path: Path) -> None:
         "above 0.01 nats counts as active",
         "−103.2 nats",
         "mean square error",
-        "Grey values under a Bernoulli are not a likelihood.",
+        "Gray values under a Bernoulli are not a likelihood.",
     ):
         assert phrase in text
     assert "There is no" not in text

@@ -28,7 +28,7 @@ from vaekit.data import Split, spread
 from vaekit.errors import VaekitError
 from vaekit.report import (
     BAND,
-    COLOURS,
+    COLORS,
     COLUMNS,
     GAP,
     Codes,
@@ -131,8 +131,8 @@ def test_a_kl_that_is_the_same_for_all_x_is_not_active() -> None:
     assert figure.get_label() == "2 of 3 dimensions active, 4.52 nats in total"
     (axes,) = figure.axes
     assert axes.get_ylabel() == "nats"
-    colours = [matplotlib.colors.to_hex(bar.get_facecolor()) for bar in axes.patches]
-    assert colours == [COLOURS["idle"], COLOURS["train"], COLOURS["train"]]
+    colors = [matplotlib.colors.to_hex(bar.get_facecolor()) for bar in axes.patches]
+    assert colors == [COLORS["idle"], COLORS["train"], COLORS["train"]]
     assert b"0 of 3 dimensions active" in kl_bars(kl, torch.zeros(3))
     with fails("got a kl of shape (3,) and variances of (2,)"):
         kl_bars(kl, torch.zeros(2))
@@ -167,7 +167,7 @@ def cloud(axes: Axes) -> dict[str, np.ndarray]:
     return {str(line.get_label()): np.asarray(line.get_xydata()) for line in axes.lines}
 
 
-def test_classes_have_their_own_colours_and_names() -> None:
+def test_classes_have_their_own_colors_and_names() -> None:
     means, labels = torch.randn(60, 4) * torch.tensor([1.0, 9.0, 0.1, 5.0]), torch.arange(60) % 3
     codes = Codes(means, labels, ("cat", "dog", "a name that is far too long to be read"))
     (figure,) = code_figures(codes)
@@ -181,7 +181,7 @@ def test_classes_have_their_own_colours_and_names() -> None:
     assert [t.get_text() for t in figure.legends[0].get_texts()] == list(found)
 
 
-def test_too_many_classes_and_none_have_one_colour() -> None:
+def test_too_many_classes_and_none_have_one_color() -> None:
     for labels in (None, torch.arange(60), torch.zeros(60, dtype=torch.int64)):
         (figure,) = code_figures(Codes(torch.randn(60, 2), labels))
         assert not figure.legends
@@ -195,9 +195,9 @@ def test_each_factor_has_a_panel() -> None:
     figures = list(code_figures(codes))
     assert [f.axes[0].get_title("left") for f in figures] == ["shape", NASTY]
     for place, figure in enumerate(figures):
-        colours = figure.axes[0].collections[0].get_array()
-        assert colours is not None
-        assert np.array_equal(np.asarray(colours), factors[:, place].numpy())
+        colors = figure.axes[0].collections[0].get_array()
+        assert colors is not None
+        assert np.array_equal(np.asarray(colors), factors[:, place].numpy())
     html = code_charts(codes).decode()
     assert html.count("<svg") == 2
     assert "<b>" not in html

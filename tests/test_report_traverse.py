@@ -14,7 +14,7 @@ import vaekit
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.distributions import Gaussian
-from vaekit.report import chosen, dead, effects, held, labelled, settings, traverse
+from vaekit.report import chosen, dead, effects, held, labeled, settings, traverse
 from vaekit.runs import fixed_at
 
 SMALL = {"net": "mlp:hidden=16", "epochs": 30, "limit": 300, "report": False, "lr": 1e-2}
@@ -230,5 +230,5 @@ def test_the_picture_has_a_label_beside_each_row(run: Run, tmp_path: Path) -> No
 
 def test_lines_of_a_name_are_kept() -> None:
     image = torch.rand(1, 1, 40, 40)
-    one, two = (labelled([(name, image)], width=42) for name in ("a b", "a\nb"))
+    one, two = (labeled([(name, image)], width=42) for name in ("a b", "a\nb"))
     assert one.width - two.width > 15

@@ -46,7 +46,7 @@ def one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Reproduction:
 
 def test_all_that_ship_name_their_source_and_protocol() -> None:
     found = known()
-    assert set(found) >= {"linear", "mlp-grey", "tutorial-mlp", "tutorial-conv", "mean-field"}
+    assert set(found) >= {"linear", "mlp-gray", "tutorial-mlp", "tutorial-conv", "mean-field"}
     for name, each in found.items():
         assert each.name == name
         assert each.title

@@ -162,7 +162,7 @@ def test_all_parts_are_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_grey_values_under_a_bernoulli_have_no_nll(
+def test_gray_values_under_a_bernoulli_have_no_nll(
     likelihood: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vaekit.train("vae", out=tmp_path / "r", likelihood=likelihood, **SMALL)
@@ -175,8 +175,8 @@ def test_grey_values_under_a_bernoulli_have_no_nll(
         assert caught.value.code == 2
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert "does not normalise over grey values" in shown.err
-        assert "--binarise" in shown.err
+        assert "does not normalize over gray values" in shown.err
+        assert "--binarize" in shown.err
     assert not (tmp_path / "r" / "evaluation.json").exists()
 
 
@@ -215,7 +215,7 @@ def test_constant_images(tmp_path: Path) -> None:
     """Black ones: a likelihood of levels is certain of them, and they are no signal."""
     np.savez(tmp_path / "black.npz", images=np.zeros((40, 12, 12), dtype=np.uint8))
     small = {**SMALL, "data": tmp_path / "black.npz", "epochs": 30, "limit": None}
-    run = vaekit.train("vae", out=tmp_path / "r", binarise="threshold", **small)
+    run = vaekit.train("vae", out=tmp_path / "r", binarize="threshold", **small)
     found = run.evaluate("nll:samples=50", "latent", "reconstruction")
     assert 0 <= found["nll"]["mean"] < 1
     assert found["latent"]["active_units"] == 0

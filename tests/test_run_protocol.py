@@ -57,10 +57,10 @@ def test_whether_a_density_is_of_standardised_columns_is_said(
     rng = np.random.default_rng(0)
     lines = [",".join(f"{value:.3f}" for value in row) for row in rng.normal(size=(60, 3))]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *lines]))
-    options = {**SMALL, "data": tmp_path / "t.csv", "standardise": asked}
+    options = {**SMALL, "data": tmp_path / "t.csv", "standardize": asked}
     run = vaekit.train("vae", out=tmp_path / "r", epochs=1, **options)
     protocol = run.evaluate("bound:samples=1")["protocol"]
-    assert (protocol["unit"], protocol["made"]) == ("nats per row", {"standardise": done})
+    assert (protocol["unit"], protocol["made"]) == ("nats per row", {"standardize": done})
 
 
 @pytest.mark.parametrize("recipe", ["vae", "ae"])

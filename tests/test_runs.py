@@ -386,7 +386,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(folder / "a", "ae", epochs=2, validation=0)
     train(folder / "set" / "seed-4", epochs=1, seed=4)
     train(folder / "early", "ae", epochs=60, patience=1, lr=0.3)
-    train(folder / "warm", "beta_vae", epochs=4, warm_up="linear:2")
+    train(folder / "warm", "beta_vae", epochs=4, kl_warmup="linear:2")
     (folder / "notes").mkdir()
     (folder / "file").touch()
     return folder

@@ -80,7 +80,7 @@ def test_a_composed_model_is_its_json_and_its_weights() -> None:
 
 @pytest.mark.parametrize("net", ["mlp:latent_dropout=0.1", "conv", "pool", "unpool", "tf-tutorial"])
 def test_every_network_of_the_kit_comes_back(net: str) -> None:
-    spec = vk.DataSpec("t", (3, 16, 12), "colour", rows=20)
+    spec = vk.DataSpec("t", (3, 16, 12), "color", rows=20)
     model = vk.build("ae", spec, latent=3, net=net).model.eval()
     x = torch.rand(2, *spec.shape)
     made: Any = again(model)
@@ -88,7 +88,7 @@ def test_every_network_of_the_kit_comes_back(net: str) -> None:
 
 
 def test_a_colorizer_a_counting_model_and_objectives_come_back() -> None:
-    color = vk.build("colorizer", vk.DataSpec("t", (3, 8, 8), "colour", rows=20), model=":noise=2")
+    color = vk.build("colorizer", vk.DataSpec("t", (3, 8, 8), "color", rows=20), model=":noise=2")
     made: Any = again(color.model)
     assert made.noise == color.model.noise == pytest.approx(2 / 255)
     counts = vk.build("vae", vk.DataSpec("t", (9,), "counts", rows=20), latent=2).model

@@ -88,7 +88,7 @@ def test_one_seed_has_no_standard_error_and_no_bound_no_elbo(tmp_path: Path) -> 
         ({"seeds": 0}, "expected at least 1"),
         ({"data": "digts"}, "did you mean 'digits'"),
         ({"latnt": 3}, "did you mean 'latent'"),
-        ({"warm_up": "linear"}, "expected none, linear:EPOCHS"),
+        ({"kl_warmup": "linear"}, "expected none, linear:EPOCHS"),
         ({"device": "cuda:99"}, "there is no device"),
         ({"recipe": "vea"}, "unknown recipe"),
     ],

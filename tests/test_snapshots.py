@@ -49,7 +49,7 @@ def levels(images: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"net": "mlp:hidden=16:dropout=0.2:norm=batch", "binarise": "dynamic"}]
+    "more", [{}, {"net": "mlp:hidden=16:dropout=0.2:norm=batch", "binarize": "dynamic"}]
 )
 def test_a_training_is_the_same_bit_for_bit_with_and_without(
     tmp_path: Path, more: dict[str, Any]
@@ -190,7 +190,7 @@ def test_autoencoders_have_no_draws_and_tables_no_frames(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("shape", [(30, 31, 3), (28, 20)])
-def test_colour_and_odd_sizes_on_another_range_have_frames(
+def test_color_and_odd_sizes_on_another_range_have_frames(
     tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)

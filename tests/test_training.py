@@ -164,16 +164,16 @@ def test_the_loop_takes_the_step_of_a_hand_written_one() -> None:
     fit(*parts(recipe), batches, steps=7, optimizer=adam(recipe))
 
     torch.manual_seed(5)
-    optimiser = torch.optim.Adam(hand.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(hand.parameters(), lr=1e-3, fused=True)
     for x, _ in batches.epoch(0):
         loc, log_variance = hand.posterior.net(x).chunk(2, 1)
         z = loc + (log_variance / 2).exp() * torch.randn(loc.shape)
         logits = hand.likelihood.net(z)
         bce = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
         kl = -0.5 * (1 + log_variance - loc**2 - log_variance.exp()).sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         ((bce + kl) / 64).backward()
-        optimiser.step()
+        optimizer.step()
     for a, b in zip(weights(recipe.model), weights(hand), strict=True):
         assert torch.allclose(a, b, atol=2e-5)
 
@@ -313,7 +313,7 @@ def test_best_is_by_the_monitor_and_not_before_the_warm_up_ends(tmp_path: Path) 
         "beta_vae",
         out=tmp_path / "r",
         epochs=6,
-        warm_up="linear:3",
+        kl_warmup="linear:3",
         callbacks=[probe],
         report=False,
         **SMALL,
@@ -404,21 +404,21 @@ def test_a_schedule_that_cannot_be_read_is_refused(text: str) -> None:
 def test_learning_rates_and_warm_ups_are_written_in_epochs() -> None:
     assert rate_of(lr=2.0, lr_schedule="cosine")(50) == pytest.approx(1.0)
     assert rate_of(lr=1.0, lr_schedule="flat-linear:0.8")(90) == pytest.approx(0.5)
-    assert rate_of(lr=0.2, lr_rise=1)(90) == 0.2
-    rate = rate_of(lr=2.0, lr_schedule="cosine", lr_rise=50)
+    assert rate_of(lr=0.2, lr_warmup=1)(90) == 0.2
+    rate = rate_of(lr=2.0, lr_schedule="cosine", lr_warmup=50)
     assert (rate(0), rate(24), rate(49)) == pytest.approx((0.04, 0.8645, 1.0314), abs=1e-4)
     assert rate(75) == pytest.approx(0.2929, abs=1e-4)
-    assert rate_of(lr=2.0, lr_rise=50)(49) == 2.0
+    assert rate_of(lr=2.0, lr_warmup=50)(49) == 2.0
     weight = made("beta_vae").objective
-    schedules, over = make_schedules(Training(warm_up="cyclic:2:0.5"), weight, 100, 10)
+    schedules, over = make_schedules(Training(kl_warmup="cyclic:2:0.5"), weight, 100, 10)
     assert ([schedules["objective.beta"](at) for at in (0, 25, 50)], over) == ([0, 4, 0], 75)
     for bad in ("cosin", "step:0.1", "flat-linear:x", "constant:3"):
         with pytest.raises(vaekit.VaekitError):
             rate_of(lr_schedule=bad)
     with pytest.raises(vaekit.VaekitError, match="expected none, linear:EPOCHS"):
-        make_schedules(Training(warm_up="linear"), weight, 100, 10)
+        make_schedules(Training(kl_warmup="linear"), weight, 100, 10)
     with pytest.raises(vaekit.VaekitError, match="Reconstruction has no KL weight"):
-        make_schedules(Training(warm_up="linear:1"), made("ae").objective, 10, 1)
+        make_schedules(Training(kl_warmup="linear:1"), made("ae").objective, 10, 1)
 
 
 def rate_of(**options: Any) -> Callable[[int], float]:
@@ -460,7 +460,7 @@ def test_clipping_bounds_the_step_of_sgd() -> None:
     assert (after - before).norm().item() == pytest.approx(0.5, rel=1e-3)
 
 
-def test_weight_decay_reaches_the_optimiser() -> None:
+def test_weight_decay_reaches_the_optimizer() -> None:
     for name in ("adamw", "RMSprop", "nadam"):
         optimizer = make_optimizer(name, [nn.Parameter(torch.ones(2))], lr=0.1, weight_decay=0.3)
         assert optimizer.defaults["weight_decay"] == 0.3
@@ -744,7 +744,7 @@ def test_the_stored_scale_follows_the_last_batches() -> None:
     assert family.scale.log_scale.item() == kept, "a batch without observations moved it"
 
 
-def test_further_options_reach_the_optimiser() -> None:
+def test_further_options_reach_the_optimizer() -> None:
     weight = torch.nn.Parameter(torch.zeros(2))
     more = ("eps=1e-7", "betas=0.5,0.9", "amsgrad=true")
     made = make_optimizer("adam", [weight], lr=1e-3, more=more)

@@ -170,7 +170,7 @@ def test_a_dataset_that_does_not_fit_is_read_when_a_batch_asks(
     assert not isinstance(given.train.images, Tensor)
     monkeypatch.undo()
     alike(given, from_value((LEVELS, LABELS)))
-    options = Data(dequantise=True, limit=30)
+    options = Data(dequantize=True, limit=30)
     for one, two in zip(
         *(prepare(d, options).splits.items() for d in (given, from_value((LEVELS, LABELS)))),
         strict=True,
@@ -196,8 +196,8 @@ def test_an_augmenting_dataset_stays_one_but_where_it_is_measured() -> None:
     assert torch.allclose(first, again, rtol=0, atol=2.01 / 255)
     with pytest.raises(VaekitError, match=r"^size does not suit data: do it in the Dataset"):
         from_value(Items(noise=True), Data(size=4))
-    with pytest.raises(VaekitError, match=r"^binarise static .* that change from read to read"):
-        prepare(given, Data(binarise="static"))
+    with pytest.raises(VaekitError, match=r"^binarize static .* that change from read to read"):
+        prepare(given, Data(binarize="static"))
 
 
 def test_an_augmenting_dataset_is_not_read_again_to_be_measured() -> None:
@@ -275,7 +275,7 @@ def loader(**more: Any) -> DataLoader[Any]:
 def test_a_loader_is_streamed_and_its_statistics_are_those_of_its_rows() -> None:
     streamed = from_value(loader())
     whole = from_value(dict.fromkeys(("train", "test"), (LEVELS, LABELS)))
-    assert (streamed.name, streamed.kind, streamed.classes) == ("loader", "colour", 3)
+    assert (streamed.name, streamed.kind, streamed.classes) == ("loader", "color", 3)
     assert streamed.validation is None
     assert streamed.note == ("given; no test rows: a sample of the training rows stands for them")
     one, two = streamed.spec(), whole.spec()
@@ -308,7 +308,7 @@ def test_the_fingerprint_of_a_loader_is_that_of_its_rows_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("batch", "kind"),
     [
-        (LEVELS / 127.5 - 1, "colour"),
+        (LEVELS / 127.5 - 1, "color"),
         ((LEVELS[:, 0] > 99) * 1.0, "binary"),
         ((LEVELS[:, 0] > 99) * 2.0 - 1, "binary"),
         ((LEVELS[:, 0] > 99) * np.uint8(255), "binary"),
@@ -338,8 +338,8 @@ def test_what_is_prepared_of_a_loader() -> None:
     assert given.rows == {"train": 40, "validation": 9, "test": 9}
     assert given.note == "given; no test rows: validation rows stand for them"
     whole = from_value({"train": rows, "test": rows[:9]})
-    made = prepare(given, Data(standardise=True))
-    same = prepare(whole, Data(standardise=True, validation=0))
+    made = prepare(given, Data(standardize=True))
+    same = prepare(whole, Data(standardize=True, validation=0))
     assert made.stream is given.stream
     for name in ("loc", "scale"):
         one, two = (getattr(d.train.values, name) for d in (made, same))
@@ -347,7 +347,7 @@ def test_what_is_prepared_of_a_loader() -> None:
     served = torch.cat([x for x, _ in made.batches(8, seed=0, device="cpu").epoch(0)])
     assert float(served.mean().abs()) < 1e-6
     assert torch.allclose(served.std(0, correction=0), torch.ones(7), atol=1e-5)
-    images = prepare(from_value(loader()), Data(context="label", range="-1,1", dequantise=True))
+    images = prepare(from_value(loader()), Data(context="label", range="-1,1", dequantize=True))
     x, context = next(images.batches(8, seed=0, device="cpu").epoch(0))
     assert -1 <= float(x.min()) < 0 < float(x.max()) < 1
     assert context is not None
@@ -360,7 +360,7 @@ def test_what_is_prepared_of_a_loader() -> None:
     [
         ({"limit": 5}, "limit does not suit data that a loader serves: take fewer in the loader"),
         ({"validation": 0.1}, "validation does not suit data that a loader serves: give {"),
-        ({"binarise": "static"}, "binarise static does not suit .*: take dynamic"),
+        ({"binarize": "static"}, "binarize static does not suit .*: take dynamic"),
     ],
 )
 def test_rows_of_a_loader_are_neither_chosen_nor_kept(options: Any, message: str) -> None:
@@ -542,7 +542,7 @@ def test_options_that_do_not_suit_a_value(value: Any, options: Any, message: str
 
 
 def test_images_that_are_given_are_brought_to_a_size() -> None:
-    assert from_value(LEVELS, Data(size=4, grey=True)).train.images.shape[1:] == (1, 4, 4)
+    assert from_value(LEVELS, Data(size=4, gray=True)).train.images.shape[1:] == (1, 4, 4)
 
 
 def test_a_large_array_with_steps_backwards_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_a_scale_of_one_is_warned_of_with_both_numbers_and_collapse_follows(
     assert "too wide" in scale
     assert "take scale=fitted" in scale
     assert "has collapsed" in collapse
-    assert "warm_up=" in collapse
+    assert "kl_warmup=" in collapse
     assert run.folder.records()[-1]["latent"]["active_units"] == 0
     page = write_run_report(run).read_text()
     assert "has collapsed" in page
@@ -191,7 +191,7 @@ def test_dead_units_change_the_advice() -> None:
     text, _ = Watch(collapsed=2)(replace(idle, dead_units=0.7), 5, steps=300)
     assert "70% of the hidden units are dead; try the net's option activation=gelu" in text
     (text,) = Watch(collapsed=2)(replace(idle, dead_units=0.1), 5, steps=300)
-    assert "warm_up=" in text
+    assert "kl_warmup=" in text
 
 
 def course(objective: float = -9.0, beta: float = 1.0, **rest: Any) -> Course:
@@ -254,7 +254,7 @@ def test_worse_than_untrained_takes_two_epochs_in_a_row_beyond_the_noise() -> No
     assert "take lr=0.003 in place of 0.03" in text
 
 
-BITS = {"binarise": "dynamic", "net": "mlp:hidden=64", "latent": 8, "batch_size": 64}
+BITS = {"binarize": "dynamic", "net": "mlp:hidden=64", "latent": 8, "batch_size": 64}
 
 
 def test_a_learning_rate_that_is_too_large_is_told(tmp_path: Path) -> None:

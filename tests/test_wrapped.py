@@ -105,9 +105,9 @@ def test_what_torch_offers_is_offered_and_nothing_else(name: str) -> None:
     if "factors" in p.offers:
         assert torch.allclose(p.terms(x).sum(-1), log_prob)
     else:
-        with pytest.raises(VaekitError, match="does not factorise"):
+        with pytest.raises(VaekitError, match="does not factorize"):
             p.terms(x)
-    assert ("rsample" in p.offers) == p.reparameterised == make().has_rsample
+    assert ("rsample" in p.offers) == p.reparameterized == make().has_rsample
     assert "stopped" in p.offers
     stopped = p.stopped()
     assert not stopped.log_prob(x).requires_grad

@@ -15,7 +15,7 @@ from vaekit.data import Batches, DataSpec, Split
 from vaekit.recipes import build
 from vaekit.training import fit, make_optimizer
 rows = Split(torch.zeros(128, 784, dtype=torch.uint8))
-made = build("vae", DataSpec("bytes", (784,), "grey", rows=128), latent=32)
+made = build("vae", DataSpec("bytes", (784,), "gray", rows=128), latent=32)
 adam = make_optimizer("adam", made.model.parameters(), lr=1e-3)
 fit(made.model, made.objective, Batches(rows, 128), steps=1, optimizer=adam)
 """

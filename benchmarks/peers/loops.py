@@ -68,7 +68,7 @@ class Loop:
         mu, log_variance = self.encoder(x).chunk(2, 1)
         z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
         out = self.decoder(z)
-        if self.task.kind == "colour":
+        if self.task.kind == "color":
             off = 0.5 * F.mse_loss(out, x, reduction="sum")
         else:
             off = F.binary_cross_entropy_with_logits(out, x, reduction="sum")

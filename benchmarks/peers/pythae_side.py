@@ -87,7 +87,7 @@ def trainer_of(task: Task, encoder: nn.Module, decoder: nn.Module, rows: Tensor,
     class Decoder(BaseDecoder):
         def __init__(self) -> None:
             super().__init__()
-            self.net = decoder if task.kind == "colour" else nn.Sequential(decoder, nn.Sigmoid())
+            self.net = decoder if task.kind == "color" else nn.Sequential(decoder, nn.Sigmoid())
 
         def forward(self, z: Tensor) -> Any:
             return ModelOutput(reconstruction=self.net(z))
@@ -96,7 +96,7 @@ def trainer_of(task: Task, encoder: nn.Module, decoder: nn.Module, rows: Tensor,
     common = {
         "input_dim": task.shape,
         "latent_dim": latent,
-        "reconstruction_loss": "mse" if task.kind == "colour" else "bce",
+        "reconstruction_loss": "mse" if task.kind == "color" else "bce",
     }
     if task.kind == "iwae":
         config = models.IWAEConfig(number_samples=DRAWS, **common)

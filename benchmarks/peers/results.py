@@ -125,7 +125,7 @@ LINES = (
     *_training("W1 MLP, batch 1024", "w1-1024", pythae="1.5", tutorial="3.1"),
     *_training("W1 MLP, batch 8192", "w1-8192", pythae="1.65", tutorial="4.1"),
     *_training("W2 conv VAE, 28 x 28", "w2", pythae="1.5"),
-    *_training("W3 conv VAE, 64 x 64 colour", "w3", pythae="1.3", jpegs="1.6"),
+    *_training("W3 conv VAE, 64 x 64 color", "w3", pythae="1.3", jpegs="1.6"),
     Line("W4 log p(x), S = 5000", "pythae 0.1.2's get_nll", "nll.py", GET_NLL, "5"),
     *_training("W5 IWAE, k = 50", "w5", pythae=""),
     Line("W6 `vaekit --help`", "seconds", "bench.py w6", "vaekit --help: seconds", "below 0.5"),

@@ -90,7 +90,7 @@ def _follow() -> None:
 
 
 def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each call returns, A B A B: neighbours in time stand at the same place.
+    """What each call returns, A B A B: neighbors in time stand at the same place.
 
     Example:
         >>> alternate({"a": lambda: 2.0, "b": lambda: 3.0}, rounds=2)

@@ -36,7 +36,7 @@ def make_sides(task: Task, asked: Namespace) -> dict[str, Side]:
     made: dict[str, tuple[Any, ...]] = {OURS: (Kit, task), PYTHAE: (Pythae, task)}
     if task.kind == "mlp":
         made[TUTORIAL] = (Tutorial, task)
-    if task.kind == "colour":
+    if task.kind == "color":
         made["the loop that decodes JPEGs"] = (Tutorial, task)
     if task.name == "w1-128":
         made[HAND] = (HandWritten, task)
@@ -71,7 +71,7 @@ def training(name: str, asked: Namespace, place: Path) -> list[Measured]:
     """Rounds of a training workload."""
     task = TASKS[name]
     task = task if asked.steps is None else replace(task, steps=asked.steps)
-    if task.kind == "colour":
+    if task.kind == "color":
         task = replace(task, pictures=place / "pictures")
         (place / "pictures").mkdir(exist_ok=True)
         make_pictures(place / "pictures", task.rows + 1)

@@ -40,7 +40,7 @@ class Task:
     Attributes:
         name: in the results.
         title: in the tables.
-        kind: "mlp", "conv", "colour" or "iwae": see `recipe_of`.
+        kind: "mlp", "conv", "color" or "iwae": see `recipe_of`.
         batch: rows per step.
         steps: steps of one round: an epoch over `batch * steps` rows.
         pictures: the folder of JPEGs, where there is one.
@@ -61,12 +61,12 @@ class Task:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one row."""
-        return {"conv": (1, 28, 28), "colour": (3, 64, 64)}.get(self.kind, (784,))
+        return {"conv": (1, 28, 28), "color": (3, 64, 64)}.get(self.kind, (784,))
 
     @property
     def constant(self) -> float:
         """What our loss has above a mean squared error halved: log of the Gaussian's norm, nats."""
-        return math.prod(self.shape) / 2 * math.log(2 * math.pi) if self.kind == "colour" else 0.0
+        return math.prod(self.shape) / 2 * math.log(2 * math.pi) if self.kind == "color" else 0.0
 
 
 MLP = "MLP 784-512-256-32"
@@ -77,7 +77,7 @@ TASKS = {
         Task("w1-1024", f"{MLP}, batch 1024", "mlp", 1024, 20),
         Task("w1-8192", f"{MLP}, batch 8192", "mlp", 8192, 4),
         Task("w2", "conv VAE 28 x 28 (32, 64), batch 128", "conv", 128, 30),
-        Task("w3", "conv VAE 64 x 64 colour (16-128), batch norm, batch 64", "colour", 64, 20),
+        Task("w3", "conv VAE 64 x 64 color (16-128), batch norm, batch 64", "color", 64, 20),
         Task("w5", f"IWAE, k = {DRAWS}, 784-200-200-50, batch 100", "iwae", 100, 10),
     )
 }
@@ -88,21 +88,21 @@ def recipe_of(task: Task, seed: int = 0) -> Any:
     from vaekit.data import DataSpec
     from vaekit.recipes import build
 
-    kind = {"colour": "colour", "iwae": "binary"}.get(task.kind, "grey")
+    kind = {"color": "color", "iwae": "binary"}.get(task.kind, "gray")
     nets = {
         "mlp": "mlp:hidden=512,256:activation=relu",
         "conv": "conv:channels=32,64:activation=relu",
-        "colour": "conv:channels=16,32,64,128:norm=batch:activation=relu",
+        "color": "conv:channels=16,32,64,128:norm=batch:activation=relu",
         "iwae": "mlp:hidden=200,200:activation=tanh",
     }
-    latent = {"colour": 64, "iwae": 50}.get(task.kind, 32)
+    latent = {"color": 64, "iwae": 50}.get(task.kind, 32)
     torch.manual_seed(seed)
     return build(
         "vae",
         DataSpec(task.name, task.shape, kind, rows=task.rows),
         latent=latent,
         net=nets[task.kind] + ":start=init",
-        likelihood="gaussian:scale=1" if task.kind == "colour" else "bernoulli",
+        likelihood="gaussian:scale=1" if task.kind == "color" else "bernoulli",
         objective=f"iwae:samples={DRAWS}" if task.kind == "iwae" else "elbo",
     )
 
@@ -116,7 +116,7 @@ def rows_of(task: Task) -> Tensor:
 
 
 def make_pictures(folder: Path, count: int, side: int = 64) -> None:
-    """Smooth random colour pictures, as JPEGs of quality 92."""
+    """Smooth random color pictures, as JPEGs of quality 92."""
     from PIL import Image
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A mean-field VAE with 128 latents on the fixed binarisation, trained by RMSprop."""
+"""A mean-field VAE with 128 latents on the fixed binarization, trained by RMSprop."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ REPRODUCTION = Reproduction(
         "objective": "elbo:kl=sampled",
         "epochs": 166,
         "optimizer": "rmsprop",
-        # There the gradients are sums over 128 images: to the optimiser that is a smaller eps.
+        # There the gradients are sums over 128 images: to the optimizer that is a smaller eps.
         "optimizer_options": ("centered=true", "eps=7.8125e-11"),
     },
     measure=measure,

@@ -1,4 +1,4 @@
-"""A small VAE on the fixed binarisation of MNIST, as larger comparisons quote it."""
+"""A small VAE on the fixed binarization of MNIST, as larger comparisons quote it."""
 
 from vaekit.runs import Reproduction, measure_nll
 

@@ -1,4 +1,4 @@
-"""The convolutional VAE of TensorFlow's tutorial, with its paddings and its initialisation."""
+"""The convolutional VAE of TensorFlow's tutorial, with its paddings and its initialization."""
 
 from vaekit.runs import Reproduction, measure_elbo
 
@@ -16,7 +16,7 @@ REPRODUCTION = Reproduction(
         "latent": 2,
         "net": "tf-tutorial",
         "objective": "elbo:kl=sampled",
-        "binarise": "threshold",
+        "binarize": "threshold",
         "validation": 0,
         "epochs": 10,
         "batch_size": 32,

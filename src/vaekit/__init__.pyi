@@ -51,7 +51,7 @@ from vaekit.nn import LogCounts as LogCounts
 from vaekit.nn import PoolEncoder as PoolEncoder
 from vaekit.nn import UnpoolDecoder as UnpoolDecoder
 from vaekit.nn import UnpoolEncoder as UnpoolEncoder
-from vaekit.nn import initialise as initialise
+from vaekit.nn import initialize as initialize
 from vaekit.nn import start_at as start_at
 from vaekit.objectives import ELBO as ELBO
 from vaekit.objectives import IWAE as IWAE

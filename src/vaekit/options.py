@@ -75,12 +75,12 @@ class Data(Options):
     size: int | None = Field(
         default=None,
         ge=1,
-        description="Images become SIZE x SIZE: the shorter side scaled, the centre kept.",
+        description="Images become SIZE x SIZE: the shorter side scaled, the center kept.",
     )
     crop: int | None = Field(
         default=None, ge=1, description="First keep the central CROP x CROP pixels."
     )
-    grey: bool = Field(default=False, description="Colour images become grey.")
+    gray: bool = Field(default=False, description="Color images become gray.")
     label: str | None = Field(
         default=None,
         description="The column of a .csv that is a class and no feature: its name, or its "
@@ -90,7 +90,7 @@ class Data(Options):
         default="none",
         description="What the model is conditioned on: nothing, or the label, one-hot.",
     )
-    standardise: bool | None = Field(
+    standardize: bool | None = Field(
         default=None,
         description="Tables: subtract the training mean, divide by the training deviation, per "
         "column; by default for .csv.",
@@ -98,12 +98,12 @@ class Data(Options):
     range: Literal["0,1", "-1,1"] = Field(
         default="0,1", description="The range of the pixels that the model sees."
     )
-    binarise: Literal["none", "dynamic", "static", "threshold"] = Field(
+    binarize: Literal["none", "dynamic", "static", "threshold"] = Field(
         default="none",
         description="Pixels as draws of 0 or 1: new ones every epoch (test rows: one draw, kept), "
         "one draw kept, or value > 0.5.",
     )
-    dequantise: bool = Field(
+    dequantize: bool = Field(
         default=False, description="8-bit values k become (k + u) / 256, u uniform on [0, 1)."
     )
     cache: bool | None = Field(
@@ -119,21 +119,21 @@ class Training(Options):
 
     epochs: int = Field(default=20, ge=1, description="Passes over the training rows.")
     batch_size: int = Field(default=128, ge=1, description="Rows per step.")
-    optimizer: str = Field(default="adam", description="Any torch optimiser by name.")
+    optimizer: str = Field(default="adam", description="Any torch optimizer by name.")
     lr: float = Field(default=1e-3, gt=0, description="The learning rate.")
-    weight_decay: float = Field(default=0.0, ge=0, description="The optimiser's weight decay.")
+    weight_decay: float = Field(default=0.0, ge=0, description="The optimizer's weight decay.")
     optimizer_options: tuple[str, ...] = Field(
-        default=(), description="More of the optimiser's: NAME=VALUE, as eps=1e-7 centered=true."
+        default=(), description="More of the optimizer's: NAME=VALUE, as eps=1e-7 centered=true."
     )
     clip: float | None = Field(default=None, gt=0, description="Clip the gradient to this norm.")
     lr_schedule: str = Field(
         default="constant",
         description="constant, cosine, flat-linear[:FRACTION] or step:FACTOR:EPOCH1,EPOCH2,...",
     )
-    lr_rise: int = Field(
+    lr_warmup: int = Field(
         default=0, ge=0, description="The first steps, in which the learning rate rises to lr."
     )
-    warm_up: str = Field(
+    kl_warmup: str = Field(
         default="none",
         description="Of the KL weight: none, linear:EPOCHS, cosine:EPOCHS, cyclic[:CYCLES].",
     )

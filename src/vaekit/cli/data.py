@@ -37,7 +37,7 @@ def data(
     data_dir: DataDir = None,
     size: Annotated[MaybeWhole, Parameter(help="Images become SIZE x SIZE.")] = None,
     crop: Annotated[MaybeWhole, Parameter(help="First keep the central CROP x CROP.")] = None,
-    grey: Annotated[bool, Parameter(negative=(), help="Color images become gray.")] = False,
+    gray: Annotated[bool, Parameter(negative=(), help="Color images become gray.")] = False,
     label: Annotated[str | None, Parameter(help="The column of a .csv that is a label.")] = None,
     group: Annotated[str | None, Parameter(help="What keeps rows together; see train.")] = None,
     test: Annotated[float | None, Parameter(help="Test rows: a fraction, or a count.")] = None,
@@ -60,7 +60,7 @@ def data(
         _list(data_dir, json)
         return
     asked: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
-    asked |= {"size": size, "crop": crop, "grey": grey, "label": label, "group": group}
+    asked |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
     options = labeled(checked(Data, asked))
     found = read(options)
     likelihood = likelihood_spec(find_recipe("vae").parts, found.kind)["name"]

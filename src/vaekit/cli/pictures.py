@@ -319,7 +319,7 @@ def colorize(
     start()
     _check_counts(n=n, columns=columns)
     from vaekit.report import colorize as put_colors
-    from vaekit.report import grey_file, grey_pictures, save
+    from vaekit.report import gray_file, gray_pictures, save
     from vaekit.runs import colorizer_of
 
     painter = vaekit.load(colorizer, device=device)
@@ -328,18 +328,18 @@ def colorize(
         of_a_run = {"reconstruct": reconstruct, "label": label, "weights": weights}
         for name in (name for name, value in of_a_run.items() if value):
             raise VaekitError(f"--{name} is of a run; {source} is a file of pictures: leave it.")
-        grey = grey_file(source)[:n]
+        gray = gray_file(source)[:n]
     else:
         run = vaekit.load(source, weights=weights, device=device)
-        grey = grey_pictures(
+        gray = gray_pictures(
             run, n or 16, reconstruct=reconstruct, label=label, seed=seed, data_dir=data_dir
         )
-    made = put_colors(painter, grey)
-    path = out or Path("coloured.png")
+    made = put_colors(painter, gray)
+    path = out or Path("colored.png")
     if path.suffix == ".npz":
         say(str(save(made, path)))
     else:
-        say(str(save(grey.expand(-1, 3, -1, -1), path, made, columns=columns)))
+        say(str(save(gray.expand(-1, 3, -1, -1), path, made, columns=columns)))
 
 
 def _load(run: Path, weights: str | None, device: str, **counts: int) -> Run:

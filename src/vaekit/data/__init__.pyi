@@ -1,7 +1,7 @@
 from vaekit.data.arrays import MAPPED as MAPPED
 from vaekit.data.batches import Batch as Batch
 from vaekit.data.batches import Batches as Batches
-from vaekit.data.catalogue import SETS as SETS
+from vaekit.data.catalog import SETS as SETS
 from vaekit.data.dataset import Dataset as Dataset
 from vaekit.data.dataset import Split as Split
 from vaekit.data.dataset import card as card

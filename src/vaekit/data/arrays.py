@@ -156,7 +156,7 @@ def reading(what: str, parts: Sequence[np.ndarray]) -> Reading:
         if all(ends) and _range(parts) == (0, top):
             return Reading("binary", mapped, top)
     shape = parts[0].shape
-    kind = "table" if len(shape) == 2 else "grey" if shape[1] == 1 else "colour"
+    kind = "table" if len(shape) == 2 else "gray" if shape[1] == 1 else "color"
     return Reading(kind, mapped)
 
 

@@ -185,7 +185,7 @@ class Dataset:
 
     Attributes:
         name: short; names the runs.
-        kind: "binary" (uint8, 0 and 255 only), "grey", "colour", "counts" (float32,
+        kind: "binary" (uint8, 0 and 255 only), "gray", "color", "counts" (float32,
             whole numbers from 0 on), "table".
         train, test: the rows; same shape and type.
         classes: how many labels there are; 0 without labels.
@@ -288,7 +288,7 @@ def _check_values(name: str, kind: str, split: Split) -> None:
     images = split.images
     if _stats(images) is not None:
         return
-    if kind == "binary" and not split.values.binarise and not _is_binary(images):
+    if kind == "binary" and not split.values.binarize and not _is_binary(images):
         raise VaekitError(f"data set '{name}' is binary; its images must be uint8, 0 or 255 only.")
     if kind == "counts" and images.dtype == torch.uint8:
         raise VaekitError(f"data set '{name}' holds counts; store them as float32, not scaled.")

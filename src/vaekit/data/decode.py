@@ -48,7 +48,7 @@ def read_pixels(files: Images, asked: Data) -> tuple[Tensor | Rows, str]:
     with _quiet():
         first = open_image(files, files.members[0], asked)
         size, plane = count * first.pixels.nbytes, first.pixels[0].nbytes
-        most = count * plane * (1 if asked.grey else 3)
+        most = count * plane * (1 if asked.gray else 3)
         large = asked.cache or (asked.cache is None and not _fits(most))
         if large and not first.corrupt:
             note(f"{count} images ({in_words(size)}) are decoded once to {place}.")
@@ -178,7 +178,7 @@ def _opened(files: Images, asked: Data, first: Opened) -> Iterator[Opened]:
 
 
 def kind_of(images: Tensor | Rows) -> str:
-    """ "binary" if every value is 0 or 255, else "grey" (one channel) or "colour".
+    """ "binary" if every value is 0 or 255, else "gray" (one channel) or "color".
 
     Example:
         >>> kind_of(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
@@ -186,4 +186,4 @@ def kind_of(images: Tensor | Rows) -> str:
     """
     if all(bool(((part == 0) | (part == 255)).all()) for part in chunks(images)):
         return "binary"
-    return "grey" if images.shape[1] == 1 else "colour"
+    return "gray" if images.shape[1] == 1 else "color"

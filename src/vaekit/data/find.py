@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vaekit.data.catalogue import SETS
+from vaekit.data.catalog import SETS
 from vaekit.data.dataset import Dataset
 from vaekit.data.entry import not_found
 from vaekit.data.images import load_images

@@ -80,7 +80,7 @@ def _check_header(path: Path, name: str, image: Image) -> None:
     if image.mode not in MODES or _is_deep(image):
         raise VaekitError(
             f"{path}: '{name}' has more than 8 bits per value (mode {image.mode}); "
-            f"convert it to 8-bit grey (L) or color (RGB)."
+            f"convert it to 8-bit gray (L) or color (RGB)."
         )
 
 
@@ -121,7 +121,7 @@ def _check_size(
 
 
 def _pixels(image: Image, size: tuple[int, int], asked: Data) -> np.ndarray:
-    channels = 1 if asked.grey or _is_gray(image) else 3
+    channels = 1 if asked.gray or _is_gray(image) else 3
     image.load()
     made = squared(flat(upright(image), channels), asked.crop, asked.size)
     if made.size != side(*size, asked.crop, asked.size):

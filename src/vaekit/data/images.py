@@ -122,8 +122,8 @@ def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
 
     Files that end in png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm or pgm are read, hidden ones
     not, in natural order (9 before 10). They are turned as their EXIF record says, and laid over
-    white where they are transparent; of an animation the first picture counts. If all are grey, or
-    `asked.grey`, they have one channel, else three; "binary" if every value is 0 or 255.
+    white where they are transparent; of an animation the first picture counts. If all are gray, or
+    `asked.gray`, they have one channel, else three; "binary" if every value is 0 or 255.
 
     `asked.crop` keeps the central pixels; `asked.size` then scales the shorter side and keeps the
     center. Folders give splits and classes, and `asked.group` the groups: see `layout`. Under
@@ -144,7 +144,7 @@ def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
         ...         Image.fromarray(np.full((8, 8), i, np.uint8)).save(f"{folder}/{i}.png")
         ...     mine = load_images(folder)
         >>> mine.kind, mine.train, mine.test.images[:, 0, 0, 0]
-        ('grey', Split(18 rows, (1, 8, 8), torch.uint8), tensor([18,  1], dtype=torch.uint8))
+        ('gray', Split(18 rows, (1, 8, 8), torch.uint8), tensor([18,  1], dtype=torch.uint8))
     """
     path, asked = Path(path), Data() if asked is None else asked
     refuse(path, asked, label="folders name the classes of images")

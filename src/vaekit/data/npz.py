@@ -38,7 +38,7 @@ def load_npz(path: str | Path, asked: Data | None = None, *, mapped: bool = Fals
     `(N, C, H, W)` with 1 or 3 channels (where both fit, channels first); floats of which some are
     negative, but none below -1, become (x + 1) / 2. Rows `(N, D)` are a table: uint8, bool or any
     finite floats; of integers that are not uint8 they are "counts", none negative. Only 0 and the
-    top value (1, or 255 of uint8) makes the kind "binary"; else 1 channel is "grey", 3 "colour".
+    top value (1, or 255 of uint8) makes the kind "binary"; else 1 channel is "gray", 3 "color".
 
     With `mapped`, large arrays that are not compressed stay in the file, which must not change
     meanwhile: the rows that are looked at are read, and no more.

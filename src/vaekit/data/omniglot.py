@@ -43,7 +43,7 @@ def read_archives(paths: Sequence[Path]) -> Parts:
 
 
 def read_small_archives(paths: Sequence[Path]) -> Parts:
-    """Grey `(1, 28, 28)`, the same by area averaging."""
+    """Gray `(1, 28, 28)`, the same by area averaging."""
     images, factors, names, background = _archives(paths)
     return _parts(area_average(images), factors, names, background)
 

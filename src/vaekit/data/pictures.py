@@ -1,4 +1,4 @@
-"""Pictures: upright, opaque, grey or in color, cropped and scaled; one, or a whole set."""
+"""Pictures: upright, opaque, gray or in color, cropped and scaled; one, or a whole set."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def upright(image: Image) -> Image:
 
 
 def flat(image: Image, channels: int) -> Image:
-    """Grey (1 channel; ITU-R 601-2 luma) or RGB (3), what is transparent over white."""
+    """Gray (1 channel; ITU-R 601-2 luma) or RGB (3), what is transparent over white."""
     from PIL.Image import new
 
     mode = "L" if channels == 1 else "RGB"
@@ -79,9 +79,9 @@ def squared(image: Image, crop: int | None, size: int | None) -> Image:
 
 
 def shaped(data: Dataset, asked: Data) -> Dataset:
-    """All splits under `asked.crop`, `asked.size` and `asked.grey`; itself without them.
+    """All splits under `asked.crop`, `asked.size` and `asked.gray`; itself without them.
 
-    Binary images that are scaled or made grey become "grey" or "colour"; floats stay in [0, 1].
+    Binary images that are scaled or made gray become "gray" or "color"; floats stay in [0, 1].
 
     Raises:
         VaekitError: for data that are no images, and a crop larger than the images.
@@ -89,13 +89,13 @@ def shaped(data: Dataset, asked: Data) -> Dataset:
     Example:
         >>> from vaekit.data import load
         >>> shaped(load("shapes"), Data(size=16)).train, shaped(load("shapes"), Data(size=16)).kind
-        (Split(3456 rows, (1, 16, 16), torch.uint8), 'grey')
+        (Split(3456 rows, (1, 16, 16), torch.uint8), 'gray')
     """
-    options = {"size": asked.size, "crop": asked.crop, "grey": asked.grey}
+    options = {"size": asked.size, "crop": asked.crop, "gray": asked.gray}
     named = [name for name, value in options.items() if value]
     if not named:
         return data
-    if data.kind not in ("binary", "grey", "colour") or data.train.images.ndim != 4:
+    if data.kind not in ("binary", "gray", "color") or data.train.images.ndim != 4:
         raise VaekitError(
             f"{named[0]} is for images; {data.name} holds rows of shape "
             f"{tuple(data.train.images.shape[1:])} ({data.kind}): leave it."
@@ -115,17 +115,17 @@ def shaped(data: Dataset, asked: Data) -> Dataset:
 
 def _kind(data: Dataset, asked: Data) -> str:
     channels, height, width = data.train.images.shape[1:]
-    grey = asked.grey and channels > 1
+    gray = asked.gray and channels > 1
     cropped = side(width, height, asked.crop, None)
     scaled = side(*cropped, None, asked.size) != cropped
-    if data.kind == "binary" and not (grey or scaled):
+    if data.kind == "binary" and not (gray or scaled):
         return "binary"
-    return "grey" if grey or channels == 1 else "colour"
+    return "gray" if gray or channels == 1 else "color"
 
 
 def _piece(images: Tensor, asked: Data) -> Tensor:
     array = images.numpy()
-    if asked.grey and array.shape[1] > 1 and array.dtype == np.float32:
+    if asked.gray and array.shape[1] > 1 and array.dtype == np.float32:
         array = np.tensordot(array, np.array(LUMA, np.float32), (1, 0))[:, None]
     one = _eight_bits if array.dtype == np.uint8 else _floats
 
@@ -138,9 +138,9 @@ def _piece(images: Tensor, asked: Data) -> Tensor:
 def _eight_bits(image: np.ndarray, asked: Data) -> np.ndarray:
     from PIL import Image
 
-    grey = asked.grey or len(image) == 1
+    gray = asked.gray or len(image) == 1
     plane = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
-    made = squared(flat(Image.fromarray(plane), 1 if grey else 3), asked.crop, asked.size)
+    made = squared(flat(Image.fromarray(plane), 1 if gray else 3), asked.crop, asked.size)
     return np.asarray(made).reshape(made.height, made.width, -1).transpose(2, 0, 1)
 
 

@@ -16,7 +16,7 @@ from vaekit.options import Data
 from vaekit.torchutil import Moments
 
 VALIDATION = 0.1
-PICTURES = ("binary", "grey", "colour")
+PICTURES = ("binary", "gray", "color")
 
 
 def prepare(data: Dataset, options: Data, *, values: Values | None = None) -> Dataset:
@@ -32,8 +32,8 @@ def prepare(data: Dataset, options: Data, *, values: Values | None = None) -> Da
 
     Example:
         >>> from vaekit.data import load
-        >>> made = prepare(load("digits"), Data(binarise="dynamic", limit=100))
-        >>> made.kind, len(made.train), len(made.validation), made.train.values.binarise
+        >>> made = prepare(load("digits"), Data(binarize="dynamic", limit=100))
+        >>> made.kind, len(made.train), len(made.validation), made.train.values.binarize
         ('binary', 90, 10, True)
     """
     _check_kind(data, options)
@@ -44,12 +44,12 @@ def prepare(data: Dataset, options: Data, *, values: Values | None = None) -> Da
     parts = {"train": train} | {
         name: part and replace(part, images=still(part.images)) for name, part in held.items()
     }
-    if options.binarise != "none":
-        parts = {name: _binarized(name, part, options.binarise) for name, part in parts.items()}
+    if options.binarize != "none":
+        parts = {name: _binarized(name, part, options.binarize) for name, part in parts.items()}
     values = _values(data, options, train) if values is None else _fixed(values)
     placed = {n: _placed(n, p, values, options) for n, p in parts.items()}
     made = {n: p and conditioned(p, data, options.context) for n, p in placed.items()}
-    kind = data.kind if options.binarise == "none" else "binary"
+    kind = data.kind if options.binarize == "none" else "binary"
     return replace(data, kind=kind, **made)  # type: ignore[arg-type]
 
 
@@ -66,11 +66,11 @@ def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
 def _check_served(data: Dataset, options: Data) -> None:
     """Refuses what would choose among rows that a loader serves, or keep those that change."""
     loader = data.stream is not None
-    kept = options.binarise in ("static", "threshold")
+    kept = options.binarize in ("static", "threshold")
     for asked, name, mend in (
         (loader and options.limit, "limit", "take fewer in the loader"),
         (loader and options.validation, "validation", 'give {"train": ..., "validation": ...}'),
-        (kept, f"binarise {options.binarise}", "take dynamic, or binarize what is given"),
+        (kept, f"binarize {options.binarize}", "take dynamic, or binarize what is given"),
     ):
         if asked:
             rows = "that a loader serves" if loader else "that change from read to read"
@@ -78,23 +78,23 @@ def _check_served(data: Dataset, options: Data) -> None:
 
 
 def _check_kind(data: Dataset, options: Data) -> None:
-    binarised, ranged = options.binarise != "none", options.range != "0,1"
+    binarized, ranged = options.binarize != "none", options.range != "0,1"
     pictures = data.kind in PICTURES
-    levels = data.kind in ("grey", "colour") and data.train.images.dtype == torch.uint8
+    levels = data.kind in ("gray", "color") and data.train.images.dtype == torch.uint8
     for asked, option, suited, kinds in (
-        (binarised, f"binarise {options.binarise}", pictures, "images"),
+        (binarized, f"binarize {options.binarize}", pictures, "images"),
         (ranged, f"range {options.range}", pictures, "images"),
-        (options.standardise, "standardise", data.kind == "table", "tables"),
-        (options.dequantise, "dequantise", levels, "grey and color images of 8 bits"),
+        (options.standardize, "standardize", data.kind == "table", "tables"),
+        (options.dequantize, "dequantize", levels, "gray and color images of 8 bits"),
     ):
         if asked and not suited:
             raise VaekitError(
                 f"{option} is for {kinds}; {data.name} holds {data.kind} data: leave it."
             )
-    if options.dequantise and binarised:
-        raise VaekitError("dequantise and binarise exclude each other: leave one.")
-    if ranged and binarised:
-        raise VaekitError("binarized pixels are 0 and 1: leave range, or binarise.")
+    if options.dequantize and binarized:
+        raise VaekitError("dequantize and binarize exclude each other: leave one.")
+    if ranged and binarized:
+        raise VaekitError("binarized pixels are 0 and 1: leave range, or binarize.")
 
 
 def _binarized(name: str, split: Split | None, how: str) -> Split | None:
@@ -104,15 +104,15 @@ def _binarized(name: str, split: Split | None, how: str) -> Split | None:
     if how == "threshold":
         parts = [(canonical(part) > 0.5).to(torch.uint8) * 255 for part in chunks(split.images)]
     else:
-        rng = generator("binarise", name)  # not the run's seed: one draw for all runs
-        draw = Values(binarise=True)
+        rng = generator("binarize", name)  # not the run's seed: one draw for all runs
+        draw = Values(binarize=True)
         parts = [draw(part, rng).to(torch.uint8) * 255 for part in chunks(split.images)]
     return replace(split, images=torch.cat(parts))
 
 
 def _values(data: Dataset, options: Data, train: Split) -> Values:
     low, high = (float(end) for end in options.range.split(","))
-    wanted = options.standardise
+    wanted = options.standardize
     if wanted is None:
         named = bool(data.column_names) or data.source.lower().endswith(".csv")
         wanted = data.kind == "table" and named
@@ -123,7 +123,7 @@ def _values(data: Dataset, options: Data, train: Split) -> Values:
 
 
 def _fixed(values: Values) -> Values:
-    return replace(values, binarise=False, dequantise=False)
+    return replace(values, binarize=False, dequantize=False)
 
 
 def _moments(data: Dataset, train: Split) -> tuple[Tensor, Tensor]:
@@ -146,10 +146,10 @@ def _placed(name: str, split: Split | None, values: Values, options: Data) -> Sp
     if split is None:
         return None
     if name == "train":
-        dynamic = options.binarise == "dynamic"
-        values = replace(values, binarise=dynamic, dequantise=options.dequantise)
-    elif options.dequantise:
-        rng, noise = generator("dequantise", name), Values(dequantise=True)
+        dynamic = options.binarize == "dynamic"
+        values = replace(values, binarize=dynamic, dequantize=options.dequantize)
+    elif options.dequantize:
+        rng, noise = generator("dequantize", name), Values(dequantize=True)
         images = torch.cat([noise.draw(part, rng) for part in chunks(split.images)])
         split = replace(split, images=images)
     return replace(split, values=values)

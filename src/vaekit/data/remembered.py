@@ -31,7 +31,7 @@ Pixels = np.ndarray[Any, Any]
 
 def place_of(files: Images, asked: Data) -> Path:
     """Where these images are remembered: named after all that changes pixels."""
-    options = [FORMAT, asked.size, asked.crop, asked.grey]
+    options = [FORMAT, asked.size, asked.crop, asked.gray]
     members = [[member.name, member.size, member.stamp] for member in files.members]
     text = json.dumps([str(files.path.resolve()), options, members])
     return _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.pixels"

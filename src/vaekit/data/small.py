@@ -45,7 +45,7 @@ def load_digits(folders: Sequence[Path] = ()) -> Dataset:
     rows = Split(torch.from_numpy(images), torch.from_numpy(bunch.target.astype(np.int64)))
     train, test = hold_out(rows, DIGITS_TEST)
     names = tuple("0123456789")
-    return Dataset("digits", "grey", train, test, 10, "embedded", DIGITS_NOTE, class_names=names)
+    return Dataset("digits", "gray", train, test, 10, "embedded", DIGITS_NOTE, class_names=names)
 
 
 def _color(images: np.ndarray) -> torch.Tensor:

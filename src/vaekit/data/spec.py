@@ -35,8 +35,8 @@ class Values:
 
     Attributes:
         low, high: where 0 and 1 go.
-        binarise: each value v in [0, 1] becomes a draw of Bernoulli(v), anew each time.
-        dequantise: each level k of 0..255 becomes (k + u) / 256, u uniform on [0, 1), anew each
+        binarize: each value v in [0, 1] becomes a draw of Bernoulli(v), anew each time.
+        dequantize: each level k of 0..255 becomes (k + u) / 256, u uniform on [0, 1), anew each
             time (Theis et al., arXiv 1511.01844, sec. 3.1).
         loc, scale: of tables: x = (row - loc) / scale.
 
@@ -49,15 +49,15 @@ class Values:
 
     low: float = 0.0
     high: float = 1.0
-    binarise: bool = False
-    dequantise: bool = False
+    binarize: bool = False
+    dequantize: bool = False
     loc: Tensor | None = None
     scale: Tensor | None = None
 
     @property
     def random(self) -> bool:
         """Whether the same row gives another x each time."""
-        return self.binarise or self.dequantise
+        return self.binarize or self.dequantize
 
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Canonical x, float32, for stored rows; random parts from `generator`."""
@@ -68,13 +68,13 @@ class Values:
         if not self.random:
             return canonical(rows)
         u = torch.rand(rows.shape, generator=generator, device=rows.device)
-        if self.binarise:
+        if self.binarize:
             return (u < canonical(rows)).float()
         return (rows + u) / 256
 
     def mean(self, mean: Tensor) -> Tensor:
         """The mean of x, where the mean of the canonical stored rows is `mean`."""
-        return self._place((255 * mean + 0.5) / 256 if self.dequantise else mean)
+        return self._place((255 * mean + 0.5) / 256 if self.dequantize else mean)
 
     def ends(self, stored: Tensor) -> tuple[float, float]:
         """The smallest and the largest x, for the smallest and the largest stored value."""
@@ -105,8 +105,8 @@ class Values:
         """What differs from the defaults, as plain values.
 
         Example:
-            >>> Values(dequantise=True).to_json()
-            {'dequantise': True}
+            >>> Values(dequantize=True).to_json()
+            {'dequantize': True}
         """
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in record.items()}
@@ -126,7 +126,7 @@ class Values:
         return cls(**{**record, **tensors})
 
 
-KINDS = ("binary", "grey", "colour", "counts", "table")
+KINDS = ("binary", "gray", "color", "counts", "table")
 
 
 def check_kind(kind: str) -> None:
@@ -146,7 +146,7 @@ class DataSpec:
     Attributes:
         name: the data set's name.
         shape: of one row: `(C, H, W)` for images, `(D,)` for tables.
-        kind: "binary", "grey", "colour", "counts" or "table".
+        kind: "binary", "gray", "color", "counts" or "table".
         rows: how many training rows there are.
         classes: how many labels there are; 0 without labels.
         mean: the training mean in canonical floats, of shape `shape`.
@@ -160,8 +160,8 @@ class DataSpec:
         VaekitError: for an unknown kind.
 
     Example:
-        >>> DataSpec("digits", (1, 8, 8), "grey", rows=1497, classes=10)
-        DataSpec(name='digits', shape=(1, 8, 8), kind='grey', rows=1497, classes=10)
+        >>> DataSpec("digits", (1, 8, 8), "gray", rows=1497, classes=10)
+        DataSpec(name='digits', shape=(1, 8, 8), kind='gray', rows=1497, classes=10)
     """
 
     name: str

@@ -93,10 +93,10 @@ def from_value(value: Any, asked: Data | None = None) -> Dataset:
     train = parts["train"]
     if train.survey is not None:
         refuse(
-            "data", asked, **dict.fromkeys(("test", "size", "crop", "grey"), "a loader serves it")
+            "data", asked, **dict.fromkeys(("test", "size", "crop", "gray"), "a loader serves it")
         )
     elif train.random:
-        refuse("data", asked, **dict.fromkeys(("size", "crop", "grey"), "do it in the Dataset"))
+        refuse("data", asked, **dict.fromkeys(("size", "crop", "gray"), "do it in the Dataset"))
     name = "splits" if given is value else train.name
     return shaped(_joined(parts, asked, name), asked)
 

@@ -141,7 +141,7 @@ def sum_event(terms: Tensor, event_dim: int) -> Tensor:
 class Distribution(ABC):
     """A distribution over the last `event_dim` dims of its parameters.
 
-    Densities are in nats with all normalising constants. `offers` says what it can do, in the
+    Densities are in nats with all normalizing constants. `offers` says what it can do, in the
     words of `Offer`. One without a mean names its `event_shape`.
     """
 
@@ -161,7 +161,7 @@ class Distribution(ABC):
         """The space the variable lives in."""
 
     @property
-    def reparameterised(self) -> bool:
+    def reparameterized(self) -> bool:
         """Whether draws carry gradients to the parameters."""
         return "rsample" in self.offers
 
@@ -171,7 +171,7 @@ class Distribution(ABC):
 
     def rsample(self, shape: tuple[int, ...] = ()) -> Tensor:
         """Draws `(*shape, *batch, *event)` that carry gradients to the parameters."""
-        if not self.reparameterised:
+        if not self.reparameterized:
             raise VaekitError(
                 f"draws of {self._name} carry no gradients; take a distribution whose `offers` "
                 "names 'rsample', or ask for `sample`."
@@ -185,7 +185,7 @@ class Distribution(ABC):
 
     def terms(self, x: Tensor) -> Tensor:
         """The log-density per element `(..., *event)`, nats."""
-        raise VaekitError(f"the density of {self._name} does not factorise: ask for log_prob.")
+        raise VaekitError(f"the density of {self._name} does not factorize: ask for log_prob.")
 
     def log_prob(self, x: Tensor) -> Tensor:
         """The log-density `(...)`, nats: `terms` summed over the event."""

@@ -1,4 +1,4 @@
-"""Bernoulli variables and the continuous ones that normalise them, and categorical ones."""
+"""Bernoulli variables and the continuous ones that normalize them, and categorical ones."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class _OfLogits(Distribution):
 class Bernoulli(_OfLogits):
     """Independent Bernoulli variables: x logits - log(1 + exp(logits)) per element.
 
-    For x in {0, 1} this is a likelihood. For grey values in [0, 1] it is the usual loss and **not
-    a likelihood**: it is not normalised over [0, 1] (Loaiza-Ganem & Cunningham, arXiv 1907.06845).
+    For x in {0, 1} this is a likelihood. For gray values in [0, 1] it is the usual loss and **not
+    a likelihood**: it is not normalized over [0, 1] (Loaiza-Ganem & Cunningham, arXiv 1907.06845).
 
     Args:
         logits: `(*batch, *event)`.

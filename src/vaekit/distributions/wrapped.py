@@ -88,7 +88,7 @@ class TorchDistribution(Distribution):
         return offering("draws", "density", "marginal", "exact", *named)
 
     @property
-    def reparameterised(self) -> bool:
+    def reparameterized(self) -> bool:
         """Whether draws carry gradients to the parameters."""
         return bool(self.distribution.has_rsample)
 
@@ -141,7 +141,7 @@ class TorchDistribution(Distribution):
 
     def rsample_and_log_prob(self, shape: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities, in one pass where it has one."""
-        if not (self.one_pass and self.reparameterised):
+        if not (self.one_pass and self.reparameterized):
             return super().rsample_and_log_prob(shape)
         z, log_prob = self.distribution.rsample_and_log_prob(shape)
         return z, self._summed(log_prob)

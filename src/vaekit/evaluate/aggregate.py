@@ -52,7 +52,7 @@ def aggregate_posterior(
         `rate`, the mean KL(q(z|x) || p(z)), in closed form where there is one; `distortion`, the
         mean of -log p(x|z); `mutual_information`, I(x; z) = mean of log q(z|x) - log q(z), at most
         log N; `marginal_kl`, KL(q(z) || p(z)); `total_correlation`, KL(q(z) || prod_d q(z_d)), None
-        where q(z|x) does not factorise; `dimension_wise_kl`, sum_d KL(q(z_d) || p(z_d)), None where
+        where q(z|x) does not factorize; `dimension_wise_kl`, sum_d KL(q(z_d) || p(z_d)), None where
         q(z|x) or p(z) does not; `kl_sampled`, the mean KL from the same draws as these terms;
         `errors`, the standard error of each, by name; `rows`, N; and `samples`.
 
@@ -127,7 +127,7 @@ def aggregate_log_prob(
         z: `(M, *Z)`.
 
     Returns:
-        `(M,)`, and `(M, D)` where q factorises, else None.
+        `(M,)`, and `(M, D)` where q factorizes, else None.
 
     Example:
         >>> from vaekit.distributions import Gaussian
@@ -147,7 +147,7 @@ def aggregate_log_prob(
 
 
 def _density(q: Distribution, z: Tensor, factors: bool) -> Tensor:
-    """The log of the sum over rows of q(z), and of each q(z_d) where q factorises: (I, 1 + D)."""
+    """The log of the sum over rows of q(z), and of each q(z_d) where q factorizes: (I, 1 + D)."""
     if not factors:
         return _summed(q.log_prob(z[:, None]))[:, None]
     terms = q.terms(z[:, None]).flatten(2)

@@ -23,7 +23,7 @@ from vaekit.evaluate.checks import (
     standard_error,
     whole,
 )
-from vaekit.evaluate.likelihood import refuse_unnormalised, rows_and_draws
+from vaekit.evaluate.likelihood import refuse_unnormalized, rows_and_draws
 from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
 from vaekit.models import LatentModel, exact
 from vaekit.registry import register
@@ -349,8 +349,8 @@ class Annealing(Study):
         self.steps, self.most = whole("steps", steps), whole("rows", rows)
 
     def suits(self, subject: Subject) -> str | None:
-        """What does not normalise has no likelihood."""
-        return refuse_unnormalised(subject)
+        """What does not normalize has no likelihood."""
+        return refuse_unnormalized(subject)
 
     def study(self, subject: Subject) -> Record:
         """The bound, its standard error, and how far the two bounds of simulated data are apart."""

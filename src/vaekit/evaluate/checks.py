@@ -87,15 +87,15 @@ def standard_error(values: Tensor) -> float:
 
 
 def is_likelihood(space: Space, kind: str) -> bool:
-    """Whether a distribution on this space normalises over the values of data of this kind.
+    """Whether a distribution on this space normalizes over the values of data of this kind.
 
-    Grey values under a Bernoulli are the usual case that does not (arXiv 1907.06845); a categorical
+    Gray values under a Bernoulli are the usual case that does not (arXiv 1907.06845); a categorical
     over other than the 256 levels of 8 bits is another. A distribution of counts sums to one over
     counts alone; a density of values that are in truth discrete does integrate to one.
 
     Example:
         >>> from vaekit.distributions import pixels
-        >>> is_likelihood(pixels(4, levels=2), "binary"), is_likelihood(pixels(4, levels=2), "grey")
+        >>> is_likelihood(pixels(4, levels=2), "binary"), is_likelihood(pixels(4, levels=2), "gray")
         (True, False)
     """
     if space.kind == "counts":
@@ -108,26 +108,26 @@ def is_likelihood(space: Space, kind: str) -> bool:
 def bits_per_dim(log_prob: float, space: Space, data: DataSpec) -> float | None:
     """-log p(x) / (D log 2) for likelihoods of discrete values, in bits; None for most others.
 
-    A density of values that are in truth discrete has no bits. That of 8-bit values dequantised by
+    A density of values that are in truth discrete has no bits. That of 8-bit values dequantized by
     uniform noise has: 8 more on [0, 1), a bound (Theis et al., arXiv 1511.01844, sec. 3.1).
 
     Example:
         >>> from vaekit.data import Values
         >>> from vaekit.distributions import pixels, reals
-        >>> grey = DataSpec("t", (16,), "grey", rows=20)
-        >>> bits_per_dim(-16 * math.log(256), pixels(16, levels=256), grey)
+        >>> gray = DataSpec("t", (16,), "gray", rows=20)
+        >>> bits_per_dim(-16 * math.log(256), pixels(16, levels=256), gray)
         8.0
-        >>> bits_per_dim(-3.0, reals(16), grey) is None
+        >>> bits_per_dim(-3.0, reals(16), gray) is None
         True
-        >>> noisy = DataSpec("t", (16,), "grey", rows=20, values=Values(dequantise=True))
+        >>> noisy = DataSpec("t", (16,), "gray", rows=20, values=Values(dequantize=True))
         >>> bits_per_dim(0.0, reals(16), noisy)
         8.0
     """
     exact = space.discrete and is_likelihood(space, data.kind)
-    if not exact and (space.discrete or not data.values.dequantise):
+    if not exact and (space.discrete or not data.values.dequantize):
         return None
     bits = -log_prob / (math.prod(space.shape) * math.log(2))
     return bits if exact else bits + data.values.bits
 
 
-PICTURES = ("grey", "colour")
+PICTURES = ("gray", "color")

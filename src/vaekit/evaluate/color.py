@@ -1,4 +1,4 @@
-"""How near a colorizer comes to the true colours, and what it makes of noise."""
+"""How near a colorizer comes to the true colors, and what it makes of noise."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ DECIBELS = 10 / math.log(10)
 LEVELS = 255
 
 
-def colours(
+def colors(
     model: Colorizer,
     batches: Iterable[tuple[Tensor, Tensor | None]],
     *,
     data_range: float = 1.0,
     levels: Sequence[float] = (1.0,),
 ) -> Numbers:
-    """How near a colorizer comes to the true colours over a data set, and what it makes of noise.
+    """How near a colorizer comes to the true colors over a data set, and what it makes of noise.
 
     Args:
         model: the colorizer.
-        batches: of colours x `(B, 3, H, W)`.
+        batches: of colors x `(B, 3, H, W)`.
         data_range: the largest possible value of x less the smallest.
-        levels: standard deviations of noise on the grey pictures, grey levels; it is drawn from
+        levels: standard deviations of noise on the gray pictures, gray levels; it is drawn from
             torch's generator.
 
     Returns:
-        Of E[x|g] against the true colours x, g the grey picture without noise: `psnr`, decibels;
-        `grey_psnr`, that of g in three channels; `gain`, the former less the latter;
-        `luminance_error`, the root mean square of L(E[x|g]) - g, grey levels; `errors`, the
+        Of E[x|g] against the true colors x, g the gray picture without noise: `psnr`, decibels;
+        `gray_psnr`, that of g in three channels; `gain`, the former less the latter;
+        `luminance_error`, the root mean square of L(E[x|g]) - g, gray levels; `errors`, the
         standard errors of these four, by name, to first order; `rows`, pictures. PSNR is
-        10 log10(range^2 / MSE) with the MSE of all pictures together: one that is grey itself
+        10 log10(range^2 / MSE) with the MSE of all pictures together: one that is gray itself
         would have an infinite PSNR of its own. `noise` has, for each that was asked for, luminance
         against that of the true picture: its `levels`; `before` and `after`, the PSNR of the noisy
         input and of L(E[x|noisy input]), decibels; `gain`, after less before; and `gain_error`, its
@@ -56,13 +56,13 @@ def colours(
         >>> import vaekit as vk
         >>> net = vk.ColorNet((4, 4), channels=(2,))
         >>> p = vk.Conditional(net, vk.Gaussian((3, 4, 4), scale=0.1))
-        >>> found = colours(vk.Colorizer(p), [(torch.rand(50, 3, 4, 4), None)])
+        >>> found = colors(vk.Colorizer(p), [(torch.rand(50, 3, 4, 4), None)])
         >>> found.rows, round(found.noise[0].before)
         (50, 48)
     """
     for one in levels:
         if not 0 < one < math.inf:
-            raise VaekitError(f"got noise of {one} grey levels; expected a positive number.")
+            raise VaekitError(f"got noise of {one} gray levels; expected a positive number.")
     with evaluating(model):
         level, few = data_range / LEVELS, cut(model, batches)
         parts = some(_errors(model, x, level, levels) for x, _ in few)
@@ -71,12 +71,12 @@ def colours(
     root = light.mean().sqrt().item() * LEVELS / data_range
     return Numbers(
         psnr=of.after,
-        grey_psnr=of.before,
+        gray_psnr=of.before,
         gain=of.gain,
         luminance_error=root,
         errors={
             "psnr": DECIBELS * _relative(made),
-            "grey_psnr": DECIBELS * _relative(plain),
+            "gray_psnr": DECIBELS * _relative(plain),
             "gain": of.gain_error,
             "luminance_error": root * _relative(light) / 2,
         },
@@ -89,13 +89,13 @@ def colours(
 
 
 def _errors(model: Colorizer, x: Tensor, level: float, noise: Sequence[float]) -> list[Tensor]:
-    """Mean square errors, `(B,)` each: colours, grey, luminance; then before and after noise."""
-    grey = luminance(x)
-    made = model.colorize(grey)
-    found = [mse(x, made), mse(x, grey.expand_as(x)), mse(luminance(made), grey)]
+    """Mean square errors, `(B,)` each: colors, gray, luminance; then before and after noise."""
+    gray = luminance(x)
+    made = model.colorize(gray)
+    found = [mse(x, made), mse(x, gray.expand_as(x)), mse(luminance(made), gray)]
     for one in noise:
-        noisy = grey + one * level * torch.randn_like(grey)
-        found += [mse(noisy, grey), mse(luminance(model.colorize(noisy)), grey)]
+        noisy = gray + one * level * torch.randn_like(gray)
+        found += [mse(noisy, gray), mse(luminance(model.colorize(noisy)), gray)]
     return found
 
 
@@ -126,28 +126,28 @@ class Color(Study):
     needs = offering("colors")
     places = frozenset({"evaluate", "report"})
     columns = (
-        Column("psnr", "PSNR against the true colours", "decibels", better=1),
-        Column("grey_psnr", "PSNR of the grey image", "decibels"),
+        Column("psnr", "PSNR against the true colors", "decibels", better=1),
+        Column("gray_psnr", "PSNR of the gray image", "decibels"),
         Column("gain", "gain", "decibels", better=1),
-        Column("luminance_error", "luminance error", "grey levels", better=-1),
+        Column("luminance_error", "luminance error", "gray levels", better=-1),
     )
 
     def __init__(self, *, noise: float = 0.0) -> None:
         super().__init__()
         if not 0 <= noise < math.inf:
-            raise VaekitError(f"got noise={noise}; expected a positive number of grey levels.")
+            raise VaekitError(f"got noise={noise}; expected a positive number of gray levels.")
         self.levels = [1.0, noise] if noise else [1.0]
 
     def study(self, subject: Subject) -> Record:
-        """See `colours`."""
+        """See `colors`."""
         model: Any = subject.model
-        rows = subject.batches("colour")
-        found = colours(model, rows, data_range=subject.span, levels=self.levels)
+        rows = subject.batches("color")
+        found = colors(model, rows, data_range=subject.span, levels=self.levels)
         return {**found, "levels": self.levels}
 
     def lines(self, record: Record) -> Iterator[Line]:
         """The four numbers, and what becomes of noise."""
-        yield "colours", None, None, f"{record['rows']} rows"
+        yield "colors", None, None, f"{record['rows']} rows"
         for column in self.columns:
             error = record["errors"][column.name]
             yield f"  {column.name}", record[column.name], error, column.unit
@@ -157,11 +157,11 @@ class Color(Study):
 
     def facts(self, record: Record) -> Iterator[tuple[str, str]]:
         """The same as rows of a table."""
-        grey = f"the grey picture itself {record['grey_psnr']:.2f} dB"
-        yield "PSNR against the true colours", f"{record['psnr']:.2f} dB; {grey}"
+        gray = f"the gray picture itself {record['gray_psnr']:.2f} dB"
+        yield "PSNR against the true colors", f"{record['psnr']:.2f} dB; {gray}"
         yield "gain", f"{record['gain']:.2f} ± {record['errors']['gain']:.2f} dB"
-        error = f"{record['luminance_error']:.2f} grey levels, root mean square"
+        error = f"{record['luminance_error']:.2f} gray levels, root mean square"
         yield "luminance error", error
         for of in record["noise"]:
             words = f"luminance at {of['before']:.2f} dB before, {of['after']:.2f} dB after"
-            yield f"noise of {of['levels']:g} grey level{'s' * (of['levels'] != 1)}", words
+            yield f"noise of {of['levels']:g} gray level{'s' * (of['levels'] != 1)}", words

@@ -151,7 +151,7 @@ def gradient_noise(
 
     Args:
         model: what is differentiated.
-        objective: what is maximised.
+        objective: what is maximized.
         x: the batch `(B, *X)`, canonical.
         context: `(B, ...)`, what the model is conditioned on.
         repeats: how many gradients, 2 at least.

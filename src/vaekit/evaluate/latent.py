@@ -25,7 +25,7 @@ class Latent:
 
     Attributes:
         kl_per_dim: the mean KL(q || p) of each dimension, nats; None where one of the latents has
-            no density that factorises.
+            no density that factorizes.
         variance: Var_x E[z_j|x] of each dimension.
         posterior_scale: sqrt(mean Var[z_j|x]) over rows and dimensions: the root mean square of
             the posterior's sigmas; None where one of the latents has no variance, as a point.

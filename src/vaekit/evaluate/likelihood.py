@@ -289,13 +289,13 @@ def nll(
     )
 
 
-def refuse_unnormalised(subject: Subject) -> str | None:
+def refuse_unnormalized(subject: Subject) -> str | None:
     """Why a model has no log p(x) of these data; None where it has."""
     if is_likelihood(subject.px.space, subject.spec.kind):
         return None
     return (
-        f"{type(subject.px).__name__} does not normalise over {subject.spec.kind} values, so this "
-        "model has no likelihood: train with --binarise dynamic, or with another --likelihood, as "
+        f"{type(subject.px).__name__} does not normalize over {subject.spec.kind} values, so this "
+        "model has no likelihood: train with --binarize dynamic, or with another --likelihood, as "
         "gaussian"
     )
 
@@ -316,8 +316,8 @@ class NegativeLogLikelihood(Study):
         self.draws = whole("samples", samples)
 
     def suits(self, subject: Subject) -> str | None:
-        """What does not normalise has no likelihood."""
-        return refuse_unnormalised(subject)
+        """What does not normalize has no likelihood."""
+        return refuse_unnormalized(subject)
 
     def study(self, subject: Subject) -> Record:
         """See `nll`; with bits per dimension."""

@@ -88,7 +88,7 @@ def ms_ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
     w = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333) (Wang et al., Asilomar 2003); the mean over
     channels. The next scale is the mean of 2 x 2 pixels, fewer at an odd edge. Five scales need
     more than 160 pixels a side; smaller pictures have as many as an 11 x 11 window fits, with
-    weights renormalised to sum to 1. Negative values of a scale count as 0.
+    weights renormalized to sum to 1. Negative values of a scale count as 0.
 
     Args:
         x: `(B, C, H, W)`.

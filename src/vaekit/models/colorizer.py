@@ -1,4 +1,4 @@
-"""A colorizer: p(x | its grey picture), a model without a latent."""
+"""A colorizer: p(x | its gray picture), a model without a latent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vaekit.torchutil import evaluating
 
 
 def luminance(x: Tensor) -> Tensor:
-    """L(x) = 0.30 R + 0.59 G + 0.11 B: the grey pictures `(*, 1, H, W)` of colours `(*, 3, H, W)`.
+    """L(x) = 0.30 R + 0.59 G + 0.11 B: the gray pictures `(*, 1, H, W)` of colors `(*, 3, H, W)`.
 
-    The weights sum to 1: grey in three channels has itself for its luminance, in any range.
+    The weights sum to 1: gray in three channels has itself for its luminance, in any range.
 
     Raises:
         VaekitError: for another number of channels.
@@ -29,22 +29,22 @@ def luminance(x: Tensor) -> Tensor:
         tensor([[[0.4100]]])
     """
     if x.dim() < 3 or x.shape[-3] != 3:
-        raise VaekitError(f"got the shape {tuple(x.shape)}; expected colours, (*, 3, H, W).")
+        raise VaekitError(f"got the shape {tuple(x.shape)}; expected colors, (*, 3, H, W).")
     red, green, blue = x.unbind(-3)
     return (0.30 * red + 0.59 * green + 0.11 * blue).unsqueeze(-3)
 
 
 @register("module", "colorizer")
 class Colorizer(Model):
-    """p(x | g): colours x `(B, 3, H, W)` of which the grey picture g `(B, 1, H, W)` is known.
+    """p(x | g): colors x `(B, 3, H, W)` of which the gray picture g `(B, 1, H, W)` is known.
 
     `forward` is one pass, a `Trace` without sites, over g = L(x) + noise e, with e ~ N(0, I) drawn
     from torch's generator anew for each of the `samples`, in train and in eval mode alike: its
-    log-likelihood is that of the colours given a noisy picture. `colorize` adds no noise.
+    log-likelihood is that of the colors given a noisy picture. `colorize` adds no noise.
 
     Args:
         likelihood: p(x | g), a Gaussian of one scale (fixed, shared or fitted).
-        noise: the standard deviation of the noise, in units of x: 1/255 is a grey level.
+        noise: the standard deviation of the noise, in units of x: 1/255 is a gray level.
 
     Raises:
         VaekitError: where the likelihood takes other pictures, has another family or a scale for
@@ -70,7 +70,7 @@ class Colorizer(Model):
         if likelihood.in_shape[:1] != (1,) or family.event_shape != (3, *likelihood.in_shape[1:]):
             raise VaekitError(
                 f"got a likelihood of {family.event_shape} given {likelihood.in_shape}; expected "
-                "colours (3, H, W) given a grey picture (1, H, W)."
+                "colors (3, H, W) given a gray picture (1, H, W)."
             )
         if not isinstance(family, Gaussian) or family.param_shape != family.event_shape:
             raise VaekitError(
@@ -96,23 +96,23 @@ class Colorizer(Model):
         mask: Tensor | None = None,
     ) -> Trace:
         """One pass over x `(B, 3, H, W)` with `samples` draws of the noise."""
-        grey = luminance(x)
-        seen = grey.expand(*samples, *grey.shape)
+        gray = luminance(x)
+        seen = gray.expand(*samples, *gray.shape)
         if self.noise:
             seen = seen + self.noise * torch.randn(seen.shape, dtype=seen.dtype, device=seen.device)
         px = self.likelihood(seen, context)
         return Trace(x=x, sites=(), px=px, model=self, context=context, mask=mask)
 
-    def colorize(self, grey: Tensor) -> Tensor:
-        """E[x | g], `(B, 3, H, W)`, of grey pictures `(B, 1, H, W)`."""
-        return self._colored(grey, None)
+    def colorize(self, gray: Tensor) -> Tensor:
+        """E[x | g], `(B, 3, H, W)`, of gray pictures `(B, 1, H, W)`."""
+        return self._colored(gray, None)
 
     def reconstruct(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
     ) -> Tensor:
-        """E[x | L(x)], `(B, 3, H, W)`: x as it is coloured again."""
+        """E[x | L(x)], `(B, 3, H, W)`: x as it is colored again."""
         return self._colored(luminance(x), context)
 
-    def _colored(self, grey: Tensor, context: Tensor | None) -> Tensor:
+    def _colored(self, gray: Tensor, context: Tensor | None) -> Tensor:
         with evaluating(self):
-            return in_pieces(self, lambda *g: (self.likelihood(*g).mean,), grey, context)[0]
+            return in_pieces(self, lambda *g: (self.likelihood(*g).mean,), gray, context)[0]

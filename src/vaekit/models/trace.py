@@ -37,7 +37,7 @@ class Site:
     def draw(cls, name: str, q: Distribution, p: Distribution, samples: tuple[int, ...]) -> Site:
         """A site with a fresh draw from q: with gradients where q has them."""
         if not q.one_pass:
-            return cls(name, q.rsample(samples) if q.reparameterised else q.sample(samples), q, p)
+            return cls(name, q.rsample(samples) if q.reparameterized else q.sample(samples), q, p)
         z, log_q = q.rsample_and_log_prob(samples)
         site = cls(name, z, q, p)
         site.__dict__["log_q"] = log_q
@@ -68,7 +68,7 @@ class Site:
 
     @lazy
     def kl_terms(self) -> Tensor:
-        """`kl` per dimension, (S, B, *Z), where q and p factorise."""
+        """`kl` per dimension, (S, B, *Z), where q and p factorize."""
         terms = kl_terms(self.q, self.p)
         if terms is None:
             return self.q.terms(self.z) - self.p.terms(self.z)
@@ -83,7 +83,7 @@ class Trace:
     """One pass over a batch: x `(B, *X)`, its sites, p(x|z), and the model that made it.
 
     `mask` (broadcast to x) multiplies the likelihood's terms: 0 where x is not observed.
-    `penalty` (B,) is subtracted from what is maximised, and from nothing that is reported.
+    `penalty` (B,) is subtracted from what is maximized, and from nothing that is reported.
 
     Example:
         >>> from vaekit.distributions import Gaussian

@@ -1,6 +1,6 @@
 from vaekit.nn.blocks import LatentDropout as LatentDropout
 from vaekit.nn.blocks import activation as activation
-from vaekit.nn.blocks import initialise as initialise
+from vaekit.nn.blocks import initialize as initialize
 from vaekit.nn.blocks import is_activation as is_activation
 from vaekit.nn.blocks import start_at as start_at
 from vaekit.nn.color import ColorNet as ColorNet

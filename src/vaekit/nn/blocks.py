@@ -185,7 +185,7 @@ Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d | Transposed
 Affine = nn.Linear | Conv
 
 
-def initialise(module: M, how: str) -> M:
+def initialize(module: M, how: str) -> M:
     """Draws the weights of all dense, convolution and transposed convolution layers anew, in place.
 
     - "torch": everything stays as it is.
@@ -214,11 +214,11 @@ def initialise(module: M, how: str) -> M:
         Saxe et al. 2014, Exact solutions to the nonlinear dynamics of learning.
 
     Example:
-        >>> net = initialise(nn.Linear(200, 100), "he")
+        >>> net = initialize(nn.Linear(200, 100), "he")
         >>> bool((net.weight.std() - 0.1).abs() < 0.005), bool(net.bias.any())
         (True, False)
     """
-    draw = choose("initialisation", how, _DRAWS)
+    draw = choose("initialization", how, _DRAWS)
     if draw is None:
         return module
     for layer in module.modules():
@@ -249,7 +249,7 @@ def start_at(net: M, value: Tensor) -> M:
     """Sets the last bias so that the output is `value` plus what the last weights add to it.
 
     A dense output has one bias per element; a convolution has one per channel, which becomes the
-    mean of `value` over its plane. Call it after `initialise`, which sets the biases to 0.
+    mean of `value` over its plane. Call it after `initialize`, which sets the biases to 0.
 
     Args:
         net: a network with `out_shape` and a last affine map `output` that has a bias; changed in

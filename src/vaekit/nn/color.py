@@ -1,4 +1,4 @@
-"""Networks from a grey picture to a coloured one.
+"""Networks from a gray picture to a colored one.
 
 Shapes: `N` batch, `H` and `W` height and width.
 """
@@ -22,7 +22,7 @@ PLANES = 7  # of half the picture's lengths, before the dense map: 88 million we
 
 @register("module", "color-net")
 class ColorNet(Network):
-    """From grey to colour, `(N, 1, H, W) -> (N, 3, H, W)`: the grey picture plus what is learned.
+    """From gray to color, `(N, 1, H, W) -> (N, 3, H, W)`: the gray picture plus what is learned.
 
     A convolution, then one of stride 2 for each further entry of `channels`; a transposed one for
     each back up, whose result joins what had that size on the way down, and a convolution of both
@@ -75,7 +75,7 @@ class ColorNet(Network):
         super().__init__((1, *grid), (3, *grid), body, output)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The coloured picture `(N, 3, H, W)` of a grey one `(N, 1, H, W)`."""
+        """The colored picture `(N, 3, H, W)` of a gray one `(N, 1, H, W)`."""
         return x + super().forward(x)
 
 

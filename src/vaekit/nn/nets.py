@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from torch import nn
 
 from vaekit.errors import VaekitError, choose
-from vaekit.nn.blocks import Block, LatentDropout, initialise
+from vaekit.nn.blocks import Block, LatentDropout, initialize
 from vaekit.nn.color import ColorNet
 from vaekit.nn.conv import ConvDecoder, ConvEncoder
 from vaekit.nn.network import MLP, Network, Shape, flatten
@@ -50,7 +50,7 @@ class Nets(ABC):
 
     def __post_init__(self) -> None:
         choose("start", self.start, {"mean": True, "init": False})
-        initialise(nn.Identity(), self.init)
+        initialize(nn.Identity(), self.init)
         Block(**self.options)
         LatentDropout(1, self.latent_dropout)
 
@@ -67,7 +67,7 @@ class Nets(ABC):
 
     def encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
         """A network `(N, *in_shape) -> (N, *out_shape)` of x, with its weights as they start."""
-        return initialise(self._encoder(in_shape, out_shape), self.init)
+        return initialize(self._encoder(in_shape, out_shape), self.init)
 
     def decoder(self, in_shape: Shape, out_shape: Shape, latent: int) -> nn.Module:
         """A network `(N, *in_shape) -> (N, *out_shape)` of z, whose first `latent` values are z."""
@@ -75,7 +75,7 @@ class Nets(ABC):
         if self.latent_dropout:
             net, drop = cast(Network, made), LatentDropout(latent, self.latent_dropout)
             made = Network(net.in_shape, net.out_shape, [drop, *net.body], net.output)
-        return initialise(made, self.init)
+        return initialize(made, self.init)
 
     @abstractmethod
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module: ...
@@ -203,7 +203,7 @@ class UnpoolNets(Nets):
         """The mirror of the encoder; `latent` counts z and the places."""
         z = latent - self.latent_shape(0, out_shape)[0]
         made = UnpoolDecoder(in_shape, out_shape, z, self.channels, self.hidden, **self._how)
-        return initialise(made, self.init)
+        return initialize(made, self.init)
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
         raise AssertionError("decoder needs to know the latent")

@@ -9,7 +9,7 @@ with a kernel of k, then the greatest of each 2 x 2 pixels. A length n becomes
 The way back is a `ConvDecoder`, whose transposed convolutions of stride 2 walk ceil(n / 2) back
 from the size of the image, whatever the encoder made of it: dense layers stand between them.
 
-The classic case: grey images of 30 x 30, channels 1-10-5 with kernels of 5, and 5-10-3-1 with
+The classic case: gray images of 30 x 30, channels 1-10-5 with kernels of 5, and 5-10-3-1 with
 kernels of 4, 6, 4. Down, "valid": 30 -> 26 -> 13 -> 9 -> 4, so 5 planes of 4 x 4. Up, with a
 transposed convolution that makes (n - 1) s - 2 p + k + o of a length n: three halvings of 30 are
 15, 8, 4, so that with stride s = 2 the same 5 planes of 4 x 4 become

@@ -1,4 +1,4 @@
-"""Objectives: functions of a trace, to be maximised."""
+"""Objectives: functions of a trace, to be maximized."""
 
 from vaekit.registry import exports
 

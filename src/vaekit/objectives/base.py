@@ -1,4 +1,4 @@
-"""What an objective is: a function of a trace, to be maximised."""
+"""What an objective is: a function of a trace, to be maximized."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vaekit.models import Trace
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """What an objective says of a trace, per example, to be maximised.
+    """What an objective says of a trace, per example, to be maximized.
 
     Args:
         value: `(B,)`, nats: what is reported.
@@ -74,7 +74,7 @@ def weights(module: nn.Module, path: str = "") -> dict[str, tuple[nn.Module, str
 
 
 class Objective(nn.Module, ABC):
-    """A function of a trace, to be maximised; its weights are `Weight`s, which schedules fill.
+    """A function of a trace, to be maximized; its weights are `Weight`s, which schedules fill.
 
     Attributes:
         samples: how many draws it wants.

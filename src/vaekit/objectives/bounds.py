@@ -71,7 +71,7 @@ class IWAE(Objective):
     """The importance-weighted bound, L_K = log 1/K sum_k p(x, z_k) / q(z_k|x).
 
     Burda, Grosse & Salakhutdinov, arXiv 1509.00519, eq. 8. The gradient is that of the bound
-    itself: draws count by their normalised weights, the best ones most.
+    itself: draws count by their normalized weights, the best ones most.
 
     Args:
         samples: K, the draws.

@@ -17,13 +17,13 @@ class Coloring(Objective):
 
     E[ log N(x; y, s^2 I) - luminance / 2 sum_hw ((L(y) - L(x)) / s)^2 ],  y = E[x|g],
 
-    with g the grey picture under noise, L(x) = 0.30 R + 0.59 G + 0.11 B (so L(x) is that picture
+    with g the gray picture under noise, L(x) = 0.30 R + 0.59 G + 0.11 B (so L(x) is that picture
     without the noise: to copy the noise is not rewarded) and s the scale that scores x, which the
     price does not move. Whatever s is, y is pulled along -1/(2 s^2) the gradient of
 
     sum (y - x)^2 + luminance sum_hw (L(y) - L(x))^2,
 
-    colour error plus luminance error. Both are least at the same y, E[x|g], where the network can
+    color error plus luminance error. Both are least at the same y, E[x|g], where the network can
     reach it; the weight says what counts more where it cannot. The first term alone is a
     likelihood; with a weight above 0 the value is none.
 
@@ -36,8 +36,8 @@ class Coloring(Objective):
     Example:
         >>> from vaekit.distributions import Gaussian
         >>> import torch
-        >>> grey = torch.full((1, 2, 3, 1, 1), 0.5)
-        >>> px = Gaussian(grey, torch.zeros(()), event_dim=3)
+        >>> gray = torch.full((1, 2, 3, 1, 1), 0.5)
+        >>> px = Gaussian(gray, torch.zeros(()), event_dim=3)
         >>> trace = Trace(torch.full((2, 3, 1, 1), 0.7), (), px, None)
         >>> Coloring(luminance=0.0)(trace).value - Coloring(luminance=10.0)(trace).value
         tensor([0.2000, 0.2000])

@@ -17,7 +17,7 @@ from vaekit.registry import register
 
 Map = Callable[[Tensor], Tensor]
 EPS = 1e-3
-PIXEL_FLOOR = -6.0  # of a free log-scale: sigma 0.0025, half a grey level of 8 bits
+PIXEL_FLOOR = -6.0  # of a free log-scale: sigma 0.0025, half a gray level of 8 bits
 
 
 def _identity(x: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class _Plain(Family):
 
 @register("likelihood", "bernoulli")
 class Bernoulli(_Plain):
-    """Independent Bernoulli variables on logits; for grey values not a likelihood.
+    """Independent Bernoulli variables on logits; for gray values not a likelihood.
 
     Example:
         >>> Bernoulli(3)(torch.zeros(1, 3)).mean
@@ -222,7 +222,7 @@ class ContinuousBernoulli(_Plain):
 
 @register("likelihood", "categorical")
 class Categorical(_Plain):
-    """Independent variables over `levels` grey values k / (levels - 1), in [0, 1].
+    """Independent variables over `levels` gray values k / (levels - 1), in [0, 1].
 
     The network returns `levels` logits for every element, as `(C * levels, ...)`: all levels of
     the first channel, then of the second.

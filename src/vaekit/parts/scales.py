@@ -88,7 +88,7 @@ class FittedScale(nn.Module):
 
     @torch.no_grad()
     def fit(self, residual: Tensor, mask: Tensor | None) -> Tensor | None:
-        """The log-scale of this batch, and the stored one moved towards it; None in eval mode."""
+        """The log-scale of this batch, and the stored one moved toward it; None in eval mode."""
         if not self.training:
             return None
         power = residual.abs() if self.power == 1 else residual.square()

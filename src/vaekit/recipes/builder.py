@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LIKELIHOODS = {  # by the kind of data, where none is named
     "binary": "bernoulli",
-    "grey": "gaussian",
-    "colour": "gaussian",
+    "gray": "gaussian",
+    "color": "gaussian",
     "table": "gaussian",
     "counts": "negative-binomial",
 }
@@ -82,7 +82,7 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     what is fitted is the optimum of the ELBO alone.
 
     Example:
-        >>> likelihood_spec({"likelihood": None, "objective": {"name": "iwae"}}, "grey")
+        >>> likelihood_spec({"likelihood": None, "objective": {"name": "iwae"}}, "gray")
         {'name': 'gaussian', 'scale': 'shared'}
     """
     spec = dict(parts["likelihood"] or {"name": ""})

@@ -25,13 +25,13 @@ def colorizer(data: DataSpec, net: Nets, family: Family, *, noise: float = 1.0) 
         family: a Gaussian of one scale.
         noise: standard deviation of the noise on the gray input while training, in gray levels.
     """
-    if data.kind != "colour" or data.shape[:1] != (3,):
+    if data.kind != "color" or data.shape[:1] != (3,):
         raise VaekitError(
-            f"colorizer learns from colour images; {data.name} has rows of shape {data.shape} "
-            f"({data.kind}): take data in colour, and leave --grey and --binarise."
+            f"colorizer learns from color images; {data.name} has rows of shape {data.shape} "
+            f"({data.kind}): take data in color, and leave --gray and --binarize."
         )
     if data.context:
-        raise VaekitError("colorizer is given grey images and no labels: leave --context.")
+        raise VaekitError("colorizer is given gray images and no labels: leave --context.")
     made = net.encoder((1, *data.shape[1:]), data.shape)
     if net.start == "mean" and data.mean is not None:
         start_at(made, data.mean - luminance(data.mean))

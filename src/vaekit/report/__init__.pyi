@@ -21,7 +21,7 @@ from vaekit.report.codes import posterior as posterior
 from vaekit.report.codes import posteriors as posteriors
 from vaekit.report.codes import save_embedding as save_embedding
 from vaekit.report.codes import standard_prior as standard_prior
-from vaekit.report.comparison.charts import colours as colours
+from vaekit.report.comparison.charts import colors as colors
 from vaekit.report.comparison.charts import curves_figure as curves_figure
 from vaekit.report.comparison.charts import distortion_figure as distortion_figure
 from vaekit.report.comparison.charts import fit_axis as fit_axis
@@ -40,10 +40,10 @@ from vaekit.report.comparison.write import sentences as sentences
 from vaekit.report.images import BAND as BAND
 from vaekit.report.images import GAP as GAP
 from vaekit.report.images import colorize as colorize
-from vaekit.report.images import grey_file as grey_file
-from vaekit.report.images import grey_pictures as grey_pictures
+from vaekit.report.images import gray_file as gray_file
+from vaekit.report.images import gray_pictures as gray_pictures
 from vaekit.report.images import grid as grid
-from vaekit.report.images import labelled as labelled
+from vaekit.report.images import labeled as labeled
 from vaekit.report.images import pairs as pairs
 from vaekit.report.images import png_bytes as png_bytes
 from vaekit.report.images import sample_sheet as sample_sheet
@@ -63,7 +63,7 @@ from vaekit.report.snapshots import frame_epochs as frame_epochs
 from vaekit.report.snapshots import read_frame as read_frame
 from vaekit.report.snapshots import snapshots_of as snapshots_of
 from vaekit.report.snapshots import training_frames as training_frames
-from vaekit.report.style import COLOURS as COLOURS
+from vaekit.report.style import COLORS as COLORS
 from vaekit.report.style import look as look
 from vaekit.report.style import save_figure as save_figure
 from vaekit.report.walks import between as between

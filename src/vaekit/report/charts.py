@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vaekit.errors import VaekitError
-from vaekit.report.style import COLOURS, look, name_text, paper, place, svg, value
+from vaekit.report.style import COLORS, look, name_text, paper, place, svg, value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +105,7 @@ def _panel(title: str, unit: str, lines: Mapping[str, Points]) -> Figure:
     for split, points in lines.items():
         (line,) = axes.plot(*zip(*points, strict=True), marker="o", markevery=[-1])
         name, end = split or "train", points[-1][1]
-        line.set(color=COLOURS[name], linestyle="-" if name == "train" else "--")
+        line.set(color=COLORS[name], linestyle="-" if name == "train" else "--")
         line.set_label(f"{split} {value(end)}" if split else f"{end:.2g}")
     axes.set_ylim(*limits([y for points in lines.values() for _, y in points]))
     axes.locator_params("x", integer=True, min_n_ticks=1)
@@ -130,7 +130,7 @@ def kl_figure(kl: Tensor, variance: Tensor | None = None) -> Figure:
     bars = _bars(kl, kl if variance is None else variance)
     figure, (axes,) = paper(380, 226)
     heights = [max(nats, 0.0) for nats, _, _ in bars]
-    colors = [COLOURS["train" if active else "idle"] for _, _, active in bars]
+    colors = [COLORS["train" if active else "idle"] for _, _, active in bars]
     end, wide = (0.36, 0.72) if len(bars) <= 100 else (0.5, 2)  # thin ones overlap: no seams
     axes.bar(np.arange(len(bars)) + end, heights, -wide, align="edge", color=colors)
     axes.set_xlim(-0.6, max(len(bars), 8) - 0.4)
@@ -139,7 +139,7 @@ def kl_figure(kl: Tensor, variance: Tensor | None = None) -> Figure:
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_xlabel("latent dimension, largest KL first", loc="left")
     axes.set_ylabel("nats")
-    many, total = colors.count(COLOURS["train"]), sum(nats for nats, _, _ in bars)
+    many, total = colors.count(COLORS["train"]), sum(nats for nats, _, _ in bars)
     title = f"{many} of {len(bars)} dimensions active, {value(total)} nats in total"
     figure.suptitle(title, x=0.01, ha="left")
     figure.set_label(title)
@@ -293,7 +293,7 @@ def means_figure(table: Table) -> Figure:
     index = table.shown
     share = _explained(table.rows, table.reconstructions)[index].tolist()
     figure, (axes,) = paper(max(240.0, 120 + 22 * len(index)), 230)
-    axes.bar(range(len(index)), [max(one, 0) for one in share], 0.72, color=COLOURS["train"])
+    axes.bar(range(len(index)), [max(one, 0) for one in share], 0.72, color=COLORS["train"])
     axes.set_ylim(0, 1.02)
     axes.set_xticks(range(len(index)), table.names(index), rotation=90)
     axes.set_ylabel("R²")
@@ -365,8 +365,8 @@ def _against(panels: Sequence[tuple[str, tuple[Tensor, Tensor], bool]], who: str
             panel.set_xscale("log")
             panel.set_yscale("log")
         ends = [min(x.min(), y.min()), max(x.max(), y.max())]
-        panel.plot(ends, ends, color=COLOURS["soft"], linewidth=0.8, zorder=3)
-        panel.plot(x, y, ".", color=COLOURS["train"], alpha=0.35, markersize=3, rasterized=True)
+        panel.plot(ends, ends, color=COLORS["soft"], linewidth=0.8, zorder=3)
+        panel.plot(x, y, ".", color=COLORS["train"], alpha=0.35, markersize=3, rasterized=True)
         panel.set_xlabel("test rows")
         panel.set_ylabel(who)
         panel.set_title(title, loc="left")

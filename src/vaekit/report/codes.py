@@ -18,7 +18,7 @@ from vaekit.distributions import Distribution, Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, write
 from vaekit.models import exact, flat_codes, rows_at_once
-from vaekit.report.style import COLOURS, look, name_text, paper, svg, value
+from vaekit.report.style import COLORS, look, name_text, paper, svg, value
 from vaekit.runs import Run
 from vaekit.torchutil import evaluating
 
@@ -160,7 +160,7 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
         if len(codes.dimensions) == 2 and codes.scales is not None:
             _ellipses(axes, codes, chosen, points, color)
     if len(groups) > 1 and len(codes.dimensions) == 2:
-        figure.legend(loc="outside right upper", labelcolor=COLOURS["ink"], markerscale=10 / small)
+        figure.legend(loc="outside right upper", labelcolor=COLORS["ink"], markerscale=10 / small)
     axes.autoscale_view()
     axes.set_title(title, loc="left")
     in_colors = f" in the colors of {len(groups)} classes" if len(groups) > 1 else ""
@@ -174,7 +174,7 @@ def _groups(codes: Codes) -> Iterator[tuple[str | None, Any, np.ndarray]]:
 
     known = codes.known
     if not known or codes.labels is None:
-        yield None, COLOURS["train"], np.arange(len(codes.means))
+        yield None, COLORS["train"], np.arange(len(codes.means))
         return
     palette = matplotlib.colormaps["tab10" if len(known) <= 10 else "tab20"]
     for place, label in enumerate(known):
@@ -189,7 +189,7 @@ def _strips(axes: Axes, points: np.ndarray, groups: Sequence[tuple[Any, Any, np.
         points[rows, 1] -= line
     if len(groups) > 1:
         axes.set_yticks([-line for line in range(len(groups))], [str(g[0]) for g in groups])
-        axes.tick_params("y", labelcolor=COLOURS["ink"])
+        axes.tick_params("y", labelcolor=COLORS["ink"])
     axes.set_ylim(-len(groups) + 0.4, 0.6)
     axes.grid(visible=False)
 
@@ -199,7 +199,7 @@ def _prior(codes: Codes, axes: Axes) -> None:
     from matplotlib.patches import Circle
 
     for radius in (1, 2) if codes.prior else ():
-        line: dict[str, Any] = {"color": COLOURS["idle"], "linewidth": 0.8, "zorder": 0.5}
+        line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 0.8, "zorder": 0.5}
         if len(codes.dimensions) == 1:
             for side in (-radius, radius):
                 axes.axvline(side, **line)
@@ -219,7 +219,7 @@ def _ellipses(axes: Axes, codes: Codes, chosen: np.ndarray, points: np.ndarray, 
     halves = codes.scales[rows][:, codes.dimensions].double().numpy()
     for place, half in zip(points[rows], halves, strict=True):
         if np.isfinite([*place, *half]).all():
-            face, edge = to_rgba(color, 0.15), COLOURS["ink"]
+            face, edge = to_rgba(color, 0.15), COLORS["ink"]
             style: dict[str, Any] = {"fc": face, "ec": edge, "linewidth": 0.6, "zorder": 3}
             axes.add_patch(Ellipse(tuple(place), *(2 * half), **style))
 
@@ -234,17 +234,17 @@ def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:
     if finite.size:
         ends = sorted({finite.min(), finite.max()})
         figure.colorbar(drawn, ax=axes, ticks=ends, aspect=30).outline.set_visible(False)
-    axes.set_title(name_text(name, LONGEST), loc="left", color=COLOURS["ink"], weight="bold")
+    axes.set_title(name_text(name, LONGEST), loc="left", color=COLORS["ink"], weight="bold")
     figure.set_label(f"codes of {len(points)} test rows in the colors of {name}")
     return figure
 
 
 def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
-    """x of the rows at `index`, of all by default: the same each time, dequantised or not.
+    """x of the rows at `index`, of all by default: the same each time, dequantized or not.
 
     Example:
         >>> from vaekit.data.spec import Values
-        >>> rows = Split(torch.zeros(3, 4, dtype=torch.uint8), values=Values(dequantise=True))
+        >>> rows = Split(torch.zeros(3, 4, dtype=torch.uint8), values=Values(dequantize=True))
         >>> torch.equal(fixed_rows(rows), fixed_rows(rows)), torch.equal(rows.x(), rows.x())
         (True, False)
     """
@@ -437,7 +437,7 @@ def overlap_figure(
         axes = figure.add_subplot(grid[0, column])
         axes.imshow(_pixels(image), interpolation="nearest")
         axes.set(xticks=[], yticks=[])
-        axes.set_title(title, color=COLOURS[color])
+        axes.set_title(title, color=COLORS[color])
     curves = figure.add_subplot(grid[1, :])
     _curves(curves, pair, names, prior=standard_prior(run))
     _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at, pair.overlap)
@@ -454,16 +454,16 @@ def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> N
     """Both densities; where one is a spike to the other, each at a height of 1."""
     (s0, s1), z = pair.scales, pair.places(801)
     unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
-    for which, color in enumerate((COLOURS["train"], COLOURS["validation"])):
+    for which, color in enumerate((COLORS["train"], COLORS["validation"])):
         heights = pair.density(z, which)
         heights = heights / heights.max() if unequal else heights
         mean, scale = value(pair.means[which]), f"{pair.scales[which]:.2g}"
         axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
         axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
     if prior and not unequal:
-        axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLOURS["idle"],
+        axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLORS["idle"],
                   label="prior")  # fmt: skip
-    axes.axvline(pair.between, color=COLOURS["soft"], linestyle=":", linewidth=1)
+    axes.axvline(pair.between, color=COLORS["soft"], linestyle=":", linewidth=1)
     axes.set_xlim(*pair.ends)
     axes.set_ylim(0)
     axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")

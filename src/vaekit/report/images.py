@@ -196,7 +196,7 @@ SIZE = 24  # pixels of a letter
 INK, APART, EDGE = (35, 38, 43), 14, 12  # of letters; pixels between bands, and around
 
 
-def labelled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int = WIDE) -> Image:
+def labeled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int = WIDE) -> Image:
     """A band of images for each name, from the top down, all in columns of one width.
 
     Args:
@@ -207,7 +207,7 @@ def labelled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: in
 
     Example:
         >>> import torch
-        >>> sheet = labelled([("one", torch.rand(4, 1, 8, 8)), ("two", torch.rand(4, 1, 8, 8))])
+        >>> sheet = labeled([("one", torch.rand(4, 1, 8, 8)), ("two", torch.rand(4, 1, 8, 8))])
         >>> sheet.mode, sheet.width > 700
         ('RGB', True)
     """
@@ -310,7 +310,7 @@ def save_rows(names: Sequence[str], images: Tensor, path: Path) -> Path:
         return save(images.flatten(0, 1), path)
     steps = images.shape[1]
     rows = list(zip(names, images, strict=True))
-    return save_png(labelled(rows, steps, width=WIDTH * steps), path)
+    return save_png(labeled(rows, steps, width=WIDTH * steps), path)
 
 
 def colorize(run: Run, gray: Tensor) -> Tensor:
@@ -331,7 +331,7 @@ def colorize(run: Run, gray: Tensor) -> Tensor:
     if gray.dim() != 4 or gray.shape[1] != 1:
         raise VaekitError(
             f"got images of shape {tuple(gray.shape[1:])} to color; expected gray ones, "
-            f"(1, {height}, {width}), as of a run trained with --grey."
+            f"(1, {height}, {width}), as of a run trained with --gray."
         )
     if gray.shape[2:] != (height, width):
         raise VaekitError(
@@ -345,7 +345,7 @@ def colorize(run: Run, gray: Tensor) -> Tensor:
     return values.inverse(model.colorize(seen.to(run.device)).cpu()).clamp(0, 1)
 
 
-def grey_pictures(
+def gray_pictures(
     run: Run,
     n: int,
     *,
@@ -371,7 +371,7 @@ def grey_pictures(
     return run.spec.values.inverse(run.reconstruct(*test.batch(spread(len(test), n))))
 
 
-def grey_file(path: Path) -> Tensor:
+def gray_file(path: Path) -> Tensor:
     """The `images` `(N, 1, H, W)` in an .npz that another command wrote, as `vaekit traverse`.
 
     Raises:

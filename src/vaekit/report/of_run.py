@@ -220,10 +220,10 @@ def _values(run: Run, card: dict[str, Any]) -> Rows:
         text += "the model sees them as they are"
     else:
         text += f"the model sees {seen.low:g} to {seen.high:g}"
-    if asked.binarise != "none":
-        text += f", binarised ({asked.binarise})"
-    if asked.dequantise:
-        text += ", dequantised"
+    if asked.binarize != "none":
+        text += f", binarized ({asked.binarize})"
+    if asked.dequantize:
+        text += ", dequantized"
     return [("values", text)]
 
 

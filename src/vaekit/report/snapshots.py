@@ -28,7 +28,7 @@ from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, sweep, write
 from vaekit.models import Model
 from vaekit.report.images import grid, levels, pairs, png_bytes, read_array
-from vaekit.report.style import COLOURS, value
+from vaekit.report.style import COLORS, value
 from vaekit.runs import Job, RunFolder
 from vaekit.torchutil import rng
 from vaekit.training import Callback
@@ -250,8 +250,8 @@ def captioned(sheet: Image, words: tuple[str, str]) -> Image:
     paper.paste(sheet, (EDGE, top), sheet)
     drawing, font = ImageDraw.Draw(paper), ImageFont.load_default(LETTER)
     middle = top // 2
-    drawing.text((EDGE, middle), words[0], COLOURS["ink"], font, anchor="lm")
-    drawing.text((paper.width - EDGE, middle), words[1], COLOURS["soft"], font, anchor="rm")
+    drawing.text((EDGE, middle), words[0], COLORS["ink"], font, anchor="lm")
+    drawing.text((paper.width - EDGE, middle), words[1], COLORS["soft"], font, anchor="rm")
     red, green, blue, _ = sheet.split()
     gray = red.tobytes() == green.tobytes() == blue.tobytes()
     return paper.convert("L") if gray else paper

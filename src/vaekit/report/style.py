@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Charts are drawn in these; in the page they are variables, so that dark has its own.
-COLOURS = {
+COLORS = {
     "ink": "#23262b",
     "soft": "#62676f",
     "rule": "#e4e1da",
@@ -36,16 +36,16 @@ LOOK = {
     "figure.constrained_layout.use": True,
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
-    "text.color": COLOURS["ink"],
+    "text.color": COLORS["ink"],
     "axes.titlesize": 10,
-    "axes.titlecolor": COLOURS["soft"],
-    "axes.labelcolor": COLOURS["soft"],
+    "axes.titlecolor": COLORS["soft"],
+    "axes.labelcolor": COLORS["soft"],
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "grid.color": COLOURS["rule"],
+    "grid.color": COLORS["rule"],
     **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
-    **{f"{axis}tick.color": COLOURS["soft"] for axis in "xy"},
+    **{f"{axis}tick.color": COLORS["soft"] for axis in "xy"},
     **{f"{axis}tick.major.size": 0 for axis in "xy"},
     "lines.markersize": 4.5,
     "legend.fontsize": 10,
@@ -60,7 +60,7 @@ LOOK = {
     "legend.columnspacing": 0.8,
 }
 
-STYLE = f""":root {{ {"; ".join(f"--{name}: {colour}" for name, colour in COLOURS.items())} }}"""
+STYLE = f""":root {{ {"; ".join(f"--{name}: {color}" for name, color in COLORS.items())} }}"""
 STYLE += """
 :root { color-scheme: light dark; --paper: #fbfaf7; --card: #ffffff; --mark: #b4560f; }
 @media (prefers-color-scheme: dark) {
@@ -220,8 +220,8 @@ def svg(figure: Figure, class_: str) -> bytes:
     _, box, rest = re.split(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', stream.getvalue())
     rest = re.sub(r'<(g|image)\b([^>]*?) id="[^"]*"', r"<\1\2", rest)
     rest = re.sub(r"(\.\d\d)\d{3,}", r"\1", rest)  # hundredths of a pixel are enough
-    for name, colour in COLOURS.items():
-        rest = rest.replace(colour, f"var(--{name}, {colour})")
+    for name, color in COLORS.items():
+        rest = rest.replace(color, f"var(--{name}, {color})")
     return f'<svg {box} role="img" aria-label="{escape(words)}" class="{class_}">{rest}'.encode()
 
 

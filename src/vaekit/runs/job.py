@@ -192,9 +192,9 @@ def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
 def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
     """Refuses rows that are no numbers, or outside what the likelihood can score."""
     name, space = type(px).__name__, px.space
-    if data.train.values.dequantise and space.discrete:
+    if data.train.values.dequantize and space.discrete:
         raise VaekitError(
-            f"--dequantise is for densities; {name} is a likelihood of levels: leave it."
+            f"--dequantize is for densities; {name} is a likelihood of levels: leave it."
         )
     for which, split in data.splits.items():
         low, high = split.x_bounds
@@ -453,7 +453,7 @@ class _Member:
         self.callbacks.tell("finish", self.job.recipe.model, self.supervisor.epoch)
 
     def _take(self, optimizer: torch.optim.Optimizer) -> None:
-        """What the optimiser knows of this one."""
+        """What the optimizer knows of this one."""
         mine = self.job.optimizer
         for group, of_all in zip(mine.param_groups, optimizer.param_groups, strict=True):
             group["lr"] = of_all["lr"]

@@ -94,7 +94,7 @@ def known() -> dict[str, Reproduction]:
     """All reproductions, by name.
 
     Example:
-        >>> known()["mlp-grey"].reference
+        >>> known()["mlp-gray"].reference
         105.59
     """
     found = [_load(path) for path in sorted(_folder().glob("[!_]*.py"))]

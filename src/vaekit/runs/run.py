@@ -31,8 +31,8 @@ from vaekit.torchutil import find_device, lazy, load_state, rng
 if TYPE_CHECKING:
     from vaekit.runs.job import Job
 
-MADE = {"binarise", "dequantise", "range", "standardise", "size", "crop", "grey"}
-PLAIN = {"binarise": "none", "dequantise": False, "validation": 0, "limit": None, "split_seed": 0}
+MADE = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
+PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
 
 
 @dataclass(eq=False)
@@ -401,7 +401,7 @@ class Run:
         """What of a protocol does not hang on the question."""
         made = self.config.data.model_dump(include=MADE, exclude_defaults=True)
         if self.spec.kind == "table":  # whether a density is of the units of the file
-            made["standardise"] = self.spec.values.loc is not None
+            made["standardize"] = self.spec.values.loc is not None
         return {
             "weights": self.weights,
             "step": self.step,

@@ -21,10 +21,10 @@ def check_family(
     context: Tensor | None = None,
     smooth: bool = True,
 ) -> None:
-    """Checks a family: shapes, sums, normalisation, draws against densities, gradients.
+    """Checks a family: shapes, sums, normalization, draws against densities, gradients.
 
     Densities are integrated (summed, where values are discrete) element by element; draws are
-    compared with them by Kolmogorov and Smirnov's test. A family whose density does not factorise
+    compared with them by Kolmogorov and Smirnov's test. A family whose density does not factorize
     is checked for shapes and gradients alone.
 
     Args:
@@ -46,7 +46,7 @@ def check_family(
         assert p.event_shape == family.event_shape, f"event {p.event_shape}: {family.event_shape}"
         _check_shapes(p, family)
         if "factors" in p.offers:
-            _check_normalised(p, draws)
+            _check_normalized(p, draws)
         if "rsample" in p.offers and smooth:
             check_gradient(lambda theta: family(theta, context).rsample((3,)).sin().sum(), params)
         if "density" in p.offers:
@@ -89,7 +89,7 @@ def _grid(p: Distribution) -> tuple[Tensor, Tensor]:
     return points, F.pad(steps, (1, 0)) + F.pad(steps, (0, 1))
 
 
-def _check_normalised(p: Distribution, draws: int) -> None:
+def _check_normalized(p: Distribution, draws: int) -> None:
     points, weights = _grid(p)
     x = points.view(-1, 1, *[1] * p.event_dim).expand(-1, 2, *p.event_shape)
     mass = p.terms(x).exp().flatten(1) * weights[:, None]

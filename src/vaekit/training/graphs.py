@@ -44,7 +44,7 @@ GRAPHS: dict[str, Callable[[torch.device], Any]] = {"cuda": CudaGraphs}
 
 
 def refuse_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Refuses a device without graphs, and an optimiser that works by numbers of the host.
+    """Refuses a device without graphs, and an optimizer that works by numbers of the host.
 
     Raises:
         VaekitError: with what to take.
@@ -79,7 +79,7 @@ class Captured:
     one graph in place of some hundred kernels. Learning rates are read from memory of the device.
 
     Args:
-        work: a whole step: pass, gradient, optimiser. It may read no value back from the device,
+        work: a whole step: pass, gradient, optimizer. It may read no value back from the device,
             and what changes from step to step must lie in tensors; torch's global generator may
             be drawn from.
         optimizer: what `work` steps with.
@@ -130,7 +130,7 @@ class Captured:
 
     @contextmanager
     def _as_tensors(self) -> Iterator[None]:
-        """The optimiser reads rates and counts steps on the device, and is afterwards as it was."""
+        """The optimizer reads rates and counts steps on the device, and is afterwards as it was."""
         groups = self._optimizer.param_groups
         before = [(group["lr"], group["capturable"]) for group in groups]
         for parameter, state in self._optimizer.state.items():

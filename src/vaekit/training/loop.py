@@ -287,4 +287,4 @@ def check_state(
                 refuse(f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}")
     groups = [s["param_groups"] for s in (state["progress"]["optimizer"], optimizer.state_dict())]
     for name in sorted(groups[0][0].keys() ^ groups[1][0].keys()):
-        refuse(f"the optimiser's option {name} is only in one of the two")
+        refuse(f"the optimizer's option {name} is only in one of the two")

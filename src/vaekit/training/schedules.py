@@ -1,4 +1,4 @@
-"""Schedules: functions of the optimiser's step. Parts never count steps; the loop does.
+"""Schedules: functions of the optimizer's step. Parts never count steps; the loop does.
 
 A schedule is written `kind:number:number...`, in steps:
 
@@ -164,14 +164,14 @@ def rising(schedule: Schedule, steps: int) -> Schedule:
     return lambda step: schedule(step) * min(1.0, (step + 1) / steps)
 
 
-def warm_up(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedule, int] | None:
+def kl_warmup(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedule, int] | None:
     """A KL weight that rises to `end`, and the step at which it has arrived; None for `none`.
 
     `linear:E` or `cosine:E` over E epochs; `cyclic[:C[:R]]`, C (4) cycles over the whole
     training, rising in the first R (0.5) of each (Fu et al., arXiv 1903.10145).
 
     Example:
-        >>> beta, arrived = warm_up("linear:2", 4.0, steps=1000, per_epoch=100)
+        >>> beta, arrived = kl_warmup("linear:2", 4.0, steps=1000, per_epoch=100)
         >>> beta(0), beta(100), beta(200), arrived
         (0.0, 2.0, 4.0, 200)
     """
@@ -203,18 +203,18 @@ def make_schedules(
         VaekitError: for one that cannot be read, or a warm-up of an objective without a KL weight.
     """
     schedules: dict[str, Schedule] = {}
-    if options.lr_schedule != "constant" or options.lr_rise:
+    if options.lr_schedule != "constant" or options.lr_warmup:
         schedules["lr"] = learning_rate(options.lr_schedule, options.lr, steps, per_epoch)
-    if options.lr_rise:
-        schedules["lr"] = rising(schedules["lr"], options.lr_rise)
+    if options.lr_warmup:
+        schedules["lr"] = rising(schedules["lr"], options.lr_warmup)
     over = 0
-    if options.warm_up != "none":
+    if options.kl_warmup != "none":
         beta = getattr(objective, "beta", None)
         if beta is None:
             raise VaekitError(
-                f"{type(objective).__name__} has no KL weight to warm up: take warm_up=none."
+                f"{type(objective).__name__} has no KL weight to warm up: take kl_warmup=none."
             )
-        made = warm_up(options.warm_up, beta.item(), steps, per_epoch)
+        made = kl_warmup(options.kl_warmup, beta.item(), steps, per_epoch)
         assert made is not None
         schedules["objective.beta"], over = made
     for text in options.schedule:

@@ -71,7 +71,7 @@ class Together(nn.Module):
     there is one kernel where there were N, which is what small models on a GPU wait for. The
     numbers of an epoch are lists, one number for each.
 
-    Where the steps of the optimiser go element by element (adam, adamw, sgd, rmsprop), the models
+    Where the steps of the optimizer go element by element (adam, adamw, sgd, rmsprop), the models
     do not touch each other; the gradient's norm is that of all, so that nothing is to be clipped.
 
     Args:

@@ -175,8 +175,8 @@ def _wake(found: Examined, beta: float) -> str:
         )
     narrower = "" if found.scale is None else ", or a narrower likelihood (scale=fitted)"
     return (
-        "The decoder ignores z; try warm_up=linear:10, the net's option init=he, a smaller weight "
-        f"of the KL (the objective's beta=0.5){narrower}."
+        "The decoder ignores z; try kl_warmup=linear:10, the net's option init=he, a smaller "
+        f"weight of the KL (the objective's beta=0.5){narrower}."
     )
 
 

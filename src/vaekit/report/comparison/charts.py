@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaekit.report.charts import PANELS, Points, limits, points
 from vaekit.report.comparison.entries import Entry
-from vaekit.report.style import COLOURS, name_text, paper
+from vaekit.report.style import COLORS, name_text, paper
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # The first two are the page's own; the others keep apart in light and dark, and for most eyes.
-FIXED = (COLOURS["train"], COLOURS["validation"], "#2f9e6e", "#b865a4", "#a08a00", "#7d6bd6",
+FIXED = (COLORS["train"], COLORS["validation"], "#2f9e6e", "#b865a4", "#a08a00", "#7d6bd6",
          "#4aa5d8", "#8a8f98")  # fmt: skip
 DARKER = 0.85  # yellow and light green show on white
 LONGEST = 48
@@ -36,11 +36,11 @@ OTHERS = {  # that an epoch records besides its terms
 Lines = dict[str, Points]  # of a run, by split
 
 
-def colours(many: int) -> list[str]:
-    """A colour for each of so many runs.
+def colors(many: int) -> list[str]:
+    """A color for each of so many runs.
 
     Example:
-        >>> len(set(colours(5))), len(set(colours(30)))
+        >>> len(set(colors(5))), len(set(colors(30)))
         (5, 30)
     """
     if many <= len(FIXED):
@@ -70,7 +70,7 @@ def _panels(
     Of objectives that differ the ELBO is shown, which every run has.
     """
     unit = entries[0].run.spec.unit
-    other = any(n.startswith("objective") or n in ("warm_up", "schedule") for n in differing)
+    other = any(n.startswith("objective") or n in ("kl_warmup", "schedule") for n in differing)
     for name, title in PANELS.items():
         if name == "objective" and other:
             name = title = ELBO
@@ -87,7 +87,7 @@ def _panels(
 def curves_figure(
     entries: Sequence[Entry], comparable: bool = True, differing: Iterable[str] = ()
 ) -> Figure | None:
-    """Training curves: a panel for each number, a colour for each run; None without numbers.
+    """Training curves: a panel for each number, a color for each run; None without numbers.
 
     Lines are of validation rows, dashed ones of training rows. Without `comparable`, numbers that
     hang on the likelihood are left out.
@@ -108,7 +108,7 @@ def curves_figure(
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     figure.subplots(rows, columns, squeeze=False)
     for axes, (title, unit, runs) in zip(figure.axes, panels, strict=False):
-        _draw(axes, title, unit, runs, colours(len(entries)))
+        _draw(axes, title, unit, runs, colors(len(entries)))
     for axes in figure.axes[len(panels) :]:
         axes.set_axis_off()
     _legend(figure, entries, beside)
@@ -119,11 +119,11 @@ def curves_figure(
 
 def _draw(axes: Axes, title: str, unit: str, runs: Sequence[Lines], palette: Sequence[str]) -> None:
     shown: list[list[float]] = []
-    for lines, colour in zip(runs, palette, strict=True):
+    for lines, color in zip(runs, palette, strict=True):
         for split, found in ((split, found) for split, found in lines.items() if found):
             solid = split == "validation" or not lines.get("validation")
             (line,) = axes.plot(*zip(*found, strict=True), marker="o", markevery=[-1])
-            line.set(color=colour, linestyle="-" if solid else "--", linewidth=1.6 if solid else 1)
+            line.set(color=color, linestyle="-" if solid else "--", linewidth=1.6 if solid else 1)
             line.set(alpha=1 if solid else 0.7, markersize=3.5)
             shown.append([y for _, y in found])
     values = [value for line in shown for value in line]
@@ -157,14 +157,14 @@ def _legend(figure: Figure, entries: Sequence[Entry], columns: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=colour, linewidth=2, label=name_text(one.name, LONGEST))
-        for one, colour in zip(entries, colours(len(entries)), strict=True)
+        Line2D([], [], color=color, linewidth=2, label=name_text(one.name, LONGEST))
+        for one, color in zip(entries, colors(len(entries)), strict=True)
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, labelcolor="linecolor")
     held_out = any(record.get("validation") for one in entries for record in one.epochs)
     figure.supxlabel(
         "lines: validation rows; dashed: training rows" if held_out else "lines: training rows",
-        x=0.01, ha="left", fontsize=9, color=COLOURS["soft"],
+        x=0.01, ha="left", fontsize=9, color=COLORS["soft"],
     )  # fmt: skip
 
 
@@ -192,12 +192,12 @@ def distortion_figure(
     for place in range(len(entries)):
         own = tuple(f"{n}={held[place]}" for n, held in values.items() if n != BETA)
         groups.setdefault(own, []).append(place)
-    palette = colours(len(groups))
+    palette = colors(len(groups))
     for number, (name, places) in enumerate(groups.items()):
         order = sorted(places, key=lambda place: betas[place])
         (line,) = axes.plot(*zip(*(at[p] for p in order), strict=True), "-o")
         line.set(color=palette[number], label=name_text(" ".join(name), LONGEST))
-        ink = palette[number] if len(groups) > 1 else COLOURS["ink"]
+        ink = palette[number] if len(groups) > 1 else COLORS["ink"]
         offset, side = ((-6, -14), "right") if number % 2 else ((6, 5), "left")  # lines take turns
         for place in order:
             axes.annotate(f"β = {betas[place]:g}", at[place], offset,
@@ -218,7 +218,7 @@ def _best_bound(axes: Axes, points: Sequence[tuple[float, ...]]) -> None:
     low, high = axes.get_xlim()
     low = max(low, -0.03 * high)  # no KL is below 0
     bottom, top = axes.get_ylim()
-    axes.plot([low, high], [total - low, total - high], ":", color=COLOURS["soft"], linewidth=1,
+    axes.plot([low, high], [total - low, total - high], ":", color=COLORS["soft"], linewidth=1,
               zorder=0)  # fmt: skip
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top)

@@ -249,7 +249,7 @@ class Likelihood(NamedTuple):
     Attributes:
         name: of the distribution, and whether it is of x given a label.
         fixed: its options that are numbers, which nothing learned, in words.
-        proper: whether it normalises over the values of the data.
+        proper: whether it normalizes over the values of the data.
         space: of x.
     """
 

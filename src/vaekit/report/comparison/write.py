@@ -34,7 +34,7 @@ from vaekit.report.comparison.entries import (
     ranking,
     tells,
 )
-from vaekit.report.images import labelled, png_bytes
+from vaekit.report.images import labeled, png_bytes
 from vaekit.report.pages import Section, page
 from vaekit.report.style import figure_bytes, look, svg, value
 
@@ -279,7 +279,7 @@ def _meanings(found: Sequence[Measure]) -> Iterator[tuple[str, str]]:
 def _pictures(drawn: Drawn) -> Iterator[Section]:
     """The charts, and the images of each run."""
     text = (
-        "A colour for each run. Lines are of validation rows, dashed ones of training rows. "
+        "A color for each run. Lines are of validation rows, dashed ones of training rows. "
         "The scale suits the later epochs: the first ones may lie outside."
     )
     if drawn.curves is None:
@@ -311,8 +311,8 @@ def _pictures(drawn: Drawn) -> Iterator[Section]:
 
 
 NAMED = 4  # runs that a sentence tells one by one
-SAME_WORK = {"beta", "seed", "lr", "weight_decay", "clip", "epochs", "limit", "patience", "warm_up",
-             "lr_schedule", "schedule", "scale", "start", "init"}  # fmt: skip
+SAME_WORK = {"beta", "seed", "lr", "weight_decay", "clip", "epochs", "limit", "patience",
+             "kl_warmup", "lr_schedule", "schedule", "scale", "start", "init"}  # fmt: skip
 ALIKE = 1.25  # times: what a machine's speed may swing by, more or less
 
 
@@ -458,11 +458,11 @@ class Drawn:
             return
         made = [(one.name, _seen(one, one.run.reconstruct(*one.first))) for one in entries]
         rows = [("test images", _seen(entries[0], entries[0].first[0])), *made]
-        self.sheets["reconstructions"] = png_bytes(labelled(rows))
+        self.sheets["reconstructions"] = png_bytes(labeled(rows))
         if able:
             many = SHOWN * (2 if len(entries) <= 3 else 1)
             made = [(one.name, _seen(one, one.run.sample(many, seed=seed))) for one in able]
-            self.sheets["samples"] = png_bytes(labelled(made))
+            self.sheets["samples"] = png_bytes(labeled(made))
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Each as a file, by its name."""

@@ -96,7 +96,7 @@ def _form(
 
 ENTRIES = (
     Entry(
-        "digits", "grey", (1, 8, 8), (1497, 300), 10,
+        "digits", "gray", (1, 8, 8), (1497, 300), 10,
         "Optical recognition of handwritten digits, UCI; the copy inside scikit-learn",
         "CC BY 4.0",
         make=small.load_digits,
@@ -108,13 +108,13 @@ ENTRIES = (
         make=load_shapes,
     ),
     Entry(
-        "mnist", "grey", (1, 28, 28), (60000, 10000), 10,
+        "mnist", "gray", (1, 28, 28), (60000, 10000), 10,
         "MNIST, LeCun, Bottou, Bengio, Haffner 1998",
         NOT_STATED,
         (_idx("mnist", MNIST_AT, MNIST_SUMS, DIGITS),),
     ),
     Entry(
-        "fashion-mnist", "grey", (1, 28, 28), (60000, 10000), 10,
+        "fashion-mnist", "gray", (1, 28, 28), (60000, 10000), 10,
         "Fashion-MNIST, Xiao, Rasul, Vollgraf, arXiv 1708.07747",
         "MIT",
         (_idx("fashion_mnist", FASHION_AT, FASHION_SUMS, CLOTHES),),
@@ -131,7 +131,7 @@ ENTRIES = (
         validation=10000,
     ),
     Entry(
-        "omniglot-28", "grey", (1, 28, 28), (19280, 13180), 50,
+        "omniglot-28", "gray", (1, 28, 28), (19280, 13180), 50,
         "Omniglot, Lake, Salakhutdinov, Tenenbaum 2015, area-averaged from 105 x 105; "
         "not the 28 x 28 file of Burda et al. 2015",
         "MIT",
@@ -150,7 +150,7 @@ ENTRIES = (
         ),
     ),
     Entry(
-        "frey-faces", "grey", (1, 28, 20), (1765, 200), 0,
+        "frey-faces", "gray", (1, 28, 20), (1765, 200), 0,
         "Frey faces, video frames of one face, B. Frey and S. Roweis; "
         "from GitHub jmtomczak/vae_vampprior, datasets/Freyfaces",
         NOT_STATED,
@@ -170,20 +170,20 @@ ENTRIES = (
         (_form(small.read_sprites, "dsprites", DSPRITES, at=DSPRITES_AT),),
     ),
     Entry(
-        "cifar10-5k", "colour", (3, 32, 32), (4000, 1000), 10,
+        "cifar10-5k", "color", (3, 32, 32), (4000, 1000), 10,
         "The first 4,000 training and 1,000 test images of CIFAR-10, Krizhevsky 2009; "
         "from GitHub karpathy/convnetjs and larrabeew/covnetJS, demo/cifar10",
         NOT_STATED,
         (_form(small.read_cifar10_part, "cifar10_subset", "cifar10_5000.npz"),),
     ),
     Entry(
-        "cifar10", "colour", (3, 32, 32), (50000, 10000), 10,
+        "cifar10", "color", (3, 32, 32), (50000, 10000), 10,
         "CIFAR-10, Krizhevsky 2009",
         NOT_STATED,
         (_form(small.read_cifar10, "cifar10", "cifar-10-binary.tar.gz", at=CIFAR10_AT),),
     ),
     Entry(
-        "emoji-64", "colour", (3, 64, 64), (1301, 144), 0,
+        "emoji-64", "color", (3, 64, 64), (1301, 144), 0,
         "Noto color emoji over white, reduced from 128 x 128; from GitHub googlefonts/noto-emoji",
         "Apache-2.0",
         (_form(small.read_emoji, "noto_emoji", "noto_emoji_64.npz"),),

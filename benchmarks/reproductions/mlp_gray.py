@@ -1,4 +1,4 @@
-"""The example of a VAE that comes with PyTorch: one hidden layer, grey MNIST under a Bernoulli."""
+"""The example of a VAE that comes with PyTorch: one hidden layer, gray MNIST under a Bernoulli."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,12 +18,12 @@ def measure(run: Run) -> Mapping[str, Any]:
 
 
 REPRODUCTION = Reproduction(
-    name="mlp-grey",
-    title="784-400-20 ReLU, grey MNIST",
+    name="mlp-gray",
+    title="784-400-20 ReLU, gray MNIST",
     number="BCE + KL, nats, test (not a likelihood)",
     reference=105.59,
     source="pytorch/examples, vae: output of a run, test loss after 10 epochs",
-    protocol="grey MNIST 60k/10k, Adam 1e-3, batch 128, 10 epochs, last weights; 1 draw",
+    protocol="gray MNIST 60k/10k, Adam 1e-3, batch 128, 10 epochs, last weights; 1 draw",
     recipe="vae",
     options={
         "data": "mnist",
