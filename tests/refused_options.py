@@ -54,7 +54,7 @@ OPTIONS = [
     case("whole draws", "evaluate run nll:samples=1.5", "expected a whole number"),
     case("whole numbers", "sample run -n 1.5", "expected a whole number"),
     case("sort column", "runs . --sort laten", "did you mean 'latent'"),
-    case("reproduction", "reproduce mlp-gray", "did you mean 'mlp-gray'"),
+    case("reproduction", "reproduce mlp-grey", "did you mean 'mlp-gray'"),
     case("reproduction without a name", "reproduce", "--list"),
     # Values.
     case("net of a colorizer", "train colorizer --net mlp", "has the net color; got mlp"),
