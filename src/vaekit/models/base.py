@@ -25,9 +25,9 @@ LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
 
 @contextmanager
 def exact(*parts: nn.Module) -> Iterator[None]:
-    """No part is relaxed meanwhile: what is drawn is what densities are of.
+    """Switch off relaxations: what is drawn is what densities are of.
 
-    It sets the flag `relaxed` of their modules, which threads of a pool and compiled passes see.
+    It sets the flag `relaxed` of the modules, which threads of a pool and compiled passes see.
 
     Example:
         >>> part = nn.Identity()
@@ -39,13 +39,13 @@ def exact(*parts: nn.Module) -> Iterator[None]:
         True
     """
     modules = [module for part in parts for module in part.modules()]
-    found: list[Any] = [module for module in modules if getattr(module, "relaxed", False)]
-    for module in found:
+    relaxed: list[Any] = [module for module in modules if getattr(module, "relaxed", False)]
+    for module in relaxed:
         module.relaxed = False
     try:
         yield
     finally:
-        for module in found:
+        for module in relaxed:
             module.relaxed = True
 
 
@@ -69,23 +69,23 @@ class Model(nn.Module, ABC):
         samples: tuple[int, ...] = (1,),
         mask: Tensor | None = None,
     ) -> Trace:
-        """One pass over x `(B, *X)` with `samples` draws of what is random."""
+        """Pass over x `(B, *X)` with `samples` draws of what is random."""
 
     @abstractmethod
     def reconstruct(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
     ) -> Tensor:
-        """What the model makes of x, `(B, *X)`."""
+        """Return what the model makes of x, `(B, *X)`."""
 
     def passes(
         self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
     ) -> Iterator[Trace]:
-        """A trace for each of these numbers of draws."""
+        """Return a trace for each of these numbers of draws."""
         for samples in counts:
             yield self(x, context, samples=samples)
 
     def example(self, context_shape: tuple[int, ...] = ()) -> Trace:
-        """A pass over one x of zeros, in eval mode: it shows spaces and shapes."""
+        """Return a pass over one x of zeros, in eval mode: it shows spaces and shapes."""
         first = next(self.parameters(), torch.zeros(()))
         x = torch.zeros(1, *self.x_shape, dtype=first.dtype, device=first.device)
         context = torch.zeros(1, *context_shape, device=first.device) if context_shape else None
@@ -95,7 +95,7 @@ class Model(nn.Module, ABC):
 
 
 def rows_at_once(model: Model, draws: int = 1) -> int:
-    """How many x to decode at a time, each at so many z: the decoder's output fills 8 MiB.
+    """Return how many x to decode at a time, each at so many z: the decoder's output fills 8 MiB.
 
     On an accelerator 16 MiB. Blocks of more than 32 MiB go back to the system when they are freed,
     and each page of the next one costs a fault, which takes longer than to fill it.
@@ -113,10 +113,17 @@ def rows_at_once(model: Model, draws: int = 1) -> int:
     return max(1, cache // (max(size, LEAST) * draws))
 
 
+def pieces(model: Model, *parts: Tensor | None, draws: int = 1) -> Iterator[tuple[Any, ...]]:
+    """Yield the parts, as many rows at a time as `rows_at_once` gives for so many draws."""
+    size, rows = rows_at_once(model, draws), max(len(part) for part in parts if part is not None)
+    for i in range(0, rows, size):  # what stands for all rows, as one label, stays whole
+        yield tuple(p if p is None or len(p) == 1 else p[i : i + size] for p in parts)
+
+
 def in_pieces(
     model: Model, work: Callable[..., tuple[Tensor, ...]], *parts: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """`work(*parts)`, for as many rows of the parts at a time as `rows_at_once`.
+    """Return `work(*parts)`, computed on a few rows of the parts at a time: see `pieces`.
 
     Example:
         >>> from vaekit.testing import LinearGaussian
@@ -124,14 +131,8 @@ def in_pieces(
         >>> [part.shape for part in in_pieces(model, lambda x, _: (x, 2 * x), torch.ones(5), None)]
         [torch.Size([5]), torch.Size([5])]
     """
-    size, rows = rows_at_once(model), max(len(part) for part in parts if part is not None)
-    if rows <= size:
-        return work(*parts)
-    starts = range(0, rows, size)
-    found = [  # what stands for all rows, as one label, stays whole
-        work(*(p if p is None or len(p) == 1 else p[i : i + size] for p in parts)) for i in starts
-    ]
-    return tuple(map(torch.cat, zip(*found, strict=True)))
+    results = [work(*piece) for piece in pieces(model, *parts)] or [work(*parts)]
+    return results[0] if len(results) == 1 else tuple(map(torch.cat, zip(*results, strict=True)))
 
 
 FINAL = ("forward", "scored", "passes", "sample", "encode", "decode", "reconstruct")
@@ -157,36 +158,35 @@ class LatentModel(Model):
 
     @abstractmethod
     def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> State:
-        """What is known of z given x: whatever `draw` takes."""
+        """Return what is known of z given x: whatever `draw` takes."""
 
     @abstractmethod
     def draw(self, state: State, samples: tuple[int, ...]) -> tuple[Site, ...]:
-        """The random half of a pass: a site for each latent. `(0,)` draws nothing."""
+        """Return the random half of a pass: a site for each latent. `(0,)` draws nothing."""
 
     @abstractmethod
     def draw_prior(
         self, n: int, context: Tensor | None = None, temperature: float = 1.0
     ) -> tuple[Tensor, ...]:
-        """n draws from the prior, a z `(n, *Z)` for each site."""
+        """Return n draws from the prior, a z `(n, *Z)` for each site."""
 
     @abstractmethod
     def likelihood_at(
         self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
     ) -> Distribution:
-        """p(x|z) at a z for each site; it draws nothing, so that any thread may run it.
+        """Return p(x|z) at a z for each site; it draws nothing, so that any thread may run it.
 
         What `draw` left in the state may be used again where these zs are the ones it was left for.
         """
 
     def penalty(self, state: State, sites: tuple[Site, ...]) -> Tensor | None:
-        """A loss `(B,)` that is none of the bound, as for a commitment; None for most."""
+        """Return a loss `(B,)` that is none of the bound, as for a commitment; None for most."""
         return None
 
     def seen(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """x with 0 where it is not seen, and the mask of what is; None where all is."""
+        """Return x with 0 where it is not seen, and the mask of what is; None where all is."""
         if self.gaps:
-            there = ~x.isnan()
-            mask = there if mask is None else there & (mask != 0)
+            mask = ~x.isnan() if mask is None else ~x.isnan() & (mask != 0)
         if mask is None:
             return x, None
         return torch.where(mask != 0, x, torch.zeros_like(x)), mask
@@ -199,7 +199,7 @@ class LatentModel(Model):
         samples: tuple[int, ...] = (1,),
         mask: Tensor | None = None,
     ) -> Trace:
-        """One pass over x `(B, *X)` with `samples` draws of each latent."""
+        """Pass over x `(B, *X)` with `samples` draws of each latent."""
         x, mask = self.seen(x, mask)
         return self.trace(x, self.infer(x, context, mask), context, samples=samples, mask=mask)
 
@@ -212,7 +212,7 @@ class LatentModel(Model):
         samples: tuple[int, ...] = (1,),
         mask: Tensor | None = None,
     ) -> Trace:
-        """The pass that draws from a state that `infer` made: one state serves many passes."""
+        """Return the pass that draws from a state of `infer`: one state serves many passes."""
         return self.scored(x, self.draw(state, samples), state, context, mask)
 
     def scored(
@@ -223,14 +223,14 @@ class LatentModel(Model):
         context: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Trace:
-        """The half of `trace` that draws nothing."""
+        """Return the half of `trace` that draws nothing."""
         px = self.likelihood_at(tuple(site.z for site in sites), context, state)
         return Trace(x, sites, px, self, context, mask, self.penalty(state, sites))
 
     def passes(
         self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
     ) -> Iterator[Trace]:
-        """A trace for each of these numbers of draws, of one encoding."""
+        """Return a trace for each of these numbers of draws, of one encoding."""
         x, mask = self.seen(x)
         state = self.infer(x, context, mask)
         for samples in counts:
@@ -239,7 +239,7 @@ class LatentModel(Model):
     def sample(
         self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, mean: bool = False
     ) -> Tensor:
-        """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
+        """Return n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
 
         Args:
             n: how many.
@@ -270,7 +270,7 @@ class LatentModel(Model):
         mask: Tensor | None = None,
         draws: int = DRAWS,
     ) -> tuple[Tensor, ...]:
-        """The codes of x, `(B, *Z)` for each site: what `decode` takes.
+        """Return the codes of x, `(B, *Z)` for each site: what `decode` takes.
 
         E[z|x] where the model offers a mean; of codes one draw; else the mean of `draws` draws,
         the same each time.
@@ -291,7 +291,7 @@ class LatentModel(Model):
         return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
 
     def decode(self, zs: Tensor | tuple[Tensor, ...], context: Tensor | None = None) -> Tensor:
-        """E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
+        """Return E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
         zs = (zs,) if isinstance(zs, Tensor) else zs
         with evaluating(self), exact(self):
             return self._decoded(zs, context)
@@ -299,12 +299,12 @@ class LatentModel(Model):
     def reconstruct(
         self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
     ) -> Tensor:
-        """E[x|z] at the codes of x, `(B, *X)`."""
+        """Return E[x|z] at the codes of x, `(B, *X)`."""
         return self.decode(self.encode(x, context, mask=mask), context)
 
 
 def flat_codes(zs: Sequence[Tensor]) -> Tensor:
-    """The codes of all sites side by side, `(B, D)`.
+    """Return the codes of all sites side by side, `(B, D)`.
 
     Example:
         >>> flat_codes([torch.zeros(5, 2), torch.zeros(5, 3, 4)]).shape
@@ -314,7 +314,7 @@ def flat_codes(zs: Sequence[Tensor]) -> Tensor:
 
 
 def split_codes(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
-    """The inverse of `flat_codes`, for these shapes of one code.
+    """Return the inverse of `flat_codes`, for these shapes of one code.
 
     Raises:
         VaekitError: for another number of dimensions.

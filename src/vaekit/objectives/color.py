@@ -1,11 +1,11 @@
-"""What a colorizer is trained on. Shapes: `S` Monte-Carlo dims, `B` batch."""
+"""The objective of a colorizer. Shapes: `S` Monte-Carlo dims, `B` batch."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from vaekit.distributions import offering
-from vaekit.errors import VaekitError
+from vaekit.errors import at_least
 from vaekit.models import Trace, luminance
 from vaekit.objectives.base import Objective, Weight, over_samples
 from vaekit.registry import register
@@ -48,20 +48,18 @@ class Coloring(Objective):
 
     def __init__(self, *, luminance: float = 1.0) -> None:
         super().__init__()
-        if not luminance >= 0:
-            raise VaekitError(f"got luminance={luminance}; expected 0 or more.")
-        self.luminance = Weight(luminance)
+        self.luminance = Weight(at_least("luminance", luminance, 0.0))
 
     def value(self, trace: Trace) -> Tensor:
         return over_samples(trace.log_likelihood) - self.luminance * _price(trace)
 
     def parts(self, trace: Trace) -> dict[str, Tensor]:
-        """The log-likelihood and the price of luminance, at weight 1, apart; `(B,)`, detached."""
+        """Return the log-likelihood and the price of luminance, at weight 1, `(B,)`, detached."""
         return {**super().parts(trace), "luminance": _price(trace).detach()}
 
 
 def _price(trace: Trace) -> Tensor:
-    """1/2 sum ((L(y) - L(x)) / s)^2, `(B,)`, nats."""
+    """Return 1/2 sum ((L(y) - L(x)) / s)^2, `(B,)`, nats."""
     y: Tensor = trace.scored.mean
     scale: Tensor = trace.scored.scale.detach()  # type: ignore[attr-defined]
     error = (luminance(y) - luminance(trace.x)) / scale
