@@ -50,9 +50,8 @@ class File:
         wanted = self.checksum if path.name == self.name else self.plain
         if wanted is None:
             return
-        kind, _, digest = wanted.rpartition(":")
-        got = checksum_of(path, kind or "sha256")
-        if got == digest:
+        got = checksum_of(path, like=wanted)
+        if got == wanted:
             return
         mend = "delete it, and it is downloaded again" if self.urls else "fetch it again"
         if path.suffix == ".npz":
