@@ -407,9 +407,9 @@ def test_unknown_names(nowhere: Path, name: str, message: str) -> None:
 
 
 def test_named_sets_have_their_own_labels_and_splits() -> None:
-    with fails("label does not suit digits: a set known by name has its own."):
+    with fails("`label` does not suit digits: a set known by name has its own."):
         data.load("digits", label="x")
-    with fails("group does not suit digits: its splits are set."):
+    with fails("`group` does not suit digits: its splits are set."):
         data.load("digits", group="x")
 
 

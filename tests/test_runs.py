@@ -31,8 +31,6 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-
-
 def train(path: Path, name: str = "vae", **options: Any) -> vaekit.Run:
     return vaekit.train(name, out=path, **{**SMALL, "epochs": 3, **options})
 

@@ -22,7 +22,7 @@ from vaekit.data.loaders import Loader as Loader
 from vaekit.data.loaders import Stream as Stream
 from vaekit.data.mnist import IDX_FILES as IDX_FILES
 from vaekit.data.preparing import prepare as prepare
-from vaekit.data.remembered import clean_cache as clean_cache
+from vaekit.data.image_cache import clean_cache as clean_cache
 from vaekit.data.rows import MappedRows as MappedRows
 from vaekit.data.rows import Rows as Rows
 from vaekit.data.rows import SparseRows as SparseRows

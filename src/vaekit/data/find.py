@@ -12,7 +12,7 @@ from vaekit.data.entry import not_found
 from vaekit.data.images import load_images
 from vaekit.data.npz import load_npy, load_npz
 from vaekit.data.own import refuse
-from vaekit.data.pictures import shaped
+from vaekit.data.pixels import shaped
 from vaekit.data.tables import load_csv, text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
@@ -27,10 +27,7 @@ FORMATS: dict[str, Callable[..., Dataset]] = {
     ".npz": load_npz,
     ".npy": load_npy,
     ".csv": load_csv,
-    ".zip": load_images,
 }
-# Formats whose readers bring images to the size that is asked for, before they hold them all.
-SHAPED = (".zip",)
 # Formats whose readers can leave the rows in the file.
 MAPPABLE = (".npz", ".npy")
 
@@ -88,17 +85,24 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
     path = _expanded(asked.data)
     for place in (Path(), *folders) if asked.data else ():
         if _there(Path.is_dir, place / path):
-            return load_images(place / path, asked)
+            return _images(place / path, asked)
     suffix = path.suffix.lower()
+    if suffix == ".zip":
+        return _images(_locate(path, folders), asked)
     if suffix in FORMATS:
         more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
-        found = FORMATS[suffix](_locate(path, folders), asked, **more)
-        return found if suffix in SHAPED else shaped(found, asked)
+        return shaped(FORMATS[suffix](_locate(path, folders), asked, **more), asked)
     if asked.data and _there(Path.exists, path):
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
     if len(path.parts) > 1 or path.is_absolute():
         raise not_found(f"the folder '{path}'", [(place / path).parent for place in folders])
     raise unknown(f"data set (or path of {PATHS})", asked.data, known())
+
+
+def _images(path: Path, asked: Data) -> Dataset:
+    refuse(path, asked, label="folders name the classes of images")
+    names = ("size", "crop", "gray", "group", "test", "limit", "split_seed", "cache")
+    return load_images(path, **{name: getattr(asked, name) for name in names})
 
 
 def labeled(asked: Data) -> Data:
