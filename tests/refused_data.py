@@ -38,9 +38,9 @@ TP, TX, TC = (f"train vae --data {name}" for name in ("p", "x.npz", "x.csv"))
 
 DATA = [
     # Paths.
-    case("npz missing", "train vae --data nowhere.npz", "nowhere.npz", "data_dir"),
-    case("folder missing", "train vae --data no/where", "'no/where'", "data_dir"),
-    case("named set missing", "train vae --data frey-faces", "frey-faces", "data_dir"),
+    case("npz missing", "train vae --data nowhere.npz", "nowhere.npz", "VAEKIT_DATA"),
+    case("folder missing", "train vae --data no/where", "'no/where'", "VAEKIT_DATA"),
+    case("named set missing", "train vae --data frey-faces", "frey-faces", "VAEKIT_DATA"),
     case("npz a folder", X, "x.npz", make=folder("x.npz")),
     case("csv a folder", C, "x.csv", make=folder("x.csv")),
     case("link to nothing", X, "x.npz", make=link("x.npz", "gone.npz")),
@@ -53,7 +53,7 @@ DATA = [
     case("gz", "train vae --data x.csv.gz", "x.csv.gz", ".csv",
          make=file("x.csv.gz", gzip.compress(b"1,2\n"))),
     case("empty name", "train vae --data ''", "data set"),
-    case("data dir a file", "train vae --data frey-faces --data-dir f", "data_dir",
+    case("data dir a file", "train vae --data frey-faces --data-dir f", "VAEKIT_DATA",
          make=file("f")),
     # Pictures.
     case("no pictures", P, "p has no images", ".png", make=folder("p")),
@@ -137,7 +137,8 @@ DATA = [
          make=npz(data=[1], indices=[0], indptr=[0, 1], shape=[20, 3])),
     case("label of an npz", X + " --label 1", "label", "does not suit", "'labels'", make=images()),
     case("group of an npz", X + " --group g", "group", "does not suit", "'groups'", make=images()),
-    case("group of an npy", Y + " --group g", "group", "does not suit", ".npz", make=npy(noise(20, 6, 6))),
+    case("group of an npy", Y + " --group g", "group", "does not suit", ".npz",
+         make=npy(noise(20, 6, 6))),
     case("size of a table in an npz", X + " --size 8", "size", "is for images", "(3,)",
          make=npz(images=TABLE)),
     case("validation leaves nothing", TX + " --validation 27", "leaves none", make=images()),

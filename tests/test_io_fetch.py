@@ -206,7 +206,7 @@ def test_a_missing_file_on_the_server(server: Server, cache: Path, known: Known)
         data.load("afar")
     message = one_line(caught)
     assert "did not find the files of 'afar' (rows.bin); looked in: " in message
-    assert "as data_dir, or in VAEKIT_DATA" in message
+    assert "as `data_dir`, or in VAEKIT_DATA" in message
     assert everything(cache) == []
 
 

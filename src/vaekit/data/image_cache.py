@@ -99,7 +99,7 @@ def _check_room(files: ImageFiles, size: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Pillow, which warns of what is refused here, and of what does not matter to pixels."""
+    """Silence Pillow, which warns of what is refused here, or does not matter to pixels."""
     from PIL import Image
 
     Image.init()  # before threads do
