@@ -277,7 +277,7 @@ def test_a_cache_that_cannot_be_written_stops_nobody(
     else:
         monkeypatch.setattr(os, "posix_fallocate", full)
     assert same(load(path), load(path, cache=False))
-    why = {"file": "cannot write", "full": "there is no room for 3780 bytes of decoded images in"}
+    why = {"file": "cannot write", "full": "there is no room for 11340 bytes of decoded images in"}
     assert len(heard) == 1
     assert heard[0].startswith(why[kind])
     assert heard[0].endswith("they are decoded again the next time.")

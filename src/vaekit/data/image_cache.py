@@ -55,9 +55,9 @@ def read_pixels(
             cannot be written where it has to be.
     """
     target, count = _pixel_file(files, how), len(files.members)
-    known = None if cache is False else _recall(target, count)
-    if known is not None:
-        array, kind = known
+    remembered = None if cache is False else _recall(target, count)
+    if remembered is not None:
+        array, kind = remembered
         note(f"{count} images ({in_words(array.nbytes)}) are read from {target}.")
         mapped = cache or not _fits(array.nbytes)
         return MappedRows(array) if mapped else torch.from_numpy(array), kind
@@ -65,19 +65,26 @@ def read_pixels(
         first = open_image(files, files.members[0], how)
         size, plane = count * first.pixels.nbytes, first.pixels[0].nbytes
         most = count * plane * (1 if how.gray else 3)
-        if not first.corrupt and (cache or (cache is None and not _fits(most))):
-            note(f"{count} images ({in_words(size)}) are decoded once to {target}.")
-            decode = partial(_decode, files, how, first)
-            known = _store(target, most, decode, must=bool(cache) or not _fits(size))
-            if known is not None:
-                return MappedRows(known[0]), known[1]
-        check = partial(_check_room, files)
-        check(size)
-        buffer = np.empty(most if _fits(most) else size, np.uint8)  # what is untouched is no memory
-        images, kind = _decode(files, how, first, buffer, check)
-    if cache is None and count > WORTH and images.nbytes <= ROOM:
-        _remember(target, images, kind)
-    return torch.from_numpy(images), kind
+        decode, large = partial(_decode, files, how, first), cache or not _fits(most)
+        worth = large or (count > WORTH and size <= ROOM)
+        if cache is not False and worth and not first.corrupt:
+            if large:
+                note(f"{count} images ({in_words(size)}) are decoded once to {target}.")
+            remembered = _store(target, most, decode, must=bool(cache) or not _fits(size))
+        if remembered is None:
+            check = partial(_check_room, files)
+            check(size)
+            # Pages that nobody touches are no memory.
+            images, kind = decode(np.empty(most if _fits(most) else size, np.uint8), check)
+            return torch.from_numpy(images), kind
+    array, kind = remembered
+    if large:
+        return MappedRows(array), kind
+    note(
+        f"{count} images ({in_words(array.nbytes)}) are remembered in {target.parent}; "
+        "`vaekit data --clean` empties it."
+    )
+    return torch.from_numpy(array), kind
 
 
 def _fits(size: int) -> bool:
@@ -105,6 +112,7 @@ def _quiet() -> Iterator[None]:
     Image.init()  # before threads do
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
@@ -199,19 +207,6 @@ def _recall(target: Path, rows: int) -> tuple[Pixels, str] | None:
     return array, kind
 
 
-def _remember(target: Path, images: Pixels, kind: str) -> None:
-    def fill(buffer: Pixels) -> tuple[Pixels, str]:
-        copy = buffer.reshape(images.shape)
-        copy[:] = images
-        return copy, kind
-
-    if _store(target, images.nbytes, fill, must=False) is not None:
-        note(
-            f"{len(images)} images ({in_words(images.nbytes)}) are remembered in {target.parent}; "
-            "`vaekit data --clean` empties it."
-        )
-
-
 def _store(
     target: Path, most: int, fill: Callable[[Pixels], tuple[Pixels, str]], *, must: bool
 ) -> tuple[Pixels, str] | None:
@@ -219,8 +214,21 @@ def _store(
 
     Where it cannot be written nothing is left; it is None then, and a note, or an error if `must`.
     """
+    record = target.with_suffix(".json")
     try:
-        return _written(target, most, fill)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep(target.parent, STALE)
+        _make_room(most)
+        record.unlink(missing_ok=True)
+        with replacing(target) as temporary:
+            _reserve(temporary, most)
+            images, kind = fill(np.memmap(temporary, np.uint8, "r+"))
+            shape = images.shape
+            del images  # a system may refuse to cut or rename what is mapped
+            os.truncate(temporary, math.prod(shape))
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps({"shape": shape, "kind": kind}))
+        return _recall(target, shape[0])
     except OSError as error:
         why = f"cannot write {target} ({error.strerror or error})"
         if error.errno in FULL:
@@ -232,25 +240,6 @@ def _store(
             ) from error
         note(f"{why}: they are decoded again the next time.")
         return None
-
-
-def _written(
-    target: Path, most: int, fill: Callable[[Pixels], tuple[Pixels, str]]
-) -> tuple[Pixels, str] | None:
-    record = target.with_suffix(".json")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sweep(target.parent, STALE)
-    _make_room(most)
-    record.unlink(missing_ok=True)
-    with replacing(target) as temporary:
-        _reserve(temporary, most)
-        images, kind = fill(np.memmap(temporary, np.uint8, "r+"))
-        shape = images.shape
-        del images  # a system may refuse to cut or rename what is mapped
-        os.truncate(temporary, math.prod(shape))
-    with replacing(record) as temporary:
-        temporary.write_text(json.dumps({"shape": shape, "kind": kind}))
-    return _recall(target, shape[0])
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -38,11 +38,6 @@ class Shaping:
     gray: bool = False
 
 
-def _final_size(size: tuple[int, int], how: Shaping | Data) -> tuple[int, int]:
-    """Return width and height of what `_squared` makes."""
-    return size if how.size is None and how.crop is None else (how.size or how.crop or 0,) * 2
-
-
 def _squared(image: Image, how: Shaping | Data) -> Image:
     """Return the central pixels; then the shorter side scaled, the center kept.
 
@@ -116,6 +111,7 @@ def open_image(
     from PIL import Image, UnidentifiedImageError
 
     name = member.name
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with files.open(member) as stream, Image.open(stream, formats=FORMATS) as image:
             size = _check_header(files.path, name, image)
@@ -123,9 +119,13 @@ def open_image(
             return Opened(name, size, _pixels(image, size, how))
     except VaekitError:
         raise
-    except Image.DecompressionBombError as error:
-        found = re.search("[0-9]+", str(error))  # Pillow tells how many
-        raise _bomb(files.path, name, found[0] if found else "more") from None
+    except bombs as error:
+        counted = re.search("[0-9]+", str(error))  # Pillow tells how many
+        raise VaekitError(
+            f"{files.path}: '{name}' has {counted[0] if counted else 'more'} pixels; at most "
+            f"{pixel_limit():.0f} are read, against decompression bombs. Make it smaller, or "
+            "remove it."
+        ) from None
     except UnidentifiedImageError:
         return Opened(name, corrupt="no image, or a damaged one")
     except Exception as error:  # Pillow's readers raise whatever damaged bytes make of them
@@ -134,9 +134,6 @@ def open_image(
 
 def _check_header(path: Path, name: str, image: Image) -> tuple[int, int]:
     """Return width and height, upright."""
-    width, height = image.size
-    if width * height > pixel_limit():
-        raise _bomb(path, name, f"{width} x {height} = {width * height}")
     # Of 16 bits per value Pillow would cut some to 8 without a word.
     tiles = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
     if image.mode not in MODES or re.search(";16[BLN]", tiles):
@@ -146,14 +143,7 @@ def _check_header(path: Path, name: str, image: Image) -> tuple[int, int]:
         )
     # A PNG without EXIF before its pixels would be decoded to look for EXIF behind them.
     turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) > 4
-    return (height, width) if turned else (width, height)
-
-
-def _bomb(path: Path, name: str, pixels: str) -> VaekitError:
-    return VaekitError(
-        f"{path}: '{name}' has {pixels} pixels; at most {pixel_limit():.0f} are read, against "
-        f"decompression bombs. Make it smaller, or remove it."
-    )
+    return (image.height, image.width) if turned else image.size
 
 
 def _orientation(image: Image) -> int:
@@ -189,10 +179,10 @@ def _pixels(image: Image, size: tuple[int, int], how: Shaping) -> np.ndarray:
         for record in ("exif", "Raw profile type exif"):
             image.info.pop(record, None)  # which Pillow would write anew, but for a damaged one
         image = ImageOps.exif_transpose(image)
-    made = _squared(_flat(image, channels), how)
-    if made.size != _final_size(size, how):
-        raise ValueError(f"turned upright it is {made.width} x {made.height}: give a size")
-    pixels = np.asarray(made).reshape(made.height, made.width, channels)
+    if image.size != size and how.size is None and how.crop is None:
+        raise ValueError(f"turned upright it is {image.width} x {image.height}: give a size")
+    image = _squared(_flat(image, channels), how)
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -256,25 +246,18 @@ def _piece(images: Tensor, how: Shaping | Data) -> Tensor:
     array = images.numpy()
     if how.gray and array.shape[1] > 1 and array.dtype == np.float32:
         array = np.tensordot(array, np.array(LUMA, np.float32), (1, 0))[:, None]
-    one = _eight_bits if array.dtype == np.uint8 else _floats
 
     def work(rows: range) -> np.ndarray:
-        return np.stack([one(array[number], how) for number in rows])
+        return np.stack([_shaped(array[row], how) for row in rows])
 
     return torch.from_numpy(np.concatenate(list(in_blocks(work, len(array), BLOCK))))
 
 
-def _eight_bits(image: np.ndarray, how: Shaping | Data) -> np.ndarray:
+def _shaped(image: np.ndarray, how: Shaping | Data) -> np.ndarray:
     from PIL import Image
 
-    channels = 1 if how.gray or len(image) == 1 else 3
-    plane = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
-    made = _squared(_flat(Image.fromarray(plane), channels), how)
-    return np.asarray(made).reshape(made.height, made.width, -1).transpose(2, 0, 1)
-
-
-def _floats(image: np.ndarray, how: Shaping | Data) -> np.ndarray:
-    from PIL import Image
-
-    planes = [_squared(Image.fromarray(plane), how) for plane in image]
-    return np.stack([np.asarray(plane) for plane in planes]).clip(0, 1)
+    planes = [Image.fromarray(plane) for plane in image]
+    if how.gray and len(planes) > 1:
+        planes = [Image.merge("RGB", planes).convert("L")]
+    stacked = np.stack([np.asarray(_squared(plane, how)) for plane in planes])
+    return stacked if stacked.dtype == np.uint8 else stacked.clip(0, 1)
