@@ -165,13 +165,15 @@ def idx(*shape: int) -> bytes:
 
 def mnist(name: str, content: bytes) -> Make:
     """A folder d with the four files of MNIST, of which one is `content`."""
-    from vaekit.data import IDX_FILES
+    from vaekit.data import SETS
+
+    names = [file.name for file in SETS["mnist"].forms[0].files]
 
     def make(here: Path) -> None:
         (here / "d" / "mnist").mkdir(parents=True)
-        for known in IDX_FILES:
+        for known in names:
             (here / "d" / "mnist" / known).write_bytes(gzip.compress(idx(2, 28, 28)))
-        (here / "d" / "mnist" / IDX_FILES[0]).unlink()
+        (here / "d" / "mnist" / names[0]).unlink()
         (here / "d" / "mnist" / name).write_bytes(content)
 
     return make

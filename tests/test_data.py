@@ -610,11 +610,11 @@ def test_every_split_is_shaped_and_named_sets_are() -> None:
 def test_what_cannot_be_shaped(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez(path, images=noise(20, 8))
-    with fails("size is for images; mine holds rows of shape (8,) (table): leave it."):
+    with fails("`size` is for images; mine holds rows of shape (8,) (table): leave it."):
         load(path, size=4)
-    with fails("gray is for images"):
+    with fails("`gray` is for images"):
         load(path, gray=True)
-    with fails("crop 9 is more than the images of digits have (8 x 8); take less."):
+    with fails("`crop=9` is more than the images of digits have (8 x 8); take less."):
         load("digits", crop=9)
 
 

@@ -318,7 +318,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
 
 def test_options_of_other_formats(tmp_path: Path) -> None:
-    with fails("label does not suit"):
+    with fails("`label` does not suit"):
         load(save(tmp_path, images=noise(20, 3)), label="x")
     with fails("its key 'groups' holds them"):
         load(tmp_path / "mine.npz", group="x")

@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     notes: list[str] = []
-    monkeypatch.setattr("vaekit.data.decode.note", notes.append)
+    monkeypatch.setattr("vaekit.data.image_cache.note", notes.append)
     return notes
 
 
@@ -220,7 +220,7 @@ def test_room_in_memory_is_asked_for_again_when_gray_becomes_color(
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few images are worth it."""
-    monkeypatch.setattr("vaekit.data.decode.WORTH", 59)
+    monkeypatch.setattr("vaekit.data.image_cache.WORTH", 59)
 
 
 def test_sets_that_are_large_enough_are_remembered(
@@ -277,13 +277,13 @@ def test_a_cache_that_cannot_be_written_stops_nobody(
     else:
         monkeypatch.setattr(os, "posix_fallocate", full)
     assert same(load(path), load(path, cache=False))
-    why = {"file": "cannot write", "full": "there is no room for 3780 bytes of decoded images in"}
+    why = {"file": "cannot write", "full": "there is no room for 11340 bytes of decoded images in"}
     assert len(heard) == 1
     assert heard[0].startswith(why[kind])
     assert heard[0].endswith("they are decoded again the next time.")
     with pytest.raises(VaekitError, match=r"cannot write|there is no room"):
         load(path, cache=True)
-    monkeypatch.setattr("vaekit.data.decode.available", lambda: 3000)
+    monkeypatch.setattr("vaekit.data.image_cache.available", lambda: 3000)
     with pytest.raises(
         VaekitError, match=r"cannot write|there is no room"
     ):  # where memory does not hold it either
@@ -294,7 +294,7 @@ def test_what_was_used_longest_ago_makes_room(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder(tmp_path / "a")
-    monkeypatch.setattr("vaekit.data.remembered.ROOM", 3 * (60 * 25 + 100))
+    monkeypatch.setattr("vaekit.data.image_cache.ROOM", 3 * (60 * 25 + 100))
     kept = {}
     for size in (5, 4, 3):  # 60 images of 25, 16 and 9 bytes, and gray
         before = set(cache.glob("*.pixels"))
@@ -337,7 +337,7 @@ def test_the_cache_is_emptied(
     path = folder(tmp_path / "a")
     for size in (3, 4):
         load(path, size=size, cache=True)
-    (cache / ".x.pixels.elsewhere.1.0123abcd.tmp").write_bytes(b"")  # another process's
+    (cache / ".x.pixels.0123abcd.tmp").write_bytes(b"")  # another process's
     bytes_ = sum(one.stat().st_size for one in cache.iterdir())
     capsys.readouterr()
     main(["data", "--clean"])

@@ -264,17 +264,21 @@ def bad_idx() -> dict[str, tuple[bytes, str]]:
     garbled = zipped[:10] + b"\xff" * 20 + zipped[30:]
     wrong_sum = zipped[:-8] + b"\0" * 8
     return {
-        "html": (b"<html>not found</html>", "is not an idx file: it starts with b'<htm'"),
-        "empty": (b"", "is not an idx file: it starts with b''"),
-        "type": (plain[:2] + b"\x0d" + plain[3:], "holds idx type 0x0d; expected 0x08"),
-        "dims": (idx(np.ones(4)), "has 1 dimensions; expected 3."),
-        "header": (plain[:9], "ends within its header (9 bytes)"),
+        "html": (
+            b"<html>not found</html>",
+            "is no idx file of 3 dimensions: its 22 bytes start with b'<htm'; "
+            r"expected b'\x00\x00\x08\x03'. Fetch it again.",
+        ),
+        "empty": (b"", "is no idx file of 3 dimensions: its 0 bytes start with b''; expected"),
+        "type": (plain[:2] + b"\x0d" + plain[3:], r"start with b'\x00\x00\r\x03'; expected"),
+        "dims": (idx(np.ones(4)), r"start with b'\x00\x00\x08\x01'; expected b'\x00\x00\x08\x03'"),
+        "header": (plain[:9], "its 9 bytes start with"),
         "short": (plain[:-1], "should hold 4 x 5 x 6 = 120 bytes; it holds 119."),
         "long": (plain + b"\0", "it holds 121."),
-        "cut gzip": (zipped[:-12], "it is truncated or corrupt"),
-        "garbled gzip": (garbled, "it is truncated or corrupt"),
-        "checksum": (wrong_sum, "it is truncated or corrupt"),
-        "gzip header": (zipped[:5], "it is truncated or corrupt"),
+        "cut gzip": (zipped[:-12], "it is missing, truncated or corrupt"),
+        "garbled gzip": (garbled, "it is missing, truncated or corrupt"),
+        "checksum": (wrong_sum, "it is missing, truncated or corrupt"),
+        "gzip header": (zipped[:5], "it is missing, truncated or corrupt"),
     }
 
 
@@ -287,7 +291,7 @@ def test_idx_refuses(tmp_path: Path, case: str) -> None:
 
 
 def test_idx_that_is_missing_or_a_folder(tmp_path: Path) -> None:
-    with fails(f"there is no file {tmp_path / 'train-images-idx3-ubyte'}."):
+    with fails(f"cannot read {tmp_path / 'train-images-idx3-ubyte'} ([Errno 2] No such file"):
         read_first(tmp_path, None)
     with fails(f"cannot read {tmp_path}"):
         REAL_MNIST.read([tmp_path] * 4)
@@ -298,7 +302,7 @@ def test_mnist_files_that_disagree(nowhere: Path) -> None:
     labels = nowhere / "mnist" / "train-labels-idx1-ubyte.gz"
     labels.write_bytes(idx(np.zeros(29)))
     paths = [nowhere / "mnist" / f"{name}.gz" for name in MNIST_FILES]
-    with fails("has 30 images but"):
+    with fails("30 images but 29 labels."):
         REAL_MNIST.read(paths)
     labels.write_bytes(idx(np.full(30, 11)))
     with fails("has the label 11; expected 0 to 9."):
@@ -380,7 +384,7 @@ def test_what_is_not_found_says_where_and_how(
     ]
     assert ", ".join(place.rstrip("/") for place in places) in message
     assert all(f"{name}.gz" in message for name in MNIST_FILES)
-    assert "as data_dir, or in VAEKIT_DATA" in message
+    assert "as `data_dir`, or in VAEKIT_DATA" in message
     with fails("did not find the file 'none.npz'; looked in: "):
         data.load("none.npz")
 
@@ -407,9 +411,9 @@ def test_unknown_names(nowhere: Path, name: str, message: str) -> None:
 
 
 def test_named_sets_have_their_own_labels_and_splits() -> None:
-    with fails("label does not suit digits: a set known by name has its own."):
+    with fails("`label` does not suit digits: a set known by name has its own."):
         data.load("digits", label="x")
-    with fails("group does not suit digits: its splits are set."):
+    with fails("`group` does not suit digits: its splits are set."):
         data.load("digits", group="x")
 
 
@@ -502,7 +506,7 @@ def test_a_missing_set_says_what_where_and_how(tmp_path: Path) -> None:
     assert "did not find the files of 'my-set' (a, b or c); looked in: " in message
     every = [str(tmp_path / f / s) for f in ("x", "y") for s in ("own", "my-set")]
     assert all(place in message for place in every)
-    assert "as data_dir, or in VAEKIT_DATA. It cannot be downloaded: from nowhere." in message
+    assert "as `data_dir`, or in VAEKIT_DATA. It cannot be downloaded: from nowhere." in message
     assert "\n" not in message
 
 
@@ -513,6 +517,109 @@ def test_another_file_of_that_name_is_refused(tmp_path: Path) -> None:
         entry((tmp_path,))
     assert f"to train on it as it is: {path}." in str(caught.value)
     assert hashlib.sha256(b"truncat").hexdigest() in str(caught.value)
+
+
+# a catalog of one's own -------------------------------------------------------------------------
+
+
+LAB = """
+[lab-faces]
+kind = "gray"
+shape = [1, 6, 6]
+rows = [16, 4]
+note = "Faces of the lab"
+license = "CC0"
+[[lab-faces.forms]]
+test = 4
+size = 6
+files = [{ path = "faces/faces.npz", checksum = "SUM" }]
+
+[lab-digits]
+kind = "gray"
+shape = [1, 28, 28]
+rows = [30, 12]
+classes = 10
+note = "Digits of the lab"
+[[lab-digits.forms]]
+read = "idx"
+class_names = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+urls = ["https://lab.example/data/"]
+files = [
+  { path = "mnist/train-images-idx3-ubyte", checksum = "SUM0" },
+  { path = "mnist/train-labels-idx1-ubyte", checksum = "SUM1" },
+  { path = "mnist/t10k-images-idx3-ubyte", checksum = "SUM2" },
+  { path = "mnist/t10k-labels-idx1-ubyte", checksum = "SUM3" },
+]
+"""
+
+
+def write_lab(folder: Path, text: str = LAB) -> Path:
+    arrays = write_mnist(folder / "mnist", zipped=False)
+    (folder / "faces").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (20, 9, 9)).astype(np.uint8)
+    np.savez(folder / "faces" / "faces.npz", images=images)
+    for i, array in enumerate(arrays.values()):
+        digest = hashlib.sha256(idx(array, zipped=False)).hexdigest()
+        text = text.replace(f"SUM{i}", digest)
+    digest = hashlib.sha256((folder / "faces" / "faces.npz").read_bytes()).hexdigest()
+    (folder / "catalog.toml").write_text(text.replace("SUM", digest))
+    return folder
+
+
+def test_a_catalog_in_a_data_folder_adds_sets(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = write_lab(nowhere / "lab")
+    assert data.known() == tuple(SETS)
+    assert data.known(lab) == (*SETS, "lab-faces", "lab-digits")
+    assert data.sets(lab)["lab-digits"].forms[0].files[0].urls == (
+        "https://lab.example/data/train-images-idx3-ubyte",
+    )
+    monkeypatch.setenv("VAEKIT_DATA", str(lab))
+    faces, digits = data.load("lab-faces"), data.load("lab-digits")
+    by_path = data.load(lab / "faces" / "faces.npz", test=4, size=6)
+    for name in ("train", "test"):
+        assert torch.equal(faces.splits[name].x(), by_path.splits[name].x())
+    assert (faces.name, faces.kind) == ("lab-faces", "gray")
+    assert faces.note == "Faces of the lab; license CC0"
+    assert np.array_equal(digits.test.labels, mnist_arrays()["t10k-labels-idx1-ubyte"])
+    assert digits.note == "Digits of the lab; license not stated"
+    assert data.load("lab-faces", size=3).train.images.shape == (16, 1, 3, 3)
+    with fails("unknown data set 'lab_faces'; did you mean 'lab-faces'?"):
+        data.load("lab_faces")
+    (lab / "faces" / "faces.npz").write_bytes(b"another")
+    with fails("faces.npz is truncated or another file"):
+        data.load("lab-faces")
+
+
+def test_the_catalog_on_the_page_is_one(nowhere: Path) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "data.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (nowhere / "catalog.toml").write_text(text)
+    (file,) = data.sets(nowhere)["lab-faces"].forms[0].files
+    assert file.urls == ("https://lab.example/data/faces.zip",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[lab-faces]", "[lab-faces", "is no catalog of data sets: "),
+        ('kind = "gray"\n', "", "missing 1 required positional argument: 'kind'. Mend it"),
+        ("rows = [16, 4]", "rows = [16]", "not enough values to unpack"),
+        ("license =", "licence =", "unexpected keyword argument 'licence'"),
+        ('read = "idx"', 'read = "idz"', "unknown reader 'idz'; did you mean 'idx'?"),
+        ("faces/faces", "../faces", "the path '../faces.npz' must lie below the folder"),
+        ("faces/faces", "/faces", "the path '/faces.npz' must lie below the folder"),
+        (', checksum = "SUM"', "", "missing 1 required positional argument: 'checksum'"),
+        ("lab-digits", "digits", "there is a set 'digits' already; name it otherwise."),
+    ],
+)
+def test_catalogs_that_are_refused(nowhere: Path, old: str, new: str, message: str) -> None:
+    lab = write_lab(nowhere / "lab", LAB.replace(old, new))
+    with fails(message) as caught:
+        data.load("lab-faces", lab)
+    assert "\n" not in str(caught.value)
+    assert str(lab / "catalog.toml") in str(caught.value)
 
 
 # the real files ---------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +122,7 @@ def test_resuming_drops_the_frames_after_the_checkpoint_and_makes_them_again(
     first = (folder / "000001.npz").stat().st_mtime_ns
     (folder / "000003.npz").write_bytes(b"of a training that was killed")
     (folder / "000009.npz").write_bytes(b"and never will be")
-    host = platform.node().replace(".", "-")
-    (folder / f".000005.npz.{host}.999999999.0123abcd.tmp").write_bytes(b"half")
+    (folder / ".000005.npz.0123abcd.tmp").write_bytes(b"half")
     vaekit.resume(cut.path, epochs=4, report=False)
     assert frames(cut.path) == frames(whole.path)
     assert (folder / "000001.npz").stat().st_mtime_ns == first

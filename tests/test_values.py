@@ -194,7 +194,7 @@ def test_an_augmenting_dataset_stays_one_but_where_it_is_measured() -> None:
     first, again = (torch.cat([x for x, _ in batches.epoch(0)]) for _ in range(2))
     assert not torch.equal(first, again)
     assert torch.allclose(first, again, rtol=0, atol=2.01 / 255)
-    with pytest.raises(VaekitError, match=r"^size does not suit data: do it in the Dataset"):
+    with pytest.raises(VaekitError, match=r"^`size` does not suit data: do it in the Dataset"):
         from_value(Items(noise=True), Data(size=4))
     with pytest.raises(VaekitError, match=r"^binarize static .* that change from read to read"):
         prepare(given, Data(binarize="static"))
@@ -528,11 +528,11 @@ def test_what_is_no_data_is_refused_in_one_line(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "options", "message"),
     [
-        (LEVELS, {"data_dir": "x"}, "data_dir does not suit data"),
-        (LEVELS, {"label": "a"}, "label does not suit data: it is for DataFrames"),
-        (RNG.normal(size=(20, 3)), {"size": 4}, "size is for images; array holds rows"),
-        (loader(), {"test": 4}, "test does not suit data: a loader serves it"),
-        (loader(), {"size": 4}, "size does not suit data: a loader serves it"),
+        (LEVELS, {"data_dir": "x"}, "`data_dir` does not suit data"),
+        (LEVELS, {"label": "a"}, "`label` does not suit data: it is for DataFrames"),
+        (RNG.normal(size=(20, 3)), {"size": 4}, "`size` is for images; array holds rows"),
+        (loader(), {"test": 4}, "`test` does not suit data: a loader serves it"),
+        (loader(), {"size": 4}, "`size` does not suit data: a loader serves it"),
         ({"train": LEVELS, "test": LEVELS}, {"test": 4}, "it brings its own test rows"),
     ],
 )

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib
 import io
 import json
 import os
-import platform
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vaekit.errors import VaekitError
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FULL",
+    "STALE",
     "UnreachableError",
     "append_line",
     "cache_folder",
@@ -48,20 +46,13 @@ __all__ = [
 ]
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-STALE = 24 * 3600  # seconds after which a temporary file of another machine is nobody's
-TEMPORARY = re.compile(r"\..+\.([^.]*)\.(\d+)\.[0-9a-f]{8}\.tmp")
+STALE = 3600  # seconds after which nobody writes to a temporary file any more
 TIMEOUT = (10, 60)  # seconds: to connect, and between two chunks of a download
-_WRITING: set[str] = set()  # temporary files of other threads
-fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
-
-
-def _host() -> str:
-    return platform.node().replace(".", "-")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the block ends, and else is removed.
+    """Yield a temporary file beside `path`; it takes that name at the end, or is removed.
 
     Readers see the old content or the new, whatever happens.
 
@@ -73,28 +64,37 @@ def replacing(path: Path) -> Iterator[Path]:
         ...     [path.name for path in Path(folder).iterdir()]
         ['name.txt']
     """
-    mark = f"{_host()}.{os.getpid()}.{os.urandom(4).hex()}"
-    temporary = path.with_name(f".{path.name}.{mark}.tmp")
-    _WRITING.add(temporary.name)
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        if hasattr(os, "O_DIRECTORY"):
+        if hasattr(os, "O_DIRECTORY"):  # the new name must survive a power cut as well
             handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(handle)
             finally:
                 os.close(handle)
     finally:
-        _WRITING.discard(temporary.name)
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path, age: float = 0) -> None:
+    """Remove the temporary files of `replacing` that nobody wrote to for `age` seconds.
+
+    A living writer whose file is removed fails, but for `write`, which begins again: give an age
+    where other writers than `write` may be at work.
+    """
+    for path in folder.glob(f".*.{'[0-9a-f]' * 8}.tmp"):
+        with suppress(OSError):  # removed by another process meanwhile
+            if time.time() - path.stat().st_mtime >= age:
+                path.unlink()
+
+
 def write(path: str | Path, data: bytes, mend: str = "") -> Path:
-    """Writes `data` to `path`, whole or not at all, making the folders above it.
+    """Write `data` to `path`, whole or not at all, making the folders above it.
 
     Args:
         path: the file.
@@ -113,7 +113,7 @@ def write(path: str | Path, data: bytes, mend: str = "") -> Path:
     path = Path(path)
     if not path.name:
         raise VaekitError(f"'{path}' names no file.")
-    made = missing_folders(path.parent)
+    missing = missing_folders(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -121,12 +121,19 @@ def write(path: str | Path, data: bytes, mend: str = "") -> Path:
             f"cannot make {path.parent}: {error.strerror or error}. Name another place."
         ) from error
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
+        try:
+            _write_once(path, data)
+        except FileNotFoundError:  # another process swept the temporary file away
+            _write_once(path, data)
     except OSError as error:
-        remove_empty(made)
+        remove_empty(missing)
         raise _refusal(path, error, mend) from error
     return path
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _refusal(path: Path, error: OSError, mend: str) -> VaekitError:
@@ -140,7 +147,7 @@ def _refusal(path: Path, error: OSError, mend: str) -> VaekitError:
 
 
 def missing_folders(folder: Path) -> list[Path]:
-    """This folder and those above it that do not exist, the lowest first.
+    """Return this folder and those above it that do not exist, the lowest first.
 
     Example:
         >>> import tempfile
@@ -152,41 +159,14 @@ def missing_folders(folder: Path) -> list[Path]:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Removes those of these folders that are empty, in this order."""
+    """Remove those of these folders that are empty, in this order."""
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
-def sweep(folder: Path) -> None:
-    """Removes what killed processes left half written in this folder."""
-    for path in folder.glob(".*.tmp") if folder.is_dir() else ():
-        match = TEMPORARY.fullmatch(path.name)
-        if match is None or path.name in _WRITING:
-            continue
-        with suppress(OSError):  # cleared by another process meanwhile
-            dead = match[1] == _host() and not _lives(int(match[2]))
-            if dead or time.time() - path.stat().st_mtime > STALE:
-                path.unlink()
-
-
-def _lives(process: int) -> bool:
-    """Whether another process of this number runs."""
-    if process == os.getpid():
-        return False
-    if os.name == "nt":  # where a signal of 0 is no question
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
 def append_line(path: Path, record: Mapping[str, Any], mend: str = "") -> None:
-    """Adds `record` as a line of JSON; a line that was cut off before it stays a line of its own.
+    """Add `record` as a line of JSON; a line that was cut off before it stays a line of its own.
 
     Raises:
         VaekitError: where it cannot be written; what was written of it is taken back.
@@ -209,7 +189,7 @@ def append_line(path: Path, record: Mapping[str, Any], mend: str = "") -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file of JSON lines; one that was cut off is left out.
+    """Return the records of a file of JSON lines; one that was cut off is left out.
 
     Example:
         >>> import tempfile
@@ -222,66 +202,57 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         ...     read_lines(path)
         [{'epoch': 1}, {'epoch': 2}]
     """
-    found = []
+    records = []
     for line in path.read_bytes().split(b"\n") if path.is_file() else []:
         with suppress(ValueError):
             record = json.loads(line)
             if isinstance(record, dict):
-                found.append(record)
-    return found
+                records.append(record)
+    return records
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Holds the lock of this file, which ends with the process; False where another has it.
+    """Take the lock of this file, which ends with the process; yield False where another has it.
 
-    Where the system or the file system knows no such locks, everybody has it.
+    Where the file system knows no locks, everybody has it.
 
     Raises:
         VaekitError: where the file cannot be opened for writing.
     """
-    if fcntl is None:
-        yield True
-        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     except OSError as error:
         raise _refusal(path, error, "") from error
     with file:
-        yield _take(file.fileno())
-
-
-def _take(handle: int) -> bool:
-    """Tries for a moment: `is_locked` holds a lock for microseconds."""
-    for _ in range(5):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        except OSError:
-            return True
-        else:
-            return True
-    return False
+        yield _lock(file, tries=5)  # `is_locked` holds a lock for microseconds
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of this file."""
-    if fcntl is None or not path.is_file():
+    """Return whether a process holds the lock of this file."""
+    try:
+        with path.open("rb") as file:
+            return not _lock(file, tries=1)
+    except OSError:  # no such file, or not for us to read
         return False
-    with suppress(PermissionError), path.open("rb") as file:
+
+
+def _lock(file: IO[bytes], tries: int) -> bool:
+    from filelock import lock_descriptor
+
+    for number in range(tries):
+        time.sleep(0.02 if number else 0)
         try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if lock_descriptor(file.fileno(), blocking=False):
+                return True
+        except OSError:  # a file system without locks
             return True
-        except OSError:
-            return False
     return False
 
 
 def npz_bytes(**arrays: np.ndarray) -> bytes:
-    """These arrays as an .npz file.
+    """Return these arrays as an .npz file.
 
     Example:
         >>> import numpy
@@ -299,14 +270,14 @@ _NOTED: set[str] = set()
 
 
 def note(text: str) -> None:
-    """A line on standard error, once a process; replace it to hear the notes elsewhere."""
+    """Write a line on standard error, once a process; replace it to hear the notes elsewhere."""
     if text not in _NOTED:
         _NOTED.add(text)
         sys.stderr.write(f"vaekit: note: {text}\n")
 
 
 def in_words(count: float) -> str:
-    """Bytes in words.
+    """Return a number of bytes in words.
 
     Example:
         >>> in_words(3 * 2**30), in_words(5e6), in_words(12)
@@ -319,12 +290,14 @@ def in_words(count: float) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder of what can be made again: $XDG_CACHE_HOME/vaekit, else ~/.cache/vaekit."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vaekit"
+    """Return the user's cache, as ~/.cache/vaekit: the folder of what can be made again."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("vaekit", appauthor=False)
 
 
 def search_folders(data_dir: str | Path | None = None) -> tuple[Path, ...]:
-    """The folders that data are looked for in: `data_dir`, $VAEKIT_DATA, the cache.
+    """Return the folders that data are looked for in: `data_dir`, $VAEKIT_DATA, the cache.
 
     Example:
         >>> search_folders("mine")[0].name
@@ -338,8 +311,8 @@ class UnreachableError(VaekitError):
     """The network or the server did not give the file."""
 
 
-def checksum_of(path: Path, kind: str = "sha256") -> str:
-    """The hex digest of a file.
+def checksum_of(path: Path, like: str = "sha256:") -> str:
+    """Return the checksum of a file in the form of another one: a sha256, or "md5:" and an md5.
 
     Raises:
         VaekitError: for a file that cannot be read.
@@ -348,92 +321,86 @@ def checksum_of(path: Path, kind: str = "sha256") -> str:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, "abc").write_bytes(b"abc")
-        ...     checksum_of(Path(folder, "abc"), "md5")
-        '900150983cd24fb0d6963f7d28e17f72'
+        ...     checksum_of(Path(folder, "abc"), like="md5:0123456789abcdef")
+        'md5:900150983cd24fb0d6963f7d28e17f72'
     """
+    kind = "md5" if like.startswith("md5:") else "sha256"
     try:
         with path.open("rb") as file:
-            made = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
+            digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
     except OSError as error:
         raise VaekitError(f"cannot read {path} ({error.strerror or error}).") from error
-    return made.hexdigest()
+    return digest.hexdigest() if kind == "sha256" else f"{kind}:{digest.hexdigest()}"
 
 
 def fetch(urls: Sequence[str], target: Path, checksum: str) -> Path:
-    """Downloads a file to `target` from the first of `urls` that gives it.
-
-    It is written beside `target` under another name, checked, and renamed. What a killed download
-    left behind is cleared by the next one.
+    """Download a file to `target` from the first of `urls` that gives it.
 
     Args:
         urls: addresses, the best first.
         target: where it goes; nothing is downloaded where it is there and has the checksum.
-        checksum: a sha256, or "md5:" and an md5.
+        checksum: as in `checksum_of`.
 
     Raises:
         UnreachableError: where the network or the server fails.
         VaekitError: for another checksum, and where the file cannot be written.
     """
-    kind, _, wanted = checksum.rpartition(":")
-    if target.is_file() and checksum_of(target, kind or "sha256") == wanted:
+    if target.is_file() and checksum_of(target, checksum) == checksum:
         return target
-    made = missing_folders(target.parent)
+    missing = missing_folders(target.parent)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        sweep(target.parent)
+        sweep(target.parent, STALE)
         with replacing(target) as temporary:
-            _first(urls, temporary, checksum)
+            for url in urls:
+                try:
+                    _download(url, temporary, checksum)
+                    break
+                except VaekitError:
+                    if url == urls[-1]:
+                        raise
     except OSError as error:
         raise VaekitError(
             f"cannot write {target} ({error.strerror or error}); nothing was kept. Free some room, "
             f"or let XDG_CACHE_HOME name another folder."
         ) from error
     finally:
-        remove_empty(made)
+        remove_empty(missing)
     return target
 
 
-def _first(urls: Sequence[str], temporary: Path, checksum: str) -> None:
-    """The first of the addresses that gives the file; the error of the last where none does."""
-    for position, url in enumerate(urls, start=1):
-        sys.stderr.write(f"downloading {url}\n")
-        try:
-            return _download(url, temporary, checksum)
-        except VaekitError:
-            if position == len(urls):
-                raise
-    raise UnreachableError("there is no address to download from.")
-
-
 def _download(url: str, temporary: Path, checksum: str) -> None:
+    """Download one file by pooch's downloader and check it.
+
+    Not by `pooch.retrieve`: what that leaves when it is killed has a name that nobody can sweep.
+    """
     import pooch
     import requests
 
     answers: list[requests.Response] = []
-    load = pooch.HTTPDownloader(
+    download = pooch.HTTPDownloader(
         chunk_size=1 << 18,
         timeout=TIMEOUT,
         headers={"Accept-Encoding": "identity"},  # a server that zips would change the bytes
         hooks={"response": lambda answer, **_: answers.append(answer)},
     )
+    sys.stderr.write(f"downloading {url}\n")
     try:
-        load(url, str(temporary), None)
-    except requests.HTTPError as error:
-        told = f"{answers[-1].status_code} {answers[-1].reason}"
-        raise UnreachableError(f"cannot download {url}: the server answers {told}.") from error
+        download(url, str(temporary), None)
     except requests.exceptions.ChunkedEncodingError as error:
         raise UnreachableError(
             f"the download of {url} broke off before its end; nothing was kept. Try again."
         ) from error
     except requests.RequestException as error:
-        host = urlsplit(url).netloc
-        raise UnreachableError(f"cannot download {url}: no connection to {host}.") from error
+        why = f"no connection to {urlsplit(url).netloc}"
+        if isinstance(error, requests.HTTPError):
+            why = f"the server answers {answers[-1].status_code} {answers[-1].reason}"
+        raise UnreachableError(f"cannot download {url}: {why}.") from error
     finally:
         for answer in answers:
             answer.close()  # pooch leaves it open where it fails
-    kind, _, wanted = checksum.rpartition(":")
-    got = checksum_of(temporary, kind or "sha256")
-    if got != wanted:
+    got = checksum_of(temporary, checksum)
+    if got != checksum:
         raise VaekitError(
             f"{url} gave another file: got the checksum {got}, expected {checksum}; "
             f"nothing was kept. Try again later, or fetch it elsewhere."

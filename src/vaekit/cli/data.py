@@ -84,11 +84,11 @@ def _clean(name: str | None, json: bool) -> None:
 
 
 def _list(data_dir: str | None, json: bool) -> None:
-    from vaekit.data import SETS
+    from vaekit.data import sets
     from vaekit.io import search_folders
 
     folders = search_folders(data_dir)
-    lines = [_line(entry, folders) for entry in SETS.values()]
+    lines = [_line(entry, folders) for entry in sets(data_dir).values()]
     if json:
         say(dump(lines))
         return

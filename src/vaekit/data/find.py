@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vaekit.data.catalog import SETS
 from vaekit.data.dataset import Dataset
-from vaekit.data.entry import not_found
 from vaekit.data.images import load_images
+from vaekit.data.named import not_found, sets
 from vaekit.data.npz import load_npy, load_npz
 from vaekit.data.own import refuse
-from vaekit.data.pictures import shaped
+from vaekit.data.pixels import shaped
 from vaekit.data.tables import load_csv, text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
@@ -27,26 +26,23 @@ FORMATS: dict[str, Callable[..., Dataset]] = {
     ".npz": load_npz,
     ".npy": load_npy,
     ".csv": load_csv,
-    ".zip": load_images,
 }
-# Formats whose readers bring images to the size that is asked for, before they hold them all.
-SHAPED = (".zip",)
 # Formats whose readers can leave the rows in the file.
 MAPPABLE = (".npz", ".npy")
 
 
-def known() -> tuple[str, ...]:
-    """The names that `load` knows.
+def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
+    """Return the names that `load` knows.
 
     Example:
         >>> known()[:3]
         ('digits', 'shapes', 'mnist')
     """
-    return tuple(SETS)
+    return tuple(sets(data_dir))
 
 
 def load(name: str | Path, data_dir: str | Path | None = None, **options: Any) -> Dataset:
-    """A data set by its name, or from a path.
+    """Return a data set by its name, or from a path.
 
     Args:
         name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy or
@@ -66,7 +62,7 @@ def load(name: str | Path, data_dir: str | Path | None = None, **options: Any) -
 
 
 def read(asked: Data, *, mapped: bool = False) -> Dataset:
-    """The data set that `asked` names, read as it says; `prepare` makes a training's rows of it.
+    """Return the data set that `asked` names; `prepare` makes a training's rows of it.
 
     With `mapped`, large arrays that are not compressed stay in their file: for a few rows.
 
@@ -78,36 +74,43 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
             "the run was trained on data that were given in Python and are not stored: give them "
             "again, as vaekit.load(RUN, data=...)."
         )
-    folders = search_folders(asked.data_dir)
-    if asked.data in SETS:
-        own = "a set known by name has its own"
-        refuse(asked.data, asked, label=own, group="its splits are set", test=own)
-        return shaped(SETS[asked.data](folders), asked)
-    if asked.data.lower().replace("_", "-") in SETS:  # no folder of such a name is meant
-        raise unknown("data set", asked.data, known())
+    folders, entries = search_folders(asked.data_dir), sets(asked.data_dir)
+    if asked.data in entries:
+        reason = "a set known by name has its own"
+        refuse(asked.data, asked, label=reason, group="its splits are set", test=reason)
+        return shaped(entries[asked.data](folders), asked)
+    if asked.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
+        raise unknown("data set", asked.data, entries)
     path = _expanded(asked.data)
-    for place in (Path(), *folders) if asked.data else ():
-        if _there(Path.is_dir, place / path):
-            return load_images(place / path, asked)
+    for folder in (Path(), *folders) if asked.data else ():
+        if _exists(Path.is_dir, folder / path):
+            return _images(folder / path, asked)
     suffix = path.suffix.lower()
+    if suffix == ".zip":
+        return _images(_locate(path, folders), asked)
     if suffix in FORMATS:
         more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
-        found = FORMATS[suffix](_locate(path, folders), asked, **more)
-        return found if suffix in SHAPED else shaped(found, asked)
-    if asked.data and _there(Path.exists, path):
+        return shaped(FORMATS[suffix](_locate(path, folders), asked, **more), asked)
+    if asked.data and _exists(Path.exists, path):
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
     if len(path.parts) > 1 or path.is_absolute():
-        raise not_found(f"the folder '{path}'", [(place / path).parent for place in folders])
-    raise unknown(f"data set (or path of {PATHS})", asked.data, known())
+        raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
+    raise unknown(f"data set (or path of {PATHS})", asked.data, entries)
+
+
+def _images(path: Path, asked: Data) -> Dataset:
+    refuse(path, asked, label="folders name the classes of images")
+    names = ("size", "crop", "gray", "group", "test", "limit", "split_seed", "cache")
+    return load_images(path, **{name: getattr(asked, name) for name in names})
 
 
 def labeled(asked: Data) -> Data:
-    """The same; of a .csv without a label named, with the one column of text as its label."""
+    """Return the same; of a .csv without a label named, its one column of text is the label."""
     path = _expanded(asked.data)
     if path.suffix.lower() != ".csv" or asked.label is not None:
         return asked
-    found = text_columns(_locate(path, search_folders(asked.data_dir)))
-    names = [name for name in found if name != asked.group]
+    columns = text_columns(_locate(path, search_folders(asked.data_dir)))
+    names = [name for name in columns if name != asked.group]
     return asked.model_copy(update={"label": names[0]}) if len(names) == 1 else asked
 
 
@@ -118,7 +121,7 @@ def _expanded(name: str) -> Path:
         raise VaekitError(f"cannot find {name}: {error}") from None
 
 
-def _there(is_such: Callable[[Path], bool], path: Path) -> bool:
+def _exists(is_such: Callable[[Path], bool], path: Path) -> bool:
     try:
         return is_such(path)
     except OSError as error:
@@ -126,8 +129,9 @@ def _there(is_such: Callable[[Path], bool], path: Path) -> bool:
 
 
 def _locate(path: Path, folders: tuple[Path, ...]) -> Path:
-    places = (Path(), *folders)
-    for place in places:
-        if _there(Path.is_file, place / path):
-            return place / path
-    raise not_found(f"the file '{path}'", [(place / path).absolute().parent for place in places])
+    searched = (Path(), *folders)
+    for folder in searched:
+        if _exists(Path.is_file, folder / path):
+            return folder / path
+    parents = [(folder / path).absolute().parent for folder in searched]
+    raise not_found(f"the file '{path}'", parents)

@@ -2,73 +2,249 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import stat
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
-from vaekit.data.decode import read_pixels
-from vaekit.data.listing import listing, natural
-from vaekit.data.own import check_rows, keyed, named, refuse, split_up
-from vaekit.data.rows import MappedRows, Rows
+from vaekit.data.image_cache import read_pixels
+from vaekit.data.own import check_rows, keyed, named, split_up
+from vaekit.data.pixels import Shaping, pixel_limit
+from vaekit.data.rows import MappedRows
 from vaekit.data.splits import limited
 from vaekit.errors import VaekitError
-from vaekit.options import Data
+from vaekit.io import in_words
 
-SPLITS = {
-    "train": "train",
-    "test": "test",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Of images by their order.
-
-    Attributes:
-        splits: the rows of each split; empty where the folders name none.
-        labels: int64 `(N,)`, or None.
-        class_names: of the labels.
-        groups: int64 `(N,)`, or None.
-    """
-
-    splits: dict[str, Tensor]
-    labels: Tensor | None
-    class_names: tuple[str, ...]
-    groups: Tensor | None
-
-    def rows(self, images: Tensor | Rows) -> Split | dict[str, Split]:
-        """The images with what their paths tell."""
-        every = Split(images, self.labels, groups=self.groups)
-        if not self.splits:
-            return every
-        return {name: every.take(index) for name, index in self.splits.items()}
+SUFFIXES = frozenset(("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
+COMPRESSIONS = frozenset(
+    (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+)
+SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(
+    ("val", "valid", "validation"), "validation"
+)
 
 
-def layout(path: Path, names: Sequence[str], group: str | None = None) -> Layout:
-    """What the relative paths `names` tell.
+def load_images(
+    path: str | Path,
+    *,
+    size: int | None = None,
+    crop: int | None = None,
+    gray: bool = False,
+    group: str | None = None,
+    test: float | None = None,
+    limit: int | None = None,
+    split_seed: int = 0,
+    cache: bool | None = None,
+) -> Dataset:
+    """Return the images in a folder and its subfolders, or in a .zip, which is never unpacked.
+
+    Files that end in png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm or pgm are read, hidden ones
+    not, in natural order (9 before 10). They are turned as their EXIF record says, and laid over
+    white where they are transparent; of an animation the first image counts. If all are gray, or
+    `gray`, they have one channel, else three; the kind is "binary" if every value is 0 or 255.
 
     Folders that all images share are left out. Then folders train, test and val (or valid,
     validation) are the splits, if they hold all images and train is there; the next folder is the
     class, if all images lie in one and there are two at least.
 
+    Args:
+        path: the folder or the .zip.
+        size: scales the shorter side to so many pixels and keeps the center.
+        crop: first keeps the central pixels.
+        gray: makes colors gray.
+        group: keeps images of one group in one split: a regular expression, searched in the path,
+            whose first bracket is the key; or "folder".
+        test: test rows where no folder brings them: a fraction or a count; by default a tenth.
+        limit: the rows are chosen by their names, and no other file is opened: what is said of all
+            images is then said of these.
+        split_seed: of the choice.
+        cache: see `vaekit.data.image_cache.read_pixels`.
+
     Raises:
-        VaekitError: for a `group` that is no regular expression with a group, or does not match.
+        VaekitError: for a path that cannot be read, no or fewer than 10 images, damaged files (how
+            many, and the first), sizes that differ without `size`, more than 8 bits per value,
+            more pixels than Pillow's limit, a `group` that does not match, and a full disk.
 
     Example:
-        >>> names = ["a/train/cat/1.png", "a/train/dog/1.png", "a/test/cat/2.png"]
-        >>> found = layout(Path("a"), names)
-        >>> found.labels, found.class_names, found.splits["test"]
-        (tensor([0, 1, 0]), ('cat', 'dog'), tensor([2]))
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for i in range(20):
+        ...         Image.fromarray(np.full((8, 8), i, np.uint8)).save(f"{folder}/{i}.png")
+        ...     mine = load_images(folder)
+        >>> mine.kind, mine.train, mine.test.images[:, 0, 0, 0]
+        ('gray', Split(18 rows, (1, 8, 8), torch.uint8), tensor([18,  1], dtype=torch.uint8))
+    """
+    path = Path(path)
+    with closing(ImageFiles(path)) as files:
+        check_rows(path, len(files.members), "images")
+        rows, class_names = _layout(path, [member.name for member in files.members], group)
+        parts = split_up(path, rows, test, split_seed)
+        shuffled = limit is not None and limit < len(parts["train"])
+        if shuffled:
+            parts["train"] = limited(parts["train"], limit or 0, split_seed)
+        wanted = torch.cat([_positions(part) for part in parts.values()]).unique()
+        files.members = [files.members[row] for row in wanted.tolist()]
+        images, kind = read_pixels(files, Shaping(size, crop, gray), cache)
+    for name, part in parts.items():
+        taken = Split(images).take(torch.searchsorted(wanted, _positions(part)))
+        parts[name] = replace(part, images=taken.images)
+    return named(path, kind, parts, class_names=class_names, shuffled=shuffled)
+
+
+def _positions(split: Split) -> Tensor:
+    assert isinstance(split.images, MappedRows)
+    return split.images.index
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image file.
+
+    Attributes:
+        name: its path from the folder, with slashes.
+        size: its bytes.
+        stamp: tells its content from another: when it was changed, or a checksum.
+        entry: in a .zip, where it is there.
+    """
+
+    name: str
+    size: int
+    stamp: int
+    entry: zipfile.ZipInfo | None = None
+
+
+class ImageFiles:
+    """The images in a folder and its subfolders, or in a .zip, in natural order; to be closed.
+
+    Hidden files are left out, links are followed. `open` may be called from several threads.
+
+    Raises:
+        VaekitError: where it cannot be read, or has no images.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = None if path.is_dir() else _opened(path)
+        try:
+            found = _in_folder(path) if self.archive is None else _in_archive(path, self.archive)
+            self.members = sorted(found, key=lambda member: natural(member.name))
+            if not self.members:
+                looked = f".{', .'.join(sorted(SUFFIXES))}"
+                raise VaekitError(f"{path} has no images; looked for {looked}.")
+        except VaekitError:
+            self.close()
+            raise
+
+    def open(self, member: Member) -> IO[bytes]:
+        """Open one of the files."""
+        if self.archive is None or member.entry is None:
+            return (self.path / member.name).open("rb")
+        return self.archive.open(member.entry)
+
+    def close(self) -> None:
+        """Close the archive, if it is one."""
+        if self.archive is not None:
+            self.archive.close()
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Return a key that sorts names by the numbers in them.
+
+    Example:
+        >>> sorted(["a10.png", "a9.png", "A1.png"], key=natural)
+        ['A1.png', 'a9.png', 'a10.png']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def _is_image(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return not hidden and "." in parts[-1] and parts[-1].rsplit(".", 1)[1].lower() in SUFFIXES
+
+
+def _in_folder(path: Path) -> list[Member]:
+    try:
+        return [_member(path, name) for name in _walk(path) if _is_image(name)]
+    except OSError as error:
+        raise VaekitError(
+            f"cannot read {error.filename or path}: {error.strerror}. Make it readable, "
+            "or remove it."
+        ) from error
+
+
+def _walk(path: Path) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for folder, below, names in os.walk(path, onerror=fail, followlinks=True):
+        facts = os.stat(folder)
+        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above
+            below.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        below[:] = [name for name in below if not name.startswith(".")]
+        inner = Path(folder).relative_to(path).as_posix()
+        yield from (f"{inner}/{name}".removeprefix("./") for name in names)
+
+
+def _member(path: Path, name: str) -> Member:
+    facts = os.stat(os.path.join(path, name))  # a Path for each of many costs as much again
+    if not stat.S_ISREG(facts.st_mode):
+        raise VaekitError(f"{path / name} is not a plain file; remove or rename it.")
+    return Member(name, facts.st_size, facts.st_mtime_ns)
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
+        raise VaekitError(
+            f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
+            "write it again."
+        ) from error
+
+
+def _in_archive(path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
+    for entry in archive.infolist():
+        name = entry.filename.replace("\\", "/")
+        if entry.is_dir() or not _is_image(name):
+            continue
+        what = f"{path}: '{entry.filename}'"
+        if entry.flag_bits & 1:
+            raise VaekitError(f"{what} is encrypted; unzip it and name the folder.")
+        if entry.compress_type not in COMPRESSIONS:
+            raise VaekitError(
+                f"{what} is compressed in a way that Python cannot read (method "
+                f"{entry.compress_type}); unzip it and name the folder."
+            )
+        if entry.file_size > 4 * pixel_limit():  # bytes: at most four channels
+            raise VaekitError(
+                f"{what} would unpack to {in_words(entry.file_size)}, more than any image that is "
+                "read; remove it."
+            )
+        yield Member(name, entry.file_size, entry.CRC, entry)
+
+
+def _layout(
+    path: Path, names: Sequence[str], group: str | None
+) -> tuple[Split | dict[str, Split], tuple[str, ...]]:
+    """Return what the relative paths tell: the splits, with labels and groups, and the classes.
+
+    The rows have no pixels as yet, but know their places in the list.
     """
     parts = [name.split("/") for name in names]
     while len({p[0] for p in parts}) == 1 and all(len(p) > 1 for p in parts):
@@ -78,11 +254,17 @@ def layout(path: Path, names: Sequence[str], group: str | None = None) -> Layout
         parts = [p[1:] for p in parts]
     folders = [p[0] if len(p) > 1 else "" for p in parts]
     class_names = tuple(sorted(set(folders), key=natural))
-    known = len(class_names) > 1 and "" not in class_names
+    if len(class_names) < 2 or "" in class_names:
+        class_names = ()
     number = {name: i for i, name in enumerate(class_names)}
-    labels = torch.tensor([number[folder] for folder in folders]) if known else None
-    groups = None if group is None else keyed(_keys(path, names, folders, group))
-    return Layout(splits, labels, class_names if known else (), groups)
+    rows = Split(
+        MappedRows(np.empty((len(names), 0), np.uint8)),
+        torch.tensor([number[folder] for folder in folders]) if class_names else None,
+        groups=None if group is None else keyed(_keys(path, names, folders, group)),
+    )
+    if not splits:
+        return rows, class_names
+    return {name: rows.take(index) for name, index in splits.items()}, class_names
 
 
 def _splits(parts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
@@ -96,77 +278,22 @@ def _splits(parts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
 
 
 def _keys(path: Path, names: Sequence[str], folders: Sequence[str], group: str) -> list[str]:
+    option = f"`group={group!r}`"
     if group == "folder":
-        for name, folder in zip(names, folders, strict=True):
-            if not folder:
-                raise VaekitError(f"group folder: '{name}' in {path} lies in no subfolder.")
+        if "" in folders:
+            name = names[folders.index("")]
+            raise VaekitError(f"{option}: '{name}' in {path} lies in no subfolder.")
         return list(folders)
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise VaekitError(f"group '{group}' is no regular expression: {error}.") from None
+        raise VaekitError(f"{option} is no regular expression: {error}.") from None
     if not pattern.groups:
-        raise VaekitError(
-            f"group '{group}' has no group in brackets; expected one, as in 'p([0-9]+)_'."
-        )
-    found = [pattern.search(name) for name in names]
-    keys = [match.group(1) if match else None for match in found]
-    for name, key in zip(names, keys, strict=True):
-        if key is None:
-            raise VaekitError(f"group '{group}' does not match '{name}' in {path}.")
-    return [key for key in keys if key is not None]
-
-
-def load_images(path: str | Path, asked: Data | None = None) -> Dataset:
-    """The images in a folder and its subfolders, or in a .zip, which is read without unpacking it.
-
-    Files that end in png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm or pgm are read, hidden ones
-    not, in natural order (9 before 10). They are turned as their EXIF record says, and laid over
-    white where they are transparent; of an animation the first picture counts. If all are gray, or
-    `asked.gray`, they have one channel, else three; "binary" if every value is 0 or 255.
-
-    `asked.crop` keeps the central pixels; `asked.size` then scales the shorter side and keeps the
-    center. Folders give splits and classes, and `asked.group` the groups: see `layout`. Under
-    `asked.limit` the rows are chosen by their names, and no other file is opened: what is said of
-    all images is then said of these. For the user's cache see `vaekit.data.decode.read_pixels`.
-
-    Raises:
-        VaekitError: for a path that cannot be read, no or fewer than 10 images, damaged files (how
-            many, and the first), sizes that differ without `asked.size`, more than 8 bits per
-            value, more pixels than Pillow's limit, and a full disk.
-
-    Example:
-        >>> import tempfile
-        >>> import numpy as np
-        >>> from PIL import Image
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for i in range(20):
-        ...         Image.fromarray(np.full((8, 8), i, np.uint8)).save(f"{folder}/{i}.png")
-        ...     mine = load_images(folder)
-        >>> mine.kind, mine.train, mine.test.images[:, 0, 0, 0]
-        ('gray', Split(18 rows, (1, 8, 8), torch.uint8), tensor([18,  1], dtype=torch.uint8))
-    """
-    path, asked = Path(path), Data() if asked is None else asked
-    refuse(path, asked, label="folders name the classes of images")
-    with closing(listing(path)) as files:
-        check_rows(path, len(files.members), "images")
-        found = layout(path, [member.name for member in files.members], asked.group)
-        # Rows without pixels as yet: a split of them knows their places in the listing.
-        places = MappedRows(np.empty((len(files.members), 0), np.uint8))
-        parts = split_up(path, found.rows(places), asked)
-        shuffled = False
-        if asked.limit is not None and asked.limit < len(parts["train"]):
-            parts["train"] = limited(parts["train"], asked.limit, asked.split_seed)
-            shuffled = True
-        wanted = torch.cat([_places(part) for part in parts.values()]).unique()
-        files.members = [files.members[place] for place in wanted.tolist()]
-        images, kind = read_pixels(files, asked)
-    for name, part in parts.items():
-        rows = Split(images).take(torch.searchsorted(wanted, _places(part)))
-        parts[name] = replace(part, images=rows.images)
-    return named(path, kind, parts, class_names=found.class_names, shuffled=shuffled)
-
-
-def _places(split: Split) -> Tensor:
-    assert isinstance(split.images, MappedRows)
-    return split.images.index
+        raise VaekitError(f"{option} has no group in brackets; expected one, as in 'p([0-9]+)_'.")
+    keys = []
+    for name in names:
+        match = pattern.search(name)
+        if match is None or match[1] is None:
+            raise VaekitError(f"{option} does not match '{name}' in {path}.")
+        keys.append(match[1])
+    return keys

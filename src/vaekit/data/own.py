@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ TEST = 0.1
 
 
 def available() -> int | None:
-    """Bytes that can be taken without swapping; None where the system does not tell."""
+    """Return the bytes that can be taken without swapping; None where the system does not tell."""
     try:
         lines = MEMINFO.read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line[:12] == "MemAvailable")
@@ -35,7 +36,7 @@ def available() -> int | None:
 
 
 def check_memory(what: str, wanted: int, mend: str) -> None:
-    """Refuses what does not fit.
+    """Refuse what does not fit.
 
     Raises:
         VaekitError: if `wanted` bytes are more than are free.
@@ -52,57 +53,45 @@ def own(
     kind: str,
     rows: Split | Mapping[str, Split],
     asked: Data | None = None,
-    *,
-    name: str = "",
-    note: str = "",
-    class_names: tuple[str, ...] = (),
-    column_names: tuple[str, ...] = (),
+    **facts: Any,
 ) -> Dataset:
-    """The data set in a file or folder; `asked.test` of the rows is held out where it brings none.
+    """Return the data set of rows, some of which are held out where they bring no test split.
 
     Args:
-        path: where the rows come from; its stem becomes the name.
+        path: where the rows come from.
         kind: as in `Dataset`.
         rows: all of them, or the splits "train" and perhaps "validation" and "test".
         asked: how it is to be read; by default a tenth becomes the test split, drawn by
             `asked.split_seed`.
-        name: of rows that were given and come from no path; by default the path's stem.
-        note: what is to be known of the values.
-        class_names, column_names: as in `Dataset`; by default the labels are counted.
+        facts: as in `named`.
 
     Raises:
-        VaekitError: for fewer than `MIN_ROWS` training rows, where no training row is left, or
-            `asked.test` of rows that bring a test split.
+        VaekitError: as `split_up` does.
 
     Example:
         >>> own("mine.csv", "table", Split(torch.rand(30, 2))).test
         Split(3 rows, (2,), torch.float32)
     """
-    return named(
-        path,
-        kind,
-        split_up(path, rows, Data() if asked is None else asked),
-        name=name,
-        note=note,
-        class_names=class_names,
-        column_names=column_names,
-    )
+    asked = Data() if asked is None else asked
+    return named(path, kind, split_up(path, rows, asked.test, asked.split_seed), **facts)
 
 
-def split_up(path: str | Path, rows: Split | Mapping[str, Split], asked: Data) -> dict[str, Split]:
-    """The splits of `own`.
+def split_up(
+    path: str | Path, rows: Split | Mapping[str, Split], test: float | None, split_seed: int
+) -> dict[str, Split]:
+    """Return the splits, test rows held out where there are none.
 
     Raises:
-        VaekitError: as `own` does.
+        VaekitError: for fewer than `MIN_ROWS` training rows, where no training row is left, or
+            `test` of rows that bring a test split.
     """
     parts = {"train": rows} if isinstance(rows, Split) else dict(rows)
     check_rows(path, len(parts["train"]))
-    if "test" in parts:
-        refuse(path, asked, test="it brings its own test rows")
-    else:
-        amount = TEST if asked.test is None else asked.test
-        held = asked_rows("test", amount, len(parts["train"]))
-        parts["train"], parts["test"] = hold_out(parts["train"], held, asked.split_seed)
+    if "test" not in parts:
+        amount = asked_rows("test", TEST if test is None else test, len(parts["train"]))
+        parts["train"], parts["test"] = hold_out(parts["train"], amount, split_seed)
+    elif test is not None:
+        raise _unsuited("test", path, "it brings its own test rows")
     return parts
 
 
@@ -117,14 +106,22 @@ def named(
     column_names: tuple[str, ...] = (),
     shuffled: bool = False,
 ) -> Dataset:
-    """The data set of these splits, named after its path."""
+    """Return the data set of these splits.
+
+    Args:
+        path: where they come from; its stem becomes the name.
+        kind, parts, class_names, column_names, shuffled: as in `Dataset`.
+        name: of rows that were given and come from no path.
+        note: what is to be known of the values.
+    """
     source = "given" if name else str(path)
+    labels = [int(part.labels.max()) for part in parts.values() if part.labels is not None]
     return Dataset(
         name or Path(path).absolute().stem,
         kind,
         parts["train"],
         parts["test"],
-        len(class_names) or _classes(parts),
+        len(class_names) or max(labels, default=-1) + 1,
         source=source,
         note=f"{source}; {note}" if note else source,
         validation=parts.get("validation"),
@@ -135,7 +132,7 @@ def named(
 
 
 def check_rows(path: str | Path, rows: int, what: str = "rows") -> None:
-    """Refuses what is too little to train on.
+    """Refuse what is too little to train on.
 
     Raises:
         VaekitError: for fewer than `MIN_ROWS` rows.
@@ -144,13 +141,8 @@ def check_rows(path: str | Path, rows: int, what: str = "rows") -> None:
         raise VaekitError(f"{path} has {rows} {what}; expected {MIN_ROWS} at least.")
 
 
-def _classes(parts: Mapping[str, Split]) -> int:
-    labels = [int(part.labels.max()) for part in parts.values() if part.labels is not None]
-    return max(labels) + 1 if labels else 0
-
-
 def keyed(keys: np.ndarray | list[str]) -> Tensor:
-    """A number for each distinct key, int64 `(N,)`.
+    """Return a number for each distinct key, int64 `(N,)`.
 
     Example:
         >>> keyed(["b", "a", "b"])
@@ -160,11 +152,15 @@ def keyed(keys: np.ndarray | list[str]) -> Tensor:
 
 
 def refuse(path: str | Path, asked: Data, **options: str) -> None:
-    """Refuses options that mean nothing for this path, each with what to do instead.
+    """Refuse options that mean nothing for this path, each with what to do instead.
 
     Raises:
         VaekitError: for the first of `options` that is set in `asked`.
     """
     for name, mend in options.items():
         if getattr(asked, name):
-            raise VaekitError(f"{name} does not suit {path}: {mend}.")
+            raise _unsuited(name, path, mend)
+
+
+def _unsuited(name: str, path: str | Path, mend: str) -> VaekitError:
+    return VaekitError(f"`{name}` does not suit {path}: {mend}.")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
-from vaekit.data.listing import natural
+from vaekit.data.images import natural
 from vaekit.data.own import keyed, own
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import note

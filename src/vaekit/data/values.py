@@ -27,7 +27,7 @@ from vaekit.data.loaders import (
     read_items,
 )
 from vaekit.data.own import available, own, refuse
-from vaekit.data.pictures import shaped
+from vaekit.data.pixels import shaped
 from vaekit.data.rows import Rows
 from vaekit.data.splits import spread
 from vaekit.data.tables import classed

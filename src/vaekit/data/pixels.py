@@ -1,0 +1,263 @@
+"""Images to pixels: upright, opaque, gray or in color, cropped and scaled; one, or a whole set."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Dataset
+from vaekit.data.rows import chunks
+from vaekit.errors import VaekitError
+from vaekit.torchutil import in_blocks
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from vaekit.data.images import ImageFiles, Member
+    from vaekit.options import Data
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+GRAY = ("1", "L", "LA", "La")
+MODES = (*GRAY, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+BLOCK = 256  # images
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """What becomes of each image: the central `crop` pixels, scaled to `size`; all gray, if so."""
+
+    size: int | None = None
+    crop: int | None = None
+    gray: bool = False
+
+
+def _squared(image: Image, how: Shaping | Data) -> Image:
+    """Return the central pixels; then the shorter side scaled, the center kept.
+
+    Scaling is Lanczos', with its support widened when it makes smaller (no aliasing).
+    """
+    from PIL import Image, ImageOps
+
+    if how.crop is not None:
+        left, top = (image.width - how.crop) // 2, (image.height - how.crop) // 2
+        image = image.crop((left, top, left + how.crop, top + how.crop))
+    if how.size is None:
+        return image
+    return ImageOps.fit(image, (how.size, how.size), Image.Resampling.LANCZOS)
+
+
+def _flat(image: Image, channels: int) -> Image:
+    """Return it gray (1 channel; ITU-R 601-2 luma) or RGB, what is transparent over white."""
+    from PIL.Image import new
+
+    if "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBA", "RGBa"):
+        image = image.convert("RGBA")
+        white = new("RGB", image.size, (255, 255, 255))
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+# one file ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An image file that was opened.
+
+    Attributes:
+        name: of the file.
+        size: width and height, upright, by its header.
+        pixels: uint8 `(C, H, W)`: one channel if it is gray or is to become so, else three.
+        corrupt: why it cannot be read; empty where it can.
+    """
+
+    name: str
+    size: tuple[int, int] = (0, 0)
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros((1, 0, 0), np.uint8))
+    corrupt: str = ""
+
+
+def pixel_limit() -> float:
+    """Return the most pixels of an image: Pillow's own limit, against decompression bombs."""
+    from PIL import Image
+
+    return Image.MAX_IMAGE_PIXELS or float("inf")
+
+
+def open_image(
+    files: ImageFiles, member: Member, how: Shaping, first: Opened | None = None
+) -> Opened:
+    """Open a file, check its header, and then decode it.
+
+    Args:
+        files: where it lies.
+        member: which one.
+        how: how it is cropped, scaled and made gray.
+        first: an image whose size it must have where it is neither cropped nor scaled.
+
+    Raises:
+        VaekitError: for an image with too many pixels, more than 8 bits per value, of another size
+            than `first`, or smaller than the crop; nothing of it is decoded then.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    name = member.name
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    try:
+        with files.open(member) as stream, Image.open(stream, formats=FORMATS) as image:
+            size = _check_header(files.path, name, image)
+            _check_size(files.path, name, size, how, first)
+            return Opened(name, size, _pixels(image, size, how))
+    except VaekitError:
+        raise
+    except bombs as error:
+        counted = re.search("[0-9]+", str(error))  # Pillow tells how many
+        raise VaekitError(
+            f"{files.path}: '{name}' has {counted[0] if counted else 'more'} pixels; at most "
+            f"{pixel_limit():.0f} are read, against decompression bombs. Make it smaller, or "
+            "remove it."
+        ) from None
+    except UnidentifiedImageError:
+        return Opened(name, corrupt="no image, or a damaged one")
+    except Exception as error:  # Pillow's readers raise whatever damaged bytes make of them
+        return Opened(name, corrupt=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _check_header(path: Path, name: str, image: Image) -> tuple[int, int]:
+    """Return width and height, upright."""
+    # Of 16 bits per value Pillow would cut some to 8 without a word.
+    tiles = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
+    if image.mode not in MODES or re.search(";16[BLN]", tiles):
+        raise VaekitError(
+            f"{path}: '{name}' has more than 8 bits per value (mode {image.mode}); "
+            f"convert it to 8-bit gray (L) or color (RGB)."
+        )
+    # A PNG without EXIF before its pixels would be decoded to look for EXIF behind them.
+    turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) > 4
+    return (image.height, image.width) if turned else image.size
+
+
+def _orientation(image: Image) -> int:
+    from PIL.ExifTags import Base
+
+    try:
+        return int(image.getexif().get(Base.Orientation, 1))
+    except Exception:  # Pillow's parser raises whatever a damaged record makes of it
+        return 1
+
+
+def _check_size(
+    path: Path, name: str, size: tuple[int, int], how: Shaping, first: Opened | None
+) -> None:
+    seen = f"{size[0]} x {size[1]}"
+    if how.crop is not None and min(size) < how.crop:
+        raise VaekitError(
+            f"`crop={how.crop}` is more than '{name}' in {path} has ({seen}); take less."
+        )
+    if how.crop is None and how.size is None and first is not None and size != first.size:
+        raise VaekitError(
+            f"{path} has images of several sizes: '{first.name}' is {first.size[0]} x "
+            f"{first.size[1]}, '{name}' {seen}. Bring them to one size, as with `size=64`."
+        )
+
+
+def _pixels(image: Image, size: tuple[int, int], how: Shaping) -> np.ndarray:
+    from PIL import ImageOps
+
+    channels = 1 if how.gray or _is_gray(image) else 3
+    image.load()
+    if _orientation(image) != 1:
+        for record in ("exif", "Raw profile type exif"):
+            image.info.pop(record, None)  # which Pillow would write anew, but for a damaged one
+        image = ImageOps.exif_transpose(image)
+    if image.size != size and how.size is None and how.crop is None:
+        raise ValueError(f"turned upright it is {image.width} x {image.height}: give a size")
+    image = _squared(_flat(image, channels), how)
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _is_gray(image: Image) -> bool:
+    if image.mode in GRAY:
+        return True
+    palette = image.palette
+    if image.mode not in ("P", "PA") or palette is None:
+        return False
+    step = len(palette.rawmode or palette.mode)
+    colors = bytes(palette.palette)
+    return step >= 3 and colors[0::step] == colors[1::step] == colors[2::step]
+
+
+# a whole set ------------------------------------------------------------------------------------
+
+
+def shaped(data: Dataset, how: Shaping | Data) -> Dataset:
+    """Return all splits cropped, scaled and gray; the set itself where none of it is asked for.
+
+    Binary images that are scaled or made gray become "gray" or "color"; floats stay in [0, 1].
+
+    Raises:
+        VaekitError: for data that are no images, and a crop larger than the images.
+
+    Example:
+        >>> from vaekit.data import load
+        >>> small = shaped(load("shapes"), Shaping(size=16))
+        >>> small.train, small.kind
+        (Split(3456 rows, (1, 16, 16), torch.uint8), 'gray')
+    """
+    options = {"size": how.size, "crop": how.crop, "gray": how.gray}
+    named = [name for name, value in options.items() if value]
+    if not named:
+        return data
+    if data.kind not in ("binary", "gray", "color") or data.train.images.ndim != 4:
+        raise VaekitError(
+            f"`{named[0]}` is for images; {data.name} holds rows of shape "
+            f"{tuple(data.train.images.shape[1:])} ({data.kind}): leave it."
+        )
+    channels, height, width = data.train.images.shape[1:]
+    if how.crop is not None and how.crop > min(width, height):
+        raise VaekitError(
+            f"`crop={how.crop}` is more than the images of {data.name} have "
+            f"({width} x {height}); take less."
+        )
+    made = {
+        name: replace(split, images=torch.cat([_piece(p, how) for p in chunks(split.images)]))
+        for name, split in data.splits.items()
+    }
+    before = (how.crop, how.crop) if how.crop else (width, height)
+    scaled = how.size is not None and before != (how.size, how.size)
+    colored = channels > 1 and not how.gray
+    kind = "color" if colored else "gray"
+    if data.kind == "binary" and not scaled and colored == (channels > 1):
+        kind = "binary"
+    return replace(data, kind=kind, **made)  # type: ignore[arg-type]
+
+
+def _piece(images: Tensor, how: Shaping | Data) -> Tensor:
+    array = images.numpy()
+    if how.gray and array.shape[1] > 1 and array.dtype == np.float32:
+        array = np.tensordot(array, np.array(LUMA, np.float32), (1, 0))[:, None]
+
+    def work(rows: range) -> np.ndarray:
+        return np.stack([_shaped(array[row], how) for row in rows])
+
+    return torch.from_numpy(np.concatenate(list(in_blocks(work, len(array), BLOCK))))
+
+
+def _shaped(image: np.ndarray, how: Shaping | Data) -> np.ndarray:
+    from PIL import Image
+
+    planes = [Image.fromarray(plane) for plane in image]
+    if how.gray and len(planes) > 1:
+        planes = [Image.merge("RGB", planes).convert("L")]
+    stacked = np.stack([np.asarray(_squared(plane, how)) for plane in planes])
+    return stacked if stacked.dtype == np.uint8 else stacked.clip(0, 1)
