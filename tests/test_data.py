@@ -136,7 +136,7 @@ def test_spec_survives_json() -> None:
         ({"rows": "many"}, "'rows' must be an integer; got 'many'."),
         ({"shape": "abc"}, "'shape' must be a list of integers; got 'abc'."),
         ({"shape": [1, 2.5]}, "'shape' must be a list of integers; got [1, 2.5]."),
-        ({"kind": "gray"}, "unknown kind of data 'gray'; did you mean 'gray'?"),
+        ({"kind": "grey"}, "unknown kind of data 'grey'; did you mean 'gray'?"),
     ],
 )
 def test_spec_refuses_a_bad_record(change: dict[str, Any], message: str) -> None:

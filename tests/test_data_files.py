@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
 import os
 import re
 import struct
@@ -517,16 +519,7 @@ def rows(path: Path, **options: Any) -> np.ndarray:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("header", ["", "a,b c,d"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-@pytest.mark.parametrize("block", [7, 4096])
-def test_numbers_and_names(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    delimiter: str,
-    header: str,
-    encoding: str,
-    block: int,
-) -> None:
-    monkeypatch.setattr("vaekit.data.tables.BLOCK", block)
+def test_numbers_and_names(tmp_path: Path, delimiter: str, header: str, encoding: str) -> None:
     path = write(tmp_path, text(delimiter, header.replace(",", delimiter)), encoding)
     mine = load(path)
     assert (mine.kind, mine.name, mine.classes) == ("table", "mine", 0)
@@ -639,7 +632,7 @@ def test_a_csv_is_standardised_and_comes_back(tmp_path: Path) -> None:
             lines("x,species", "1,setosa"),
             {},
             "column 'species' has 'setosa', which is no number, in line 2. If it is a label or a "
-            "group: label 'species', group 'species'; else remove it.",
+            "group: `label=species`, `group=species`; else remove it.",
         ),
         (lines("a,b", "1,1_000"), {}, "has '1_000', which is no number, in line 2."),
         (lines("a;b", "1;2,5"), {}, "has '2,5', which is no number, in line 2."),
@@ -663,12 +656,11 @@ def test_tables_that_are_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_the_line_is_the_files_in_every_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vaekit.data.tables.BLOCK", 8)
-    path = write(tmp_path, lines("a,b", *["1,2"] * 21, "1,x", *["1,2"] * 9))
-    with fails("has 'x', which is no number, in line 23."):
+@pytest.mark.parametrize("again", [1, 100_000])
+def test_the_line_is_the_files(tmp_path: Path, again: int) -> None:
+    body = ['"1",2', "", "1,2"] * again
+    path = write(tmp_path, lines('"a\nc",b', *body, "1,x", *["1,2"] * 9))
+    with fails(f"has 'x', which is no number, in line {3 + len(body)}."):
         load(path)
 
 
@@ -692,3 +684,43 @@ def test_an_unnamed_first_column_is_told(
 ) -> None:
     load(write(tmp_path, lines(",a", *[f"{i},2" for i in range(12)])))
     assert "its first column has no name and is read as a feature" in capsys.readouterr().err
+
+
+def test_tables_by_other_endings(tmp_path: Path) -> None:
+    body = text("\t", "a\tb\tc")
+    (tmp_path / "mine.tsv").write_text(body)
+    (tmp_path / "mine.csv.gz").write_bytes(gzip.compress(text().encode()))
+    sorted_table = TABLE[np.lexsort(TABLE.T)]
+    assert np.array_equal(rows(tmp_path / "mine.tsv"), sorted_table)
+    assert np.array_equal(rows(tmp_path / "mine.csv.gz"), sorted_table)
+    (tmp_path / "mine.csv.gz").write_bytes(text().encode())
+    with fails("mine.csv.gz cannot be read as .csv: Not a gzipped file"):
+        load(tmp_path / "mine.csv.gz")
+
+
+def test_parquet_is_read_as_a_dataframe_is_or_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "mine.parquet"
+    path.write_bytes(b"PAR1")
+    if importlib.util.find_spec("pyarrow") is None:
+        with fails("needs pyarrow, which is not installed: pip install 'vaekit[parquet]'"):
+            load(path)
+    frame = pandas.DataFrame(TABLE, columns=["a", "b", "c"]).assign(sort=["x", "y"] * 20)
+    monkeypatch.setattr("pandas.read_parquet", lambda _: frame)
+    assert np.array_equal(rows(path, label="sort"), TABLE[np.lexsort(TABLE.T)])
+    mine = load(path, label="sort")
+    assert (mine.name, mine.column_names, mine.class_names) == ("mine", ("a", "b", "c"), ("x", "y"))
+    with fails("column 'sort' has 'x', which is no number, in row 0."):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "cell", ["True", "0x1", "1,2", "-", "None", "NA", "\0", "1\0002", "1e", "1j"]
+)
+def test_cells_that_pandas_may_read_and_are_no_numbers(tmp_path: Path, cell: str) -> None:
+    with fails("which is no number, in line 3."):
+        load(write(tmp_path, lines("a;b", "1;2", f"1;{cell}", *["1;2"] * 12)))
+    with fails("which is no number, in line 2."):
+        load(write(tmp_path, lines("a;b", *[f"1;{cell}"] * 12)))

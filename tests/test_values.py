@@ -253,7 +253,11 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
     nullable = frame(a=pandas.array([*range(39), None], dtype="Int64"), b=range(40))
     for given, option, message in (
         (nullable, {}, "^data: column 'a' is empty in row 39. Fill the cell, or remove the row.$"),
-        (frame(a=["x"] * 40), {}, "^data: column 'a' holds .*label 'a', group 'a'; else remove"),
+        (
+            frame(a=["x"] * 40),
+            {},
+            "^data: column 'a' has 'x', .* in row 0. .*`group=a`; else remove",
+        ),
         (frame(a=[np.inf] * 40), {}, "column 'a' has inf, which is not finite, in row 0"),
         (frame(a=[1e39] * 40), {}, "column 'a' has 1e.39, which is too large .*Scale the column"),
         (frame(a=[1.0] * 40), {"label": "sort"}, "unknown column of data 'sort'"),
@@ -261,7 +265,11 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
         (frame(a=[1.0] * 40, y=[0.5] * 40), {"label": "y"}, "y has '0.5'; a label is text or a"),
         (frame(a=[1.0] * 40, y=[None, *"x" * 39]), {"label": "y"}, "column 'y' is empty in row 0"),
         ({"train": wide, "test": wide[[0, 1]]}, {}, r'data\["test"\] has the columns 0, 1; exp'),
-        (frame(a=pandas.date_range("2020", periods=40)), {}, "holds datetime64.* no numbers"),
+        (
+            frame(a=pandas.date_range("2020", periods=40)),
+            {},
+            "has 2020-01-01 00:00:00, which is no number",
+        ),
     ):
         with pytest.raises(VaekitError, match=message):
             from_value(given, Data(**option))

@@ -13,13 +13,13 @@ from vaekit.data.images import load_images
 from vaekit.data.npz import load_npy, load_npz
 from vaekit.data.own import refuse
 from vaekit.data.pictures import shaped
-from vaekit.data.tables import load_csv, text_columns
+from vaekit.data.tables import load_csv, load_parquet, text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
 from vaekit.options import Data, checked
 
 GIVEN = "given"  # in place of a name or a path
-PATHS = "a folder or .zip of images, .npz, .npy, .csv"
+PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
 
 
 # A new format is one entry: the end of the path, and a function of the path and how to read it.
@@ -27,6 +27,8 @@ FORMATS: dict[str, Callable[..., Dataset]] = {
     ".npz": load_npz,
     ".npy": load_npy,
     ".csv": load_csv,
+    ".tsv": load_csv,
+    ".parquet": load_parquet,
     ".zip": load_images,
 }
 # Formats whose readers bring images to the size that is asked for, before they hold them all.
@@ -89,7 +91,7 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
     for place in (Path(), *folders) if asked.data else ():
         if _there(Path.is_dir, place / path):
             return load_images(place / path, asked)
-    suffix = path.suffix.lower()
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix in FORMATS:
         more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
         found = FORMATS[suffix](_locate(path, folders), asked, **more)
@@ -104,7 +106,10 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
 def labeled(asked: Data) -> Data:
     """The same; of a .csv without a label named, with the one column of text as its label."""
     path = _expanded(asked.data)
-    if path.suffix.lower() != ".csv" or asked.label is not None:
+    if (
+        path.name.lower().removesuffix(".gz")[-4:] not in (".csv", ".tsv")
+        or asked.label is not None
+    ):
         return asked
     found = text_columns(_locate(path, search_folders(asked.data_dir)))
     names = [name for name in found if name != asked.group]

@@ -14,7 +14,6 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from vaekit.data.arrays import Reading, beside, reading, rows_in, tensor_of
 from vaekit.data.dataset import Dataset, Split
-from vaekit.data.frames import read_frame
 from vaekit.data.loaders import (
     SAMPLE,
     DatasetRows,
@@ -26,11 +25,11 @@ from vaekit.data.loaders import (
     labels_of,
     read_items,
 )
-from vaekit.data.own import available, own, refuse
+from vaekit.data.own import available, keyed, own, refuse
 from vaekit.data.pictures import shaped
 from vaekit.data.rows import Rows
 from vaekit.data.splits import spread
-from vaekit.data.tables import classed
+from vaekit.data.tables import classed, read_frame
 from vaekit.errors import VaekitError, unknown
 from vaekit.options import Data
 
@@ -149,9 +148,14 @@ def _part(what: str, value: Any, asked: Data, training: bool) -> _Part:
             raise VaekitError(f"{what} has its labels twice; give x alone, or (x, y) of arrays.")
         return replace(part, y=_y(what, value[1]))
     if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
-        frame = read_frame(what, value, asked)
-        part = _held("dataframe", what, frame.features)
-        return replace(part, y=frame.labels, groups=frame.groups, columns=frame.columns)
+        table = read_frame(what, value, asked)
+        labels, groups = table.texts(table.label), table.texts(table.group)
+        return replace(
+            _held("dataframe", what, table.features()),
+            y=None if labels is None else np.array(labels, str),
+            groups=None if groups is None else keyed(groups),
+            columns=table.columns,
+        )
     if hasattr(value, "__array__"):
         name = "tensor" if isinstance(value, Tensor) else "array"
         return _held(name, what, as_array(what, value))
