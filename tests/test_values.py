@@ -256,7 +256,7 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
         (
             frame(a=["x"] * 40),
             {},
-            "^data: column 'a' has 'x', .* in row 0. .*`group=a`; else remove",
+            "^data: column 'a' has 'x', .* in row 0. .*`group='a'`; else remove",
         ),
         (frame(a=[np.inf] * 40), {}, "column 'a' has inf, which is not finite, in row 0"),
         (frame(a=[1e39] * 40), {}, "column 'a' has 1e.39, which is too large .*Scale the column"),
@@ -495,7 +495,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "few": (LEVELS[:9], "data has 9 rows; expected 10 at least"),
     "gaps": (NOT_FINITE, "data has 1 values that are NaN or infinite"),
     "range": (LEVELS * 1.0, "data has floats from 0 to 255; expected 0 to 1, or -1 to 1"),
-    "negative": (-np.ones((20, 3), int), "data has whole numbers from -1 to -1; counts go from 0"),
+    "negative": (-np.ones((20, 3), int), "data goes from -1 to -1; counts go from 0"),
     "levels as integers": (LEVELS.astype(int), "data has type int64; expected uint8 (0 to 255)"),
     "labels short": ((LEVELS, LABELS[:9]), "y of data has type int64 and shape (9,); expected one"),
     "labels float": ((LEVELS, LABELS / 2), "y of data has type float64 and shape (40,)"),

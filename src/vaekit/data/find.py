@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vaekit.data.arrays import load_npy, load_npz
 from vaekit.data.catalog import SETS
 from vaekit.data.dataset import Dataset
 from vaekit.data.entry import not_found
 from vaekit.data.images import load_images
-from vaekit.data.npz import load_npy, load_npz
 from vaekit.data.own import refuse
 from vaekit.data.pictures import shaped
 from vaekit.data.tables import load_csv, load_parquet, text_columns

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.arrays import Reading, beside, rows_in, tensor_of
+from vaekit.data.arrays import Reading, annotation, as_rows, tensor_of
 from vaekit.data.batches import Batch
 from vaekit.data.dataset import Split, one_hot
 from vaekit.data.rows import Rows
@@ -74,7 +74,7 @@ def unpack(what: str, given: Any) -> tuple[np.ndarray, Any]:
 
 
 def batches_of(what: str, loader: Iterable[Any]) -> Iterator[tuple[np.ndarray, Any]]:
-    """All batches: rows as `rows_in` returns them, of one shape and type, and y or None.
+    """All batches: rows as `as_rows` returns them, of one shape and type, and y or None.
 
     Raises:
         VaekitError: for batches that are none, or differ.
@@ -85,7 +85,7 @@ def batches_of(what: str, loader: Iterable[Any]) -> Iterator[tuple[np.ndarray, A
         found, y = unpack(name, given)
         if not found.size:
             continue
-        array = rows_in(name, found)
+        array = as_rows(name, found)
         like = array[:0].copy() if like is None else like
         check_alike(name, array, like, "batch 0")
         yield array, y
@@ -113,7 +113,7 @@ class FirstPass:
     Attributes:
         rows: how many; `sizes` in each batch.
         extremes: the smallest value, the largest, and one between them where there is one.
-        moments: mean and variance of each element, of what `rows_in` returned.
+        moments: mean and variance of each element, of what `as_rows` returned.
         labels: how many rows each has.
         digest: the sum of the rows' hashes.
     """
@@ -296,7 +296,7 @@ def labels_of(what: str, y: Any, rows: int) -> Tensor | None:
     if y is None:
         return None
     array = as_array(f"y of {what}", np.asarray(y) if isinstance(y, list | tuple) else y)
-    return None if array.ndim == 2 else beside(f"y of {what}", "labels", array, rows)
+    return None if array.ndim == 2 else annotation(f"y of {what}", "labels", array, rows)
 
 
 class DatasetRows(Rows):
@@ -335,7 +335,7 @@ class DatasetRows(Rows):
 def read_items(
     items: Any, wanted: Iterable[int], like: np.ndarray | None = None
 ) -> tuple[np.ndarray, list[Any]]:
-    """The items of a Dataset at these places as `rows_in` returns them, and their y.
+    """The items of a Dataset at these places as `as_rows` returns them, and their y.
 
     Raises:
         VaekitError: for an item that is neither x nor (x, y), and one of another shape or type
@@ -351,7 +351,7 @@ def read_items(
         rows[row] = x
         ys.append(y)
     assert rows is not None
-    found = rows_in("data", rows)
+    found = as_rows("data", rows)
     if like is not None:
         check_alike("data", found, like, "its first pass")
     return found, ys

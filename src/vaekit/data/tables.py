@@ -71,7 +71,7 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
         line, cells = _line(path, delimiter, row + header)
         return f"line {line}", cells[column]
 
-    columns = {i: str for i in apart if i is not None}
+    columns: dict[int, Any] = {i: str for i in apart if i is not None}
     frame = _parsed(path, delimiter, len(names), header, columns)
     return _dataset(
         path, Table(str(path), names, frame, *_checked(path, names, asked, apart), locate), asked
@@ -218,7 +218,8 @@ def _dataset(path: Path, table: Table, asked: Data) -> Dataset:
         texts, groups = table.texts(table.label), table.texts(table.group)
     except MemoryError:
         raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
-    labels, names = None, ()
+    labels: Tensor | None = None
+    names: tuple[str, ...] = ()
     if texts is not None:
         labels, names = classed(texts, lambda row: _no_class(table, row))
     rows = Split(features, labels, groups=None if groups is None else keyed(groups))
@@ -234,7 +235,7 @@ def _no_class(table: Table, row: int) -> VaekitError:
 def text_columns(path: Path) -> list[str]:
     """Return the columns whose first cell under the header is text, by name."""
     rows = _head(path)[1]
-    named = zip(rows[0], rows[1], strict=True) if len(rows) > 1 else ()
+    named = zip(*rows[:2], strict=False) if len(rows) > 1 else ()  # rows may be ragged: see `_line`
     pairs = [(name.strip(), cell.strip()) for name, cell in named]
     return [n for n, cell in pairs if cell and not is_number(cell) and not is_number(n)]
 
@@ -292,7 +293,7 @@ def _fault(name: str, cell: Any) -> tuple[str, str]:
     if pandas.isna(cell) or not str(cell).strip():
         return "is empty", FILL
     if not is_number(cell):
-        mend = f"If it is a label or a group: `label={name}`, `group={name}`; else remove it."
+        mend = f"If it is a label or a group: `label={name!r}`, `group={name!r}`; else remove it."
         return "has {}, which is no number,", mend
     if not math.isfinite(float(cell)):
         return "has {}, which is not finite,", FILL
@@ -329,7 +330,7 @@ def _head(path: Path) -> tuple[str, list[list[str]]]:
 
 
 def _parsed(
-    path: Path, delimiter: str, width: int, header: bool, columns: dict[int, type]
+    path: Path, delimiter: str, width: int, header: bool, columns: dict[int, Any]
 ) -> pandas.DataFrame:
     """Return the cells of a file by pandas' C reader: numbers where a whole column is."""
     import pandas
@@ -347,12 +348,10 @@ def _parsed(
                 na_filter=False,
                 float_precision="round_trip",
             )
-    except pandas.errors.ParserError as error:
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
         _line(path, delimiter, None)
         why = str(error).strip()
         raise VaekitError(f"{path} cannot be read as .csv: {why}.") from error
-    except pandas.errors.EmptyDataError:
-        return pandas.DataFrame()
     if len(frame) and not isinstance(frame.index, pandas.RangeIndex):
         _line(path, delimiter, None)
     truths = [name for name in frame if frame[name].dtype == bool]

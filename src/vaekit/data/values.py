@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, TensorDataset
 
-from vaekit.data.arrays import Reading, beside, reading, rows_in, tensor_of
+from vaekit.data.arrays import Reading, annotation, as_rows, reading, tensor_of
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.loaders import (
     SAMPLE,
@@ -174,7 +174,7 @@ def _part(what: str, value: Any, asked: Data, training: bool) -> _Part:
 
 
 def _held(name: str, what: str, array: np.ndarray) -> _Part:
-    seen = rows_in(what, array)
+    seen = as_rows(what, array)
     return _Part(name, what, seen, lambda how: tensor_of(how(seen)), len(seen))
 
 
@@ -324,7 +324,7 @@ def _labels(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tuple[s
     if sorts != {(True, 1)}:
         for name, y in given.items():
             key = "factors" if y.ndim == 2 else "labels"
-            made[name] = {key: beside(f"y of {parts[name].what}", key, y, parts[name].rows)}
+            made[name] = {key: annotation(f"y of {parts[name].what}", key, y, parts[name].rows)}
         return made, ()
     cells = [str(cell) for y in given.values() for cell in y]
     no_class = "a label is text or a whole number"
