@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit.data import Dataset, Split, Values, generator, prepare, read
+from vaekit.data import Dataset, Split, Transform, generator, prepare, read
 from vaekit.options import Data
 
 
@@ -62,7 +62,7 @@ def test_a_set_by_name_keeps_its_test_rows() -> None:
 
 def test_stored_values_are_taken_and_not_fitted_anew(tmp_path: Path) -> None:
     asked = Data(data=table(tmp_path / "a.csv"))
-    values = Values(loc=torch.tensor([1.0, 2.0, 3.0]), scale=torch.tensor([2.0, 4.0, 8.0]))
+    values = Transform(loc=torch.tensor([1.0, 2.0, 3.0]), scale=torch.tensor([2.0, 4.0, 8.0]))
     data = prepare(read(asked), asked, values=values)
     for split in data.splits.values():
         assert torch.equal(split.x(), (split.images - values.loc) / values.scale)  # type: ignore[operator]

@@ -24,7 +24,7 @@ from vaekit.data import (
     MappedRows,
     Split,
     TakenRows,
-    Values,
+    Transform,
     card,
     fingerprint,
     prepare,
@@ -276,7 +276,7 @@ def test_codes_of_dequantized_rows_are_those_of_the_whole(
         likelihood="gaussian", out=tmp_path / "run", report=False,
     )  # fmt: skip
     rows = Split(
-        torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8), values=Values(dequantize=True)
+        torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8), values=Transform(dequantize=True)
     )
     whole = posteriors(run, fixed_rows(rows))
     monkeypatch.setattr("vaekit.models.base.CACHE", 2**10 * 7)

@@ -196,7 +196,7 @@ def test_an_augmenting_dataset_stays_one_but_where_it_is_measured() -> None:
     assert torch.allclose(first, again, rtol=0, atol=2.01 / 255)
     with pytest.raises(VaekitError, match=r"^size does not suit data: do it in the Dataset"):
         from_value(Items(noise=True), Data(size=4))
-    with pytest.raises(VaekitError, match=r"^binarize static .* that change from read to read"):
+    with pytest.raises(VaekitError, match=r"^`binarize=static` .* that change from read to read"):
         prepare(given, Data(binarize="static"))
 
 
@@ -366,9 +366,9 @@ def test_what_is_prepared_of_a_loader() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 5}, "limit does not suit data that a loader serves: take fewer in the loader"),
-        ({"validation": 0.1}, "validation does not suit data that a loader serves: give {"),
-        ({"binarize": "static"}, "binarize static does not suit .*: take dynamic"),
+        ({"limit": 5}, "`limit` does not suit data that a loader serves: take fewer in the loader"),
+        ({"validation": 0.1}, "`validation` does not suit data that a loader serves: give {"),
+        ({"binarize": "static"}, "`binarize=static` does not suit .*: take dynamic"),
     ],
 )
 def test_rows_of_a_loader_are_neither_chosen_nor_kept(options: Any, message: str) -> None:

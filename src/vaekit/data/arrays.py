@@ -245,7 +245,7 @@ def _counts(what: str, array: np.ndarray) -> np.ndarray:
             f"{what} goes from {low:g} to {high:g}; counts go from 0 to {EXACT:,}. "
             f"Store a table that is no counts as float32."
         )
-    broken = array[array != np.rint(array)] if array.dtype.kind == "f" else ()
+    broken = array[array != np.rint(array)] if array.dtype.kind == "f" else array[:0]
     if len(broken):
         raise VaekitError(
             f"{what} has the value {broken[0]:g}; counts are whole numbers. "
@@ -334,9 +334,10 @@ def tensor_of(array: np.ndarray) -> Tensor:
     """Return an array as a tensor, not copied if contiguous or large; it is never written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        # In a large one channels that come last may stay so; torch knows no steps backwards.
-        copied = array.nbytes <= LARGE or min(array.strides) < 0
-        return torch.from_numpy(np.ascontiguousarray(array) if copied else array)
+        if min(array.strides) < 0:  # torch knows no steps backwards
+            array = array.copy()
+        # In a large one channels that come last may stay so.
+        return torch.from_numpy(array if array.nbytes > LARGE else np.ascontiguousarray(array))
 
 
 def annotation(what: str, name: str, array: np.ndarray, rows: int) -> Tensor:
