@@ -370,8 +370,7 @@ def sparse_rows(arrays: Arrays, what: str) -> SparseRows:
         what: names them in errors.
 
     Raises:
-        VaekitError: for a missing array, parts that do not fit each other, and values that are no
-            counts.
+        VaekitError: for parts that do not fit each other, and values that are no counts.
 
     Example:
         >>> rows = sparse_rows({"data": np.array([5, 7]), "indices": np.array([2, 0]),
@@ -382,11 +381,6 @@ def sparse_rows(arrays: Arrays, what: str) -> SparseRows:
     """
     from scipy.sparse import csr_array
 
-    missing = [key for key in SPARSE_KEYS if key not in arrays]
-    if missing:
-        raise VaekitError(
-            f"{what} has no array '{missing[0]}'; a sparse table needs {', '.join(SPARSE_KEYS)}."
-        )
     for key in SPARSE_KEYS[1:]:
         if arrays[key].dtype.kind not in "iu" or arrays[key].ndim != 1:
             raise VaekitError(

@@ -156,7 +156,7 @@ class Split:
     @lazy
     def survey(self) -> Survey:
         """What one look at all stored values tells; of random rows, what their first pass told."""
-        known = _known(self.images)
+        known = getattr(self.images, "survey", None)  # of random rows
         if known is None:
             return survey(chunks(self.images))
         seen = pick(self.images, torch.arange(min(4, len(self))))  # each costs a read
@@ -180,11 +180,6 @@ class Split:
         whole = self.images.dtype == torch.uint8  # where no look at the rows is needed
         stored = torch.tensor((0, 255) if whole else self.bounds, dtype=self.images.dtype)
         return self.values.ends(stored)
-
-
-def _known(images: Tensor | Rows) -> Survey | None:
-    """Return what is known of one row of those that are never the same again."""
-    return images.survey if isinstance(images, Rows) else None
 
 
 def _all(images: Tensor | Rows, test: Callable[[Tensor], Tensor]) -> bool:
@@ -258,7 +253,7 @@ class Dataset:
 
     def _check_values(self, split: Split) -> None:
         images, called = split.images, f"data set '{self.name}'"
-        if _known(images) is not None:
+        if getattr(images, "survey", None) is not None:
             return
         whole = images.dtype == torch.uint8
         if self.kind == "binary" and not split.values.binarize:
@@ -340,7 +335,7 @@ def _digests(dataset: Dataset) -> tuple[str, str]:
         stored = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
         for digest in digests:
             digest.update((stream.fingerprint if stream else stored).encode())
-        if not stream and _known(images) is None:
+        if not stream and getattr(images, "survey", None) is None:
             split.__dict__["survey"] = survey(_hashed(images, digests))
     return whole.hexdigest(), test.hexdigest()
 

@@ -189,7 +189,7 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
     """
     if not spec.context:
         raise VaekitError(
-            f"got `label={label}`; this run is not conditioned on labels: leave it, or train "
+            f"got the label {label}; this run is not conditioned on labels: leave it, or train "
             "one that is, as `vaekit train cvae`."
         )
     text = str(label)
@@ -199,4 +199,4 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
         return int(text)
     numbered = f"0 to {spec.classes - 1}"
     shown = "" if names[0] == "0" else f", or {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
-    raise VaekitError(f"got `label={label}`; the labels of {spec.name} are {numbered}{shown}.")
+    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {numbered}{shown}.")

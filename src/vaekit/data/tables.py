@@ -73,9 +73,7 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
 
     columns: dict[int, Any] = {i: str for i in apart if i is not None}
     frame = _parsed(path, delimiter, len(names), header, columns)
-    return _dataset(
-        path, Table(str(path), names, frame, *_checked(path, names, asked, apart), locate), asked
-    )
+    return _dataset(path, Table(str(path), names, frame, asked, apart, locate))
 
 
 def load_parquet(path: str | Path, asked: Data | None = None) -> Dataset:
@@ -96,8 +94,7 @@ def load_parquet(path: str | Path, asked: Data | None = None) -> Dataset:
     except Exception as error:  # pyarrow raises whatever damaged bytes make of its reader
         why = " ".join(str(error).split())
         raise VaekitError(f"{path} cannot be read as .parquet: {why}.") from error
-    asked = asked or Data()
-    return _dataset(Path(path), read_frame(str(path), frame, asked), asked)
+    return _dataset(Path(path), read_frame(str(path), frame, asked or Data()))
 
 
 @dataclass(frozen=True)
@@ -108,21 +105,37 @@ class Table:
         what: names it in errors.
         names: of all columns.
         frame: the cells.
-        label, group: the columns that are no features, by position.
+        asked: names the columns that are no features.
+        apart: the positions of label and group.
         locate: returns where a row and column lie, and the cell as it is written there.
     """
 
     what: str
     names: list[str]
     frame: pandas.DataFrame
-    label: int | None
-    group: int | None
+    asked: Data
+    apart: list[int | None]
     locate: Callable[[int, int], tuple[str, Any]]
+
+    def __post_init__(self) -> None:
+        for i, name in enumerate(self.names):
+            if name and name in self.names[:i]:
+                raise VaekitError(
+                    f"{self.what} has two columns '{name}'; give each a name of its own."
+                )
+        wanted = (self.asked.label, self.asked.group)
+        for column, position in zip(wanted, self.apart, strict=True):
+            if column and position is None:
+                raise unknown(f"column of {self.what}", column, self.names)
+        if not self.kept:
+            raise VaekitError(
+                f"{self.what} has no column but those of labels and groups; add features."
+            )
 
     @property
     def kept(self) -> list[int]:
         """The positions of the features."""
-        return [i for i in range(len(self.names)) if i not in (self.label, self.group)]
+        return [i for i in range(len(self.names)) if i not in self.apart]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -152,14 +165,16 @@ class Table:
             raise self.refusal(int(bad[0]), column)
         return numbers
 
-    def texts(self, column: int | None) -> list[str] | None:
-        """Return the cells of a column as text; None of no column.
+    def labels_and_groups(self) -> tuple[list[str] | None, Tensor | None]:
+        """Return the labels as text, and the groups by number; None without.
 
         Raises:
             VaekitError: for an empty cell.
         """
-        if column is None:
-            return None
+        labels, groups = (None if i is None else self._texts(i) for i in self.apart)
+        return labels, None if groups is None else keyed(groups)
+
+    def _texts(self, column: int) -> list[str]:
         cells = self.frame.iloc[:, column]
         pairs = zip(cells, cells.isna(), strict=True)
         texts = ["" if empty else str(cell).strip() for cell, empty in pairs]
@@ -175,6 +190,12 @@ class Table:
             fault, mend = _fault(name, cell)
         shown = f"'{cell}'" if isinstance(cell, str) else cell
         return VaekitError(f"{self.what}: column '{name}' {fault.format(shown)} in {place}. {mend}")
+
+    def no_class(self, row: int) -> VaekitError:
+        """Return the error for a label that is a number and not whole."""
+        assert self.apart[0] is not None
+        mend = "A label is text or a whole number; to learn the column, leave `label`."
+        return self.refusal(row, self.apart[0], "has {}, which is no class,", mend)
 
 
 def read_frame(what: str, frame: pandas.DataFrame, asked: Data) -> Table:
@@ -192,44 +213,23 @@ def read_frame(what: str, frame: pandas.DataFrame, asked: Data) -> Table:
     def locate(row: int, column: int) -> tuple[str, Any]:
         return f"row {frame.index[row]}", frame.iat[row, column]
 
-    return Table(what, names, frame, *_checked(what, names, asked, apart), locate)
+    return Table(what, names, frame, asked, apart, locate)
 
 
-def _checked(
-    what: str | Path, names: list[str], asked: Data, apart: list[int | None]
-) -> tuple[int | None, int | None]:
-    """Return the positions of label and group; refuse names that are unknown, or there twice."""
-    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
-    if twice:
-        raise VaekitError(f"{what} has two columns '{twice[0]}'; give each a name of its own.")
-    for name, position in zip((asked.label, asked.group), apart, strict=True):
-        if name and position is None:
-            raise unknown(f"column of {what}", name, names)
-    if not set(range(len(names))) - set(apart):
-        raise VaekitError(f"{what} has no column but those of labels and groups; add features.")
-    return apart[0], apart[1]
-
-
-def _dataset(path: Path, table: Table, asked: Data) -> Dataset:
+def _dataset(path: Path, table: Table) -> Dataset:
     if not len(table.frame):
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
     try:
         features = torch.from_numpy(table.features())
-        texts, groups = table.texts(table.label), table.texts(table.group)
+        texts, groups = table.labels_and_groups()
     except MemoryError:
         raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
     if texts is not None:
-        labels, names = classed(texts, lambda row: _no_class(table, row))
-    rows = Split(features, labels, groups=None if groups is None else keyed(groups))
-    return own(path, "table", rows, asked, class_names=names, column_names=table.columns)
-
-
-def _no_class(table: Table, row: int) -> VaekitError:
-    assert table.label is not None
-    mend = "A label is text or a whole number; to learn the column, leave `label`."
-    return table.refusal(row, table.label, "has {}, which is no class,", mend)
+        labels, names = classed(texts, table.no_class)
+    rows = Split(features, labels, groups=groups)
+    return own(path, "table", rows, table.asked, class_names=names, column_names=table.columns)
 
 
 def text_columns(path: Path) -> list[str]:

@@ -24,7 +24,7 @@ from vaekit.data.loaders import (
     labels_of,
     read_items,
 )
-from vaekit.data.own import available, keyed, own, refuse
+from vaekit.data.own import available, own, refuse
 from vaekit.data.pictures import shaped
 from vaekit.data.rows import MappedRows, Rows
 from vaekit.data.splits import spread
@@ -173,11 +173,11 @@ def _array(name: str, what: str, value: Any) -> _Part:
 
 def _frame(what: str, frame: Any, asked: Data) -> _Part:
     table = read_frame(what, frame, asked)
-    labels, groups = table.texts(table.label), table.texts(table.group)
+    labels, groups = table.labels_and_groups()
     return replace(
         _array("dataframe", what, table.features()),
         y=None if labels is None else np.array(labels, str),
-        groups=None if groups is None else keyed(groups),
+        groups=groups,
         ids=frame.index.to_numpy(),
         columns=table.columns,
     )
