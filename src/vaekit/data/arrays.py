@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -146,21 +146,18 @@ def _wanted(path: Path, keys: list[str]) -> list[str]:
 def _memmap(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     """Return the array where it lies in the file, if it is large and not compressed; else read."""
     assert file.zip is not None
-    names = [name for name in file.zip.namelist() if name == f"{key}.npy"]
-    info = file.zip.getinfo(names[0]) if names else None
+    info = {entry.filename: entry for entry in file.zip.infolist()}.get(f"{key}.npy")
     if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size <= LARGE:
         return file[key]
     with path.open("rb") as stream:
         stream.seek(info.header_offset + 26)  # the local header: its name may have other extras
         stream.seek(sum(struct.unpack("<HH", stream.read(4))), os.SEEK_CUR)
         version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0
-        read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = read(stream)
+        readers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = readers[version != (1, 0)](stream)
         if dtype.hasobject:
             return file[key]
-        order: Literal["F", "C"] = "F" if by_columns else "C"
-        return np.memmap(path, dtype, "c", stream.tell(), shape, order)
+        return np.memmap(path, dtype, "c", stream.tell(), shape, "F" if by_columns else "C")
 
 
 def _array(path: Path, key: str, read: Callable[[], np.ndarray]) -> np.ndarray:

@@ -219,11 +219,8 @@ def read_frame(what: str, frame: pandas.DataFrame, asked: Data) -> Table:
 def _dataset(path: Path, table: Table) -> Dataset:
     if not len(table.frame):
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
-    try:
-        features = torch.from_numpy(table.features())
-        texts, groups = table.labels_and_groups()
-    except MemoryError:
-        raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
+    features = torch.from_numpy(table.features())
+    texts, groups = table.labels_and_groups()
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
     if texts is not None:
@@ -311,6 +308,8 @@ def _opened(path: Path) -> Iterator[TextIO]:
         raise VaekitError(f"there is no file {path}.") from None
     except UnicodeDecodeError:
         raise VaekitError(f"{path} is no UTF-8 text; save it as CSV in UTF-8.") from None
+    except MemoryError:
+        raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
     except (OSError, EOFError, csv.Error) as error:
         raise VaekitError(f"{path} cannot be read as .csv: {error}.") from error
 

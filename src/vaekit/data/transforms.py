@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -217,11 +218,13 @@ class DataSpec:
         """
         from pydantic import TypeAdapter, ValidationError
 
-        values = Transform.from_json(record.get("values", {}))
+        plain = json.dumps({name: value for name, value in record.items() if name != "values"})
         try:
-            return TypeAdapter(cls).validate_python({**record, "values": values})
+            spec = TypeAdapter(cls).validate_json(plain, strict=True)
         except ValidationError as error:
             wrong = error.errors()[0]
             got = "" if isinstance(wrong["input"], dict) else f"; got {wrong['input']!r}"
-            text = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}".rstrip(".") + got
+            why = wrong["msg"].removeprefix("Value error, ").rstrip(".") + got
+            text = ": ".join(filter(None, [".".join(map(str, wrong["loc"])), why]))
             raise VaekitError(f"a data record does not fit: {text}.") from None
+        return replace(spec, values=Transform.from_json(record.get("values", {})))
