@@ -83,8 +83,10 @@ DATA = [
          make=pictures()),
     case("group of no folders", P + " --group folder", "lies in no subfolder", make=pictures()),
     case("group that holds all", P + " --group '(p)'", "leaves none", make=pictures()),
-    case("test of all pictures", P + " --test 12", "test", "takes 12 of 12", "leaves none", make=pictures()),
-    case("test of half a row", P + " --test 1.5", "test", "1.5", "a fraction from 0", make=pictures()),
+    case("test of all pictures", P + " --test 12", "test", "takes 12 of 12", "leaves none",
+         make=pictures()),
+    case("test of half a row", P + " --test 1.5", "test", "1.5", "a fraction from 0",
+         make=pictures()),
     case("standardized pictures", TP + " --standardize", "is for tables", make=pictures()),
     # Arrays.
     case("npz truncated", X, "x.npz", "numpy.savez", make=cut("x.npz", make=images())),
