@@ -58,7 +58,7 @@ RUNS = [
     case("run.json missing", "report run", "run.json", make=removed("run.json")),
     case("run.json broken", "evaluate run", "run.json", make=cut("run/run.json")),
     case("run.json empty", "evaluate run", "run.json", make=file("run/run.json", "{}")),
-    case("config without the spec", "evaluate run", "its spec", "needs name, shape",
+    case("config without the spec", "evaluate run", "its spec", "name: Field required",
          make=edited("config.json", spec=...)),
     case("config of no shape", "sample run -o x.png", "shape",
          make=edited("config.json", spec__shape=...)),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit.data import Dataset, Split, Values, generator, prepare, read
+from vaekit.data import Dataset, Split, Transform, from_value, generator, prepare, read
 from vaekit.options import Data
 
 
@@ -62,7 +62,7 @@ def test_a_set_by_name_keeps_its_test_rows() -> None:
 
 def test_stored_values_are_taken_and_not_fitted_anew(tmp_path: Path) -> None:
     asked = Data(data=table(tmp_path / "a.csv"))
-    values = Values(loc=torch.tensor([1.0, 2.0, 3.0]), scale=torch.tensor([2.0, 4.0, 8.0]))
+    values = Transform(loc=torch.tensor([1.0, 2.0, 3.0]), scale=torch.tensor([2.0, 4.0, 8.0]))
     data = prepare(read(asked), asked, values=values)
     for split in data.splits.values():
         assert torch.equal(split.x(), (split.images - values.loc) / values.scale)  # type: ignore[operator]
@@ -71,6 +71,20 @@ def test_stored_values_are_taken_and_not_fitted_anew(tmp_path: Path) -> None:
     again = prepare(read(asked), asked, values=earlier)
     assert again.train.values.binarize
     assert not again.test.values.random
+
+
+def test_rows_are_called_by_what_they_come_from(tmp_path: Path) -> None:
+    data = made(data=table(tmp_path / "a.csv"))
+    for split in data.splits.values():
+        assert split.ids is not None
+        assert split.ids.tolist() == numbers(split)
+    pandas = pytest.importorskip("pandas")
+    rows = pandas.DataFrame({"a": range(40)}, index=[f"row {i}" for i in range(40)])
+    for split in prepare(from_value(rows), Data(dequantize=False)).splits.values():
+        stored = [f"row {number}" for number in numbers(split)]
+        assert split.ids is not None
+        assert split.ids.tolist() == stored
+        assert split.take(torch.tensor([2, 0])).ids.tolist() == [stored[2], stored[0]]
 
 
 QUICK = {"latent": 2, "net": "mlp:hidden=8", "epochs": 1, "report": False, "threads": 1}

@@ -128,7 +128,7 @@ print(vaekit.evaluate.nll(one, [(rows.x(), None)], samples=20).rows)
 
 
 def test_training_and_evaluation_of_tensors_need_torch_and_numpy_alone() -> None:
-    packages = {"pydantic", "safetensors", "cyclopts", *HEAVY}
+    packages = {"pydantic", "safetensors", "cyclopts", "scipy", *HEAVY}
     assert python(BARE.replace("{packages}", repr(packages))).split() == ["3", "3", "30"]
 
 

@@ -24,7 +24,7 @@ from vaekit.data import (
     MappedRows,
     Split,
     TakenRows,
-    Values,
+    Transform,
     card,
     fingerprint,
     prepare,
@@ -231,7 +231,7 @@ def test_deviations_of_a_large_table_come_of_its_pieces(monkeypatch: pytest.Monk
 def test_large_rows_stay_in_the_file_of_a_run_that_is_opened(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("npz", "rows", "arrays"):
+    for module in ("rows", "arrays"):
         monkeypatch.setattr(f"vaekit.data.{module}.LARGE", 10)
     path = tmp_path / f"mine{suffix}"
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)
@@ -276,7 +276,7 @@ def test_codes_of_dequantized_rows_are_those_of_the_whole(
         likelihood="gaussian", out=tmp_path / "run", report=False,
     )  # fmt: skip
     rows = Split(
-        torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8), values=Values(dequantize=True)
+        torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8), values=Transform(dequantize=True)
     )
     whole = posteriors(run, fixed_rows(rows))
     monkeypatch.setattr("vaekit.models.base.CACHE", 2**10 * 7)

@@ -35,7 +35,7 @@ class Batches:
         seed: of the order.
         shuffle: False keeps the order of the split.
         context: what models are conditioned on, one row per row of `split`; by default its own.
-        device: where the rows are kept and the batches made.
+        device: where the rows are stored and the batches made.
         rank, world: this process's number and how many there are.
 
     Attributes:
@@ -62,15 +62,11 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        _check_ranks(batch_size, rank, world)
         context = split.context if context is None else context
-        if len(split) < world:
-            raise VaekitError(f"{len(split)} rows cannot be shared by {world} processes.")
-        if context is not None and (context.ndim == 0 or len(context) != len(split)):
-            raise VaekitError(
-                f"the context has shape {tuple(context.shape)}; expected {len(split)} rows."
-            )
-        self.rows = _served(len(split), batch_size, world)
+        _check_sizes(len(split), batch_size, rank, world, context)
+        last, share = len(split) % batch_size, len(split) % batch_size // world
+        alone = share == 1 and len(split) > batch_size
+        self.rows = len(split) - last + (0 if alone else share * world)
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.rank, self.world = rank, world
         self.device = torch.device(device)
@@ -84,17 +80,16 @@ class Batches:
         return -(-self.rows // self.batch_size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number` from batch `start` on; those before are not produced.
+        """Return the batches of epoch `number` from batch `start` on; none before is produced.
 
         Raises:
             VaekitError: if `start` lies outside the epoch.
         """
-        if not 0 <= start <= len(self):
-            raise VaekitError(f"an epoch has {len(self)} batches; cannot start at {start}.")
+        check_start(start, len(self))
         return self._serve(self._order(number), start)
 
     def _order(self, number: int) -> Tensor:
-        """This process's rows of epoch `number`, in order."""
+        """Return this process's rows of epoch `number`, in order."""
         if self.shuffle:
             order = torch.randperm(len(self._images), generator=generator(self.seed, number))
         else:
@@ -111,20 +106,27 @@ class Batches:
             yield Batch(self._values(pick(self._images, index).to(self.device)), context)
 
 
-def _check_ranks(batch_size: int, rank: int, world: int) -> None:
+def check_start(start: int, batches: int) -> None:
+    """Refuse to start an epoch outside it.
+
+    Raises:
+        VaekitError: for such a `start`.
+    """
+    if not 0 <= start <= batches:
+        raise VaekitError(f"an epoch has {batches} batches; cannot start at {start}.")
+
+
+def _check_sizes(rows: int, batch_size: int, rank: int, world: int, context: Tensor | None) -> None:
     if batch_size < 1:
-        raise VaekitError(f"batch_size must be at least 1; got {batch_size}.")
+        raise VaekitError(f"got `batch_size={batch_size}`; expected a whole number of at least 1.")
     if not 0 <= rank < world:
         raise VaekitError(f"rank must be from 0 to world - 1; got rank {rank} of {world}.")
     if batch_size % world:
         raise VaekitError(
-            f"batch_size {batch_size} cannot be shared equally by {world} processes; "
+            f"`batch_size={batch_size}` cannot be shared equally by {world} processes; "
             f"take a multiple of {world}."
         )
-
-
-def _served(rows: int, batch_size: int, world: int) -> int:
-    last = rows % batch_size
-    share = last // world
-    alone = share == 1 and rows > batch_size
-    return rows - last + (0 if alone else share * world)
+    if rows < world:
+        raise VaekitError(f"{rows} rows cannot be shared by {world} processes.")
+    if context is not None and (context.ndim == 0 or len(context) != rows):
+        raise VaekitError(f"the context has shape {tuple(context.shape)}; expected {rows} rows.")

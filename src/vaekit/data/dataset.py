@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.data.rows import Rows, chunks, pick, take
-from vaekit.data.spec import DataSpec, Values, check_kind
+from vaekit.data.transforms import DataSpec, Transform
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
 
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from vaekit.data.batches import Batches
     from vaekit.data.loaders import Loader, Stream
 
-AS_STORED = Values()
+AS_STORED = Transform()
+ANNOTATIONS = ("labels", "factors", "groups", "context")
 
 
 def generator(*key: int | str) -> torch.Generator:
-    """A CPU generator of its own for `key` (a seed and a purpose); the global one is not touched.
+    """Return a CPU generator for `key` (a seed and a purpose); the global one is not touched.
 
     Example:
         >>> torch.equal(*(torch.rand(3, generator=generator(0, "test")) for _ in range(2)))
@@ -32,6 +34,40 @@ def generator(*key: int | str) -> torch.Generator:
     """
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+
+
+@dataclass(eq=False)
+class Survey:
+    """What is known of values after a look at all of them.
+
+    Attributes:
+        low, high: the smallest and the largest; NaN where one is NaN.
+        sums: over the rows, of the shape of one: whole numbers of uint8, else float64.
+        filled: how many are not 0.
+    """
+
+    low: float = math.inf
+    high: float = -math.inf
+    sums: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    filled: int = 0
+
+    def see(self, part: Tensor) -> None:
+        """Take some more rows into account."""
+        low, high = torch.aminmax(part)
+        self.low = float(np.minimum(self.low, low.item()))  # which keeps NaN
+        self.high = float(np.maximum(self.high, high.item()))
+        whole = part.dtype == torch.uint8  # int32 sums of a piece are exact, and 30 x faster
+        sums = part.sum(0, dtype=torch.int32).long() if whole else part.sum(0, dtype=torch.float64)
+        self.sums = self.sums + sums
+        self.filled += int(part.count_nonzero())
+
+
+def survey(parts: Iterable[Tensor]) -> Survey:
+    """Return what is known of rows that come in pieces."""
+    seen = Survey()
+    for part in parts:
+        seen.see(part)
+    return seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +82,8 @@ class Split:
         groups: int64 `(N,)`: rows of one group belong into one split; or None.
         values: what becomes of a row before a model sees it.
         context: `(N, *G)`: what a model is conditioned on; or None.
+        ids: what each row is called where it comes from, `(N,)`: a file's name, a DataFrame's
+            index; None stands for 0 to N - 1.
 
     Raises:
         VaekitError: for another type, or parts of unequal length.
@@ -62,8 +100,9 @@ class Split:
     labels: Tensor | None = None
     factors: Tensor | None = None
     groups: Tensor | None = None
-    values: Values = AS_STORED
+    values: Transform = AS_STORED
     context: Tensor | None = None
+    ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim < 2:
@@ -71,14 +110,12 @@ class Split:
                 f"images must be uint8 or float32, (N, C, H, W) or (N, D); "
                 f"got {self.images.dtype}, {tuple(self.images.shape)}."
             )
-        for what in ("labels", "groups"):
-            part = getattr(self, what)
-            if part is not None and part.dtype != torch.int64:
-                raise VaekitError(f"{what} must be int64; got {part.dtype}: {what}.long().")
-        for what in ("labels", "factors", "groups", "context"):
-            part = getattr(self, what)
+        for name in (*ANNOTATIONS, "ids"):
+            part = getattr(self, name)
+            if part is not None and name in ("labels", "groups") and part.dtype != torch.int64:
+                raise VaekitError(f"{name} must be int64; got {part.dtype}: {name}.long().")
             if part is not None and len(part) != len(self.images):
-                raise VaekitError(f"{len(self.images)} images but {len(part)} {what}.")
+                raise VaekitError(f"{len(self.images)} images but {len(part)} {name}.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,23 +124,23 @@ class Split:
         return f"Split({len(self)} rows, {tuple(self.images.shape[1:])}, {self.images.dtype})"
 
     def take(self, index: Tensor) -> Split:
-        """The rows at `index` (int64 or bool), in that order."""
+        """Return the rows at `index` (int64 or bool), in that order."""
         if index.dtype == torch.bool:
             index = index.nonzero().flatten()
-        taken = take(self.images, index)
-        parts = (self.labels, self.factors, self.groups, self.context)
-        labels, factors, groups, context = (None if part is None else part[index] for part in parts)
-        return Split(taken, labels, factors, groups, self.values, context)
+        places = index.cpu().numpy()
+        parts: Any = {name: getattr(self, name) for name in ANNOTATIONS}
+        parts = {name: part if part is None else part[index] for name, part in parts.items()}
+        ids = places if self.ids is None else self.ids[places]
+        return replace(self, images=take(self.images, index), ids=ids, **parts)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
-        """What a model sees of the rows at `index`, of all by default: floats `(B, *shape)`."""
-        if isinstance(index, Tensor):
-            return self.values(pick(self.images, index))
-        every = torch.arange(len(self), device=self.images.device)
-        return self.values(pick(self.images, every[index or slice(None)]))
+        """Return what a model sees of the rows at `index`, by default all: `(B, *shape)`."""
+        if not isinstance(index, Tensor):
+            index = torch.arange(len(self), device=self.images.device)[index or slice(None)]
+        return self.values(pick(self.images, index))
 
     def example(self, n: int) -> Tensor:
-        """n rows as a model sees them, drawn by a generator of their own: the same each time."""
+        """Return n rows as a model sees them, at random but the same each time."""
         rng = generator("example", len(self))
         index = torch.randint(len(self), (n,), generator=rng)
         if n <= len(self):
@@ -112,20 +149,22 @@ class Split:
         return self.values(rows, rng)
 
     def batch(self, index: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """`x` of the rows at `index`, and what a model is given besides."""
+        """Return `x` of the rows at `index`, and what a model is conditioned on."""
         context = self.context if self.context is None or index is None else self.context[index]
         return self.x(index), None if context is None else context.float()
 
     @lazy
     def survey(self) -> Survey:
         """What one look at all stored values tells; of random rows, what their first pass told."""
-        stats = _stats(self.images)
-        if stats is None:
-            return _whole_survey(map(_survey, chunks(self.images)))
+        known = getattr(self.images, "survey", None)  # of random rows
+        if known is None:
+            return survey(chunks(self.images))
         seen = pick(self.images, torch.arange(min(4, len(self))))  # each costs a read
-        scale = 255 if self.images.dtype == torch.uint8 else 1
-        filled = int(seen.count_nonzero()) * len(self) // len(seen)
-        return Survey(*stats.bounds, stats.mean.double() * scale * len(self), filled)
+        return replace(
+            known,
+            sums=known.sums * len(self),
+            filled=int(seen.count_nonzero()) * len(self) // len(seen),
+        )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -136,47 +175,19 @@ class Split:
     def x_bounds(self) -> tuple[float, float]:
         """What bounds the values that a model sees; NaN where one is NaN."""
         if self.values.loc is not None:
-            found = _whole_survey(_survey(self.values(part)) for part in chunks(self.images))
-            return found.low, found.high
+            seen = survey(map(self.values, chunks(self.images)))
+            return seen.low, seen.high
         whole = self.images.dtype == torch.uint8  # where no look at the rows is needed
         stored = torch.tensor((0, 255) if whole else self.bounds, dtype=self.images.dtype)
         return self.values.ends(stored)
 
 
-def _stats(images: Tensor | Rows) -> Stream | None:
-    """What is known of rows that are never the same again."""
-    return getattr(images, "stats", None) if isinstance(images, Rows) and images.random else None
+def _all(images: Tensor | Rows, test: Callable[[Tensor], Tensor]) -> bool:
+    return all(bool(test(part).all()) for part in chunks(images))
 
 
-class Survey(NamedTuple):
-    """What is known of stored values after one look at all of them.
-
-    Attributes:
-        low, high: the smallest and the largest; NaN where one is NaN.
-        sums: over the rows, of the shape of one: whole numbers of uint8, else float64.
-        filled: how many are not 0.
-    """
-
-    low: float
-    high: float
-    sums: Tensor
-    filled: int
-
-
-def _survey(part: Tensor) -> Survey:
-    low, high = torch.aminmax(part)
-    whole = part.dtype == torch.uint8  # int32 sums of a piece are exact, and 30 x faster
-    sums = part.sum(0, dtype=torch.int32).long() if whole else part.sum(0, dtype=torch.float64)
-    return Survey(float(low), float(high), sums, int(part.count_nonzero()))
-
-
-def _whole_survey(parts: Iterable[Survey]) -> Survey:
-    ends, total, filled = [], torch.zeros((), dtype=torch.int64), 0
-    for part in parts:
-        ends.append((part.low, part.high))
-        total, filled = total + part.sums, filled + part.filled
-    low, high = torch.tensor(ends, dtype=torch.float64).unbind(1)
-    return Survey(float(low.min()), float(high.max()), total, filled)
+def _counts(part: Tensor) -> Tensor:
+    return part.isfinite() & (part >= 0) & (part == part.round())
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,15 +233,39 @@ class Dataset:
     stream: Stream | None = None
 
     def __post_init__(self) -> None:
-        check_kind(self.kind)
+        DataSpec(self.name, (), self.kind, 0)  # which knows the kinds
         if not len(self.train) or not len(self.test):
             raise VaekitError(
                 f"data set '{self.name}' has {len(self.train)} training and {len(self.test)} test "
                 f"rows; both must have one at least."
             )
         for part in self.splits.values():
-            _check_alike(self.name, self.train.images, part.images)
-            _check_values(self.name, self.kind, part)
+            self._check_alike(self.train.images, part.images)
+            self._check_values(part)
+
+    def _check_alike(self, ours: Tensor | Rows, theirs: Tensor | Rows) -> None:
+        floats_alike = ours.ndim > 2  # images of either type are the same floats to a model
+        if ours.shape[1:] != theirs.shape[1:] or not (floats_alike or ours.dtype == theirs.dtype):
+            raise VaekitError(
+                f"data set '{self.name}': training rows are {tuple(ours.shape[1:])} {ours.dtype}, "
+                f"other rows {tuple(theirs.shape[1:])} {theirs.dtype}; they must be the same."
+            )
+
+    def _check_values(self, split: Split) -> None:
+        images, called = split.images, f"data set '{self.name}'"
+        if getattr(images, "survey", None) is not None:
+            return
+        whole = images.dtype == torch.uint8
+        if self.kind == "binary" and not split.values.binarize:
+            if not whole or not _all(images, lambda part: (part == 0) | (part == 255)):
+                raise VaekitError(f"{called} is binary; its images must be uint8, 0 or 255 only.")
+        elif self.kind == "counts" and whole:
+            raise VaekitError(f"{called} holds counts; store them as float32, not scaled.")
+        elif self.kind == "counts" and not _all(images, _counts):
+            raise VaekitError(
+                f"{called} holds counts, but not all are whole numbers from 0 on: "
+                "take the raw counts, or the kind table."
+            )
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -247,7 +282,7 @@ class Dataset:
     def batches(
         self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu"
     ) -> Batches | Loader:
-        """Epochs of the training rows: shuffled by `seed`, or as their loader serves them."""
+        """Return epochs of the training rows: shuffled by `seed`, or as their loader serves."""
         from vaekit.data.batches import Batches
         from vaekit.data.loaders import Loader
 
@@ -256,17 +291,19 @@ class Dataset:
         return Loader(self.stream, self.train, self.classes, device)
 
     def spec(self, train: Split | None = None) -> DataSpec:
-        """What a recipe may know, taken from `train` (by default the whole training split)."""
+        """Return what a recipe may know, taken from `train` (by default the training split)."""
         stream = self.stream if train is None else None
         train = self.train if train is None else train
         train.x(slice(256))  # noise drawn before the weights: published seeds count on it
+        scale = 255 if train.images.dtype == torch.uint8 else 1
+        mean = train.survey.sums.double() / (scale * len(train)) if stream is None else stream.mean
         return DataSpec(
             self.name,
             tuple(train.images.shape[1:]),
             self.kind,
             rows=len(train) if stream is None else stream.rows,
             classes=self.classes,
-            mean=train.values.mean(_mean(train) if stream is None else stream.mean),
+            mean=train.values.mean(mean.float()),
             source=train.example,
             values=train.values,
             context=() if train.context is None else tuple(train.context.shape[1:]),
@@ -275,51 +312,11 @@ class Dataset:
         )
 
 
-def _check_alike(name: str, ours: Tensor | Rows, theirs: Tensor | Rows) -> None:
-    pictures = ours.ndim > 2  # of either type they are the same floats to a model
-    if ours.shape[1:] != theirs.shape[1:] or not (pictures or ours.dtype == theirs.dtype):
-        raise VaekitError(
-            f"data set '{name}': training rows are {tuple(ours.shape[1:])} {ours.dtype}, "
-            f"other rows {tuple(theirs.shape[1:])} {theirs.dtype}; they must be the same."
-        )
-
-
-def _check_values(name: str, kind: str, split: Split) -> None:
-    images = split.images
-    if _stats(images) is not None:
-        return
-    if kind == "binary" and not split.values.binarize and not _is_binary(images):
-        raise VaekitError(f"data set '{name}' is binary; its images must be uint8, 0 or 255 only.")
-    if kind == "counts" and images.dtype == torch.uint8:
-        raise VaekitError(f"data set '{name}' holds counts; store them as float32, not scaled.")
-    if kind == "counts" and not _whole(images):
-        raise VaekitError(
-            f"data set '{name}' holds counts, but not all are whole numbers from 0 on: "
-            "take the raw counts, or the kind table."
-        )
-
-
-def _whole(images: Tensor | Rows) -> bool:
-    parts = chunks(images)
-    return all(bool((p.isfinite() & (p >= 0) & (p == p.round())).all()) for p in parts)
-
-
-def _is_binary(images: Tensor | Rows) -> bool:
-    whole = images.dtype == torch.uint8
-    return whole and all(int((p + 1).max()) <= 1 for p in chunks(images))  # 255 + 1 wraps to 0
-
-
-def _mean(split: Split) -> Tensor:
-    """Of the canonical rows, summed in whole numbers or float64."""
-    scale = 255 if split.images.dtype == torch.uint8 else 1
-    return (split.survey.sums.double() / (scale * len(split))).float()
-
-
 def fingerprint(dataset: Dataset) -> str:
-    """The sha256 (hex) of the images of all splits: shapes, types and bytes.
+    """Return the sha256 (hex) of the images of all splits: shapes, types and bytes.
 
     The same look at all values gives the `survey` of each split. Of streamed rows it is the same in
-    any order; of random ones, shapes and types are all it tells.
+    any order; of random ones, it depends on shapes and types alone.
 
     Example:
         >>> rows = Split(torch.zeros(4, 3))
@@ -329,86 +326,30 @@ def fingerprint(dataset: Dataset) -> str:
     return _digests(dataset)[0]
 
 
-def _hashed(images: Tensor | Rows, digests: Sequence[Any]) -> Iterator[Survey]:
-    """The survey of each piece, once the digests have seen it."""
+def _digests(dataset: Dataset) -> tuple[str, str]:
+    """Return the sha256 of all splits, and of the test rows alone."""
+    whole, test = hashlib.sha256(), hashlib.sha256()
+    for name, split in dataset.splits.items():
+        images, digests = split.images, [whole, test] if name == "test" else [whole]
+        stream = dataset.stream if images is dataset.train.images else None
+        stored = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+        for digest in digests:
+            digest.update((stream.fingerprint if stream else stored).encode())
+        if not stream and getattr(images, "survey", None) is None:
+            split.__dict__["survey"] = survey(_hashed(images, digests))
+    return whole.hexdigest(), test.hexdigest()
+
+
+def _hashed(images: Tensor | Rows, digests: list[Any]) -> Iterator[Tensor]:
+    """Yield the rows in pieces, once the digests have seen them."""
     for part in chunks(images):
         for digest in digests:
             digest.update(part.cpu().contiguous().numpy().data)
-        yield _survey(part)
-
-
-def _digests(dataset: Dataset) -> tuple[str, str]:
-    """The sha256 of all splits, and of the test rows alone."""
-    every, test = hashlib.sha256(), hashlib.sha256()
-    for name, split in dataset.splits.items():
-        images, digests = split.images, [every, test] if name == "test" else [every]
-        stream = dataset.stream if images is dataset.train.images else None
-        told = stream.fingerprint if stream else f"{tuple(images.shape)} {_TYPES[images.dtype]}"
-        for digest in digests:
-            digest.update(told.encode())
-        if not stream and _stats(images) is None:
-            split.__dict__["survey"] = _whole_survey(_hashed(images, digests))
-    return every.hexdigest(), test.hexdigest()
-
-
-_TYPES = {torch.uint8: "uint8", torch.float32: "float32"}
-
-
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """1 at the label, 0 elsewhere: int64 `(N,)` to uint8 `(N, classes)`.
-
-    Example:
-        >>> one_hot(torch.tensor([2, 0]), 3).tolist()
-        [[0, 0, 1], [1, 0, 0]]
-    """
-    made = torch.zeros(len(labels), classes, dtype=torch.uint8)
-    return made.scatter_(1, labels[:, None], 1)
-
-
-def conditioned(split: Split, data: Dataset, context: str) -> Split:
-    """The split with what `context` names: "none", or "label".
-
-    Raises:
-        VaekitError: where the data have no labels.
-    """
-    if context == "none":
-        return replace(split, context=None)
-    if split.labels is None or data.classes < 2:
-        raise VaekitError(
-            f"context label needs labels of two classes or more; {data.name} has none: leave it, "
-            "or name the column of a .csv that holds them, as label class."
-        )
-    return replace(split, context=one_hot(split.labels, data.classes))
-
-
-def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
-    """The number of a label that a model is conditioned on: itself, or a class's name.
-
-    Raises:
-        VaekitError: where the model is not conditional, or there is no such class.
-
-    Example:
-        >>> spec = DataSpec("t", (3,), "table", rows=20, classes=2, context=(2,))
-        >>> label_of(1, spec, ["dog", "cat"]), label_of("cat", spec, ["dog", "cat"])
-        (1, 1)
-    """
-    if not spec.context:
-        raise VaekitError(
-            f"got the label {label}; this run is not conditioned on labels: leave it, or train "
-            "one that is, as `vaekit train cvae`."
-        )
-    text = str(label)
-    if text in names:
-        return list(names).index(text)
-    if text.isdecimal() and int(text) < spec.classes:
-        return int(text)
-    numbered = f"0 to {spec.classes - 1}"
-    shown = "" if names[0] == "0" else f", or {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
-    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {numbered}{shown}.")
+        yield part
 
 
 def card(dataset: Dataset) -> dict[str, Any]:
-    """What a data set is, as plain JSON values.
+    """Return what a data set is, as plain JSON values.
 
     Returns:
         name, kind, shape; rows per split; classes, their names (where they have some) and the rows
@@ -425,13 +366,14 @@ def card(dataset: Dataset) -> dict[str, Any]:
     """
     splits, (sha256, test) = dataset.splits, _digests(dataset)
     seen = [part.survey for part in splits.values()]
-    many = sum(map(len, splits.values())) * math.prod(dataset.train.images.shape[1:])
-    ends = [(one.low, one.high) for one in seen]
-    low, high = zip(*ends, *([dataset.stream.bounds] if dataset.stream else []), strict=True)
+    shape = dataset.train.images.shape[1:]
+    total = sum(map(len, splits.values())) * math.prod(shape)
+    ends = [part.bounds for part in splits.values()]
+    ends += [] if dataset.stream is None else [dataset.stream.bounds]
     return {
         "name": dataset.name,
         "kind": dataset.kind,
-        "shape": list(dataset.train.images.shape[1:]),
+        "shape": list(shape),
         "stored": str(dataset.train.images.dtype).removeprefix("torch."),
         "rows": dataset.rows,
         "classes": dataset.classes,
@@ -439,9 +381,9 @@ def card(dataset: Dataset) -> dict[str, Any]:
         "class_counts": _class_counts(dataset),
         "factors": _factors(dataset),
         "columns": list(dataset.column_names),
-        "range": [min(low), max(high)],
-        "mean": sum(float(one.sums.sum()) for one in seen) / many,
-        "density": sum(one.filled for one in seen) / many,
+        "range": [min(low for low, _ in ends), max(high for _, high in ends)],
+        "mean": sum(float(part.sums.sum()) for part in seen) / total,
+        "density": sum(part.filled for part in seen) / total,
         "source": dataset.source,
         "note": dataset.note,
         "sha256": sha256,
@@ -464,7 +406,6 @@ def _factors(dataset: Dataset) -> dict[str, int]:
     parts = [part.factors for part in dataset.splits.values() if part.factors is not None]
     if not parts:
         return {}
-    values = torch.cat(parts)
-    numbered = [f"factor {number}" for number in range(1, values.shape[1] + 1)]
-    names = dataset.factor_names or numbered
-    return {name: len(values[:, i].unique()) for i, name in enumerate(names)}
+    columns = torch.cat(parts).unbind(1)
+    names = dataset.factor_names or [f"factor {i + 1}" for i in range(len(columns))]
+    return {name: len(column.unique()) for name, column in zip(names, columns, strict=True)}

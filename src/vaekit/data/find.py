@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vaekit.data.arrays import load_npy, load_npz
 from vaekit.data.dataset import Dataset
 from vaekit.data.images import load_images
 from vaekit.data.named import not_found, sets
-from vaekit.data.npz import load_npy, load_npz
 from vaekit.data.own import refuse
 from vaekit.data.pixels import shaped
-from vaekit.data.tables import load_csv, text_columns
+from vaekit.data.tables import load_csv, load_parquet, text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
 from vaekit.options import Data, checked
 
 GIVEN = "given"  # in place of a name or a path
-PATHS = "a folder or .zip of images, .npz, .npy, .csv"
+PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
 
 
 # A new format is one entry: the end of the path, and a function of the path and how to read it.
@@ -26,6 +26,8 @@ FORMATS: dict[str, Callable[..., Dataset]] = {
     ".npz": load_npz,
     ".npy": load_npy,
     ".csv": load_csv,
+    ".tsv": load_csv,
+    ".parquet": load_parquet,
 }
 # Formats whose readers can leave the rows in the file.
 MAPPABLE = (".npz", ".npy")
@@ -85,7 +87,7 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
     for folder in (Path(), *folders) if asked.data else ():
         if _exists(Path.is_dir, folder / path):
             return _images(folder / path, asked)
-    suffix = path.suffix.lower()
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix == ".zip":
         return _images(_locate(path, folders), asked)
     if suffix in FORMATS:
@@ -107,7 +109,10 @@ def _images(path: Path, asked: Data) -> Dataset:
 def labeled(asked: Data) -> Data:
     """Return the same; of a .csv without a label named, its one column of text is the label."""
     path = _expanded(asked.data)
-    if path.suffix.lower() != ".csv" or asked.label is not None:
+    if (
+        path.name.lower().removesuffix(".gz")[-4:] not in (".csv", ".tsv")
+        or asked.label is not None
+    ):
         return asked
     columns = text_columns(_locate(path, search_folders(asked.data_dir)))
     names = [name for name in columns if name != asked.group]

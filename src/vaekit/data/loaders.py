@@ -1,4 +1,4 @@
-"""Rows that are served and not held: by a loader in batches, by a map-style Dataset one by one."""
+"""Rows that are served one batch or one item at a time, by a loader or a map-style Dataset."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.arrays import Reading, beside, rows_in, tensor_of
-from vaekit.data.batches import Batch
-from vaekit.data.dataset import Split, one_hot
-from vaekit.data.rows import Rows
+from vaekit.data.arrays import Reading, annotation, as_rows, tensor_of
+from vaekit.data.batches import Batch, check_start
+from vaekit.data.dataset import Split, Survey
+from vaekit.data.preparation import one_hot
 from vaekit.errors import VaekitError
 from vaekit.io import note
 from vaekit.torchutil import Moments
 
-SAMPLE = 1000  # rows of a loader that stand for all where they are looked at
-
 
 def described(value: Any) -> str:
-    """What a value is, in a few words.
+    """Return what a value is, in a few words.
 
     Example:
         >>> described([1, 2, 3]), described(None), described({"a": 1})
@@ -41,7 +39,7 @@ def described(value: Any) -> str:
 
 
 def as_array(what: str, value: Any) -> np.ndarray:
-    """The array of a tensor, an array or an image, without a copy where that goes.
+    """Return the array of a tensor, an array or an image, without a copy where that goes.
 
     Raises:
         VaekitError: for anything else, and an array of objects; `what` names it.
@@ -61,44 +59,37 @@ def as_array(what: str, value: Any) -> np.ndarray:
     return array
 
 
-def unpack(what: str, given: Any) -> tuple[np.ndarray, Any]:
-    """x as an array, and y or None, of what a Dataset or a loader gives.
-
-    Raises:
-        VaekitError: for what is neither x nor (x, y).
-    """
-    pair = given if isinstance(given, list | tuple) else (given,)
-    if not 1 <= len(pair) <= 2 or isinstance(pair[0], list | tuple | dict):
-        raise VaekitError(f"{what} is {described(given)}; expected x or (x, y), tensors or arrays.")
-    return as_array(what, pair[0]), pair[1] if len(pair) == 2 else None
-
-
 def batches_of(what: str, loader: Iterable[Any]) -> Iterator[tuple[np.ndarray, Any]]:
-    """All batches: rows as `rows_in` returns them, of one shape and type, and y or None.
+    """Yield all batches: rows as `as_rows` returns them, of one shape and type, and y or None.
 
     Raises:
         VaekitError: for batches that are none, or differ.
     """
     like = None
-    for number, given in enumerate(loader):
+    for number, batch in enumerate(loader):
         name = f"batch {number} of {what}"
-        found, y = unpack(name, given)
-        if not found.size:
+        rows, y = _unpacked(name, batch)
+        if not rows.size:
             continue
-        array = rows_in(name, found)
+        array = as_rows(name, rows)
         like = array[:0].copy() if like is None else like
-        check_alike(name, array, like, "batch 0")
+        _check_alike(name, array, like, "batch 0")
         yield array, y
     if like is None:
         raise VaekitError(f"{what} is empty: it gave no rows; expected batches of rows.")
 
 
-def check_alike(what: str, array: np.ndarray, like: np.ndarray, before: str) -> None:
-    """Refuses rows of another shape or type.
+def _unpacked(what: str, served: Any) -> tuple[np.ndarray, Any]:
+    """Return x as an array, and y or None, of what a Dataset or a loader serves."""
+    pair = served if isinstance(served, list | tuple) else (served,)
+    if not 1 <= len(pair) <= 2 or isinstance(pair[0], list | tuple | dict):
+        raise VaekitError(
+            f"{what} is {described(served)}; expected x or (x, y), tensors or arrays."
+        )
+    return as_array(what, pair[0]), pair[1] if len(pair) == 2 else None
 
-    Raises:
-        VaekitError: with what came, and what was expected.
-    """
+
+def _check_alike(what: str, array: np.ndarray, like: np.ndarray, before: str) -> None:
     if array.shape[1:] != like.shape[1:] or array.dtype != like.dtype:
         raise VaekitError(
             f"{what} has rows of shape {array.shape[1:]}, {array.dtype}; expected "
@@ -106,67 +97,77 @@ def check_alike(what: str, array: np.ndarray, like: np.ndarray, before: str) -> 
         )
 
 
+def labels_of(what: str, y: Any, rows: int) -> Tensor | None:
+    """Return the labels of a batch; None without, and where y is factors.
+
+    Raises:
+        VaekitError: for what is no whole number from 0 on for each row.
+    """
+    if y is None:
+        return None
+    array = as_array(f"y of {what}", np.asarray(y) if isinstance(y, list | tuple) else y)
+    return None if array.ndim == 2 else annotation(f"y of {what}", "labels", array, rows)
+
+
 @dataclass(eq=False)
-class FirstPass:
-    """What one pass over rows finds of them, whatever their order.
+class FirstPass(Survey):
+    """What one pass over rows that are served tells of them, whatever their order.
 
     Attributes:
-        rows: how many; `sizes` in each batch.
-        extremes: the smallest value, the largest, and one between them where there is one.
-        moments: mean and variance of each element, of what `rows_in` returned.
+        sizes: how many rows each batch has.
+        like: no rows, of the shape and type of all.
+        middle: a value between the smallest and the largest, where there is one.
+        moments: mean and variance of each element, of what `as_rows` returned.
         labels: how many rows each has.
         digest: the sum of the rows' hashes.
     """
 
     sizes: list[int] = field(default_factory=list)
     like: np.ndarray = field(default_factory=lambda: np.empty(0))
-    extremes: set[Any] = field(default_factory=set)
+    middle: float | None = None
     moments: Moments = field(default_factory=Moments)
     labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     digest: int = 0
-    _rows: int = 0
 
     @property
     def rows(self) -> int:
-        return self._rows
+        return sum(self.sizes)
 
     @property
     def witness(self) -> np.ndarray:
-        """Rows of this shape and type with these extremes: what `reading` asks of all rows."""
-        values = np.array(sorted(self.extremes), self.like.dtype)
-        shape = (len(values), *self.like.shape[1:])
-        return np.broadcast_to(values.reshape(-1, *[1] * (len(shape) - 1)), shape)
+        """Rows of this shape and type with these extremes: what `reading` looks at in all rows."""
+        values = sorted({self.low, self.high if self.middle is None else self.middle, self.high})
+        column = np.array(values, self.like.dtype).reshape(-1, *[1] * (self.like.ndim - 1))
+        return np.broadcast_to(column, (len(values), *self.like.shape[1:]))
 
     def add(self, array: np.ndarray, labels: Tensor | None = None) -> None:
-        """Adds rows, and their labels where they have some."""
+        """Take some more rows into account, and their labels where they have some."""
+        ends = [self.low, self.high] if self.sizes else []
+        self.see(tensor_of(array))
+        if self.middle is None:
+            between = array[(array != self.low) & (array != self.high)][:1].tolist()
+            inside = [end for end in ends if self.low < end < self.high]
+            self.middle = next(iter([*inside, *between]), None)
         self.sizes.append(len(array))
-        self._rows += len(array)
         self.like = array[:0].copy()
-        low, high = array.min(), array.max()
-        ends = {min({low, *self.extremes}), max({high, *self.extremes})}
-        between = {low, high, *self.extremes} - ends
-        if not between and ((array != low) & (array != high)).any():
-            between = {array[(array != low) & (array != high)][0]}
-        self.extremes = ends | set(list(between)[:1])
         self.moments.add(torch.from_numpy(array.astype(np.float64)))
         for row in np.ascontiguousarray(array):
             digest = hashlib.blake2b(row.tobytes(), digest_size=8).digest()
             self.digest = (self.digest + int.from_bytes(digest, "little")) % 2**64
         if labels is not None:
-            size = max(len(self.labels), int(labels.max()) + 1)
-            known = torch.zeros(size, dtype=torch.int64)
-            known[: len(self.labels)] = self.labels
-            self.labels = known + labels.bincount(minlength=size)
+            counts = labels.bincount(minlength=len(self.labels))
+            counts[: len(self.labels)] += self.labels
+            self.labels = counts
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Rows that are served and not held: by a loader they are never split, shuffled or kept.
+    """Rows that are served: by a loader they are never split, shuffled or stored.
 
     Attributes:
         loader: what is run through once an epoch: batches of x, or of (x, y); or a map-style
             Dataset of such items.
-        survey: what the first pass found.
+        survey: what the first pass told.
         how: how its rows are read.
     """
 
@@ -178,13 +179,6 @@ class Stream:
     def rows(self) -> int:
         """How many rows the first pass gave."""
         return self.survey.rows
-
-    @property
-    def batch_sizes(self) -> list[int]:
-        """Of an epoch: a lone row after others is left out, on which batch norm cannot train."""
-        sizes = self.survey.sizes
-        alone = max(sizes) == 1
-        return [size for size in sizes if size > 1 or alone]
 
     @property
     def mean(self) -> Tensor:
@@ -212,29 +206,36 @@ class Stream:
         like = self.survey.like
         return f"{self.rows} {like.shape[1:]} {like.dtype} {self.survey.digest}"
 
+    def row(self) -> Survey:
+        """Return what is known of one stored row."""
+        scale = 255 if self.how(self.survey.like).dtype == np.uint8 else 1
+        return Survey(*self.bounds, sums=self.mean.double() * scale)
+
 
 class Loader:
-    """The batches of a loader that is not the kit's own, as `Batches` gives them.
+    """The batches of a loader that is not vaekit's, as `Batches` gives them.
 
     The order is the loader's. An epoch that is resumed in its middle runs through the batches
     before and drops them; they are those of before only where the loader's order is.
 
     Args:
-        stream: the loader, and what its first pass found.
+        stream: the loader, and what its first pass told.
         split: whose values and context say what becomes of a row.
         classes: how many labels there are.
         device: where the batches are made.
 
     Attributes:
-        rows: how many rows an epoch serves.
+        rows: how many rows an epoch serves: a lone row after others is left out, on which batch
+            norm cannot train.
         batch_size: of the largest batch.
     """
 
     def __init__(
         self, stream: Stream, split: Split, classes: int, device: str | torch.device = "cpu"
     ) -> None:
-        sizes = stream.batch_sizes
-        self.rows, self.batch_size, self._batches = sum(sizes), max(sizes), len(sizes)
+        self.batch_size = max(stream.survey.sizes)
+        sizes = [size for size in stream.survey.sizes if size > 1 or self.batch_size == 1]
+        self.rows, self._batches = sum(sizes), len(sizes)
         self.device = torch.device(device)
         self._stream, self._values = stream, split.values
         self._classes = None if split.context is None else classes
@@ -243,14 +244,13 @@ class Loader:
         return self._batches
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number` from batch `start` on.
+        """Return the batches of epoch `number` from batch `start` on.
 
         Raises:
             VaekitError: if `start` lies outside the epoch, and where the loader gives fewer
                 batches than before, or others.
         """
-        if not 0 <= start <= len(self):
-            raise VaekitError(f"an epoch has {len(self)} batches; cannot start at {start}.")
+        check_start(start, len(self))
         if start:
             note(
                 "an epoch of a loader goes on in its middle: the batches before are run through "
@@ -265,7 +265,7 @@ class Loader:
                 continue
             served += 1
             if served > start:
-                check_alike(f"batch {served} of data", array, stream.survey.like, "its first pass")
+                _check_alike(f"batch {served} of data", array, stream.survey.like, "its first pass")
                 rows = tensor_of(stream.how(array)).to(self.device)
                 yield Batch(self._values(rows), self._context(y, len(array)))
             if served == len(self):
@@ -287,71 +287,37 @@ class Loader:
         return one_hot(labels, self._classes).float().to(self.device)
 
 
-def labels_of(what: str, y: Any, rows: int) -> Tensor | None:
-    """The labels of a batch; None without, and where y is factors.
+class Items:
+    """The items of a map-style Dataset, indexed as an array `(N, ...)` of stored rows is."""
 
-    Raises:
-        VaekitError: for what is no whole number from 0 on for each row.
-    """
-    if y is None:
-        return None
-    array = as_array(f"y of {what}", np.asarray(y) if isinstance(y, list | tuple) else y)
-    return None if array.ndim == 2 else beside(f"y of {what}", "labels", array, rows)
+    def __init__(self, stream: Stream) -> None:
+        like = stream.how(stream.survey.like)
+        self.shape, self.dtype, self.stream = (stream.rows, *like.shape[1:]), like.dtype, stream
 
-
-class DatasetRows(Rows):
-    """Rows that a map-style Dataset makes when a batch asks for them.
-
-    Args:
-        stats: the Dataset, each item x or (x, y); what a pass found; and how they are read.
-        random: whether an item read again may be another: what is asked of all rows is then what
-            the pass found.
-        index: which items these are; by default all.
-    """
-
-    device = torch.device("cpu")
-
-    def __init__(self, stats: Stream, *, random: bool, index: Tensor | None = None) -> None:
-        self.stats, self.random = stats, random
-        self.index = torch.arange(stats.rows) if index is None else index
-        self.shape = torch.Size((len(self.index), *stats.survey.like.shape[1:]))
-        self.dtype = torch.from_numpy(stats.how(stats.survey.like)).dtype
-
-    def pick(self, index: Tensor) -> Tensor:
-        wanted = self.index[index.cpu()].tolist()
-        if not wanted:
-            return torch.empty(0, *self.shape[1:], dtype=self.dtype)
-        found, _ = read_items(self.stats.loader, wanted, self.stats.survey.like)
-        return tensor_of(self.stats.how(found))
-
-    def take(self, index: Tensor) -> DatasetRows:
-        return DatasetRows(self.stats, random=self.random, index=self.index[index.cpu()])
-
-    def to(self, device: torch.device) -> DatasetRows:
-        """Itself: items are made on the CPU, and batches move."""
-        return self
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        like = self.stream.survey.like
+        rows = read_items(self.stream.loader, places.tolist(), like)[0] if len(places) else like
+        return self.stream.how(rows)
 
 
 def read_items(
-    items: Any, wanted: Iterable[int], like: np.ndarray | None = None
+    items: Any, places: list[int], like: np.ndarray | None = None
 ) -> tuple[np.ndarray, list[Any]]:
-    """The items of a Dataset at these places as `rows_in` returns them, and their y.
+    """Return the items of a Dataset at these places as `as_rows` does, and their y.
 
     Raises:
         VaekitError: for an item that is neither x nor (x, y), and one of another shape or type
             than the first (than `like`).
     """
-    rows: np.ndarray | None = None
-    places, ys = list(wanted), []
+    stored, ys = np.empty(0), []
     for row, place in enumerate(places):
-        x, y = unpack(f"data[{place}]", items[place])
-        if rows is None:
-            rows, first = np.empty((len(places), *x.shape), x.dtype), f"data[{place}]"
-        check_alike(f"data[{place}]", x[None], rows[:0], first)
-        rows[row] = x
+        x, y = _unpacked(f"data[{place}]", items[place])
+        if not row:
+            stored = np.empty((len(places), *x.shape), x.dtype)
+        _check_alike(f"data[{place}]", x[None], stored, f"data[{places[0]}]")
+        stored[row] = x
         ys.append(y)
-    assert rows is not None
-    found = rows_in("data", rows)
+    rows = as_rows("data", stored)
     if like is not None:
-        check_alike("data", found, like, "its first pass")
-    return found, ys
+        _check_alike("data", rows, like, "its first pass")
+    return rows, ys

@@ -1,4 +1,4 @@
-"""Rows that are not one tensor in memory: sparse counts, and images in a file.
+"""Rows that are not one tensor in memory: sparse counts, images in a file, items of a Dataset.
 
 They stay as they are until a batch is picked; `pick` makes its dense rows.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.errors import VaekitError
+if TYPE_CHECKING:
+    from vaekit.data.dataset import Survey
 
 CHUNK = 1 << 20  # elements: of the pieces in which all rows are looked at, which caches hold
 LARGE = 1 << 26  # bytes: more rows than these are not copied when they are taken
@@ -25,12 +26,13 @@ class Rows(ABC):
 
     Attributes:
         random: whether a row that is picked again may be another, as of augmented images.
+        survey: what is known of random rows, which no second look at them would tell.
     """
 
     shape: torch.Size
     dtype: torch.dtype
-    device: torch.device
-    random: bool = False
+    device = torch.device("cpu")
+    survey: Survey | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -40,30 +42,31 @@ class Rows(ABC):
         """The number of dims, rows included."""
         return len(self.shape)
 
+    @property
+    def random(self) -> bool:
+        return self.survey is not None
+
     @abstractmethod
     def pick(self, index: Tensor) -> Tensor:
-        """The dense rows at `index` (int64)."""
+        """Return the dense rows at `index` (int64)."""
 
     @abstractmethod
     def take(self, index: Tensor) -> Tensor | Rows:
-        """These rows alone, still not dense where they are many."""
+        """Return these rows alone, still not dense where they are many."""
 
     @abstractmethod
     def to(self, device: torch.device) -> Tensor | Rows:
-        """The same rows where `device` reads them."""
+        """Return the same rows where `device` reads them."""
 
 
 class SparseRows(Rows):
-    """A table `(N, D)` of which only what is not 0 is kept: compressed sparse rows.
+    """A table `(N, D)` of which only what is not 0 is stored: compressed sparse rows.
 
     Args:
         values: what is not 0, float32.
         columns: its columns, int64.
         starts: where each row begins in both, and the end: int64 `(N + 1,)`.
         width: D.
-
-    Raises:
-        VaekitError: for parts that do not fit each other.
 
     Example:
         >>> rows = SparseRows(torch.tensor([5.0, 7.0]), torch.tensor([2, 0]),
@@ -77,13 +80,12 @@ class SparseRows(Rows):
     dtype = torch.float32
 
     def __init__(self, values: Tensor, columns: Tensor, starts: Tensor, width: int) -> None:
-        _check_sparse(values, columns, starts, width)
         self.values, self.columns, self.starts = values, columns, starts
         self.shape = torch.Size((len(starts) - 1, width))
         self.device = values.device
 
     def _places(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Of all that the rows at `index` keep: the row among them, and where it is kept."""
+        """Return, for all that the rows at `index` store, the row and where it is stored."""
         first = self.starts[index]
         count = self.starts[index + 1] - first
         row = torch.repeat_interleave(count)
@@ -107,33 +109,13 @@ class SparseRows(Rows):
         return SparseRows(values.to(device), columns.to(device), starts.to(device), self.shape[1])
 
 
-def _check_sparse(values: Tensor, columns: Tensor, starts: Tensor, width: int) -> None:
-    fits = (
-        values.ndim == columns.ndim == starts.ndim == 1
-        and len(values) == len(columns)
-        and len(starts) > 0
-        and starts[0] == 0
-        and starts[-1] == len(values)
-        and bool((starts[1:] >= starts[:-1]).all())
-    )
-    if not fits:
-        raise VaekitError(
-            f"the parts of a sparse table do not fit each other: {len(values)} values, "
-            f"{len(columns)} columns, {len(starts)} row starts. Write it again."
-        )
-    if len(columns) and not 0 <= int(columns.min()) <= int(columns.max()) < width:
-        raise VaekitError(
-            f"a sparse table of {width} columns names column {int(columns.max())}; "
-            "columns count from 0."
-        )
-
-
 class MappedRows(Rows):
-    """Images in a file, uint8 `(N, C, H, W)`, read when a batch asks for them.
+    """Rows that are read when a batch asks for them: images in a file, or items of a Dataset.
 
     Args:
-        array: a numpy memory map.
+        array: a numpy memory map `(N, ...)`, or what has a shape and a dtype and is indexed so.
         index: which rows of the array these are; by default all.
+        survey: of rows that are random.
 
     Example:
         >>> rows = MappedRows(np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2))
@@ -141,23 +123,23 @@ class MappedRows(Rows):
         tensor([4, 5, 6, 7], dtype=torch.uint8)
     """
 
-    dtype = torch.uint8
-    device = torch.device("cpu")
-
-    def __init__(self, array: np.ndarray[Any, Any], index: Tensor | None = None) -> None:
-        self.array = array
-        self.index = torch.arange(len(array)) if index is None else index
+    def __init__(
+        self, array: Any, index: Tensor | None = None, survey: Survey | None = None
+    ) -> None:
+        self.array, self.survey = array, survey
+        self.index = torch.arange(array.shape[0]) if index is None else index
         self.shape = torch.Size((len(self.index), *array.shape[1:]))
+        self.dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
 
     def pick(self, index: Tensor) -> Tensor:
         wanted = self.index[index.cpu()].numpy()
         return torch.from_numpy(np.ascontiguousarray(self.array[wanted]))
 
     def take(self, index: Tensor) -> MappedRows:
-        return MappedRows(self.array, self.index[index])
+        return MappedRows(self.array, self.index[index.cpu()], self.survey)
 
     def to(self, device: torch.device) -> MappedRows:
-        """Itself: a file stays where it is, and batches move."""
+        """Return itself: the rows stay where they are, and batches move."""
         return self
 
 
@@ -177,7 +159,7 @@ class TakenRows(Rows):
     def __init__(self, rows: Tensor, index: Tensor) -> None:
         self.rows, self.index = rows, index
         self.shape = torch.Size((len(index), *rows.shape[1:]))
-        self.dtype, self.device = rows.dtype, rows.device
+        self.dtype = rows.dtype
 
     def pick(self, index: Tensor) -> Tensor:
         return self.rows.index_select(0, self.index[index])
@@ -186,18 +168,18 @@ class TakenRows(Rows):
         return take(self.rows, self.index[index])
 
     def to(self, device: torch.device) -> Tensor | Rows:
-        """Itself where it is; on another device these rows alone, in a tensor."""
-        if device.type == self.device.type:
+        """Return itself on the CPU; on another device these rows alone, in a tensor."""
+        if device.type == "cpu":
             return self
-        made, done = torch.empty(self.shape, dtype=self.dtype, device=device), 0
+        copy, done = torch.empty(self.shape, dtype=self.dtype, device=device), 0
         for part in chunks(self):
-            made[done : done + len(part)] = part
+            copy[done : done + len(part)] = part
             done += len(part)
-        return made
+        return copy
 
 
 def take(rows: Tensor | Rows, index: Tensor) -> Tensor | Rows:
-    """The rows at `index` (int64) alone: a copy, or `TakenRows` of a tensor where they are many.
+    """Return the rows at `index` (int64) alone: a copy, or `TakenRows` where they are many.
 
     Example:
         >>> take(torch.eye(3), torch.tensor([1]))
@@ -210,7 +192,7 @@ def take(rows: Tensor | Rows, index: Tensor) -> Tensor | Rows:
 
 
 def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
-    """The rows at `index`, dense, whatever holds them.
+    """Return the rows at `index`, dense, whatever holds them.
 
     Example:
         >>> pick(torch.eye(3), torch.tensor([1]))
@@ -220,14 +202,9 @@ def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
 
 
 def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
-    """All rows in order, dense, in pieces that memory holds with ease."""
+    """Yield all rows in order, dense, in pieces that memory holds with ease."""
     many = max(1, CHUNK // max(1, math.prod(rows.shape[1:])))
     if isinstance(rows, Tensor):
         yield from rows.split(many)
     else:
         yield from map(rows.pick, torch.arange(len(rows), device=rows.device).split(many))
-
-
-def still(rows: Tensor | Rows) -> Tensor | Rows:
-    """The rows as they are, or one draw of each where they are random."""
-    return torch.cat(list(chunks(rows))) if isinstance(rows, Rows) and rows.random else rows

@@ -14,7 +14,7 @@ from vaekit.errors import VaekitError
 
 
 def hold_out(rows: Split, test_rows: int, seed: int = 0) -> tuple[Split, Split]:
-    """A random split into training and test rows, for one `seed` the same on every machine.
+    """Split rows at random into training and test rows, for one `seed` alike on every machine.
 
     Rows of one group stay together: the test split is then as much larger as that takes.
 
@@ -36,7 +36,7 @@ def hold_out(rows: Split, test_rows: int, seed: int = 0) -> tuple[Split, Split]:
 def partition(
     train: Split, validation: float = 0.0, limit: int | None = None, seed: int | None = 0
 ) -> tuple[Split, Split | None]:
-    """Shuffles the training rows by `seed` and splits off a validation set.
+    """Shuffle the training rows by `seed` and split off a validation set.
 
     Args:
         train: the training rows; neither changed nor shared.
@@ -57,14 +57,14 @@ def partition(
         (45, 5)
     """
     if limit is not None and limit < 1:
-        raise VaekitError(f"limit must be at least 1 row, or None for all; got {limit}.")
+        raise VaekitError(f"got `limit={limit}`; expected at least 1 row, or None for all.")
     order = torch.arange(len(train)) if seed is None else _shuffled(train, seed)
     train, held = _cut(train, order[:limit], "validation", validation)
     return train, held if len(held) else None
 
 
 def limited(train: Split, limit: int, seed: int) -> Split:
-    """The rows that `partition` takes of these under `limit`, in its order.
+    """Return the rows that `partition` takes of these under `limit`, in its order.
 
     Example:
         >>> rows = Split(torch.rand(100, 2))
@@ -83,7 +83,7 @@ def _shuffled(train: Split, seed: int) -> Tensor:
 
 
 def asked_rows(what: str, amount: float, rows: int) -> int:
-    """How many of `rows` a fraction below 1 is (1 at least), or a count from 1 on.
+    """Return how many of `rows` a fraction below 1 is (1 at least), or a count from 1 on.
 
     Raises:
         VaekitError: for a number that is neither.
@@ -95,8 +95,8 @@ def asked_rows(what: str, amount: float, rows: int) -> int:
     whole = amount < 1 or float(amount).is_integer()
     if not math.isfinite(amount) or amount < 0 or not whole:
         raise VaekitError(
-            f"{what} must be a fraction from 0 to below 1 or a whole number of rows; "
-            f"got {amount:g}."
+            f"got `{what}={amount:g}`; expected a fraction from 0 to below 1, or a whole number of "
+            "rows."
         )
     if 0 < amount < 1:
         return max(1, round(amount * rows))
@@ -104,7 +104,7 @@ def asked_rows(what: str, amount: float, rows: int) -> int:
 
 
 def _order(rows: Split, shuffle: Callable[[int], Tensor]) -> Tensor:
-    """All rows in random order; where they have groups, the rows of a group side by side."""
+    """Return all rows in random order; the rows of a group, if there are any, side by side."""
     if rows.groups is None:
         return shuffle(len(rows))
     names, group = rows.groups.unique(return_inverse=True)
@@ -112,7 +112,7 @@ def _order(rows: Split, shuffle: Callable[[int], Tensor]) -> Tensor:
 
 
 def _cut(rows: Split, order: Tensor, what: str, amount: float) -> tuple[Split, Split]:
-    """The rows of `order` behind the first `amount`, and those, on to the end of a group."""
+    """Return the rows of `order` after the first `amount`, and those, on to a group's end."""
     held = asked_rows(what, amount, len(order))
     if rows.groups is not None and 0 < held < len(order):
         group = rows.groups[order]
@@ -120,14 +120,14 @@ def _cut(rows: Split, order: Tensor, what: str, amount: float) -> tuple[Split, S
         held = held + int(others[0]) if len(others) else len(order)
     if held >= len(order):
         raise VaekitError(
-            f"{what} = {amount:g} takes {held} of {len(order)} training rows and leaves "
+            f"`{what}={amount:g}` takes {held} of {len(order)} training rows and leaves "
             f"none; take less (a fraction below 1, or a count)."
         )
     return rows.take(order[held:]), rows.take(order[:held])
 
 
 def spread(rows: int, wanted: int) -> Tensor:
-    """At most `wanted` of the places 0 .. rows - 1, evenly spread: a split may be sorted.
+    """Return at most `wanted` of 0 .. rows - 1, evenly spread: a split may be sorted.
 
     Example:
         >>> spread(10, 4), spread(3, 4)

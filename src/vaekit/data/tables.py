@@ -1,16 +1,17 @@
-"""Your own data from a .csv."""
+"""Tables: .csv, .tsv and .parquet files, and DataFrames; a bad cell is named by its place."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain, islice
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import torch
@@ -23,85 +24,21 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.io import note
 from vaekit.options import Data
 
+if TYPE_CHECKING:
+    import pandas
+
 DELIMITERS = ",;\t"
-LOOK = 20
-Row = list[str]
-Lines = tuple[list[Row], list[int]]
-BLOCK = 4096  # rows
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[TextIO]:
-    """The text of a file, UTF-8 with or without a mark.
-
-    Raises:
-        VaekitError: where it is missing, cannot be read, or is no such text.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    except FileNotFoundError:
-        raise VaekitError(f"there is no file {path}.") from None
-    except UnicodeDecodeError:
-        raise VaekitError(f"{path} is no UTF-8 text; save it as CSV in UTF-8.") from None
-    except (OSError, csv.Error) as error:
-        raise VaekitError(f"{path} cannot be read as .csv: {error}.") from error
-
-
-def rows_of(path: Path, stream: TextIO, many: int) -> Iterator[Lines]:
-    """At most `many` rows at a time, and the line where each ends; empty lines are left out.
-
-    Raises:
-        VaekitError: for a row with more or fewer cells than the first.
-    """
-    reader = csv.reader(stream, delimiter=_delimiter(stream))
-    width = 0
-    while block := [(row, reader.line_num) for row in islice(reader, many)]:
-        rows = [row for row, _ in block if row]
-        lines = [line for row, line in block if row]
-        width = width or (len(rows[0]) if rows else 0)
-        if set(map(len, rows)) - {width}:
-            row, line = next((r, n) for r, n in zip(rows, lines, strict=True) if len(r) != width)
-            raise VaekitError(
-                f"{path} has {len(row)} cells in line {line}; expected {width} as before. "
-                "Mend the line, or remove it."
-            )
-        yield rows, lines
-
-
-def _delimiter(stream: TextIO) -> str:
-    """What cuts the first lines into equally many cells, and into most."""
-    start = [stream.readline() for _ in range(LOOK)]
-    stream.seek(0)
-    best, most = ",", 1
-    for delimiter in DELIMITERS:
-        widths = {len(row) for row in csv.reader(start, delimiter=delimiter) if row}
-        if len(widths) == 1 and max(widths) > most:
-            best, most = delimiter, max(widths)
-    # Of ragged rows, whose error names a line, the most frequent one.
-    return best if most > 1 else max(DELIMITERS, key=start[0].count)
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number to a table; NaN and infinity are, to be refused by name.
-
-    Example:
-        >>> [is_number(cell) for cell in ("1e-3", " 2 ", "nan", "", "a", "1_000")]
-        [True, True, True, False, False, False]
-    """
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
+HEAD = 20  # lines that tell the delimiter
+FILL = "Fill the cell, or remove the row."
 
 
 def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
-    """The table in a .csv, float32 `(N, D)`: a row per line, cells parted by comma, semicolon, tab.
+    """Return the table in a .csv, .tsv or .csv.gz as float32 `(N, D)`.
 
-    The first row is a header if a cell in it is no number; it names the columns. `asked.label` is a
-    column that holds classes (text, or whole numbers), `asked.group` one whose rows of one value
-    stay in one split; neither is a feature. Both are a name, or a number from 1.
+    Cells are separated by commas, semicolons or tabs. The first row is a header if a cell in it is
+    no number; it names the columns. `asked.label` is a column that holds classes (text, or whole
+    numbers), `asked.group` one whose rows of one value stay in one split; neither is a feature.
+    Both are a name, or a number from 1.
 
     Raises:
         VaekitError: for a file that is missing or no UTF-8 text, a name that two columns have, rows
@@ -117,156 +54,207 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
         >>> mine.train, mine.column_names, mine.class_names
         (Split(18 rows, (2,), torch.float32), ('a', 'b'), ('x', 'y'))
     """
-    path, asked = Path(path), Data() if asked is None else asked
+    path, asked = Path(path), asked or Data()
+    delimiter, rows = _head(path)
+    if not rows:
+        raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
+    first = [cell.strip() for cell in rows[0]]
+    apart = [_position(first, name) for name in (asked.label, asked.group)]
+    header = any(not is_number(cell) for i, cell in enumerate(first) if i not in apart)
+    # A label that is no number was recognized by its name, which only a header has.
+    header |= any(name in first and not is_number(name) for name in (asked.label, asked.group))
+    names = first if header else [str(i + 1) for i in range(len(first))]
+    if not names[0]:
+        note(f"{path}: its first column has no name and is read as a feature; is it an index?")
+
+    def locate(row: int, column: int) -> tuple[str, str]:
+        line, cells = _line(path, delimiter, row + header)
+        return f"line {line}", cells[column]
+
+    columns: dict[int, Any] = {i: str for i in apart if i is not None}
+    frame = _parsed(path, delimiter, len(names), header, columns)
+    return _dataset(path, Table(str(path), names, frame, asked, apart, locate))
+
+
+def load_parquet(path: str | Path, asked: Data | None = None) -> Dataset:
+    """Return the table in a .parquet file, which is read as a DataFrame is.
+
+    Raises:
+        VaekitError: where pyarrow is not installed, and as `read_frame`.
+    """
+    import pandas
+
     try:
-        table = _read(path, asked)
-        features = np.concatenate(table.features)
-    except MemoryError:
-        raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
+        frame = pandas.read_parquet(path)
+    except ImportError:
+        raise VaekitError(
+            f"{path}: .parquet needs pyarrow, which is not installed: "
+            "pip install 'vaekit[parquet]', or save the table as .csv."
+        ) from None
+    except Exception as error:  # pyarrow raises whatever damaged bytes make of its reader
+        why = " ".join(str(error).split())
+        raise VaekitError(f"{path} cannot be read as .parquet: {why}.") from error
+    return _dataset(Path(path), read_frame(str(path), frame, asked or Data()))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A DataFrame and the roles of its columns.
+
+    Attributes:
+        what: names it in errors.
+        names: of all columns.
+        frame: the cells.
+        asked: names the columns that are no features.
+        apart: the positions of label and group.
+        locate: returns where a row and column lie, and the cell as it is written there.
+    """
+
+    what: str
+    names: list[str]
+    frame: pandas.DataFrame
+    asked: Data
+    apart: list[int | None]
+    locate: Callable[[int, int], tuple[str, Any]]
+
+    def __post_init__(self) -> None:
+        for i, name in enumerate(self.names):
+            if name and name in self.names[:i]:
+                raise VaekitError(
+                    f"{self.what} has two columns '{name}'; give each a name of its own."
+                )
+        wanted = (self.asked.label, self.asked.group)
+        for column, position in zip(wanted, self.apart, strict=True):
+            if column and position is None:
+                raise unknown(f"column of {self.what}", column, self.names)
+        if not self.kept:
+            raise VaekitError(
+                f"{self.what} has no column but those of labels and groups; add features."
+            )
+
+    @property
+    def kept(self) -> list[int]:
+        """The positions of the features."""
+        return [i for i in range(len(self.names)) if i not in self.apart]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the features."""
+        return tuple(self.names[i] for i in self.kept)
+
+    def features(self) -> np.ndarray:
+        """Return the features as float32 `(N, D)`.
+
+        Raises:
+            VaekitError: for a cell that is no finite number of float32.
+        """
+        return np.stack([self._numbers(i) for i in self.kept], 1)
+
+    def _numbers(self, column: int) -> np.ndarray:
+        from pandas.api.types import is_numeric_dtype
+
+        cells = self.frame.iloc[:, column]
+        if is_numeric_dtype(cells):
+            values = cells.to_numpy(np.float64, na_value=np.nan)
+        else:
+            values = np.array([float(v) if is_number(v) else math.nan for v in cells])
+        with np.errstate(over="ignore"):
+            numbers = values.astype(np.float32)
+        bad = np.flatnonzero(~np.isfinite(numbers))
+        if len(bad):
+            raise self.refusal(int(bad[0]), column)
+        return numbers
+
+    def labels_and_groups(self) -> tuple[list[str] | None, Tensor | None]:
+        """Return the labels as text, and the groups by number; None without.
+
+        Raises:
+            VaekitError: for an empty cell.
+        """
+        labels, groups = (None if i is None else self._texts(i) for i in self.apart)
+        return labels, None if groups is None else keyed(groups)
+
+    def _texts(self, column: int) -> list[str]:
+        cells = self.frame.iloc[:, column]
+        pairs = zip(cells, cells.isna(), strict=True)
+        texts = ["" if empty else str(cell).strip() for cell, empty in pairs]
+        if "" in texts:
+            raise self.refusal(texts.index(""), column)
+        return texts
+
+    def refusal(self, row: int, column: int, fault: str = "", mend: str = FILL) -> VaekitError:
+        """Return the error for a cell: by default for one that is no finite number."""
+        place, cell = self.locate(row, column)
+        name = self.names[column]
+        if not fault:
+            fault, mend = _fault(name, cell)
+        shown = f"'{cell}'" if isinstance(cell, str) else cell
+        return VaekitError(f"{self.what}: column '{name}' {fault.format(shown)} in {place}. {mend}")
+
+    def no_class(self, row: int) -> VaekitError:
+        """Return the error for a label that is a number and not whole."""
+        assert self.apart[0] is not None
+        mend = "A label is text or a whole number; to learn the column, leave `label`."
+        return self.refusal(row, self.apart[0], "has {}, which is no class,", mend)
+
+
+def read_frame(what: str, frame: pandas.DataFrame, asked: Data) -> Table:
+    """Return a DataFrame as a table; its index is no column.
+
+    Raises:
+        VaekitError: for columns of one name, and an unknown label or group; `what` names the frame.
+    """
+    names = [str(name) for name in frame.columns]
+    apart = [
+        names.index(name) if name in names else _position(names, name)
+        for name in (asked.label, asked.group)
+    ]
+
+    def locate(row: int, column: int) -> tuple[str, Any]:
+        return f"row {frame.index[row]}", frame.iat[row, column]
+
+    return Table(what, names, frame, asked, apart, locate)
+
+
+def _dataset(path: Path, table: Table) -> Dataset:
+    if not len(table.frame):
+        raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
+    features = torch.from_numpy(table.features())
+    texts, groups = table.labels_and_groups()
     labels: Tensor | None = None
-    class_names: tuple[str, ...] = ()
-    if table.label is not None:
-        labels, class_names = classed(table.labels, partial(_no_class, table))
-    groups = keyed(table.groups) if table.group is not None else None
-    rows = Split(torch.from_numpy(features), labels, groups=groups)
-    names = tuple(table.names[i] for i in table.columns)
-    return own(path, "table", rows, asked, class_names=class_names, column_names=names)
+    names: tuple[str, ...] = ()
+    if texts is not None:
+        labels, names = classed(texts, table.no_class)
+    rows = Split(features, labels, groups=groups)
+    return own(path, "table", rows, table.asked, class_names=names, column_names=table.columns)
 
 
 def text_columns(path: Path) -> list[str]:
-    """The columns whose first cell under the header is text, by name."""
-    with opened(path) as stream:
-        rows = next((rows for rows, _ in rows_of(path, stream, 2)), [])
-    named = zip(rows[0], rows[1], strict=True) if len(rows) == 2 else ()
+    """Return the columns whose first cell under the header is text, by name."""
+    rows = _head(path)[1]
+    named = zip(*rows[:2], strict=False) if len(rows) > 1 else ()  # rows may be ragged: see `_line`
     pairs = [(name.strip(), cell.strip()) for name, cell in named]
     return [n for n, cell in pairs if cell and not is_number(cell) and not is_number(n)]
 
 
-@dataclass
-class _Table:
-    """Where the columns of a file are, and what was read of them."""
+def is_number(cell: Any) -> bool:
+    """Return whether a cell is a number to a table; NaN and infinity are, to be refused by name.
 
-    path: Path
-    header: bool
-    names: list[str]
-    columns: list[int]
-    label: int | None
-    group: int | None
-    features: list[np.ndarray] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    groups: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-
-
-def _read(path: Path, asked: Data) -> _Table:
-    table = None
-    with opened(path) as stream:
-        for rows, lines in rows_of(path, stream, BLOCK):
-            if not rows:
-                continue
-            if table is None:
-                table = _first(path, [cell.strip() for cell in rows[0]], asked)
-                rows, lines = (rows[1:], lines[1:]) if table.header else (rows, lines)
-            _add(table, (rows, lines))
-    if table is None or not sum(map(len, table.features)):
-        raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
-    return table
-
-
-def _first(path: Path, row: Row, asked: Data) -> _Table:
-    apart = [place_of(row, name) for name in (asked.label, asked.group)]
-    header = any(not is_number(cell) for i, cell in enumerate(row) if i not in apart)
-    # A column that is named and no number was found by its name, which only a header has.
-    named = [name for name in (asked.label, asked.group) if name]
-    header = header or any(name in row and not is_number(name) for name in named)
-    names = row if header else [str(i + 1) for i in range(len(row))]
-    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
-    if twice:
-        raise VaekitError(f"{path} has two columns '{twice[0]}'; give each a name of its own.")
-    if not names[0]:
-        note(f"{path}: its first column has no name and is read as a feature; is it an index?")
-    for name, index in zip((asked.label, asked.group), apart, strict=True):
-        if name and index is None:
-            raise unknown(f"column of {path}", name, names)
-    columns = [i for i in range(len(row)) if i not in apart]
-    if not columns:
-        raise VaekitError(f"{path} has no column but those of labels and groups; add features.")
-    return _Table(path, header, names, columns, apart[0], apart[1])
-
-
-def place_of(row: Row, name: str | None) -> int | None:
-    """The place of the column that is called so, or has this number, counted from 1."""
-    if not name:
-        return None
-    if name in row and not is_number(name):
-        return row.index(name)
-    whole = name.isdecimal() and 1 <= int(name) <= len(row)
-    return int(name) - 1 if whole else None
-
-
-def _add(table: _Table, block: Lines) -> None:
-    rows, lines = block
-    if not rows:
-        return
-    whole = len(table.columns) == len(table.names)
-    wanted = rows if whole else [[row[i] for i in table.columns] for row in rows]
-    table.features.append(_numbers(table, wanted, lines))
-    for index, into in ((table.label, table.labels), (table.group, table.groups)):
-        if index is not None:
-            cells = [row[index].strip() for row in rows]
-            if "" in cells:
-                raise _bad(table, index, "is empty", lines[cells.index("")])
-            into += cells
-    table.lines += lines if table.label is not None else []
-
-
-def _bad(table: _Table, index: int, what: str, line: int, mend: str = "") -> VaekitError:
-    mend = mend or "Fill the cell, or remove the row."
-    return VaekitError(f"{table.path}: column '{table.names[index]}' {what} in line {line}. {mend}")
-
-
-def _numbers(table: _Table, rows: list[Row], lines: list[int]) -> np.ndarray:
-    shape = len(rows), len(table.columns)
+    Example:
+        >>> [is_number(cell) for cell in ("1e-3", " 2 ", "nan", "", "a", "1_000")]
+        [True, True, True, False, False, False]
+    """
     try:
-        flat = np.fromiter(map(float, chain.from_iterable(rows)), np.float64, shape[0] * shape[1])
-    except ValueError:
-        raise _culprit(table, rows, lines) from None
-    if any("_" in cell for cell in map("".join, rows)):  # which float() takes as in 1_000
-        raise _culprit(table, rows, lines)
-    with np.errstate(over="ignore"):
-        made = flat.astype(np.float32).reshape(shape)
-    if not np.isfinite(made).all():
-        raise _culprit(table, rows, lines)
-    return made
-
-
-def _culprit(table: _Table, rows: list[Row], lines: list[int]) -> VaekitError:
-    """The error for the first cell that is no finite number."""
-    for row, line in zip(rows, lines, strict=True):
-        for index, cell in zip(table.columns, row, strict=True):
-            what, mend = _fault(table.names[index], cell)
-            if what:
-                return _bad(table, index, what, line, mend)
-    raise AssertionError("all cells are finite numbers")
-
-
-def _fault(name: str, cell: str) -> tuple[str, str]:
-    if not cell.strip():
-        return "is empty", ""
-    if not is_number(cell):
-        mend = f"If it is a label or a group: label '{name}', group '{name}'; else remove it."
-        return f"has '{cell}', which is no number,", mend
-    if not math.isfinite(float(cell)):
-        return f"has '{cell}', which is not finite,", ""
-    if abs(float(cell)) > float(np.finfo(np.float32).max):
-        return f"has '{cell}', which is too large for float32,", "Scale the column."
-    return "", ""
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return "_" not in str(cell)
 
 
 def classed(
     cells: Sequence[str], bad: Callable[[int], VaekitError]
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels counted from 0 in the order of their names, as numbers if all are; and the names.
+    """Return labels counted from 0 in the order of their names (as numbers if all are), and these.
 
     Raises:
         VaekitError: `bad(i)`, where all are numbers and the one at i is not whole.
@@ -275,20 +263,118 @@ def classed(
         >>> classed(["b", "a10", "a9"], lambda i: VaekitError(""))
         (tensor([2, 1, 0]), ('a9', 'a10', 'b'))
     """
-    numbers = all(is_number(cell) for cell in set(cells))
+    numbers = all(map(is_number, set(cells)))
     if numbers:
-        values = [float(cell) for cell in cells]
-        for i, value in enumerate(values):
-            if not math.isfinite(value) or value != int(value):
+        for i, value in enumerate(map(float, cells)):
+            if not value.is_integer():
                 raise bad(i)
-        cells = [str(int(value)) for value in values]
+        cells = [str(int(float(cell))) for cell in cells]
     names = sorted(set(cells), key=int if numbers else natural)
-    place = {name: i for i, name in enumerate(names)}
-    return torch.tensor([place[cell] for cell in cells]), tuple(names)
+    number = {name: i for i, name in enumerate(names)}
+    return torch.tensor([number[cell] for cell in cells]), tuple(names)
 
 
-def _no_class(table: _Table, i: int) -> VaekitError:
-    assert table.label is not None
-    mend = "A label is text or a whole number; to learn the column, leave label."
-    what = f"has '{table.labels[i]}', which is no class,"
-    return _bad(table, table.label, what, table.lines[i], mend)
+def _position(names: list[str], name: str | None) -> int | None:
+    """Return the position of the column of this name, or of this number, counted from 1."""
+    if not name:
+        return None
+    if name in names and not is_number(name):
+        return names.index(name)
+    return int(name) - 1 if name.isdecimal() and 1 <= int(name) <= len(names) else None
+
+
+def _fault(name: str, cell: Any) -> tuple[str, str]:
+    """Return what is wrong with a cell that is no finite float32, and the mend."""
+    import pandas
+
+    if pandas.isna(cell) or not str(cell).strip():
+        return "is empty", FILL
+    if not is_number(cell):
+        mend = f"If it is a label or a group: `label={name!r}`, `group={name!r}`; else remove it."
+        return "has {}, which is no number,", mend
+    if not math.isfinite(float(cell)):
+        return "has {}, which is not finite,", FILL
+    return "has {}, which is too large for float32,", "Scale the column."
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """Open the text of a file, UTF-8 with or without a mark; refuse what cannot be read."""
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:
+            yield stream
+    except FileNotFoundError:
+        raise VaekitError(f"there is no file {path}.") from None
+    except UnicodeDecodeError:
+        raise VaekitError(f"{path} is no UTF-8 text; save it as CSV in UTF-8.") from None
+    except MemoryError:
+        raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
+    except (OSError, EOFError, csv.Error) as error:
+        raise VaekitError(f"{path} cannot be read as .csv: {error}.") from error
+
+
+def _head(path: Path) -> tuple[str, list[list[str]]]:
+    """Return what cuts the first lines into equally many cells, and into most; and their cells."""
+    best, most = ",", 1
+    with _opened(path) as stream:
+        lines = list(islice(stream, HEAD))
+        for delimiter in DELIMITERS:
+            widths = {len(row) for row in csv.reader(lines, delimiter=delimiter) if row}
+            if len(widths) == 1 and max(widths) > most:
+                best, most = delimiter, max(widths)
+        if most == 1 and lines:  # of ragged rows, whose error names a line, the most frequent one
+            best = max(DELIMITERS, key=lines[0].count)
+        return best, [row for row in csv.reader(lines, delimiter=best) if row]
+
+
+def _parsed(
+    path: Path, delimiter: str, width: int, header: bool, columns: dict[int, Any]
+) -> pandas.DataFrame:
+    """Return the cells of a file by pandas' C reader: numbers where a whole column is."""
+    import pandas
+
+    try:
+        with _opened(path) as stream, warnings.catch_warnings():
+            # pandas warns of columns of two types, which are refused, and of its own changes.
+            warnings.simplefilter("ignore")
+            frame = pandas.read_csv(
+                stream,
+                sep=delimiter,
+                header=0 if header else None,
+                names=range(width),
+                dtype=columns,
+                na_filter=False,
+                float_precision="round_trip",
+            )
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError) as error:
+        _line(path, delimiter, None)
+        why = str(error).strip()
+        raise VaekitError(f"{path} cannot be read as .csv: {why}.") from error
+    if len(frame) and not isinstance(frame.index, pandas.RangeIndex):
+        _line(path, delimiter, None)
+    truths = [name for name in frame if frame[name].dtype == bool]
+    return frame.astype(dict.fromkeys(truths, str))
+
+
+def _line(path: Path, delimiter: str, number: int | None) -> tuple[int, list[str]]:
+    """Return the line and the cells of a row, or of the last one.
+
+    Raises:
+        VaekitError: for a row before it with more or fewer cells than the first.
+    """
+    width, seen, line, cells = 0, -1, 0, []
+    with _opened(path) as stream:
+        reader = csv.reader(stream, delimiter=delimiter)
+        for cells in reader:
+            if not cells or (len(cells) == 1 and cells[0].isspace()):
+                continue  # as pandas skips them
+            seen, line, width = seen + 1, reader.line_num, width or len(cells)
+            if len(cells) != width:
+                raise VaekitError(
+                    f"{path} has {len(cells)} cells in line {line}; expected {width} as before. "
+                    "Mend the line, or remove it."
+                )
+            if seen == number:
+                break
+    return line, cells

@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, TensorDataset
 
-from vaekit.data.arrays import Reading, beside, reading, rows_in, tensor_of
+from vaekit.data.arrays import Reading, annotation, as_rows, reading, tensor_of
 from vaekit.data.dataset import Dataset, Split
-from vaekit.data.frames import read_frame
 from vaekit.data.loaders import (
-    SAMPLE,
-    DatasetRows,
     FirstPass,
+    Items,
     Stream,
     as_array,
     batches_of,
@@ -28,23 +26,24 @@ from vaekit.data.loaders import (
 )
 from vaekit.data.own import available, own, refuse
 from vaekit.data.pixels import shaped
-from vaekit.data.rows import Rows
+from vaekit.data.rows import MappedRows, Rows
 from vaekit.data.splits import spread
-from vaekit.data.tables import classed
+from vaekit.data.tables import classed, read_frame
 from vaekit.errors import VaekitError, unknown
 from vaekit.options import Data
 
-SPLITS = ("train", "validation", "test")
+NAMES = ("train", "validation", "test")
 EXPECTED = (
     "a name, a path, an array, a tensor, a DataFrame, (x, y), a Dataset, a DataLoader, batches, "
     'or {"train": ..., "validation": ..., "test": ...} of these'
 )
 PROBED = 32  # items that are read twice to see whether they are the same again
-CHUNK = 256  # items
+BLOCK = 256  # items that are read at a time
+SAMPLE = 1000  # rows of a loader that stand for all where they are looked at
 
 
 def is_value(data: Any) -> bool:
-    """Whether data are given themselves, and not a name or a path.
+    """Return whether data are given themselves, and not by a name or a path.
 
     Example:
         >>> is_value("digits"), is_value(np.ones((30, 2)))
@@ -54,7 +53,7 @@ def is_value(data: Any) -> bool:
 
 
 def from_value(value: Any, asked: Data | None = None) -> Dataset:
-    """The data set in a value: what `vaekit.train` takes as `data` besides names and paths.
+    """Return the data set in a value: what `vaekit.train` takes as `data` besides names and paths.
 
     Arrays, tensors, DataFrames and map-style Datasets are split as files are; kinds and ranges are
     those of an .npz, or, of a DataFrame, those of a .csv. Loaders, and other iterables of batches,
@@ -80,37 +79,36 @@ def from_value(value: Any, asked: Data | None = None) -> Dataset:
         ...
         vaekit.errors.VaekitError: data is a list of 3 numbers; expected a name, a path, ...
     """
-    asked = Data() if asked is None else asked
-    refuse(
-        "data", asked, data_dir="they are given, and looked for nowhere", cache="it is for files"
-    )
-    given = value if isinstance(value, Mapping) else {"train": value}
-    called = {n: f'data["{n}"]' if given is value else "data" for n in _names(given)}
-    parts = {n: _part(what, given[n], asked, n == "train") for n, what in called.items()}
+    asked = asked or Data()
+    refuse("data", asked, data_dir="it is for names and paths", cache="it is for files")
+    splits = value if isinstance(value, Mapping) else {"train": value}
+    parts = {}
+    for name in _names(splits):
+        what = f'data["{name}"]' if splits is value else "data"
+        parts[name] = _part(what, splits[name], asked, name == "train")
     if any(not part.columns for part in parts.values()):
-        mend = "it is for DataFrames: give (x, y)"
-        refuse("data", asked, label=mend, group="it is for DataFrames")
-    train = parts["train"]
-    if train.survey is not None:
-        refuse(
-            "data", asked, **dict.fromkeys(("test", "size", "crop", "gray"), "a loader serves it")
-        )
-    elif train.random:
-        refuse("data", asked, **dict.fromkeys(("size", "crop", "gray"), "do it in the Dataset"))
-    name = "splits" if given is value else train.name
-    return shaped(_joined(parts, asked, name), asked)
+        mend = "it is for DataFrames"
+        refuse("data", asked, label=f"{mend}: give (x, y)", group=mend)
+    sizes = ("size", "crop", "gray")
+    if parts["train"].loader is not None:
+        refuse("data", asked, **dict.fromkeys(("test", *sizes), "a loader serves it"))
+    elif parts["train"].random:
+        refuse("data", asked, **dict.fromkeys(sizes, "do it in the Dataset"))
+    return shaped(
+        _joined(parts, asked, "splits" if splits is value else parts["train"].name), asked
+    )
 
 
-def _names(given: Mapping[Any, Any]) -> list[str]:
-    for name in given:
-        if name not in SPLITS:
-            raise unknown("split in data", str(name), SPLITS)
-    if "train" not in given:
+def _names(splits: Mapping[Any, Any]) -> list[str]:
+    for name in splits:
+        if name not in NAMES:
+            raise unknown("split in data", str(name), NAMES)
+    if "train" not in splits:
         raise VaekitError(
-            f"data is {described(dict(given))}; expected train among them: "
+            f"data is {described(dict(splits))}; expected train among them: "
             '{"train": ..., "validation": ..., "test": ...}.'
         )
-    return [name for name in SPLITS if name == "train" or given.get(name) is not None]
+    return [name for name in NAMES if name == "train" or splits.get(name) is not None]
 
 
 @dataclass(eq=False)
@@ -121,9 +119,10 @@ class _Part:
         name: what they are, for runs and errors.
         what: how errors call them.
         seen: rows that show the values of all.
-        stored: what is stored of them.
+        stored: returns what is stored of them.
         rows: how many they are.
         y: labels or factors, numbers or text.
+        random: whether they differ from read to read.
         survey, loader: where the rows are a sample of those that a loader serves.
     """
 
@@ -134,6 +133,7 @@ class _Part:
     rows: int
     y: np.ndarray | None = None
     groups: Tensor | None = None
+    ids: np.ndarray | None = None
     columns: tuple[str, ...] = ()
     random: bool = False
     survey: FirstPass | None = None
@@ -141,24 +141,21 @@ class _Part:
 
 
 def _part(what: str, value: Any, asked: Data, training: bool) -> _Part:
+    if isinstance(value, TensorDataset) and len(value.tensors) <= 2:
+        x, y = (*value.tensors, None)[:2]
+        part = _array("dataset", what, x)
+        return part if y is None else replace(part, y=_y(what, y))
     if isinstance(value, tuple) and len(value) == 2:
         part = _part(what, value[0], asked, training)
         if value[1] is None:
             return part
-        if part.y is not None or part.survey is not None:
+        if part.y is not None or part.loader is not None:
             raise VaekitError(f"{what} has its labels twice; give x alone, or (x, y) of arrays.")
         return replace(part, y=_y(what, value[1]))
     if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
-        frame = read_frame(what, value, asked)
-        part = _held("dataframe", what, frame.features)
-        return replace(part, y=frame.labels, groups=frame.groups, columns=frame.columns)
+        return _frame(what, value, asked)
     if hasattr(value, "__array__"):
-        name = "tensor" if isinstance(value, Tensor) else "array"
-        return _held(name, what, as_array(what, value))
-    if isinstance(value, TensorDataset) and len(value.tensors) <= 2:
-        x, y = (*value.tensors, None)[:2]
-        part = _held("dataset", what, as_array(what, x))
-        return part if y is None else replace(part, y=_y(what, y))
+        return _array("tensor" if isinstance(value, Tensor) else "array", what, value)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     if isinstance(value, TorchDataset) and not isinstance(value, IterableDataset):
         if not items:
@@ -169,60 +166,64 @@ def _part(what: str, value: Any, asked: Data, training: bool) -> _Part:
     return _loader(what, value, training)
 
 
-def _held(name: str, what: str, array: np.ndarray) -> _Part:
-    seen = rows_in(what, array)
-    return _Part(name, what, seen, lambda how: tensor_of(how(seen)), len(seen))
+def _array(name: str, what: str, value: Any) -> _Part:
+    rows = as_rows(what, as_array(what, value))
+    return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
+
+
+def _frame(what: str, frame: Any, asked: Data) -> _Part:
+    table = read_frame(what, frame, asked)
+    labels, groups = table.labels_and_groups()
+    return replace(
+        _array("dataframe", what, table.features()),
+        y=None if labels is None else np.array(labels, str),
+        groups=groups,
+        ids=frame.index.to_numpy(),
+        columns=table.columns,
+    )
 
 
 def _y(what: str, y: Any) -> np.ndarray:
-    """Labels or factors: numbers, or text."""
+    """Return labels or factors: numbers, or text."""
     if isinstance(y, list | tuple) or getattr(getattr(y, "dtype", None), "kind", "") == "O":
         try:
             array = np.asarray([as_array("", v) if isinstance(v, Tensor) else v for v in y])
         except ValueError:
             array = np.empty(0, object)
-        if all(isinstance(v, str) for v in y):
-            array = array.astype(str)
-        y = array
+        y = array.astype(str) if all(isinstance(v, str) for v in y) else array
     array = as_array(f"y of {what}", y)
     column = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iubU"
     return array.ravel() if column else array
 
 
 def _items(what: str, items: Any) -> _Part:
-    """A map-style Dataset: in memory, unless it differs from read to read or is too large."""
+    """Return the items of a Dataset: in memory, unless they are too many or differ by read."""
     if not len(items):
         raise VaekitError(f"{what} is empty: a Dataset of no items.")
     probed = spread(len(items), PROBED).tolist()
     first, again = (read_items(items, probed)[0] for _ in range(2))
-    random = not np.array_equal(first, again)
-    free = available()
+    random, free = not np.array_equal(first, again), available()
     if not random and (free is None or first[:1].nbytes * len(items) <= free / 2):
-        array, ys = read_items(items, range(len(items)))
-        return replace(_held("dataset", what, array), y=_y_of_items(what, ys))
-    survey, ys = FirstPass(), []
-    for start in range(0, len(items), CHUNK):
-        some = range(start, min(start + CHUNK, len(items)))
-        array, more = read_items(items, some, first)
-        survey.add(array)
-        ys += more
-    return _Part(
-        "dataset",
-        what,
-        survey.witness,
-        lambda how: DatasetRows(Stream(items, survey, how), random=random),
-        len(items),
-        y=_y_of_items(what, ys),
-        random=random,
-    )
+        array, ys = read_items(items, list(range(len(items))))
+        part = _array("dataset", what, array)
+    else:
+        survey, ys = FirstPass(), []
+        for start in range(0, len(items), BLOCK):
+            block = list(range(start, min(start + BLOCK, len(items))))
+            array, more = read_items(items, block, first)
+            survey.add(array)
+            ys += more
 
+        def stored(how: Reading) -> Rows:
+            stream = Stream(items, survey, how)
+            return MappedRows(Items(stream), survey=stream.row() if random else None)
 
-def _y_of_items(what: str, ys: list[Any]) -> np.ndarray | None:
-    return None if all(y is None for y in ys) else _y(what, ys)
+        part = _Part("dataset", what, survey.witness, stored, len(items), random=random)
+    return part if all(y is None for y in ys) else replace(part, y=_y(what, ys))
 
 
 def _loader(what: str, loader: Any, training: bool) -> _Part:
-    """A loader: surveyed, and a sample kept where it trains; read as a whole elsewhere."""
+    """Return the rows of a loader: a sample and a survey where it trains, else all of them."""
     _check_loader(what, loader)
     survey = FirstPass() if training else None
     arrays: list[np.ndarray] = []
@@ -235,17 +236,12 @@ def _loader(what: str, loader: Any, training: bool) -> _Part:
             survey.add(array, labels_of(what, y, len(array)))
     if len({y is None for y in ys}) > 1:
         raise VaekitError(f"{what} has batches with labels and without; give all batches alike.")
-    array = np.concatenate(arrays)
-    y = None if ys[0] is None else np.concatenate([_y(what, y) for y in ys])
+    rows = slice(SAMPLE if training else None)
+    y = None if ys[0] is None else np.concatenate([_y(what, y) for y in ys])[rows]
+    part = replace(_array("loader", what, np.concatenate(arrays)[rows]), y=y)
     if survey is None:
-        return replace(_held("loader", what, array), y=y)
-    part = _held("loader", what, array[:SAMPLE])
-    y = None if y is None else y[:SAMPLE]
-    return replace(part, seen=survey.witness, y=y, survey=survey, loader=loader)
-
-
-def _pair(value: Any) -> bool:
-    return isinstance(value, list | tuple)
+        return part
+    return replace(part, seen=survey.witness, survey=survey, loader=loader)
 
 
 def _check_loader(what: str, loader: Any) -> None:
@@ -255,7 +251,9 @@ def _check_loader(what: str, loader: Any) -> None:
             "DataLoader(data, batch_size=...)."
         )
     plain = isinstance(loader, list | tuple) and not any(
-        hasattr(x, "__array__") for each in loader for x in (each if _pair(each) else (each,))
+        hasattr(x, "__array__")
+        for each in loader
+        for x in (each if isinstance(each, list | tuple) else (each,))
     )
     if plain or isinstance(loader, Mapping) or not hasattr(loader, "__iter__"):
         raise VaekitError(f"{what} is {described(loader)}; expected {EXPECTED}.")
@@ -267,7 +265,7 @@ def _check_loader(what: str, loader: Any) -> None:
 
 
 def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
-    """The data set of splits that are all read alike."""
+    """Return the data set of splits that are all read alike."""
     train = parts["train"]
     for part in parts.values():
         if part.columns != train.columns:
@@ -275,20 +273,21 @@ def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
                 f"{part.what} has the columns {', '.join(part.columns) or 'without names'}; "
                 f"expected {', '.join(train.columns) or 'none with names'} as in {train.what}."
             )
-    how = Reading("table")
-    if not train.columns:
-        how = reading("data", [part.seen for part in parts.values()])
-    named, class_names = _labels(parts)
+    seen = [part.seen for part in parts.values()]
+    how = Reading("table") if train.columns else reading("data", seen)
+    annotations, class_names = _annotations(parts)
     splits = {
-        n: replace(Split(part.stored(how), groups=part.groups), **named[n])
+        n: Split(part.stored(how), groups=part.groups, ids=part.ids, **annotations[n])
         for n, part in parts.items()
     }
     notes = [how.note] if how.note else []
-    if train.survey is not None and "test" not in splits:
+    if train.loader is not None and "test" not in splits:
         splits["test"] = splits.get("validation", splits["train"])
-        stand = "validation rows" if "validation" in splits else "a sample of the training rows"
-        notes.insert(0, f"no test rows: {stand} {'stand' if 'v' in stand else 'stands'} for them")
-    made = own(
+        held_out = "validation rows stand" if "validation" in splits else None
+        notes.insert(
+            0, f"no test rows: {held_out or 'a sample of the training rows stands'} for them"
+        )
+    data = own(
         "data",
         how.kind,
         splits,
@@ -299,31 +298,30 @@ def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
         column_names=train.columns,
     )
     if train.survey is None:
-        return made
-    classes = max(made.classes, len(train.survey.labels))
-    return replace(made, classes=classes, stream=Stream(train.loader, train.survey, how))
+        return data
+    classes = max(data.classes, len(train.survey.labels))
+    return replace(data, classes=classes, stream=Stream(train.loader, train.survey, how))
 
 
-def _labels(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
-    """Labels or factors of each split, and the names of classes that are text."""
-    given = {name: part.y for name, part in parts.items() if part.y is not None}
-    if not given:
+def _annotations(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Return labels or factors of each split, and the names of classes that are text."""
+    ys = {name: part.y for name, part in parts.items() if part.y is not None}
+    if not ys:
         return {name: {} for name in parts}, ()
-    if lacking := [part.what for name, part in parts.items() if name not in given]:
+    if lacking := [part.what for name, part in parts.items() if name not in ys]:
         raise VaekitError(
             f"{lacking[0]} has no labels and other splits have; give (x, y) for all, or x alone."
         )
-    made: dict[str, dict[str, Any]] = {}
-    sorts = {(y.dtype.kind == "U", y.ndim) for y in given.values()}
+    sorts = {(y.dtype.kind == "U", y.ndim) for y in ys.values()}
     if len(sorts) > 1:
         raise VaekitError("y is text or factors in one split and not in another; give it alike.")
-    if sorts != {(True, 1)}:
-        for name, y in given.items():
-            key = "factors" if y.ndim == 2 else "labels"
-            made[name] = {key: beside(f"y of {parts[name].what}", key, y, parts[name].rows)}
-        return made, ()
-    cells = [str(cell) for y in given.values() for cell in y]
-    no_class = "a label is text or a whole number"
-    labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
-    parted = labels.split([len(y) for y in given.values()])
-    return {n: {"labels": part} for n, part in zip(given, parted, strict=True)}, names
+    ((text, dims),) = sorts
+    if text and dims == 1:
+        cells = [str(cell) for y in ys.values() for cell in y]
+        no_class = "a label is text or a whole number"
+        labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
+        parted = labels.split([len(y) for y in ys.values()])
+        return {n: {"labels": part} for n, part in zip(ys, parted, strict=True)}, names
+    key = "factors" if dims == 2 else "labels"
+    what = {name: f"y of {part.what}" for name, part in parts.items()}
+    return {n: {key: annotation(what[n], key, y, parts[n].rows)} for n, y in ys.items()}, ()

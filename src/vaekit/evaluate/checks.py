@@ -103,14 +103,14 @@ def bits_per_dim(log_prob: float, space: Space, data: DataSpec) -> float | None:
     uniform noise has: 8 more on [0, 1), a bound (Theis et al., arXiv 1511.01844, sec. 3.1).
 
     Example:
-        >>> from vaekit.data import Values
+        >>> from vaekit.data import Transform
         >>> from vaekit.distributions import pixels, reals
         >>> gray = DataSpec("t", (16,), "gray", rows=20)
         >>> bits_per_dim(-16 * math.log(256), pixels(16, levels=256), gray)
         8.0
         >>> bits_per_dim(-3.0, reals(16), gray) is None
         True
-        >>> noisy = DataSpec("t", (16,), "gray", rows=20, values=Values(dequantize=True))
+        >>> noisy = DataSpec("t", (16,), "gray", rows=20, values=Transform(dequantize=True))
         >>> bits_per_dim(0.0, reals(16), noisy)
         8.0
     """

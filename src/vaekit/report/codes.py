@@ -243,8 +243,8 @@ def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
     """x of the rows at `index`, of all by default: the same each time, dequantized or not.
 
     Example:
-        >>> from vaekit.data.spec import Values
-        >>> rows = Split(torch.zeros(3, 4, dtype=torch.uint8), values=Values(dequantize=True))
+        >>> from vaekit.data import Transform
+        >>> rows = Split(torch.zeros(3, 4, dtype=torch.uint8), values=Transform(dequantize=True))
         >>> torch.equal(fixed_rows(rows), fixed_rows(rows)), torch.equal(rows.x(), rows.x())
         (True, False)
     """

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from vaekit.errors import VaekitError, unknown
 
+KINDS = ("binary", "gray", "color", "counts", "table")
+
 
 def canonical(images: Tensor) -> Tensor:
-    """uint8 becomes float32 in [0, 1], floats pass unchanged.
+    """Return uint8 as float32 in [0, 1], and floats unchanged.
 
     The values are those of `images.float() / 255` on the CPU, to the last bit, on every device.
 
@@ -30,7 +33,7 @@ def canonical(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Values:
+class Transform:
     """What becomes of a stored row before a model sees it.
 
     Attributes:
@@ -41,9 +44,9 @@ class Values:
         loc, scale: of tables: x = (row - loc) / scale.
 
     Example:
-        >>> values = Values(low=-1.0)
-        >>> x = values(torch.tensor([[0, 255]], dtype=torch.uint8))
-        >>> x, values.inverse(x)
+        >>> transform = Transform(low=-1.0)
+        >>> x = transform(torch.tensor([[0, 255]], dtype=torch.uint8))
+        >>> x, transform.inverse(x)
         (tensor([[-1.,  1.]]), tensor([[0., 1.]]))
     """
 
@@ -60,28 +63,26 @@ class Values:
         return self.binarize or self.dequantize
 
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Canonical x, float32, for stored rows; random parts from `generator`."""
-        return self._place(self.draw(rows, generator))
+        """Return canonical x, float32, for stored rows; random parts come from `generator`."""
+        return self._placed(self.draw(rows, generator))
 
     def draw(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The random part alone: values in [0, 1] for images."""
+        """Return the random part alone: values in [0, 1] for images."""
         if not self.random:
             return canonical(rows)
         u = torch.rand(rows.shape, generator=generator, device=rows.device)
-        if self.binarize:
-            return (u < canonical(rows)).float()
-        return (rows + u) / 256
+        return (u < canonical(rows)).float() if self.binarize else (rows + u) / 256
 
     def mean(self, mean: Tensor) -> Tensor:
-        """The mean of x, where the mean of the canonical stored rows is `mean`."""
-        return self._place((255 * mean + 0.5) / 256 if self.dequantize else mean)
+        """Return the mean of x, where the mean of the canonical stored rows is `mean`."""
+        return self._placed((255 * mean + 0.5) / 256 if self.dequantize else mean)
 
     def ends(self, stored: Tensor) -> tuple[float, float]:
-        """The smallest and the largest x, for the smallest and the largest stored value."""
-        low, high = self._place(canonical(stored)).tolist()
+        """Return the smallest and the largest x, for the smallest and the largest stored value."""
+        low, high = self._placed(canonical(stored)).tolist()
         return low, high
 
-    def _place(self, x: Tensor) -> Tensor:
+    def _placed(self, x: Tensor) -> Tensor:
         if self.loc is not None and self.scale is not None:
             return (x - self.loc.to(x.device)) / self.scale.to(x.device)
         if (self.low, self.high) != (0.0, 1.0):
@@ -89,7 +90,7 @@ class Values:
         return x
 
     def inverse(self, x: Tensor) -> Tensor:
-        """x in the units of the data: images in [0, 1], columns of tables as they were."""
+        """Return x in the units of the data: images in [0, 1], columns of tables as they were."""
         if self.loc is not None and self.scale is not None:
             return x * self.scale.to(x.device) + self.loc.to(x.device)
         if (self.low, self.high) != (0.0, 1.0):
@@ -102,41 +103,27 @@ class Values:
         return math.log2(256 / (self.high - self.low))
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from the defaults, as plain values.
+        """Return what differs from the defaults, as plain values.
 
         Example:
-            >>> Values(dequantize=True).to_json()
+            >>> Transform(dequantize=True).to_json()
             {'dequantize': True}
         """
-        record = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in record.items()}
-        return {n: v for n, v in plain.items() if v != getattr(Values, n)}
+        plain = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in vars(self).items()}
+        return {n: v for n, v in plain.items() if v != getattr(Transform, n)}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Values:
-        """What `to_json` wrote.
+    def from_json(cls, record: Mapping[str, Any]) -> Transform:
+        """Return what `to_json` wrote.
 
         Raises:
             VaekitError: for a key that is unknown.
         """
-        unknown = [name for name in record if name not in cls.__dataclass_fields__]
-        if unknown:
-            raise VaekitError(f"a record of values has no '{unknown[0]}'.")
+        for name in record:
+            if name not in cls.__dataclass_fields__:
+                raise VaekitError(f"a record of values has no '{name}'.")
         tensors = {n: torch.tensor(record[n]) for n in ("loc", "scale") if n in record}
         return cls(**{**record, **tensors})
-
-
-KINDS = ("binary", "gray", "color", "counts", "table")
-
-
-def check_kind(kind: str) -> None:
-    """Refuses a kind of data that does not exist.
-
-    Raises:
-        VaekitError: if `kind` is not one of `KINDS`.
-    """
-    if kind not in KINDS:
-        raise unknown("kind of data", kind, KINDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +151,9 @@ class DataSpec:
         DataSpec(name='digits', shape=(1, 8, 8), kind='gray', rows=1497, classes=10)
     """
 
+    # For `from_json`.
+    __pydantic_config__: ClassVar = {"arbitrary_types_allowed": True, "extra": "forbid"}
+
     name: str
     shape: tuple[int, ...]
     kind: str
@@ -171,16 +161,17 @@ class DataSpec:
     classes: int = 0
     mean: Tensor | None = field(default=None, repr=False)
     source: Callable[[int], Tensor] | None = field(default=None, repr=False)
-    values: Values = field(default_factory=Values, repr=False)
+    values: Transform = field(default_factory=Transform, repr=False)
     context: tuple[int, ...] = field(default=(), repr=False)
     class_names: tuple[str, ...] = field(default=(), repr=False)
     column_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
-        check_kind(self.kind)
+        if self.kind not in KINDS:
+            raise unknown("kind of data", self.kind, KINDS)
 
     def example(self, n: int) -> Tensor:
-        """n training rows, the same ones each time, canonical floats `(n, *shape)`.
+        """Return n training rows, the same ones each time, canonical floats `(n, *shape)`.
 
         There are such rows while a model is built to be trained; for one that is opened, whose
         values come from its weights, they are zeros.
@@ -203,20 +194,20 @@ class DataSpec:
         return "nats per image" if len(self.shape) == 3 else "nats per row"
 
     def to_json(self) -> dict[str, Any]:
-        """The record without its tensors, as plain JSON values.
+        """Return the record without its tensors, as plain JSON values.
 
         Example:
             >>> DataSpec("t", (3,), "table", rows=20).to_json()
             {'name': 't', 'shape': [3], 'kind': 'table', 'rows': 20, 'classes': 0, 'values': {}}
         """
         names = ("name", "shape", "kind", "rows", "classes")
-        plain = {name: getattr(self, name) for name in names}
-        lists = {name: list(getattr(self, name)) for name in LISTS if getattr(self, name)}
-        return {**plain, "values": self.values.to_json(), **lists}
+        lists = {n: list(getattr(self, n)) for n in ("context", "class_names", "column_names")}
+        plain = {name: getattr(self, name) for name in names} | {"shape": list(self.shape)}
+        return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> DataSpec:
-        """The record that `to_json` wrote; `mean` and `source` are None.
+        """Return the record that `to_json` wrote; `mean` and `source` are None.
 
         Raises:
             VaekitError: for a key that is missing, unknown, or holds the wrong type.
@@ -225,34 +216,15 @@ class DataSpec:
             >>> DataSpec.from_json(DataSpec("t", (3,), "table", rows=20).to_json()).shape
             (3,)
         """
-        missing = [key for key in ("name", "shape", "kind", "rows") if key not in record]
-        extra = [key for key in record if key not in _TYPES]
-        if missing or extra:
-            raise VaekitError(
-                "a data record needs name, shape, kind, rows; may have classes, values, context, "
-                "class_names, column_names; "
-                f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(extra) or 'none'}."
-            )
-        for key, value in record.items():
-            _check_type(key, value)
-        values = Values.from_json(record.get("values", {}))
-        lists = {name: tuple(record.get(name, ())) for name in LISTS}
-        return cls(**{**record, **lists, "values": values})
+        from pydantic import TypeAdapter, ValidationError
 
-
-LISTS = ("shape", "context", "class_names", "column_names")
-_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
-    **dict.fromkeys(("name", "kind"), (str, "text")),
-    **dict.fromkeys(("shape", "context"), ((list, tuple), "a list of integers")),
-    **dict.fromkeys(("class_names", "column_names"), ((list, tuple), "a list of text")),
-    **dict.fromkeys(("rows", "classes"), (int, "an integer")),
-    "values": (dict, "a record"),
-}
-
-
-def _check_type(key: str, value: Any) -> None:
-    kind, wanted = _TYPES[key]
-    inner = {"shape": int, "context": int, "class_names": str, "column_names": str}.get(key, object)
-    listed = value if isinstance(value, list | tuple) else ()
-    if not isinstance(value, kind) or not all(isinstance(one, inner) for one in listed):
-        raise VaekitError(f"a data record's '{key}' must be {wanted}; got {value!r}.")
+        plain = json.dumps({name: value for name, value in record.items() if name != "values"})
+        try:
+            spec = TypeAdapter(cls).validate_json(plain, strict=True)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            got = "" if isinstance(wrong["input"], dict) else f"; got {wrong['input']!r}"
+            why = wrong["msg"].removeprefix("Value error, ").rstrip(".") + got
+            text = ": ".join(filter(None, [".".join(map(str, wrong["loc"])), why]))
+            raise VaekitError(f"a data record does not fit: {text}.") from None
+        return replace(spec, values=Transform.from_json(record.get("values", {})))

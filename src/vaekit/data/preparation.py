@@ -1,0 +1,202 @@
+"""From the rows of a data set to those of a training: limited, held out, binarized, scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Dataset, Split, generator
+from vaekit.data.rows import Rows, chunks
+from vaekit.data.splits import partition
+from vaekit.data.transforms import DataSpec, Transform, canonical
+from vaekit.errors import VaekitError
+from vaekit.options import Data
+from vaekit.torchutil import Moments
+
+VALIDATION = 0.1
+IMAGES = ("binary", "gray", "color")
+
+
+def prepare(data: Dataset, options: Data, *, values: Transform | None = None) -> Dataset:
+    """Return the data set as `options` ask for it.
+
+    Its rows depend on `options.split_seed` and not on the seed of a training. What is random in
+    validation and test rows (binarization, dequantization) is drawn once, so that their numbers
+    compare. `values` are those of an earlier training: its rows are placed and scaled by them, and
+    nothing is fitted anew.
+
+    Raises:
+        VaekitError: for what does not suit this kind of data.
+
+    Example:
+        >>> from vaekit.data import load
+        >>> made = prepare(load("digits"), Data(binarize="dynamic", limit=100))
+        >>> made.kind, len(made.train), len(made.validation), made.train.values.binarize
+        ('binary', 90, 10, True)
+    """
+    _check_kind(data, options)
+    if data.stream is not None or _random(data.train):
+        _check_served(data, options)
+    train, validation = _rows(data, options)
+    values = _fitted(data, options, train) if values is None else values
+    values = replace(values, binarize=False, dequantize=False)
+    splits = {"train": train, "validation": validation, "test": data.test}
+    placed = {
+        name: conditioned(_placed(name, split, options, values), data, options.context)
+        for name, split in splits.items()
+        if split is not None
+    }
+    kind = data.kind if options.binarize == "none" else "binary"
+    return replace(data, kind=kind, **{"validation": None, **placed})  # type: ignore[arg-type]
+
+
+def _random(split: Split) -> bool:
+    return isinstance(split.images, Rows) and split.images.random
+
+
+def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
+    if data.stream is not None:
+        return data.train, data.validation
+    seed = None if data.shuffled else options.split_seed
+    if options.validation is None and data.validation is not None:
+        return partition(data.train, 0, options.limit, seed)[0], data.validation
+    validation = VALIDATION if options.validation is None else options.validation
+    return partition(data.train, validation, options.limit, seed)
+
+
+def _check_served(data: Dataset, options: Data) -> None:
+    """Refuse to choose among rows that a loader serves, and to keep those that change."""
+    loader = data.stream is not None
+    static = options.binarize in ("static", "threshold")
+    for wanted, name, mend in (
+        (loader and options.limit, "limit", "take fewer in the loader"),
+        (loader and options.validation, "validation", 'give {"train": ..., "validation": ...}'),
+        (static, f"binarize={options.binarize}", "take dynamic, or binarize what is given"),
+    ):
+        if wanted:
+            rows = "that a loader serves" if loader else "that change from read to read"
+            raise VaekitError(f"`{name}` does not suit data {rows}: {mend}.")
+
+
+def _check_kind(data: Dataset, options: Data) -> None:
+    binarized, ranged = options.binarize != "none", options.range != "0,1"
+    images = data.kind in IMAGES
+    levels = data.kind in ("gray", "color") and data.train.images.dtype == torch.uint8
+    for wanted, option, suited, kinds in (
+        (binarized, f"binarize={options.binarize}", images, "images"),
+        (ranged, f"range={options.range}", images, "images"),
+        (options.standardize, "standardize", data.kind == "table", "tables"),
+        (options.dequantize, "dequantize", levels, "gray and color images of 8 bits"),
+    ):
+        if wanted and not suited:
+            raise VaekitError(
+                f"`{option}` is for {kinds}; {data.name} holds {data.kind} data: leave it."
+            )
+    if options.dequantize and binarized:
+        raise VaekitError("`dequantize` and `binarize` exclude each other: leave one.")
+    if ranged and binarized:
+        raise VaekitError("binarized pixels are 0 and 1: leave `range`, or `binarize`.")
+
+
+def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
+    low, high = (float(end) for end in options.range.split(","))
+    standardize = options.standardize
+    if standardize is None:
+        standardize = data.kind == "table" and bool(data.column_names)
+    if not standardize:
+        return Transform(low, high)
+    mean, scale, largest = _moments(data, train)
+    flat = scale <= 1e-9 * largest  # a column that does not vary has the deviation 1
+    scale = torch.where(flat, torch.ones_like(scale), scale)
+    return Transform(loc=mean.float(), scale=scale.float())
+
+
+def _moments(data: Dataset, train: Split) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, standard deviation and largest absolute value of each column."""
+    if data.stream is not None:
+        mean, scale = data.stream.moments
+        return mean, scale, mean.abs()
+    moments, largest = Moments(), torch.zeros(())
+    for part in chunks(train.images):
+        rows = canonical(part).double()
+        moments.add(rows)
+        largest = torch.maximum(largest, rows.abs().amax(0))
+    return moments.mean, moments.variance.sqrt(), largest
+
+
+def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:
+    """Return the split as a model sees it: what is random is drawn now, or with each batch."""
+    binarize, training = options.binarize, name == "train"
+    drawn = binarize in ("dynamic", "static")
+    if training and (binarize == "dynamic" or options.dequantize):
+        dynamic = replace(values, binarize=drawn, dequantize=options.dequantize)
+        return replace(split, values=dynamic)
+    if binarize != "none" or options.dequantize or (_random(split) and not training):
+        # Not by the seed of the run: one draw for all runs.
+        rng = generator("binarize" if drawn else "dequantize", name)
+        draw = Transform(binarize=drawn, dequantize=options.dequantize).draw
+        parts: Any = chunks(split.images)
+        if binarize == "threshold":
+            parts = ((canonical(part) > 0.5) for part in parts)
+        elif drawn or options.dequantize:
+            parts = (draw(part, rng) for part in parts)
+        if binarize != "none":
+            parts = (part.to(torch.uint8) * 255 for part in parts)
+        split = replace(split, images=torch.cat(list(parts)))
+    return replace(split, values=values)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Return uint8 `(N, classes)`, 1 at the label and 0 elsewhere, of int64 `(N,)`.
+
+    Example:
+        >>> one_hot(torch.tensor([2, 0]), 3).tolist()
+        [[0, 0, 1], [1, 0, 0]]
+    """
+    return torch.nn.functional.one_hot(labels, classes).to(torch.uint8)
+
+
+def conditioned(split: Split, data: Dataset, context: str) -> Split:
+    """Return the split with what `context` names: "none", or "label".
+
+    Raises:
+        VaekitError: where the data have no labels.
+    """
+    if context == "none":
+        return replace(split, context=None)
+    if split.labels is None or data.classes < 2:
+        raise VaekitError(
+            f"`context=label` needs labels of two classes or more; {data.name} has none: leave it, "
+            "or name the column of a .csv that holds them, as `label=class`."
+        )
+    return replace(split, context=one_hot(split.labels, data.classes))
+
+
+def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
+    """Return the number of a label that a model is conditioned on: itself, or a class's name.
+
+    Raises:
+        VaekitError: where the model is not conditional, or there is no such class.
+
+    Example:
+        >>> spec = DataSpec("t", (3,), "table", rows=20, classes=2, context=(2,))
+        >>> label_of(1, spec, ["dog", "cat"]), label_of("cat", spec, ["dog", "cat"])
+        (1, 1)
+    """
+    if not spec.context:
+        raise VaekitError(
+            f"got the label {label}; this run is not conditioned on labels: leave it, or train "
+            "one that is, as `vaekit train cvae`."
+        )
+    text = str(label)
+    if text in names:
+        return list(names).index(text)
+    if text.isdecimal() and int(text) < spec.classes:
+        return int(text)
+    numbered = f"0 to {spec.classes - 1}"
+    shown = "" if names[0] == "0" else f", or {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {numbered}{shown}.")
