@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -195,13 +195,17 @@ class RunFolder:
         self.refuse_content()
         try:
             self.write_json("run", run, "train again")
-            for name, content in copies(config["imports"]):
-                write(self.path / "imports" / name, content, "train again")
+            self.copy_imports(config["imports"])
             self.write_json("config", config, "train again")
         except VaekitError:
             (self.path / "run.json").unlink(missing_ok=True)
             shutil.rmtree(self.path / "imports", ignore_errors=True)
             raise
+
+    def copy_imports(self, records: Sequence[Mapping[str, str]]) -> None:
+        """Write the user's own files of parts, as they were imported."""
+        for name, content in copies(records):
+            write(self.path / "imports" / name, content, "train again")
 
     def write_json(self, name: str, content: Any, mend: str | None = None) -> None:
         """Writes `name`.json."""
@@ -298,9 +302,12 @@ class RunFolder:
         return read_lines(self.path / "metrics.jsonl")
 
     def rewind(self, step: int) -> None:
-        """Drops the records after this step: they will be made again."""
-        lines = [json.dumps(r) + "\n" for r in self.records() if r.get("step", step + 1) <= step]
-        write(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
+        """Drop the records after this step: they will be made again."""
+        records = self.records()
+        early = [record for record in records if record.get("step", step + 1) <= step]
+        if records:
+            lines = [json.dumps(record) + "\n" for record in early]
+            write(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
 
 
 WEIGHTS_FILE = "model.safetensors"

@@ -6,20 +6,17 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vaekit.errors import VaekitError, unknown
-from vaekit.imports import Import
+from vaekit.errors import VaekitError, at_least, unknown
+from vaekit.imports import Named, load
 from vaekit.registry import checked, text
 from vaekit.runs.config import RECORDS, Config, flat_fields
-from vaekit.runs.several import Row, Task, Train, check, train_all
-
-if TYPE_CHECKING:
-    from vaekit.runs.run import Run
-
+from vaekit.runs.folder import RunFolder
+from vaekit.runs.parallel import Row, train_all
 
 Grid = Mapping[str, Sequence[Any]]
-PAGE, PICTURES = "compare.html", "pictures"
+PAGE, IMAGES = "compare.html", "images"  # what stands beside the runs of a grid
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -54,30 +51,36 @@ def train_grid(
     options: Mapping[str, Any],
     out: Path,
     *,
+    import_: Named = (),
     jobs: int | None = None,
-    report: bool = True,
     on_run: Callable[[Row], None] | None = None,
-    train: Train,
-    given: Sequence[Import] = (),
-) -> list[Task]:
-    """Trains every combination of the grid's values into `out`; the tasks, in the grid's order."""
-    if jobs is not None and jobs < 1:
-        raise VaekitError(f"got jobs={jobs}; expected at least 1.")
+    **how: Any,
+) -> tuple[list[Path], list[str]]:
+    """Train every combination of the grid's values.
+
+    Returns:
+        The run folders, in the grid's order, and the names of the options that vary.
+    """
+    imports = load(import_)
+    if jobs is not None:
+        at_least("jobs", jobs, 1)
     options = {**options, "threads": options.get("threads") or 1}
-    chosen = _chosen(recipe, grid, options)
-    tasks = []
-    for combination in itertools.product(*chosen.values()):
-        values = dict(zip(chosen, combination, strict=True))
-        name = ",".join(f"{key}={_text(value)}" for key, value in values.items())
-        asked, varied = {**options, **values}, tuple(values)
-        tasks.append(Task(name, recipe, asked, out / name, report, varied, tuple(given)))
-    workers = check(tasks, out, lambda n: n in (PAGE, PICTURES) or "=" in n, "runs of a grid")
-    workers = min(jobs or workers, len(tasks))
-    train_all(tasks, workers, train=train, finish=_done, on_row=on_run)
-    return tasks
+    values = _values(recipe, grid, options)
+    configs = {}
+    for combination in itertools.product(*values.values()):
+        varied = dict(zip(values, combination, strict=True))
+        name = ",".join(f"{key}={_in_name(value)}" for key, value in varied.items())
+        configs[name] = Config.flat(recipe, **{**options, **varied}).importing(imports)
+    content = ("runs of a grid", rf".*=.*|{re.escape(PAGE)}|{IMAGES}")
+    train_all(out, configs, _row, content=content, jobs=jobs, on_row=on_run, **how)
+    return [out / name for name in configs], list(values)
 
 
-def _chosen(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _row(folder: RunFolder, config: Config) -> Row:
+    return {"name": folder.path.name, "run": str(folder.path)}
+
+
+def _values(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The grid by flat names, its values as the options hold them."""
     homes = {name: group for name, group, _ in flat_fields(recipe)}
     if "latent" not in homes:
@@ -106,7 +109,7 @@ def _chosen(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, li
 
 def _refuse_few(chosen: Mapping[str, Sequence[Any]]) -> None:
     for name, values in chosen.items():
-        texts = [_text(value) for value in values]
+        texts = [_in_name(value) for value in values]
         if len(set(texts)) < len(texts):
             raise VaekitError(f"{name} has a value twice in the grid: {', '.join(texts)}.")
     if max(map(len, chosen.values()), default=0) < 2:
@@ -134,13 +137,8 @@ def _value(recipe: str, name: str, home: str, value: Any) -> Any:
     return text(checked(name, value, part)) if isinstance(part, dict) else part
 
 
-def _text(value: Any) -> str:
+def _in_name(value: Any) -> str:
     """A value in the name of a folder."""
     if isinstance(value, tuple | list):
-        return "-".join(map(_text, value)) or "none"
+        return "-".join(map(_in_name, value)) or "none"
     return re.sub(r"[^\w.:=+-]", "_", f"{value:g}" if isinstance(value, float) else str(value))
-
-
-def _done(run: Run) -> Row:
-    """Of a run that is trained."""
-    return {"name": run.path.name, "run": str(run.path)}
