@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -75,7 +76,7 @@ def _go(
         config, folder: what is trained, and where.
         more: the callbacks, besides the film of the run.
         state: the checkpoint that it goes on from.
-        create: whether the run is new.
+        create: whether the run is new; one that is not is `locked` already.
         changed: whether config.json is to be written again.
         report: whether to write report.html, in the language `lang`.
         every: the least seconds between checkpoints.
@@ -84,7 +85,7 @@ def _go(
     options = config.training
     with rng(options.seed, find_device(options.device), options.threads):
         job = make_job(config, folder, **given)
-        with folder.locked(create=create):
+        with folder.locked(create=True) if create else nullcontext():
             if create:
                 folder.create(job.to_json(), describe(job))
             else:
@@ -182,7 +183,7 @@ def train(
 
 
 def as_objective(objective: str | Mapping[str, Any] | Objective | None) -> Objective:
-    """The objective that is meant: itself, or the part of this name; the ELBO by default."""
+    """Return an objective as it is, or the part of this name; the ELBO by default."""
     if isinstance(objective, Objective):
         return objective
     made: Objective = make("objective", part("objective", objective or "elbo"))
@@ -272,7 +273,7 @@ def load(
     """
     load_imports(import_)
     made = open_run(run, weights=weights, device=device, model=model, objective=objective)
-    return made if data is None else made.given(data)
+    return made if data is None else made.with_data(data)
 
 
 def save(run: Run | str | Path, path: str | Path, *, overwrite: bool = False) -> Path:

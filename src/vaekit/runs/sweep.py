@@ -20,7 +20,7 @@ PAGE, IMAGES = "compare.html", "images"  # what stands beside the runs of a grid
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
-    """`NAME=VALUE,VALUE` as typed; values that hold commas stand between semicolons.
+    """Read `NAME=VALUE,VALUE` as typed; values with commas in them stand between semicolons.
 
     Raises:
         VaekitError: for what has no name, no value, or a name that came before.
@@ -29,20 +29,20 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
         >>> parse_grid(["latent=16,64", "net.hidden=512,256;64"])
         {'latent': ['16', '64'], 'net.hidden': ['512,256', '64']}
     """
-    found: dict[str, list[str]] = {}
-    for one in texts:
-        name, equals, rest = one.partition("=")
+    grid: dict[str, list[str]] = {}
+    for entry in texts:
+        name, equals, rest = entry.partition("=")
         values = [value.strip() for value in rest.split(";" if ";" in rest else ",")]
         if not equals or not name.strip() or not all(values):
             raise VaekitError(
-                f"got '{one}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64."
+                f"got '{entry}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64."
             )
-        if name.strip() in found:
+        if name.strip() in grid:
             raise VaekitError(
                 f"got {name.strip()} twice in the grid; give it all its values at once."
             )
-        found[name.strip()] = values
-    return found
+        grid[name.strip()] = values
+    return grid
 
 
 def train_grid(
@@ -81,7 +81,7 @@ def _row(folder: RunFolder, config: Config) -> Row:
 
 
 def _values(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The grid by flat names, its values as the options hold them."""
+    """Return the grid by flat names, with the values that the options take."""
     homes = {name: group for name, group, _ in flat_fields(recipe)}
     if "latent" not in homes:
         raise VaekitError(
@@ -103,21 +103,17 @@ def _values(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, li
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise VaekitError(f"got {values!r} for {name} in the grid; expected a list of values.")
         chosen[name] = [_value(recipe, name, home, value) for value in values]
-    _refuse_few(chosen)
-    return chosen
-
-
-def _refuse_few(chosen: Mapping[str, Sequence[Any]]) -> None:
     for name, values in chosen.items():
         texts = [_in_name(value) for value in values]
         if len(set(texts)) < len(texts):
             raise VaekitError(f"{name} has a value twice in the grid: {', '.join(texts)}.")
     if max(map(len, chosen.values()), default=0) < 2:
         raise VaekitError("a grid needs an option with at least two values, as latent=16,64.")
+    return chosen
 
 
 def _name(key: str, homes: Mapping[str, str]) -> str:
-    """The flat name of an option: "batch-size", "training.batch_size" and "net.hidden" are such."""
+    """Return the flat name of "batch-size", "training.batch_size" or "net.hidden"."""
     name = key.replace("-", "_")
     head, _, rest = name.partition(".")
     name = rest if head in RECORDS and homes.get(rest) == head else name
@@ -127,7 +123,7 @@ def _name(key: str, homes: Mapping[str, str]) -> str:
 
 
 def _value(recipe: str, name: str, home: str, value: Any) -> Any:
-    """A value as the option holds it: text, as from the command line, becomes a number."""
+    """Return a value as the option takes it: text, as typed, becomes a number."""
     config = Config.flat(recipe, **{name: value})
     if home != "parts":
         return getattr(getattr(config, home), name)
@@ -138,7 +134,7 @@ def _value(recipe: str, name: str, home: str, value: Any) -> Any:
 
 
 def _in_name(value: Any) -> str:
-    """A value in the name of a folder."""
+    """Return a value as it stands in the name of a folder."""
     if isinstance(value, tuple | list):
         return "-".join(map(_in_name, value)) or "none"
     return re.sub(r"[^\w.:=+-]", "_", f"{value:g}" if isinstance(value, float) else str(value))
