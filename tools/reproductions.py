@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 from vaekit.runs import Reproduction, known, measured, verdict
 
@@ -30,7 +31,7 @@ def table() -> str:
     return HEAD + "".join(lines)
 
 
-def _line(one: Reproduction, rows: list[dict[str, str]]) -> str:
+def _line(one: Reproduction, rows: list[dict[Any, str]]) -> str:
     ours = [float(row["ours"]) for row in rows]
     mean, reference = statistics.fmean(ours), float(rows[0]["reference"])
     shown = ", ".join(f"{value:.2f}" for value in ours)

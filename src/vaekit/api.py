@@ -68,7 +68,7 @@ def _go(
     report: bool = True,
     every: float = 5.0,
     lang: str = "en",
-    **given: Any,
+    **objects: Any,
 ) -> Run:
     """Train to the end, to an early stop or to Ctrl-C, and write what is known of the run then.
 
@@ -80,11 +80,11 @@ def _go(
         changed: whether config.json is to be written again.
         report: whether to write report.html, in the language `lang`.
         every: the least seconds between checkpoints.
-        given: the model, objective and data that come from Python.
+        objects: the model, objective and data that come from Python.
     """
     options = config.training
     with rng(options.seed, find_device(options.device), options.threads):
-        job = make_job(config, folder, **given)
+        job = make_job(config, folder, **objects)
         with folder.locked(create=True) if create else nullcontext():
             if create:
                 folder.create(job.to_json(), describe(job))
@@ -117,6 +117,7 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
     folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
     if state is None:
         folder.rewind(-1)
+        folder.write_json("run", describe(job))  # it begins here and now
     if changed:
         folder.write_json("config", job.to_json())
 
@@ -166,28 +167,28 @@ def train(
     data = options.get("data")
     if data is not None and is_value(data):
         values["data"] = GIVEN
-    given: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     if isinstance(recipe, str):
         values |= {} if objective is None else {"objective": objective}
         config = Config.flat(recipe, **values)
     else:
-        given = {"model": recipe, "objective": as_objective(objective)}
-        config = Config.composed(**given, **values)
+        objects = {"model": recipe, "objective": as_objective(objective)}
+        config = Config.composed(**objects, **values)
     config = config.importing(imports)
     name = f"{config.recipe}-{Path(config.data.data).stem}"
     folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
     folder.refuse_content()
-    given["value"] = data if config.data.data == GIVEN else None
+    objects["value"] = data if config.data.data == GIVEN else None
     how: dict[str, Any] = {"report": report, "every": checkpoint_seconds, "lang": lang}
-    return _go(config, folder, callbacks, create=True, **how, **given)
+    return _go(config, folder, callbacks, create=True, **how, **objects)
 
 
 def as_objective(objective: str | Mapping[str, Any] | Objective | None) -> Objective:
     """Return an objective as it is, or the part of this name; the ELBO by default."""
     if isinstance(objective, Objective):
         return objective
-    made: Objective = make("objective", part("objective", objective or "elbo"))
-    return made
+    built: Objective = make("objective", part("objective", objective or "elbo"))
+    return built
 
 
 def resume(
@@ -272,8 +273,8 @@ def load(
             an import is missing or of another content.
     """
     load_imports(import_)
-    made = open_run(run, weights=weights, device=device, model=model, objective=objective)
-    return made if data is None else made.with_data(data)
+    opened = open_run(run, weights=weights, device=device, model=model, objective=objective)
+    return opened if data is None else opened.with_data(data)
 
 
 def save(run: Run | str | Path, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -297,13 +298,13 @@ def train_as_child() -> None:
         os.read(0, 1)  # returns at the end of standard input
         _thread.interrupt_main()
 
-    asked = json.loads(sys.stdin.readline())
+    order = json.loads(sys.stdin.readline())
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
     threading.Thread(target=follow, daemon=True).start()
     torch.set_flush_denormal(True)  # as the command line does
     callback = Callback()
     try:
-        resume(asked.pop("run"), callbacks=[callback], **asked)
+        resume(order.pop("run"), callbacks=[callback], **order)
         if callback.interrupted:
             raise VaekitError("it was interrupted: the same call with the same `out` continues it.")
     except VaekitError as error:
@@ -352,8 +353,8 @@ def sweep(
         KeyboardInterrupt: after Ctrl-C; each run has saved its checkpoint.
     """
     how: dict[str, Any] = {"jobs": jobs, "report": report, "on_run": on_run, "import_": import_}
-    found = compare_grid(recipe, grid, options, out=out, lang=lang, **how)
-    return [open_run(row["run"]) for row in found.runs]
+    comparison = compare_grid(recipe, grid, options, out=out, lang=lang, **how)
+    return [open_run(row["run"]) for row in comparison.runs]
 
 
 def compare_grid(
@@ -410,17 +411,18 @@ def reproduce(
         VaekitError: for an unknown name, a folder that holds another training, or what training
             refuses.
     """
-    one = find_reproduction(name)
-    folder = Path("runs", f"reproduce-{one.name}-{seed}") if out is None else Path(out)
-    options: dict[str, Any] = {**one.options, "seed": seed}
+    entry = find_reproduction(name)
+    folder = Path("runs", f"reproduce-{entry.name}-{seed}") if out is None else Path(out)
+    options: dict[str, Any] = {**entry.options, "seed": seed}
     options |= {"data_dir": data_dir, "device": device, "threads": threads}
     if (folder / "config.json").is_file():
-        check_reproduction(one, folder, options)
+        check_reproduction(entry, folder, options)
         run = resume(folder, data_dir=data_dir, callbacks=callbacks)
     else:
-        run = train(one.recipe, out=folder, callbacks=callbacks, checkpoint_seconds=30.0, **options)
+        options["checkpoint_seconds"] = 30.0
+        run = train(entry.recipe, out=folder, callbacks=callbacks, **options)
     if any(callback.interrupted for callback in callbacks):
         raise VaekitError(f"stopped; the same command goes on from {run.path}.")
-    row = result_row(one, run, seed)
+    row = result_row(entry, run, seed)
     run.folder.write_json("reproduction", row)
     return row

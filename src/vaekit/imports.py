@@ -22,7 +22,7 @@ from vaekit.io import checksum_of
 from vaekit.recipes import find_recipe  # noqa: F401  enters the kit's own before a user's
 from vaekit.registry import Spec, registering
 
-__all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require"]
+__all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require", "sources"]
 
 
 @dataclass(eq=False)
@@ -83,7 +83,8 @@ def load(named: Named) -> list[Import]:
         ...     load(f"{folder}/mine.py")[0].parts
         {('recipe', 'flat')}
     """
-    return [_load(_find(one)) for one in ([named] if isinstance(named, str | Path) else named)]
+    sources = [named] if isinstance(named, str | Path) else named
+    return [_load(_find(source)) for source in sources]
 
 
 def _find(named: Any) -> Import:
@@ -111,17 +112,17 @@ def _find(named: Any) -> Import:
     return Import("module", named, source, content)
 
 
-def _load(one: Import) -> Import:
-    older = [other for other in imported() if (other.kind, other.name) == (one.kind, one.name)]
-    if one.sha256 in _LOADED or (older and one.kind == "module"):
-        return _LOADED.get(one.sha256) or older[0]
-    if not _is_there(one.name, one.sha256, again=one.path):
-        with registering({part for other in older for part in other.parts}) as one.parts:
-            _run(one)
+def _load(new: Import) -> Import:
+    older = [other for other in imported() if (other.kind, other.name) == (new.kind, new.name)]
+    if new.sha256 in _LOADED or (older and new.kind == "module"):
+        return _LOADED.get(new.sha256) or older[0]
+    if not _is_there(new.name, new.sha256, again=new.path):
+        with registering({part for other in older for part in other.parts}) as new.parts:
+            _run(new)
     for other in older:
-        if other.parts & one.parts:
+        if other.parts & new.parts:
             del _LOADED[other.sha256]
-    return _LOADED.setdefault(one.sha256, one)
+    return _LOADED.setdefault(new.sha256, new)
 
 
 class _File(ModuleType):
@@ -141,23 +142,23 @@ def _is_there(name: str, sha256: str, again: str | None = None) -> bool:
     return False
 
 
-def _run(one: Import) -> None:
+def _run(new: Import) -> None:
     """Import a module, or execute a file as one; an error names the file and the line."""
     try:
-        if one.kind == "module" or one.path is None:
-            importlib.import_module(one.name)
+        if new.kind == "module" or new.path is None:
+            importlib.import_module(new.name)
             return
-        module = sys.modules[one.module] = _File(one.module)  # dataclasses and pickle look there
-        module.__file__ = one.path
-        exec(compile(one.content, one.path, "exec", dont_inherit=True), module.__dict__)
+        module = sys.modules[new.module] = _File(new.module)  # dataclasses and pickle look there
+        module.__file__ = new.path
+        exec(compile(new.content, new.path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
-        sys.modules.pop(one.module, None)
+        sys.modules.pop(new.module, None)
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == one.path]
+        lines = [frame.lineno for frame in frames if frame.filename == new.path]
         what = str(error) if isinstance(error, VaekitError) else f"{type(error).__name__}: {error}"
-        if isinstance(error, SyntaxError) and error.filename == one.path:
+        if isinstance(error, SyntaxError) and error.filename == new.path:
             lines, what = [error.lineno], f"{type(error).__name__}: {error.msg}"
-        where = f"{one.path or one.name}{f', line {lines[-1]}' if lines else ''}"
+        where = f"{new.path or new.name}{f', line {lines[-1]}' if lines else ''}"
         raise VaekitError(f"cannot import {where}: {' '.join(what.split())}") from error
 
 
@@ -171,11 +172,11 @@ def imports_of(loaded: Sequence[Import], recipe: str, parts: Spec) -> list[dict[
     """
     words = {recipe, *_words(parts)}
     records: list[dict[str, str]] = []
-    for one in imported():
-        if one in loaded or any({name, f"{kind}/{name}"} & words for kind, name in one.parts):
-            taken = one.name in [record.get("file") for record in records]
-            name = f"{one.module}.py" if taken else one.name
-            records.append({one.kind: name, "sha256": one.sha256})
+    for known in imported():
+        if known in loaded or any({name, f"{kind}/{name}"} & words for kind, name in known.parts):
+            taken = known.name in [record.get("file") for record in records]
+            name = f"{known.module}.py" if taken else known.name
+            records.append({known.kind: name, "sha256": known.sha256})
     return records
 
 
@@ -184,15 +185,26 @@ def _words(tree: Any) -> Iterator[str]:
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, Mapping | list | tuple):
-        for one in tree.values() if isinstance(tree, Mapping) else tree:
-            yield from _words(one)
+        for branch in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _words(branch)
 
 
 def copies(records: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, bytes]]:
     """Yield the files of these records, each with its content, for a run's folder."""
-    for one in records:
-        if "file" in one:
-            yield one["file"], _LOADED[one["sha256"]].content
+    for record in records:
+        if "file" in record:
+            yield record["file"], _LOADED[record["sha256"]].content
+
+
+def sources(records: Sequence[Mapping[str, str]], folder: Path) -> list[str]:
+    """Return what another process imports: of a file that was edited since, the run's copy."""
+    named = []
+    for record in records:
+        path = Path(_LOADED[record["sha256"]].path or "")
+        if not (path.is_file() and checksum_of(path) == record["sha256"]):
+            path = folder / "imports" / record.get("file", "")
+        named.append(record.get("module") or str(path))
+    return named
 
 
 def require(records: Any, folder: Path) -> None:
@@ -206,11 +218,11 @@ def require(records: Any, folder: Path) -> None:
         VaekitError: that names what to read and to import, or both contents where it is another.
     """
     try:
-        if not all(isinstance(value, str) for one in records for value in one.values()):
+        if not all(isinstance(value, str) for record in records for value in record.values()):
             raise TypeError
-        files = ["file" in one for one in records]
-        names = [Path(one["file"]).name if "file" in one else one["module"] for one in records]
-        digests = [one["sha256"] for one in records]
+        files = ["file" in record for record in records]
+        names = [Path(r["file"]).name if "file" in r else r["module"] for r in records]
+        digests = [record["sha256"] for record in records]
     except (TypeError, KeyError, AttributeError):
         raise VaekitError(
             f"{folder}/config.json is broken: its imports are no list of files and modules, each "

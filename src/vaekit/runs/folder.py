@@ -269,12 +269,12 @@ class RunFolder:
         if not path.is_file():
             return []
         try:
-            kept = json.loads(path.read_text())
+            records = json.loads(path.read_text())
         except ValueError:
-            kept = None
-        if not isinstance(kept, list) or not all(isinstance(one, dict) for one in kept):
+            records = None
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise VaekitError(f"{path} is broken: it holds no list of records; move it away.")
-        return kept
+        return records
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
@@ -308,8 +308,8 @@ def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
     if weights is None:
         weights = "best" if folder.best.is_file() else "last"
     if weights == "best":
-        kept = [r["step"] for r in folder.records() if r.get("best")]
-        return _part(folder.best, "model"), weights, max(kept, default=None)
+        steps = [r["step"] for r in folder.records() if r.get("best")]
+        return _part(folder.best, "model"), weights, max(steps, default=None)
     progress = _part(folder.last, "progress")
     if weights == "last":
         return progress["model"], weights, progress["step"]

@@ -60,11 +60,11 @@ def structure(module: nn.Module, name: str = "model") -> dict[str, Any]:
     with torch.device("meta"):
         again = build_structure(tree, name)
     here, there = outline(module, name), outline(again, name)
-    for one in sorted({**here, **there}, key=lambda each: "(" in each):  # tensors first
-        if here.get(one) != there.get(one):
+    for path in sorted({**here, **there}, key=lambda each: "(" in each):  # tensors first
+        if here.get(path) != there.get(path):
             raise VaekitError(
-                f"{one} is {here.get(one, 'missing')}; what it was made with gives "
-                f"{there.get(one, 'none')}: a part was changed after it was made. Make it anew, "
+                f"{path} is {here.get(path, 'missing')}; what it was made with gives "
+                f"{there.get(path, 'none')}: a part was changed after it was made. Make it anew, "
                 f"or pass {name}= when loading."
             )
     learned = {n: p.requires_grad for n, p in again.named_parameters()}
@@ -74,25 +74,25 @@ def structure(module: nn.Module, name: str = "model") -> dict[str, Any]:
 
 def outline(module: nn.Module, path: str = "model") -> dict[str, Any]:
     """Return what modules share that differ in their values alone: tensors, ties, parts."""
-    found: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for name, value in module.state_dict().items():
         tensor = isinstance(value, Tensor)
-        found[f"{path}.{name}"] = (
+        facts[f"{path}.{name}"] = (
             f"{value.dtype} {tuple(value.shape)}" if tensor else type(value).__name__
         )
     first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        found[f"{path}.{name} (shared)"] = first.setdefault(id(parameter), name)
+        facts[f"{path}.{name} (shared)"] = first.setdefault(id(parameter), name)
     for name, part in module.named_modules(remove_duplicate=False):
         name = f"{path}.{name}" if name else path
         known = isinstance(part, tuple(LAYERS.values())) or type(part).__module__[:7] == "vaekit."
-        found[f"{name} (part)"] = f"{type(part).__name__}({part.extra_repr() if known else ''})"
+        facts[f"{name} (part)"] = f"{type(part).__name__}({part.extra_repr() if known else ''})"
         arguments = () if name_of(type(part)) is None else inspect.signature(type(part)).parameters
         for argument in arguments:
             value = getattr(part, argument, None)
             if isinstance(value, bool | int | float | str):
-                found[f"{name}.{argument} (argument)"] = value
-    return found
+                facts[f"{name}.{argument} (argument)"] = value
+    return facts
 
 
 def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
@@ -113,9 +113,9 @@ def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
         )
     if HOLDERS.get(name) is kind:
         parts: Any = part._modules.items()
-        return {"torch": name, "parts": {n: _node(one, f"{path}.{n}", seen) for n, one in parts}}
+        return {"torch": name, "parts": {n: _node(v, f"{path}.{n}", seen) for n, v in parts}}
     if LAYERS.get(name) is kind:
-        values = {one: getattr(part, one) for one in _arguments(kind)}
+        values = {name: getattr(part, name) for name in _arguments(kind)}
         if not isinstance(values.get("bias", True), bool):
             values["bias"] = values["bias"] is not None
         return {"torch": name, "arguments": {n: _plain(v, path, n) for n, v in values.items()}}
@@ -129,26 +129,25 @@ def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
 def _arguments(layer: type[nn.Module]) -> list[str]:
     """Return the names of a layer's arguments, which are its attributes too."""
     if issubclass(layer, nn.RNNBase):
-        return [one for one in RECURRENT if layer is nn.LSTM or one != "proj_size"]
+        return [name for name in RECURRENT if layer is nn.LSTM or name != "proj_size"]
     if layer is nn.Hardtanh:
         return ["min_val", "max_val", "inplace"]
-    known = inspect.signature(layer).parameters.values()
     return [
-        one.name
-        for one in known
-        if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-        and one.name not in ("device", "dtype")
-        and not one.name.startswith("_")
+        each.name
+        for each in inspect.signature(layer).parameters.values()
+        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        and each.name not in ("device", "dtype")
+        and not each.name.startswith("_")
     ]
 
 
 def _argument(part: nn.Module, name: str, value: Any, path: str, seen: dict[int, str]) -> Any:
     """Return what an argument is now: a part is read from the attribute of its name."""
-    kept = getattr(part, name, None)
-    if not _holds(value) and not (value is None and isinstance(kept, nn.Module)):
+    current = getattr(part, name, None)
+    if not _holds(value) and not (value is None and isinstance(current, nn.Module)):
         return _plain(value, path, name)
-    if isinstance(kept, nn.Module):
-        return _node(kept, f"{path}.{name}", seen)
+    if isinstance(current, nn.Module):
+        return _node(current, f"{path}.{name}", seen)
     mend = name if isinstance(value, nn.Module) else f"nn.ModuleList({name})"
     raise VaekitError(
         f"{path} is a {type(part).__name__}, which keeps its argument {name} under another name: "
@@ -170,10 +169,10 @@ def _plain(value: Any, path: str, name: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        inner = [_plain(one, path, name) for one in value]
+        inner = [_plain(each, path, name) for each in value]
         return {"list": inner} if isinstance(value, list) else inner
-    if isinstance(value, Mapping) and all(isinstance(one, str) for one in value):
-        return {"dict": {n: _plain(one, path, name) for n, one in value.items()}}
+    if isinstance(value, Mapping) and all(isinstance(each, str) for each in value):
+        return {"dict": {n: _plain(each, path, name) for n, each in value.items()}}
     raise VaekitError(
         f"{path} was made with {name}, a {type(value).__name__}: only numbers, text, lists and "
         "parts can be saved."
@@ -197,10 +196,10 @@ def build_structure(tree: Any, name: str = "model") -> nn.Module:
         tree = {key: value for key, value in tree.items() if key != "frozen"}
     module = _built(tree, name, {}, 0)
     parameters = dict(module.named_parameters())
-    for one in frozen if isinstance(frozen, list) else [frozen]:
-        if not isinstance(one, str) or one not in parameters:
-            raise _misfit(f"{name}.frozen", f"names {one!r}, which is no parameter")
-        parameters[one].requires_grad_(False)
+    for each in frozen if isinstance(frozen, list) else [frozen]:
+        if not isinstance(each, str) or each not in parameters:
+            raise _misfit(f"{name}.frozen", f"names {each!r}, which is no parameter")
+        parameters[each].requires_grad_(False)
     return module
 
 
@@ -212,9 +211,9 @@ def _built(tree: Any, path: str, seen: dict[str, nn.Module], depth: int) -> nn.M
     """Build what `_node` wrote; `seen` are the parts before it, by their path."""
 
     def values(arguments: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
-        if extra := [one for one in arguments if one not in known]:
+        if extra := [each for each in arguments if each not in known]:
             raise _misfit(path, f"is a {name}, which takes no '{extra[0][:60]}'")
-        return {n: _value(one, f"{path}.{n}", seen, depth) for n, one in arguments.items()}
+        return {n: _value(each, f"{path}.{n}", seen, depth) for n, each in arguments.items()}
 
     if depth > DEEPEST:
         raise _misfit(path, f"is more than {DEEPEST} parts deep")
@@ -222,7 +221,7 @@ def _built(tree: Any, path: str, seen: dict[str, nn.Module], depth: int) -> nn.M
         case {"same": str(other)} if other in seen:
             return seen[other]
         case {"torch": str(name), "parts": dict(parts)} if name in HOLDERS:
-            inner = {n: _built(one, f"{path}.{n}", seen, depth + 1) for n, one in parts.items()}
+            inner = {n: _built(each, f"{path}.{n}", seen, depth + 1) for n, each in parts.items()}
             content = list(inner.values()) if name == "ModuleList" else OrderedDict(inner)
             seen[path] = _call(HOLDERS[name], path, content)
         case {"torch": str(name), "arguments": dict(arguments)} if name in LAYERS:
@@ -249,11 +248,11 @@ def _value(value: Any, path: str, seen: dict[str, nn.Module], depth: int) -> Any
         raise _misfit(path, f"is more than {DEEPEST} parts deep")
     match value:
         case list():
-            return tuple(_value(one, path, seen, depth + 1) for one in value)
+            return tuple(_value(each, path, seen, depth + 1) for each in value)
         case {"list": list(inner)}:
-            return [_value(one, path, seen, depth + 1) for one in inner]
+            return [_value(each, path, seen, depth + 1) for each in inner]
         case {"dict": dict(inner)}:
-            return {n: _value(one, path, seen, depth + 1) for n, one in inner.items()}
+            return {n: _value(each, path, seen, depth + 1) for n, each in inner.items()}
         case dict():
             return _built(value, path, seen, depth + 1)
     return value

@@ -103,14 +103,14 @@ class Job:
 
 
 def make_job(
-    config: Config, folder: RunFolder, *, value: Any = None, **given: nn.Module | None
+    config: Config, folder: RunFolder, *, value: Any = None, **parts: nn.Module | None
 ) -> Job:
     """Make data, model and optimizer, or refuse what does not fit; no file is written.
 
     Args:
         config, folder: what is trained, and where.
         value: data that come from no path.
-        given: the model and the objective of a composed run, where config.json has none.
+        parts: the model and the objective of a composed run, where config.json has none.
 
     Raises:
         VaekitError: for data, a model and options that do not go together.
@@ -120,7 +120,7 @@ def make_job(
     source = read(config.data) if value is None else from_value(value, config.data)
     data = prepare(source, config.data)
     spec = data.spec()
-    recipe = _built(config, spec, device, **given)
+    recipe = _built(config, spec, device, **parts)
     model, objective = recipe.model, recipe.objective
     composed = config.recipe == COMPOSED
     px = _example(recipe, spec) if composed else model.example(spec.context).px
@@ -148,11 +148,11 @@ def make_job(
 
 
 def _built(
-    config: Config, spec: DataSpec, device: torch.device, **given: nn.Module | None
+    config: Config, spec: DataSpec, device: torch.device, **parts: nn.Module | None
 ) -> Recipe:
     """Return the recipe on its device, or refuse one that is too large for it."""
     try:
-        recipe = build_model(config, spec, **given)
+        recipe = build_model(config, spec, **parts)
         recipe.model.to(device)
         recipe.objective.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from vaekit.errors import VaekitError, at_least
-from vaekit.imports import Named, load
+from vaekit.imports import Named, load, sources
 from vaekit.io import write
 from vaekit.runs.config import Config
 from vaekit.runs.folder import RunFolder, next_folder
@@ -97,10 +97,10 @@ def _files(
 ) -> dict[str, tuple[Row, Row]]:
     """Return config.json and run.json of each run that has not begun, or refuse them all.
 
-    Those that differ in their seeds alone are tried once.
+    Of neighbors that differ in their seeds alone the first is tried.
     """
     files: dict[str, tuple[Row, Row]] = {}
-    tried: list[tuple[Config, Job]] = []
+    tried: tuple[Config, Job] | None = None
     for name, config in configs.items():
         folder = folders[name]
         if (folder.path / "config.json").exists():
@@ -110,12 +110,10 @@ def _files(
             continue
         training = config.training
         seedless = replace(config, training=training.model_copy(update={"seed": 0}))
-        job = next((job for known, job in tried if known == seedless), None)
         with rng(training.seed, find_device(training.device), training.threads):
-            if job is None:
-                job = make_job(config, folder)
-                tried.append((seedless, job))
-            job = replace(job, config=config)
+            if tried is None or tried[0] != seedless:
+                tried = seedless, make_job(config, folder)
+            job = replace(tried[1], config=config)
             files[name] = job.to_json(), describe(job)
     return files
 
@@ -164,8 +162,8 @@ def _start(
         with folder.locked(create=True):
             folder.create(*files)
     folder.copy_imports(config.imports)  # a user may have edited his files meanwhile
-    place = folder.path.absolute()
-    imports = [one.get("module") or str(place / "imports" / one["file"]) for one in config.imports]
+    path = folder.path.absolute()
+    imports = sources(config.imports, path)
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", CHILD],
         stdin=subprocess.PIPE,
@@ -174,8 +172,8 @@ def _start(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,  # Ctrl-C is the business of this process alone
     )
-    asked = {"run": str(place), "import_": imports, **how}
-    child.stdin.write(json.dumps(asked) + "\n")  # type: ignore[union-attr]
+    order = {"run": str(path), "import_": imports, **how}
+    child.stdin.write(json.dumps(order) + "\n")  # type: ignore[union-attr]
     child.stdin.flush()  # type: ignore[union-attr]
     return child
 
@@ -263,9 +261,9 @@ def train_seeds(
     how: dict[str, Any] = {"report": report, "lang": lang, "on_row": on_seed}
     rows = train_all(out, configs, _numbers, content=("seeds", r"seed-.*|seeds\.json"), **how)
     protocol, *_ = [row.pop("protocol") for row in rows]
-    found = {"recipe": recipe, "runs": rows, **summarize(rows), "protocol": protocol}
-    write(out / "seeds.json", (json.dumps(found, indent=2) + "\n").encode())
-    return found
+    summary = {"recipe": recipe, "runs": rows, **summarize(rows), "protocol": protocol}
+    write(out / "seeds.json", (json.dumps(summary, indent=2) + "\n").encode())
+    return summary
 
 
 def _numbers(folder: RunFolder, config: Config) -> Row:
@@ -273,7 +271,7 @@ def _numbers(folder: RunFolder, config: Config) -> Row:
     training = config.training
     run = open_run(folder.path, device=training.device)
     with rng(0, run.device, training.threads):
-        found = run.evaluate()
-    step = found["protocol"].pop("step")  # of the best epoch: each seed has its own
-    numbers = {name: found[name] for name in ("elbo", "log_likelihood", "kl", "mse", "protocol")}
+        results = run.evaluate()
+    step = results["protocol"].pop("step")  # of the best epoch: each seed has its own
+    numbers = {name: results[name] for name in ("elbo", "log_likelihood", "kl", "mse", "protocol")}
     return {"seed": training.seed, "run": str(run.path), "step": step, **numbers}

@@ -15,8 +15,6 @@ samples = 200
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -116,10 +114,10 @@ def find_reproduction(name: str | Path) -> Reproduction:
 def _read(path: Path) -> Reproduction:
     try:
         values = tomllib.loads(path.read_text())
-        one = checked(Reproduction, {"name": path.stem, **values})
-        if one.reference is None and one.measure.metric != "principal-components":
+        entry = checked(Reproduction, {"name": path.stem, **values})
+        if entry.reference is None and entry.measure.metric != "principal-components":
             raise VaekitError("it has no `reference`")
-        return one
+        return entry
     except OSError as error:
         raise VaekitError(f"cannot read {path}: {error.strerror}.") from None
     except ValueError as error:  # of TOML, of its bytes, or of what it holds
@@ -140,15 +138,15 @@ def measure(run: Run, what: Measure) -> dict[str, Any]:
 
 
 def _elbo(run: Run, what: Measure) -> dict[str, Any]:
-    found = run.evaluate(f"bound:samples={what.samples}", split=what.split, limit=what.limit)
-    return {"ours": -found["elbo"], "standard_error": found["elbo_standard_error"]}
+    results = run.evaluate(f"bound:samples={what.samples}", split=what.split, limit=what.limit)
+    return {"ours": -results["elbo"], "standard_error": results["elbo_standard_error"]}
 
 
 def _nll(run: Run, what: Measure) -> dict[str, Any]:
     metrics = ("bound:samples=1", f"nll:samples={what.samples}")
-    found = run.evaluate(*metrics, split=what.split, limit=what.limit)["nll"]
-    half = {f"by {what.samples // 2} draws": f"{found['at_half']:.2f}"}
-    return {"ours": found["mean"], "standard_error": found["standard_error"], **half}
+    results = run.evaluate(*metrics, split=what.split, limit=what.limit)["nll"]
+    half = {f"by {what.samples // 2} draws": f"{results['at_half']:.2f}"}
+    return {"ours": results["mean"], "standard_error": results["standard_error"], **half}
 
 
 def _principal_components(run: Run, what: Measure) -> dict[str, Any]:
@@ -180,12 +178,12 @@ def _principal_components(run: Run, what: Measure) -> dict[str, Any]:
 METRICS = {"elbo": _elbo, "nll": _nll, "principal-components": _principal_components}
 
 
-def check_reproduction(one: Reproduction, folder: Path, options: dict[str, Any]) -> None:
+def check_reproduction(entry: Reproduction, folder: Path, options: dict[str, Any]) -> None:
     """Refuse a folder that holds a training of another protocol, or from another seed."""
     begun = Config.from_json(RunFolder(folder).read_json("config"))
-    if _protocol(Config.flat(one.recipe, **options)) != _protocol(begun):
+    if _protocol(Config.flat(entry.recipe, **options)) != _protocol(begun):
         raise VaekitError(
-            f"{folder} holds another training than {one.name} from seed {options['seed']}: name "
+            f"{folder} holds another training than {entry.name} from seed {options['seed']}: name "
             "another `out`."
         )
 
@@ -198,65 +196,66 @@ def _protocol(config: Config) -> dict[str, Any]:
     return plain
 
 
-def result_row(one: Reproduction, run: Run, seed: int) -> dict[str, Any]:
+def result_row(entry: Reproduction, run: Run, seed: int) -> dict[str, Any]:
     """Measure a trained run; return a row of the table of results."""
-    found = measure(run, one.measure)
+    results = measure(run, entry.measure)
     records = run.folder.records()
-    reference, ours = found.pop("reference", one.reference), found.pop("ours")
-    error = found.pop("standard_error")
-    found |= {each.label: f"{measure(run, each)['ours']:.2f}" for each in one.more}
+    reference, ours = results.pop("reference", entry.reference), results.pop("ours")
+    error = results.pop("standard_error")
+    results |= {each.label: f"{measure(run, each)['ours']:.2f}" for each in entry.more}
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "name": one.name,
-        "number": one.number,
+        "name": entry.name,
+        "number": entry.number,
         "reference": round(reference, 4),
         "ours": round(ours, 4),
         "standard_error": round(error, 4),
-        "verdict": verdict(one, ours - reference),
+        "verdict": verdict(entry, ours - reference),
         "seed": seed,
         "steps": records[-1]["step"],
         "seconds": round(sum(record["seconds"] for record in records)),
         "hardware": f"{run.device.type}, {os.cpu_count()} cores, {platform.machine()}",
         "torch": torch.__version__,
         "vaekit": vaekit.__version__,
-        "protocol": one.protocol,
-        "more": "; ".join(f"{label} {value}" for label, value in found.items()),
+        "protocol": entry.protocol,
+        "more": "; ".join(f"{label} {value}" for label, value in results.items()),
     }
 
 
-def verdict(one: Reproduction, off: float) -> str:
+def verdict(entry: Reproduction, off: float) -> str:
     """Return what a difference from the reference comes to."""
-    return "reproduced" if abs(off) <= one.tolerance else ("better" if off < 0 else "missed")
+    return "reproduced" if abs(off) <= entry.tolerance else ("better" if off < 0 else "missed")
 
 
-def measured(path: Path) -> list[dict[str, str]]:
+def measured(path: Path) -> list[dict[Any, str]]:
     """Return the rows of a .csv of results; none where there is no file.
 
     Raises:
         VaekitError: where the file holds something else.
     """
+    import pandas as pd
+
     if not path.is_file():
         return []
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (csv.Error, UnicodeDecodeError):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError):
         raise VaekitError(f"{path} is no .csv of results: name another.") from None
-    if rows and not rows[0].keys() >= COLUMNS:
+    if not {*table.columns} >= COLUMNS:
         raise VaekitError(f"{path} holds no results, with name, seed and ours: name another.")
-    return rows
+    return table.to_dict("records")
 
 
 def record(row: Mapping[str, Any], path: Path) -> Path:
-    """Add a row to a .csv of results, which keeps one row for each name and seed.
+    """Add a row to a .csv of results, which has one row for each name and seed.
 
     Raises:
         VaekitError: where it cannot be written, or holds something else.
     """
+    import pandas as pd
+
     key = (row["name"], str(row["seed"]))
     others = [old for old in measured(path) if (old["name"], old["seed"]) != key]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(row), lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows([*others, row])
-    return write(path, text.getvalue().encode())
+    table = pd.DataFrame([*others, {name: str(value) for name, value in row.items()}])
+    text = table.to_csv(columns=list(row), index=False, lineterminator="\n")
+    return write(path, text.encode())

@@ -114,9 +114,9 @@ class Run:
     @property
     def sha256(self) -> str:
         """Of the data that it was trained on."""
-        name = "run" if (self.path / "run.json").is_file() else "config"
-        found = self.folder.read_json(name)
-        return str((found["data"] if name == "run" else found).get("sha256", ""))
+        if (self.path / "run.json").is_file():
+            return str(self.folder.read_json("run")["data"]["sha256"])
+        return str(self.folder.read_json("config").get("sha256", ""))
 
     @property
     def parts(self) -> dict[str, Spec | str]:
@@ -171,13 +171,11 @@ class Run:
         """
         model = self.require(Offer.ONE_SITE)
         if context is None:
-            trace = model.example(self.spec.context)
-        else:
-            first = next(model.parameters())
-            x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
-            with rng(0, self.device), torch.no_grad():
-                trace = model(x, context.float().to(self.device))
-        return trace.site.p
+            return model.example(self.spec.context).site.p
+        first = next(model.parameters())
+        x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
+        with rng(0, self.device), torch.no_grad():
+            return model(x, context.float().to(self.device)).site.p
 
     def context(self, label: int | str, n: int = 1) -> Tensor:
         """Return a label, or a class by its name, one-hot in n rows: what the methods below take.
@@ -223,18 +221,9 @@ class Run:
                 return model.decode(zs, context).cpu()
             return model.likelihood_at(zs, context).sample().cpu()
 
-    def by_class(
-        self,
-        n: int,
-        *,
-        mean: bool = True,
-        seed: int = 0,
-        fixed: Mapping[int, float] | None = None,
-    ) -> Tensor:
-        """Return the same n draws of z under each label, `(classes, n, *X)`."""
-        labels = range(self.spec.classes)
-        made = [self.sample(n, label=y, mean=mean, seed=seed, fixed=fixed) for y in labels]
-        return torch.stack(made)
+    def by_class(self, n: int, **how: Any) -> Tensor:
+        """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
+        return torch.stack([self.sample(n, label=y, **how) for y in range(self.spec.classes)])
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return E[x|z] at the codes of x, `(B, *X)`, for canonical x."""
@@ -371,9 +360,9 @@ class Run:
         subject = self.subject(
             data, split, limit=limit, seed=seed, source=source, sha256=sha256, on_rows=on_rows
         )
-        asked = chosen(subject, "evaluate", metrics)
-        found = measured(subject, {name: metric for name, (metric, _) in asked.items()})
-        samples = asked["bound"][0].samples if "bound" in asked else (0,)
+        named = {name: metric for name, (metric, _) in chosen(subject, "evaluate", metrics).items()}
+        results = measured(subject, named)
+        samples = named["bound"].samples if "bound" in named else (0,)
         protocol = {
             "data": data.name,
             "sha256": sha256,
@@ -384,19 +373,19 @@ class Run:
             "seed": seed,
             **self.protocol(),
         }
-        return {**found.pop("bound", {}), **found, "protocol": protocol}
+        return {**results.pop("bound", {}), **results, "protocol": protocol}
 
     def _fingerprint(self, source: Dataset) -> str:
         """Return the sha256 of the rows; note where the run was trained on others."""
         if self.data is not None and source is self.data[0]:
             return self.sha256
-        found = fingerprint(source)
-        if found != self.sha256:
+        digest = fingerprint(source)
+        if digest != self.sha256:
             note(
                 f"{source.name} has changed since {self.path} was trained: what is measured may "
                 "hold rows that it was trained on."
             )
-        return found
+        return digest
 
     def protocol(self) -> dict[str, Any]:
         """Return what of a protocol is the same for all metrics."""
@@ -521,21 +510,21 @@ def open_run(
         spec = DataSpec.from_json(record.get("spec") or {})
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise VaekitError(f"config.json does not fit: its spec: {error}") from None
-    place = find_device(device)
+    target = find_device(device)
     state, which, step = read_weights(folder, weights)
-    with rng(0, place):
+    with rng(0, target):
         recipe = build_with(state, config, spec, folder.path, model=model, objective=objective)
-    model, objective = recipe.model.to(place).eval(), recipe.objective
+    model, objective = recipe.model.to(target).eval(), recipe.objective
     if any(True for _ in objective.parameters()) and folder.last.is_file():
         # What it has learned, a critic say; its weights stay as the options set them.
         learned = load_state(folder.last)["progress"]["objective"]
         for path in weights_of(objective):
             learned.pop(path, None)
         objective.load_state_dict(learned, strict=False)
-    return Run(folder, config, spec, model, objective.to(place), which, step)
+    return Run(folder, config, spec, model, objective.to(target), which, step)
 
 
-def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
+def keep_evaluation(run: Run, results: dict[str, Any]) -> None:
     """Add a record to the run's evaluation.json; one of the same protocol is replaced.
 
     A .vaekit keeps none.
@@ -554,8 +543,8 @@ def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
             {name: [part.get(key) for key in keys] for name, part in metrics.items()},
         ]
 
-    others = [one for one in run.folder.evaluations() if how(one) != how(found)]
-    text = json.dumps([*others, found], indent=2) + "\n"
+    others = [record for record in run.folder.evaluations() if how(record) != how(results)]
+    text = json.dumps([*others, results], indent=2) + "\n"
     write(run.path / "evaluation.json", text.encode())
 
 

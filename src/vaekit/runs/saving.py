@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 SUFFIX = ".vaekit"
 
 
-def build_model(config: Config, spec: DataSpec, **given: nn.Module | None) -> Recipe:
+def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> Recipe:
     """Build the model and the objective that a config describes, with new weights.
 
     Args:
         config: of a recipe, or of a composed model.
         spec: of the data.
-        given: `model` and `objective`, where the structure of one is not known.
+        objects: `model` and `objective`, where the structure of one is not known.
 
     Raises:
         VaekitError: where one is missing, is given to a recipe, or they do not go together.
     """
     if config.recipe != COMPOSED:
-        if any(part is not None for part in given.values()):
+        if any(part is not None for part in objects.values()):
             raise VaekitError(
                 f"the run is of the recipe {config.recipe}, which says its model: leave `model` "
                 "and `objective`."
@@ -55,7 +55,7 @@ def build_model(config: Config, spec: DataSpec, **given: nn.Module | None) -> Re
         return assemble(config.recipe, config.parts, spec)
     parts: dict[str, Any] = {}
     for name, kind in (("model", Model), ("objective", Objective)):
-        part, tree = given.get(name), config.parts[name]
+        part, tree = objects.get(name), config.parts[name]
         if part is None and tree is None:
             why = config.parts.get("why") or f"it has none: pass {name}= when loading."
             raise VaekitError(f"the {name} cannot be built from config.json: {why}")
@@ -72,7 +72,7 @@ def build_model(config: Config, spec: DataSpec, **given: nn.Module | None) -> Re
 
 
 def build_with(
-    state: dict[str, Tensor], config: Config, spec: DataSpec, path: Path, **given: Any
+    state: dict[str, Tensor], config: Config, spec: DataSpec, path: Path, **objects: Any
 ) -> Recipe:
     """Build the model and the objective of a config, with these weights.
 
@@ -81,25 +81,25 @@ def build_with(
     Raises:
         VaekitError: where they do not fit each other.
     """
-    sketch = None if given.get("model") is not None else _sketch(config, spec, **given)
+    sketch = None if objects.get("model") is not None else _sketch(config, spec, **objects)
     if sketch is not None:
         _load(sketch, state, path, assign=True)
         for name, buffer in sketch.named_buffers():
             if name not in state and buffer.numel() > MOST:
                 raise VaekitError(f"{path} asks for {buffer.numel():,} elements of {name}.")
     try:
-        recipe = build_model(config, spec, **given)
+        recipe = build_model(config, spec, **objects)
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise VaekitError(f"the model of {path} cannot be built: {error}.") from None
     _load(recipe.model, state, path)
     return recipe
 
 
-def _sketch(config: Config, spec: DataSpec, **given: Any) -> Model | None:
+def _sketch(config: Config, spec: DataSpec, **objects: Any) -> Model | None:
     """Build the model without memory; None where a part of a user's own cannot be made so."""
     try:
         with torch.device("meta"):
-            return build_model(config, spec, **given).model
+            return build_model(config, spec, **objects).model
     except VaekitError:
         raise
     except Exception:  # whatever a constructor says that asks for values
@@ -137,13 +137,13 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
     config = _portable(run)
     if why := config.parts.get("why"):
         note(f"{path} opens with model= alone: {why}")
-    record = config_json(config, run.spec, run.sha256)
-    files = {**_files(run), "config.json": (json.dumps(record, indent=2) + "\n").encode()}
-    for one in record["imports"]:
-        name = f"imports/{Path(one.get('file', '')).name}"
-        content = run.folder.read(name) if "file" in one else None
-        if content is not None and hashlib.sha256(content).hexdigest() == one["sha256"]:
-            files[name] = content
+    text = json.dumps(config_json(config, run.spec, run.sha256), indent=2) + "\n"
+    files = {**_files(run), "config.json": text.encode()}
+    for record in config.imports:
+        name = f"imports/{Path(record.get('file', '')).name}"
+        source = run.folder.read(name) if "file" in record else None
+        if source is not None and hashlib.sha256(source).hexdigest() == record["sha256"]:
+            files[name] = source
     if path.suffix != SUFFIX:
         for name, content in files.items():
             write(path / name, content)
@@ -191,10 +191,10 @@ def card(run: Run) -> Iterator[str]:
     composed = recipe == COMPOSED
     title = "A model composed in Python." if composed else find_recipe(recipe).title
     step = "" if run.step is None else f" after {run.step:,} steps"
-    many = sum(one.numel() for one in run.model.parameters())
+    count = sum(weight.numel() for weight in run.model.parameters())
     yield from ("---", "library_name: vaekit", "tags:", "- vae", "---", "")
     yield from (f"# {recipe} on {spec.name}", "", title, "", "| | |", "|---|---|")
-    yield f"| model | {type(run.model).__name__}, {many:,} parameters |"
+    yield f"| model | {type(run.model).__name__}, {count:,} parameters |"
     for kind, part in run.parts.items():
         yield f"| {kind} | {part if isinstance(part, str) else text(part, brief=kind)} |"
     yield f"| weights | {run.weights}{step} |"
@@ -209,15 +209,15 @@ def card(run: Run) -> Iterator[str]:
 
 def _numbers(run: Run) -> Iterator[str]:
     """Yield what evaluation.json says of these weights, else the epoch of which they are."""
-    records = [one for one in run.folder.records() if one["step"] == run.step]
+    records = [results for results in run.folder.records() if results["step"] == run.step]
     weights = {"weights": run.weights, "step": run.step}.items()
     evaluations = [
-        one for one in run.folder.evaluations() if weights <= one.get("protocol", {}).items()
+        each for each in run.folder.evaluations() if weights <= each.get("protocol", {}).items()
     ]
-    for one in evaluations:
-        how = one["protocol"]
+    for results in evaluations:
+        how = results["protocol"]
         yield from (f"{how['rows']:,} {how['split']} rows:", "", "| | |", "|---|---|")
-        for name, record in {"bound": one, **one}.items():
+        for name, record in {"bound": results, **results}.items():
             if isinstance(record, dict) and name in entries("metric"):
                 for label, value, error, more in make("metric", {"name": name}).lines(record):
                     spread = "" if error is None else f" ± {error:.4f}"
