@@ -7,9 +7,12 @@ README's table.
 
     make bench
     benchmarks/.venv/bin/python benchmarks/bench.py [w1-128 w2 ...] [--rounds 9] [--threads 2]
+    benchmarks/.venv/bin/python benchmarks/bench.py speedrun --set seeds=5
 
-w1-128, w1-1024, w1-8192 (w1: all three), w2, w3, w5: training; w4: log p(x), by nll.py; w6: imports
-and first steps; w7: peak memory.
+w1-128, w1-1024, w1-8192 (w1: all three), w2, w3, w5: training; w4: log p(x); w6: imports, commands
+and first steps; w7: peak memory; speedrun: seconds to the tutorial's bound; defaults: the table of
+docs/defaults.md. The last two run where they are named, with settings of their own (`--set`), which
+stand at the top of their files in peers/.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from peers.results import Measured, append, path_of
 W1 = ["w1-128", "w1-1024", "w1-8192"]
 EACH = [*W1, "w2", "w3", "w4", "w5", "w6", "w7"]
 NAMES = {"w1": W1, "all": EACH}
+NAMED = ["speedrun", "defaults"]
 
 
 def options() -> argparse.Namespace:
@@ -34,7 +38,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("workloads", nargs="*", default=["all"], choices=[*NAMES, *EACH])
+    parser.add_argument("workloads", nargs="*", default=["all"], choices=[*NAMES, *EACH, *NAMED])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--steps", type=int, help="of one round, for a look: not recorded")
@@ -45,6 +49,9 @@ def options() -> argparse.Namespace:
         default=[],
         choices=["keep", "channels-last", "bf16"],
         help="besides, our side with this switched the other way",
+    )
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="of speedrun and defaults"
     )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--results", type=Path, help="the file that the rows are added to")

@@ -260,7 +260,7 @@ def test_a_broken_run_is_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_help_answers_without_torch() -> None:
-    """In seconds it is well under half of one: benchmarks/startup.py measures that."""
+    """In seconds it is well under half of one: `benchmarks/bench.py w6` measures that."""
     commands = ("--help", "train --help", "recipes", "train vae --help", "sweep vae --help",
                 "parts", "parts net", "parts objective iwae", "parts recipe --json")  # fmt: skip
     for arguments in map(str.split, commands):

@@ -29,7 +29,6 @@ from vaekit.torchutil import load_state, save_state
 from vaekit.training import (
     DivergedError,
     Progress,
-    Together,
     differentiate,
     fit,
     make_optimizer,
@@ -351,9 +350,7 @@ def test_a_critic_is_refused_where_steps_are_graphs(options: Any, message: str) 
         stepped(vae(Delta), Judged(), steps=1, **options)
 
 
-def test_a_critic_is_refused_elsewhere_too() -> None:
-    with pytest.raises(vk.VaekitError, match=r"Judged has a critic, .*: train them one by one"):
-        Together([vae(Delta), vae(Delta)], Judged(), [rows(40, 16), rows(40, 16)])
+def test_a_critic_that_hides_the_part_is_refused() -> None:
     with pytest.raises(TypeError, match=r"Hidden\.critic hides the part"):
 
         class Hidden(Reconstruction):

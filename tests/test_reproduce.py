@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,44 @@ import pytest
 import torch
 
 import vaekit
-from vaekit import Run, VaekitError
+from vaekit import VaekitError
 from vaekit.cli.main import main
 from vaekit.data import DataSpec
 from vaekit.recipes import build
 from vaekit.registry import make
-from vaekit.runs import Config, Reproduction, known, measured, record
+from vaekit.runs import METRICS, Config, known, measure, measured, record, verdict
+from vaekit.testing import LinearGaussian
 
 SMALL = {"data": "digits", "latent": 2, "net": "mlp:hidden=8", "epochs": 2, "limit": 200}
-
-
-def measure(run: Run) -> Mapping[str, Any]:
-    found = run.evaluate("bound:samples=1")
-    return {"ours": -found["elbo"], "standard_error": found["elbo_standard_error"], "extra": "x"}
-
-
-def small(reference: float | None = 10.0, tolerance: float = 0.5, **rest: Any) -> Reproduction:
-    return Reproduction(
-        "small", "a small one", "nats", reference, "nowhere", "digits", "vae",
-        rest.pop("measure", measure), SMALL, tolerance,
-    )  # fmt: skip
+FILE = """
+title = "a small one"
+number = "nats"
+reference = 10.0
+source = "nowhere"
+protocol = "digits"
+recipe = "vae"
+[options]
+data = "digits"
+latent = 2
+net = "mlp:hidden=8"
+epochs = 2
+limit = 200
+[measure]
+metric = "elbo"
+[[more]]
+label = "training rows"
+metric = "nll"
+samples = 4
+split = "train"
+limit = 20
+weights = "last"
+"""
 
 
 @pytest.fixture
-def one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Reproduction:
-    made = small()
-    monkeypatch.setattr("vaekit.runs.reproduce.known", lambda: {"small": made})
+def one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(FILE)
     monkeypatch.chdir(tmp_path)
-    return made
 
 
 def test_all_that_ship_name_their_source_and_protocol() -> None:
@@ -56,46 +65,52 @@ def test_all_that_ship_name_their_source_and_protocol() -> None:
         Config.flat(each.recipe, **each.options)
 
 
-def test_a_row_is_what_was_measured(one: Reproduction) -> None:
-    row = vaekit.reproduce("small", threads=1)
+@pytest.mark.usefixtures("one")
+def test_a_row_is_what_was_measured() -> None:
+    row = vaekit.reproduce("small.toml", threads=1)
     run = vaekit.load("runs/reproduce-small-0")
     expected = run.evaluate("bound:samples=1")
     assert row["ours"] == pytest.approx(-expected["elbo"], abs=1e-4)
     assert row["standard_error"] == pytest.approx(expected["elbo_standard_error"], abs=1e-4)
     assert row["steps"] == run.folder.records()[-1]["step"]
-    assert row["more"] == "extra x"
+    last = vaekit.load(run.path, weights="last")
+    more = last.evaluate("bound:samples=1", "nll:samples=4", split="train", limit=20)["nll"]
+    assert row["more"] == f"training rows {more['mean']:.2f}"
     assert (row["name"], row["seed"], row["reference"]) == ("small", 0, 10.0)
-    again = vaekit.reproduce("small")
+    again = vaekit.reproduce(Path("small.toml"))
     assert {**again, "seconds": 0} == {**row, "seconds": 0}, "nothing is trained twice"
 
 
 @pytest.mark.parametrize(
-    ("ours", "verdict"),
+    ("ours", "words"),
     [(9.4, "better"), (9.6, "reproduced"), (10.4, "reproduced"), (10.6, "missed")],
 )
-def test_the_verdict(
-    ours: float, verdict: str, monkeypatch: pytest.MonkeyPatch, one: Reproduction
-) -> None:
-    made = small(measure=lambda run: {"ours": ours, "standard_error": 0.0})
-    monkeypatch.setattr("vaekit.runs.reproduce.known", lambda: {"small": made})
-    assert vaekit.reproduce("small", threads=1)["verdict"] == verdict
+@pytest.mark.usefixtures("one")
+def test_the_verdict(ours: float, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def metric(*_: Any) -> dict[str, Any]:
+        return {"ours": ours, "standard_error": 0.0}
+
+    monkeypatch.setitem(METRICS, "elbo", metric)
+    assert vaekit.reproduce("small.toml", threads=1)["verdict"] == words
+    assert verdict(known()["mlp-gray"], ours - 10) == words
 
 
-def test_a_closed_form_is_the_reference_that_was_measured(
-    monkeypatch: pytest.MonkeyPatch, one: Reproduction
-) -> None:
-    made = small(None, measure=lambda run: {"reference": 3.0, "ours": 3.1, "standard_error": 0.0})
-    monkeypatch.setattr("vaekit.runs.reproduce.known", lambda: {"small": made})
-    assert vaekit.reproduce("small", threads=1)["reference"] == 3.0
+def test_the_closed_form_of_a_linear_vae_is_the_oracles(tmp_path: Path) -> None:
+    options = {**known()["linear"].options, "epochs": 1}
+    run = vaekit.train("vae", out=tmp_path / "r", report=False, threads=1, **options)
+    x = run.dataset().train.x().flatten(1).double()
+    exact = -LinearGaussian.fit(x, 8).log_prob(x).mean().item()
+    assert measure(run, known()["linear"].measure)["reference"] == pytest.approx(exact, rel=1e-9)
 
 
-def test_a_stopped_one_goes_on(one: Reproduction, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one")
+def test_a_stopped_one_goes_on(tmp_path: Path) -> None:
     vaekit.train("vae", out=tmp_path / "r", threads=1, seed=0, **{**SMALL, "epochs": 1})
     config = json.loads((tmp_path / "r" / "config.json").read_text())
     config["training"]["epochs"] = 2
     (tmp_path / "r" / "config.json").write_text(json.dumps(config))
-    row = vaekit.reproduce("small", out=tmp_path / "r")
-    whole = vaekit.reproduce("small", out=tmp_path / "whole", threads=1)
+    row = vaekit.reproduce("small.toml", out=tmp_path / "r")
+    whole = vaekit.reproduce("small.toml", out=tmp_path / "whole", threads=1)
     assert row["ours"] == whole["ours"]
 
 
@@ -110,7 +125,9 @@ def test_a_csv_keeps_one_row_for_each_name_and_seed(tmp_path: Path) -> None:
     assert rows == [("a", "1", 2.0, note), ("b", "0", 3.0, note), ("a", "0", 4.0, note)]
 
 
-def test_the_command(one: Reproduction, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("one")
+def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaekit.runs.reproduce.ZOO", Path())
     main(["reproduce", "small", "--threads", "1", "--json", "--record", "r.csv", "--seed", "3"])
     row = json.loads(capsys.readouterr().out)
     assert row["seed"] == 3
@@ -127,6 +144,29 @@ def test_an_unknown_name_is_refused() -> None:
         vaekit.reproduce("linaer")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (FILE.replace('metric = "elbo"', 'metric = "elbow"'), "measure is 'elbow'"),
+        (FILE.replace("reference = 10.0", ""), "it has no `reference`"),
+        (FILE.replace("title", "tilte"), "did you mean 'title'"),
+        ("title = ", "Invalid value"),
+        ("", "field required"),
+    ],
+)
+def test_a_file_that_is_no_reproduction_is_refused(
+    content: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(VaekitError) as caught:
+        vaekit.reproduce(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    with pytest.raises(VaekitError, match="cannot read"):
+        vaekit.reproduce(tmp_path / "none.toml")
+
+
 @pytest.mark.parametrize("name", known())
 def test_each_trains_and_is_measured(name: str, tmp_path: Path) -> None:
     """On a few images of the size of its own."""
@@ -134,7 +174,8 @@ def test_each_trains_and_is_measured(name: str, tmp_path: Path) -> None:
     if options["data"] != "digits":
         options["data"] = images(tmp_path)
     run = vaekit.train("vae", out=tmp_path / "r", report=False, threads=1, **options)
-    assert math.isfinite(known()[name].measure(run)["ours"])
+    for each in (known()[name].measure, *known()[name].more):
+        assert math.isfinite(measure(run, each)["ours"])
 
 
 def images(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import vaekit
 from vaekit import VaekitError
 from vaekit.cli.main import main
-from vaekit.runs import Reproduction, measured, record
+from vaekit.runs import METRICS, Reproduction, measured, record
 
 SMALL: dict[str, Any] = {
     "data": "digits",
@@ -23,6 +23,9 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture
 def one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def metric(*_: Any) -> dict[str, Any]:
+        return {"ours": 1.0, "standard_error": 0.0}
+
     made = Reproduction(
         name="small",
         title="a title",
@@ -31,9 +34,10 @@ def one(monkeypatch: pytest.MonkeyPatch) -> None:
         source="a source",
         protocol="a protocol",
         recipe="vae",
-        measure=lambda run: {"ours": 1.0, "standard_error": 0.0},
+        measure={"metric": "elbo"},
         options=SMALL,
     )
+    monkeypatch.setitem(METRICS, "elbo", metric)
     monkeypatch.setattr("vaekit.runs.reproduce.known", lambda: {"small": made})
 
 

@@ -17,7 +17,7 @@ import torch
 
 import vaekit
 from vaekit.cli.main import main
-from vaekit.runs import summarise
+from vaekit.runs import summarize
 from vaekit.torchutil import load_state
 
 QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--limit", "300", "--no-report"]
@@ -77,7 +77,7 @@ def test_one_seed_has_no_standard_error_and_no_bound_no_elbo(tmp_path: Path) -> 
     assert set(found["mean"]) == set(found["standard_error"]) == {"log_likelihood", "mse"}
     assert set(found["standard_error"].values()) == {None}
     row = {"elbo": -1.0, "log_likelihood": -0.5, "kl": 0.5}
-    made = summarise([row, {**row, "elbo": -3.0}])
+    made = summarize([row, {**row, "elbo": -3.0}])
     assert made["mean"]["elbo"] == -2.0
     assert made["standard_error"]["elbo"] == pytest.approx(statistics.stdev([-1, -3]) / 2**0.5)
 
@@ -85,8 +85,9 @@ def test_one_seed_has_no_standard_error_and_no_bound_no_elbo(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seeds": 0}, "expected at least 1"),
+        ({"seeds": 0}, "expected a whole number of at least 1"),
         ({"data": "digts"}, "did you mean 'digits'"),
+        ({"data": torch.zeros(9, 4)}, "data is tensor"),
         ({"latnt": 3}, "did you mean 'latent'"),
         ({"kl_warmup": "linear"}, "expected none, linear:EPOCHS"),
         ({"device": "cuda:99"}, "there is no device"),
@@ -114,12 +115,12 @@ def test_a_folder_with_other_things_or_other_runs_is_refused(tmp_path: Path) -> 
 def test_an_error_of_a_worker_is_one_line(tmp_path: Path) -> None:
     words = ["train", "vae", *QUICK, "--seeds", "2", "--epochs", "60", "--out", str(tmp_path / "s")]
     words += ["--schedule", "lr=step:1e-3:1e33:20"]
-    code = f"from vaekit.cli.main import main\nif __name__ == '__main__': main({words!r})"
+    code = f"from vaekit.cli.main import main\nmain({words!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "the training diverged at step" in done.stderr
-    assert done.stderr.startswith("vaekit: seed ")
+    assert done.stderr.startswith("vaekit: seed-")
     assert not (tmp_path / "s" / "seeds.json").exists()
 
 
@@ -136,10 +137,7 @@ def started(out: Path) -> subprocess.Popen[str]:
     """Two seeds in training, side by side where there are two cores."""
     words = ["train", "vae", *QUICK, "--seeds", "2", "--epochs", "200", "--out", str(out)]
     hears = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in background jobs
-    code = (
-        f"import signal\nfrom vaekit.cli.main import main\n"
-        f"if __name__ == '__main__': {hears}; main({words!r})"
-    )
+    code = f"import signal\nfrom vaekit.cli.main import main\n{hears}\nmain({words!r})"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -186,60 +184,3 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
         assert time.monotonic() < until, "a worker lives on"
         time.sleep(0.1)
     assert (tmp_path / "s" / "seed-0" / "checkpoints" / "last.safetensors").is_file()
-
-
-def test_seeds_without_noise_that_train_together_are_the_runs_of_each_alone(tmp_path: Path) -> None:
-    out = tmp_path / "s"
-    found = vaekit.train_seeds("ae", seeds=3, out=out, together=True, seed=4, **SMALL)
-    assert [row["seed"] for row in found["runs"]] == [4, 5, 6]
-    values = [row["log_likelihood"] for row in found["runs"]]
-    assert len(set(values)) == 3
-    assert found["mean"]["log_likelihood"] == pytest.approx(statistics.fmean(values))
-    for seed in (4, 5, 6):
-        alone = vaekit.train("ae", out=tmp_path / f"{seed}", threads=1, seed=seed, **SMALL)
-        one = vaekit.load(out / f"seed-{seed}", device="cpu")
-        records, own = one.folder.records(), alone.folder.records()
-        assert [r["epoch"] for r in records] == [r["epoch"] for r in own] == [1, 2]
-        for mine, theirs in zip(records, own, strict=True):
-            for part in ("train", "validation"):
-                assert mine[part] == pytest.approx(theirs[part], rel=1e-4)
-        names = sorted(p.name for p in one.path.rglob("*"))
-        assert names == sorted(p.name for p in alone.path.rglob("*"))
-
-
-def test_one_of_them_goes_on_alone(tmp_path: Path) -> None:
-    vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", together=True, **SMALL)
-    path = tmp_path / "s" / "seed-1"
-    state = load_state(path / "checkpoints" / "last.safetensors")["progress"]
-    steps = [each["step"].item() for each in state["optimizer"]["state"].values()]
-    assert set(steps) == {float(state["step"])}
-    before = vaekit.load(path).folder.records()[-1]["train"]["objective"]
-    run = vaekit.resume(path, epochs=4, report=False)
-    assert [r["epoch"] for r in run.folder.records()] == [1, 2, 3, 4]
-    assert run.folder.records()[-1]["train"]["objective"] > before
-
-
-def test_each_of_them_has_its_own_patience(tmp_path: Path) -> None:
-    told = {**SMALL, "epochs": 40, "lr": 0.03, "patience": 1, "together": True}
-    vaekit.train_seeds("vae", seeds=3, out=tmp_path / "s", **told)
-    for seed in range(3):
-        records = vaekit.load(tmp_path / "s" / f"seed-{seed}").folder.records()
-        assert records[-1]["stopped_early"]
-        assert records[-1]["epoch"] == max(r["epoch"] for r in records if r["best"]) + 1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"clip": 1.0}, "take no --clip"),
-        ({"ema": 0.9}, "take no --ema"),
-        ({"optimizer": "adafactor"}, "adafactor would mix seeds"),
-    ],
-)
-def test_what_would_mix_seeds_that_train_together_is_refused(
-    tmp_path: Path, options: dict[str, Any], message: str
-) -> None:
-    told = {**SMALL, "together": True, **options}
-    with pytest.raises(vaekit.VaekitError, match=message):
-        vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", **told)
-    assert not (tmp_path / "s").exists()

@@ -1,7 +1,8 @@
-"""Writes src/vaekit/index.json, the entries of all parts, and docs/parts.md, from the parts.
+"""Writes what is made from the parts and the option records, so that no list is kept by hand.
 
-Run it after a change of a part's signature or docstring; with --check it fails where a file is
-stale.
+They are src/vaekit/index.json, the entries of all parts, src/vaekit/train_options.pyi, the types of
+the options of a training, and docs/parts.md. Run it after a change of a part's or a record's
+options or docstring; with --check it fails where a file is stale.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from vaekit import registry
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("nn", "parts", "models", "objectives", "evaluate", "recipes", "data")
 DOC = ROOT / "docs" / "parts.md"
+STUB = ROOT / "src" / "vaekit" / "train_options.pyi"
+TYPES = {"PathText": "str | PathLike[str]", "tuple[str, ...]": "Sequence[str]"}
 
 
 def registered() -> dict[str, dict[str, object]]:
@@ -68,6 +71,40 @@ def page() -> str:
     return text.replace("<!-- parts -->\n", "\n".join(lines))
 
 
+def stub() -> str:
+    """train_options.pyi: the options of `vaekit.train` and their types, for editors and mypy."""
+    from vaekit.options import Data, Training
+    from vaekit.recipes import find_recipe, names
+
+    asks = dict.fromkeys(part for name in names() for part in find_recipe(name).asks)
+    parts = {name: "int" if name == "latent" else "Part" for name in asks if name != "objective"}
+    fields = {**parts, **Data.__annotations__, **Training.__annotations__, "data": "Any"}
+    for name, kind in fields.items():
+        for written, shown in TYPES.items():
+            kind = kind.replace(written, shown)
+        fields[name] = kind.replace("'", '"')
+    return "\n".join(
+        [
+            '"""Written by tools/index.py: the options of a training, for editors and mypy."""',
+            "",
+            "from collections.abc import Mapping, Sequence",
+            "from os import PathLike",
+            "from typing import Any, Literal, TypedDict",
+            "",
+            "from torch.nn import Module",
+            "",
+            "Part = str | Mapping[str, Any] | Module",
+            "",
+            "class TrainOptions(TypedDict, total=False):",
+            *(f"    {name}: {kind}" for name, kind in fields.items()),
+            "",
+            "class RecipeOptions(TrainOptions, total=False):",
+            "    objective: Part",
+            "",
+        ]
+    )
+
+
 def _choice(options: dict[str, object]) -> str:
     shown = [
         f"{name}={registry.text(value, brief=name)}"
@@ -81,19 +118,20 @@ def _choice(options: dict[str, object]) -> str:
 def main() -> None:
     """Writes the files, or checks them."""
     index = json.dumps(registered(), indent=1) + "\n"
-    check = "--check" in sys.argv
-    stale = registry.INDEX.read_text() != index if registry.INDEX.is_file() else True
-    if not check:
-        registry.INDEX.write_text(index)
+    _write(registry.INDEX, index)
     registry._index.cache_clear()
-    written = page()
-    stale_page = not DOC.is_file() or DOC.read_text() != written
-    if check and (stale or stale_page):
-        sys.exit("src/vaekit/index.json or docs/parts.md is stale: run python tools/index.py")
-    if not check:
-        DOC.write_text(written)
+    _write(STUB, stub())
+    _write(DOC, page())
     parts = sum(map(len, json.loads(index).values()))
     print(f"vaekit {vaekit.__version__}: {parts} parts")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, or with --check fail where it is stale."""
+    if "--check" not in sys.argv:
+        path.write_text(text)
+    elif not path.is_file() or path.read_text() != text:
+        sys.exit(f"{path.relative_to(ROOT)} is stale: run python tools/index.py")
 
 
 if __name__ == "__main__":

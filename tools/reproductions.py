@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
-from vaekit.runs import Reproduction, known, measured
+from vaekit.runs import Reproduction, known, measured, verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -30,14 +31,12 @@ def table() -> str:
     return HEAD + "".join(lines)
 
 
-def _line(one: Reproduction, rows: list[dict[str, str]]) -> str:
+def _line(one: Reproduction, rows: list[dict[Any, str]]) -> str:
     ours = [float(row["ours"]) for row in rows]
     mean, reference = statistics.fmean(ours), float(rows[0]["reference"])
     shown = ", ".join(f"{value:.2f}" for value in ours)
     if len(ours) > 1:
         shown = f"**{mean:.2f}** ({shown})"
-    off = mean - reference
-    verdict = "reproduced" if abs(off) <= one.tolerance else ("better" if off < 0 else "missed")
     error = max(float(row["standard_error"]) for row in rows)
     cells = [
         f"`{one.name}`",
@@ -46,7 +45,7 @@ def _line(one: Reproduction, rows: list[dict[str, str]]) -> str:
         f"{reference:.2f}",
         shown,
         f"{error:.2f}",
-        verdict,
+        verdict(one, mean - reference),
     ]
     return f"| {' | '.join(cells)} |\n"
 

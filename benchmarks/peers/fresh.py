@@ -37,7 +37,10 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "import vaekit": ["-c", "import vaekit"],
     "import vaekit with all that training needs": ["-c", FIRST.split("rows =")[0]],
-    "vaekit --help": ["-m", "vaekit", "--help"],
+    **{
+        " ".join(["vaekit", *words]): ["-m", "vaekit", *words]
+        for words in (["--help"], ["train", "--help"], ["train", "vae", "--help"], ["recipes"])
+    },
     "vaekit, first step": ["-c", FIRST],
     "import pythae": ["-c", "import pythae.models, pythae.trainers"],
     "pythae, first step": ["-c", THEIR_FIRST],

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,8 +10,9 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
+from peers import defaults, nll, speedrun
 from peers.fresh import COMMANDS, seconds
 from peers.kit import Kit
 from peers.loops import HandWritten, Tutorial
@@ -25,6 +23,8 @@ from peers.side import Side, alternate, quartiles, ratios
 from peers.task import TASKS, Task, make_pictures
 
 __all__ = ["SUITES"]
+
+T = TypeVar("T", speedrun.Settings, defaults.Settings)
 
 OURS, HAND = "vaekit", "the hand-written loop"
 # Relative: the same noise; the same in bfloat16; the same number of steps on other noise.
@@ -122,23 +122,38 @@ def _facts(task: Task, ours: Side, taken: float) -> dict[str, float]:
 
 
 def log_likelihood(asked: Namespace, place: Path) -> list[Measured]:
-    """nll.py, whose rows keep the names they had."""
-    script = Path(__file__).parent.parent / "nll.py"
-    told = {"--images": asked.images, "--rounds": asked.rounds, "--threads": asked.threads}
-    command = [sys.executable, str(script), "--json"]
-    command += [str(part) for pair in told.items() for part in pair]
-    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = json.loads(out)
-    names = {
-        "times faster than get_nll": f"than {PYTHAE} get_nll as it is called",
-        "times faster than get_nll under no_grad": "than get_nll under no_grad",
-    }
-    fastest = next(key for key in found if key.startswith("times") and "batch" in key)
-    names[fastest] = "than get_nll under no_grad with its fastest batch"
-    rows = {f"log p(x): times faster {to} (median of ratios)": found[k] for k, to in names.items()}
-    rows["log p(x): images per second"] = found["images/s"]
-    protocol = f"784-200-200-50, S = 5000, {asked.images} images, {_protocol(asked)}, side by side"
-    return [Measured("benchmarks/nll.py", protocol, *row) for row in rows.items()]
+    """Against get_nll, side by side."""
+    found = nll.measure(asked.images, asked.rounds, asked.threads)
+    first = (f"784-200-200-50, S = 5000, {asked.images} images",)
+    return _measured("w4", f"{_protocol(asked, *first)}, side by side", found)
+
+
+def train_to_goal(asked: Namespace, place: Path) -> list[Measured]:
+    """The training to the tutorial's bound."""
+    chosen = settings(speedrun.Settings(), asked.set)
+    asked.no_record |= bool(chosen.validate or chosen.limit)  # other numbers than the table's
+    protocol, found = speedrun.measure(chosen, asked.threads)
+    return _measured("speedrun", protocol, found)
+
+
+def change_defaults(asked: Namespace, place: Path) -> list[Measured]:
+    """The table of docs/defaults.md, which is printed."""
+    defaults.tabulate(settings(defaults.Settings(), asked.set), asked.threads)
+    return []
+
+
+def settings(default: T, texts: list[str]) -> T:
+    """The settings of a suite, from NAME=VALUE as typed.
+
+    Example:
+        >>> settings(speedrun.Settings(), ["seeds=3", "lr=4e-3"]).seeds
+        3
+    """
+    kinds = {name: type(value) for name, value in vars(default).items()}
+    values = dict(text.partition("=")[::2] for text in texts)
+    if unknown := values.keys() - kinds.keys():
+        raise SystemExit(f"there is no setting {', '.join(unknown)}; known: {', '.join(kinds)}")
+    return replace(default, **{name: kinds[name](value) for name, value in values.items()})
 
 
 def start_up(asked: Namespace, place: Path) -> list[Measured]:
@@ -187,4 +202,6 @@ SUITES: dict[str, Callable[[Namespace, Path], list[Measured]]] = {
     "w5": partial(training, "w5"),
     "w6": start_up,
     "w7": peak_memory,
+    "speedrun": train_to_goal,
+    "defaults": change_defaults,
 }

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import _thread
+import json
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
+
+import torch
 
 from vaekit.data import GIVEN, is_value
 from vaekit.errors import VaekitError
@@ -24,8 +33,6 @@ from vaekit.runs import (
     Row,
     Run,
     RunFolder,
-    Task,
-    begun,
     check_reproduction,
     default_folder,
     describe,
@@ -38,19 +45,16 @@ from vaekit.runs import (
     refuse_data,
     result_row,
     train_grid,
+    train_seeds,
     trained,
 )
-from vaekit.runs import train_seeds as train_seeds_by
 from vaekit.torchutil import find_device, load_state, rng
 from vaekit.training import Callback, Callbacks, Progress, check_state
 
+if TYPE_CHECKING:
+    from vaekit.train_options import RecipeOptions, TrainOptions
+
 __all__ = ["Run", "compare", "load", "reproduce", "resume", "save", "sweep", "train", "train_seeds"]
-
-
-def callbacks_of(job: Job, more: Sequence[Callback] = ()) -> Callbacks:
-    """What is told of this training: its film, where it has one, and `more`."""
-    film = snapshots_of(job)
-    return Callbacks([*([film] if film else []), *more])
 
 
 def _go(
@@ -63,22 +67,31 @@ def _go(
     changed: bool = False,
     report: bool = True,
     every: float = 5.0,
-    **given: Any,
+    lang: str = "en",
+    **objects: Any,
 ) -> Run:
+    """Train to the end, to an early stop or to Ctrl-C, and write what is known of the run then.
+
+    Args:
+        config, folder: what is trained, and where.
+        more: the callbacks, besides the film of the run.
+        state: the checkpoint that it goes on from.
+        create: whether the run is new; one that is not is `locked` already.
+        changed: whether config.json is to be written again.
+        report: whether to write report.html, in the language `lang`.
+        every: the least seconds between checkpoints.
+        objects: the model, objective and data that come from Python.
+    """
     options = config.training
     with rng(options.seed, find_device(options.device), options.threads):
-        job = make_job(config, folder, **given)
-        with folder.locked(create=create):
+        job = make_job(config, folder, **objects)
+        with folder.locked(create=True) if create else nullcontext():
             if create:
                 folder.create(job.to_json(), describe(job))
             else:
-                _check(job, state)
-                folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
-                if state is None:
-                    folder.rewind(-1)
-                if changed:
-                    folder.write_json("config", job.to_json())
-            callbacks = callbacks_of(job, more)
+                _continue(job, state, changed)
+            film = snapshots_of(job)
+            callbacks = Callbacks([*([film] if film else []), *more])
             for note in folder.read_json("run")["notes"] if create else ():
                 callbacks.tell("note", note)
             progress: Progress | None = None
@@ -89,19 +102,24 @@ def _go(
             run = trained(job)
             if not progress.interrupted:
                 keep_model(run)
-            if report and not progress.interrupted:
-                write_run_report(run)
+                if report:
+                    write_run_report(run, lang=lang)
             return run
 
 
-def _check(job: Job, state: dict[str, Any] | None) -> None:
-    """Refuses to go on with other data or another model, before anything is written."""
-    folder = job.folder
+def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
+    """Make the folder ready to go on; refuse other data or another model before a file changes."""
+    folder, recipe = job.folder, job.recipe
     if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
         refuse_data(job.source, folder.path)
     if state is not None:
-        recipe = job.recipe
         check_state(folder.last, state, recipe.model, recipe.objective, job.optimizer)
+    folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
+    if state is None:
+        folder.rewind(-1)
+        folder.write_json("run", describe(job))  # it begins here and now
+    if changed:
+        folder.write_json("config", job.to_json())
 
 
 def train(
@@ -113,9 +131,10 @@ def train(
     report: bool = True,
     checkpoint_seconds: float = 5.0,
     import_: Named = (),
-    **options: Any,
+    lang: str = "en",
+    **options: Unpack[TrainOptions],
 ) -> Run:
-    """Trains a recipe, as `vaekit train RECIPE` does, or a model; returns the run.
+    """Train a recipe, as `vaekit train RECIPE` does, or a model; return the run.
 
     Args:
         recipe: a recipe's name: see `vaekit recipes`. Or a `Model` that was put together in
@@ -128,6 +147,7 @@ def train(
         checkpoint_seconds: the least time between checkpoints.
         import_: files of your own parts, as `["mine.py"]`, and names of modules. The run keeps a
             copy of a file, and whoever opens the run names either in turn.
+        lang: the language of the report.
         options: by their names on the command line, with underscores: `latent=16`,
             `data="mnist"`, `epochs=20`, ...
 
@@ -143,31 +163,32 @@ def train(
         torch.Size([4, 1, 8, 8])
     """
     imports = load_imports(import_)
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {**options}
     data = options.get("data")
     if data is not None and is_value(data):
-        options["data"] = GIVEN
+        values["data"] = GIVEN
+    objects: dict[str, Any] = {}
     if isinstance(recipe, str):
-        asked = {} if objective is None else {"objective": objective}
-        config = Config.flat(recipe, **asked, **options)
+        values |= {} if objective is None else {"objective": objective}
+        config = Config.flat(recipe, **values)
     else:
-        given = {"model": recipe, "objective": as_objective(objective)}
-        config = Config.composed(**given, **options)
+        objects = {"model": recipe, "objective": as_objective(objective)}
+        config = Config.composed(**objects, **values)
     config = config.importing(imports)
     name = f"{config.recipe}-{Path(config.data.data).stem}"
     folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
     folder.refuse_content()
-    every = checkpoint_seconds
-    given["value"] = data if config.data.data == GIVEN else None
-    return _go(config, folder, callbacks, create=True, report=report, every=every, **given)
+    objects["value"] = data if config.data.data == GIVEN else None
+    how: dict[str, Any] = {"report": report, "every": checkpoint_seconds, "lang": lang}
+    return _go(config, folder, callbacks, create=True, **how, **objects)
 
 
 def as_objective(objective: str | Mapping[str, Any] | Objective | None) -> Objective:
-    """The objective that is meant: itself, or the part of this name; the ELBO by default."""
+    """Return an objective as it is, or the part of this name; the ELBO by default."""
     if isinstance(objective, Objective):
         return objective
-    made: Objective = make("objective", part("objective", objective or "elbo"))
-    return made
+    built: Objective = make("objective", part("objective", objective or "elbo"))
+    return built
 
 
 def resume(
@@ -182,8 +203,9 @@ def resume(
     report: bool = True,
     checkpoint_seconds: float = 5.0,
     import_: Named = (),
+    lang: str = "en",
 ) -> Run:
-    """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
+    """Continue a run exactly where its last checkpoint is; with `epochs`, to that many in all.
 
     `data_dir` names the folder of its data set, where that has moved; `import_` the files and
     modules of your own parts that the run was trained with; `model` and `objective` are those of a
@@ -216,6 +238,7 @@ def resume(
             changed=epochs is not None or data_dir is not None,
             report=report,
             every=checkpoint_seconds,
+            lang=lang,
             model=model,
             objective=objective,
             value=data,
@@ -232,7 +255,7 @@ def load(
     objective: Objective | None = None,
     data: Any = None,
 ) -> Run:
-    """The trained model of a run folder, or a saved one, with what is known of it.
+    """Open the trained model of a run folder, or a saved one, with what is known of it.
 
     Args:
         run: the run folder; or a folder, or a .vaekit, that `save` wrote.
@@ -250,12 +273,12 @@ def load(
             an import is missing or of another content.
     """
     load_imports(import_)
-    made = open_run(run, weights=weights, device=device, model=model, objective=objective)
-    return made if data is None else made.given(data)
+    opened = open_run(run, weights=weights, device=device, model=model, objective=objective)
+    return opened if data is None else opened.with_data(data)
 
 
 def save(run: Run | str | Path, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes a run's model to a folder, or to a file that ends in .vaekit: see `Run.save`.
+    """Write a run's model to a folder, or to a file that ends in .vaekit: see `Run.save`.
 
     Raises:
         VaekitError: where this is no run, there is something already, or it cannot be written.
@@ -264,20 +287,31 @@ def save(run: Run | str | Path, path: str | Path, *, overwrite: bool = False) ->
     return run.save(path, overwrite=overwrite)
 
 
-def train_task(task: Task, callback: Callback) -> Run:
-    """Trains a task of many, or continues it: what their processes call."""
-    if (task.out / "config.json").exists():
-        return resume(task.out, callbacks=[callback], report=task.report)
-    how: dict[str, Any] = {"callbacks": [callback], "report": task.report, "import_": task.imports}
-    return train(task.recipe, out=task.out, **how, **task.options)
+def train_as_child() -> None:
+    """Continue the run that a line of standard input names; stop, as by Ctrl-C, where that ends.
 
+    It is called in a process that `train_seeds` or `sweep` starts. What went wrong is written to
+    standard output.
+    """
 
-def train_seeds(recipe: str = "vae", **options: Any) -> Row:
-    """Trains a recipe from `seed`, `seed + 1`, ...: see `vaekit.runs.train_seeds`."""
-    return train_seeds_by(recipe, train=train_task, callbacks_of=callbacks_of, **options)
+    def follow() -> None:
+        os.read(0, 1)  # returns at the end of standard input
+        _thread.interrupt_main()
 
-
-train_seeds.__doc__ = train_seeds_by.__doc__
+    order = json.loads(sys.stdin.readline())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
+    threading.Thread(target=follow, daemon=True).start()
+    torch.set_flush_denormal(True)  # as the command line does
+    callback = Callback()
+    try:
+        resume(order.pop("run"), callbacks=[callback], **order)
+        if callback.interrupted:
+            raise VaekitError("it was interrupted: the same call with the same `out` continues it.")
+    except VaekitError as error:
+        sys.stdout.write(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def sweep(
@@ -289,13 +323,14 @@ def sweep(
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
     import_: Named = (),
-    **options: Any,
+    lang: str = "en",
+    **options: Unpack[RecipeOptions],
 ) -> list[Run]:
-    """Trains every combination of the grid's values, and compares them on a page.
+    """Train every combination of the grid's values, and compares them on a page.
 
-    Side by side, a thread each (or `threads`), as many as there are cores, or `jobs`. Called again
-    with the same `out`, it continues what was interrupted, and keeps what is done; so a grid may
-    grow. A script calls it under `if __name__ == "__main__":`, since its processes import it.
+    Each has a process and a thread (or `threads`) of its own, as many at once as there are cores,
+    or `jobs`. Called again with the same `out`, it continues what was interrupted, and keeps what
+    is done; so a grid may grow.
 
     Args:
         recipe: a recipe's name.
@@ -306,6 +341,7 @@ def sweep(
         report: whether each run writes its report.html.
         on_run: is called with `name`, `run` and `warnings` of each run once it is done.
         import_: files and modules of your own parts: see `vaekit.train`.
+        lang: the language of the reports and of the page.
         options: as for `vaekit.train`, the same for all.
 
     Returns:
@@ -317,8 +353,8 @@ def sweep(
         KeyboardInterrupt: after Ctrl-C; each run has saved its checkpoint.
     """
     how: dict[str, Any] = {"jobs": jobs, "report": report, "on_run": on_run, "import_": import_}
-    found = compare_grid(recipe, grid, options, out=out, **how)
-    return [open_run(row["run"]) for row in found.runs]
+    comparison = compare_grid(recipe, grid, options, out=out, lang=lang, **how)
+    return [open_run(row["run"]) for row in comparison.runs]
 
 
 def compare_grid(
@@ -327,43 +363,46 @@ def compare_grid(
     options: Mapping[str, Any],
     *,
     out: str | Path | None = None,
-    jobs: int | None = None,
-    report: bool = True,
-    on_run: Callable[[Row], None] | None = None,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     import_: Named = (),
+    lang: str = "en",
+    **how: Any,
 ) -> Comparison:
-    """What `sweep` does; returns the comparison, with the runs in the order of the grid."""
-    given, data = load_imports(import_), Config.flat(recipe, **options).data.data
+    """Do what `sweep` does; return the comparison, with the runs in the order of the grid."""
+    load_imports(import_)
+    data = Config.flat(recipe, **options).data.data
     out = default_folder(recipe, data, "sweep") if out is None else Path(out)
-    how: dict[str, Any] = {"jobs": jobs, "report": report, "on_run": on_run}
-    tasks = train_grid(recipe, grid, options, out, **how, train=train_task, given=given)
+    how |= {"import_": import_, "lang": lang}
+    folders, varied = train_grid(recipe, grid, options, out, **how)
     return compare(
-        [task.out for task in tasks],
+        folders,
         out=out / PAGE,
         data_dir=options.get("data_dir"),
         device=options.get("device", "auto"),
-        title=f"{recipe} on {Path(data).stem}: {' by '.join(tasks[0].varied)}",
-        pictures=pictures,
+        title=f"{recipe} on {Path(data).stem}: {' by '.join(varied)}",
+        images=images,
+        lang=lang,
     )
 
 
 def reproduce(
-    name: str,
+    name: str | Path,
     *,
     out: str | Path | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
-    **options: Any,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> dict[str, Any]:
-    """Trains and measures; an interrupted one goes on where it stopped, given the same `out`.
+    """Train and measure; an interrupted one goes on where it stopped, given the same `out`.
 
     Args:
-        name: of the reproduction.
+        name: of the reproduction, or the .toml file of one of your own.
         out: the run folder; by default runs/reproduce-NAME-SEED.
         seed: of the training.
         callbacks: are told how the training goes.
-        options: data_dir, device, threads: what does not change the protocol.
+        data_dir, device, threads: as for `vaekit.train`: what does not change the protocol.
 
     Returns:
         A row of the table of results.
@@ -372,16 +411,18 @@ def reproduce(
         VaekitError: for an unknown name, a folder that holds another training, or what training
             refuses.
     """
-    one = find_reproduction(name)
-    folder = Path("runs", f"reproduce-{name}-{seed}") if out is None else Path(out)
-    asked = {**one.options, **options, "seed": seed}
-    if begun(folder):
-        check_reproduction(one, folder, asked)
-        run = resume(folder, data_dir=options.get("data_dir"), callbacks=callbacks)
+    entry = find_reproduction(name)
+    folder = Path("runs", f"reproduce-{entry.name}-{seed}") if out is None else Path(out)
+    options: dict[str, Any] = {**entry.options, "seed": seed}
+    options |= {"data_dir": data_dir, "device": device, "threads": threads}
+    if (folder / "config.json").is_file():
+        check_reproduction(entry, folder, options)
+        run = resume(folder, data_dir=data_dir, callbacks=callbacks)
     else:
-        run = train(one.recipe, out=folder, callbacks=callbacks, checkpoint_seconds=30.0, **asked)
+        options["checkpoint_seconds"] = 30.0
+        run = train(entry.recipe, out=folder, callbacks=callbacks, **options)
     if any(callback.interrupted for callback in callbacks):
         raise VaekitError(f"stopped; the same command goes on from {run.path}.")
-    row = result_row(one, run, seed)
+    row = result_row(entry, run, seed)
     run.folder.write_json("reproduction", row)
     return row

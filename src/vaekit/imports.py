@@ -1,6 +1,6 @@
-"""Files and modules of a user's own parts: imported where they are named, and kept with the runs.
+"""Files and modules of a user's own parts: imported where they are named, and copied into runs.
 
-A run folder holds a copy of each file in imports/, and config.json says with which content it was
+A run folder has a copy of each file in imports/, and config.json says with which content it was
 trained. Nothing in a run folder is ever imported but what the user names.
 """
 
@@ -22,7 +22,7 @@ from vaekit.io import checksum_of
 from vaekit.recipes import find_recipe  # noqa: F401  enters the kit's own before a user's
 from vaekit.registry import Spec, registering
 
-__all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require"]
+__all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require", "sources"]
 
 
 @dataclass(eq=False)
@@ -50,21 +50,21 @@ class Import:
 
     @property
     def module(self) -> str:
-        """What a file is called among modules: two of one name do not meet."""
+        """The name of a file among modules, which tells apart two of one name."""
         return f"{Path(self.name).stem}_{self.sha256[:16]}"
 
 
-Named = str | Path | Sequence[str | Path | Import]
+Named = str | Path | Sequence[str | Path]
 _LOADED: dict[str, Import] = {}  # by their sha256
 
 
 def imported() -> tuple[Import, ...]:
-    """What this process has imported by `load`, the first one first."""
+    """Return what this process has imported by `load`, the first one first."""
     return tuple(_LOADED.values())
 
 
 def load(named: Named) -> list[Import]:
-    """Imports files and modules, each content once a process, so that their parts have names.
+    """Import files and modules, each content once a process, so that their parts have names.
 
     A file takes the place of one before that has the same name and the same parts: so it may be
     edited and named again. Of one that cannot be imported no part stays.
@@ -83,12 +83,12 @@ def load(named: Named) -> list[Import]:
         ...     load(f"{folder}/mine.py")[0].parts
         {('recipe', 'flat')}
     """
-    given = [named] if isinstance(named, str | Path | Import) else list(named)
-    return [_load(one if isinstance(one, Import) else _found(one)) for one in given]
+    sources = [named] if isinstance(named, str | Path) else named
+    return [_load(_find(source)) for source in sources]
 
 
-def _found(named: Any) -> Import:
-    """The source of a file or a module; of a module, what is above it is imported."""
+def _find(named: Any) -> Import:
+    """Return the source of a file or a module; of a module, what is above it is imported."""
     if not isinstance(named, str | Path):
         raise VaekitError(f"cannot import {named!r}; expected a .py file or a module's name.")
     path = Path(named).expanduser().absolute()
@@ -112,17 +112,17 @@ def _found(named: Any) -> Import:
     return Import("module", named, source, content)
 
 
-def _load(one: Import) -> Import:
-    older = [other for other in imported() if (other.kind, other.name) == (one.kind, one.name)]
-    if one.sha256 in _LOADED or (older and one.kind == "module"):
-        return _LOADED.get(one.sha256) or older[0]
-    if not _is_there(one.name, one.sha256, again=one.path):
-        with registering({part for other in older for part in other.parts}) as one.parts:
-            _run(one)
+def _load(new: Import) -> Import:
+    older = [other for other in imported() if (other.kind, other.name) == (new.kind, new.name)]
+    if new.sha256 in _LOADED or (older and new.kind == "module"):
+        return _LOADED.get(new.sha256) or older[0]
+    if not _is_there(new.name, new.sha256, again=new.path):
+        with registering({part for other in older for part in other.parts}) as new.parts:
+            _run(new)
     for other in older:
-        if other.parts & one.parts:
+        if other.parts & new.parts:
             del _LOADED[other.sha256]
-    return _LOADED.setdefault(one.sha256, one)
+    return _LOADED.setdefault(new.sha256, new)
 
 
 class _File(ModuleType):
@@ -130,7 +130,7 @@ class _File(ModuleType):
 
 
 def _is_there(name: str, sha256: str, again: str | None = None) -> bool:
-    """Whether a script has imported this content as Python does, or is that file itself.
+    """Return whether a script has imported this content as Python does, or is that file itself.
 
     A module of the path `again` does not count: the file may have changed since.
     """
@@ -142,112 +142,112 @@ def _is_there(name: str, sha256: str, again: str | None = None) -> bool:
     return False
 
 
-def _run(one: Import) -> None:
-    """Imports a module, or executes a file as one."""
-    name = one.module
+def _run(new: Import) -> None:
+    """Import a module, or execute a file as one; an error names the file and the line."""
     try:
-        if one.kind == "module" or one.path is None:
-            importlib.import_module(one.name)
+        if new.kind == "module" or new.path is None:
+            importlib.import_module(new.name)
             return
-        module = sys.modules[name] = _File(name)  # dataclasses and pickle look there
-        module.__file__ = one.path
-        exec(compile(one.content, one.path, "exec", dont_inherit=True), module.__dict__)
+        module = sys.modules[new.module] = _File(new.module)  # dataclasses and pickle look there
+        module.__file__ = new.path
+        exec(compile(new.content, new.path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
-        sys.modules.pop(name, None)
-        raise VaekitError(f"cannot import {' '.join(_why(one, error).split())}") from error
+        sys.modules.pop(new.module, None)
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == new.path]
+        what = str(error) if isinstance(error, VaekitError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, SyntaxError) and error.filename == new.path:
+            lines, what = [error.lineno], f"{type(error).__name__}: {error.msg}"
+        where = f"{new.path or new.name}{f', line {lines[-1]}' if lines else ''}"
+        raise VaekitError(f"cannot import {where}: {' '.join(what.split())}") from error
 
 
-def _why(one: Import, error: BaseException) -> str:
-    """In which file, on which line, and what is wrong."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == one.path]
-    what = str(error) if isinstance(error, VaekitError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, SyntaxError) and error.filename == one.path:
-        lines, what = [error.lineno], f"{type(error).__name__}: {error.msg}"
-    return f"{one.path or one.name}{f', line {lines[-1]}' if lines else ''}: {what}"
-
-
-def imports_of(given: Sequence[Import], recipe: str, parts: Spec) -> list[dict[str, str]]:
-    """What config.json says of what a training was given, and of that whose parts it is made of.
+def imports_of(loaded: Sequence[Import], recipe: str, parts: Spec) -> list[dict[str, str]]:
+    """Return what config.json says of a training's imports, and of those that its parts are of.
 
     Args:
-        given: what `load` returned.
+        loaded: what `load` returned.
         recipe: its name.
         parts: the specs of its parts, or a structure of them.
     """
     words = {recipe, *_words(parts)}
-    found: list[dict[str, str]] = []
-    for one in imported():
-        if one in given or any({name, f"{kind}/{name}"} & words for kind, name in one.parts):
-            taken = one.name in [each.get("file") for each in found]
-            name = f"{one.module}.py" if taken else one.name
-            found.append({one.kind: name, "sha256": one.sha256})
-    return found
+    records: list[dict[str, str]] = []
+    for known in imported():
+        if known in loaded or any({name, f"{kind}/{name}"} & words for kind, name in known.parts):
+            taken = known.name in [record.get("file") for record in records]
+            name = f"{known.module}.py" if taken else known.name
+            records.append({known.kind: name, "sha256": known.sha256})
+    return records
 
 
 def _words(tree: Any) -> Iterator[str]:
-    """The texts in a tree of dicts and lists: names of parts are among them."""
+    """Yield the texts in a tree of dicts and lists: names of parts are among them."""
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, Mapping | list | tuple):
-        for one in tree.values() if isinstance(tree, Mapping) else tree:
-            yield from _words(one)
+        for branch in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _words(branch)
 
 
-def copies(recorded: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, bytes]]:
-    """The files of these records, each with its content, for a run's folder."""
-    for one in recorded:
-        if "file" in one:
-            yield one["file"], _LOADED[one["sha256"]].content
+def copies(records: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of these records, each with its content, for a run's folder."""
+    for record in records:
+        if "file" in record:
+            yield record["file"], _LOADED[record["sha256"]].content
 
 
-def require(recorded: Any, folder: Path) -> None:
-    """Refuses a run whose imports this process has not made; it imports nothing itself.
+def sources(records: Sequence[Mapping[str, str]], folder: Path) -> list[str]:
+    """Return what another process imports: of a file that was edited since, the run's copy."""
+    named = []
+    for record in records:
+        path = Path(_LOADED[record["sha256"]].path or "")
+        if not (path.is_file() and checksum_of(path) == record["sha256"]):
+            path = folder / "imports" / record.get("file", "")
+        named.append(record.get("module") or str(path))
+    return named
+
+
+def require(records: Any, folder: Path) -> None:
+    """Refuse a run whose imports this process has not made; nothing is imported here.
 
     Args:
-        recorded: what config.json says of them.
+        records: what config.json says of them.
         folder: the run's.
 
     Raises:
         VaekitError: that names what to read and to import, or both contents where it is another.
     """
     try:
-        if not all(isinstance(value, str) for one in recorded for value in one.values()):
+        if not all(isinstance(value, str) for record in records for value in record.values()):
             raise TypeError
-        asked = [
-            (
-                one["sha256"],
-                Path(one["file"]).name if "file" in one else one["module"],
-                "file" in one,
-            )
-            for one in recorded
-        ]
+        files = ["file" in record for record in records]
+        names = [Path(r["file"]).name if "file" in r else r["module"] for r in records]
+        digests = [record["sha256"] for record in records]
     except (TypeError, KeyError, AttributeError):
         raise VaekitError(
             f"{folder}/config.json is broken: its imports are no list of files and modules, each "
             "with its sha256. Restore it, or train again."
         ) from None
-    places = []
-    for sha256, name, is_file in asked:
+    missing = []
+    for sha256, name, is_file in zip(digests, names, files, strict=True):
         if sha256 not in _LOADED and not _is_there(name, sha256):
-            place = str(folder / "imports" / name) if is_file else name
-            _refuse_other(folder, name, sha256, place)
-            places.append(place)
-    if places:
+            missing.append(str(folder / "imports" / name) if is_file else name)
+            _refuse_other(folder, name, sha256, missing[-1])
+    if missing:
         raise VaekitError(
-            f"{folder} was trained with files of its user's own: read {' and '.join(places)}, and "
-            f"pass import_={places}."
+            f"{folder} was trained with files of its user's own: read {' and '.join(missing)}, "
+            f"and pass import_={missing}."
         )
 
 
-def _refuse_other(folder: Path, name: str, sha256: str, place: str) -> None:
-    """Refuses what was imported under this name with another content."""
+def _refuse_other(folder: Path, name: str, sha256: str, source: str) -> None:
+    """Refuse what was imported under this name with another content."""
     for other in imported():
         if other.name == name:
-            mend = f"pass import_={[place]} in its place"
+            mend = f"pass import_={[source]} in its place"
             if other.kind == "module":
                 mend = "install the version that it was trained with"
-            elif other.path == str(Path(place).absolute()):
+            elif other.path == str(Path(source).absolute()):
                 mend = "restore it"
             raise VaekitError(
                 f"{folder} was trained with {name} of sha256 {sha256[:12]}, and "

@@ -150,7 +150,7 @@ def compare(
         rank=rank,
         seed=seed,
         title=title,
-        pictures=pictures,
+        images=pictures,
         data_dir=data_dir,
         device=device,
     )

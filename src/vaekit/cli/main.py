@@ -202,7 +202,14 @@ def _in_shell(text: str) -> str:
             return found[0]
         return " ".join(f"--import {shlex.quote(one)}" for one in named)
 
-    return re.sub(r"import_=(\[.*?['\"]\])", option, " ".join(text.split()))
+    text = re.sub(r"import_=(\[.*?['\"]\])", option, " ".join(text.split()))
+    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", _flag, text)
+
+
+def _flag(found: re.Match[str]) -> str:
+    """An argument of a message as a flag."""
+    name = "--" + found[1].replace("_", "-")
+    return name if found[2] is None else f"{name} {found[2]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -49,7 +49,7 @@ def _reproduce(
     from vaekit.cli.progress import progress
     from vaekit.runs import record as keep
 
-    place = {"data_dir": data_dir, "device": device, "threads": threads}
+    place: dict[str, Any] = {"data_dir": data_dir, "device": device, "threads": threads}
     shown = progress(quiet or json)
     row = make_again(name, out=out, seed=seed, callbacks=[shown], **place)
     if record is not None:

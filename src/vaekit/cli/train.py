@@ -14,7 +14,6 @@ from cyclopts import App, Group, Parameter
 
 from vaekit.cli.evaluate import show as show_comparison
 from vaekit.cli.show import NAMED, DataDir, Json, MaybeWhole, dump, named, say, start, whole
-from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, names
 from vaekit.runs import flat_fields
 
@@ -71,7 +70,7 @@ def _train_seeds(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any]
     from vaekit.runs import Config
 
     def work(out: Path, told: Callable[..., None] | None) -> Any:
-        how = {"seeds": own["seeds"], "together": own["together"], "report": not own["no_report"]}
+        how = {"seeds": own["seeds"], "report": not own["no_report"]}
         return train_seeds(recipe, out=out, on_seed=told, import_=NAMED, **how, **options)
 
     data = Config.flat(recipe, **options).data.data
@@ -125,7 +124,6 @@ RUN_OPTIONS = [
         "Train this many seeds side by side, a thread each, into OUT/seed-0, ...; print mean and "
         "standard error on the test split.",
     ),
-    option("together", bool, False, "Train the seeds as one: sooner for small networks."),
     option("no_report", bool, False, "Do not write report.html."),
     *SHARED,
 ]
@@ -146,8 +144,6 @@ def train_command(recipe: str) -> Callable[..., None]:
     def command(**options: Any) -> None:
         own = {p.name: options.pop(p.name, p.default) for p in RUN_OPTIONS}
         start()
-        if own["together"] and own["seeds"] is None:
-            raise VaekitError("--together is for several seeds: add --seeds N, or leave it.")
         if own["seeds"] is not None:
             _train_seeds(recipe, own, options)
             return
@@ -190,7 +186,7 @@ OWN = [
     ),
     option("jobs", int | None, None, "Runs at once; as many as there are cores."),
     option(
-        "pictures",
+        "images",
         Path | None,
         None,
         "A folder for the page's charts and images as .png, and table.md.",
@@ -226,7 +222,7 @@ def _sweep(
     parsed = parse_grid(grid)
 
     def work(out: Path, told: Callable[..., None] | None) -> Any:
-        how = {"jobs": own["jobs"], "report": not own["no_report"], "pictures": own["pictures"]}
+        how = {"jobs": own["jobs"], "report": not own["no_report"], "images": own["images"]}
         return compare_grid(recipe, parsed, options, out=out, on_run=told, import_=NAMED, **how)
 
     data = Config.flat(recipe, **options).data.data

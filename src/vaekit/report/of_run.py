@@ -70,7 +70,7 @@ def _groups(run: Run, data: Dataset) -> str:
     return f"{asked}{many}; {shared if shared else 'none'} of them in two splits"
 
 
-def write_run_report(run: Run, *, data_dir: str | None = None) -> Path:
+def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en") -> Path:
     """Writes report.html into the run folder; its numbers come from up to 1,000 test rows.
 
     Raises:

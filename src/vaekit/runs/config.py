@@ -1,4 +1,4 @@
-"""What a run was asked for: a recipe or a composed model, and the options of data and training."""
+"""What a run trains: a recipe or a composed model, with the options of data and training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HOMES = {name: group for group, record in RECORDS.items() for name in record.mod
 
 
 def flat_fields(recipe: str) -> Iterator[tuple[str, str, FieldInfo]]:
-    """Every option of a recipe: its name, the group it belongs to, and what it is.
+    """Yield every option of a recipe: its name, the group it belongs to, and what it is.
 
     Example:
         >>> [name for name, group, _ in flat_fields("beta_vae") if group == "parts"]
@@ -49,7 +49,7 @@ def flat_fields(recipe: str) -> Iterator[tuple[str, str, FieldInfo]]:
 
 
 def _part_field(name: str, value: Any) -> FieldInfo:
-    """An option that takes a part; its default is the recipe's."""
+    """Return the option that takes a part; its default is the recipe's."""
     info: Any
     if name == "latent":
         info = Field(default=value, ge=1, description="The size of the latent.")
@@ -74,7 +74,7 @@ class Config:
         parts: the specs of the recipe's parts, by kind; of a composed model the `structure` of
             "model" and "objective", None where one has none, and then "why" that is so.
         data, training: the options.
-        imports: which files and modules of the user's own it takes.
+        imports: the files and modules of the user's own that it takes.
     """
 
     recipe: str
@@ -85,7 +85,7 @@ class Config:
 
     @classmethod
     def of(cls, recipe: str, records: Mapping[str, Mapping[str, Any]]) -> Config:
-        """From `{"parts": {...}, "data": {...}, ...}`; what is left out has its default.
+        """Read `{"parts": {...}, "data": {...}, ...}`; what is left out has its default.
 
         Raises:
             VaekitError: for an unknown recipe, record or option, or a value that does not fit.
@@ -95,17 +95,20 @@ class Config:
                 raise unknown("record of options", name, ("parts", *RECORDS))
             if not isinstance(record, Mapping):
                 raise VaekitError(f"'{name}' holds {record!r}; expected options with values.")
-        asked = dict(records.get("parts", {}))
-        parts = _trees(asked) if recipe == COMPOSED else resolve(recipe, asked)
-        for kind, spec in parts.items():
-            if recipe != COMPOSED and isinstance(spec, dict) and kind != "likelihood":
-                parts[kind] = completed(kind, spec)
-        made = {name: checked(kind, dict(records.get(name, {}))) for name, kind in RECORDS.items()}
-        return cls(recipe, parts, **made)  # type: ignore[arg-type]
+        parts = dict(records.get("parts", {}))
+        if recipe == COMPOSED:
+            _check_structures(parts)
+        else:
+            parts = resolve(recipe, parts)
+            for kind, spec in parts.items():
+                if isinstance(spec, dict) and kind != "likelihood":
+                    parts[kind] = completed(kind, spec)
+        data, training = (checked(kind, dict(records.get(n, {}))) for n, kind in RECORDS.items())
+        return cls(recipe, parts, data, training)  # type: ignore[arg-type]
 
     @classmethod
     def flat(cls, recipe: str, **options: Any) -> Config:
-        """From names as on the command line, and options of parts by their path.
+        """Read options by their names on the command line, and those of parts by their path.
 
         Raises:
             VaekitError: for an unknown recipe or option, or a value that does not fit.
@@ -123,25 +126,23 @@ class Config:
         """
         entry = find_recipe(recipe)
         homes = {**dict.fromkeys((*entry.asks, *entry.fixed), "parts"), **HOMES}
+        preset = {n: value for n, value in entry.options.items() if homes.get(n) in RECORDS}
         records: dict[str, dict[str, Any]] = {}
-        preset = {
-            name: value for name, value in entry.options.items() if homes.get(name) in RECORDS
-        }
-        for name, value in sorted({**preset, **options}.items(), key=lambda one: "." in one[0]):
+        for name, value in sorted({**preset, **options}.items(), key=lambda item: "." in item[0]):
             kind, _, path = name.partition(".")
             if kind not in homes or (path and homes[kind] != "parts"):
                 raise unknown("option", name, list(homes))
-            found = records.setdefault(homes[kind], {})
-            found[kind] = nested(kind, found.get(kind) or "", path, value) if path else value
+            record = records.setdefault(homes[kind], {})
+            record[kind] = nested(kind, record.get(kind) or "", path, value) if path else value
         return cls.of(recipe, records)
 
-    def importing(self, given: Sequence[Import]) -> Config:
-        """The same, with what was imported for it, and what its parts are of."""
-        return replace(self, imports=imports_of(given, self.recipe, self.parts))
+    def importing(self, loaded: Sequence[Import]) -> Config:
+        """Return the same with its imports: those that were loaded, and those its parts are of."""
+        return replace(self, imports=imports_of(loaded, self.recipe, self.parts))
 
     @classmethod
     def composed(cls, model: nn.Module, objective: nn.Module, **options: Any) -> Config:
-        """Of a model that was put together in Python, with the options of data and training.
+        """Describe a model that was put together in Python, with options of data and training.
 
         Raises:
             VaekitError: for an option that is neither, or a value that does not fit.
@@ -154,7 +155,7 @@ class Config:
         records: dict[str, dict[str, Any]] = {"parts": {}}
         for name, value in options.items():
             if name not in HOMES and name.partition(".")[0] in (*KINDS, "latent"):
-                raise VaekitError(f"got {name}: the model brings its parts; leave it.")
+                raise VaekitError(f"got `{name}`: the model brings its parts; leave it.")
             if name not in HOMES:
                 raise unknown("option", name, list(HOMES))
             records.setdefault(HOMES[name], {})[name] = value
@@ -166,14 +167,14 @@ class Config:
         return cls.of(COMPOSED, records)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; `from_json` reads them."""
+        """Return plain values, which `from_json` reads."""
         shared = {name: getattr(self, name).model_dump(mode="json") for name in RECORDS}
         head = {"format": FORMAT, "recipe": self.recipe, "imports": self.imports}
         return {**head, "parts": self.parts, **shared}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Config:
-        """What `to_json` wrote.
+        """Read what `to_json` returned.
 
         Example:
             >>> config = Config.flat("iwae", objective=":samples=3")
@@ -191,23 +192,26 @@ class Config:
                 f"config.json has the format {form}, and this vaekit reads {FORMAT}: take the "
                 "version that run.json names, or train again."
             )
-        known = {k: v for k, v in record.items() if k not in BESIDE}
+        records = {key: value for key, value in record.items() if key not in BESIDE}
         try:
-            idle = set() if name == COMPOSED else {*KINDS, "latent"} - {*find_recipe(name).asks}
-            if isinstance(known.get("parts"), Mapping):
-                known["parts"] = {k: v for k, v in known["parts"].items() if k not in idle}
-            return replace(cls.of(name, known), imports=record.get("imports", []))
+            if name != COMPOSED and isinstance(records.get("parts"), Mapping):
+                idle = {*KINDS, "latent"} - {*find_recipe(name).asks}
+                records["parts"] = {k: v for k, v in records["parts"].items() if k not in idle}
+            return replace(cls.of(name, records), imports=record.get("imports", []))
         except VaekitError as error:
-            own = str(error).startswith("unknown")
-            mend = " If it is one of your own, pass its file: import_=['FILE.py']." if own else ""
-            raise VaekitError(f"config.json does not fit: {error}{mend}") from None
+            missing = str(error).startswith("unknown")
+            mend = " If it is one of your own, pass its file: import_=['FILE.py']."
+            raise VaekitError(
+                f"config.json does not fit: {error}{mend if missing else ''}"
+            ) from None
 
 
-def _trees(parts: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a composed model, or the refusal of what they cannot be."""
-    if wrong := [one for one in parts if one not in ("model", "objective", "why")]:
-        raise unknown("part of a composed model", wrong[0], ("model", "objective", "why"))
+def _check_structures(parts: dict[str, Any]) -> None:
+    """Refuse what the parts of a composed model cannot be; one that is missing is None."""
+    known = ("model", "objective", "why")
+    for name in parts:
+        if name not in known:
+            raise unknown("part of a composed model", name, known)
     for name in ("model", "objective"):
         if not isinstance(parts.setdefault(name, None), dict | None):
             raise VaekitError(f"'{name}' holds {str(parts[name])[:60]}; expected a structure.")
-    return parts

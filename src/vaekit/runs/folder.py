@@ -1,4 +1,4 @@
-"""The run folder: what was asked for, on what machine, how it went, and the weights.
+"""The run folder: what is trained, on what machine, how it went, and the weights.
 
 config.json               recipe or structure, options, data: enough to build the model again
 model.safetensors         the model's weights, once it is trained
@@ -6,7 +6,7 @@ README.md                 what it is, in words
 run.json                  versions, hardware, seed, the data's hash, the state of git
 metrics.jsonl             a line per epoch
 checkpoints/last.safetensors   everything that resuming needs
-checkpoints/best.safetensors   the weights of the best epoch, where one was held out
+checkpoints/best.safetensors   the weights of the best epoch, where rows were held out
 imports/                  the user's own files of parts that it was trained with
 checkpoints/.lock         locked by the process that trains
 report.html
@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,12 +46,14 @@ from vaekit.io import (
 )
 from vaekit.torchutil import load_state
 
-NEEDED = {"run": [("data", "sha256")]}  # to know its data
 MEND = "Restore it, or train again."
+WEIGHTS_FILE = "model.safetensors"
+SWELL = 100  # weights hardly shrink in a zip, and text by a tenth
+WEIGHTS = ("best", "last", "ema")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware, for run.json."""
+    """Return versions and hardware, for run.json."""
     cuda = device.type == "cuda"
     return {
         "vaekit": vaekit.__version__,
@@ -66,33 +68,24 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of the working directory, and whether files differ from it; None without git.
+    """Return the commit of the working directory, and whether files differ from it, or None.
 
     Files that git does not track do not count.
     """
-    commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no") if commit else None
-    if not commit or changes is None:
-        return None
-    return {"commit": commit.strip(), "dirty": bool(changes.strip())}
-
-
-def _git(*arguments: str) -> str | None:
+    words = "--no-optional-locks status --porcelain=v2 --branch --untracked-files=no"
+    how: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=3,
-            stdin=subprocess.DEVNULL,
-        )
+        done = subprocess.run(["git", *words.split()], check=True, timeout=3, **how)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return done.stdout if done.returncode == 0 else None
+    lines = done.stdout.splitlines()
+    (commit,) = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")] or [""]
+    dirty = any(not line.startswith("#") for line in lines)
+    return None if commit in ("", "(initial)") else {"commit": commit, "dirty": dirty}
 
 
 def next_folder(parent: Path, name: str) -> Path:
-    """The first of `name-1`, `name-2`, ... that does not exist."""
+    """Return the first of `name-1`, `name-2`, ... that does not exist."""
     number = 1
     while (parent / f"{name}-{number}").exists():
         number += 1
@@ -108,7 +101,7 @@ class RunFolder:
         lock: locked by the process that trains.
         last: the checkpoint that resuming takes.
         best: the weights of the best epoch.
-        weights: those that a saved model holds.
+        weights: those that a saved model has.
         report: the report.
     """
 
@@ -121,52 +114,43 @@ class RunFolder:
         self.best = checkpoints / "best.safetensors"
         self.weights = self.path / WEIGHTS_FILE
         self.report = self.path / "report.html"
-        self._held = False
 
     @contextmanager
     def locked(self, *, create: bool = False) -> Iterator[None]:
-        """Nobody else trains into this folder meanwhile; with `create`, it is made first.
+        """Lock the folder, so that nobody else trains into it; with `create`, make it first.
 
-        What killed processes left half written is removed. May be entered again while held.
+        What killed processes left half written is removed.
 
         Raises:
             VaekitError: where another process trains into it, it cannot be made, or, with
                 `create`, it has content. What was made is removed where no run begins.
         """
-        if self._held:
-            yield
-            return
-        made = missing_folders(self.last.parent)
+        new = missing_folders(self.last.parent)
         if create:
-            self._make()
+            try:
+                self.refuse_content()
+                self.last.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise VaekitError(
+                    f"cannot make {self.path}: {error.strerror}. Name another `out`."
+                ) from error
         try:
             with locked(self.lock) as mine:
                 if not mine:
                     raise VaekitError(
                         f"another process trains into {self.path}: wait for it, or name another "
-                        "--out."
+                        "`out`."
                     )
                 sweep(self.path)
                 sweep(self.lock.parent)
-                self._held = True
                 yield
         finally:
-            self._held = False
-            if made and not (self.path / "config.json").exists():
+            if new and not (self.path / "config.json").exists():
                 self.lock.unlink(missing_ok=True)
-                remove_empty(made)
-
-    def _make(self) -> None:
-        try:
-            self.refuse_content()
-            self.last.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise VaekitError(
-                f"cannot make {self.path}: {error.strerror}. Name another --out."
-            ) from error
+                remove_empty(new)
 
     def refuse_content(self) -> None:
-        """Refuses to begin a run where there is one, or anything else.
+        """Refuse to begin a run where there is one, or anything else.
 
         What a start that was killed has left, before there was a config.json, is no content.
 
@@ -178,16 +162,16 @@ class RunFolder:
         begun = self.last.parent.is_dir() and not (self.path / "config.json").exists()
         known = {"checkpoints", "run.json", "imports"} if begun else set()
         content = not self.path.is_dir() or any(
-            p.name not in known and p.suffix != ".tmp" for p in self.path.iterdir()
+            path.name not in known and path.suffix != ".tmp" for path in self.path.iterdir()
         )
-        kept = begun and any(p.suffix == ".safetensors" for p in self.last.parent.iterdir())
-        if content or kept:
+        if content or (begun and any(self.last.parent.glob("*.safetensors"))):
             raise VaekitError(
-                f"{self.path} exists: name another --out, or continue it with --resume {self.path}."
+                f"{self.path} exists: name another `out`, or continue it with `vaekit train "
+                f"--resume {self.path}`."
             )
 
     def create(self, config: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-        """Begins a run in the folder, which is `locked(create=True)`; config.json comes last.
+        """Begin a run in the folder, which is `locked(create=True)`; config.json comes last.
 
         Raises:
             VaekitError: where it has content, or cannot be written; then no file is left.
@@ -195,21 +179,25 @@ class RunFolder:
         self.refuse_content()
         try:
             self.write_json("run", run, "train again")
-            for name, content in copies(config["imports"]):
-                write(self.path / "imports" / name, content, "train again")
+            self.copy_imports(config["imports"])
             self.write_json("config", config, "train again")
         except VaekitError:
             (self.path / "run.json").unlink(missing_ok=True)
             shutil.rmtree(self.path / "imports", ignore_errors=True)
             raise
 
+    def copy_imports(self, records: Sequence[Mapping[str, str]]) -> None:
+        """Write the user's own files of parts, as they were imported."""
+        for name, content in copies(records):
+            write(self.path / "imports" / name, content, "train again")
+
     def write_json(self, name: str, content: Any, mend: str | None = None) -> None:
-        """Writes `name`.json."""
+        """Write `name`.json."""
         text = json.dumps(content, indent=2) + "\n"
         write(self.path / f"{name}.json", text.encode(), mend or self.mend)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Reads `name`.json.
+        """Read `name`.json.
 
         Raises:
             VaekitError: where this is no run folder, the file is broken, or, for "config", this
@@ -233,20 +221,19 @@ class RunFolder:
             raise VaekitError(f"{path} is broken: it holds no JSON. {MEND}") from None
         if not isinstance(content, dict):
             raise VaekitError(f"{path} is broken: it holds no object. {MEND}")
-        for key, inner in NEEDED.get(name, ()):
-            if not isinstance(content.get(key), dict) or inner not in content[key]:
-                raise VaekitError(f"{path} is broken: it has no {key}.{inner}. {MEND}")
+        if name == "run" and "sha256" not in (content.get("data") or ()):
+            raise VaekitError(f"{path} is broken: it has no data.sha256. {MEND}")
         if name == "config":
             require(content.get("imports", []), self.path)
         return content
 
     @property
     def zipped(self) -> bool:
-        """Whether this is a .vaekit."""
+        """Return whether this is a .vaekit."""
         return self.path.is_file() and zipfile.is_zipfile(self.path)
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, here or in the zip that this is; None where it is not there.
+        """Return the content of a file, here or in the zip that this is, or None.
 
         Raises:
             VaekitError: where it cannot be read, or would unpack to far more than the zip holds.
@@ -273,7 +260,7 @@ class RunFolder:
             raise VaekitError(f"{self.path} is broken ({error}): {MEND}") from None
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """The records of evaluation.json; none where there is no such file.
+        """Return the records of evaluation.json; none where there is no such file.
 
         Raises:
             VaekitError: where it holds something else.
@@ -282,34 +269,32 @@ class RunFolder:
         if not path.is_file():
             return []
         try:
-            kept = json.loads(path.read_text())
+            records = json.loads(path.read_text())
         except ValueError:
-            kept = None
-        if not isinstance(kept, list) or not all(isinstance(one, dict) for one in kept):
+            records = None
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise VaekitError(f"{path} is broken: it holds no list of records; move it away.")
-        return kept
+        return records
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Adds a line to metrics.jsonl."""
+        """Add a line to metrics.jsonl."""
         append_line(self.path / "metrics.jsonl", record, self.mend)
 
     def records(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; one that was cut off is left out."""
+        """Return the lines of metrics.jsonl; one that was cut off is left out."""
         return read_lines(self.path / "metrics.jsonl")
 
     def rewind(self, step: int) -> None:
-        """Drops the records after this step: they will be made again."""
-        lines = [json.dumps(r) + "\n" for r in self.records() if r.get("step", step + 1) <= step]
-        write(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
+        """Drop the records after this step: they will be made again."""
+        records = self.records()
+        early = [record for record in records if record.get("step", step + 1) <= step]
+        if records:
+            lines = [json.dumps(record) + "\n" for record in early]
+            write(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
 
 
-WEIGHTS_FILE = "model.safetensors"
-SWELL = 100  # weights hardly shrink in a zip, and text by a tenth
-WEIGHTS = ("best", "last", "ema")
-
-
-def kept_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
-    """The model's state, which weights it is, and after how many steps (None: no record says).
+def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
+    """Return the model's state, which weights it is, and after how many steps (or None).
 
     Raises:
         VaekitError: for other weights than best, last and ema, or where they are missing or broken.
@@ -323,13 +308,13 @@ def kept_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
     if weights is None:
         weights = "best" if folder.best.is_file() else "last"
     if weights == "best":
-        kept = [r["step"] for r in folder.records() if r.get("best")]
-        return _part(folder.best, "model"), weights, max(kept, default=None)
+        steps = [r["step"] for r in folder.records() if r.get("best")]
+        return _part(folder.best, "model"), weights, max(steps, default=None)
     progress = _part(folder.last, "progress")
     if weights == "last":
         return progress["model"], weights, progress["step"]
     if progress["average"] is None:
-        raise VaekitError(f"{folder.path} was trained without --ema: take best or last.")
+        raise VaekitError(f"{folder.path} was trained without `ema`: take best or last.")
     prefix = "module."
     state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
     return state, weights, progress["step"]
@@ -345,7 +330,7 @@ def _part(path: Path, name: str) -> dict[str, Any]:
 def _saved(
     path: Path, content: bytes, weights: str | None
 ) -> tuple[dict[str, Any], str, int | None]:
-    """The weights of a saved model, which holds one of best, last and ema."""
+    """Read the weights of a saved model, which holds one of best, last and ema."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -17,23 +17,19 @@ from torch import Tensor, nn
 from vaekit.errors import VaekitError
 from vaekit.registry import find, name_of
 
-LAYERS = {
-    one.__name__: one
-    for one in (
-        *(nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d),
-        *(nn.ConvTranspose2d, nn.ConvTranspose3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-        *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
-        *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Embedding, nn.Flatten, nn.Unflatten),
-        *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU, nn.Mish),
-        *(nn.ELU, nn.SELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softmax, nn.LogSigmoid),
-        *(nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.GLU, nn.MaxPool1d, nn.MaxPool2d),
-        *(nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
-        *(nn.AdaptiveMaxPool2d, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d),
-        *(nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.GRU, nn.LSTM),
-    )
-}
+NAMES = """
+Linear Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d BatchNorm1d
+BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d LayerNorm GroupNorm RMSNorm Dropout Dropout1d
+Dropout2d Embedding Flatten Unflatten Identity ReLU ReLU6 LeakyReLU PReLU GELU SiLU Mish ELU SELU
+CELU Tanh Sigmoid Softplus Softmax LogSigmoid Hardtanh Hardsigmoid Hardswish GLU MaxPool1d MaxPool2d
+AvgPool1d AvgPool2d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool2d Upsample PixelShuffle
+PixelUnshuffle ZeroPad2d ReflectionPad2d ReplicationPad2d ConstantPad2d GRU LSTM
+"""
+LAYERS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in NAMES.split()}
 HOLDERS: dict[str, Any] = {
-    one.__name__: one for one in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    "Sequential": nn.Sequential,
+    "ModuleList": nn.ModuleList,
+    "ModuleDict": nn.ModuleDict,
 }
 RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
              "bidirectional", "proj_size")  # fmt: skip
@@ -43,7 +39,7 @@ MOST = 2**24  # elements that no weight accounts for, and of a size where it cos
 
 
 def structure(module: nn.Module, name: str = "model") -> dict[str, Any]:
-    """The graph of a module's parts, as plain JSON values: see `build_structure`.
+    """Return the graph of a module's parts, as plain JSON values: see `build_structure`.
 
     It is built once without memory and compared: what the arguments do not say is refused.
 
@@ -64,11 +60,11 @@ def structure(module: nn.Module, name: str = "model") -> dict[str, Any]:
     with torch.device("meta"):
         again = build_structure(tree, name)
     here, there = outline(module, name), outline(again, name)
-    for one in sorted({**here, **there}, key=lambda each: "(" in each):  # tensors first
-        if here.get(one) != there.get(one):
+    for path in sorted({**here, **there}, key=lambda each: "(" in each):  # tensors first
+        if here.get(path) != there.get(path):
             raise VaekitError(
-                f"{one} is {here.get(one, 'missing')}; what it was made with gives "
-                f"{there.get(one, 'none')}: a part was changed after it was made. Make it anew, "
+                f"{path} is {here.get(path, 'missing')}; what it was made with gives "
+                f"{there.get(path, 'none')}: a part was changed after it was made. Make it anew, "
                 f"or pass {name}= when loading."
             )
     learned = {n: p.requires_grad for n, p in again.named_parameters()}
@@ -77,31 +73,26 @@ def structure(module: nn.Module, name: str = "model") -> dict[str, Any]:
 
 
 def outline(module: nn.Module, path: str = "model") -> dict[str, Any]:
-    """What two modules share that differ in their values alone: tensors, ties, parts."""
-    found: dict[str, Any] = {}
+    """Return what modules share that differ in their values alone: tensors, ties, parts."""
+    facts: dict[str, Any] = {}
     for name, value in module.state_dict().items():
         tensor = isinstance(value, Tensor)
-        found[f"{path}.{name}"] = (
+        facts[f"{path}.{name}"] = (
             f"{value.dtype} {tuple(value.shape)}" if tensor else type(value).__name__
         )
     first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        found[f"{path}.{name} (shared)"] = first.setdefault(id(parameter), name)
+        facts[f"{path}.{name} (shared)"] = first.setdefault(id(parameter), name)
     for name, part in module.named_modules(remove_duplicate=False):
         name = f"{path}.{name}" if name else path
         known = isinstance(part, tuple(LAYERS.values())) or type(part).__module__[:7] == "vaekit."
-        found[f"{name} (part)"] = f"{type(part).__name__}({part.extra_repr() if known else ''})"
-        for argument, value in _kept(part).items():
-            found[f"{name}.{argument} (argument)"] = value
-    return found
-
-
-def _kept(part: nn.Module) -> dict[str, Any]:
-    """Of the arguments of a registered part those that it keeps, and that are plain."""
-    if name_of(type(part)) is None:
-        return {}
-    kept = {name: getattr(part, name, None) for name in inspect.signature(type(part)).parameters}
-    return {name: one for name, one in kept.items() if isinstance(one, bool | int | float | str)}
+        facts[f"{name} (part)"] = f"{type(part).__name__}({part.extra_repr() if known else ''})"
+        arguments = () if name_of(type(part)) is None else inspect.signature(type(part)).parameters
+        for argument in arguments:
+            value = getattr(part, argument, None)
+            if isinstance(value, bool | int | float | str):
+                facts[f"{name}.{argument} (argument)"] = value
+    return facts
 
 
 def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
@@ -122,47 +113,41 @@ def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
         )
     if HOLDERS.get(name) is kind:
         parts: Any = part._modules.items()
-        return {"torch": name, "parts": {n: _node(one, f"{path}.{n}", seen) for n, one in parts}}
+        return {"torch": name, "parts": {n: _node(v, f"{path}.{n}", seen) for n, v in parts}}
     if LAYERS.get(name) is kind:
-        values = {one: getattr(part, one) for one in _asked(kind)}
+        values = {name: getattr(part, name) for name in _arguments(kind)}
         if not isinstance(values.get("bias", True), bool):
             values["bias"] = values["bias"] is not None
         return {"torch": name, "arguments": {n: _plain(v, path, n) for n, v in values.items()}}
-    values = {n: _argument(part, n, v, path, seen) for n, v in _made(part).items()}
+    _, args, kwargs = part.made  # type: ignore[misc]  # what `register` wrote down
+    bound = inspect.signature(kind).bind(*args, **kwargs)
+    bound.apply_defaults()
+    values = {n: _argument(part, n, v, path, seen) for n, v in bound.arguments.items()}
     return {"part": named, "arguments": values}
 
 
-def _asked(layer: type[nn.Module]) -> list[str]:
-    """The arguments of a layer of torch, which are its attributes too."""
+def _arguments(layer: type[nn.Module]) -> list[str]:
+    """Return the names of a layer's arguments, which are its attributes too."""
     if issubclass(layer, nn.RNNBase):
-        return [one for one in RECURRENT if layer is nn.LSTM or one != "proj_size"]
+        return [name for name in RECURRENT if layer is nn.LSTM or name != "proj_size"]
     if layer is nn.Hardtanh:
         return ["min_val", "max_val", "inplace"]
-    known = inspect.signature(layer).parameters.values()
     return [
-        one.name
-        for one in known
-        if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-        and one.name not in ("device", "dtype")
-        and not one.name.startswith("_")
+        each.name
+        for each in inspect.signature(layer).parameters.values()
+        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        and each.name not in ("device", "dtype")
+        and not each.name.startswith("_")
     ]
 
 
-def _made(part: Any) -> dict[str, Any]:
-    """The arguments that a registered part was made with, by name, the defaults among them."""
-    _, args, kwargs = part.made
-    bound = inspect.signature(type(part)).bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound.arguments
-
-
 def _argument(part: nn.Module, name: str, value: Any, path: str, seen: dict[int, str]) -> Any:
-    """What an argument is now: a part is read from the attribute of its name."""
-    kept = getattr(part, name, None)
-    if not _holds(value) and not (value is None and isinstance(kept, nn.Module)):
+    """Return what an argument is now: a part is read from the attribute of its name."""
+    current = getattr(part, name, None)
+    if not _holds(value) and not (value is None and isinstance(current, nn.Module)):
         return _plain(value, path, name)
-    if isinstance(kept, nn.Module):
-        return _node(kept, f"{path}.{name}", seen)
+    if isinstance(current, nn.Module):
+        return _node(current, f"{path}.{name}", seen)
     mend = name if isinstance(value, nn.Module) else f"nn.ModuleList({name})"
     raise VaekitError(
         f"{path} is a {type(part).__name__}, which keeps its argument {name} under another name: "
@@ -171,7 +156,7 @@ def _argument(part: nn.Module, name: str, value: Any, path: str, seen: dict[int,
 
 
 def _holds(value: Any) -> bool:
-    """Whether it is a part, or has one in it."""
+    """Return whether it is a part, or has one in it."""
     if isinstance(value, Mapping):
         return any(map(_holds, value.values()))
     return isinstance(value, nn.Module) or (
@@ -180,14 +165,14 @@ def _holds(value: Any) -> bool:
 
 
 def _plain(value: Any, path: str, name: str) -> Any:
-    """A value as JSON: an array is a tuple, {"list": [...]} a list, {"dict": {...}} a dict."""
+    """Return a value as JSON: an array is a tuple, {"list": [...]} a list, {"dict": ...} a dict."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        inner = [_plain(one, path, name) for one in value]
+        inner = [_plain(each, path, name) for each in value]
         return {"list": inner} if isinstance(value, list) else inner
-    if isinstance(value, Mapping) and all(isinstance(one, str) for one in value):
-        return {"dict": {n: _plain(one, path, name) for n, one in value.items()}}
+    if isinstance(value, Mapping) and all(isinstance(each, str) for each in value):
+        return {"dict": {n: _plain(each, path, name) for n, each in value.items()}}
     raise VaekitError(
         f"{path} was made with {name}, a {type(value).__name__}: only numbers, text, lists and "
         "parts can be saved."
@@ -195,7 +180,7 @@ def _plain(value: Any, path: str, name: str) -> Any:
 
 
 def build_structure(tree: Any, name: str = "model") -> nn.Module:
-    """The module that `structure` described, with new weights.
+    """Build the module that `structure` described, with new weights.
 
     It can name registered parts and the layers in `LAYERS` alone.
 
@@ -207,85 +192,88 @@ def build_structure(tree: Any, name: str = "model") -> nn.Module:
         Linear(in_features=2, out_features=1, bias=True)
     """
     frozen = tree.get("frozen", []) if isinstance(tree, dict) else []
-    plain = {n: v for n, v in tree.items() if n != "frozen"} if isinstance(tree, dict) else tree
-    made: nn.Module = _built(plain, name, {}, 0)
-    known = dict(made.named_parameters())
-    for one in frozen if isinstance(frozen, list) else [frozen]:
-        if not isinstance(one, str) or one not in known:
-            raise _no(f"{name}.frozen", f"names {one!r}, which is no parameter")
-        known[one].requires_grad_(False)
-    return made
+    if isinstance(tree, dict):
+        tree = {key: value for key, value in tree.items() if key != "frozen"}
+    module = _built(tree, name, {}, 0)
+    parameters = dict(module.named_parameters())
+    for each in frozen if isinstance(frozen, list) else [frozen]:
+        if not isinstance(each, str) or each not in parameters:
+            raise _misfit(f"{name}.frozen", f"names {each!r}, which is no parameter")
+        parameters[each].requires_grad_(False)
+    return module
 
 
-def _no(path: str, why: str) -> VaekitError:
+def _misfit(path: str, why: str) -> VaekitError:
     return VaekitError(f"the structure in config.json does not fit: {path[:80]} {why}.")
 
 
-def _built(tree: Any, path: str, made: dict[str, nn.Module], depth: int) -> nn.Module:
+def _built(tree: Any, path: str, seen: dict[str, nn.Module], depth: int) -> nn.Module:
+    """Build what `_node` wrote; `seen` are the parts before it, by their path."""
+
+    def values(arguments: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+        if extra := [each for each in arguments if each not in known]:
+            raise _misfit(path, f"is a {name}, which takes no '{extra[0][:60]}'")
+        return {n: _value(each, f"{path}.{n}", seen, depth) for n, each in arguments.items()}
+
     if depth > DEEPEST:
-        raise _no(path, f"is more than {DEEPEST} parts deep")
+        raise _misfit(path, f"is more than {DEEPEST} parts deep")
     match tree:
-        case {"same": str(other)} if other in made:
-            return made[other]
+        case {"same": str(other)} if other in seen:
+            return seen[other]
         case {"torch": str(name), "parts": dict(parts)} if name in HOLDERS:
-            inner = {n: _built(one, f"{path}.{n}", made, depth + 1) for n, one in parts.items()}
-            given = list(inner.values()) if name == "ModuleList" else OrderedDict(inner)
-            made[path] = _made_of(HOLDERS[name], path, given)
-        case {"torch": str(name), "arguments": dict(given)} if name in LAYERS:
-            _refuse_extra(name, given, _asked(LAYERS[name]), path)
-            if given.get("num_layers", 1) not in range(1, DEEPEST):
-                raise _no(path, f"has {str(given['num_layers'])[:20]} layers")
-            values = {n: _value(one, f"{path}.{n}", made, depth) for n, one in given.items()}
-            made[path] = _made_of(LAYERS[name], path, **values)
-        case {"part": str(name), "arguments": dict(given)}:
+            inner = {n: _built(each, f"{path}.{n}", seen, depth + 1) for n, each in parts.items()}
+            content = list(inner.values()) if name == "ModuleList" else OrderedDict(inner)
+            seen[path] = _call(HOLDERS[name], path, content)
+        case {"torch": str(name), "arguments": dict(arguments)} if name in LAYERS:
+            layer = LAYERS[name]
+            options = values(arguments, _arguments(layer))
+            if options.get("num_layers", 1) not in range(1, DEEPEST):
+                raise _misfit(path, f"has {str(options['num_layers'])[:20]} layers")
+            seen[path] = _call(layer, path, **options)
+        case {"part": str(name), "arguments": dict(arguments)}:
             part = _part(name, path)
             signature = inspect.signature(part)
-            _refuse_extra(name, given, signature.parameters, path)
-            values = {n: _value(one, f"{path}.{n}", made, depth) for n, one in given.items()}
-            bound = inspect.BoundArguments(signature, OrderedDict(values))
-            made[path] = _made_of(lambda: part(*bound.args, **bound.kwargs), path)
+            options = values(arguments, signature.parameters)
+            bound = inspect.BoundArguments(signature, OrderedDict(options))
+            seen[path] = _call(lambda: part(*bound.args, **bound.kwargs), path)
         case _:
-            raise _no(path, f"is neither a registered part nor a layer of torch: {str(tree)[:60]}")
-    return made[path]
+            shown = str(tree)[:60]
+            raise _misfit(path, f"is neither a registered part nor a layer of torch: {shown}")
+    return seen[path]
 
 
-def _value(value: Any, path: str, made: dict[str, nn.Module], depth: int) -> Any:
-    """What `_plain` and `_argument` wrote."""
+def _value(value: Any, path: str, seen: dict[str, nn.Module], depth: int) -> Any:
+    """Return what `_plain` and `_argument` wrote."""
     if depth > DEEPEST:
-        raise _no(path, f"is more than {DEEPEST} parts deep")
-    if isinstance(value, list):
-        return tuple(_value(one, path, made, depth + 1) for one in value)
+        raise _misfit(path, f"is more than {DEEPEST} parts deep")
     match value:
+        case list():
+            return tuple(_value(each, path, seen, depth + 1) for each in value)
         case {"list": list(inner)}:
-            return [_value(one, path, made, depth + 1) for one in inner]
+            return [_value(each, path, seen, depth + 1) for each in inner]
         case {"dict": dict(inner)}:
-            return {n: _value(one, path, made, depth + 1) for n, one in inner.items()}
+            return {n: _value(each, path, seen, depth + 1) for n, each in inner.items()}
         case dict():
-            return _built(value, path, made, depth + 1)
+            return _built(value, path, seen, depth + 1)
     return value
 
 
 def _part(name: str, path: str) -> type[nn.Module]:
-    """The class of a registered part."""
+    """Return the class of a registered part."""
     kind, _, short = name.partition("/")
     try:
-        found = find(kind, short) if kind in NAMED else None
+        part = find(kind, short) if kind in NAMED else None
     except VaekitError as error:
         mend = "if it is one of your own, import its file first"
-        raise _no(path, f"names an {error} {mend}") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise _no(path, f"names '{name[:60]}', which is no part of a model")
-    return found
+        raise _misfit(path, f"names an {error} {mend}") from None
+    if not (isinstance(part, type) and issubclass(part, nn.Module)):
+        raise _misfit(path, f"names '{name[:60]}', which is no part of a model")
+    return part
 
 
-def _refuse_extra(name: str, given: dict[str, Any], known: Collection[str], path: str) -> None:
-    if extra := [one for one in given if one not in known]:
-        raise _no(path, f"is a {name}, which takes no '{extra[0][:60]}'")
-
-
-def _made_of(make: Callable[..., nn.Module], path: str, *args: Any, **kwargs: Any) -> nn.Module:
+def _call(make: Callable[..., nn.Module], path: str, *args: Any, **kwargs: Any) -> nn.Module:
     try:
         return make(*args, **kwargs)
     except Exception as error:  # whatever a constructor says of arguments that are not its own
         why = str(error).partition("\n")[0][:300]
-        raise _no(path, f"cannot be made: {type(error).__name__}: {why}") from None
+        raise _misfit(path, f"cannot be made: {type(error).__name__}: {why}") from None

@@ -1,41 +1,35 @@
-"""A training, ready to go, alone or stacked with those of other seeds.
-
-Everything that can be refused is refused before a file is written.
-"""
+"""A training, ready to go: everything that can be refused is refused before a file is written."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vaekit.data import MAPPED, Batches, Dataset, DataSpec, Loader, card, from_value, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
-from vaekit.objectives import players, refuse_critic, weights
+from vaekit.objectives import players
+from vaekit.objectives import weights as weights_of
 from vaekit.recipes import Recipe, likelihood_spec
 from vaekit.registry import text
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, environment, git_state
-from vaekit.runs.saving import config_json, made_of
-from vaekit.runs.several import Task
-from vaekit.torchutil import find_device, rng
+from vaekit.runs.saving import build_model, config_json
+from vaekit.torchutil import find_device
 from vaekit.training import (
     Best,
-    Callback,
     Callbacks,
     Progress,
     Schedule,
     Supervisor,
-    Together,
     fit,
     interruptible,
     make_average,
@@ -49,18 +43,32 @@ from vaekit.training import (
 
 TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")
-REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of --mean
+REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A training, ready to go."""
+    """A training, ready to go.
+
+    Attributes:
+        config, folder: what is trained, and where.
+        source, data: the data set as it is stored, and as the options prepare it.
+        card: what is known of the data as they are stored.
+        spec: what the recipe knows of the prepared data.
+        recipe, device: the model and the objective, and where they are.
+        batches: the training rows.
+        optimizer, critic: the optimizers of the model and of a second player.
+        schedules: by the weight that they fill.
+        weights: those of the objective, before a schedule moves them.
+        warm: the step at which the warm-up is over.
+        px: p(x|z) of one row.
+    """
 
     config: Config
     folder: RunFolder
-    source: Dataset  # as it is stored
-    data: Dataset  # as the options ask for it
-    card: dict[str, Any]  # of the data before that
+    source: Dataset
+    data: Dataset
+    card: dict[str, Any]
     spec: DataSpec
     recipe: Recipe
     device: torch.device
@@ -68,88 +76,83 @@ class Job:
     optimizer: torch.optim.Optimizer
     critic: torch.optim.Optimizer | None
     schedules: dict[str, Schedule]
-    asked: dict[str, float]  # the weights of the objective, before a schedule moves them
-    warm: int  # the step at which the warm-up is over
-    px: Distribution  # p(x|z) of one row
+    weights: dict[str, float]
+    warm: int
+    px: Distribution
 
     def to_json(self) -> dict[str, Any]:
-        """What config.json holds."""
+        """Return the content of config.json."""
         return config_json(self.config, self.spec, self.card["sha256"])
 
-    @property
-    def steps(self) -> int:
-        return self.config.training.epochs * len(self.batches)
-
     def validation(self) -> Batches | None:
-        held_out = self.data.validation
-        if held_out is None:
+        """Return the held-out rows, if there are some."""
+        rows = self.data.validation
+        if rows is None:
             return None
         size = max(self.config.training.batch_size, 500)
-        size = min(size, len(held_out), rows_at_once(self.recipe.model))
-        while len(held_out) > size and len(held_out) % size == 1:
+        size = min(size, len(rows), rows_at_once(self.recipe.model))
+        while len(rows) > size and len(rows) % size == 1:
             size += 1  # Batches drops a lone last row
-        return Batches(held_out, size, shuffle=False, device=self.device)
+        return Batches(rows, size, shuffle=False, device=self.device)
 
     def sample(self) -> Batches:
-        """Training rows that stand in for held-out ones where the latent is measured."""
+        """Return training rows that stand in for held-out ones where the latent is measured."""
         rows = self.data.train.take(torch.arange(min(1000, len(self.data.train))))
         size = min(500, rows_at_once(self.recipe.model))
         return Batches(rows, size, shuffle=False, device=self.device)
 
 
 def make_job(
-    config: Config, folder: RunFolder, *, value: Any = None, **given: nn.Module | None
+    config: Config, folder: RunFolder, *, value: Any = None, **parts: nn.Module | None
 ) -> Job:
-    """Data, model and optimizer; everything that can be refused is, before a file is written.
+    """Make data, model and optimizer, or refuse what does not fit; no file is written.
 
-    `value` are data that come from no path; `given` are the model and the objective of a composed
-    run, where config.json has none.
+    Args:
+        config, folder: what is trained, and where.
+        value: data that come from no path.
+        parts: the model and the objective of a composed run, where config.json has none.
+
+    Raises:
+        VaekitError: for data, a model and options that do not go together.
     """
     options = config.training
     device = find_device(options.device)
     source = read(config.data) if value is None else from_value(value, config.data)
     data = prepare(source, config.data)
     spec = data.spec()
-    recipe = _built(config, spec, device, **given)
-    px = (
-        _example(recipe, spec)
-        if config.recipe == COMPOSED
-        else recipe.model.example(spec.context).px
-    )
-    _check_range(recipe, data, px)
+    recipe = _built(config, spec, device, **parts)
     model, objective = recipe.model, recipe.objective
+    composed = config.recipe == COMPOSED
+    px = _example(recipe, spec) if composed else model.example(spec.context).px
+    _check_range(recipe, data, px)
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
     schedules, warm = make_schedules(options, objective, steps, len(batches))
     targets(schedules, model, objective)
-    asked = {path: getattr(*at).item() for path, at in weights(objective).items()}
-    optimizer, critic = _optimizer(config, players(model, objective)[0]), make_critic(objective)
-    refuse_graphs(objective, options.compile, options.capture)
-    if options.capture:
-        refuse_capture(optimizer, device)
-    known = card(source), spec, recipe, device
-    return Job(
-        config, folder, source, data, *known, batches, optimizer, critic, schedules, asked, warm, px
-    )
-
-
-def _optimizer(config: Config, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    options = config.training
-    return make_optimizer(
+    optimizer = make_optimizer(
         options.optimizer,
-        weights,
+        players(model, objective)[0],
         lr=options.lr,
         weight_decay=options.weight_decay,
         more=options.optimizer_options,
     )
+    critic = make_critic(objective)
+    refuse_graphs(objective, options.compile, options.capture)
+    if options.capture:
+        refuse_capture(optimizer, device)
+    weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
+    return Job(
+        *(config, folder, source, data, card(source), spec, recipe, device, batches),
+        *(optimizer, critic, schedules, weights, warm, px),
+    )
 
 
 def _built(
-    config: Config, spec: DataSpec, device: torch.device, **given: nn.Module | None
+    config: Config, spec: DataSpec, device: torch.device, **parts: nn.Module | None
 ) -> Recipe:
-    """The recipe on its device, or the refusal of one that is too large for it."""
+    """Return the recipe on its device, or refuse one that is too large for it."""
     try:
-        recipe = made_of(config, spec, **given)
+        recipe = build_model(config, spec, **parts)
         recipe.model.to(device)
         recipe.objective.to(device)
     except (MemoryError, OverflowError, RuntimeError) as error:
@@ -166,7 +169,7 @@ def _built(
 
 
 def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
-    """p(x|z) of one row; a refusal where a composed model does not fit the data."""
+    """Return p(x|z) of one row, or refuse a composed model that does not fit the data."""
     shape = getattr(recipe.model, "x_shape", None)
     if shape != spec.shape:
         raise VaekitError(
@@ -176,10 +179,10 @@ def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
     try:
         px = recipe.model.example(spec.context).px
     except (RuntimeError, TypeError, AttributeError) as error:
-        asked = f" and a context {spec.context}" if spec.context else ""
+        context = f" and a context {spec.context}" if spec.context else ""
         why = str(error).partition("\n")[0]
         raise VaekitError(
-            f"the model cannot pass over one x of the shape {shape}{asked}: {why}"
+            f"the model cannot pass over one x of the shape {shape}{context}: {why}"
         ) from error
     if px.space.kind == "counts" and spec.kind != "counts":
         raise VaekitError(
@@ -190,11 +193,11 @@ def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
 
 
 def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
-    """Refuses rows that are no numbers, or outside what the likelihood can score."""
+    """Refuse rows that are no numbers, or outside what the likelihood can score."""
     name, space = type(px).__name__, px.space
     if data.train.values.dequantize and space.discrete:
         raise VaekitError(
-            f"--dequantize is for densities; {name} is a likelihood of levels: leave it."
+            f"`dequantize` is for densities; {name} is a likelihood of levels: leave it."
         )
     for which, split in data.splits.items():
         low, high = split.x_bounds
@@ -207,19 +210,19 @@ def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
             raise VaekitError(
                 f"{name} takes values in [0, 1]; the {which} rows of {data.name} "
                 f"lie in [{low:.3g}, {high:.3g}]: {_to_unit(data)}, or another likelihood, as "
-                "--likelihood gaussian."
+                "`likelihood=gaussian`."
             )
 
 
 def _to_unit(data: Dataset) -> str:
-    """How the values of these data come into [0, 1]."""
+    """Return how the values of these data come into [0, 1]."""
     if data.train.images.ndim > 2:
-        return "take --range 0,1 for images"
+        return "take `range=0,1` for images"
     return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"
 
 
 def describe(job: Job) -> dict[str, Any]:
-    """What run.json holds."""
+    """Return the content of run.json."""
     return {
         "environment": environment(job.device),
         "git": git_state(),
@@ -235,7 +238,7 @@ def describe(job: Job) -> dict[str, Any]:
 
 
 def _notes(job: Job) -> list[str]:
-    """What is worth knowing before the training; none of it stops it."""
+    """Return what is worth knowing before the training; none of it stops it."""
     rows, size = job.data.rows["train"], job.batches.batch_size
     notes = []
     if size > rows:
@@ -253,12 +256,12 @@ def _notes(job: Job) -> list[str]:
 
 
 def _notes_of_values(job: Job) -> Iterator[str]:
-    """Where the values that the model sees are not those of the file, or out of its reach."""
+    """Yield notes of values that are not those of the file, or out of the model's reach."""
     low, high = job.data.train.x_bounds
     if job.card["note"].endswith(MAPPED) and low >= 0:
         yield (
             f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
-            "in [0, 1] (--range -1,1 gives it the stored values)."
+            "in [0, 1] (`range=-1,1` gives it the stored values)."
         )
     if job.config.recipe == COMPOSED:
         family = getattr(getattr(job.recipe.model, "likelihood", None), "family", None)
@@ -274,23 +277,10 @@ def _notes_of_values(job: Job) -> Iterator[str]:
         )
 
 
-def supervisor(job: Job, callbacks: Sequence[Callback], every: float = 5.0) -> Supervisor:
-    """What looks after a training."""
-    return Supervisor(
-        job.folder,
-        Best(job.recipe.objective.monitor, job.config.training.patience, after=job.warm),
-        validation=job.validation(),
-        seed=job.config.training.seed,
-        every=every,
-        sample=job.sample(),
-        callbacks=callbacks,
-    )
-
-
 def optimize(
     job: Job, state: dict[str, Any] | None, callbacks: Callbacks, *, every: float = 5.0
 ) -> Progress:
-    """Runs the loop to its end, to an early stop, or to Ctrl-C; the last state is saved.
+    """Run the loop to its end, to an early stop, or to Ctrl-C; the last state is saved.
 
     Args:
         job: what is trained.
@@ -299,12 +289,20 @@ def optimize(
         every: the least seconds between checkpoints.
     """
     options, recipe = job.config.training, job.recipe
-    watcher = supervisor(job, callbacks, every)
+    watcher = Supervisor(
+        job.folder,
+        Best(recipe.objective.monitor, options.patience, after=job.warm),
+        validation=job.validation(),
+        seed=options.seed,
+        every=every,
+        sample=job.sample(),
+        callbacks=callbacks,
+    )
     if state is not None:
         watcher.restore(state)
     callbacks.tell("begin", recipe.model, None if state is None else watcher.epoch)
     first = state["progress"]["step"] if state else 0
-    steps = first if watcher.best.exhausted(watcher.epoch) else job.steps
+    steps = first if watcher.best.exhausted(watcher.epoch) else options.epochs * len(job.batches)
     with interruptible() as pressed:
 
         def after_step(progress: Progress) -> bool:
@@ -338,132 +336,3 @@ def optimize(
             callbacks.tell("finish", recipe.model, watcher.epoch)
         watcher.save(progress)
     return progress
-
-
-# Their steps go element by element, so that stacked weights do not meet.
-ELEMENTWISE = ("adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam",
-               "rmsprop", "rprop", "sgd")  # fmt: skip
-
-
-def train_stacked(
-    tasks: Sequence[Task], threads: int | None, callbacks_of: Callable[[Job], Callbacks]
-) -> None:
-    """Trains tasks that differ in their seeds alone, each into its folder; none of them has begun.
-
-    Each begins with the weights of its seed and sees its seed's rows; the noise is another than it
-    would be alone. A seed whose patience is over is recorded no further.
-
-    Args:
-        tasks: what `check` has let pass.
-        threads: of torch.
-        callbacks_of: what is told of a training.
-
-    Raises:
-        VaekitError: for options that would mix the seeds.
-        KeyboardInterrupt: after Ctrl-C, at the end of the epoch; each has saved its checkpoint, and
-            can be resumed alone.
-    """
-    jobs = []
-    for task in tasks:
-        asked = task.config.training
-        with rng(asked.seed, find_device(asked.device), None):  # for the weights it begins with
-            jobs.append(make_job(task.config, RunFolder(task.out)))
-    first = jobs[0]
-    options = first.config.training
-    _refuse(first)
-    with ExitStack() as stack, interruptible() as pressed:
-        stack.enter_context(rng(options.seed, first.device, threads))
-        rows = [job.batches for job in jobs if isinstance(job.batches, Batches)]  # of no loader
-        whole = Together([job.recipe.model for job in jobs], first.recipe.objective, rows)
-        targets(first.schedules, whole, whole.objective)
-        for job in jobs:
-            stack.enter_context(job.folder.locked(create=True))
-            job.folder.create(job.to_json(), describe(job))
-        members = [
-            _Member(job, whole, number, callbacks_of(job)) for number, job in enumerate(jobs)
-        ]
-
-        def after_epoch(progress: Progress) -> bool:
-            whole.unstack()
-            stopped = [member.epoch(progress) for member in members]
-            return all(stopped) or pressed()
-
-        fit(
-            whole,
-            whole.objective,
-            whole.batches,
-            steps=first.steps,
-            optimizer=_optimizer(first.config, whole.parameters()),
-            schedules=first.schedules,
-            on_epoch=after_epoch,
-            precision=options.precision,
-            captured=options.capture,
-        )
-        for member in members:
-            member.end()
-        if pressed():
-            raise KeyboardInterrupt
-
-
-def _refuse(job: Job) -> None:
-    options = job.config.training
-    refuse_critic(job.recipe.objective, "leave --together")
-    for name, unset in (("clip", None), ("ema", None), ("compile", False)):
-        if getattr(options, name) is not unset:
-            raise VaekitError(f"seeds that train together take no --{name}: leave one of the two.")
-    if options.optimizer.lower() not in ELEMENTWISE:
-        raise VaekitError(
-            f"the steps of {options.optimizer} would mix seeds that train together: leave "
-            f"--together, or take one of {', '.join(ELEMENTWISE)}."
-        )
-
-
-class _Member:
-    """One of them, as the training that it would be alone."""
-
-    def __init__(self, job: Job, whole: Together, number: int, callbacks: Callbacks) -> None:
-        self.job, self.whole, self.number = job, whole, number
-        self.callbacks = callbacks
-        self.supervisor = supervisor(job, callbacks)
-        objective = whole.pair.objective
-        self.progress = Progress(job.recipe.model, objective, job.optimizer, None, job.device)
-        self.stopped = False
-        callbacks.tell("begin", job.recipe.model, None)
-
-    def epoch(self, all_of_them: Progress) -> bool:
-        """Records the epoch of this one; whether it has stopped."""
-        if self.stopped:
-            return True
-        now = self.progress
-        now.step, now.rows, now.start = all_of_them.step, all_of_them.rows, all_of_them.start
-        now.seconds = all_of_them.seconds
-        means: dict[str, list[float]] = all_of_them.means  # type: ignore[assignment]
-        now.means = {name: each[self.number] for name, each in means.items()}
-        self._take(all_of_them.optimizer)
-        if self.supervisor(now):
-            self.end()
-        return self.stopped
-
-    def end(self) -> None:
-        """Keeps what resuming takes."""
-        if self.stopped:
-            return
-        self.stopped = True
-        self.supervisor.save(self.progress)
-        self.callbacks.tell("finish", self.job.recipe.model, self.supervisor.epoch)
-
-    def _take(self, optimizer: torch.optim.Optimizer) -> None:
-        """What the optimizer knows of this one."""
-        mine = self.job.optimizer
-        for group, of_all in zip(mine.param_groups, optimizer.param_groups, strict=True):
-            group["lr"] = of_all["lr"]
-        for own, stacked in zip(
-            self.job.recipe.model.parameters(), self.whole.stacked, strict=True
-        ):
-            state = optimizer.state[stacked]
-            mine.state[own] = {n: self._share(v, stacked) for n, v in state.items()}
-
-    def _share(self, value: object, stacked: Tensor) -> object:
-        if not isinstance(value, Tensor):
-            return value
-        return (value[self.number] if value.shape == stacked.shape else value).clone()

@@ -1,209 +1,261 @@
-"""Published results made again: each a short file in benchmarks/reproductions/."""
+"""Published results made again: each a short .toml file in zoo/, or one of a user's own.
+
+title = "784-400-40 ReLU, static MNIST"
+number = "-log p(x), nats, test, S = 200"   # what is compared; lower is better
+reference = 89.9                            # the published value
+source = "where it stands"
+protocol = "data, steps and evaluation, in a line"
+recipe = "vae"
+[options]                                   # as of `vaekit.train`
+data = "binarized-mnist"
+[measure]                                   # see `Measure`
+metric = "nll"
+samples = 200
+"""
 
 from __future__ import annotations
 
-import csv
-import importlib.util
-import io
 import json
+import math
 import os
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
 
 import vaekit
 from vaekit.errors import VaekitError, choose
 from vaekit.io import write
+from vaekit.options import Options, checked
 from vaekit.runs.config import Config
 from vaekit.runs.folder import RunFolder
+from vaekit.runs.run import Run, open_run
+from vaekit.torchutil import evaluating
 
-if TYPE_CHECKING:
-    from vaekit.runs.run import Run
-
-
-Measure = Callable[["Run"], Mapping[str, Any]]
+ZOO = Path(__file__).with_name("zoo")
 PLACE = (("data", "data_dir"), ("training", "device"), ("training", "threads"))
 COLUMNS = {"name", "seed", "ours"}  # of a .csv of results, besides others
 
 
-@dataclass(frozen=True)
-class Reproduction:
+class Measure(Options):
+    """What is measured of a trained run, in nats; the less the better.
+
+    Attributes:
+        metric: "elbo", "nll" (log p(x) by importance sampling), or "principal-components" (of a
+            linear VAE, whose closed form is then the reference).
+        samples: the draws for each row.
+        split, limit: the rows that are measured.
+        weights: "best", "last" or "ema"; by default those that the run takes.
+        label: what it is called beside the number that is compared.
+    """
+
+    metric: Literal["elbo", "nll", "principal-components"]
+    samples: int = Field(default=1, ge=1)
+    split: str = "test"
+    limit: int | None = None
+    weights: str | None = None
+    label: str = ""
+
+
+class Reproduction(Options):
     """A published result, and how it is made again.
 
     Attributes:
         name: on the command line.
         title: model and data, in a few words.
         number: what is compared, with its unit; lower is better.
-        reference: the published value; None where it is a closed form that `measure` returns.
+        reference: the published value; None where it is a closed form that is measured.
         source: where the reference stands.
         protocol: data, steps and evaluation, in a line.
         recipe, options: as of `vaekit.train`; the seed comes on top.
-        measure: from the trained run to `{"ours": ..., "standard_error": ...}`, and what else is
-            worth keeping.
+        measure: what is compared.
+        more: what else is measured.
         tolerance: how far ours may be off.
     """
 
     name: str
     title: str
     number: str
-    reference: float | None
+    reference: float | None = None
     source: str
     protocol: str
     recipe: str
+    options: dict[str, Any]
     measure: Measure
-    options: Mapping[str, Any] = field(default_factory=dict)
+    more: tuple[Measure, ...] = ()
     tolerance: float = 0.5
 
 
-def measure_elbo(samples: int) -> Measure:
-    """-ELBO of the test rows by so many draws for each."""
-
-    def measure(run: Run) -> Mapping[str, Any]:
-        found = run.evaluate(f"bound:samples={samples}")
-        return {"ours": -found["elbo"], "standard_error": found["elbo_standard_error"]}
-
-    return measure
-
-
-def measure_nll(samples: int) -> Measure:
-    """-log p(x) of the test rows by importance sampling with so many draws for each."""
-
-    def measure(run: Run) -> Mapping[str, Any]:
-        found = run.evaluate("bound:samples=1", f"nll:samples={samples}")["nll"]
-        half = f"by {samples // 2} draws"
-        return {
-            "ours": found["mean"],
-            "standard_error": found["standard_error"],
-            half: f"{found['at_half']:.2f}",
-        }
-
-    return measure
-
-
-def _folder() -> Path:
-    """Beside the package in a checkout, inside it where it is installed."""
-    package = Path(vaekit.__file__).parent
-    places = (package / "reproductions", package.parents[1] / "benchmarks" / "reproductions")
-    return next((place for place in places if place.is_dir()), places[0])
-
-
 def known() -> dict[str, Reproduction]:
-    """All reproductions, by name.
+    """Return all reproductions that come with the kit, by name.
 
     Example:
         >>> known()["mlp-gray"].reference
         105.59
     """
-    found = [_load(path) for path in sorted(_folder().glob("[!_]*.py"))]
-    return {one.name: one for one in found}
+    return {path.stem: _read(path) for path in sorted(ZOO.glob("*.toml"), key=lambda p: p.stem)}
 
 
-def find_reproduction(name: str) -> Reproduction:
-    """The reproduction of this name.
+def find_reproduction(name: str | Path) -> Reproduction:
+    """Return the reproduction of this name, or that of a .toml file.
 
     Raises:
-        VaekitError: for an unknown name.
+        VaekitError: for an unknown name, or a file that holds no reproduction.
     """
-    return choose("reproduction", name, known())
+    path = Path(name)
+    return _read(path) if path.suffix == ".toml" else choose("reproduction", str(name), known())
 
 
-def _load(path: Path) -> Reproduction:
-    spec = importlib.util.spec_from_file_location(f"vaekit_reproductions_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made: Reproduction = module.REPRODUCTION
-    return made
+def _read(path: Path) -> Reproduction:
+    try:
+        values = tomllib.loads(path.read_text())
+        entry = checked(Reproduction, {"name": path.stem, **values})
+        if entry.reference is None and entry.measure.metric != "principal-components":
+            raise VaekitError("it has no `reference`")
+        return entry
+    except OSError as error:
+        raise VaekitError(f"cannot read {path}: {error.strerror}.") from None
+    except ValueError as error:  # of TOML, of its bytes, or of what it holds
+        why = str(error).rstrip(".")
+        raise VaekitError(f"{path} holds no reproduction: {why}; see those in {ZOO}.") from None
 
 
-def begun(folder: Path) -> bool:
-    """Return whether a training has begun in this folder."""
-    return (folder / "config.json").is_file()
+def measure(run: Run, what: Measure) -> dict[str, Any]:
+    """Return `ours`, its `standard_error`, and what else is worth writing down.
+
+    Example:
+        >>> sorted(METRICS)
+        ['elbo', 'nll', 'principal-components']
+    """
+    if what.weights is not None:
+        run = open_run(run.path, weights=what.weights, device=str(run.device))
+    return METRICS[what.metric](run, what)
 
 
-def check_reproduction(one: Reproduction, folder: Path, options: dict[str, Any]) -> None:
-    """An error where the folder holds a training of another protocol, or from another seed."""
-    asked = Config.flat(one.recipe, **options)
+def _elbo(run: Run, what: Measure) -> dict[str, Any]:
+    results = run.evaluate(f"bound:samples={what.samples}", split=what.split, limit=what.limit)
+    return {"ours": -results["elbo"], "standard_error": results["elbo_standard_error"]}
+
+
+def _nll(run: Run, what: Measure) -> dict[str, Any]:
+    metrics = ("bound:samples=1", f"nll:samples={what.samples}")
+    results = run.evaluate(*metrics, split=what.split, limit=what.limit)["nll"]
+    half = {f"by {what.samples // 2} draws": f"{results['at_half']:.2f}"}
+    return {"ours": results["mean"], "standard_error": results["standard_error"], **half}
+
+
+def _principal_components(run: Run, what: Measure) -> dict[str, Any]:
+    """Compare a linear VAE with probabilistic PCA of its training rows, in closed form.
+
+    The ELBO is that by log q - log p at the draw, which is exact at the optimum.
+    """
+    model: Any = run.model
+    x, size = run.dataset().train.x(), run.latent_size
+    values, vectors = torch.linalg.eigh(torch.cov(x.flatten(1).double().T, correction=0))
+    minor = values[:-size]
+    log_det = values[-size:].log().sum() + len(minor) * minor.mean().log()
+    exact = 0.5 * (len(values) * (math.log(2 * math.pi) + 1) + log_det.item())
+    torch.manual_seed(0)
+    with evaluating(model):
+        elbo = model(x, samples=(what.samples,)).log_weight.double().mean(0)
+    decoder = model.likelihood.net
+    learned = decoder(torch.eye(size)) - decoder(torch.zeros(size, size))
+    basis = torch.linalg.qr(learned.detach().flatten(1).double().T).Q
+    angle = torch.linalg.svdvals(basis.T @ vectors[:, -size:]).clamp(max=1).acos().max()
+    return {
+        "reference": exact,
+        "ours": -elbo.mean().item(),
+        "standard_error": 0.0,
+        "largest angle to the principal space (degrees)": f"{angle.rad2deg():.2f}",
+    }
+
+
+METRICS = {"elbo": _elbo, "nll": _nll, "principal-components": _principal_components}
+
+
+def check_reproduction(entry: Reproduction, folder: Path, options: dict[str, Any]) -> None:
+    """Refuse a folder that holds a training of another protocol, or from another seed."""
     begun = Config.from_json(RunFolder(folder).read_json("config"))
-    if _protocol(asked) != _protocol(begun):
+    if _protocol(Config.flat(entry.recipe, **options)) != _protocol(begun):
         raise VaekitError(
-            f"{folder} holds another training than {one.name} from seed {options['seed']}: name "
-            "another --out."
+            f"{folder} holds another training than {entry.name} from seed {options['seed']}: name "
+            "another `out`."
         )
 
 
 def _protocol(config: Config) -> dict[str, Any]:
-    """The options, less what does not change the numbers but by rounding."""
+    """Return the options, less what does not change the numbers but by rounding."""
     plain: dict[str, Any] = json.loads(json.dumps(config.to_json()))
     for record, name in PLACE:
         del plain[record][name]
     return plain
 
 
-def result_row(one: Reproduction, run: Run, seed: int) -> dict[str, Any]:
-    """Measures a trained run, as a row of the table of results."""
-    import torch
-
-    found = dict(one.measure(run))
-    seconds = sum(r["seconds"] for r in run.folder.records())
-
-    reference = found.pop("reference", one.reference)
-    ours = found.pop("ours")
-    off = ours - reference
-    verdict = "reproduced" if abs(off) <= one.tolerance else ("better" if off < 0 else "missed")
+def result_row(entry: Reproduction, run: Run, seed: int) -> dict[str, Any]:
+    """Measure a trained run; return a row of the table of results."""
+    results = measure(run, entry.measure)
+    records = run.folder.records()
+    reference, ours = results.pop("reference", entry.reference), results.pop("ours")
+    error = results.pop("standard_error")
+    results |= {each.label: f"{measure(run, each)['ours']:.2f}" for each in entry.more}
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "name": one.name,
-        "number": one.number,
+        "name": entry.name,
+        "number": entry.number,
         "reference": round(reference, 4),
         "ours": round(ours, 4),
-        "standard_error": round(found.pop("standard_error"), 4),
-        "verdict": verdict,
+        "standard_error": round(error, 4),
+        "verdict": verdict(entry, ours - reference),
         "seed": seed,
-        "steps": run.folder.records()[-1]["step"],
-        "seconds": round(seconds),
+        "steps": records[-1]["step"],
+        "seconds": round(sum(record["seconds"] for record in records)),
         "hardware": f"{run.device.type}, {os.cpu_count()} cores, {platform.machine()}",
         "torch": torch.__version__,
         "vaekit": vaekit.__version__,
-        "protocol": one.protocol,
-        "more": "; ".join(f"{k} {v}" for k, v in found.items()),
+        "protocol": entry.protocol,
+        "more": "; ".join(f"{label} {value}" for label, value in results.items()),
     }
 
 
-def measured(path: Path) -> list[dict[str, str]]:
-    """The rows of a .csv of results; none where there is no file.
+def verdict(entry: Reproduction, off: float) -> str:
+    """Return what a difference from the reference comes to."""
+    return "reproduced" if abs(off) <= entry.tolerance else ("better" if off < 0 else "missed")
+
+
+def measured(path: Path) -> list[dict[Any, str]]:
+    """Return the rows of a .csv of results; none where there is no file.
 
     Raises:
         VaekitError: where the file holds something else.
     """
+    import pandas as pd
+
     if not path.is_file():
         return []
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (csv.Error, UnicodeDecodeError):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError):
         raise VaekitError(f"{path} is no .csv of results: name another.") from None
-    if rows and not rows[0].keys() >= COLUMNS:
+    if not {*table.columns} >= COLUMNS:
         raise VaekitError(f"{path} holds no results, with name, seed and ours: name another.")
-    return rows
+    return table.to_dict("records")
 
 
 def record(row: Mapping[str, Any], path: Path) -> Path:
-    """Adds a row to a .csv of results, which keeps one row for each name and seed.
+    """Add a row to a .csv of results, which has one row for each name and seed.
 
     Raises:
         VaekitError: where it cannot be written, or holds something else.
     """
+    import pandas as pd
+
     key = (row["name"], str(row["seed"]))
-    kept = [old for old in measured(path) if (old["name"], old["seed"]) != key]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(row), lineterminator="\n", restval="", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows([*kept, row])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, text.getvalue().encode())
-    return path
+    others = [old for old in measured(path) if (old["name"], old["seed"]) != key]
+    table = pd.DataFrame([*others, {name: str(value) for name, value in row.items()}])
+    text = table.to_csv(columns=list(row), index=False, lineterminator="\n")
+    return write(path, text.encode())

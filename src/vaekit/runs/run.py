@@ -20,18 +20,19 @@ from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.io import note, write
 from vaekit.models import LatentModel, Model, flat_codes, split_codes
-from vaekit.objectives import Objective, weights
+from vaekit.objectives import Objective
+from vaekit.objectives import weights as weights_of
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
 from vaekit.runs.config import COMPOSED, Config
-from vaekit.runs.folder import RunFolder, kept_weights
-from vaekit.runs.saving import fill, save
+from vaekit.runs.folder import RunFolder, read_weights
+from vaekit.runs.saving import build_with, save
 from vaekit.torchutil import find_device, lazy, load_state, rng
 
 if TYPE_CHECKING:
     from vaekit.runs.job import Job
 
-MADE = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
+PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
 PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
 
 
@@ -41,14 +42,14 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        config: what was asked for.
+        config: what was trained, and how.
         spec: what the recipe knew of the data.
         model: in eval mode.
         objective: what it was trained with.
         weights: "last", "best" or "ema".
         step: optimizer steps after which these weights were kept; None where no record says.
-        held: the data it was trained with in this process: as stored, and as its rows were made;
-            of a run that is opened None, and they are read when asked for.
+        data: the data set of its training, where it is in memory: as stored, and as its rows were
+            prepared; of a run that is opened None, and it is read when it is needed.
     """
 
     folder: RunFolder
@@ -58,7 +59,7 @@ class Run:
     objective: Objective
     weights: str
     step: int | None
-    held: tuple[Dataset, Dataset] | None = field(default=None, repr=False)
+    data: tuple[Dataset, Dataset] | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path:
@@ -67,16 +68,16 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     @property
     def offers(self) -> frozenset[Offer]:
-        """What may be asked of the model."""
+        """The words for what the model offers."""
         return self.model.offers
 
     def require(self, *words: str) -> LatentModel:
-        """The model, where it offers these words.
+        """Return the model, where it offers these words.
 
         Raises:
             VaekitError: with what it does not offer.
@@ -102,7 +103,7 @@ class Run:
 
     @property
     def conditional(self) -> bool:
-        """Whether it was trained with a context: what it is conditioned on."""
+        """Whether it was trained with a context."""
         return bool(self.spec.context)
 
     @property
@@ -113,31 +114,31 @@ class Run:
     @property
     def sha256(self) -> str:
         """Of the data that it was trained on."""
-        name = "run" if (self.path / "run.json").is_file() else "config"
-        found = self.folder.read_json(name)
-        return str((found["data"] if name == "run" else found).get("sha256", ""))
+        if (self.path / "run.json").is_file():
+            return str(self.folder.read_json("run")["data"]["sha256"])
+        return str(self.folder.read_json("config").get("sha256", ""))
 
     @property
     def parts(self) -> dict[str, Spec | str]:
         """Posterior, prior, likelihood and objective: a class's name where it is not registered."""
         kinds = ("posterior", "prior", "likelihood", "objective")
         if self.config.recipe != COMPOSED:
-            entry, parts = find_recipe(self.config.recipe), self.config.parts
-            specs = {**parts, "likelihood": likelihood_spec(parts, self.spec.kind)}
+            entry, specs = find_recipe(self.config.recipe), self.config.parts
+            specs = {**specs, "likelihood": likelihood_spec(specs, self.spec.kind)}
             named = (*entry.asks, *entry.fixed)
             return {kind: specs[kind] for kind in kinds if kind in named or kind == "objective"}
-        found: dict[str, Spec | str] = {}
+        parts: dict[str, Spec | str] = {}
         for kind in kinds:
             part = self.objective if kind == "objective" else getattr(self.model, kind, None)
             part = getattr(part, "family", part)
             try:
-                found[kind] = completed(kind, spec_of(kind, part))
+                parts[kind] = completed(kind, spec_of(kind, part))
             except VaekitError:
-                found[kind] = type(part).__name__
-        return {kind: spec for kind, spec in found.items() if spec != "NoneType"}
+                parts[kind] = type(part).__name__
+        return {kind: part for kind, part in parts.items() if part != "NoneType"}
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes the model, as it is now, to a folder, or to a file that ends in .vaekit.
+        """Write the model, as it is now, to a folder, or to a file that ends in .vaekit.
 
         `vaekit.load` opens either one, on any machine, as a run without records.
 
@@ -163,23 +164,21 @@ class Run:
         return sum(map(prod, self.latent_shapes))
 
     def prior(self, context: Tensor | None = None) -> Distribution:
-        """p(z), where there is one latent; of a conditional run under `context`, `(1, *G)`.
+        """Return p(z), where there is one latent; of a conditional run under `context`, `(1, *G)`.
 
         Raises:
             VaekitError: for several latents.
         """
         model = self.require(Offer.ONE_SITE)
         if context is None:
-            trace = model.example(self.spec.context)
-        else:
-            first = next(model.parameters())
-            x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
-            with rng(0, self.device), torch.no_grad():
-                trace = model(x, context.float().to(self.device))
-        return trace.site.p
+            return model.example(self.spec.context).site.p
+        first = next(model.parameters())
+        x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
+        with rng(0, self.device), torch.no_grad():
+            return model(x, context.float().to(self.device)).site.p
 
     def context(self, label: int | str, n: int = 1) -> Tensor:
-        """A label, or a class by its name, one-hot in n rows: what the methods below take.
+        """Return a label, or a class by its name, one-hot in n rows: what the methods below take.
 
         Raises:
             VaekitError: for a run that is not conditional, or a label that is not in the data.
@@ -197,7 +196,7 @@ class Run:
         seed: int = 0,
         fixed: Mapping[int, float] | None = None,
     ) -> Tensor:
-        """`(n, *X)`: E[x|z] for n draws of z from the prior; with `mean=False`, draws of x.
+        """Return E[x|z] for n draws of z from the prior, `(n, *X)`; with `mean=False` draws of x.
 
         A conditional run takes a label for all of them, or a context for each, or else the classes
         in their order, in equal shares. `fixed={3: 2.0}` sets dimension 3 of z to 2 standard
@@ -222,35 +221,26 @@ class Run:
                 return model.decode(zs, context).cpu()
             return model.likelihood_at(zs, context).sample().cpu()
 
-    def by_class(
-        self,
-        n: int,
-        *,
-        mean: bool = True,
-        seed: int = 0,
-        fixed: Mapping[int, float] | None = None,
-    ) -> Tensor:
-        """`(classes, n, *X)`: the same n draws of z under each label of a conditional run."""
-        labels = range(self.spec.classes)
-        made = [self.sample(n, label=y, mean=mean, seed=seed, fixed=fixed) for y in labels]
-        return torch.stack(made)
+    def by_class(self, n: int, **how: Any) -> Tensor:
+        """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
+        return torch.stack([self.sample(n, label=y, **how) for y in range(self.spec.classes)])
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """E[x|z] at the codes of x, `(B, *X)`, for canonical x."""
+        """Return E[x|z] at the codes of x, `(B, *X)`, for canonical x."""
         return self.model.reconstruct(x.to(self.device), self._context(context)).cpu()
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The codes of canonical x, `(B, *Z)`; of several latents side by side, `(B, D)`."""
+        """Return the codes of canonical x, `(B, *Z)`; of several latents side by side, `(B, D)`."""
         zs = self.vae.encode(x.to(self.device), self._context(context))
         return (zs[0] if len(zs) == 1 else flat_codes(zs)).cpu()
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """E[x|z], `(B, *X)`, for codes as `encode` gives them."""
+        """Return E[x|z], `(B, *X)`, for codes as `encode` gives them."""
         zs = split_codes(z.to(self.device), self.latent_shapes)
         return self.vae.decode(zs, self._context(context)).cpu()
 
     def _context(self, context: Tensor | None) -> Tensor | None:
-        """The context on the device; refused where the model takes none, or needs some."""
+        """Return the context on the device; refuse it where the model takes none, or needs some."""
         if (context is not None) != self.conditional:
             shape = ", ".join(map(str, self.spec.context))
             takes = f"a context of shape (B, {shape})" if self.conditional else "no context"
@@ -259,26 +249,26 @@ class Run:
         return None if context is None else context.float().to(self.device)
 
     def source(self, data_dir: str | None = None) -> Dataset:
-        """The data set it was trained on, as it is stored.
+        """Return the data set it was trained on, as it is stored.
 
         Raises:
             VaekitError: where it is not found.
         """
-        if data_dir is None and self.held is not None:
-            return self.held[0]
+        if data_dir is None and self.data is not None:
+            return self.data[0]
         moved = {} if data_dir is None else {"data_dir": data_dir}
         return read(self.config.data.model_copy(update=moved), mapped=True)
 
     def dataset(self, data_dir: str | None = None) -> Dataset:
-        """The data set it was trained on, its rows as they were then.
+        """Return the data set it was trained on, its rows as they were then.
 
         Raises:
             VaekitError: where it is not found, or has changed its shape.
         """
         return self.prepared(self.source(data_dir))
 
-    def given(self, value: Any) -> Run:
-        """The same run, with the data that it was trained on given again.
+    def with_data(self, value: Any) -> Run:
+        """Return the run with the data in memory that it was trained on.
 
         Raises:
             VaekitError: where they are others.
@@ -286,17 +276,17 @@ class Run:
         source = from_value(value, self.config.data)
         if fingerprint(source) != self.sha256:
             refuse_data(source, self.path)
-        self.held = source, self.prepared(source)
+        self.data = source, self.prepared(source)
         return self
 
     def prepared(self, source: Dataset) -> Dataset:
-        """The rows of the data set that it was trained on as they were then, from how it is stored.
+        """Return the rows of the data set as they were in the training, from how it is stored.
 
         Raises:
             VaekitError: where its rows have another shape.
         """
-        if self.held is not None and source is self.held[0]:
-            return self.held[1]
+        if self.data is not None and source is self.data[0]:
+            return self.data[1]
         data = prepare(source, self.config.data, values=self.spec.values)
         if tuple(data.train.images.shape[1:]) != self.spec.shape:
             raise VaekitError(
@@ -316,7 +306,7 @@ class Run:
         sha256: str = "",
         on_rows: Callable[[str, int, int], None] | None = None,
     ) -> Subject:
-        """What metrics look at: this model on the rows of a split of `data`.
+        """Return what metrics look at: this model on the rows of a split of `data`.
 
         Raises:
             VaekitError: for an unknown split, or a limit below 1.
@@ -345,7 +335,7 @@ class Run:
         data_dir: str | None = None,
         on_rows: Callable[[str, int, int], None] | None = None,
     ) -> dict[str, Any]:
-        """The bound and what else is asked for, on a split, and how it was measured.
+        """Return the bound and other metrics on a split, and how they were measured.
 
         In `spec.unit`, nats, and always with beta = 1. The bound stands at the top level: `elbo`
         and `kl` are None where the model has none, `bits_per_dim` where the likelihood has no bits.
@@ -370,9 +360,9 @@ class Run:
         subject = self.subject(
             data, split, limit=limit, seed=seed, source=source, sha256=sha256, on_rows=on_rows
         )
-        asked = chosen(subject, "evaluate", metrics)
-        found = measured(subject, {name: metric for name, (metric, _) in asked.items()})
-        samples = asked["bound"][0].samples if "bound" in asked else (0,)
+        named = {name: metric for name, (metric, _) in chosen(subject, "evaluate", metrics).items()}
+        results = measured(subject, named)
+        samples = named["bound"].samples if "bound" in named else (0,)
         protocol = {
             "data": data.name,
             "sha256": sha256,
@@ -383,25 +373,25 @@ class Run:
             "seed": seed,
             **self.protocol(),
         }
-        return {**found.pop("bound", {}), **found, "protocol": protocol}
+        return {**results.pop("bound", {}), **results, "protocol": protocol}
 
     def _fingerprint(self, source: Dataset) -> str:
-        """The sha256 of the rows, and a note where the run was trained on others."""
-        if self.held is not None and source is self.held[0]:
+        """Return the sha256 of the rows; note where the run was trained on others."""
+        if self.data is not None and source is self.data[0]:
             return self.sha256
-        found = fingerprint(source)
-        if found != self.sha256:
+        digest = fingerprint(source)
+        if digest != self.sha256:
             note(
                 f"{source.name} has changed since {self.path} was trained: what is measured may "
                 "hold rows that it was trained on."
             )
-        return found
+        return digest
 
     def protocol(self) -> dict[str, Any]:
-        """What of a protocol does not hang on the question."""
-        made = self.config.data.model_dump(include=MADE, exclude_defaults=True)
+        """Return what of a protocol is the same for all metrics."""
+        prepared = self.config.data.model_dump(include=PREPARATION, exclude_defaults=True)
         if self.spec.kind == "table":  # whether a density is of the units of the file
-            made["standardize"] = self.spec.values.loc is not None
+            prepared["standardize"] = self.spec.values.loc is not None
         return {
             "weights": self.weights,
             "step": self.step,
@@ -409,7 +399,7 @@ class Run:
             "is_likelihood": is_likelihood(self.px.space, self.spec.kind),
             "unit": self.spec.unit,
             "draws": "exact" if Offer.EXACT in self.offers else "relaxed",
-            "made": made,
+            "made": prepared,
             "vaekit": vaekit.__version__,
             "torch": torch.__version__,
         }
@@ -417,14 +407,14 @@ class Run:
 
 LACKS = {
     Offer.DRAWS: "has no prior to draw from: take `vaekit reconstruct`, or train with a prior, as "
-    "--prior standard-normal.",
+    "`prior=standard-normal`.",
     Offer.ONE_SITE: "has several latents: this is for models with one.",
     Offer.MOMENTS: "has a posterior without a variance: a point, or one that is only drawn from.",
 }
 
 
 def refuse_data(data: Dataset, path: Path) -> None:
-    """Refuses to go on with other data than a run saw; a loader may change its rows: a note.
+    """Refuse to go on with other data than a run saw; note it of a loader, which may change them.
 
     Raises:
         VaekitError: but for a loader.
@@ -438,7 +428,7 @@ def refuse_data(data: Dataset, path: Path) -> None:
 
 
 def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tensor:
-    """z with the dimensions d of `fixed` at mean_d + value_d * sigma_d of the prior.
+    """Return z with the dimensions d of `fixed` at mean_d + value_d * sigma_d of the prior.
 
     Under N(0, I) that is the value itself. The other dimensions stay as they are.
 
@@ -479,18 +469,18 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
 
 
 def trained(job: Job) -> Run:
-    """The run that has just been trained: with the model and the data that it was trained with.
+    """Return the run that has just been trained, with its model and its data.
 
-    The model takes the weights that are kept: of the best epoch where rows were held out; and the
-    weights of the objective are again those that were asked for, where a schedule has moved them.
+    The model takes the weights of the best epoch, where rows were held out; the weights of the
+    objective are again those of the options, where a schedule has moved them.
     """
     model, objective = job.recipe.model, job.recipe.objective
-    for path, (module, name) in weights(objective).items():
-        getattr(module, name).fill_(job.asked[path])
-    state, which, step = kept_weights(job.folder, None)
+    for path, (module, name) in weights_of(objective).items():
+        getattr(module, name).fill_(job.weights[path])
+    state, which, step = read_weights(job.folder, None)
     model.load_state_dict(state)
-    held = job.source, job.data
-    return Run(job.folder, job.config, job.spec, model.eval(), objective, which, step, held)
+    data = job.source, job.data
+    return Run(job.folder, job.config, job.spec, model.eval(), objective, which, step, data)
 
 
 def open_run(
@@ -501,7 +491,7 @@ def open_run(
     model: Model | None = None,
     objective: Objective | None = None,
 ) -> Run:
-    """The run in this folder, or the saved model.
+    """Open the run in this folder, or the saved model.
 
     Args:
         path: the run folder; or a folder, or a .vaekit, that `Run.save` wrote.
@@ -515,36 +505,27 @@ def open_run(
     """
     folder = RunFolder(path)
     record = folder.read_json("config")
-    config, spec = Config.from_json(record), _spec(record.get("spec"))
-    place = find_device(device)
-    state, which, step = kept_weights(folder, weights)
-    with rng(0, place):
-        made = fill(config, spec, state, folder.path, model=model, objective=objective)
-    _learned(made.objective, folder)
-    made.objective.to(place)
-    return Run(folder, config, spec, made.model.to(place).eval(), made.objective, which, step)
-
-
-def _learned(objective: Objective, folder: RunFolder) -> None:
-    """What the objective has learned, a critic say; its weights stay as they were asked for."""
-    if not any(True for _ in objective.parameters()) or not folder.last.is_file():
-        return
-    state = load_state(folder.last)["progress"]["objective"]
-    asked = weights(objective)
-    state = {name: value for name, value in state.items() if name not in asked}
-    objective.load_state_dict(state, strict=False)
-
-
-def _spec(record: Any) -> DataSpec:
-    """What config.json says of the data."""
+    config = Config.from_json(record)
     try:
-        return DataSpec.from_json(record if isinstance(record, dict) else {})
-    except (TypeError, ValueError, RuntimeError) as error:
+        spec = DataSpec.from_json(record.get("spec") or {})
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise VaekitError(f"config.json does not fit: its spec: {error}") from None
+    target = find_device(device)
+    state, which, step = read_weights(folder, weights)
+    with rng(0, target):
+        recipe = build_with(state, config, spec, folder.path, model=model, objective=objective)
+    model, objective = recipe.model.to(target).eval(), recipe.objective
+    if any(True for _ in objective.parameters()) and folder.last.is_file():
+        # What it has learned, a critic say; its weights stay as the options set them.
+        learned = load_state(folder.last)["progress"]["objective"]
+        for path in weights_of(objective):
+            learned.pop(path, None)
+        objective.load_state_dict(learned, strict=False)
+    return Run(folder, config, spec, model, objective.to(target), which, step)
 
 
-def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
-    """Adds a record to the run's evaluation.json; one of the same question is replaced.
+def keep_evaluation(run: Run, results: dict[str, Any]) -> None:
+    """Add a record to the run's evaluation.json; one of the same protocol is replaced.
 
     A .vaekit keeps none.
 
@@ -553,23 +534,22 @@ def keep_evaluation(run: Run, found: dict[str, Any]) -> None:
     """
     if run.path.is_file():
         return
-    kept, question = run.folder.evaluations(), _question(found)
-    kept = [one for one in kept if _question(one) != question]
-    text = json.dumps([*kept, found], indent=2) + "\n"
+
+    def how(record: dict[str, Any]) -> list[Any]:
+        metrics = {name: part for name, part in record.items() if isinstance(part, dict)}
+        keys = ("samples", "steps", "levels")
+        return [
+            metrics.pop("protocol", None),
+            {name: [part.get(key) for key in keys] for name, part in metrics.items()},
+        ]
+
+    others = [record for record in run.folder.evaluations() if how(record) != how(results)]
+    text = json.dumps([*others, results], indent=2) + "\n"
     write(run.path / "evaluation.json", text.encode())
 
 
-def _question(found: dict[str, Any]) -> dict[str, Any]:
-    """What was asked: the protocol, and of each part how it was measured."""
-    parts = {n: part for n, part in found.items() if isinstance(part, dict) and n != "protocol"}
-    asked = {
-        n: [part.get(key) for key in ("samples", "steps", "levels")] for n, part in parts.items()
-    }
-    return {"protocol": found.get("protocol"), "parts": asked}
-
-
 def colorizer_of(run: Run) -> Any:
-    """The model of a run that is a colorizer.
+    """Return the model of a run that is a colorizer.
 
     Raises:
         VaekitError: where it is another.

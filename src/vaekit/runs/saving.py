@@ -35,33 +35,31 @@ if TYPE_CHECKING:
 SUFFIX = ".vaekit"
 
 
-def made_of(config: Config, spec: DataSpec, **given: nn.Module | None) -> Recipe:
-    """The model and the objective that a config describes, with new weights.
+def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> Recipe:
+    """Build the model and the objective that a config describes, with new weights.
 
     Args:
         config: of a recipe, or of a composed model.
         spec: of the data.
-        given: `model` and `objective`, where the structure of one is not known.
+        objects: `model` and `objective`, where the structure of one is not known.
 
     Raises:
         VaekitError: where one is missing, is given to a recipe, or they do not go together.
     """
     if config.recipe != COMPOSED:
-        if any(part is not None for part in given.values()):
+        if any(part is not None for part in objects.values()):
             raise VaekitError(
-                f"the run is of the recipe {config.recipe}, which says its model: leave model= and "
-                "objective=."
+                f"the run is of the recipe {config.recipe}, which says its model: leave `model` "
+                "and `objective`."
             )
         return assemble(config.recipe, config.parts, spec)
     parts: dict[str, Any] = {}
     for name, kind in (("model", Model), ("objective", Objective)):
-        made, tree = given.get(name), config.parts[name]
-        if made is None and tree is None:
-            raise VaekitError(
-                f"the {name} cannot be built from config.json: "
-                f"{config.parts.get('why') or f'it holds none: pass {name}= when loading.'}"
-            )
-        parts[name] = build_structure(tree, name) if made is None else made
+        part, tree = objects.get(name), config.parts[name]
+        if part is None and tree is None:
+            why = config.parts.get("why") or f"it has none: pass {name}= when loading."
+            raise VaekitError(f"the {name} cannot be built from config.json: {why}")
+        parts[name] = build_structure(tree, name) if part is None else part
         if not isinstance(parts[name], kind):
             raise VaekitError(f"got a {type(parts[name]).__name__} for the {name}; {MEND}")
     require(parts["objective"], parts["model"])
@@ -73,42 +71,42 @@ def made_of(config: Config, spec: DataSpec, **given: nn.Module | None) -> Recipe
     return Recipe(**parts)
 
 
-def fill(
-    config: Config, spec: DataSpec, state: dict[str, Tensor], path: Path, **given: Any
+def build_with(
+    state: dict[str, Tensor], config: Config, spec: DataSpec, path: Path, **objects: Any
 ) -> Recipe:
-    """The model and the objective of a config, with these weights.
+    """Build the model and the objective of a config, with these weights.
 
     They are built without memory first: sizes that are not those of the weights take none.
 
     Raises:
         VaekitError: where they do not fit each other.
     """
-    sketch = None if given.get("model") is not None else _sketch(config, spec, **given)
+    sketch = None if objects.get("model") is not None else _sketch(config, spec, **objects)
     if sketch is not None:
-        _take(sketch, state, path, assign=True)
+        _load(sketch, state, path, assign=True)
         for name, buffer in sketch.named_buffers():
             if name not in state and buffer.numel() > MOST:
                 raise VaekitError(f"{path} asks for {buffer.numel():,} elements of {name}.")
     try:
-        made = made_of(config, spec, **given)
+        recipe = build_model(config, spec, **objects)
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise VaekitError(f"the model of {path} cannot be built: {error}.") from None
-    _take(made.model, state, path)
-    return made
+    _load(recipe.model, state, path)
+    return recipe
 
 
-def _sketch(config: Config, spec: DataSpec, **given: Any) -> Model | None:
-    """The model without memory; None where a part of a user's own cannot be made so."""
+def _sketch(config: Config, spec: DataSpec, **objects: Any) -> Model | None:
+    """Build the model without memory; None where a part of a user's own cannot be made so."""
     try:
         with torch.device("meta"):
-            return made_of(config, spec, **given).model
+            return build_model(config, spec, **objects).model
     except VaekitError:
         raise
     except Exception:  # whatever a constructor says that asks for values
         return None
 
 
-def _take(model: nn.Module, state: dict[str, Tensor], path: Path, **how: bool) -> None:
+def _load(model: nn.Module, state: dict[str, Tensor], path: Path, **how: bool) -> None:
     try:
         model.load_state_dict(state, **how)
     except RuntimeError as error:
@@ -117,28 +115,35 @@ def _take(model: nn.Module, state: dict[str, Tensor], path: Path, **how: bool) -
 
 
 def config_json(config: Config, spec: DataSpec, sha256: str) -> dict[str, Any]:
-    """What config.json holds: the config, what is known of the data, and their hash."""
+    """Return the content of config.json: the config, what is known of the data, and their hash."""
     return {**config.to_json(), "spec": spec.to_json(), "sha256": sha256}
 
 
 def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes a run's model, as it is now, to a folder, or to a file that ends in .vaekit.
+    """Write a run's model, as it is now, to a folder, or to a file that ends in .vaekit.
 
     Raises:
         VaekitError: where there is something already, or it cannot be written.
     """
     path = Path(path)
-    _refuse_place(path, overwrite)
-    config = _sent(run)
+    if path.is_dir() and path.suffix == SUFFIX:
+        raise VaekitError(f"{path} is a folder, and {SUFFIX} ends the name of a file.")
+    if path.is_file() and path.suffix != SUFFIX:
+        raise VaekitError(f"{path} is a file: name a folder, or a file that ends in {SUFFIX}.")
+    if (path / "checkpoints").is_dir():
+        raise VaekitError(f"{path} is a run folder, which has its model: name another place.")
+    if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not overwrite:
+        raise VaekitError(f"{path} exists: name another place, or take `overwrite`.")
+    config = _portable(run)
     if why := config.parts.get("why"):
         note(f"{path} opens with model= alone: {why}")
-    record = config_json(config, run.spec, run.sha256)
-    files = {**_files(run), "config.json": (json.dumps(record, indent=2) + "\n").encode()}
-    for one in record["imports"]:
-        name = f"imports/{Path(one.get('file', '')).name}"
-        content = run.folder.read(name) if "file" in one else None
-        if content is not None and hashlib.sha256(content).hexdigest() == one["sha256"]:
-            files[name] = content
+    text = json.dumps(config_json(config, run.spec, run.sha256), indent=2) + "\n"
+    files = {**_files(run), "config.json": text.encode()}
+    for record in config.imports:
+        name = f"imports/{Path(record.get('file', '')).name}"
+        source = run.folder.read(name) if "file" in record else None
+        if source is not None and hashlib.sha256(source).hexdigest() == record["sha256"]:
+            files[name] = source
     if path.suffix != SUFFIX:
         for name, content in files.items():
             write(path / name, content)
@@ -150,19 +155,8 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
     return write(path, stream.getvalue())
 
 
-def _refuse_place(path: Path, overwrite: bool) -> None:
-    if path.is_dir() and path.suffix == SUFFIX:
-        raise VaekitError(f"{path} is a folder, and {SUFFIX} ends the name of a file.")
-    if path.is_file() and path.suffix != SUFFIX:
-        raise VaekitError(f"{path} is a file: name a folder, or a file that ends in {SUFFIX}.")
-    if (path / "checkpoints").is_dir():
-        raise VaekitError(f"{path} is a run folder, which holds its model: name another place.")
-    if (path.is_file() or (path.is_dir() and any(path.iterdir()))) and not overwrite:
-        raise VaekitError(f"{path} exists: name another place, or overwrite it (--overwrite).")
-
-
-def _sent(run: Run) -> Config:
-    """The config of a run's model as it is now, without places of this machine."""
+def _portable(run: Run) -> Config:
+    """Return the config of a run's model as it is now, without places of this machine."""
     config = run.config
     sketch = None if config.recipe == COMPOSED else _sketch(config, run.spec)
     if config.recipe == COMPOSED or (sketch and outline(sketch) != outline(run.model)):
@@ -174,7 +168,7 @@ def _sent(run: Run) -> Config:
 
 
 def keep_model(run: Run) -> None:
-    """Writes model.safetensors and README.md into the run folder, once it is trained."""
+    """Write model.safetensors and README.md into the run folder, once it is trained."""
     for name, content in _files(run).items():
         write(run.path / name, content, run.folder.mend)
 
@@ -192,15 +186,15 @@ def _files(run: Run) -> dict[str, bytes]:
 
 
 def card(run: Run) -> Iterator[str]:
-    """The lines of README.md: what the model is, of what data, how good, and how to load it."""
+    """Yield the lines of README.md: the model, its data, its numbers, and how to load it."""
     spec, recipe = run.spec, run.config.recipe
     composed = recipe == COMPOSED
     title = "A model composed in Python." if composed else find_recipe(recipe).title
     step = "" if run.step is None else f" after {run.step:,} steps"
-    many = sum(one.numel() for one in run.model.parameters())
+    count = sum(weight.numel() for weight in run.model.parameters())
     yield from ("---", "library_name: vaekit", "tags:", "- vae", "---", "")
     yield from (f"# {recipe} on {spec.name}", "", title, "", "| | |", "|---|---|")
-    yield f"| model | {type(run.model).__name__}, {many:,} parameters |"
+    yield f"| model | {type(run.model).__name__}, {count:,} parameters |"
     for kind, part in run.parts.items():
         yield f"| {kind} | {part if isinstance(part, str) else text(part, brief=kind)} |"
     yield f"| weights | {run.weights}{step} |"
@@ -214,28 +208,26 @@ def card(run: Run) -> Iterator[str]:
 
 
 def _numbers(run: Run) -> Iterator[str]:
-    """What evaluation.json holds of these weights, else the epoch after which they were kept."""
-    kept = run.folder.evaluations()
-    records = [one for one in run.folder.records() if one["step"] == run.step]
-    told = {"weights": run.weights, "step": run.step}
-    mine = [one for one in kept if told.items() <= one.get("protocol", {}).items()]
-    for one in mine:
-        how = one["protocol"]
+    """Yield what evaluation.json says of these weights, else the epoch of which they are."""
+    records = [results for results in run.folder.records() if results["step"] == run.step]
+    weights = {"weights": run.weights, "step": run.step}.items()
+    evaluations = [
+        each for each in run.folder.evaluations() if weights <= each.get("protocol", {}).items()
+    ]
+    for results in evaluations:
+        how = results["protocol"]
         yield from (f"{how['rows']:,} {how['split']} rows:", "", "| | |", "|---|---|")
-        for name, record in {"bound": one, **one}.items():
+        for name, record in {"bound": results, **results}.items():
             if isinstance(record, dict) and name in entries("metric"):
-                lines = make("metric", {"name": name}).lines(record)
-                yield from [_line(*line) for line in lines if line[1] is not None]
+                for label, value, error, more in make("metric", {"name": name}).lines(record):
+                    spread = "" if error is None else f" ± {error:.4f}"
+                    if value is not None:
+                        yield f"| {label} | {value:.4f}{spread} {more} |"
         yield ""
     averaged = run.weights == "ema"  # an epoch's numbers are those of the weights that trained
-    if not mine and records and not averaged:
+    if not evaluations and records and not averaged:
         split = "validation" if records[-1].get("validation") else "train"
         yield from (f"{split} rows, epoch {records[-1]['epoch']}:", "", "| | |", "|---|---|")
         yield from (f"| {name} | {value:.4g} |" for name, value in records[-1][split].items())
-    if not mine and (averaged or not records):
+    if not evaluations and (averaged or not records):
         yield "None were kept with it."
-
-
-def _line(name: str, value: float, error: float | None, more: str) -> str:
-    spread = "" if error is None else f" ± {error:.4f}"
-    return f"| {name} | {value:.4f}{spread} {more} |"

@@ -6,24 +6,21 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vaekit.errors import VaekitError, unknown
-from vaekit.imports import Import
+from vaekit.errors import VaekitError, at_least, unknown
+from vaekit.imports import Named, load
 from vaekit.registry import checked, text
 from vaekit.runs.config import RECORDS, Config, flat_fields
-from vaekit.runs.several import Row, Task, Train, check, train_all
-
-if TYPE_CHECKING:
-    from vaekit.runs.run import Run
-
+from vaekit.runs.folder import RunFolder
+from vaekit.runs.parallel import Row, train_all
 
 Grid = Mapping[str, Sequence[Any]]
-PAGE, PICTURES = "compare.html", "pictures"
+PAGE, IMAGES = "compare.html", "images"  # what stands beside the runs of a grid
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
-    """`NAME=VALUE,VALUE` as typed; values that hold commas stand between semicolons.
+    """Read `NAME=VALUE,VALUE` as typed; values with commas in them stand between semicolons.
 
     Raises:
         VaekitError: for what has no name, no value, or a name that came before.
@@ -32,20 +29,20 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
         >>> parse_grid(["latent=16,64", "net.hidden=512,256;64"])
         {'latent': ['16', '64'], 'net.hidden': ['512,256', '64']}
     """
-    found: dict[str, list[str]] = {}
-    for one in texts:
-        name, equals, rest = one.partition("=")
+    grid: dict[str, list[str]] = {}
+    for entry in texts:
+        name, equals, rest = entry.partition("=")
         values = [value.strip() for value in rest.split(";" if ";" in rest else ",")]
         if not equals or not name.strip() or not all(values):
             raise VaekitError(
-                f"got '{one}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64."
+                f"got '{entry}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64."
             )
-        if name.strip() in found:
+        if name.strip() in grid:
             raise VaekitError(
                 f"got {name.strip()} twice in the grid; give it all its values at once."
             )
-        found[name.strip()] = values
-    return found
+        grid[name.strip()] = values
+    return grid
 
 
 def train_grid(
@@ -54,31 +51,37 @@ def train_grid(
     options: Mapping[str, Any],
     out: Path,
     *,
+    import_: Named = (),
     jobs: int | None = None,
-    report: bool = True,
     on_run: Callable[[Row], None] | None = None,
-    train: Train,
-    given: Sequence[Import] = (),
-) -> list[Task]:
-    """Trains every combination of the grid's values into `out`; the tasks, in the grid's order."""
-    if jobs is not None and jobs < 1:
-        raise VaekitError(f"got jobs={jobs}; expected at least 1.")
+    **how: Any,
+) -> tuple[list[Path], list[str]]:
+    """Train every combination of the grid's values.
+
+    Returns:
+        The run folders, in the grid's order, and the names of the options that vary.
+    """
+    imports = load(import_)
+    if jobs is not None:
+        at_least("jobs", jobs, 1)
     options = {**options, "threads": options.get("threads") or 1}
-    chosen = _chosen(recipe, grid, options)
-    tasks = []
-    for combination in itertools.product(*chosen.values()):
-        values = dict(zip(chosen, combination, strict=True))
-        name = ",".join(f"{key}={_text(value)}" for key, value in values.items())
-        asked, varied = {**options, **values}, tuple(values)
-        tasks.append(Task(name, recipe, asked, out / name, report, varied, tuple(given)))
-    workers = check(tasks, out, lambda n: n in (PAGE, PICTURES) or "=" in n, "runs of a grid")
-    workers = min(jobs or workers, len(tasks))
-    train_all(tasks, workers, train=train, finish=_done, on_row=on_run)
-    return tasks
+    values = _values(recipe, grid, options)
+    configs = {}
+    for combination in itertools.product(*values.values()):
+        varied = dict(zip(values, combination, strict=True))
+        name = ",".join(f"{key}={_in_name(value)}" for key, value in varied.items())
+        configs[name] = Config.flat(recipe, **{**options, **varied}).importing(imports)
+    content = ("runs of a grid", rf".*=.*|{re.escape(PAGE)}|{IMAGES}")
+    train_all(out, configs, _row, content=content, jobs=jobs, on_row=on_run, **how)
+    return [out / name for name in configs], list(values)
 
 
-def _chosen(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The grid by flat names, its values as the options hold them."""
+def _row(folder: RunFolder, config: Config) -> Row:
+    return {"name": folder.path.name, "run": str(folder.path)}
+
+
+def _values(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the grid by flat names, with the values that the options take."""
     homes = {name: group for name, group, _ in flat_fields(recipe)}
     if "latent" not in homes:
         raise VaekitError(
@@ -100,21 +103,17 @@ def _chosen(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, li
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise VaekitError(f"got {values!r} for {name} in the grid; expected a list of values.")
         chosen[name] = [_value(recipe, name, home, value) for value in values]
-    _refuse_few(chosen)
-    return chosen
-
-
-def _refuse_few(chosen: Mapping[str, Sequence[Any]]) -> None:
     for name, values in chosen.items():
-        texts = [_text(value) for value in values]
+        texts = [_in_name(value) for value in values]
         if len(set(texts)) < len(texts):
             raise VaekitError(f"{name} has a value twice in the grid: {', '.join(texts)}.")
     if max(map(len, chosen.values()), default=0) < 2:
         raise VaekitError("a grid needs an option with at least two values, as latent=16,64.")
+    return chosen
 
 
 def _name(key: str, homes: Mapping[str, str]) -> str:
-    """The flat name of an option: "batch-size", "training.batch_size" and "net.hidden" are such."""
+    """Return the flat name of "batch-size", "training.batch_size" or "net.hidden"."""
     name = key.replace("-", "_")
     head, _, rest = name.partition(".")
     name = rest if head in RECORDS and homes.get(rest) == head else name
@@ -124,7 +123,7 @@ def _name(key: str, homes: Mapping[str, str]) -> str:
 
 
 def _value(recipe: str, name: str, home: str, value: Any) -> Any:
-    """A value as the option holds it: text, as from the command line, becomes a number."""
+    """Return a value as the option takes it: text, as typed, becomes a number."""
     config = Config.flat(recipe, **{name: value})
     if home != "parts":
         return getattr(getattr(config, home), name)
@@ -134,13 +133,8 @@ def _value(recipe: str, name: str, home: str, value: Any) -> Any:
     return text(checked(name, value, part)) if isinstance(part, dict) else part
 
 
-def _text(value: Any) -> str:
-    """A value in the name of a folder."""
+def _in_name(value: Any) -> str:
+    """Return a value as it stands in the name of a folder."""
     if isinstance(value, tuple | list):
-        return "-".join(map(_text, value)) or "none"
+        return "-".join(map(_in_name, value)) or "none"
     return re.sub(r"[^\w.:=+-]", "_", f"{value:g}" if isinstance(value, float) else str(value))
-
-
-def _done(run: Run) -> Row:
-    """Of a run that is trained."""
-    return {"name": run.path.name, "run": str(run.path)}

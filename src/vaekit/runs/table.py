@@ -18,12 +18,12 @@ NUMBERS = {"objective": 2, "log_likelihood": 2, "kl": 2, "seconds": 1}  # and th
 
 
 def tabulate(folder: str | Path = "runs", *, sort: str = "name") -> list[dict[str, Any]]:
-    """A row for each run in `folder`, those of `--seeds` and of a sweep in its subfolders included.
+    """Return a row for each run in `folder`, those of seeds and of a sweep below it included.
 
     The numbers are those of the best epoch, on held-out rows where there are some, else on the
-    training rows; nats per image. `epochs` are done, `asked` were asked for; `state` is
-    "finished", "stopped" (continue it with --resume), "running", "saved" (a model without records),
-    or what is broken.
+    training rows; nats per image. `epochs` are done, `asked` the options set; `state` is
+    "finished", "stopped" (`vaekit.resume` continues it), "running", "saved" (a model without
+    records), or what is broken.
 
     Args:
         folder: a folder of runs, or a run folder.
@@ -42,7 +42,7 @@ def tabulate(folder: str | Path = "runs", *, sort: str = "name") -> list[dict[st
     except OSError as error:
         raise VaekitError(f"cannot read {folder}: {error.strerror}.") from error
     if not rows:
-        raise VaekitError(f"there are no runs in {folder}: train one with --out {folder}/NAME.")
+        raise VaekitError(f"there are no runs in {folder}: train one with `out={folder}/NAME`.")
     return _sorted(rows, sort)
 
 
@@ -51,17 +51,16 @@ def _is_run(path: Path) -> bool:
 
 
 def _find(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the run folders, each with its name in the table."""
     if _is_run(folder):
         yield folder, folder.resolve().name
         return
-    for path in folder.iterdir():
-        if not path.is_dir():
-            continue
+    for path in filter(Path.is_dir, folder.iterdir()):
         if _is_run(path):
             yield path, path.name
         else:
-            inner = (p for kind in ("seed-*", "*=*") for p in path.glob(kind))
-            yield from ((p, f"{path.name}/{p.name}") for p in inner if _is_run(p))
+            inner = (each for kind in ("seed-*", "*=*") for each in path.glob(kind))
+            yield from ((each, f"{path.name}/{each.name}") for each in inner if _is_run(each))
 
 
 def _sorted(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
@@ -85,16 +84,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _row(path: Path, name: str) -> dict[str, Any]:
+    """Return the row of a run; where it is broken, its state says so."""
     row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "name": name}
     try:
         config = _read(path / "config.json")
-        row |= _asked(config)
+        row |= {
+            "recipe": config["recipe"],
+            "data": config["data"]["data"],
+            "latent": config["parts"].get("latent"),
+            "asked": config["training"]["epochs"],
+        }
         if not (path / "checkpoints").is_dir() and (path / "model.safetensors").is_file():
             return {**row, "state": "saved"}
         _read(path / "run.json")
         records = read_lines(path / "metrics.jsonl")
-        row |= _reached(records)
-        row["state"] = _state(path, row, records)
+        row |= _numbers(records)
+        early = bool(records) and bool(records[-1].get("stopped_early"))
+        done = early or row["epochs"] >= row["asked"]
+        running = is_locked(path / "checkpoints" / ".lock")
+        row["state"] = "running" if running else "finished" if done else "stopped"
     except VaekitError as error:
         row["state"] = f"broken: {error}"
     except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
@@ -102,17 +110,8 @@ def _row(path: Path, name: str) -> dict[str, Any]:
     return row
 
 
-def _asked(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "recipe": config["recipe"],
-        "data": config["data"]["data"],
-        "latent": config["parts"].get("latent"),
-        "asked": config["training"]["epochs"],
-    }
-
-
-def _reached(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of the best epoch; of the last one while none is best, as in a warm-up."""
+def _numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return those of the best epoch; of the last one while none is best, as in a warm-up."""
     if not records:
         return {"epochs": 0}
     best = next((r for r in reversed(records) if r.get("best")), records[-1])
@@ -127,15 +126,8 @@ def _reached(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _state(path: Path, row: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:
-    if is_locked(path / "checkpoints" / ".lock"):
-        return "running"
-    early = bool(records) and bool(records[-1].get("stopped_early"))
-    return "finished" if early or row["epochs"] >= row["asked"] else "stopped"
-
-
 def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The rows as a terminal shows them, after their titles."""
+    """Return the rows as a terminal shows them, after their titles."""
     columns = [column for column in COLUMNS if column != "asked"]
     titles = [c.replace("_", " ").replace("log likelihood", "log-likelihood") for c in columns]
     return [titles, *([_cell(row, column) for column in columns] for row in rows)]

@@ -18,7 +18,6 @@ from vaekit.training.supervise import Callback as Callback
 from vaekit.training.supervise import Callbacks as Callbacks
 from vaekit.training.supervise import Supervisor as Supervisor
 from vaekit.training.supervise import interruptible as interruptible
-from vaekit.training.together import Together as Together
 from vaekit.training.watch import Course as Course
 from vaekit.training.watch import Examined as Examined
 from vaekit.training.watch import Watch as Watch

@@ -1,36 +1,31 @@
 """log p(x) by importance sampling: the kit against pythae 0.1.2's `get_nll`.
 
 The VAE 784-200-200-50 on binary rows, S = 5000, the same weights on both sides. Each has a
-process of its own; rounds alternate; the ratio of each pair of neighboring rounds is taken, and
-their median printed. pythae is measured with its default batch of 100 draws and with the one of
-`--batches` that is fastest here. Before that, both are given the same noise and must find the same
-log p(x).
-
-    make bench BENCH=w4, or in the environment that it makes:
-    benchmarks/.venv/bin/python benchmarks/nll.py [--images 20] [--rounds 9] [--threads 2]
+process of its own; rounds alternate; the ratio of each pair of neighboring rounds is taken. pythae
+is measured with its default batch of 100 draws and with the one of `BATCHES` that is fastest here.
+Before that, both take the same noise and must find the same log p(x).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from peers.side import Side, alternate, ratios
 from pythae import models as peers
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from torch import Tensor, nn
 
 import vaekit as vk
+from peers.results import PYTHAE
+from peers.side import Side, alternate, ratios
 from vaekit.evaluate import nll
 
 PIXELS, HIDDEN, LATENT, SAMPLES = 784, 200, 50, 5000
+BATCHES = (500, 1000, 5000)
 
 
 def network(inputs: int, outputs: int) -> nn.Sequential:
@@ -127,24 +122,15 @@ def everything(images: int) -> tuple[vk.VAE, Any, Tensor]:
     return model, peer, (torch.rand(images, PIXELS) < 0.2).float()
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batches", type=int, nargs="+", default=[500, 1000, 5000])
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+def measure(images: int, rounds: int, threads: int) -> dict[str, float]:
+    """The medians over rounds; both are refused where they differ on the same noise."""
     model, peer, x = everything(4)
     off = difference(model, peer, x)
     if off > 1e-3:
         raise SystemExit(f"on the same noise the two differ by {off:.2g} nat")
-    kit, other = (
-        Side(Contestant, name, asked.images, threads=asked.threads) for name in ("ours", "theirs")
-    )
+    kit, other = (Side(Contestant, name, images, threads=threads) for name in ("ours", "theirs"))
     kit.seconds("run", 0, 4)
-    taken = {batch: other.seconds("run", batch, 4) for batch in asked.batches}
+    taken = {batch: other.seconds("run", batch, 4) for batch in BATCHES}
     batch = min(taken, key=taken.__getitem__)
     calls: dict[str, Callable[[], float]] = {
         "plain": partial(other.seconds, "run", 100, None, True),
@@ -152,30 +138,18 @@ def main() -> None:
         "ours": kit.seconds,
         "fastest": partial(other.seconds, "run", batch),
     }
-    times = alternate(calls, asked.rounds)
+    times = alternate(calls, rounds)
     for side in (kit, other):
         side.end()
-    rate = {name: asked.images / statistics.median(each) for name, each in times.items()}
-    found = {
-        "system": f"{platform.machine()}, {asked.threads} threads, torch {torch.__version__}",
-        "images": asked.images,
-        "rounds": asked.rounds,
-        "difference on the same noise (nats)": off,
-        "images/s": rate["ours"],
-        "images/s of get_nll, as it is called": rate["plain"],
-        "images/s of get_nll under no_grad": rate["default"],
-        f"images/s of get_nll under no_grad, batch {batch}": rate["fastest"],
-        "times faster than get_nll": ratio(times, "plain"),
-        "times faster than get_nll under no_grad": ratio(times, "default"),
-        f"times faster than get_nll under no_grad, batch {batch}": ratio(times, "fastest"),
+    names = {
+        "plain": f"than {PYTHAE} get_nll as it is called",
+        "default": "than get_nll under no_grad",
+        "fastest": "than get_nll under no_grad with its fastest batch",
     }
-    print(json.dumps(found) if asked.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
-
-
-def ratio(times: dict[str, list[float]], name: str) -> float:
-    """The median over rounds."""
-    return statistics.median(ratios(times[name], times["ours"]))
-
-
-if __name__ == "__main__":
-    main()
+    found = {
+        f"log p(x): times faster {words} (median of ratios)": statistics.median(
+            ratios(times[name], times["ours"])
+        )
+        for name, words in names.items()
+    }
+    return {**found, "log p(x): images per second": images / statistics.median(times["ours"])}

@@ -4,19 +4,19 @@ Each row changes one thing; all are trained on the same rows for the same steps 
 validation rows, which no training sees (test rows are not touched). Bounds are those of the last
 epoch, one draw, nats per image, each data set by its own likelihood.
 
-    python benchmarks/defaults.py [--data-dir FOLDER] [--faces lfw_64.zip] [--seeds 2]
+    python benchmarks/bench.py defaults [--set faces=lfw_64.zip data_dir=FOLDER seeds=2]
 
-Prints the table in Markdown; trainings that are under --out already are read, not repeated.
+Prints the table in Markdown; trainings that are under `out` already are read, not repeated.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
 import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,66 +67,58 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def options() -> argparse.Namespace:
-    """What was asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--faces", type=Path, help="pictures pPERSON_NUMBER.jpg; none: left out")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
-    return parser.parse_args()
+@dataclass(frozen=True)
+class Settings:
+    """What may be set; `faces` are pictures pPERSON_NUMBER.jpg, left out where there are none."""
+
+    data_dir: str = ""
+    faces: str = ""
+    seeds: int = 2
+    epochs: int = 10
+    out: str = "runs/defaults"
 
 
-def arguments(asked: argparse.Namespace, name: str, change: str, seed: int) -> dict[str, Any]:
+def arguments(chosen: Settings, name: str, change: str, seed: int) -> dict[str, Any]:
     """Of `vaekit.train`."""
-    told = {**COMMON, **DATA[name], **CHANGES[change], "seed": seed}
-    told |= {"epochs": asked.epochs, "threads": asked.threads, "data_dir": asked.data_dir}
-    if "size" in told:
-        told |= {"data": asked.faces, "group": r"p(\d+)_"}
-    if "kl_warmup" in told:
-        told["kl_warmup"] = f"linear:{RISE * asked.epochs:g}"
-    return told
+    values = {**COMMON, **DATA[name], **CHANGES[change], "seed": seed}
+    values |= {"epochs": chosen.epochs, "data_dir": chosen.data_dir or None}
+    if "size" in values:
+        values |= {"data": chosen.faces, "group": r"p(\d+)_"}
+    if "kl_warmup" in values:
+        values["kl_warmup"] = f"linear:{RISE * chosen.epochs:g}"
+    return values
 
 
-def bound(told: dict[str, Any], folder: Path) -> float:
+def bound(values: dict[str, Any], folder: Path) -> float:
     """Of the validation rows after the last epoch of this training, done now or before."""
     record = folder / "metrics.jsonl"
     lines = record.read_text().splitlines() if record.exists() else []
-    if len(lines) < told["epochs"]:
+    if len(lines) < values["epochs"]:
         shutil.rmtree(folder, ignore_errors=True)
-        vaekit.train("vae", out=folder, report=False, **told)
+        vaekit.train("vae", out=folder, report=False, **values)
         lines = record.read_text().splitlines()
     return float(json.loads(lines[-1])["validation"]["elbo"])
 
 
-def bounds(asked: argparse.Namespace, name: str, change: str) -> list[float]:
+def bounds(chosen: Settings, name: str, change: str, threads: int) -> list[float]:
     """Seed by seed."""
     found = []
-    for seed in range(asked.seeds):
-        told = arguments(asked, name, change, seed)
+    for seed in range(chosen.seeds):
+        values = {**arguments(chosen, name, change, seed), "threads": threads}
         words = re.sub("[^a-z0-9]+", "-", f"{name} {change} {seed}".lower())
-        found.append(bound(told, asked.out / words))
+        found.append(bound(values, Path(chosen.out) / words))
         print(words, f"{found[-1]:.2f}", file=sys.stderr, flush=True)
     return found
 
 
-def main() -> None:
+def tabulate(chosen: Settings, threads: int) -> None:
     """Trains, and prints a row for each change."""
-    asked = options()
-    names = [name for name in DATA if asked.faces or "size" not in DATA[name]]
+    names = [name for name in DATA if chosen.faces or "size" not in DATA[name]]
     print(f"| what is changed | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for change in CHANGES:
         cells = []
         for name in names:
-            found = bounds(asked, name, change)
+            found = bounds(chosen, name, change, threads)
             spread = (max(found) - min(found)) / 2
             cells.append(f"{statistics.fmean(found):.2f} ± {spread:.2f}")
         print(f"| {change} | {' | '.join(cells)} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,31 +1,27 @@
 """Seconds to the bound that the tutorial's model reaches in 20 epochs: 100.3 nats on test images.
 
 The network 784-512-256-32 with ReLU and gray MNIST are the tutorial's; optimizer, schedules, batch
-and start are ours, chosen by `--validate`: it trains on the first 50,000 training images, judges by
+and start are ours, chosen by `validate=1`: it trains on the first 50,000 training images, judges by
 the last 10,000 of them and never sees a test image. Both sides have a process of their own and
 take turns, in one run. Time is that of the training alone; bounds are BCE + KL in nats per
 image, one draw.
 
-    python benchmarks/speedrun.py [--seeds 5] [--tutorial-seeds 1] [--threads 2]
-    python benchmarks/speedrun.py --validate --epochs 7 --lr 4e-3
+    python benchmarks/bench.py speedrun [--set seeds=5 tutorial_seeds=1] [--threads 2]
+    python benchmarks/bench.py speedrun --set validate=1 epochs=7 lr=4e-3
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from peers.results import Measured, append, path_of
-from peers.side import Side
 from torch import Tensor
 
+from peers.side import Side
 from vaekit.data import Split
 
 GOAL = 100.3
@@ -34,20 +30,40 @@ HELD_OUT = 10_000
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be chosen."""
+    """What may be set.
 
-    epochs: float = 6.6  # about a tenth of the tutorial's time
+    Attributes:
+        epochs: about a tenth of the tutorial's time.
+        lr_warmup: the steps in which the learning rate rises.
+        optimizer_options: one.
+        kl_warmup: the share of the steps in which the KL weight rises to 1.
+        start: the output's bias: at the pixel means, or as torch's "init".
+        center: whether the first bias begins as if the pixels' mean were 0.
+        seeds: of ours; -1 tutorial seeds are 1, or none where it validates.
+        validate: whether training images judge.
+        limit: the training images; 0: all.
+    """
+
+    epochs: float = 6.6
     batch_size: int = 256
     lr: float = 5e-3
-    lr_warmup: int = 100  # the steps in which it rises
+    lr_warmup: int = 100
     lr_schedule: str = "flat-linear:0.5"
     optimizer: str = "adamw"
-    optimizer_options: str = "betas=0.9,0.97"  # one
+    optimizer_options: str = "betas=0.9,0.97"
     weight_decay: float = 0.05
-    kl_warmup: float = 0.5  # the share of the steps in which the KL weight rises to 1
-    start: str = "mean"  # the output's bias: at the pixel means, or as torch's "init"
-    center: int = 1  # whether the first bias begins as if the pixels' mean were 0
+    kl_warmup: float = 0.5
+    start: str = "mean"
+    center: int = 1
     precision: str = "bf16"
+    seeds: int = 5
+    tutorial_seeds: int = -1
+    tutorial_epochs: int = 20
+    validate: int = 0
+    limit: int = 0
+
+
+CHOSEN = [each.name for each in fields(Settings)][:12]  # what is chosen, and not how it is judged
 
 
 @dataclass(frozen=True)
@@ -174,23 +190,25 @@ class Tutorial:
         return Found(time.perf_counter() - began, self.images.bound(loop.whole))
 
 
-def race(asked: argparse.Namespace, settings: Settings) -> dict[str, list[Found]]:
+def race(chosen: Settings, threads: int) -> dict[str, list[Found]]:
     """Both sides, seed by seed in turn."""
-    told = (asked.validate, asked.limit)
+    rows = (bool(chosen.validate), chosen.limit or None)
+    theirs = chosen.tutorial_seeds
+    theirs = (0 if chosen.validate else 1) if theirs < 0 else theirs
     makes: dict[str, tuple[Callable[..., Any], Any, int]] = {
-        "vaekit": (Kit, settings, asked.seeds),
-        "the tutorial loop": (Tutorial, asked.tutorial_epochs, asked.tutorial_seeds),
+        "vaekit": (Kit, chosen, chosen.seeds),
+        "the tutorial loop": (Tutorial, chosen.tutorial_epochs, theirs),
     }
     makes = {name: each for name, each in makes.items() if each[2]}
     sides = {
-        name: Side(make, own, *told, threads=asked.threads)
-        for name, (make, own, _) in makes.items()
+        name: Side(make, first, *rows, threads=threads) for name, (make, first, _) in makes.items()
     }
     found: dict[str, list[Found]] = {name: [] for name in makes}
     for seed in range(max(seeds for *_, seeds in makes.values())):
         for name, (*_, seeds) in makes.items():
             if seed < seeds:
                 found[name].append(sides[name].ask("train", seed))
+                print(name, seed, found[name][-1], file=sys.stderr, flush=True)
     for side in sides.values():
         side.end()
     return found
@@ -219,45 +237,11 @@ def numbers(found: dict[str, list[Found]]) -> dict[str, float]:
     return made
 
 
-def options() -> tuple[argparse.Namespace, Settings]:
-    """What was asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for each in fields(Settings):
-        name = "--" + each.name.replace("_", "-")
-        parser.add_argument(name, type=type(each.default), default=each.default)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tutorial-seeds", type=int, help="1; none where it validates")
-    parser.add_argument("--tutorial-epochs", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--validate", action="store_true", help="judge by training images; not recorded"
-    )
-    parser.add_argument("--limit", type=int, help="train on so many images; not recorded")
-    parser.add_argument("--results", type=Path, help="the file that the rows are added to")
-    parser.add_argument("--no-record", action="store_true", help="add them to no file")
-    asked = parser.parse_args()
-    if asked.tutorial_seeds is None:
-        asked.tutorial_seeds = 0 if asked.validate else 1
-    return asked, Settings(**{each.name: getattr(asked, each.name) for each in fields(Settings)})
-
-
-def main() -> None:
-    """Races, prints and records."""
-    asked, settings = options()
-    found = race(asked, settings)
-    made = numbers(found)
-    judged = "the last 10,000 training images" if asked.validate else "test images"
-    chosen = ", ".join(f"{name} {value}" for name, value in asdict(settings).items())
+def measure(chosen: Settings, threads: int) -> tuple[str, dict[str, float]]:
+    """The protocol, and the numbers."""
+    found = race(chosen, threads)
+    judged = "the last 10,000 training images" if chosen.validate else "test images"
+    words = ", ".join(f"{name} {getattr(chosen, name)}" for name in CHOSEN)
     seeds = "/".join(str(len(each)) for each in found.values())
-    protocol = f"{judged}; {chosen}; {seeds} seeds; {asked.threads} threads"
-    if not (asked.no_record or asked.validate or asked.limit):
-        rows = [Measured("benchmarks/speedrun.py", protocol, *row) for row in made.items()]
-        append(rows, asked.results or path_of())
-    each = {name: [asdict(one) for one in ones] for name, ones in found.items()}
-    print(json.dumps({"protocol": protocol, **made, "each": each}, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+    limit = f"{chosen.limit} training images; " if chosen.limit else ""
+    return f"{judged}; {limit}{words}; {seeds} seeds; {threads} threads", numbers(found)

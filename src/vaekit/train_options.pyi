@@ -1,0 +1,57 @@
+"""Written by tools/index.py: the options of a training, for editors and mypy."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, TypedDict
+
+from torch.nn import Module
+
+Part = str | Mapping[str, Any] | Module
+
+class TrainOptions(TypedDict, total=False):
+    prior: Part
+    posterior: Part
+    likelihood: Part
+    net: Part
+    latent: int
+    model: Part
+    data: Any
+    data_dir: str | PathLike[str] | None
+    validation: float | None
+    test: float | None
+    limit: int | None
+    split_seed: int
+    group: str | None
+    size: int | None
+    crop: int | None
+    gray: bool
+    label: str | None
+    context: Literal["none", "label"]
+    standardize: bool | None
+    range: Literal["0,1", "-1,1"]
+    binarize: Literal["none", "dynamic", "static", "threshold"]
+    dequantize: bool
+    cache: bool | None
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    optimizer_options: Sequence[str]
+    clip: float | None
+    lr_schedule: str
+    lr_warmup: int
+    kl_warmup: str
+    schedule: Sequence[str]
+    patience: int | None
+    ema: float | None
+    snapshots: int
+    seed: int
+    device: str
+    threads: int | None
+    precision: Literal["fp32", "tf32", "bf16"]
+    compile: bool
+    capture: bool
+
+class RecipeOptions(TrainOptions, total=False):
+    objective: Part
