@@ -17,6 +17,7 @@ import torch
 import vaekit
 from vaekit.cli.main import main
 from vaekit.data import load
+from vaekit.torchutil import find_device
 
 QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--epochs", "2", "--limit", "300", "--quiet"]
 
@@ -276,7 +277,8 @@ def test_help_answers_without_torch() -> None:
 def test_the_installed_command_runs(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("vaekit")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == vaekit.__version__
+    versions = f"vaekit {vaekit.__version__}, torch {torch.__version__}, device "
+    assert done.stdout.strip() == versions + find_device("auto").type
     done = subprocess.run([command, "evaluate", "x"], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
 

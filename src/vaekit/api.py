@@ -63,6 +63,7 @@ def _go(
     changed: bool = False,
     report: bool = True,
     every: float = 5.0,
+    lang: str = "en",
     **given: Any,
 ) -> Run:
     options = config.training
@@ -90,7 +91,7 @@ def _go(
             if not progress.interrupted:
                 keep_model(run)
             if report and not progress.interrupted:
-                write_run_report(run)
+                write_run_report(run, lang=lang)
             return run
 
 
@@ -113,6 +114,7 @@ def train(
     report: bool = True,
     checkpoint_seconds: float = 5.0,
     import_: Named = (),
+    lang: str = "en",
     **options: Any,
 ) -> Run:
     """Trains a recipe, as `vaekit train RECIPE` does, or a model; returns the run.
@@ -159,7 +161,8 @@ def train(
     folder.refuse_content()
     every = checkpoint_seconds
     given["value"] = data if config.data.data == GIVEN else None
-    return _go(config, folder, callbacks, create=True, report=report, every=every, **given)
+    how: dict[str, Any] = {"report": report, "every": every, "lang": lang}
+    return _go(config, folder, callbacks, create=True, **how, **given)
 
 
 def as_objective(objective: str | Mapping[str, Any] | Objective | None) -> Objective:
@@ -182,6 +185,7 @@ def resume(
     report: bool = True,
     checkpoint_seconds: float = 5.0,
     import_: Named = (),
+    lang: str = "en",
 ) -> Run:
     """Continues a run exactly where its last checkpoint is; with `epochs`, to that many in all.
 
@@ -216,6 +220,7 @@ def resume(
             changed=epochs is not None or data_dir is not None,
             report=report,
             every=checkpoint_seconds,
+            lang=lang,
             model=model,
             objective=objective,
             value=data,
@@ -330,7 +335,8 @@ def compare_grid(
     jobs: int | None = None,
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
+    lang: str = "en",
     import_: Named = (),
 ) -> Comparison:
     """What `sweep` does; returns the comparison, with the runs in the order of the grid."""
@@ -344,7 +350,8 @@ def compare_grid(
         data_dir=options.get("data_dir"),
         device=options.get("device", "auto"),
         title=f"{recipe} on {Path(data).stem}: {' by '.join(tasks[0].varied)}",
-        pictures=pictures,
+        images=images,
+        lang=lang,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a training shows on the terminal: a bar where there is one, else a line per epoch."""
+"""What a command shows on standard error while it works: a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from vaekit.training import Callback
 if TYPE_CHECKING:
     from vaekit.training import Progress
 
-
 SHOWN = ("objective", "log_likelihood", "kl", "luminance")
+
+
+def log(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _numbers(record: dict[str, Any]) -> str:
     means = record["validation"] or record["train"]
-    shown = [f"{n.replace('_', '-')} {means[n]:.2f}" for n in SHOWN if n in means]
-    held_out = "validation " if record["validation"] else ""
-    return held_out + ", ".join(shown)
+    shown = [f"{name.replace('_', '-')} {means[name]:.2f}" for name in SHOWN if name in means]
+    return ("validation " if record["validation"] else "") + ", ".join(shown)
 
 
 class Notes(Callback):
@@ -32,7 +35,7 @@ class Notes(Callback):
 
 
 class Lines(Notes):
-    """A line per epoch to standard error, at most one a second."""
+    """Print a line for each epoch, at most one a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,26 +44,26 @@ class Lines(Notes):
         self._shown = -float("inf")
 
     def started(self, epochs: int, steps: int, first: int) -> None:
+        """Remember where the training begins."""
         self._epochs, self._steps, self._first = epochs, steps, first
         self._began = time.monotonic()
 
     def record(self, record: dict[str, Any]) -> None:
+        """Print the line of an epoch."""
         now = time.monotonic()
         if now - self._shown < 1 and record["epoch"] not in (1, self._epochs):
             return
         self._shown = now
         done = record["step"] - self._first
         left = (now - self._began) / done * (self._steps - record["step"])
-        print(  # noqa: T201
+        log(
             f"epoch {record['epoch']}/{self._epochs}: {_numbers(record)} "
-            f"({record['images_per_second']:,.0f} images/s, {left:.0f} s left)",
-            file=sys.stderr,
-            flush=True,
+            f"({record['images_per_second']:,.0f} images/s, {left:.0f} s left)"
         )
 
 
 class Terminal(Notes):
-    """A bar with steps, rate, time left and the last epoch's numbers."""
+    """Show a bar with steps, rate, time left and the last epoch's numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,16 +81,19 @@ class Terminal(Notes):
         self._shown = 0.0
 
     def started(self, epochs: int, steps: int, first: int) -> None:
+        """Show the bar."""
         self._task = self._bar.add_task("training", total=steps, completed=first, numbers="")
         self._bar.start()
 
     def step(self, progress: Progress) -> None:
+        """Move the bar, ten times a second at most."""
         now = time.monotonic()
         if now - self._shown >= 0.1:
             self._shown = now
             self._bar.update(self._task, completed=progress.step)
 
     def record(self, record: dict[str, Any]) -> None:
+        """Show the numbers of an epoch."""
         rate = f"{record['images_per_second']:,.0f} images/s"
         self._bar.update(
             self._task,
@@ -97,12 +103,32 @@ class Terminal(Notes):
         )
 
     def ended(self, interrupted: bool) -> None:
+        """Leave the bar as it is."""
         super().ended(interrupted)
         self._bar.stop()
 
 
-def progress(quiet: bool) -> Callback:
-    """What suits standard error."""
+def progress(quiet: bool) -> Notes:
+    """Return the callback that suits standard error."""
     if quiet:
         return Notes()
     return Terminal() if sys.stderr.isatty() else Lines()
+
+
+class RowCount:
+    """Show on a terminal how many rows are measured, where that takes long."""
+
+    def __init__(self) -> None:
+        self._what, self._began, self._shown = "", 0.0, 0.0
+
+    def __call__(self, what: str, done: int, rows: int) -> None:
+        """Show the count of one metric, twice a second at most."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began = what, now
+        if now - self._shown > 0.5 and now - self._began > 1:
+            self._shown = now
+            print(f"\r{what}: {done} of {rows} rows ", end="", file=sys.stderr)  # noqa: T201
+        if done == rows and self._shown:
+            self._shown = 0.0
+            print("\r\033[K", end="", file=sys.stderr)  # noqa: T201
