@@ -73,7 +73,7 @@ def data(
     likelihood = likelihood_spec(find_recipe("vae").parts, dataset.kind)["name"]
     facts = {**card(dataset), "likelihood": likelihood, "label": options.label}
     if out is not None or not json:
-        facts["picture"] = _draw(dataset, out)
+        facts["image"] = _draw(dataset, out)
     dump(facts) if json else _show_set(facts)
 
 
@@ -166,7 +166,7 @@ def _show_set(facts: dict[str, Any]) -> None:
         "note": facts["note"],
         "source": facts["source"],
         "sha256": facts["sha256"],
-        "image": facts["picture"],
+        "image": facts["image"],
     }
     for title, words in lines.items():
         if words:

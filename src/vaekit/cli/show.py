@@ -176,8 +176,8 @@ def help_of(command: App, path: str, seldom: Collection[str] | None = None) -> s
         if seldom is not None:
             words = f"{SENTENCE.split(words)[0].rstrip('.')}."
         words += _default(argument.parameter.show_default or default)
-        (group, *_) = argument.parameter.group  # type: ignore[misc, union-attr]
-        title = group.name.replace("Parameters", "Options")
+        group: Any = argument.parameter.group
+        title = group[0].name.replace("Parameters", "Options")
         groups.setdefault(title, {})[_flags(argument, default)] = words
     lines = [" ".join([f"Usage: {path}", *positional, "[OPTIONS]"]), "", cleandoc(command.help)]
     for title, rows in groups.items():
