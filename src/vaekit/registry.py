@@ -30,6 +30,7 @@ __all__ = [
     "entries",
     "exports",
     "find",
+    "helps",
     "import_installed",
     "make",
     "name_of",
@@ -219,14 +220,14 @@ def _signature(
     if not callable(part):
         return [], {}
     parameters = list(inspect.signature(part).parameters.values())
-    helps, given, options = _helps(part), [], {}
+    words, given, options = helps(part), [], {}
     for one in parameters:
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
             continue
         if one.kind is not one.KEYWORD_ONLY or one.default is one.empty:
             given.append(one.name)
             continue
-        if one.annotation is one.empty or one.name not in helps:
+        if one.annotation is one.empty or one.name not in words:
             raise VaekitError(
                 f"the option {one.name} of the {kind} '{name}' needs a type, and a line under "
                 "Args in the docstring."
@@ -238,13 +239,13 @@ def _signature(
         options[one.name] = {
             "type": kind_text.replace("'", '"'),
             "default": list(default) if isinstance(default, tuple) else default,
-            "help": helps[one.name],
+            "help": words[one.name],
         }
     return given, options
 
 
-def _helps(part: Any) -> dict[str, str]:
-    """The lines under `Args:`, of the nearest class that has them."""
+def helps(part: Any) -> dict[str, str]:
+    """Return what a docstring says on each argument, of the nearest class that says it."""
     found: dict[str, str] = {}
     for base in part.__mro__ if inspect.isclass(part) else [part]:
         own = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}

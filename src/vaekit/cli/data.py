@@ -3,58 +3,53 @@
 from __future__ import annotations
 
 import math
-import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from vaekit.cli.show import (
-    DataDir,
-    Json,
-    MaybeWhole,
-    columns,
-    dump,
-    say,
-)
+import vaekit
+from vaekit.cli.show import MaybeOut, MaybeWhole, columns, dump, print_table, say
 from vaekit.errors import VaekitError, choose
+from vaekit.io import in_words, search_folders
 from vaekit.registry import KINDS, describe, entries, import_installed, text
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset, Entry
 
 IMAGES = 64  # in the image of a data set
-WIDTH = 160  # of the list of data sets, where no terminal has one
 
 
 def data(
-    name: Annotated[
-        str | None, Parameter(help="A data set's name, or a path; without one, all are listed.")
-    ] = None,
+    name: str | None = None,
     /,
     *,
-    out: Annotated[
-        Path | None,
-        Parameter(name=["--out", "-o"], help="The file of the image; by default NAME.png, here."),
-    ] = None,
-    data_dir: DataDir = None,
-    size: Annotated[MaybeWhole, Parameter(help="Scale images to SIZE x SIZE.")] = None,
-    crop: Annotated[MaybeWhole, Parameter(help="First keep the central CROP x CROP.")] = None,
-    gray: Annotated[bool, Parameter(help="Turn color images gray.")] = False,
-    label: Annotated[str | None, Parameter(help="The column of a .csv that is a label.")] = None,
-    group: Annotated[
-        str | None, Parameter(help="What keeps rows together; see `vaekit train vae --help-all`.")
-    ] = None,
-    test: Annotated[float | None, Parameter(help="Test rows: a fraction, or a count.")] = None,
-    clean: Annotated[bool, Parameter(help="Empty the cache of decoded images, and leave.")] = False,
-    json: Json = False,
+    out: MaybeOut = None,
+    data_dir: str | None = None,
+    size: MaybeWhole = None,
+    crop: MaybeWhole = None,
+    gray: bool = False,
+    label: str | None = None,
+    group: str | None = None,
+    test: float | None = None,
+    clean: bool = False,
+    json: bool = False,
 ) -> None:
     """List the named data sets, or show what one holds, with an image.
 
     Under --json the image is drawn only if --out names it.
 
     Example: vaekit data mnist
+
+    Args:
+        name: A data set's name, or a path; without one, all are listed.
+        out: The file of the image; by default NAME.png, here.
+        size: Scale images to SIZE x SIZE.
+        crop: First keep the central CROP x CROP pixels.
+        gray: Turn color images gray.
+        label: The column of a .csv that is a label.
+        group: What keeps rows together; see `vaekit train vae --help-all`.
+        test: Test rows: a fraction, or a count.
+        clean: Empty the cache of decoded images, and leave.
     """
     if clean:
         _clean(name, json)
@@ -62,28 +57,25 @@ def data(
     if name is None:
         _list_sets(data_dir, json)
         return
-    from vaekit.data import card, labeled, read
     from vaekit.options import Data, checked
-    from vaekit.recipes import find_recipe, likelihood_spec
 
     values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
     values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
-    options = labeled(checked(Data, values))
-    dataset = read(options)
-    likelihood = likelihood_spec(find_recipe("vae").parts, dataset.kind)["name"]
-    facts = {**card(dataset), "likelihood": likelihood, "label": options.label}
+    options = vaekit.data.labeled(checked(Data, values))
+    dataset = vaekit.data.read(options)
+    likelihood = vaekit.recipes.likelihood_spec(
+        vaekit.recipes.find_recipe("vae").parts, dataset.kind
+    )["name"]
+    facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
     if out is not None or not json:
         facts["image"] = _draw(dataset, out)
     dump(facts) if json else _show_set(facts)
 
 
 def _clean(name: str | None, json: bool) -> None:
-    from vaekit.data import clean_cache
-    from vaekit.io import in_words
-
     if name is not None:
         raise VaekitError(f"`clean` empties the cache of all sets: leave {name}, or `clean`.")
-    folder, sets, freed = clean_cache()
+    folder, sets, freed = vaekit.data.clean_cache()
     if json:
         dump({"folder": str(folder), "sets": sets, "bytes": freed})
     else:
@@ -91,26 +83,17 @@ def _clean(name: str | None, json: bool) -> None:
 
 
 def _list_sets(data_dir: str | None, json: bool) -> None:
-    from vaekit.data import SETS
-    from vaekit.io import search_folders
-
     folders = search_folders(data_dir)
-    sets = [_row(entry, folders) for entry in SETS.values()]
+    sets = [_row(entry, folders) for entry in vaekit.data.SETS.values()]
     if json:
         dump(sets)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "kind", "shape", "train", "test", "where", box=None)
-    for row in sets:
-        shape = " x ".join(map(str, row["shape"]))
-        counts = (f"{row['rows'][part]:,}" for part in ("train", "test"))
-        table.add_row(row["name"], row["kind"], shape, *counts, row["path"] or row["state"])
-    table.columns[-1].overflow = "fold"
-    for column in table.columns[:-1]:
-        column.no_wrap = True
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    rows = [["name", "kind", "shape", "train", "test", "where"]]
+    for each in sets:
+        shape = " x ".join(map(str, each["shape"]))
+        counts = (f"{each['rows'][part]:,}" for part in ("train", "test"))
+        rows.append([each["name"], each["kind"], shape, *counts, each["path"] or each["state"]])
+    print_table(rows, left=(0, 1, 2, 5))
 
 
 def _row(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
@@ -135,15 +118,12 @@ def _row(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
 
 def _draw(dataset: Dataset, out: Path | None) -> str | None:
     """Draw training images, evenly spread, in a grid; return None if rows are no images."""
-    from vaekit.data import spread
-    from vaekit.report import save
-
     if len(dataset.train.images.shape) != 4:
         if out is not None:
             raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
         return None
-    images = dataset.train.x(spread(len(dataset.train), IMAGES))
-    return str(save(images, out or Path(f"{dataset.name}.png")))
+    images = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
+    return str(vaekit.report.save(images, out or Path(f"{dataset.name}.png")))
 
 
 def _show_set(facts: dict[str, Any]) -> None:
@@ -183,19 +163,17 @@ def _classes(facts: dict[str, Any]) -> str:
     return f"{facts['classes']}: {each}" if facts["class_names"] else f"{len(totals)}; rows {each}"
 
 
-def parts(
-    kind: Annotated[str | None, Parameter(help="A kind of part; without one, all kinds.")] = None,
-    name: Annotated[str | None, Parameter(help="One part of this kind.")] = None,
-    /,
-    *,
-    json: Json = False,
-) -> None:
+def parts(kind: str | None = None, name: str | None = None, /, *, json: bool = False) -> None:
     """List the parts by name, and their options.
 
     A part is written NAME:option=value:option=value, as --objective iwae:samples=50;
     :option=value alone changes options of the recipe's part.
 
     Example: vaekit parts objective iwae
+
+    Args:
+        kind: A kind of part; without one, all kinds.
+        name: One part of this kind.
     """
     import_installed()
     known = {each: entries(each) for each in KINDS if entries(each)}
@@ -217,13 +195,11 @@ def parts(
 
 def _show_part(kind: str, name: str, entry: dict[str, Any]) -> None:
     """Print a part's title, and its options with their defaults; of a recipe, its choice."""
-    from vaekit.recipes import find_recipe
-
     paper = entry["paper"]
     cite = f" (arXiv {paper})" if paper and paper not in entry["title"] and kind != "recipe" else ""
     say(f"{name}: {entry['title']}{cite}")
     if kind == "recipe":
-        recipe = find_recipe(name)
+        recipe = vaekit.recipes.find_recipe(name)
         rows = {f"--{n.replace('_', '-')} {v}": "" for n, v in recipe.options.items()}
         say(textwrap.fill(recipe.text, 100, initial_indent="  ", subsequent_indent="  "))
     else:
@@ -233,15 +209,13 @@ def _show_part(kind: str, name: str, entry: dict[str, Any]) -> None:
         say("\n".join(columns(rows)))
 
 
-def recipes(*, json: Json = False) -> None:
+def recipes(*, json: bool = False) -> None:
     """List the recipes, a line each.
 
     Example: vaekit recipes
     """
-    from vaekit.recipes import find_recipe, names
-
     import_installed()
-    titles = {name: find_recipe(name).title for name in names()}
+    titles = {name: vaekit.recipes.find_recipe(name).title for name in vaekit.recipes.names()}
     if json:
         dump([{"name": name, "summary": title} for name, title in titles.items()])
         return

@@ -6,25 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from vaekit.cli.show import (
-    DataDir,
-    Json,
-    Lang,
-    MaybeWhole,
-    Rows,
-    RunPath,
-    Seed,
-    Split,
-    Whole,
-    dump,
-    print_table,
-    say,
-    start,
-)
+import vaekit
+from vaekit.cli.show import MaybeWhole, Out, Rows, Whole, dump, print_table, say, start
 from vaekit.registry import make
 
 if TYPE_CHECKING:
@@ -34,27 +19,27 @@ NO_LIKELIHOOD = "not a likelihood: gray values under a Bernoulli are the usual l
 
 
 def evaluate(
-    run: RunPath,
+    run: Path,
     /,
-    *metrics: Annotated[
-        str,
-        Parameter(help="Metrics besides the bound: nll:samples=5000; see `vaekit parts metric`."),
-    ],
-    split: Split = "test",
-    limit: Annotated[MaybeWhole, Parameter(help="Measure this many rows, evenly spread.")] = None,
-    seed: Seed = 0,
+    *metrics: str,
+    split: str = "test",
+    limit: MaybeWhole = None,
+    seed: Whole = 0,
     opening: Rows = Rows(),
-    json: Json = False,
+    json: bool = False,
 ) -> None:
     """Measure a run: the bound, log p(x), its latent, reconstructions.
 
     The numbers are added to the run's evaluation.json.
 
     Example: vaekit evaluate runs/vae-mnist nll:samples=5000 latent
+
+    Args:
+        metrics: Metrics besides the bound: nll:samples=5000; see `vaekit parts metric`.
+        limit: Measure this many rows, evenly spread.
     """
     loaded = opening.load(run)
     from vaekit.cli.progress import RowCount
-    from vaekit.runs import keep_evaluation
 
     record = loaded.evaluate(
         *metrics,
@@ -69,7 +54,7 @@ def evaluate(
     else:
         for line in _lines(record, "z" if "latent" in loaded.offers else "the noise"):
             say(line)
-    keep_evaluation(loaded, record)
+    vaekit.runs.keep_evaluation(loaded, record)
 
 
 def _lines(record: dict[str, Any], drawn: str) -> Iterator[str]:
@@ -100,35 +85,34 @@ def protocol_lines(of: Mapping[str, Any], drawn: str) -> Iterator[str]:
 
 
 def compare(
-    *runs: Annotated[Path, Parameter(help="Run folders, at least two.")],
-    out: Annotated[Path, Parameter(name=["--out", "-o"], help="The page.")] = Path("compare.html"),
-    limit: Annotated[
-        Whole, Parameter(help="Measure this many test rows, and as many training rows.")
-    ] = 1000,
-    rank: Annotated[
-        str | None, Parameter(help="Sort the table, the best first, by elbo, psnr, ssim or mse.")
-    ] = None,
-    seed: Seed = 0,
-    title: Annotated[str | None, Parameter(help="The title of the page.")] = None,
-    images: Annotated[
-        Path | None,
-        Parameter(help="Write charts and images as .png, and table.md, to this folder."),
-    ] = None,
-    lang: Lang = "en",
-    data_dir: DataDir = None,
-    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    json: Json = False,
+    *runs: Path,
+    out: Out = Path("compare.html"),
+    limit: Whole = 1000,
+    rank: str | None = None,
+    seed: Whole = 0,
+    title: str | None = None,
+    images: Path | None = None,
+    lang: str = "en",
+    data_dir: str | None = None,
+    device: str = "auto",
+    json: bool = False,
 ) -> None:
-    """Compare runs of one data set on a page: what differs, and the results.
+    """Compare runs of one data set on a page: differences and results.
 
     Example: vaekit compare runs/a runs/b --rank elbo -o compare.html
+
+    Args:
+        runs: Run folders, at least two.
+        out: The page.
+        limit: Measure this many test rows, and as many training rows.
+        rank: Sort the table, the best first, by elbo, psnr, ssim or mse.
+        title: The title of the page.
+        images: Write charts and images as .png, and table.md, to this folder.
     """
     start()
-    from vaekit.report import compare as compare_runs
-
     how: dict[str, Any] = {"out": out, "limit": limit, "rank": rank, "seed": seed, "title": title}
     how |= {"images": images, "lang": lang, "data_dir": data_dir, "device": device}
-    show_comparison(compare_runs(runs, **how), json)
+    show_comparison(vaekit.compare(runs, **how), json)
 
 
 def show_comparison(comparison: Comparison, json: bool) -> None:

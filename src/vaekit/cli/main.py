@@ -18,31 +18,16 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 import vaekit
-from vaekit.cli.data import data, parts, recipes
-from vaekit.cli.evaluate import compare, evaluate
-from vaekit.cli.images import (
-    animate,
-    colorize,
-    embed,
-    interpolate,
-    manifold,
-    overlap,
-    reconstruct,
-    sample,
-    scatter,
-    traverse,
-)
-from vaekit.cli.runs import info, report, reproduce, runs, save
+from vaekit.cli import data, evaluate, images, runs
 from vaekit.cli.show import IMPORTS, columns, help_of, say
 from vaekit.cli.train import (
     SweepOptions,
     TrainOptions,
     demo,
     flat_config,
+    recipe_command,
     sweep,
-    sweep_command,
     train,
-    train_command,
 )
 from vaekit.errors import VaekitError
 from vaekit.registry import KINDS, spec_of, text
@@ -55,14 +40,14 @@ app = App(
     default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True),
 )
 COMMANDS: dict[str, tuple[Any, ...]] = {
-    "Start": (demo, data, recipes, parts, train, sweep),
+    "Start": (demo, data.data, data.recipes, data.parts, train, sweep),
     "Look": (
-        *(report, sample, reconstruct, interpolate, traverse),
-        *(manifold, scatter, overlap, animate),
+        *(runs.report, images.sample, images.reconstruct, images.interpolate, images.traverse),
+        *(images.manifold, images.scatter, images.overlap, images.animate),
     ),
-    "Measure": (evaluate, compare, reproduce),
-    "Use": (embed, colorize),
-    "Manage": (runs, info, save),
+    "Measure": (evaluate.evaluate, evaluate.compare, runs.reproduce),
+    "Use": (images.embed, images.colorize),
+    "Manage": (runs.runs, runs.info, runs.save),
 }
 for group in COMMANDS.values():
     for command in group:
@@ -81,7 +66,7 @@ SELDOM = {  # options of train and sweep that only --help-all shows
 }  # fmt: skip
 HELP = {"--help", "-h", "--help-all"}
 ARGUMENT = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
-RECIPE_COMMANDS = {"train": train_command, "sweep": sweep_command}
+RECIPE_COMMANDS = ("train", "sweep")
 
 
 def _help(words: Sequence[str]) -> str:
@@ -205,7 +190,7 @@ def _add_recipe(words: list[str], app_: App) -> None:
             raise VaekitError("`resume` takes the recipe from the run: leave it, and its options.")
         if name in app_:
             del app_[name]
-        app_.command(RECIPE_COMMANDS[words[0]](name), name=name)
+        app_.command(recipe_command(words[0], name), name=name)
     elif words[0] == "train" and not resumes and not HELP & set(words):
         raise VaekitError(
             "got no recipe; expected it before all options, as `vaekit train vae --data digits`, "
@@ -245,7 +230,7 @@ def in_shell(text: str) -> str:
         return text
     from vaekit.options import Data, Training
 
-    names = {"import_", "latent", "grid", *KINDS, *Data.model_fields, *Training.model_fields}
+    names = {"import_", "latent", *KINDS, *Data.model_fields, *Training.model_fields}
     names |= {field.name for record in (TrainOptions, SweepOptions) for field in fields(record)}
     for command in (app[name] for name in app):
         every = command.assemble_argument_collection() if command.default_command else ()

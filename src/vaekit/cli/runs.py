@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json as jsons
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
+import vaekit
 from vaekit.cli.show import (
-    DataDir,
-    Json,
-    Lang,
+    MaybeOut,
     MaybeWhole,
     Opening,
-    Quiet,
     Rows,
-    RunPath,
     Whole,
     dump,
     print_table,
@@ -25,27 +20,24 @@ from vaekit.cli.show import (
 )
 from vaekit.errors import VaekitError
 
+FIELDS = ("name", "title", "number", "reference", "protocol", "source")
 RESULTS = Path("benchmarks", "results", "reproductions.csv")
 
 
-def runs(
-    folder: Annotated[Path, Parameter(help="A folder of runs.")] = Path("runs"),
-    /,
-    *,
-    sort: Annotated[str, Parameter(help="The column that sorts the table.")] = "name",
-    json: Json = False,
-) -> None:
+def runs(folder: Path = Path("runs"), /, *, sort: str = "name", json: bool = False) -> None:
     """List the runs of a folder in a table.
 
     Example: vaekit runs runs --sort elbo
+
+    Args:
+        folder: A folder of runs.
+        sort: The column that sorts the table.
     """
-    from vaekit.runs import cells, tabulate
-
-    rows = tabulate(folder, sort=sort)
-    dump(rows) if json else print_table(cells(rows), left=(0, 1, 2, 10))
+    rows = vaekit.runs.tabulate(folder, sort=sort)
+    dump(rows) if json else print_table(vaekit.runs.cells(rows), left=(0, 1, 2, 10))
 
 
-def info(run: RunPath, /, *, json: Json = False) -> None:
+def info(run: Path, /, *, json: bool = False) -> None:
     """Show a run's options, data and environment, and how it trained.
 
     Example: vaekit info runs/vae-mnist
@@ -70,57 +62,56 @@ def info(run: RunPath, /, *, json: Json = False) -> None:
     say(repr(loaded.model))
 
 
-def save(
-    run: RunPath,
-    to: Annotated[Path, Parameter(help="A folder, or a file that ends in .vaekit.")],
-    /,
-    *,
-    weights: Annotated[str | None, Parameter(help="best, last or ema.")] = None,
-    overwrite: Annotated[bool, Parameter(help="Replace what is there.")] = False,
-) -> None:
+def save(run: Path, to: Path, /, *, weights: str | None = None, overwrite: bool = False) -> None:
     """Save a run's model alone: its parts, its weights, a README.
 
     A command that takes a run takes a saved model, too, if it needs no records of the training.
 
     Example: vaekit save runs/vae-mnist mnist.vaekit
+
+    Args:
+        to: A folder, or a file that ends in .vaekit.
+        weights: best, last or ema.
+        overwrite: Replace what is there.
     """
     say(Opening(weights, device="cpu").load(run).save(to, overwrite=overwrite))
 
 
-def report(run: RunPath, /, *, lang: Lang = "en", opening: Rows = Rows()) -> None:
+def report(run: Path, /, *, lang: str = "en", opening: Rows = Rows()) -> None:
     """Write a run's report.html again.
 
     Example: vaekit report runs/vae-mnist
     """
     loaded = opening.load(run)
-    from vaekit.report import write_run_report
-
-    say(write_run_report(loaded, data_dir=opening.data_dir, lang=lang))
+    say(vaekit.report.write_run_report(loaded, data_dir=opening.data_dir, lang=lang))
 
 
 def reproduce(
-    name: Annotated[str | None, Parameter(help="Which result: see --list.")] = None,
+    name: str | None = None,
     /,
     *,
-    list_: Annotated[bool, Parameter(help="List the results, with what was measured.")] = False,
-    out: Annotated[
-        Path | None,
-        Parameter(name=["--out", "-o"], help="The run folder; an interrupted run continues."),
-    ] = None,
-    seed: Annotated[Whole, Parameter(help="The seed of the training.")] = 0,
-    record: Annotated[
-        Path | None, Parameter(help="Add the result to this .csv of results.")
-    ] = None,
-    results: Annotated[Path, Parameter(help="The .csv of results that --list shows.")] = RESULTS,
-    data_dir: DataDir = None,
-    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    threads: Annotated[MaybeWhole, Parameter(help="CPU threads.")] = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    list_: bool = False,
+    out: MaybeOut = None,
+    seed: Whole = 0,
+    record: Path | None = None,
+    results: Path = RESULTS,
+    data_dir: str | None = None,
+    device: str = "auto",
+    threads: MaybeWhole = None,
+    quiet: bool = False,
+    json: bool = False,
 ) -> None:
-    """Train and measure a published result again, by its full protocol.
+    """Train and measure a published result again, by its protocol.
 
     Example: vaekit reproduce mlp-gray --record results.csv
+
+    Args:
+        name: Which result: see --list.
+        list_: List the results, with what was measured.
+        out: The run folder; an interrupted run continues.
+        seed: The seed of the training.
+        record: Add the result to this .csv of results.
+        results: The .csv of results that --list shows.
     """
     start()
     if list_:
@@ -128,14 +119,12 @@ def reproduce(
         return
     if name is None:
         raise VaekitError("got no reproduction; expected a name: `list_` shows what there is.")
-    from vaekit.api import reproduce as train_again
     from vaekit.cli.progress import progress
-    from vaekit.runs import record as add_result
 
     how: dict[str, Any] = {"data_dir": data_dir, "device": device, "threads": threads}
-    row = train_again(name, out=out, seed=seed, callbacks=[progress(quiet or json)], **how)
+    row = vaekit.reproduce(name, out=out, seed=seed, callbacks=[progress(quiet or json)], **how)
     if record is not None:
-        add_result(row, record)
+        vaekit.runs.record(row, record)
     if json:
         say(jsons.dumps(row))
     else:
@@ -144,20 +133,13 @@ def reproduce(
 
 
 def _list_reproductions(results: Path, json: bool) -> None:
-    from vaekit.runs import known, measured
-
-    rows = measured(results)
+    rows = vaekit.runs.measured(results)
     listed: list[dict[str, Any]] = [
         {
-            "name": entry.name,
-            "title": entry.title,
-            "number": entry.number,
-            "reference": entry.reference,
+            **{field: getattr(entry, field) for field in FIELDS},
             "ours": [float(row["ours"]) for row in rows if row["name"] == entry.name],
-            "protocol": entry.protocol,
-            "source": entry.source,
         }
-        for entry in known().values()
+        for entry in vaekit.runs.known().values()
     ]
     if json:
         dump(listed)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, Parameter, Token, convert
 
 from vaekit.errors import VaekitError
+from vaekit.registry import helps
 
 if TYPE_CHECKING:
     from cyclopts.argument import Argument
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vaekit.runs import Run
 
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
+ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
 SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z])")
 WIDE = 300  # columns of a table where standard output is no terminal
 
@@ -38,26 +40,45 @@ def whole(hint: Any, tokens: Sequence[Token]) -> Any:
 
 Whole = Annotated[int, Parameter(converter=whole)]
 MaybeWhole = Annotated[int | None, Parameter(converter=whole)]
-RunPath = Annotated[Path, Parameter(help="A run folder, or a saved model.")]
-Split = Annotated[str, Parameter(help="test, validation or train.")]
-Seed = Annotated[Whole, Parameter(help="The seed of everything that is drawn.")]
-Quiet = Annotated[bool, Parameter(help="Show no progress; notes are shown all the same.")]
-Json = Annotated[bool, Parameter(help="Print one JSON object, and nothing else.")]
-Lang = Annotated[str, Parameter(help="The language of report pages: en or zh.")]
-DataDir = Annotated[
-    str | None, Parameter(help="The folder of data sets; else VAEKIT_DATA, then the user cache.")
-]
+Number = Annotated[int, Parameter(name=["-n", "--number"], converter=whole)]
+MaybeNumber = Annotated[int | None, Parameter(name=["-n", "--number"], converter=whole)]
+Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+MaybeOut = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+
+
+def options_of_all_commands() -> None:
+    """Say what an option is wherever a command says nothing else.
+
+    Args:
+        run: A run folder, or a saved model.
+        label: A class, by number or name, of a run that is conditioned on labels.
+        n: How many images.
+        steps, columns: Images in a row.
+        out: The file: an image (.png), or an array (.npz).
+        seed: The seed of everything that is drawn.
+        set_: DIM=VALUE: put this latent dimension at VALUE, in standard deviations of the prior;
+            again for another, as --set 3=+2 --set 0=-1.
+        split: test, validation or train.
+        data_dir: The folder of data sets. By default VAEKIT_DATA, then the user cache.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        threads: CPU threads.
+        lang: The language of report pages: en or zh.
+        quiet: Show no progress; notes are shown all the same.
+        json: Print one JSON object, and nothing else.
+    """
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Opening:
-    """How a run is opened."""
+    """How a run is opened.
 
-    weights: Annotated[
-        str | None, Parameter(help="best (the default, if rows were held out), last or ema.")
-    ] = None
-    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto"
+    Args:
+        weights: best (the default, if rows were held out), last or ema.
+    """
+
+    weights: str | None = None
+    device: str = "auto"
 
     def load(self, path: Path, **counts: int | None) -> Run:
         """Return the run of a folder; refuse counts below 1 first."""
@@ -73,7 +94,7 @@ class Opening:
 class Rows(Opening):
     """How a run is opened, and where its data set is."""
 
-    data_dir: DataDir = None
+    data_dir: str | None = None
 
 
 def check_counts(**counts: int | None) -> None:
@@ -161,28 +182,31 @@ def help_of(command: App, path: str, seldom: Collection[str] | None = None) -> s
             default all are shown in full.
     """
     collection = command.assemble_argument_collection() if command.default_command else ()
+    words = helps(options_of_all_commands) | helps(command.default_command)
+    defaults = {}
+    for record in (each for each in collection if each.children):
+        words |= helps(record.hint)
+        for child in record.children:
+            defaults[id(child)] = getattr(record.field_info.default, child.keys[-1])
     every = [argument for argument in collection if argument.show]
-    shown = [argument for argument in every if argument.field_info.name not in (seldom or ())]
-    positional = (each.name for each in every if not each.name.startswith("-"))
-    defaults = {
-        id(child): getattr(record.field_info.default, child.keys[-1])
-        for record in collection
-        for child in record.children
-    }
     groups: dict[str, dict[str, str]] = {}
-    for argument in shown:
+    for argument in every:
+        name, group = argument.field_info.name, argument.parameter.group
+        if name in (seldom or ()):
+            continue
         default = defaults.get(id(argument), argument.field_info.default)
-        words = argument.parameter.help or ""
+        line = argument.parameter.help or words.get(name, "")
         if seldom is not None:
-            words = f"{SENTENCE.split(words)[0].rstrip('.')}."
-        words += _default(argument.parameter.show_default or default)
-        group: Any = argument.parameter.group
-        title = group[0].name.replace("Parameters", "Options")
-        groups.setdefault(title, {})[_flags(argument, default)] = words
-    lines = [" ".join([f"Usage: {path}", *positional, "[OPTIONS]"]), "", cleandoc(command.help)]
+            line = f"{SENTENCE.split(line)[0].rstrip('.')}."
+        line += _default(argument.parameter.show_default or default)
+        title = group[0].name.replace("Parameters", "Options")  # type: ignore[index]
+        groups.setdefault(title, {})[_flags(argument, default)] = line
+    positional = (each.name for each in every if not each.name.startswith("-"))
+    lines = [" ".join([f"Usage: {path}", *positional, "[OPTIONS]"]), ""]
+    lines.append(ARGS.sub("", cleandoc(command.help)))
     for title, rows in groups.items():
         lines += ["", f"{title}:", *columns(rows, most=26)]
-    if len(shown) < len(every):
+    if seldom is not None and any(each.field_info.name in seldom for each in every):
         lines += ["", f"All options, and more on each: {path} --help-all"]
     return "\n".join(lines)
 
@@ -199,18 +223,17 @@ def _flags(argument: Argument, default: Any) -> str:
     if not argument.name.startswith("-"):
         return argument.name
     if "bool" in str(argument.hint):
-        names = {True: argument.negatives, False: names}.get(default, argument.names)
-        return ", ".join(names)
+        return ", ".join({True: argument.negatives, False: names}.get(default, argument.names))
     return f"{', '.join(names)} {_value(argument.hint)}"
 
 
 def _value(hint: Any) -> str:
     """Return a word for the values of a type: INT, PATH, `a|b`, TEXT..."""
-    inner = [one for one in get_args(hint) if one not in (type(None), ...)]
+    inner = [each for each in get_args(hint) if each not in (type(None), ...)]
     if get_origin(hint) is Literal:
         return "|".join(map(str, inner))
     if get_origin(hint) is tuple:
         return _value(inner[0]) + ("..." if len(inner) == 1 else f" {_value(inner[1])}")
     if inner:  # a union with None, or an annotated type
         return _value(inner[0])
-    return {str: "TEXT"}.get(hint, hint.__name__.upper())
+    return "TEXT" if hint is str else str(hint.__name__).upper()

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: the commands' types are made for each recipe.
 import functools
-import json
+import json as jsons
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -12,20 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from vaekit.cli.evaluate import NO_LIKELIHOOD
-from vaekit.cli.show import (
-    IMPORTS,
-    DataDir,
-    Json,
-    Lang,
-    MaybeWhole,
-    Quiet,
-    dump,
-    imports_as_typed,
-    say,
-    start,
-    whole,
-)
+from vaekit.cli.evaluate import NO_LIKELIHOOD, show_comparison
+from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, dump, imports_as_typed, say, start, whole
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -38,7 +26,6 @@ sweep = App(
     "`vaekit sweep vae --help` lists the options of a recipe.\n\n"
     "Example: vaekit sweep vae --data mnist --grid latent=16,64 --grid objective.beta=1,4",
 )
-
 DEMO: dict[str, Any] = {
     "data": "digits",
     "latent": 8,
@@ -53,67 +40,51 @@ NUMBERS = ("elbo", "log_likelihood", "kl")  # that are printed of a run of sever
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a training goes, and what is shown of it."""
+    """Where a training goes, and what is shown of it.
 
-    out: Annotated[
-        Path | None,
-        Parameter(
-            name=["--out", "-o"],
-            help="The folder of the run. By default the next free one in runs/; the folder of "
-            "--seeds or of a sweep continues what was interrupted.",
-        ),
-    ] = None
-    report: Annotated[bool, Parameter(help="Write no report.html.")] = True
-    lang: Lang = "en"
-    quiet: Quiet = False
-    json: Json = False
+    Args:
+        out: The folder of the run. By default the next free one in runs/; that of --seeds or of a
+            sweep continues what was interrupted.
+        report: Write no report.html.
+    """
+
+    out: MaybeOut = None
+    report: bool = True
+    lang: str = "en"
+    quiet: bool = False
+    json: bool = False
 
 
 @dataclass(frozen=True)
 class TrainOptions(RunOptions):
-    """The options of `train` besides those of the recipe."""
+    """The options of `train` besides those of the recipe.
 
-    seeds: Annotated[
-        MaybeWhole,
-        Parameter(
-            help="Train this many seeds side by side, into OUT/seed-0 and so on. Mean and standard "
-            "error on the test split are printed."
-        ),
-    ] = None
-    together: Annotated[
-        bool, Parameter(help="Train the seeds as one model: faster for small networks.")
-    ] = False
-    print_config: Annotated[
-        bool, Parameter(help="Print all options as YAML for --config, and train nothing.")
-    ] = False
+    Args:
+        seeds: Train this many seeds side by side, into OUT/seed-0 and so on. Mean and standard
+            error on the test split are printed.
+        together: Train the seeds as one model: faster for small networks.
+        print_config: Print all options as YAML for --config, and train nothing.
+    """
+
+    seeds: MaybeWhole = None
+    together: bool = False
+    print_config: bool = False
 
 
 @dataclass(frozen=True)
 class SweepOptions(RunOptions):
-    """The options of `sweep` besides those of the recipe."""
+    """The options of `sweep` besides those of the recipe.
 
-    jobs: Annotated[
-        MaybeWhole, Parameter(help="Runs at once. By default as many as there are cores.")
-    ] = None
-    images: Annotated[
-        Path | None, Parameter(help="Write the page's charts and images, and table.md, here.")
-    ] = None
+    Args:
+        grid: NAME=VALUE,VALUE: an option, or a part's option as net.hidden, and its values. Again
+            for another.
+        jobs: Runs at once. By default as many as there are cores.
+        images: Write the page's charts and images as .png, and table.md, to this folder.
+    """
 
-
-Grid = Annotated[
-    tuple[str, ...],
-    Parameter(
-        group="Run",
-        help="NAME=VALUE,VALUE: an option, or a part's option such as net.hidden, and its values. "
-        "Again for another.",
-    ),
-]
-Paths = Annotated[tuple[str, ...], Parameter(name="--path", show=False)]
-
-
-def flat(group: str) -> Parameter:
-    """Return what makes options of a record's fields."""
-    return Parameter(name="*", group=group)
+    grid: tuple[str, ...] = ()
+    jobs: MaybeWhole = None
+    images: Path | None = None
 
 
 @functools.cache
@@ -125,19 +96,18 @@ def _records(recipe: str) -> tuple[Any, Any, Any]:
 
     entry, parts, fields = find_recipe(recipe), resolve(recipe, {}), []
     for name in entry.asks:
-        kind: Any = str
-        value, words = parts[name], "The size of the latent."
         if name == "latent":
-            kind, shown = int, str(value)
-        else:
-            words = f"{KINDS[name]}: {', '.join(entries(name))}. Options: vaekit parts {name}."
-            shown = "by the kind of data" if value is None else text(value, brief=name)
+            parameter = Parameter(
+                help="The size of the latent.", show_default=str(parts[name]), converter=whole
+            )
+            fields.append((name, Annotated[int | None, parameter], None))
+            continue
+        words = f"{KINDS[name]}: {', '.join(entries(name))}. Options: vaekit parts {name}."
         if name == "likelihood":
             words += " Gray values under bernoulli are the usual loss and not a likelihood."
-        parameter = Parameter(
-            help=words, show_default=shown, converter=whole if kind is int else None
-        )
-        fields.append((name, Annotated[kind | None, parameter], None))
+        default = text(parts[name], brief=name) if parts[name] else "by the kind of data"
+        parameter = Parameter(help=words, show_default=default)
+        fields.append((name, Annotated[str | None, parameter], None))
     presets = entry.options.items()
     data, training = (
         # Validation would build the schema, which takes longer than all of help.
@@ -145,97 +115,68 @@ def _records(recipe: str) -> tuple[Any, Any, Any]:
         for record in (Data, Training)
     )
     # cyclopts takes a class of the module `types` for a built-in one
-    made = make_dataclass("Parts", fields, frozen=True, namespace={"__module__": __name__})
-    return made(), data, training
+    record = make_dataclass("Parts", fields, frozen=True, namespace={"__module__": __name__})
+    return record(), data, training
 
 
-def _typed(parts: Any, data: Any, training: Any, paths: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options that were typed, by name, and options of parts by their path."""
-    options = {name: value for name, value in asdict(parts).items() if value is not None}
-    for record in (data, training):
-        options |= {name: getattr(record, name) for name in record.model_fields_set}
-    return options | dict(path.split("=", 1) for path in paths)
+def _flat(record: Any, group: str) -> Any:
+    """Return the type of an argument whose fields are options."""
+    return Annotated[type(record), Parameter(name="*", group=group)]
 
 
-def train_command(recipe: str) -> Callable[..., None]:
-    """Return the command `train RECIPE`, with an option for each field of its records."""
-    parts_, data_, training_ = _records(recipe)
-
-    def command(
-        *,
-        parts: Annotated[type(parts_), flat("Parts")] = parts_,  # type: ignore[valid-type]
-        data: Annotated[type(data_), flat("Data")] = data_,  # type: ignore[valid-type]
-        training: Annotated[type(training_), flat("Training")] = training_,  # type: ignore[valid-type]
-        run: Annotated[TrainOptions, flat("Run")] = TrainOptions(),
-        path: Paths = (),
-    ) -> None:
-        options = _typed(parts, data, training, path)
-        if run.together and run.seeds is None:
-            raise VaekitError("`together` is for several seeds: add `seeds=N`, or leave it.")
-        if run.print_config:
-            _print_config(recipe, options)
-        elif run.seeds is not None:
-            _train_seeds(recipe, run, options)
-        else:
-            _train(recipe, run, options)
-
-    return _named(command, recipe, f"--data digits --epochs 20 --out runs/{recipe}")
-
-
-def sweep_command(recipe: str) -> Callable[..., None]:
-    """Return the command `sweep RECIPE`: the options of `train RECIPE`, and the grid."""
-    parts_, data_, training_ = _records(recipe)
-
-    def command(
-        *,
-        grid: Grid,
-        parts: Annotated[type(parts_), flat("Parts")] = parts_,  # type: ignore[valid-type]
-        data: Annotated[type(data_), flat("Data")] = data_,  # type: ignore[valid-type]
-        training: Annotated[type(training_), flat("Training")] = training_,  # type: ignore[valid-type]
-        run: Annotated[SweepOptions, flat("Run")] = SweepOptions(),
-        path: Paths = (),
-    ) -> None:
-        start()
-        from vaekit.api import compare_grid
-        from vaekit.cli.evaluate import show_comparison
-        from vaekit.runs import parse_grid
-
-        options, parsed = _typed(parts, data, training, path), parse_grid(grid)
-        how: dict[str, Any] = {"jobs": run.jobs, "report": run.report, "import_": IMPORTS}
-        how |= {"images": run.images, "lang": run.lang}
-
-        def work(out: Path, on_run: Callable[..., None] | None) -> Any:
-            return compare_grid(recipe, parsed, options, out=out, on_run=on_run, **how)
-
-        show_comparison(_together(recipe, run, options, "sweep", work)[0], run.json)
-
-    return _named(command, recipe, "--data digits --grid latent=2,16", "sweep")
-
-
-def _named(
-    command: Callable[..., None], recipe: str, example: str, verb: str = "train"
-) -> Callable[..., None]:
-    """Give a command the name and the words of its recipe."""
+def recipe_command(verb: str, recipe: str) -> Callable[..., None]:
+    """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records."""
     from vaekit.recipes import find_recipe
 
+    parts_, data_, training_ = _records(recipe)
+    run_ = TrainOptions() if verb == "train" else SweepOptions()
+
+    def command(
+        *,
+        parts: _flat(parts_, "Parts") = parts_,  # type: ignore[valid-type]
+        data: _flat(data_, "Data") = data_,  # type: ignore[valid-type]
+        training: _flat(training_, "Training") = training_,  # type: ignore[valid-type]
+        run: _flat(run_, "Run") = run_,  # type: ignore[valid-type]
+        path: Annotated[tuple[str, ...], Parameter(show=False)] = (),
+    ) -> None:
+        options = {name: value for name, value in asdict(parts).items() if value is not None}
+        for record in (data, training):
+            options |= {name: getattr(record, name) for name in record.model_fields_set}
+        options |= dict(each.split("=", 1) for each in path)
+        (_train if verb == "train" else _sweep)(recipe, run, options)
+
     entry = find_recipe(recipe)
-    words = f"{entry.title}\n\n{entry.text}".rstrip()
+    words, example = f"{entry.title}\n\n{entry.text}".rstrip(), f"--out runs/{recipe}"
     if verb == "sweep":
         words = f"Train a grid of options of {recipe} side by side, and compare the runs on a page."
-    command.__doc__ = f"{words}\n\nExample: vaekit {verb} {recipe} {example}"
+        example = "--grid latent=2,16"
+    command.__doc__ = f"{words}\n\nExample: vaekit {verb} {recipe} --data digits {example}"
     command.__name__ = recipe
     return command
 
 
 def _train(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
+    if run.together and run.seeds is None:
+        raise VaekitError("`together` is for several seeds: add `seeds=N`, or leave it.")
+    if run.print_config:
+        _print_config(recipe, options)
+    elif run.seeds is not None:
+        _train_seeds(recipe, run, options)
+    else:
+        how: dict[str, Any] = {"out": run.out, "report": run.report, "lang": run.lang}
+        _train_one(recipe, {**options, **how}, run.quiet, run.json)
+
+
+def _train_one(recipe: str, options: Mapping[str, Any], quiet: bool, json: bool) -> "Run":
+    """Train a recipe, and print the paths of the run."""
     start()
     from vaekit.api import train as train_recipe
     from vaekit.cli.progress import progress
 
-    shown = progress(run.quiet or run.json)
-    how: dict[str, Any] = {"out": run.out, "report": run.report, "lang": run.lang}
-    trained = train_recipe(recipe, callbacks=[shown], import_=IMPORTS, **how, **options)
-    _show_run(trained, run.json, shown.interrupted)
+    callback = progress(quiet or json)
+    run = train_recipe(recipe, callbacks=[callback], import_=IMPORTS, **options)
+    _show_run(run, json, callback.interrupted)
+    return run
 
 
 def _print_config(recipe: str, options: Mapping[str, Any]) -> None:
@@ -256,8 +197,8 @@ def flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
     parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
     options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
     options |= {**(record.get("data") or {}), **(record.get("training") or {})}
-    kept = {name: value for name, value in options.items() if value not in (None, [])}
-    return {"recipe": record["recipe"], **kept}
+    given = {name: value for name, value in options.items() if value not in (None, [])}
+    return {"recipe": record["recipe"], **given}
 
 
 def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
@@ -265,15 +206,34 @@ def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> 
     start()
     from vaekit.api import train_seeds
 
+    how: dict[str, Any] = {"seeds": run.seeds, "together": run.together, "report": run.report}
+
     def work(out: Path, on_seed: Callable[..., None] | None) -> Any:
-        how: dict[str, Any] = {"seeds": run.seeds, "together": run.together, "report": run.report}
         return train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
 
-    result, out = _together(recipe, run, options, "seeds", work)
+    result, out = _side_by_side(recipe, run, options, "seeds", work)
     dump(result) if run.json else _show_seeds(result, out)
 
 
-def _together(
+def _sweep(recipe: str, run: SweepOptions, options: Mapping[str, Any]) -> None:
+    """Train the grid and print the comparison."""
+    if not run.grid:
+        raise VaekitError("got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times.")
+    start()
+    from vaekit.api import compare_grid
+    from vaekit.runs import parse_grid
+
+    grid = parse_grid(run.grid)
+    how: dict[str, Any] = {"jobs": run.jobs, "report": run.report, "import_": IMPORTS}
+    how |= {"images": run.images, "lang": run.lang}
+
+    def work(out: Path, on_run: Callable[..., None] | None) -> Any:
+        return compare_grid(recipe, grid, options, out=out, on_run=on_run, **how)
+
+    show_comparison(_side_by_side(recipe, run, options, "sweep", work)[0], run.json)
+
+
+def _side_by_side(
     recipe: str, run: RunOptions, options: Mapping[str, Any], what: str, work: Callable[..., Any]
 ) -> tuple[Any, Path]:
     """Return the result of training several, and its folder; an interrupt says how to go on."""
@@ -313,11 +273,11 @@ def _show_seeds(result: Mapping[str, Any], out: Path) -> None:
     say(f"runs     {out}")
 
 
-def _show_run(run: "Run", as_json: bool, interrupted: bool) -> None:
+def _show_run(run: "Run", json: bool, interrupted: bool) -> None:
     records = run.folder.records()
-    if as_json:
+    if json:
         last = records[-1] if records else {}
-        say(json.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
+        say(jsons.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
     elif interrupted:
         say(f"stopped  continue with: vaekit train --resume {run.path}{imports_as_typed()}")
     else:
@@ -332,12 +292,12 @@ def _show_run(run: "Run", as_json: bool, interrupted: bool) -> None:
 @train.default
 def resume(
     *,
-    resume: Annotated[Path, Parameter(help="Continue this run exactly where it stopped.")],
-    epochs: Annotated[MaybeWhole, Parameter(help="Epochs in all.")] = None,
-    data_dir: DataDir = None,
-    lang: Lang = "en",
-    quiet: Quiet = False,
-    json: Json = False,
+    resume: Path,
+    epochs: MaybeWhole = None,
+    data_dir: str | None = None,
+    lang: str = "en",
+    quiet: bool = False,
+    json: bool = False,
 ) -> None:
     """Train a recipe, or continue a run where it stopped.
 
@@ -345,36 +305,31 @@ def resume(
 
     Example: vaekit train vae --data mnist
     Example: vaekit train --resume runs/vae-mnist
+
+    Args:
+        resume: Continue this run exactly where it stopped.
+        epochs: Epochs in all.
     """
     start()
     from vaekit.api import resume as resume_run
     from vaekit.cli.progress import progress
 
-    shown = progress(quiet or json)
+    callback = progress(quiet or json)
     how: dict[str, Any] = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
-    _show_run(resume_run(resume, callbacks=[shown], **how), json, shown.interrupted)
+    _show_run(resume_run(resume, callbacks=[callback], **how), json, callback.interrupted)
 
 
-def demo(
-    *,
-    out: Annotated[
-        Path | None, Parameter(name=["--out", "-o"], help="The folder of the run.")
-    ] = None,
-    lang: Lang = "en",
-    quiet: Quiet = False,
-) -> None:
-    """Train a VAE on 8 x 8 digits that come with vaekit, with a report.
+def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
+    """Train a VAE on the 8 x 8 digits of vaekit, and write a report.
 
     Example: vaekit demo
+
+    Args:
+        out: The folder of the run.
     """
-    start()
-    from vaekit.api import train as train_recipe
-    from vaekit.cli.progress import progress
     from vaekit.runs import next_folder
 
     if out is not None and out.exists():
         out = next_folder(out.parent, out.name)
-    shown = progress(quiet)
-    run = train_recipe("vae", out=out, callbacks=[shown], lang=lang, **DEMO)
-    _show_run(run, False, shown.interrupted)
+    run = _train_one("vae", {"out": out, "lang": lang, **DEMO}, quiet, False)
     say(f"open     file://{run.folder.report.resolve()}")
