@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ import torch
 
 import vaekit
 from vaekit.cli.main import in_shell, main
+from vaekit.cli.train import _records
 from vaekit.data import load
 from vaekit.options import Data, Training
+from vaekit.recipes import find_recipe
 from vaekit.torchutil import find_device
 
 QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--epochs", "2", "--limit", "300", "--quiet"]
@@ -278,6 +282,27 @@ def test_help_shows_every_option_once_asked(capsys: pytest.CaptureFixture[str]) 
     assert "  --split-seed" not in brief
     assert "[adam]" in text
     assert "[elbo:beta=4]" in shown(capsys, "train", "beta_vae", "--help")
+
+
+@pytest.mark.parametrize("recipe", ["vae", "cvae"])
+def test_options_are_those_of_the_records(recipe: str) -> None:
+    """The command line reads them from the source, since pydantic is slow to import."""
+    for record in _records(recipe)[1:]:
+        fields = {"Data": Data, "Training": Training}[type(record).__name__].model_fields
+        presets = find_recipe(recipe).options
+        expected = {name: presets.get(name, field.default) for name, field in fields.items()}
+        assert asdict(record) == expected
+        help_ = {each.name: each.type.__metadata__[-1].help for each in dataclasses.fields(record)}
+        assert help_ == {name: field.description for name, field in fields.items()}
+
+
+def test_help_needs_neither_torch_nor_pydantic_nor_markdown() -> None:
+    code = "import sys\nfrom vaekit.cli import main\nmain(['train', 'vae', '--help'])\n"
+    code += (
+        "print(sorted({'torch', 'pydantic.main', 'rich.markdown', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 @pytest.mark.parametrize(

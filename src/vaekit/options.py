@@ -1,7 +1,8 @@
 """Option records of data and training, which the command line, files and Python share.
 
 Importing them does not import torch. Their field names, and those of parts, share one namespace:
-the flags of the command line.
+the flags of the command line, which reads defaults and descriptions from this source: both are
+literals.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vaekit.errors import VaekitError, unknown
 
-__all__ = ["Data", "Options", "Training", "checked", "refusal"]
+__all__ = ["Data", "Options", "Training", "checked"]
 
 O = TypeVar("O", bound="Options")  # noqa: E741
 
@@ -189,15 +190,9 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
     try:
         return record(**values)
     except ValidationError as error:
-        raise refusal(error) from None
-
-
-def refusal(error: ValidationError) -> VaekitError:
-    """Return the error of the first value that does not fit, in one line."""
-    first = error.errors()[0]
-    expected = {"int_parsing": "expected a whole number", "float_parsing": "expected a number"}
-    words = expected.get(first["type"], first["msg"].replace("Input should be ", "expected "))
-    words = words.replace("greater than or equal to", "at least")
-    shown = " ".join(repr(first["input"]).split())  # of an array, many lines
-    shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-    return VaekitError(f"got `{first['loc'][0]}={shown}`; {words}.")
+        first = error.errors()[0]
+        expected = first["msg"].replace("Input should be ", "expected ")
+        expected = expected.replace("greater than or equal to", "at least")
+        shown = " ".join(repr(first["input"]).split())  # of an array, many lines
+        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
+        raise VaekitError(f"got `{first['loc'][0]}={shown}`; {expected}.") from None

@@ -11,7 +11,6 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +95,8 @@ def _help(words: Sequence[str]) -> str:
 
 def _version() -> str:
     """Return the versions, and the device that `auto` means, without importing torch."""
+    from importlib.metadata import version
+
     torch, cuda = version("torch"), Path("/dev/nvidiactl").exists()
     apple = sys.platform == "darwin" and platform.machine() == "arm64"
     device = "cuda" if cuda and "+cpu" not in torch else "mps" if apple else "cpu"
@@ -271,16 +272,6 @@ class Notes(logging.Handler):
         print(f"vaekit: note: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _message(error: VaekitError | CycloptsError) -> str:
-    """Return the line on an error; pydantic's would be several."""
-    from pydantic import ValidationError
-
-    from vaekit.options import refusal
-
-    cause = error.__cause__
-    return str(refusal(cause) if isinstance(cause, ValidationError) else error)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command: what a user can mend is one line on standard error and exit code 2."""
     logger, notes = logging.getLogger("vaekit"), Notes()
@@ -288,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
     except (VaekitError, CycloptsError) as error:
-        print(f"vaekit: {in_shell(_message(error))}", file=sys.stderr)  # noqa: T201
+        print(f"vaekit: {in_shell(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
 ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
-SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z])")
+SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z`])")
 WIDE = 300  # columns of a table where standard output is no terminal
 
 

@@ -1,20 +1,33 @@
 """The commands that train: `train RECIPE`, `train --resume RUN`, `sweep RECIPE`, `demo`."""
 
 # No `from __future__ import annotations`: the commands' types are made for each recipe.
+import ast
 import functools
 import json as jsons
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+import vaekit
 from vaekit.cli.evaluate import NO_LIKELIHOOD, show_comparison
-from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, dump, imports_as_typed, say, start, whole
+from vaekit.cli.show import (
+    IMPORTS,
+    MaybeOut,
+    MaybeWhole,
+    Whole,
+    dump,
+    imports_as_typed,
+    say,
+    start,
+)
 from vaekit.errors import VaekitError
+from vaekit.recipes import find_recipe, resolve
+from vaekit.registry import KINDS, entries, text
 
 if TYPE_CHECKING:
     from vaekit.runs import Run
@@ -87,36 +100,51 @@ class SweepOptions(RunOptions):
     images: Path | None = None
 
 
-@functools.cache
-def _records(recipe: str) -> tuple[Any, Any, Any]:
-    """Return the records of a recipe's parts, data and training, each with its defaults."""
-    from vaekit.options import Data, Training
-    from vaekit.recipes import find_recipe, resolve
-    from vaekit.registry import KINDS, entries, text
+def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
+    """Yield name, type, default and help of each option, as the source of options.py has them.
 
-    entry, parts, fields = find_recipe(recipe), resolve(recipe, {}), []
+    Importing it builds pydantic's models, which takes longer than all of help.
+    """
+    types = {"PathText": str, "int": Whole, "Literal": Literal}
+    source = Path(vaekit.__file__).with_name("options.py").read_text()
+    classes = (each for each in ast.parse(source).body if isinstance(each, ast.ClassDef))
+    for field in next(each.body for each in classes if each.name == record):
+        if isinstance(field, ast.AnnAssign):
+            call: Any = field.value
+            said = {each.arg: each.value for each in call.keywords}
+            default, words = (ast.literal_eval(said[name]) for name in ("default", "description"))
+            yield (
+                ast.unparse(field.target),
+                eval(ast.unparse(field.annotation), types),
+                default,
+                words,
+            )
+
+
+@functools.cache
+def _records(recipe: str) -> tuple[Any, ...]:
+    """Return the options of a recipe's parts, of data and of training, with their defaults."""
+    entry, parts = find_recipe(recipe), resolve(recipe, {})
+    rows: dict[str, list[Any]] = {"Parts": []}
     for name in entry.asks:
         if name == "latent":
-            parameter = Parameter(
-                help="The size of the latent.", show_default=str(parts[name]), converter=whole
-            )
-            fields.append((name, Annotated[int | None, parameter], None))
+            parameter = Parameter(help="The size of the latent.", show_default=str(parts[name]))
+            rows["Parts"].append((name, Annotated[MaybeWhole, parameter], None))
             continue
         words = f"{KINDS[name]}: {', '.join(entries(name))}. Options: vaekit parts {name}."
+        shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
         if name == "likelihood":
             words += " Gray values under bernoulli are the usual loss and not a likelihood."
-        default = text(parts[name], brief=name) if parts[name] else "by the kind of data"
-        parameter = Parameter(help=words, show_default=default)
-        fields.append((name, Annotated[str | None, parameter], None))
-    presets = entry.options.items()
-    data, training = (
-        # Validation would build the schema, which takes longer than all of help.
-        record.model_construct(set(), **{k: v for k, v in presets if k in record.model_fields})
-        for record in (Data, Training)
-    )
+        parameter = Parameter(help=words, show_default=shown)
+        rows["Parts"].append((name, Annotated[str | None, parameter], None))
+    for record in ("Data", "Training"):
+        rows[record] = [
+            (name, Annotated[kind, Parameter(help=words)], entry.options.get(name, default))
+            for name, kind, default, words in _fields_of(record)
+        ]
     # cyclopts takes a class of the module `types` for a built-in one
-    record = make_dataclass("Parts", fields, frozen=True, namespace={"__module__": __name__})
-    return record(), data, training
+    how: dict[str, Any] = {"frozen": True, "namespace": {"__module__": __name__}}
+    return tuple(make_dataclass(name, fields, **how)() for name, fields in rows.items())
 
 
 def _flat(record: Any, group: str) -> Any:
@@ -126,8 +154,6 @@ def _flat(record: Any, group: str) -> Any:
 
 def recipe_command(verb: str, recipe: str) -> Callable[..., None]:
     """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records."""
-    from vaekit.recipes import find_recipe
-
     parts_, data_, training_ = _records(recipe)
     run_ = TrainOptions() if verb == "train" else SweepOptions()
 
@@ -139,9 +165,10 @@ def recipe_command(verb: str, recipe: str) -> Callable[..., None]:
         run: _flat(run_, "Run") = run_,  # type: ignore[valid-type]
         path: Annotated[tuple[str, ...], Parameter(show=False)] = (),
     ) -> None:
-        options = {name: value for name, value in asdict(parts).items() if value is not None}
-        for record in (data, training):
-            options |= {name: getattr(record, name) for name in record.model_fields_set}
+        options: dict[str, Any] = {}
+        for record, default in ((parts, parts_), (data, data_), (training, training_)):
+            values = asdict(record).items()
+            options |= {name: value for name, value in values if value != getattr(default, name)}
         options |= dict(each.split("=", 1) for each in path)
         (_train if verb == "train" else _sweep)(recipe, run, options)
 
@@ -191,9 +218,6 @@ def _print_config(recipe: str, options: Mapping[str, Any]) -> None:
 
 def flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in a run's config.json by their names, parts as text."""
-    from vaekit.recipes import find_recipe
-    from vaekit.registry import text
-
     parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
     options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
     options |= {**(record.get("data") or {}), **(record.get("training") or {})}
@@ -255,8 +279,8 @@ def _show_done(row: Mapping[str, Any]) -> None:
     shown = [n for n in NUMBERS if row.get(n) is not None]
     numbers = ", ".join(f"{n.replace('_', '-')} {row[n]:.2f}" for n in shown)
     log(f"{name} is trained: {numbers}" if numbers else f"{name} is trained")
-    for text in row["warnings"]:
-        logging.getLogger("vaekit").warning("%s: %s", name, text)
+    for warning in row["warnings"]:
+        logging.getLogger("vaekit").warning("%s: %s", name, warning)
 
 
 def _show_seeds(result: Mapping[str, Any], out: Path) -> None:
