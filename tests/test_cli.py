@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,12 @@ import pytest
 import torch
 
 import vaekit
-from vaekit.cli.main import main
+from vaekit.cli.main import in_shell, main
+from vaekit.cli.train import _records
 from vaekit.data import load
+from vaekit.options import Data, Training
+from vaekit.recipes import find_recipe
+from vaekit.torchutil import find_device
 
 QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--epochs", "2", "--limit", "300", "--quiet"]
 
@@ -212,6 +218,126 @@ def test_options_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
     assert config["training"]["lr"] == 0.01
 
 
+def test_a_config_is_printed_and_read_back(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["--latent", 4, "--net", "mlp:hidden=9,7", "--optimizer-options", "eps=1e-7", "--gray"]
+    call("train", "beta-vae", *typed, "--objective.beta", 2, "--limit", 200, "--print-config")
+    printed = capsys.readouterr().out
+    (tmp_path / "c.yaml").write_text(printed)
+    call("train", "--config", tmp_path / "c.yaml", "--print-config")
+    assert capsys.readouterr().out == printed
+    for line in ("recipe: beta_vae", "latent: 4", "limit: 200", "gray: true", "lr: 0.001"):
+        assert line in printed.splitlines()
+    call("train", "beta-vae", "--config", tmp_path / "c.yaml", "--no-gray", "--print-config")
+    assert capsys.readouterr().out == printed.replace("gray: true", "gray: false")
+    call("train", "--config", run / "config.json", "--quiet", "--out", tmp_path / "again")
+    first, again = (
+        json.loads((path / "config.json").read_text()) for path in (run, tmp_path / "again")
+    )
+    assert first == again
+
+
+def test_options_of_parts_go_by_their_path(tmp_path: Path) -> None:
+    words = ["--objective.beta=3", "--net.hidden", "5,4", "--net", "mlp:norm=batch"]
+    call("train", "vae", *words, "--epochs", 1, "--limit", 60, "--quiet", "--out", tmp_path / "r")
+    parts = json.loads((tmp_path / "r" / "config.json").read_text())["parts"]
+    assert parts["objective"]["beta"] == 3
+    assert (parts["net"]["hidden"], parts["net"]["norm"]) == ([5, 4], "batch")
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    call(*words)
+    return capsys.readouterr().out
+
+
+def test_help_fits_a_screen_and_shows_an_example(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    every = shown(capsys, "--help")
+    names = [
+        line.split()[0] for line in every.splitlines() if line.startswith("  ") and line[2] != " "
+    ]
+    commands = [name for name in names if name[0] != "-"]
+    assert {"train", "evaluate", "sample", "runs"} < set(commands)
+    assert len(every.splitlines()) <= 60
+    for words in ([], ["vae"], ["iwae"], ["colorizer"]):
+        assert len(shown(capsys, "train", *words, "--help").splitlines()) <= 60
+    for name in (*commands, "train vae", "sweep vae"):
+        text = shown(capsys, *name.split(), "--help-all")
+        assert f"Example: vaekit {name.split()[0]}" in text
+        assert "--no-no-" not in text
+        assert "--empty-" not in text
+
+
+def test_help_shows_every_option_once_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "train", "vae", "--help-all")
+    brief = shown(capsys, "train", "vae", "-h")
+    for name in ("latent", "epochs", "no-report", "seeds"):
+        assert f"  --{name}" in text
+        assert f"  --{name}" in brief
+    for name in (*Data.model_fields, *Training.model_fields):
+        assert f"  --{name.replace('_', '-')}" in text
+    assert "  --split-seed" not in brief
+    assert "[adam]" in text
+    assert "[elbo:beta=4]" in shown(capsys, "train", "beta_vae", "--help")
+
+
+@pytest.mark.parametrize("recipe", ["vae", "cvae"])
+def test_options_are_those_of_the_records(recipe: str) -> None:
+    """The command line reads them from the source, since pydantic is slow to import."""
+    for record in _records(recipe)[1:]:
+        fields = {"Data": Data, "Training": Training}[type(record).__name__].model_fields
+        presets = find_recipe(recipe).options
+        expected = {name: presets.get(name, field.default) for name, field in fields.items()}
+        assert asdict(record) == expected
+        help_ = {each.name: each.type.__metadata__[-1].help for each in dataclasses.fields(record)}
+        assert help_ == {name: field.description for name, field in fields.items()}
+
+
+def test_help_needs_neither_torch_nor_pydantic_nor_markdown() -> None:
+    code = "import sys\nfrom vaekit.cli import main\nmain(['train', 'vae', '--help'])\n"
+    code += (
+        "print(sorted({'torch', 'pydantic.main', 'rich.markdown', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("give `size=64` and `data_dir`", "give --size 64 and --data-dir"),
+        ("take `objective.beta=4`", "take --objective.beta 4"),
+        ("`report=False`, `gray=True`", "--no-report, --gray"),
+        ("`data='my set'` or `data=N`", "--data 'my set' or --data N"),
+        ("`import_=['a.py', 'b c.py']`", "--import a.py --import 'b c.py'"),
+        ("`n=3`, `rows=(0, 1)`, `set_`, `all_`", "-n 3, --rows 0 1, --set, --all"),
+        ("`objective=iwae:samples=5`", "--objective iwae:samples=5"),
+        (
+            "as `latent: 8`, `vaekit data`, `active_units`",
+            "as `latent: 8`, `vaekit data`, `active_units`",
+        ),
+    ],
+)
+def test_the_shell_speaks_of_flags(text: str, typed: str) -> None:
+    assert in_shell(text) == typed
+
+
+def test_notes_are_shown_under_quiet_and_progress_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "vaekit: note: a batch of 999 is more than the 54 training rows"
+    few = [*QUICK[:4], "--limit", "60", "--epochs", "2", "--batch-size", "999"]
+    call("train", "vae", *few, "--quiet", "--out", tmp_path / "quiet")
+    assert [line[: len(note)] for line in capsys.readouterr().err.splitlines()] == [note]
+    call("train", "vae", *few, "--json", "--out", tmp_path / "json")
+    captured = capsys.readouterr()
+    assert set(json.loads(captured.out)) == {"run", "weights", "last"}
+    assert note in captured.err
+
+
 def test_resume_continues(tmp_path: Path) -> None:
     call("train", "vae", "--out", tmp_path / "r", *QUICK)
     call("train", "--resume", tmp_path / "r", "--epochs", 3, "--quiet")
@@ -276,7 +402,8 @@ def test_help_answers_without_torch() -> None:
 def test_the_installed_command_runs(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("vaekit")
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == vaekit.__version__
+    versions = f"vaekit {vaekit.__version__}, torch {torch.__version__}, device "
+    assert done.stdout.strip() == versions + find_device("auto").type
     done = subprocess.run([command, "evaluate", "x"], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
 

@@ -1,7 +1,8 @@
 """Option records of data and training, which the command line, files and Python share.
 
 Importing them does not import torch. Their field names, and those of parts, share one namespace:
-the flags of the command line.
+the flags of the command line, which reads defaults and descriptions from this source: both are
+literals.
 """
 
 from __future__ import annotations
@@ -36,79 +37,82 @@ class Data(Options):
 
     data: PathText = Field(
         default="digits",
-        description="A data set's name (see `vaekit data`), or a path: a folder or .zip of images, "
-        ".npz, .npy, .csv.",
+        description="A data set's name, or a path to images, arrays or a table. `vaekit data` "
+        "lists the names; a path is a folder or .zip of images, .npz, .npy or .csv.",
     )
     data_dir: PathText | None = Field(
-        default=None, description="Where data sets lie; else VAEKIT_DATA, then the user cache."
+        default=None,
+        description="The folder of data sets. By default VAEKIT_DATA, then the user cache.",
     )
     validation: float | None = Field(
         default=None,
         ge=0,
-        description="A fraction of the training rows, or from 1 on a count; 0 for none. By default "
-        "the set's own validation rows, else a tenth.",
+        description="Rows held out of training: a fraction, or a count. From 1 on it is a count; 0 "
+        "holds out none. By default the set's own validation rows, else a tenth.",
     )
     test: float | None = Field(
         default=None,
         gt=0,
-        description="Test rows held out of a path that brings none: a fraction, or a count; "
-        "by default a tenth.",
+        description="Test rows held out of a path that brings none. A fraction, or a count; by "
+        "default a tenth.",
     )
     limit: int | None = Field(
         default=None,
         ge=2,
-        description="Take this many training rows only; of a folder or .zip of images no others "
-        "are opened, but for test rows.",
+        description="Use this many training rows only. Of a folder or .zip of images no others are "
+        "opened, but for test rows.",
     )
     split_seed: int = Field(
         default=0,
         ge=0,
         lt=2**32,
-        description="Of which rows are taken, held out and kept for test.",
+        description="The seed of the choice of rows: which are used, held out and kept for test.",
     )
     group: str | None = Field(
         default=None,
-        description="Keep rows of one group in one split: for images a regular expression, "
+        description="Keep rows of one group in one split. For images a regular expression, "
         "searched in the file's path, whose first bracket is the key, as 'p(\\d+)_', or 'folder'; "
         "for a .csv a column.",
     )
     size: int | None = Field(
         default=None,
         ge=1,
-        description="Images become SIZE x SIZE: the shorter side scaled, the center kept.",
+        description="Scale images to SIZE x SIZE. The shorter side is scaled, the center kept.",
     )
     crop: int | None = Field(
-        default=None, ge=1, description="First keep the central CROP x CROP pixels."
+        default=None, ge=1, description="Keep the central CROP x CROP pixels first."
     )
-    gray: bool = Field(default=False, description="Color images become gray.")
+    gray: bool = Field(default=False, description="Turn color images gray.")
     label: str | None = Field(
         default=None,
-        description="The column of a .csv that is a class and no feature: its name, or its "
+        description="The column of a .csv that is a class. It is no feature; its name, or its "
         "number from 1.",
     )
     context: Literal["none", "label"] = Field(
         default="none",
-        description="What the model is conditioned on: nothing, or the label, one-hot.",
+        description="Condition the model on nothing, or on the label. The label is one-hot.",
     )
     standardize: bool | None = Field(
         default=None,
-        description="Tables: subtract the training mean, divide by the training deviation, per "
-        "column; by default for .csv.",
+        description="Standardize the columns of a table. Subtract the training mean, divide by the "
+        "training deviation; by default for .csv.",
     )
     range: Literal["0,1", "-1,1"] = Field(
         default="0,1", description="The range of the pixels that the model sees."
     )
     binarize: Literal["none", "dynamic", "static", "threshold"] = Field(
         default="none",
-        description="Pixels as draws of 0 or 1: new ones every epoch (test rows: one draw, kept), "
-        "one draw kept, or value > 0.5.",
+        description="Make pixels 0 or 1. `dynamic` draws anew every epoch (test rows: one draw, "
+        "kept), `static` draws once, `threshold` is value > 0.5.",
     )
     dequantize: bool = Field(
-        default=False, description="8-bit values k become (k + u) / 256, u uniform on [0, 1)."
+        default=False,
+        description="Add uniform noise to 8-bit values. k becomes (k + u) / 256, "
+        "u uniform on [0, 1).",
     )
     cache: bool | None = Field(
         default=None,
-        description="Decode the images of a folder or .zip once into the user cache, and read rows "
+        description="Decode images once, into the user cache. Rows of a folder or .zip are read "
         "from there; by default where they would take half of the free memory. More than 1,000 "
         "are remembered there by default, for the next training.",
     )
@@ -123,22 +127,25 @@ class Training(Options):
     lr: float = Field(default=1e-3, gt=0, description="The learning rate.")
     weight_decay: float = Field(default=0.0, ge=0, description="The optimizer's weight decay.")
     optimizer_options: tuple[str, ...] = Field(
-        default=(), description="More of the optimizer's: NAME=VALUE, as eps=1e-7 centered=true."
+        default=(),
+        description="More options of the optimizer. NAME=VALUE, as eps=1e-7 centered=true.",
     )
     clip: float | None = Field(default=None, gt=0, description="Clip the gradient to this norm.")
     lr_schedule: str = Field(
         default="constant",
-        description="constant, cosine, flat-linear[:FRACTION] or step:FACTOR:EPOCH1,EPOCH2,...",
+        description="The learning rate over time, as cosine. One of constant, cosine, "
+        "flat-linear[:FRACTION], step:FACTOR:EPOCH1,EPOCH2 and so on.",
     )
     lr_warmup: int = Field(
-        default=0, ge=0, description="The first steps, in which the learning rate rises to lr."
+        default=0, ge=0, description="Steps in which the learning rate rises to lr."
     )
     kl_warmup: str = Field(
         default="none",
-        description="Of the KL weight: none, linear:EPOCHS, cosine:EPOCHS, cyclic[:CYCLES].",
+        description="How the KL's weight rises, as linear:10. One of none, linear:EPOCHS, "
+        "cosine:EPOCHS, cyclic[:CYCLES].",
     )
     schedule: tuple[str, ...] = Field(
-        default=(), description="Any weight by step: NAME=KIND:NUMBERS, as beta=linear:0:1:5000."
+        default=(), description="Any weight by step. NAME=KIND:NUMBERS, as beta=linear:0:1:5000."
     )
     patience: int | None = Field(
         default=None, ge=1, description="Stop after this many epochs without a better one."
@@ -149,19 +156,19 @@ class Training(Options):
     snapshots: int = Field(
         default=1,
         ge=0,
-        description="Keep pictures of every Nth epoch, for `vaekit animate`; 0: none.",
+        description="Keep images of every Nth epoch. For `vaekit animate`; 0 keeps none.",
     )
-    seed: int = Field(default=0, ge=0, description="Of weights, order and noise.")
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
+    seed: int = Field(default=0, ge=0, description="The seed of weights, order and noise.")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads.")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
-        default="fp32", description="In which networks compute the steps: fp32, tf32 or bf16."
+        default="fp32", description="The precision of the networks in a step."
     )
     compile: bool = Field(
-        default=False, description="Compile the steps first (torch.compile): for GPUs."
+        default=False, description="Compile the steps first (torch.compile). For GPUs."
     )
     capture: bool = Field(
-        default=False, description="Replay whole steps as CUDA graphs: for small nets on GPUs."
+        default=False, description="Replay whole steps as CUDA graphs. For small networks on GPUs."
     )
 
 
@@ -175,7 +182,7 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
         >>> checked(Training, {"epochs": -1})
         Traceback (most recent call last):
         ...
-        vaekit.errors.VaekitError: epochs is -1; input should be greater than or equal to 1.
+        vaekit.errors.VaekitError: got `epochs=-1`; expected at least 1.
     """
     for name in values:
         if name not in record.model_fields:
@@ -184,7 +191,8 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
         return record(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"][0].lower() + first["msg"][1:]
+        expected = first["msg"].replace("Input should be ", "expected ")
+        expected = expected.replace("greater than or equal to", "at least")
         shown = " ".join(repr(first["input"]).split())  # of an array, many lines
         shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-        raise VaekitError(f"{first['loc'][0]} is {shown}; {message}.") from None
+        raise VaekitError(f"got `{first['loc'][0]}={shown}`; {expected}.") from None

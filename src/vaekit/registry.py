@@ -200,14 +200,14 @@ def _signature(
     if not callable(part):
         return [], {}
     parameters = list(inspect.signature(part).parameters.values())
-    helps, facts, options = _helps(part), [], {}
+    words, facts, options = helps(part), [], {}
     for each in parameters:
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             continue
         if each.kind is not each.KEYWORD_ONLY or each.default is each.empty:
             facts.append(each.name)
             continue
-        if each.annotation is each.empty or each.name not in helps:
+        if each.annotation is each.empty or each.name not in words:
             raise VaekitError(
                 f"the option {each.name} of the {kind} '{name}' needs a type, and a line under "
                 "Args in the docstring."
@@ -219,14 +219,14 @@ def _signature(
         options[each.name] = {
             "type": kind_text.replace("'", '"'),
             "default": list(default) if isinstance(default, tuple) else default,
-            "help": helps[each.name],
+            "help": words[each.name],
         }
     return facts, options
 
 
-def _helps(part: Any) -> dict[str, str]:
-    """Return the lines under `Args:`, of the nearest class that has them."""
-    helps: dict[str, str] = {}
+def helps(part: Any) -> dict[str, str]:
+    """Return what a docstring says on each argument, of the nearest class that says it."""
+    lines_of: dict[str, str] = {}
     for base in part.__mro__ if inspect.isclass(part) else [part]:
         members = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}
         doc = inspect.cleandoc(members.get("__doc__") or "")
@@ -236,8 +236,8 @@ def _helps(part: Any) -> dict[str, str]:
         )
         for names, words in lines:
             for name in names.split(","):
-                helps.setdefault(name.strip(), " ".join(words.split()))
-    return helps
+                lines_of.setdefault(name.strip(), " ".join(words.split()))
+    return lines_of
 
 
 def _named(kind: str, name: str) -> str:

@@ -1,242 +1,223 @@
-"""What there is by name, without torch: `vaekit parts` and `vaekit recipes`; and `vaekit data`."""
+"""The commands that list what there is by name: `data`, `parts` and `recipes`."""
 
 from __future__ import annotations
 
 import math
-import shutil
-import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from vaekit.cli.show import DataDir, Json, MaybeWhole, dump, say
+import vaekit
+from vaekit.cli.show import MaybeOut, MaybeWhole, columns, dump, print_table, say
 from vaekit.errors import VaekitError, choose
-from vaekit.recipes import find_recipe, likelihood_spec, names
+from vaekit.io import in_words, search_folders
 from vaekit.registry import KINDS, describe, entries, import_installed, text
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset, Entry
 
-
-PICTURES = 64  # images in the picture
-WIDTH = 160  # of the list, where no terminal has one
+IMAGES = 64  # in the image of a data set
 
 
 def data(
-    name: Annotated[
-        str | None, Parameter(help="A data set's name, or a path; without one, all are listed.")
-    ] = None,
+    name: str | None = None,
     /,
     *,
-    out: Annotated[
-        Path | None,
-        Parameter(name=["--out", "-o"], help="Where the picture goes; else NAME.png, here."),
-    ] = None,
-    data_dir: DataDir = None,
-    size: Annotated[MaybeWhole, Parameter(help="Images become SIZE x SIZE.")] = None,
-    crop: Annotated[MaybeWhole, Parameter(help="First keep the central CROP x CROP.")] = None,
-    gray: Annotated[bool, Parameter(negative=(), help="Color images become gray.")] = False,
-    label: Annotated[str | None, Parameter(help="The column of a .csv that is a label.")] = None,
-    group: Annotated[str | None, Parameter(help="What keeps rows together; see train.")] = None,
-    test: Annotated[float | None, Parameter(help="Test rows: a fraction, or a count.")] = None,
-    clean: Annotated[
-        bool, Parameter(negative=(), help="Empty the cache of decoded images, and leave.")
-    ] = False,
-    json: Json = False,
+    out: MaybeOut = None,
+    data_dir: str | None = None,
+    size: MaybeWhole = None,
+    crop: MaybeWhole = None,
+    gray: bool = False,
+    label: str | None = None,
+    group: str | None = None,
+    test: float | None = None,
+    clean: bool = False,
+    json: bool = False,
 ) -> None:
-    """List the data sets known by name, or show the card of one with a picture of it.
+    """List the named data sets, or show what one holds, with an image.
 
-    Under --json the picture is drawn only where --out names it.
+    Under --json the image is drawn only if --out names it.
+
+    Example: vaekit data mnist
+
+    Args:
+        name: A data set's name, or a path; without one, all are listed.
+        out: The file of the image; by default NAME.png, here.
+        size: Scale images to SIZE x SIZE.
+        crop: First keep the central CROP x CROP pixels.
+        gray: Turn color images gray.
+        label: The column of a .csv that is a label.
+        group: What keeps rows together; see `vaekit train vae --help-all`.
+        test: Test rows: a fraction, or a count.
+        clean: Empty the cache of decoded images, and leave.
     """
-    from vaekit.data import card, labeled, read
-    from vaekit.options import Data, checked
-
     if clean:
         _clean(name, json)
         return
     if name is None:
-        _list(data_dir, json)
+        _list_sets(data_dir, json)
         return
-    asked: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
-    asked |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
-    options = labeled(checked(Data, asked))
-    found = read(options)
-    likelihood = likelihood_spec(find_recipe("vae").parts, found.kind)["name"]
-    shown = {**card(found), "likelihood": likelihood, "label": options.label}
+    from vaekit.options import Data, checked
+
+    values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
+    values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
+    options = vaekit.data.labeled(checked(Data, values))
+    dataset = vaekit.data.read(options)
+    likelihood = vaekit.recipes.likelihood_spec(
+        vaekit.recipes.find_recipe("vae").parts, dataset.kind
+    )["name"]
+    facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
     if out is not None or not json:
-        shown["picture"] = _picture(found, out)
-    say(dump(shown)) if json else _show(shown)
+        facts["image"] = _draw(dataset, out)
+    dump(facts) if json else _show_set(facts)
 
 
 def _clean(name: str | None, json: bool) -> None:
-    from vaekit.data import clean_cache
-    from vaekit.io import in_words
-
     if name is not None:
-        raise VaekitError(f"--clean empties the cache of all sets: leave {name}, or --clean.")
-    folder, sets, freed = clean_cache()
+        raise VaekitError(f"`clean` empties the cache of all sets: leave {name}, or `clean`.")
+    folder, sets, freed = vaekit.data.clean_cache()
     if json:
-        say(dump({"folder": str(folder), "sets": sets, "bytes": freed}))
+        dump({"folder": str(folder), "sets": sets, "bytes": freed})
     else:
         say(f"freed {in_words(freed)}: {sets} set{'s' * (sets != 1)} of decoded images in {folder}")
 
 
-def _list(data_dir: str | None, json: bool) -> None:
-    from vaekit.data import sets
-    from vaekit.io import search_folders
-
+def _list_sets(data_dir: str | None, json: bool) -> None:
     folders = search_folders(data_dir)
-    lines = [_line(entry, folders) for entry in sets(data_dir).values()]
+    sets = [_row(entry, folders) for entry in vaekit.data.sets(data_dir).values()]
     if json:
-        say(dump(lines))
+        dump(sets)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "kind", "shape", "train", "test", "where", box=None)
-    for line in lines:
-        shape = " x ".join(map(str, line["shape"]))
-        rows = (f"{line['rows'][part]:,}" for part in ("train", "test"))
-        table.add_row(line["name"], line["kind"], shape, *rows, line["path"] or line["state"])
-    table.columns[-1].overflow = "fold"
-    for column in table.columns[:-1]:
-        column.no_wrap = True
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    rows = [["name", "kind", "shape", "train", "test", "where"]]
+    for each in sets:
+        shape = " x ".join(map(str, each["shape"]))
+        counts = (f"{each['rows'][part]:,}" for part in ("train", "test"))
+        rows.append([each["name"], each["kind"], shape, *counts, each["path"] or each["state"]])
+    print_table(rows, left=(0, 1, 2, 5))
 
 
-def _line(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
-    found = entry.find(folders)
+def _row(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
+    files = entry.find(folders)
     if entry.make is not None:
         state = "built in"
     else:
-        state = "here" if found else "download" if entry.public else "not here"
-    held_out = {"validation": entry.validation} if entry.validation else {}
+        state = "here" if files else "download" if entry.public else "not here"
+    validation = {"validation": entry.validation} if entry.validation else {}
     return {
         "name": entry.name,
         "kind": entry.kind,
         "shape": list(entry.shape),
-        "rows": {"train": entry.rows[0], **held_out, "test": entry.rows[1]},
+        "rows": {"train": entry.rows[0], **validation, "test": entry.rows[1]},
         "classes": entry.classes,
         "state": state,
-        "path": str(found[1][0].parent) if found else None,
+        "path": str(files[1][0].parent) if files else None,
         "note": entry.note,
         "license": entry.license,
     }
 
 
-def _picture(found: Dataset, out: Path | None) -> str | None:
-    """Training images, evenly spread, in a grid; None for rows that are no images."""
-    from vaekit.data import spread
-    from vaekit.report import save
-
-    if len(found.train.images.shape) != 4:
+def _draw(dataset: Dataset, out: Path | None) -> str | None:
+    """Draw training images, evenly spread, in a grid; return None if rows are no images."""
+    if len(dataset.train.images.shape) != 4:
         if out is not None:
-            raise VaekitError(f"'{found.name}' holds no images to draw: leave --out.")
+            raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
         return None
-    images = found.train.x(spread(len(found.train), PICTURES))
-    return str(save(images, out or Path(f"{found.name}.png")))
+    images = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
+    return str(vaekit.report.save(images, out or Path(f"{dataset.name}.png")))
 
 
-def _show(shown: dict[str, Any]) -> None:
-    low, high = shown["range"]
-    levels = f"{low:g} to {high:g}, mean {shown['mean']:.4g}"
-    if shown["stored"] == "uint8":
-        levels += f" ({shown['mean'] / 255:.4f} of 255)"
+def _show_set(facts: dict[str, Any]) -> None:
+    low, high = facts["range"]
+    levels = f"{low:g} to {high:g}, mean {facts['mean']:.4g}"
+    if facts["stored"] == "uint8":
+        levels += f" ({facts['mean'] / 255:.4f} of 255)"
     lines = {
-        "name": shown["name"],
-        "kind": shown["kind"],
-        "shape": f"{' x '.join(map(str, shown['shape']))}, {math.prod(shown['shape']):,} values",
-        "rows": ", ".join(f"{part} {many:,}" for part, many in shown["rows"].items()),
+        "name": facts["name"],
+        "kind": facts["kind"],
+        "shape": f"{' x '.join(map(str, facts['shape']))}, {math.prod(facts['shape']):,} values",
+        "rows": ", ".join(f"{part} {count:,}" for part, count in facts["rows"].items()),
         "range": levels,
-        "not 0": f"{shown['density']:.2%} of the values",
-        "label": shown["label"] and f"the column {shown['label']}: --label '{shown['label']}'",
-        "classes": _classes(shown),
-        "factors": ", ".join(f"{name} ({many})" for name, many in shown["factors"].items()),
-        "columns": ", ".join(shown["columns"]),
-        "likelihood": shown["likelihood"],
-        "note": shown["note"],
-        "source": shown["source"],
-        "sha256": shown["sha256"],
-        "picture": shown["picture"],
+        "not 0": f"{facts['density']:.2%} of the values",
+        "label": facts["label"] and f"the column {facts['label']}: --label '{facts['label']}'",
+        "classes": _classes(facts),
+        "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),
+        "columns": ", ".join(facts["columns"]),
+        "likelihood": facts["likelihood"],
+        "note": facts["note"],
+        "source": facts["source"],
+        "sha256": facts["sha256"],
+        "image": facts["image"],
     }
-    for what, words in lines.items():
+    for title, words in lines.items():
         if words:
-            say(f"{what:11} {words}")
+            say(f"{title:11} {words}")
 
 
-def _classes(shown: dict[str, Any]) -> str:
-    """Each with its rows, of all splits."""
-    if not shown["class_counts"]:
+def _classes(facts: dict[str, Any]) -> str:
+    """Return each class with its rows, of all splits."""
+    if not facts["class_counts"]:
         return ""
-    many = [sum(counts) for counts in zip(*shown["class_counts"].values(), strict=True)]
-    names = shown["class_names"] or range(len(many))
-    each = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, many, strict=True))
-    return f"{shown['classes']}: {each}" if shown["class_names"] else f"{len(many)}; rows {each}"
+    totals = [sum(counts) for counts in zip(*facts["class_counts"].values(), strict=True)]
+    names = facts["class_names"] or range(len(totals))
+    each = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, totals, strict=True))
+    return f"{facts['classes']}: {each}" if facts["class_names"] else f"{len(totals)}; rows {each}"
 
 
-def parts(
-    kind: Annotated[str | None, Parameter(help="A kind of part; without one, all kinds.")] = None,
-    name: Annotated[str | None, Parameter(help="One part of this kind.")] = None,
-    /,
-    *,
-    json: Json = False,
-) -> None:
-    """The parts by name, and their options: `vaekit parts prior`, `vaekit parts objective iwae`.
+def parts(kind: str | None = None, name: str | None = None, /, *, json: bool = False) -> None:
+    """List the parts by name, and their options.
 
     A part is written NAME:option=value:option=value, as --objective iwae:samples=50;
-    :option=value alone changes options of the recipe's own part.
+    :option=value alone changes options of the recipe's part.
+
+    Example: vaekit parts objective iwae
+
+    Args:
+        kind: A kind of part; without one, all kinds.
+        name: One part of this kind.
     """
     import_installed()
-    known = {one: entries(one) for one in KINDS if entries(one)}
+    known = {each: entries(each) for each in KINDS if entries(each)}
     if kind is None:
         if json:
-            say(dump(known))
+            dump(known)
         else:
-            _columns({one: f"{KINDS[one]}: {', '.join(known[one])}" for one in known})
+            rows = {each: f"{KINDS[each]}: {', '.join(known[each])}" for each in known}
+            say("\n".join(columns(rows, "")))
         return
-    found = choose("kind of part", kind, known)
-    if name is not None:
-        found = {name: describe(kind, name)}
+    choose("kind of part", kind, known)
+    listed = known[kind] if name is None else {name: describe(kind, name)}
     if json:
-        say(dump(found if name is None else found[name]))
+        dump(listed if name is None else listed[name])
         return
-    for one, entry in found.items():
-        _show_part(kind, one, entry)
+    for each, entry in listed.items():
+        _show_part(kind, each, entry)
 
 
 def _show_part(kind: str, name: str, entry: dict[str, Any]) -> None:
-    """A part's line, and its options with their defaults; of a recipe, what it is made of."""
+    """Print a part's title, and its options with their defaults; of a recipe, its choice."""
     paper = entry["paper"]
     cite = f" (arXiv {paper})" if paper and paper not in entry["title"] and kind != "recipe" else ""
     say(f"{name}: {entry['title']}{cite}")
     if kind == "recipe":
-        own = find_recipe(name)
-        shown = {f"--{n.replace('_', '-')} {v}": "" for n, v in own.options.items()}
-        say(textwrap.fill(own.text, 100, initial_indent="  ", subsequent_indent="  "))
+        recipe = vaekit.recipes.find_recipe(name)
+        rows = {f"--{n.replace('_', '-')} {v}": "" for n, v in recipe.options.items()}
+        say(textwrap.fill(recipe.text, 100, initial_indent="  ", subsequent_indent="  "))
     else:
         options = entry["options"].items()
-        shown = {text({"name": "", n: one["default"]}): one["help"] for n, one in options}
-    _columns(shown, "  ")
+        rows = {text({"name": "", n: option["default"]}): option["help"] for n, option in options}
+    if rows:
+        say("\n".join(columns(rows)))
 
 
-def _columns(rows: dict[str, str], indent: str = "") -> None:
-    """What is on the left, and words on it beside."""
-    left = max(map(len, rows), default=0)
-    width = max(shutil.get_terminal_size().columns, left + 40)
-    for name, words in rows.items():
-        head, rest = f"{indent}{name:{left}}  ", " " * (len(indent) + left + 2)
-        filled = textwrap.fill(words, width, initial_indent=head, subsequent_indent=rest)
-        say(filled or head.rstrip())
+def recipes(*, json: bool = False) -> None:
+    """List the recipes, a line each.
 
-
-def recipes(*, json: Json = False) -> None:
-    """The recipes, a line each."""
+    Example: vaekit recipes
+    """
     import_installed()
-    found = {name: find_recipe(name).title for name in names()}
+    titles = {name: vaekit.recipes.find_recipe(name).title for name in vaekit.recipes.names()}
     if json:
-        say(dump([{"name": name, "summary": title} for name, title in found.items()]))
+        dump([{"name": name, "summary": title} for name, title in titles.items()])
         return
-    for name, title in found.items():
+    for name, title in titles.items():
         say(f"{name:12} {title}")

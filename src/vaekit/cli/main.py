@@ -3,127 +3,145 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
+import platform
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Dict
 
 import vaekit
-from vaekit.cli.data import data, parts, recipes
-from vaekit.cli.evaluate import compare, evaluate
-from vaekit.cli.pictures import PICTURES
-from vaekit.cli.reproduce import reproduce
-from vaekit.cli.show import (
-    NAMED,
-    DataDir,
-    Device,
-    Json,
-    RunPath,
-    Weights,
-    dump,
-    print_table,
-    say,
-    start,
+from vaekit.cli import data, evaluate, images, runs
+from vaekit.cli.show import IMPORTS, columns, help_of, say
+from vaekit.cli.train import (
+    SweepOptions,
+    TrainOptions,
+    demo,
+    flat_config,
+    recipe_command,
+    sweep,
+    train,
 )
-from vaekit.cli.train import add_recipes, demo, sweep, sweep_command, train, train_command
 from vaekit.errors import VaekitError
-from vaekit.imports import load
-from vaekit.recipes import find_recipe
 from vaekit.registry import KINDS, spec_of, text
 
 app = App(
     name="vaekit",
-    version=vaekit.__version__,
-    help="Train, understand, evaluate, compare and use variational autoencoders.",
+    help_flags=(),
+    version_flags=(),
     result_action="return_value",
+    default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True),
 )
-COMMANDS: tuple[Any, ...] = (train, demo, evaluate, compare, sweep, reproduce)
-for command in (*COMMANDS, data, parts, recipes, *PICTURES):
-    app.command(command)
+COMMANDS: dict[str, tuple[Any, ...]] = {
+    "Start": (demo, data.data, data.recipes, data.parts, train, sweep),
+    "Look": (
+        *(runs.report, images.sample, images.reconstruct, images.interpolate, images.traverse),
+        *(images.manifold, images.scatter, images.overlap, images.animate),
+    ),
+    "Measure": (evaluate.evaluate, evaluate.compare, runs.reproduce),
+    "Use": (images.embed, images.colorize),
+    "Manage": (runs.runs, runs.info, runs.save),
+}
+for group in COMMANDS.values():
+    for command in group:
+        app.command(command)
+GLOBAL = {
+    "--import FILE|MODULE": "Import parts of your own, for training and whenever the run is opened "
+    "again; again for another.",
+    "--config FILE": "Read options from a YAML file, or from a run's config.json; typed ones win.",
+    "--help, --help-all": "Show a command's options; --help-all shows every one in full.",
+    "--version": "Show the versions of vaekit and torch, and the device.",
+}
+SELDOM = {  # options of train and sweep that only --help-all shows
+    "test", "split_seed", "group", "crop", "standardize", "range", "dequantize", "cache",
+    "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
+    "snapshots", "threads", "precision", "compile", "capture",
+}  # fmt: skip
+HELP = {"--help", "-h", "--help-all"}
+ARGUMENT = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
+RECIPE_COMMANDS = ("train", "sweep")
 
 
-@app.command
-def info(run: RunPath, /, *, json: Json = False) -> None:
-    """What a run is: its options, data, environment, and how its training went."""
-    start()
-    loaded = vaekit.load(run, device="cpu")
-    records = loaded.folder.records()
-    trained = (loaded.path / "run.json").is_file()  # a saved model has no records
-    content = {
-        "config": loaded.config.to_json(),
-        "spec": loaded.spec.to_json(),
-        **(loaded.folder.read_json("run") if trained else {}),
-        "epochs": len(records),
-        "last": records[-1] if records else None,
-        "weights": loaded.weights,
-    }
-    if json:
-        say(dump(content))
-        return
+def _help(words: Sequence[str]) -> str:
+    """Return the help of the command that these words name; else that of all commands."""
+    command, path = app, ["vaekit"]
+    for word in words:
+        if word.startswith("-") or word not in command:
+            break
+        command, path = command[word], [*path, word]
+    if command is app:
+        title = "Train, understand, evaluate, compare and use variational autoencoders."
+        lines = ["Usage: vaekit COMMAND [OPTIONS]", "", title]
+        for job, group in COMMANDS.items():
+            names = [each.name[0] if isinstance(each, App) else each.__name__ for each in group]
+            rows = {name: app[name].help.partition("\n")[0] for name in names}
+            lines += ["", f"{job}:", *columns(rows)]
+        return "\n".join([*lines, "", "Options of all commands:", *columns(GLOBAL)])
+    brief = path[1] in RECIPE_COMMANDS and "--help-all" not in words
+    lines = [help_of(command, " ".join(path), SELDOM if brief else None)]
+    if command in (train, sweep):
+        from vaekit import recipes as known
+
+        lines += ["", f"Recipes, as `vaekit {path[1]} vae`:"]
+        lines += columns({name: known.find_recipe(name).title for name in known.names()})
+    return "\n".join(lines)
+
+
+def _version() -> str:
+    """Return the versions, and the device that `auto` means, without importing torch."""
+    from importlib.metadata import version
+
+    torch, cuda = version("torch"), Path("/dev/nvidiactl").exists()
+    apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    device = "cuda" if cuda and "+cpu" not in torch else "mps" if apple else "cpu"
+    return f"vaekit {vaekit.__version__}, torch {torch}, device {device}"
+
+
+def _take(words: list[str], option: str) -> list[str]:
+    """Remove an option from the words; return its values."""
+    values, rest = [], iter(words.copy())
+    words.clear()
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name == option:
+            values.append(value if equals else next(rest, ""))
+        else:
+            words.append(word)
+    if "" in values:
+        raise VaekitError(f"{option} names nothing; expected a file, or a module, after it.")
+    return values
+
+
+def _joined(words: list[str]) -> Iterator[str]:
+    """Yield the words with values where cyclopts looks for them.
+
+    `--range -1,1` becomes `--range=-1,1`, since a value may not begin as an option does; and
+    `--objective.beta 4`, an option of a part, becomes `--path=objective.beta=4`.
+    """
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name == "--range" and not equals:
+            yield f"{name}={next(rest, '')}"
+        elif name.startswith("--") and name[2:].partition(".")[0] in KINDS and "." in name:
+            yield f"--path={name[2:]}={value if equals else next(rest, '')}"
+        else:
+            yield word
+
+
+def _read_options(path: Path) -> dict[str, Any]:
+    """Return the options in a YAML file, or in the config.json of a run."""
     import yaml
 
-    say(yaml.safe_dump(content, sort_keys=False))
-    say(repr(loaded.model))
-
-
-@app.command
-def save(
-    run: RunPath,
-    to: Annotated[Path, Parameter(help="A folder, or a file that ends in .vaekit.")],
-    /,
-    *,
-    weights: Weights = None,
-    overwrite: Annotated[bool, Parameter(negative=(), help="Replace what is there.")] = False,
-) -> None:
-    """Save a run's model by itself: what it is, its weights, and a README.
-
-    Every command that takes a run takes what is saved, as far as no records are asked for.
-    """
-    start()
-    say(str(vaekit.load(run, weights=weights, device="cpu").save(to, overwrite=overwrite)))
-
-
-@app.command
-def report(run: RunPath, /, *, data_dir: DataDir = None, device: Device = "auto") -> None:
-    """Write a run's report.html again."""
-    start()
-    from vaekit.report import write_run_report
-
-    say(str(write_run_report(vaekit.load(run, device=device), data_dir=data_dir)))
-
-
-@app.command
-def runs(
-    folder: Annotated[Path, Parameter(help="A folder of runs.")] = Path("runs"),
-    /,
-    *,
-    sort: Annotated[str, Parameter(help="A column of the table.")] = "name",
-    json: Json = False,
-) -> None:
-    """The runs in a folder, in a table."""
-    from vaekit.runs import cells, tabulate
-
-    rows = tabulate(folder, sort=sort)
-    say(dump(rows)) if json else print_table(cells(rows), left=(0, 1, 2, 10))
-
-
-def _options(path: Path) -> dict[str, Any]:
-    """The options in a YAML file, each part as text, as on the command line.
-
-    Raises:
-        VaekitError: for what cyclopts would not tell in a line.
-    """
-    import yaml
-
-    found: Any = None
+    options: Any = None
     try:
-        found, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
+        options, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
     except OSError as error:
         why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
         raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
@@ -131,107 +149,142 @@ def _options(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         why = getattr(error, "problem", None) or "it holds other bytes than text"
         why += f" in line {mark.line + 1}" if mark else ""
-    if not isinstance(found, dict):
+    if not isinstance(options, dict):
         raise VaekitError(
             f"{path} is no YAML file of options: {why}; expected lines as `latent: 8`."
         )
-    return {
-        name: text(spec_of(name, value)) if name in KINDS and isinstance(value, dict) else value
-        for name, value in found.items()
-    }
+    if isinstance(options.get("parts"), dict):
+        if options.get("recipe") == "composed":
+            raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
+        return flat_config(options)
+    return options
 
 
-def _check_train(tokens: Sequence[str], config: Path | None) -> None:
-    """`train` needs a recipe, first, or a run to continue."""
-    resumes = any(token.split("=")[0] == "--resume" for token in tokens)
-    if tokens and not tokens[0].startswith("-"):
-        find_recipe(tokens[0])
+def _add_file(words: list[str], path: Path) -> None:
+    """Add the options of a file that are not typed."""
+    typed = {word.partition("=")[0] for word in words}
+    for name, value in _read_options(path).items():
+        flag, off = (f"--{prefix}{str(name).replace('_', '-')}" for prefix in ("", "no-"))
+        if name == "recipe":
+            if len(words) == 1 or words[1].startswith("-"):
+                words.insert(1, str(value))
+        elif value is None or {flag, off} & typed:
+            continue
+        elif isinstance(value, bool):
+            words.append(flag if value else off)
+        elif isinstance(value, list):
+            words += [f"{flag}={item}" for item in value]
+        elif isinstance(value, dict) and name not in KINDS:
+            raise VaekitError(f"got {value} for {name} in {path}; expected one value.")
+        else:
+            words.append(f"{flag}={text(spec_of(name, value)) if name in KINDS else value}")
+
+
+def _add_recipe(words: list[str], app_: App) -> None:
+    """Make the command of the recipe that is named, since each recipe has options of its own."""
+    from vaekit.recipes import find_recipe
+
+    resumes = any(word.partition("=")[0] == "--resume" for word in words)
+    if len(words) > 1 and not words[1].startswith("-"):
+        name = words[1] = find_recipe(words[1]).name  # hyphens or underscores
         if resumes:
-            raise VaekitError("--resume takes the recipe from the run: leave it, and its options.")
-    elif not resumes and config is None and not {"--help", "-h"} & set(tokens):
+            raise VaekitError("`resume` takes the recipe from the run: leave it, and its options.")
+        if name in app_:
+            del app_[name]
+        app_.command(recipe_command(words[0], name), name=name)
+    elif words[0] == "train" and not resumes and not HELP & set(words):
         raise VaekitError(
             "got no recipe; expected it before all options, as `vaekit train vae --data digits`, "
             "or `vaekit train --resume RUN`."
         )
 
 
-@app.meta.default
-def _meta(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[Path | None, Parameter(help="A YAML file with options.")] = None,
-    import_: Annotated[
-        str | None,  # only its help: `main` takes it away, since parts and recipes make options
-        Parameter(
-            name="--import",
-            help="A file of your own parts, or a module, for training and whatever opens the run; "
-            "again for another.",
-        ),
-    ] = None,
-) -> None:
-    options = None if config is None else _options(config)
-    if tokens[:1] == ("train",):
-        _check_train(tokens[1:], config)
-    if options is not None:
-        app.config = (Dict(options, use_commands_as_keys=False, source=str(config)),)
-    app(tokens, exit_on_error=False, print_error=False)
+def _run(words: list[str]) -> None:
+    IMPORTS[:] = _take(words, "--import")
+    if IMPORTS:
+        from vaekit.imports import load
+
+        load(IMPORTS)
+    for path in _take(words, "--config"):
+        _add_file(words, Path(path))
+    words[:] = _joined(words)
+    if words and words[0] in RECIPE_COMMANDS:
+        _add_recipe(words, app[words[0]])
+    if "--version" in words:
+        say(_version())
+    elif not words or HELP & set(words):
+        say(_help(words))
+    else:
+        app(words, exit_on_error=False, print_error=False)
+    sys.stdout.flush()
 
 
-def _without_imports(words: list[str]) -> list[str]:
-    """The words but for `--import` and what it names, which goes into NAMED."""
-    NAMED.clear()
-    others, rest = [], iter(words)
-    for word in rest:
-        if word == "--import":
-            NAMED.append(next(rest, ""))
-        elif word.startswith("--import="):
-            NAMED.append(word.partition("=")[2])
-        else:
-            others.append(word)
-    if "" in NAMED:
-        raise VaekitError("--import names nothing; expected a .py file or a module after it.")
-    return others
+def in_shell(text: str) -> str:
+    """Return an error's or a note's text with flags in place of Python's arguments.
+
+    An argument stands in backticks: `` `size=64` `` becomes `--size 64`, `` `data_dir` `` becomes
+    `--data-dir`, `` `objective.beta=4` `` becomes `--objective.beta 4`. What no command has as an
+    option stays as it is, backticks included.
+    """
+    text = " ".join(text.split())
+    if not ARGUMENT.search(text):
+        return text
+    from vaekit.options import Data, Training
+
+    names = {"import_", "latent", *KINDS, *Data.model_fields, *Training.model_fields}
+    names |= {field.name for record in (TrainOptions, SweepOptions) for field in fields(record)}
+    for command in (app[name] for name in app):
+        every = command.assemble_argument_collection() if command.default_command else ()
+        names |= {each.field_info.name for each in every if each.name.startswith("-")}
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        first, _, path = name.partition(".")
+        if first not in names:
+            return match[0]
+        hyphened = first.strip("_").replace("_", "-")
+        flag = (f"-{first}" if len(first) == 1 else f"--{hyphened}") + (f".{path}" if path else "")
+        return flag if value is None else _with_value(flag, value)
+
+    return ARGUMENT.sub(flag, text)
 
 
-def _in_shell(text: str) -> str:
-    """An error's text with `--import` in place of the argument."""
+def _with_value(flag: str, value: str) -> str:
+    """Return a flag with its value, as it is typed."""
+    try:
+        literal = ast.literal_eval(value)
+    except (SyntaxError, ValueError):  # text without quotes: a placeholder, a part
+        return f"{flag} {value}"
+    if isinstance(literal, bool):
+        return flag if literal else f"--no-{flag[2:]}"
+    if isinstance(literal, list):
+        return " ".join(f"{flag} {shlex.quote(str(item))}" for item in literal)
+    items = literal if isinstance(literal, tuple) else [literal]
+    return " ".join((flag, *(shlex.quote(str(item)) for item in items)))
 
-    def option(found: re.Match[str]) -> str:
-        try:
-            named = ast.literal_eval(found[1])
-        except (SyntaxError, ValueError):  # of a name with quotes and brackets in it
-            return found[0]
-        return " ".join(f"--import {shlex.quote(one)}" for one in named)
 
-    text = re.sub(r"import_=(\[.*?['\"]\])", option, " ".join(text.split()))
-    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", _flag, text)
+class Notes(logging.Handler):
+    """Print what the logger `vaekit` says as lines on standard error."""
 
-
-def _flag(found: re.Match[str]) -> str:
-    """An argument of a message as a flag."""
-    name = "--" + found[1].replace("_", "-")
-    return name if found[2] is None else f"{name} {found[2]}"
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        text = in_shell(record.getMessage())
+        print(f"vaekit: note: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point: what a user can mend is one line on standard error and exit code 2."""
-    app.config = ()  # of a call before, in the same process
+    """Run a command: what a user can mend is one line on standard error and exit code 2."""
+    logger, notes = logging.getLogger("vaekit"), Notes()
+    logger.addHandler(notes)
     try:
-        words = _without_imports(list(sys.argv[1:] if arguments is None else arguments))
-        load(NAMED)
-        one = None  # the recipe whose options are needed, where not all are
-        if len(words) > 1 and words[0] in ("train", "sweep") and not words[1].startswith("-"):
-            words[1] = find_recipe(words[1]).name  # hyphens or underscores
-            one = words[1:2]
-        for parent, command in ((train, train_command), (sweep, sweep_command)):
-            if parent.name[0] in words:
-                add_recipes(parent, command, one)
-        app.meta(words, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        _run(list(sys.argv[1:] if arguments is None else arguments))
     except (VaekitError, CycloptsError) as error:
-        print(f"vaekit: {_in_shell(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"vaekit: {in_shell(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    finally:
+        logger.removeHandler(notes)

@@ -1,7 +1,8 @@
-"""What a training shows on the terminal: a bar where there is one, else a line per epoch."""
+"""What a command shows on standard error while it works: a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,23 +12,30 @@ from vaekit.training import Callback
 if TYPE_CHECKING:
     from vaekit.training import Progress
 
-
 SHOWN = ("objective", "log_likelihood", "kl", "luminance")
+
+
+def log(text: str) -> None:
+    """Print a line on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _numbers(record: dict[str, Any]) -> str:
     means = record["validation"] or record["train"]
-    shown = [f"{n.replace('_', '-')} {means[n]:.2f}" for n in SHOWN if n in means]
-    held_out = "validation " if record["validation"] else ""
-    return held_out + ", ".join(shown)
+    shown = [f"{name.replace('_', '-')} {means[name]:.2f}" for name in SHOWN if name in means]
+    return ("validation " if record["validation"] else "") + ", ".join(shown)
 
 
-def _note(text: str) -> str:
-    return f"vaekit: note: {text}"
+class Notes(Callback):
+    """Log what a training notes as warnings, which the shell prints; show nothing else."""
+
+    def note(self, text: str) -> None:
+        """Log one note."""
+        logging.getLogger("vaekit").warning(text)
 
 
-class Lines(Callback):
-    """A line per epoch to standard error, at most one a second."""
+class Lines(Notes):
+    """Print a line for each epoch, at most one a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,29 +44,26 @@ class Lines(Callback):
         self._shown = -float("inf")
 
     def started(self, epochs: int, steps: int, first: int) -> None:
+        """Remember where the training begins."""
         self._epochs, self._steps, self._first = epochs, steps, first
         self._began = time.monotonic()
 
     def record(self, record: dict[str, Any]) -> None:
+        """Print the line of an epoch."""
         now = time.monotonic()
         if now - self._shown < 1 and record["epoch"] not in (1, self._epochs):
             return
         self._shown = now
         done = record["step"] - self._first
         left = (now - self._began) / done * (self._steps - record["step"])
-        print(  # noqa: T201
+        log(
             f"epoch {record['epoch']}/{self._epochs}: {_numbers(record)} "
-            f"({record['images_per_second']:,.0f} images/s, {left:.0f} s left)",
-            file=sys.stderr,
-            flush=True,
+            f"({record['images_per_second']:,.0f} images/s, {left:.0f} s left)"
         )
 
-    def note(self, text: str) -> None:
-        print(_note(text), file=sys.stderr, flush=True)  # noqa: T201
 
-
-class Terminal(Callback):
-    """A bar with steps, rate, time left and the last epoch's numbers."""
+class Terminal(Notes):
+    """Show a bar with steps, rate, time left and the last epoch's numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,16 +81,19 @@ class Terminal(Callback):
         self._shown = 0.0
 
     def started(self, epochs: int, steps: int, first: int) -> None:
+        """Show the bar."""
         self._task = self._bar.add_task("training", total=steps, completed=first, numbers="")
         self._bar.start()
 
     def step(self, progress: Progress) -> None:
+        """Move the bar, ten times a second at most."""
         now = time.monotonic()
         if now - self._shown >= 0.1:
             self._shown = now
             self._bar.update(self._task, completed=progress.step)
 
     def record(self, record: dict[str, Any]) -> None:
+        """Show the numbers of an epoch."""
         rate = f"{record['images_per_second']:,.0f} images/s"
         self._bar.update(
             self._task,
@@ -94,16 +102,33 @@ class Terminal(Callback):
             numbers=f"{rate}, {_numbers(record)}",
         )
 
-    def note(self, text: str) -> None:
-        self._bar.console.print(_note(text), markup=False, highlight=False, soft_wrap=True)
-
     def ended(self, interrupted: bool) -> None:
+        """Leave the bar as it is."""
         super().ended(interrupted)
         self._bar.stop()
 
 
-def progress(quiet: bool) -> Callback:
-    """What suits standard error."""
+def progress(quiet: bool) -> Notes:
+    """Return the callback that suits standard error."""
     if quiet:
-        return Callback()
+        return Notes()
     return Terminal() if sys.stderr.isatty() else Lines()
+
+
+class RowCount:
+    """Show on a terminal how many rows are measured, where that takes long."""
+
+    def __init__(self) -> None:
+        self._what, self._began, self._shown = "", 0.0, 0.0
+
+    def __call__(self, what: str, done: int, rows: int) -> None:
+        """Show the count of one metric, twice a second at most."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began = what, now
+        if now - self._shown > 0.5 and now - self._began > 1:
+            self._shown = now
+            print(f"\r{what}: {done} of {rows} rows ", end="", file=sys.stderr)  # noqa: T201
+        if done == rows and self._shown:
+            self._shown = 0.0
+            print("\r\033[K", end="", file=sys.stderr)  # noqa: T201

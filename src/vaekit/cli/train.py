@@ -1,283 +1,44 @@
 """The commands that train: `train RECIPE`, `train --resume RUN`, `sweep RECIPE`, `demo`."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: the commands' types are made for each recipe.
+import ast
 import functools
-import inspect
-import json
+import json as jsons
+import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
-from vaekit.cli.evaluate import show as show_comparison
-from vaekit.cli.show import NAMED, DataDir, Json, MaybeWhole, dump, named, say, start, whole
-from vaekit.recipes import find_recipe, names
-from vaekit.runs import flat_fields
+import vaekit
+from vaekit.cli.evaluate import NO_LIKELIHOOD, show_comparison
+from vaekit.cli.show import (
+    IMPORTS,
+    MaybeOut,
+    MaybeWhole,
+    Whole,
+    dump,
+    imports_as_typed,
+    say,
+    start,
+)
+from vaekit.errors import VaekitError
+from vaekit.recipes import find_recipe, resolve
+from vaekit.registry import KINDS, entries, text
 
 if TYPE_CHECKING:
     from vaekit.runs import Run
 
-
-def _line(name: str, row: Mapping[str, Any], shown: Mapping[str, float]) -> str:
-    return f"{name:16}" + "".join(f"{row[n]:>16.4f}" for n in shown)
-
-
-def _done(row: Mapping[str, Any]) -> None:
-    """A line on standard error for a run that is trained, and what it should be known for."""
-    name = row["name"] if "name" in row else f"seed {row['seed']}"
-    shown = [n for n in ("elbo", "log_likelihood", "kl") if row.get(n) is not None]
-    numbers = ", ".join(f"{n.replace('_', '-')} {row[n]:.2f}" for n in shown)
-    done = f"{name} is trained: {numbers}" if numbers else f"{name} is trained"
-    print(done, file=sys.stderr, flush=True)  # noqa: T201
-    for text in row["warnings"]:
-        print(f"vaekit: note: {name}: {text}", file=sys.stderr)  # noqa: T201
-
-
-def _show(found: Mapping[str, Any], out: Path) -> None:
-    mean, error = found["mean"], found["standard_error"]
-    say(" " * 16 + "".join(f"{n.replace('_', '-'):>16}" for n in mean))
-    for row in found["runs"]:
-        say(_line(f"seed {row['seed']}", row, mean))
-    say(_line("mean", mean, mean))
-    if len(found["runs"]) > 1:
-        say(_line("± standard error", error, mean))
-    if not found["protocol"]["is_likelihood"]:
-        say("not a likelihood: gray values under a Bernoulli are the usual loss, no more")
-    say("; ".join(f"{k} {v}" for k, v in found["protocol"].items() if k != "seed"))
-    say(f"runs     {out}")
-
-
-def _several(
-    recipe: str, own: Mapping[str, Any], data: str, what: str, work: Callable[..., Any]
-) -> tuple[Any, Path]:
-    """What comes of training several, and where: `work` takes that, and what is told of each."""
-    from vaekit.runs import default_folder
-
-    out = own["out"] or default_folder(recipe, data, what)
-    try:
-        return work(out, None if own["quiet"] or own["json"] else _done), out
-    except KeyboardInterrupt:
-        say(f"stopped  continue with the same command and --out {out}")
-        sys.exit(130)
-
-
-def _train_seeds(recipe: str, own: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Trains the seeds and prints what they have in common."""
-    from vaekit.api import train_seeds
-    from vaekit.runs import Config
-
-    def work(out: Path, told: Callable[..., None] | None) -> Any:
-        how = {"seeds": own["seeds"], "report": not own["no_report"]}
-        return train_seeds(recipe, out=out, on_seed=told, import_=NAMED, **how, **options)
-
-    data = Config.flat(recipe, **options).data.data
-    found, out = _several(recipe, own, data, "seeds", work)
-    say(dump(found)) if own["json"] else _show(found, out)
-
-
-train = App(
-    name="train",
-    help="Train a recipe: `vaekit train vae --data mnist`. "
-    "`vaekit train vae --help` lists its options.",
-)
-GROUPS = {
-    name: Group(name.capitalize(), sort_key=position)
-    for position, name in enumerate(("parts", "data", "training", "run"))
-}
-WHOLE = (int, int | None, tuple[int, ...], tuple[int, ...] | None)
-
-
-def option(
-    name: str, annotation: Any, default: Any, text: str, group: str = "run"
-) -> inspect.Parameter:
-    """A flag of a command."""
-    several = "tuple" in str(annotation)
-    signs = any(str(choice).startswith("-") for choice in get_args(annotation))
-    parameter = Parameter(
-        help=text,
-        group=GROUPS[group],
-        consume_multiple=several,
-        allow_leading_hyphen=signs,
-        converter=whole if annotation in WHOLE else None,
-    )
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[annotation, parameter],
-        default=default,
-    )
-
-
-SHARED = [
-    option("quiet", bool, False, "Show no progress."),
-    option("json", bool, False, "Print one JSON object alone."),
-]
-RUN_OPTIONS = [
-    option("out", Path | None, None, "The run folder; else the next free one in runs/."),
-    option(
-        "seeds",
-        int | None,
-        None,
-        "Train this many seeds side by side, a thread each, into OUT/seed-0, ...; print mean and "
-        "standard error on the test split.",
-    ),
-    option("no_report", bool, False, "Do not write report.html."),
-    *SHARED,
-]
-
-
-@functools.cache
-def options_of(recipe: str) -> tuple[inspect.Parameter, ...]:
-    """A flag for each option of the recipe, its default and its help."""
-    return tuple(
-        option(name, info.annotation, info.default, info.description or "", group)
-        for name, group, info in flat_fields(recipe)
-    )
-
-
-def train_command(recipe: str) -> Callable[..., None]:
-    """The command `train RECIPE`, with one flag for each option of the recipe."""
-
-    def command(**options: Any) -> None:
-        own = {p.name: options.pop(p.name, p.default) for p in RUN_OPTIONS}
-        start()
-        if own["seeds"] is not None:
-            _train_seeds(recipe, own, options)
-            return
-        from vaekit.api import train as train_recipe
-        from vaekit.cli.progress import progress
-
-        shown = progress(own["quiet"] or own["json"])
-        options |= {"report": not own["no_report"], "callbacks": [shown], "import_": NAMED}
-        run = train_recipe(recipe, out=own["out"], **options)
-        _show_run(run, own["json"], shown.interrupted)
-
-    parameters = [*options_of(recipe), *RUN_OPTIONS]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    entry = find_recipe(recipe)
-    command.__doc__ = f"{entry.title}\n\n{entry.text}".rstrip()
-    command.__name__ = recipe
-    return command
-
-
+train = App(name="train")
 sweep = App(
     name="sweep",
-    help="Train a grid of options side by side, and compare: "
-    "`vaekit sweep vae --data mnist --grid latent=16,64 --grid objective.beta=1,4`.",
+    help="Train a grid of options side by side, and compare the runs.\n\n"
+    "`vaekit sweep vae --help` lists the options of a recipe.\n\n"
+    "Example: vaekit sweep vae --data mnist --grid latent=16,64 --grid objective.beta=1,4",
 )
-
-Grid = Annotated[
-    tuple[str, ...],
-    Parameter(
-        help="NAME=VALUE,VALUE: an option, or one of a part as net.hidden, and its values; again "
-        "for another."
-    ),
-]
-OWN = [
-    option(
-        "out",
-        Path | None,
-        None,
-        "The folder of the runs and of compare.html; named again, it continues; else the next free "
-        "one in runs/.",
-    ),
-    option("jobs", int | None, None, "Runs at once; as many as there are cores."),
-    option(
-        "images",
-        Path | None,
-        None,
-        "A folder for the page's charts and images as .png, and table.md.",
-    ),
-    option("no_report", bool, False, "Do not write a report.html for each run."),
-    *SHARED,
-]
-
-
-def sweep_command(recipe: str) -> Callable[..., None]:
-    """The command `sweep RECIPE`: the options of `train RECIPE`, and the grid."""
-
-    def command(*, grid: Grid, **options: Any) -> None:
-        own = {p.name: options.pop(p.name, p.default) for p in OWN}
-        start()
-        _sweep(recipe, grid, own, options)
-
-    first = inspect.signature(command).parameters["grid"]
-    grid = first.replace(annotation=Grid)
-    parameters = [grid, *options_of(recipe), *OWN]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__doc__ = f"Train a grid of {recipe} side by side, and compare the runs on a page."
-    command.__name__ = recipe
-    return command
-
-
-def _sweep(
-    recipe: str, grid: tuple[str, ...], own: Mapping[str, Any], options: dict[str, Any]
-) -> None:
-    from vaekit.api import compare_grid
-    from vaekit.runs import Config, parse_grid
-
-    parsed = parse_grid(grid)
-
-    def work(out: Path, told: Callable[..., None] | None) -> Any:
-        how = {"jobs": own["jobs"], "report": not own["no_report"], "images": own["images"]}
-        return compare_grid(recipe, parsed, options, out=out, on_run=told, import_=NAMED, **how)
-
-    data = Config.flat(recipe, **options).data.data
-    found, _ = _several(recipe, own, data, "sweep", work)
-    show_comparison(found, own["json"])
-
-
-def add_recipes(
-    app: App, command: Callable[[str], Callable[..., None]], recipes: Iterable[str] | None = None
-) -> None:
-    """A command for each of these recipes that has none yet, by default for all that there are."""
-    for recipe in names() if recipes is None else recipes:
-        if recipe not in app:
-            app.command(command(recipe), name=recipe)
-
-
-def _show_run(run: Run, as_json: bool, interrupted: bool) -> None:
-    records = run.folder.records()
-    last = records[-1] if records else {}
-    if as_json:
-        say(json.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
-    elif interrupted:
-        say(f"stopped  continue with: vaekit train --resume {run.path}{named()}")
-    else:
-        _show_paths(run)
-    if interrupted:
-        sys.exit(130)
-
-
-def _show_paths(run: Run) -> None:
-    say(f"run      {run.path}")
-    if run.folder.report.is_file():
-        say(f"report   {run.folder.report}")
-    say(f"next     vaekit evaluate {run.path}{named()}")
-
-
-@train.default
-def _resume(
-    *,
-    resume: Annotated[Path, Parameter(help="Continue this run exactly where it stopped.")],
-    epochs: Annotated[MaybeWhole, Parameter(help="Epochs in all.")] = None,
-    data_dir: DataDir = None,
-    quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
-    json: Json = False,
-) -> None:
-    """Continue a run: `vaekit train --resume RUN`."""
-    start()
-    from vaekit.api import resume as resume_run
-    from vaekit.cli.progress import progress
-
-    shown = progress(quiet or json)
-    run = resume_run(resume, epochs=epochs, data_dir=data_dir, callbacks=[shown])
-    _show_run(run, json, shown.interrupted)
-
-
 DEMO: dict[str, Any] = {
     "data": "digits",
     "latent": 8,
@@ -287,22 +48,308 @@ DEMO: dict[str, Any] = {
     "lr_schedule": "cosine",
     "threads": 1,  # enough for so small a model, and it never waits for a busy core
 }
+NUMBERS = ("elbo", "log_likelihood", "kl")  # that are printed of a run of several
 
 
-def demo(
-    *,
-    out: Annotated[Path | None, Parameter(help="The run folder.")] = None,
-    quiet: Annotated[bool, Parameter(negative=(), help="Show no progress.")] = False,
-) -> None:
-    """Train a VAE on 8 x 8 digits that come with the kit, and write a report of it."""
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a training goes, and what is shown of it.
+
+    Args:
+        out: The folder of the run. By default the next free one in runs/; that of --seeds or of a
+            sweep continues what was interrupted.
+        report: Write no report.html.
+    """
+
+    out: MaybeOut = None
+    report: bool = True
+    lang: str = "en"
+    quiet: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """The options of `train` besides those of the recipe.
+
+    Args:
+        seeds: Train this many seeds side by side, into OUT/seed-0 and so on. Mean and standard
+            error on the test split are printed.
+        print_config: Print all options as YAML for --config, and train nothing.
+    """
+
+    seeds: MaybeWhole = None
+    print_config: bool = False
+
+
+@dataclass(frozen=True)
+class SweepOptions(RunOptions):
+    """The options of `sweep` besides those of the recipe.
+
+    Args:
+        grid: NAME=VALUE,VALUE: an option, or a part's option as net.hidden, and its values. Again
+            for another.
+        jobs: Runs at once. By default as many as there are cores.
+        images: Write the page's charts and images as .png, and table.md, to this folder.
+    """
+
+    grid: tuple[str, ...] = ()
+    jobs: MaybeWhole = None
+    images: Path | None = None
+
+
+def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
+    """Yield name, type, default and help of each option, as the source of options.py has them.
+
+    Importing it builds pydantic's models, which takes longer than all of help.
+    """
+    types = {"PathText": str, "int": Whole, "Literal": Literal}
+    source = Path(vaekit.__file__).with_name("options.py").read_text()
+    classes = (each for each in ast.parse(source).body if isinstance(each, ast.ClassDef))
+    for field in next(each.body for each in classes if each.name == record):
+        if isinstance(field, ast.AnnAssign):
+            call: Any = field.value
+            said = {each.arg: each.value for each in call.keywords}
+            default, words = (ast.literal_eval(said[name]) for name in ("default", "description"))
+            yield (
+                ast.unparse(field.target),
+                eval(ast.unparse(field.annotation), types),
+                default,
+                words,
+            )
+
+
+@functools.cache
+def _records(recipe: str) -> tuple[Any, ...]:
+    """Return the options of a recipe's parts, of data and of training, with their defaults."""
+    entry, parts = find_recipe(recipe), resolve(recipe, {})
+    rows: dict[str, list[Any]] = {"Parts": []}
+    for name in entry.asks:
+        if name == "latent":
+            parameter = Parameter(help="The size of the latent.", show_default=str(parts[name]))
+            rows["Parts"].append((name, Annotated[MaybeWhole, parameter], None))
+            continue
+        words = f"{KINDS[name]}: {', '.join(entries(name))}. Options: vaekit parts {name}."
+        shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
+        if name == "likelihood":
+            words += " Gray values under bernoulli are the usual loss and not a likelihood."
+        parameter = Parameter(help=words, show_default=shown)
+        rows["Parts"].append((name, Annotated[str | None, parameter], None))
+    for record in ("Data", "Training"):
+        rows[record] = [
+            (name, Annotated[kind, Parameter(help=words)], entry.options.get(name, default))
+            for name, kind, default, words in _fields_of(record)
+        ]
+    # cyclopts takes a class of the module `types` for a built-in one
+    how: dict[str, Any] = {"frozen": True, "namespace": {"__module__": __name__}}
+    return tuple(make_dataclass(name, fields, **how)() for name, fields in rows.items())
+
+
+def _flat(record: Any, group: str) -> Any:
+    """Return the type of an argument whose fields are options."""
+    return Annotated[type(record), Parameter(name="*", group=group)]
+
+
+def recipe_command(verb: str, recipe: str) -> Callable[..., None]:
+    """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records."""
+    parts_, data_, training_ = _records(recipe)
+    run_ = TrainOptions() if verb == "train" else SweepOptions()
+
+    def command(
+        *,
+        parts: _flat(parts_, "Parts") = parts_,  # type: ignore[valid-type]
+        data: _flat(data_, "Data") = data_,  # type: ignore[valid-type]
+        training: _flat(training_, "Training") = training_,  # type: ignore[valid-type]
+        run: _flat(run_, "Run") = run_,  # type: ignore[valid-type]
+        path: Annotated[tuple[str, ...], Parameter(show=False)] = (),
+    ) -> None:
+        options: dict[str, Any] = {}
+        for record, default in ((parts, parts_), (data, data_), (training, training_)):
+            values = asdict(record).items()
+            options |= {name: value for name, value in values if value != getattr(default, name)}
+        options |= dict(each.split("=", 1) for each in path)
+        (_train if verb == "train" else _sweep)(recipe, run, options)
+
+    entry = find_recipe(recipe)
+    words, example = f"{entry.title}\n\n{entry.text}".rstrip(), f"--out runs/{recipe}"
+    if verb == "sweep":
+        words = f"Train a grid of options of {recipe} side by side, and compare the runs on a page."
+        example = "--grid latent=2,16"
+    command.__doc__ = f"{words}\n\nExample: vaekit {verb} {recipe} --data digits {example}"
+    command.__name__ = recipe
+    return command
+
+
+def _train(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
+    if run.print_config:
+        _print_config(recipe, options)
+    elif run.seeds is not None:
+        _train_seeds(recipe, run, options)
+    else:
+        how: dict[str, Any] = {"out": run.out, "report": run.report, "lang": run.lang}
+        _train_one(recipe, {**options, **how}, run.quiet, run.json)
+
+
+def _train_one(recipe: str, options: Mapping[str, Any], quiet: bool, json: bool) -> "Run":
+    """Train a recipe, and print the paths of the run."""
     start()
     from vaekit.api import train as train_recipe
     from vaekit.cli.progress import progress
+
+    callback = progress(quiet or json)
+    run = train_recipe(recipe, callbacks=[callback], import_=IMPORTS, **options)
+    _show_run(run, json, callback.interrupted)
+    return run
+
+
+def _print_config(recipe: str, options: Mapping[str, Any]) -> None:
+    """Print every option of a training, as `--config` reads it."""
+    import yaml
+
+    from vaekit.runs import Config
+
+    config = flat_config(Config.flat(recipe, **options).to_json())
+    say(yaml.safe_dump(config, sort_keys=False).rstrip())
+
+
+def flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in a run's config.json by their names, parts as text."""
+    parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
+    options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
+    options |= {**(record.get("data") or {}), **(record.get("training") or {})}
+    given = {name: value for name, value in options.items() if value not in (None, [])}
+    return {"recipe": record["recipe"], **given}
+
+
+def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
+    """Train the seeds and print what they have in common."""
+    start()
+    from vaekit.api import train_seeds
+
+    how: dict[str, Any] = {"seeds": run.seeds, "together": run.together, "report": run.report}
+
+    def work(out: Path, on_seed: Callable[..., None] | None) -> Any:
+        return train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
+
+    result, out = _side_by_side(recipe, run, options, "seeds", work)
+    dump(result) if run.json else _show_seeds(result, out)
+
+
+def _sweep(recipe: str, run: SweepOptions, options: Mapping[str, Any]) -> None:
+    """Train the grid and print the comparison."""
+    if not run.grid:
+        raise VaekitError("got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times.")
+    start()
+    from vaekit.api import compare_grid
+    from vaekit.runs import parse_grid
+
+    grid = parse_grid(run.grid)
+    how: dict[str, Any] = {"jobs": run.jobs, "report": run.report, "import_": IMPORTS}
+    how |= {"images": run.images, "lang": run.lang}
+
+    def work(out: Path, on_run: Callable[..., None] | None) -> Any:
+        return compare_grid(recipe, grid, options, out=out, on_run=on_run, **how)
+
+    show_comparison(_side_by_side(recipe, run, options, "sweep", work)[0], run.json)
+
+
+def _side_by_side(
+    recipe: str, run: RunOptions, options: Mapping[str, Any], what: str, work: Callable[..., Any]
+) -> tuple[Any, Path]:
+    """Return the result of training several, and its folder; an interrupt says how to go on."""
+    from vaekit.runs import Config, default_folder
+
+    out = run.out or default_folder(recipe, Config.flat(recipe, **options).data.data, what)
+    try:
+        return work(out, None if run.quiet or run.json else _show_done), out
+    except KeyboardInterrupt:
+        say(f"stopped  continue with the same command and --out {out}")
+        sys.exit(130)
+
+
+def _show_done(row: Mapping[str, Any]) -> None:
+    """Log that a run is trained, with its numbers and its warnings."""
+    from vaekit.cli.progress import log
+
+    name = row["name"] if "name" in row else f"seed {row['seed']}"
+    shown = [n for n in NUMBERS if row.get(n) is not None]
+    numbers = ", ".join(f"{n.replace('_', '-')} {row[n]:.2f}" for n in shown)
+    log(f"{name} is trained: {numbers}" if numbers else f"{name} is trained")
+    for warning in row["warnings"]:
+        logging.getLogger("vaekit").warning("%s: %s", name, warning)
+
+
+def _show_seeds(result: Mapping[str, Any], out: Path) -> None:
+    mean, error = result["mean"], result["standard_error"]
+    rows = {f"seed {row['seed']}": row for row in result["runs"]} | {"mean": mean}
+    if len(result["runs"]) > 1:
+        rows["± standard error"] = error
+    say(" " * 16 + "".join(f"{name.replace('_', '-'):>16}" for name in mean))
+    for title, row in rows.items():
+        say(f"{title:16}" + "".join(f"{row[name]:>16.4f}" for name in mean))
+    if not result["protocol"]["is_likelihood"]:
+        say(NO_LIKELIHOOD)
+    say("; ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "seed"))
+    say(f"runs     {out}")
+
+
+def _show_run(run: "Run", json: bool, interrupted: bool) -> None:
+    records = run.folder.records()
+    if json:
+        last = records[-1] if records else {}
+        say(jsons.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
+    elif interrupted:
+        say(f"stopped  continue with: vaekit train --resume {run.path}{imports_as_typed()}")
+    else:
+        say(f"run      {run.path}")
+        if run.folder.report.is_file():
+            say(f"report   {run.folder.report}")
+        say(f"next     vaekit evaluate {run.path}{imports_as_typed()}")
+    if interrupted:
+        sys.exit(130)
+
+
+@train.default
+def resume(
+    *,
+    resume: Path,
+    epochs: MaybeWhole = None,
+    data_dir: str | None = None,
+    lang: str = "en",
+    quiet: bool = False,
+    json: bool = False,
+) -> None:
+    """Train a recipe, or continue a run where it stopped.
+
+    `vaekit train vae --help` lists the options of a recipe.
+
+    Example: vaekit train vae --data mnist
+    Example: vaekit train --resume runs/vae-mnist
+
+    Args:
+        resume: Continue this run exactly where it stopped.
+        epochs: Epochs in all.
+    """
+    start()
+    from vaekit.api import resume as resume_run
+    from vaekit.cli.progress import progress
+
+    callback = progress(quiet or json)
+    how: dict[str, Any] = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
+    _show_run(resume_run(resume, callbacks=[callback], **how), json, callback.interrupted)
+
+
+def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
+    """Train a VAE on the 8 x 8 digits of vaekit, and write a report.
+
+    Example: vaekit demo
+
+    Args:
+        out: The folder of the run.
+    """
     from vaekit.runs import next_folder
 
     if out is not None and out.exists():
         out = next_folder(out.parent, out.name)
-    shown = progress(quiet)
-    run = train_recipe("vae", out=out, callbacks=[shown], **DEMO)
-    _show_run(run, False, shown.interrupted)
+    run = _train_one("vae", {"out": out, "lang": lang, **DEMO}, quiet, False)
     say(f"open     file://{run.folder.report.resolve()}")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vaekit.errors import VaekitError, unknown
-from vaekit.options import Data, Training
 from vaekit.registry import Spec, checked, describe, entries, find, register
 
 # What a model may ask the builder for, and the option that says which it is to be.
@@ -93,7 +92,11 @@ def recipe(
         >>> resolve("tiny", {"objective": ":beta=4"})["objective"]
         {'name': 'elbo', 'beta': 4.0}
     """
-    known = [*PARTS, "latent", *Data.model_fields, *Training.model_fields]
+    known = [*PARTS, "latent", "context"]
+    if not {*options} <= {*known}:  # pydantic takes longer to import than help to show
+        from vaekit.options import Data, Training
+
+        known += [*Data.model_fields, *Training.model_fields]
     for option in options:
         if option not in known:
             raise unknown(f"option of the recipe {name}", option, known)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vaekit.data import Dataset, Split, spread
 from vaekit.distributions import Offer
+from vaekit.errors import choose
 from vaekit.evaluate import Metric, chosen, is_likelihood, measured
 from vaekit.models import luminance
 from vaekit.registry import text
@@ -76,6 +77,7 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
     Raises:
         VaekitError: where the data are not found or the file cannot be written.
     """
+    choose("language", lang, {"en": "English"})
     data = run.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), ROWS))
     found = numbers(run, data)

@@ -1,0 +1,380 @@
+"""The commands that look at a trained model, draw figures of it, or apply it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vaekit
+from vaekit.cli.show import (
+    MaybeNumber,
+    MaybeOut,
+    MaybeWhole,
+    Number,
+    Opening,
+    Out,
+    Rows,
+    Whole,
+    check_counts,
+    say,
+    start,
+)
+from vaekit.errors import VaekitError
+from vaekit.io import write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaekit.runs import Run
+
+
+def sample(
+    run: Path,
+    /,
+    *,
+    n: Number = 64,
+    label: str | None = None,
+    out: MaybeOut = None,
+    draws: bool = False,
+    seed: Whole = 0,
+    set_: tuple[str, ...] = (),
+    opening: Opening = Opening(),
+) -> None:
+    """Draw new images from the prior: a grid (.png), or an array.
+
+    A run that is conditioned on labels draws one --label, or a row for each class.
+
+    Example: vaekit sample runs/vae-mnist -n 64 -o samples.png
+
+    Args:
+        draws: Draw x, in place of its mean E[x|z].
+    """
+    loaded = opening.load(run, n=n)
+    how: Any = {"mean": not draws, "seed": seed, "fixed": vaekit.report.settings(set_)}
+    if label is not None:
+        images, columns = loaded.sample(n, label=label, **how), None
+    else:
+        images, columns = vaekit.report.sample_sheet(loaded, n, **how)
+    _save(loaded, images, out or Path("samples.png"), columns=columns)
+
+
+def reconstruct(
+    run: Path, /, *, n: Number = 16, out: MaybeOut = None, opening: Rows = Rows()
+) -> None:
+    """Reconstruct test images: each above its E[x|z].
+
+    Example: vaekit reconstruct runs/vae-mnist -n 16
+    """
+    loaded = opening.load(run, n=n)
+    test = loaded.dataset(opening.data_dir).test
+    originals, context = test.batch(vaekit.data.spread(len(test), n))
+    images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
+    say(vaekit.report.save(seen(originals), out or Path("reconstructions.png"), seen(images)))
+
+
+def interpolate(
+    run: Path,
+    /,
+    *,
+    n: Number = 5,
+    steps: Whole = 10,
+    kind: str = "linear",
+    seed: Whole = 0,
+    out: MaybeOut = None,
+    opening: Rows = Rows(),
+) -> None:
+    """Walk from one test image to another in the latent, a row a pair.
+
+    Example: vaekit interpolate runs/vae-mnist --kind spherical
+
+    Args:
+        n: How many pairs.
+        kind: linear or spherical.
+        seed: The seed of the choice of images.
+    """
+    loaded = opening.load(run, n=n)
+    import torch
+
+    test = loaded.dataset(opening.data_dir).test
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    x, context = test.batch(order[: 2 * n])
+    if len(x) < 2 * n:
+        raise VaekitError(f"got `n={n}`; {len(x)} test rows make {len(x) // 2} pairs at most.")
+    ends = None if context is None else (context[:n], context[n:])
+    images = vaekit.report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
+    _save(loaded, images.flatten(0, 1), out or Path("interpolation.png"), columns=steps)
+
+
+def traverse(
+    run: Path,
+    /,
+    *,
+    dims: tuple[int, ...] | None = None,
+    all_: bool = False,
+    steps: Whole = 10,
+    low: float = -3.0,
+    high: float = 3.0,
+    row: MaybeWhole = None,
+    set_: tuple[str, ...] = (),
+    label: str | None = None,
+    out: MaybeOut = None,
+    opening: Rows = Rows(),
+) -> None:
+    """Move one latent dimension at a time, and say what it does.
+
+    Printed, and beside each row: its KL over test rows in nats, and how far it moves the image:
+    the variance of E[x|z] along the row, a mean over pixels. Dead: Var E[z|x] is at most 0.01.
+
+    Example: vaekit traverse runs/vae-mnist --row 3
+
+    Args:
+        dims: The dimensions; by default those in which codes vary most, at most ten.
+        all_: Show every dimension.
+        low: Where each dimension begins.
+        high: Where each dimension ends.
+        row: Go around the code of this test row, in place of z = 0.
+    """
+    loaded = opening.load(run, steps=steps)
+    import torch
+
+    fixed = vaekit.report.walks.settings(set_)
+    latent = vaekit.report.walks.held(loaded, loaded.dataset(opening.data_dir))
+    chosen = vaekit.report.walks.chosen(latent, dims, every=all_)
+    z, context = _start(loaded, row, fixed, label, opening.data_dir)
+    images = vaekit.report.walks.traverse(
+        loaded, z, chosen, torch.linspace(low, high, steps), context
+    )
+    effects = vaekit.report.walks.effects(latent, chosen, images)
+    say(f"dimensions, from the top: {' '.join(map(str, chosen))}")
+    say("\n".join(vaekit.report.walks.lines(effects)))
+    say(f"dead, of all: {' '.join(map(str, vaekit.report.walks.dead(latent))) or 'none'}")
+    names, seen = [effect.label for effect in effects], loaded.spec.values.inverse(images)
+    say(vaekit.report.save_rows(names, seen, out or Path("traversal.png")))
+
+
+def _start(
+    run: Run, row: int | None, fixed: dict[int, float], label: str | None, data_dir: str | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the code that a traversal goes around, `(*Z)`, and its context."""
+    import torch
+
+    context = _context(run, label)
+    shapes = run.latent_shapes
+    z = torch.zeros(shapes[0] if len(shapes) == 1 else (run.latent_size,))
+    if row is not None:
+        test = run.dataset(data_dir).test
+        _check_row(row, len(test))
+        x, row_context = test.batch(slice(row, row + 1))
+        z, context = run.encode(x, row_context)[0], row_context if label is None else context
+    if fixed:
+        z = vaekit.runs.fixed_at(z[None].to(run.device), fixed, run.prior(context))[0].cpu()
+    return z, context
+
+
+def manifold(
+    run: Path,
+    /,
+    *,
+    side: Whole = 20,
+    label: str | None = None,
+    out: MaybeOut = None,
+    opening: Opening = Opening(),
+) -> None:
+    """Decode the plane of a 2-dimensional latent on a grid.
+
+    The grid is at quantiles of the prior N(0, 1).
+
+    Example: vaekit manifold runs/vae-mnist --side 20
+
+    Args:
+        side: Images along each side.
+    """
+    loaded = opening.load(run, side=side)
+    images = vaekit.report.manifold(loaded, side, _context(loaded, label))
+    _save(loaded, images.flatten(0, 1), out or Path("manifold.png"), columns=side)
+
+
+def scatter(
+    run: Path, /, *, n: Number = 2000, out: Out = Path("scatter.png"), opening: Rows = Rows()
+) -> None:
+    """Plot codes in the colors of their classes, with their spread.
+
+    Posteriors are ellipses. Of a latent of more than two dimensions it shows the two in which codes
+    vary most; of one dimension, a line for each class.
+
+    Example: vaekit scatter runs/vae-mnist -o codes.svg
+
+    Args:
+        n: Test rows, evenly spread.
+        out: The file: .png or .svg.
+    """
+    _check_figure(out)
+    loaded = opening.load(run, n=n)
+    data = loaded.dataset(opening.data_dir)
+    rows = data.test.take(vaekit.data.spread(len(data.test), n))
+    means, scales = vaekit.report.posteriors(loaded, rows)
+    codes = vaekit.report.Codes(
+        means,
+        rows.labels,
+        data.class_names,
+        scales=scales,
+        prior=vaekit.report.standard_prior(loaded),
+    )
+    say(
+        vaekit.report.save_figure(
+            lambda: vaekit.report.class_figure(codes, size=(560, 460), title=codes.words), out
+        )
+    )
+
+
+def overlap(
+    run: Path,
+    /,
+    *,
+    rows: tuple[int, int] = (0, 1),
+    out: Out = Path("overlap.png"),
+    opening: Rows = Rows(),
+) -> None:
+    """Plot two posteriors over the line of a 1-dimensional latent.
+
+    Above them are the two test images, and the image decoded between the two; below, the decoded
+    line.
+
+    Example: vaekit overlap runs/vae-one --rows 0 7
+
+    Args:
+        rows: Two test rows.
+        out: The file: .png or .svg.
+    """
+    _check_figure(out)
+    loaded = opening.load(run)
+    import torch
+
+    test = loaded.dataset(opening.data_dir).test
+    for row in rows:
+        _check_row(row, len(test))
+    x = vaekit.report.fixed_rows(test, torch.tensor(rows))
+    context = None if test.context is None else test.context[list(rows)]
+    names = (f"test row {rows[0]}", f"test row {rows[1]}")
+    say(
+        vaekit.report.save_figure(
+            lambda: vaekit.report.overlap_figure(loaded, x, names, context), out
+        )
+    )
+
+
+def animate(
+    run: Path,
+    /,
+    *,
+    what: str = "reconstructions",
+    out: MaybeOut = None,
+    fps: float = 8.0,
+) -> None:
+    """Make a film of the training: the same images after each epoch.
+
+    Example: vaekit animate runs/vae-mnist --what samples
+
+    Args:
+        what: reconstructions or samples.
+        out: The file: .gif or .webp; by default WHAT.gif.
+        fps: Frames per second.
+    """
+    start()
+    path = out or Path(f"{what}.gif")
+    suffix = vaekit.report.film_suffix(path)
+    frames = vaekit.report.training_frames(vaekit.runs.RunFolder(run), what)
+    say(write(path, vaekit.report.animation(frames, suffix=suffix, fps=fps)))
+
+
+def embed(
+    run: Path,
+    /,
+    *,
+    out: Out = Path("codes.npz"),
+    split: str = "test",
+    opening: Rows = Rows(),
+) -> None:
+    """Write the codes E[z|x] of a split, with labels if there are any.
+
+    Example: vaekit embed runs/vae-mnist --split train -o codes.csv
+
+    Args:
+        out: The file of codes: .npz or .csv.
+    """
+    loaded = opening.load(run)
+    say(vaekit.report.save_embedding(loaded, out, split, opening.data_dir))
+
+
+def colorize(
+    source: Path,
+    /,
+    *,
+    colorizer: Path,
+    n: MaybeNumber = None,
+    reconstruct: bool = False,
+    label: str | None = None,
+    columns: Whole = 8,
+    seed: Whole = 0,
+    out: MaybeOut = None,
+    opening: Rows = Rows(),
+) -> None:
+    """Color gray images: samples of a run, or those in an .npz.
+
+    In a .png, each row of gray images has its colors right under it; an .npz has the colors.
+
+    Example: vaekit colorize runs/vae-faces --colorizer runs/colorizer-faces
+
+    Args:
+        source: A run folder, or an .npz of gray images that a command wrote.
+        colorizer: The run folder of a colorizer.
+        n: How many; by default 16, or all of an .npz.
+        reconstruct: Reconstruct test images, in place of drawing samples.
+    """
+    start()
+    check_counts(n=n, columns=columns)
+    painter = Opening(device=opening.device).load(colorizer)
+    vaekit.runs.colorizer_of(painter)
+    chosen: dict[str, Any] = {"reconstruct": reconstruct, "label": label}
+    gray = _gray(source, opening, n, seed, chosen)
+    images = vaekit.report.colorize(painter, gray)
+    path = out or Path("colored.png")
+    if path.suffix == ".npz":
+        say(vaekit.report.save(images, path))
+    else:
+        say(vaekit.report.save(gray.expand(-1, 3, -1, -1), path, images, columns=columns))
+
+
+def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:
+    """Return the gray images of an .npz, or those that a run makes."""
+
+    if source.suffix != ".npz":
+        run = opening.load(source)
+        return vaekit.report.gray_pictures(
+            run, n or 16, seed=seed, data_dir=opening.data_dir, **chosen
+        )
+    for name, value in {**chosen, "weights": opening.weights}.items():
+        if value:
+            raise VaekitError(f"got `{name}`, which is for a run; {source} is a file: leave it.")
+    return vaekit.report.gray_file(source)[:n]
+
+
+def _context(run: Run, label: str | None) -> Tensor | None:
+    """Return the context of a label; without one that of the first class, if there are classes."""
+    if label is not None:
+        return run.context(label)
+    return run.context(0) if run.conditional else None
+
+
+def _check_row(row: int, rows: int) -> None:
+    if not 0 <= row < rows:
+        raise VaekitError(f"there is no test row {row}; there are 0 to {rows - 1}.")
+
+
+def _check_figure(path: Path) -> None:
+    if path.suffix not in (".png", ".svg"):
+        raise VaekitError(f"got the file {path}; expected one that ends in .png or .svg.")
+
+
+def _save(run: Run, images: Tensor, path: Path, *, columns: int | None = None) -> None:
+    say(vaekit.report.save(run.spec.values.inverse(images), path, columns=columns))
