@@ -226,7 +226,7 @@ def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> 
     start()
     from vaekit.api import train_seeds
 
-    how: dict[str, Any] = {"seeds": run.seeds, "together": run.together, "report": run.report}
+    how: dict[str, Any] = {"seeds": run.seeds, "report": run.report}
 
     def work(out: Path, on_seed: Callable[..., None] | None) -> Any:
         return train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)

@@ -1,0 +1,277 @@
+"""Figures drawn by matplotlib, for files alone: codes in classes, and two posteriors on a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.distributions import Distribution, Gaussian, Offer
+from vaekit.errors import VaekitError
+from vaekit.report.codes import Codes, posterior, posteriors, standard_prior
+from vaekit.report.curves import value
+from vaekit.report.style import COLORS, name_text, paper
+from vaekit.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+LONGEST = 18  # letters of a class's name
+
+
+def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str = "") -> Figure:
+    """Draw codes with the classes in colors, the prior behind them, and some posteriors on them.
+
+    An ellipse has one standard deviation of z given x: of every row where there are few, else of
+    some of each class. Circles, light, are 1 and 2 standard deviations of the prior. One dimension
+    has a line for each class.
+    """
+    import matplotlib
+
+    figure, (axes,) = paper(*size)
+    flat, groups = len(codes.dimensions) == 2, codes.groups
+    points = codes.means[:, codes.dimensions].double().numpy()
+    if not flat:
+        points = _strips(axes, codes, points)
+    _axes(axes, codes)
+    small = 4.5 if len(points) > 500 else 8.0
+    palette = matplotlib.colormaps["tab10" if len(groups) <= 10 else "tab20"]
+    for number, (name, rows) in enumerate(groups):
+        color = palette(number) if name else COLORS["train"]
+        style = {"color": color, "markersize": small, "alpha": 0.8 if name else 0.5}
+        label = name_text(name, LONGEST) if name else None
+        axes.plot(*points[rows].T, ".", label=label, markeredgewidth=0, **style)
+        if flat and codes.scales is not None:
+            _ellipses(axes, codes, points, set(rows.tolist()).intersection(codes.some), color)
+    if len(groups) > 1 and flat:
+        figure.legend(loc="outside right upper", labelcolor=COLORS["ink"], markerscale=10 / small)
+    axes.autoscale_view()
+    axes.set_title(title, loc="left")
+    return figure
+
+
+def _axes(axes: Axes, codes: Codes) -> None:
+    """Name the axes, and draw 1 and 2 standard deviations of N(0, I)."""
+    from matplotlib.patches import Circle
+
+    line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 0.8, "zorder": 0.5}
+    flat = len(codes.dimensions) == 2
+    axes.grid(visible=False)
+    axes.set_xlabel(f"dimension {codes.dimensions[0]}")
+    if flat:
+        axes.set_ylabel(f"dimension {codes.dimensions[1]}")
+        axes.set_aspect("equal", adjustable="datalim")
+    for radius in (1, 2) if codes.prior else ():
+        if flat:
+            axes.add_patch(Circle((0, 0), radius, fill=False, **line))
+        else:
+            axes.axvline(-radius, **line)
+            axes.axvline(radius, **line)
+
+
+def _strips(axes: Axes, codes: Codes, points: np.ndarray) -> np.ndarray:
+    """Return points of a line for each class, the first one at the top."""
+    heights = 0.7 * ((np.arange(len(points)) * 0.6180339887) % 1) - 0.35  # as if by chance
+    for line, (_, rows) in enumerate(codes.groups):
+        heights[rows] -= line
+    lines = range(len(codes.groups))
+    names = [name_text(name, LONGEST) for name, _ in codes.groups]
+    axes.set_yticks([-line for line in lines], names)
+    axes.tick_params("y", labelcolor=COLORS["ink"])
+    axes.set_ylim(-len(lines) + 0.4, 0.6)
+    return np.column_stack([points, heights])
+
+
+def _ellipses(axes: Axes, codes: Codes, points: np.ndarray, rows: set[int], color: Any) -> None:
+    """Draw one standard deviation of z given x, of these rows."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Ellipse
+
+    assert codes.scales is not None
+    some = sorted(rows)
+    halves = codes.scales[some][:, codes.dimensions].double().numpy()
+    style: dict[str, Any] = {"fc": to_rgba(color, 0.15), "ec": COLORS["ink"], "linewidth": 0.6}
+    for place, half in zip(points[some], halves, strict=True):
+        if np.isfinite([*place, *half]).all():
+            axes.add_patch(Ellipse(tuple(place), *(2 * half), zorder=3, **style))
+
+
+STRIP = 12  # decoded images along the line
+UNEQUAL = 20.0  # peaks further apart than this factor are drawn at one height
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two bumps on a line, of these means and standard deviations.
+
+    Attributes:
+        means, scales: of both.
+        densities: of both at points of the line, `(N, 2)`; by default those of Gaussians.
+
+    Example:
+        >>> pair = Pair((0.0, 3.0), (1.0, 2.0))
+        >>> pair.between, round(Pair((0.0, 2.0), (1.0, 1.0)).overlap, 4)
+        (1.0, 0.3173)
+    """
+
+    means: tuple[float, float]
+    scales: tuple[float, float]
+    densities: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def between(self) -> float:
+        """As many standard deviations from either: (m0 s1 + m1 s0) / (s0 + s1).
+
+        The densities of two Gaussians of one scale are equal there.
+        """
+        (m0, m1), (s0, s1) = self.means, self.scales
+        return (m0 * s1 + m1 * s0) / (s0 + s1)
+
+    @property
+    def overlap(self) -> float:
+        """The mass that they share, the integral of the lower density: from 0 to 1."""
+        z = self.places(4001)
+        lower = np.minimum(*(self.density(z, which) for which in (0, 1)))
+        return float(np.trapezoid(lower, z))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The part of the line that shows both."""
+        apart = abs(self.means[0] - self.means[1])
+        margin = max(0.3 * apart, 1e-6)
+        around = [max(4 * scale, margin) for scale in self.scales]
+        sides = [(m - w, m + w) for m, w in zip(self.means, around, strict=True)]
+        return min(low for low, _ in sides), max(high for _, high in sides)
+
+    def density(self, z: np.ndarray, which: int) -> np.ndarray:
+        """The density of one of them."""
+        if self.densities is not None:
+            return self.densities(z)[:, which]
+        m, s = self.means[which], self.scales[which]
+        return np.exp(-0.5 * ((z - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
+
+    def places(self, many: int) -> np.ndarray:
+        """Points of the line, dense around both means, however narrow the bumps are."""
+        low, high = self.ends
+        near = np.linspace(-8, 8, many)
+        parts = [m + s * near for m, s in zip(self.means, self.scales, strict=True)]
+        return np.unique(np.concatenate([np.linspace(low, high, many), *parts]))
+
+
+def pair_of(run: Run, x: Tensor, context: Tensor | None = None) -> Pair:
+    """The posteriors of two rows `(2, *X)` of a run with one latent dimension.
+
+    Raises:
+        VaekitError: for a latent of another size, or a posterior without variance or density.
+    """
+    size = run.latent_size
+    if size != 1:
+        raise VaekitError(
+            f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
+            "--latent 1, or take `vaekit scatter`."
+        )
+    means, scales = posteriors(run, x, context)
+    if scales is None or Offer.MARGINAL not in run.offers:
+        raise VaekitError(
+            "the posterior of this model is a point, without a width, or has no density: train a "
+            "vae with --latent 1."
+        )
+    (q,) = posterior(run, x, context)
+    (m0, m1), (s0, s1) = means[:, 0].tolist(), scales[:, 0].tolist()
+    densities = None if isinstance(q, Gaussian) else partial(_densities, q)
+    return Pair((m0, m1), (max(s0, 1e-12), max(s1, 1e-12)), densities)
+
+
+def _densities(q: Distribution, z: np.ndarray) -> np.ndarray:
+    """Of both rows at points of the line, `(N, 2)`."""
+    at = torch.from_numpy(z).to(q.mean)[(..., *[None] * q.mean.dim())].expand(-1, *q.mean.shape)
+    return q.log_prob(at).exp().double().cpu().numpy()
+
+
+def overlap_figure(
+    run: Run, x: Tensor, names: tuple[str, str], context: Tensor | None = None
+) -> Figure:
+    """The two images and the one between, their posteriors as curves, and the line decoded.
+
+    Args:
+        run: with one latent dimension.
+        x: two images, canonical, `(2, C, H, W)`.
+        names: of the images.
+        context: of both, in a conditional run; the line is decoded under the first one's.
+
+    Raises:
+        VaekitError: for rows that are no images, and as in `pair_of`.
+    """
+    from matplotlib.figure import Figure
+
+    if len(run.spec.shape) != 3:
+        raise VaekitError("this run was trained on rows that are no images: there is no overlap.")
+    pair = pair_of(run, x, context)
+    edges = np.linspace(*pair.ends, STRIP + 1)
+    at = (edges[1:] + edges[:-1]) / 2
+    z = x.new_tensor([*at, pair.between])[:, None]
+    under = None if context is None else context[:1].expand(len(z), *context.shape[1:])
+    made = run.spec.values.inverse(run.decode(z, under))
+    high, wide = run.spec.shape[1:]
+    figure = Figure(figsize=(8.6, 4.7 + 0.7 * high / wide))
+    grid = figure.add_gridspec(3, 3, height_ratios=[1.9, 2.6, 0.72 * high / wide])
+    first, second = run.spec.values.inverse(x)
+    middle = f"decoded at z = {value(pair.between)}, between them"
+    images, titles = (first, made[-1], second), (names[0], middle, names[1])
+    shown = zip(images, titles, ("train", "soft", "validation"), strict=True)
+    for column, (image, title, color) in enumerate(shown):
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(_pixels(image), interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, color=COLORS[color])
+    curves = figure.add_subplot(grid[1, :])
+    _curves(curves, pair, names, prior=standard_prior(run))
+    _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at, pair.overlap)
+    figure.set_label(f"posteriors of {names[0]} and {names[1]} on the latent line")
+    return figure
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    values = image.detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1).expand(3, -1, -1)
+    return values.permute(1, 2, 0).numpy()
+
+
+def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> None:
+    """Both densities; where one is a spike to the other, each at a height of 1."""
+    (s0, s1), z = pair.scales, pair.places(801)
+    unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
+    for which, color in enumerate((COLORS["train"], COLORS["validation"])):
+        heights = pair.density(z, which)
+        heights = heights / heights.max() if unequal else heights
+        mean, scale = value(pair.means[which]), f"{pair.scales[which]:.2g}"
+        axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
+        axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
+    if prior and not unequal:
+        axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLORS["idle"],
+                  label="prior")  # fmt: skip
+    axes.axvline(pair.between, color=COLORS["soft"], linestyle=":", linewidth=1)
+    axes.set_xlim(*pair.ends)
+    axes.set_ylim(0)
+    axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
+    axes.tick_params("x", labelbottom=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+
+
+def _strip(axes: Axes, images: Tensor, at: np.ndarray, overlap: float) -> None:
+    """Decoded images, each at its place of the line."""
+    step = at[1] - at[0]
+    for image, place in zip(images, at, strict=True):
+        half = 0.48 * step
+        axes.imshow(_pixels(image), interpolation="nearest", aspect="auto",
+                    extent=(place - half, place + half, 0, 1))  # fmt: skip
+    axes.set(yticks=[], ylim=(0, 1), xlim=(at[0] - step / 2, at[-1] + step / 2))
+    shared = "less than 0.01%" if overlap < 1e-4 else f"{overlap:.2%}"
+    axes.set_xlabel(f"z, and E[x|z] along it; the two densities share {shared} of their mass")
