@@ -14,7 +14,12 @@ from vaekit.distributions.base import (
 )
 from vaekit.distributions.continuous import Delta, Gaussian, Laplace, StandardGaussian
 from vaekit.distributions.counting import NegativeBinomial, Poisson
-from vaekit.distributions.discrete import Bernoulli, Categorical, ContinuousBernoulli
+from vaekit.distributions.discrete import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    bernoulli_sum,
+)
 from vaekit.distributions.kl import closed_form, kl, kl_terms
 from vaekit.distributions.wrapped import TorchDistribution
 
@@ -32,6 +37,7 @@ __all__ = [
     "Space",
     "StandardGaussian",
     "TorchDistribution",
+    "bernoulli_sum",
     "closed_form",
     "codes",
     "counts",

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vaekit.distributions import bernoulli_sum
 from vaekit.models import VAE, Site, Trace
 from vaekit.nn import MLP, Network, lowered
 from vaekit.objectives import ELBO, Bound, Objective, over_samples
@@ -100,7 +101,7 @@ class Stack:
         self._memory: dict[int, list[Memory]] = {}
 
     def memory(self, rows: int) -> list[Memory]:
-        """Where a batch of so many rows leaves its values: the first rows of what the largest has."""
+        """Where a batch of so many rows leaves its values: in the first rows of the largest's."""
         if rows > self._rows:
             self._rows, self._memory = rows, {}
             like = self.layers[0].weight
@@ -125,7 +126,12 @@ class Stack:
         return room.affine
 
     def differentiate(self, gradient: Tensor, through: bool = False) -> Tensor | None:
-        """Sets `.grad` of all weights by the gradient of the output; `through`: that of the input."""
+        """Sets `.grad` of all weights, for this gradient of the output.
+
+        Args:
+            gradient: `(N, out)`.
+            through: whether to return the gradient of the input.
+        """
         memory = self.memory(len(gradient))
         for number, layer in reversed(list(enumerate(self.layers))):
             affine = layer.affine
@@ -179,11 +185,12 @@ class DensePass:
         noise = torch.randn((*self.objective.samples, *q.loc.shape), dtype=q.loc.dtype)
         site = Site("z", torch.addcmul(q.loc, q.scale, noise), q, self.model.prior())
         trace, gradient = self._decode(x, site, 1 / (len(noise) * nominal))
-        bound = self.objective(trace)
-        dz = self.decoder.differentiate(gradient, through=True)
-        weight = self.objective.beta.item() / nominal
-        self.encoder.differentiate(_of_posterior(q, noise, dz.view_as(noise), weight))
-        return trace, bound, -bound.value.sum() / nominal
+        beta = self.objective.beta.item()
+        parts = {"log_likelihood": over_samples(trace.log_likelihood), "kl": site.kl[0]}
+        value = torch.sub(parts["log_likelihood"], parts["kl"], alpha=beta)
+        dz = self.decoder.differentiate(gradient, through=True).view_as(noise)
+        self.encoder.differentiate(self._of_posterior(q, noise, dz, beta / nominal))
+        return trace, Bound(value, None, parts), -value.sum() / nominal
 
     def _decode(self, x: Tensor, site: Site, share: float) -> tuple[Trace, Tensor]:
         """The trace at a draw, and the gradient of the loss at the decoder's output `(N, out)`.
@@ -193,31 +200,48 @@ class DensePass:
         family = self.model.likelihood.family
         output = self.decoder(site.z.flatten(0, 1))
         params = output.view(*site.z.shape[:2], *family.param_shape)
-        if type(family) is Bernoulli:
-            gradient = torch.sigmoid(output, out=self.decoder.memory(len(output))[-1].gradient)
-            gradient.view_as(params).sub_(x).mul_(share)
-            return Trace(x, (site,), family(params), self.model), gradient
+        if type(family) is not Bernoulli:
+            return self._decode_others(x, site, params, share)
+        trace = Trace(x, (site,), family(params), self.model)
+        logits, x = params.flatten(2), x.flatten(1)
+        gradient = self.decoder.memory(len(output))[-1].gradient.view_as(logits)
+        torch.sigmoid(logits, out=gradient)
+        trace.__dict__["log_likelihood"] = bernoulli_sum(logits, x, gradient)
+        return trace, gradient.sub_(x).mul_(share).flatten(0, 1)
+
+    def _decode_others(
+        self, x: Tensor, site: Site, params: Tensor, share: float
+    ) -> tuple[Trace, Tensor]:
         leaf = params.detach().requires_grad_()
         with torch.enable_grad():
-            trace = Trace(x, (site,), family(leaf), self.model)
+            trace = Trace(x, (site,), self.model.likelihood.family(leaf), self.model)
             (trace.log_likelihood.sum() * -share).backward()
         trace.__dict__["log_likelihood"] = trace.log_likelihood.detach()
         assert leaf.grad is not None
-        return trace, leaf.grad.view_as(output)
+        return trace, leaf.grad.flatten(2).flatten(0, 1)
+
+    def _of_posterior(self, q: Any, noise: Tensor, dz: Tensor, weight: float) -> Tensor:
+        """The gradient at the encoder's output, of the draws loc + scale noise and of the KL.
+
+        Args:
+            q: the posterior.
+            noise: of the draws, `(S, B, Z)`.
+            dz: the gradient at the draws.
+            weight: what a nat of a row's KL adds to the loss.
+        """
+        gradient = self.encoder.memory(noise.shape[1])[-1].gradient
+        loc, log_variance = gradient.chunk(2, 1)
+        torch.add(_total(dz), q.loc, alpha=weight, out=loc)
+        spread = _total(dz.mul_(noise)).add_(q.scale, alpha=weight).mul_(q.scale).sub_(weight)
+        aten.hardtanh_backward.grad_input(  # 0 where the log-scale is clamped
+            spread.div_(2), q.log_scale, LOWEST, HIGHEST, grad_input=log_variance
+        )
+        return gradient
 
 
-def _of_posterior(q: Any, noise: Tensor, dz: Tensor, weight: float) -> Tensor:
-    """The gradient at the encoder's output, of the draws loc + scale noise and of the KL.
-
-    Args:
-        q: the posterior.
-        noise: of the draws, `(S, B, Z)`.
-        dz: the gradient at the draws.
-        weight: what a nat of a row's KL adds to the loss.
-    """
-    spread = (dz * noise).sum(0).add_(q.scale, alpha=weight).mul_(q.scale).sub_(weight)
-    inside = aten.hardtanh_backward(spread, q.log_scale, LOWEST, HIGHEST)  # 0 where it is clamped
-    return torch.cat([torch.add(dz.sum(0), q.loc, alpha=weight), inside.div_(2)], 1)
+def _total(draws: Tensor) -> Tensor:
+    """The sum over the draws `(S, B, Z)`; of one draw a view."""
+    return draws[0] if len(draws) == 1 else draws.sum(0)
 
 
 def dense_pass(model: nn.Module, objective: Objective) -> DensePass | None:
@@ -232,8 +256,8 @@ def dense_pass(model: nn.Module, objective: Objective) -> DensePass | None:
         ...     encoder, decoder = vk.MLP(9, 4), vk.MLP(2, 9, **options)
         ...     q = vk.Conditional(encoder, vk.Gaussian(2))
         ...     return vk.VAE(vk.StandardNormal(2), q, vk.Conditional(decoder, vk.Bernoulli(9)))
-        >>> dense_pass(model(), vk.ELBO()) is None, dense_pass(model(norm="batch"), vk.ELBO()) is None
-        (False, True)
+        >>> [dense_pass(model(norm=norm), vk.ELBO()) is None for norm in ("none", "batch")]
+        [False, True]
     """
     if type(model) is not VAE or type(objective) is not ELBO:
         return None
