@@ -27,7 +27,7 @@ Value = Callable[[Any, Tensor, Tensor], object]
 Slope = Callable[[Any, Tensor, Tensor, Tensor], object]
 
 # What writes f(x) into y, and what turns the gradient g of y into that of x, in place.
-ACTIVATIONS: dict[type[nn.Module], tuple[Value, Slope]] = {
+ACTIVATIONS: dict[type, tuple[Value, Slope]] = {
     nn.ReLU: (
         lambda f, x, y: aten.relu.out(x, out=y),
         lambda f, x, y, g: aten.threshold_backward.grad_input(g, x, 0, grad_input=g),
@@ -156,10 +156,8 @@ class DensePass:
 
     def __init__(self, model: VAE, objective: ELBO) -> None:
         self.model, self.objective = model, objective
-        self.encoder, self.decoder = (
-            Stack(layers(model.posterior.net)),
-            Stack(layers(model.likelihood.net)),
-        )
+        self.encoder = Stack(layers(model.posterior.net))
+        self.decoder = Stack(layers(model.likelihood.net))
         self.weights = list(model.parameters())
 
     def fits(self, x: Tensor, context: Tensor | None) -> bool:
@@ -188,26 +186,34 @@ class DensePass:
         beta = self.objective.beta.item()
         parts = {"log_likelihood": over_samples(trace.log_likelihood), "kl": site.kl[0]}
         value = torch.sub(parts["log_likelihood"], parts["kl"], alpha=beta)
-        dz = self.decoder.differentiate(gradient, through=True).view_as(noise)
-        self.encoder.differentiate(self._of_posterior(q, noise, dz, beta / nominal))
+        dz = self.decoder.differentiate(gradient, through=True)
+        assert dz is not None
+        slope = self._of_posterior(q, noise, dz.view_as(noise), beta / nominal)
+        self.encoder.differentiate(slope)
         return trace, Bound(value, None, parts), -value.sum() / nominal
 
     def _decode(self, x: Tensor, site: Site, share: float) -> tuple[Trace, Tensor]:
         """The trace at a draw, and the gradient of the loss at the decoder's output `(N, out)`.
 
-        Of a Bernoulli likelihood it is sigmoid(logits) - x; of others autograd finds it.
+        It is (mean - x) / variance for a Gaussian whose scale has no gradient, and sigmoid(logits)
+        - x for Bernoulli variables; for other likelihoods autograd finds it.
         """
         family = self.model.likelihood.family
         output = self.decoder(site.z.flatten(0, 1))
         params = output.view(*site.z.shape[:2], *family.param_shape)
-        if type(family) is not Bernoulli:
+        if type(family) is not Bernoulli and not _known_scale(family):
             return self._decode_others(x, site, params, share)
         trace = Trace(x, (site,), family(params), self.model)
-        logits, x = params.flatten(2), x.flatten(1)
-        gradient = self.decoder.memory(len(output))[-1].gradient.view_as(logits)
-        torch.sigmoid(logits, out=gradient)
-        trace.__dict__["log_likelihood"] = bernoulli_sum(logits, x, gradient)
-        return trace, gradient.sub_(x).mul_(share).flatten(0, 1)
+        params, x = params.flatten(2), x.flatten(1)
+        gradient = self.decoder.memory(len(output))[-1].gradient.view_as(params)
+        if type(family) is Bernoulli:
+            sigmoid = torch.sigmoid(params, out=gradient)
+            trace.__dict__["log_likelihood"] = bernoulli_sum(params, x, sigmoid)
+            gradient.sub_(x).mul_(share)
+        else:
+            scored: Any = trace.scored
+            torch.sub(params, x, out=gradient).mul_(share / scored.scale.square())
+        return trace, gradient.flatten(0, 1)
 
     def _decode_others(
         self, x: Tensor, site: Site, params: Tensor, share: float
@@ -277,6 +283,13 @@ def dense_pass(model: nn.Module, objective: Objective) -> DensePass | None:
         (first.dtype, "cpu", True)
     }
     return DensePass(model, objective) if alike and len(mine) == len(known) else None
+
+
+def _known_scale(family: nn.Module) -> bool:
+    """Whether it makes Gaussians at the network's output, of a scale without a gradient."""
+    if type(family) is not Gaussian or family.mean != "identity" or family.copies > 1:
+        return False
+    return not list(family.parameters())
 
 
 def _plain(family: nn.Module) -> bool:
