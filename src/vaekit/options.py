@@ -170,6 +170,9 @@ class Training(Options):
     capture: bool = Field(
         default=False, description="Replay whole steps as CUDA graphs. For small networks on GPUs."
     )
+    fast: Literal["auto", "off"] = Field(
+        default="auto", description="auto takes the gradients of dense VAEs without autograd; off."
+    )
 
 
 def checked(record: type[O], values: dict[str, Any]) -> O:

@@ -16,6 +16,7 @@ from vaekit.distributions.counting import Poisson as Poisson
 from vaekit.distributions.discrete import Bernoulli as Bernoulli
 from vaekit.distributions.discrete import Categorical as Categorical
 from vaekit.distributions.discrete import ContinuousBernoulli as ContinuousBernoulli
+from vaekit.distributions.discrete import bernoulli_sum as bernoulli_sum
 from vaekit.distributions.divergences import closed_form as closed_form
 from vaekit.distributions.divergences import kl as kl
 from vaekit.distributions.divergences import kl_terms as kl_terms

@@ -29,12 +29,27 @@ def _together(factors: int, dtype: torch.dtype) -> int:
     return max(n for n in range(1, min(factors, most, LONGEST) + 1) if factors % n == 0)
 
 
-def _summed(logits: Tensor, x: Tensor) -> Tensor:
-    """Return sum_d x l - max(l, 0) + log sigmoid(|l|), by one logarithm for many factors."""
+def bernoulli_sum(logits: Tensor, x: Tensor, sigmoid: Tensor | None = None) -> Tensor:
+    """The log-density of Bernoulli variables, summed over the last dim, without a gradient.
+
+    sum_d x l - max(l, 0) + log sigmoid(|l|), one logarithm for many factors in [1/2, 1].
+
+    Args:
+        logits: `(..., D)`.
+        x: the same.
+        sigmoid: of the logits, where it is known.
+
+    Example:
+        >>> bernoulli_sum(torch.zeros(2, 4), torch.ones(2, 4))
+        tensor([-2.7726, -2.7726])
+    """
     logits, x = torch.broadcast_tensors(logits, x)
     buffer = logits.clamp(min=0).addcmul_(logits, x, value=-1)  # the only one: memory is slow
     linear = buffer.sum(-1)
-    factors = torch.abs(logits, out=buffer).sigmoid_()
+    if sigmoid is None:
+        factors = torch.abs(logits, out=buffer).sigmoid_()
+    else:  # sigmoid(|l|) is the larger one of s and 1 - s
+        factors = torch.maximum(torch.sub(1, sigmoid, out=buffer), sigmoid, out=buffer)
     groups = factors.unflatten(-1, (-1, _together(factors.shape[-1], factors.dtype)))
     return groups.prod(-1).log_().sum(-1).sub_(linear)
 
@@ -87,12 +102,12 @@ class Bernoulli(_OfLogits):
         return x * self.logits - _softplus(self.logits)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density `(...)`: without gradients by the faster `_summed`."""
+        """The log-density `(...)`: where no gradient is asked for, by `bernoulli_sum`."""
         event = self.logits.shape[self.logits.dim() - self.event_dim :]
         alike = x.dtype == self.logits.dtype and x.shape[x.dim() - self.event_dim :] == event
         if torch.is_grad_enabled() or not (alike and event):
             return super().log_prob(x)
-        return _summed(self.logits.flatten(-self.event_dim), x.flatten(-self.event_dim))
+        return bernoulli_sum(self.logits.flatten(-self.event_dim), x.flatten(-self.event_dim))
 
 
 SMALL = 0.1

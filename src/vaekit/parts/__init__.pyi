@@ -14,6 +14,7 @@ from vaekit.parts.priors import NoPrior as NoPrior
 from vaekit.parts.priors import Prior as Prior
 from vaekit.parts.priors import StandardNormal as StandardNormal
 from vaekit.parts.scales import FittedScale as FittedScale
+from vaekit.parts.scales import FreeScale as FreeScale
 from vaekit.parts.wrapped import TorchFamily as TorchFamily
 from vaekit.parts.wrapped import TorchPrior as TorchPrior
 from vaekit.parts.wrapped import ZukoFamily as ZukoFamily

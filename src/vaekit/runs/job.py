@@ -331,6 +331,7 @@ def optimize(
             precision=options.precision,
             compiled=options.compile,
             captured=options.capture,
+            fast=options.fast,
         )
         if not progress.interrupted:
             callbacks.tell("finish", recipe.model, watcher.epoch)

@@ -108,6 +108,7 @@ def fit(
     precision: str = "fp32",
     compiled: bool = False,
     captured: bool = False,
+    fast: str = "auto",
 ) -> Progress:
     """Trains a model: `steps` steps of `optimizer` up the objective.
 
@@ -133,6 +134,8 @@ def fit(
             and pays on a GPU, where steps of small models wait for the launches of their kernels.
         captured: whether steps become CUDA graphs, from pass to optimizer, that are launched as a
             whole; with an optimizer that torch calls capturable.
+        fast: "auto" takes the gradients of small dense VAEs by hand, without autograd, where it
+            can; "off" never.
 
     Returns:
         Where the training is.
@@ -176,6 +179,7 @@ def fit(
         gradient=progress.gradient,
         compiled=compiled,
         captured=captured,
+        fast=fast == "auto",
     )
     while progress.step < steps and not progress.interrupted:
         model.train()

@@ -9,36 +9,63 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import optimizer
 
 from vaekit.errors import VaekitError, at_least, choose, unknown
 from vaekit.objectives import Objective
 
 NEEDS_MORE = {"lbfgs": "a closure", "sparseadam": "sparse gradients", "optimizer": "a subclass"}
-UNDECORATED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+
+
+UNDECORATED = ("add_param_group", "state_dict", "load_state_dict")
 
 
 @cache
 def lean(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     """Return the same optimizer, which does not import torch._dynamo (2 s and 70 MiB).
 
-    torch decorates the methods of its optimizers for torch.compile, which no step of vaekit needs;
-    the functions below the decorators are used as they are. A fused step of Adam calls its kernel
-    at once.
+    torch decorates the methods of its optimizers for torch.compile, to which no step of vaekit
+    gives them; what lies below the decorators is used as it is. A fused step of Adam that nobody
+    watches calls its kernel at once.
     """
-    original = inspect.unwrap(cls.step)
+    whole, fused = inspect.unwrap(cls.step), issubclass(cls, torch.optim.Adam)
+
+    def graded(self: Any, closure: Callable[[], float] | None = None) -> float | None:
+        with torch.set_grad_enabled(self.defaults.get("differentiable", False)):
+            taken: float | None = whole(self, closure)
+            return taken
+
+    watched = torch.optim.Optimizer.profile_hook_step(graded)
 
     def step(self: Any, closure: Callable[[], float] | None = None) -> float | None:
-        with torch.set_grad_enabled(self.defaults.get("differentiable", False)):
-            one_call = issubclass(cls, torch.optim.Adam) and not hasattr(self, "grad_scale")
-            if one_call and closure is None and all(map(_plain, self.param_groups)):
-                for group in self.param_groups:
-                    _fused_step(self, group)
-                return None
-            loss: float | None = original(self, closure)
-            return loss
+        if closure is not None or not fused or not _one_call(self):
+            taken: float | None = watched(self, closure)
+            return taken
+        with torch.no_grad():
+            for group in self.param_groups:
+                _fused_step(self, group)
+        return None
 
-    methods = {name: inspect.unwrap(getattr(cls, name)) for name in UNDECORATED}
-    return type(cls.__name__, (cls,), {**methods, "step": step, "__doc__": cls.__doc__})
+    def zero_grad(self: Any, set_to_none: bool = True) -> None:
+        if not set_to_none:
+            inspect.unwrap(cls.zero_grad)(self, False)
+        for group in self.param_groups if set_to_none else ():
+            for p in group["params"]:
+                p.grad = None
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it otherwise, for 30 us
+    methods: dict[str, Any] = {name: inspect.unwrap(getattr(cls, name)) for name in UNDECORATED}
+    methods |= {"step": step, "zero_grad": zero_grad, "__doc__": cls.__doc__}
+    return type(cls.__name__, (cls,), methods)
+
+
+def _one_call(adam: Any) -> bool:
+    """Whether a step is one call of the kernel for each group, and no hook waits for it."""
+    hooks = adam._optimizer_step_pre_hooks or adam._optimizer_step_post_hooks
+    everywhere = optimizer._global_optimizer_pre_hooks or optimizer._global_optimizer_post_hooks
+    return not (hooks or everywhere or hasattr(adam, "grad_scale")) and all(
+        map(_plain, adam.param_groups)
+    )
 
 
 def _plain(group: dict[str, Any]) -> bool:
@@ -52,15 +79,20 @@ def _plain(group: dict[str, Any]) -> bool:
 
 
 def _fused_step(adam: Any, group: dict[str, Any]) -> None:
-    lists: tuple[list[Tensor], ...] = [], [], [], [], [], []  # weights, gradients, moments, steps
-    adam._init_group(group, *lists)
-    if not lists[0]:
+    moved = [p for p in group["params"] if p.grad is not None]
+    states = [adam.state[p] for p in moved]
+    if not all(states):
+        adam._init_group(group, *([] for _ in range(6)))
+    if not moved:
         return
-    torch._foreach_add_(lists[-1], 1)
+    first, second, steps = ([s[name] for s in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+    largest = [s["max_exp_avg_sq"] for s in states] if group["amsgrad"] else []
+    torch._foreach_add_(steps, 1)
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     beta1, beta2 = group["betas"]
     shared = {name: group[name] for name in ("amsgrad", "lr", "weight_decay", "eps", "maximize")}
-    kernel(*lists, beta1=beta1, beta2=beta2, **shared)
+    gradients = [p.grad for p in moved]
+    kernel(moved, gradients, first, second, largest, steps, beta1=beta1, beta2=beta2, **shared)
 
 
 def _option(text: str) -> tuple[str, object]:

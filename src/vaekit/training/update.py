@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vaekit.objectives import Bound, Objective, by_part, players
 from vaekit.torchutil import ranks
+from vaekit.training.dense import dense_pass
 from vaekit.training.gradients import Buffers, differentiate, join, moving
 from vaekit.training.graphs import Captured
 from vaekit.training.meters import DivergedError, Mean, diagnose
@@ -71,6 +72,7 @@ class Update:
         average: a running mean of the weights, updated after each step.
         compiled: whether pass and objective become one graph: see `compiled_pass`.
         captured: whether pass, gradient and optimizer are replayed as one: see `Captured`.
+        fast: whether a dense VAE takes its gradient by hand: see `dense_pass`.
         gradient: collects the gradient's norm (before clipping): of every step where it is
             clipped, else of every 20th and of the first one that it sees.
     """
@@ -89,6 +91,7 @@ class Update:
         gradient: Mean | None = None,
         compiled: bool = False,
         captured: bool = False,
+        fast: bool = True,
     ) -> None:
         self.model, self.objective, self.nominal = model, objective, nominal
         self.optimizer, self.critic = optimizer, critic
@@ -104,6 +107,8 @@ class Update:
         self._pass: Pass = self._eager
         if compiled:
             self._pass = compiled_pass(self._eager, capture=not captured)
+        by_hand = fast and not (compiled or captured or self._ranks)
+        self._dense = dense_pass(model, objective) if by_hand else None
         self._captured: Captured | None = None
         if captured:
             self._captured = Captured(self._step, optimizer, self._first[0].device)
@@ -132,11 +137,14 @@ class Update:
     ) -> Made:
         """Pass, gradients, optimizers; without a number nothing is read back from the device."""
         before = self._moving(self.model, self.objective)
-        trace, bound = self._pass(x, context)
         trains = bool(self._second) and step is not None and step >= self.objective.critic_start
-        losses = [self._differentiate_critic(trace)] if trains else []
-        only = self._first if self._second else None
-        losses.insert(0, differentiate(bound, self.nominal, self._parts, only))
+        if self._dense is not None and self._dense.fits(x, context):
+            trace, bound, *losses = self._dense(x, self.nominal)
+        else:
+            trace, bound = self._pass(x, context)
+            losses = [self._differentiate_critic(trace)] if trains else []
+            only = self._first if self._second else None
+            losses.insert(0, differentiate(bound, self.nominal, self._parts, only))
         found = self._join([*self._first, *self._second], torch.stack(losses), before, len(x))
         if step is not None and any(bad := _bad(found)):
             self._stop(trace, step, critic=not bad[0])
