@@ -15,6 +15,7 @@ import vaekit as vk
 from vaekit.data import Batches, Split, load
 from vaekit.torchutil import load_state, save_state
 from vaekit.training import (
+    DensePass,
     DivergedError,
     Progress,
     differentiate,
@@ -24,7 +25,6 @@ from vaekit.training import (
     parse,
     update,
 )
-from vaekit.training.dense import DensePass
 
 SHAPE, LATENT = (1, 3, 3), 4
 ACTIVATIONS = ("relu", "leaky-relu:0.2", "gelu", "silu", "tanh")

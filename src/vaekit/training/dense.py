@@ -20,7 +20,6 @@ from vaekit.models import VAE, Site, Trace
 from vaekit.nn import MLP, Network, lowered
 from vaekit.objectives import ELBO, Bound, Objective, over_samples
 from vaekit.parts import Bernoulli, Conditional, FreeScale, Gaussian, StandardNormal
-from vaekit.parts.scales import HIGHEST, LOWEST
 
 aten = torch.ops.aten
 Value = Callable[[Any, Tensor, Tensor], object]
@@ -282,7 +281,7 @@ class DensePass:
         torch.add(_total(dz), q.loc, alpha=weight, out=loc)
         spread = _total(dz.mul_(noise)).add_(q.scale, alpha=weight).mul_(q.scale).sub_(weight)
         aten.hardtanh_backward.grad_input(  # 0 where the log-scale is clamped
-            spread.div_(2), q.log_scale, LOWEST, HIGHEST, grad_input=log_variance
+            spread.div_(2), q.log_scale, *FreeScale.bounds, grad_input=log_variance
         )
         return gradient
 
