@@ -43,6 +43,7 @@ OPTIONS = [
     case("device", "train vae --device tpu7", "there is no device 'tpu7'", "--device auto"),
     case("device absent", "train vae --device cuda:99", "no device 'cuda:99'", "--device auto"),
     case("capture", "train vae --device cpu --capture", "the device is cpu: leave"),
+    case("fast", "train vae --fast of", "'of'", "--fast"),
     case("kl-warmup", "train vae --kl-warmup slow", "'slow'", "expected none, linear:EPOCHS"),
     case("lr-schedule", "train vae --lr-schedule step", "expected constant, cosine"),
     case("schedule", "train vae --schedule beta", "expected NAME=KIND:NUMBERS"),

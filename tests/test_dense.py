@@ -15,6 +15,7 @@ import vaekit as vk
 from vaekit.data import Batches, Split, load
 from vaekit.torchutil import load_state, save_state
 from vaekit.training import (
+    DensePass,
     DivergedError,
     Progress,
     differentiate,
@@ -24,7 +25,6 @@ from vaekit.training import (
     parse,
     update,
 )
-from vaekit.training.dense import dense_pass
 
 SHAPE, LATENT = (1, 3, 3), 4
 ACTIVATIONS = ("relu", "leaky-relu:0.2", "gelu", "silu", "tanh")
@@ -75,7 +75,7 @@ def assert_equal_gradients(
     model: vk.VAE, objective: vk.ELBO, dtype: torch.dtype, sizes: tuple[int, ...] = (5, 3, 11, 5)
 ) -> None:
     """Of batches of several sizes, one after the other; and all that is reported of them."""
-    by_hand = dense_pass(model, objective)
+    by_hand = DensePass.of(model, objective)
     assert by_hand is not None
     parameters = list(model.parameters())
     tolerance = 1e-10 if dtype == torch.float64 else 1e-6
@@ -126,7 +126,7 @@ def test_a_log_scale_that_is_clamped_has_no_gradient() -> None:
     with torch.no_grad():
         model.posterior.net.output.bias[LATENT:] = torch.tensor([-99.0, 19.0, 99.0, 0.0])
     x = rows(5, torch.float64)
-    by_hand = dense_pass(model, vk.ELBO().double())
+    by_hand = DensePass.of(model, vk.ELBO().double())
     assert by_hand is not None
     by_hand(x, 5)
     gradient = model.posterior.net.output.bias.grad[LATENT:]
@@ -338,18 +338,18 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], vk.objectives.Obje
 @pytest.mark.parametrize("what", OTHERS)
 def test_all_else_takes_autograd(what: str) -> None:
     model, objective = OTHERS[what]
-    assert dense_pass(model(), objective()) is None
+    assert DensePass.of(model(), objective()) is None
 
 
 @pytest.mark.parametrize("name", ["ae", "iwae", "unpool_ae"])
 def test_so_do_other_recipes(name: str) -> None:
     made = vk.recipes.build(name, load("digits").spec(), latent=3)
-    assert dense_pass(made.model, made.objective) is None
+    assert DensePass.of(made.model, made.objective) is None
 
 
 def test_batches_that_do_not_fit_take_autograd() -> None:
     model = vae()
-    by_hand = dense_pass(model, vk.ELBO())
+    by_hand = DensePass.of(model, vk.ELBO())
     assert by_hand is not None
     x = rows(5)
     assert by_hand.fits(x, None)

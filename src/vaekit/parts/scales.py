@@ -25,7 +25,10 @@ class FreeScale(nn.Module):
 
     Attributes:
         one: what the network returns for the scale 1.
+        bounds: of the log-scale, which is clamped.
     """
+
+    bounds = LOWEST, HIGHEST
 
     def __init__(self, power: int, floor: float | None = None, *, softplus: bool = False) -> None:
         super().__init__()
@@ -40,7 +43,7 @@ class FreeScale(nn.Module):
             log_scale = F.softplus(raw.clamp_min(LOWEST)).log()
         if self.floor is not None:
             log_scale = self.floor + F.softplus(log_scale - self.floor)
-        return log_scale.clamp(LOWEST, HIGHEST)
+        return log_scale.clamp(*self.bounds)
 
 
 class FixedScale(nn.Module):

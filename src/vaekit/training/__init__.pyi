@@ -1,3 +1,4 @@
+from vaekit.training.dense import DensePass as DensePass
 from vaekit.training.gradients import differentiate as differentiate
 from vaekit.training.graphs import refuse_capture as refuse_capture
 from vaekit.training.loop import Progress as Progress

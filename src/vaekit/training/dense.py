@@ -20,7 +20,6 @@ from vaekit.models import VAE, Site, Trace
 from vaekit.nn import MLP, Network, lowered
 from vaekit.objectives import ELBO, Bound, Objective, over_samples
 from vaekit.parts import Bernoulli, Conditional, FreeScale, Gaussian, StandardNormal
-from vaekit.parts.scales import HIGHEST, LOWEST
 
 aten = torch.ops.aten
 Value = Callable[[Any, Tensor, Tensor], object]
@@ -55,7 +54,7 @@ ACTIVATIONS: dict[type, tuple[Value, Slope]] = {
 }
 
 
-class Layer(NamedTuple):
+class _Layer(NamedTuple):
     """An affine map and the activation after it; where its gradient is written."""
 
     affine: nn.Linear
@@ -64,7 +63,7 @@ class Layer(NamedTuple):
     bias: Tensor
 
 
-class Memory(NamedTuple):
+class _Memory(NamedTuple):
     """Of one layer, for each row: its affine value, its output, and the gradient of either."""
 
     affine: Tensor
@@ -72,7 +71,7 @@ class Memory(NamedTuple):
     gradient: Tensor
 
 
-def layers(net: nn.Module) -> list[Layer]:
+def _layers(net: nn.Module) -> list[_Layer]:
     """The layers of a dense network; none where it is of another kind."""
     if type(net) not in (MLP, Network):
         return []
@@ -84,34 +83,34 @@ def layers(net: nn.Module) -> list[Layer]:
         return []
     if any(type(f) not in ACTIVATIONS for _, f in pairs[:-1]):
         return []
-    return [Layer(a, f, torch.empty_like(a.weight), torch.empty_like(a.bias)) for a, f in pairs]
+    return [_Layer(a, f, torch.empty_like(a.weight), torch.empty_like(a.bias)) for a, f in pairs]
 
 
-class Stack:
+class _Stack:
     """A dense network: its gradient reads what the last pass left in memory.
 
     Args:
         layers: of the network, from the input on; the last one has no activation.
     """
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[_Layer]) -> None:
         self.layers = layers
         self.inputs: list[Tensor] = []
         self._rows = 0
-        self._memory: dict[int, list[Memory]] = {}
+        self._memory: dict[int, list[_Memory]] = {}
 
-    def memory(self, rows: int) -> list[Memory]:
+    def memory(self, rows: int) -> list[_Memory]:
         """Where a batch of so many rows leaves its values: in the first rows of the largest's."""
         if rows > self._rows:
             self._rows, self._memory = rows, {}
             like = self.layers[0].weight
             widths = [layer.affine.out_features for layer in self.layers]
             self._memory[rows] = [
-                Memory(*(like.new_empty(rows, width) for _ in Memory._fields)) for width in widths
+                _Memory(*(like.new_empty(rows, width) for _ in _Memory._fields)) for width in widths
             ]
         if rows not in self._memory:
             whole = self._memory[self._rows]
-            self._memory[rows] = [Memory(*(each[:rows] for each in layer)) for layer in whole]
+            self._memory[rows] = [_Memory(*(each[:rows] for each in layer)) for layer in whole]
         return self._memory[rows]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -150,15 +149,57 @@ class DensePass:
     """A pass of a dense VAE with a Gaussian posterior under the ELBO, and its gradient.
 
     Args:
-        model: what `dense_pass` lets through.
+        model: what `of` lets through.
         objective: the same.
     """
 
     def __init__(self, model: VAE, objective: ELBO) -> None:
         self.model, self.objective = model, objective
-        self.encoder = Stack(layers(model.posterior.net))
-        self.decoder = Stack(layers(model.likelihood.net))
+        self.encoder = _Stack(_layers(model.posterior.net))
+        self.decoder = _Stack(_layers(model.likelihood.net))
         self.weights = list(model.parameters())
+
+    @classmethod
+    def of(cls, model: nn.Module, objective: Objective) -> DensePass | None:
+        """The pass by hand of a model under an objective; None of others, for autograd.
+
+        It takes a `VAE` of two MLPs without norm and dropout, with a free Gaussian posterior, the
+        prior N(0, I) and any likelihood, under an `ELBO` with the closed KL, on the CPU, all of it
+        trained.
+
+        Example:
+            >>> import vaekit as vk
+            >>> def model(**options):
+            ...     encoder, decoder = vk.MLP(9, 4), vk.MLP(2, 9, **options)
+            ...     q = vk.Conditional(encoder, vk.Gaussian(2))
+            ...     px = vk.Conditional(decoder, vk.Bernoulli(9))
+            ...     return vk.VAE(vk.StandardNormal(2), q, px)
+            >>> [DensePass.of(model(norm=norm), vk.ELBO()) is None for norm in ("none", "batch")]
+            [False, True]
+        """
+        if type(model) is not VAE or type(objective) is not ELBO:
+            return None
+        q, px = model.posterior, model.likelihood
+        if not (type(q) is type(px) is Conditional and type(model.prior) is StandardNormal):
+            return None
+        if (
+            model.gaps
+            or objective.kl != "closed"
+            or not _plain(q.family)
+            or _hooked(model, objective)
+        ):
+            return None
+        stacks = _layers(q.net), _layers(px.net)
+        if not all(stacks):
+            return None
+        mine = [p for layer in chain(*stacks) for p in layer.affine.parameters()]
+        mine += px.family.parameters()
+        known = [*model.parameters(), *objective.parameters()]  # each of them once
+        first = known[0]
+        alike = {(p.dtype, p.device.type, p.requires_grad) for p in known} == {
+            (first.dtype, "cpu", True)
+        }
+        return cls(model, objective) if alike and len(mine) == len(known) else None
 
     def fits(self, x: Tensor, context: Tensor | None) -> bool:
         """Return whether the pass of this batch is what autograd's would be."""
@@ -240,7 +281,7 @@ class DensePass:
         torch.add(_total(dz), q.loc, alpha=weight, out=loc)
         spread = _total(dz.mul_(noise)).add_(q.scale, alpha=weight).mul_(q.scale).sub_(weight)
         aten.hardtanh_backward.grad_input(  # 0 where the log-scale is clamped
-            spread.div_(2), q.log_scale, LOWEST, HIGHEST, grad_input=log_variance
+            spread.div_(2), q.log_scale, *FreeScale.bounds, grad_input=log_variance
         )
         return gradient
 
@@ -248,41 +289,6 @@ class DensePass:
 def _total(draws: Tensor) -> Tensor:
     """The sum over the draws `(S, B, Z)`; of one draw a view."""
     return draws[0] if len(draws) == 1 else draws.sum(0)
-
-
-def dense_pass(model: nn.Module, objective: Objective) -> DensePass | None:
-    """The pass by hand of a model under an objective; None where they are others, for autograd.
-
-    It takes a `VAE` of two MLPs without norm and dropout, with a free Gaussian posterior, the prior
-    N(0, I) and any likelihood, under an `ELBO` with the closed KL, on the CPU, all of it trained.
-
-    Example:
-        >>> import vaekit as vk
-        >>> def model(**options):
-        ...     encoder, decoder = vk.MLP(9, 4), vk.MLP(2, 9, **options)
-        ...     q = vk.Conditional(encoder, vk.Gaussian(2))
-        ...     return vk.VAE(vk.StandardNormal(2), q, vk.Conditional(decoder, vk.Bernoulli(9)))
-        >>> [dense_pass(model(norm=norm), vk.ELBO()) is None for norm in ("none", "batch")]
-        [False, True]
-    """
-    if type(model) is not VAE or type(objective) is not ELBO:
-        return None
-    q, px = model.posterior, model.likelihood
-    if not (type(q) is type(px) is Conditional and type(model.prior) is StandardNormal):
-        return None
-    if model.gaps or objective.kl != "closed" or not _plain(q.family) or _hooked(model, objective):
-        return None
-    stacks = layers(q.net), layers(px.net)
-    if not all(stacks):
-        return None
-    mine = [p for layer in chain(*stacks) for p in layer.affine.parameters()]
-    mine += px.family.parameters()
-    known = [*model.parameters(), *objective.parameters()]  # each of them once
-    first = known[0]
-    alike = {(p.dtype, p.device.type, p.requires_grad) for p in known} == {
-        (first.dtype, "cpu", True)
-    }
-    return DensePass(model, objective) if alike and len(mine) == len(known) else None
 
 
 def _known_scale(family: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vaekit.objectives import Bound, Objective, by_part, players
 from vaekit.torchutil import ranks
-from vaekit.training.dense import dense_pass
+from vaekit.training.dense import DensePass
 from vaekit.training.gradients import Buffers, differentiate, join, moving
 from vaekit.training.graphs import Captured
 from vaekit.training.meters import DivergedError, Mean, diagnose
@@ -72,7 +72,7 @@ class Update:
         average: a running mean of the weights, updated after each step.
         compiled: whether pass and objective become one graph: see `compiled_pass`.
         captured: whether pass, gradient and optimizer are replayed as one: see `Captured`.
-        fast: whether a dense VAE takes its gradient by hand: see `dense_pass`.
+        fast: whether a dense VAE takes its gradient by hand: see `DensePass`.
         gradient: collects the gradient's norm (before clipping): of every step where it is
             clipped, else of every 20th and of the first one that it sees.
     """
@@ -108,7 +108,7 @@ class Update:
         if compiled:
             self._pass = compiled_pass(self._eager, capture=not captured)
         by_hand = fast and not (compiled or captured or self._ranks)
-        self._dense = dense_pass(model, objective) if by_hand else None
+        self._dense = DensePass.of(model, objective) if by_hand else None
         self._captured: Captured | None = None
         if captured:
             self._captured = Captured(self._step, optimizer, self._first[0].device)
