@@ -190,9 +190,9 @@ def test_a_vector_joins_a_picture_as_constant_planes_and_a_picture_by_its_channe
         (lambda: Gaussian(3, mean="sigmod"), "did you mean 'sigmoid'"),
         (lambda: Gaussian(3, scale=-1.0), "expected a positive number"),
         (lambda: Gaussian(0), "a whole number, at least 1"),
-        (lambda: ELBO(beta=-1.0), "expected 0 or more"),
+        (lambda: ELBO(beta=-1.0), "expected a number of at least 0"),
         (lambda: ELBO(kl="exact"), "expected 'closed' or 'sampled'"),
-        (lambda: IWAE(samples=0), "expected at least 1"),
+        (lambda: IWAE(samples=0), "got `samples=0`; expected a whole number of at least 1"),
         (lambda: Categorical(3, levels=1), "at least 2"),
     ],
 )

@@ -322,7 +322,7 @@ def test_what_does_not_fit_is_refused_in_one_line() -> None:
         (lambda: TorchPrior(td.Normal, 2, loc=0.0, scale=-1.0), "Normal does not take these"),
         (
             lambda: TorchDistribution(td.Normal(0.0, 1.0), event_dim=1),
-            "event_dim is 1; a Normal of",
+            "got .event_dim=1.; a Normal of",
         ),
         (
             lambda: vk.VAE(

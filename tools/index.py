@@ -38,7 +38,7 @@ def registered() -> dict[str, dict[str, object]]:
 
 def page() -> str:
     """docs/parts.md: how parts are written, what there is, and how to add one."""
-    from vaekit.distributions import WORDS
+    from vaekit.distributions import Offer
     from vaekit.recipes import find_recipe, names
 
     text = (ROOT / "tools" / "parts.md").read_text()
@@ -61,7 +61,7 @@ def page() -> str:
                 default = registry._written(one["default"])
                 lines.append(f"- `{option}={default}`: {one['help']}")
             lines += [""] if entry["options"] else []
-    table = [f"| `{word}` | {means} |" for word, means in WORDS.items()]
+    table = [f"| `{word}` | {word.meaning} |" for word in Offer]
     text = text.replace(
         "<!-- offers -->", "\n".join(["| word | what it stands for |", "|---|---|", *table])
     )

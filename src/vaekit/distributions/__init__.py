@@ -1,44 +1,5 @@
-"""The kit's distributions: densities with all constants, draws with gradients, closed-form KLs."""
+"""Distributions: densities with all constants, draws with gradients, closed-form KLs."""
 
-from vaekit.distributions.base import WORDS as WORDS
-from vaekit.distributions.base import (
-    Distribution,
-    Offer,
-    Space,
-    codes,
-    counts,
-    offering,
-    pixels,
-    reals,
-    sum_event,
-)
-from vaekit.distributions.continuous import Delta, Gaussian, Laplace, StandardGaussian
-from vaekit.distributions.counting import NegativeBinomial, Poisson
-from vaekit.distributions.discrete import Bernoulli, Categorical, ContinuousBernoulli
-from vaekit.distributions.kl import closed_form, kl, kl_terms
-from vaekit.distributions.wrapped import TorchDistribution
+from vaekit.registry import exports
 
-__all__ = [
-    "Bernoulli",
-    "Categorical",
-    "ContinuousBernoulli",
-    "Delta",
-    "Distribution",
-    "Gaussian",
-    "Laplace",
-    "NegativeBinomial",
-    "Offer",
-    "Poisson",
-    "Space",
-    "StandardGaussian",
-    "TorchDistribution",
-    "closed_form",
-    "codes",
-    "counts",
-    "kl",
-    "kl_terms",
-    "offering",
-    "pixels",
-    "reals",
-    "sum_event",
-]
+__getattr__, __dir__, __all__ = exports(__name__, __file__)

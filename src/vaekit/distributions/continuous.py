@@ -1,73 +1,56 @@
-"""Gaussians, Laplace distributions and points: what has a location, and perhaps a scale."""
+"""Gaussians, Laplace distributions and points: distributions with a location."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Protocol, Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from vaekit.distributions.base import USUAL, Distribution, Offer, Space, offering, reals
+from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution, Offer, offering
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
 
 
-class ScaleStore(Protocol):
-    """Where a shared scale that is fitted to data is kept: see `Distribution.fitted`."""
-
-    def fit(self, residual: Tensor, mask: Tensor | None) -> Tensor | None:
-        """The log-scale that suits `residual` best; None where the stored one holds."""
-
-
-class LocationScale:
-    """Parameters and conveniences of x = loc + scale * noise.
+@dataclass(eq=False, repr=False)
+class LocationScale(Distribution):
+    """The distribution of x = loc + scale * noise.
 
     Args:
         loc: `(*batch, *event)`.
         log_scale: log scale, of any shape that broadcasts to `loc`.
         event_dim: how many of the last dims are one draw.
-        store: keeps a shared scale that is fitted in closed form while training.
+        store: holds a shared scale that is fitted in closed form while training: its
+            `fit(residual, mask)` returns the best log-scale, or None where the stored one holds.
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
-    offers: ClassVar[frozenset[Offer]] = USUAL | {Offer.RSAMPLE}
+    loc: Tensor
+    log_scale: Tensor
+    store: Any = field(default=None, kw_only=True)
 
-    def __init__(
-        self, loc: Tensor, log_scale: Tensor, *, event_dim: int = 1, store: ScaleStore | None = None
-    ) -> None:
-        self.loc = loc
-        self.log_scale = log_scale
-        self.event_dim = event_dim
-        self.store = store
+    parameters = ("loc", "log_scale")
+    offers = USUAL | {Offer.RSAMPLE}
 
     @lazy
     def scale(self) -> Tensor:
-        """exp(log_scale)."""
+        """Return exp(log_scale)."""
         return self.log_scale.exp()
 
     @property
     def mean(self) -> Tensor:
-        """`loc`."""
         return self.loc
 
-    @property
-    def space(self) -> Space:
-        """The reals."""
-        return reals(*self.loc.shape[self.loc.dim() - self.event_dim :])
-
     def fitted(self, x: Tensor, mask: Tensor | None = None) -> Self:
-        """With the scale that the store fits to x, where there is a store and it is training."""
+        """Return it with the scale that the store fits to x, where a store is training."""
         log_scale = None if self.store is None else self.store.fit(x - self.loc.detach(), mask)
         if log_scale is None:
             return self
         return type(self)(self.loc, log_scale, event_dim=self.event_dim)
 
 
-HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
-
-
-class Gaussian(LocationScale, Distribution):
+class Gaussian(LocationScale):
     """Independent Gaussians: log N(x; loc, scale^2) per element.
 
     -1/2 ((x - loc) / scale)^2 - log scale - 1/2 log 2 pi
@@ -76,7 +59,7 @@ class Gaussian(LocationScale, Distribution):
         loc: `(*batch, *event)`.
         log_scale: log sigma (not log sigma^2), of any shape that broadcasts to `loc`.
         event_dim: how many of the last dims are one draw.
-        store: keeps a shared scale that is fitted in closed form while training.
+        store: holds a shared scale that is fitted in closed form while training.
 
     Example:
         >>> q = Gaussian(torch.zeros(3, 2), torch.zeros(3, 2))
@@ -91,7 +74,7 @@ class Gaussian(LocationScale, Distribution):
         return self.scale.square().expand_as(self.loc)
 
     def tempered(self, temperature: float) -> Distribution:
-        """With sigma times `temperature`."""
+        """Return it with sigma times `temperature`."""
         log_scale = self.log_scale + math.log(temperature)
         return self if temperature == 1 else Gaussian(self.loc, log_scale, event_dim=self.event_dim)
 
@@ -104,8 +87,9 @@ class Gaussian(LocationScale, Distribution):
         return torch.addcmul(-(self.log_scale + HALF_LOG_TAU), standard, standard, value=-0.5)
 
 
+@dataclass(eq=False, repr=False)
 class StandardGaussian(Distribution):
-    """N(0, I): a type of its own, since its closed forms are cheaper.
+    """N(0, I): a separate type, since its closed forms are cheaper.
 
     Args:
         zero: `(*batch, *event)`, zeros: they give shape, type and device.
@@ -116,12 +100,10 @@ class StandardGaussian(Distribution):
         tensor(-2.3379)
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("zero",)
-    offers: ClassVar[frozenset[Offer]] = LocationScale.offers
+    zero: Tensor
 
-    def __init__(self, zero: Tensor, *, event_dim: int = 1) -> None:
-        self.zero = zero
-        self.event_dim = event_dim
+    parameters = ("zero",)
+    offers = LocationScale.offers
 
     @property
     def mean(self) -> Tensor:
@@ -131,12 +113,8 @@ class StandardGaussian(Distribution):
     def variance(self) -> Tensor:
         return torch.ones_like(self.zero)
 
-    @property
-    def space(self) -> Space:
-        return reals(*self.event_shape)
-
     def tempered(self, temperature: float) -> Distribution:
-        """N(0, temperature^2 I)."""
+        """Return N(0, temperature^2 I)."""
         scale = torch.full_like(self.zero, math.log(temperature))
         return self if temperature == 1 else Gaussian(self.zero, scale, event_dim=self.event_dim)
 
@@ -151,7 +129,7 @@ class StandardGaussian(Distribution):
 LOG_2 = math.log(2)
 
 
-class Laplace(LocationScale, Distribution):
+class Laplace(LocationScale):
     """Independent Laplace distributions: -|x - loc| / scale - log(2 scale) per element.
 
     A plain L1 loss is `scale = 1`.
@@ -160,7 +138,7 @@ class Laplace(LocationScale, Distribution):
         loc: `(*batch, *event)`.
         log_scale: log b, of any shape that broadcasts to `loc`.
         event_dim: how many of the last dims are one draw.
-        store: keeps a shared scale that is fitted in closed form while training.
+        store: holds a shared scale that is fitted in closed form while training.
 
     Example:
         >>> p = Laplace(torch.zeros(1), torch.zeros(1))
@@ -180,6 +158,7 @@ class Laplace(LocationScale, Distribution):
         return -((x - self.loc).abs() / self.scale + (self.log_scale + LOG_2))
 
 
+@dataclass(eq=False, repr=False)
 class Delta(Distribution):
     """All mass on `loc`: the posterior of an autoencoder. It has draws and no density.
 
@@ -197,26 +176,20 @@ class Delta(Distribution):
         vaekit.errors.VaekitError: Delta has no density: an autoencoder has no bound; ...
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("loc",)
-    offers: ClassVar[frozenset[Offer]] = offering("rsample", "draws", "mean", "exact")
+    loc: Tensor
 
-    def __init__(self, loc: Tensor, *, event_dim: int = 1) -> None:
-        self.loc = loc
-        self.event_dim = event_dim
+    parameters = ("loc",)
+    offers = offering("rsample", "draws", "mean", "exact")
 
     @property
     def mean(self) -> Tensor:
         return self.loc
-
-    @property
-    def space(self) -> Space:
-        return reals(*self.event_shape)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return self.loc.expand(*shape, *self.loc.shape)
 
     def terms(self, x: Tensor) -> Tensor:
         raise VaekitError(
-            "Delta has no density: an autoencoder has no bound; ask for the reconstruction, "
-            "or take a posterior that has one (Gaussian)."
+            "Delta has no density: an autoencoder has no bound; use the reconstruction, or a "
+            "posterior that has one (Gaussian)."
         )

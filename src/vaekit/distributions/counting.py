@@ -1,31 +1,32 @@
 """Counts: Poisson and negative binomial, in a form that keeps its digits.
 
 lgamma(x + t) - lgamma(t) and x log(x / m) - x are differences of large numbers. Stirling's formula
-taken out of each lgamma leaves small ones: the saddle-point form of Loader, "Fast and accurate
-computation of binomial probabilities", 2000."""
+taken out of each lgamma leaves small ones: the saddle-point form.
+
+References:
+    Loader 2000, Fast and accurate computation of binomial probabilities.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vaekit.distributions.base import USUAL, Distribution, Space, counts
+from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution
 
 FAR = 10.0  # from here on seven terms of the series are exact to 3e-17
 SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
-HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
 def positive(x: Tensor) -> Tensor:
-    """x, with 1 in the place of 0: for logarithms that a factor x = 0 removes."""
+    """Return x, with 1 in place of 0: for logarithms that a factor x = 0 removes."""
     return torch.where(x > 0, x, torch.ones_like(x))
 
 
 def log_ratio(gap: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
-    """log(top / bottom) of positive numbers whose difference `gap` is known to more digits.
+    """Return log(top / bottom) of positive numbers with `gap`, their more exact difference.
 
     Example:
         >>> one = torch.ones(())
@@ -37,7 +38,7 @@ def log_ratio(gap: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
 
 
 def stirling_error(a: Tensor) -> Tensor:
-    """lgamma(a) - ((a - 1/2) log a - a + 1/2 log 2 pi), for a > 0: close to 1 / (12 a).
+    """Return lgamma(a) - ((a - 1/2) log a - a + 1/2 log 2 pi), for a > 0: close to 1 / (12 a).
 
     Example:
         >>> stirling_error(torch.tensor([1.0, 1e6]))
@@ -53,7 +54,7 @@ def stirling_error(a: Tensor) -> Tensor:
 
 
 def factorial_excess(x: Tensor) -> Tensor:
-    """log x! - (x log x - x), for x >= 0: 0 at 0, then close to 1/2 log(2 pi x).
+    """Return log x! - (x log x - x), for x >= 0: 0 at 0, then close to 1/2 log(2 pi x).
 
     Example:
         >>> factorial_excess(torch.tensor([0.0, 1.0]))
@@ -64,6 +65,7 @@ def factorial_excess(x: Tensor) -> Tensor:
     return torch.where(x > 0, excess, torch.zeros_like(x))
 
 
+@dataclass(eq=False, repr=False)
 class Poisson(Distribution):
     """Independent Poisson variables: x log_rate - exp(log_rate) - log x! per element.
 
@@ -80,12 +82,11 @@ class Poisson(Distribution):
         tensor(-3.6931)
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("log_rate",)
-    offers = USUAL
+    log_rate: Tensor
 
-    def __init__(self, log_rate: Tensor, *, event_dim: int = 1) -> None:
-        self.log_rate = log_rate
-        self.event_dim = event_dim
+    parameters = ("log_rate",)
+    kind = "counts"
+    offers = USUAL
 
     @property
     def mean(self) -> Tensor:
@@ -94,10 +95,6 @@ class Poisson(Distribution):
     @property
     def variance(self) -> Tensor:
         return self.mean
-
-    @property
-    def space(self) -> Space:
-        return counts(*self.event_shape)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return torch.poisson(self.mean.expand(*shape, *self.log_rate.shape))
@@ -109,6 +106,7 @@ class Poisson(Distribution):
         return (x - rate) - x * ratio - factorial_excess(x)
 
 
+@dataclass(eq=False, repr=False)
 class NegativeBinomial(Distribution):
     """Independent negative binomials: counts 0, 1, 2, ... that spread more than Poisson's.
 
@@ -116,7 +114,6 @@ class NegativeBinomial(Distribution):
 
     lgamma(x + t) - lgamma(t) - log x! + t log t + x log m - (x + t) log(t + m)
 
-    (Lopez et al., "Deep generative modeling for single-cell transcriptomics", Nature Methods 2018).
     The variance is m + m^2 / t: t to infinity is Poisson, a small t spreads widely. It is evaluated
     in the saddle-point form, since the lgammas lose their digits for a large x or t. In float32
     both logarithms must lie in [-40, 40], and the error is below 5e-6 max(1, |log p|) for means up
@@ -127,6 +124,9 @@ class NegativeBinomial(Distribution):
         log_dispersion: log t, of any shape that broadcasts to `log_mean`.
         event_dim: how many of the last dims are one draw.
 
+    References:
+        Lopez et al. 2018, Deep generative modeling for single-cell transcriptomics.
+
     Example:
         >>> p = NegativeBinomial(torch.zeros(3), torch.zeros(()))
         >>> p.log_prob(torch.tensor([0.0, 1.0, 2.0]))
@@ -135,13 +135,12 @@ class NegativeBinomial(Distribution):
         tensor([2., 2., 2.])
     """
 
-    parameters: ClassVar[tuple[str, ...]] = ("log_mean", "log_dispersion")
-    offers = USUAL
+    log_mean: Tensor
+    log_dispersion: Tensor
 
-    def __init__(self, log_mean: Tensor, log_dispersion: Tensor, *, event_dim: int = 1) -> None:
-        self.log_mean = log_mean
-        self.log_dispersion = log_dispersion
-        self.event_dim = event_dim
+    parameters = ("log_mean", "log_dispersion")
+    kind = "counts"
+    offers = USUAL
 
     @property
     def mean(self) -> Tensor:
@@ -149,19 +148,15 @@ class NegativeBinomial(Distribution):
 
     @property
     def dispersion(self) -> Tensor:
-        """t, of the shape of `log_dispersion`."""
+        """Return t, of the shape of `log_dispersion`."""
         return self.log_dispersion.exp()
 
     @property
     def variance(self) -> Tensor:
         return self.mean + self.mean.square() / self.dispersion
 
-    @property
-    def space(self) -> Space:
-        return counts(*self.event_shape)
-
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        """Poisson draws with the rate m g / t, where g is Gamma(t, 1)."""
+        """Draw from a Poisson with the rate m g / t, where g is Gamma(t, 1)."""
         size = (*shape, *self.log_mean.shape)
         dispersion = self.dispersion.expand(size)
         gamma = torch.distributions.Gamma(
@@ -175,12 +170,12 @@ class NegativeBinomial(Distribution):
 
 
 def _deviance(x: Tensor, m: Tensor, t: Tensor) -> Tensor:
-    """x log(x / m) - (x + t) log((x + t) / (m + t)), which is 0 at x = m and positive elsewhere."""
+    """Return x log(x / m) - (x + t) log((x + t) / (m + t)): 0 at x = m, positive elsewhere."""
     seen = positive(x)
     first = x * log_ratio((seen - m) * t, seen * (m + t), m * (seen + t))
     return first - t * log_ratio(x - m, x + t, m + t)
 
 
 def _spread(x: Tensor, t: Tensor) -> Tensor:
-    """lgamma(x + t) - lgamma(t) - ((x + t) log(x + t) - t log t - x), which is 0 for t = inf."""
+    """Return lgamma(x + t) - lgamma(t) - ((x + t) log(x + t) - t log t - x): 0 for t = inf."""
     return stirling_error(x + t) - stirling_error(t) - 0.5 * torch.log1p(x / t)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.base import USUAL, Distribution, Offer, Space, pixels
+from vaekit.distributions.base import USUAL, Distribution, Offer
 
 LONGEST = 112  # factors of one product: their rounding adds up
 
 
 def _softplus(logits: Tensor) -> Tensor:
-    """log(1 + exp(logits)): where no gradient is asked for, by exp and log, which is faster."""
+    """Return log(1 + exp(logits)): without gradients by exp and log, which is faster."""
     if torch.is_grad_enabled():
         return F.softplus(logits, threshold=35)
     return logits.abs().neg_().exp_().add_(1).log_().add_(logits.clamp(min=0))
@@ -24,7 +24,7 @@ def _softplus(logits: Tensor) -> Tensor:
 
 @cache
 def _together(factors: int, dtype: torch.dtype) -> int:
-    """How many factors of at least 1/2 are multiplied at once: a divisor, without underflow."""
+    """Return how many factors of at least 1/2 to multiply at once: a divisor, no underflow."""
     most = -math.frexp(torch.finfo(dtype).tiny)[1]
     return max(n for n in range(1, min(factors, most, LONGEST) + 1) if factors % n == 0)
 
@@ -39,25 +39,30 @@ def _summed(logits: Tensor, x: Tensor) -> Tensor:
     return groups.prod(-1).log_().sum(-1).sub_(linear)
 
 
+@dataclass(eq=False, repr=False)
 class _OfLogits(Distribution):
-    """A distribution with one parameter, the logits."""
+    """A distribution over pixels with one parameter, the logits."""
 
-    parameters: ClassVar[tuple[str, ...]] = ("logits",)
+    logits: Tensor
 
-    def __init__(self, logits: Tensor, *, event_dim: int = 1) -> None:
-        self.logits = logits
-        self.event_dim = event_dim
+    parameters = ("logits",)
+    kind = "pixels"
+    offers = USUAL
 
 
 class Bernoulli(_OfLogits):
     """Independent Bernoulli variables: x logits - log(1 + exp(logits)) per element.
 
     For x in {0, 1} this is a likelihood. For gray values in [0, 1] it is the usual loss and **not
-    a likelihood**: it is not normalized over [0, 1] (Loaiza-Ganem & Cunningham, arXiv 1907.06845).
+    a likelihood**: it is not normalized over [0, 1].
 
     Args:
         logits: `(*batch, *event)`.
         event_dim: how many of the last dims are one draw.
+
+    References:
+        Loaiza-Ganem and Cunningham 2019, The continuous Bernoulli: fixing a pervasive error in
+        variational autoencoders.
 
     Example:
         >>> p = Bernoulli(torch.zeros(4))
@@ -65,7 +70,7 @@ class Bernoulli(_OfLogits):
         tensor(-2.7726)
     """
 
-    offers = USUAL
+    levels = 2
 
     @property
     def mean(self) -> Tensor:
@@ -74,10 +79,6 @@ class Bernoulli(_OfLogits):
     @property
     def variance(self) -> Tensor:
         return self.mean * (1 - self.mean)
-
-    @property
-    def space(self) -> Space:
-        return pixels(*self.event_shape, levels=2)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return torch.bernoulli(self.mean.expand(*shape, *self.logits.shape))
@@ -98,14 +99,14 @@ SMALL = 0.1
 
 
 def _log_sinhc(a: Tensor) -> Tensor:
-    """log(sinh(a) / a), by its series near zero."""
+    """Return log(sinh(a) / a), by its series near zero."""
     far = a.abs().clamp(min=SMALL)
     near = a.square() * (1 / 6 - a.square() * (1 / 180 - a.square() / 2835))
     return torch.where(a.abs() < SMALL, near, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
 
 
 def _langevin(a: Tensor) -> Tensor:
-    """coth(a) - 1 / a, by its series near zero."""
+    """Return coth(a) - 1 / a, by its series near zero."""
     far = torch.where(a.abs() < SMALL, SMALL, a)
     near = a * (1 / 3 - a.square() * (1 / 45 - a.square() * (2 / 945)))
     return torch.where(a.abs() < SMALL, near, 1 / torch.tanh(far) - 1 / far)
@@ -115,12 +116,16 @@ class ContinuousBernoulli(_OfLogits):
     """Independent continuous Bernoulli variables on [0, 1], with natural parameter `logits`.
 
     p(x) = l exp(l x) / (exp(l) - 1) for l = `logits`, which is C(s) s^x (1 - s)^(1 - x) with
-    s = sigmoid(l) and C = 2 atanh(1 - 2 s) / (1 - 2 s) (Loaiza-Ganem & Cunningham,
-    arXiv 1907.06845). The mean is not s: it is s / (2 s - 1) + 1 / (2 atanh(1 - 2 s)).
+    s = sigmoid(l) and C = 2 atanh(1 - 2 s) / (1 - 2 s). The mean is not s: it is
+    s / (2 s - 1) + 1 / (2 atanh(1 - 2 s)).
 
     Args:
         logits: `(*batch, *event)`.
         event_dim: how many of the last dims are one draw.
+
+    References:
+        Loaiza-Ganem and Cunningham 2019, The continuous Bernoulli: fixing a pervasive error in
+        variational autoencoders.
 
     Example:
         >>> p = ContinuousBernoulli(torch.zeros(1))
@@ -134,12 +139,8 @@ class ContinuousBernoulli(_OfLogits):
     def mean(self) -> Tensor:
         return 0.5 + 0.5 * _langevin(0.5 * self.logits)
 
-    @property
-    def space(self) -> Space:
-        return pixels(*self.event_shape)
-
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        """Draws by the inverse of the distribution function, on the side that cannot overflow."""
+        """Draw by the inverse of the distribution function, on the side that cannot overflow."""
         size = (*shape, *self.logits.shape)
         u = torch.rand(size, dtype=self.logits.dtype, device=self.logits.device)
         down = torch.where(self.logits > 0, -self.logits, self.logits)
@@ -170,11 +171,9 @@ class Categorical(_OfLogits):
         tensor(0.5000)
     """
 
-    offers = USUAL
-
     @property
-    def levels(self) -> int:
-        """How many values an element can take."""
+    def levels(self) -> int:  # type: ignore[override]
+        """Return how many values an element can take."""
         return self.logits.shape[-1]
 
     def _values(self) -> Tensor:
@@ -189,10 +188,6 @@ class Categorical(_OfLogits):
         return self.logits.softmax(-1) @ self._values().square() - self.mean.square()
 
     @property
-    def space(self) -> Space:
-        return pixels(*self.event_shape, levels=self.levels)
-
-    @property
     def event_shape(self) -> tuple[int, ...]:
         return tuple(self.logits.shape[self.logits.dim() - 1 - self.event_dim : -1])
 
@@ -204,5 +199,5 @@ class Categorical(_OfLogits):
     def terms(self, x: Tensor) -> Tensor:
         level = (x * (self.levels - 1)).round().long()
         shape = torch.broadcast_shapes(level.shape, self.logits.shape[:-1])
-        chosen = self.logits.expand(*shape, -1).gather(-1, level.expand(shape).unsqueeze(-1))
-        return chosen.squeeze(-1) - self.logits.logsumexp(-1)
+        picked = self.logits.expand(*shape, -1).gather(-1, level.expand(shape).unsqueeze(-1))
+        return picked.squeeze(-1) - self.logits.logsumexp(-1)

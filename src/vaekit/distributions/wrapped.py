@@ -1,27 +1,17 @@
-"""Any distribution of torch.distributions, or of a package that builds on it, as the kit's own."""
+"""Any distribution of torch.distributions, or of a package that builds on it."""
 
 from __future__ import annotations
 
 import weakref
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch import distributions as td
 from torch.distributions import constraints
 
-from vaekit.distributions.base import (
-    Distribution,
-    Offer,
-    Space,
-    codes,
-    counts,
-    offering,
-    pixels,
-    reals,
-    sum_event,
-)
-from vaekit.distributions.kl import closed_form
+from vaekit.distributions.base import Distribution, Offer, Space, offering, sum_event
+from vaekit.distributions.divergences import closed_form
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
 
@@ -29,14 +19,14 @@ from vaekit.torchutil import lazy
 class TorchDistribution(Distribution):
     """A distribution of torch.distributions.
 
-    Draws carry gradients where its `rsample` does; `terms` and a KL per element are there where
-    its own event is a scalar. What it offers is found by looking: a mean that it does not know,
-    or that is NaN, is not offered.
+    Draws carry gradients where torch's `rsample` does; `terms` and a KL per element exist where
+    torch's event is a scalar. What it offers is tried out: a mean that it does not know, or that
+    is NaN, is not offered.
 
     Args:
         distribution: the one of torch; an `Independent` is taken apart.
-        event_dim: how many of the last dims of its batch and event are one draw; by default its
-            own event's.
+        event_dim: how many of the last dims of its batch and event are one draw; by default
+            those of its event.
         offers: what it offers, where that is known.
 
     Raises:
@@ -60,65 +50,63 @@ class TorchDistribution(Distribution):
         event_dim = len(distribution.event_shape) if event_dim is None else event_dim
         while isinstance(distribution, td.Independent):
             distribution = distribution.base_dist
-        own = len(distribution.event_shape)
-        if not own <= event_dim <= own + len(distribution.batch_shape):
+        batch, event = tuple(distribution.batch_shape), tuple(distribution.event_shape)
+        if not len(event) <= event_dim <= len(event) + len(batch):
             raise VaekitError(
-                f"event_dim is {event_dim}; a {type(distribution).__name__} of batch "
-                f"{tuple(distribution.batch_shape)} and event {tuple(distribution.event_shape)} "
-                f"takes {own} to {own + len(distribution.batch_shape)}."
+                f"got `event_dim={event_dim}`; a {type(distribution).__name__} of batch {batch} "
+                f"and event {event} takes {len(event)} to {len(event) + len(batch)}."
             )
+        super().__init__(event_dim=event_dim)
         self.distribution: Any = distribution
-        self.event_dim = event_dim
         self.one_pass = hasattr(distribution, "rsample_and_log_prob")
         if offers is not None:
             self.__dict__["offers"] = offers
 
     @lazy
     def offers(self) -> frozenset[Offer]:
-        """What it can do."""
+        """Return what it can do."""
         torch_s = self.distribution
-        found = {
+        words = {
             "rsample": torch_s.has_rsample,
             "factors": not torch_s.event_shape,
             "mean": _known(torch_s, "mean"),
             "moments": _known(torch_s, "mean") and _known(torch_s, "variance"),
             "stopped": _plain(torch_s),
         }
-        named = [word for word, there in found.items() if there]
+        named = [word for word, offered in words.items() if offered]
         return offering("draws", "density", "marginal", "exact", *named)
 
     @property
     def reparameterized(self) -> bool:
-        """Whether draws carry gradients to the parameters."""
+        """Return whether draws carry gradients to the parameters."""
         return bool(self.distribution.has_rsample)
 
     @property
     def mean(self) -> Tensor:
-        """The mean `(*batch, *event)`, where `offers` names it."""
+        """Return the mean `(*batch, *event)`, where `offers` names it."""
         return self._moment("mean")
 
     @property
     def variance(self) -> Tensor:
-        """The variance per element, where `offers` names moments."""
+        """Return the variance per element, where `offers` names moments."""
         return self._moment("variance")
 
-    def _moment(self, name: str) -> Tensor:
+    def _moment(self, name: str) -> Any:
         try:
-            value: Tensor = getattr(self.distribution, name)
+            return getattr(self.distribution, name)
         except NotImplementedError:
             raise VaekitError(f"{self._name} has no {name}: take draws of it.") from None
-        return value
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """The shape of one draw."""
-        whole = (*self.distribution.batch_shape, *self.distribution.event_shape)
-        return whole[len(whole) - self.event_dim :]
+        """Return the shape of one draw."""
+        shape = (*self.distribution.batch_shape, *self.distribution.event_shape)
+        return shape[len(shape) - self.event_dim :]
 
     @property
     def space(self) -> Space:
-        """The support: reals, positive, pixels (of [0, 1]), counts, codes, simplex, ..."""
-        return _space(self.distribution, self.event_shape)
+        """Return the support: reals, positive, pixels (of [0, 1]), counts, codes, simplex, ..."""
+        return Space(*_support(self.distribution, self.event_shape))
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         torch_s = self.distribution
@@ -126,32 +114,32 @@ class TorchDistribution(Distribution):
         return draw if draw.is_floating_point() else draw.to(torch.get_default_dtype())
 
     def terms(self, x: Tensor) -> Tensor:
-        """The log-density per element `(..., *event)`, nats."""
-        if self.distribution.event_shape:
-            return super().terms(x)
-        found: Tensor = self.distribution.log_prob(x)
-        return found
+        """Return the log-density per element `(..., *event)`, nats."""
+        terms: Tensor = (
+            super().terms(x) if self.distribution.event_shape else self.distribution.log_prob(x)
+        )
+        return terms
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The log-density `(...)`, nats."""
+        """Return the log-density `(...)`, nats."""
         return self._summed(self.distribution.log_prob(x))
 
     def _summed(self, values: Tensor) -> Tensor:
         return sum_event(values, self.event_dim - len(self.distribution.event_shape))
 
     def rsample_and_log_prob(self, shape: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
-        """Draws and their log-densities, in one pass where it has one."""
+        """Return draws and their log-densities, in one pass where torch's has one."""
         if not (self.one_pass and self.reparameterized):
             return super().rsample_and_log_prob(shape)
         z, log_prob = self.distribution.rsample_and_log_prob(shape)
         return z, self._summed(log_prob)
 
-    def stopped(self) -> TorchDistribution:
-        """The same distribution with its parameters detached, where `offers` names it."""
+    def stopped(self) -> Self:
+        """Return the same distribution with its parameters detached, where `offers` names it."""
         if not _plain(self.distribution):
             raise VaekitError(f"{self._name} holds networks, which cannot be detached.")
         torch_s = _detached(self.distribution, {})
-        return TorchDistribution(torch_s, event_dim=self.event_dim, offers=self.offers)
+        return type(self)(torch_s, event_dim=self.event_dim, offers=self.offers)
 
     @property
     def _name(self) -> str:
@@ -172,7 +160,7 @@ _Part = td.Distribution | td.Transform
 
 
 def _plain(part: Any, seen: tuple[Any, ...] = ()) -> bool:
-    """Whether all that it is made of is numbers, tensors, distributions and transforms."""
+    """Return whether it consists of numbers, tensors, distributions and transforms alone."""
     if isinstance(part, _Part):
         inner = [] if any(part is each for each in seen) else list(vars(part).values())
         return all(_plain(each, (*seen, part)) for each in inner)
@@ -182,12 +170,12 @@ def _plain(part: Any, seen: tuple[Any, ...] = ()) -> bool:
 
 
 def _detached(part: Any, done: dict[int, Any]) -> Any:
-    """A copy of which no tensor carries a gradient."""
+    """Return a copy of which no tensor carries a gradient."""
     if isinstance(part, Tensor):
         return part.detach()
     if type(part) in (list, tuple):
         return type(part)(_detached(each, done) for each in part)
-    if isinstance(part, weakref.ref):  # of a transform to its inverse, which is made anew
+    if isinstance(part, weakref.ref):  # of a transform to its inverse, which is computed anew
         return None
     if not isinstance(part, _Part) or id(part) in done:
         return done.get(id(part), part)
@@ -196,45 +184,46 @@ def _detached(part: Any, done: dict[int, Any]) -> Any:
     return twin
 
 
-def _space(distribution: td.Distribution, shape: tuple[int, ...]) -> Space:
+INTEGERS = (constraints.integer_interval, type(constraints.nonnegative_integer))
+
+
+def _support(
+    distribution: td.Distribution, shape: tuple[int, ...]
+) -> tuple[str, tuple[int, ...], int | None]:
+    """Return kind, shape and levels of the space."""
     try:
         support: Any = distribution.support
     except NotImplementedError:
-        return reals(*shape)
+        return "reals", shape, None
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     ends = [getattr(support, f"{end}_bound", None) for end in ("lower", "upper")]
     low, high = (None if e is None else torch.as_tensor(e).double() for e in ends)
+    kind, levels = type(support).__name__.strip("_").lower(), None
     if isinstance(distribution, td.Categorical) and len(shape) == 1:
-        return codes(shape[0], distribution.logits.shape[-1])
-    if isinstance(support, type(constraints.boolean)):
-        return pixels(*shape, levels=2)
-    if support.is_discrete and isinstance(support, INTEGERS):
-        return counts(*shape)
-    if isinstance(support, type(constraints.real)):
-        return reals(*shape)
-    if low is not None and not low.any():
-        if high is None:
-            return Space("positive", shape)
-        if bool((high == 1).all()):
-            return pixels(*shape)
-    return Space(type(support).__name__.strip("_").lower(), shape)
-
-
-INTEGERS = (constraints.integer_interval, type(constraints.nonnegative_integer))
+        kind, levels = "codes", distribution.logits.shape[-1]
+    elif isinstance(support, type(constraints.boolean)):
+        kind, levels = "pixels", 2
+    elif support.is_discrete and isinstance(support, INTEGERS):
+        kind = "counts"
+    elif isinstance(support, type(constraints.real)):
+        kind = "reals"
+    elif low is not None and not low.any() and (high is None or bool((high == 1).all())):
+        kind = "positive" if high is None else "pixels"
+    return kind, shape, levels
 
 
 @closed_form(TorchDistribution, TorchDistribution)
 def _terms(q: TorchDistribution, p: TorchDistribution) -> Tensor | None:
-    """torch's own per element, where both have scalar events and torch knows one."""
+    """Return torch's KL per element, where both have scalar events and torch knows one."""
     return None if q.distribution.event_shape else _torch_kl(q, p)
 
 
 @closed_form(TorchDistribution, TorchDistribution, whole=True)
 def _whole(q: TorchDistribution, p: TorchDistribution) -> Tensor | None:
-    """torch's own of what is no product over elements, where torch knows one."""
-    found = _torch_kl(q, p)
-    return None if found is None else q._summed(found)
+    """Return torch's KL of what is no product over elements, where torch knows one."""
+    value = _torch_kl(q, p)
+    return None if value is None else q._summed(value)
 
 
 def _torch_kl(q: TorchDistribution, p: TorchDistribution) -> Tensor | None:

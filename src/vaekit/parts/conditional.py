@@ -24,11 +24,14 @@ class Family(nn.Module, ABC):
     A network is built to `param_shape`; draws have `event_shape` and live on `space`.
 
     Attributes:
+        distribution: the class of its distributions, which gives space and offers.
         copies: how many numbers the network returns for each element, unless `param_shape` says.
+        levels: how many values an element can take, where these are few.
     """
 
-    distribution: ClassVar[type[Distribution]]
+    distribution: ClassVar[Any]
     copies: int = 1
+    levels: int | None = None
 
     def __init__(self, event_shape: int | tuple[int, ...]) -> None:
         super().__init__()
@@ -36,25 +39,26 @@ class Family(nn.Module, ABC):
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """What the network must return for one example."""
+        """Return the shape that the network must return for one example."""
         return (self.copies * self.event_shape[0], *self.event_shape[1:])
 
     @property
-    @abstractmethod
     def space(self) -> Space:
-        """The space of the draws."""
+        """Return the space of the draws."""
+        levels = self.distribution.levels if self.levels is None else self.levels
+        return Space(self.distribution.kind, self.event_shape, levels)
 
     @property
     def offers(self) -> frozenset[Offer]:
-        """What may be asked of this family's distribution."""
+        """Return what may be asked of this family's distribution."""
         return self.distribution.offers | {Offer.FIXED}
 
     @abstractmethod
     def forward(self, params: Tensor, context: Tensor | None = None) -> Distribution:
-        """The distribution with these parameters."""
+        """Return the distribution with these parameters."""
 
     def start(self, mean: Tensor) -> Tensor:
-        """Parameters `param_shape` of the distribution with this mean `event_shape`."""
+        """Return parameters `param_shape` of the distribution with this mean `event_shape`."""
         raise VaekitError(f"{type(self).__name__} cannot be started at a mean.")
 
     def extra_repr(self) -> str:
@@ -65,10 +69,10 @@ class Family(nn.Module, ABC):
 
 
 def join(h: Tensor, context: Tensor) -> Tensor:
-    """`h` (N, *in) with the context (N, *G) beside it.
+    """Join `h` (N, *in) with the context (N, *G).
 
-    Vectors are concatenated; before a convolution a vector becomes constant planes, and a
-    picture's channels join the channels. `Conditional` flattens `h` for a net that takes vectors.
+    Vectors are concatenated; before a convolution a vector becomes constant planes, and an
+    image's channels join the channels. `Conditional` flattens `h` for a net that takes vectors.
 
     Example:
         >>> join(torch.zeros(2, 3), torch.ones(2, 1))
@@ -85,7 +89,7 @@ def join(h: Tensor, context: Tensor) -> Tensor:
 
 
 def joined_shape(shape: tuple[int, ...], context: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of one example after `join`.
+    """Return the shape of one example after `join`.
 
     Example:
         >>> joined_shape((1, 28, 28), (10,)), joined_shape((16,), (10,))
@@ -104,9 +108,9 @@ class Conditional(nn.Module):
     network `(N, *in) -> (N, *out)` works with any number of samples.
 
     Args:
-        net: any module; `net.in_shape` says the shape of one input. Several tensors of one shape
-            that it returns, as (location, log-variance), are joined in the family's order.
-        family: what makes a distribution of the network's output.
+        net: any module; `net.in_shape` is the shape of one input. Several tensors of one shape
+            that it returns, such as (location, log-variance), are joined in the family's order.
+        family: turns the network's output into a distribution.
         in_shape: the shape of one input, without the context; needed where the network has no
             `in_shape` or takes a context besides. Where `net.in_shape` is one size, the input is
             flattened.
@@ -154,23 +158,19 @@ class Conditional(nn.Module):
         params = self.net(flat if context is None else join(flat, _fold(context, lead)))
         if isinstance(params, tuple | list):
             params = torch.cat(tuple(params), 1)
-        if params.shape[1:] != self.family.param_shape:
-            raise VaekitError(self._mismatch(params))
-        if len(lead) > 1:
-            params = params.unflatten(0, lead)
-        return self.family(params, context)
-
-    def _mismatch(self, params: Tensor) -> str:
-        expected = ", ".join(map(str, self.family.param_shape))
-        return (
-            f"{type(self.family).__name__} {self.family.event_shape} takes parameters "
-            f"(*, {expected}); the network {type(self.net).__name__} returned "
-            f"{tuple(params.shape)}: build it to the family's param_shape."
-        )
+        family = self.family
+        if params.shape[1:] != family.param_shape:
+            raise VaekitError(
+                f"{type(family).__name__} {family.event_shape} takes parameters "
+                f"(*, {', '.join(map(str, family.param_shape))}); the network "
+                f"{type(self.net).__name__} returned {tuple(params.shape)}: build it to the "
+                "family's param_shape."
+            )
+        return family(params.unflatten(0, lead) if len(lead) > 1 else params, context)
 
 
 def _fold(context: Tensor, lead: tuple[int, ...]) -> Tensor:
-    """The context (B, *G), repeated for every sample and folded to (N, *G)."""
+    """Return the context (B, *G), repeated for every sample and folded to (N, *G)."""
     if context.shape[0] != lead[-1]:
         raise VaekitError(
             f"the context has {context.shape[0]} rows; expected {lead[-1]}, one per row."

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import at_least, choose
 from vaekit.parts.conditional import Family
 from vaekit.parts.scales import FreeScale, make_scale
 from vaekit.registry import register
@@ -25,7 +25,7 @@ def _identity(x: Tensor) -> Tensor:
 
 
 def _slope(mean: Tensor, mean_of: Map) -> Tensor:
-    """The argument at which the growing function `mean_of` is `mean`, by bisection."""
+    """Return the argument at which the growing function `mean_of` is `mean`, by bisection."""
     low, high = torch.full_like(mean, -200.0), torch.full_like(mean, 200.0)
     target = mean.clamp(10 * EPS, 1 - 10 * EPS)
     for _ in range(60):
@@ -40,7 +40,7 @@ RAREST = 1e-4  # the least mean that a bias starts at
 
 
 def _bounded(raw: Tensor) -> Tensor:
-    """`raw`, softly kept in [LOWEST, HIGHEST]: its exp and the squares of that stay finite.
+    """Return `raw`, softly bounded by LOWEST and HIGHEST: its exp and the squares stay finite.
 
     A hard clamp would cut the gradient that leads back, and an element beyond it would stay there.
     """
@@ -49,7 +49,7 @@ def _bounded(raw: Tensor) -> Tensor:
 
 
 def _start(mean: Tensor) -> Tensor:
-    """What `_bounded` takes to the log of this mean, floored."""
+    """Return what `_bounded` maps to the log of this mean, floored."""
     gap = HIGHEST - mean.clamp(min=RAREST).log().clamp(max=HIGHEST - 1)
     return HIGHEST - (gap + torch.log(-torch.expm1(-gap)))
 
@@ -63,12 +63,10 @@ MEANS: dict[str, tuple[Map, Map]] = {
 }
 
 
-class _LocationScale:
-    """What Gaussian and Laplace families share; see Gaussian."""
+class _LocationScale(Family):
+    """The base of the Gaussian and Laplace families; see Gaussian."""
 
-    distribution: ClassVar[type[d.Gaussian | d.Laplace]]
     power: ClassVar[int]
-    event_shape: tuple[int, ...]
 
     def __init__(
         self,
@@ -78,7 +76,7 @@ class _LocationScale:
         mean: str = "identity",
         floor: float | None = None,
     ) -> None:
-        super().__init__(event_shape)  # type: ignore[call-arg]
+        super().__init__(event_shape)
         self.mean = mean
         self._mean, self._inverse = choose("mean", mean, MEANS)
         self._how = scale
@@ -86,40 +84,34 @@ class _LocationScale:
         self.copies = 2 if isinstance(self.scale, FreeScale) else 1  # locations, then log scale^p
 
     @property
-    def space(self) -> d.Space:
-        """The reals."""
-        return d.reals(*self.event_shape)
-
-    @property
     def offers(self) -> frozenset[d.Offer]:
-        """What may be asked of it: a fitted scale is no posterior's, nor for weighted bounds."""
-        return self.distribution.offers | (set() if self._how == "fitted" else {d.Offer.FIXED})
+        """Return what it offers: a fitted scale suits no posterior and no weighted bound."""
+        words: frozenset[d.Offer] = self.distribution.offers
+        return words if self._how == "fitted" else words | {d.Offer.FIXED}
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        """The distribution with these parameters."""
-        event_dim = len(self.event_shape)
+        event_dim, make = len(self.event_shape), self.distribution
         if isinstance(self.scale, FreeScale):
             loc, raw = params.chunk(2, -event_dim)
-            return self.distribution(self._mean(loc), self.scale(raw), event_dim=event_dim)
+            return make(self._mean(loc), self.scale(raw), event_dim=event_dim)
         loc, scale = self._mean(params), self.scale.log_scale
-        store: Any = self.scale if self._how == "fitted" else None
-        return self.distribution(loc, scale, event_dim=event_dim, store=store)
+        store = self.scale if self._how == "fitted" else None
+        return make(loc, scale, event_dim=event_dim, store=store)
 
     def start(self, mean: Tensor) -> Tensor:
-        """The inverse of the mean's map; free scales at 1."""
+        """Return the inverse of the mean's map; free scales at 1."""
         loc = self._inverse(mean)
         if not isinstance(self.scale, FreeScale):
             return loc
         return torch.cat([loc, torch.full_like(loc, self.scale.one)])
 
     def extra_repr(self) -> str:
-        """The arguments."""
         return f"{self.event_shape}, scale={self._how!r}, mean={self.mean!r}"
 
 
 @register("posterior", "gaussian")
 @register("likelihood", "gaussian", scale="fitted", floor=PIXEL_FLOOR)
-class Gaussian(_LocationScale, Family):
+class Gaussian(_LocationScale):
     """Independent Gaussians.
 
     Args:
@@ -152,7 +144,7 @@ class Gaussian(_LocationScale, Family):
 
 @register("posterior", "laplace")
 @register("likelihood", "laplace", scale="fitted", floor=PIXEL_FLOOR)
-class Laplace(_LocationScale, Family):
+class Laplace(_LocationScale):
     """Independent Laplace distributions.
 
     Args:
@@ -173,21 +165,14 @@ class Laplace(_LocationScale, Family):
 class _Plain(Family):
     """A distribution whose parameters are the network's output, through `maps`."""
 
-    levels: int | None = None
-    kind: ClassVar[str] = "pixels"
     maps: ClassVar[Any] = staticmethod(_identity)
     starts: ClassVar[Any] = staticmethod(_identity)
 
-    @property
-    def space(self) -> d.Space:
-        return d.Space(self.kind, self.event_shape, self.levels)
-
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        made: Any = self.distribution
-        return made(self.maps(params), event_dim=len(self.event_shape))
+        return self.distribution(self.maps(params), event_dim=len(self.event_shape))
 
     def start(self, mean: Tensor) -> Tensor:
-        """Parameters with this mean, kept where they are finite."""
+        """Return parameters with this mean, cut off where they would be infinite."""
         return self.starts(mean)
 
 
@@ -201,7 +186,6 @@ class Bernoulli(_Plain):
     """
 
     distribution = d.Bernoulli
-    levels = 2
     starts = staticmethod(lambda mean: mean.clamp(EPS, 1 - EPS).logit())
 
 
@@ -243,17 +227,15 @@ class Categorical(_Plain):
 
     def __init__(self, event_shape: int | tuple[int, ...], *, levels: int = 256) -> None:
         super().__init__(event_shape)
-        if levels < 2:
-            raise VaekitError(f"got {levels} levels; expected at least 2.")
-        self.levels = self.copies = levels
+        self.levels = self.copies = at_least("levels", levels, 2)
 
     def maps(self, params: Tensor) -> Tensor:
-        """The levels of an element in the last dim."""
-        place = -len(self.event_shape)
-        return params.unflatten(place, (self.event_shape[0], self.copies)).movedim(place, -1)
+        """Move the levels of an element to the last dim."""
+        dim = -len(self.event_shape)
+        return params.unflatten(dim, (self.event_shape[0], self.copies)).movedim(dim, -1)
 
     def start(self, mean: Tensor) -> Tensor:
-        """Logits a k / (K - 1) with this mean."""
+        """Return logits a k / (K - 1) with this mean."""
         values = torch.linspace(0, 1, self.copies, dtype=mean.dtype, device=mean.device)
         slope = _slope(mean, lambda a: d.Categorical(a.unsqueeze(-1) * values).mean)
         logits = slope.unsqueeze(1) * values.view(-1, *[1] * (mean.dim() - 1))
@@ -270,7 +252,6 @@ class Delta(_Plain):
     """
 
     distribution = d.Delta
-    kind = "reals"
 
 
 @register("likelihood", "poisson")
@@ -283,13 +264,12 @@ class Poisson(_Plain):
     """
 
     distribution = d.Poisson
-    kind = "counts"
     maps = staticmethod(_bounded)
     starts = staticmethod(_start)
 
 
 @register("likelihood", "negative-binomial")
-class NegativeBinomial(_Plain):
+class NegativeBinomial(Family):
     """Independent negative binomials: counts with the variance m + m^2 / t for the mean m.
 
     The network returns log-means. They and the log-dispersions are softly kept in [-30, 20].
@@ -312,7 +292,6 @@ class NegativeBinomial(_Plain):
     """
 
     distribution = d.NegativeBinomial
-    kind = "counts"
 
     def __init__(self, event_shape: int | tuple[int, ...], *, dispersion: str = "shared") -> None:
         super().__init__(event_shape)
@@ -330,10 +309,9 @@ class NegativeBinomial(_Plain):
         return d.NegativeBinomial(log_mean, log_dispersion, event_dim=event_dim)
 
     def start(self, mean: Tensor) -> Tensor:
-        """The log of the mean, floored at 1e-4; free dispersions at 1."""
+        """Return the log of the mean, floored at 1e-4; free dispersions at 1."""
         log_mean = _start(mean)
         return torch.cat([log_mean, torch.zeros_like(log_mean)]) if self.free else log_mean
 
     def extra_repr(self) -> str:
-        """The arguments."""
         return f"{self.event_shape}, dispersion={'free' if self.free else 'shared'!r}"

@@ -17,7 +17,7 @@ from vaekit.registry import register
 class Prior(nn.Module, ABC):
     """p(z), or p(z | context): `forward(context, posterior) -> Distribution` on `space`.
 
-    The model hands it its posterior at every pass: a prior that needs it holds nothing of it.
+    The model passes its posterior at every pass: a prior that needs it stores nothing of it.
 
     Attributes:
         needs: what the posterior must offer, in the words of `Offer`.
@@ -27,24 +27,25 @@ class Prior(nn.Module, ABC):
 
     @property
     def offers(self) -> frozenset[d.Offer]:
-        """What may be asked of the distribution."""
+        """Return what may be asked of the distribution."""
         return d.offering("draws", "density")
 
     @property
     @abstractmethod
     def space(self) -> d.Space:
-        """The space of the latent."""
+        """Return the space of the latent."""
 
     @abstractmethod
     def forward(
         self, context: Tensor | None = None, posterior: nn.Module | None = None
     ) -> d.Distribution:
-        """The distribution; its batch shape is empty or the context's."""
+        """Return the distribution; its batch shape is empty or the context's."""
 
 
 class _Shaped(Prior):
-    """Of reals of one shape, without parameters."""
+    """A prior over reals of one shape, without parameters."""
 
+    distribution: ClassVar[type[d.StandardGaussian]]
     zero: Tensor
 
     def __init__(self, event_shape: int | tuple[int, ...]) -> None:
@@ -55,6 +56,15 @@ class _Shaped(Prior):
     @property
     def space(self) -> d.Space:
         return d.reals(*self.event_shape)
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return self.distribution.offers
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        return self.distribution(self.zero, event_dim=len(self.event_shape))
 
     def extra_repr(self) -> str:
         return str(self.event_shape)
@@ -69,14 +79,25 @@ class StandardNormal(_Shaped):
         tensor([-1.8379, -1.8379, -1.8379, -1.8379, -1.8379])
     """
 
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return d.StandardGaussian.offers
+    distribution = d.StandardGaussian
 
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
-        return d.StandardGaussian(self.zero, event_dim=len(self.event_shape))
+
+class _Nothing(d.StandardGaussian):
+    """A space without a distribution: draws and densities are refused."""
+
+    offers = frozenset()
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        raise self._refusal("sample from")
+
+    def terms(self, x: Tensor) -> Tensor:
+        raise self._refusal("score codes by")
+
+    def _refusal(self, what: str) -> VaekitError:
+        return VaekitError(
+            f"this model has no prior to {what}: nothing says how its codes are distributed; "
+            "reconstruct or interpolate, or train with a prior, as standard-normal."
+        )
 
 
 @register("prior", "none")
@@ -92,42 +113,4 @@ class NoPrior(_Shaped):
         standard-normal.
     """
 
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return frozenset()
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
-        return _Nothing(self.zero, event_dim=len(self.event_shape))
-
-
-class _Nothing(d.Distribution):
-    """A space without a distribution: draws and densities are refused."""
-
-    parameters: ClassVar[tuple[str, ...]] = ("zero",)
-    offers: ClassVar[frozenset[d.Offer]] = frozenset()
-
-    def __init__(self, zero: Tensor, *, event_dim: int = 1) -> None:
-        self.zero = zero
-        self.event_dim = event_dim
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.zero.shape)
-
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        raise self._refusal("sample from")
-
-    def terms(self, x: Tensor) -> Tensor:
-        raise self._refusal("score codes by")
-
-    def _refusal(self, what: str) -> VaekitError:
-        return VaekitError(
-            f"this model has no prior to {what}: nothing says how its codes are distributed; "
-            "reconstruct or interpolate, or train with a prior, as standard-normal."
-        )
+    distribution = _Nothing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class FixedScale(nn.Module):
 
     def __init__(self, scale: float) -> None:
         super().__init__()
-        if not (scale > 0 and math.isfinite(scale)):
+        if not 0 < scale < math.inf:
             raise VaekitError(f"got the scale {scale}; expected a positive number.")
         self.register_buffer("log_scale", torch.tensor(math.log(scale)))
 
@@ -83,12 +84,12 @@ class FittedScale(nn.Module):
 
     @property
     def log_scale(self) -> Tensor:
-        """The stored log-scale."""
+        """Return the stored log-scale."""
         return self._moment.log() / self.power
 
     @torch.no_grad()
     def fit(self, residual: Tensor, mask: Tensor | None) -> Tensor | None:
-        """The log-scale of this batch, and the stored one moved toward it; None in eval mode."""
+        """Return the batch's log-scale and move the stored one toward it; None in eval mode."""
         if not self.training:
             return None
         power = residual.abs() if self.power == 1 else residual.square()
@@ -110,7 +111,7 @@ Scale = FreeScale | FixedScale | SharedScale | FittedScale
 
 
 def make_scale(how: str | float, power: int, floor: float | None = None) -> Scale:
-    """The scale named: "free", "softplus", "shared", "fitted", or a number that is kept.
+    """Return the scale named: "free", "softplus", "shared", "fitted", or a fixed number.
 
     Example:
         >>> make_scale(0.5, 2).log_scale
@@ -122,10 +123,12 @@ def make_scale(how: str | float, power: int, floor: float | None = None) -> Scal
     """
     if isinstance(how, int | float):
         return FixedScale(float(how))
-    if how in ("free", "softplus"):
-        return FreeScale(power, floor, softplus=how == "softplus")
-    if how == "shared":
-        return SharedScale()
-    if how == "fitted":
-        return FittedScale(power)
-    raise unknown("scale", how, ["free", "softplus", "shared", "fitted", "a number"])
+    makers: dict[str, Callable[[], Scale]] = {
+        "free": lambda: FreeScale(power, floor),
+        "softplus": lambda: FreeScale(power, floor, softplus=True),
+        "shared": SharedScale,
+        "fitted": lambda: FittedScale(power),
+    }
+    if how not in makers:
+        raise unknown("scale", how, [*makers, "a number"])
+    return makers[how]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from vaekit.nn import sizes
 from vaekit.parts.conditional import Family
 from vaekit.parts.priors import Prior
 
-# Of several ways to give the same parameter, the first is taken.
+# Of several ways to set the same parameter, the first is used.
 SAME = (("logits", "probs"), ("scale_tril", "covariance_matrix", "precision_matrix"))
 
 
@@ -47,81 +47,58 @@ class TorchFamily(Family):
         (12,)
     """
 
-    distribution: ClassVar[type[d.Distribution]] = d.TorchDistribution
+    distribution = d.TorchDistribution
+    offers: Any = None  # known once it is made, as its space is
+    space: Any = None
 
     def __init__(
         self, cls: type[td.Distribution], event_shape: int | tuple[int, ...], **fixed: float
     ) -> None:
         super().__init__(event_shape)
         self.cls, self.fixed = cls, fixed
-        self.maps = {name: self._map(name) for name in _names(cls, fixed)}
+        self.maps, self._shapes = {}, {}
+        for name in _names(cls, fixed):
+            self.maps[name], self._shapes[name] = self._map(name)
         rest = math.prod(self.event_shape[1:])
-        self._shapes = {name: self._raw_shape(name) for name in self.maps}
         self._sizes = [math.prod(shape) // rest for shape in self._shapes.values()]
-        example = d.TorchDistribution(
-            self._made(torch.zeros(self.param_shape)), event_dim=self._dim
-        )
-        self._offers, self._space = example.offers | {d.Offer.FIXED}, example.space
+        example: Any = self(torch.zeros(self.param_shape))
+        self.offers, self.space = example.offers | {d.Offer.FIXED}, example.space
 
-    @property
-    def _dim(self) -> int:
-        return len(self.event_shape)
-
-    def _constraint(self, name: str) -> Any:
+    def _map(self, name: str) -> tuple[Any, tuple[int, ...]]:
+        """Return what makes a parameter of unconstrained numbers, and their shape for one draw."""
         constraints: Any = self.cls.arg_constraints
-        return constraints[name]
-
-    def _map(self, name: str) -> Any:
         try:
-            return td.transform_to(self._constraint(name))
+            transform = td.transform_to(constraints[name])
         except NotImplementedError:
             raise VaekitError(
                 f"TorchFamily cannot make the {name} of a {self.cls.__name__} from a network's "
                 f"output: fix it, as TorchFamily({self.cls.__name__}, ..., {name}=1)."
             ) from None
-
-    def _raw_shape(self, name: str) -> tuple[int, ...]:
-        """The shape of what a parameter is made of, for one draw."""
-        square = self._constraint(name).event_dim == 2
+        square = constraints[name].event_dim == 2
         shape = (*self.event_shape, self.event_shape[-1]) if square else self.event_shape
-        return tuple(self.maps[name].inverse_shape(shape))
+        return transform, tuple(transform.inverse_shape(shape))
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """What the network must return for one example."""
+        """Return the shape that the network must return for one example."""
         return (sum(self._sizes), *self.event_shape[1:])
 
-    @property
-    def space(self) -> d.Space:
-        """The support of the class."""
-        return self._space
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        """What may be asked of its distributions."""
-        return self._offers
-
-    def _made(self, params: Tensor) -> td.Distribution:
-        parts = params.split(self._sizes, -self._dim)
-        values: dict[str, Any] = dict(self.fixed)
-        for (name, shape), part in zip(self._shapes.items(), parts, strict=True):
-            raw = part.flatten(-self._dim).unflatten(-1, shape)
-            values[name] = self.maps[name](raw)
-        return self.cls(**values, validate_args=False)
-
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        """The distribution with these parameters."""
-        made = self._made(params)
-        return d.TorchDistribution(made, event_dim=self._dim, offers=self._offers)
+        dim = len(self.event_shape)
+        values: dict[str, Any] = dict(self.fixed)
+        parts = params.split(self._sizes, -dim)
+        for (name, shape), part in zip(self._shapes.items(), parts, strict=True):
+            values[name] = self.maps[name](part.flatten(-dim).unflatten(-1, shape))
+        torch_s = self.cls(**values, validate_args=False)
+        return d.TorchDistribution(torch_s, event_dim=dim, offers=self.offers)
 
     def extra_repr(self) -> str:
-        """The arguments."""
         fixed = "".join(f", {name}={value!r}" for name, value in self.fixed.items())
         return f"{self.cls.__name__}, {self.event_shape}{fixed}"
 
 
 def _names(cls: type[td.Distribution], fixed: dict[str, float]) -> list[str]:
-    """The parameters that a network gives: each once."""
+    """Return the parameters that a network gives: each once."""
     constraints: Any = cls.arg_constraints
     if not isinstance(constraints, dict):
         raise VaekitError(
@@ -132,14 +109,14 @@ def _names(cls: type[td.Distribution], fixed: dict[str, float]) -> list[str]:
         choose(f"parameter of {cls.__name__}", name, constraints)
     ordered = [n for n in inspect.signature(cls.__init__).parameters if n in constraints]
     for same in SAME:
-        there = [name for name in same if name in ordered]
-        taken = next((name for name in there if name in fixed), there[0] if there else "")
-        ordered = [name for name in ordered if name not in there or name == taken]
+        present = [name for name in same if name in ordered]
+        used = next((name for name in present if name in fixed), present[0] if present else "")
+        ordered = [name for name in ordered if name not in present or name == used]
     return [name for name in ordered if name not in fixed]
 
 
 class TorchPrior(Prior):
-    """A distribution of torch.distributions that nothing is learned of.
+    """A distribution of torch.distributions with fixed parameters.
 
     Args:
         cls: the class, as `torch.distributions.Gamma`.
@@ -155,6 +132,9 @@ class TorchPrior(Prior):
         (torch.Size([5, 3]), True)
     """
 
+    offers: Any = None  # known once it is made, as its space is
+    space: Any = None
+
     def __init__(
         self,
         cls: type[td.Distribution],
@@ -169,33 +149,23 @@ class TorchPrior(Prior):
             tensor = tensor.expand(self.event_shape) if not tensor.dim() else tensor
             self.register_buffer(name, tensor.clone())
         try:
-            self._offers = self._made(validate_args=True).offers
+            example = self._make(validate_args=True)
         except (TypeError, ValueError) as error:
             why = " ".join(str(error).split())
             raise VaekitError(f"{cls.__name__} does not take these parameters: {why}") from None
+        self.offers, self.space = example.offers, example.space
 
-    def _made(self, validate_args: bool = False) -> d.TorchDistribution:
+    def _make(self, validate_args: bool = False) -> d.TorchDistribution:
         values: Any = {name: getattr(self, name) for name in self.names}
-        made = self.cls(**values, validate_args=validate_args)
-        return d.TorchDistribution(made, event_dim=len(self.event_shape))
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        """What may be asked of the distribution."""
-        return self._offers
-
-    @property
-    def space(self) -> d.Space:
-        """The support of the class."""
-        return self._made().space
+        torch_s = self.cls(**values, validate_args=validate_args)
+        return d.TorchDistribution(torch_s, event_dim=len(self.event_shape))
 
     def forward(
         self, context: Tensor | None = None, posterior: nn.Module | None = None
     ) -> d.Distribution:
-        return self._made()
+        return self._make()
 
     def extra_repr(self) -> str:
-        """The arguments."""
         return ", ".join([self.cls.__name__, str(self.event_shape), *self.names])
 
 
@@ -227,7 +197,8 @@ class ZukoFamily(Family):
         (torch.Size([7, 5, 2]), torch.Size([7, 5]))
     """
 
-    distribution: ClassVar[type[d.Distribution]] = d.TorchDistribution
+    distribution = d.TorchDistribution
+    offers: Any = None  # known once it is made: no mean, and no copy without gradients
 
     def __init__(
         self,
@@ -241,42 +212,29 @@ class ZukoFamily(Family):
         if len(self.event_shape) != 1:
             raise VaekitError(f"a flow is over vectors; got the event_shape {self.event_shape}.")
         self.params = params
-        made = _zuko_flow(flow) if isinstance(flow, str) else flow
-        self.flow = made(self.event_shape[0], params, **options)
-        self._offers = self(torch.zeros(1, params)).offers | {d.Offer.FIXED}
+        cls = _zuko_flow(flow) if isinstance(flow, str) else flow
+        self.flow = cls(self.event_shape[0], params, **options)
+        self.offers = self(torch.zeros(1, params)).offers | {d.Offer.FIXED}
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """What the network must return for one example."""
+        """Return the shape that the network must return for one example."""
         return (self.params,)
 
-    @property
-    def space(self) -> d.Space:
-        """The reals."""
-        return d.reals(*self.event_shape)
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        """What may be asked of a flow: no mean, and no copy without gradients."""
-        return self._offers
-
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        """The flow for these parameters."""
-        made = self.flow(params)
-        base = made
+        flow = base = self.flow(params)
         while base is not None:  # torch would check every draw, and raise where one is NaN
             base._validate_args = False
             base = getattr(base, "base", None) or getattr(base, "base_dist", None)
-        return d.TorchDistribution(made, event_dim=1, offers=getattr(self, "_offers", None))
+        return d.TorchDistribution(flow, event_dim=1, offers=self.offers)
 
 
-def _zuko_flow(name: str) -> Callable[..., nn.Module]:
-    """The class of this name; zuko's import turns torch's checks of arguments off for all."""
+def _zuko_flow(name: str) -> Any:
+    """Return the class of this name; zuko's import would turn torch's checks off for all."""
     choose("flow", name, dict.fromkeys(FLOWS))
     before = td.Distribution._validate_args
     try:
         from zuko import flows
     finally:
         td.Distribution.set_default_validate_args(before)
-    made: Callable[..., nn.Module] = getattr(flows, name.upper())
-    return made
+    return getattr(flows, name.upper())

@@ -1,4 +1,4 @@
-"""Closed-form Kullback-Leibler divergences, found by the exact types of the pair.
+"""Closed-form Kullback-Leibler divergences, by the exact types of the pair.
 
 A plain dict, not `torch.distributions.kl_divergence`: its first lookup breaks full-graph capture.
 """
@@ -26,7 +26,7 @@ T = TypeVar("T", bound=Formula)
 def closed_form(
     q: type[Distribution], p: type[Distribution], *, whole: bool = False
 ) -> Callable[[T], T]:
-    """Registers a function `(q, p)` as KL(q || p) of these types.
+    """Register a function `(q, p)` as KL(q || p) of these types.
 
     It returns a term for each element, `(*batch, *event)`; with `whole`, their sum `(*batch)`,
     where the KL is no sum over elements; None where it has none for this pair after all.
@@ -40,7 +40,7 @@ def closed_form(
 
 
 def kl_terms(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p) per element `(*batch, *event)`, nats; None where no such closed form is known.
+    """Return KL(q || p) per element `(*batch, *event)`, nats; None without a closed form.
 
     Example:
         >>> q = Gaussian(torch.ones(2), torch.zeros(2))
@@ -52,7 +52,7 @@ def kl_terms(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p), `(*batch)`, nats; None where no closed form is known.
+    """Return KL(q || p), `(*batch)`, nats; None where no closed form is known.
 
     Example:
         >>> kl(Gaussian(torch.ones(2), torch.zeros(2)), StandardGaussian(torch.zeros(2)))
@@ -67,14 +67,14 @@ def kl(q: Distribution, p: Distribution) -> Tensor | None:
 
 @closed_form(Gaussian, StandardGaussian)
 def _gaussian_standard(q: Gaussian, p: StandardGaussian) -> Tensor:
-    """1/2 (loc^2 + scale^2 - 1) - log scale (Kingma & Welling, arXiv 1312.6114, appendix B)."""
+    """Return 1/2 (loc^2 + scale^2 - 1) - log scale."""
     square = torch.addcmul(q.scale.square(), q.loc, q.loc)
     return square.sub(1).mul(0.5) - q.log_scale
 
 
 @closed_form(Gaussian, Gaussian)
 def _gaussians(q: Gaussian, p: Gaussian) -> Tensor:
-    """1/2 (((loc_q - loc_p)^2 + scale_q^2) / scale_p^2 - 1) + log scale_p - log scale_q."""
+    """Return 1/2 (((loc_q - loc_p)^2 + scale_q^2) / scale_p^2 - 1) + log scale_p - log scale_q."""
     ratio = ((q.loc - p.loc).square() + q.scale.square()) / p.scale.square()
     return 0.5 * (ratio - 1) + (p.log_scale - q.log_scale)
 
@@ -91,33 +91,33 @@ def _standards(q: StandardGaussian, p: StandardGaussian) -> Tensor:
 
 @closed_form(Laplace, Laplace)
 def _laplaces(q: Laplace, p: Laplace) -> Tensor:
-    """log(b_p / b_q) + (b_q exp(-d / b_q) + d) / b_p - 1 with d = |loc_q - loc_p|."""
+    """Return log(b_p / b_q) + (b_q exp(-d / b_q) + d) / b_p - 1 with d = |loc_q - loc_p|."""
     d = (q.loc - p.loc).abs()
     return p.log_scale - q.log_scale + (q.scale * torch.exp(-d / q.scale) + d) / p.scale - 1
 
 
 @closed_form(Laplace, StandardGaussian)
 def _laplace_standard(q: Laplace, p: StandardGaussian) -> Tensor:
-    """1/2 (loc^2 + 2 scale^2 + log 2 pi) - log(2 scale) - 1: the entropy is 1 + log(2 scale)."""
+    """Return 1/2 (loc^2 + 2 scale^2 + log 2 pi) - log(2 scale) - 1."""
     square = q.loc.square() + 2 * q.scale.square()
     return 0.5 * (square + math.log(math.pi / 2)) - q.log_scale - 1
 
 
 @closed_form(Bernoulli, Bernoulli)
 def _bernoullis(q: Bernoulli, p: Bernoulli) -> Tensor:
-    """s (l_q - l_p) - log(1 + e^l_q) + log(1 + e^l_p) with s = sigmoid(l_q)."""
+    """Return s (l_q - l_p) - log(1 + e^l_q) + log(1 + e^l_p) with s = sigmoid(l_q)."""
     return q.mean * (q.logits - p.logits) + F.logsigmoid(-q.logits) - F.logsigmoid(-p.logits)
 
 
 @closed_form(Categorical, Categorical)
 def _categoricals(q: Categorical, p: Categorical) -> Tensor:
-    """sum_k q_k (log q_k - log p_k)."""
+    """Return sum_k q_k (log q_k - log p_k)."""
     log_q, log_p = q.logits.log_softmax(-1), p.logits.log_softmax(-1)
     return (log_q.exp() * (log_q - log_p)).sum(-1)
 
 
 @closed_form(Poisson, Poisson)
 def _poissons(q: Poisson, p: Poisson) -> Tensor:
-    """rate_q d - rate_q + rate_p with d = log rate_q - log rate_p."""
+    """Return rate_q d - rate_q + rate_p with d = log rate_q - log rate_p."""
     d = q.log_rate - p.log_rate
     return q.mean * (d + torch.expm1(-d))
