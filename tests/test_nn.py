@@ -513,12 +513,12 @@ class Odd(nn.Module):
         (
             MLP(1, (2, 3)),
             torch.zeros(6),
-            "start_at takes a value of the network's out_shape (2, 3); got (6,).",
+            "got `value` of shape (6,); expected (2, 3).",
         ),
         (
             ConvDecoder(1, (3, 4, 4)),
             torch.zeros(3),
-            "start_at takes a value of the network's out_shape (3, 4, 4); got (3,).",
+            "got `value` of shape (3,); expected (3, 4, 4).",
         ),
         (MLP(1, 2), torch.tensor([0.0, -math.inf]), "start_at takes finite values; clamp means"),
         (

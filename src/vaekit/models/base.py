@@ -17,6 +17,9 @@ from vaekit.errors import VaekitError
 from vaekit.models.trace import Site, Trace
 from vaekit.torchutil import evaluating, rng
 
+Context = Tensor | None  # what a model may be conditioned on, (B, *G)
+Mask = Tensor | None  # 0 where x is not observed
+Draws = tuple[int, ...]  # the Monte-Carlo dims
 State = Any  # what `infer` leaves for `draw` and `likelihood_at`; opaque to everybody else
 DRAWS = 64  # of z for a code, where the posterior has no mean
 CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
@@ -25,9 +28,9 @@ LEAST = 2**10  # bytes of one decoding: hidden layers need memory too
 
 @contextmanager
 def exact(*parts: nn.Module) -> Iterator[None]:
-    """No part is relaxed meanwhile: what is drawn is what densities are of.
+    """Switch off relaxations: what is drawn is what densities are of.
 
-    It sets the flag `relaxed` of their modules, which threads of a pool and compiled passes see.
+    It sets the flag `relaxed` of the modules, which threads of a pool and compiled passes see.
 
     Example:
         >>> part = nn.Identity()
@@ -39,13 +42,13 @@ def exact(*parts: nn.Module) -> Iterator[None]:
         True
     """
     modules = [module for part in parts for module in part.modules()]
-    found: list[Any] = [module for module in modules if getattr(module, "relaxed", False)]
-    for module in found:
+    relaxed: list[Any] = [module for module in modules if getattr(module, "relaxed", False)]
+    for module in relaxed:
         module.relaxed = False
     try:
         yield
     finally:
-        for module in found:
+        for module in relaxed:
             module.relaxed = True
 
 
@@ -62,30 +65,21 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        self, x: Tensor, context: Context = None, *, samples: Draws = (1,), mask: Mask = None
     ) -> Trace:
-        """One pass over x `(B, *X)` with `samples` draws of what is random."""
+        """Pass over x `(B, *X)` with `samples` draws of what is random."""
 
     @abstractmethod
-    def reconstruct(
-        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
-    ) -> Tensor:
-        """What the model makes of x, `(B, *X)`."""
+    def reconstruct(self, x: Tensor, context: Context = None, *, mask: Mask = None) -> Tensor:
+        """Return what the model makes of x, `(B, *X)`."""
 
-    def passes(
-        self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
-    ) -> Iterator[Trace]:
-        """A trace for each of these numbers of draws."""
+    def passes(self, x: Tensor, context: Context, counts: Sequence[Draws]) -> Iterator[Trace]:
+        """Yield a trace for each of these numbers of draws."""
         for samples in counts:
             yield self(x, context, samples=samples)
 
     def example(self, context_shape: tuple[int, ...] = ()) -> Trace:
-        """A pass over one x of zeros, in eval mode: it shows spaces and shapes."""
+        """Return a pass over one x of zeros, in eval mode: it shows spaces and shapes."""
         first = next(self.parameters(), torch.zeros(()))
         x = torch.zeros(1, *self.x_shape, dtype=first.dtype, device=first.device)
         context = torch.zeros(1, *context_shape, device=first.device) if context_shape else None
@@ -95,7 +89,7 @@ class Model(nn.Module, ABC):
 
 
 def rows_at_once(model: Model, draws: int = 1) -> int:
-    """How many x to decode at a time, each at so many z: the decoder's output fills 8 MiB.
+    """Return how many x to decode at a time, each at so many z: the decoder's output fills 8 MiB.
 
     On an accelerator 16 MiB. Blocks of more than 32 MiB go back to the system when they are freed,
     and each page of the next one costs a fault, which takes longer than to fill it.
@@ -113,10 +107,17 @@ def rows_at_once(model: Model, draws: int = 1) -> int:
     return max(1, cache // (max(size, LEAST) * draws))
 
 
+def pieces(model: Model, *parts: Tensor | None, draws: int = 1) -> Iterator[tuple[Any, ...]]:
+    """Yield the parts, as many rows at a time as `rows_at_once` gives for so many draws."""
+    size, rows = rows_at_once(model, draws), max(len(part) for part in parts if part is not None)
+    for i in range(0, rows, size):  # what stands for all rows, as one label, stays whole
+        yield tuple(p if p is None or len(p) == 1 else p[i : i + size] for p in parts)
+
+
 def in_pieces(
     model: Model, work: Callable[..., tuple[Tensor, ...]], *parts: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """`work(*parts)`, for as many rows of the parts at a time as `rows_at_once`.
+    """Return `work(*parts)`, computed on a few rows of the parts at a time: see `pieces`.
 
     Example:
         >>> from vaekit.testing import LinearGaussian
@@ -124,14 +125,8 @@ def in_pieces(
         >>> [part.shape for part in in_pieces(model, lambda x, _: (x, 2 * x), torch.ones(5), None)]
         [torch.Size([5]), torch.Size([5])]
     """
-    size, rows = rows_at_once(model), max(len(part) for part in parts if part is not None)
-    if rows <= size:
-        return work(*parts)
-    starts = range(0, rows, size)
-    found = [  # what stands for all rows, as one label, stays whole
-        work(*(p if p is None or len(p) == 1 else p[i : i + size] for p in parts)) for i in starts
-    ]
-    return tuple(map(torch.cat, zip(*found, strict=True)))
+    results = [work(*piece) for piece in pieces(model, *parts)] or [work(*parts)]
+    return results[0] if len(results) == 1 else tuple(map(torch.cat, zip(*results, strict=True)))
 
 
 FINAL = ("forward", "scored", "passes", "sample", "encode", "decode", "reconstruct")
@@ -156,50 +151,44 @@ class LatentModel(Model):
                 raise TypeError(f"{cls.__name__} overrides {name}, which is final.")
 
     @abstractmethod
-    def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> State:
-        """What is known of z given x: whatever `draw` takes."""
+    def infer(self, x: Tensor, context: Context = None, mask: Mask = None) -> State:
+        """Return what is known of z given x: whatever `draw` takes."""
 
     @abstractmethod
     def draw(self, state: State, samples: tuple[int, ...]) -> tuple[Site, ...]:
-        """The random half of a pass: a site for each latent. `(0,)` draws nothing."""
+        """Return the random half of a pass: a site for each latent. `(0,)` draws nothing."""
 
     @abstractmethod
     def draw_prior(
-        self, n: int, context: Tensor | None = None, temperature: float = 1.0
+        self, n: int, context: Context = None, temperature: float = 1.0
     ) -> tuple[Tensor, ...]:
-        """n draws from the prior, a z `(n, *Z)` for each site."""
+        """Return n draws from the prior, a z `(n, *Z)` for each site."""
 
     @abstractmethod
     def likelihood_at(
-        self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
+        self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
     ) -> Distribution:
-        """p(x|z) at a z for each site; it draws nothing, so that any thread may run it.
+        """Return p(x|z) at a z for each site; it draws nothing, so that any thread may run it.
 
         What `draw` left in the state may be used again where these zs are the ones it was left for.
         """
 
     def penalty(self, state: State, sites: tuple[Site, ...]) -> Tensor | None:
-        """A loss `(B,)` that is none of the bound, as for a commitment; None for most."""
+        """Return a loss `(B,)` that is none of the bound, as for a commitment; None for most."""
         return None
 
-    def seen(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """x with 0 where it is not seen, and the mask of what is; None where all is."""
+    def seen(self, x: Tensor, mask: Mask = None) -> tuple[Tensor, Tensor | None]:
+        """Return x with 0 where it is not seen, and the mask of what is; None where all is."""
         if self.gaps:
-            there = ~x.isnan()
-            mask = there if mask is None else there & (mask != 0)
+            mask = ~x.isnan() if mask is None else ~x.isnan() & (mask != 0)
         if mask is None:
             return x, None
         return torch.where(mask != 0, x, torch.zeros_like(x)), mask
 
     def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        self, x: Tensor, context: Context = None, *, samples: Draws = (1,), mask: Mask = None
     ) -> Trace:
-        """One pass over x `(B, *X)` with `samples` draws of each latent."""
+        """Pass over x `(B, *X)` with `samples` draws of each latent."""
         x, mask = self.seen(x, mask)
         return self.trace(x, self.infer(x, context, mask), context, samples=samples, mask=mask)
 
@@ -207,12 +196,12 @@ class LatentModel(Model):
         self,
         x: Tensor,
         state: State,
-        context: Tensor | None = None,
+        context: Context = None,
         *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        samples: Draws = (1,),
+        mask: Mask = None,
     ) -> Trace:
-        """The pass that draws from a state that `infer` made: one state serves many passes."""
+        """Return the pass that draws from a state of `infer`: one state serves many passes."""
         return self.scored(x, self.draw(state, samples), state, context, mask)
 
     def scored(
@@ -220,26 +209,24 @@ class LatentModel(Model):
         x: Tensor,
         sites: tuple[Site, ...],
         state: State,
-        context: Tensor | None = None,
-        mask: Tensor | None = None,
+        context: Context = None,
+        mask: Mask = None,
     ) -> Trace:
-        """The half of `trace` that draws nothing."""
+        """Return the half of `trace` that draws nothing."""
         px = self.likelihood_at(tuple(site.z for site in sites), context, state)
         return Trace(x, sites, px, self, context, mask, self.penalty(state, sites))
 
-    def passes(
-        self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
-    ) -> Iterator[Trace]:
-        """A trace for each of these numbers of draws, of one encoding."""
+    def passes(self, x: Tensor, context: Context, counts: Sequence[Draws]) -> Iterator[Trace]:
+        """Yield a trace for each of these numbers of draws, of one encoding."""
         x, mask = self.seen(x)
         state = self.infer(x, context, mask)
         for samples in counts:
             yield self.trace(x, state, context, samples=samples, mask=mask)
 
     def sample(
-        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, mean: bool = False
+        self, n: int, context: Context = None, *, temperature: float = 1.0, mean: bool = False
     ) -> Tensor:
-        """n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
+        """Return n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
 
         Args:
             n: how many.
@@ -255,22 +242,17 @@ class LatentModel(Model):
         with evaluating(self), exact(self):
             return self._decoded(self.draw_prior(n, context, temperature), context, mean)
 
-    def _decoded(self, zs: tuple[Tensor, ...], context: Tensor | None, mean: bool = True) -> Tensor:
-        def decoded(context: Tensor | None, *zs: Tensor) -> tuple[Tensor]:
+    def _decoded(self, zs: tuple[Tensor, ...], context: Context, mean: bool = True) -> Tensor:
+        def decoded(context: Context, *zs: Tensor) -> tuple[Tensor]:
             px = self.likelihood_at(zs, context)
             return (px.mean if mean else px.sample(),)
 
         return in_pieces(self, decoded, context, *zs)[0]
 
     def encode(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        mask: Tensor | None = None,
-        draws: int = DRAWS,
+        self, x: Tensor, context: Context = None, *, mask: Mask = None, draws: int = DRAWS
     ) -> tuple[Tensor, ...]:
-        """The codes of x, `(B, *Z)` for each site: what `decode` takes.
+        """Return the codes of x, `(B, *Z)` for each site: what `decode` takes.
 
         E[z|x] where the model offers a mean; of codes one draw; else the mean of `draws` draws,
         the same each time.
@@ -279,9 +261,7 @@ class LatentModel(Model):
         with evaluating(self), exact(self), drawn:
             return in_pieces(self, partial(self._encoded, draws), x, context, mask)
 
-    def _encoded(
-        self, draws: int, x: Tensor, context: Tensor | None, mask: Tensor | None
-    ) -> tuple[Tensor, ...]:
+    def _encoded(self, draws: int, x: Tensor, context: Context, mask: Mask) -> tuple[Tensor, ...]:
         x, mask = self.seen(x, mask)
         state = self.infer(x, context, mask)
         if Offer.MEAN in self.offers:
@@ -290,21 +270,19 @@ class LatentModel(Model):
             return tuple(site.z[0] for site in self.draw(state, (1,)))
         return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
 
-    def decode(self, zs: Tensor | tuple[Tensor, ...], context: Tensor | None = None) -> Tensor:
-        """E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
+    def decode(self, zs: Tensor | tuple[Tensor, ...], context: Context = None) -> Tensor:
+        """Return E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
         zs = (zs,) if isinstance(zs, Tensor) else zs
         with evaluating(self), exact(self):
             return self._decoded(zs, context)
 
-    def reconstruct(
-        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
-    ) -> Tensor:
-        """E[x|z] at the codes of x, `(B, *X)`."""
+    def reconstruct(self, x: Tensor, context: Context = None, *, mask: Mask = None) -> Tensor:
+        """Return E[x|z] at the codes of x, `(B, *X)`."""
         return self.decode(self.encode(x, context, mask=mask), context)
 
 
 def flat_codes(zs: Sequence[Tensor]) -> Tensor:
-    """The codes of all sites side by side, `(B, D)`.
+    """Return the codes of all sites side by side, `(B, D)`.
 
     Example:
         >>> flat_codes([torch.zeros(5, 2), torch.zeros(5, 3, 4)]).shape
@@ -314,7 +292,7 @@ def flat_codes(zs: Sequence[Tensor]) -> Tensor:
 
 
 def split_codes(flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, ...]:
-    """The inverse of `flat_codes`, for these shapes of one code.
+    """Return the inverse of `flat_codes`, for these shapes of one code.
 
     Raises:
         VaekitError: for another number of dimensions.

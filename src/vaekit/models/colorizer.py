@@ -1,4 +1,4 @@
-"""A colorizer: p(x | its gray picture), a model without a latent."""
+"""A colorizer: p(x | its gray image), a model without a latent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
-from vaekit.models.base import Model, in_pieces
+from vaekit.models.base import Context, Draws, Mask, Model, in_pieces
 from vaekit.models.trace import Trace
 from vaekit.parts import Conditional, Gaussian
 from vaekit.registry import register
@@ -17,9 +17,10 @@ from vaekit.torchutil import evaluating
 
 
 def luminance(x: Tensor) -> Tensor:
-    """L(x) = 0.30 R + 0.59 G + 0.11 B: the gray pictures `(*, 1, H, W)` of colors `(*, 3, H, W)`.
+    """Return the gray images `(*, 1, H, W)` of colors `(*, 3, H, W)`.
 
-    The weights sum to 1: gray in three channels has itself for its luminance, in any range.
+    L(x) = 0.30 R + 0.59 G + 0.11 B. The weights sum to 1, so gray in three channels is its own
+    luminance, in any range.
 
     Raises:
         VaekitError: for another number of channels.
@@ -36,18 +37,18 @@ def luminance(x: Tensor) -> Tensor:
 
 @register("module", "colorizer")
 class Colorizer(Model):
-    """p(x | g): colors x `(B, 3, H, W)` of which the gray picture g `(B, 1, H, W)` is known.
+    """p(x | g): colors x `(B, 3, H, W)` of which the gray image g `(B, 1, H, W)` is known.
 
     `forward` is one pass, a `Trace` without sites, over g = L(x) + noise e, with e ~ N(0, I) drawn
     from torch's generator anew for each of the `samples`, in train and in eval mode alike: its
-    log-likelihood is that of the colors given a noisy picture. `colorize` adds no noise.
+    log-likelihood is that of the colors given a noisy image. `colorize` adds no noise.
 
     Args:
         likelihood: p(x | g), a Gaussian of one scale (fixed, shared or fitted).
         noise: the standard deviation of the noise, in units of x: 1/255 is a gray level.
 
     Raises:
-        VaekitError: where the likelihood takes other pictures, has another family or a scale for
+        VaekitError: where the likelihood takes other images, has another family or a scale for
             each pixel; or where the noise is negative or not finite.
 
     Example:
@@ -70,7 +71,7 @@ class Colorizer(Model):
         if likelihood.in_shape[:1] != (1,) or family.event_shape != (3, *likelihood.in_shape[1:]):
             raise VaekitError(
                 f"got a likelihood of {family.event_shape} given {likelihood.in_shape}; expected "
-                "colors (3, H, W) given a gray picture (1, H, W)."
+                "colors (3, H, W) given a gray image (1, H, W)."
             )
         if not isinstance(family, Gaussian) or family.param_shape != family.event_shape:
             raise VaekitError(
@@ -78,24 +79,19 @@ class Colorizer(Model):
                 "number, 'shared' or 'fitted'."
             )
         if not 0 <= noise < math.inf:
-            raise VaekitError(f"got noise={noise}; expected a number from 0 on.")
+            raise VaekitError(f"got `noise={noise}`; expected a number from 0 on.")
         self.likelihood = likelihood
         self.noise = noise
 
     @property
     def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The shape of one x."""
+        """Return the shape of one x."""
         return self.likelihood.family.event_shape
 
     def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        self, x: Tensor, context: Context = None, *, samples: Draws = (1,), mask: Mask = None
     ) -> Trace:
-        """One pass over x `(B, 3, H, W)` with `samples` draws of the noise."""
+        """Pass over x `(B, 3, H, W)` with `samples` draws of the noise."""
         gray = luminance(x)
         seen = gray.expand(*samples, *gray.shape)
         if self.noise:
@@ -104,15 +100,13 @@ class Colorizer(Model):
         return Trace(x=x, sites=(), px=px, model=self, context=context, mask=mask)
 
     def colorize(self, gray: Tensor) -> Tensor:
-        """E[x | g], `(B, 3, H, W)`, of gray pictures `(B, 1, H, W)`."""
+        """Return E[x | g], `(B, 3, H, W)`, of gray images `(B, 1, H, W)`."""
         return self._colored(gray, None)
 
-    def reconstruct(
-        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
-    ) -> Tensor:
-        """E[x | L(x)], `(B, 3, H, W)`: x as it is colored again."""
+    def reconstruct(self, x: Tensor, context: Context = None, *, mask: Mask = None) -> Tensor:
+        """Return E[x | L(x)], `(B, 3, H, W)`: x as it is colored again."""
         return self._colored(luminance(x), context)
 
-    def _colored(self, gray: Tensor, context: Tensor | None) -> Tensor:
+    def _colored(self, gray: Tensor, context: Context) -> Tensor:
         with evaluating(self):
             return in_pieces(self, lambda *g: (self.likelihood(*g).mean,), gray, context)[0]

@@ -35,7 +35,7 @@ class Site:
 
     @classmethod
     def draw(cls, name: str, q: Distribution, p: Distribution, samples: tuple[int, ...]) -> Site:
-        """A site with a fresh draw from q: with gradients where q has them."""
+        """Return a site with a fresh draw from q: with gradients where q has them."""
         if not q.one_pass:
             return cls(name, q.rsample(samples) if q.reparameterized else q.sample(samples), q, p)
         z, log_q = q.rsample_and_log_prob(samples)
@@ -45,22 +45,22 @@ class Site:
 
     @lazy
     def log_q(self) -> Tensor:
-        """log q(z|x), (S, B)."""
+        """Return log q(z|x), (S, B)."""
         return self.q.log_prob(self.z)
 
     @lazy
     def log_p(self) -> Tensor:
-        """log p(z), (S, B)."""
+        """Return log p(z), (S, B)."""
         return self.p.log_prob(self.z)
 
     @lazy
     def log_q_stopped(self) -> Tensor:
-        """log q(z|x) with q's parameters detached, (S, B)."""
+        """Return log q(z|x) with q's parameters detached, (S, B)."""
         return self.q.stopped().log_prob(self.z)
 
     @lazy
     def kl(self) -> Tensor:
-        """KL(q || p) in closed form where there is one, else log q - log p at z; (S, B)."""
+        """Return KL(q || p) in closed form where there is one, else log q - log p at z; (S, B)."""
         whole = kl(self.q, self.p)
         if whole is None:
             return self.log_q - self.log_p
@@ -68,7 +68,7 @@ class Site:
 
     @lazy
     def kl_terms(self) -> Tensor:
-        """`kl` per dimension, (S, B, *Z), where q and p factorize."""
+        """Return `kl` per dimension, (S, B, *Z), where q and p factorize."""
         terms = kl_terms(self.q, self.p)
         if terms is None:
             return self.q.terms(self.z) - self.p.terms(self.z)
@@ -103,12 +103,12 @@ class Trace:
 
     @lazy
     def scored(self) -> Distribution:
-        """p(x|z) with the scale that scores x: see `Distribution.fitted`."""
+        """Return p(x|z) with the scale that scores x: see `Distribution.fitted`."""
         return self.px.fitted(self._observed, self.mask)
 
     @lazy
     def log_likelihood(self) -> Tensor:
-        """log p(x|z), (S, B)."""
+        """Return log p(x|z), (S, B)."""
         if self.mask is None:
             return self.scored.log_prob(self.x)
         terms = self.scored.terms(self._observed)
@@ -117,35 +117,35 @@ class Trace:
 
     @property
     def _observed(self) -> Tensor:
-        """x with 0 where it is not observed."""
+        """Return x with 0 where it is not observed."""
         if self.mask is None:
             return self.x
         return torch.where(self.mask != 0, self.x, torch.zeros_like(self.x))
 
     @lazy
     def kl(self) -> Tensor:
-        """The sum of the sites' `kl`, (S, B)."""
+        """Return the sum of the sites' `kl`, (S, B)."""
         return self._sum([site.kl for site in self.sites])
 
     @lazy
     def kl_sampled(self) -> Tensor:
-        """The sum of log q - log p at the draws, (S, B)."""
+        """Return the sum of log q - log p at the draws, (S, B)."""
         return self._sum([site.log_q - site.log_p for site in self.sites])
 
     @lazy
     def log_weight(self) -> Tensor:
-        """log p(x|z) + log p(z) - log q(z|x), (S, B): never with a closed-form kl."""
+        """Return log p(x|z) + log p(z) - log q(z|x), (S, B): never with a closed-form kl."""
         return self.log_likelihood - self.kl_sampled
 
     @lazy
     def reconstruction(self) -> Tensor:
-        """E[x|z] at the codes of x, `(B, *X)`: one for all who look at it."""
+        """Return E[x|z] at the codes of x, `(B, *X)`: one for all who look at it."""
         made: Tensor = self.model.reconstruct(self.x, self.context, mask=self.mask)
         return made
 
     @property
     def site(self) -> Site:
-        """The only site."""
+        """Return the only site."""
         if len(self.sites) != 1:
             names = ", ".join(site.name for site in self.sites) or "none"
             raise VaekitError(f"asked for the one latent of a model that has: {names}.")

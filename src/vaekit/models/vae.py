@@ -7,9 +7,9 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from vaekit.distributions import WORDS, Distribution, Offer
+from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
-from vaekit.models.base import LatentModel, State
+from vaekit.models.base import Context, LatentModel, Mask, State
 from vaekit.models.trace import Site
 from vaekit.parts import Conditional, Prior
 from vaekit.registry import register
@@ -65,7 +65,7 @@ class VAE(LatentModel):
             )
         if missing := sorted(prior.needs - posterior.family.offers):
             raise VaekitError(
-                f"{type(prior).__name__} needs {WORDS[missing[0]]} ({missing[0]}), which the "
+                f"{type(prior).__name__} needs {missing[0].meaning} ({missing[0]}), which the "
                 f"posterior {posterior.family} does not offer: take another of the two."
             )
         self.prior = prior
@@ -75,43 +75,39 @@ class VAE(LatentModel):
 
     @property
     def offers(self) -> frozenset[Offer]:  # type: ignore[override]
-        """What may be asked of it: the posterior's words, the prior's, the likelihood's."""
+        """Return what may be asked of it: the posterior's words, the prior's, the likelihood's."""
         q, p = self.posterior.family.offers, self.prior.offers
-        found = {Offer.LATENT, Offer.ONE_SITE, *(q & OWN), *(p & {Offer.DRAWS})}
+        words = {Offer.LATENT, Offer.ONE_SITE, *(q & OF_Q), *(p & {Offer.DRAWS})}
+        words |= self.likelihood.family.offers & {Offer.FIXED}
         if Offer.DENSITY in q & p:
-            found |= {Offer.DENSITY, Offer.BOUND, *(q & p & {Offer.FACTORS})}
-            found |= q & {Offer.MARGINAL, Offer.STOPPED}
-        elif Offer.BOUND in q and p & {Offer.DENSITY, Offer.BOUND}:
-            found |= {Offer.BOUND, *(q & p & {Offer.FACTORS})}
-        found |= self.likelihood.family.offers & {Offer.FIXED}
-        found |= {Offer.SEPARATE} if self._separate() else set()
-        return frozenset(found | ({Offer.GAPS} if self.gaps else set()))
-
-    def _separate(self) -> bool:
-        """Whether the posterior's parameters serve nothing else."""
-        mine = {id(p) for p in self.posterior.parameters()}
+            words |= {Offer.DENSITY, *(q & {Offer.MARGINAL, Offer.STOPPED})}
+        if Offer.DENSITY in q & p or (Offer.BOUND in q and p & {Offer.DENSITY, Offer.BOUND}):
+            words |= {Offer.BOUND, *(q & p & {Offer.FACTORS})}
+        ids = {id(parameter) for parameter in self.posterior.parameters()}
         others = chain(self.prior.parameters(), self.likelihood.parameters())
-        return not self.prior.needs and mine.isdisjoint(map(id, others))
+        if not self.prior.needs and ids.isdisjoint(map(id, others)):
+            words.add(Offer.SEPARATE)
+        return frozenset(words | ({Offer.GAPS} if self.gaps else set()))
 
     @property
     def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """The shape of one x."""
+        """Return the shape of one x."""
         return self.likelihood.family.event_shape
 
-    def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> State:
-        """q(z|x) of what is seen of x, and p(z)."""
+    def infer(self, x: Tensor, context: Context = None, mask: Mask = None) -> State:
+        """Return q(z|x) of what is seen of x, and p(z)."""
         return self.posterior(x, context), self.prior(context, self.posterior)
 
     def draw(self, state: State, samples: tuple[int, ...]) -> tuple[Site, ...]:
-        """The latent."""
+        """Return the latent."""
         q, p = state
         return (Site.draw("z", q, p, samples),)
 
     @torch.no_grad()
     def draw_prior(
-        self, n: int, context: Tensor | None = None, temperature: float = 1.0
+        self, n: int, context: Context = None, temperature: float = 1.0
     ) -> tuple[Tensor, ...]:
-        """n draws `(n, *Z)` of z from the prior, one for each row of the context."""
+        """Return n draws `(n, *Z)` of z from the prior, one for each row of the context."""
         prior: Distribution = self.prior(context, self.posterior).tempered(temperature)
         z = prior.sample(() if context is not None else (n,))
         if z.dim() == len(self.prior.space.shape):  # a prior that ignores the context
@@ -119,10 +115,10 @@ class VAE(LatentModel):
         return (z,)
 
     def likelihood_at(
-        self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
+        self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
     ) -> Distribution:
-        """p(x|z)."""
+        """Return p(x|z)."""
         return self.likelihood(zs[0], context)
 
 
-OWN = {Offer.RSAMPLE, Offer.MOMENTS, Offer.MEAN, Offer.CODES, Offer.EXACT}
+OF_Q = {Offer.RSAMPLE, Offer.MOMENTS, Offer.MEAN, Offer.CODES, Offer.EXACT}

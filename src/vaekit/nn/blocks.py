@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import VaekitError, choose, same_shape
 from vaekit.registry import register
 
 _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -28,7 +28,7 @@ _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 
 
 def activation(spec: str) -> Callable[[], nn.Module]:
-    """The constructor of an activation: a new module at every call.
+    """Return the constructor of an activation: a new module at every call.
 
     Args:
         spec: "relu", "leaky_relu" (slope 0.01), "leaky_relu:0.2" (slope 0.2), "gelu", "silu"
@@ -49,18 +49,18 @@ def activation(spec: str) -> Callable[[], nn.Module]:
     if name != "leaky_relu":
         raise VaekitError(f"activation '{name}' takes no number; got '{spec}', write '{name}'.")
     try:
-        found = float(slope)
+        number = float(slope)
     except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+        number = math.nan
+    if not math.isfinite(number):
         raise VaekitError(
             f"activation '{spec}' needs a number after the colon, as in 'leaky_relu:0.2'."
         )
-    return partial(nn.LeakyReLU, found)
+    return partial(nn.LeakyReLU, number)
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Whether `module` is one of the activations that `activation` makes.
+    """Return whether `module` is one of the activations that `activation` makes.
 
     Example:
         >>> is_activation(nn.Tanh()), is_activation(nn.Linear(2, 2))
@@ -110,18 +110,18 @@ class Block:
 
     @property
     def bias(self) -> bool:
-        """Whether the affine map of a block has a bias."""
+        """Return whether the affine map of a block has a bias."""
         return self.norm == "none"
 
     def after(self, affine: nn.Module, width: int) -> list[nn.Module]:
-        """The block that begins with `affine`, whose output has `width` features or channels."""
+        """Return the block that begins with `affine`, whose output has this width."""
         make_norm = _NORMS[self.norm].get(type(affine))
-        layers = [affine] if make_norm is None else [affine, make_norm(width)]
-        layers.append(activation(self.activation)())
-        return [*layers, nn.Dropout(self.dropout)] if self.dropout else layers
+        norm = [make_norm(width)] if make_norm else []
+        dropout = [nn.Dropout(self.dropout)] if self.dropout else []
+        return [affine, *norm, activation(self.activation)(), *dropout]
 
     def dense(self, widths: Sequence[int]) -> list[nn.Module]:
-        """Dense blocks `widths[0] -> widths[1] -> ...`, none for a single width."""
+        """Return dense blocks `widths[0] -> widths[1] -> ...`, none for a single width."""
         layers: list[nn.Module] = []
         for before, width in pairwise(widths):
             layers += self.after(nn.Linear(before, width, bias=self.bias), width)
@@ -130,7 +130,7 @@ class Block:
 
 @register("module", "latent-dropout")
 class LatentDropout(nn.Module):
-    """Dropout of z in front of a decoder, and not of the labels that stand beside it.
+    """Dropout of z in front of a decoder, and not of the labels that are joined to it.
 
     While training, each of the first `latent` elements of an input is 0 with probability `share`,
     and z / (1 - share) otherwise; in eval mode nothing changes.
@@ -160,7 +160,7 @@ class LatentDropout(nn.Module):
         self.drop = nn.Dropout(share)
 
     def forward(self, code: Tensor) -> Tensor:
-        """The code with elements dropped.
+        """Return the code with elements dropped.
 
         Args:
             code: `(N, latent)`, or wider where labels are joined.
@@ -169,7 +169,7 @@ class LatentDropout(nn.Module):
         return torch.cat([z, code[:, self.latent :]], 1)
 
     def extra_repr(self) -> str:
-        """The size, for `print`."""
+        """Return the size, for `print`."""
         return f"latent={self.latent}"
 
 
@@ -186,7 +186,7 @@ Affine = nn.Linear | Conv
 
 
 def initialize(module: M, how: str) -> M:
-    """Draws the weights of all dense, convolution and transposed convolution layers anew, in place.
+    """Draw the weights of all dense, convolution and transposed convolution layers anew, in place.
 
     - "torch": everything stays as it is.
     - "glorot": uniform, Var(w) = 2 / (fan_in + fan_out).
@@ -246,7 +246,7 @@ def _fan_in(layer: Affine) -> float:
 
 @torch.no_grad()
 def start_at(net: M, value: Tensor) -> M:
-    """Sets the last bias so that the output is `value` plus what the last weights add to it.
+    """Set the last bias so that the output is `value` plus what the last weights add to it.
 
     A dense output has one bias per element; a convolution has one per channel, which becomes the
     mean of `value` over its plane. Call it after `initialize`, which sets the biases to 0.
@@ -275,11 +275,7 @@ def start_at(net: M, value: Tensor) -> M:
             "start_at needs a network with `out_shape` and an affine `output` that has a bias; "
             f"{type(net).__name__} lacks them."
         )
-    if tuple(value.shape) != tuple(shape):
-        raise VaekitError(
-            f"start_at takes a value of the network's out_shape {tuple(shape)}; "
-            f"got {tuple(value.shape)}."
-        )
+    same_shape("value", value.shape, shape)
     if not value.isfinite().all():
         raise VaekitError("start_at takes finite values; clamp means before taking logs or logits.")
     planes = isinstance(output, Conv) and value.dim() > 1

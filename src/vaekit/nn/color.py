@@ -1,4 +1,4 @@
-"""Networks from a gray picture to a colored one.
+"""Networks from a gray image to a color one.
 
 Shapes: `N` batch, `H` and `W` height and width.
 """
@@ -17,19 +17,19 @@ from vaekit.nn.blocks import Block
 from vaekit.nn.network import Network, Sizes, sizes
 from vaekit.registry import register
 
-PLANES = 7  # of half the picture's lengths, before the dense map: 88 million weights at 64 x 64
+PLANES = 7  # of half the image's lengths, before the dense map: 88 million weights at 64 x 64
 
 
 @register("module", "color-net")
 class ColorNet(Network):
-    """From gray to color, `(N, 1, H, W) -> (N, 3, H, W)`: the gray picture plus what is learned.
+    """From gray to color, `(N, 1, H, W) -> (N, 3, H, W)`: the gray image plus what is learned.
 
     A convolution, then one of stride 2 for each further entry of `channels`; a transposed one for
     each back up, whose result joins what had that size on the way down, and a convolution of both
     (the U-net of Ronneberger et al., arXiv 1505.04597); the last convolution is `output`.
 
     With `dense`, in their place: a transposed convolution to `(channels[0], 2H, 2W)`, one of stride
-    4 to 7 planes of half the picture's lengths, dense blocks of the widths `hidden`, and a dense
+    4 to 7 planes of half the image's lengths, dense blocks of the widths `hidden`, and a dense
     map to all values, which has 21/4 (HW)^2 weights without `hidden`.
 
     Args:
@@ -75,14 +75,14 @@ class ColorNet(Network):
         super().__init__((1, *grid), (3, *grid), body, output)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The colored picture `(N, 3, H, W)` of a gray one `(N, 1, H, W)`."""
+        """Return the color image `(N, 3, H, W)` of a gray one `(N, 1, H, W)`."""
         return x + super().forward(x)
 
 
 def _dense(
     grid: tuple[int, ...], width: int, hidden: tuple[int, ...], block: Block
 ) -> tuple[list[nn.Module], int]:
-    """The layers before the dense map, and what they return."""
+    """Return the layers before the dense map, and what they return."""
     half = [(length + 1) // 2 for length in grid]
     widths = (PLANES * prod(half), *hidden)
     up = nn.ConvTranspose2d(1, width, 4, 2, 1, bias=block.bias)

@@ -131,27 +131,27 @@ class ConvDecoder(Network):
         super().__init__(source, image, body, _up(planes[-1], image[0], last, grids[-1], True))
 
 
-def image_shape(what: str, given: Sizes) -> Shape:
-    """`(C, H, W)`, or an error."""
-    shape = sizes(what, given)
+def image_shape(what: str, value: Sizes) -> Shape:
+    """Return `(C, H, W)`, or an error."""
+    shape = sizes(what, value)
     if len(shape) != 3:
-        raise VaekitError(f"{what} is {given}; a convolution takes (C, H, W). Use MLP otherwise.")
+        raise VaekitError(f"{what} is {value}; a convolution takes (C, H, W). Use MLP otherwise.")
     return shape
 
 
-def one_each(what: str, given: Sizes, stages: int) -> Shape:
-    """A number for each stage: those given, or the one for all.
+def one_each(what: str, value: Sizes, stages: int) -> Shape:
+    """Return a number for each stage: those given, or the one for all.
 
     Example:
         >>> one_each("kernel", 5, 2), one_each("kernel", (4, 6, 4), 3)
         ((5, 5), (4, 6, 4))
     """
-    found = tuple(given) if isinstance(given, Sequence) else (given,)
-    if len(found) not in (1, stages):
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,)
+    if len(numbers) not in (1, stages):
         raise VaekitError(
-            f"{what} is {given}; expected one number for all {stages} stages, or one for each."
+            f"{what} is {value}; expected one number for all {stages} stages, or one for each."
         )
-    return found * stages if len(found) == 1 else found
+    return numbers * stages if len(numbers) == 1 else numbers
 
 
 def _halvings(grid: Shape, stages: int) -> list[Shape]:
@@ -169,12 +169,12 @@ def _padding(kernel: int, grid: Shape) -> tuple[int, int]:
 
 
 def _down(before: int, after: int, kernel: int, grid: Shape, bias: bool) -> nn.Conv2d:
-    """`(N, before, *grid) -> (N, after, *ceil(grid / 2))`."""
+    """Return `(N, before, *grid) -> (N, after, *ceil(grid / 2))`."""
     return nn.Conv2d(before, after, kernel, 2, _padding(kernel, grid), bias=bias)
 
 
 def _up(before: int, after: int, kernel: int, grid: Shape, bias: bool) -> nn.ConvTranspose2d:
-    """`(N, before, *ceil(grid / 2)) -> (N, after, *grid)`."""
+    """Return `(N, before, *ceil(grid / 2)) -> (N, after, *grid)`."""
     height, width = ((length + kernel) % 2 for length in grid)
     padding = _padding(kernel, grid)
     return nn.ConvTranspose2d(before, after, kernel, 2, padding, (height, width), bias=bias)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -56,32 +56,32 @@ class Nets(ABC):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What every network takes."""
+        """Return what every network takes."""
         leaky = self.activation.replace("-", "_") == "leaky_relu"
         activation = f"leaky_relu:{self.slope}" if leaky else self.activation
         return {"activation": activation, "norm": self.norm, "dropout": self.dropout}
 
     def latent_shape(self, latent: int, x_shape: Shape) -> Shape:
-        """The shape of z for a latent of this size."""
+        """Return the shape of z for a latent of this size."""
         return (latent,)
 
     def encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        """A network `(N, *in_shape) -> (N, *out_shape)` of x, with its weights as they start."""
+        """Return an initialized network `(N, *in_shape) -> (N, *out_shape)` of x."""
         return initialize(self._encoder(in_shape, out_shape), self.init)
 
     def decoder(self, in_shape: Shape, out_shape: Shape, latent: int) -> nn.Module:
-        """A network `(N, *in_shape) -> (N, *out_shape)` of z, whose first `latent` values are z."""
-        made = self._decoder(in_shape, out_shape)
+        """Return one `(N, *in_shape) -> (N, *out_shape)`, whose first `latent` inputs are z."""
+        net = self._decoder(in_shape, out_shape)
         if self.latent_dropout:
-            net, drop = cast(Network, made), LatentDropout(latent, self.latent_dropout)
-            made = Network(net.in_shape, net.out_shape, [drop, *net.body], net.output)
-        return initialize(made, self.init)
+            drop = LatentDropout(latent, self.latent_dropout)
+            net = Network(net.in_shape, net.out_shape, [drop, *net.body], net.output)
+        return initialize(net, self.init)
 
     @abstractmethod
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module: ...
 
     @abstractmethod
-    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module: ...
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network: ...
 
 
 @register("net", "mlp")
@@ -103,7 +103,7 @@ class DenseNets(Nets):
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
         return MLP(in_shape, out_shape, self.hidden, **self.options)
 
-    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         return MLP(in_shape, out_shape, self.hidden[::-1], **self.options)
 
 
@@ -125,7 +125,7 @@ class _Convolutions(Nets):
     decoder_channels: tuple[int, ...] | None = None
     decoder_kernel: tuple[int, ...] | None = None
 
-    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         channels = self.decoder_channels or self.channels[::-1]
         kernel = self.decoder_kernel or self.kernel[::-1]
         hidden = self.hidden[::-1]
@@ -187,7 +187,7 @@ class UnpoolNets(Nets):
     padding: str = "same"
 
     def latent_shape(self, latent: int, x_shape: Shape) -> Shape:
-        """z, and all places."""
+        """Return z, and all places."""
         shapes = places_of(x_shape, self.channels, self.kernel, self.padding)
         return (latent + sum(map(prod, shapes)),)
 
@@ -200,12 +200,12 @@ class UnpoolNets(Nets):
         return UnpoolEncoder(in_shape, latent, self.channels, self.hidden, **self._how)
 
     def decoder(self, in_shape: Shape, out_shape: Shape, latent: int) -> nn.Module:
-        """The mirror of the encoder; `latent` counts z and the places."""
+        """Return the mirror of the encoder; `latent` counts z and the places."""
         z = latent - self.latent_shape(0, out_shape)[0]
-        made = UnpoolDecoder(in_shape, out_shape, z, self.channels, self.hidden, **self._how)
-        return initialize(made, self.init)
+        net = UnpoolDecoder(in_shape, out_shape, z, self.channels, self.hidden, **self._how)
+        return initialize(net, self.init)
 
-    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         raise AssertionError("decoder needs to know the latent")
 
 
@@ -229,7 +229,7 @@ class ColorNets(Nets):
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
         return self._decoder(in_shape, out_shape)
 
-    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         if in_shape[0] != 1 or out_shape != (3, *in_shape[1:]):
             raise VaekitError(
                 f"the net color maps gray images to color, and not {in_shape} to {out_shape}: take "
@@ -257,7 +257,7 @@ class TutorialNets(Nets):
         output = nn.Linear(64 * prod(grid), prod(out_shape))
         return Network(in_shape, out_shape, [*body, nn.Flatten()], output)
 
-    def _decoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         block, image = Block(**self.options), out_shape[1:]
         small, half = ([-(-length // share) for length in image] for share in (4, 2))
         body = [*flatten(in_shape), *block.dense((prod(in_shape), 32 * prod(small)))]

@@ -1,4 +1,4 @@
-"""What every network of the kit shares, and the multilayer perceptron."""
+"""The base of all networks, and the multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Network(nn.Module):
         self._gives_planes = isinstance(output, nn.ConvTranspose2d)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's output.
+        """Return the network's output.
 
         Args:
             x: `(N, *in_shape)`.
@@ -68,23 +68,23 @@ class Network(nn.Module):
         return y.unflatten(1, self.out_shape) if self._unflatten else y
 
     def extra_repr(self) -> str:
-        """The shapes, for `print`."""
+        """Return the shapes, for `print`."""
         return f"{self.in_shape} -> {self.out_shape}"
 
 
 def check_input(net: nn.Module, x: Tensor) -> None:
-    """An error where `x` is not `(N, *net.in_shape)`."""
+    """Return an error where `x` is not `(N, *net.in_shape)`."""
     if x.shape[1:] != net.in_shape:
         wanted = ", ".join(map(str, net.in_shape))  # type: ignore[arg-type]
         raise VaekitError(f"{type(net).__name__} takes (N, {wanted}); got {tuple(x.shape)}.")
 
 
-def sizes(what: str, given: Sizes, *, least: int = 1) -> Shape:
-    """One size or several, as a tuple.
+def sizes(what: str, value: Sizes, *, least: int = 1) -> Shape:
+    """Return one size or several as a tuple.
 
     Args:
         what: the argument's name, for the error.
-        given: a size or a sequence of sizes.
+        value: a size or a sequence of sizes.
         least: how many sizes there must be.
 
     Raises:
@@ -94,16 +94,16 @@ def sizes(what: str, given: Sizes, *, least: int = 1) -> Shape:
         >>> sizes("in_shape", 16), sizes("hidden", [], least=0)
         ((16,), ())
     """
-    found = tuple(given) if isinstance(given, Sequence) else (given,)
-    if len(found) < least:
-        raise VaekitError(f"{what} is {given}; it takes at least {least} size, such as (32,).")
-    if not all(isinstance(size, int) and size >= 1 for size in found):
-        raise VaekitError(f"{what} is {given}; every size must be a whole number, at least 1.")
-    return found
+    numbers = tuple(value) if isinstance(value, Sequence) else (value,)
+    if len(numbers) < least:
+        raise VaekitError(f"{what} is {value}; it takes at least {least} size, such as (32,).")
+    if not all(isinstance(size, int) and size >= 1 for size in numbers):
+        raise VaekitError(f"{what} is {value}; every size must be a whole number, at least 1.")
+    return numbers
 
 
 def flatten(shape: Shape) -> list[nn.Module]:
-    """The layer that flattens `(N, *shape)`, or none where it is already flat.
+    """Return the layer that flattens `(N, *shape)`, or none where it is already flat.
 
     Example:
         >>> flatten((2, 3)), flatten((6,))
@@ -178,7 +178,7 @@ class LogCounts(nn.Module):
         self.out_shape = getattr(net, "out_shape", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's output.
+        """Return the network's output.
 
         Args:
             x: `(N, *in_shape)`, 0 or more.

@@ -8,19 +8,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vaekit.errors import unknown
+from vaekit.errors import choose
 from vaekit.registry import register
 
 _FORMAT = [torch.channels_last]
 
 
 def memory_format() -> torch.memory_format:
-    """The format in which convolutional networks compute."""
+    """Return the format in which convolutional networks compute."""
     return _FORMAT[0]
 
 
 def use_format(format: torch.memory_format) -> torch.memory_format:  # noqa: A002
-    """Sets it, for all networks of the process; the one there was.
+    """Set it for all networks of the process; return the one before.
 
     Weights, shapes and values are the same in either, but for rounding. A process begins with
     `torch.channels_last`, in which the kernels of convolutions compute (`benchmarks/bench.py w2 w3
@@ -40,7 +40,7 @@ def use_format(format: torch.memory_format) -> torch.memory_format:  # noqa: A00
 
 
 def planes(x: Tensor) -> Tensor:
-    """`x` `(N, C, H, W)` in that format: converted once, at a network's entry."""
+    """Return `x` `(N, C, H, W)` in that format: converted once, at a network's entry."""
     if memory_format() is not torch.channels_last:
         return x
     if x.shape[1] == 1:  # either format is the other: only the strides say which it is
@@ -53,7 +53,7 @@ class Planes(nn.Unflatten):
     """`(N, C * H * W) -> (N, C, H, W)`, in that format."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """The planes."""
+        """Return the planes."""
         return planes(super().forward(input))
 
 
@@ -62,12 +62,12 @@ _LOWERED = [False]
 
 
 def lowered() -> bool:
-    """Whether networks compute in bfloat16 now."""
+    """Return whether networks compute in bfloat16 now."""
     return _LOWERED[0]
 
 
 def at_precision(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`compute(x)` in the numbers in which networks compute now, and back in those of x."""
+    """Return `compute(x)` in the numbers in which networks compute now, and back in those of x."""
     if not lowered():
         return compute(x)
     with torch.autocast(x.device.type, torch.bfloat16):
@@ -76,7 +76,7 @@ def at_precision(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Networks compute in these numbers meanwhile; weights, sums and densities stay float32.
+    """Let networks compute in these numbers; weights, sums and densities stay float32.
 
     "fp32" is float32; "tf32" lets an NVIDIA GPU multiply matrices with mantissas of 10 bits (other
     devices ignore it); "bf16" does matrix products and convolutions in bfloat16, mantissas of 7
@@ -94,8 +94,7 @@ def precision(name: str) -> Iterator[None]:
         >>> y.dtype, torch.equal(y, net(x)), torch.allclose(y, net(x), atol=0.05)
         (torch.float32, False, True)
     """
-    if name not in PRECISIONS:
-        raise unknown("precision", name, PRECISIONS)
+    choose("precision", name, dict.fromkeys(PRECISIONS))
     before = _LOWERED[0], torch.get_float32_matmul_precision()
     try:
         _LOWERED[0] = name == "bf16"

@@ -21,11 +21,11 @@ transposed convolution that makes (n - 1) s - 2 p + k + o of a length n: three h
 With "same" it would be 30 -> 15 -> 8, where two doublings are enough: a decoder of three fits
 "valid" alone.
 
-Unpooling is told where each maximum stood. A code of those networks has two parts: z, what is seen,
+Unpooling needs the place of each maximum. A code of those networks has two parts: z, what is seen,
 `latent` numbers; and the place of every maximum in its 2 x 2 window, where it is seen: 0 1 / 2 3,
-row by row, of each stage in turn. The decoder puts each value where the place says, and zeros
-beside it. Places are whole numbers and carry no gradient. Each of them is worth up to log 4 nats:
-that is what a model would have to pay for them, did it hold a prior over them.
+row by row, of each stage in turn. The decoder puts each value at its place, and zeros beside it.
+Places are whole numbers and carry no gradient. Each of them is worth up to log 4 nats: that is
+what a model with a prior over them would have to pay.
 
 Zhao, Mathieu, Goroshin & LeCun, "Stacked what-where auto-encoders", arXiv 1506.02351.
 """
@@ -109,13 +109,13 @@ class PoolEncoder(Network):
 
 
 def _zeros(kernel: int) -> list[nn.Module]:
-    """The zeros around an image that keep its size: an even kernel needs one more at the end."""
+    """Return the zeros around an image that keep its size: for even kernels one more at the end."""
     before, after = (kernel - 1) // 2, kernel // 2
     return [nn.ZeroPad2d((before, after, before, after))] if kernel > 1 else []
 
 
 def grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Shape, Shape]]:
-    """Of each stage, the size after the convolution and that after the pooling.
+    """Return the size after the convolution and that after the pooling, of each stage.
 
     Raises:
         VaekitError: for an unknown padding, or a size of which a stage would leave nothing.
@@ -127,24 +127,24 @@ def grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Sha
         [((30, 1), (15, 1)), ((15, 1), (8, 1))]
     """
     same = choose("padding", padding, _PADDINGS)
-    found, now = [], grid
+    stages, pooled = [], grid
     for side in kernels:
-        seen = now if same else tuple(length - side + 1 for length in now)
-        now = tuple((length + same) // 2 for length in seen)
-        if min(now) < 1:
+        seen = pooled if same else tuple(length - side + 1 for length in pooled)
+        pooled = tuple((length + same) // 2 for length in seen)
+        if min(pooled) < 1:
             raise VaekitError(
                 f"an image of {' x '.join(map(str, grid))} is too small for {len(kernels)} stages "
                 f"of kernel {', '.join(map(str, kernels))} with padding valid: take fewer or "
                 "smaller ones, or padding same."
             )
-        found.append((seen, now))
-    return found
+        stages.append((seen, pooled))
+    return stages
 
 
 def places_of(
     image: Sizes, channels: Sizes, kernel: Sizes = 3, padding: str = "same"
 ) -> list[tuple[int, ...]]:
-    """The shape of the places of each stage, for an image `(C, H, W)`.
+    """Return the shape of the places of each stage, for an image `(C, H, W)`.
 
     Example:
         >>> places_of((1, 30, 30), (10, 5), 5, "valid")
@@ -157,7 +157,7 @@ def places_of(
 
 
 def unpool(h: Tensor, places: Tensor, grid: Shape) -> Tensor:
-    """Each value at its place in a window of 2 x 2, and zeros beside it.
+    """Return each value at its place in a window of 2 x 2, and zeros beside it.
 
     Args:
         h: `(N, C, h, w)`.
@@ -169,10 +169,10 @@ def unpool(h: Tensor, places: Tensor, grid: Shape) -> Tensor:
         tensor([[[[0., 5., 0.],
                   [0., 0., 7.]]]])
     """
-    large, place = (part.repeat_interleave(2, 2).repeat_interleave(2, 3) for part in (h, places))
+    large, position = (part.repeat_interleave(2, 2).repeat_interleave(2, 3) for part in (h, places))
     rows, columns = (torch.arange(size, device=h.device) % 2 for size in large.shape[2:])
     here = 2 * rows[:, None] + columns
-    put = torch.where(place.round() == here, large, torch.zeros_like(large))
+    put = torch.where(position.round() == here, large, torch.zeros_like(large))
     return F.pad(put, (0, grid[1] - put.shape[3], 0, grid[0] - put.shape[2]))
 
 
@@ -199,13 +199,13 @@ class UnpoolEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.net = PoolEncoder(in_shape, latent, channels, hidden, **options)
-        asked = {name: options[name] for name in ("kernel", "padding") if name in options}
-        shapes = places_of(in_shape, channels, **asked)
+        stages = {name: options[name] for name in ("kernel", "padding") if name in options}
+        shapes = places_of(in_shape, channels, **stages)
         self.in_shape = self.net.in_shape
         self.out_shape = (latent + sum(map(prod, shapes)),)
 
     def forward(self, x: Tensor) -> Tensor:
-        """z and the places, one after the other.
+        """Return z and the places, one after the other.
 
         Args:
             x: `(N, *in_shape)`.
@@ -294,7 +294,7 @@ class UnpoolDecoder(nn.Module):
         )
 
     def forward(self, code: Tensor) -> Tensor:
-        """The image of z, with its maxima where the places say.
+        """Return the image of z, with its maxima where the places say.
 
         Args:
             code: `(N, *in_shape)`.

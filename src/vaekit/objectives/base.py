@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.distributions import WORDS, Offer
+from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import Trace
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """What an objective says of a trace, per example, to be maximized.
+    """The value of an objective on a trace, per example, to be maximized.
 
     Args:
         value: `(B,)`, nats: what is reported.
@@ -31,19 +31,19 @@ class Bound:
 
     @property
     def target(self) -> Tensor | dict[str, Tensor]:
-        """What is differentiated."""
+        """Return what is differentiated."""
         return self.value if self.surrogate is None else self.surrogate
 
 
 def over_samples(values: Tensor) -> Tensor:
-    """The mean over the Monte-Carlo dims: `(S, B)` to `(B,)`; of one draw a view."""
+    """Return the mean over the Monte-Carlo dims: `(S, B)` to `(B,)`; of one draw a view."""
     if values.shape[:-1].numel() == 1:
         return values.flatten()
     return values.mean(tuple(range(values.dim() - 1)))
 
 
 def Weight(value: float) -> nn.Buffer:  # noqa: N802
-    """A number that a schedule may fill: a 0-dim buffer, of any module.
+    """Return a number that a schedule may fill: a 0-dim buffer, of any module.
 
     Example:
         >>> part = nn.Module()
@@ -55,7 +55,7 @@ def Weight(value: float) -> nn.Buffer:  # noqa: N802
 
 
 def weights(module: nn.Module, path: str = "") -> dict[str, tuple[nn.Module, str]]:
-    """Every `Weight` below a module by its path: where it is, as the tensor may be replaced.
+    """Return every `Weight` below a module by its path: where it is, as the tensor may be replaced.
 
     A 0-dim floating buffer is one, but for those whose name begins with an underscore.
 
@@ -107,10 +107,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def value(self, trace: Trace) -> Tensor:
-        """The objective per example, `(B,)`, nats."""
+        """Return the objective per example, `(B,)`, nats."""
 
     def surrogate(self, trace: Trace, value: Tensor) -> Tensor | dict[str, Tensor] | None:
-        """What is differentiated in place of the value; None for the value itself.
+        """Return what is differentiated in place of the value; None for the value itself.
 
         `(B,)`, or a dict of them where parts want different losses: its keys are paths of
         submodules of the model, each for its own parameters, and "rest" is for all others of
@@ -119,11 +119,11 @@ class Objective(nn.Module, ABC):
         return None
 
     def critic_loss(self, trace: Trace) -> Tensor:
-        """What the critic minimizes, `(B,)`; it takes detached tensors of the trace alone."""
+        """Return what the critic minimizes, `(B,)`, from detached tensors of the trace alone."""
         raise NotImplementedError(f"{type(self).__name__} has a critic and no critic_loss.")
 
     def forward(self, trace: Trace) -> Bound:
-        """The bound; the trace's penalty is in what is differentiated, and nowhere else."""
+        """Return the bound; the trace's penalty is in what is differentiated, and nowhere else."""
         value = self.value(trace)
         surrogate = self.surrogate(trace, value)
         if trace.penalty is not None:
@@ -135,7 +135,7 @@ class Objective(nn.Module, ABC):
         return Bound(value, surrogate, self.parts(trace))
 
     def parts(self, trace: Trace) -> dict[str, Tensor]:
-        """The log-likelihood and, where there is one, the kl apart, `(B,)`, detached."""
+        """Return the log-likelihood and, where there is one, the kl apart, `(B,)`, detached."""
         parts = {"log_likelihood": over_samples(trace.log_likelihood.detach())}
         if Offer.BOUND in self.needs or Offer.BOUND in getattr(trace.model, "offers", ()):
             parts["kl"] = over_samples(trace.kl.detach())
@@ -143,7 +143,7 @@ class Objective(nn.Module, ABC):
 
 
 def require(objective: Objective, model: Any) -> None:
-    """Refuses a model that does not offer what the objective needs.
+    """Refuse a model that does not offer what the objective needs.
 
     Raises:
         VaekitError: with what is missing.
@@ -162,17 +162,15 @@ def require(objective: Objective, model: Any) -> None:
         vaekit.errors.VaekitError: IWAE needs the densities of a draw under posterior and prior
         (density), which this model does not offer: Delta posterior, StandardNormal prior, ...
     """
-    missing = sorted(objective.needs - model.offers)
-    if missing:
-        word = missing[0]
-        parts = {name: getattr(model, name, None) for name in ("posterior", "prior", "likelihood")}
+    for word in sorted(objective.needs - model.offers):
+        parts = {n: getattr(model, n, None) for n in ("posterior", "prior", "likelihood")}
         named = [
             f"{type(getattr(part, 'family', part)).__name__} {name}"
             for name, part in parts.items()
             if part is not None
         ]
         raise VaekitError(
-            f"{type(objective).__name__} needs {WORDS[word]} ({word}), which this model does not "
+            f"{type(objective).__name__} needs {word.meaning} ({word}), which this model does not "
             f"offer: {', '.join(named) or type(model).__name__}. Take {MENDS.get(word, OTHER)}."
         )
 

@@ -10,16 +10,10 @@ import math
 from torch import Tensor
 
 from vaekit.distributions import Offer, offering
-from vaekit.errors import VaekitError
+from vaekit.errors import at_least, one_of
 from vaekit.models import Trace
 from vaekit.objectives.base import Objective, Weight, over_samples
 from vaekit.registry import register
-
-
-def _count(samples: int) -> tuple[int, ...]:
-    if samples < 1:
-        raise VaekitError(f"got samples={samples}; expected at least 1.")
-    return (samples,)
 
 
 @register("objective", "elbo")
@@ -46,20 +40,15 @@ class ELBO(Objective):
 
     @property
     def needs(self) -> frozenset[Offer]:  # type: ignore[override]
-        """Densities only where the KL is taken at the draw."""
-        return offering(
-            "latent", "rsample", "bound", *(["density"] if self.kl == "sampled" else [])
-        )
+        """Return its needs: densities only where the KL is taken at the draw."""
+        density = ["density"] if self.kl == "sampled" else []
+        return offering("latent", "rsample", "bound", *density)
 
     def __init__(self, *, beta: float = 1.0, kl: str = "closed", samples: int = 1) -> None:
         super().__init__()
-        if kl not in ("closed", "sampled"):
-            raise VaekitError(f"got kl={kl!r}; expected 'closed' or 'sampled'.")
-        if not beta >= 0:
-            raise VaekitError(f"got beta={beta}; expected 0 or more.")
-        self.kl = kl
-        self.samples = _count(samples)
-        self.beta = Weight(beta)
+        self.kl = one_of("kl", kl, ["closed", "sampled"])
+        self.samples = (at_least("samples", samples, 1),)
+        self.beta = Weight(at_least("beta", beta, 0.0))
 
     def value(self, trace: Trace) -> Tensor:
         kl = trace.kl if self.kl == "closed" else trace.kl_sampled
@@ -88,7 +77,7 @@ class IWAE(Objective):
 
     def __init__(self, *, samples: int = 50) -> None:
         super().__init__()
-        self.samples = _count(samples)
+        self.samples = (at_least("samples", samples, 1),)
 
     def value(self, trace: Trace) -> Tensor:
         dims = tuple(range(trace.log_weight.dim() - 1))
@@ -113,7 +102,7 @@ class Reconstruction(Objective):
 
     def __init__(self, *, samples: int = 1) -> None:
         super().__init__()
-        self.samples = _count(samples)
+        self.samples = (at_least("samples", samples, 1),)
 
     def value(self, trace: Trace) -> Tensor:
         return over_samples(trace.log_likelihood)

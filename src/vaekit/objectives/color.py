@@ -1,11 +1,11 @@
-"""What a colorizer is trained on. Shapes: `S` Monte-Carlo dims, `B` batch."""
+"""The objective of a colorizer. Shapes: `S` Monte-Carlo dims, `B` batch."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from vaekit.distributions import offering
-from vaekit.errors import VaekitError
+from vaekit.errors import at_least
 from vaekit.models import Trace, luminance
 from vaekit.objectives.base import Objective, Weight, over_samples
 from vaekit.registry import register
@@ -13,11 +13,11 @@ from vaekit.registry import register
 
 @register("objective", "coloring")
 class Coloring(Objective):
-    """log p(x|g) less a price for another luminance than the picture has.
+    """log p(x|g) less a price for another luminance than the image has.
 
     E[ log N(x; y, s^2 I) - luminance / 2 sum_hw ((L(y) - L(x)) / s)^2 ],  y = E[x|g],
 
-    with g the gray picture under noise, L(x) = 0.30 R + 0.59 G + 0.11 B (so L(x) is that picture
+    with g the gray image under noise, L(x) = 0.30 R + 0.59 G + 0.11 B (so L(x) is that image
     without the noise: to copy the noise is not rewarded) and s the scale that scores x, which the
     price does not move. Whatever s is, y is pulled along -1/(2 s^2) the gradient of
 
@@ -48,20 +48,18 @@ class Coloring(Objective):
 
     def __init__(self, *, luminance: float = 1.0) -> None:
         super().__init__()
-        if not luminance >= 0:
-            raise VaekitError(f"got luminance={luminance}; expected 0 or more.")
-        self.luminance = Weight(luminance)
+        self.luminance = Weight(at_least("luminance", luminance, 0.0))
 
     def value(self, trace: Trace) -> Tensor:
         return over_samples(trace.log_likelihood) - self.luminance * _price(trace)
 
     def parts(self, trace: Trace) -> dict[str, Tensor]:
-        """The log-likelihood and the price of luminance, at weight 1, apart; `(B,)`, detached."""
+        """Return the log-likelihood and the price of luminance, at weight 1, `(B,)`, detached."""
         return {**super().parts(trace), "luminance": _price(trace).detach()}
 
 
 def _price(trace: Trace) -> Tensor:
-    """1/2 sum ((L(y) - L(x)) / s)^2, `(B,)`, nats."""
+    """Return 1/2 sum ((L(y) - L(x)) / s)^2, `(B,)`, nats."""
     y: Tensor = trace.scored.mean
     scale: Tensor = trace.scored.scale.detach()  # type: ignore[attr-defined]
     error = (luminance(y) - luminance(trace.x)) / scale

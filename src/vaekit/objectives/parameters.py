@@ -14,7 +14,7 @@ Parts = list[tuple[str, Parameters]]
 
 
 def players(model: nn.Module, objective: nn.Module) -> tuple[Parameters, Parameters]:
-    """The parameters of model and objective, and those of the objective's critic apart.
+    """Return the parameters of model and objective, and those of the objective's critic apart.
 
     Example:
         >>> from vaekit.objectives import ELBO
@@ -25,13 +25,13 @@ def players(model: nn.Module, objective: nn.Module) -> tuple[Parameters, Paramet
     """
     critic = getattr(objective, "critic", None)
     second = {} if critic is None else {id(p): p for p in critic.parameters()}
-    found = chain(model.parameters(), objective.parameters())
-    first = {id(p): p for p in found if id(p) not in second}
+    both = chain(model.parameters(), objective.parameters())
+    first = {id(p): p for p in both if id(p) not in second}
     return list(first.values()), list(second.values())
 
 
 def refuse_critic(objective: Objective, mend: str) -> None:
-    """Refuses an objective with a critic where only one player can train."""
+    """Refuse an objective with a critic where only one player can train."""
     if players(nn.Module(), objective)[1]:
         raise VaekitError(
             f"{type(objective).__name__} has a critic, which takes steps of its own: {mend}."
@@ -39,7 +39,7 @@ def refuse_critic(objective: Objective, mend: str) -> None:
 
 
 def by_part(model: nn.Module, objective: nn.Module, names: tuple[str, ...]) -> Parts:
-    """The trainable parameters of each of these submodules of the model; "rest" has all others.
+    """Return the trainable parameters of these submodules of the model; "rest" has all others.
 
     Parts without any are left out; the critic's are in none.
 
@@ -55,25 +55,25 @@ def by_part(model: nn.Module, objective: nn.Module, names: tuple[str, ...]) -> P
     """
     left = {id(p): p for p in players(model, objective)[0] if p.requires_grad}
     known = dict(model.named_modules())
-    found: Parts = []
-    taken: dict[int, str] = {}
+    parts: Parts = []
+    owner: dict[int, str] = {}
     for name in names:
         if name == "rest":
             continue
         if name not in known:
             near = [path for path in known if path and path.count(".") <= name.count(".")]
             raise unknown("part of the surrogate", name, [*near, "rest"])
-        own = [p for p in known[name].parameters() if id(p) in left or id(p) in taken]
-        if twice := [taken[id(p)] for p in own if id(p) in taken]:
+        part = [p for p in known[name].parameters() if id(p) in left or id(p) in owner]
+        if twice := [owner[id(p)] for p in part if id(p) in owner]:
             raise VaekitError(
                 f"parts {twice[0]} and {name} of the surrogate share parameters: give each to one."
             )
-        for p in own:
-            taken[id(p)] = name
+        for p in part:
+            owner[id(p)] = name
             del left[id(p)]
-        found += [(name, own)] if own else []
+        parts += [(name, part)] if part else []
     if left and "rest" not in names:
         named = chain(model.named_parameters(), objective.named_parameters(prefix="objective"))
         first = next(name for name, p in named if id(p) in left)
         raise VaekitError(f"no part of the surrogate is for {first}: add one, or 'rest'.")
-    return found + ([("rest", list(left.values()))] if left else [])
+    return parts + ([("rest", list(left.values()))] if left else [])
