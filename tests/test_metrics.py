@@ -335,7 +335,7 @@ def test_targets_by_part_are_differentiated_part_by_part() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(vk.VaekitError, match="got repeats=1; expected a whole"):
+    with pytest.raises(vk.VaekitError, match="got `repeats=1`; expected a whole"):
         gradient_noise(small(), vk.ELBO(), torch.rand(4, 5), repeats=1)
     with pytest.raises(vk.VaekitError, match="no parameter that is trained"):
         gradient_noise(small().requires_grad_(False), vk.ELBO(), torch.rand(4, 5))
@@ -513,12 +513,12 @@ def test_what_cannot_be_measured_is_refused_in_one_line() -> None:
         vk.VaekitError, match=r"^got the shapes \(2, 1, 12, 12\) and \(1, 1, 12, 12\)"
     ):
         ssim(x, x[:1])
-    with pytest.raises(vk.VaekitError, match=r"got the shape \(2, 144\); expected pictures"):
+    with pytest.raises(vk.VaekitError, match=r"got the shape \(2, 144\); expected images"):
         ms_ssim(x.flatten(1), x.flatten(1))
-    with pytest.raises(vk.VaekitError, match="1 of the 288 numbers of the second are not finite"):
+    with pytest.raises(vk.VaekitError, match="1 of the 288 numbers of y are not finite"):
         psnr(x, x.masked_fill(x == x.max(), math.nan))
     for top in (0.0, -1.0, math.nan):
-        with pytest.raises(vk.VaekitError, match="got data_range="):
+        with pytest.raises(vk.VaekitError, match="got `data_range="):
             psnr(x, x, top)
     with pytest.raises(vk.VaekitError, match="got no rows"):
         reconstructions(None, [])  # type: ignore[arg-type]
@@ -614,7 +614,7 @@ def test_what_is_refused(run: Run, tmp_path: Path) -> None:
     plain = vk.train("vae", out=tmp_path / "plain", **{**TRAINED, "epochs": 1})
     with pytest.raises(VaekitError, match="not conditioned on labels"):
         plain.evaluate("agreement:images=10")
-    with pytest.raises(VaekitError, match="got images=0"):
+    with pytest.raises(VaekitError, match="got `agreement:images=0`"):
         run.evaluate("agreement:images=0")
     with pytest.raises(VaekitError, match="takes \\(C, H, W\\)"):
         train_classifier(Split(torch.rand(20, 3), torch.arange(20) % 2), 2)

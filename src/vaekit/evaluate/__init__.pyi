@@ -11,7 +11,6 @@ from vaekit.evaluate.annealing import leapfrog as leapfrog
 from vaekit.evaluate.checks import bits_per_dim as bits_per_dim
 from vaekit.evaluate.checks import is_likelihood as is_likelihood
 from vaekit.evaluate.checks import standard_error as standard_error
-from vaekit.evaluate.checks import whole as whole
 from vaekit.evaluate.color import colors as colors
 from vaekit.evaluate.diagnostics import DeadUnits as DeadUnits
 from vaekit.evaluate.diagnostics import ScaleMeter as ScaleMeter

@@ -12,35 +12,26 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions import Distribution, offering
-from vaekit.evaluate.checks import (
-    Numbers,
-    refuse_gaps,
-    refuse_no_density,
-    refuse_not_a_number,
-    some,
-    standard_error,
-    whole,
-)
-from vaekit.evaluate.metrics import Column, Record, Study, Subject, cut
+from vaekit.errors import at_least
+from vaekit.evaluate import checks
+from vaekit.evaluate.metrics import Batch, Column, Record, Study, Subject, cut
 from vaekit.models import Model, Site, exact
 from vaekit.registry import register
 from vaekit.torchutil import evaluating
 
-BYTES = 2**20  # of densities at a time: what a core's cache holds
-
-
+BYTES = 2**20  # of densities at a time: the size of a core's cache
 PARTS = ("mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
 NAMES = ("rate", "distortion", *PARTS, "kl_sampled")
 
 
 def aggregate_posterior(
-    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
-) -> Numbers:
-    """Rate, distortion, and how the rate splits, over the whole of a data set, nats per example.
+    model: Model, batches: Iterable[Batch], *, samples: int = 1
+) -> checks.Numbers:
+    """Compute rate, distortion, and how the rate splits, over a whole data set, nats per example.
 
     log q(z) is the exact sum over all N rows; estimates from a batch are biased by nats. The cost
     grows as N^2, the memory as N besides one batch. Expectations are over `samples` draws for
-    each row. The mean KL splits exactly (Hoffman & Johnson 2016; Chen et al., arXiv 1802.04942):
+    each row. The mean KL splits exactly:
     `mutual_information` + `total_correlation` + `dimension_wise_kl` = `kl_sampled`.
 
     Args:
@@ -60,20 +51,24 @@ def aggregate_posterior(
         VaekitError: for no rows, a posterior without a density, several latents, or numbers that
             are not finite in x.
 
+    References:
+        Hoffman and Johnson 2016, ELBO surgery.
+        Chen et al. 2018, Isolating sources of disentanglement in VAEs.
+
     Example:
         >>> from vaekit.testing import LinearGaussian
         >>> x = torch.randn(50, 3, dtype=torch.float64)
         >>> model = LinearGaussian.fit(x, latent=1).vae()
-        >>> found = aggregate_posterior(model, [(x[:30], None), (x[30:], None)])
-        >>> parts = found.mutual_information + found.total_correlation + found.dimension_wise_kl
-        >>> abs(parts - found.kl_sampled) < 1e-12
+        >>> result = aggregate_posterior(model, [(x[:30], None), (x[30:], None)])
+        >>> parts = result.mutual_information + result.total_correlation + result.dimension_wise_kl
+        >>> abs(parts - result.kl_sampled) < 1e-12
         True
     """
-    refuse_no_density(model, "q(z)")
-    samples = whole("samples", samples)
+    checks.refuse_no_density(model, "q(z)")
+    at_least("samples", samples, 1)
     with evaluating(model), exact(model):
         parts = cut(model, batches, samples)
-        passes = some(_scored(model, x, context, samples) for x, context in parts)
+        passes = checks.some(_scored(model, x, context, samples) for x, context in parts)
         sites = [site for site, _ in passes]
         z = torch.cat([site.z for site in sites], 1)
         log_q, terms = aggregate_log_prob([site.q for site in sites], z.flatten(0, 1))
@@ -84,8 +79,8 @@ def aggregate_posterior(
 
 
 def _scored(model: Model, x: Tensor, context: Tensor | None, samples: int) -> tuple[Site, Tensor]:
-    """The site, and (4, S, B): log q(z|x), log p(z), KL, log p(x|z)."""
-    refuse_gaps("x", x)
+    """Return the site, and (4, S, B): log q(z|x), log p(z), KL, log p(x|z)."""
+    checks.refuse_gaps("x", x)
     trace = model(x, context, samples=(samples,))
     site = trace.site
     return site, torch.stack([site.log_q, site.log_p, site.kl, trace.log_likelihood]).double()
@@ -94,24 +89,23 @@ def _scored(model: Model, x: Tensor, context: Tensor | None, samples: int) -> tu
 def _split(
     log_qx: Tensor, log_q: Tensor, terms: Tensor | None, log_p: Tensor, prior: Distribution
 ) -> dict[str, Tensor]:
-    """What the KL splits into, (S, N) each."""
-    found = {"mutual_information": log_qx - log_q, "marginal_kl": log_q - log_p}
-    if terms is None:
-        return found
-    product = terms.sum(1).view_as(log_q)
-    found["total_correlation"] = log_q - product
-    if "factors" in prior.offers:
-        found["dimension_wise_kl"] = product - log_p
-    return found
+    """Return what the KL splits into, (S, N) each."""
+    parts = {"mutual_information": log_qx - log_q, "marginal_kl": log_q - log_p}
+    if terms is not None:
+        product = terms.sum(1).view_as(log_q)
+        parts["total_correlation"] = log_q - product
+        if "factors" in prior.offers:
+            parts["dimension_wise_kl"] = product - log_p
+    return parts
 
 
-def _averaged(values: dict[str, Tensor], samples: int) -> Numbers:
+def _averaged(values: dict[str, Tensor], samples: int) -> checks.Numbers:
     rows = {name: value.mean(0) for name, value in values.items()}
     for name, value in rows.items():
-        refuse_not_a_number(name.replace("_", " "), value[None])
-    return Numbers(
+        checks.refuse_not_a_number(name.replace("_", " "), value[None])
+    return checks.Numbers(
         {name: rows[name].mean().item() if name in rows else None for name in NAMES},
-        errors={name: standard_error(value) for name, value in rows.items()},
+        errors={name: checks.standard_error(value) for name, value in rows.items()},
         rows=len(rows["rate"]),
         samples=samples,
     )
@@ -120,7 +114,7 @@ def _averaged(values: dict[str, Tensor], samples: int) -> Numbers:
 def aggregate_log_prob(
     posteriors: Sequence[Distribution], z: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """log q(z) = log 1/N sum_n q(z|x_n) at points z, and log q(z_d) for each dimension.
+    """Return log q(z) = log 1/N sum_n q(z|x_n) at points z, and log q(z_d) for each dimension.
 
     Args:
         posteriors: q(z|x_n) of batches of rows, N in all.
@@ -138,16 +132,16 @@ def aggregate_log_prob(
     """
     factors = all("factors" in q.offers for q in posteriors)
     rows = [q.log_prob(z[:1, None]).shape[1] for q in posteriors]
-    found = []  # densities of a few points under all rows of one batch fill the bytes
+    parts = []  # densities of a few points under all rows of one batch fill the bytes
     for few in z.split(max(1, BYTES // (8 * max(rows) * z[0].numel()))):
         sums = [_density(q, few, factors) for q in posteriors]
-        found.append(torch.stack(sums).double().logsumexp(0) - math.log(sum(rows)))
-    value = torch.cat(found)
+        parts.append(torch.stack(sums).double().logsumexp(0) - math.log(sum(rows)))
+    value = torch.cat(parts)
     return value[:, 0], value[:, 1:] if factors else None
 
 
 def _density(q: Distribution, z: Tensor, factors: bool) -> Tensor:
-    """The log of the sum over rows of q(z), and of each q(z_d) where q factorizes: (I, 1 + D)."""
+    """Return the log of the sum over rows of q(z), and of each q(z_d) if factors: (I, 1 + D)."""
     if not factors:
         return _summed(q.log_prob(z[:, None]))[:, None]
     terms = q.terms(z[:, None]).flatten(2)
@@ -155,7 +149,7 @@ def _density(q: Distribution, z: Tensor, factors: bool) -> Tensor:
 
 
 def _summed(log_density: Tensor) -> Tensor:
-    """`logsumexp(1)`; what underflows is cut off before exp, which is slow there."""
+    """Return `logsumexp(1)`; what underflows is cut off before exp, which is slow there."""
     top = log_density.amax(1, keepdim=True)
     rest = (log_density - top.clamp(min=-1e30)).clamp_(min=-87)  # exp(-87): the least float32
     return rest.exp_().sum(1).log_().add_(top.squeeze(1))
@@ -176,9 +170,9 @@ class Aggregate(Study):
 
     def __init__(self, *, samples: int = 1) -> None:
         super().__init__()
-        self.draws = whole("samples", samples)
+        self.draws = at_least("samples", samples, 1)
 
     def study(self, subject: Subject) -> Record:
-        """See `aggregate_posterior`."""
+        """Return the numbers of `aggregate_posterior`."""
         batches = subject.batches("aggregate posterior", self.draws)
         return aggregate_posterior(subject.model, batches, samples=self.draws)

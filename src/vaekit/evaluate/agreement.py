@@ -1,10 +1,10 @@
-"""Whether a conditional model makes what it is asked for: a small classifier of images says so."""
+"""Whether the samples of a conditional model match their labels, by a small classifier."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, pairwise
 from typing import Any
@@ -15,19 +15,19 @@ from torch.nn import functional as F
 
 from vaekit.data import Batches, Dataset, Split, one_hot
 from vaekit.distributions import offering
-from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import whole
+from vaekit.errors import VaekitError, at_least
 from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
 from vaekit.io import cache_folder
 from vaekit.registry import register
 from vaekit.torchutil import evaluating, load_state, rng, save_state
 
+VERSION = 1  # of the classifier: another one is trained anew
 EPOCHS, BATCH, RATE = 6, 128, 3e-3
-OnBatch = Callable[[int, int], None]  # rows seen, rows in all
+OnBatch = Callable[[int, int], None]  # rows done, rows in all
 
 
 class Classifier(nn.Module):
-    """Three convolutions with batch norm and an affine map: `(N, C, H, W)` to `(N, classes)`.
+    """A network of three convolutions with batch norm: `(N, C, H, W)` to logits `(N, classes)`.
 
     Example:
         >>> Classifier((1, 8, 8), 10)(torch.rand(5, 1, 8, 8)).shape
@@ -38,17 +38,16 @@ class Classifier(nn.Module):
         super().__init__()
         if len(shape) != 3:
             raise VaekitError(f"a classifier of images takes (C, H, W); got rows of shape {shape}.")
-        planes = (shape[0], 32, 64, 128)
+        channels = (shape[0], 32, 64, 128)
         layers: list[nn.Module] = []
-        for place, (before, after) in enumerate(pairwise(planes)):
-            stride = 1 if place == 1 else 2
-            layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after)]
-            layers += [nn.GELU()]
-        high, wide = (-(-size // 4) for size in shape[1:])
-        head = nn.Linear(planes[-1] * high * wide, classes)
+        for (before, after), stride in zip(pairwise(channels), (2, 1, 2), strict=True):
+            conv = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+            layers += [conv, nn.BatchNorm2d(after), nn.GELU()]
+        head = nn.Linear(128 * math.prod(-(-size // 4) for size in shape[1:]), classes)
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.4), head)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of the classes."""
         logits: Tensor = self.net(x)
         return logits
 
@@ -62,13 +61,13 @@ def train_classifier(
     device: torch.device | str = "cpu",
     on_batch: OnBatch | None = None,
 ) -> Classifier:
-    """A classifier of the rows of a split by their labels: cross entropy, one cycle of AdamW.
+    """Train a classifier of the rows of a split by cross entropy, with one cycle of AdamW.
 
     Raises:
         VaekitError: for rows that are no images, or without labels.
     """
     if split.labels is None:
-        raise VaekitError("got rows without labels; a classifier learns from some.")
+        raise VaekitError("got rows without labels; a classifier needs some.")
     with rng(seed, device):
         model = Classifier(tuple(split.images.shape[1:]), classes).to(device)
         context = one_hot(split.labels, classes)
@@ -77,6 +76,7 @@ def train_classifier(
         cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, epochs * len(batches))
         model.train()
         seen = chain.from_iterable(map(batches.epoch, range(epochs)))
+        total = epochs * batches.rows
         for step, (x, target) in enumerate(seen, 1):
             assert target is not None
             optimizer.zero_grad()
@@ -84,41 +84,32 @@ def train_classifier(
             optimizer.step()
             cycle.step()
             if on_batch is not None:
-                total = epochs * batches.rows
                 on_batch(min(step * BATCH, total), total)
     return model.eval()
 
 
-def _at_once(shape: Sequence[int]) -> int:
-    """How many images `(N, *X)` to look at at a time: up to 8 MiB of floats, and 500."""
-    return max(1, min(500, 2**21 // math.prod(shape[1:])))
-
-
 def predict(model: nn.Module, x: Tensor) -> Tensor:
-    """The most likely class of each image, int64 `(N,)`."""
+    """Return the most likely class of each image, int64 `(N,)`."""
     device = next(model.parameters()).device
+    few = x.split(max(1, min(500, 2**21 // x[:1].numel())))  # up to 8 MiB of floats
     with evaluating(model):
-        few = x.split(_at_once(x.shape))
         return torch.cat([model(part.to(device)).argmax(1).cpu() for part in few])
 
 
 def accuracy(model: nn.Module, split: Split) -> float:
-    """The share of a split's rows whose class it tells."""
+    """Return the share of a split's rows that are classified rightly."""
     assert split.labels is not None
-    parts = torch.arange(len(split)).split(_at_once(split.images.shape))
-    found = torch.cat([predict(model, split.x(part)) for part in parts])
-    return (found == split.labels).float().mean().item()
-
-
-VERSION = 1  # of the classifier: another one is trained anew
+    parts = torch.arange(len(split)).split(500)
+    labels = torch.cat([predict(model, split.x(part)) for part in parts])
+    return (labels == split.labels).float().mean().item()
 
 
 @register("metric", "agreement")
 class Agreement(Study):
     """How many images E[x|z, y], z from the prior, y in equal shares, a classifier calls y.
 
-    The classifier is trained on the training rows of the model's data, once: it is kept in the
-    cache. Its own accuracy on the test rows is told, since no share can be trusted beyond it.
+    The classifier is trained on the training rows of the model's data, once, and stored in the
+    cache. Its accuracy on the test rows is reported, since no share can be trusted beyond it.
 
     Args:
         images: how many the classifier looks at.
@@ -129,30 +120,29 @@ class Agreement(Study):
 
     def __init__(self, *, images: int = 1000) -> None:
         super().__init__()
-        self.images = whole("images", images)
+        self.images = at_least("images", images, 1)
 
     def suits(self, subject: Subject) -> str | None:
-        """It is of images of a model that is conditioned on labels."""
+        """Refuse all but images of a model that is conditioned on labels."""
         if not subject.spec.context:
             return (
-                "it is not conditioned on labels, so there is nothing to ask it for; train one "
-                "that is, as `vaekit train cvae`"
+                "it is not conditioned on labels, so its samples have none to agree with; train "
+                "one that is, such as cvae"
             )
         if not subject.images or subject.data is None:
             return f"a classifier looks at images; its rows have the shape {subject.spec.shape}"
         return None
 
     def study(self, subject: Subject) -> Record:
-        """The share, that of the worst class, and how good the classifier is."""
-        classes, n = subject.spec.classes, self.images
+        """Return the share, that of the worst class, and how good the classifier is."""
+        classes, n, device = subject.spec.classes, self.images, subject.rows.device
         model: Any = subject.model
         labels = torch.arange(n) * classes // n
-        context = F.one_hot(labels, classes).float().to(subject.rows.device)
-        made = model.sample(n, context, mean=True)
+        images = model.sample(n, F.one_hot(labels, classes).float().to(device), mean=True)
         assert subject.data is not None
         data = subject.data()
-        judge = self._classifier(subject, data).to(subject.rows.device)
-        right = (predict(judge, made) == labels).double()
+        classifier = _classifier(subject, data).to(device)
+        right = (predict(classifier, images) == labels).double()
         shares = [right[labels == label].mean().item() for label in labels.unique().tolist()]
         worst = min(range(len(shares)), key=shares.__getitem__)
         share = right.mean().item()
@@ -162,31 +152,29 @@ class Agreement(Study):
             "worst_share": shares[worst],
             "worst_class": subject.class_names[worst],
             "shares": shares,
-            "classifier_accuracy": accuracy(judge, data.test),
+            "classifier_accuracy": accuracy(classifier, data.test),
             "samples": n,
         }
 
-    def _classifier(self, subject: Subject, data: Dataset) -> Classifier:
-        """From the cache, or trained and put there."""
-        labels = data.train.labels
-        assert labels is not None
-        key = hashlib.sha256(labels.numpy().tobytes() + f"{VERSION} {subject.key}".encode())
-        file = f"{data.name}-{key.hexdigest()[:16]}.safetensors"
-        path = cache_folder() / "classifiers" / file
-        if path.is_file():
-            model = Classifier(subject.spec.shape, subject.spec.classes)
-            model.load_state_dict(load_state(path)["model"])
-            return model.eval()
-        told = subject.rows.on_rows and partial(subject.rows.on_rows, "classifier")
-        model = train_classifier(
-            data.train, subject.spec.classes, device=subject.rows.device, on_batch=told
-        )
-        save_state(path, {"model": dict(model.state_dict())})
-        return model
-
     def lines(self, record: Record) -> Iterator[Line]:
-        """The share, that of the worst class, and the classifier's own."""
+        """Yield the share, that of the worst class, and the classifier's accuracy."""
         images = f"{record['samples']} images"
         yield "agreement", record["share"], record["standard_error"], images
         yield "  worst class", record["worst_share"], None, str(record["worst_class"])
         yield "  the classifier", record["classifier_accuracy"], None, "accuracy on test rows"
+
+
+def _classifier(subject: Subject, data: Dataset) -> Classifier:
+    """Load the classifier from the cache, or train it and store it there."""
+    labels, classes, rows = data.train.labels, subject.spec.classes, subject.rows
+    assert labels is not None
+    key = hashlib.sha256(labels.numpy().tobytes() + f"{VERSION} {subject.key}".encode())
+    path = cache_folder() / "classifiers" / f"{data.name}-{key.hexdigest()[:16]}.safetensors"
+    if path.is_file():
+        model = Classifier(subject.spec.shape, classes)
+        model.load_state_dict(load_state(path)["model"])
+        return model.eval()
+    progress = rows.on_rows and partial(rows.on_rows, "classifier")
+    model = train_classifier(data.train, classes, device=rows.device, on_batch=progress)
+    save_state(path, {"model": dict(model.state_dict())})
+    return model

@@ -1,6 +1,7 @@
-"""log p(x) by annealed importance sampling (Neal 2001; Wu et al., arXiv 1611.04273).
+"""log p(x) by annealed importance sampling.
 
-Shapes: `C` chains, `B` batch, z `(C, B, *Z)`; nats, added up in float64."""
+Shapes: `C` chains, `B` batch, z `(C, B, *Z)`; nats, added up in float64.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +15,8 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions import Distribution, offering
-from vaekit.errors import VaekitError, choose
-from vaekit.evaluate.checks import (
-    Numbers,
-    refuse_gaps,
-    refuse_no_density,
-    refuse_not_a_number,
-    standard_error,
-    whole,
-)
+from vaekit.errors import VaekitError, at_least, choose
+from vaekit.evaluate import checks
 from vaekit.evaluate.likelihood import refuse_unnormalized, rows_and_draws
 from vaekit.evaluate.metrics import Column, Line, Record, Study, Subject
 from vaekit.models import LatentModel, exact
@@ -35,7 +29,7 @@ LogDensity = Callable[[Tensor], Tensor]  # z (C, B, *Z) to log f(z) (C, B), diff
 def leapfrog(
     log_density: LogDensity, z: Tensor, momentum: Tensor, step: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """`count` leapfrog steps of unit mass along -log f: half a kick, drifts and kicks, half a kick.
+    """Take `count` leapfrog steps of unit mass along -log f.
 
     It conserves volume, is reversed by reversing the momentum, and errs by O(step^2) in energy.
 
@@ -69,7 +63,7 @@ def _gradient(log_density: LogDensity, z: Tensor) -> Tensor:
 
 
 def hmc(log_density: LogDensity, z: Tensor, step: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """One Metropolis-adjusted transition: the new z, and the chance of acceptance `(C, B)`.
+    """Make one Metropolis-adjusted transition: the new z, and its acceptance probability `(C, B)`.
 
     It leaves f unchanged and is reversible; what is not finite is rejected.
 
@@ -79,25 +73,24 @@ def hmc(log_density: LogDensity, z: Tensor, step: Tensor, count: int) -> tuple[T
         step: leapfrog steps of each row, `(B,)`.
         count: leapfrog steps of one transition.
     """
-    event = z.dim() - 2
+    ones = [1] * (z.dim() - 2)
     momentum = torch.randn_like(z)
-    wide = step.unflatten(0, (-1, *[1] * event))
-    new, after = leapfrog(log_density, z, momentum, wide, count)
+    new, after = leapfrog(log_density, z, momentum, step.unflatten(0, (-1, *ones)), count)
     energy = 0.5 * (momentum.square() - after.square()).flatten(2).sum(-1)
     chance = (log_density(new) - log_density(z) + energy).clamp(max=0).exp().nan_to_num(0)
     accept = torch.rand_like(chance) < chance
-    return torch.where(accept.unflatten(1, (-1, *[1] * event)), new, z), chance
+    return torch.where(accept.unflatten(1, (-1, *ones)), new, z), chance
 
 
 SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda t: t,
     "sigmoid": lambda t: torch.sigmoid(4 * (2 * t - 1)),
 }
-TARGET, PILOTS = 0.65, 4  # the acceptance aimed at, and the chains that look for the step size
+TARGET, PILOTS = 0.65, 4  # the acceptance aimed at, and the chains that tune the step size
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class _Path:
     """f_b(z) = start(z)^(1 - b) (p(z) p(x|z))^b for b from 0 to 1, over one batch."""
 
     model: LatentModel
@@ -108,20 +101,15 @@ class Path:
     betas: list[float]
     leapfrogs: int
 
-    @property
-    def gaps(self) -> list[float]:
-        """How much every step adds to b."""
-        return [after - before for before, after in itertools.pairwise(self.betas)]
-
     def log_ratio(self, z: Tensor) -> Tensor:
-        """log p(x, z) - log start(z), (C, B)."""
+        """Return log p(x, z) - log start(z), (C, B)."""
         value = self.model.likelihood_at((z,), self.context).log_prob(self.x)
         if self.start is self.prior:
             return value
         return value + self.prior.log_prob(z) - self.start.log_prob(z)
 
     def moved(self, z: Tensor, i: int, step: Tensor) -> tuple[Tensor, Tensor]:
-        """z after a transition that leaves the i-th density unchanged, and its acceptance."""
+        """Return z after a transition that leaves density i unchanged, and its acceptance."""
         beta = self.betas[i]
 
         def log_density(z: Tensor) -> Tensor:
@@ -130,91 +118,83 @@ class Path:
         return hmc(log_density, z, step, self.leapfrogs)
 
     def draw(self, chains: int) -> Tensor:
-        """z (C, B, *Z) from the start."""
+        """Draw z (C, B, *Z) from the start."""
         z = self.start.sample((chains,))
         batched = z.dim() > 1 + len(self.prior.space.shape)
         return z if batched else self.start.sample((chains, len(self.x)))
 
+    def steps(self) -> list[Tensor]:
+        """Return step sizes (B,) for every transition, tuned by chains of their own, then fixed.
+
+        Chains that adapt their own steps are not the transitions that the bound is proved for.
+        """
+        z, steps = self.draw(PILOTS), []
+        step = z.new_full(self.x.shape[:1], 0.3)
+        for i in range(1, len(self.betas) - 1):
+            z, chance = self.moved(z, i, step)
+            step = (step * (0.3 * (chance.mean(0) - TARGET)).exp()).clamp(1e-4, 2.0)
+            steps.append(step)
+        return steps
+
+    def anneal(
+        self, steps: list[Tensor], z: Tensor, *, reverse: bool = False
+    ) -> tuple[Tensor, list[float]]:
+        """Return log-weights (C, B) of chains from draws z of the start, and the acceptances.
+
+        In reverse from an exact draw of the posterior.
+        """
+        log_weight, accepted = torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device), []
+        gaps = list(enumerate(itertools.pairwise(self.betas)))
+        for i, (before, after) in reversed(gaps) if reverse else gaps:
+            if not reverse:
+                log_weight += (after - before) * self.log_ratio(z).double()
+            if i < len(steps):
+                z, chance = self.moved(z, i + 1, steps[i])
+                accepted.append(chance.mean().item())
+            if reverse:
+                log_weight += (after - before) * self.log_ratio(z).double()
+        return log_weight, accepted
+
 
 @dataclass(frozen=True)
-class Plan:
-    """How to anneal: what `ais` takes."""
+class _Plan:
+    """The options of `ais`."""
 
-    chains: int
-    steps: int
-    leapfrogs: int
-    start: str
-    schedule: str
+    chains: int = 16
+    steps: int = 500
+    leapfrogs: int = 10
+    start: str = "prior"
+    schedule: str = "sigmoid"
 
     def __post_init__(self) -> None:
         for name in ("chains", "steps", "leapfrogs"):
-            whole(name, getattr(self, name))
+            at_least(name, getattr(self, name), 1)
         choose("start", self.start, dict.fromkeys(["prior", "posterior"]))
         choose("schedule", self.schedule, SCHEDULES)
 
-    def path(self, model: LatentModel, x: Tensor, context: Tensor | None) -> Path:
-        """The path for this batch."""
-        (site,) = model.draw(model.infer(x, context), (0,))
-        prior = site.p
-        start = prior if self.start == "prior" else site.q
+    def paths(
+        self, model: LatentModel, x: Tensor, context: Tensor | None
+    ) -> Iterator[tuple[slice, _Path]]:
+        """Yield the path of a few rows at a time."""
         curve = SCHEDULES[self.schedule](torch.linspace(0, 1, self.steps + 1, dtype=torch.float64))
         betas = ((curve - curve[0]) / (curve[-1] - curve[0])).tolist()
-        return Path(model, x, context, prior, start, betas, self.leapfrogs)
-
-
-def pilot(path: Path) -> list[Tensor]:
-    """Step sizes (B,) for every transition, found by chains of their own and then kept.
-
-    Chains that adapt their own steps are not the transitions that the bound is proved for.
-    """
-    z, found = path.draw(PILOTS), []
-    step = z.new_full(path.x.shape[:1], 0.3)
-    for i in range(1, len(path.betas) - 1):
-        z, chance = path.moved(z, i, step)
-        step = (step * (0.3 * (chance.mean(0) - TARGET)).exp()).clamp(1e-4, 2.0)
-        found.append(step)
-    return found
-
-
-def forward(path: Path, steps: list[Tensor], z: Tensor) -> tuple[Tensor, list[float]]:
-    """Log-weights (C, B) of chains from draws z of the start, and the acceptances."""
-    log_weight, accepted = torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device), []
-    for i, gap in enumerate(path.gaps):
-        log_weight += gap * path.log_ratio(z).double()
-        if i < len(steps):
-            z, chance = path.moved(z, i + 1, steps[i])
-            accepted.append(chance.mean().item())
-    return log_weight, accepted
-
-
-def backward(path: Path, steps: list[Tensor], z: Tensor) -> Tensor:
-    """The same for the reversed chain, from an exact draw of the posterior."""
-    log_weight = torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device)
-    for i, gap in reversed(list(enumerate(path.gaps))):
-        if i < len(steps):
-            z, _ = path.moved(z, i + 1, steps[i])
-        log_weight += gap * path.log_ratio(z).double()
-    return log_weight
-
-
-def _paths(
-    model: LatentModel, x: Tensor, context: Tensor | None, plan: Plan
-) -> Iterator[tuple[slice, Path]]:
-    """The path of a few rows at a time."""
-    step, _ = rows_and_draws(model, whole("rows of x", len(x)), plan.chains)
-    for start in range(0, len(x), step):
-        part = slice(start, start + step)
-        yield part, plan.path(model, x[part], None if context is None else context[part])
+        step, _ = rows_and_draws(model, at_least("len(x)", len(x), 1), self.chains)
+        for first in range(0, len(x), step):
+            part = slice(first, first + step)
+            some, of = x[part], None if context is None else context[part]
+            (site,) = model.draw(model.infer(some, of), (0,))
+            start = site.p if self.start == "prior" else site.q
+            yield part, _Path(model, some, of, site.p, start, betas, self.leapfrogs)
 
 
 def _refuse(model: LatentModel, context: Tensor | None) -> None:
-    refuse_no_density(model, "log p(x)")
+    checks.refuse_no_density(model, "log p(x)")
     shape = () if context is None else tuple(context.shape[1:])
     spaces = [str(site.p.space) for site in model.example(shape).sites]
     if len(spaces) != 1 or not spaces[0].startswith("reals"):
         raise VaekitError(
             f"annealing moves one latent on the reals; this model's lives on "
-            f"{' and '.join(spaces)}: take log_likelihood."
+            f"{' and '.join(spaces)}: use log_likelihood."
         )
 
 
@@ -228,13 +208,13 @@ def ais(
     leapfrogs: int = 10,
     start: str = "prior",
     schedule: str = "sigmoid",
-) -> Numbers:
-    """log p(x) by annealed importance sampling, `(B,)`: a lower bound in expectation.
+) -> checks.Numbers:
+    """Estimate log p(x) by annealed importance sampling, `(B,)`: a lower bound in expectation.
 
     Chains go from `start` to p(z) p(x|z) along f_b = start^(1 - b) (p(z) p(x|z))^b by Hamiltonian
     transitions; log w = sum_t (b_t - b_(t-1)) log [p(x, z_t) / start(z_t)], and the mean of the
-    weights is p(x) in expectation for any number of steps (Neal 2001; Wu et al.,
-    arXiv 1611.04273). Step sizes are found by pilot chains, one for each row and temperature.
+    weights is p(x) in expectation for any number of steps. Step sizes are tuned by pilot chains,
+    one for each row and temperature.
 
     Args:
         model: a model with one latent on the reals; it is used in eval mode.
@@ -254,44 +234,47 @@ def ais(
         VaekitError: for an unknown name, counts below 1, another kind of latent, a posterior
             without a density, or numbers that are not finite in x.
 
+    References:
+        Neal 2001, Annealed importance sampling.
+        Wu et al. 2017, On the quantitative analysis of decoder-based generative models.
+
     Example:
         >>> from vaekit.testing import LinearGaussian
         >>> x = torch.randn(50, 3, dtype=torch.float64)
         >>> oracle = LinearGaussian.fit(x, latent=1)
-        >>> found = ais(oracle.vae(), x, start="posterior", steps=10)
-        >>> bool((found.log_p - oracle.log_prob(x)).abs().max() < 1e-9)
+        >>> result = ais(oracle.vae(), x, start="posterior", steps=10)
+        >>> bool((result.log_p - oracle.log_prob(x)).abs().max() < 1e-9)
         True
     """
     _refuse(model, context)
-    refuse_gaps("x", x)
-    plan = Plan(chains, steps, leapfrogs, start, schedule)
+    checks.refuse_gaps("x", x)
+    plan = _Plan(chains, steps, leapfrogs, start, schedule)
     weights, accepted = [], []
     with evaluating(model), exact(model):
-        for _, path in _paths(model, x, context, plan):
-            log_weight, some = forward(path, pilot(path), path.draw(chains))
+        for _, path in plan.paths(model, x, context):
+            log_weight, some = path.anneal(path.steps(), path.draw(chains))
             weights.append(log_weight)
             accepted += some
-    found = torch.cat(weights, 1)
+    log_weights = torch.cat(weights, 1)
     acceptance = sum(accepted) / len(accepted) if accepted else math.nan
-    return Numbers(log_p=_log_mean(found), log_weight=found, acceptance=acceptance)
+    log_p = _log_mean(log_weights)
+    return checks.Numbers(log_p=log_p, log_weight=log_weights, acceptance=acceptance)
 
 
 def bidirectional(
-    model: LatentModel,
-    n: int,
-    context: Tensor | None = None,
-    *,
-    chains: int = 16,
-    steps: int = 500,
-    leapfrogs: int = 10,
-    start: str = "prior",
-    schedule: str = "sigmoid",
-) -> Numbers:
-    """Bidirectional Monte Carlo: n x drawn from the model, and both bounds of their log p(x).
+    model: LatentModel, n: int, context: Tensor | None = None, **options: Any
+) -> checks.Numbers:
+    """Draw n x from the model, and bound their log p(x) from both sides.
 
     The z that made an x is an exact draw of p(z|x); chains that anneal from it backwards give
-    weights whose inverses average to 1 / p(x): an upper bound in expectation (Grosse et al.,
-    arXiv 1511.02543; Wu et al., arXiv 1611.04273). The lower bound is `ais`, with the same options.
+    weights whose inverses average to 1 / p(x): an upper bound in expectation. The lower bound is
+    that of `ais`.
+
+    Args:
+        model: a model with one latent on the reals; it is used in eval mode.
+        n: how many x.
+        context: what the model is conditioned on, `(n, *G)`.
+        options: `chains`, `steps`, `leapfrogs`, `start` and `schedule`, as of `ais`.
 
     Returns:
         x `(n, *X)`; `lower` and `upper`, `(n,)`: where they meet, both are right; and `gap`, the
@@ -300,36 +283,38 @@ def bidirectional(
     Raises:
         VaekitError: as `ais`.
 
+    References:
+        Grosse, Ghahramani and Adams 2015, Sandwiching the marginal likelihood using bidirectional
+        Monte Carlo.
+        Wu et al. 2017, On the quantitative analysis of decoder-based generative models.
+
     Example:
         >>> from vaekit.testing import LinearGaussian, seeded
         >>> with seeded():
         ...     x = torch.randn(50, 3, dtype=torch.float64)
         ...     oracle = LinearGaussian.fit(x, latent=1)
-        ...     found = bidirectional(oracle.vae(), 5, steps=50)
-        >>> bool((found.lower - oracle.log_prob(found.x)).abs().max() < 0.1), found.gap < 0.1
+        ...     result = bidirectional(oracle.vae(), 5, steps=50)
+        >>> bool((result.lower - oracle.log_prob(result.x)).abs().max() < 0.1), result.gap < 0.1
         (True, True)
     """
     _refuse(model, context)
-    plan = Plan(chains, steps, leapfrogs, start, schedule)
+    plan = _Plan(**options)
     lower, upper = [], []
     with evaluating(model), exact(model):
-        (z,) = model.draw_prior(whole("n", n), context)
+        (z,) = model.draw_prior(at_least("n", n, 1), context)
         x = model.likelihood_at((z,), context).sample()
-        for part, path in _paths(model, x, context, plan):
-            sizes = pilot(path)
-            lower.append(_log_mean(forward(path, sizes, path.draw(chains))[0]))
-            true = z[part].expand(chains, *z[part].shape)
-            upper.append(-_log_mean(-backward(path, sizes, true)))
+        for part, path in plan.paths(model, x, context):
+            steps = path.steps()
+            lower.append(_log_mean(path.anneal(steps, path.draw(plan.chains))[0]))
+            true = z[part].expand(plan.chains, *z[part].shape)
+            upper.append(-_log_mean(-path.anneal(steps, true, reverse=True)[0]))
     low, high = torch.cat(lower), torch.cat(upper)
-    return Numbers(x=x, lower=low, upper=high, gap=(high - low).mean().item())
+    return checks.Numbers(x=x, lower=low, upper=high, gap=(high - low).mean().item())
 
 
 def _log_mean(log_weight: Tensor) -> Tensor:
-    refuse_not_a_number("log p(x)", log_weight)
+    checks.refuse_not_a_number("log p(x)", log_weight)
     return log_weight.logsumexp(0) - math.log(len(log_weight))
-
-
-AIS_ROWS = 100  # annealing takes seconds for each row
 
 
 @register("metric", "ais")
@@ -344,35 +329,35 @@ class Annealing(Study):
     needs = offering("density", "one_site")
     columns = (Column("mean", "nll by annealing", better=-1),)
 
-    def __init__(self, *, steps: int = 500, rows: int = AIS_ROWS) -> None:
+    def __init__(self, *, steps: int = 500, rows: int = 100) -> None:
         super().__init__()
-        self.steps, self.most = whole("steps", steps), whole("rows", rows)
+        self.steps, self.most = at_least("steps", steps, 1), at_least("rows", rows, 1)
 
     def suits(self, subject: Subject) -> str | None:
-        """What does not normalize has no likelihood."""
+        """Refuse what does not normalize: it has no likelihood."""
         return refuse_unnormalized(subject)
 
     def study(self, subject: Subject) -> Record:
-        """The bound, its standard error, and how far the two bounds of simulated data are apart."""
+        """Return the bound, and how far the two bounds of simulated data are apart."""
         model: Any = subject.model
         batches = list(subject.rows.batches("ais", 10, self.most))
-        found = [ais(model, x, context, steps=self.steps) for x, context in batches]
-        log_p = torch.cat([one.log_p for one in found])
+        parts = [ais(model, x, context, steps=self.steps) for x, context in batches]
+        log_p = torch.cat([part.log_p for part in parts])
         some = [context for _, context in batches if context is not None]
         both = bidirectional(model, len(log_p), torch.cat(some) if some else None, steps=self.steps)
         return {
             "mean": -log_p.mean().item(),
-            "standard_error": standard_error(log_p),
-            "acceptance": sum(one.acceptance for one in found) / len(found),
+            "standard_error": checks.standard_error(log_p),
+            "acceptance": sum(part.acceptance for part in parts) / len(parts),
             "steps": self.steps,
-            "chains": len(found[0].log_weight),
+            "chains": len(parts[0].log_weight),
             "rows": len(log_p),
             "simulated_rows": len(both.x),
             "simulated_gap": both.gap,
         }
 
     def lines(self, record: Record) -> Iterator[Line]:
-        """The bound, the gap, and the acceptance."""
+        """Yield the bound, the gap, and the acceptance."""
         how = f"{record['rows']} rows, {record['chains']} chains, {record['steps']} steps"
         yield "nll by annealing", record["mean"], record["standard_error"], how
         yield "  gap when simulated", record["simulated_gap"], None, ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +17,7 @@ T = TypeVar("T")
 
 
 class Numbers(dict[str, Any]):
-    """What was measured, by name, as items and as attributes.
+    """A record of numbers by name, as items and as attributes.
 
     Example:
         >>> Numbers(mean=0.5).mean
@@ -32,27 +31,25 @@ class Numbers(dict[str, Any]):
 
 
 def some(parts: Iterable[T]) -> list[T]:
-    """What was found of each batch, or an error where there was none."""
-    found = list(parts)
-    if not found:
+    """Return the results of all batches, or raise an error where there are none."""
+    if not (results := list(parts)):
         raise VaekitError("got no rows to measure; expected at least one.")
-    return found
+    return results
 
 
 def refuse_no_density(model: Any, what: str) -> None:
-    """An error where the posterior has no density, and so the model no `what`."""
+    """Raise an error where the posterior has no density, and so the model no `what`."""
     if Offer.DENSITY not in model.offers:
         family = getattr(getattr(model, "posterior", None), "family", model)
         raise VaekitError(
-            f"{type(family).__name__} has no density, so the model has no {what}: "
-            "an autoencoder can be judged by its reconstructions, or take a Gaussian posterior."
+            f"{type(family).__name__} has no density, so the model has no {what}: measure the "
+            "reconstructions of an autoencoder, or use a Gaussian posterior."
         )
 
 
 def refuse_gaps(name: str, value: Tensor) -> None:
-    """An error where `value` holds numbers that are not finite."""
-    bad = (~torch.isfinite(value)).sum().item()
-    if bad:
+    """Raise an error where `value` holds numbers that are not finite."""
+    if bad := (~torch.isfinite(value)).sum().item():
         raise VaekitError(
             f"{bad} of the {value.numel()} numbers of {name} are not finite; drop those rows, or "
             "mask them where the model takes a mask."
@@ -60,24 +57,16 @@ def refuse_gaps(name: str, value: Tensor) -> None:
 
 
 def refuse_not_a_number(what: str, values: Tensor) -> None:
-    """An error where a column of `values` (K, B) holds what is not a number."""
-    bad = values.isnan().any(0).sum().item()
-    if bad:
+    """Raise an error where a column of `values` (K, B) holds what is not a number."""
+    if bad := values.isnan().any(0).sum().item():
         raise VaekitError(
             f"{what} of {bad} of {values.shape[1]} rows is not a number: the model's weights "
             "are not finite, or too large for its precision."
         )
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """`value`, or an error where it is not a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise VaekitError(f"got {name}={value}; expected a whole number of at least {least}.")
-    return int(value)
-
-
 def standard_error(values: Tensor) -> float:
-    """Of the mean of independent values `(N,)`; nan for one.
+    """Return the standard error of the mean of independent values `(N,)`; nan for one.
 
     Example:
         >>> round(standard_error(torch.tensor([1.0, 2.0, 3.0])), 4)
@@ -86,8 +75,13 @@ def standard_error(values: Tensor) -> float:
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
+def average(values: Tensor) -> tuple[float, float]:
+    """Return the mean over rows `(N,)` and its standard error."""
+    return values.mean().item(), standard_error(values)
+
+
 def is_likelihood(space: Space, kind: str) -> bool:
-    """Whether a distribution on this space normalizes over the values of data of this kind.
+    """Return whether a distribution on this space normalizes over data of this kind.
 
     Gray values under a Bernoulli are the usual case that does not (arXiv 1907.06845); a categorical
     over other than the 256 levels of 8 bits is another. A distribution of counts sums to one over
@@ -102,11 +96,13 @@ def is_likelihood(space: Space, kind: str) -> bool:
         return kind == "counts"
     if space.levels is None:
         return True
-    return kind == "binary" if space.levels == 2 else space.levels == 256 and kind in PICTURES
+    if space.levels == 2:
+        return kind == "binary"
+    return space.levels == 256 and kind in ("gray", "color")
 
 
 def bits_per_dim(log_prob: float, space: Space, data: DataSpec) -> float | None:
-    """-log p(x) / (D log 2) for likelihoods of discrete values, in bits; None for most others.
+    """Return -log p(x) / (D log 2) for likelihoods of discrete values; None for most others.
 
     A density of values that are in truth discrete has no bits. That of 8-bit values dequantized by
     uniform noise has: 8 more on [0, 1), a bound (Theis et al., arXiv 1511.01844, sec. 3.1).
@@ -128,6 +124,3 @@ def bits_per_dim(log_prob: float, space: Space, data: DataSpec) -> float | None:
         return None
     bits = -log_prob / (math.prod(space.shape) * math.log(2))
     return bits if exact else bits + data.values.bits
-
-
-PICTURES = ("gray", "color")

@@ -1,4 +1,4 @@
-"""What tells that a training goes wrong: dead units, a scale far off, a noisy gradient."""
+"""Signs that a training goes wrong: dead units, a scale far off, a noisy gradient."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.distributions import Gaussian, Laplace
-from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import Numbers, whole
+from vaekit.errors import VaekitError, at_least
+from vaekit.evaluate.checks import Numbers
 from vaekit.evaluate.metrics import Column, Record, Rows, Study, Subject
 from vaekit.models import Model, Trace
 from vaekit.nn import is_activation
@@ -24,10 +24,10 @@ STILL = 1e-6  # a unit whose output moves by no more than this is dead
 
 
 class DeadUnits:
-    """The share of hidden units whose activation is the same for all rows.
+    """A context that measures the share of hidden units whose activation never changes.
 
-    A context: while it is open, passes of `model` are watched, up to `rows` rows of each
-    activation; positions count as rows. Meant for eval mode.
+    While it is open, it watches passes of `model`, up to `rows` rows of each activation; positions
+    count as rows. It is meant for eval mode.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 4), nn.ReLU())
@@ -60,20 +60,18 @@ class DeadUnits:
         out = out.detach()[: self._rows - seen]
         self._seen[module] = seen + len(out)
         # Features are dim 1 of an image's planes, and the last dim of all else.
-        place = 1 if out.dim() > 3 else out.dim() - 1
-        dims = [dim for dim in range(out.dim()) if dim != place]
+        features = 1 if out.dim() > 3 else out.dim() - 1
+        dims = [dim for dim in range(out.dim()) if dim != features]
         low, high = out.amin(dims), out.amax(dims)
-        if module in self._ranges:
-            before = self._ranges[module]
-            if before[0].shape != low.shape:  # its last dim is no features
-                del self._ranges[module]
-                self._seen[module] = self._rows
-                return
-            low, high = torch.minimum(low, before[0]), torch.maximum(high, before[1])
-        self._ranges[module] = low, high
+        before = self._ranges.get(module, (low, high))
+        if before[0].shape != low.shape:  # its last dim is no features
+            del self._ranges[module]
+            self._seen[module] = self._rows
+            return
+        self._ranges[module] = torch.minimum(low, before[0]), torch.maximum(high, before[1])
 
     def fraction(self) -> float | None:
-        """How many of all units moved by at most 1e-6; None where no activation was passed."""
+        """Return the share of units that moved by at most 1e-6; None without any activation."""
         if not self._ranges:
             return None
         still = torch.cat([high - low for low, high in self._ranges.values()]) <= STILL
@@ -81,7 +79,7 @@ class DeadUnits:
 
 
 class ScaleMeter:
-    """The scale that a likelihood claims and the one that its errors have, over a data set.
+    """A meter of the scale that a likelihood claims and of that of its errors, over a data set.
 
     For a Gaussian, the root mean square of sigma and of x - E[x|z]; for a Laplace distribution,
     the mean of b and of |x - loc|. Other likelihoods have no scale.
@@ -101,10 +99,10 @@ class ScaleMeter:
 
     def __init__(self) -> None:
         self.fitted, self.power = False, 2
-        self._sums: Tensor | None = None
+        self._sums = torch.zeros(())
 
     def add(self, trace: Trace) -> None:
-        """Adds a batch; nothing is read from the device."""
+        """Add a batch; nothing is read from the device."""
         px = trace.px
         if not isinstance(px, Gaussian | Laplace):
             return
@@ -119,16 +117,13 @@ class ScaleMeter:
         power = torch.abs if self.power == 1 else torch.square
         repeats = error.numel() / max(1, scale.numel())  # a shared scale is not expanded
         sums = [wide(power(scale).sum()) * repeats, wide(power(error).sum()), wide(count)]
-        total = torch.stack(sums)
-        self._sums = total if self._sums is None else self._sums + total
+        self._sums = self._sums + torch.stack(sums)
 
     def means(self) -> tuple[float, float] | None:
-        """The scale claimed and the scale of the errors; None where the likelihood has none."""
-        if self._sums is None:
+        """Return the scale claimed and that of the errors; None where the likelihood has none."""
+        if not self._sums.any():
             return None
         claimed, seen, count = self._sums.tolist()
-        if not count:
-            return None
         root = 1 / self.power
         return (claimed / count) ** root, (seen / count) ** root
 
@@ -142,7 +137,7 @@ def gradient_noise(
     repeats: int = 32,
     seed: int = 0,
 ) -> Numbers:
-    """The noise that the draws of the latent put on the gradient of one batch.
+    """Measure the noise that the draws of the latent put on the gradient of one batch.
 
     The gradient of the batch's mean objective, over all parameters of model and objective that
     are trained, is taken `repeats` times with fresh draws; in eval mode, so that dropout and batch
@@ -174,11 +169,11 @@ def gradient_noise(
         ...     vk.Conditional(vk.MLP(5, 4), vk.Gaussian(2)),
         ...     vk.Conditional(vk.MLP(2, 5), vk.Bernoulli(5)),
         ... )
-        >>> found = gradient_noise(model, vk.ELBO(), torch.rand(8, 5), repeats=4)
-        >>> found.repeats, found.variance > 0
+        >>> result = gradient_noise(model, vk.ELBO(), torch.rand(8, 5), repeats=4)
+        >>> result.repeats, result.variance > 0
         (4, True)
     """
-    whole("repeats", repeats, 2)
+    at_least("repeats", repeats, 2)
     values = [p for p in players(model, objective)[0] if p.requires_grad]
     if not values:
         raise VaekitError("the model has no parameter that is trained: it has no gradient.")
@@ -203,22 +198,24 @@ def gradient_noise(
 def _gradient(
     bound: Bound, values: list[nn.Parameter], parts: Callable[[tuple[str, ...]], Parts]
 ) -> Tensor:
-    """Of the mean target, `(P,)`; a target by part is differentiated for that part alone."""
+    """Return that of the mean target, `(P,)`; a target by part moves that part alone."""
     target = bound.target
     if isinstance(target, Tensor):
         return _flat(target.mean(), values)
     total = torch.zeros(())
-    for name, found in parts(tuple(target)):
-        own = {id(p) for p in found}
-        mine = torch.cat([v.new_full((v.numel(),), float(id(v) in own)) for v in values])
-        total = total + _flat(target[name].mean(), values).mul(wide(mine))
+    for name, part in parts(tuple(target)):
+        inside = {id(p) for p in part}
+        mask = torch.cat([v.new_full((v.numel(),), float(id(v) in inside)) for v in values])
+        total = total + _flat(target[name].mean(), values).mul(wide(mask))
     return total
 
 
 def _flat(value: Tensor, values: list[nn.Parameter]) -> Tensor:
-    found = torch.autograd.grad(value, values, retain_graph=True, allow_unused=True)
-    parts = [torch.zeros_like(v) if g is None else g for g, v in zip(found, values, strict=True)]
-    return wide(torch.cat([part.detach().flatten() for part in parts]))
+    """Return the gradient by all values side by side."""
+    gradients = torch.autograd.grad(
+        value, values, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return wide(torch.cat([gradient.detach().flatten() for gradient in gradients]))
 
 
 @register("metric", "gradient-noise")
@@ -235,16 +232,15 @@ class Noise(Study):
 
     def __init__(self, *, rows: int = 128, repeats: int = 32) -> None:
         super().__init__()
-        self.count, self.repeats = whole("rows", rows), whole("repeats", repeats, 2)
+        self.count, self.repeats = at_least("rows", rows, 1), at_least("repeats", repeats, 2)
 
     def suits(self, subject: Subject) -> str | None:
-        """It is of training rows, and of the objective that the model was trained with."""
-        if subject.train is None or subject.objective is None:
-            return "there are no training rows, or no objective"
-        return None
+        """Refuse a subject without training rows, or the objective that the model had."""
+        missing = subject.train is None or subject.objective is None
+        return "there are no training rows, or no objective" if missing else None
 
     def study(self, subject: Subject) -> Record:
-        """See `gradient_noise`."""
+        """Return the numbers of `gradient_noise`."""
         assert subject.train is not None
         rows = Rows(subject.train, subject.rows.device, self.count)
         ((x, context),) = rows.batches("gradient", self.count)

@@ -1,9 +1,10 @@
-"""What each latent dimension holds, over a data set. Shapes: `S` draws, `B` batch; nats."""
+"""What each latent dimension carries, over a data set. Shapes: `S` draws, `B` batch; nats."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ ACTIVE = 0.01  # Var_x E[z_j|x] of a unit that is active: Burda et al., arXiv 15
 
 @dataclass(frozen=True)
 class Latent:
-    """What a latent's dimensions hold, flattened; those of several latents follow each other.
+    """What the dimensions of a latent carry; those of several latents follow each other.
 
     Attributes:
         kl_per_dim: the mean KL(q || p) of each dimension, nats; None where one of the latents has
@@ -29,6 +30,9 @@ class Latent:
         variance: Var_x E[z_j|x] of each dimension.
         posterior_scale: sqrt(mean Var[z_j|x]) over rows and dimensions: the root mean square of
             the posterior's sigmas; None where one of the latents has no variance, as a point.
+
+    References:
+        Burda, Grosse and Salakhutdinov 2016, Importance weighted autoencoders.
     """
 
     kl_per_dim: list[float] | None
@@ -37,7 +41,7 @@ class Latent:
 
     @property
     def active_units(self) -> int:
-        """How many dimensions have Var_x E[z_j|x] > 0.01 (Burda et al., arXiv 1509.00519)."""
+        """Return how many dimensions have Var_x E[z_j|x] > 0.01 (Burda et al. 2016)."""
         return sum(value > ACTIVE for value in self.variance)
 
 
@@ -45,8 +49,8 @@ class Latent:
 class LatentMeter(Metric):
     """Active units, the KL of each dimension, and how wide the posterior is.
 
-    Fed with traces of a model in eval mode. Where the posterior has no mean, or hangs on draws of
-    another latent, E[z|x] is the mean over the draws of the trace, whose noise is then in the
+    It takes traces of a model in eval mode. Where the posterior has no mean, or depends on draws
+    of another latent, E[z|x] is the mean over the draws of the trace, whose noise is then in the
     variance.
 
     Example:
@@ -65,77 +69,74 @@ class LatentMeter(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self._means: dict[str, Moments] = {}
-        self._kl: dict[str, Moments | None] = {}
-        self._noise: dict[str, Moments | None] = {}
+        self._moments: dict[str, dict[str, Moments]] = {}  # by site: "mean", "kl", "variance"
 
     def suits(self, subject: Subject) -> str | None:
-        """Codes are counted, and have no variance."""
-        return CODES if Offer.CODES in subject.model.offers else None
+        """Refuse codes, which are counted and have no variance."""
+        codes = Offer.CODES in subject.model.offers
+        return "its latents are codes: take the metric codes" if codes else None
 
     def update(self, trace: Trace) -> None:
-        """Adds a batch; nothing is read from the device."""
+        """Add a batch; nothing is read from the device."""
         for site in trace.sites:
             q: Any = site.q
             if Offer.CODES in q.offers:
                 continue
-            event, shape = q.event_dim, site.z.shape
-            factors = Offer.FACTORS in q.offers & site.p.offers
-            means = q.mean.detach().expand(shape) if Offer.MEAN in q.offers else site.z.detach()
-            self._means.setdefault(site.name, Moments()).add(_rows(wide(means), event))
-            kl = self._kl.setdefault(site.name, Moments() if factors else None)
-            if kl is not None:
-                kl.add(_rows(wide(site.kl_terms.detach()), event))
-            noise = self._noise.setdefault(
-                site.name, Moments() if Offer.MOMENTS in q.offers else None
-            )
-            if noise is not None:
-                noise.add(_rows(wide(q.variance.detach().expand(shape)), event))
+            shape = site.z.shape
+            batch = {"mean": q.mean.expand(shape) if Offer.MEAN in q.offers else site.z}
+            if Offer.FACTORS in q.offers & site.p.offers:
+                batch["kl"] = site.kl_terms
+            if Offer.MOMENTS in q.offers:
+                batch["variance"] = q.variance.expand(shape)
+            moments = self._moments.setdefault(site.name, defaultdict(Moments))
+            for name, values in batch.items():
+                moments[name].add(_rows(wide(values.detach()), q.event_dim))
 
     def compute(self) -> Record:
-        """`active_units`, `units`, `kl_per_dim`, `variance`, `posterior_scale`, `rows`."""
-        held = self.latent()
-        assert held is not None
-        units = len(held.variance)
-        rows = next(iter(self._means.values())).rows
-        return {"active_units": held.active_units, "units": units, **asdict(held), "rows": rows}
+        """Return `active_units`, `units`, the three fields of `Latent`, and `rows`."""
+        latent = self.latent()
+        assert latent is not None
+        units = len(latent.variance)
+        rows = next(iter(self._moments.values()))["mean"].rows
+        return {"active_units": latent.active_units, "units": units, **asdict(latent), "rows": rows}
 
     def lines(self, record: Record) -> Iterator[Line]:
-        """How many are active, and each dimension's KL."""
+        """Yield how many units are active, and each dimension's KL."""
         yield "latent", None, None, f"{record['active_units']} of {record['units']} units active"
         if record["kl_per_dim"] is not None:
             yield "  kl_per_dim", None, None, " ".join(f"{v:.2f}" for v in record["kl_per_dim"])
 
     def facts(self, record: Record) -> Iterator[tuple[str, str]]:
-        """None: the report draws bars."""
+        """Yield nothing: the report draws bars."""
         return iter(())
 
     def latents(self) -> dict[str, Latent]:
-        """What was measured, by the name of the latent."""
-        found = {}
-        for name, means in self._means.items():
-            kl, noise = self._kl[name], self._noise[name]
-            found[name] = Latent(
-                None if kl is None else kl.mean.tolist(),
-                means.variance.tolist(),
-                None if noise is None else noise.mean.mean().sqrt().item(),
+        """Return the numbers of each latent, by its name."""
+        return {
+            name: Latent(
+                moments["kl"].mean.tolist() if "kl" in moments else None,
+                moments["mean"].variance.tolist(),
+                moments["variance"].mean.mean().sqrt().item() if "variance" in moments else None,
             )
-        return found
+            for name, moments in self._moments.items()
+        }
 
     def latent(self) -> Latent | None:
-        """All latents as one; None for a model without any."""
-        found = list(self.latents().values())
-        if not found:
+        """Return all latents as one; None for a model without any."""
+        parts = list(self.latents().values())
+        if not parts:
             return None
-        kl = [one.kl_per_dim for one in found if one.kl_per_dim is not None]
+        variance = [value for part in parts for value in part.variance]
+        kl = [value for part in parts for value in part.kl_per_dim or ()]
+        scales = [
+            (len(p.variance), p.posterior_scale) for p in parts if p.posterior_scale is not None
+        ]
+        total = sum(size * scale**2 for size, scale in scales)
         return Latent(
-            [value for part in kl for value in part] if len(kl) == len(found) else None,
-            [value for one in found for value in one.variance],
-            _scale(found),
+            kl if all(part.kl_per_dim is not None for part in parts) else None,
+            variance,
+            math.sqrt(total / len(variance)) if len(scales) == len(parts) else None,
         )
-
-
-CODES = "its latents are codes: take the metric codes"
 
 
 @register("metric", "codes")
@@ -149,13 +150,13 @@ class Codebook(Metric):
     )
 
     def update(self, trace: Trace) -> None:
-        """Counts the codes of each place, over all places alike."""
+        """Count the codes, over all positions alike."""
         for site in trace.sites:
             levels = site.p.space.levels or int(site.z.max()) + 1
             self.add(counts=torch.bincount(site.z.flatten().long(), minlength=levels))
 
     def compute(self) -> Record:
-        """`perplexity`, `share_used`, and how many `codes` there are."""
+        """Return `perplexity`, `share_used`, and how many `codes` there are."""
         counts = self.sums["counts"].double()
         share = counts / counts.sum()
         return {
@@ -165,18 +166,8 @@ class Codebook(Metric):
         }
 
 
-def _scale(latents: Sequence[Latent]) -> float | None:
-    """Over all dimensions of all of them."""
-    total = 0.0
-    for one in latents:
-        if one.posterior_scale is None:
-            return None
-        total += len(one.variance) * one.posterior_scale**2
-    return math.sqrt(total / sum(len(one.variance) for one in latents))
-
-
 def _rows(values: Tensor, event_dim: int) -> Tensor:
-    """`(S, B, *Z)` to `(B, Z)`: the mean over draws, the event in one dim."""
+    """Turn `(S, B, *Z)` into `(B, Z)`: the mean over draws, the event in one dim."""
     lead = values.dim() - event_dim - 1
     if lead:
         values = values.mean(tuple(range(lead)))

@@ -1,4 +1,4 @@
-"""The ELBO and its parts, and log p(x) by importance sampling (Burda et al., arXiv 1509.00519).
+"""The ELBO and its parts, and log p(x) by importance sampling.
 
 Shapes: `S` draws, `B` batch; nats, added up in float64.
 """
@@ -13,18 +13,9 @@ import torch
 from torch import Tensor
 
 from vaekit.distributions import Offer, offering
-from vaekit.evaluate.checks import (
-    Numbers,
-    bits_per_dim,
-    is_likelihood,
-    refuse_gaps,
-    refuse_no_density,
-    refuse_not_a_number,
-    some,
-    standard_error,
-    whole,
-)
-from vaekit.evaluate.metrics import Column, Line, Metric, Record, Study, Subject, average, cut
+from vaekit.errors import at_least
+from vaekit.evaluate import checks
+from vaekit.evaluate.metrics import Batch, Column, Line, Metric, Record, Study, Subject, cut
 from vaekit.models import LatentModel, Model, Trace, exact, rows_at_once
 from vaekit.objectives import over_samples
 from vaekit.registry import register
@@ -55,10 +46,10 @@ class Bound(Metric):
 
     def __init__(self, *, samples: int = 10) -> None:
         super().__init__()
-        self.samples = (whole("samples", samples),)
+        self.samples = (at_least("samples", samples, 1),)
 
     def update(self, trace: Trace) -> None:
-        """Keeps log-likelihood, kl, ELBO and mean square error of each row, in float64."""
+        """Store log-likelihood, kl, ELBO and mean square error of each row, in float64."""
         log_likelihood = over_samples(wide(trace.log_likelihood))
         self.keep(log_likelihood=log_likelihood)
         if Offer.BOUND in trace.model.offers:
@@ -69,25 +60,25 @@ class Bound(Metric):
             self.keep(mse=over_samples(wide(square).mean(-1)))
 
     def means(self, suffix: str) -> Record:
-        """Means and, with this after their names, standard errors; None for what there is not."""
-        found: Record = {}
+        """Return means and, with this suffix, standard errors; None for what there is not."""
+        record: Record = {}
         for name in ("elbo", "log_likelihood", "kl", "mse"):
             values = self.row(name)
-            mean, error = (None, None) if values is None else average(values)
-            found |= {name: mean, f"{name}{suffix}": error}
-        del found[f"mse{suffix}"]
-        return found
+            mean, error = (None, None) if values is None else checks.average(values)
+            record |= {name: mean, f"{name}{suffix}": error}
+        del record[f"mse{suffix}"]
+        return record
 
     def compute(self) -> Record:
-        """Means, standard errors, bits, and the scale that the square error implies."""
-        found = self.means("_standard_error")
-        elbo, mse, of = found["elbo"], found["mse"], self.subject
-        found["bits_per_dim"] = elbo if elbo is None else bits_per_dim(elbo, of.px.space, of.spec)
-        found["implied_sigma"] = mse if mse is None else math.sqrt(mse)
-        return found
+        """Return means, standard errors, bits, and the scale that the square error implies."""
+        record = self.means("_standard_error")
+        elbo, mse, of = record["elbo"], record["mse"], self.subject
+        bits = None if elbo is None else checks.bits_per_dim(elbo, of.px.space, of.spec)
+        sigma = None if mse is None else math.sqrt(mse)
+        return {**record, "bits_per_dim": bits, "implied_sigma": sigma}
 
     def facts(self, record: Record) -> Iterator[tuple[str, str]]:
-        """The ELBO and its terms, in the unit of the data."""
+        """Yield the ELBO and its terms, in the unit of the data."""
         unit = self.subject.spec.unit
         for name, title in TITLES.items():
             if record[name] is not None:
@@ -98,10 +89,8 @@ class Bound(Metric):
             yield "bits per dimension", f"{record['bits_per_dim']:.3f} bits"
 
 
-def measure(
-    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, samples: int = 1
-) -> Numbers:
-    """The ELBO, its two terms and the pixel error over a data set, with `samples` draws each.
+def measure(model: Model, batches: Iterable[Batch], *, samples: int = 1) -> checks.Numbers:
+    """Compute the ELBO, its two terms and the pixel error over a data set, at `samples` draws.
 
     The draws are draws in eval mode too: this is an ELBO, not the loss of a decoded mean; always
     with beta = 1 and without penalties.
@@ -123,8 +112,8 @@ def measure(
     with evaluating(model), exact(model):
         for x, context in cut(model, batches, samples):
             metric.update(model(x, context, samples=metric.samples))
-    rows = len(torch.cat(some(metric.rows.get("log_likelihood", []))))
-    return Numbers(metric.means("_error"), rows=rows)
+    rows = len(torch.cat(checks.some(metric.rows.get("log_likelihood", []))))
+    return checks.Numbers(metric.means("_error"), rows=rows)
 
 
 def log_likelihood(
@@ -136,10 +125,10 @@ def log_likelihood(
     mask: Tensor | None = None,
     chunk: int | None = None,
 ) -> Tensor:
-    """The importance-sampled log p(x), `(B,)`: log 1/S sum_s p(x, z_s) / q(z_s|x).
+    """Estimate log p(x), `(B,)`, by importance sampling: log 1/S sum_s p(x, z_s) / q(z_s|x).
 
-    With exactly S draws for each row, each row encoded once; a lower bound in expectation that
-    tightens as S grows (Burda et al., arXiv 1509.00519).
+    It takes exactly S draws for each row, and encodes each row once; it is a lower bound in
+    expectation that tightens as S grows.
 
     Args:
         model: a model whose posterior has a density; it is used in eval mode.
@@ -152,6 +141,9 @@ def log_likelihood(
     Raises:
         VaekitError: for no rows or draws, a posterior without a density, or numbers that are not
             finite in x.
+
+    References:
+        Burda, Grosse and Salakhutdinov 2016, Importance weighted autoencoders.
 
     Example:
         >>> from vaekit.testing import LinearGaussian
@@ -172,26 +164,26 @@ def importance_sampled(
     samples: int = 5000,
     mask: Tensor | None = None,
     chunk: int | None = None,
-) -> Numbers:
-    """`log_likelihood` with what half of the draws give.
+) -> checks.Numbers:
+    """Return `log_likelihood` with what half of the draws give.
 
     Returns:
         `log_p` and `at_half`, `(B,)`, lower bounds in expectation, and `samples`. `at_half` is the
         mean of the bounds of the first and of the second half of the draws (None for one draw):
-        what it lacks shows the bias that is left.
+        how much lower it is indicates the bias that is left.
 
     Example:
         >>> from vaekit.testing import LinearGaussian
         >>> x = torch.randn(50, 3, dtype=torch.float64)
         >>> model = LinearGaussian.fit(x, latent=2).vae(variance=torch.ones(2).double())
-        >>> found = importance_sampled(model, x, samples=64)
-        >>> bool(found.at_half.mean() < found.log_p.mean())
+        >>> result = importance_sampled(model, x, samples=64)
+        >>> bool(result.at_half.mean() < result.log_p.mean())
         True
     """
-    refuse_no_density(model, "log p(x)")
+    checks.refuse_no_density(model, "log p(x)")
     if not model.gaps:
-        refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
-    samples, rows = whole("samples", samples), whole("rows of x", len(x))
+        checks.refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
+    samples, rows = at_least("samples", samples, 1), at_least("len(x)", len(x), 1)
     size = rows_and_draws(model, rows, samples, chunk)
     # glibc keeps what is freed up to the largest block that was: else each piece costs page faults.
     torch.empty(31 << 20, dtype=torch.uint8)
@@ -206,36 +198,37 @@ def importance_sampled(
         pieces = _pieces(model, (x, context, mask), samples, size)
         for seen, added in in_order(log_sum, pieces, threads, alone=True):
             torch.logaddexp(seen, added, out=seen)
-    refuse_not_a_number("log p(x)", halves)
+    checks.refuse_not_a_number("log p(x)", halves)
     log_p = halves.logsumexp(0) - math.log(samples)
     sizes = halves.new_tensor([[samples // 2], [samples - samples // 2]])
     at_half = (halves - sizes.log()).mean(0) if samples > 1 else None
-    return Numbers(log_p=log_p, at_half=at_half, samples=samples)
+    return checks.Numbers(log_p=log_p, at_half=at_half, samples=samples)
 
 
 def _pieces(
-    model: LatentModel, given: Sequence[Any], samples: int, size: tuple[int, int]
+    model: LatentModel, inputs: Sequence[Any], samples: int, size: tuple[int, int]
 ) -> Iterator[tuple[Any, Any]]:
-    """Draws of the first half of `samples` and of the second, for some rows at a time.
+    """Yield draws of the first half of `samples` and of the second, for some rows at a time.
 
     Each comes as its half and rows, and what `scored` takes to weigh it.
     """
     step, count = size
-    for start in range(0, len(given[0]), step):
+    for start in range(0, len(inputs[0]), step):
         rows = slice(start, start + step)
-        found: list[Any] = [None if v is None else v[rows] for v in given]
-        x, mask = model.seen(found[0], found[2])
-        state = model.infer(x, found[1], mask)
+        some: list[Any] = [None if v is None else v[rows] for v in inputs]
+        x, context, mask = some
+        x, mask = model.seen(x, mask)
+        state = model.infer(x, context, mask)
         for half, draws in enumerate((samples // 2, samples - samples // 2)):
             for done in range(0, draws, count):
                 sites = model.draw(state, (min(count, draws - done),))
-                yield (half, rows), (x, sites, state, found[1], mask)
+                yield (half, rows), (x, sites, state, context, mask)
 
 
 def rows_and_draws(
     model: LatentModel, rows: int, samples: int, chunk: int | None = None
 ) -> tuple[int, int]:
-    """How many rows and draws to decode at a time: as few rows as fill the chunk.
+    """Return how many rows and draws to decode at a time: as few rows as fill the chunk.
 
     Draws come in sixteens, so that a generator gives the same ones whatever the chunk.
 
@@ -245,7 +238,7 @@ def rows_and_draws(
         >>> rows_and_draws(model, 50, 5000, chunk=640), rows_and_draws(model, 50, 16, chunk=640)
         ((1, 640), (40, 16))
     """
-    chunk = rows_at_once(model) if chunk is None else whole("chunk", chunk)
+    chunk = rows_at_once(model) if chunk is None else at_least("chunk", chunk, 1)
     draws = min(samples, chunk)
     if draws > 16:
         draws -= draws % 16
@@ -253,13 +246,9 @@ def rows_and_draws(
 
 
 def nll(
-    model: LatentModel,
-    batches: Iterable[tuple[Tensor, Tensor | None]],
-    *,
-    samples: int = 5000,
-    chunk: int | None = None,
-) -> Numbers:
-    """The mean of -log p(x) over a data set, by importance sampling, with its standard error.
+    model: LatentModel, batches: Iterable[Batch], *, samples: int = 5000, chunk: int | None = None
+) -> checks.Numbers:
+    """Estimate the mean of -log p(x) over a data set, by importance sampling.
 
     Returns:
         `mean`, nats per example, an upper bound in expectation; `standard_error`, over the rows,
@@ -273,16 +262,17 @@ def nll(
         >>> from vaekit.testing import LinearGaussian
         >>> x = torch.randn(50, 3, dtype=torch.float64)
         >>> oracle = LinearGaussian.fit(x, latent=1)
-        >>> found = nll(oracle.vae(), [(x[:30], None), (x[30:], None)], samples=10)
-        >>> found.rows, bool(abs(found.mean + oracle.log_prob(x).mean()) < 1e-9)
+        >>> result = nll(oracle.vae(), [(x[:30], None), (x[30:], None)], samples=10)
+        >>> result.rows, bool(abs(result.mean + oracle.log_prob(x).mean()) < 1e-9)
         (50, True)
     """
-    found = some(importance_sampled(model, x, g, samples=samples, chunk=chunk) for x, g in batches)
-    log_p = torch.cat([f.log_p for f in found])
-    halves = [f.at_half for f in found if f.at_half is not None]
-    return Numbers(
+    options: Any = {"samples": samples, "chunk": chunk}
+    parts = checks.some(importance_sampled(model, *batch, **options) for batch in batches)
+    log_p = torch.cat([part.log_p for part in parts])
+    halves = [part.at_half for part in parts if part.at_half is not None]
+    return checks.Numbers(
         mean=-log_p.mean().item(),
-        standard_error=standard_error(log_p),
+        standard_error=checks.standard_error(log_p),
         at_half=-torch.cat(halves).mean().item() if halves else None,
         samples=samples,
         rows=len(log_p),
@@ -290,13 +280,13 @@ def nll(
 
 
 def refuse_unnormalized(subject: Subject) -> str | None:
-    """Why a model has no log p(x) of these data; None where it has."""
-    if is_likelihood(subject.px.space, subject.spec.kind):
+    """Return why a model has no log p(x) of these data; None where it has one."""
+    if checks.is_likelihood(subject.px.space, subject.spec.kind):
         return None
     return (
         f"{type(subject.px).__name__} does not normalize over {subject.spec.kind} values, so this "
-        "model has no likelihood: train with --binarize dynamic, or with another --likelihood, as "
-        "gaussian"
+        "model has no likelihood: train with `binarize=dynamic`, or with another `likelihood`, "
+        "as gaussian"
     )
 
 
@@ -313,22 +303,22 @@ class NegativeLogLikelihood(Study):
 
     def __init__(self, *, samples: int = 5000) -> None:
         super().__init__()
-        self.draws = whole("samples", samples)
+        self.draws = at_least("samples", samples, 1)
 
     def suits(self, subject: Subject) -> str | None:
-        """What does not normalize has no likelihood."""
+        """Refuse what does not normalize: it has no likelihood."""
         return refuse_unnormalized(subject)
 
     def study(self, subject: Subject) -> Record:
-        """See `nll`; with bits per dimension."""
-        size = max(1, min(500, 500_000 // self.draws))  # a batch is what progress is told of
+        """Return the numbers of `nll`, and bits per dimension."""
+        size = max(1, min(500, 500_000 // self.draws))  # progress is reported by batches
         model: Any = subject.model
-        found = nll(model, subject.rows.batches("nll", size), samples=self.draws)
-        bits = bits_per_dim(-found.mean, subject.px.space, subject.spec)
-        return {**found, "bits_per_dim": bits}
+        record = nll(model, subject.rows.batches("nll", size), samples=self.draws)
+        bits = checks.bits_per_dim(-record.mean, subject.px.space, subject.spec)
+        return {**record, "bits_per_dim": bits}
 
     def lines(self, record: Record) -> Iterator[Line]:
-        """The mean, with half of the draws, and in bits."""
+        """Yield the mean, with half of the draws, and in bits."""
         draws = f"{record['samples']} draws for each row"
         yield "nll", record["mean"], record["standard_error"], draws
         if record["at_half"] is not None:

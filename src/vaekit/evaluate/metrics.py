@@ -1,4 +1,4 @@
-"""What is measured of a model, by name: evaluate, report, compare and traverse walk these."""
+"""Metrics by name, and how they are computed: evaluate, report and compare walk these."""
 
 from __future__ import annotations
 
@@ -12,38 +12,35 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, DataSpec, Split, spread
-from vaekit.distributions import WORDS, Distribution, Offer
-from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import standard_error, whole
-from vaekit.models import Model, Trace, exact, rows_at_once
+from vaekit.distributions import Distribution, Offer
+from vaekit.errors import VaekitError, at_least
+from vaekit.models import Model, Trace, exact, pieces, rows_at_once
 from vaekit.registry import Spec, checked, entries, find, make
 from vaekit.torchutil import evaluating, lazy, rng
 
 BATCH = 500
-BLOCK = 2**12  # numbers of rows that are kept side by side
+BLOCK = 2**12  # numbers of rows that are stored side by side
 PLACES = frozenset({"evaluate", "report", "compare"})
 Record = dict[str, Any]
-OnRows = Callable[[str, int, int], None]  # what is measured, rows done, rows in all
+OnRows = Callable[[str, int, int], None]  # the metric, rows done, rows in all
 Line = tuple[str, float | None, float | None, str]  # a name, its value, its error, more in words
 Batch = tuple[Tensor, Tensor | None]  # x and its context
 
 
-def cut(model: Model, batches: Iterable[Batch], draws: int = 1) -> Iterator[Batch]:
-    """The batches in parts of as many rows as are decoded at a time, with so many draws of each."""
-    for x, context in batches:
-        size = rows_at_once(model, draws)
-        for at in range(0, len(x), size):
-            yield x[at : at + size], None if context is None else context[at : at + size]
+def cut(model: Model, batches: Iterable[Batch], draws: int = 1) -> Iterator[tuple[Any, Any]]:
+    """Yield the batches in pieces of as many rows as are decoded at a time, each so often."""
+    for batch in batches:
+        yield from pieces(model, *batch, draws=draws)
 
 
 class Rows:
-    """The rows to measure, in batches (x, context) where the model is, again for each part.
+    """The rows to measure, in batches (x, context) on the model's device, anew for each metric.
 
     Args:
         split: rows of a data set.
         device: where batches go.
         limit: so many only, evenly spread: a split may be sorted.
-        on_rows: is told how it goes.
+        on_rows: is called with the progress.
     """
 
     def __init__(
@@ -54,17 +51,12 @@ class Rows:
         on_rows: OnRows | None = None,
     ) -> None:
         self.split, self.device, self.on_rows = split, device, on_rows
-        self.count = len(split) if limit is None else min(whole("limit", limit), len(split))
-
-    @property
-    def index(self) -> Tensor:
-        """Which rows of the split."""
-        return spread(len(self.split), self.count)
+        self.count = len(split) if limit is None else min(at_least("limit", limit, 1), len(split))
 
     def batches(
         self, what: str = "", size: int = BATCH, most: int | None = None
     ) -> Iterator[Batch]:
-        """The rows, so many at a time; `what` is told to `on_rows`."""
+        """Yield the rows, so many at a time; `what` is the name that `on_rows` gets."""
         rows, done = min(self.count, most or self.count), 0
         for index in spread(len(self.split), rows).split(size):
             x, context = self.split.batch(index)
@@ -76,16 +68,16 @@ class Rows:
 
 @dataclass(eq=False)
 class Subject:
-    """What is measured: a model on rows, and what is known of both.
+    """A model on rows to measure it on, with what is known of both.
 
     Attributes:
         model: the model.
         spec: what is known of the data.
         rows: the rows to measure.
-        objective: what it was trained with, or None.
+        objective: what the model was trained with, or None.
         train: the training rows, or None.
-        data: the data set with gray levels, for what looks at images; or None.
-        key: what tells this data set, as the model sees it, from others.
+        data: the data set with gray levels, for metrics of images; or None.
+        key: tells this data set, as the model sees it, from others.
         class_names: of its labels.
         seed: of the draws.
         name: what errors call it.
@@ -104,26 +96,26 @@ class Subject:
 
     @lazy
     def px(self) -> Distribution:
-        """p(x|z) of one row: its type, its space, its scale."""
+        """Return p(x|z) of one row: its type, its space, its scale."""
         return self.model.example(self.spec.context).px
 
     def batches(self, what: str, draws: int = 1) -> Iterator[Batch]:
-        """The rows, as many at a time as memory holds with so many draws of each, 500 at most."""
+        """Yield the rows, as many at a time as memory holds at so many draws, 500 at most."""
         return self.rows.batches(what, min(BATCH, rows_at_once(self.model, draws)))
 
     @property
     def span(self) -> float:
-        """The range of the values of an image."""
+        """Return the range of the values of an image."""
         return self.spec.values.high - self.spec.values.low if self.images else 1.0
 
     @property
     def images(self) -> bool:
-        """Whether rows are images."""
+        """Return whether rows are images."""
         return len(self.spec.shape) == 3
 
 
 class Column(NamedTuple):
-    """A number of a metric's record, and how it is shown.
+    """A number of a metric's record, and how it is printed.
 
     Attributes:
         name: its key in the record.
@@ -131,7 +123,7 @@ class Column(NamedTuple):
         unit: after the number; "" for none.
         decimals: of a printed number.
         better: 1 where higher is better, -1 where lower is, 0 where neither.
-        group: the heading of the table it stands under when runs are compared; "" for in none.
+        group: the table that it belongs to when runs are compared; "" for none.
     """
 
     name: str
@@ -143,18 +135,17 @@ class Column(NamedTuple):
 
 
 class Metric(ABC):
-    """Something that is measured on a pass over rows, which all metrics share.
+    """A metric is computed on a pass over rows, which all metrics share.
 
     A subclass says what it `needs` of the model, which `columns` it has, and in which places it is
-    measured without being asked for; it looks at each trace in `update`, and says its numbers in
-    `compute`. Its state is what it `add`s up and what it `keep`s for each row, so that the states
-    of several processes can be merged.
+    computed without being named; it reads each trace in `update`, and returns its numbers from
+    `compute`. Its state is what it `add`s up and what it `keep`s for each row.
 
     Attributes:
         needs: words of `Offer`.
-        columns: the numbers that are shown.
-        places: of "evaluate", "report" and "compare"; empty: only where it is asked for.
-        samples: how many draws it wants; None where any will do.
+        columns: the numbers that are printed.
+        places: of "evaluate", "report" and "compare"; empty: only where it is named.
+        samples: how many draws it wants; None where any number will do.
     """
 
     needs: ClassVar[frozenset[Offer]] = frozenset()
@@ -168,77 +159,64 @@ class Metric(ABC):
         self._block = torch.empty(0)
 
     def begin(self, subject: Subject) -> None:
-        """Before the pass: what is measured."""
+        """Start a pass over a subject."""
         self.subject = subject
 
     def suits(self, subject: Subject) -> str | None:
-        """Why it has nothing to measure here, besides what it needs; None where it has."""
+        """Return why this metric does not apply, beyond what it needs; None where it does."""
         return None
 
     @abstractmethod
     def update(self, trace: Trace) -> None:
-        """Looks at a batch."""
+        """Take in a batch."""
 
     @abstractmethod
     def compute(self) -> Record:
-        """The numbers, as plain values."""
+        """Return the numbers, as plain values."""
 
     def add(self, **values: Tensor) -> None:
-        """Adds to the sums of these names."""
+        """Add to the sums of these names."""
         for name, value in values.items():
             value = value.detach()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def keep(self, **values: Tensor) -> None:
-        """Keeps a number for each row, `(B, ...)`."""
-        for name, value in values.items():
-            self.rows.setdefault(name, []).append(self._aside(value.detach()))
+        """Store a number for each row, `(B, ...)`.
 
-    def _aside(self, value: Tensor) -> Tensor:
-        """A copy within a block: each by itself would lie in the way of the next pass's tensors."""
-        many, block = value.numel(), self._block
-        if block.numel() < many or (block.dtype, block.device) != (value.dtype, value.device):
-            block = value.new_empty(max(many, BLOCK))
-        place, self._block = block[:many], block[many:]
-        return place.view(value.shape).copy_(value)
+        Copies go into a shared block: each by itself would fragment the next pass's memory.
+        """
+        for name, value in values.items():
+            size, block = value.numel(), self._block
+            if block.numel() < size or (block.dtype, block.device) != (value.dtype, value.device):
+                block = value.new_empty(max(size, BLOCK))
+            copy, self._block = block[:size].view(value.shape), block[size:]
+            self.rows.setdefault(name, []).append(copy.copy_(value.detach()))
 
     def row(self, name: str) -> Tensor | None:
-        """What was kept under this name, of all rows; None where nothing was."""
+        """Return what is stored under this name for all rows; None where nothing is."""
         return torch.cat(self.rows[name]).cpu() if name in self.rows else None
 
-    def merge(self, states: Iterable[tuple[dict[str, Tensor], dict[str, list[Tensor]]]]) -> None:
-        """Takes the states of all processes, in their order, in place of its own."""
-        self.sums, self.rows = {}, {}
-        for sums, rows in states:
-            self.add(**sums)
-            for name, parts in rows.items():
-                self.rows.setdefault(name, []).extend(parts)
-
     def lines(self, record: Record) -> Iterator[Line]:
-        """What `vaekit evaluate` prints: a line for each column."""
+        """Yield what `vaekit evaluate` prints: a line for each column."""
         for column in self.columns:
             yield column.name, record[column.name], error_of(record, column.name), column.unit
 
     def facts(self, record: Record) -> Iterator[tuple[str, str]]:
-        """Rows of the report's table: a name, and the number in words."""
+        """Yield rows of the report's table: a name, and the number in words."""
         for column in self.columns:
             if record[column.name] is not None:
                 yield column.title, shown(record, column)
 
-    def charts(self, record: Record) -> Mapping[str, list[float]]:
-        """Numbers for each dimension, for the report's bars; none for most."""
-        return {}
-
 
 class Study(Metric):
-    """A metric that makes its own passes, each with its own draws."""
+    """A study is a metric that makes its own passes, each with its own draws."""
 
     places: ClassVar[frozenset[str]] = frozenset()
     record: Record
 
     @abstractmethod
     def study(self, subject: Subject) -> Record:
-        """The numbers, as plain values."""
+        """Return the numbers, as plain values."""
 
     def update(self, trace: Trace) -> None:
         raise AssertionError("a study makes its own passes")
@@ -248,13 +226,13 @@ class Study(Metric):
 
 
 def error_of(record: Record, name: str) -> float | None:
-    """The standard error of a number in a record, or None."""
-    found = record.get(f"{name}_standard_error", (record.get("errors") or {}).get(name))
-    return found if isinstance(found, float) else None
+    """Return the standard error of a number in a record, or None."""
+    error = record.get(f"{name}_standard_error", (record.get("errors") or {}).get(name))
+    return error if isinstance(error, float) else None
 
 
 def shown(record: Record, column: Column) -> str:
-    """A number of a record in words, with its standard error and unit.
+    """Return a number of a record in words, with its standard error and unit.
 
     Example:
         >>> shown({"elbo": -3.0, "elbo_standard_error": 0.5}, Column("elbo", "ELBO", "nats"))
@@ -270,38 +248,36 @@ def shown(record: Record, column: Column) -> str:
 
 
 def chosen(
-    subject: Subject, place: str, asked: Sequence[str | Spec] = ()
+    subject: Subject, place: str, named: Sequence[str | Spec] = ()
 ) -> dict[str, tuple[Metric, Spec]]:
-    """The metrics of a place that suit the subject, and those that are asked for, by name.
+    """Return the metrics of a place that suit the subject, and those that are named.
 
     Raises:
-        VaekitError: for an unknown metric or option, or one that is asked for and does not suit.
+        VaekitError: for an unknown metric or option, or one that is named and does not suit.
     """
     specs: dict[str, Spec] = {}
-    for spec in (checked("metric", one) for one in asked):
+    for spec in (checked("metric", each) for each in named):
         if spec["name"] in specs:
             raise VaekitError(f"got the metric {spec['name']} twice: leave one.")
         specs[spec["name"]] = spec
-    found: dict[str, tuple[Metric, Spec]] = {}
-    for name in sorted({**entries("metric"), **specs}, key=lambda one: one != "bound"):
-        wanted = place in find("metric", name).places
-        if name in found or not (wanted or name in specs):
-            continue
-        spec = specs.get(name, {"name": name})
-        metric: Metric = make("metric", spec)
-        why = _refusal(metric, name, subject)
-        if why is None:
-            found[name] = metric, spec
-        elif name in specs:
-            raise VaekitError(why)
-    return found
+    metrics: dict[str, tuple[Metric, Spec]] = {}
+    for name in sorted({**entries("metric"), **specs}, key=lambda each: each != "bound"):
+        if name in specs or place in find("metric", name).places:
+            spec = specs.get(name, {"name": name})
+            metric: Metric = make("metric", spec)
+            why = _refusal(metric, name, subject)
+            if why is None:
+                metrics[name] = metric, spec
+            elif name in specs:
+                raise VaekitError(why)
+    return metrics
 
 
 def _refusal(metric: Metric, name: str, subject: Subject) -> str | None:
     missing = sorted(metric.needs - subject.model.offers)
     if missing:
         return (
-            f"{subject.name} lacks {WORDS[missing[0]]} ({missing[0]}), so there is no {name} to "
+            f"{subject.name} lacks {missing[0].meaning} ({missing[0]}), so there is no {name} to "
             "measure: leave it, or measure a model that has them."
         )
     why = metric.suits(subject)
@@ -309,28 +285,27 @@ def _refusal(metric: Metric, name: str, subject: Subject) -> str | None:
 
 
 def measured(subject: Subject, metrics: Mapping[str, Metric]) -> dict[str, Record]:
-    """The record of each metric: of one shared pass, with one encoding of each batch; and studies.
+    """Return the record of each metric: studies, and those of one shared pass.
 
-    Each study, and the pass, begins with the draws of the subject's seed, so that no number hangs
-    on what else is measured.
+    Each study, and the pass, begins with the draws of the subject's seed, so that no number
+    depends on what else is measured.
     """
-    shared = {name: one for name, one in metrics.items() if not isinstance(one, Study)}
     for metric in metrics.values():
         metric.begin(subject)
-    if shared:
+    if shared := [metric for metric in metrics.values() if not isinstance(metric, Study)]:
         with rng(subject.seed, subject.rows.device):
-            _pass(subject, list(shared.values()))
-    found: dict[str, Record] = {}
+            _pass(subject, shared)
+    records: dict[str, Record] = {}
     for name, metric in metrics.items():
         with rng(subject.seed, subject.rows.device):
             if isinstance(metric, Study):
                 metric.record = metric.study(subject)
-            found[name] = plain(metric.compute())
-    return found
+            records[name] = plain(metric.compute())
+    return records
 
 
 def _pass(subject: Subject, metrics: Sequence[Metric]) -> None:
-    """One pass over the rows; one encoding for all numbers of draws that are wanted."""
+    """Pass over the rows once, with one encoding for all numbers of draws that are wanted."""
     wanted = list(dict.fromkeys(m.samples for m in metrics if m.samples is not None)) or [(1,)]
     model, draws = subject.model, max(map(math.prod, wanted))
     size = max(1, min(1000 // draws, rows_at_once(model, draws)))
@@ -344,14 +319,9 @@ def _pass(subject: Subject, metrics: Sequence[Metric]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """None for what JSON has no number for: the standard error of one row, an infinite PSNR."""
+    """Put None for what JSON has no number for: the standard error of one row, an infinite PSNR."""
     if isinstance(value, dict):
         return {name: plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def average(values: Tensor) -> tuple[float, float]:
-    """The mean over rows `(N,)` and its standard error."""
-    return values.mean().item(), standard_error(values)

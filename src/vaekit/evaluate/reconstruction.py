@@ -1,4 +1,4 @@
-"""How near pictures are to others. Shapes: pictures `(B, C, H, W)`, results `(B,)`, in float64."""
+"""How near images are to others. Shapes: images `(B, C, H, W)`, results `(B,)`, in float64."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import Numbers, refuse_gaps, some
-from vaekit.evaluate.metrics import Column, Line, Metric, Record, average, cut
+from vaekit.evaluate.checks import Numbers, average, refuse_gaps, some
+from vaekit.evaluate.metrics import Batch, Column, Line, Metric, Record, cut
 from vaekit.models import Model, Trace
 from vaekit.registry import register
 
@@ -21,7 +21,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest 
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
-    """The mean square error of each example, `(B,)`; x and y `(B, *X)`.
+    """Return the mean square error of each example, `(B,)`; x and y `(B, *X)`.
 
     Example:
         >>> mse(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
@@ -32,7 +32,7 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
 
 
 def l1(x: Tensor, y: Tensor) -> Tensor:
-    """The mean absolute error of each example, `(B,)`; x and y `(B, *X)`.
+    """Return the mean absolute error of each example, `(B,)`; x and y `(B, *X)`.
 
     Example:
         >>> l1(torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 1.0, 1.0]]))
@@ -43,23 +43,25 @@ def l1(x: Tensor, y: Tensor) -> Tensor:
 
 
 def psnr(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
-    """The peak signal-to-noise ratio, 10 log10(range^2 / MSE) decibels, `(B,)`; inf if equal.
+    """Return the peak signal-to-noise ratio, 10 log10(range^2 / MSE) dB, `(B,)`; inf if equal.
 
     Example:
         >>> psnr(torch.zeros(1, 4), torch.full((1, 4), 0.1))
         tensor([20.0000], dtype=torch.float64)
     """
-    return 10 * torch.log10(_checked(data_range) ** 2 / mse(x, y))
+    return 10 * torch.log10(_positive(data_range) ** 2 / mse(x, y))
 
 
 def ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
-    """The structural similarity, `(B,)`, at most 1: the mean over windows and channels of
+    """Return the structural similarity, `(B,)`, at most 1.
+
+    It is the mean over windows and channels of
 
     (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2))
 
-    with Gaussian windows of 11 x 11 and sigma 1.5 that lie inside the picture,
-    C1 = (0.01 range)^2 and C2 = (0.03 range)^2 (Wang et al., IEEE TIP 13, 2004). On pictures of
-    less than 11 pixels the window is the largest odd one that fits, of the same sigma.
+    with Gaussian windows of 11 x 11 and sigma 1.5 that lie inside the image, C1 = (0.01 range)^2
+    and C2 = (0.03 range)^2. On images of less than 11 pixels the window is the largest odd one
+    that fits, of the same sigma.
 
     Args:
         x: `(B, C, H, W)`.
@@ -67,28 +69,31 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
         data_range: the largest possible value less the smallest.
 
     Raises:
-        VaekitError: for shapes that differ or are no pictures, a range that is not positive, or
+        VaekitError: for shapes that differ or are no images, a range that is not positive, or
             numbers that are not finite.
 
+    References:
+        Wang et al. 2004, Image quality assessment: from error visibility to structural similarity.
+
     Example:
-        >>> picture = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
-        >>> ssim(picture, picture)
+        >>> image = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
+        >>> ssim(image, image)
         tensor([1.], dtype=torch.float64)
-        >>> ssim(picture, 1 - picture) < 0.1
+        >>> ssim(image, 1 - image) < 0.1
         tensor([True])
     """
-    luminance, contrast = _similarity(*_pictures(x, y), _checked(data_range))
+    luminance, contrast = _similarity(*_images(x, y), _positive(data_range))
     return (luminance * contrast).mean((1, 2, 3))
 
 
 def ms_ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
-    """The multi-scale structural similarity, `(B,)`, from 0 to 1.
+    """Return the multi-scale structural similarity, `(B,)`, from 0 to 1.
 
     prod_(j<M) cs_j^w_j ssim_M^w_M with cs the second factor of `ssim`, averaged over a scale, and
-    w = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333) (Wang et al., Asilomar 2003); the mean over
-    channels. The next scale is the mean of 2 x 2 pixels, fewer at an odd edge. Five scales need
-    more than 160 pixels a side; smaller pictures have as many as an 11 x 11 window fits, with
-    weights renormalized to sum to 1. Negative values of a scale count as 0.
+    w = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333); the mean over channels. The next scale is the
+    mean of 2 x 2 pixels, fewer at an odd edge. Five scales need more than 160 pixels a side;
+    smaller images have as many as an 11 x 11 window fits, with weights renormalized to sum to 1.
+    Negative values of a scale count as 0.
 
     Args:
         x: `(B, C, H, W)`.
@@ -98,32 +103,30 @@ def ms_ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
     Raises:
         VaekitError: as `ssim`.
 
+    References:
+        Wang, Simoncelli and Bovik 2003, Multiscale structural similarity for image quality
+        assessment.
+
     Example:
-        >>> picture = torch.linspace(0, 1, 1024).view(1, 1, 32, 32)
-        >>> ms_ssim(picture, picture)
+        >>> image = torch.linspace(0, 1, 1024).view(1, 1, 32, 32)
+        >>> ms_ssim(image, image)
         tensor([1.], dtype=torch.float64)
     """
-    x, y = _pictures(x, y)
-    weights = _weights(min(x.shape[2:]))
+    x, y = _images(x, y)
+    side = min(x.shape[2:])
+    weights = [w for j, w in enumerate(WEIGHTS) if j == 0 or -(-side // 2**j) >= WINDOW]
     value = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
-    for j, weight in enumerate(weights):
-        luminance, contrast = _similarity(x, y, _checked(data_range))
-        last = j == len(weights) - 1
-        scale = (luminance * contrast if last else contrast).mean((2, 3))
-        value = value * scale.clamp(min=0) ** weight
-        if not last:
+    for j, weight in enumerate(weights, 1):
+        luminance, contrast = _similarity(x, y, _positive(data_range))
+        scale = (luminance * contrast if j == len(weights) else contrast).mean((2, 3))
+        value = value * scale.clamp(min=0) ** (weight / sum(weights))
+        if j < len(weights):
             x, y = (F.avg_pool2d(v, 2, ceil_mode=True) for v in (x, y))
     return value.mean(1)
 
 
-def _weights(side: int) -> list[float]:
-    """The weights of the scales that fit a side: ceil(side / 2^(M - 1)) >= 11."""
-    fit = [w for j, w in enumerate(WEIGHTS) if j == 0 or -(-side // 2**j) >= WINDOW]
-    return [w / sum(fit) for w in fit]
-
-
 def _similarity(x: Tensor, y: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
-    """The luminance and the contrast-and-structure factor at every window, (B, C, h, w)."""
+    """Return the luminance and the contrast-and-structure factor at every window, (B, C, h, w)."""
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     maps = _blurred(torch.cat([x, y, x * x, y * y, x * y], 1)).chunk(5, 1)
     mean_x, mean_y, square_x, square_y, product = maps
@@ -134,7 +137,7 @@ def _similarity(x: Tensor, y: Tensor, data_range: float) -> tuple[Tensor, Tensor
 
 
 def _blurred(x: Tensor) -> Tensor:
-    """Gaussian means over the windows that lie inside, (B, C, h, w)."""
+    """Return Gaussian means over the windows that lie inside, (B, C, h, w)."""
     side = min(WINDOW, *x.shape[2:])
     size = side - 1 + side % 2
     at = torch.arange(size, dtype=x.dtype, device=x.device) - size // 2
@@ -144,9 +147,9 @@ def _blurred(x: Tensor) -> Tensor:
     return F.conv2d(flat, window.view(1, 1, 1, -1))[:, 0].unflatten(0, x.shape[:2])
 
 
-def _checked(data_range: float) -> float:
-    if not (data_range > 0 and math.isfinite(data_range)):
-        raise VaekitError(f"got data_range={data_range}; expected a positive number.")
+def _positive(data_range: float) -> float:
+    if not 0 < data_range < math.inf:
+        raise VaekitError(f"got `data_range={data_range}`; expected a positive number.")
     return data_range
 
 
@@ -155,27 +158,27 @@ def _pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise VaekitError(
             f"got the shapes {tuple(x.shape)} and {tuple(y.shape)}; expected two alike, (B, *X)."
         )
-    for name, value in (("the first", x), ("the second", y)):
-        refuse_gaps(name, value)
+    refuse_gaps("x", x)
+    refuse_gaps("y", y)
     return x.double(), y.double()
 
 
-def _pictures(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _images(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if x.dim() != 4:
-        raise VaekitError(f"got the shape {tuple(x.shape)}; expected pictures, (B, C, H, W).")
+        raise VaekitError(f"got the shape {tuple(x.shape)}; expected images, (B, C, H, W).")
     return _pair(x, y)
 
 
-def _row(x: Tensor, y: Tensor, data_range: float) -> dict[str, Tensor]:
-    found = {"mse": mse(x, y), "l1": l1(x, y), "psnr": psnr(x, y, data_range)}
+def _errors(x: Tensor, y: Tensor, data_range: float) -> dict[str, Tensor]:
+    errors = {"mse": mse(x, y), "l1": l1(x, y), "psnr": psnr(x, y, data_range)}
     if x.dim() == 4:
-        found |= {"ssim": ssim(x, y, data_range), "ms_ssim": ms_ssim(x, y, data_range)}
-    return found
+        errors |= {"ssim": ssim(x, y, data_range), "ms_ssim": ms_ssim(x, y, data_range)}
+    return errors
 
 
 @register("metric", "reconstruction")
 class Reconstruction(Metric):
-    """What E[x|z] at the codes of x is to x: MSE, L1, and of images PSNR, SSIM, MS-SSIM."""
+    """How near E[x|z] at the codes of x is to x: MSE, L1, and of images PSNR, SSIM, MS-SSIM."""
 
     places = frozenset({"compare"})
     columns = (
@@ -187,40 +190,38 @@ class Reconstruction(Metric):
     )
 
     def update(self, trace: Trace) -> None:
-        """Keeps the numbers of each row."""
-        found = _row(trace.x, trace.reconstruction, self.subject.span)
+        """Store the numbers of each row."""
+        errors = _errors(trace.x, trace.reconstruction, self.subject.span)
         if not self.subject.images:
-            del found["psnr"]
-        self.keep(**found)
+            del errors["psnr"]
+        self.keep(**errors)
 
     def compute(self) -> Record:
-        """Means and standard errors; PSNR is of images alone: other values have no range."""
-        found = {name: average(torch.cat(parts)) for name, parts in self.rows.items()}
-        means = {name: mean for name, (mean, _) in found.items()}
+        """Return means and standard errors; PSNR of images alone: other values have no range."""
+        values = {name: torch.cat(parts) for name, parts in self.rows.items()}
+        averages = {name: average(value) for name, value in values.items()}
         return {
             **dict.fromkeys(("mse", "l1", "psnr", "ssim", "ms_ssim")),
-            **means,
-            "errors": {name: error for name, (_, error) in found.items()},
-            "rows": len(torch.cat(self.rows["mse"])),
+            **{name: mean for name, (mean, _) in averages.items()},
+            "errors": {name: error for name, (_, error) in averages.items()},
+            "rows": len(values["mse"]),
         }
 
     def lines(self, record: Record) -> Iterator[Line]:
-        """A line for each number there is."""
+        """Yield a line for each number there is."""
         yield "reconstruction", None, None, f"{record['rows']} rows"
         for name, error in record["errors"].items():
             yield f"  {name}", record[name], error, "decibels" if name == "psnr" else ""
 
 
-def reconstructions(
-    model: Model, batches: Iterable[tuple[Tensor, Tensor | None]], *, data_range: float = 1.0
-) -> Numbers:
-    """What a model's reconstructions are to the data, over a data set.
+def reconstructions(model: Model, batches: Iterable[Batch], *, data_range: float = 1.0) -> Numbers:
+    """Compare a model's reconstructions with the data, over a data set.
 
     Returns:
-        Means of what E[x|z] at z = E[z|x] is to x: `mse`, `l1`, `psnr`, `ssim` and `ms_ssim`, the
-        last two None where x is no picture; `psnr` is the mean over pictures of each one's
-        decibels: inf where one is reproduced exactly. `errors` are the standard errors of the
-        means, by name; and `rows`.
+        Means of E[x|z] at z = E[z|x] against x: `mse`, `l1`, `psnr`, `ssim` and `ms_ssim`, the
+        last two None where x is no image; `psnr` is the mean over images of each one's decibels:
+        inf where one is reproduced exactly. `errors` are the standard errors of the means, by
+        name; and `rows`.
 
     Raises:
         VaekitError: for no rows, a range that is not positive, or numbers that are not finite.
@@ -229,12 +230,12 @@ def reconstructions(
         >>> from vaekit.testing import LinearGaussian
         >>> x = torch.randn(50, 3, dtype=torch.float64)
         >>> model = LinearGaussian.fit(x, latent=2).vae()
-        >>> found = reconstructions(model, [(x[:30], None), (x[30:], None)])
-        >>> found.rows, found.ssim, found.mse < x.var()
+        >>> result = reconstructions(model, [(x[:30], None), (x[30:], None)])
+        >>> result.rows, result.ssim, result.mse < x.var()
         (50, None, tensor(True))
     """
     metric = Reconstruction()
     parts = cut(model, batches)
-    for row in some(_row(x, model.reconstruct(x, g), data_range) for x, g in parts):
-        metric.keep(**row)
+    for errors in some(_errors(x, model.reconstruct(x, c), data_range) for x, c in parts):
+        metric.keep(**errors)
     return Numbers(metric.compute())

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from vaekit.distributions import Offer
-from vaekit.errors import VaekitError
-from vaekit.evaluate import whole
+from vaekit.errors import VaekitError, at_least
 from vaekit.imports import Named, load
 from vaekit.io import write
 from vaekit.registry import describe
@@ -103,7 +102,7 @@ def compare(
         VaekitError: for fewer than two runs, one twice, runs of different data, `rank="elbo"` of
             different likelihoods, one that fewer than two have, and what cannot be written.
     """
-    whole("limit", limit)
+    at_least("limit", limit, 1)
     load(import_)
     _refuse_place(Path(out))
     opened = open_runs(runs, data_dir=data_dir, device=device)
