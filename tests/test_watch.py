@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def test_collapse_takes_three_epochs_in_a_row_after_the_warm_up() -> None:
     watch = Watch()
     watch(idle, 1, steps=200)
     watch(idle, 2, steps=300)
-    again = Watch(**watch.state())
+    again = Watch(**asdict(watch))
     assert again(idle, 3, steps=400)
 
 

@@ -18,13 +18,13 @@ def differentiate(
     parts: Callable[[tuple[str, ...]], Parts] = lambda names: [],
     only: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Adds the gradient of the loss to the parameters; the detached loss.
+    """Add the gradient of the loss to the parameters; return the loss, detached.
 
     It is minus the target's sum over the batch, by the nominal size of a batch, so that every row
     counts alike, in a short last batch too.
 
     Args:
-        bound: what an objective says of the batch.
+        bound: the objective's value and target on the batch.
         nominal: how many rows a whole batch has, those of other processes included.
         parts: `by_part` of the model and the objective.
         only: the parameters that get a gradient, where others are reached.
@@ -35,10 +35,10 @@ def differentiate(
         loss.backward(inputs=only)
         return loss.detach()
     losses = {name: -values.sum() / nominal for name, values in target.items()}
-    jobs = [(losses[name], own) for name, own in parts(tuple(target))]
-    jobs = [(loss, own) for loss, own in jobs if loss.requires_grad]
-    for number, (loss, own) in enumerate(jobs, 1):
-        loss.backward(inputs=own, retain_graph=number < len(jobs))
+    jobs = [(losses[name], part) for name, part in parts(tuple(target))]
+    jobs = [(loss, part) for loss, part in jobs if loss.requires_grad]
+    for number, (loss, part) in enumerate(jobs, 1):
+        loss.backward(inputs=part, retain_graph=number < len(jobs))
     return torch.stack([loss.detach() for loss in losses.values()]).sum()
 
 
@@ -47,7 +47,7 @@ Buffers = list[tuple[Tensor, Tensor]]  # each with its value before the pass
 
 @torch.no_grad()
 def from_first(*modules: nn.Module) -> None:
-    """Gives all processes the parameters and buffers of the first one."""
+    """Give all processes the parameters and buffers of the first one."""
     for value in chain.from_iterable((*m.parameters(), *m.buffers()) for m in modules):
         sent = value.detach().contiguous()
         torch.distributed.broadcast(sent, 0)
@@ -55,14 +55,14 @@ def from_first(*modules: nn.Module) -> None:
 
 
 def moving(*modules: nn.Module) -> Buffers:
-    """The floating buffers, each with a copy of its value."""
-    found = chain.from_iterable(module.buffers() for module in modules)
-    return [(value, value.clone()) for value in found if value.is_floating_point()]
+    """Return the floating buffers, each with a copy of its value."""
+    buffers = chain.from_iterable(module.buffers() for module in modules)
+    return [(value, value.clone()) for value in buffers if value.is_floating_point()]
 
 
 @torch.no_grad()
 def join(parameters: Sequence[Tensor], losses: Tensor, buffers: Buffers, rows: int) -> Tensor:
-    """One sum over all processes of gradients and losses; buffers take the mean of their moves.
+    """Sum gradients and losses over all processes; buffers take the mean of their moves.
 
     A gradient that no process has stays None. Moves count by rows, so that a buffer that did not
     move stays as it is to the last bit.
@@ -70,7 +70,7 @@ def join(parameters: Sequence[Tensor], losses: Tensor, buffers: Buffers, rows: i
     Args:
         parameters: whose gradients are summed.
         losses: any shape.
-        buffers: what `moving` noted before the pass.
+        buffers: what `moving` returned before the pass.
         rows: of this process's batch.
 
     Returns:
@@ -84,9 +84,9 @@ def join(parameters: Sequence[Tensor], losses: Tensor, buffers: Buffers, rows: i
     flat = over_ranks(torch.cat([each.reshape(-1) for each in sent]))
     pairs = zip(flat.split([each.numel() for each in sent]), sent, strict=True)
     sums = [total.view_as(each) for total, each in pairs]
-    there = sums[-1].tolist() if any(absent) else [1.0] * len(here)
-    for p, total, held in zip(parameters, sums, there, strict=False):
-        if held:
+    owners = sums[-1].tolist() if any(absent) else [1.0] * len(here)
+    for p, total, count in zip(parameters, sums, owners, strict=False):
+        if count:
             p.grad = torch.empty_like(p) if p.grad is None else p.grad
             p.grad.copy_(total)
     for (new, old), move in zip(buffers, sums[len(pieces) :], strict=False):

@@ -17,37 +17,37 @@ Work = Callable[[Tensor, Tensor | None], Any]
 
 
 class CudaGraphs:
-    """Captures on a stream of its own; all graphs share one pool of memory."""
+    """Captures on a separate stream; all graphs share one pool of memory."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)
         self.pool = torch.cuda.graph_pool_handle()
 
     def aside(self, work: Callable[[], Any]) -> Any:
-        """`work()` on the stream of the captures."""
+        """Call `work()` on the stream of the captures."""
         here = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(here)
         with torch.cuda.stream(self.stream):
-            made = work()
+            result = work()
         here.wait_stream(self.stream)
-        return made
+        return result
 
     def capture(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-        """Where `work()` leaves what it returns, and what runs it; it has not run yet."""
+        """Return where `work()` leaves its result, and what runs it; it has not run yet."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-            made = work()
-        return made, graph.replay
+            result = work()
+        return result, graph.replay
 
 
 GRAPHS: dict[str, Callable[[torch.device], Any]] = {"cuda": CudaGraphs}
 
 
 def refuse_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Refuses a device without graphs, and an optimizer that works by numbers of the host.
+    """Refuse a device without graphs, and an optimizer that works by numbers of the host.
 
     Raises:
-        VaekitError: with what to take.
+        VaekitError: with what to use instead.
 
     Example:
         >>> adam = torch.optim.Adam([torch.zeros(2, requires_grad=True)])
@@ -58,25 +58,25 @@ def refuse_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> No
     """
     if device.type not in GRAPHS:
         raise VaekitError(
-            f"steps are captured on an NVIDIA GPU alone, and the device is {device}: leave "
-            "capture, or take device=cuda."
+            f"steps are captured on an NVIDIA GPU alone, and the device is {device}: leave out "
+            "`capture`, or use `device=cuda`."
         )
     if not all("capturable" in group for group in optimizer.param_groups):
         raise VaekitError(
-            f"the steps of {type(optimizer).__name__} cannot be captured: leave capture, or "
-            "take adam, adamw or another one that torch calls capturable."
+            f"the steps of {type(optimizer).__name__} cannot be captured: leave out `capture`, or "
+            "use adam, adamw or another one that torch calls capturable."
         )
 
 
-Graph = tuple[tuple[Tensor, ...], Any, Callable[[], None]]  # inputs, what is made, replay
+Graph = tuple[tuple[Tensor, ...], Any, Callable[[], None]]  # inputs, result, replay
 
 
 class Captured:
-    """`work(x, context)` as one graph for each shape of batch.
+    """A call of `work(x, context)` as one graph for each shape of batch.
 
-    The first batches of a shape are worked by themselves; then one call is captured, and from
-    there on each call copies its batch to where the graph reads it and replays that: the launch of
-    one graph in place of some hundred kernels. Learning rates are read from memory of the device.
+    The first batches of a shape run eagerly; then one call is captured, and from there on each
+    call copies its batch to where the graph reads it and replays that: the launch of one graph in
+    place of some hundred kernels. Learning rates are read from memory of the device.
 
     Args:
         work: a whole step: pass, gradient, optimizer. It may read no value back from the device,
@@ -99,7 +99,7 @@ class Captured:
         self._ready: dict[tuple[torch.Size, ...], Graph] = {}
 
     def __call__(self, x: Tensor, context: Tensor | None) -> Any:
-        """What `work` returns, in memory that the next call overwrites."""
+        """Return what `work` returns, in memory that the next call overwrites."""
         batch = (x,) if context is None else (x, context)
         shapes = tuple(each.shape for each in batch)
         self._fill_rates()
@@ -108,19 +108,16 @@ class Captured:
             with self._as_tensors():
                 return self._graphs.aside(lambda: self._work(x, context))
         if shapes not in self._ready:
-            self._ready[shapes] = self._capture(batch)
-        inputs, made, replay = self._ready[shapes]
-        for kept, new in zip(inputs, batch, strict=True):
-            kept.copy_(new)
+            inputs = tuple(each.clone() for each in batch)
+            first, second = inputs[0], inputs[1] if len(inputs) > 1 else None
+            with self._as_tensors():
+                captured = self._graphs.capture(lambda: self._work(first, second))
+            self._ready[shapes] = (inputs, *captured)
+        inputs, result, replay = self._ready[shapes]
+        for target, value in zip(inputs, batch, strict=True):
+            target.copy_(value)
         replay()
-        return made
-
-    def _capture(self, batch: tuple[Tensor, ...]) -> Graph:
-        inputs = tuple(each.clone() for each in batch)
-        context = inputs[1] if len(inputs) > 1 else None
-        with self._as_tensors():
-            made, replay = self._graphs.capture(lambda: self._work(inputs[0], context))
-        return inputs, made, replay
+        return result
 
     def _fill_rates(self) -> None:
         for number, group in enumerate(self._optimizer.param_groups):
@@ -130,7 +127,7 @@ class Captured:
 
     @contextmanager
     def _as_tensors(self) -> Iterator[None]:
-        """The optimizer reads rates and counts steps on the device, and is afterwards as it was."""
+        """Let the optimizer read rates and count steps on the device; afterwards as before."""
         groups = self._optimizer.param_groups
         before = [(group["lr"], group["capturable"]) for group in groups]
         for parameter, state in self._optimizer.state.items():

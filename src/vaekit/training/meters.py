@@ -1,4 +1,4 @@
-"""What is measured while a model trains: means over rows, and what is not finite."""
+"""Means over the rows of a training, and the search for what is not finite."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from vaekit.distributions import Distribution
 from vaekit.errors import VaekitError
 from vaekit.models import Trace
 from vaekit.objectives import Bound
-from vaekit.torchutil import over_ranks, ranks
+from vaekit.torchutil import over_ranks, ranks, wide
+
+Named = Iterator[tuple[str, Tensor]]
 
 
 class DivergedError(VaekitError):
     """The training met a number that is not finite."""
 
 
-def _parameters(part: str, d: Distribution) -> Iterator[tuple[str, Tensor]]:
+def _parameters(part: str, d: Distribution) -> Named:
     for name in d.parameters:
         yield f"{name} of the {part}", getattr(d, name)
 
 
-def _numbers(trace: Trace) -> Iterator[tuple[str, Tensor]]:
-    """What a pass computes, in the order in which it does."""
+def _numbers(trace: Trace) -> Named:
+    """Yield what a pass computes, in that order."""
     yield "the data x", trace.x
     for site in trace.sites:
         yield from _parameters(f"prior of {site.name}", site.p)
@@ -39,24 +41,23 @@ def _numbers(trace: Trace) -> Iterator[tuple[str, Tensor]]:
                 yield f"{term} of {site.name}", getattr(site, term)
 
 
-def _count(name: str, value: Tensor) -> str:
-    bad = (~torch.isfinite(value)).sum().item()
-    kind = "nan" if torch.isnan(value).any() else "infinite"
-    return f"{name}: {kind}, {bad} of {value.numel()} values"
+def _first_bad(numbers: Named) -> str | None:
+    for name, value in numbers:
+        if bad := int((~torch.isfinite(value)).sum()):
+            kind = "nan" if torch.isnan(value).any() else "infinite"
+            return f"{name}: {kind}, {bad} of {value.numel()} values"
+    return None
 
 
 def bad_weights(*modules: nn.Module) -> str | None:
-    """The first parameter that is not finite, in words; None where all are."""
-    for module in modules:
-        for name, value in module.named_parameters():
-            if not bool(torch.isfinite(value).all()):
-                return _count(f"the weight {name}", value)
-    return None
+    """Describe the first parameter that is not finite; return None where all are."""
+    named = (pair for module in modules for pair in module.named_parameters())
+    return _first_bad((f"the weight {name}", value) for name, value in named)
 
 
 @torch.no_grad()
 def diagnose(trace: Any, *modules: nn.Module) -> str:
-    """What went bad first, in words: the weights of these modules, else a term of the trace.
+    """Describe what went bad first: the weights of these modules, else a term of the trace.
 
     Example:
         >>> from vaekit.distributions import Gaussian
@@ -66,17 +67,13 @@ def diagnose(trace: Any, *modules: nn.Module) -> str:
     """
     if not isinstance(trace, Trace):
         return "train without compile, and one model by itself, to see where"
-    weights = bad_weights(*modules)
-    if weights is not None:
+    if weights := bad_weights(*modules):
         return f"{weights}, after the step before"
-    for name, value in _numbers(trace):
-        if not bool(torch.isfinite(value).all()):
-            return _count(name, value)
-    return "the objective, from terms that are finite"
+    return _first_bad(_numbers(trace)) or "the objective, from terms that are finite"
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float] | None:
-    """The mean of values `(B,)` and its standard error; None where all are one.
+    """Return the mean of values `(B,)` and its standard error; None where all are equal.
 
     Example:
         >>> mean, error = mean_and_error(torch.tensor([1.0, 2.0, 3.0, 4.0]))
@@ -89,60 +86,8 @@ def mean_and_error(values: Tensor) -> tuple[float, float] | None:
     return values.mean().item(), values.std().item() / len(values) ** 0.5
 
 
-class Meter:
-    """Sums of an objective and its parts over the rows seen.
-
-    Example:
-        >>> meter = Meter()
-        >>> meter.add(Bound(torch.tensor([-3.0, -1.0]), parts={"kl": torch.tensor([2.0, 4.0])}))
-        >>> meter.means()
-        {'objective': -2.0, 'kl': 3.0}
-    """
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.total: Tensor | None = None
-        self.rows = 0
-
-    def add(self, bound: Bound) -> None:
-        """Adds a batch; nothing is read from the device."""
-        values = [bound.value.detach(), *bound.parts.values()]
-        total = torch.stack(values).sum(1)
-        if self.total is None:
-            self.names = ["objective", *bound.parts]
-            wide = torch.float32 if total.device.type == "mps" else torch.float64
-            self.total = torch.zeros_like(total, dtype=wide)
-        self.total += total
-        self.rows += len(bound.value)
-
-    def means(self) -> dict[str, float]:
-        """The means so far."""
-        if self.total is None:
-            return {}
-        return dict(zip(self.names, (self.total / self.rows).tolist(), strict=True))
-
-    def join(self) -> None:
-        """Adds what the other processes of the training have seen."""
-        if self.total is not None and ranks() > 1:
-            *total, rows = over_ranks(torch.stack([*self.total, self.total.new_tensor(self.rows)]))
-            self.total, self.rows = torch.stack(total), int(rows)
-
-    def reset(self) -> None:
-        """Starts anew."""
-        self.total, self.rows = None, 0
-
-    def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
-        return {"names": self.names, "total": self.total, "rows": self.rows}
-
-    def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """The sums as they were."""
-        self.names, self.rows = state["names"], state["rows"]
-        self.total = None if state["total"] is None else state["total"].to(device)
-
-
 class Mean:
-    """The mean of a number over the steps at which it was measured, summed on the device.
+    """The mean of a number, or of a vector, summed on the device.
 
     Example:
         >>> mean = Mean()
@@ -158,26 +103,75 @@ class Mean:
         self.total: Tensor | None = None
         self.count = 0
 
-    def add(self, value: Tensor) -> None:
-        """Adds a 0-dim tensor; nothing is read from the device."""
-        value = value.detach()
-        value = value.float() if value.device.type == "mps" else value.double()
+    def add(self, value: Tensor, count: int = 1) -> None:
+        """Add a value, or the sum of so many; nothing is read from the device."""
+        value = wide(value.detach())
         self.total = value if self.total is None else self.total + value
-        self.count += 1
+        self.count += count
 
-    def value(self) -> float | None:
-        """The mean so far; None where nothing was measured."""
-        return None if self.total is None else (self.total / self.count).item()
+    def value(self) -> Any:
+        """Return the mean so far, a float or a list of them; None where nothing was added."""
+        return None if self.total is None else (self.total / self.count).tolist()
 
     def reset(self) -> None:
-        """Starts anew."""
+        """Start anew."""
         self.total, self.count = None, 0
 
     def state(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """Return what `restore` takes."""
         return {"total": self.total, "count": self.count}
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """The sum as it was."""
+        """Continue from what `state` returned."""
         self.count = state["count"]
         self.total = None if state["total"] is None else state["total"].to(device)
+
+
+class Meter:
+    """Means of an objective and its parts over the rows seen.
+
+    Example:
+        >>> meter = Meter()
+        >>> meter.add(Bound(torch.tensor([-3.0, -1.0]), parts={"kl": torch.tensor([2.0, 4.0])}))
+        >>> meter.means()
+        {'objective': -2.0, 'kl': 3.0}
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.mean = Mean()
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows were added."""
+        return self.mean.count
+
+    def add(self, bound: Bound) -> None:
+        """Add a batch; nothing is read from the device."""
+        self.names = ["objective", *bound.parts]
+        values = torch.stack([bound.value.detach(), *bound.parts.values()])
+        self.mean.add(values.sum(1), len(bound.value))
+
+    def means(self) -> dict[str, float]:
+        """Return the means so far."""
+        return dict(zip(self.names, self.mean.value() or (), strict=False))
+
+    def join(self) -> None:
+        """Add what the other processes of the training have seen."""
+        total = self.mean.total
+        if total is not None and ranks() > 1:
+            both = over_ranks(torch.cat([total, total.new_tensor([self.rows])]))
+            self.mean.total, self.mean.count = both[:-1], int(both[-1])
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.mean.reset()
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes."""
+        return {"names": self.names, "total": self.mean.total, "rows": self.rows}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Continue from what `state` returned."""
+        self.names = state["names"]
+        self.mean.restore({"total": state["total"], "count": state["rows"]}, device)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.errors import VaekitError, choose, unknown
+from vaekit.errors import VaekitError, at_least, choose, unknown
 from vaekit.objectives import Objective
 
 NEEDS_MORE = {"lbfgs": "a closure", "sparseadam": "sparse gradients", "optimizer": "a subclass"}
@@ -65,30 +65,19 @@ def _fused_step(adam: Any, group: dict[str, Any]) -> None:
     kernel(*found, beta1=beta1, beta2=beta2, **shared)
 
 
-def _known() -> dict[str, type[torch.optim.Optimizer]]:
-    classes = inspect.getmembers(torch.optim, inspect.isclass)
-    return {
-        name.lower(): cls
-        for name, cls in classes
-        if issubclass(cls, torch.optim.Optimizer) and name.lower() not in NEEDS_MORE
-    }
-
-
-def _value(text: str) -> object:
-    words = {"true": True, "false": False}
-    return words[text.lower()] if text.lower() in words else float(text)
-
-
 def _option(text: str) -> tuple[str, object]:
-    """The name and the value in NAME=VALUE."""
+    """Return the name and the value in NAME=VALUE."""
     name, equals, value = text.partition("=")
+    words = {"true": True, "false": False}
     try:
-        values = tuple(_value(part) for part in value.split(","))
+        values = [words[v] if v in words else float(v) for v in value.lower().split(",")]
     except ValueError:
-        values = ()
+        values = []
     if not (name and equals and values):
-        raise VaekitError(f"got the optimizer option '{text}'; expected NAME=VALUE, as eps=1e-7.")
-    return name, values if len(values) > 1 else values[0]
+        raise VaekitError(
+            f"got the optimizer option '{text}'; expected NAME=VALUE, such as eps=1e-7."
+        )
+    return name, tuple(values) if len(values) > 1 else values[0]
 
 
 def make_optimizer(
@@ -99,7 +88,7 @@ def make_optimizer(
     weight_decay: float = 0.0,
     more: Iterable[str] = (),
 ) -> torch.optim.Optimizer:
-    """The torch optimizer of this name (any case), fused where that form exists.
+    """Return the torch optimizer of this name (any case), fused where that form exists.
 
     Args:
         name: of the class.
@@ -124,7 +113,12 @@ def make_optimizer(
     lower = name.lower()
     if lower in NEEDS_MORE:
         raise VaekitError(f"{name} needs {NEEDS_MORE[lower]}: take adam, adamw, sgd or another.")
-    cls = choose("optimizer", lower, _known())
+    classes = {
+        n.lower(): each
+        for n, each in inspect.getmembers(torch.optim, inspect.isclass)
+        if issubclass(each, torch.optim.Optimizer) and n.lower() not in NEEDS_MORE
+    }
+    cls = choose("optimizer", lower, classes)
     options: dict[str, object] = {"lr": lr, "weight_decay": weight_decay}
     known = [n for n in inspect.signature(cls).parameters if n not in ("params", *options)]
     for text in more:
@@ -141,7 +135,7 @@ def make_optimizer(
 
 
 def make_critic(objective: Objective) -> torch.optim.Optimizer | None:
-    """The optimizer of an objective's critic, as the objective's options say; None without one.
+    """Return the optimizer of an objective's critic, by its options; None without a critic.
 
     Raises:
         VaekitError: as `make_optimizer`, and for options that cannot be.
@@ -149,8 +143,7 @@ def make_critic(objective: Objective) -> torch.optim.Optimizer | None:
     critic = getattr(objective, "critic", None)
     if critic is None:
         return None
-    if objective.critic_steps < 1:
-        raise VaekitError(f"got critic_steps={objective.critic_steps}; expected 1 or more.")
+    at_least("critic_steps", objective.critic_steps, 1)
     if not objective.critic_lr > 0:
-        raise VaekitError(f"got critic_lr={objective.critic_lr}; expected more than 0.")
+        raise VaekitError(f"got `critic_lr={objective.critic_lr}`; expected more than 0.")
     return make_optimizer(objective.critic_optimizer, critic.parameters(), lr=objective.critic_lr)

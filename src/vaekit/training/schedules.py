@@ -13,7 +13,7 @@ A schedule is written `kind:number:number...`, in steps:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -45,7 +45,7 @@ def _cosine(start: float, end: float, steps: float) -> Schedule:
 
 
 def _cyclic(start: float, end: float, steps: float, cycles: float, ratio: float = 0.5) -> Schedule:
-    """Fu et al., arXiv 1903.10145."""
+    """Return the schedule of Fu et al. 2019, Cyclical annealing schedule."""
     period = steps / cycles
 
     def at(step: int) -> float:
@@ -74,7 +74,7 @@ KINDS: dict[str, tuple[Callable[..., Schedule], tuple[int, ...], str]] = {
 
 
 def parse(text: str) -> Schedule:
-    """The schedule that `text` writes.
+    """Return the schedule that `text` describes.
 
     Raises:
         VaekitError: for an unknown kind, a missing number, or a length of no steps.
@@ -103,7 +103,7 @@ def parse(text: str) -> Schedule:
 
 
 def settles(text: str) -> int:
-    """The step from which the schedule that `text` writes stays where it is.
+    """Return the step from which the schedule that `text` describes is constant.
 
     Example:
         >>> settles("constant:1"), settles("linear:0:1:100"), settles("cyclic:0:1:100:2")
@@ -119,7 +119,7 @@ def settles(text: str) -> int:
 
 
 def learning_rate(text: str, lr: float, steps: int, per_epoch: int) -> Schedule:
-    """The learning rate over a training of `steps` steps.
+    """Return the learning rate over a training of `steps` steps.
 
     `constant`; `cosine` down to 0; `flat-linear[:F]`, flat for the fraction F (0.5), then linear
     to 0; `step:FACTOR:E1,E2,...`, multiplied by FACTOR at the start of these epochs.
@@ -151,10 +151,13 @@ def learning_rate(text: str, lr: float, steps: int, per_epoch: int) -> Schedule:
 
 
 def rising(schedule: Schedule, steps: int) -> Schedule:
-    """The schedule, but for its first `steps` steps, in which it rises from almost 0.
+    """Return the schedule with a rise from almost 0 over its first `steps` steps.
 
     Adam's first steps are as large as its rate whatever the gradient: a rate that is good later is
-    too large for them (Ma & Yarats, arXiv 1910.04209).
+    too large for them.
+
+    References:
+        Ma and Yarats 2021, On the adequacy of untuned warmup for adaptive optimization.
 
     Example:
         >>> rate = rising(parse("constant:1"), 4)
@@ -165,10 +168,13 @@ def rising(schedule: Schedule, steps: int) -> Schedule:
 
 
 def kl_warmup(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedule, int] | None:
-    """A KL weight that rises to `end`, and the step at which it has arrived; None for `none`.
+    """Return a KL weight that rises to `end`, and the step of its arrival; None for `none`.
 
     `linear:E` or `cosine:E` over E epochs; `cyclic[:C[:R]]`, C (4) cycles over the whole
-    training, rising in the first R (0.5) of each (Fu et al., arXiv 1903.10145).
+    training, rising in the first R (0.5) of each.
+
+    References:
+        Fu et al. 2019, Cyclical annealing schedule: a simple approach to mitigating KL vanishing.
 
     Example:
         >>> beta, arrived = kl_warmup("linear:2", 4.0, steps=1000, per_epoch=100)
@@ -184,8 +190,8 @@ def kl_warmup(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedu
             return parse(f"{name}:0:{end}:{length}"), math.ceil(length)
         if name == "cyclic":
             cycles, _, ratio = (rest or "4").partition(":")
-            made = f"cyclic:0:{end}:{steps}:{cycles}:{ratio or 0.5}"
-            return parse(made), settles(made)
+            cyclic = f"cyclic:0:{end}:{steps}:{cycles}:{ratio or 0.5}"
+            return parse(cyclic), settles(cyclic)
     except (ValueError, ZeroDivisionError):
         pass
     raise VaekitError(
@@ -197,7 +203,7 @@ def kl_warmup(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedu
 def make_schedules(
     options: Training, objective: Objective, steps: int, per_epoch: int
 ) -> tuple[dict[str, Schedule], int]:
-    """The schedules asked for, and the step at which those of weights have arrived.
+    """Return the schedules that the options name, and the step at which weights have arrived.
 
     Raises:
         VaekitError: for one that cannot be read, or a warm-up of an objective without a KL weight.
@@ -207,16 +213,13 @@ def make_schedules(
         schedules["lr"] = learning_rate(options.lr_schedule, options.lr, steps, per_epoch)
     if options.lr_warmup:
         schedules["lr"] = rising(schedules["lr"], options.lr_warmup)
-    over = 0
-    if options.kl_warmup != "none":
-        beta = getattr(objective, "beta", None)
-        if beta is None:
-            raise VaekitError(
-                f"{type(objective).__name__} has no KL weight to warm up: take kl_warmup=none."
-            )
-        made = kl_warmup(options.kl_warmup, beta.item(), steps, per_epoch)
-        assert made is not None
-        schedules["objective.beta"], over = made
+    over, beta = 0, getattr(objective, "beta", None)
+    if options.kl_warmup != "none" and beta is None:
+        raise VaekitError(
+            f"{type(objective).__name__} has no KL weight to warm up: use `kl_warmup=none`."
+        )
+    if beta is not None and (rise := kl_warmup(options.kl_warmup, beta.item(), steps, per_epoch)):
+        schedules["objective.beta"], over = rise
     for text in options.schedule:
         name, equals, rest = text.partition("=")
         if not equals:
@@ -226,37 +229,34 @@ def make_schedules(
     return schedules, over
 
 
-def find_weight(name: str, known: dict[str, Place]) -> str:
-    """The path of the weight that `name` ends: `beta` for objective.beta, where that is unique.
+def _ending(name: str, paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if f".{path}".endswith(f".{name}")]
 
-    Raises:
-        VaekitError: where no path ends so, or several do.
-    """
-    paths = [path for path in known if f".{path}".endswith(f".{name}")]
-    if len(paths) > 1 and name not in known:
+
+def _find_weight(name: str, known: dict[str, Place]) -> Place:
+    """Return the weight whose path ends in `name`: objective.beta for beta, where unique."""
+    paths = [name] if name in known else _ending(name, known)
+    if len(paths) > 1:
         raise VaekitError(f"'{name}' is the weight of {', '.join(paths)}: write one of these.")
     if not paths:
-        raise unknown("weight", name, ["lr", *(_short(path, known) for path in known)])
-    return name if name in known else paths[0]
-
-
-def _short(path: str, known: Collection[str]) -> str:
-    """The shortest end of a path that no other one has."""
-    ends = [path.split(".", n)[-1] for n in range(path.count("."), -1, -1)]
-    alone = (end for end in ends if sum(f".{p}".endswith(f".{end}") for p in known) == 1)
-    return next(alone, path)
+        short = []  # the shortest end of each path that no other one has
+        for path in known:
+            ends = [path.split(".", n)[-1] for n in range(path.count("."), -1, -1)]
+            short.append(next((end for end in ends if len(_ending(end, known)) == 1), path))
+        raise unknown("weight", name, ["lr", *short])
+    return known[paths[0]]
 
 
 def targets(
     schedules: dict[str, Schedule], model: nn.Module, objective: Objective
 ) -> tuple[dict[str, Schedule], dict[Place, Schedule]]:
-    """The schedules of learning rates by name, and those of weights by where these are.
+    """Return the schedules of learning rates by name, and those of weights by their place.
 
     A weight is named by its path below `model` or `objective`, or by an end of that path which no
     other one has. `objective.critic_on` follows the critic where no schedule is given for it.
 
     Raises:
-        VaekitError: for a name that is of no weight, or of several.
+        VaekitError: for a name that belongs to no weight, or to several.
 
     Example:
         >>> from vaekit.objectives import ELBO
@@ -268,8 +268,8 @@ def targets(
     """
     names = ("lr", "critic_lr") if getattr(objective, "critic", None) else ("lr",)
     known = {**weights(objective, "objective"), **weights(model, "model")}
-    found = {known[find_weight(n, known)]: s for n, s in schedules.items() if n not in names}
+    filled = {_find_weight(n, known): s for n, s in schedules.items() if n not in names}
     if "objective.critic_on" in known:
         on: Schedule = lambda step: float(step >= objective.critic_start)  # noqa: E731
-        found.setdefault(known["objective.critic_on"], on)
-    return {name: schedules[name] for name in names if name in schedules}, found
+        filled.setdefault(known["objective.critic_on"], on)
+    return {name: schedules[name] for name in names if name in schedules}, filled

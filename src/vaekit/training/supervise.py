@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from vaekit.data import Batches
+from vaekit.evaluate import Latent
 from vaekit.objectives import weights
 from vaekit.torchutil import save_state
 from vaekit.training.loop import Progress
@@ -24,7 +25,7 @@ from vaekit.training.watch import Course, Examined, Watch, examine, with_elbo
 
 
 class Callback:
-    """What is told of a training as it goes; the base does nothing.
+    """A callback follows a training; the base does nothing.
 
     Attributes:
         interrupted: whether Ctrl-C or an error ended it.
@@ -34,43 +35,43 @@ class Callback:
         self.interrupted = False
 
     def begin(self, model: nn.Module, epoch: int | None) -> None:
-        """Before anything: the epoch that the model comes from; None for a new training."""
+        """Run before anything else; `epoch` is the model's, None for a new training."""
 
     def started(self, epochs: int, steps: int, first: int) -> None:
-        """Before the first step: how many epochs and steps in all, and where it begins."""
+        """Run before the first step: how many epochs and steps in all, and where it begins."""
 
     def step(self, progress: Progress) -> None:
-        """After each step."""
+        """Run after each step."""
 
     def epoch(self, model: nn.Module, number: int) -> None:
-        """After each epoch, before its checkpoint: what is written of later ones is made again."""
+        """Run after each epoch, before its checkpoint: resuming repeats what comes later."""
 
     def record(self, record: dict[str, Any]) -> None:
-        """After each epoch: the line of metrics.jsonl."""
+        """Run after each epoch, with its line of metrics.jsonl."""
 
     def note(self, text: str) -> None:
-        """A sentence that the user should know, as of a posterior that has collapsed."""
+        """Take a sentence that the user should know, such as of a collapsed posterior."""
 
     def finish(self, model: nn.Module, number: int) -> None:
-        """After the last step, where nothing interrupted it: the epoch that was the last."""
+        """Run after the last step of epoch `number`, where nothing interrupted the training."""
 
     def ended(self, interrupted: bool) -> None:
-        """After the last step, whatever ended it."""
+        """Run after the last step, whatever ended the training."""
         self.interrupted = interrupted
 
 
 class Callbacks(list[Callback]):
-    """Several, told in their order: `callbacks.tell("record", record)`."""
+    """Several callbacks, called in their order: `callbacks.tell("record", record)`."""
 
     def tell(self, what: str, *arguments: Any) -> None:
-        """Calls this method of each."""
+        """Call this method of each."""
         for callback in self:
             getattr(callback, what)(*arguments)
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C sets a flag, which the function given reads; a second one interrupts at once."""
+    """Let Ctrl-C set a flag, which the yielded function reads; a second one interrupts at once."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
@@ -95,7 +96,7 @@ class Best:
 
     Args:
         monitor: "objective", "log_likelihood" or "elbo".
-        patience: epochs without a better one before it is time to stop; None never stops.
+        patience: epochs without a better one before the training stops; None never stops.
         after: how many steps a warm-up takes, which moves the objective: none of them is best.
 
     Example:
@@ -114,7 +115,7 @@ class Best:
     first: int | None = None  # the first epoch that counted
 
     def improves(self, means: dict[str, float], epoch: int, step: int) -> bool:
-        """Whether this epoch is the best so far."""
+        """Return whether this epoch is the best so far, and remember it."""
         value = means[self.monitor]
         if step <= self.after or not math.isfinite(value):
             return False
@@ -125,13 +126,13 @@ class Best:
         return True
 
     def exhausted(self, epoch: int) -> bool:
-        """Whether the patience is over."""
+        """Return whether the patience is over."""
         since = self.first if self.epoch is None else self.epoch
         return self.patience is not None and since is not None and epoch - since >= self.patience
 
 
 class Folder(Protocol):
-    """Where a training leaves its records and checkpoints.
+    """The folder of a training's records and checkpoints.
 
     Attributes:
         best: the weights of the best epoch.
@@ -144,14 +145,14 @@ class Folder(Protocol):
     mend: str
 
     def append(self, record: dict[str, Any]) -> None:
-        """Adds the record of an epoch."""
+        """Add the record of an epoch."""
 
     def rewind(self, step: int) -> None:
-        """Drops the records after this step."""
+        """Drop the records after this step."""
 
 
 class Supervisor:
-    """Called by the loop after each epoch.
+    """The supervisor validates, saves and records after each epoch; the loop calls it.
 
     Args:
         folder: where records and checkpoints go.
@@ -160,8 +161,8 @@ class Supervisor:
             the training objective.
         sample: rows on which latent, scale and units are measured where none are held out.
         seed: of the validation's draws.
-        every: seconds between checkpoints; the last epoch and the best ones are always kept.
-        callbacks: are told of each epoch, its record, and what the user should know.
+        every: seconds between checkpoints; the last epoch and the best ones are always saved.
+        callbacks: get each epoch, its record, and what the user should know.
     """
 
     def __init__(
@@ -184,38 +185,37 @@ class Supervisor:
 
     def __call__(self, progress: Progress) -> bool:
         """Return whether to stop."""
-        bad = bad_weights(progress.model, progress.objective)
-        if bad is not None:
+        if bad := bad_weights(progress.model, progress.objective):
             raise DivergedError(
                 f"the training diverged at step {progress.step - 1}: {bad}, after its update. "
                 "Try a smaller lr, or clip=1."
             )
         self.epoch += 1
-        found = None if self.rows is None else examine(progress, self.rows, self.seed)
-        means = found.means if found and self.validation is not None else None
-        judged = means or with_elbo(progress.means)
-        better = self.best.improves(judged, self.epoch, progress.step)
+        examined = None if self.rows is None else examine(progress, self.rows, self.seed)
+        means = examined.means if examined and self.validation is not None else None
+        better = self.best.improves(means or with_elbo(progress.means), self.epoch, progress.step)
         if better and means:
-            self._save(self.folder.best, {"model": dict(progress.model.state_dict())})
-        self._record(progress, means, found, better)
+            weights_now = {"model": dict(progress.model.state_dict())}
+            save_state(self.folder.best, weights_now, self.folder.mend)
+        self._record(progress, means, examined, better)
         self.callbacks.tell("epoch", progress.model, self.epoch)
         if time.monotonic() - self._saved >= self.every:
             self.save(progress)
         return self.best.exhausted(self.epoch)
 
     def save(self, progress: Progress) -> None:
-        """Writes the checkpoint that resuming takes."""
+        """Write the checkpoint that resuming takes."""
         state = {
             "progress": progress.state(),
             "best": asdict(self.best),
-            "watch": self.watch.state(),
+            "watch": asdict(self.watch),
             "epoch": self.epoch,
         }
-        self._save(self.folder.last, state)
+        save_state(self.folder.last, state, self.folder.mend)
         self._saved = time.monotonic()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continues from what `save` wrote, with the patience and warm-up asked for now."""
+        """Continue from what `save` wrote, with today's patience and warm-up."""
         now = {"patience": self.best.patience, "after": self.best.after}
         moved = state["best"]["after"] != self.best.after
         old = {"monitor": self.best.monitor} if moved else state["best"]
@@ -224,29 +224,31 @@ class Supervisor:
         self.epoch = state["epoch"]
         self.folder.rewind(state["progress"]["step"])
 
-    def _save(self, path: Path, state: dict[str, Any]) -> None:
-        save_state(path, state, self.folder.mend)
-
     def _record(
         self,
         progress: Progress,
         validation: dict[str, float] | None,
-        found: Examined | None,
+        examined: Examined | None,
         better: bool,
     ) -> None:
-        warnings = self._warnings(progress, found)
+        lr = progress.optimizer.param_groups[0]["lr"]
+        values = {path: getattr(*at).item() for path, at in weights(progress.objective).items()}
+        warnings: list[str] = []
+        if examined:
+            beta = float(getattr(progress.objective, "beta", 1.0))
+            course = Course(progress.means["objective"], progress.start, lr, beta)
+            steps = progress.step - self.best.after
+            warnings = self.watch(examined, self.epoch, steps=steps, course=course)
         record = {
             "epoch": self.epoch,
             "step": progress.step,
             "train": progress.means,
             "validation": validation,
-            "latent": _latent(found),
-            "dead_units": found and found.dead_units,
+            "latent": examined and _latent(examined.latent),
+            "dead_units": examined and examined.dead_units,
             "gradient_norm": progress.gradient_norm,
-            "lr": progress.optimizer.param_groups[0]["lr"],
-            "weights": {
-                path: getattr(*at).item() for path, at in weights(progress.objective).items()
-            },
+            "lr": lr,
+            "weights": values,
             "best": better,
             "stopped_early": self.best.exhausted(self.epoch),
             "warnings": warnings,
@@ -258,32 +260,19 @@ class Supervisor:
         for text in warnings:
             self.callbacks.tell("note", text)
 
-    def _warnings(self, progress: Progress, found: Examined | None) -> list[str]:
-        if found is None:
-            return []
-        beta = getattr(progress.objective, "beta", None)
-        lr = progress.optimizer.param_groups[0]["lr"]
-        weight = 1.0 if beta is None else float(beta)
-        course = Course(progress.means["objective"], progress.start, lr, weight)
-        return self.watch(found, self.epoch, steps=progress.step - self.best.after, course=course)
-
-
-def _latent(found: Examined | None) -> dict[str, Any] | None:
-    if found is None or found.latent is None:
-        return None
-    held = found.latent
-    return {
-        "kl_per_dim": _brief(held.kl_per_dim),
-        "active_units": held.active_units,
-        "posterior_scale": held.posterior_scale,
-    }
-
 
 MOST = 256  # dimensions that a line of metrics.jsonl lists one by one
 
 
-def _brief(values: list[float] | None) -> Any:
-    """The values, or of very many their sum and their ends."""
-    if values is None or len(values) <= MOST:
-        return values
-    return {"sum": sum(values), "least": min(values), "most": max(values), "of": len(values)}
+def _latent(latent: Latent | None) -> dict[str, Any] | None:
+    """Return the record of a latent; of very many dimensions the sum of their KL and its ends."""
+    if latent is None:
+        return None
+    kl: Any = latent.kl_per_dim
+    if kl is not None and len(kl) > MOST:
+        kl = {"sum": sum(kl), "least": min(kl), "most": max(kl), "of": len(kl)}
+    return {
+        "kl_per_dim": kl,
+        "active_units": latent.active_units,
+        "posterior_scale": latent.posterior_scale,
+    }

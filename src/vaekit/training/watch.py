@@ -1,9 +1,9 @@
-"""What goes wrong quietly: idle latents, dead units, a scale far off, steps that are too large."""
+"""Warnings of what goes wrong quietly: idle latents, dead units, a wrong scale, large steps."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from vaekit.data import Batches
@@ -25,12 +25,12 @@ ERRORS = 5.0  # standard errors of the first step's rows: below by less is their
 
 @dataclass(frozen=True)
 class Examined:
-    """What a pass over rows found.
+    """The numbers of a pass over rows after an epoch.
 
     Attributes:
         means: of the objective, its parts and the ELBO, nats.
-        latent: what each dimension holds; None for a model without a latent.
-        scale: what the likelihood claims and what its errors have: see `ScaleMeter`.
+        latent: what each dimension carries; None for a model without a latent.
+        scale: what the likelihood claims and that of its errors: see `ScaleMeter`.
         fitted, power: of that meter.
         dead_units: the share of hidden units that no row moves; None without activations.
     """
@@ -44,14 +44,12 @@ class Examined:
 
 
 def with_elbo(means: dict[str, float]) -> dict[str, float]:
-    """`means` with the ELBO, at beta = 1, where there is a KL."""
-    if "kl" not in means:
-        return dict(means)
-    return {**means, "elbo": means["log_likelihood"] - means["kl"]}
+    """Return `means` with the ELBO, at beta = 1, where there is a KL."""
+    return means | ({"elbo": means["log_likelihood"] - means["kl"]} if "kl" in means else {})
 
 
 def examine(progress: Progress, batches: Batches, seed: int) -> Examined:
-    """Measures a model where its training is, with the same draws every time."""
+    """Measure a model at the current step, with the same draws every time."""
     model: Any = progress.model
     objective = progress.objective
     meter, latent, scale = Meter(), LatentMeter(), ScaleMeter()
@@ -61,13 +59,13 @@ def examine(progress: Progress, batches: Batches, seed: int) -> Examined:
             meter.add(objective(trace))
             latent.update(trace)
             scale.add(trace)
-    means, held = with_elbo(meter.means()), latent.latent()
-    return Examined(means, held, scale.means(), scale.fitted, scale.power, dead.fraction())
+    means, units = with_elbo(meter.means()), dead.fraction()
+    return Examined(means, latent.latent(), scale.means(), scale.fitted, scale.power, units)
 
 
 @dataclass(frozen=True)
 class Course:
-    """What the steps of an epoch came to.
+    """The course of a training up to an epoch.
 
     Attributes:
         objective: its mean over the epoch, nats.
@@ -84,7 +82,7 @@ class Course:
 
 @dataclass
 class Watch:
-    """Says what the user should know, each once, from what was measured after each epoch.
+    """A watch turns the numbers after each epoch into warnings, each given once.
 
     Posterior collapse: no unit has Var_x E[z_j|x] > 0.01 for three epochs after the warm-up, and a
     hundred steps have passed since. Scale: the likelihood's own is further than a factor of 2 from
@@ -94,8 +92,8 @@ class Watch:
 
     Example:
         >>> watch = Watch()
-        >>> found = Examined({"kl": 0.0}, None, (1.0, 0.25), False, 2, None)
-        >>> [len(watch(found, epoch, steps=99)) for epoch in (1, 2, 3)]
+        >>> examined = Examined({"kl": 0.0}, None, (1.0, 0.25), False, 2, None)
+        >>> [len(watch(examined, epoch, steps=99)) for epoch in (1, 2, 3)]
         [0, 1, 0]
     """
 
@@ -106,44 +104,40 @@ class Watch:
     said: list[str] = field(default_factory=list)
 
     def __call__(
-        self, found: Examined, epoch: int, *, steps: int, course: Course | None = None
+        self, examined: Examined, epoch: int, *, steps: int, course: Course | None = None
     ) -> list[str]:
-        """The sentences that are new after this epoch, `steps` after the end of the warm-up."""
+        """Return the new warnings after this epoch, `steps` after the end of the warm-up."""
         texts = {
-            "collapse": self._collapse(found, epoch, steps, 1.0 if course is None else course.beta),
-            "scale": self._scale(found, epoch),
-            "dead": _dead(found, epoch),
+            "collapse": self._collapse(examined, epoch, steps, course.beta if course else 1.0),
+            "scale": self._scale(examined, epoch),
+            "dead": _dead(examined, epoch),
             "worse": self._worse(course, epoch, steps),
         }
         new = {name: text for name, text in texts.items() if text and name not in self.said}
         self.said += new
         return list(new.values())
 
-    def state(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-    def _collapse(self, found: Examined, epoch: int, steps: int, beta: float) -> str | None:
-        latent = found.latent
-        idle = "kl" in found.means and latent is not None and latent.active_units == 0
+    def _collapse(self, examined: Examined, epoch: int, steps: int, beta: float) -> str | None:
+        latent = examined.latent
+        idle = "kl" in examined.means and latent is not None and latent.active_units == 0
         self.collapsed = self.collapsed + 1 if idle and steps > 0 else 0
         if self.collapsed < COLLAPSED or steps < SETTLED:
             return None
         return (
             f"the posterior has collapsed: at epoch {epoch} no latent unit had been active "
-            f"(Var E[z|x] > {ACTIVE}) for {self.collapsed} epochs; KL {found.means['kl']:.3f} "
-            f"nats. {_wake(found, beta)}"
+            f"(Var E[z|x] > {ACTIVE}) for {self.collapsed} epochs; KL {examined.means['kl']:.3f} "
+            f"nats. {_wake(examined, beta)}"
         )
 
-    def _scale(self, found: Examined, epoch: int) -> str | None:
-        if found.scale is None or not all(0 < value < math.inf for value in found.scale):
+    def _scale(self, examined: Examined, epoch: int) -> str | None:
+        if examined.scale is None or not all(0 < value < math.inf for value in examined.scale):
             self.mismatched, self.gap = 0, math.inf
             return None
-        claimed, seen = found.scale
+        claimed, seen = examined.scale
         gap = abs(math.log(claimed / seen))
         closing, self.gap = gap < CLOSING * self.gap and self.gap < math.inf, gap
         self.mismatched = self.mismatched + 1 if gap > math.log(FACTOR) and not closing else 0
-        return None if self.mismatched < MISMATCHED else _mismatch(found, epoch)
+        return None if self.mismatched < MISMATCHED else _mismatch(examined, epoch)
 
     def _worse(self, course: Course | None, epoch: int, steps: int) -> str | None:
         if course is None or course.start is None:
@@ -156,16 +150,15 @@ class Watch:
         return (
             f"the training makes the model worse: over epoch {epoch} the objective is "
             f"{course.objective:.5g} nats, at the first step, untrained, it was {first:.5g}. "
-            f"The steps are too large: take lr={course.lr / 10:.2g} in place of "
-            f"{course.lr:.2g}."
+            f"The steps are too large: take lr={course.lr / 10:.2g} in place of {course.lr:.2g}."
         )
 
 
-def _wake(found: Examined, beta: float) -> str:
-    """What may make a latent active that is not."""
-    if found.dead_units is not None and found.dead_units > DYING:
+def _wake(examined: Examined, beta: float) -> str:
+    """Suggest what may make an idle latent active."""
+    if (examined.dead_units or 0) > DYING:
         return (
-            f"{found.dead_units:.0%} of the hidden units are dead; try the net's option "
+            f"{examined.dead_units:.0%} of the hidden units are dead; try the net's option "
             "activation=gelu, or a smaller lr."
         )
     if beta > 1:
@@ -173,16 +166,16 @@ def _wake(found: Examined, beta: float) -> str:
             f"The KL weighs {beta:g} times what it does in the bound (so does a mean over pixels "
             "in place of a sum): take beta=1."
         )
-    narrower = "" if found.scale is None else ", or a narrower likelihood (scale=fitted)"
+    narrower = "" if examined.scale is None else ", or a narrower likelihood (scale=fitted)"
     return (
         "The decoder ignores z; try kl_warmup=linear:10, the net's option init=he, a smaller "
         f"weight of the KL (the objective's beta=0.5){narrower}."
     )
 
 
-def _dead(found: Examined, epoch: int) -> str | None:
-    share = found.dead_units
-    if share is None or share <= MANY:
+def _dead(examined: Examined, epoch: int) -> str | None:
+    share = examined.dead_units or 0.0
+    if share <= MANY:
         return None
     return (
         f"{share:.0%} of the hidden units are dead at epoch {epoch}: they give the same number for "
@@ -191,16 +184,18 @@ def _dead(found: Examined, epoch: int) -> str | None:
     )
 
 
-def _mismatch(found: Examined, epoch: int) -> str:
-    assert found.scale is not None
-    claimed, seen = found.scale
-    name, error = ("sigma", "root mean square") if found.power == 2 else ("scale", "mean absolute")
-    ratio, formula = (claimed / seen) ** found.power, f"({name} / error)"
-    formula += "²" if found.power == 2 else ""
+def _mismatch(examined: Examined, epoch: int) -> str:
+    assert examined.scale is not None
+    claimed, seen = examined.scale
+    name, error = (
+        ("sigma", "root mean square") if examined.power == 2 else ("scale", "mean absolute")
+    )
+    ratio, formula = (claimed / seen) ** examined.power, f"({name} / error)"
+    formula += "²" if examined.power == 2 else ""
     wide, times = ("wide", ratio) if ratio > 1 else ("narrow", 1 / ratio)
     effect = "much" if ratio > 1 else "little"
     mend = f"take scale=fitted (where the objective has several samples, scale={seen:.2g})"
-    if found.fitted:
+    if examined.fitted:
         mend = "it was fitted to the training rows, so the model overfits: take patience=10"
     return (
         f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
