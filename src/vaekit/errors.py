@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral, Real
 from typing import TypeVar
-
-__all__ = ["VaekitError", "at_least", "choose", "one_of", "same_shape", "unknown"]
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -64,11 +63,10 @@ def at_least(name: str, value: N, least: N) -> N:
         Traceback (most recent call last):
         vaekit.errors.VaekitError: got `rows=0`; expected a whole number of at least 1.
     """
-    whole = isinstance(least, int)
-    if not value >= least or (whole and value % 1 != 0):
-        kind = "a whole number of" if whole else "a number of"
-        raise VaekitError(f"got `{name}={value}`; expected {kind} at least {least:g}.")
-    return int(value) if whole else value
+    kind, words = (Integral, "a whole number") if isinstance(least, int) else (Real, "a number")
+    if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+        raise VaekitError(f"got `{name}={value}`; expected {words} of at least {least:g}.")
+    return value
 
 
 def one_of(name: str, value: T, known: Collection[T]) -> T:

@@ -2,7 +2,7 @@
 
 A part is written `NAME[:option=value]...`: a colon between options, a comma inside a list. An
 option that takes a part holds a name, its options go by their path: `flow:net=mlp:net.hidden=64`.
-Nothing here imports torch: what the kit itself registers is read from index.json, which
+Nothing here imports torch: what vaekit itself registers is read from index.json, which
 `tools/index.py` writes from signatures and docstrings.
 """
 
@@ -21,25 +21,6 @@ from typing import Any, TypeVar
 
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import note
-
-__all__ = [
-    "KINDS",
-    "checked",
-    "completed",
-    "describe",
-    "entries",
-    "exports",
-    "find",
-    "import_installed",
-    "make",
-    "name_of",
-    "nested",
-    "parse",
-    "register",
-    "registering",
-    "spec_of",
-    "text",
-]
 
 T = TypeVar("T")
 Spec = dict[str, Any]
@@ -61,7 +42,7 @@ _OBJECTS: dict[tuple[str, str], tuple[Any, Spec]] = {}
 
 
 def register(kind: str, name: str, **defaults: Any) -> Callable[[T], T]:
-    """Enters a class, a function or a record under a name: from then on it goes everywhere by it.
+    """Register a class, a function or a record under a name, by which it goes everywhere.
 
     Its options are the keyword-only arguments of its signature, each with a type, a default, and
     a line in the `Args:` of its docstring; what has no default is given by the builder, by name
@@ -99,7 +80,7 @@ def register(kind: str, name: str, **defaults: Any) -> Callable[[T], T]:
 
 
 def _home(part: Any) -> Any:
-    """Where a part is defined: a file that is loaded twice registers its parts anew."""
+    """Return where a part is defined: a file that is loaded twice registers its parts anew."""
     module = getattr(part, "__module__", None)
     file = getattr(sys.modules.get(str(module)), "__file__", None)
     return (file or module, getattr(part, "__qualname__", id(part)))
@@ -107,58 +88,58 @@ def _home(part: Any) -> Any:
 
 @contextmanager
 def registering(free: Collection[tuple[str, str]] = ()) -> Iterator[set[tuple[str, str]]]:
-    """Collects kind and name of what is registered meanwhile; after an error none of it stays.
+    """Collect kind and name of what is registered meanwhile; after an error none of it stays.
 
     Args:
         free: kinds and names that may be taken anew.
     """
     before = dict(_OBJECTS)
-    found: set[tuple[str, str]] = set()
-    for one in free:
-        _OBJECTS.pop(one, None)
+    added: set[tuple[str, str]] = set()
+    for key in free:
+        _OBJECTS.pop(key, None)
     try:
-        yield found
-        found |= _new(before)
+        yield added
+        added |= _new(before)
     except BaseException:
-        for one in _new(before):
-            del _OBJECTS[one]
+        for key in _new(before):
+            del _OBJECTS[key]
         _OBJECTS.update(before)
         raise
-    for one in before.keys() - _OBJECTS.keys():
-        _OBJECTS[one] = before[one]
+    for key in before.keys() - _OBJECTS.keys():
+        _OBJECTS[key] = before[key]
 
 
 def _new(before: Mapping[tuple[str, str], Any]) -> set[tuple[str, str]]:
-    """What is not as it was, but for the kit's own, which are entered as they are needed."""
-    changed = {one for one, part in _OBJECTS.items() if before.get(one) is not part}
+    """Return what is not as it was, but for vaekit's parts, which are entered when needed."""
+    changed = {key for key, part in _OBJECTS.items() if before.get(key) is not part}
     return {(kind, name) for kind, name in changed if name not in _index().get(kind, {})}
 
 
 @functools.cache
 def import_installed() -> None:
-    """Imports, once, what installed packages name as entry points of the group `vaekit.parts`.
+    """Import, once, what installed packages name as entry points of the group `vaekit.parts`.
 
     So a package's parts go by their names without an import: where a name is unknown, and where
-    all are listed. One that cannot be imported is told of in a note.
+    all are listed. A note names one that cannot be imported.
     """
     from importlib.metadata import entry_points
 
-    for one in entry_points(group="vaekit.parts"):
+    for point in entry_points(group="vaekit.parts"):
         try:
             with registering():
-                one.load()
+                point.load()
         except Exception as error:
             why = " ".join(f"{type(error).__name__}: {error}".split())
-            note(f"the parts '{one.name}' of {one.value} cannot be imported: {why}")
+            note(f"the parts '{point.name}' of {point.value} cannot be imported: {why}")
 
 
 def _record(part: type) -> None:
-    """Keeps the arguments that an object is made with, as `made`: the outermost call's."""
+    """Record the arguments that an object is made with, as `made`: the outermost call's."""
     inner = part.__init__  # type: ignore[misc]
 
     @functools.wraps(inner)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        args = tuple(list(one) if isinstance(one, Iterator) else one for one in args)
+        args = tuple(list(each) if isinstance(each, Iterator) else each for each in args)
         self.__dict__.setdefault("made", (type(self), args, kwargs))  # before nn.Module is there
         inner(self, *args, **kwargs)
 
@@ -172,21 +153,21 @@ def _index() -> dict[str, dict[str, Any]]:
 
 
 def entries(kind: str) -> dict[str, dict[str, Any]]:
-    """What is known of each part of a kind, by name: home, title, paper, given, options.
+    """Return what is known of each part of a kind, by name: home, title, paper, given, options.
 
     Example:
         >>> sorted(entries("prior"))[:2]
         ['none', 'standard-normal']
     """
-    found = dict(_index().get(kind, {}))
+    known = dict(_index().get(kind, {}))
     for (of, name), _ in _OBJECTS.items():
-        if of == kind and name not in found:
-            found[name] = describe(kind, name)
-    return found
+        if of == kind and name not in known:
+            known[name] = describe(kind, name)
+    return known
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """The entry of one part; of a registered one made from its signature and docstring.
+    """Return the entry of one part; of a registered one made from its signature and docstring.
 
     Raises:
         VaekitError: for an unknown name, and an option without type, default or help.
@@ -197,17 +178,17 @@ def describe(kind: str, name: str) -> dict[str, Any]:
 
 
 def entry(kind: str, name: str) -> dict[str, Any]:
-    """What signature and docstring of a registered part say."""
+    """Return what signature and docstring of a registered part say."""
     part, defaults = _OBJECTS[kind, name]
     words = getattr(part, "title", None)
     words = words if isinstance(words, str) else inspect.getdoc(part) or ""
     paper = re.search(r"arXiv (\d{4}\.\d{4,5})", words + str(getattr(part, "text", "")))
-    given, options = _signature(kind, name, part, defaults)
+    facts, options = _signature(kind, name, part, defaults)
     return {
         "home": getattr(part, "__module__", type(part).__module__),
         "title": words.split("\n\n")[0].replace("\n", " "),
         "paper": paper[1] if paper else None,
-        "given": given,
+        "given": facts,
         "options": options,
     }
 
@@ -215,64 +196,64 @@ def entry(kind: str, name: str) -> dict[str, Any]:
 def _signature(
     kind: str, name: str, part: Any, defaults: Spec
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """What the builder gives, and the options with type, default and help."""
+    """Return what the builder gives, and the options with type, default and help."""
     if not callable(part):
         return [], {}
     parameters = list(inspect.signature(part).parameters.values())
-    helps, given, options = _helps(part), [], {}
-    for one in parameters:
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+    helps, facts, options = _helps(part), [], {}
+    for each in parameters:
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             continue
-        if one.kind is not one.KEYWORD_ONLY or one.default is one.empty:
-            given.append(one.name)
+        if each.kind is not each.KEYWORD_ONLY or each.default is each.empty:
+            facts.append(each.name)
             continue
-        if one.annotation is one.empty or one.name not in helps:
+        if each.annotation is each.empty or each.name not in helps:
             raise VaekitError(
-                f"the option {one.name} of the {kind} '{name}' needs a type, and a line under "
+                f"the option {each.name} of the {kind} '{name}' needs a type, and a line under "
                 "Args in the docstring."
             )
-        kind_text = one.annotation
+        kind_text = each.annotation
         if not isinstance(kind_text, str):
             kind_text = inspect.formatannotation(kind_text)
-        default = defaults.get(one.name, one.default)
-        options[one.name] = {
+        default = defaults.get(each.name, each.default)
+        options[each.name] = {
             "type": kind_text.replace("'", '"'),
             "default": list(default) if isinstance(default, tuple) else default,
-            "help": helps[one.name],
+            "help": helps[each.name],
         }
-    return given, options
+    return facts, options
 
 
 def _helps(part: Any) -> dict[str, str]:
-    """The lines under `Args:`, of the nearest class that has them."""
-    found: dict[str, str] = {}
+    """Return the lines under `Args:`, of the nearest class that has them."""
+    helps: dict[str, str] = {}
     for base in part.__mro__ if inspect.isclass(part) else [part]:
-        own = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}
-        doc = inspect.cleandoc(own.get("__doc__") or "")
+        members = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}
+        doc = inspect.cleandoc(members.get("__doc__") or "")
         block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
         lines = re.findall(
             r"^    ([\w, ]+): ((?:.*(?:\n {8}.*)*))", block[1] if block else "", re.M
         )
         for names, words in lines:
-            for one in names.split(","):
-                found.setdefault(one.strip(), " ".join(words.split()))
-    return found
+            for name in names.split(","):
+                helps.setdefault(name.strip(), " ".join(words.split()))
+    return helps
 
 
 def _named(kind: str, name: str) -> str:
-    """The name as it is entered: hyphens and underscores are the same."""
+    """Return the name as it is entered: hyphens and underscores are the same."""
     for look_further in (True, False):
         known = {*_index().get(kind, {}), *(n for k, n in _OBJECTS if k == kind)}
-        for one in (name, name.replace("_", "-"), name.replace("-", "_")):
-            if one in known:
-                return one
+        for spelling in (name, name.replace("_", "-"), name.replace("-", "_")):
+            if spelling in known:
+                return spelling
         if look_further:
             import_installed()
     raise unknown(kind, name, sorted(known))
 
 
 def find(kind: str, name: str) -> Any:
-    """The class, function or record of this name; its module is imported when first asked for.
+    """Return the class, function or record of this name; its module is imported when needed.
 
     Raises:
         VaekitError: for an unknown name, with the nearest one.
@@ -284,17 +265,17 @@ def find(kind: str, name: str) -> Any:
 
 
 def name_of(part: type) -> str | None:
-    """`KIND/NAME` of a class that is registered; None of another.
+    """Return `KIND/NAME` of a class that is registered; None of another.
 
     Example:
         >>> name_of(find("prior", "standard-normal")), name_of(dict)
         ('prior/standard-normal', None)
     """
-    return next((f"{of}/{name}" for (of, name), (one, _) in _OBJECTS.items() if one is part), None)
+    return next((f"{of}/{name}" for (of, name), (cls, _) in _OBJECTS.items() if cls is part), None)
 
 
 def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = None) -> Any:
-    """The part that a spec describes, with what its signature asks of the builder, by name.
+    """Return the part that a spec describes, with what its signature asks of the builder, by name.
 
     Args:
         kind: of the part.
@@ -315,22 +296,27 @@ def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = 
         )
     defaults = {name: one["default"] for name, one in known["options"].items()}
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in {**defaults, **options}.items()}
-    return part(**{name: given[name]() for name in known["given"]}, **values)
+    facts = {name: given[name]() for name in known["given"]}
+    try:
+        return part(**facts, **values)
+    except VaekitError as error:  # its options are this part's: `samples=0` of iwae
+        message = re.sub(r"`(\w+)=", rf"`{spec['name']}:\1=", str(error))
+        raise type(error)(message) from None
 
 
 def completed(kind: str, spec: Spec) -> Spec:
-    """A spec with all its options.
+    """Return a spec with all its options.
 
     Example:
         >>> completed("objective", {"name": "iwae"})
         {'name': 'iwae', 'samples': 50}
     """
     known = describe(kind, spec["name"])["options"]
-    return {**spec, **{n: spec.get(n, one["default"]) for n, one in known.items()}}
+    return {**spec, **{n: spec.get(n, option["default"]) for n, option in known.items()}}
 
 
 def parse(written: str) -> Spec:
-    """What `NAME:option=value` says, values as text.
+    """Return what `NAME:option=value` says, values as text.
 
     Example:
         >>> parse("flow:steps=4:net=mlp:net.hidden=64,32")
@@ -342,11 +328,7 @@ def parse(written: str) -> Spec:
         option, equals, value = piece.partition("=")
         if not equals or not option:
             raise VaekitError(f"got '{piece}' in '{written}'; expected option=value.")
-        at = spec
-        *path, last = option.replace("-", "_").split(".")
-        for word in path:
-            inner = at.get(word, {"name": ""})
-            at[word] = at = inner if isinstance(inner, dict) else parse(inner)
+        at, last = _at(spec, option)
         if last in at and last != "name":
             raise VaekitError(f"got '{option}' twice in '{written}'; give it once.")
         at[last] = parse(value[1:-1]) if value[:1] == "{" else value
@@ -354,7 +336,7 @@ def parse(written: str) -> Spec:
 
 
 def _split(written: str) -> list[str]:
-    """The pieces between colons, but for those in braces."""
+    """Return the pieces between colons, but for those in braces."""
     pieces, depth = [""], 0
     for letter in written:
         depth += (letter == "{") - (letter == "}")
@@ -368,7 +350,7 @@ def _split(written: str) -> list[str]:
 
 
 def spec_of(kind: str, part: Any) -> Spec:
-    """A part as a dict: of text, of a dict, or of an object of a registered class.
+    """Return a part as a dict: of text, of a dict, or of an object of a registered class.
 
     Raises:
         VaekitError: for anything else.
@@ -376,16 +358,16 @@ def spec_of(kind: str, part: Any) -> Spec:
     if isinstance(part, str):
         return parse(part)
     if isinstance(part, Mapping):
-        spec = {"name": "", **{str(name).replace("-", "_"): one for name, one in part.items()}}
-        inner = [one for one in spec.values() if isinstance(one, Mapping)]
-        if all(isinstance(one.get("name", ""), str) for one in (spec, *inner)):
+        spec = {"name": "", **{str(name).replace("-", "_"): each for name, each in part.items()}}
+        inner = [each for each in spec.values() if isinstance(each, Mapping)]
+        if all(isinstance(each.get("name", ""), str) for each in (spec, *inner)):
             return spec | {n: {"name": "", **v} for n, v in spec.items() if v in inner}
         raise VaekitError(f"got {dict(part)} for the {kind}; expected text for a name.")
-    made = getattr(part, "made", None)
+    record = getattr(part, "made", None)
     for (of, name), (cls, _) in _OBJECTS.items():
-        if made is not None and of == kind and cls is made[0]:
+        if record is not None and of == kind and cls is record[0]:
             options = describe(kind, name)["options"]
-            return {"name": name, **{n: v for n, v in made[2].items() if n in options}}
+            return {"name": name, **{n: v for n, v in record[2].items() if n in options}}
     raise VaekitError(
         f"got {type(part).__name__} for the {kind}; expected NAME:option=value, a dict with a "
         "name, or an object of a registered class."
@@ -393,23 +375,29 @@ def spec_of(kind: str, part: Any) -> Spec:
 
 
 def nested(kind: str, part: Any, path: str, value: Any) -> Spec:
-    """A part's spec with the option at a path, `net.hidden`, set.
+    """Return a part's spec with the option at a path, `net.hidden`, set.
 
     Example:
         >>> nested("objective", "elbo:kl=sampled", "beta", 4)
         {'name': 'elbo', 'kl': 'sampled', 'beta': 4}
     """
-    spec = at = dict(spec_of(kind, part))
-    *outer, last = path.replace("-", "_").split(".")
-    for word in outer:
-        inner = at.get(word) or {"name": ""}
-        at[word] = at = parse(inner) if isinstance(inner, str) else dict(inner)
+    spec = dict(spec_of(kind, part))
+    at, last = _at(spec, path)
     at[last] = value
     return spec
 
 
+def _at(spec: Spec, path: str) -> tuple[Spec, str]:
+    """Return the inner spec that a path, `net.hidden`, leads to, and its last word."""
+    *outer, last = path.replace("-", "_").split(".")
+    for word in outer:
+        inner = spec.get(word) or {"name": ""}
+        spec[word] = spec = parse(inner) if isinstance(inner, str) else dict(inner)
+    return spec, last
+
+
 def checked(kind: str, part: Any, base: Spec | None = None) -> Spec:
-    """A part's spec with its options as values, and no other name or option than there are.
+    """Return a part's spec with its options as values, and no other name or option than there are.
 
     Args:
         kind: of the part.
@@ -432,28 +420,28 @@ def checked(kind: str, part: Any, base: Spec | None = None) -> Spec:
         spec = {**base, **{name: value for name, value in spec.items() if name != "name"}}
     name = _named(kind, str(spec["name"]))
     known = describe(kind, name)["options"]
-    found: Spec = {"name": name}
+    values: Spec = {"name": name}
     for option, value in spec.items():
         if option == "name":
             continue
         if option not in known:
             raise unknown(f"option of the {kind} {name}", option, list(known))
-        found[option] = _value(value, known[option], f"{name}:{option}")
-    return found
+        values[option] = _value(value, known[option], f"{name}:{option}")
+    return values
 
 
 def _value(value: Any, option: Mapping[str, Any], where: str) -> Any:
-    """The value of an option by the text of its type."""
-    kinds = [one.strip() for one in re.split(r"\|(?![^\[]*\])", option["type"])]
+    """Return the value of an option by the text of its type."""
+    kinds = [each.strip() for each in re.split(r"\|(?![^\[]*\])", option["type"])]
     if isinstance(value, Mapping) and option["type"] in KINDS:
         return checked(option["type"], value, parse(str(option["default"])))
-    for one in sorted(kinds, key=lambda each: each == "str"):
+    for each in sorted(kinds, key=lambda each: each == "str"):
         try:
-            return _read(value, one)
+            return _read(value, each)
         except (ValueError, KeyError, TypeError):
             continue
-    shown = _written(value)
-    raise VaekitError(f"got {where}={shown}; expected {_in_words(kinds)}.")
+    written = _written(value)
+    raise VaekitError(f"got {where}={written}; expected {_in_words(kinds)}.")
 
 
 def _read(value: Any, kind: str) -> Any:
@@ -484,14 +472,14 @@ def _read(value: Any, kind: str) -> Any:
 def _in_words(kinds: Sequence[str]) -> str:
     names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
     words = [
-        names.get(one, "whole numbers with commas" if "int" in one else one.lower())
-        for one in kinds
+        names.get(each, "whole numbers with commas" if "int" in each else each.lower())
+        for each in kinds
     ]
     return " or ".join(words)
 
 
 def text(spec: Spec, *, brief: str | None = None) -> str:
-    """A spec as it is written; with the kind in `brief`, without options that have their default.
+    """Return a spec as text; with the kind in `brief`, without options at their default.
 
     Example:
         >>> text({"name": "mlp", "hidden": [64, 32], "dropout": 0.5})
@@ -522,7 +510,7 @@ def _written(value: Any) -> str:
 def exports(
     package: str, path: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """A package's `__getattr__`, `__dir__` and `__all__`: the names in its `__init__.pyi`.
+    """Return a package's `__getattr__`, `__dir__` and `__all__`: the names in its `__init__.pyi`.
 
     That file says of each name which module has it, `from vaekit.nn.conv import ConvDecoder as
     ConvDecoder`, to type checkers and to this function. Nothing is imported before a name is asked
@@ -535,8 +523,8 @@ def exports(
         ('find_recipe', ['Builder', 'Recipe'])
     """
     stub = Path(path).with_suffix(".pyi").read_text()
-    found = re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)
-    home = {name: module for module, name in found}
+    names = re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)
+    home = {name: module for module, name in names}
 
     def get(name: str) -> Any:
         if name not in home:

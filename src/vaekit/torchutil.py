@@ -19,23 +19,6 @@ from torch import Tensor, nn
 from vaekit.errors import VaekitError
 from vaekit.io import write
 
-__all__ = [
-    "Moments",
-    "cores",
-    "evaluating",
-    "find_device",
-    "in_blocks",
-    "in_order",
-    "keep_memory",
-    "lazy",
-    "load_state",
-    "over_ranks",
-    "ranks",
-    "rng",
-    "save_state",
-    "wide",
-]
-
 T = TypeVar("T")
 R = TypeVar("R")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -82,7 +65,7 @@ class lazy(Generic[T]):  # noqa: N801
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name; "auto" is the first accelerator, else the CPU.
+    """Return the device of this name; "auto" is the first accelerator, else the CPU.
 
     Raises:
         VaekitError: for a name that torch does not know, or a device that is absent.
@@ -105,7 +88,7 @@ def find_device(name: str) -> torch.device:
 def rng(
     seed: int, device: torch.device | str = "cpu", threads: int | None = None
 ) -> Iterator[None]:
-    """Global random state from `seed`, and this many threads; afterwards both as they were.
+    """Seed the global random state and set the threads; restore both afterwards.
 
     Raises:
         VaekitError: for a seed below 0 or from 2**63 on.
@@ -132,7 +115,7 @@ def rng(
 
 @contextmanager
 def evaluating(*parts: nn.Module, gradients: bool = False) -> Iterator[None]:
-    """The parts in eval mode and, by default, without gradients; afterwards as they were."""
+    """Return the parts in eval mode and, by default, without gradients; afterwards as they were."""
     modes = [(module, module.training) for part in parts for module in part.modules()]
     for part in parts:
         part.eval()
@@ -145,7 +128,7 @@ def evaluating(*parts: nn.Module, gradients: bool = False) -> Iterator[None]:
 
 
 def wide(value: Tensor) -> Tensor:
-    """In float64, or the widest that the device has."""
+    """Return it in float64, or the widest type that the device has."""
     return value.float() if value.device.type == "mps" else value.double()
 
 
@@ -166,7 +149,7 @@ class Moments:
         self.mean = self.squares = torch.zeros(())
 
     def add(self, values: Tensor) -> None:
-        """Adds rows `(B, ...)`."""
+        """Add rows `(B, ...)`."""
         count, mean = len(values), values.mean(0)
         squares = (values - mean).square().sum(0)
         if not self.rows:
@@ -179,25 +162,25 @@ class Moments:
 
     @property
     def variance(self) -> Tensor:
-        """The variance of each column."""
+        """Return the variance of each column."""
         return self.squares / max(self.rows, 1)
 
 
 def ranks() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     spread = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if spread else 1
 
 
 def over_ranks(value: Tensor) -> Tensor:
-    """The sum over all processes that train together; the value itself where there is one."""
+    """Return the sum over all processes that train together, in place."""
     if ranks() > 1:
         torch.distributed.all_reduce(value)
     return value
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -211,7 +194,7 @@ def in_order(
     ahead: int = 1,
     alone: bool = False,
 ) -> Iterator[R]:
-    """`work(item)` of each item, in order, without gradients, on so many threads.
+    """Return `work(item)` of each item, in order, without gradients, on so many threads.
 
     Items are taken one by one in the calling thread, so that what they draw is the same for any
     number of threads; at most `ahead` more than there are threads are held.
@@ -256,7 +239,7 @@ def in_order(
 
 
 def in_blocks(work: Callable[[range], R], total: int, block: int) -> Iterator[R]:
-    """`work(rows)` for blocks of `range(total)`, in order, by as many threads as there are cores.
+    """Yield `work(rows)` for blocks of `range(total)`, in order, with a thread for each core.
 
     They are at most two blocks for each thread ahead, so what is not yet taken stays small.
 
@@ -270,7 +253,7 @@ def in_blocks(work: Callable[[range], R], total: int, block: int) -> Iterator[R]
 
 
 def keep_memory() -> bool:
-    """Lets the process keep the memory that it frees, for its next step; whether it could.
+    """Let the process keep the memory that it frees, for its next step; whether it could.
 
     A step frees its activations and the next one asks for as much: glibc's malloc gives blocks
     back to the system in between, and each page costs a fault when it comes again. Blocks up to
@@ -293,7 +276,7 @@ TENSOR, DICT, LIST, TUPLE = "tensor", "dict", "list", "tuple"
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON, with its tensors put into `tensors` and replaced by their names."""
+    """Return `value` as JSON, with its tensors put into `tensors` and replaced by their names."""
     if isinstance(value, Tensor):
         name = f"{len(tensors)}"
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
@@ -314,12 +297,12 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return tensors[inner]
     if kind == DICT:
         return {k: _unpack(v, tensors) for k, v in inner}
-    made = [_unpack(v, tensors) for v in inner]
-    return tuple(made) if kind == TUPLE else made
+    values = [_unpack(v, tensors) for v in inner]
+    return tuple(values) if kind == TUPLE else values
 
 
 def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
-    """Writes nested dicts, lists, numbers, strings and tensors; see `load_state`.
+    """Write nested dicts, lists, numbers, strings and tensors; see `load_state`.
 
     Raises:
         VaekitError: where it cannot be written; an older checkpoint is left as it was.
@@ -332,7 +315,7 @@ def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What `save_state` wrote, on the CPU. Nothing is unpickled.
+    """Return what `save_state` wrote, on the CPU. Nothing is unpickled.
 
     Raises:
         VaekitError: where the file is missing, truncated, or no checkpoint.

@@ -13,8 +13,6 @@ from vaekit.recipes.catalog import find_recipe, resolve
 from vaekit.registry import Spec, checked, find, make
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from vaekit.data import DataSpec
     from vaekit.models import Model
     from vaekit.nn import Nets
@@ -39,7 +37,7 @@ class Recipe:
 
 
 def build(name: str, data: DataSpec, **asked: Any) -> Recipe:
-    """The recipe of this name for these data.
+    """Return the recipe of this name for these data.
 
     Args:
         name: of the recipe.
@@ -60,23 +58,23 @@ def build(name: str, data: DataSpec, **asked: Any) -> Recipe:
 
 
 def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
-    """The model and the objective that these specs describe."""
+    """Return the model and the objective that these specs describe."""
     if find_recipe(name).requires == "context" and not data.context:
         raise VaekitError(
-            f"{name} is conditioned on labels; got --context none: leave it, or take the recipe "
+            f"{name} is conditioned on labels; got `context=none`: leave it, or take the recipe "
             "vae."
         )
     from vaekit.objectives import require
 
     builder = Builder({**parts, "likelihood": likelihood_spec(parts, data.kind)}, data)
     objective = make("objective", parts["objective"], builder.given)
-    made = Recipe(make("model", parts["model"], builder.given), objective)
-    require(made.objective, made.model)
-    return made
+    model = make("model", parts["model"], builder.given)
+    require(objective, model)
+    return Recipe(model, objective)
 
 
 def likelihood_spec(parts: Spec, kind: str) -> Spec:
-    """The likelihood that is asked for; else that of the kind of data.
+    """Return the likelihood that is asked for; else that of the kind of data.
 
     A scale that nobody names is fitted; under an objective that weighs draws it is learned, since
     what is fitted is the optimum of the ELBO alone.
@@ -88,20 +86,16 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     spec = dict(parts["likelihood"] or {"name": ""})
     options = {option: value for option, value in spec.items() if option != "name"}
     name = spec["name"] or LIKELIHOODS[kind]
-    found = checked("likelihood", {"name": name, **options})
+    spec = checked("likelihood", {"name": name, **options})
     needs = getattr(find("objective", parts["objective"]["name"]), "needs", ())
-    if (
-        isinstance(needs, frozenset)
-        and "fixed" in needs
-        and name in ("gaussian", "laplace")
-        and "scale" not in found
-    ):
-        found["scale"] = "shared"
-    return found
+    weighted = isinstance(needs, frozenset) and "fixed" in needs
+    if weighted and name in ("gaussian", "laplace") and "scale" not in spec:
+        spec["scale"] = "shared"
+    return spec
 
 
 class Builder:
-    """What a part may ask for by name, each made when it is first asked for.
+    """What a part may require by name, each made when it is first needed.
 
     Attributes:
         given: name to maker.
@@ -109,84 +103,59 @@ class Builder:
 
     def __init__(self, parts: Spec, data: DataSpec) -> None:
         self.parts, self.data = parts, data
-        names = ("prior", "posterior", "likelihood", "family", "net", "latent", "data")
-        shapes = ("event_shape", "x_shape", "context_shape", "rows")
         self.given: Mapping[str, Callable[[], Any]] = {
-            name: lambda name=name: getattr(self, name)  # type: ignore[misc]
-            for name in (*names, *shapes)
+            "prior": lambda: make("prior", parts["prior"], self.given),
+            "posterior": lambda: self.posterior,
+            "likelihood": lambda: self.decoder(self.event_shape),
+            "family": lambda: self.family,
+            "net": lambda: self.net,
+            "latent": lambda: parts["latent"],
+            "data": lambda: data,
+            "event_shape": lambda: self.event_shape,
+            "x_shape": lambda: data.shape,
+            "context_shape": lambda: data.context,
+            "rows": lambda: data.rows,
         }
 
     @cached_property
     def net(self) -> Nets:
-        """How networks are made."""
-        made: Nets = make("net", self.parts["net"])
-        if made.planes and len(self.data.shape) != 3:
+        """Return how networks are made."""
+        nets: Nets = make("net", self.parts["net"])
+        if nets.planes and len(self.data.shape) != 3:
             raise VaekitError(
                 f"a {self.parts['net']['name']} net needs images; {self.data.name} has rows of "
-                f"shape {self.data.shape}: take --net mlp."
+                f"shape {self.data.shape}: take `net=mlp`."
             )
-        return made
-
-    @property
-    def latent(self) -> int:
-        """The size of the latent."""
-        size: int = self.parts["latent"]
-        return size
+        return nets
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """The shape of z."""
-        return self.net.latent_shape(self.latent, self.data.shape)
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:
-        """The shape of x."""
-        return self.data.shape
-
-    @property
-    def context_shape(self) -> tuple[int, ...]:
-        """The shape of what the model is conditioned on; () where it is not."""
-        return self.data.context
-
-    @property
-    def rows(self) -> int:
-        """How many training rows there are."""
-        return self.data.rows
-
-    @property
-    def prior(self) -> nn.Module:
-        """p(z)."""
-        made: nn.Module = make("prior", self.parts["prior"], self.given)
-        return made
+        """Return the shape of z."""
+        return self.net.latent_shape(self.parts["latent"], self.data.shape)
 
     @property
     def posterior(self) -> Conditional:
-        """q(z|x): the encoder, and the family of its posterior."""
-        from vaekit.parts import Conditional
+        """Return q(z|x): the encoder, and the family of its posterior."""
+        from vaekit.nn import LogCounts
+        from vaekit.parts import Conditional, joined_shape
 
         family: Family = make("posterior", self.parts["posterior"], self.given)
         if self.net.point and family.param_shape != self.event_shape:
             raise VaekitError(
                 f"the net {self.parts['net']['name']} gives a point with its places, and no "
-                "spread: take --posterior delta, or --net pool."
+                "spread: take `posterior=delta`, or `net=pool`."
             )
-        net = self.encoder(family.param_shape)
-        return Conditional(net, family, in_shape=self.data.shape)
-
-    def encoder(self, out_shape: tuple[int, ...]) -> nn.Module:
-        """A network from one x, and its context, to `out_shape`."""
-        from vaekit.nn import LogCounts
-        from vaekit.parts import joined_shape
-
         shape, context = self.data.shape, self.data.context
         if context and not self.net.planes:
             shape = (math.prod(shape),)
-        made = self.net.encoder(joined_shape(shape, context), out_shape)
-        return LogCounts(made) if self.data.kind == "counts" else made
+        net = self.net.encoder(joined_shape(shape, context), family.param_shape)
+        if self.data.kind == "counts":
+            net = LogCounts(net)
+        return Conditional(net, family, in_shape=self.data.shape)
 
     @cached_property
     def family(self) -> Family:
-        """The family of p(x|z), where it takes such data."""
+        """Return the family of p(x|z), where it takes such data."""
         spec = self.parts["likelihood"]
         facts = {**self.given, "event_shape": lambda: self.data.shape}
         family: Family = make("likelihood", spec, facts)
@@ -195,28 +164,17 @@ class Builder:
             takes = "counts" if space == "counts" else "values in [0, 1], not counts"
             raise VaekitError(
                 f"the likelihood {spec['name']} takes {takes}; the data {self.data.name} are of "
-                f"kind {kind}: take --likelihood {LIKELIHOODS[kind]}."
+                f"kind {kind}: take `likelihood={LIKELIHOODS[kind]}`."
             )
         return family
 
-    @property
-    def likelihood(self) -> Conditional:
-        """p(x|z): the decoder of a latent, its output started at the data's mean."""
-        return self.decoder(self.event_shape)
-
     def decoder(self, latent_shape: tuple[int, ...]) -> Conditional:
-        """p(x|z) for a latent of this shape."""
+        """Return p(x|z) for a latent of this shape, its output started at the data's mean."""
+        from vaekit.nn import start_at
         from vaekit.parts import Conditional, joined_shape
 
         code = joined_shape(latent_shape, self.data.context)
-        size = math.prod(latent_shape)
-        net = self.net.decoder(code, self.family.param_shape, size)
-        return Conditional(self.started(net), self.family, in_shape=latent_shape)
-
-    def started(self, net: nn.Module) -> nn.Module:
-        """The decoder, its output's bias at the data's mean where the net asks for it."""
-        from vaekit.nn import start_at
-
+        net = self.net.decoder(code, self.family.param_shape, math.prod(latent_shape))
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
-        return net
+        return Conditional(net, self.family, in_shape=latent_shape)

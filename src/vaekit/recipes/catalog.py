@@ -47,30 +47,30 @@ class RecipeEntry:
 
     @property
     def parts(self) -> Spec:
-        """The specs of its parts; None for a likelihood that the kind of data decides."""
-        found = {**BASE, "likelihood": None}
-        found |= {name: value for name, value in self.options.items() if name in found}
+        """Return the specs of its parts; None for a likelihood that the kind of data decides."""
+        specs = {**BASE, "likelihood": None}
+        specs |= {name: value for name, value in self.options.items() if name in specs}
         try:
             return {
                 name: checked(name, value) if name in PARTS and value is not None else value
-                for name, value in found.items()
+                for name, value in specs.items()
             }
         except VaekitError as error:
             raise VaekitError(f"the recipe {self.name} cannot be made: {error}") from None
 
     @property
     def asks(self) -> tuple[str, ...]:
-        """The options of parts that this recipe has: those that its model asks for."""
+        """Return the options of parts that this recipe has: those that its model asks for."""
         known = describe("model", self.parts["model"]["name"])
-        given = known["given"]
-        named = {name for name in given if name in ASKED}
+        words = known["given"]
+        named = {name for name in words if name in ASKED}
         if named & {"prior", "posterior", "likelihood"}:
             named |= {"net", "latent"}
-        named |= {"likelihood"} if "family" in given else set()
-        found = [name for name in (*PARTS, "latent") if name in named or name == "objective"]
+        named |= {"likelihood"} if "family" in words else set()
+        options = [name for name in (*PARTS, "latent") if name in named or name == "objective"]
         if known["options"]:
-            found.append("model")
-        return tuple(name for name in found if name not in self.fixed)
+            options.append("model")
+        return tuple(name for name in options if name not in self.fixed)
 
 
 def recipe(
@@ -83,7 +83,7 @@ def recipe(
     named: tuple[str, ...] = (),
     **options: Any,
 ) -> RecipeEntry:
-    """Enters a recipe: a name, what it is in words, and its options.
+    """Register a recipe: a name, what it is in words, and its options.
 
     Raises:
         VaekitError: for an option that no recipe has.
@@ -97,13 +97,13 @@ def recipe(
     for option in options:
         if option not in known:
             raise unknown(f"option of the recipe {name}", option, known)
-    made = RecipeEntry(name, title, text, options, requires, fixed, named)
-    register("recipe", name)(made)
-    return made
+    entry = RecipeEntry(name, title, text, options, requires, fixed, named)
+    register("recipe", name)(entry)
+    return entry
 
 
 def names() -> tuple[str, ...]:
-    """The names of all recipes, the kit's own in the order of this file.
+    """Return the names of all recipes, vaekit's in the order of this file.
 
     Example:
         >>> names()[:3]
@@ -113,7 +113,7 @@ def names() -> tuple[str, ...]:
 
 
 def find_recipe(name: str) -> RecipeEntry:
-    """The recipe of this name.
+    """Return the recipe of this name.
 
     Raises:
         VaekitError: for an unknown one.
@@ -122,12 +122,12 @@ def find_recipe(name: str) -> RecipeEntry:
         >>> find_recipe("vae").asks
         ('prior', 'posterior', 'likelihood', 'objective', 'net', 'latent', 'model')
     """
-    found: RecipeEntry = find("recipe", name)
-    return found
+    entry: RecipeEntry = find("recipe", name)
+    return entry
 
 
-def resolve(name: str, asked: dict[str, Any]) -> Spec:
-    """The parts of a recipe, with what is asked for in their place: specs, and the latent's size.
+def resolve(name: str, changes: dict[str, Any]) -> Spec:
+    """Return the parts of a recipe, after the changes: specs, and the latent's size.
 
     `NAME:option=value` replaces a part, `:option=value` changes the recipe's own. The likelihood is
     None, or without a name, where the kind of data decides it.
@@ -136,35 +136,35 @@ def resolve(name: str, asked: dict[str, Any]) -> Spec:
         VaekitError: for an unknown recipe, part or option, or a part that is what the recipe is.
     """
     entry = find_recipe(name)
-    found = entry.parts
-    for part, value in asked.items():
+    parts = entry.parts
+    for part, value in changes.items():
         if value is None:
             continue
         if part in entry.fixed:
             raise VaekitError(
-                f"{name} is a {part} {found[part]['name']} with what comes with it; got {part} "
+                f"{name} is a {part} {parts[part]['name']} with what comes with it; got {part} "
                 f"{value}: take the recipe vae for another."
             )
         if part not in entry.asks:
             raise unknown(f"option of {name}", part, entry.asks)
         if part == "latent":
-            found[part] = _whole(value)
+            parts[part] = _whole(value)
         else:
-            own, found[part] = found[part], _part(part, value, found[part])
-            if part in entry.named and found[part]["name"] != own["name"]:
+            default, parts[part] = parts[part], _part(part, value, parts[part])
+            if part in entry.named and parts[part]["name"] != default["name"]:
                 raise VaekitError(
-                    f"{name} has the {part} {own['name']}; got {found[part]['name']}: change its "
-                    f"options, as {part}=:activation=relu, or take the recipe vae or ae."
+                    f"{name} has the {part} {default['name']}; got {parts[part]['name']}: change "
+                    f"its options, as {part}=:activation=relu, or take the recipe vae or ae."
                 )
-    return found
+    return parts
 
 
 def _part(part: str, value: Any, base: Any) -> Spec:
-    """A part that is asked for; of a likelihood perhaps options alone: the data then name it."""
+    """Return a changed part; of a likelihood perhaps options alone: the data then name it."""
     if part == "likelihood" and base is None:
         spec = checked(part, value, {"name": "gaussian"})
-        own = value["name"] if isinstance(value, dict) else str(value).partition(":")[0]
-        return spec if own or not isinstance(value, str | dict) else {**spec, "name": ""}
+        name = value["name"] if isinstance(value, dict) else str(value).partition(":")[0]
+        return spec if name or not isinstance(value, str | dict) else {**spec, "name": ""}
     return checked(part, value, base)
 
 
@@ -179,7 +179,7 @@ def _whole(value: Any) -> int:
 
 
 def flat_options(parts: Spec) -> Iterator[tuple[str, Any]]:
-    """Every option of every part under its path, `objective.beta`, and each part's name.
+    """Return every option of every part under its path, `objective.beta`, and each part's name.
 
     Example:
         >>> dict(flat_options({"objective": {"name": "elbo", "beta": 4.0}, "latent": 2}))[
@@ -193,8 +193,8 @@ def flat_options(parts: Spec) -> Iterator[tuple[str, Any]]:
             continue
         yield part, spec["name"]
         known = describe(part, spec["name"])["options"] if spec["name"] else {}
-        for option, one in known.items():
-            yield f"{part}.{option}", spec.get(option, one["default"])
+        for option, entry in known.items():
+            yield f"{part}.{option}", spec.get(option, entry["default"])
 
 
 recipe(

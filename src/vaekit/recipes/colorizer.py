@@ -28,14 +28,14 @@ def colorizer(data: DataSpec, net: Nets, family: Family, *, noise: float = 1.0) 
     if data.kind != "color" or data.shape[:1] != (3,):
         raise VaekitError(
             f"colorizer learns from color images; {data.name} has rows of shape {data.shape} "
-            f"({data.kind}): take data in color, and leave --gray and --binarize."
+            f"({data.kind}): take data in color, and leave `gray` and `binarize`."
         )
     if data.context:
-        raise VaekitError("colorizer is given gray images and no labels: leave --context.")
-    made = net.encoder((1, *data.shape[1:]), data.shape)
+        raise VaekitError("colorizer is given gray images and no labels: leave `context`.")
+    network = net.encoder((1, *data.shape[1:]), data.shape)
     if net.start == "mean" and data.mean is not None:
-        start_at(made, data.mean - luminance(data.mean))
+        start_at(network, data.mean - luminance(data.mean))
     if getattr(family, "mean", "identity") != "identity":
         raise VaekitError("colorizer adds what it learns to the gray image: leave mean=identity.")
     level = (data.values.high - data.values.low) / 255
-    return Colorizer(Conditional(made, family), noise=noise * level)
+    return Colorizer(Conditional(network, family), noise=noise * level)

@@ -21,7 +21,7 @@ def check_family(
     context: Tensor | None = None,
     smooth: bool = True,
 ) -> None:
-    """Checks a family: shapes, sums, normalization, draws against densities, gradients.
+    """Check a family: shapes, sums, normalization, draws against densities, gradients.
 
     Densities are integrated (summed, where values are discrete) element by element; draws are
     compared with them by Kolmogorov and Smirnov's test. A family whose density does not factorize
@@ -73,7 +73,7 @@ def _check_shapes(p: Distribution, family: Family) -> None:
 
 
 def _grid(p: Distribution) -> tuple[Tensor, Tensor]:
-    """Points and weights of a quadrature over the values of an element."""
+    """Return points and weights of a quadrature over the values of an element."""
     kind, levels, double = p.space.kind, p.space.levels, torch.float64
     if kind == "counts" or (kind == "pixels" and levels is not None):
         points = torch.arange(20_000, dtype=double)

@@ -40,7 +40,7 @@ class LinearGaussian:
 
     @classmethod
     def fit(cls, x: Tensor, latent: int, rotation: Tensor | None = None) -> LinearGaussian:
-        """The maximum-likelihood model of `x` (N, d); W = U (Lambda - s2 I)^(1/2) R."""
+        """Return the maximum-likelihood model of `x` (N, d); W = U (Lambda - s2 I)^(1/2) R."""
         values, vectors = cls.spectrum(x)
         variance = values[latent:].mean()
         weight = vectors[:, :latent] * (values[:latent] - variance).sqrt()
@@ -48,23 +48,23 @@ class LinearGaussian:
 
     @staticmethod
     def spectrum(x: Tensor) -> tuple[Tensor, Tensor]:
-        """Eigenvalues, largest first, and eigenvectors (columns) of the covariance (1/N)."""
+        """Return eigenvalues, largest first, and eigenvectors (columns) of the covariance (1/N)."""
         values, vectors = torch.linalg.eigh(torch.cov(x.T, correction=0))
         return values.flip(0), vectors.flip(1)
 
     @property
     def latent(self) -> int:
-        """k."""
+        """Return k."""
         return self.weight.shape[1]
 
     @property
     def precision(self) -> Tensor:
-        """M = W'W + s2 I, `(k, k)`."""
+        """Return M = W'W + s2 I, `(k, k)`."""
         eye = torch.eye(self.latent, dtype=self.weight.dtype)
         return self.weight.T @ self.weight + self.variance * eye
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) `(N,)`, by the Cholesky factor of W W' + s2 I."""
+        """Return log p(x) `(N,)`, by the Cholesky factor of W W' + s2 I."""
         d = x.shape[1]
         covariance = self.weight @ self.weight.T + self.variance * torch.eye(d, dtype=x.dtype)
         factor = torch.linalg.cholesky(covariance)
@@ -73,12 +73,12 @@ class LinearGaussian:
         return -0.5 * (standard.square().sum(0) + log_det + d * math.log(2 * math.pi))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The exact p(z|x): locations `(N, k)` and the covariance `(k, k)`, which all share."""
+        """Return the exact p(z|x): locations `(N, k)` and their common covariance `(k, k)`."""
         inverse = torch.linalg.inv(self.precision)
         return (x - self.mean) @ self.weight @ inverse, self.variance * inverse
 
     def elbo(self, x: Tensor, loc: Tensor, variance: Tensor, beta: float = 1.0) -> Tensor:
-        """The expected ELBO `(N,)` of q(z|x) = N(loc, diag variance)."""
+        """Return the expected ELBO `(N,)` of q(z|x) = N(loc, diag variance)."""
         d = x.shape[1]
         error = (x - self.mean - loc @ self.weight.T).square().sum(1)
         error = error + (self.weight.square() @ variance).sum()
@@ -87,7 +87,7 @@ class LinearGaussian:
         return -0.5 * (error / self.variance + constant) - beta * kl
 
     def vae(self, encoder: Tensor | None = None, variance: Tensor | None = None) -> VAE:
-        """The kit's VAE with these weights; without arguments q is the best diagonal Gaussian.
+        """Return a VAE with these weights; without arguments q is the best diagonal Gaussian.
 
         Args:
             encoder: V `(k, d)` of q's location V (x - mean).

@@ -17,7 +17,7 @@ from vaekit.testing.numeric import check_gradient, seeded
 
 
 def _problem(rows: int = 12, d: int = 5, k: int = 2) -> tuple[Tensor, LinearGaussian, VAE, Tensor]:
-    """Data, an oracle, a kit's VAE near it but not at the optimum, and noise (no draws)."""
+    """Return data, an oracle, a VAE near it but not at the optimum, and noise (no draws)."""
     mix = torch.linalg.qr(torch.randn(d, d, dtype=torch.float64)).Q
     x = torch.randn(rows, d, dtype=torch.float64) * torch.linspace(2, 0.7, d) @ mix
     oracle = LinearGaussian.fit(x, k)
@@ -29,7 +29,7 @@ def _problem(rows: int = 12, d: int = 5, k: int = 2) -> tuple[Tensor, LinearGaus
 
 
 def _trace(model: VAE, x: Tensor, noise: Tensor) -> Trace:
-    """A pass with the noise given: z = loc + scale noise."""
+    """Return a pass with the noise given: z = loc + scale noise."""
     q = model.posterior(x)
     z = q.loc + q.scale * noise
     site = Site("z", z, q, model.prior())
@@ -39,7 +39,7 @@ def _trace(model: VAE, x: Tensor, noise: Tensor) -> Trace:
 def check_objective(
     objective: Objective, *, bound: bool = True, coupled: bool = False, unbiased: bool = True
 ) -> None:
-    """Checks an objective on the linear-Gaussian model: shapes, invariances, gradients, bound.
+    """Check an objective on the linear-Gaussian model: shapes, invariances, gradients, bound.
 
     Args:
         objective: it gets as many draws as it asks for.
@@ -89,12 +89,12 @@ def _check_objective_gradient(objective: Objective, model: VAE, x: Tensor, noise
 
 
 def _check_surrogate(objective: Objective, model: VAE, x: Tensor, repeats: int = 400) -> None:
-    """The mean gradient of what is differentiated against that of the value, draw by draw."""
+    """Compare the mean gradient of what is differentiated with that of the value, by draws."""
     values, gaps = list(model.parameters()), []
     slopes = partial(torch.autograd.grad, inputs=values, retain_graph=True, allow_unused=True)
     for _ in range(repeats):
-        found = objective(model(x, samples=objective.samples))
-        pairs = zip(slopes(found.target.mean()), slopes(found.value.mean()), strict=True)
+        bound = objective(model(x, samples=objective.samples))
+        pairs = zip(slopes(bound.target.mean()), slopes(bound.value.mean()), strict=True)
         both = [(a - b).flatten() for a, b in pairs if a is not None and b is not None]
         gaps.append(torch.cat(both))
     gap = torch.stack(gaps)
@@ -117,7 +117,7 @@ def _check_bound(objective: Objective, model: VAE, x: Tensor, repeats: int = 400
 
 
 def check_model(model: LatentModel, x: Tensor, context: Tensor | None = None) -> None:
-    """Checks a model: shapes for any sample dims, exact weights, codes, draws, independent rows.
+    """Check a model: shapes for any sample dims, exact weights, codes, draws, independent rows.
 
     Args:
         model: with or without batch norm; it is left in the mode it came in.

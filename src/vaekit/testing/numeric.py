@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -11,15 +11,13 @@ from torch import Tensor
 from vaekit.torchutil import rng
 
 
-@contextmanager
-def seeded(seed: int = 0) -> Iterator[None]:
-    """Global random state from `seed` inside, and afterwards as it was."""
-    with rng(seed):
-        yield
+def seeded(seed: int = 0) -> AbstractContextManager[None]:
+    """Seed the global random state; restore it afterwards."""
+    return rng(seed)
 
 
 def check_gradient(function: Callable[[Tensor], Tensor], at: Tensor, step: float = 1e-6) -> None:
-    """Autograd against a central difference along a random direction, same noise on both sides."""
+    """Compare autograd with a central difference along a random direction, at the same noise."""
 
     def value(theta: Tensor) -> Tensor:
         with seeded(1):
