@@ -43,7 +43,7 @@ OPTIONS = [
     case("device", "train vae --device tpu7", "there is no device 'tpu7'", "--device auto"),
     case("device absent", "train vae --device cuda:99", "no device 'cuda:99'", "--device auto"),
     case("together", "train vae --together", "--together is for several seeds: add --seeds"),
-    case("capture", "train vae --device cpu --capture", "the device is cpu: leave out"),
+    case("capture", "train vae --device cpu --capture", "the device is cpu: leave capture"),
     case("kl-warmup", "train vae --kl-warmup slow", "'slow'", "expected none, linear:EPOCHS"),
     case("lr-schedule", "train vae --lr-schedule step", "expected constant, cosine"),
     case("schedule", "train vae --schedule beta", "expected NAME=KIND:NUMBERS"),

@@ -142,7 +142,7 @@ def test_a_divergence_is_found_later_and_names_the_first_bad_step(graphs: list[R
 
 
 def test_capturing_is_refused_where_it_cannot_be() -> None:
-    with pytest.raises(vk.VaekitError, match="the device is cpu: leave out"):
+    with pytest.raises(vk.VaekitError, match="the device is cpu: leave capture"):
         trained("vae", captured=True)
 
 

@@ -200,44 +200,44 @@ def _signature(
     if not callable(part):
         return [], {}
     parameters = list(inspect.signature(part).parameters.values())
-    helps, facts, options = _helps(part), [], {}
-    for each in parameters:
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
+    words, given, options = helps(part), [], {}
+    for one in parameters:
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
             continue
-        if each.kind is not each.KEYWORD_ONLY or each.default is each.empty:
-            facts.append(each.name)
+        if one.kind is not one.KEYWORD_ONLY or one.default is one.empty:
+            given.append(one.name)
             continue
-        if each.annotation is each.empty or each.name not in helps:
+        if one.annotation is one.empty or one.name not in words:
             raise VaekitError(
-                f"the option {each.name} of the {kind} '{name}' needs a type, and a line under "
+                f"the option {one.name} of the {kind} '{name}' needs a type, and a line under "
                 "Args in the docstring."
             )
-        kind_text = each.annotation
+        kind_text = one.annotation
         if not isinstance(kind_text, str):
             kind_text = inspect.formatannotation(kind_text)
-        default = defaults.get(each.name, each.default)
-        options[each.name] = {
+        default = defaults.get(one.name, one.default)
+        options[one.name] = {
             "type": kind_text.replace("'", '"'),
             "default": list(default) if isinstance(default, tuple) else default,
-            "help": helps[each.name],
+            "help": words[one.name],
         }
-    return facts, options
+    return given, options
 
 
-def _helps(part: Any) -> dict[str, str]:
-    """Return the lines under `Args:`, of the nearest class that has them."""
-    helps: dict[str, str] = {}
+def helps(part: Any) -> dict[str, str]:
+    """Return what a docstring says on each argument, of the nearest class that says it."""
+    found: dict[str, str] = {}
     for base in part.__mro__ if inspect.isclass(part) else [part]:
-        members = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}
-        doc = inspect.cleandoc(members.get("__doc__") or "")
+        own = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}
+        doc = inspect.cleandoc(own.get("__doc__") or "")
         block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
         lines = re.findall(
             r"^    ([\w, ]+): ((?:.*(?:\n {8}.*)*))", block[1] if block else "", re.M
         )
         for names, words in lines:
-            for name in names.split(","):
-                helps.setdefault(name.strip(), " ".join(words.split()))
-    return helps
+            for one in names.split(","):
+                found.setdefault(one.strip(), " ".join(words.split()))
+    return found
 
 
 def _named(kind: str, name: str) -> str:

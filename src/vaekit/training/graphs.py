@@ -58,13 +58,13 @@ def refuse_capture(optimizer: torch.optim.Optimizer, device: torch.device) -> No
     """
     if device.type not in GRAPHS:
         raise VaekitError(
-            f"steps are captured on an NVIDIA GPU alone, and the device is {device}: leave out "
-            "`capture`, or use `device=cuda`."
+            f"steps are captured on an NVIDIA GPU alone, and the device is {device}: leave "
+            "capture, or take device=cuda."
         )
     if not all("capturable" in group for group in optimizer.param_groups):
         raise VaekitError(
-            f"the steps of {type(optimizer).__name__} cannot be captured: leave out `capture`, or "
-            "use adam, adamw or another one that torch calls capturable."
+            f"the steps of {type(optimizer).__name__} cannot be captured: leave capture, or "
+            "take adam, adamw or another one that torch calls capturable."
         )
 
 
