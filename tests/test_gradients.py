@@ -330,8 +330,8 @@ def test_the_options_of_the_critic_are_the_objectives() -> None:
     assert progress.critic.param_groups[0]["lr"] == 0.02  # type: ignore[union-attr]
     for name, value, message in (
         ("critic_optimizer", "adm", "did you mean 'adam'"),
-        ("critic_steps", 0, "got critic_steps=0"),
-        ("critic_lr", 0.0, "got critic_lr=0.0"),
+        ("critic_steps", 0, "got `critic_steps=0`"),
+        ("critic_lr", 0.0, "got `critic_lr=0.0"),
     ):
         bad = Judged()
         setattr(bad, name, value)

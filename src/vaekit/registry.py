@@ -2,7 +2,7 @@
 
 A part is written `NAME[:option=value]...`: a colon between options, a comma inside a list. An
 option that takes a part holds a name, its options go by their path: `flow:net=mlp:net.hidden=64`.
-Nothing here imports torch: what the kit itself registers is read from index.json, which
+Nothing here imports torch: what vaekit itself registers is read from index.json, which
 `tools/index.py` writes from signatures and docstrings.
 """
 
@@ -110,7 +110,7 @@ def registering(free: Collection[tuple[str, str]] = ()) -> Iterator[set[tuple[st
 
 
 def _new(before: Mapping[tuple[str, str], Any]) -> set[tuple[str, str]]:
-    """Return what is not as it was, but for the kit's own, which are entered as they are needed."""
+    """Return what is not as it was, but for vaekit's parts, which are entered when needed."""
     changed = {key for key, part in _OBJECTS.items() if before.get(key) is not part}
     return {(kind, name) for kind, name in changed if name not in _index().get(kind, {})}
 
@@ -328,11 +328,7 @@ def parse(written: str) -> Spec:
         option, equals, value = piece.partition("=")
         if not equals or not option:
             raise VaekitError(f"got '{piece}' in '{written}'; expected option=value.")
-        at = spec
-        *path, last = option.replace("-", "_").split(".")
-        for word in path:
-            inner = at.get(word, {"name": ""})
-            at[word] = at = inner if isinstance(inner, dict) else parse(inner)
+        at, last = _at(spec, option)
         if last in at and last != "name":
             raise VaekitError(f"got '{option}' twice in '{written}'; give it once.")
         at[last] = parse(value[1:-1]) if value[:1] == "{" else value
@@ -385,13 +381,19 @@ def nested(kind: str, part: Any, path: str, value: Any) -> Spec:
         >>> nested("objective", "elbo:kl=sampled", "beta", 4)
         {'name': 'elbo', 'kl': 'sampled', 'beta': 4}
     """
-    spec = at = dict(spec_of(kind, part))
-    *outer, last = path.replace("-", "_").split(".")
-    for word in outer:
-        inner = at.get(word) or {"name": ""}
-        at[word] = at = parse(inner) if isinstance(inner, str) else dict(inner)
+    spec = dict(spec_of(kind, part))
+    at, last = _at(spec, path)
     at[last] = value
     return spec
+
+
+def _at(spec: Spec, path: str) -> tuple[Spec, str]:
+    """Return the inner spec that a path, `net.hidden`, leads to, and its last word."""
+    *outer, last = path.replace("-", "_").split(".")
+    for word in outer:
+        inner = spec.get(word) or {"name": ""}
+        spec[word] = spec = parse(inner) if isinstance(inner, str) else dict(inner)
+    return spec, last
 
 
 def checked(kind: str, part: Any, base: Spec | None = None) -> Spec:

@@ -75,6 +75,11 @@ def standard_error(values: Tensor) -> float:
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
+def average(values: Tensor) -> tuple[float, float]:
+    """Return the mean over rows `(N,)` and its standard error."""
+    return values.mean().item(), standard_error(values)
+
+
 def is_likelihood(space: Space, kind: str) -> bool:
     """Return whether a distribution on this space normalizes over data of this kind.
 

@@ -15,17 +15,7 @@ from torch import Tensor
 from vaekit.distributions import Offer, offering
 from vaekit.errors import at_least
 from vaekit.evaluate import checks
-from vaekit.evaluate.metrics import (
-    Batch,
-    Column,
-    Line,
-    Metric,
-    Record,
-    Study,
-    Subject,
-    average,
-    cut,
-)
+from vaekit.evaluate.metrics import Batch, Column, Line, Metric, Record, Study, Subject, cut
 from vaekit.models import LatentModel, Model, Trace, exact, rows_at_once
 from vaekit.objectives import over_samples
 from vaekit.registry import register
@@ -74,7 +64,7 @@ class Bound(Metric):
         record: Record = {}
         for name in ("elbo", "log_likelihood", "kl", "mse"):
             values = self.row(name)
-            mean, error = (None, None) if values is None else average(values)
+            mean, error = (None, None) if values is None else checks.average(values)
             record |= {name: mean, f"{name}{suffix}": error}
         del record[f"mse{suffix}"]
         return record

@@ -14,7 +14,6 @@ from torch import Tensor
 from vaekit.data import Dataset, DataSpec, Split, spread
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, at_least
-from vaekit.evaluate.checks import standard_error
 from vaekit.models import Model, Trace, exact, pieces, rows_at_once
 from vaekit.registry import Spec, checked, entries, find, make
 from vaekit.torchutil import evaluating, lazy, rng
@@ -326,8 +325,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def average(values: Tensor) -> tuple[float, float]:
-    """Return the mean over rows `(N,)` and its standard error."""
-    return values.mean().item(), standard_error(values)

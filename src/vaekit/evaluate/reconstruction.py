@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.errors import VaekitError
-from vaekit.evaluate.checks import Numbers, refuse_gaps, some
-from vaekit.evaluate.metrics import Batch, Column, Line, Metric, Record, average, cut
+from vaekit.evaluate.checks import Numbers, average, refuse_gaps, some
+from vaekit.evaluate.metrics import Batch, Column, Line, Metric, Record, cut
 from vaekit.models import Model, Trace
 from vaekit.registry import register
 

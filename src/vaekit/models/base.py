@@ -17,6 +17,9 @@ from vaekit.errors import VaekitError
 from vaekit.models.trace import Site, Trace
 from vaekit.torchutil import evaluating, rng
 
+Context = Tensor | None  # what a model may be conditioned on, (B, *G)
+Mask = Tensor | None  # 0 where x is not observed
+Draws = tuple[int, ...]  # the Monte-Carlo dims
 State = Any  # what `infer` leaves for `draw` and `likelihood_at`; opaque to everybody else
 DRAWS = 64  # of z for a code, where the posterior has no mean
 CACHE, DEVICE = 2**23, 2**24  # bytes of decoder output at a time: fewer cost more calls
@@ -62,25 +65,16 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        self, x: Tensor, context: Context = None, *, samples: Draws = (1,), mask: Mask = None
     ) -> Trace:
         """Pass over x `(B, *X)` with `samples` draws of what is random."""
 
     @abstractmethod
-    def reconstruct(
-        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
-    ) -> Tensor:
+    def reconstruct(self, x: Tensor, context: Context = None, *, mask: Mask = None) -> Tensor:
         """Return what the model makes of x, `(B, *X)`."""
 
-    def passes(
-        self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
-    ) -> Iterator[Trace]:
-        """Return a trace for each of these numbers of draws."""
+    def passes(self, x: Tensor, context: Context, counts: Sequence[Draws]) -> Iterator[Trace]:
+        """Yield a trace for each of these numbers of draws."""
         for samples in counts:
             yield self(x, context, samples=samples)
 
@@ -157,7 +151,7 @@ class LatentModel(Model):
                 raise TypeError(f"{cls.__name__} overrides {name}, which is final.")
 
     @abstractmethod
-    def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> State:
+    def infer(self, x: Tensor, context: Context = None, mask: Mask = None) -> State:
         """Return what is known of z given x: whatever `draw` takes."""
 
     @abstractmethod
@@ -166,13 +160,13 @@ class LatentModel(Model):
 
     @abstractmethod
     def draw_prior(
-        self, n: int, context: Tensor | None = None, temperature: float = 1.0
+        self, n: int, context: Context = None, temperature: float = 1.0
     ) -> tuple[Tensor, ...]:
         """Return n draws from the prior, a z `(n, *Z)` for each site."""
 
     @abstractmethod
     def likelihood_at(
-        self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
+        self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
     ) -> Distribution:
         """Return p(x|z) at a z for each site; it draws nothing, so that any thread may run it.
 
@@ -183,7 +177,7 @@ class LatentModel(Model):
         """Return a loss `(B,)` that is none of the bound, as for a commitment; None for most."""
         return None
 
-    def seen(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def seen(self, x: Tensor, mask: Mask = None) -> tuple[Tensor, Tensor | None]:
         """Return x with 0 where it is not seen, and the mask of what is; None where all is."""
         if self.gaps:
             mask = ~x.isnan() if mask is None else ~x.isnan() & (mask != 0)
@@ -192,12 +186,7 @@ class LatentModel(Model):
         return torch.where(mask != 0, x, torch.zeros_like(x)), mask
 
     def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        self, x: Tensor, context: Context = None, *, samples: Draws = (1,), mask: Mask = None
     ) -> Trace:
         """Pass over x `(B, *X)` with `samples` draws of each latent."""
         x, mask = self.seen(x, mask)
@@ -207,10 +196,10 @@ class LatentModel(Model):
         self,
         x: Tensor,
         state: State,
-        context: Tensor | None = None,
+        context: Context = None,
         *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        samples: Draws = (1,),
+        mask: Mask = None,
     ) -> Trace:
         """Return the pass that draws from a state of `infer`: one state serves many passes."""
         return self.scored(x, self.draw(state, samples), state, context, mask)
@@ -220,24 +209,22 @@ class LatentModel(Model):
         x: Tensor,
         sites: tuple[Site, ...],
         state: State,
-        context: Tensor | None = None,
-        mask: Tensor | None = None,
+        context: Context = None,
+        mask: Mask = None,
     ) -> Trace:
         """Return the half of `trace` that draws nothing."""
         px = self.likelihood_at(tuple(site.z for site in sites), context, state)
         return Trace(x, sites, px, self, context, mask, self.penalty(state, sites))
 
-    def passes(
-        self, x: Tensor, context: Tensor | None, counts: Sequence[tuple[int, ...]]
-    ) -> Iterator[Trace]:
-        """Return a trace for each of these numbers of draws, of one encoding."""
+    def passes(self, x: Tensor, context: Context, counts: Sequence[Draws]) -> Iterator[Trace]:
+        """Yield a trace for each of these numbers of draws, of one encoding."""
         x, mask = self.seen(x)
         state = self.infer(x, context, mask)
         for samples in counts:
             yield self.trace(x, state, context, samples=samples, mask=mask)
 
     def sample(
-        self, n: int, context: Tensor | None = None, *, temperature: float = 1.0, mean: bool = False
+        self, n: int, context: Context = None, *, temperature: float = 1.0, mean: bool = False
     ) -> Tensor:
         """Return n draws `(n, *X)` of x from the model; with `mean`, E[x|z] of n draws of z.
 
@@ -255,20 +242,15 @@ class LatentModel(Model):
         with evaluating(self), exact(self):
             return self._decoded(self.draw_prior(n, context, temperature), context, mean)
 
-    def _decoded(self, zs: tuple[Tensor, ...], context: Tensor | None, mean: bool = True) -> Tensor:
-        def decoded(context: Tensor | None, *zs: Tensor) -> tuple[Tensor]:
+    def _decoded(self, zs: tuple[Tensor, ...], context: Context, mean: bool = True) -> Tensor:
+        def decoded(context: Context, *zs: Tensor) -> tuple[Tensor]:
             px = self.likelihood_at(zs, context)
             return (px.mean if mean else px.sample(),)
 
         return in_pieces(self, decoded, context, *zs)[0]
 
     def encode(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        mask: Tensor | None = None,
-        draws: int = DRAWS,
+        self, x: Tensor, context: Context = None, *, mask: Mask = None, draws: int = DRAWS
     ) -> tuple[Tensor, ...]:
         """Return the codes of x, `(B, *Z)` for each site: what `decode` takes.
 
@@ -279,9 +261,7 @@ class LatentModel(Model):
         with evaluating(self), exact(self), drawn:
             return in_pieces(self, partial(self._encoded, draws), x, context, mask)
 
-    def _encoded(
-        self, draws: int, x: Tensor, context: Tensor | None, mask: Tensor | None
-    ) -> tuple[Tensor, ...]:
+    def _encoded(self, draws: int, x: Tensor, context: Context, mask: Mask) -> tuple[Tensor, ...]:
         x, mask = self.seen(x, mask)
         state = self.infer(x, context, mask)
         if Offer.MEAN in self.offers:
@@ -290,15 +270,13 @@ class LatentModel(Model):
             return tuple(site.z[0] for site in self.draw(state, (1,)))
         return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
 
-    def decode(self, zs: Tensor | tuple[Tensor, ...], context: Tensor | None = None) -> Tensor:
+    def decode(self, zs: Tensor | tuple[Tensor, ...], context: Context = None) -> Tensor:
         """Return E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
         zs = (zs,) if isinstance(zs, Tensor) else zs
         with evaluating(self), exact(self):
             return self._decoded(zs, context)
 
-    def reconstruct(
-        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
-    ) -> Tensor:
+    def reconstruct(self, x: Tensor, context: Context = None, *, mask: Mask = None) -> Tensor:
         """Return E[x|z] at the codes of x, `(B, *X)`."""
         return self.decode(self.encode(x, context, mask=mask), context)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
-from vaekit.models.base import Model, in_pieces
+from vaekit.models.base import Context, Draws, Mask, Model, in_pieces
 from vaekit.models.trace import Trace
 from vaekit.parts import Conditional, Gaussian
 from vaekit.registry import register
@@ -37,18 +37,18 @@ def luminance(x: Tensor) -> Tensor:
 
 @register("module", "colorizer")
 class Colorizer(Model):
-    """p(x | g): colors x `(B, 3, H, W)` of which the gray picture g `(B, 1, H, W)` is known.
+    """p(x | g): colors x `(B, 3, H, W)` of which the gray image g `(B, 1, H, W)` is known.
 
     `forward` is one pass, a `Trace` without sites, over g = L(x) + noise e, with e ~ N(0, I) drawn
     from torch's generator anew for each of the `samples`, in train and in eval mode alike: its
-    log-likelihood is that of the colors given a noisy picture. `colorize` adds no noise.
+    log-likelihood is that of the colors given a noisy image. `colorize` adds no noise.
 
     Args:
         likelihood: p(x | g), a Gaussian of one scale (fixed, shared or fitted).
         noise: the standard deviation of the noise, in units of x: 1/255 is a gray level.
 
     Raises:
-        VaekitError: where the likelihood takes other pictures, has another family or a scale for
+        VaekitError: where the likelihood takes other images, has another family or a scale for
             each pixel; or where the noise is negative or not finite.
 
     Example:
@@ -89,12 +89,7 @@ class Colorizer(Model):
         return self.likelihood.family.event_shape
 
     def forward(
-        self,
-        x: Tensor,
-        context: Tensor | None = None,
-        *,
-        samples: tuple[int, ...] = (1,),
-        mask: Tensor | None = None,
+        self, x: Tensor, context: Context = None, *, samples: Draws = (1,), mask: Mask = None
     ) -> Trace:
         """Pass over x `(B, 3, H, W)` with `samples` draws of the noise."""
         gray = luminance(x)
@@ -108,12 +103,10 @@ class Colorizer(Model):
         """Return E[x | g], `(B, 3, H, W)`, of gray images `(B, 1, H, W)`."""
         return self._colored(gray, None)
 
-    def reconstruct(
-        self, x: Tensor, context: Tensor | None = None, *, mask: Tensor | None = None
-    ) -> Tensor:
+    def reconstruct(self, x: Tensor, context: Context = None, *, mask: Mask = None) -> Tensor:
         """Return E[x | L(x)], `(B, 3, H, W)`: x as it is colored again."""
         return self._colored(luminance(x), context)
 
-    def _colored(self, gray: Tensor, context: Tensor | None) -> Tensor:
+    def _colored(self, gray: Tensor, context: Context) -> Tensor:
         with evaluating(self):
             return in_pieces(self, lambda *g: (self.likelihood(*g).mean,), gray, context)[0]

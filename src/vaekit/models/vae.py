@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
-from vaekit.models.base import LatentModel, State
+from vaekit.models.base import Context, LatentModel, Mask, State
 from vaekit.models.trace import Site
 from vaekit.parts import Conditional, Prior
 from vaekit.registry import register
@@ -94,7 +94,7 @@ class VAE(LatentModel):
         """Return the shape of one x."""
         return self.likelihood.family.event_shape
 
-    def infer(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> State:
+    def infer(self, x: Tensor, context: Context = None, mask: Mask = None) -> State:
         """Return q(z|x) of what is seen of x, and p(z)."""
         return self.posterior(x, context), self.prior(context, self.posterior)
 
@@ -105,7 +105,7 @@ class VAE(LatentModel):
 
     @torch.no_grad()
     def draw_prior(
-        self, n: int, context: Tensor | None = None, temperature: float = 1.0
+        self, n: int, context: Context = None, temperature: float = 1.0
     ) -> tuple[Tensor, ...]:
         """Return n draws `(n, *Z)` of z from the prior, one for each row of the context."""
         prior: Distribution = self.prior(context, self.posterior).tempered(temperature)
@@ -115,7 +115,7 @@ class VAE(LatentModel):
         return (z,)
 
     def likelihood_at(
-        self, zs: tuple[Tensor, ...], context: Tensor | None = None, state: State = None
+        self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
     ) -> Distribution:
         """Return p(x|z)."""
         return self.likelihood(zs[0], context)

@@ -1,4 +1,4 @@
-"""What every network of the kit shares, and the multilayer perceptron."""
+"""The base of all networks, and the multilayer perceptron."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from vaekit.registry import register
 
 @register("objective", "coloring")
 class Coloring(Objective):
-    """log p(x|g) less a price for another luminance than the picture has.
+    """log p(x|g) less a price for another luminance than the image has.
 
     E[ log N(x; y, s^2 I) - luminance / 2 sum_hw ((L(y) - L(x)) / s)^2 ],  y = E[x|g],
 
-    with g the gray picture under noise, L(x) = 0.30 R + 0.59 G + 0.11 B (so L(x) is that picture
+    with g the gray image under noise, L(x) = 0.30 R + 0.59 G + 0.11 B (so L(x) is that image
     without the noise: to copy the noise is not rewarded) and s the scale that scores x, which the
     price does not move. Whatever s is, y is pulled along -1/(2 s^2) the gradient of
 

@@ -106,7 +106,7 @@ def recipe(
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all recipes, the kit's own in the order of this file.
+    """Return the names of all recipes, vaekit's in the order of this file.
 
     Example:
         >>> names()[:3]
