@@ -64,6 +64,20 @@ def test_the_list_says_what_is_here(here: Path, capsys: pytest.CaptureFixture[st
     assert shown["binarized-mnist"] == ("binary", [1, 28, 28], rows)
 
 
+def test_the_list_has_the_sets_of_a_catalog(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "lab").mkdir()
+    (here / "lab" / "catalog.toml").write_text(
+        '[lab-rows]\nkind = "table"\nshape = [3]\nrows = [18, 2]\nnote = "Rows"\n'
+        '[[lab-rows.forms]]\nfiles = [{ path = "rows.npz", checksum = "0" }]\n'
+    )
+    assert states(as_json(capsys, "--data-dir", "lab"))["lab-rows"] == "not here"
+    np.savez(here / "lab" / "rows.npz", images=np.zeros((20, 3)))
+    line = as_json(capsys, "--data-dir", "lab")[-1]
+    assert (line["name"], line["state"], line["path"]) == ("lab-rows", "here", "lab")
+    assert (line["kind"], line["rows"]) == ("table", {"train": 18, "test": 2})
+    assert "lab-rows" not in states(as_json(capsys))
+
+
 def test_the_list_as_a_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "frey_faces").mkdir()
     (here / "frey_faces" / "freyfaces.npz").touch()

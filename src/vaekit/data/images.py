@@ -90,9 +90,9 @@ def load_images(
         check_rows(path, len(files.members), "images")
         rows, class_names = _layout(path, [member.name for member in files.members], group)
         parts = split_up(path, rows, test, split_seed)
-        shuffled = limit is not None and limit < len(parts["train"])
-        if shuffled:
-            parts["train"] = limited(parts["train"], limit or 0, split_seed)
+        shuffled = False
+        if limit is not None and limit < len(parts["train"]):
+            parts["train"], shuffled = limited(parts["train"], limit, split_seed), True
         wanted = torch.cat([_positions(part) for part in parts.values()]).unique()
         files.members = [files.members[row] for row in wanted.tolist()]
         images, kind = read_pixels(files, Shaping(size, crop, gray), cache)

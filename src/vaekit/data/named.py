@@ -169,7 +169,7 @@ def not_found(what: str, folders: Sequence[Path]) -> VaekitError:
     )
 
 
-def read_catalog(path: Path) -> dict[str, Entry]:
+def _read_catalog(path: Path) -> dict[str, Entry]:
     """Return the sets of a catalog, by name.
 
     Raises:
@@ -227,7 +227,7 @@ def _file(path: str, checksum: str, urls: Sequence[str], plain: str | None = Non
 
 
 # A set of your own is one more entry, here or in the catalog of a data folder.
-SETS: dict[str, Entry] = read_catalog(Path(__file__).with_name(CATALOG))
+SETS: dict[str, Entry] = _read_catalog(Path(__file__).with_name(CATALOG))
 
 
 def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
@@ -246,7 +246,7 @@ def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
     entries = dict(SETS)
     for folder in dict.fromkeys(search_folders(data_dir)):
         path = folder / CATALOG
-        for name, entry in read_catalog(path).items() if path.is_file() else ():
+        for name, entry in _read_catalog(path).items() if path.is_file() else ():
             if name in entries:
                 raise VaekitError(f"{path}: there is a set '{name}' already; name it otherwise.")
             entries[name] = entry

@@ -256,8 +256,9 @@ def _piece(images: Tensor, how: Shaping | Data) -> Tensor:
 def _shaped(image: np.ndarray, how: Shaping | Data) -> np.ndarray:
     from PIL import Image
 
-    planes = [Image.fromarray(plane) for plane in image]
-    if how.gray and len(planes) > 1:
-        planes = [Image.merge("RGB", planes).convert("L")]
-    stacked = np.stack([np.asarray(_squared(plane, how)) for plane in planes])
-    return stacked if stacked.dtype == np.uint8 else stacked.clip(0, 1)
+    if image.dtype == np.uint8 and len(image) == 3:  # together is twice as fast as one by one
+        color = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+        pixels = np.asarray(_squared(_flat(color, 1 if how.gray else 3), how))
+        return pixels[None] if how.gray else pixels.transpose(2, 0, 1)
+    planes = np.stack([np.asarray(_squared(Image.fromarray(plane), how)) for plane in image])
+    return planes if planes.dtype == np.uint8 else planes.clip(0, 1)

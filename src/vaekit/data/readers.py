@@ -40,13 +40,13 @@ SPRITE_FACTORS = ("shape", "scale", "orientation", "position x", "position y")
 SPRITE_SHAPES = ("square", "ellipse", "heart")
 
 
-def load_digits(folders: Paths = ()) -> Dataset:
+def _load_digits(folders: Paths = ()) -> Dataset:
     """Return 1,497 training and 300 test images `(1, 8, 8)`, 10 classes, a fixed split.
 
     The levels 0..16 are stored as round(255 v / 16). Nothing is read from `folders`.
 
     Example:
-        >>> load_digits().train
+        >>> _load_digits().train
         Split(1497 rows, (1, 8, 8), torch.uint8)
     """
     from sklearn import datasets
@@ -84,7 +84,7 @@ def _parted(rows: Split, test: int | None = None) -> Parts:
 # MNIST and its kin ------------------------------------------------------------------------------
 
 
-def read_idx(paths: Paths, class_names: Sequence[str]) -> Parts:
+def _read_idx(paths: Paths, class_names: Sequence[str]) -> Parts:
     """Read images `(1, H, W)` and labels of training, then of test, from four idx files.
 
     Raises:
@@ -126,14 +126,14 @@ def _idx(path: Path, ndim: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(sizes).copy())
 
 
-def read_packed(paths: Paths) -> Parts:
+def _read_packed(paths: Paths) -> Parts:
     """Read one .npz: `train`, `valid` and `test`, each `(N, 98)`, `numpy.packbits` of 784 bits."""
     with np.load(paths[0]) as arrays:
         names = {"train": "train", "valid": "validation", "test": "test"}
         return {name: Split(_bits(arrays[key], 28)) for key, name in names.items()}
 
 
-def read_amat(paths: Paths) -> Parts:
+def _read_amat(paths: Paths) -> Parts:
     """Read three text files, a line of 784 digits 0 or 1 per image."""
     splits = {}
     for name, path in zip(("train", "validation", "test"), paths, strict=True):
@@ -146,7 +146,7 @@ def read_amat(paths: Paths) -> Parts:
 # arrays -----------------------------------------------------------------------------------------
 
 
-def read_images(paths: Paths, test: int | None = None) -> Parts:
+def _read_images(paths: Paths, test: int | None = None) -> Parts:
     """Read one .npz with `images` `(N, H, W)` or `(N, H, W, 3)`."""
     with np.load(paths[0]) as arrays:
         images = arrays["images"]
@@ -154,13 +154,13 @@ def read_images(paths: Paths, test: int | None = None) -> Parts:
     return _parted(Split(rows), test)
 
 
-def read_counts(paths: Paths) -> Parts:
+def _read_counts(paths: Paths) -> Parts:
     """Read sparse counts with `labels`, from the arrays of `sparse_rows`."""
     with np.load(paths[0]) as arrays:
         return _parted(Split(sparse_rows(arrays, str(paths[0])), _labels(arrays["labels"])))
 
 
-def read_path(paths: Paths, **options: Any) -> Parts:
+def _read_path(paths: Paths, **options: Any) -> Parts:
     """Read a file as its path is read, under options of `vaekit.data.load`."""
     from vaekit.data.find import load
 
@@ -171,7 +171,7 @@ def read_path(paths: Paths, **options: Any) -> Parts:
 # CIFAR-10 ---------------------------------------------------------------------------------------
 
 
-def read_cifar10_part(paths: Paths) -> Parts:
+def _read_cifar10_part(paths: Paths) -> Parts:
     """Read the first images: `train`, `test` `(N, 32, 32, 3)`, their labels, `class_names`."""
     with np.load(paths[0]) as arrays:
         splits: Parts = {
@@ -181,7 +181,7 @@ def read_cifar10_part(paths: Paths) -> Parts:
         return {**splits, "class_names": tuple(map(str, arrays["class_names"]))}
 
 
-def read_cifar10(paths: Paths) -> Parts:
+def _read_cifar10(paths: Paths) -> Parts:
     """Read the original archive of binary records, without unpacking it to disk."""
     wanted = {*CIFAR_TRAIN, CIFAR_TEST, CIFAR_NAMES}
     content: dict[str, bytes] = {}
@@ -213,7 +213,7 @@ def _records(blocks: Sequence[bytes]) -> Split:
 # dSprites ---------------------------------------------------------------------------------------
 
 
-def read_sprites_part(paths: Paths) -> Parts:
+def _read_sprites_part(paths: Paths) -> Parts:
     """Read the distinct ones of a grid and a random draw.
 
     From one .npz: `grid_images` and `random_images` `(N, 512)`, `numpy.packbits` of 4,096 bits;
@@ -228,7 +228,7 @@ def read_sprites_part(paths: Paths) -> Parts:
     return _sprites(_bits(packed[first], 64), factors[first])
 
 
-def read_sprites(paths: Paths) -> Parts:
+def _read_sprites(paths: Paths) -> Parts:
     """Read all 737,280 from the original .npz; its pickled parts are not read.
 
     The 3 GB of images are held once: the splits, and the rows of a training, are lists of places
@@ -254,7 +254,7 @@ def _sprites(images: Tensor | Rows, factors: np.ndarray) -> Parts:
 # Omniglot: 1,623 characters of 50 alphabets, each drawn by 20 people ----------------------------
 
 
-def read_omniglot(paths: Paths) -> Parts:
+def _read_omniglot(paths: Paths) -> Parts:
     """Read one .npz: `images` `(N, 28, 28)`, or `numpy.packbits` of 105 x 105 bits `(N, 1379)`;
     `alphabet`, `character`, `drawer`, `alphabet_names`; `n_background`, the training rows.
     """
@@ -266,7 +266,7 @@ def read_omniglot(paths: Paths) -> Parts:
         return _omniglot(rows, factors, names, int(arrays["n_background"]))
 
 
-def read_omniglot_archives(paths: Paths, small: bool = False) -> Parts:
+def _read_omniglot_archives(paths: Paths, small: bool = False) -> Parts:
     """Read binary `(1, 105, 105)` from the two original .zip files of PNG images.
 
     The training rows are the background alphabets, the test rows the evaluation alphabets, in the
@@ -289,15 +289,15 @@ def read_omniglot_archives(paths: Paths, small: bool = False) -> Parts:
                 factors.append((alphabet, character, drawer))
         sizes.append(len(images))
     drawn = np.stack(images)
-    rows = torch.from_numpy(area_average(drawn) if small else drawn)[:, None]
+    rows = torch.from_numpy(_area_average(drawn) if small else drawn)[:, None]
     return _omniglot(rows, np.array(factors), list(alphabets), sizes[0])
 
 
-def area_average(images: np.ndarray) -> np.ndarray:
+def _area_average(images: np.ndarray) -> np.ndarray:
     """Return images `(N, 105, 105)` as `(N, 28, 28)`, each pixel the mean of the area it covers.
 
     Example:
-        >>> int(area_average(np.full((1, 105, 105), 200, np.uint8))[0, 27, 27])
+        >>> int(_area_average(np.full((1, 105, 105), 200, np.uint8))[0, 27, 27])
         200
     """
     edges, pixel = np.linspace(0, 105, 28 + 1), np.arange(105)
@@ -321,17 +321,17 @@ def _omniglot(rows: Tensor, factors: np.ndarray, names: Sequence[str], train: in
 
 # By the names of a catalog.
 READERS: dict[str, Callable[..., Parts]] = {
-    "path": read_path,
-    "idx": read_idx,
-    "packed": read_packed,
-    "amat": read_amat,
-    "images": read_images,
-    "counts": read_counts,
-    "cifar10-npz": read_cifar10_part,
-    "cifar10-archive": read_cifar10,
-    "sprites-sample": read_sprites_part,
-    "sprites": read_sprites,
-    "omniglot-npz": read_omniglot,
-    "omniglot-zips": read_omniglot_archives,
+    "path": _read_path,
+    "idx": _read_idx,
+    "packed": _read_packed,
+    "amat": _read_amat,
+    "images": _read_images,
+    "counts": _read_counts,
+    "cifar10-npz": _read_cifar10_part,
+    "cifar10-archive": _read_cifar10,
+    "sprites-sample": _read_sprites_part,
+    "sprites": _read_sprites,
+    "omniglot-npz": _read_omniglot,
+    "omniglot-zips": _read_omniglot_archives,
 }
-MAKERS: dict[str, Callable[[Paths], Dataset]] = {"digits": load_digits, "shapes": load_shapes}
+MAKERS: dict[str, Callable[[Paths], Dataset]] = {"digits": _load_digits, "shapes": load_shapes}
