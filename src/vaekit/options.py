@@ -37,7 +37,7 @@ class Data(Options):
     data: PathText = Field(
         default="digits",
         description="A data set's name (see `vaekit data`), or a path: a folder or .zip of images, "
-        ".npz, .npy, .csv.",
+        ".npz, .npy, .csv, .parquet.",
     )
     data_dir: PathText | None = Field(
         default=None, description="Where data sets lie; else VAEKIT_DATA, then the user cache."

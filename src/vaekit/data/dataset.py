@@ -127,10 +127,10 @@ class Split:
         """Return the rows at `index` (int64 or bool), in that order."""
         if index.dtype == torch.bool:
             index = index.nonzero().flatten()
-        places = index.cpu().numpy()
+        positions = index.cpu().numpy()
         parts: Any = {name: getattr(self, name) for name in ANNOTATIONS}
         parts = {name: part if part is None else part[index] for name, part in parts.items()}
-        ids = places if self.ids is None else self.ids[places]
+        ids = positions if self.ids is None else self.ids[positions]
         return replace(self, images=take(self.images, index), ids=ids, **parts)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
@@ -360,8 +360,8 @@ def card(dataset: Dataset) -> dict[str, Any]:
 
     Example:
         >>> from vaekit.data import load
-        >>> made = card(load("digits"))
-        >>> made["rows"], made["range"], made["class_counts"]["test"][:3]
+        >>> digits = card(load("digits"))
+        >>> digits["rows"], digits["range"], digits["class_counts"]["test"][:3]
         ({'train': 1497, 'test': 300}, [0.0, 255.0], [19, 27, 29])
     """
     splits, (sha256, test) = dataset.splits, _digests(dataset)

@@ -84,7 +84,7 @@ class SparseRows(Rows):
         self.shape = torch.Size((len(starts) - 1, width))
         self.device = values.device
 
-    def _places(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def _positions(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return, for all that the rows at `index` store, the row and where it is stored."""
         first = self.starts[index]
         count = self.starts[index + 1] - first
@@ -93,16 +93,16 @@ class SparseRows(Rows):
         return row, first[row] + within
 
     def pick(self, index: Tensor) -> Tensor:
-        row, place = self._places(index)
+        row, position = self._positions(index)
         dense = self.values.new_zeros(len(index), self.shape[1])
-        dense[row, self.columns[place]] = self.values[place]
+        dense[row, self.columns[position]] = self.values[position]
         return dense
 
     def take(self, index: Tensor) -> SparseRows:
-        _, place = self._places(index)
+        _, position = self._positions(index)
         ends = (self.starts[index + 1] - self.starts[index]).cumsum(0)
         starts = torch.cat([ends.new_zeros(1), ends])
-        return SparseRows(self.values[place], self.columns[place], starts, self.shape[1])
+        return SparseRows(self.values[position], self.columns[position], starts, self.shape[1])
 
     def to(self, device: torch.device) -> SparseRows:
         values, columns, starts = self.values, self.columns, self.starts
@@ -203,8 +203,8 @@ def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
 
 def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
     """Yield all rows in order, dense, in pieces that memory holds with ease."""
-    many = max(1, CHUNK // max(1, math.prod(rows.shape[1:])))
+    size = max(1, CHUNK // max(1, math.prod(rows.shape[1:])))
     if isinstance(rows, Tensor):
-        yield from rows.split(many)
+        yield from rows.split(size)
     else:
-        yield from map(rows.pick, torch.arange(len(rows), device=rows.device).split(many))
+        yield from map(rows.pick, torch.arange(len(rows), device=rows.device).split(size))
