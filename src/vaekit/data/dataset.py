@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.rows import Rows, chunks, pick, take
+from vaekit.data.rows import Rows, chunks, is_random, pick, take
 from vaekit.data.transforms import DataSpec, Transform
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
@@ -253,7 +253,7 @@ class Dataset:
 
     def _check_values(self, split: Split) -> None:
         images, called = split.images, f"data set '{self.name}'"
-        if getattr(images, "survey", None) is not None:
+        if is_random(images):
             return
         whole = images.dtype == torch.uint8
         if self.kind == "binary" and not split.values.binarize:
@@ -335,7 +335,7 @@ def _digests(dataset: Dataset) -> tuple[str, str]:
         stored = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
         for digest in digests:
             digest.update((stream.fingerprint if stream else stored).encode())
-        if not stream and getattr(images, "survey", None) is None:
+        if not stream and not is_random(images):
             split.__dict__["survey"] = survey(_hashed(images, digests))
     return whole.hexdigest(), test.hexdigest()
 

@@ -25,8 +25,8 @@ class Rows(ABC):
     """Rows of one shape and type, `shape = (N, ...)`, that are not a tensor.
 
     Attributes:
-        random: whether a row that is picked again may be another, as of augmented images.
-        survey: what is known of random rows, which no second look at them would tell.
+        survey: of random rows, of which one that is picked again may be another, as of augmented
+            images: what is known of a row, which no second look would tell.
     """
 
     shape: torch.Size
@@ -41,10 +41,6 @@ class Rows(ABC):
     def ndim(self) -> int:
         """The number of dims, rows included."""
         return len(self.shape)
-
-    @property
-    def random(self) -> bool:
-        return self.survey is not None
 
     @abstractmethod
     def pick(self, index: Tensor) -> Tensor:
@@ -176,6 +172,11 @@ class TakenRows(Rows):
             copy[done : done + len(part)] = part
             done += len(part)
         return copy
+
+
+def is_random(rows: Tensor | Rows) -> bool:
+    """Return whether a row that is picked again may be another."""
+    return isinstance(rows, Rows) and rows.survey is not None
 
 
 def take(rows: Tensor | Rows, index: Tensor) -> Tensor | Rows:
