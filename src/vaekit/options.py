@@ -38,7 +38,7 @@ class Data(Options):
     data: PathText = Field(
         default="digits",
         description="A data set's name, or a path to images, arrays or a table. `vaekit data` "
-        "lists the names; a path is a folder or .zip of images, .npz, .npy or .csv.",
+        "lists the names; a path is a folder or .zip of images, .npz, .npy, .csv, .parquet.",
     )
     data_dir: PathText | None = Field(
         default=None,

@@ -39,8 +39,8 @@ HOW = "write it with numpy.savez(path, images=..., labels=...)"
 FEWER = "Take fewer rows, or uint8."
 
 
-def load_npz(path: str | Path, asked: Data | None = None, *, mapped: bool = False) -> Dataset:
-    """Return the data set in an .npz file; `asked.test` of the rows (a tenth) are the test split.
+def load_npz(path: str | Path, options: Data | None = None, *, mapped: bool = False) -> Dataset:
+    """Return the data set in an .npz file; `options.test` of the rows (a tenth) are the test split.
 
     Keys: `images`; optional `labels` (integers from 0, `(N,)`), `factors` `(N, F)` and `groups`
     (integers or text, `(N,)`: rows of one group stay in one split); the same with `test_` before,
@@ -67,8 +67,8 @@ def load_npz(path: str | Path, asked: Data | None = None, *, mapped: bool = Fals
         ...     load_npz(Path(folder, "mine.npz")).train
         Split(18 rows, (1, 8, 8), torch.uint8)
     """
-    path, asked = Path(path), asked or Data()
-    refuse(path, asked, label="its key 'labels' holds them", group="its key 'groups' holds them")
+    path, options = Path(path), options or Data()
+    refuse(path, options, label="its key 'labels' holds them", group="its key 'groups' holds them")
     with _opened(path, ".npz", HOW) as stream:
         file = np.load(stream, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -80,10 +80,10 @@ def load_npz(path: str | Path, asked: Data | None = None, *, mapped: bool = Fals
             check_memory(str(path), sum(sizes), FEWER)  # before any member is unpacked
             read = partial(_memmap, path, file) if mapped else file.__getitem__
             arrays = {key: _array(path, key, partial(read, key)) for key in wanted}
-        return _from_arrays(path, arrays, asked)
+        return _from_arrays(path, arrays, options)
 
 
-def load_npy(path: str | Path, asked: Data | None = None, *, mapped: bool = False) -> Dataset:
+def load_npy(path: str | Path, options: Data | None = None, *, mapped: bool = False) -> Dataset:
     """Return the data set in an .npy file: one array, read as the `images` of an .npz.
 
     Raises:
@@ -96,8 +96,8 @@ def load_npy(path: str | Path, asked: Data | None = None, *, mapped: bool = Fals
         ...     load_npy(Path(folder, "mine.npy")).kind
         'counts'
     """
-    path, asked = Path(path), asked or Data()
-    refuse(path, asked, **dict.fromkeys(("label", "group"), "an .npy has none; take an .npz"))
+    path, options = Path(path), options or Data()
+    refuse(path, options, **dict.fromkeys(("label", "group"), "an .npy has none; take an .npz"))
     with _opened(path, ".npy", "write it with numpy.save(path, images)") as stream:
         if stream.read(2) == b"PK":
             raise VaekitError(f"{path} is an .npz archive; name it so.")
@@ -105,7 +105,7 @@ def load_npy(path: str | Path, asked: Data | None = None, *, mapped: bool = Fals
         check_memory(str(path), path.stat().st_size, FEWER)
         mode: Any = {"file": path, "mmap_mode": "c"} if mapped else {"file": stream}
         array = _array(path, "the array", partial(np.load, **mode, allow_pickle=False))
-        return _from_arrays(path, {"images": array}, asked)
+        return _from_arrays(path, {"images": array}, options)
 
 
 @contextmanager
@@ -177,14 +177,16 @@ def _array(path: Path, key: str, read: Callable[[], np.ndarray]) -> np.ndarray:
     return array
 
 
-def _from_arrays(path: Path, arrays: Arrays, asked: Data) -> Dataset:
+def _from_arrays(path: Path, arrays: Arrays, options: Data) -> Dataset:
     if "images" not in arrays:
-        return own(path, "counts", _split(path, arrays, "", sparse_rows(arrays, str(path))), asked)
+        return own(
+            path, "counts", _split(path, arrays, "", sparse_rows(arrays, str(path))), options
+        )
     prefixes = {"train": "", "test": "test_"} if "test_images" in arrays else {"train": ""}
     rows = {n: as_rows(f"{path}: '{p}images'", arrays[f"{p}images"]) for n, p in prefixes.items()}
     how = reading(f"{path}: 'images'", list(rows.values()))
     parts = {n: _split(path, arrays, p, _stored(how(rows[n]))) for n, p in prefixes.items()}
-    return own(path, how.kind, parts, asked, note=how.note)
+    return own(path, how.kind, parts, options, note=how.note)
 
 
 def _stored(array: np.ndarray) -> Tensor | Rows:
@@ -253,8 +255,8 @@ def _counts(what: str, array: np.ndarray) -> np.ndarray:
 
 def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
     """Yield some rows at a time: a mask of all of them would take as much memory again."""
-    many = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
-    return (array[start : start + many] for start in range(0, len(array), many))
+    size = max(1, CHUNK // max(1, math.prod(array.shape[1:])))
+    return (array[start : start + size] for start in range(0, len(array), size))
 
 
 def _finite(what: str, array: np.ndarray) -> np.ndarray:

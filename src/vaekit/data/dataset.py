@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.rows import Rows, chunks, pick, take
+from vaekit.data.rows import Rows, chunks, is_random, pick, take
 from vaekit.data.transforms import DataSpec, Transform
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
@@ -127,10 +127,10 @@ class Split:
         """Return the rows at `index` (int64 or bool), in that order."""
         if index.dtype == torch.bool:
             index = index.nonzero().flatten()
-        places = index.cpu().numpy()
+        positions = index.cpu().numpy()
         parts: Any = {name: getattr(self, name) for name in ANNOTATIONS}
         parts = {name: part if part is None else part[index] for name, part in parts.items()}
-        ids = places if self.ids is None else self.ids[places]
+        ids = positions if self.ids is None else self.ids[positions]
         return replace(self, images=take(self.images, index), ids=ids, **parts)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
@@ -253,7 +253,7 @@ class Dataset:
 
     def _check_values(self, split: Split) -> None:
         images, called = split.images, f"data set '{self.name}'"
-        if getattr(images, "survey", None) is not None:
+        if is_random(images):
             return
         whole = images.dtype == torch.uint8
         if self.kind == "binary" and not split.values.binarize:
@@ -335,7 +335,7 @@ def _digests(dataset: Dataset) -> tuple[str, str]:
         stored = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
         for digest in digests:
             digest.update((stream.fingerprint if stream else stored).encode())
-        if not stream and getattr(images, "survey", None) is None:
+        if not stream and not is_random(images):
             split.__dict__["survey"] = survey(_hashed(images, digests))
     return whole.hexdigest(), test.hexdigest()
 
@@ -360,8 +360,8 @@ def card(dataset: Dataset) -> dict[str, Any]:
 
     Example:
         >>> from vaekit.data import load
-        >>> made = card(load("digits"))
-        >>> made["rows"], made["range"], made["class_counts"]["test"][:3]
+        >>> digits = card(load("digits"))
+        >>> digits["rows"], digits["range"], digits["class_counts"]["test"][:3]
         ({'train': 1497, 'test': 300}, [0.0, 255.0], [19, 27, 29])
     """
     splits, (sha256, test) = dataset.splits, _digests(dataset)

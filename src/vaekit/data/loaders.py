@@ -294,27 +294,29 @@ class Items:
         like = stream.how(stream.survey.like)
         self.shape, self.dtype, self.stream = (stream.rows, *like.shape[1:]), like.dtype, stream
 
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
         like = self.stream.survey.like
-        rows = read_items(self.stream.loader, places.tolist(), like)[0] if len(places) else like
+        rows = (
+            read_items(self.stream.loader, positions.tolist(), like)[0] if len(positions) else like
+        )
         return self.stream.how(rows)
 
 
 def read_items(
-    items: Any, places: list[int], like: np.ndarray | None = None
+    items: Any, positions: list[int], like: np.ndarray | None = None
 ) -> tuple[np.ndarray, list[Any]]:
-    """Return the items of a Dataset at these places as `as_rows` does, and their y.
+    """Return the items of a Dataset at these positions as `as_rows` does, and their y.
 
     Raises:
         VaekitError: for an item that is neither x nor (x, y), and one of another shape or type
             than the first (than `like`).
     """
     stored, ys = np.empty(0), []
-    for row, place in enumerate(places):
-        x, y = _unpacked(f"data[{place}]", items[place])
+    for row, position in enumerate(positions):
+        x, y = _unpacked(f"data[{position}]", items[position])
         if not row:
-            stored = np.empty((len(places), *x.shape), x.dtype)
-        _check_alike(f"data[{place}]", x[None], stored, f"data[{places[0]}]")
+            stored = np.empty((len(positions), *x.shape), x.dtype)
+        _check_alike(f"data[{position}]", x[None], stored, f"data[{positions[0]}]")
         stored[row] = x
         ys.append(y)
     rows = as_rows("data", stored)

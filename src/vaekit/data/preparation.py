@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split, generator
-from vaekit.data.rows import Rows, chunks
+from vaekit.data.rows import chunks, is_random
 from vaekit.data.splits import partition
 from vaekit.data.transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
@@ -39,7 +39,7 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
         ('binary', 90, 10, True)
     """
     _check_kind(data, options)
-    if data.stream is not None or _random(data.train):
+    if data.stream is not None or is_random(data.train.images):
         _check_served(data, options)
     train, validation = _rows(data, options)
     values = _fitted(data, options, train) if values is None else values
@@ -52,10 +52,6 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
     }
     kind = data.kind if options.binarize == "none" else "binary"
     return replace(data, kind=kind, **{"validation": None, **placed})  # type: ignore[arg-type]
-
-
-def _random(split: Split) -> bool:
-    return isinstance(split.images, Rows) and split.images.random
 
 
 def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
@@ -135,7 +131,7 @@ def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:
     if training and (binarize == "dynamic" or options.dequantize):
         dynamic = replace(values, binarize=drawn, dequantize=options.dequantize)
         return replace(split, values=dynamic)
-    if binarize != "none" or options.dequantize or (_random(split) and not training):
+    if binarize != "none" or options.dequantize or (is_random(split.images) and not training):
         # Not by the seed of the run: one draw for all runs.
         rng = generator("binarize" if drawn else "dequantize", name)
         draw = Transform(binarize=drawn, dequantize=options.dequantize).draw

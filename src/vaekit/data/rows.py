@@ -25,8 +25,8 @@ class Rows(ABC):
     """Rows of one shape and type, `shape = (N, ...)`, that are not a tensor.
 
     Attributes:
-        random: whether a row that is picked again may be another, as of augmented images.
-        survey: what is known of random rows, which no second look at them would tell.
+        survey: of random rows, of which one that is picked again may be another, as of augmented
+            images: what is known of a row, which no second look would tell.
     """
 
     shape: torch.Size
@@ -41,10 +41,6 @@ class Rows(ABC):
     def ndim(self) -> int:
         """The number of dims, rows included."""
         return len(self.shape)
-
-    @property
-    def random(self) -> bool:
-        return self.survey is not None
 
     @abstractmethod
     def pick(self, index: Tensor) -> Tensor:
@@ -84,7 +80,7 @@ class SparseRows(Rows):
         self.shape = torch.Size((len(starts) - 1, width))
         self.device = values.device
 
-    def _places(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def _positions(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return, for all that the rows at `index` store, the row and where it is stored."""
         first = self.starts[index]
         count = self.starts[index + 1] - first
@@ -93,16 +89,16 @@ class SparseRows(Rows):
         return row, first[row] + within
 
     def pick(self, index: Tensor) -> Tensor:
-        row, place = self._places(index)
+        row, position = self._positions(index)
         dense = self.values.new_zeros(len(index), self.shape[1])
-        dense[row, self.columns[place]] = self.values[place]
+        dense[row, self.columns[position]] = self.values[position]
         return dense
 
     def take(self, index: Tensor) -> SparseRows:
-        _, place = self._places(index)
+        _, position = self._positions(index)
         ends = (self.starts[index + 1] - self.starts[index]).cumsum(0)
         starts = torch.cat([ends.new_zeros(1), ends])
-        return SparseRows(self.values[place], self.columns[place], starts, self.shape[1])
+        return SparseRows(self.values[position], self.columns[position], starts, self.shape[1])
 
     def to(self, device: torch.device) -> SparseRows:
         values, columns, starts = self.values, self.columns, self.starts
@@ -178,6 +174,11 @@ class TakenRows(Rows):
         return copy
 
 
+def is_random(rows: Tensor | Rows) -> bool:
+    """Return whether a row that is picked again may be another."""
+    return isinstance(rows, Rows) and rows.survey is not None
+
+
 def take(rows: Tensor | Rows, index: Tensor) -> Tensor | Rows:
     """Return the rows at `index` (int64) alone: a copy, or `TakenRows` where they are many.
 
@@ -203,8 +204,8 @@ def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
 
 def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
     """Yield all rows in order, dense, in pieces that memory holds with ease."""
-    many = max(1, CHUNK // max(1, math.prod(rows.shape[1:])))
+    size = max(1, CHUNK // max(1, math.prod(rows.shape[1:])))
     if isinstance(rows, Tensor):
-        yield from rows.split(many)
+        yield from rows.split(size)
     else:
-        yield from map(rows.pick, torch.arange(len(rows), device=rows.device).split(many))
+        yield from map(rows.pick, torch.arange(len(rows), device=rows.device).split(size))

@@ -59,8 +59,8 @@ def partition(
     if limit is not None and limit < 1:
         raise VaekitError(f"got `limit={limit}`; expected at least 1 row, or None for all.")
     order = torch.arange(len(train)) if seed is None else _shuffled(train, seed)
-    train, held = _cut(train, order[:limit], "validation", validation)
-    return train, held if len(held) else None
+    train, held_out = _cut(train, order[:limit], "validation", validation)
+    return train, held_out if len(held_out) else None
 
 
 def limited(train: Split, limit: int, seed: int) -> Split:
@@ -113,17 +113,17 @@ def _order(rows: Split, shuffle: Callable[[int], Tensor]) -> Tensor:
 
 def _cut(rows: Split, order: Tensor, what: str, amount: float) -> tuple[Split, Split]:
     """Return the rows of `order` after the first `amount`, and those, on to a group's end."""
-    held = asked_rows(what, amount, len(order))
-    if rows.groups is not None and 0 < held < len(order):
+    count = asked_rows(what, amount, len(order))
+    if rows.groups is not None and 0 < count < len(order):
         group = rows.groups[order]
-        others = (group[held:] != group[held - 1]).nonzero()
-        held = held + int(others[0]) if len(others) else len(order)
-    if held >= len(order):
+        others = (group[count:] != group[count - 1]).nonzero()
+        count = count + int(others[0]) if len(others) else len(order)
+    if count >= len(order):
         raise VaekitError(
-            f"`{what}={amount:g}` takes {held} of {len(order)} training rows and leaves "
+            f"`{what}={amount:g}` takes {count} of {len(order)} training rows and leaves "
             f"none; take less (a fraction below 1, or a count)."
         )
-    return rows.take(order[held:]), rows.take(order[:held])
+    return rows.take(order[count:]), rows.take(order[:count])
 
 
 def spread(rows: int, wanted: int) -> Tensor:
@@ -133,5 +133,5 @@ def spread(rows: int, wanted: int) -> Tensor:
         >>> spread(10, 4), spread(3, 4)
         (tensor([0, 2, 5, 7]), tensor([0, 1, 2]))
     """
-    many = min(rows, wanted)
-    return torch.arange(many) * rows // many
+    count = min(rows, wanted)
+    return torch.arange(count) * rows // count

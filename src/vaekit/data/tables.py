@@ -32,12 +32,12 @@ HEAD = 20  # lines that tell the delimiter
 FILL = "Fill the cell, or remove the row."
 
 
-def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
+def load_csv(path: str | Path, options: Data | None = None) -> Dataset:
     """Return the table in a .csv, .tsv or .csv.gz as float32 `(N, D)`.
 
     Cells are separated by commas, semicolons or tabs. The first row is a header if a cell in it is
-    no number; it names the columns. `asked.label` is a column that holds classes (text, or whole
-    numbers), `asked.group` one whose rows of one value stay in one split; neither is a feature.
+    no number; it names the columns. `options.label` is a column that holds classes (text, or whole
+    numbers), `options.group` one whose rows of one value stay in one split; neither is a feature.
     Both are a name, or a number from 1.
 
     Raises:
@@ -54,15 +54,15 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
         >>> mine.train, mine.column_names, mine.class_names
         (Split(18 rows, (2,), torch.float32), ('a', 'b'), ('x', 'y'))
     """
-    path, asked = Path(path), asked or Data()
+    path, options = Path(path), options or Data()
     delimiter, rows = _head(path)
     if not rows:
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
     first = [cell.strip() for cell in rows[0]]
-    apart = [_position(first, name) for name in (asked.label, asked.group)]
+    apart = [_position(first, name) for name in (options.label, options.group)]
     header = any(not is_number(cell) for i, cell in enumerate(first) if i not in apart)
     # A label that is no number was recognized by its name, which only a header has.
-    header |= any(name in first and not is_number(name) for name in (asked.label, asked.group))
+    header |= any(name in first and not is_number(name) for name in (options.label, options.group))
     names = first if header else [str(i + 1) for i in range(len(first))]
     if not names[0]:
         note(f"{path}: its first column has no name and is read as a feature; is it an index?")
@@ -73,10 +73,10 @@ def load_csv(path: str | Path, asked: Data | None = None) -> Dataset:
 
     columns: dict[int, Any] = {i: str for i in apart if i is not None}
     frame = _parsed(path, delimiter, len(names), header, columns)
-    return _dataset(path, Table(str(path), names, frame, asked, apart, locate))
+    return _dataset(path, Table(str(path), names, frame, options, apart, locate))
 
 
-def load_parquet(path: str | Path, asked: Data | None = None) -> Dataset:
+def load_parquet(path: str | Path, options: Data | None = None) -> Dataset:
     """Return the table in a .parquet file, which is read as a DataFrame is.
 
     Raises:
@@ -94,7 +94,7 @@ def load_parquet(path: str | Path, asked: Data | None = None) -> Dataset:
     except Exception as error:  # pyarrow raises whatever damaged bytes make of its reader
         why = " ".join(str(error).split())
         raise VaekitError(f"{path} cannot be read as .parquet: {why}.") from error
-    return _dataset(Path(path), read_frame(str(path), frame, asked or Data()))
+    return _dataset(Path(path), read_frame(str(path), frame, options or Data()))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Table:
         what: names it in errors.
         names: of all columns.
         frame: the cells.
-        asked: names the columns that are no features.
+        options: names the columns that are no features.
         apart: the positions of label and group.
         locate: returns where a row and column lie, and the cell as it is written there.
     """
@@ -113,7 +113,7 @@ class Table:
     what: str
     names: list[str]
     frame: pandas.DataFrame
-    asked: Data
+    options: Data
     apart: list[int | None]
     locate: Callable[[int, int], tuple[str, Any]]
 
@@ -123,24 +123,24 @@ class Table:
                 raise VaekitError(
                     f"{self.what} has two columns '{name}'; give each a name of its own."
                 )
-        wanted = (self.asked.label, self.asked.group)
+        wanted = (self.options.label, self.options.group)
         for column, position in zip(wanted, self.apart, strict=True):
             if column and position is None:
                 raise unknown(f"column of {self.what}", column, self.names)
-        if not self.kept:
+        if not self.positions:
             raise VaekitError(
                 f"{self.what} has no column but those of labels and groups; add features."
             )
 
     @property
-    def kept(self) -> list[int]:
+    def positions(self) -> list[int]:
         """The positions of the features."""
         return [i for i in range(len(self.names)) if i not in self.apart]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the features."""
-        return tuple(self.names[i] for i in self.kept)
+        return tuple(self.names[i] for i in self.positions)
 
     def features(self) -> np.ndarray:
         """Return the features as float32 `(N, D)`.
@@ -148,7 +148,7 @@ class Table:
         Raises:
             VaekitError: for a cell that is no finite number of float32.
         """
-        return np.stack([self._numbers(i) for i in self.kept], 1)
+        return np.stack([self._numbers(i) for i in self.positions], 1)
 
     def _numbers(self, column: int) -> np.ndarray:
         from pandas.api.types import is_numeric_dtype
@@ -184,12 +184,12 @@ class Table:
 
     def refusal(self, row: int, column: int, fault: str = "", mend: str = FILL) -> VaekitError:
         """Return the error for a cell: by default for one that is no finite number."""
-        place, cell = self.locate(row, column)
+        where, cell = self.locate(row, column)
         name = self.names[column]
         if not fault:
             fault, mend = _fault(name, cell)
         shown = f"'{cell}'" if isinstance(cell, str) else cell
-        return VaekitError(f"{self.what}: column '{name}' {fault.format(shown)} in {place}. {mend}")
+        return VaekitError(f"{self.what}: column '{name}' {fault.format(shown)} in {where}. {mend}")
 
     def no_class(self, row: int) -> VaekitError:
         """Return the error for a label that is a number and not whole."""
@@ -198,7 +198,7 @@ class Table:
         return self.refusal(row, self.apart[0], "has {}, which is no class,", mend)
 
 
-def read_frame(what: str, frame: pandas.DataFrame, asked: Data) -> Table:
+def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
     """Return a DataFrame as a table; its index is no column.
 
     Raises:
@@ -207,13 +207,13 @@ def read_frame(what: str, frame: pandas.DataFrame, asked: Data) -> Table:
     names = [str(name) for name in frame.columns]
     apart = [
         names.index(name) if name in names else _position(names, name)
-        for name in (asked.label, asked.group)
+        for name in (options.label, options.group)
     ]
 
     def locate(row: int, column: int) -> tuple[str, Any]:
         return f"row {frame.index[row]}", frame.iat[row, column]
 
-    return Table(what, names, frame, asked, apart, locate)
+    return Table(what, names, frame, options, apart, locate)
 
 
 def _dataset(path: Path, table: Table) -> Dataset:
@@ -226,7 +226,7 @@ def _dataset(path: Path, table: Table) -> Dataset:
     if texts is not None:
         labels, names = classed(texts, table.no_class)
     rows = Split(features, labels, groups=groups)
-    return own(path, "table", rows, table.asked, class_names=names, column_names=table.columns)
+    return own(path, "table", rows, table.options, class_names=names, column_names=table.columns)
 
 
 def text_columns(path: Path) -> list[str]:

@@ -52,7 +52,7 @@ def is_value(data: Any) -> bool:
     return not isinstance(data, str | os.PathLike)
 
 
-def from_value(value: Any, asked: Data | None = None) -> Dataset:
+def from_value(value: Any, options: Data | None = None) -> Dataset:
     """Return the data set in a value: what `vaekit.train` takes as `data` besides names and paths.
 
     Arrays, tensors, DataFrames and map-style Datasets are split as files are; kinds and ranges are
@@ -66,7 +66,7 @@ def from_value(value: Any, asked: Data | None = None) -> Dataset:
             DataLoader or another iterable of batches that can be run through again and again, a
             pair (x, y), or a dict of the splits. y holds labels `(N,)`, whole numbers from 0 or
             text, or factors `(N, F)`.
-        asked: how it is read; `label` and `group` name columns of a DataFrame.
+        options: how it is read; `label` and `group` name columns of a DataFrame.
 
     Raises:
         VaekitError: for a value that is none of these, or not as an .npz or a .csv must be.
@@ -79,23 +79,23 @@ def from_value(value: Any, asked: Data | None = None) -> Dataset:
         ...
         vaekit.errors.VaekitError: data is a list of 3 numbers; expected a name, a path, ...
     """
-    asked = asked or Data()
-    refuse("data", asked, data_dir="it is for names and paths", cache="it is for files")
+    options = options or Data()
+    refuse("data", options, data_dir="it is for names and paths", cache="it is for files")
     splits = value if isinstance(value, Mapping) else {"train": value}
     parts = {}
     for name in _names(splits):
         what = f'data["{name}"]' if splits is value else "data"
-        parts[name] = _part(what, splits[name], asked, name == "train")
+        parts[name] = _part(what, splits[name], options, name == "train")
     if any(not part.columns for part in parts.values()):
         mend = "it is for DataFrames"
-        refuse("data", asked, label=f"{mend}: give (x, y)", group=mend)
+        refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     sizes = ("size", "crop", "gray")
     if parts["train"].loader is not None:
-        refuse("data", asked, **dict.fromkeys(("test", *sizes), "a loader serves it"))
+        refuse("data", options, **dict.fromkeys(("test", *sizes), "a loader serves it"))
     elif parts["train"].random:
-        refuse("data", asked, **dict.fromkeys(sizes, "do it in the Dataset"))
+        refuse("data", options, **dict.fromkeys(sizes, "do it in the Dataset"))
     return shaped(
-        _joined(parts, asked, "splits" if splits is value else parts["train"].name), asked
+        _joined(parts, options, "splits" if splits is value else parts["train"].name), options
     )
 
 
@@ -140,20 +140,20 @@ class _Part:
     loader: Any = None
 
 
-def _part(what: str, value: Any, asked: Data, training: bool) -> _Part:
+def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     if isinstance(value, TensorDataset) and len(value.tensors) <= 2:
         x, y = (*value.tensors, None)[:2]
         part = _array("dataset", what, x)
         return part if y is None else replace(part, y=_y(what, y))
     if isinstance(value, tuple) and len(value) == 2:
-        part = _part(what, value[0], asked, training)
+        part = _part(what, value[0], options, training)
         if value[1] is None:
             return part
         if part.y is not None or part.loader is not None:
             raise VaekitError(f"{what} has its labels twice; give x alone, or (x, y) of arrays.")
         return replace(part, y=_y(what, value[1]))
     if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
-        return _frame(what, value, asked)
+        return _frame(what, value, options)
     if hasattr(value, "__array__"):
         return _array("tensor" if isinstance(value, Tensor) else "array", what, value)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
@@ -171,8 +171,8 @@ def _array(name: str, what: str, value: Any) -> _Part:
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 
-def _frame(what: str, frame: Any, asked: Data) -> _Part:
-    table = read_frame(what, frame, asked)
+def _frame(what: str, frame: Any, options: Data) -> _Part:
+    table = read_frame(what, frame, options)
     labels, groups = table.labels_and_groups()
     return replace(
         _array("dataframe", what, table.features()),
@@ -264,7 +264,7 @@ def _check_loader(what: str, loader: Any) -> None:
         )
 
 
-def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
+def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
     """Return the data set of splits that are all read alike."""
     train = parts["train"]
     for part in parts.values():
@@ -291,7 +291,7 @@ def _joined(parts: dict[str, _Part], asked: Data, name: str) -> Dataset:
         "data",
         how.kind,
         splits,
-        asked,
+        options,
         name=name,
         note="; ".join(notes),
         class_names=class_names,
