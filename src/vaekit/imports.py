@@ -54,7 +54,7 @@ class Import:
         return f"{Path(self.name).stem}_{self.sha256[:16]}"
 
 
-Named = str | Path | Sequence[str | Path]
+Named = str | Path | Sequence[str | Path | Import]
 _LOADED: dict[str, Import] = {}  # by their sha256
 
 
@@ -83,8 +83,8 @@ def load(named: Named) -> list[Import]:
         ...     load(f"{folder}/mine.py")[0].parts
         {('recipe', 'flat')}
     """
-    sources = [named] if isinstance(named, str | Path) else named
-    return [_load(_find(source)) for source in sources]
+    each = [named] if isinstance(named, str | Path) else named
+    return [_load(one if isinstance(one, Import) else _find(one)) for one in each]
 
 
 def _find(named: Any) -> Import:
