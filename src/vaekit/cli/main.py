@@ -192,8 +192,8 @@ def _without_imports(words: list[str]) -> list[str]:
     return others
 
 
-def _in_shell(text: str) -> str:
-    """An error's text with `--import` in place of the argument."""
+def in_shell(text: str) -> str:
+    """An error's or a note's text with flags in place of Python's arguments."""
 
     def option(found: re.Match[str]) -> str:
         try:
@@ -202,14 +202,14 @@ def _in_shell(text: str) -> str:
             return found[0]
         return " ".join(f"--import {shlex.quote(one)}" for one in named)
 
-    text = re.sub(r"import_=(\[.*?['\"]\])", option, " ".join(text.split()))
+    text = re.sub(r"`?import_=(\[.*?['\"]\])`?", option, " ".join(text.split()))
     return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", _flag, text)
 
 
 def _flag(found: re.Match[str]) -> str:
     """An argument of a message as a flag."""
     name = "--" + found[1].replace("_", "-")
-    return name if found[2] is None else f"{name} {found[2]}"
+    return name if found[2] is None else f"{name} {found[2].strip(chr(39))}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app.meta(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (VaekitError, CycloptsError) as error:
-        print(f"vaekit: {_in_shell(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"vaekit: {in_shell(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

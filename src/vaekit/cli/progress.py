@@ -23,7 +23,9 @@ def _numbers(record: dict[str, Any]) -> str:
 
 
 def _note(text: str) -> str:
-    return f"vaekit: note: {text}"
+    from vaekit.cli.main import in_shell
+
+    return f"vaekit: note: {in_shell(text)}"
 
 
 class Lines(Callback):
