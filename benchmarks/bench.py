@@ -34,7 +34,7 @@ NAMED = ["speedrun", "defaults"]
 
 
 def options() -> argparse.Namespace:
-    """What was asked."""
+    """Read the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,19 +61,19 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     """Measures, prints and records, one workload after the other."""
-    asked = options()
+    args = options()
     from peers.suites import SUITES  # not in the processes of the sides, which read this file too
 
-    named = [name for each in asked.workloads for name in NAMES.get(each, [each])]
+    named = [name for each in args.workloads for name in NAMES.get(each, [each])]
     rows: list[Measured] = []
     with tempfile.TemporaryDirectory() as place:
         for name in dict.fromkeys(named):
             print(name, file=sys.stderr, flush=True)
-            found = SUITES[name](asked, Path(place))
-            if not (asked.no_record or asked.steps):
-                append(found, asked.results or path_of())
-            rows += found
-    if asked.json:
+            results = SUITES[name](args, Path(place))
+            if not (args.no_record or args.steps):
+                append(results, args.results or path_of())
+            rows += results
+    if args.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return
     for row in rows:

@@ -17,7 +17,7 @@ from refused_data import DATA
 from refused_options import OPTIONS
 from refused_runs import RUNS
 
-from vaekit.cli.main import main
+from vaekit.cli.main import in_shell, main
 
 CASES = [*OPTIONS, *DATA, *RUNS]
 QUICK = "--latent 2 --net mlp:hidden=4 --epochs 1 --limit 60 --quiet --no-report"
@@ -105,7 +105,7 @@ def noted(words: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     main(["train", "vae", "--out", "new", *words.split(), *quick.split()])
     notes: list[str] = json.loads(Path("new/run.json").read_text())["notes"]
     printed = [line for line in capsys.readouterr().err.splitlines() if ": note: " in line]
-    assert printed == [f"vaekit: note: {note}" for note in notes]
+    assert printed == [f"vaekit: note: {in_shell(note)}" for note in notes]
     return notes
 
 
@@ -117,7 +117,7 @@ def test_images_stored_from_minus_one_are_told_of(
     notes = noted(f"--data signed.npy {words}", capsys)
     told = (
         "the images of signed are stored from -1 to 1; the model sees (x + 1) / 2, in [0, 1] "
-        "(--range -1,1 gives it the stored values)."
+        "(`range='-1,1'` gives it the stored values)."
     )
     assert notes == ([] if words else [told])
 

@@ -557,7 +557,7 @@ def test_what_is_there_is_not_replaced_unasked(runs: Path, tmp_path: Path) -> No
     folder, file = run.save(tmp_path / "m"), run.save(tmp_path / "m.vaekit")
     for path in (folder, file):
         before = path.stat().st_mtime_ns
-        refused(lambda path=path: run.save(path), "exists", "--overwrite")
+        refused(lambda path=path: run.save(path), "exists", "`overwrite`")
         assert path.stat().st_mtime_ns == before
         assert run.save(path, overwrite=True) == path
     (tmp_path / "text").write_text("mine")

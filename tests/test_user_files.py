@@ -165,7 +165,7 @@ def test_what_only_reads_a_run_wants_nothing(run: Path, capsys: pytest.CaptureFi
 
 
 def test_python_names_the_argument(run: Path) -> None:
-    with pytest.raises(VaekitError, match=r"pass import_=\['run/imports/mine.py'\]\.$"):
+    with pytest.raises(VaekitError, match=r"pass `import_=\['run/imports/mine.py'\]`\.$"):
         vaekit.load(run)
     copy = run / "imports" / "mine.py"
     assert type(vaekit.load(run, import_=[copy]).model.prior).__name__ == "Wide"
@@ -184,7 +184,7 @@ def test_another_content_is_refused_with_both_and_the_copy_takes_its_place(run: 
     had, asked = imports.imported()[0].sha256, recorded(run)[0]["sha256"]
     assert str(caught.value) == (
         f"run was trained with mine.py of sha256 {asked[:12]}, and {Path('mine.py').absolute()} "
-        f"has {had[:12]}: pass import_=['run/imports/mine.py'] in its place."
+        f"has {had[:12]}: pass `import_=['run/imports/mine.py']` in its place."
     )
     vaekit.load(run, import_=["run/imports/mine.py"])
     assert describe("prior", "wide")["options"]["width"]["default"] == 1.0
@@ -252,7 +252,7 @@ def test_two_files_of_one_name_do_not_meet(mine: Path) -> None:
     kept = {path.name: path.read_bytes() for path in (run.path / "imports").iterdir()}
     assert kept == {one["file"]: each.content for one, each in zip(found, both, strict=True)}
     forget()
-    with pytest.raises(VaekitError, match=r"mine.py and run/imports/mine_.*, and pass import_=\["):
+    with pytest.raises(VaekitError, match=r"mine.py and run/imports/mine_.*, and pass `import_=\["):
         vaekit.load("run")
     vaekit.load("run", import_=(run.path / "imports").iterdir())
 

@@ -102,13 +102,13 @@ def bound(values: dict[str, Any], folder: Path) -> float:
 
 def bounds(chosen: Settings, name: str, change: str, threads: int) -> list[float]:
     """Seed by seed."""
-    found = []
+    nats = []
     for seed in range(chosen.seeds):
         values = {**arguments(chosen, name, change, seed), "threads": threads}
         words = re.sub("[^a-z0-9]+", "-", f"{name} {change} {seed}".lower())
-        found.append(bound(values, Path(chosen.out) / words))
-        print(words, f"{found[-1]:.2f}", file=sys.stderr, flush=True)
-    return found
+        nats.append(bound(values, Path(chosen.out) / words))
+        print(words, f"{nats[-1]:.2f}", file=sys.stderr, flush=True)
+    return nats
 
 
 def tabulate(chosen: Settings, threads: int) -> None:
@@ -118,7 +118,7 @@ def tabulate(chosen: Settings, threads: int) -> None:
     for change in CHANGES:
         cells = []
         for name in names:
-            found = bounds(chosen, name, change, threads)
-            spread = (max(found) - min(found)) / 2
-            cells.append(f"{statistics.fmean(found):.2f} ± {spread:.2f}")
+            nats = bounds(chosen, name, change, threads)
+            spread = (max(nats) - min(nats)) / 2
+            cells.append(f"{statistics.fmean(nats):.2f} ± {spread:.2f}")
         print(f"| {change} | {' | '.join(cells)} |", flush=True)

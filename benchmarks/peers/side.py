@@ -16,7 +16,7 @@ __all__ = ["Side", "alternate", "quartiles", "ratios"]
 
 
 class Side:
-    """A process that makes one contestant and then calls its methods, as it is told.
+    """A process that makes one contestant and then calls its methods.
 
     Args:
         make: importable, called in the process: returns the contestant.
@@ -30,8 +30,8 @@ class Side:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, end = context.Pipe()
-        told = (end, make, arguments, threads, flush)
-        self._process = context.Process(target=_serve, args=told, daemon=True)
+        start = (end, make, arguments, threads, flush)
+        self._process = context.Process(target=_serve, args=start, daemon=True)
         self._process.start()
         end.close()
 
@@ -51,18 +51,18 @@ class Side:
     def _call(self, method: str, arguments: tuple[Any, ...]) -> tuple[float, Any]:
         self._pipe.send((method, arguments))
         try:
-            seconds, found = self._pipe.recv()
+            seconds, result = self._pipe.recv()
         except EOFError:
             raise SystemExit("a side ended before it answered: too little memory?") from None
         if seconds is None:
-            raise SystemExit(found)
-        return seconds, found
+            raise SystemExit(result)
+        return seconds, result
 
 
 def _serve(
     pipe: Connection, make: Callable[..., Any], arguments: Any, threads: int, flush: bool
 ) -> None:
-    """In the process: answers until it is told to end, or something goes wrong."""
+    """In the process: answer until the end, or until something goes wrong."""
     threading.Thread(target=_follow, daemon=True).start()
     try:
         import torch
@@ -70,11 +70,11 @@ def _serve(
         torch.set_num_threads(threads)
         torch.set_flush_denormal(flush)
         contestant = make(*arguments)
-        while (asked := pipe.recv()) is not None:
-            method, rest = asked
+        while (call := pipe.recv()) is not None:
+            method, rest = call
             began = time.perf_counter()
-            found = getattr(contestant, method)(*rest)
-            pipe.send((time.perf_counter() - began, found))
+            result = getattr(contestant, method)(*rest)
+            pipe.send((time.perf_counter() - began, result))
     except EOFError:
         pass
     except Exception:

@@ -31,25 +31,25 @@ OURS, HAND = "vaekit", "the hand-written loop"
 SAME, ROUNDED, ALIKE = 1e-3, 0.02, 0.1
 
 
-def make_sides(task: Task, asked: Namespace) -> dict[str, Side]:
+def make_sides(task: Task, args: Namespace) -> dict[str, Side]:
     """A process for each contestant."""
-    made: dict[str, tuple[Any, ...]] = {OURS: (Kit, task), PYTHAE: (Pythae, task)}
+    contestants: dict[str, tuple[Any, ...]] = {OURS: (Kit, task), PYTHAE: (Pythae, task)}
     if task.kind == "mlp":
-        made[TUTORIAL] = (Tutorial, task)
+        contestants[TUTORIAL] = (Tutorial, task)
     if task.kind == "color":
-        made["the loop that decodes JPEGs"] = (Tutorial, task)
+        contestants["the loop that decodes JPEGs"] = (Tutorial, task)
     if task.name == "w1-128":
-        made[HAND] = (HandWritten, task)
-    if "keep" in asked.switch:
-        made["vaekit that does not keep memory"] = (Kit, task, False)
-    if "channels-last" in asked.switch:
-        made["vaekit with the other memory format"] = (Kit, task, True, True)
-    if "bf16" in asked.switch:
-        made[LOWERED] = (Kit, task, True, False, None, "bf16")
-    sides = {name: Side(*each, threads=asked.threads) for name, each in made.items()}
+        contestants[HAND] = (HandWritten, task)
+    if "keep" in args.switch:
+        contestants["vaekit that does not keep memory"] = (Kit, task, False)
+    if "channels-last" in args.switch:
+        contestants["vaekit with the other memory format"] = (Kit, task, True, True)
+    if "bf16" in args.switch:
+        contestants[LOWERED] = (Kit, task, True, False, None, "bf16")
+    sides = {name: Side(*each, threads=args.threads) for name, each in contestants.items()}
     if task.kind == "iwae":
         sides["pythae 0.1.2 that keeps denormal numbers"] = Side(
-            Pythae, task, threads=asked.threads, flush=False
+            Pythae, task, threads=args.threads, flush=False
         )
     return sides
 
@@ -58,87 +58,87 @@ def compare(sides: dict[str, Side], within: float) -> None:
     """Refuses sides that do other work than ours."""
     ours, *others = ((name, side.ask("check")) for name, side in sides.items())
     numbers = 2 if within == SAME else 1  # later weights, and with them gradients, are others
-    for name, found in others:
+    for name, results in others:
         near = max(within, ROUNDED) if name == LOWERED else within
-        for a, b in list(zip(ours[1], found, strict=True))[:numbers]:
+        for a, b in list(zip(ours[1], results, strict=True))[:numbers]:
             if not math.isclose(a, b, rel_tol=near):
                 raise SystemExit(
-                    f"{name} does other work: loss and gradient {found}, ours {ours[1]}."
+                    f"{name} does other work: loss and gradient {results}, ours {ours[1]}."
                 )
 
 
-def training(name: str, asked: Namespace, place: Path) -> list[Measured]:
+def training(name: str, args: Namespace, place: Path) -> list[Measured]:
     """Rounds of a training workload."""
     task = TASKS[name]
-    task = task if asked.steps is None else replace(task, steps=asked.steps)
+    task = task if args.steps is None else replace(task, steps=args.steps)
     if task.kind == "color":
         task = replace(task, pictures=place / "pictures")
         (place / "pictures").mkdir(exist_ok=True)
         make_pictures(place / "pictures", task.rows + 1)
-    sides = make_sides(task, asked)
+    sides = make_sides(task, args)
     compare(sides, SAME)
     for side in sides.values():
         side.ask("run")
-    times = alternate({each: side.seconds for each, side in sides.items()}, asked.rounds)
+    times = alternate({each: side.seconds for each, side in sides.items()}, args.rounds)
     compare(sides, ALIKE)
-    found = _numbers(task, times) | _facts(task, sides[OURS], median(times[OURS]))
+    results = _numbers(task, times) | _facts(task, sides[OURS], median(times[OURS]))
     for side in sides.values():
         side.end()
-    return _measured(name, _protocol(asked, f"{task.steps} steps a round"), found)
+    return _measured(name, _protocol(args, f"{task.steps} steps a round"), results)
 
 
 def _numbers(task: Task, times: dict[str, list[float]]) -> dict[str, float]:
-    found = {}
+    results = {}
     for name, theirs in times.items():
-        found[f"{name}: milliseconds per step (median)"] = 1e3 * median(theirs) / task.steps
+        results[f"{name}: milliseconds per step (median)"] = 1e3 * median(theirs) / task.steps
         if name == OURS:
             continue
         low, middle, high = quartiles(ratios(theirs, times[OURS]))
-        found[FASTER.format(name)] = middle
-        found[f"times faster than {name} (lower quartile)"] = low
-        found[f"times faster than {name} (upper quartile)"] = high
+        results[FASTER.format(name)] = middle
+        results[f"times faster than {name} (lower quartile)"] = low
+        results[f"times faster than {name} (upper quartile)"] = high
     if LOWERED in times:
         faster = ratios(times[PYTHAE], times[LOWERED])
-        found[f"{LOWERED}: {FASTER.format(PYTHAE)}"] = median(faster)
+        results[f"{LOWERED}: {FASTER.format(PYTHAE)}"] = median(faster)
     if HAND in times:
         over = ratios(times[OURS], times[HAND])
-        found["time by the hand-written loop's (median of ratios)"] = median(over)
-    return found
+        results["time by the hand-written loop's (median of ratios)"] = median(over)
+    return results
 
 
 def _facts(task: Task, ours: Side, taken: float) -> dict[str, float]:
     """What the machine's limit is, and what loading cost."""
     peak = ours.ask("peak")
     share = ours.ask("flops") * task.steps / taken / peak
-    found = {
+    results = {
         "matrix product 2048 x 2048: GFLOP/s": peak / 1e9,
         "vaekit: percent of the machine's matrix-product peak": 100 * share,
     }
     if task.pictures is not None:
-        found["vaekit: milliseconds to decode a picture, once"] = (
+        results["vaekit: milliseconds to decode a picture, once"] = (
             1e3 * ours.ask("loaded") / task.rows
         )
-    return found
+    return results
 
 
-def log_likelihood(asked: Namespace, place: Path) -> list[Measured]:
+def log_likelihood(args: Namespace, place: Path) -> list[Measured]:
     """Against get_nll, side by side."""
-    found = nll.measure(asked.images, asked.rounds, asked.threads)
-    first = (f"784-200-200-50, S = 5000, {asked.images} images",)
-    return _measured("w4", f"{_protocol(asked, *first)}, side by side", found)
+    results = nll.measure(args.images, args.rounds, args.threads)
+    first = (f"784-200-200-50, S = 5000, {args.images} images",)
+    return _measured("w4", f"{_protocol(args, *first)}, side by side", results)
 
 
-def train_to_goal(asked: Namespace, place: Path) -> list[Measured]:
+def train_to_goal(args: Namespace, place: Path) -> list[Measured]:
     """The training to the tutorial's bound."""
-    chosen = settings(speedrun.Settings(), asked.set)
-    asked.no_record |= bool(chosen.validate or chosen.limit)  # other numbers than the table's
-    protocol, found = speedrun.measure(chosen, asked.threads)
-    return _measured("speedrun", protocol, found)
+    chosen = settings(speedrun.Settings(), args.set)
+    args.no_record |= bool(chosen.validate or chosen.limit)  # other numbers than the table's
+    protocol, results = speedrun.measure(chosen, args.threads)
+    return _measured("speedrun", protocol, results)
 
 
-def change_defaults(asked: Namespace, place: Path) -> list[Measured]:
+def change_defaults(args: Namespace, place: Path) -> list[Measured]:
     """The table of docs/defaults.md, which is printed."""
-    defaults.tabulate(settings(defaults.Settings(), asked.set), asked.threads)
+    defaults.tabulate(settings(defaults.Settings(), args.set), args.threads)
     return []
 
 
@@ -156,44 +156,44 @@ def settings(default: T, texts: list[str]) -> T:
     return replace(default, **{name: kinds[name](value) for name, value in values.items()})
 
 
-def start_up(asked: Namespace, place: Path) -> list[Measured]:
+def start_up(args: Namespace, place: Path) -> list[Measured]:
     """New processes, in turn."""
-    calls = {name: partial(seconds, name, asked.threads) for name in COMMANDS}
+    calls = {name: partial(seconds, name, args.threads) for name in COMMANDS}
     for call in calls.values():
         call()
-    times = alternate(calls, asked.rounds)
-    found = {f"{name}: seconds": median(each) for name, each in times.items()}
+    times = alternate(calls, args.rounds)
+    results = {f"{name}: seconds": median(each) for name, each in times.items()}
     for name in ("import vaekit with all that training needs", "vaekit, first step"):
         pairs = zip(times[name], times["import torch"], strict=True)
         above = median(a - b for a, b in pairs)
-        found[f"{name}: seconds above import torch"] = above
-    return _measured("w6", _protocol(asked), found)
+        results[f"{name}: seconds above import torch"] = above
+    return _measured("w6", _protocol(args), results)
 
 
-def peak_memory(asked: Namespace, place: Path) -> list[Measured]:
+def peak_memory(args: Namespace, place: Path) -> list[Measured]:
     """A fresh process of each side, three times; the median."""
-    task = memory_task() if asked.steps is None else memory_task(asked.steps)
+    task = memory_task() if args.steps is None else memory_task(args.steps)
     rows = place / "rows.npy"
     write_rows(task, rows)
-    found = {}
+    results = {}
     for name in (OURS, PYTHAE):
         peaks = []
-        for _ in range(min(asked.rounds, 3)):
-            side = Side(Memory, name, task, rows, threads=asked.threads)
+        for _ in range(min(args.rounds, 3)):
+            side = Side(Memory, name, task, rows, threads=args.threads)
             peaks.append(side.ask("run"))
             side.end()
-        found[f"{name}: MiB"] = median(peaks)
-    protocol = f"batch {task.batch}, {task.rows} rows, an epoch, {asked.threads} threads"
-    return _measured("w7", protocol, found)
+        results[f"{name}: MiB"] = median(peaks)
+    protocol = f"batch {task.batch}, {task.rows} rows, an epoch, {args.threads} threads"
+    return _measured("w7", protocol, results)
 
 
-def _protocol(asked: Namespace, *first: str) -> str:
+def _protocol(args: Namespace, *first: str) -> str:
     own = f"vaekit {version('vaekit')}"
-    return ", ".join([*first, f"{asked.rounds} rounds", f"{asked.threads} threads", own])
+    return ", ".join([*first, f"{args.rounds} rounds", f"{args.threads} threads", own])
 
 
-def _measured(name: str, protocol: str, found: dict[str, float]) -> list[Measured]:
-    return [Measured(f"benchmarks/bench.py {name}", protocol, *row) for row in found.items()]
+def _measured(name: str, protocol: str, results: dict[str, float]) -> list[Measured]:
+    return [Measured(f"benchmarks/bench.py {name}", protocol, *row) for row in results.items()]
 
 
 SUITES: dict[str, Callable[[Namespace, Path], list[Measured]]] = {

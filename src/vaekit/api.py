@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import json
+import logging
 import os
 import signal
 import sys
@@ -302,6 +303,7 @@ def train_as_child() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
     threading.Thread(target=follow, daemon=True).start()
     torch.set_flush_denormal(True)  # as the command line does
+    logging.getLogger("vaekit").addHandler(logging.NullHandler())  # the other has said it
     callback = Callback()
     try:
         resume(order.pop("run"), callbacks=[callback], **order)

@@ -54,7 +54,7 @@ class Import:
         return f"{Path(self.name).stem}_{self.sha256[:16]}"
 
 
-Named = str | Path | Sequence[str | Path]
+Named = str | Path | Sequence[str | Path | Import]
 _LOADED: dict[str, Import] = {}  # by their sha256
 
 
@@ -83,8 +83,8 @@ def load(named: Named) -> list[Import]:
         ...     load(f"{folder}/mine.py")[0].parts
         {('recipe', 'flat')}
     """
-    sources = [named] if isinstance(named, str | Path) else named
-    return [_load(_find(source)) for source in sources]
+    each = [named] if isinstance(named, str | Path) else named
+    return [_load(one if isinstance(one, Import) else _find(one)) for one in each]
 
 
 def _find(named: Any) -> Import:
@@ -236,7 +236,7 @@ def require(records: Any, folder: Path) -> None:
     if missing:
         raise VaekitError(
             f"{folder} was trained with files of its user's own: read {' and '.join(missing)}, "
-            f"and pass import_={missing}."
+            f"and pass `import_={missing}`."
         )
 
 
@@ -244,7 +244,7 @@ def _refuse_other(folder: Path, name: str, sha256: str, source: str) -> None:
     """Refuse what was imported under this name with another content."""
     for other in imported():
         if other.name == name:
-            mend = f"pass import_={[source]} in its place"
+            mend = f"pass `import_={[source]}` in its place"
             if other.kind == "module":
                 mend = "install the version that it was trained with"
             elif other.path == str(Path(source).absolute()):

@@ -200,7 +200,7 @@ class Config:
             return replace(cls.of(name, records), imports=record.get("imports", []))
         except VaekitError as error:
             missing = str(error).startswith("unknown")
-            mend = " If it is one of your own, pass its file: import_=['FILE.py']."
+            mend = " If it is one of your own, pass its file: `import_=['FILE.py']`."
             raise VaekitError(
                 f"config.json does not fit: {error}{mend if missing else ''}"
             ) from None

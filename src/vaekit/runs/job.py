@@ -217,7 +217,7 @@ def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
 def _to_unit(data: Dataset) -> str:
     """Return how the values of these data come into [0, 1]."""
     if data.train.images.ndim > 2:
-        return "take `range=0,1` for images"
+        return "take `range='0,1'` for images"
     return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"
 
 
@@ -261,7 +261,7 @@ def _notes_of_values(job: Job) -> Iterator[str]:
     if job.card["note"].endswith(MAPPED) and low >= 0:
         yield (
             f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
-            "in [0, 1] (`range=-1,1` gives it the stored values)."
+            "in [0, 1] (`range='-1,1'` gives it the stored values)."
         )
     if job.config.recipe == COMPOSED:
         family = getattr(getattr(job.recipe.model, "likelihood", None), "family", None)
