@@ -184,7 +184,7 @@ def test_another_content_is_refused_with_both_and_the_copy_takes_its_place(run: 
     had, asked = imports.imported()[0].sha256, recorded(run)[0]["sha256"]
     assert str(caught.value) == (
         f"run was trained with mine.py of sha256 {asked[:12]}, and {Path('mine.py').absolute()} "
-        f"has {had[:12]}: pass import_=['run/imports/mine.py'] in its place."
+        f"has {had[:12]}: pass `import_=['run/imports/mine.py']` in its place."
     )
     vaekit.load(run, import_=["run/imports/mine.py"])
     assert describe("prior", "wide")["options"]["width"]["default"] == 1.0

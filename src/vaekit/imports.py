@@ -236,7 +236,7 @@ def require(recorded: Any, folder: Path) -> None:
     if places:
         raise VaekitError(
             f"{folder} was trained with files of its user's own: read {' and '.join(places)}, and "
-            f"pass import_={places}."
+            f"pass `import_={places}`."
         )
 
 
@@ -244,7 +244,7 @@ def _refuse_other(folder: Path, name: str, sha256: str, place: str) -> None:
     """Refuses what was imported under this name with another content."""
     for other in imported():
         if other.name == name:
-            mend = f"pass import_={[place]} in its place"
+            mend = f"pass `import_={[place]}` in its place"
             if other.kind == "module":
                 mend = "install the version that it was trained with"
             elif other.path == str(Path(place).absolute()):

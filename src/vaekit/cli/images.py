@@ -264,12 +264,7 @@ def overlap(
 
 
 def animate(
-    run: Path,
-    /,
-    *,
-    what: str = "reconstructions",
-    out: MaybeOut = None,
-    fps: float = 8.0,
+    run: Path, /, *, what: str = "reconstructions", out: MaybeOut = None, fps: float = 8.0
 ) -> None:
     """Make a film of the training: the same images after each epoch.
 
@@ -288,12 +283,7 @@ def animate(
 
 
 def embed(
-    run: Path,
-    /,
-    *,
-    out: Out = Path("codes.npz"),
-    split: str = "test",
-    opening: Rows = Rows(),
+    run: Path, /, *, out: Out = Path("codes.npz"), split: str = "test", opening: Rows = Rows()
 ) -> None:
     """Write the codes E[z|x] of a split, with labels if there are any.
 

@@ -114,7 +114,8 @@ def _take(words: list[str], option: str) -> list[str]:
         else:
             words.append(word)
     if "" in values:
-        raise VaekitError(f"{option} names nothing; expected a file, or a module, after it.")
+        what = ".py file or a module" if option == "--import" else "YAML file of options"
+        raise VaekitError(f"{option} names nothing; expected a {what} after it.")
     return values
 
 

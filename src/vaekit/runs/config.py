@@ -199,7 +199,7 @@ class Config:
             return replace(cls.of(name, known), imports=record.get("imports", []))
         except VaekitError as error:
             own = str(error).startswith("unknown")
-            mend = " If it is one of your own, pass its file: import_=['FILE.py']." if own else ""
+            mend = " If it is one of your own, pass its file: `import_=['FILE.py']`." if own else ""
             raise VaekitError(f"config.json does not fit: {error}{mend}") from None
 
 
