@@ -165,7 +165,7 @@ def test_what_only_reads_a_run_wants_nothing(run: Path, capsys: pytest.CaptureFi
 
 
 def test_python_names_the_argument(run: Path) -> None:
-    with pytest.raises(VaekitError, match=r"pass import_=\['run/imports/mine.py'\]\.$"):
+    with pytest.raises(VaekitError, match=r"pass `import_=\['run/imports/mine.py'\]`\.$"):
         vaekit.load(run)
     copy = run / "imports" / "mine.py"
     assert type(vaekit.load(run, import_=[copy]).model.prior).__name__ == "Wide"
@@ -252,7 +252,7 @@ def test_two_files_of_one_name_do_not_meet(mine: Path) -> None:
     kept = {path.name: path.read_bytes() for path in (run.path / "imports").iterdir()}
     assert kept == {one["file"]: each.content for one, each in zip(found, both, strict=True)}
     forget()
-    with pytest.raises(VaekitError, match=r"mine.py and run/imports/mine_.*, and pass import_=\["):
+    with pytest.raises(VaekitError, match=r"mine.py and run/imports/mine_.*, and pass `import_=\["):
         vaekit.load("run")
     vaekit.load("run", import_=(run.path / "imports").iterdir())
 

@@ -243,25 +243,25 @@ def _sweep(recipe: str, run: SweepOptions, options: Mapping[str, Any]) -> None:
 @contextmanager
 def _several(
     recipe: str, what: str, run: RunOptions, options: Mapping[str, Any]
-) -> Iterator[tuple[Path, Callable[..., None] | None]]:
+) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]], None]]]:
     """Give the folder of several runs, and who shows that one is done; say how to go on."""
     data = vaekit.runs.Config.flat(recipe, **options).data.data
     out = run.out or vaekit.runs.default_folder(recipe, data, what)
     try:
-        yield out, None if run.quiet or run.json else _show_done
+        yield out, functools.partial(_show_done, run.quiet or run.json)
     except KeyboardInterrupt:
         say(f"stopped  continue with the same command and --out {out}")
         sys.exit(130)
 
 
-def _show_done(row: Mapping[str, Any]) -> None:
-    """Log that a run is trained, with its numbers and its warnings."""
+def _show_done(quiet: bool, row: Mapping[str, Any]) -> None:
+    """Log that a run is trained, with its numbers and its warnings; if quiet, its warnings."""
     from vaekit.cli.progress import log
 
     name = row["name"] if "name" in row else f"seed {row['seed']}"
-    shown = [n for n in NUMBERS if row.get(n) is not None]
-    numbers = ", ".join(f"{n.replace('_', '-')} {row[n]:.2f}" for n in shown)
-    log(f"{name} is trained: {numbers}" if numbers else f"{name} is trained")
+    numbers = [f"{n.replace('_', '-')} {row[n]:.2f}" for n in NUMBERS if row.get(n) is not None]
+    if not quiet:
+        log(f"{name} is trained{': ' * bool(numbers)}{', '.join(numbers)}")
     for warning in row["warnings"]:
         logging.getLogger("vaekit").warning("%s: %s", name, warning)
 
