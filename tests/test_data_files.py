@@ -687,8 +687,6 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         load(path)
 
 
-def test_an_unnamed_first_column_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unnamed_first_column_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(write(tmp_path, lines(",a", *[f"{i},2" for i in range(12)])))
-    assert "its first column has no name and is read as a feature" in capsys.readouterr().err
+    assert "its first column has no name and is read as a feature" in caplog.text
