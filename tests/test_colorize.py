@@ -174,7 +174,7 @@ REFUSED = [
     ("colorize broken.npz --colorizer c", "broken.npz holds no images to color"),
     ("colorize objects.npz --colorizer c", "objects.npz holds no images to color"),
     ("colorize none.npz --colorizer c", "there is no file none.npz"),
-    ("colorize small.npz --colorizer c --reconstruct", "--reconstruct is of a run"),
+    ("colorize small.npz --colorizer c --reconstruct", "got --reconstruct, which is for a run"),
     ("evaluate color:noise=-1 c", "noise"),
     ("evaluate g color", "so there is no color to measure"),
     ("animate c --what samples", "c has no prior to draw from"),

@@ -33,7 +33,7 @@ def test_numbers_of_other_steps_are_kept_beside_each_other(tmp_path: Path) -> No
 
 
 def test_data_that_have_changed_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`--resume` refuses them."""
     monkeypatch.setattr("vaekit.io._NOTED", set())
@@ -42,10 +42,10 @@ def test_data_that_have_changed_are_said(
     np.save(tmp_path / "t.npy", rows)
     run = vaekit.train("vae", out=tmp_path / "r", data=tmp_path / "t.npy", epochs=1, **SMALL)
     before = run.evaluate("bound:samples=1")["protocol"]
-    assert "has changed" not in capsys.readouterr().err
+    assert "has changed" not in caplog.text
     np.save(tmp_path / "t.npy", rows[::-1].copy())
     after = vaekit.load(run.path).evaluate("bound:samples=1")["protocol"]
-    assert capsys.readouterr().err.count("t has changed since") == 1
+    assert caplog.text.count("t has changed since") == 1
     assert {**after, "sha256": ""} == {**before, "sha256": ""}
     assert after["sha256"] != before["sha256"]
 

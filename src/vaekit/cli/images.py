@@ -34,7 +34,7 @@ def sample(
     *,
     n: Number = 64,
     label: str | None = None,
-    out: MaybeOut = None,
+    out: Out = Path("samples.png"),
     draws: bool = False,
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
@@ -55,11 +55,11 @@ def sample(
         images, columns = loaded.sample(n, label=label, **how), None
     else:
         images, columns = vaekit.report.sample_sheet(loaded, n, **how)
-    _save(loaded, images, out or Path("samples.png"), columns=columns)
+    _save(loaded, images, out, columns=columns)
 
 
 def reconstruct(
-    run: Path, /, *, n: Number = 16, out: MaybeOut = None, opening: Rows = Rows()
+    run: Path, /, *, n: Number = 16, out: Out = Path("reconstructions.png"), opening: Rows = Rows()
 ) -> None:
     """Reconstruct test images: each above its E[x|z].
 
@@ -69,7 +69,7 @@ def reconstruct(
     test = loaded.dataset(opening.data_dir).test
     originals, context = test.batch(vaekit.data.spread(len(test), n))
     images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    say(vaekit.report.save(seen(originals), out or Path("reconstructions.png"), seen(images)))
+    say(vaekit.report.save(seen(originals), out, seen(images)))
 
 
 def interpolate(
@@ -80,7 +80,7 @@ def interpolate(
     steps: Whole = 10,
     kind: str = "linear",
     seed: Whole = 0,
-    out: MaybeOut = None,
+    out: Out = Path("interpolation.png"),
     opening: Rows = Rows(),
 ) -> None:
     """Walk from one test image to another in the latent, a row a pair.
@@ -102,7 +102,7 @@ def interpolate(
         raise VaekitError(f"got `n={n}`; {len(x)} test rows make {len(x) // 2} pairs at most.")
     ends = None if context is None else (context[:n], context[n:])
     images = vaekit.report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
-    _save(loaded, images.flatten(0, 1), out or Path("interpolation.png"), columns=steps)
+    _save(loaded, images.flatten(0, 1), out, columns=steps)
 
 
 def traverse(
@@ -117,7 +117,7 @@ def traverse(
     row: MaybeWhole = None,
     set_: tuple[str, ...] = (),
     label: str | None = None,
-    out: MaybeOut = None,
+    out: Out = Path("traversal.png"),
     opening: Rows = Rows(),
 ) -> None:
     """Move one latent dimension at a time, and say what it does.
@@ -149,7 +149,7 @@ def traverse(
     say("\n".join(vaekit.report.walks.lines(effects)))
     say(f"dead, of all: {' '.join(map(str, vaekit.report.walks.dead(latent))) or 'none'}")
     names, seen = [effect.label for effect in effects], loaded.spec.values.inverse(images)
-    say(vaekit.report.save_rows(names, seen, out or Path("traversal.png")))
+    say(vaekit.report.save_rows(names, seen, out))
 
 
 def _start(
@@ -177,7 +177,7 @@ def manifold(
     *,
     side: Whole = 20,
     label: str | None = None,
-    out: MaybeOut = None,
+    out: Out = Path("manifold.png"),
     opening: Opening = Opening(),
 ) -> None:
     """Decode the plane of a 2-dimensional latent on a grid.
@@ -191,7 +191,7 @@ def manifold(
     """
     loaded = opening.load(run, side=side)
     images = vaekit.report.manifold(loaded, side, _context(loaded, label))
-    _save(loaded, images.flatten(0, 1), out or Path("manifold.png"), columns=side)
+    _save(loaded, images.flatten(0, 1), out, columns=side)
 
 
 def scatter(
@@ -264,12 +264,7 @@ def overlap(
 
 
 def animate(
-    run: Path,
-    /,
-    *,
-    what: str = "reconstructions",
-    out: MaybeOut = None,
-    fps: float = 8.0,
+    run: Path, /, *, what: str = "reconstructions", out: MaybeOut = None, fps: float = 8.0
 ) -> None:
     """Make a film of the training: the same images after each epoch.
 
@@ -288,12 +283,7 @@ def animate(
 
 
 def embed(
-    run: Path,
-    /,
-    *,
-    out: Out = Path("codes.npz"),
-    split: str = "test",
-    opening: Rows = Rows(),
+    run: Path, /, *, out: Out = Path("codes.npz"), split: str = "test", opening: Rows = Rows()
 ) -> None:
     """Write the codes E[z|x] of a split, with labels if there are any.
 
@@ -316,7 +306,7 @@ def colorize(
     label: str | None = None,
     columns: Whole = 8,
     seed: Whole = 0,
-    out: MaybeOut = None,
+    out: Out = Path("colored.png"),
     opening: Rows = Rows(),
 ) -> None:
     """Color gray images: samples of a run, or those in an .npz.
@@ -338,11 +328,10 @@ def colorize(
     chosen: dict[str, Any] = {"reconstruct": reconstruct, "label": label}
     gray = _gray(source, opening, n, seed, chosen)
     images = vaekit.report.colorize(painter, gray)
-    path = out or Path("colored.png")
-    if path.suffix == ".npz":
-        say(vaekit.report.save(images, path))
+    if out.suffix == ".npz":
+        say(vaekit.report.save(images, out))
     else:
-        say(vaekit.report.save(gray.expand(-1, 3, -1, -1), path, images, columns=columns))
+        say(vaekit.report.save(gray.expand(-1, 3, -1, -1), out, images, columns=columns))
 
 
 def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:

@@ -17,18 +17,9 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 import vaekit
-from vaekit.cli import data, evaluate, images, runs
+from vaekit.cli import data, evaluate, images, runs, train
 from vaekit.cli.show import IMPORTS, columns, help_of, say
-from vaekit.cli.train import (
-    SweepOptions,
-    TrainOptions,
-    demo,
-    flat_config,
-    recipe_command,
-    sweep,
-    train,
-)
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, unknown
 from vaekit.registry import KINDS, spec_of, text
 
 app = App(
@@ -39,7 +30,7 @@ app = App(
     default_parameter=Parameter(negative_iterable=(), negative_none=(), consume_multiple=True),
 )
 COMMANDS: dict[str, tuple[Any, ...]] = {
-    "Start": (demo, data.data, data.recipes, data.parts, train, sweep),
+    "Start": (train.demo, data.data, data.recipes, data.parts, train.train, train.sweep),
     "Look": (
         *(runs.report, images.sample, images.reconstruct, images.interpolate, images.traverse),
         *(images.manifold, images.scatter, images.overlap, images.animate),
@@ -71,6 +62,8 @@ RECIPE_COMMANDS = ("train", "sweep")
 def _help(words: Sequence[str]) -> str:
     """Return the help of the command that these words name; else that of all commands."""
     command, path = app, ["vaekit"]
+    if words and words[0] not in app and not words[0].startswith("-"):
+        raise unknown("command", words[0], [*app])
     for word in words:
         if word.startswith("-") or word not in command:
             break
@@ -85,7 +78,7 @@ def _help(words: Sequence[str]) -> str:
         return "\n".join([*lines, "", "Options of all commands:", *columns(GLOBAL)])
     brief = path[1] in RECIPE_COMMANDS and "--help-all" not in words
     lines = [help_of(command, " ".join(path), SELDOM if brief else None)]
-    if command in (train, sweep):
+    if command in (train.train, train.sweep):
         from vaekit import recipes as known
 
         lines += ["", f"Recipes, as `vaekit {path[1]} vae`:"]
@@ -114,7 +107,8 @@ def _take(words: list[str], option: str) -> list[str]:
         else:
             words.append(word)
     if "" in values:
-        raise VaekitError(f"{option} names nothing; expected a file, or a module, after it.")
+        what = ".py file or a module" if option == "--import" else "YAML file of options"
+        raise VaekitError(f"{option} names nothing; expected a {what} after it.")
     return values
 
 
@@ -156,13 +150,13 @@ def _read_options(path: Path) -> dict[str, Any]:
     if isinstance(options.get("parts"), dict):
         if options.get("recipe") == "composed":
             raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
-        return flat_config(options)
+        return train.flat_config(options)
     return options
 
 
 def _add_file(words: list[str], path: Path) -> None:
     """Add the options of a file that are not typed."""
-    typed = {word.partition("=")[0] for word in words}
+    typed = {"--out" if word == "-o" else word.partition("=")[0] for word in words}
     for name, value in _read_options(path).items():
         flag, off = (f"--{prefix}{str(name).replace('_', '-')}" for prefix in ("", "no-"))
         if name == "recipe":
@@ -191,11 +185,11 @@ def _add_recipe(words: list[str], app_: App) -> None:
             raise VaekitError("`resume` takes the recipe from the run: leave it, and its options.")
         if name in app_:
             del app_[name]
-        app_.command(recipe_command(words[0], name), name=name)
-    elif words[0] == "train" and not resumes and not HELP & set(words):
+        app_.command(train.recipe_command(words[0], name), name=name)
+    elif not resumes and not HELP & set(words):
         raise VaekitError(
-            "got no recipe; expected it before all options, as `vaekit train vae --data digits`, "
-            "or `vaekit train --resume RUN`."
+            f"got no recipe; expected it before all options, as `vaekit {words[0]} vae --data "
+            "digits`, or `vaekit train --resume RUN`."
         )
 
 
@@ -232,7 +226,11 @@ def in_shell(text: str) -> str:
     from vaekit.options import Data, Training
 
     names = {"import_", "latent", *KINDS, *Data.model_fields, *Training.model_fields}
-    names |= {field.name for record in (TrainOptions, SweepOptions) for field in fields(record)}
+    names |= {
+        field.name
+        for record in (train.TrainOptions, train.SweepOptions)
+        for field in fields(record)
+    }
     for command in (app[name] for name in app):
         every = command.assemble_argument_collection() if command.default_command else ()
         names |= {each.field_info.name for each in every if each.name.startswith("-")}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, Parameter, Token, convert
 
+import vaekit
 from vaekit.errors import VaekitError
 from vaekit.registry import helps
 
@@ -84,8 +85,6 @@ class Opening:
         """Return the run of a folder; refuse counts below 1 first."""
         start()
         check_counts(**counts)
-        import vaekit
-
         return vaekit.load(path, weights=self.weights, device=self.device)
 
 

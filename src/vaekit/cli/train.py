@@ -7,6 +7,7 @@ import json as jsons
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,16 +16,7 @@ from cyclopts import App, Parameter
 
 import vaekit
 from vaekit.cli.evaluate import NO_LIKELIHOOD, show_comparison
-from vaekit.cli.show import (
-    IMPORTS,
-    MaybeOut,
-    MaybeWhole,
-    Whole,
-    dump,
-    imports_as_typed,
-    say,
-    start,
-)
+from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, Whole, dump, imports_as_typed, say, start
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, resolve
 from vaekit.registry import KINDS, entries, text
@@ -193,11 +185,10 @@ def _train(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
 def _train_one(recipe: str, options: Mapping[str, Any], quiet: bool, json: bool) -> "Run":
     """Train a recipe, and print the paths of the run."""
     start()
-    from vaekit.api import train as train_recipe
     from vaekit.cli.progress import progress
 
     callback = progress(quiet or json)
-    run = train_recipe(recipe, callbacks=[callback], import_=IMPORTS, **options)
+    run = vaekit.train(recipe, callbacks=[callback], import_=IMPORTS, **options)
     _show_run(run, json, callback.interrupted)
     return run
 
@@ -206,9 +197,7 @@ def _print_config(recipe: str, options: Mapping[str, Any]) -> None:
     """Print every option of a training, as `--config` reads it."""
     import yaml
 
-    from vaekit.runs import Config
-
-    config = flat_config(Config.flat(recipe, **options).to_json())
+    config = flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
     say(yaml.safe_dump(config, sort_keys=False).rstrip())
 
 
@@ -227,11 +216,8 @@ def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> 
     from vaekit.api import train_seeds
 
     how: dict[str, Any] = {"seeds": run.seeds, "report": run.report}
-
-    def work(out: Path, on_seed: Callable[..., None] | None) -> Any:
-        return train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
-
-    result, out = _side_by_side(recipe, run, options, "seeds", work)
+    with _several(recipe, "seeds", run, options) as (out, on_seed):
+        result = train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
     dump(result) if run.json else _show_seeds(result, out)
 
 
@@ -241,40 +227,37 @@ def _sweep(recipe: str, run: SweepOptions, options: Mapping[str, Any]) -> None:
         raise VaekitError("got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times.")
     start()
     from vaekit.api import compare_grid
-    from vaekit.runs import parse_grid
 
-    grid = parse_grid(run.grid)
+    grid = vaekit.runs.parse_grid(run.grid)
     how: dict[str, Any] = {"jobs": run.jobs, "report": run.report, "import_": IMPORTS}
     how |= {"images": run.images, "lang": run.lang}
-
-    def work(out: Path, on_run: Callable[..., None] | None) -> Any:
-        return compare_grid(recipe, grid, options, out=out, on_run=on_run, **how)
-
-    show_comparison(_side_by_side(recipe, run, options, "sweep", work)[0], run.json)
+    with _several(recipe, "sweep", run, options) as (out, on_run):
+        comparison = compare_grid(recipe, grid, options, out=out, on_run=on_run, **how)
+    show_comparison(comparison, run.json)
 
 
-def _side_by_side(
-    recipe: str, run: RunOptions, options: Mapping[str, Any], what: str, work: Callable[..., Any]
-) -> tuple[Any, Path]:
-    """Return the result of training several, and its folder; an interrupt says how to go on."""
-    from vaekit.runs import Config, default_folder
-
-    out = run.out or default_folder(recipe, Config.flat(recipe, **options).data.data, what)
+@contextmanager
+def _several(
+    recipe: str, what: str, run: RunOptions, options: Mapping[str, Any]
+) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]], None]]]:
+    """Give the folder of several runs, and who shows that one is done; say how to go on."""
+    data = vaekit.runs.Config.flat(recipe, **options).data.data
+    out = run.out or vaekit.runs.default_folder(recipe, data, what)
     try:
-        return work(out, None if run.quiet or run.json else _show_done), out
+        yield out, functools.partial(_show_done, run.quiet or run.json)
     except KeyboardInterrupt:
         say(f"stopped  continue with the same command and --out {out}")
         sys.exit(130)
 
 
-def _show_done(row: Mapping[str, Any]) -> None:
-    """Log that a run is trained, with its numbers and its warnings."""
+def _show_done(quiet: bool, row: Mapping[str, Any]) -> None:
+    """Log that a run is trained, with its numbers and its warnings; if quiet, its warnings."""
     from vaekit.cli.progress import log
 
     name = row["name"] if "name" in row else f"seed {row['seed']}"
-    shown = [n for n in NUMBERS if row.get(n) is not None]
-    numbers = ", ".join(f"{n.replace('_', '-')} {row[n]:.2f}" for n in shown)
-    log(f"{name} is trained: {numbers}" if numbers else f"{name} is trained")
+    numbers = [f"{n.replace('_', '-')} {row[n]:.2f}" for n in NUMBERS if row.get(n) is not None]
+    if not quiet:
+        log(f"{name} is trained{': ' * bool(numbers)}{', '.join(numbers)}")
     for warning in row["warnings"]:
         logging.getLogger("vaekit").warning("%s: %s", name, warning)
 
@@ -331,12 +314,11 @@ def resume(
         epochs: Epochs in all.
     """
     start()
-    from vaekit.api import resume as resume_run
     from vaekit.cli.progress import progress
 
     callback = progress(quiet or json)
     how: dict[str, Any] = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
-    _show_run(resume_run(resume, callbacks=[callback], **how), json, callback.interrupted)
+    _show_run(vaekit.resume(resume, callbacks=[callback], **how), json, callback.interrupted)
 
 
 def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
@@ -347,9 +329,7 @@ def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None
     Args:
         out: The folder of the run.
     """
-    from vaekit.runs import next_folder
-
     if out is not None and out.exists():
-        out = next_folder(out.parent, out.name)
+        out = vaekit.runs.next_folder(out.parent, out.name)
     run = _train_one("vae", {"out": out, "lang": lang, **DEMO}, quiet, False)
     say(f"open     file://{run.folder.report.resolve()}")
