@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import vaekit
+import vaekit.report
 from vaekit import Run
 from vaekit.errors import VaekitError
 from vaekit.report import (
@@ -41,9 +41,8 @@ from vaekit.report import (
     training_curves,
     write_run_report,
 )
-from vaekit.report.pages import HERE
 
-TEMPLATES = HERE / "templates"
+TEMPLATES = Path(vaekit.report.__file__).parent / "templates"
 NASTY = """<b onclick="x('&amp;')">"x" & 'y'</b><script>alert(1)</script>"""
 
 

@@ -240,8 +240,8 @@ def cloud(codes: Codes, shown: Rebuilt | None, words: str) -> dict[str, Any]:
         shown: images of some of these rows, evenly spread; None where they are no images.
         words: what the plane shows.
     """
-    order = codes.order[:AXES]
-    order[:2] = codes.dimensions
+    first = codes.dimensions
+    order = [*first, *(dim for dim in codes.order if dim not in first)][:AXES]
     groups = codes.groups
     number = {int(row): group for group, (_, rows) in enumerate(groups) for row in rows}
     svg, square = plane(codes, words)

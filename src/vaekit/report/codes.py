@@ -67,9 +67,8 @@ class Codes:
     @property
     def dimensions(self) -> list[int]:
         """The two in which the codes vary most; all in their order where there are but two."""
-        if self.means.shape[1] <= 2:
-            return list(range(self.means.shape[1]))
-        return self.means.double().var(0, False).topk(2).indices.tolist()
+        found = self.order[:2]
+        return found if self.means.shape[1] > 2 else sorted(found)
 
     @property
     def words(self) -> str:
