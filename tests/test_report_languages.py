@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-import vaekit
+import vaekit.report
 from vaekit.errors import VaekitError
 from vaekit.report import write_run_report
-from vaekit.report.pages import HERE
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOGS = sorted((HERE / "locales").glob("*/LC_MESSAGES/vaekit.po"))
+CATALOGS = sorted((Path(vaekit.report.__file__).parent / "locales").glob("*/LC_MESSAGES/vaekit.po"))
 NUMBER = re.compile(r"[−-]?\d[\d,]*\.\d+|\d+%")
 
 

@@ -27,13 +27,9 @@ from vaekit.report.comparison.write import in_words as in_words
 from vaekit.report.comparison.write import sentences as sentences
 from vaekit.report.curves import Chart as Chart
 from vaekit.report.curves import Line as Line
-from vaekit.report.curves import Plot as Plot
 from vaekit.report.curves import bars as bars
 from vaekit.report.curves import limits as limits
 from vaekit.report.curves import lines as lines
-from vaekit.report.curves import points as points
-from vaekit.report.curves import ticks as ticks
-from vaekit.report.curves import value as value
 from vaekit.report.figures import Pair as Pair
 from vaekit.report.figures import class_figure as class_figure
 from vaekit.report.figures import overlap_figure as overlap_figure
@@ -51,14 +47,7 @@ from vaekit.report.images import sample_sheet as sample_sheet
 from vaekit.report.images import save as save
 from vaekit.report.images import save_png as save_png
 from vaekit.report.images import save_rows as save_rows
-from vaekit.report.pages import Cell as Cell
-from vaekit.report.pages import address as address
-from vaekit.report.pages import cells as cells
-from vaekit.report.pages import errors_apart as errors_apart
-from vaekit.report.pages import masks as masks
 from vaekit.report.pages import render as render
-from vaekit.report.pages import sheet as sheet
-from vaekit.report.pages import words as words
 from vaekit.report.run_report import kl_bars as kl_bars
 from vaekit.report.run_report import training_curves as training_curves
 from vaekit.report.run_report import write_run_report as write_run_report
@@ -81,7 +70,6 @@ from vaekit.report.tables import against as against
 from vaekit.report.tables import correlated as correlated
 from vaekit.report.tables import correlations as correlations
 from vaekit.report.tables import explained as explained
-from vaekit.report.tables import heat as heat
 from vaekit.report.tables import moments as moments
 from vaekit.report.tables import row_maps as row_maps
 from vaekit.report.tables import scaled as scaled

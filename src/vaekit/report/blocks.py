@@ -26,7 +26,7 @@ TEN, BLOCK = 10, 5  # images across, in blocks
 SAMPLES = 20
 BY_CLASS = 64  # samples of a conditional run, a row for each class
 SIDE = 112  # pixels: larger images are shown smaller
-VALUES = 2e7  # of the rows that are decoded at once
+VALUES = 4e7  # of the rows that are decoded at once
 PLAIN = 300_000  # values of a sheet of images that is kept exact
 LABELED = 64  # dimensions that a sample's z may have to be drawn as bars
 STEPS = torch.linspace(-2.5, 2.5, 11)
@@ -136,7 +136,7 @@ def samples(shown: Rebuilt, _: Words) -> dict[str, Any]:
     ]
     flat = flat_codes(zs if isinstance(zs, tuple) else (zs,)).cpu()
     if flat.is_floating_point() and flat.shape[1] <= LABELED and Offer.CODES not in run.offers:
-        lines = [("z", [Cell(bars_of(z), kind="svg") for z in flat]), *lines]
+        lines = [("z", [Cell(_bars_of(z), kind="svg") for z in flat]), *lines]
     return {"rows": lines, "block": BLOCK, "classes": [], "searched": searched}
 
 
@@ -156,7 +156,7 @@ def nearest(images: Tensor, train: Split) -> tuple[Tensor, int]:
     return found, count
 
 
-def bars_of(z: Tensor) -> str:
+def _bars_of(z: Tensor) -> str:
     """Return a code as small bars around 0, an `<svg>`."""
     values = z.double().nan_to_num(0.0).tolist()
     step = 84 / len(values)
@@ -168,7 +168,7 @@ def bars_of(z: Tensor) -> str:
     return (
         f'<svg class="bars" viewBox="0 0 84 44" role="img" aria-label="{words}">'
         f'<path class="grid" d="M0 22H84"/><path class="err accent" style="stroke-width: '
-        f'{max(1.0, 0.6 * step):.1f}" d="{path}"/></svg>'
+        f'{min(8.0, max(1.0, 0.6 * step)):.1f}" d="{path}"/></svg>'
     )
 
 
@@ -240,37 +240,34 @@ def cloud(codes: Codes, shown: Rebuilt | None, words: str) -> dict[str, Any]:
         shown: images of some of these rows, evenly spread; None where they are no images.
         words: what the plane shows.
     """
-    order = codes.order[:AXES]
-    order[:2] = codes.dimensions
+    first = codes.dimensions
+    order = [*first, *(dim for dim in codes.order if dim not in first)][:AXES]
     groups = codes.groups
-    number = torch.zeros(len(codes.means), dtype=torch.long)
-    for group, (_, rows) in enumerate(groups):
-        number[rows] = group
-    svg, unit, middle = plane(codes, words)
+    number = {int(row): group for group, (_, rows) in enumerate(groups) for row in rows}
+    svg, square = plane(codes, words)
     known = {
         "z": codes.means[:, order].double().nan_to_num(0.0, 0.0, 0.0).round(decimals=2).tolist(),
         "dims": order,
-        "middle": middle[order].tolist(),
-        "class": number.tolist(),
+        "middle": square.middle[order].tolist(),
+        "class": [number.get(row, 0) for row in range(len(codes.means))],
         "names": [name for name, _ in groups],
-        "scale": unit,
+        "scale": square.unit,
         "size": [480, 480],
-        **_sheets(len(codes.means), shown),
+        **_sheets(shown),
     }
     small = minis(codes) if len(groups) > 1 else []
     data = json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")
     return {"svg": svg, "minis": small, "axes": list(enumerate(order)), "data": data}
 
 
-def _sheets(rows: int, shown: Rebuilt | None) -> dict[str, Any]:
+def _sheets(shown: Rebuilt | None) -> dict[str, Any]:
     """Return which rows have an image, and sheets of these and of what is made of them."""
     if shown is None:
         return {"shown": [], "sheets": []}
     size = prod(shown.seen(shown.x[:1]).shape[1:])
     some = spread(len(shown.x), int(min(CARDS, max(40, 5e5 // size))))
-    index = spread(rows, len(shown.x))[some]
     sheets = [sheet(shown.seen(part[some])) for part in (shown.x, shown.made)]
-    return {"shown": index.tolist(), "sheets": [address(one, "webp") for one in sheets]}
+    return {"shown": some.tolist(), "sheets": [address(one, "webp") for one in sheets]}
 
 
 def layers(shown: Rebuilt) -> list[tuple[str, list[tuple[str, str, str]]]]:

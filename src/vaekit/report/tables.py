@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vaekit.errors import VaekitError
-from vaekit.report.curves import LETTER, Chart, Plot, bars
+from vaekit.report.curves import LETTER, Chart, Plot, bars, cut
 from vaekit.report.pages import address
 
 COLUMNS = 24  # of a map
@@ -64,7 +64,7 @@ class Table:
     def names(self) -> list[str]:
         """Of the columns that are shown; a number where they have none."""
         full = (self.columns[i] if self.columns else str(i) for i in self.shown)
-        return [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in full]
+        return [cut(name, LONGEST) for name in full]
 
 
 def row_maps(table: Table, shown: int = 24, _: Words = str) -> Iterator[Chart]:
@@ -97,7 +97,8 @@ def scaled(table: Table) -> list[Tensor]:
 
 def correlations(table: Table, _: Words = str) -> Iterator[Chart]:
     """Draw how the columns that are shown correlate, in data and draws of the model."""
-    assert table.draws is not None
+    if table.draws is None:
+        return
     what = _("correlation of {} columns").format(len(table.shown))
     both = (_("test rows"), table.rows), (_("draws of the model"), table.draws)
     for title, part in both:
@@ -181,7 +182,8 @@ def against(title: str, across: Tensor, up: Tensor, name: str, *, log: bool) -> 
 
 def moments(table: Table) -> list[tuple[str, str, str]]:
     """Return the mean and standard deviation of columns, of data and of draws, in words."""
-    assert table.draws is not None
+    if table.draws is None:
+        return []
     if table.counts:
         both = [part.sum(1).double()[:, None] for part in (table.rows, table.draws)]
         names = ["sum of a row"]
