@@ -52,6 +52,7 @@ class TrainOptions(TypedDict, total=False):
     precision: Literal["fp32", "tf32", "bf16"]
     compile: bool
     capture: bool
+    fast: Literal["auto", "off"]
 
 class RecipeOptions(TrainOptions, total=False):
     objective: Part
