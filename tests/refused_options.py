@@ -53,7 +53,7 @@ OPTIONS = [
     case("whole draws", "evaluate run nll:samples=1.5", "expected a whole number"),
     case("whole numbers", "sample run -n 1.5", "expected a whole number"),
     case("sort column", "runs . --sort laten", "did you mean 'latent'"),
-    case("reproduction", "reproduce mlp-gray", "did you mean 'mlp-gray'"),
+    case("reproduction", "reproduce mlp-grey", "did you mean 'mlp-gray'"),
     case("reproduction without a name", "reproduce", "--list"),
     # Values.
     case("net of a colorizer", "train colorizer --net mlp", "has the net color; got mlp"),
@@ -106,8 +106,8 @@ OPTIONS = [
     case("size 0", "train vae --size 0", "size is 0"),
     case("crop too large", "train vae --crop 9", "crop 9", "8 x 8", "take less"),
     case("samples 0", "train iwae --objective :samples=0", "got samples=0", "at least 1"),
-    case("seeds 0", "train vae --seeds 0", "seeds=0", "at least 1"),
-    case("seeds -1", "train vae --seeds -1", "seeds=-1", "at least 1"),
+    case("seeds 0", "train vae --seeds 0", "--seeds 0", "at least 1"),
+    case("seeds -1", "train vae --seeds -1", "--seeds -1", "at least 1"),
     case("evaluate samples 0", "evaluate run bound:samples=0", "samples=0", "at least 1"),
     case(
         "evaluate color of a VAE", "evaluate run color:noise=5", "so there is no color to measure"
