@@ -110,8 +110,8 @@ OPTIONS = [
     case("size 0", "train vae --size 0", "--size 0"),
     case("crop too large", "train vae --crop 9", "crop 9", "8 x 8", "take less"),
     case("samples 0", "train iwae --objective :samples=0", "iwae:samples=0", "at least 1"),
-    case("seeds 0", "train vae --seeds 0", "seeds=0", "at least 1"),
-    case("seeds -1", "train vae --seeds -1", "seeds=-1", "at least 1"),
+    case("seeds 0", "train vae --seeds 0", "--seeds 0", "at least 1"),
+    case("seeds -1", "train vae --seeds -1", "--seeds -1", "at least 1"),
     case("evaluate samples 0", "evaluate run bound:samples=0", "samples=0", "at least 1"),
     case(
         "evaluate color of a VAE", "evaluate run color:noise=5", "so there is no color to measure"

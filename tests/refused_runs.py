@@ -170,7 +170,7 @@ RUNS = [
     case("sweep of one", "sweep vae --grid latent=2", "at least two values"),
     case("sweep of no value", "sweep vae --grid latent=", "expected NAME=VALUE,VALUE"),
     case("sweep of data", "sweep vae --grid data=digits,mnist", "do not compare"),
-    case("sweep jobs", "sweep vae --grid latent=2,3 --jobs 0", "got jobs=0"),
+    case("sweep jobs", "sweep vae --grid latent=2,3 --jobs 0", "got --jobs 0"),
     case("sweep into a run", "sweep vae --grid latent=2,3 --out run", "holds other things than"),
     case("sweep into a file", "sweep vae --grid latent=2,3 --out f", "f exists", make=file("f")),
     # Places to write to.

@@ -147,4 +147,4 @@ def test_means_are_held_against_the_range(
 ) -> None:
     notes = noted(words, capsys)
     assert len(notes) == said
-    assert all("--range 0,1" in note for note in notes)
+    assert all("--range 0,1" in in_shell(note) for note in notes)
