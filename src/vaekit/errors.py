@@ -1,14 +1,18 @@
-"""Errors a user can cause: one clear line with what was got, what was expected and the mend."""
+"""Errors that a user can cause: one line with what came, what was expected and the mend.
+
+An argument stands in backticks as in Python, `size=64`; the command line writes it as its flag.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-__all__ = ["VaekitError", "choose", "unknown"]
+__all__ = ["VaekitError", "at_least", "choose", "one_of", "same_shape", "unknown"]
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 class VaekitError(ValueError):
@@ -16,7 +20,7 @@ class VaekitError(ValueError):
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
-    """The error for a name that is not known, with the nearest known one.
+    """Return the error for a name that is not known, with the nearest known one.
 
     Example:
         >>> unknown("activation", "rleu", ["relu", "tanh"])
@@ -28,7 +32,7 @@ def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
-    """`table[name]`, or the error that offers the nearest name.
+    """Return `table[name]`, or raise the error that offers the nearest name.
 
     Raises:
         VaekitError: if `name` is not in `table`.
@@ -40,3 +44,63 @@ def choose(what: str, name: str, table: Mapping[str, T]) -> T:
     if name not in table:
         raise unknown(what, name, table)
     return table[name]
+
+
+def at_least(name: str, value: N, least: N) -> N:
+    """Return `value` if it is `least` or more, and whole where `least` is an int.
+
+    Args:
+        name: of the argument.
+        value: what it was set to.
+        least: an int asks for a whole number, a float for any number.
+
+    Raises:
+        VaekitError: otherwise, for NaN as well.
+
+    Example:
+        >>> at_least("rows", 8, 1), at_least("beta", 0.5, 0.0)
+        (8, 0.5)
+        >>> at_least("rows", 0, 1)
+        Traceback (most recent call last):
+        vaekit.errors.VaekitError: got `rows=0`; expected a whole number of at least 1.
+    """
+    whole = isinstance(least, int)
+    if not value >= least or (whole and value % 1 != 0):
+        kind = "a whole number of" if whole else "a number of"
+        raise VaekitError(f"got `{name}={value}`; expected {kind} at least {least:g}.")
+    return int(value) if whole else value
+
+
+def one_of(name: str, value: T, known: Collection[T]) -> T:
+    """Return `value` if it is among those known.
+
+    Raises:
+        VaekitError: otherwise, with all that are known.
+
+    Example:
+        >>> one_of("kl", "closed", ["closed", "sampled"])
+        'closed'
+        >>> one_of("kl", "open", ["closed", "sampled"])
+        Traceback (most recent call last):
+        vaekit.errors.VaekitError: got `kl=open`; expected 'closed' or 'sampled'.
+    """
+    if value not in known:
+        words = [repr(each) for each in known]
+        listed = " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+        raise VaekitError(f"got `{name}={value}`; expected {listed}.")
+    return value
+
+
+def same_shape(name: str, got: Sequence[int], expected: Sequence[int]) -> None:
+    """Check that a shape is the one expected.
+
+    Raises:
+        VaekitError: where they differ.
+
+    Example:
+        >>> same_shape("x", (8, 3), (8, 2))
+        Traceback (most recent call last):
+        vaekit.errors.VaekitError: got `x` of shape (8, 3); expected (8, 2).
+    """
+    if tuple(got) != tuple(expected):
+        raise VaekitError(f"got `{name}` of shape {tuple(got)}; expected {tuple(expected)}.")
