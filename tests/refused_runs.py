@@ -105,7 +105,7 @@ RUNS = [
          make=edited("config.json", training__optimizer="sgd")),
     case("resume of best", "train --resume run --epochs 2", "last.safetensors",
          make=lambda here: (here / "run" / BEST).rename(here / "run" / LAST)),
-    case("resume of fewer epochs", "train --resume run --epochs 0", "epochs is 0"),
+    case("resume of fewer epochs", "train --resume run --epochs 0", "--epochs 0"),
     case("data gone", "evaluate run", "'gone.npz'", "data_dir",
          make=edited("config.json", data__data="gone.npz")),
     case("data of another shape", "evaluate run", "(1, 6, 6)", "(1, 8, 8)",

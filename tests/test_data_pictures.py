@@ -612,15 +612,13 @@ def test_they_are_decoded_once_and_a_line_says_so(
     assert record.suffix == ".json"
 
 
-def test_the_note_goes_to_standard_error(faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_note_is_logged_once(faces: Path, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         load(faces, cache=True)
-    out, err = capsys.readouterr()
-    assert [line.split(" to ")[0].split(" from ")[0] for line in err.splitlines()] == [
-        "vaekit: note: 30 images (2700 bytes) are decoded once",
-        "vaekit: note: 30 images (2700 bytes) are read",
+    assert [text.split(" to ")[0].split(" from ")[0] for text in caplog.messages] == [
+        "30 images (2700 bytes) are decoded once",
+        "30 images (2700 bytes) are read",
     ]
-    assert out == ""
 
 
 @pytest.mark.parametrize(("free", "mapped"), [(5401, False), (5399, True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import random
@@ -19,7 +20,7 @@ import torch
 
 import vaekit
 from vaekit.cli.main import main
-from vaekit.cli.progress import Lines, Terminal
+from vaekit.cli.progress import Lines, Notes, Terminal
 from vaekit.distributions import Laplace
 from vaekit.io import append_line, is_locked, read_lines, sweep
 from vaekit.parts import StandardNormal
@@ -299,18 +300,17 @@ def test_run_json_has_the_state_of_git(tmp_path: Path, monkeypatch: pytest.Monke
     assert git_state() is None
 
 
-def test_notes_are_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_warnings_of_the_logger(caplog: pytest.LogCaptureFixture) -> None:
     text = "sigma [bold] is 1 " + "and so on " * 30
     vaekit.Callback().note(text)
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
     terminal = Terminal()
-    for callback in (Lines(), terminal):
+    for callback in (Notes(), Lines(), terminal):
         callback.note(text)
-        assert capsys.readouterr().err == f"vaekit: note: {text}\n"
     terminal.started(2, 10, 0)
     terminal.note(text)
     terminal.ended(False)
-    assert f"vaekit: note: {text}" in capsys.readouterr().err
+    assert caplog.record_tuples == [("vaekit", logging.WARNING, text)] * 4
 
 
 def test_config_json_says_its_format_and_another_one_is_refused(run: vaekit.Run) -> None:

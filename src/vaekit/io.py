@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import io
 import json
+import logging
 import os
 import platform
 import re
@@ -299,10 +300,10 @@ _NOTED: set[str] = set()
 
 
 def note(text: str) -> None:
-    """A line on standard error, once a process; replace it to hear the notes elsewhere."""
+    """Log a warning on the logger `vaekit`, once a process."""
     if text not in _NOTED:
         _NOTED.add(text)
-        sys.stderr.write(f"vaekit: note: {text}\n")
+        logging.getLogger("vaekit").warning(text)
 
 
 def in_words(count: float) -> str:

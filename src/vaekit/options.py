@@ -175,7 +175,7 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
         >>> checked(Training, {"epochs": -1})
         Traceback (most recent call last):
         ...
-        vaekit.errors.VaekitError: epochs is -1; input should be greater than or equal to 1.
+        vaekit.errors.VaekitError: got `epochs=-1`; expected at least 1.
     """
     for name in values:
         if name not in record.model_fields:
@@ -184,7 +184,8 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
         return record(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"][0].lower() + first["msg"][1:]
+        expected = first["msg"].replace("Input should be ", "expected ")
+        expected = expected.replace("greater than or equal to", "at least")
         shown = " ".join(repr(first["input"]).split())  # of an array, many lines
         shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-        raise VaekitError(f"{first['loc'][0]} is {shown}; {message}.") from None
+        raise VaekitError(f"got `{first['loc'][0]}={shown}`; {expected}.") from None

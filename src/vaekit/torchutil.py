@@ -97,7 +97,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise VaekitError(f"there is no device '{name}' here: take --device auto or cpu.") from None
+        raise VaekitError(f"there is no device '{name}' here: take `device=auto` or `device=cpu`.") from None
     return device
 
 
@@ -118,7 +118,7 @@ def rng(
         True
     """
     if not 0 <= seed < 1 << 63:
-        raise VaekitError(f"got the seed {seed}; expected 0 to 2**63 - 1.")
+        raise VaekitError(f"got `seed={seed}`; expected 0 to 2**63 - 1.")
     before, device = torch.get_num_threads(), torch.device(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.argument import Argument
 from cyclopts.config import Dict
 
 import vaekit
@@ -34,6 +36,7 @@ from vaekit.cli.show import (
 from vaekit.cli.train import add_recipes, demo, sweep, sweep_command, train, train_command
 from vaekit.errors import VaekitError
 from vaekit.imports import load
+from vaekit.options import Data, Training
 from vaekit.recipes import find_recipe
 from vaekit.registry import KINDS, spec_of, text
 
@@ -192,22 +195,76 @@ def _without_imports(words: list[str]) -> list[str]:
     return others
 
 
-def _in_shell(text: str) -> str:
-    """An error's text with `--import` in place of the argument."""
+ARGUMENT = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
 
-    def option(found: re.Match[str]) -> str:
-        try:
-            named = ast.literal_eval(found[1])
-        except (SyntaxError, ValueError):  # of a name with quotes and brackets in it
-            return found[0]
-        return " ".join(f"--import {shlex.quote(one)}" for one in named)
 
-    return re.sub(r"import_=(\[.*?['\"]\])", option, " ".join(text.split()))
+def _options_of(tree: App) -> Iterator[tuple[str, Argument]]:
+    """Yield the options of all commands, each by its name in Python."""
+    for argument in tree.assemble_argument_collection() if tree.default_command else ():
+        if argument.name.startswith("-"):
+            yield argument.field_info.name, argument
+    for name in tree:
+        if not name.startswith("-"):
+            yield from _options_of(tree[name])
+
+
+def in_shell(text: str) -> str:
+    """Return an error's or a note's text with flags in place of Python's arguments.
+
+    An argument stands in backticks: `` `size=64` `` becomes `--size 64`, `` `data_dir` `` becomes
+    `--data-dir`, `` `objective.beta=4` `` becomes `--objective.beta 4`. What no command has as an
+    option stays as it is, backticks included.
+    """
+    text = " ".join(text.split())
+    if not ARGUMENT.search(text):
+        return text
+    flags: dict[str, tuple[str, ...]] = {}
+    for name in (*KINDS, "latent", *Data.model_fields, *Training.model_fields):
+        hyphened = name.replace("_", "-")
+        flags[name] = (f"--{hyphened}", f"--no-{hyphened}")
+    flags |= {name: (option.name, *option.negatives) for name, option in _options_of(app)}
+    flags["import_"] = ("--import",)
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        first, _, path = name.partition(".")
+        if first not in flags:
+            return match[0]
+        return _written(flags[first], f".{path}" if path else "", value)
+
+    return ARGUMENT.sub(flag, text)
+
+
+def _written(flags: tuple[str, ...], path: str, value: str | None) -> str:
+    """Return a flag with its value, as it is typed."""
+    flag = flags[0] + path
+    if value is None:
+        return flag
+    try:
+        literal = ast.literal_eval(value)
+    except (SyntaxError, ValueError):  # text without quotes: a placeholder, a part
+        return f"{flag} {value}"
+    if isinstance(literal, bool):
+        return flag if literal else flags[-1]
+    if isinstance(literal, list):
+        return " ".join(f"{flag} {shlex.quote(str(item))}" for item in literal)
+    items = literal if isinstance(literal, tuple) else [literal]
+    return " ".join((flag, *(shlex.quote(str(item)) for item in items)))
+
+
+class Notes(logging.Handler):
+    """Print what the logger `vaekit` says as lines on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        print(f"vaekit: note: {in_shell(record.getMessage())}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: what a user can mend is one line on standard error and exit code 2."""
     app.config = ()  # of a call before, in the same process
+    logger, notes = logging.getLogger("vaekit"), Notes()
+    logger.addHandler(notes)
     try:
         words = _without_imports(list(sys.argv[1:] if arguments is None else arguments))
         load(NAMED)
@@ -221,10 +278,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app.meta(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (VaekitError, CycloptsError) as error:
-        print(f"vaekit: {_in_shell(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"vaekit: {in_shell(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    finally:
+        logger.removeHandler(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,15 @@ def _numbers(record: dict[str, Any]) -> str:
     return held_out + ", ".join(shown)
 
 
-def _note(text: str) -> str:
-    return f"vaekit: note: {text}"
+class Notes(Callback):
+    """Log what a training notes as warnings, which the shell prints; show nothing else."""
+
+    def note(self, text: str) -> None:
+        """Log one note."""
+        logging.getLogger("vaekit").warning(text)
 
 
-class Lines(Callback):
+class Lines(Notes):
     """A line per epoch to standard error, at most one a second."""
 
     def __init__(self) -> None:
@@ -53,11 +58,8 @@ class Lines(Callback):
             flush=True,
         )
 
-    def note(self, text: str) -> None:
-        print(_note(text), file=sys.stderr, flush=True)  # noqa: T201
 
-
-class Terminal(Callback):
+class Terminal(Notes):
     """A bar with steps, rate, time left and the last epoch's numbers."""
 
     def __init__(self) -> None:
@@ -94,9 +96,6 @@ class Terminal(Callback):
             numbers=f"{rate}, {_numbers(record)}",
         )
 
-    def note(self, text: str) -> None:
-        self._bar.console.print(_note(text), markup=False, highlight=False, soft_wrap=True)
-
     def ended(self, interrupted: bool) -> None:
         super().ended(interrupted)
         self._bar.stop()
@@ -105,5 +104,5 @@ class Terminal(Callback):
 def progress(quiet: bool) -> Callback:
     """What suits standard error."""
     if quiet:
-        return Callback()
+        return Notes()
     return Terminal() if sys.stderr.isatty() else Lines()
