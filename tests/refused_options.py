@@ -68,7 +68,7 @@ OPTIONS = [
     case("epochs 0", "train vae --epochs 0", "--epochs 0", "1"),
     case("epochs 1.5", "train vae --epochs 1.5", "--epochs", "1.5", "whole number"),
     case("hidden 2.5", "train vae --net mlp:hidden=4,2.5", "2.5", "whole number"),
-    case("batch size 0", "train vae --batch-size 0", "--size 0", "1"),
+    case("batch size 0", "train vae --batch-size 0", "--batch-size 0", "1"),
     case("lr 0", "train vae --lr 0", "--lr 0", "greater than 0"),
     case("lr negative", "train vae --lr -0.1", "--lr -0.1", "greater than 0"),
     case("lr nan", "train vae --lr nan", "--lr nan"),

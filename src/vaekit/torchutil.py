@@ -97,7 +97,9 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise VaekitError(f"there is no device '{name}' here: take `device=auto` or `device=cpu`.") from None
+        raise VaekitError(
+            f"there is no device '{name}' here: take `device=auto` or `device=cpu`."
+        ) from None
     return device
 
 
