@@ -71,7 +71,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two(here: Path) -> Comparison:
     paths = [here / "narrow", here / "wide"]
-    return compare(paths, out=here / "two" / "page.html", limit=50, pictures=here / "two")
+    return compare(paths, out=here / "two" / "page.html", limit=50, images=here / "two")
 
 
 class Reader(HTMLParser):
@@ -430,7 +430,7 @@ def test_counts_are_drawn_whole() -> None:
 
 def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
     paths = [here / "beta4", here / "beta"]
-    found = compare(paths, out=tmp_path / "p.html", limit=30, pictures=tmp_path / "p")
+    found = compare(paths, out=tmp_path / "p.html", limit=30, images=tmp_path / "p")
     assert (tmp_path / "p" / "rate-distortion.png").is_file()
     assert "Rate and distortion" in Reader(found.path.read_text()).text
     assert not any("a second" in words for words in found.words), "beta costs no time"
@@ -454,7 +454,7 @@ def test_a_table_has_no_pictures(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     options = {"data": str(tmp_path / "t.csv"), "limit": None, "net": "mlp:hidden=4"}
     paths = [trained(tmp_path / str(size), latent=size, **options) for size in (1, 2)]
-    found = compare(paths, out=tmp_path / "p.html", pictures=tmp_path / "p")
+    found = compare(paths, out=tmp_path / "p.html", images=tmp_path / "p")
     page = Reader(found.path.read_text())
     assert (page.images, page.charts) == (0, 1)
     assert {p.name for p in (tmp_path / "p").iterdir()} == {"curves.png", "table.md"}

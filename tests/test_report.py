@@ -34,9 +34,8 @@ from vaekit.report import (
     kl_figure,
     limits,
     page,
-    pairs,
     png_bytes,
-    save_png,
+    save_images,
     training_curves,
     write_report,
 )
@@ -154,16 +153,16 @@ def test_grid_refuses(images: Tensor) -> None:
 
 
 def test_grid_refuses_sizes() -> None:
-    with fails("columns must be at least 1; got 0."):
+    with fails("got `columns=0`; expected a whole number of at least 1."):
         grid(torch.rand(5, 1, 2, 2), columns=0)
-    with fails("width must be at least 1; got 0."):
-        pairs(torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2), width=0)
+    with fails("got `width=0`; expected a whole number of at least 1."):
+        grid(torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2), width=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pairs_stand_above_each_other(channels: int) -> None:
     originals, others = torch.rand(2, 7, channels, 4, 3).unbind()
-    sheet = pixels(pairs(originals, others, columns=3, width=20))
+    sheet = pixels(grid(originals, others, columns=3, width=20))
     factor, high, wide = 2, 8, 6 + GAP
     assert sheet.shape == (3 * (2 * high + GAP) + 2 * BAND, 3 * wide - GAP, 4)
     for number, (one, other) in enumerate(zip(levels(originals), levels(others), strict=True)):
@@ -175,24 +174,24 @@ def test_pairs_stand_above_each_other(channels: int) -> None:
 
 
 def test_pairs_refuses_shapes_that_differ() -> None:
-    with fails("originals (4, 1, 2, 2) and reconstructions (3, 1, 2, 2) must have the same shape"):
-        pairs(torch.rand(4, 1, 2, 2), torch.rand(3, 1, 2, 2))
+    with fails("got images of the shapes (4, 1, 2, 2) and (3, 1, 2, 2) to put under each other"):
+        grid(torch.rand(4, 1, 2, 2), torch.rand(3, 1, 2, 2))
 
 
 # files ----------------------------------------------------------------------------------------
 
 
-def test_save_png_makes_folders_and_replaces(tmp_path: Path) -> None:
+def test_save_images_makes_folders_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "sheet.png"
     for value in (0.0, 1.0):
-        save_png(grid(torch.full((1, 1, 2, 2), value), width=2), path)
+        save_images(torch.full((1, 1, 2, 2), value), path)
         with Image.open(path) as file:
             assert np.array(file)[0, 0].tolist() == [int(255 * value)] * 3 + [255]
     assert list(path.parent.iterdir()) == [path]
 
 
 def writers(path: Path) -> Iterator[Any]:
-    yield lambda: save_png(grid(torch.rand(1, 1, 2, 2)), path)
+    yield lambda: save_images(torch.rand(1, 1, 2, 2), path)
     yield lambda: write_report(Report("New", "."), path)
 
 
@@ -200,7 +199,7 @@ def writers(path: Path) -> Iterator[Any]:
 def test_a_write_that_fails_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    path = tmp_path / "old"
+    path = tmp_path / "old.png"
     path.write_bytes(b"old")
 
     def full(*_: object) -> None:
@@ -216,13 +215,13 @@ def test_a_write_that_fails_leaves_the_old_file(
 @pytest.mark.parametrize("number", [0, 1])
 def test_places_that_cannot_be_written(tmp_path: Path, number: int) -> None:
     (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "folder").mkdir()
-    for name, message in (("file/x", "cannot make "), ("folder", "cannot write ")):
+    (tmp_path / "folder.png").mkdir()
+    for name, message in (("file/x.png", "cannot make "), ("folder.png", "cannot write ")):
         with fails(message + str(tmp_path)):
             list(writers(tmp_path / name))[number]()
-    with fails("names no file."):
+    with fails("names no file." if number else "ends in .png or .npz"):
         list(writers(Path("/")))[number]()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
 # charts ---------------------------------------------------------------------------------------
@@ -516,7 +515,7 @@ def test_the_report_is_complete_in_itself(tmp_path: Path) -> None:
     assert report.originals is not None
     assert report.reconstructions is not None
     assert report.samples is not None
-    expected = pairs(report.originals, report.reconstructions)
+    expected = grid(report.originals, report.reconstructions)
     assert np.array_equal(picture(originals), np.array(expected))
     assert np.array_equal(picture(samples), np.array(grid(report.samples)))
     assert [bool(svg["aria-label"]) for svg in found.all("svg") if "role" in svg] == [True] * 4

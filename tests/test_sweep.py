@@ -54,7 +54,7 @@ def test_a_grid_goes_on_where_it_was_and_is_compared(
     )
     assert len(begun.folder.records()) < 2
     grid = ["--grid", "latent=2,3", "--jobs", "1", "--out", str(out)]
-    main(["sweep", "vae", *grid, *QUICK, "--pictures", str(out / "pictures")])
+    main(["sweep", "vae", *grid, *QUICK, "--images", str(out / "images")])
     shown = capsys.readouterr()
     assert (out / "latent=2" / "metrics.jsonl").read_bytes() == before
     one, two = weights(alone.path), weights(out / "latent=3")
@@ -64,8 +64,8 @@ def test_a_grid_goes_on_where_it_was_and_is_compared(
     assert sorted(shown.err.splitlines()) == ["latent=2 is trained", "latent=3 is trained"]
     page = (out / "compare.html").read_text()
     assert "<h1>vae on digits: latent</h1>" in page
-    assert (out / "pictures" / "curves.png").is_file()
-    assert {p.name for p in out.iterdir()} == {"latent=2", "latent=3", "compare.html", "pictures"}
+    assert (out / "images" / "curves.png").is_file()
+    assert {p.name for p in out.iterdir()} == {"latent=2", "latent=3", "compare.html", "images"}
     assert {row["name"] for row in tabulate(tmp_path)} >= {"g/latent=2", "g/latent=3"}
     assert done.path.is_dir()
 
@@ -187,7 +187,7 @@ def test_the_help_lists_the_grid_and_all_options_of_train(
 ) -> None:
     main(["sweep", "beta_vae", "--help"])
     shown = capsys.readouterr().out
-    for flag in ("--grid", "--jobs", "--objective", "--net", "--epochs", "--pictures"):
+    for flag in ("--grid", "--jobs", "--objective", "--net", "--epochs", "--images"):
         assert flag in shown
 
 

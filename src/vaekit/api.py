@@ -330,7 +330,7 @@ def compare_grid(
     jobs: int | None = None,
     report: bool = True,
     on_run: Callable[[Row], None] | None = None,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     import_: Named = (),
 ) -> Comparison:
     """What `sweep` does; returns the comparison, with the runs in the order of the grid."""
@@ -344,7 +344,7 @@ def compare_grid(
         data_dir=options.get("data_dir"),
         device=options.get("device", "auto"),
         title=f"{recipe} on {Path(data).stem}: {' by '.join(tasks[0].varied)}",
-        pictures=pictures,
+        images=images,
     )
 
 

@@ -129,14 +129,14 @@ def _line(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
 def _picture(found: Dataset, out: Path | None) -> str | None:
     """Training images, evenly spread, in a grid; None for rows that are no images."""
     from vaekit.data import spread
-    from vaekit.report import save
+    from vaekit.report import save_images
 
     if len(found.train.images.shape) != 4:
         if out is not None:
             raise VaekitError(f"'{found.name}' holds no images to draw: leave --out.")
         return None
     images = found.train.x(spread(len(found.train), PICTURES))
-    return str(save(images, out or Path(f"{found.name}.png")))
+    return str(save_images(images, out or Path(f"{found.name}.png")))
 
 
 def _show(shown: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ def compare(
     ] = None,
     seed: Annotated[Whole, Parameter(help="Of the draws.")] = 0,
     title: Annotated[str | None, Parameter(help="Of the page.")] = None,
-    pictures: Annotated[
+    images: Annotated[
         Path | None, Parameter(help="A folder for the charts and images as .png, and table.md.")
     ] = None,
     data_dir: DataDir = None,
@@ -150,7 +150,7 @@ def compare(
         rank=rank,
         seed=seed,
         title=title,
-        pictures=pictures,
+        images=images,
         data_dir=data_dir,
         device=device,
     )

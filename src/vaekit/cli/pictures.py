@@ -59,13 +59,13 @@ def sample(
     Of a run that is conditioned on labels: those of one --label, or a row for each class.
     """
     loaded = _load(run, weights, device, n=n)
-    from vaekit.report import sample_sheet, settings
+    from vaekit.report import sample_images, settings
 
     how: Any = {"mean": not draws, "seed": seed, "fixed": settings(edits)}
     if label is not None:
         made, columns = loaded.sample(n, label=label, **how), None
     else:
-        made, columns = sample_sheet(loaded, n, **how)
+        made, columns = sample_images(loaded, n, **how)
     _save(loaded, made, out or Path("samples.png"), columns=columns)
 
 
@@ -82,12 +82,12 @@ def reconstruct(
     """Test images, evenly spread, with their reconstructions E[x|z] under them."""
     loaded = _load(run, weights, device, n=n)
     from vaekit.data import spread
-    from vaekit.report import save
+    from vaekit.report import save_images
 
     test = loaded.dataset(data_dir).test
     originals, context = test.batch(spread(len(test), n))
     made, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    say(str(save(seen(originals), out or Path("reconstructions.png"), seen(made))))
+    say(str(save_images(seen(originals), out or Path("reconstructions.png"), seen(made))))
 
 
 def interpolate(
@@ -154,19 +154,17 @@ def traverse(
     loaded = _load(run, weights, device, steps=steps)
     import torch
 
-    from vaekit.report import save_rows, walks
+    from vaekit.report import save_images, walks
 
     fixed = walks.settings(edits)
-    latent = walks.held(loaded, loaded.dataset(data_dir))
-    chosen = walks.chosen(latent, dims, every=all_dims)
+    latent = walks.latent_of(loaded, loaded.dataset(data_dir))
+    chosen = walks.strongest(latent, dims, all_dims=all_dims)
     z, context = _start(loaded, row, fixed, label, data_dir)
     made = walks.traverse(loaded, z, chosen, torch.linspace(low, high, steps), context)
     found = walks.effects(latent, chosen, made)
-    say(f"dimensions, from the top: {' '.join(map(str, chosen))}")
-    say("\n".join(walks.lines(found)))
-    say(f"dead, of all: {' '.join(map(str, walks.dead(latent))) or 'none'}")
-    names, seen = [one.label for one in found], loaded.spec.values.inverse(made)
-    say(str(save_rows(names, seen, out or Path("traversal.png"))))
+    say(walks.effect_table(latent, found))
+    names, seen = [one.label for one in found], loaded.spec.values.inverse(made).flatten(0, 1)
+    say(str(save_images(seen, out or Path("traversal.png"), names=names)))
 
 
 def manifold(
@@ -219,14 +217,10 @@ def animate(
 ) -> None:
     """A film of the training: the same images, or draws, after each epoch."""
     start()
-    from vaekit.io import write
-    from vaekit.report import animation, film_suffix, training_frames
+    from vaekit.report import save_film
     from vaekit.runs import RunFolder
 
-    path = out or Path(f"{what}.gif")
-    suffix = film_suffix(path)
-    frames = training_frames(RunFolder(run), what)
-    say(str(write(path, animation(frames, suffix=suffix, fps=fps))))
+    say(str(save_film(RunFolder(run), out or Path(f"{what}.gif"), what, fps=fps)))
 
 
 def scatter(
@@ -319,7 +313,7 @@ def colorize(
     start()
     _check_counts(n=n, columns=columns)
     from vaekit.report import colorize as put_colors
-    from vaekit.report import gray_file, gray_pictures, save
+    from vaekit.report import gray_file, gray_images, save_images
     from vaekit.runs import colorizer_of
 
     painter = vaekit.load(colorizer, device=device)
@@ -331,15 +325,15 @@ def colorize(
         gray = gray_file(source)[:n]
     else:
         run = vaekit.load(source, weights=weights, device=device)
-        gray = gray_pictures(
+        gray = gray_images(
             run, n or 16, reconstruct=reconstruct, label=label, seed=seed, data_dir=data_dir
         )
     made = put_colors(painter, gray)
     path = out or Path("colored.png")
     if path.suffix == ".npz":
-        say(str(save(made, path)))
+        say(str(save_images(made, path)))
     else:
-        say(str(save(gray.expand(-1, 3, -1, -1), path, made, columns=columns)))
+        say(str(save_images(gray.expand(-1, 3, -1, -1), path, made, columns=columns)))
 
 
 def _load(run: Path, weights: str | None, device: str, **counts: int) -> Run:
@@ -394,9 +388,9 @@ def _start(
 
 
 def _save(run: Run, made: Tensor, path: Path, *, columns: int | None = None) -> None:
-    from vaekit.report import save
+    from vaekit.report import save_images
 
-    say(str(save(run.spec.values.inverse(made), path, columns=columns)))
+    say(str(save_images(run.spec.values.inverse(made), path, columns=columns)))
 
 
 PICTURES = (

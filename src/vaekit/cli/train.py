@@ -190,7 +190,7 @@ OWN = [
     ),
     option("jobs", int | None, None, "Runs at once; as many as there are cores."),
     option(
-        "pictures",
+        "images",
         Path | None,
         None,
         "A folder for the page's charts and images as .png, and table.md.",
@@ -226,7 +226,7 @@ def _sweep(
     parsed = parse_grid(grid)
 
     def work(out: Path, told: Callable[..., None] | None) -> Any:
-        how = {"jobs": own["jobs"], "report": not own["no_report"], "pictures": own["pictures"]}
+        how = {"jobs": own["jobs"], "report": not own["no_report"], "images": own["images"]}
         return compare_grid(recipe, parsed, options, out=out, on_run=told, import_=NAMED, **how)
 
     data = Config.flat(recipe, **options).data.data

@@ -18,7 +18,7 @@ from vaekit.models import luminance
 from vaekit.registry import text
 from vaekit.report.charts import Table
 from vaekit.report.codes import Codes, posteriors, standard_prior
-from vaekit.report.images import CLASSES, sample_sheet
+from vaekit.report.grids import CLASSES, sample_images
 from vaekit.report.pages import Report, write_report
 from vaekit.runs import Run, colorizer_of
 
@@ -112,7 +112,7 @@ def _shown(run: Run, data: Dataset, rows: Split) -> dict[str, Any]:
         made = {"originals": x, "reconstructions": run.reconstruct(x, context)}
         columns = None
         if draws:
-            made["samples"], columns = sample_sheet(run, SAMPLES)
+            made["samples"], columns = sample_images(run, SAMPLES)
         shown = {name: seen(part) for name, part in made.items()}
         named = run.conditional and run.spec.classes <= CLASSES  # a row of samples for each
         classes = run.class_names if named else []

@@ -16,7 +16,7 @@ from vaekit.errors import choose
 from vaekit.io import write
 from vaekit.report.charts import Table, kl_bars, table_charts, training_curves
 from vaekit.report.codes import CLASSES, Codes, code_charts
-from vaekit.report.images import grid, is_image, pairs, png_bytes, stacks
+from vaekit.report.grids import grid, is_image, png_bytes
 from vaekit.report.style import STYLE
 
 SHARP = 768  # pixels: what is wider is shrunk by the page, and smoothly
@@ -210,7 +210,7 @@ def _reconstructions(report: Report) -> Section:
         "Each row of images has its reconstructions right under it. Reconstructions show the mean "
         "E[x|z] at z = E[z|x], not a draw: what the code leaves open is averaged, so it is blurred."
     )
-    figure = png_bytes(pairs(originals, reconstructions))
+    figure = png_bytes(grid(originals, reconstructions))
     alt = f"{len(originals)} images, each with its reconstruction under it"
     return Section(title, text, figure, alt=alt, table=report.pixel_facts)
 
@@ -318,7 +318,7 @@ def _colors(report: Report) -> Section:
         "the model puts on these: a mean, so where many colors are likely it is none of them but "
         "something between, and paler."
     )
-    figure = png_bytes(stacks(x, gray.expand_as(x), made))
+    figure = png_bytes(grid(x, gray.expand_as(x), made))
     alt = f"{len(x)} images, each with its gray image and that in new colors under it"
     return Section("Colors", text, figure, alt=alt, table=report.pixel_facts)
 

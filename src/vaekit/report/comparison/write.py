@@ -34,7 +34,7 @@ from vaekit.report.comparison.entries import (
     ranking,
     tells,
 )
-from vaekit.report.images import labeled, png_bytes
+from vaekit.report.grids import labeled, png_bytes
 from vaekit.report.pages import Section, page
 from vaekit.report.style import figure_bytes, look, svg, value
 
@@ -77,7 +77,7 @@ def compare(
     data_dir: str | None = None,
     device: str = "auto",
     title: str | None = None,
-    pictures: str | Path | None = None,
+    images: str | Path | None = None,
     import_: Named = (),
 ) -> Comparison:
     """Compares runs of one data set on a page: what differs, and what came of it.
@@ -95,7 +95,7 @@ def compare(
         data_dir: where data sets lie.
         device: where it is measured.
         title: of the page.
-        pictures: a folder that gets curves.png, reconstructions.png, samples.png, table.md and,
+        images: a folder that gets curves.png, reconstructions.png, samples.png, table.md and,
             where beta differs, rate-distortion.png.
         import_: files and modules of your own parts that the runs were trained with.
 
@@ -123,9 +123,9 @@ def compare(
     title = title or f"{len(entries)} runs on {opened.data.name}"
     html = comparison_page(title, words, notes, entries, table, found, drawn)
     path = write(out, html.encode("utf-8", "replace"))
-    if pictures is not None:
+    if images is not None:
         for name, content in (*drawn.files(), ("table.md", markdown(shown, cells).encode())):
-            write(Path(pictures) / name, content)
+            write(Path(images) / name, content)
     by, numbers = judge.key if judge else None, [plain(one, found) for one in shown]
     return Comparison(path, words, notes, comparable, by, differing, numbers, table)
 

@@ -1,0 +1,295 @@
+"""The film of a training: the same images and samples after each epoch.
+
+RUN/snapshots/originals.npz   the held-out images, uint8 `(N, C, H, W)`
+RUN/snapshots/000003.npz      after epoch 3: their reconstructions, and decoded samples of the prior
+RUN/latest.png                the images with the newest reconstructions under them
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data import generator, one_hot, pick, spread
+from vaekit.distributions import Offer
+from vaekit.errors import VaekitError, choose
+from vaekit.io import npz_bytes, sweep, write
+from vaekit.models import Model
+from vaekit.report.grids import grid, levels, png_bytes, read_array
+from vaekit.report.style import COLORS, value
+from vaekit.runs import Job, RunFolder
+from vaekit.torchutil import rng
+from vaekit.training import Callback
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGES, SAMPLES = 8, 16
+MOST, LEAST = 200, 20  # frames that stay; fewer where images are large
+BYTES = 100_000_000
+FRAME = re.compile(r"\d{6,}\.npz")
+
+
+def frame_epochs(folder: Path) -> list[int]:
+    """Return the epochs of the frames in RUN/snapshots, in order; none without the folder."""
+    names = [path.stem for path in folder.glob("*.npz") if FRAME.fullmatch(path.name)]
+    return sorted(map(int, names))
+
+
+def read_frame(path: Path, what: str) -> np.ndarray:
+    """Return the images of this name in a file of RUN/snapshots, uint8 `(N, C, H, W)`.
+
+    Raises:
+        VaekitError: where the file is broken, or has no such images.
+    """
+    images = read_array(path, what)
+    if images is None:
+        raise VaekitError(f"{path} is broken: it has no {what}. Delete it, or restore it.")
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise VaekitError(f"{path} is broken: its {what} are no images. Delete it, or restore it.")
+    return images
+
+
+@dataclass(eq=False)
+class Snapshots(Callback):
+    """Write frames of a training; the training itself is the same with and without.
+
+    Args:
+        folder: of the run, which is locked.
+        x: the images, canonical, where the model is, `(N, *X)`.
+        every: a frame after each so many epochs.
+        seed: of the samples: the same noise each time.
+        shown: from x to values in [0, 1].
+        context: of x, `(N, ...)`, for a conditional model.
+        context_of_samples: likewise.
+    """
+
+    folder: RunFolder
+    x: Tensor
+    every: int
+    seed: int
+    shown: Callable[[Tensor], Tensor]
+    context: Tensor | None = None
+    context_of_samples: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.path = self.folder.path / "snapshots"
+        size = (len(self.x) + SAMPLES) * math.prod(self.x.shape[1:])
+        self.most = max(LEAST, min(MOST, BYTES // size))
+
+    def begin(self, model: Any, epoch: int | None) -> None:
+        """Drop the frames after this epoch, which will come again; without one, begin anew."""
+        write(self.path / "originals.npz", npz_bytes(originals=levels(self.shown(self.x)).numpy()))
+        sweep(self.path)
+        for old in frame_epochs(self.path):
+            if epoch is None or old > epoch:
+                self._file(old).unlink()
+        if epoch is None:
+            self.epoch(model, 0)
+
+    def epoch(self, model: Any, number: int) -> None:
+        """Write the frame of every nth epoch."""
+        if number % self.every == 0:
+            self.finish(model, number)
+
+    def finish(self, model: Any, number: int) -> None:
+        """Write the frame of this epoch, and drop those that are too many by now."""
+        images = {name: self.shown(part) for name, part in self._images(model).items()}
+        frame = npz_bytes(**{name: levels(part).numpy() for name, part in images.items()})
+        write(self._file(number), frame, self.folder.mend)
+        latest = png_bytes(grid(self.shown(self.x), images["reconstructions"]), small=False)
+        write(self.folder.path / "latest.png", latest, self.folder.mend)
+        stride = self.every
+        while number // stride >= self.most:
+            stride *= 2
+        for old in frame_epochs(self.path):
+            if old % stride and old != number:
+                self._file(old).unlink()
+
+    def _images(self, model: Model) -> dict[str, Tensor]:
+        """Return E[x|z] at the codes of the images, and at samples z where there is a prior."""
+        images = {"reconstructions": model.reconstruct(self.x, self.context)}
+        if Offer.DRAWS in model.offers:
+            with rng(self.seed, self.x.device):
+                images["samples"] = model.sample(SAMPLES, self.context_of_samples, mean=True)  # type: ignore[operator]
+        return images
+
+    def _file(self, epoch: int) -> Path:
+        return self.path / f"{epoch:06d}.npz"
+
+
+def snapshots_of(job: Job) -> Snapshots | None:
+    """Return the film of test images, evenly spread; None for tables or by choice."""
+    options, shape = job.config.training, job.spec.shape
+    if not options.snapshots or len(shape) != 3 or shape[0] not in (1, 3):
+        return None
+    test = job.data.test
+    index = spread(len(test), IMAGES)
+    x = test.values(pick(test.images, index), generator(options.seed, "snapshots")).to(job.device)
+    film = Snapshots(job.folder, x, options.snapshots, options.seed, job.spec.values.inverse)
+    if test.context is not None:
+        film.context = test.context[index].float().to(job.device)
+        classes = torch.arange(SAMPLES) * job.spec.classes // SAMPLES  # in their order
+        film.context_of_samples = one_hot(classes, job.spec.classes).float().to(job.device)
+    return film
+
+
+FORMATS = (".gif", ".webp")
+HOLD = 1500  # milliseconds for which the first and the last frame stay
+WIDTH, LETTER, EDGE = 480, 15, 8  # pixels
+NEARLY = 244  # white: pillow's search for the nearest color is rough, and would tint the paper
+
+
+def save_film(
+    folder: RunFolder, path: Path, what: str = "reconstructions", *, fps: float = 8.0
+) -> Path:
+    """Write the film of a run's training, and return its path.
+
+    It is repeated for ever, the first and the last frame for 1.5 seconds. A GIF has one palette
+    for all frames, so that nothing flickers: all grays where all are gray; else the 256 colors that
+    suit them best. WebP leaves every pixel as it is.
+
+    Args:
+        folder: of a run that was trained with snapshots.
+        path: ends in .gif or .webp.
+        what: "reconstructions", with the originals above them, or "samples".
+        fps: frames per second, more than 0 and 50 at most.
+
+    Raises:
+        VaekitError: for a run without snapshots, or without those that are named, another ending or
+            fps, a pillow that cannot write WebP, and where the file cannot be written.
+    """
+    from PIL import features
+
+    if path.suffix not in FORMATS:
+        raise VaekitError(f"got the file {path}; expected one that ends in .gif or .webp.")
+    if not 0 < fps <= 50:
+        raise VaekitError(f"got `fps={fps:g}`; expected more than 0, and 50 at most.")
+    if path.suffix == ".webp" and not features.check("webp"):
+        raise VaekitError("pillow was built without WebP here: take a file that ends in .gif.")
+    frames = training_frames(folder, what)
+    return write(path, _animation(frames, path.suffix, round(1000 / fps)))
+
+
+def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Image]:
+    """Return the frames of a run's film, each under its epoch and bound; all of one size."""
+    choose("kind of film", what, dict.fromkeys(("reconstructions", "samples")))
+    path = folder.path / "snapshots"
+    epochs = _epochs(folder, what)
+    above = torch.from_numpy(read_frame(path / "originals.npz", "originals")) / 255
+    draw = partial(grid, columns=8) if what == "samples" else partial(grid, above)
+    records = {record.get("epoch"): record for record in folder.records()}
+    shape, frames = None, []
+    for epoch in epochs:
+        file = path / f"{epoch:06d}.npz"
+        images = read_frame(file, what)
+        if images.shape != (shape or images.shape):
+            raise VaekitError(f"{file} is broken: its images have another shape. Delete it.")
+        shape = images.shape
+        image = draw(torch.from_numpy(images) / 255, width=WIDTH)
+        frames.append(_captioned(image, *_caption(epoch, records.get(epoch))))
+    return frames
+
+
+def _epochs(folder: RunFolder, what: str) -> list[int]:
+    """Return those of which there are frames, or refuse in a line that says why there are none."""
+    shape = folder.read_json("config").get("spec", {}).get("shape", ())
+    epochs = frame_epochs(folder.path / "snapshots")
+    if not epochs and len(shape) != 3:
+        raise VaekitError(
+            f"{folder.path} was trained on rows that are no images: there is no film."
+        )
+    if not epochs:
+        raise VaekitError(
+            f"{folder.path} has no snapshots: train with `snapshots=1`, which keeps images of "
+            "every epoch."
+        )
+    newest = folder.path / "snapshots" / f"{epochs[-1]:06d}.npz"
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(newest) as arrays:
+        if what == "samples" and arrays.namelist() == ["reconstructions.npy"]:
+            raise VaekitError(
+                f"{folder.path} has no prior to draw from: take `what=reconstructions`."
+            )
+    return epochs
+
+
+def _caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return what stands above a frame, left and right: the epoch, and the bound of held-out rows.
+
+    Example:
+        >>> _caption(3, {"train": {"objective": -9.5}, "validation": {"elbo": -103.24}})
+        ('epoch 3', 'validation ELBO -103.2 nats')
+        >>> _caption(0, None)
+        ('epoch 0', 'untrained')
+    """
+    if record is None:
+        return f"epoch {epoch}", "" if epoch else "untrained"
+    split = "validation" if record.get("validation") else "train"
+    for name, key in (("ELBO", "elbo"), ("objective", "objective")):
+        if (number := record[split].get(key)) is not None:
+            text = f"{split} {name} {value(number)} nats"
+            return f"epoch {epoch}", text.replace("−", "-")  # the font has no minus sign
+    return f"epoch {epoch}", ""
+
+
+def _captioned(image: Image, left: str, right: str) -> Image:
+    """Return the image on white paper under a line of words; gray where the image is."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    top = LETTER + 2 * EDGE
+    paper = Image.new("RGB", (image.width + 2 * EDGE, image.height + top + EDGE), "white")
+    paper.paste(image, (EDGE, top), image)
+    drawing, font = ImageDraw.Draw(paper), ImageFont.load_default(LETTER)
+    drawing.text((EDGE, top // 2), left, COLORS["ink"], font, anchor="lm")
+    drawing.text((paper.width - EDGE, top // 2), right, COLORS["soft"], font, anchor="rm")
+    red, green, blue, _ = image.split()
+    gray = red.tobytes() == green.tobytes() == blue.tobytes()
+    return paper.convert("L") if gray else paper
+
+
+def _animation(frames: Sequence[Image], suffix: str, step: int) -> bytes:
+    """Return frames of one size as a film, each for `step` milliseconds."""
+    times = [max(HOLD, step) if n in (0, len(frames) - 1) else step for n in range(len(frames))]
+    options: dict[str, Any] = {"lossless": True, "quality": 60}
+    if suffix == ".gif":
+        frames, palette = _one_palette(frames)
+        options = {"optimize": False, "disposal": 1, "palette": palette}
+    options |= {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
+    stream = io.BytesIO()
+    frames[0].save(stream, suffix[1:], **options)
+    return stream.getvalue()
+
+
+def _one_palette(frames: Sequence[Image]) -> tuple[Sequence[Image], bytes]:
+    """Return the frames in numbers of colors, and the colors: grays, or those of nine frames."""
+    from PIL import Image
+
+    if all(frame.mode == "L" for frame in frames):
+        return frames, bytes(level for level in range(256) for _ in range(3))
+    width, height = frames[0].size
+    nine = [frames[len(frames) * n // min(9, len(frames))] for n in range(min(9, len(frames)))]
+    strip = Image.new("RGB", (width, height * len(nine)))
+    for row, frame in enumerate(nine):
+        strip.paste(frame.convert("RGB"), (0, row * height))
+    best = strip.quantize(254, dither=Image.Dither.NONE).getpalette() or []
+    colors = [tuple(best[at : at + 3]) for at in range(0, len(best), 3)]
+    others = [color for color in colors if min(color) < NEARLY]
+    kept = dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])
+    numbers = bytes(level for color in kept for level in color)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(numbers)
+    options: dict[str, Any] = {"palette": palette, "dither": Image.Dither.NONE}
+    return [frame.convert("RGB").quantize(**options) for frame in frames], numbers
