@@ -1,38 +1,28 @@
-"""Where the codes of the data lie: clouds of E[z|x], in the colors of what is known of x."""
+"""Where the codes of the data lie: clouds of E[z|x], by what is known of x."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data import Split, generator, pick
-from vaekit.distributions import Distribution, Gaussian, Offer, StandardGaussian
+from vaekit.data import Split, generator, pick, spread
+from vaekit.distributions import Distribution, Offer, StandardGaussian
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, write
 from vaekit.models import exact, flat_codes, rows_at_once
-from vaekit.report.style import COLORS, look, name_text, paper, svg, value
+from vaekit.report.curves import Chart, Plot, short
 from vaekit.runs import Run
 from vaekit.torchutil import evaluating
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from vaekit.runs import Run
-
-
-CLASSES = 20  # more have no colors that one can tell apart
-LONGEST = 18  # letters of a class's name
+CLASSES = 20  # more are not shown apart
 HANDFUL = 4  # ellipses of each class
 FEW = 60  # rows of which each has an ellipse
+SIDE = 480.0  # units of a plane of codes
+SHADES = 8  # of a factor's values
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,142 +91,169 @@ class Codes:
         found = [] if self.labels is None else self.labels.unique().tolist()
         return found if 1 < len(found) <= CLASSES else []
 
+    @property
+    def order(self) -> list[int]:
+        """The dimensions, those in which the codes vary most first."""
+        return self.means.double().var(0, False).sort(descending=True, stable=True).indices.tolist()
 
-def code_charts(codes: Codes) -> bytes:
-    """HTML: an `<svg>` for each factor, or one with the classes in colors.
+    def name(self, label: int) -> str:
+        """Return the name of a class; its number where it has none."""
+        return self.classes[label] if self.classes else str(label)
+
+    @property
+    def groups(self) -> list[tuple[str, Tensor]]:
+        """The name and the rows of each class; all rows where none are shown apart."""
+        if self.labels is None or not self.known:
+            return [("", torch.arange(len(self.means)))]
+        rows = [(self.labels == label).nonzero().flatten() for label in self.known]
+        return [(self.name(label), row) for label, row in zip(self.known, rows, strict=True)]
+
+    @property
+    def some(self) -> list[int]:
+        """The rows that get an ellipse: all where there are few, else some of each class."""
+        if len(self.means) <= FEW:
+            return list(range(len(self.means)))
+        return [int(row) for _, rows in self.groups for row in rows[spread(len(rows), HANDFUL)]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How codes become places on a plane: its middle in each dimension, and units for one of z."""
+
+    middle: Tensor
+    unit: float
+
+    @classmethod
+    def of(cls, codes: Codes) -> Scale:
+        """Return the scale on which nearly all codes are inside; around 0 beside a prior."""
+        means = codes.means.double().nan_to_num(0.0, 0.0, 0.0)
+        low, high = means.quantile(0.005, 0), means.quantile(0.995, 0)
+        middle = torch.zeros_like(low) if codes.prior else (low + high) / 2
+        span = torch.maximum(high - middle, middle - low)[codes.dimensions].max().item()
+        least = 2.2 if codes.prior else 1e-9
+        return cls(middle, SIDE / 2 / (1.06 * max(span, least)))
+
+
+def plane(codes: Codes, words: str) -> tuple[str, float, Tensor]:
+    """Draw codes in the two dimensions in which they vary most, a cloud for each class.
+
+    The first class is marked. Circles are 1 and 2 standard deviations of the prior, ellipses one of
+    z given x: of every row where there are few, else of some of each class.
+
+    Returns:
+        The `<svg>`, its units for one of z, and the middle of it in each dimension.
 
     Example:
-        >>> import torch
-        >>> code_charts(Codes(torch.rand(9, 2), torch.arange(9) % 3)).count(b"<svg")
-        1
+        >>> codes = Codes(torch.rand(9, 2), torch.arange(9) % 3)
+        >>> plane(codes, "codes")[0].count('class="points')
+        3
     """
-    several = codes.factors is not None
-    with look():
-        return b"\n".join(svg(f, "small" if several else "wide") for f in code_figures(codes))
-
-
-def code_figures(codes: Codes) -> Iterator[Figure]:
-    """The panels of `code_charts`."""
-    if codes.factors is None:
-        yield class_figure(codes)
-        return
-    for place in range(codes.factors.shape[1]):
-        name = codes.factor_names[place] if codes.factor_names else f"factor {place + 1}"
-        yield _by_factor(codes, name, codes.factors[:, place])
-
-
-def _cloud(codes: Codes, axes: Axes) -> np.ndarray:
-    """The points, and the axes made ready for them."""
-    points = codes.means[:, codes.dimensions].double().numpy()
-    axes.set_xlabel(f"dimension {codes.dimensions[0]}")
-    if points.shape[1] == 1:
-        axes.set_yticks([])
-        heights = 0.7 * ((np.arange(len(points)) * 0.6180339887) % 1) - 0.35  # as if by chance
-        return np.column_stack([points, heights])
-    axes.set_ylabel(f"dimension {codes.dimensions[1]}")
-    axes.grid(visible=False)
-    return points
-
-
-def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str = "") -> Figure:
-    """The cloud with the classes in colors, and the prior and some posteriors behind and on it.
-
-    An ellipse has one standard deviation of z given x: of every row where there are few, else of
-    some of each class. Circles, light, are 1 and 2 standard deviations of the prior. One dimension
-    has a line for each class.
-    """
-    figure, (axes,) = paper(*size)
-    points, groups = _cloud(codes, axes), list(_groups(codes))
-    if len(codes.dimensions) == 1:
-        _strips(axes, points, groups)
-    else:
-        axes.set_aspect("equal", adjustable="datalim")
-    _prior(codes, axes)
-    small = 4.5 if len(points) > 500 else 8.0
-    for name, color, chosen in groups:
-        places = points[chosen]
-        style = {"color": color, "markersize": small, "alpha": 0.5 if name is None else 0.8}
-        axes.plot(*places.T, ".", rasterized=True, label=name, markeredgewidth=0, **style)
-        if len(codes.dimensions) == 2 and codes.scales is not None:
-            _ellipses(axes, codes, chosen, points, color)
-    if len(groups) > 1 and len(codes.dimensions) == 2:
-        figure.legend(loc="outside right upper", labelcolor=COLORS["ink"], markerscale=10 / small)
-    axes.autoscale_view()
-    axes.set_title(title, loc="left")
-    in_colors = f" in the colors of {len(groups)} classes" if len(groups) > 1 else ""
-    figure.set_label(f"codes of {len(points)} test rows{in_colors}")
-    return figure
-
-
-def _groups(codes: Codes) -> Iterator[tuple[str | None, Any, np.ndarray]]:
-    """Name, color and rows of each class."""
-    import matplotlib
-
-    known = codes.known
-    if not known or codes.labels is None:
-        yield None, COLORS["train"], np.arange(len(codes.means))
-        return
-    palette = matplotlib.colormaps["tab10" if len(known) <= 10 else "tab20"]
-    for place, label in enumerate(known):
-        name = codes.classes[label] if codes.classes else str(label)
-        rows = (codes.labels == label).nonzero().flatten().numpy()
-        yield name_text(name, LONGEST), palette(place), rows
-
-
-def _strips(axes: Axes, points: np.ndarray, groups: Sequence[tuple[Any, Any, np.ndarray]]) -> None:
-    """Moves each class to a line of its own, the first one at the top."""
-    for line, (_, _, rows) in enumerate(groups):
-        points[rows, 1] -= line
-    if len(groups) > 1:
-        axes.set_yticks([-line for line in range(len(groups))], [str(g[0]) for g in groups])
-        axes.tick_params("y", labelcolor=COLORS["ink"])
-    axes.set_ylim(-len(groups) + 0.4, 0.6)
-    axes.grid(visible=False)
-
-
-def _prior(codes: Codes, axes: Axes) -> None:
-    """1 and 2 standard deviations of N(0, I)."""
-    from matplotlib.patches import Circle
-
+    scale, (first, second) = Scale.of(codes), codes.dimensions
+    half = SIDE / 2 / scale.unit
+    x, y = scale.middle[first].item(), scale.middle[second].item()
+    plot = Plot((x - half, x + half), (y - half, y + half), (SIDE, SIDE), (0, 0, 0, 0))
+    across, up = plot.at(0, 0) if codes.prior else (SIDE / 2, SIDE / 2)
+    plot.add(f'<path class="grid" d="M0 {up:.1f}H{SIDE:g}M{across:.1f} 0V{SIDE:g}"/>')
     for radius in (1, 2) if codes.prior else ():
-        line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 0.8, "zorder": 0.5}
-        if len(codes.dimensions) == 1:
-            for side in (-radius, radius):
-                axes.axvline(side, **line)
-        else:
-            axes.add_patch(Circle((0, 0), radius, fill=False, **line))
+        size = radius * scale.unit
+        plot.add(f'<circle class="grid" cx="{across:.1f}" cy="{up:.1f}" r="{size:.1f}"/>')
+        plot.text(across + 0.72 * size, up + 0.72 * size + 4, f"{radius}σ")
+    places = codes.means[:, [first, second]].double()
+    for number, (_, rows) in enumerate(codes.groups):
+        kind = "points on" if number == 0 else "points"
+        plot.dots(places[rows].tolist(), kind, f' data-k="{number}"')
+    for row in codes.some if codes.scales is not None else ():
+        _ellipse(plot, places[row], codes.scales[row][[first, second]], scale.unit)
+    plot.text(SIDE - 4, up - 8, f"z{first} →", kind="strong across", anchor="end")
+    plot.text(across + 8, 12, f"z{second} ↑", kind="strong up")
+    plot.add('<circle class="hit err accent" r="8" visibility="hidden"/>')
+    return plot.svg(words), scale.unit, scale.middle
 
 
-def _ellipses(axes: Axes, codes: Codes, chosen: np.ndarray, points: np.ndarray, color: Any) -> None:
-    """One standard deviation of z given x, of some of the rows of a class."""
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Ellipse
-
-    assert codes.scales is not None
-    rows = chosen
-    if len(points) > FEW:
-        rows = chosen[np.unique(np.arange(HANDFUL) * len(chosen) // HANDFUL)]
-    halves = codes.scales[rows][:, codes.dimensions].double().numpy()
-    for place, half in zip(points[rows], halves, strict=True):
-        if np.isfinite([*place, *half]).all():
-            face, edge = to_rgba(color, 0.15), COLORS["ink"]
-            style: dict[str, Any] = {"fc": face, "ec": edge, "linewidth": 0.6, "zorder": 3}
-            axes.add_patch(Ellipse(tuple(place), *(2 * half), **style))
+def _ellipse(plot: Plot, place: Tensor, scales: Tensor, unit: float) -> None:
+    if bool(place.isfinite().all()) and bool(scales.isfinite().all()):
+        (x, y), (wide, high) = plot.at(*place.tolist()), (scales.double() * unit).tolist()
+        size = f'cx="{x:.1f}" cy="{y:.1f}" rx="{wide:.1f}" ry="{high:.1f}"'
+        plot.add(f'<ellipse class="ellipse" {size}/>')
 
 
-def _by_factor(codes: Codes, name: str, values: Tensor) -> Figure:
-    figure, (axes,) = paper(244, 220)
-    points = _cloud(codes, axes)
-    seen = values.double().numpy()
-    x, y = points.T
-    drawn = axes.scatter(x, y, c=seen, s=5, linewidths=0, cmap="viridis", rasterized=True)
-    finite = seen[np.isfinite(seen)]
-    if finite.size:
-        ends = sorted({finite.min(), finite.max()})
-        figure.colorbar(drawn, ax=axes, ticks=ends, aspect=30).outline.set_visible(False)
-    axes.set_title(name_text(name, LONGEST), loc="left", color=COLORS["ink"], weight="bold")
-    figure.set_label(f"codes of {len(points)} test rows in the colors of {name}")
-    return figure
+def minis(codes: Codes) -> list[tuple[str, str]]:
+    """Return the name of each class, and its cloud alone as a small plot."""
+    scale = Scale.of(codes)
+    middle, found = scale.middle[codes.dimensions], []
+    half = SIDE / 2 / scale.unit
+    for number, (name, rows) in enumerate(codes.groups):
+        (x, y), points = middle.tolist(), codes.means[rows][:, codes.dimensions].double()
+        plot = Plot((x - half, x + half), (y - half, y + half), (SIDE, SIDE), (0, 0, 0, 0))
+        plot.dots(points.tolist(), "points", f' data-k="{number}"')
+        found.append((name, plot.svg(name)))
+    return found
+
+
+def strips(codes: Codes, words: str) -> str:
+    """Draw codes of one dimension: a line for each class, the first one at the top.
+
+    Example:
+        >>> strips(Codes(torch.rand(9, 1), torch.arange(9) % 3), "codes").count('class="points')
+        3
+    """
+    values = codes.means[:, 0].double().nan_to_num(0.0, 0.0, 0.0)
+    low, high = values.min().item(), values.max().item()
+    margin = max(0.06 * (high - low), 1e-6)
+    many = len(codes.groups)
+    plot = Plot((low - margin, high + margin), (-many + 0.4, 0.6), (480, 40 + 34 * many))
+    plot.margins = (110 if many > 1 else 12, 40, 6, 30)
+    plot.below("z0")
+    _, _, top, bottom = plot.box
+    for edge in (-2, -1, 1, 2) if codes.prior else ():
+        if plot.x[0] < edge < plot.x[1]:
+            x, _ = plot.at(edge, 0)
+            plot.add(f'<path class="grid" d="M{x:.1f} {top:g}V{bottom:g}"/>')
+    for number, (name, rows) in enumerate(codes.groups):
+        heights = (torch.arange(len(rows)) * 0.6180339887 % 1) * 0.7 - 0.35  # as if by chance
+        places = torch.stack([values[rows], heights - number], 1).tolist()
+        plot.dots(places, "points on fine")
+        plot.text(100, plot.at(0, -number)[1] + 4, _cut(name, 16), anchor="end")
+    return plot.svg(words)
+
+
+def by_factor(codes: Codes) -> Iterator[Chart]:
+    """Draw the codes once for each factor: the larger its value, the further from the page.
+
+    Example:
+        >>> codes = Codes(torch.rand(9, 2), factors=torch.rand(9, 1), factor_names=["size"])
+        >>> [chart.title for chart in by_factor(codes)]
+        ['size']
+    """
+    assert codes.factors is not None
+    scale = Scale.of(codes)
+    half, middle = SIDE / 2 / scale.unit, scale.middle[codes.dimensions]
+    x, y = (*middle.tolist(), 0.0)[:2]
+    places = codes.means[:, codes.dimensions].double()
+    if places.shape[1] == 1:
+        places = torch.cat([places, torch.zeros_like(places)], 1)
+    for number in range(codes.factors.shape[1]):
+        name = codes.factor_names[number] if codes.factor_names else f"factor {number + 1}"
+        plot = Plot((x - half, x + half), (y - half, y + half), (SIDE, SIDE), (0, 0, 0, 0))
+        values = codes.factors[:, number].double()
+        ends = (
+            [values[values.isfinite()].min(), values[values.isfinite()].max()]
+            if bool(values.isfinite().any())
+            else [torch.tensor(0.0), torch.tensor(1.0)]
+        )
+        part = ((values - ends[0]) / (ends[1] - ends[0]).clamp(min=1e-12)).nan_to_num(0.0)
+        shade = (part * (SHADES - 1)).round()
+        for step in range(SHADES):
+            color = f"color-mix(in srgb, var(--step3) {100 * step // (SHADES - 1)}%, var(--warm))"
+            found = places[shade == step].tolist()
+            plot.dots(found, "points", f' style="stroke: {color}"')
+        words = f"codes of {len(places)} test rows in the colors of {name}"
+        unit = f"{short(float(ends[0]))} to {short(float(ends[1]))}"
+        yield Chart(name, unit, plot.svg(words), words)
+
+
+def _cut(name: str, longest: int) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
@@ -308,176 +325,3 @@ def save_embedding(run: Run, path: Path, split: str = "test", data_dir: str | No
     columns += [["label", *values.tolist()] for values in labels.values()]
     lines = (",".join(map(str, line)) for line in zip(*columns, strict=True))
     return write(path, ("\n".join(lines) + "\n").encode())
-
-
-STRIP = 12  # decoded images along the line
-UNEQUAL = 20.0  # peaks further apart than this factor are drawn at one height
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two bumps on a line, of these means and standard deviations.
-
-    Attributes:
-        means, scales: of both.
-        densities: of both at points of the line, `(N, 2)`; by default those of Gaussians.
-
-    Example:
-        >>> pair = Pair((0.0, 3.0), (1.0, 2.0))
-        >>> pair.between, round(Pair((0.0, 2.0), (1.0, 1.0)).overlap, 4)
-        (1.0, 0.3173)
-    """
-
-    means: tuple[float, float]
-    scales: tuple[float, float]
-    densities: Callable[[np.ndarray], np.ndarray] | None = None
-
-    @property
-    def between(self) -> float:
-        """As many standard deviations from either: (m0 s1 + m1 s0) / (s0 + s1).
-
-        The densities of two Gaussians of one scale are equal there.
-        """
-        (m0, m1), (s0, s1) = self.means, self.scales
-        return (m0 * s1 + m1 * s0) / (s0 + s1)
-
-    @property
-    def overlap(self) -> float:
-        """The mass that they share, the integral of the lower density: from 0 to 1."""
-        z = self.places(4001)
-        lower = np.minimum(*(self.density(z, which) for which in (0, 1)))
-        return float(np.trapezoid(lower, z))
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The part of the line that shows both."""
-        apart = abs(self.means[0] - self.means[1])
-        margin = max(0.3 * apart, 1e-6)
-        around = [max(4 * scale, margin) for scale in self.scales]
-        sides = [(m - w, m + w) for m, w in zip(self.means, around, strict=True)]
-        return min(low for low, _ in sides), max(high for _, high in sides)
-
-    def density(self, z: np.ndarray, which: int) -> np.ndarray:
-        """The density of one of them."""
-        if self.densities is not None:
-            return self.densities(z)[:, which]
-        m, s = self.means[which], self.scales[which]
-        return np.exp(-0.5 * ((z - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
-
-    def places(self, many: int) -> np.ndarray:
-        """Points of the line, dense around both means, however narrow the bumps are."""
-        low, high = self.ends
-        near = np.linspace(-8, 8, many)
-        parts = [m + s * near for m, s in zip(self.means, self.scales, strict=True)]
-        return np.unique(np.concatenate([np.linspace(low, high, many), *parts]))
-
-
-def pair_of(run: Run, x: Tensor, context: Tensor | None = None) -> Pair:
-    """The posteriors of two rows `(2, *X)` of a run with one latent dimension.
-
-    Raises:
-        VaekitError: for a latent of another size, or a posterior without variance or density.
-    """
-    size = run.latent_size
-    if size != 1:
-        raise VaekitError(
-            f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
-            "--latent 1, or take `vaekit scatter`."
-        )
-    means, scales = posteriors(run, x, context)
-    if scales is None or Offer.MARGINAL not in run.offers:
-        raise VaekitError(
-            "the posterior of this model is a point, without a width, or has no density: train a "
-            "vae with --latent 1."
-        )
-    (q,) = posterior(run, x, context)
-    (m0, m1), (s0, s1) = means[:, 0].tolist(), scales[:, 0].tolist()
-    densities = None if isinstance(q, Gaussian) else partial(_densities, q)
-    return Pair((m0, m1), (max(s0, 1e-12), max(s1, 1e-12)), densities)
-
-
-def _densities(q: Distribution, z: np.ndarray) -> np.ndarray:
-    """Of both rows at points of the line, `(N, 2)`."""
-    at = torch.from_numpy(z).to(q.mean)[(..., *[None] * q.mean.dim())].expand(-1, *q.mean.shape)
-    return q.log_prob(at).exp().double().cpu().numpy()
-
-
-def overlap_figure(
-    run: Run, x: Tensor, names: tuple[str, str], context: Tensor | None = None
-) -> Figure:
-    """The two images and the one between, their posteriors as curves, and the line decoded.
-
-    Args:
-        run: with one latent dimension.
-        x: two images, canonical, `(2, C, H, W)`.
-        names: of the images.
-        context: of both, in a conditional run; the line is decoded under the first one's.
-
-    Raises:
-        VaekitError: for rows that are no images, and as in `pair_of`.
-    """
-    from matplotlib.figure import Figure
-
-    if len(run.spec.shape) != 3:
-        raise VaekitError("this run was trained on rows that are no images: there is no overlap.")
-    pair = pair_of(run, x, context)
-    edges = np.linspace(*pair.ends, STRIP + 1)
-    at = (edges[1:] + edges[:-1]) / 2
-    z = x.new_tensor([*at, pair.between])[:, None]
-    under = None if context is None else context[:1].expand(len(z), *context.shape[1:])
-    made = run.spec.values.inverse(run.decode(z, under))
-    high, wide = run.spec.shape[1:]
-    figure = Figure(figsize=(8.6, 4.7 + 0.7 * high / wide))
-    grid = figure.add_gridspec(3, 3, height_ratios=[1.9, 2.6, 0.72 * high / wide])
-    first, second = run.spec.values.inverse(x)
-    middle = f"decoded at z = {value(pair.between)}, between them"
-    images, titles = (first, made[-1], second), (names[0], middle, names[1])
-    shown = zip(images, titles, ("train", "soft", "validation"), strict=True)
-    for column, (image, title, color) in enumerate(shown):
-        axes = figure.add_subplot(grid[0, column])
-        axes.imshow(_pixels(image), interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(title, color=COLORS[color])
-    curves = figure.add_subplot(grid[1, :])
-    _curves(curves, pair, names, prior=standard_prior(run))
-    _strip(figure.add_subplot(grid[2, :], sharex=curves), made[:STRIP], at, pair.overlap)
-    figure.set_label(f"posteriors of {names[0]} and {names[1]} on the latent line")
-    return figure
-
-
-def _pixels(image: Tensor) -> np.ndarray:
-    values = image.detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1).expand(3, -1, -1)
-    return values.permute(1, 2, 0).numpy()
-
-
-def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> None:
-    """Both densities; where one is a spike to the other, each at a height of 1."""
-    (s0, s1), z = pair.scales, pair.places(801)
-    unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
-    for which, color in enumerate((COLORS["train"], COLORS["validation"])):
-        heights = pair.density(z, which)
-        heights = heights / heights.max() if unequal else heights
-        mean, scale = value(pair.means[which]), f"{pair.scales[which]:.2g}"
-        axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
-        axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
-    if prior and not unequal:
-        axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLORS["idle"],
-                  label="prior")  # fmt: skip
-    axes.axvline(pair.between, color=COLORS["soft"], linestyle=":", linewidth=1)
-    axes.set_xlim(*pair.ends)
-    axes.set_ylim(0)
-    axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
-    axes.tick_params("x", labelbottom=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
-
-
-def _strip(axes: Axes, images: Tensor, at: np.ndarray, overlap: float) -> None:
-    """Decoded images, each at its place of the line."""
-    step = at[1] - at[0]
-    for image, place in zip(images, at, strict=True):
-        half = 0.48 * step
-        axes.imshow(_pixels(image), interpolation="nearest", aspect="auto",
-                    extent=(place - half, place + half, 0, 1))  # fmt: skip
-    axes.set(yticks=[], ylim=(0, 1), xlim=(at[0] - step / 2, at[-1] + step / 2))
-    shared = "less than 0.01%" if overlap < 1e-4 else f"{overlap:.2%}"
-    axes.set_xlabel(f"z, and E[x|z] along it; the two densities share {shared} of their mass")

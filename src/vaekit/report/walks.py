@@ -18,7 +18,7 @@ from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import Latent
 from vaekit.models import flat_codes
-from vaekit.report.charts import ACTIVE
+from vaekit.report.curves import ACTIVE
 from vaekit.runs import Run
 from vaekit.torchutil import rng
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vaekit.report.charts import PANELS, Points, limits, points
 from vaekit.report.comparison.entries import Entry
+from vaekit.report.curves import PANELS, Points, limits, points
 from vaekit.report.style import COLORS, name_text, paper
 
 if TYPE_CHECKING:

@@ -34,9 +34,10 @@ from vaekit.report.comparison.entries import (
     ranking,
     tells,
 )
+from vaekit.report.curves import value
 from vaekit.report.grids import labeled, png_bytes
-from vaekit.report.pages import Section, page
-from vaekit.report.style import figure_bytes, look, svg, value
+from vaekit.report.sections import Section, page
+from vaekit.report.style import figure_bytes, look, svg
 
 if TYPE_CHECKING:
     pass
