@@ -97,7 +97,7 @@ class Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        if self.lasttag in ("th", "td") and self.rows and data.strip():
+        if self.lasttag in ("th", "td", "span") and self.rows and data.strip():
             self.rows[-1][-1] += data
 
 
