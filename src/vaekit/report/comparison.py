@@ -1,0 +1,406 @@
+"""`vaekit compare`: several runs of one data set on one page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vaekit.distributions import Offer
+from vaekit.errors import VaekitError, at_least
+from vaekit.imports import Named, load
+from vaekit.io import write
+from vaekit.registry import describe
+from vaekit.report import compare_charts as charts
+from vaekit.report.grids import labeled, png_bytes
+from vaekit.report.pages import cells, render, small, words
+from vaekit.report.ranking import (
+    BOUNDS,
+    SHOWN,
+    Entry,
+    Measure,
+    Setting,
+    first_rank,
+    lead,
+    measure,
+    measures,
+    notes,
+    number_text,
+    rank_by,
+    ranked,
+    ranking,
+    sentences,
+)
+from vaekit.report.run_set import RunSet, Words, in_words, open_runs
+from vaekit.report.style import figure_bytes, look
+
+Table = dict[str, dict[str, list[str]]]  # by the titles of its parts and of its numbers, the texts
+SPREADS = 6  # numbers whose spread is drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What came of a comparison.
+
+    Attributes:
+        path: the page.
+        words: its sentences: what differs, and what came of it.
+        notes: what is to heed.
+        comparable: whether the runs have one likelihood, so that their bounds compare.
+        ranked_by: the number that ranks, as "elbo" or "psnr"; None where there is none.
+        differences: the options that differ, with the value of each run.
+        runs: the numbers of each run, plain values; the best first where a rank was asked for.
+        settings: where there are several seeds, the means over these of each setting, with
+            standard errors.
+        table: as text: in parts, each a title, the names of its numbers, and a row for each run.
+    """
+
+    path: Path
+    words: list[str]
+    notes: list[str]
+    comparable: bool
+    ranked_by: str | None
+    differences: dict[str, list[Any]]
+    runs: list[dict[str, Any]]
+    settings: list[dict[str, Any]]
+    table: dict[str, list[list[str]]]
+
+
+def compare(
+    runs: Sequence[str | Path],
+    *,
+    out: str | Path = "compare.html",
+    limit: int = 1000,
+    rank: str | None = None,
+    seed: int = 0,
+    data_dir: str | None = None,
+    device: str = "auto",
+    title: str | None = None,
+    images: str | Path | None = None,
+    lang: str = "en",
+    import_: Named = (),
+) -> Comparison:
+    """Compare runs of one data set on a page: what differs, and what came of it.
+
+    All are measured on the same test rows, by every metric that is registered for it. Bounds of
+    different likelihoods are not ranked: then the next number judges, as PSNR. Runs that differ in
+    their seed alone are one setting: its numbers are means over the seeds.
+
+    Args:
+        runs: two run folders at least.
+        out: the page, one HTML file.
+        limit: test rows, evenly spread, and as many training rows.
+        rank: a column of a metric, as "elbo", "psnr", "ssim" or "mse": the runs are shown in this
+            order, the best first.
+        seed: of the draws, and of the samples.
+        data_dir: where data sets lie.
+        device: where it is measured.
+        title: of the page.
+        images: a folder that gets curves.png, reconstructions.png, samples.png, table.md and,
+            where beta differs, rate-distortion.png.
+        lang: the language of the sentences, "en" or "zh"; numbers and options are the same.
+        import_: files and modules of your own parts that the runs were trained with.
+
+    Raises:
+        VaekitError: for fewer than two runs, one twice, runs of different data, `rank="elbo"` of
+            different likelihoods, one that fewer than two have, another language, and what cannot
+            be written.
+    """
+    at_least("limit", limit, 1)
+    say = words(lang).gettext
+    load(import_)
+    _refuse_page(Path(out))
+    opened = open_runs(runs, data_dir=data_dir, device=device)
+    found = measures(opened)
+    wanted = None if rank is None else rank_by(opened, found, rank)
+    named = zip(opened.runs, opened.names, strict=True)
+    entries = [measure(*one, limit=limit, seed=seed, data_dir=data_dir) for one in named]
+    settings = [Setting(n, [entries[row] for row in rows]) for n, rows in opened.settings.items()]
+    alone = [Setting(entry.name, [entry]) for entry in entries]
+    best = first_rank(alone, ranking(found, opened.comparable), wanted)
+    if best and rank:
+        settings, alone = _ordered(settings, best), _ordered(alone, best)
+    walls = _walls(opened, settings, seed, say)
+    panels = list(charts.panels(opened, settings, say))
+    trade = charts.tradeoff(opened, settings)
+    says = [(in_words(opened.options, say), "")]
+    says += sentences(settings, found, opened.comparable, opened.options, say)
+    heed, table = list(notes(opened, settings, found, say)), _table(alone, found, say)
+    html = render(
+        "compare.html.j2",
+        lang=lang,
+        title=title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name),
+        kicker=_kicker(opened, say),
+        says=says,
+        notes=heed,
+        panels=[panel.chart(say) for panel in panels],
+        legend=[(one.kind, one.label, name) for name, one in charts.styles(opened).items()],
+        trade=trade and charts.tradeoff_chart(trade, say),
+        **_drawn(opened, settings, found, walls, say),
+        **_numbers(opened, settings, alone, found, say),
+    )
+    path = write(out, html)
+    if images is not None:
+        _export(Path(images), opened, walls, panels, trade, _markdown(alone, table))
+    return Comparison(
+        path=path,
+        words=[f"{claim} {rest}".rstrip() for claim, rest in says],
+        notes=heed,
+        comparable=opened.comparable,
+        ranked_by=best.key if best else None,
+        differences=opened.options,
+        runs=[_plain(one.entries[0], found) for one in alone],
+        settings=[_plain_means(one, found) for one in settings] if opened.seeded else [],
+        table={part: _rows(alone, numbers) for part, numbers in table.items()},
+    )
+
+
+def _refuse_page(page: Path) -> None:
+    """Refuse what cannot be written before anything is measured."""
+    if page.suffix != ".html" or page.is_dir():
+        raise VaekitError(f"got the page {page}; expected a file that ends in .html.")
+    above = next(path for path in page.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise VaekitError(f"cannot make {page.parent}: {above} is a file. Name another place.")
+
+
+def _ordered(settings: list[Setting], best: Measure) -> list[Setting]:
+    order = ranked(settings, best)
+    return [*order, *(one for one in settings if one not in order)]
+
+
+def _kicker(opened: RunSet, say: Words) -> str:
+    runs = say("{n} runs").format(n=len(opened.runs))
+    if opened.seeded:
+        words = say("{settings} settings, {n} runs with several seeds")
+        runs = words.format(settings=len(opened.settings), n=len(opened.runs))
+    started = [run.folder.read_json("run")["environment"].get("started", "") for run in opened.runs]
+    return " · ".join(filter(None, ("vaekit compare", opened.data.name, runs, max(started)[:10])))
+
+
+Walls = dict[str, list[tuple[str, Tensor]]]  # by "reconstructions" and "samples", a row a run
+
+
+def _walls(opened: RunSet, settings: Sequence[Setting], seed: int, say: Words) -> Walls:
+    """Return the same test images and draws of every run, in [0, 1]; none of a table."""
+    entries = [entry for one in settings for entry in one.entries]
+    if len(opened.data.spec().shape) != 3:
+        return {}
+    shown = opened.runs[0].spec.values.inverse(entries[0].first[0])
+    rows = [(say("test images"), shown)]
+    rows += [(one.name, _seen(one, one.run.reconstruct(*one.first))) for one in entries]
+    able = [one for one in entries if Offer.DRAWS in one.run.offers]
+    count = SHOWN * (2 if len(entries) <= 3 else 1)
+    samples = [(one.name, _seen(one, one.run.sample(count, seed=seed))) for one in able]
+    return {"reconstructions": rows} | ({"samples": samples} if samples else {})
+
+
+def _seen(entry: Entry, images: Tensor) -> Tensor:
+    return entry.run.spec.values.inverse(images)
+
+
+def _drawn(
+    opened: RunSet, settings: Sequence[Setting], found: Sequence[Measure], walls: Walls, say: Words
+) -> dict[str, Any]:
+    """Return the images and the charts of spread, as the template takes them."""
+    style, unit = charts.styles(opened), say(opened.runs[0].spec.unit)
+    of = [m for m in found if m.column.better or m.key == "kl"]
+    of = [m for m in of if opened.comparable or m.column.group != BOUNDS or m.key == "kl"]
+    units = {m: unit if m.column.group == BOUNDS else say(m.column.unit) for m in of}
+    spreads = [charts.spread_chart(m, units[m], settings, style) for m in of[:SPREADS]]
+    tiles = {
+        name: [(label, cells(small(images), [f"{name}, {label}"] * len(images)))
+               for label, images in rows]
+        for name, rows in walls.items()
+    }  # fmt: skip
+    without = [n for n, r in zip(opened.names, opened.runs, strict=True)
+               if Offer.DRAWS not in r.offers]  # fmt: skip
+    shape = opened.runs[0].spec.shape
+    return {
+        "spreads": [chart for chart in spreads if chart is not None],
+        "tiles": tiles,
+        "without": without,
+        "ratio": f"{shape[-1]} / {shape[-2]}" if walls else "1",
+        "smooth": bool(walls) and max(shape[-2:]) > 56,
+    }
+
+
+def _numbers(
+    opened: RunSet,
+    settings: Sequence[Setting],
+    alone: Sequence[Setting],
+    found: Sequence[Measure],
+    say: Words,
+) -> dict[str, Any]:
+    """Return the tables, what their numbers mean, and the protocol, as the template takes them."""
+    first = alone[0].entries[0]
+    rows = max(metric.subject.rows.count for metric in first.metrics.values())
+    draws = max(math.prod(metric.samples or (1,)) for metric in first.metrics.values())
+    environments = [run.folder.read_json("run")["environment"] for run in opened.runs]
+    versions = sorted(
+        {f"vaekit {e['vaekit']}, torch {e['torch']}, {e['device']}" for e in environments}
+    )
+    return {
+        "rows": rows,
+        "of": len(opened.data.test),
+        "draws": draws,
+        "image": first.noun == "image",
+        "unit": say(first.run.spec.unit),
+        "seeds": max(len(one.entries) for one in settings),
+        "seeded": opened.seeded,
+        "parts": _marked(settings, found, opened, say),
+        "runs": _marked(alone, found, opened, say) if opened.seeded else [],
+        "meanings": list(_meanings(found, say)),
+        "kinds": opened.kinds(),
+        "weights": ", ".join(sorted({run.weights for run in opened.runs})),
+        "sha256": first.run.sha256,
+        "versions": "; ".join(sorted(versions)),
+        "paths": [str(one.entries[0].run.path) for one in alone],
+    }
+
+
+def _table(rows: Sequence[Setting], found: Sequence[Measure], say: Words) -> Table:
+    table: Table = {}
+    gap = any(one.gap is not None for one in rows)
+    for of in found:
+        if all(one.value(of) is None for one in rows):
+            continue
+        part, title = table.setdefault(say(of.column.group), {}), _title(of, say)
+        part[title] = [one.text(of) for one in rows]
+        if gap and of.column.better:
+            gap = False
+            both = say("{number}, train − test").format(number=say(of.title))
+            part[both] = [of.text(*(one.gap or (None,))) for one in rows]
+    size = [_size(one, say) for one in rows]
+    heading = say("Size and training")
+    table[heading] = {name: [one[name] for one in size] for name in size[0]} | table.pop(
+        heading, {}
+    )
+    facts = [_facts(one, say) for one in rows]
+    return table | {say("Runs"): {name: [one[name] for one in facts] for name in facts[0]}}
+
+
+def _title(of: Measure, say: Words) -> str:
+    return f"{say(of.title)}, {say(of.column.unit)}" if of.column.unit else say(of.title)
+
+
+def _size(one: Setting, say: Words) -> dict[str, str]:
+    first, dead, norm = one.entries[0], one.last("dead_units"), one.last("gradient_norm")
+    return {
+        say("parameters"): f"{first.parameters:,}",
+        say("latent dimensions"): f"{first.run.latent_size:,}",
+        say(f"{first.noun}s a second"): number_text(one.speed, None, 0),
+        say("dead units"): "–" if dead is None else f"{dead:.1%}",
+        say("gradient norm"): "–" if norm is None else f"{norm:,.3g}",
+    }
+
+
+def _facts(one: Setting, say: Words) -> dict[str, str]:
+    """Return what a run is; of several their seeds."""
+    first = one.entries[0]
+    epochs = sorted({len(entry.epochs) for entry in one.entries})
+    facts = {say("epochs"): " – ".join(f"{n:,}" for n in dict.fromkeys((epochs[0], epochs[-1])))}
+    if len(one.entries) > 1:
+        seeds = [str(entry.run.config.training.seed) for entry in one.entries]
+        return facts | {say("seeds"): ", ".join(seeds)}
+    step = "" if first.run.step is None else f", step {first.run.step:,}"
+    return facts | {say("weights"): first.run.weights + step, say("folder"): str(first.run.path)}
+
+
+def _rows(rows: Sequence[Setting], numbers: dict[str, list[str]]) -> list[list[str]]:
+    """Return a part of the table: the names of its numbers, then a row for each run."""
+    columns = zip([one.name for one in rows], *numbers.values(), strict=True)
+    return [["", *numbers], *map(list, columns)]
+
+
+def _marked(
+    rows: Sequence[Setting], found: Sequence[Measure], opened: RunSet, say: Words
+) -> list[tuple[str, list[str], list[list[str]], set[tuple[int, int]]]]:
+    """Return the parts of the table, each with the cells that are best and told apart."""
+    leads = [(of, lead(rows, of)) for of in ranking(found, opened.comparable)]
+    clear = [(_title(of, say), one.best) for of, one in leads if one and one.clear]
+    parts = []
+    for title, numbers in _table(rows, found, say).items():
+        names = list(numbers)
+        best = {(rows.index(one), names.index(n) + 1) for n, one in clear if n in names}
+        head, *cells_ = _rows(rows, numbers)
+        unbroken = [name.replace(" − ", "\u00a0−\u00a0") for name in head]
+        parts.append((title, unbroken, cells_, best))
+    return parts
+
+
+def _markdown(rows: Sequence[Setting], table: Table) -> str:
+    """Return the table in Markdown: a column for each run."""
+    lines = [["", *(one.name for one in rows)], ["---", *("---:" for _ in rows)]]
+    lines += [[name, *texts] for part in table.values() for name, texts in part.items()]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in lines)
+
+
+BETTER = {1: "higher is better", -1: "lower is better", 0: ""}
+
+
+def _meanings(found: Sequence[Measure], say: Words) -> Iterator[tuple[str, str]]:
+    """Yield for each metric its numbers, and what its class says of them."""
+    for name in dict.fromkeys(of.metric for of in found):
+        titles = [", ".join(filter(None, (say(of.title), say(BETTER[of.column.better]))))
+                  for of in found if of.metric == name]  # fmt: skip
+        yield "; ".join(titles), say(describe("metric", name)["title"])
+
+
+def _plain(one: Entry, found: Sequence[Measure]) -> dict[str, Any]:
+    """Return the numbers of a run as JSON takes them; nats per row of data."""
+    gap, error = one.gap or (None, None)
+    return {
+        "name": one.name,
+        "run": str(one.run.path),
+        **_with_errors(one, found),
+        "train_test_gap": gap,
+        "train_test_gap_standard_error": None if error is None or math.isnan(error) else error,
+        "parameters": one.parameters,
+        "latent_dimensions": one.run.latent_size,
+        "images_per_second": one.speed,
+        "dead_units": one.last("dead_units"),
+        "gradient_norm": one.last("gradient_norm"),
+        "epochs": len(one.epochs),
+        "weights": one.run.weights,
+        "step": one.run.step,
+        "metrics": one.records,
+    }
+
+
+def _plain_means(one: Setting, found: Sequence[Measure]) -> dict[str, Any]:
+    return {"name": one.name, "runs": [e.name for e in one.entries], **_with_errors(one, found)}
+
+
+def _with_errors(one: Entry | Setting, found: Sequence[Measure]) -> dict[str, float | None]:
+    numbers = {}
+    for of in found:
+        numbers[of.key] = one.value(of)
+        if (error := one.error(of)) is not None and math.isfinite(error):
+            numbers[f"{of.key}_standard_error"] = error
+    return numbers
+
+
+def _export(
+    folder: Path,
+    opened: RunSet,
+    walls: Walls,
+    panels: Sequence[charts.Panel],
+    trade: charts.Tradeoff | None,
+    markdown: str,
+) -> None:
+    """Write the images and charts as .png files, and the table."""
+    for name, rows in walls.items():
+        write(folder / f"{name}.png", png_bytes(labeled(rows)))
+    with look():
+        names = {one.label: name for name, one in charts.styles(opened).items()}
+        curves = charts.curves_figure(panels, names)
+        both = {"curves": curves, "rate-distortion": trade and charts.tradeoff_figure(trade)}
+        for name, figure in both.items():
+            if figure is not None:
+                write(folder / f"{name}.png", figure_bytes(figure, "png"))
+    write(folder / "table.md", markdown.encode())
