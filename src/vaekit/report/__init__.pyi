@@ -1,3 +1,4 @@
+from vaekit.report.blocks import nearest as nearest
 from vaekit.report.codes import Codes as Codes
 from vaekit.report.codes import by_factor as by_factor
 from vaekit.report.codes import fixed_rows as fixed_rows

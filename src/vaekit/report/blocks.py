@@ -289,10 +289,19 @@ def layers(shown: Rebuilt) -> list[tuple[str, list[tuple[str, str, str]]]]:
     parts: dict[str, list[tuple[str, str, str]]] = {}
     for name, one in own:
         part, _, rest = name.partition(".")
-        text = f"{rest}: {one}" if rest else str(one)
-        text = text if len(text) < 90 and "\n" not in text else f"{rest}: {type(one).__name__}"
-        parts.setdefault(part, []).append((text, shapes.get(one, ""), f"{_weights(one):,}"))
+        row = (f"{rest} {_layer(one)}".strip(), shapes.get(one, ""), f"{_weights(one):,}")
+        parts.setdefault(part, []).append(row)
     return list(parts.items())
+
+
+def _layer(module: nn.Module) -> str:
+    """Return a layer in short: its type, and of a convolution its kernel and stride."""
+    kernel: Any = getattr(module, "kernel_size", None)
+    if not isinstance(kernel, tuple):
+        return type(module).__name__
+    stride = max(getattr(module, "stride", (1,)))
+    size = " × ".join(map(str, kernel))
+    return f"{type(module).__name__} {size}" + (f", stride {stride}" if stride > 1 else "")
 
 
 def _weights(module: nn.Module) -> int:

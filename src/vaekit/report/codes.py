@@ -162,8 +162,9 @@ def plane(codes: Codes, words: str) -> tuple[str, float, Tensor]:
     for number, (_, rows) in enumerate(codes.groups):
         kind = "points on" if number == 0 else "points"
         plot.dots(places[rows].tolist(), kind, f' data-k="{number}"')
-    for row in codes.some if codes.scales is not None else ():
-        _ellipse(plot, places[row], codes.scales[row][[first, second]], scale.unit)
+    if codes.scales is not None:
+        for row in codes.some:
+            _ellipse(plot, places[row], codes.scales[row][[first, second]], scale.unit)
     plot.text(SIDE - 4, up - 8, f"z{first} →", kind="strong across", anchor="end")
     plot.text(across + 8, 12, f"z{second} ↑", kind="strong up")
     plot.add('<circle class="hit err accent" r="8" visibility="hidden"/>')

@@ -77,37 +77,46 @@ def rebuilds(shown: Rebuilt, found: Numbers, say: Words) -> tuple[str, str]:
     spread = (x - x.mean(0)).square().flatten(1).mean(1).mean()
     mean = shown.error.double().mean()
     error = shown.error.double().std() / max(len(shown.error), 1) ** 0.5
-    share = f"{max(0.0, float(1 - mean / spread)):.0%}".replace("%", " %")
-    claim = say("It rebuilds test rows with a mean square error of {error}.").format(
-        error=f"{mean:.4f} ± {error:.4f}"
-    )
-    if found.noun == "image":
-        claim = say("It rebuilds test images with a mean square error of {error}.").format(
-            error=f"{mean:.4f} ± {error:.4f}"
-        )
-    rest = say("That is {share} of their variance explained, over {rows} rows.")
-    return claim, rest.format(share=share, rows=f"{len(x):,}")
+    share = f"{float(1 - mean / spread):.0%}".replace("-", "−")
+    number = f"{mean:.4f} ± {error:.4f}"
+    claim = say("It rebuilds test rows with a mean square error of {error}.")
+    if Offer.COLORS in shown.run.offers:
+        claim = say("It colors test images with a mean square error of {error}.")
+    elif found.noun == "image":
+        claim = say("It rebuilds test images with a mean square error of {error}.")
+    rest = say("It explains {share} of their variance, over {rows} rows.")
+    return claim.format(error=number), rest.format(share=share, rows=f"{len(x):,}")
 
 
 def bound(run: Run, found: Numbers, say: Words) -> tuple[str, str]:
     """Return the bound and its two terms; the log-likelihood alone where there is none."""
     record, unit = found.records["bound"], run.spec.unit
-    fit = value(record["log_likelihood"])
+    fit = _known(record["log_likelihood"])
+    if Offer.COLORS in run.offers:
+        claim = say("The log-likelihood of the true colors is {fit} {unit}.")
+        color = found.records["color"]
+        rest = say("PSNR is {psnr} dB; of the gray image itself, {gray} dB.")
+        rest = rest.format(psnr=f"{color['psnr']:.2f}", gray=f"{color['gray_psnr']:.2f}")
+        return claim.format(fit=fit, unit=say(unit)), rest
     if record["elbo"] is None:
         claim = say("It has no bound of log p(x).")
         return claim, say("The log-likelihood of what it rebuilds is {fit} {unit}.").format(
-            fit=fit, unit=unit
+            fit=fit, unit=say(unit)
         )
     error = record["elbo_standard_error"]
     number = value(record["elbo"]) + (f" ± {value(error)}" if finite(error) else "")
-    claim = say("Its bound of log p(x) is {number} {unit}:").format(number=number, unit=unit)
+    claim = say("Its bound of log p(x) is {number} {unit}:").format(number=number, unit=say(unit))
     rest = say("the log-likelihood, {fit}, less the KL, {kl}.")
     latent = found.records.get("latent")
     if latent:
         rest += " " + say("{active} of {units} latent dimensions are active.").format(
             active=latent["active_units"], units=latent["units"]
         )
-    return claim, rest.format(fit=fit, kl=value(record["kl"]))
+    return claim, rest.format(fit=fit, kl=_known(record["kl"]))
+
+
+def _known(number: float | None) -> str:
+    return value(number) if finite(number) else "–"
 
 
 def progress(run: Run, say: Words = str) -> tuple[bool, tuple[str, str]]:

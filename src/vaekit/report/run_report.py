@@ -137,8 +137,9 @@ def table_blocks(run: Run, shown: Rebuilt, say: Words) -> dict[str, Any]:
         [(p == 0).float().mean(0) for p in (table.rows, table.draws)],
     )
     both = (table.rows.mean(0), table.draws.mean(0))
-    charts = [against(mean, *both, draws, log=True)]
-    charts.append(against(say("part of zeros of each column"), *zeros, draws, log=False))
+    zero = say("part of zeros of each column")
+    charts = [against(mean, both[0], both[1], draws, log=True)]
+    charts.append(against(zero, zeros[0], zeros[1], draws, log=False))
     return {**made, "draws": charts}
 
 

@@ -195,4 +195,4 @@ def moments(table: Table) -> list[tuple[str, str, str]]:
 
 
 def _spread(values: Tensor) -> str:
-    return f"{values.mean():.4g} ± {values.std(unbiased=False):.3g}"
+    return f"{values.mean():.4g} ± {values.std(unbiased=False):.3g}".replace("-", "−")
