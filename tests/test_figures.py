@@ -24,7 +24,6 @@ from vaekit.report import (
     Codes,
     Pair,
     class_figure,
-    curve_figures,
     look,
     overlap_figure,
     pair_of,
@@ -32,6 +31,7 @@ from vaekit.report import (
     posteriors,
     read_frame,
     save_film,
+    training_curves,
     training_frames,
 )
 from vaekit.runs import RunFolder
@@ -310,7 +310,7 @@ def test_an_overlap_decodes_the_point_between(line: Run) -> None:
 
 def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     spikes = Pair((-1.0, 2.0), (1e-6, 0.3))
-    monkeypatch.setattr("vaekit.report.codes.pair_of", lambda run, x, context: spikes)
+    monkeypatch.setattr("vaekit.report.figures.pair_of", lambda run, x, context: spikes)
     figure = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b"))
     curves = figure.axes[3]
     assert "scaled to 1" in curves.get_ylabel()
@@ -363,13 +363,12 @@ def test_a_traversal_of_one_dimension_is_one_row_with_its_label_beside_it(
 
 def test_the_posteriors_scale_has_a_panel_where_it_was_recorded(run: Run) -> None:
     records = run.folder.records()
-    *_, last = curve_figures(records, "nats")
-    assert "posterior σ" in str(last.get_label())
-    (curve,) = last.axes[0].lines
-    expected = [record["latent"]["posterior_scale"] for record in records]
-    assert np.asarray(curve.get_ydata()).tolist() == expected
+    *_, last = training_curves(records, "nats")
+    assert last.title == "posterior σ"
+    end = records[-1]["latent"]["posterior_scale"]
+    assert last.words == f"posterior σ by epoch, at the end: σ {end:.2f} root mean square of σ(x)"
     old = [{**record, "latent": {"kl_per_dim": [1.0]}} for record in records]
-    assert len(list(curve_figures(old, "nats"))) == 3
+    assert len(training_curves(old, "nats")) == 3
 
 
 @pytest.mark.parametrize(

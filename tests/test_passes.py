@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from vaekit.data import (
 from vaekit.evaluate import Rows, Subject, chosen, measure, measured, reconstructions
 from vaekit.models import Colorizer, Model, rows_at_once
 from vaekit.options import Data
-from vaekit.report import Codes, curve_figures, fixed_rows, kl_figure, look, posteriors
+from vaekit.report import Codes, fixed_rows, posteriors
 from vaekit.runs import Config, RunFolder, make_job
 
 IMAGE = (3, 64, 64)
@@ -283,24 +282,6 @@ def test_codes_of_dequantized_rows_are_those_of_the_whole(
     for one, other in zip(posteriors(run, rows), whole, strict=True):
         torch.testing.assert_close(one, other)
     assert Codes(whole[0]).dimensions
-
-
-def test_panels_lie_where_constrained_layout_puts_them() -> None:
-    """What that layout finds, found again by it, is the oracle."""
-    means = {"objective": -1234.5, "log_likelihood": -0.25, "kl": 20.0}
-    records = [
-        {"epoch": n, "train": {k: v * (1 + 1 / n) for k, v in means.items()}} for n in range(1, 9)
-    ]
-    with look():
-        bars = (kl_figure(torch.linspace(0, 0.9, n)) for n in (4, 40))
-        for figure in (*curve_figures(records, "nats"), *bars):
-            (axes,), size = figure.axes, np.tile(figure.get_size_inches() * 72, 2)
-            placed = axes.get_position().extents * size
-            axes.set_position((0.4, 0.4, 0.2, 0.2))
-            axes.set_in_layout(True)  # which `set_position` ends
-            figure.set_layout_engine("constrained")
-            figure.savefig(io.BytesIO(), format="svg")
-            np.testing.assert_allclose(placed, axes.get_position().extents * size, atol=4.0)
 
 
 def test_a_command_builds_the_options_of_its_recipe_alone() -> None:

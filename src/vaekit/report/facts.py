@@ -19,7 +19,8 @@ from vaekit.report.curves import finite, value
 from vaekit.runs import Run, colorizer_of
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
-RECENT = 5  # epochs that tell whether a training had finished
+RECENT = 5  # epochs, and a fifth at most, that tell whether a training had finished
+LEAST = 1e-3  # of the objective's best value: what it must rise by in these
 
 Rows = list[tuple[str, str]]
 Words = Callable[[str], str]
@@ -122,8 +123,8 @@ def _known(number: float | None) -> str:
 def progress(run: Run, say: Words = str) -> tuple[bool, tuple[str, str]]:
     """Return whether the training had finished, and what tells it.
 
-    It had not where the objective's best epoch is among the last fifth, or the last five, and the
-    training did not stop of itself.
+    It had not where the best epoch is among the last ones, the objective rose in these by more than
+    a thousandth of its best value, and the training did not stop of itself.
     """
     records = run.folder.records()
     split = "validation" if all(r.get("validation") for r in records) else "train"
@@ -139,7 +140,7 @@ def progress(run: Run, say: Words = str) -> tuple[bool, tuple[str, str]]:
     )
     if records[-1].get("stopped_early"):
         return True, (say("It stopped early: nothing got better."), best)
-    if epoch > last - recent and rise > 0:
+    if epoch > last - recent and rise > LEAST * abs(top):
         rest = say("From epoch {first} on it still rose by {rise}: train longer.").format(
             first=known[-1 - recent][1], rise=value(rise)
         )
