@@ -92,10 +92,8 @@ def reconstructions(shown: Rebuilt, _: Words) -> list[tuple[str, list[Cell]]]:
     errors = [f"{shown.error[row]:.4f}" for row in picks]
     missed = masks((x - made).abs().mean(1), [_("where they differ")] * len(picks))
     color = Offer.COLORS in shown.run.offers
-    alts = [
-        f"{name}, {_('mean square error')} {error}"
-        for name, error in zip(names, errors, strict=True)
-    ]
+    form = _("{name}, rebuilt with a mean square error of {error}")
+    alts = [form.format(name=n, error=e) for n, e in zip(names, errors, strict=True)]
     gray = [(_("gray"), cells(luminance(x), names))] if color else []
     return [
         (_("original"), cells(x, names)),

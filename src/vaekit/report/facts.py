@@ -16,6 +16,7 @@ from vaekit.evaluate import Metric, chosen, is_likelihood, measured
 from vaekit.registry import text
 from vaekit.report.blocks import Rebuilt
 from vaekit.report.curves import finite, value
+from vaekit.report.pages import mark
 from vaekit.runs import Run, colorizer_of
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
@@ -206,7 +207,7 @@ def facts(run: Run, data: Dataset, found: Numbers, say: Words) -> Rows:
         (say("recipe"), run.config.recipe),
         (say("data"), _shape(run, found, say)),
         (say("source"), known["data"]["note"]),
-        (say(f"{found.noun}s"), ", ".join(splits)),
+        (say("images") if found.noun == "image" else say("rows"), ", ".join(splits)),
         *([(say("groups"), groups)] if groups else []),
         (say("values"), _values(run, known["data"].get("card", {}), say)),
         *_parts(run, say),
@@ -218,6 +219,17 @@ def facts(run: Run, data: Dataset, found: Numbers, say: Words) -> Rows:
     ]  # fmt: skip
 
 
+# Names that the records bring, which are translated as they come.
+NAMED = (
+    *(mark("train"), mark("validation"), mark("objective"), mark("log-likelihood"), mark("KL")),
+    *(mark("luminance"), mark("nats per image"), mark("nats per row"), mark("z")),
+    *(mark("the noise"), mark("to train"), mark("for validation"), mark("for test")),
+    *(mark("prior"), mark("posterior"), mark("likelihood"), mark("objective")),
+    *(mark("test log-likelihood"), mark("test KL"), mark("test ELBO"), mark("bits per dimension")),
+    *(mark("mean square error"), mark("sigma it implies"), mark("the model's own sigma")),
+    *(mark("the model's own scale"), mark("PSNR against the true colors"), mark("gain")),
+    mark("luminance error"),
+)
 SPLITS = (("train", "to train"), ("validation", "for validation"), ("test", "for test"))
 
 

@@ -26,6 +26,11 @@ SIDE = 112  # pixels: larger images are shown smaller
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # with their names in HTML
 
 
+def mark(text: str) -> str:
+    """Return text as it is: it is translated later, where it is shown."""
+    return text
+
+
 @cache
 def words(lang: str) -> gettext.NullTranslations:
     """Return the translations into a language; those into English change nothing.

@@ -74,11 +74,10 @@ def row_maps(table: Table, shown: int = 24, _: Words = str) -> Iterator[Chart]:
         >>> [chart.title for chart in row_maps(Table(torch.rand(30, 3), torch.rand(30, 3)))]
         ['test rows', 'their reconstructions']
     """
-    for title, values in zip(
-        (_("test rows"), _("their reconstructions")), scaled(table), strict=True
-    ):
-        words = f"{title}: {_('log(1 + count)') if table.counts else _('deviations')}"
-        unit = _("log(1 + count)") if table.counts else _("deviations from the column's mean")
+    unit = _("log(1 + count)") if table.counts else _("deviations from the column's mean")
+    titles = _("test rows"), _("their reconstructions")
+    for title, values in zip(titles, scaled(table), strict=True):
+        words = f"{title}: {unit}"
         yield Chart(title, unit, heat(values[:shown], table.names, words), words)
 
 
@@ -99,11 +98,10 @@ def scaled(table: Table) -> list[Tensor]:
 def correlations(table: Table, _: Words = str) -> Iterator[Chart]:
     """Draw how the columns that are shown correlate, in data and draws of the model."""
     assert table.draws is not None
-    for title, part in (
-        (_("test rows"), table.rows),
-        (_("draws of the model"), table.draws),
-    ):
-        words = f"{title}: {_('correlation of {} columns').format(len(table.shown))}"
+    what = _("correlation of {} columns").format(len(table.shown))
+    both = (_("test rows"), table.rows), (_("draws of the model"), table.draws)
+    for title, part in both:
+        words = f"{title}: {what}"
         svg = heat(correlated(part[:, table.shown]), table.names, words, table.names)
         yield Chart(title, _("correlation of columns"), svg, words)
 
