@@ -24,7 +24,8 @@ from vaekit.report.curves import (
     short,
     ticks,
 )
-from vaekit.report.ranking import Measure, Setting
+from vaekit.report.pages import mark
+from vaekit.report.ranking import BOUNDS, Measure, Setting
 from vaekit.report.run_set import RunSet, Words, option_text, telling
 from vaekit.report.style import COLORS, name_text, paper
 
@@ -35,15 +36,15 @@ if TYPE_CHECKING:
 KINDS = ("", "accent", "idle", "step1")  # of lines; an ordered option has steps of one hue
 STEPS = {2: ("step1", "step3"), 3: ("step1", "step2", "step3")}
 BRIEF, LONGEST = 14, 48  # letters of a name at the end of a line, and in a legend
-SIGMA = "posterior σ"
+SIGMA = mark("posterior σ")
 DECADES = 30  # times: from here on σ has a logarithmic axis
-ELBO = "ELBO"
+ELBO = mark("ELBO")
 BETA = "objective.beta"
 OTHERS = {  # that an epoch records besides its terms
-    "posterior_scale": (SIGMA, "root mean square of σ(x)"),
-    "active_units": ("active units", "latent dimensions"),
-    "gradient_norm": ("gradient norm", "mean over the steps looked at"),
-    "dead_units": ("dead units", "share of the hidden units"),
+    "posterior_scale": (SIGMA, mark("root mean square of σ(x)")),
+    "active_units": (mark("active units"), mark("latent dimensions")),
+    "gradient_norm": (mark("gradient norm"), mark("mean over the steps looked at")),
+    "dead_units": (mark("dead units"), mark("share of the hidden units")),
 }
 
 Read = Callable[[Mapping[str, Any]], Any]
@@ -197,9 +198,16 @@ ROW = 34  # units that a setting is high
 
 
 def spread_chart(
-    of: Measure, unit: str, settings: Sequence[Setting], style: Mapping[str, Style]
+    of: Measure,
+    unit: str,
+    settings: Sequence[Setting],
+    style: Mapping[str, Style],
+    say: Words = str,
 ) -> Chart | None:
-    """Draw a dot for each run, the mean of each setting, and its 95 % interval as a band."""
+    """Draw a dot for each run, the mean of each setting, and its 95 % interval as a band.
+
+    `unit` is that of bounds.
+    """
     known = [(one, mean) for one in settings if (mean := one.value(of)) is not None]
     if len(known) < 2:
         return None
@@ -232,7 +240,9 @@ def spread_chart(
         plot.text(left, y - 11, one.name, kind="strong")
         plot.text(right, y - 11, one.text(of), anchor="end")
     texts = ", ".join(f"{one.name} {one.text(of)}" for one, _ in known)
-    return Chart(of.title, unit, plot.svg(f"{of.title}: {texts}"))
+    title, own = say(of.title), of.column.unit
+    unit = unit if of.column.group == BOUNDS else own and say(own)
+    return Chart(title, unit, plot.svg(f"{title}: {texts}"))
 
 
 class Tradeoff(NamedTuple):

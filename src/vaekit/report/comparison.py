@@ -17,7 +17,7 @@ from vaekit.io import write
 from vaekit.registry import describe
 from vaekit.report import compare_charts as charts
 from vaekit.report.grids import labeled, png_bytes
-from vaekit.report.pages import cells, render, small, words
+from vaekit.report.pages import cells, mark, render, small, words
 from vaekit.report.ranking import (
     BOUNDS,
     SHOWN,
@@ -210,7 +210,9 @@ def _drawn(
     style, unit = charts.styles(opened), say(opened.runs[0].spec.unit)
     of = [m for m in found if m.column.better or m.key == "kl"]
     of = [m for m in of if opened.comparable or m.column.group != BOUNDS or m.key == "kl"]
-    units = {m: unit if m.column.group == BOUNDS else say(m.column.unit) for m in of}
+    units = {
+        m: unit if m.column.group == BOUNDS else m.column.unit and say(m.column.unit) for m in of
+    }
     spreads = [charts.spread_chart(m, units[m], settings, style) for m in of[:SPREADS]]
     tiles = {
         name: [(label, cells(small(images), [f"{name}, {label}"] * len(images)))
@@ -255,7 +257,7 @@ def _numbers(
         "parts": _marked(settings, found, opened, say),
         "runs": _marked(alone, found, opened, say) if opened.seeded else [],
         "meanings": list(_meanings(found, say)),
-        "kinds": opened.kinds(),
+        "kinds": opened.kinds(say),
         "weights": ", ".join(sorted({run.weights for run in opened.runs})),
         "sha256": first.run.sha256,
         "versions": "; ".join(sorted(versions)),
@@ -290,10 +292,11 @@ def _title(of: Measure, say: Words) -> str:
 
 def _size(one: Setting, say: Words) -> dict[str, str]:
     first, dead, norm = one.entries[0], one.last("dead_units"), one.last("gradient_norm")
+    speed = say("images a second") if first.noun == "image" else say("rows a second")
     return {
         say("parameters"): f"{first.parameters:,}",
         say("latent dimensions"): f"{first.run.latent_size:,}",
-        say(f"{first.noun}s a second"): number_text(one.speed, None, 0),
+        speed: number_text(one.speed, None, 0),
         say("dead units"): "–" if dead is None else f"{dead:.1%}",
         say("gradient norm"): "–" if norm is None else f"{norm:,.3g}",
     }
@@ -340,14 +343,16 @@ def _markdown(rows: Sequence[Setting], table: Table) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in lines)
 
 
-BETTER = {1: "higher is better", -1: "lower is better", 0: ""}
+BETTER = {1: mark("higher is better"), -1: mark("lower is better")}
 
 
 def _meanings(found: Sequence[Measure], say: Words) -> Iterator[tuple[str, str]]:
     """Yield for each metric its numbers, and what its class says of them."""
     for name in dict.fromkeys(of.metric for of in found):
-        titles = [", ".join(filter(None, (say(of.title), say(BETTER[of.column.better]))))
-                  for of in found if of.metric == name]  # fmt: skip
+        titles = []
+        for of in (of for of in found if of.metric == name):
+            better = BETTER.get(of.column.better)
+            titles.append(say(of.title) + (f", {say(better)}" if better else ""))
         yield "; ".join(titles), say(describe("metric", name)["title"])
 
 

@@ -16,6 +16,7 @@ from vaekit.data import Dataset, spread
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Column, Metric, chosen, error_of, measured, standard_error
 from vaekit.report.curves import value as brief
+from vaekit.report.pages import mark
 from vaekit.report.run_set import RunSet, Words
 from vaekit.runs import Run
 
@@ -24,6 +25,20 @@ SHOWN = 12  # test images that are shown
 NAMED = 4  # settings that a sentence names one by one
 SAME_WORK = {"beta", "seed", "lr", "weight_decay", "clip", "epochs", "limit", "patience",
              "kl_warmup", "lr_schedule", "schedule", "scale", "start", "init"}  # fmt: skip
+TITLES = (  # of the kit's metrics and of their groups, to be translated
+    *(mark("bound (ELBO)"), mark("active units"), mark("perplexity of the codes"), mark("dB")),
+    *(mark("share of the codes that is used"), mark("gradient noise"), mark("image"), mark("row")),
+    mark("The ELBO and its two terms, the square error of E[x|z] over draws of z, and bits."),
+    mark("Active units, the KL of each dimension, and how wide the posterior is."),
+    mark(
+        "How many of its codes a model uses: perplexity, exp of their entropy, and the share used."
+    ),
+    mark("What E[x|z] at the codes of x is to x: MSE, L1, and of images PSNR, SSIM, MS-SSIM."),
+    mark(
+        "The noise that the draws of the latent put on the gradient of one batch of training rows."
+    ),
+    *(mark("Bound and latent"), mark("Reconstructions, measured"), mark("Further metrics")),
+)
 ALIKE = 1.25  # times: what a machine's speed may swing by, more or less
 
 
@@ -400,9 +415,10 @@ def _leads(settings: Sequence[Setting], of: Measure, say: Words) -> Iterator[tup
     if found.seeds > 1:
         best, other = found.best.text(of), found.next.text(of)
     bound = of.column.group == BOUNDS
-    unit = say(settings[0].entries[0].run.spec.unit if bound else of.column.unit)
+    unit = settings[0].entries[0].run.spec.unit if bound else of.column.unit
     against = say(" against {other}") if two else say("; next is {next} with {other}")
-    rest = f"{best} {unit}".rstrip() + against.format(next=found.next.name, other=other)
+    best += f" {say(unit)}" if unit else ""
+    rest = best + against.format(next=found.next.name, other=other)
     claim = words.format(number=say(of.title), name=found.best.name)
     yield claim, f"{rest}{found.text(of, say)}" + say(".")
 
@@ -456,7 +472,7 @@ def notes(
             "The bounds of different likelihoods are not comparable, so no run is ranked by them: "
             "{kinds}."
         )
-        yield f"{words.format(kinds=opened.kinds())} {instead}"
+        yield f"{words.format(kinds=opened.kinds(say))} {instead}"
     elif not opened.likelihoods[0].proper:
         yield say(
             "{name} is not a likelihood of these data: the bounds are the usual loss, the same for "

@@ -91,13 +91,15 @@ class RunSet:
         """Whether a setting has several seeds."""
         return len(self.settings) < len(self.runs)
 
-    def kinds(self) -> str:
+    def kinds(self, say: Words = str) -> str:
         """Return the likelihoods, and the names of the runs that have each, in words."""
         groups: dict[str, list[str]] = {}
         for name, (kind, fixed, proper, _) in zip(self.names, self.likelihoods, strict=True):
-            more = ", ".join(filter(None, (fixed, "" if proper else "not a likelihood")))
+            more = ", ".join(filter(None, (fixed, "" if proper else say("not a likelihood"))))
             groups.setdefault(kind + (f" ({more})" if more else ""), []).append(name)
-        return "; ".join(f"{kind} of {', '.join(names)}" for kind, names in groups.items())
+        words = say("{kind} of {names}")
+        texts = (words.format(kind=kind, names=", ".join(n)) for kind, n in groups.items())
+        return "; ".join(texts)
 
 
 def flat(config: Config, kind: str, parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -175,10 +177,10 @@ def in_words(options: Values, say: Words = str) -> str:
         >>> in_words({})
         'They have the same options.'
     """
-    parts = []
+    parts, against = [], say(" against ")
     for name, values in telling(options).items():
         texts = list(dict.fromkeys(option_text(value) for value in values if value is not None))
-        parts.append(f"{name}: {(say(' against ') if len(values) == 2 else ', ').join(texts)}")
+        parts.append(f"{name}: {(against if len(values) == 2 else ', ').join(texts)}")
     if not parts:
         return say("They have the same options.")
     return say("They differ in {options}; all else is equal.").format(options="; ".join(parts))
