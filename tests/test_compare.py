@@ -697,6 +697,30 @@ def test_refusals(
     assert not (here / "no.html").exists()
 
 
+# languages ------------------------------------------------------------------------------------
+
+
+def test_the_chinese_page_has_the_numbers_of_the_english_one(
+    here: Path, two: Comparison, tmp_path: Path
+) -> None:
+    paths = [here / "narrow", here / "wide"]
+    found = compare(paths, out=tmp_path / "zh.html", limit=50, lang="zh")
+    english, chinese = (path.read_text() for path in (two.path, found.path))
+    assert '<html lang="zh-CN">' in chinese
+    numbers = [
+        sorted(re.findall(r"\d[\d,]*\.\d+", Reader(page).text)) for page in (english, chinese)
+    ]
+    assert numbers[0] == numbers[1]
+    assert found.runs == two.runs
+    titles = [text for page in (english, chinese) for text in re.findall("<h2>(.*?)</h2>", page)]
+    half = len(titles) // 2
+    assert not any(re.search("[a-z]{3}", title) for title in titles[half:]), "all are translated"
+    assert not re.search("[\u4e00-\u9fff]", english)
+    assert "Project-Id-Version" not in chinese
+    with pytest.raises(vaekit.VaekitError, match="unknown language 'fr'"):
+        compare(paths, out=tmp_path / "fr.html", lang="fr")
+
+
 # the command ----------------------------------------------------------------------------------
 
 

@@ -19,7 +19,6 @@ from vaekit.report import compare_charts as charts
 from vaekit.report.grids import labeled, png_bytes
 from vaekit.report.pages import cells, mark, render, small, words
 from vaekit.report.ranking import (
-    BOUNDS,
     SHOWN,
     Entry,
     Measure,
@@ -124,28 +123,17 @@ def compare(
     best = first_rank(alone, ranking(found, opened.comparable), wanted)
     if best and rank:
         settings, alone = _ordered(settings, best), _ordered(alone, best)
-    walls = _walls(opened, settings, seed, say)
-    panels = list(charts.panels(opened, settings, say))
-    trade = charts.tradeoff(opened, settings)
+    walls = _walls(settings, seed, say)
+    panels, trade = list(charts.panels(opened, settings, say)), charts.tradeoff(opened, settings)
+    parts = _Parts(opened, settings, alone, found, walls, panels, trade)
     says = [(in_words(opened.options, say), "")]
     says += sentences(settings, found, opened.comparable, opened.options, say)
     heed, table = list(notes(opened, settings, found, say)), _table(alone, found, say)
-    html = render(
-        "compare.html.j2",
-        lang=lang,
-        title=title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name),
-        kicker=_kicker(opened, say),
-        says=says,
-        notes=heed,
-        panels=[panel.chart(say) for panel in panels],
-        legend=[(one.kind, one.label, name) for name, one in charts.styles(opened).items()],
-        trade=trade and charts.tradeoff_chart(trade, say),
-        **_drawn(opened, settings, found, walls, say),
-        **_numbers(opened, settings, alone, found, say),
-    )
-    path = write(out, html)
+    title = title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name)
+    texts = {"title": title, "says": says, "notes": heed}
+    path = write(out, render("compare.html.j2", lang=lang, **texts, **_page(parts, say)))
     if images is not None:
-        _export(Path(images), opened, walls, panels, trade, _markdown(alone, table))
+        _export(Path(images), parts, _markdown(alone, table))
     return Comparison(
         path=path,
         words=[f"{claim} {rest}".rstrip() for claim, rest in says],
@@ -173,93 +161,71 @@ def _ordered(settings: list[Setting], best: Measure) -> list[Setting]:
     return [*order, *(one for one in settings if one not in order)]
 
 
-def _kicker(opened: RunSet, say: Words) -> str:
-    runs = say("{n} runs").format(n=len(opened.runs))
-    if opened.seeded:
-        words = say("{settings} settings, {n} runs with several seeds")
-        runs = words.format(settings=len(opened.settings), n=len(opened.runs))
-    started = [run.folder.read_json("run")["environment"].get("started", "") for run in opened.runs]
-    return " · ".join(filter(None, ("vaekit compare", opened.data.name, runs, max(started)[:10])))
-
-
 Walls = dict[str, list[tuple[str, Tensor]]]  # by "reconstructions" and "samples", a row a run
 
 
-def _walls(opened: RunSet, settings: Sequence[Setting], seed: int, say: Words) -> Walls:
+def _walls(settings: Sequence[Setting], seed: int, say: Words) -> Walls:
     """Return the same test images and draws of every run, in [0, 1]; none of a table."""
     entries = [entry for one in settings for entry in one.entries]
-    if len(opened.data.spec().shape) != 3:
+    if len(entries[0].run.spec.shape) != 3:
         return {}
-    shown = opened.runs[0].spec.values.inverse(entries[0].first[0])
-    rows = [(say("test images"), shown)]
-    rows += [(one.name, _seen(one, one.run.reconstruct(*one.first))) for one in entries]
-    able = [one for one in entries if Offer.DRAWS in one.run.offers]
+    rows = [(say("test images"), entries[0].seen(entries[0].first[0]))]
+    rows += [(one.name, one.seen(one.run.reconstruct(*one.first))) for one in entries]
     count = SHOWN * (2 if len(entries) <= 3 else 1)
-    samples = [(one.name, _seen(one, one.run.sample(count, seed=seed))) for one in able]
+    samples = [(one.name, one.seen(one.run.sample(count, seed=seed)))
+               for one in entries if Offer.DRAWS in one.run.offers]  # fmt: skip
     return {"reconstructions": rows} | ({"samples": samples} if samples else {})
 
 
-def _seen(entry: Entry, images: Tensor) -> Tensor:
-    return entry.run.spec.values.inverse(images)
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What a page shows, and what is written into files."""
+
+    opened: RunSet
+    settings: Sequence[Setting]
+    alone: Sequence[Setting]
+    found: Sequence[Measure]
+    walls: Walls
+    panels: Sequence[charts.Panel]
+    trade: charts.Tradeoff | None
 
 
-def _drawn(
-    opened: RunSet, settings: Sequence[Setting], found: Sequence[Measure], walls: Walls, say: Words
-) -> dict[str, Any]:
-    """Return the images and the charts of spread, as the template takes them."""
-    style, unit = charts.styles(opened), say(opened.runs[0].spec.unit)
-    of = [m for m in found if m.column.better or m.key == "kl"]
-    of = [m for m in of if opened.comparable or m.column.group != BOUNDS or m.key == "kl"]
-    units = {
-        m: unit if m.column.group == BOUNDS else m.column.unit and say(m.column.unit) for m in of
-    }
-    spreads = [charts.spread_chart(m, units[m], settings, style) for m in of[:SPREADS]]
+def _page(parts: _Parts, say: Words) -> dict[str, Any]:
+    """Return what the template takes."""
+    opened, alone, found, walls = parts.opened, parts.alone, parts.found, parts.walls
+    first, style, shape = alone[0].entries[0], charts.styles(opened), opened.runs[0].spec.shape
+    known = [run.folder.read_json("run")["environment"] for run in opened.runs]
+    versions = {f"vaekit {one['vaekit']}, torch {one['torch']}, {one['device']}" for one in known}
+    ranks = {of.key for of in ranking(found, opened.comparable)} | {"kl"}
+    unit, drawn = say(first.run.spec.unit), [of for of in found if of.key in ranks][:SPREADS]
+    spreads = [charts.spread_chart(of, unit, parts.settings, style, say) for of in drawn]
     tiles = {
         name: [(label, cells(small(images), [f"{name}, {label}"] * len(images)))
                for label, images in rows]
         for name, rows in walls.items()
     }  # fmt: skip
-    without = [n for n, r in zip(opened.names, opened.runs, strict=True)
-               if Offer.DRAWS not in r.offers]  # fmt: skip
-    shape = opened.runs[0].spec.shape
+    metrics = first.metrics.values()
     return {
+        "opened": opened,
+        "started": max(one.get("started", "") for one in known)[:10],
         "spreads": [chart for chart in spreads if chart is not None],
         "tiles": tiles,
-        "without": without,
+        "without": [
+            e.name for one in alone for e in one.entries if Offer.DRAWS not in e.run.offers
+        ],
         "ratio": f"{shape[-1]} / {shape[-2]}" if walls else "1",
         "smooth": bool(walls) and max(shape[-2:]) > 56,
-    }
-
-
-def _numbers(
-    opened: RunSet,
-    settings: Sequence[Setting],
-    alone: Sequence[Setting],
-    found: Sequence[Measure],
-    say: Words,
-) -> dict[str, Any]:
-    """Return the tables, what their numbers mean, and the protocol, as the template takes them."""
-    first = alone[0].entries[0]
-    rows = max(metric.subject.rows.count for metric in first.metrics.values())
-    draws = max(math.prod(metric.samples or (1,)) for metric in first.metrics.values())
-    environments = [run.folder.read_json("run")["environment"] for run in opened.runs]
-    versions = sorted(
-        {f"vaekit {e['vaekit']}, torch {e['torch']}, {e['device']}" for e in environments}
-    )
-    return {
-        "rows": rows,
-        "of": len(opened.data.test),
-        "draws": draws,
+        "panels": [panel.chart(say) for panel in parts.panels],
+        "legend": [(one.kind, one.label, name) for name, one in style.items()],
+        "trade": parts.trade and charts.tradeoff_chart(parts.trade, say),
+        "rows": max(metric.subject.rows.count for metric in metrics),
+        "draws": max(math.prod(metric.samples or (1,)) for metric in metrics),
         "image": first.noun == "image",
-        "unit": say(first.run.spec.unit),
-        "seeds": max(len(one.entries) for one in settings),
-        "seeded": opened.seeded,
-        "parts": _marked(settings, found, opened, say),
+        "unit": unit,
+        "parts": _marked(parts.settings, found, opened, say),
         "runs": _marked(alone, found, opened, say) if opened.seeded else [],
         "meanings": list(_meanings(found, say)),
         "kinds": opened.kinds(say),
-        "weights": ", ".join(sorted({run.weights for run in opened.runs})),
-        "sha256": first.run.sha256,
         "versions": "; ".join(sorted(versions)),
         "paths": [str(one.entries[0].run.path) for one in alone],
     }
@@ -291,12 +257,13 @@ def _title(of: Measure, say: Words) -> str:
 
 
 def _size(one: Setting, say: Words) -> dict[str, str]:
-    first, dead, norm = one.entries[0], one.last("dead_units"), one.last("gradient_norm")
-    speed = say("images a second") if first.noun == "image" else say("rows a second")
+    first, speed = one.entries[0], one.mean(lambda entry: entry.speed)
+    dead, norm = (one.mean(lambda e, n=n: e.last(n)) for n in ("dead_units", "gradient_norm"))  # type: ignore[misc]
+    speeds = say("images a second") if first.noun == "image" else say("rows a second")
     return {
         say("parameters"): f"{first.parameters:,}",
         say("latent dimensions"): f"{first.run.latent_size:,}",
-        speed: number_text(one.speed, None, 0),
+        speeds: number_text(speed, None, 0),
         say("dead units"): "–" if dead is None else f"{dead:.1%}",
         say("gradient norm"): "–" if norm is None else f"{norm:,.3g}",
     }
@@ -390,22 +357,15 @@ def _with_errors(one: Entry | Setting, found: Sequence[Measure]) -> dict[str, fl
     return numbers
 
 
-def _export(
-    folder: Path,
-    opened: RunSet,
-    walls: Walls,
-    panels: Sequence[charts.Panel],
-    trade: charts.Tradeoff | None,
-    markdown: str,
-) -> None:
+def _export(folder: Path, parts: _Parts, markdown: str) -> None:
     """Write the images and charts as .png files, and the table."""
-    for name, rows in walls.items():
+    for name, rows in parts.walls.items():
         write(folder / f"{name}.png", png_bytes(labeled(rows)))
     with look():
-        names = {one.label: name for name, one in charts.styles(opened).items()}
-        curves = charts.curves_figure(panels, names)
-        both = {"curves": curves, "rate-distortion": trade and charts.tradeoff_figure(trade)}
-        for name, figure in both.items():
+        names = {one.label: name for name, one in charts.styles(parts.opened).items()}
+        curves = charts.curves_figure(parts.panels, names)
+        trade = parts.trade and charts.tradeoff_figure(parts.trade)
+        for name, figure in {"curves": curves, "rate-distortion": trade}.items():
             if figure is not None:
                 write(folder / f"{name}.png", figure_bytes(figure, "png"))
     write(folder / "table.md", markdown.encode())

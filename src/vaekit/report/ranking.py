@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -119,6 +119,10 @@ class Entry:
         metric = self.metrics.get(of.metric)
         return None if metric is None else metric.row(of.column.name)
 
+    def seen(self, images: Tensor) -> Tensor:
+        """Return canonical images in the range of a screen."""
+        return self.run.spec.values.inverse(images)
+
     @property
     def noun(self) -> str:
         """What one x is: "image" or "row"."""
@@ -148,9 +152,14 @@ class Setting:
     name: str
     entries: Sequence[Entry]
 
+    def mean(self, read: Callable[[Entry], float | None]) -> float | None:
+        """Return the mean over seeds of what is read of a run; None where one has no number."""
+        known = [number for entry in self.entries if (number := read(entry)) is not None]
+        return sum(known) / len(known) if len(known) == len(self.entries) else None
+
     def value(self, of: Measure) -> float | None:
-        """Return the mean over seeds; None where a run has no such number."""
-        return mean([entry.value(of) for entry in self.entries])
+        """Return the mean over seeds of a number."""
+        return self.mean(lambda entry: entry.value(of))
 
     def error(self, of: Measure) -> float | None:
         """Return the standard error over seeds; of one run that over rows."""
@@ -178,21 +187,6 @@ class Setting:
             return gaps[0] if len(self.entries) == len(gaps) == 1 else None
         apart = torch.tensor([by for by, _ in gaps], dtype=torch.float64)
         return apart.mean().item(), standard_error(apart)
-
-    @property
-    def speed(self) -> float | None:
-        """Images per second of training, the mean over the runs."""
-        return mean([entry.speed for entry in self.entries])
-
-    def last(self, name: str) -> float | None:
-        """Return a number of the last epoch, the mean over the runs."""
-        return mean([entry.last(name) for entry in self.entries])
-
-
-def mean(numbers: Sequence[float | None]) -> float | None:
-    """Return the mean of numbers; None where one is missing."""
-    known = [number for number in numbers if number is not None]
-    return sum(known) / len(known) if known and len(known) == len(numbers) else None
 
 
 def quantile(degrees: float) -> float:
@@ -443,7 +437,10 @@ def _counts(settings: Sequence[Setting], of: Measure, say: Words) -> Iterator[tu
 
 
 def _speed(settings: Sequence[Setting], say: Words) -> Iterator[tuple[str, str]]:
-    known = sorted(((one.speed, one) for one in settings if one.speed), key=lambda p: -p[0])
+    known = sorted(
+        ((speed, one) for one in settings if (speed := one.mean(lambda e: e.speed))),
+        key=lambda p: -p[0],
+    )
     if len(known) < 2:
         return
     (fast, first), (slow, last) = known[0], known[-1]
