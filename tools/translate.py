@@ -34,8 +34,8 @@ def catalog(path: Path) -> Catalog:
     """Return the catalog of a language with every sentence of now, translated where it was."""
     with path.open("rb") as file:
         old = read_po(file)
-    dates = {"creation_date": EPOCH, "revision_date": EPOCH}  # the same bytes each time
-    new = Catalog(path.parent.parent.name, project="vaekit", fuzzy=False, **dates)
+    new = Catalog(path.parent.parent.name, project="vaekit", fuzzy=False)
+    new.creation_date = new.revision_date = EPOCH  # the same bytes each time
     for text in sentences():
         message = old.get(text)
         new.add(text, message.string if message else "")

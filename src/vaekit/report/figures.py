@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,107 +25,83 @@ if TYPE_CHECKING:
 
 
 LONGEST = 18  # letters of a class's name
-HANDFUL = 4  # ellipses of each class
-FEW = 60  # rows of which each has an ellipse
-
-
-def _cloud(codes: Codes, axes: Axes) -> np.ndarray:
-    """The points, and the axes made ready for them."""
-    points = codes.means[:, codes.dimensions].double().numpy()
-    axes.set_xlabel(f"dimension {codes.dimensions[0]}")
-    if points.shape[1] == 1:
-        axes.set_yticks([])
-        heights = 0.7 * ((np.arange(len(points)) * 0.6180339887) % 1) - 0.35  # as if by chance
-        return np.column_stack([points, heights])
-    axes.set_ylabel(f"dimension {codes.dimensions[1]}")
-    axes.grid(visible=False)
-    return points
 
 
 def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str = "") -> Figure:
-    """The cloud with the classes in colors, and the prior and some posteriors behind and on it.
+    """Draw codes with the classes in colors, the prior behind them, and some posteriors on them.
 
     An ellipse has one standard deviation of z given x: of every row where there are few, else of
     some of each class. Circles, light, are 1 and 2 standard deviations of the prior. One dimension
     has a line for each class.
     """
+    import matplotlib
+
     figure, (axes,) = paper(*size)
-    points, groups = _cloud(codes, axes), list(_groups(codes))
-    if len(codes.dimensions) == 1:
-        _strips(axes, points, groups)
-    else:
-        axes.set_aspect("equal", adjustable="datalim")
-    _prior(codes, axes)
+    flat, groups = len(codes.dimensions) == 2, codes.groups
+    points = codes.means[:, codes.dimensions].double().numpy()
+    if not flat:
+        points = _strips(axes, codes, points)
+    _axes(axes, codes)
     small = 4.5 if len(points) > 500 else 8.0
-    for name, color, chosen in groups:
-        places = points[chosen]
-        style = {"color": color, "markersize": small, "alpha": 0.5 if name is None else 0.8}
-        axes.plot(*places.T, ".", rasterized=True, label=name, markeredgewidth=0, **style)
-        if len(codes.dimensions) == 2 and codes.scales is not None:
-            _ellipses(axes, codes, chosen, points, color)
-    if len(groups) > 1 and len(codes.dimensions) == 2:
+    palette = matplotlib.colormaps["tab10" if len(groups) <= 10 else "tab20"]
+    for number, (name, rows) in enumerate(groups):
+        color = palette(number) if name else COLORS["train"]
+        style = {"color": color, "markersize": small, "alpha": 0.8 if name else 0.5}
+        label = name_text(name, LONGEST) if name else None
+        axes.plot(*points[rows].T, ".", label=label, markeredgewidth=0, **style)
+        if flat and codes.scales is not None:
+            _ellipses(axes, codes, points, set(rows.tolist()).intersection(codes.some), color)
+    if len(groups) > 1 and flat:
         figure.legend(loc="outside right upper", labelcolor=COLORS["ink"], markerscale=10 / small)
     axes.autoscale_view()
     axes.set_title(title, loc="left")
-    in_colors = f" in the colors of {len(groups)} classes" if len(groups) > 1 else ""
-    figure.set_label(f"codes of {len(points)} test rows{in_colors}")
     return figure
 
 
-def _groups(codes: Codes) -> Iterator[tuple[str | None, Any, np.ndarray]]:
-    """Name, color and rows of each class."""
-    import matplotlib
-
-    known = codes.known
-    if not known or codes.labels is None:
-        yield None, COLORS["train"], np.arange(len(codes.means))
-        return
-    palette = matplotlib.colormaps["tab10" if len(known) <= 10 else "tab20"]
-    for place, label in enumerate(known):
-        name = codes.classes[label] if codes.classes else str(label)
-        rows = (codes.labels == label).nonzero().flatten().numpy()
-        yield name_text(name, LONGEST), palette(place), rows
-
-
-def _strips(axes: Axes, points: np.ndarray, groups: Sequence[tuple[Any, Any, np.ndarray]]) -> None:
-    """Moves each class to a line of its own, the first one at the top."""
-    for line, (_, _, rows) in enumerate(groups):
-        points[rows, 1] -= line
-    if len(groups) > 1:
-        axes.set_yticks([-line for line in range(len(groups))], [str(g[0]) for g in groups])
-        axes.tick_params("y", labelcolor=COLORS["ink"])
-    axes.set_ylim(-len(groups) + 0.4, 0.6)
-    axes.grid(visible=False)
-
-
-def _prior(codes: Codes, axes: Axes) -> None:
-    """1 and 2 standard deviations of N(0, I)."""
+def _axes(axes: Axes, codes: Codes) -> None:
+    """Name the axes, and draw 1 and 2 standard deviations of N(0, I)."""
     from matplotlib.patches import Circle
 
+    line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 0.8, "zorder": 0.5}
+    flat = len(codes.dimensions) == 2
+    axes.grid(visible=False)
+    axes.set_xlabel(f"dimension {codes.dimensions[0]}")
+    if flat:
+        axes.set_ylabel(f"dimension {codes.dimensions[1]}")
+        axes.set_aspect("equal", adjustable="datalim")
     for radius in (1, 2) if codes.prior else ():
-        line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 0.8, "zorder": 0.5}
-        if len(codes.dimensions) == 1:
-            for side in (-radius, radius):
-                axes.axvline(side, **line)
-        else:
+        if flat:
             axes.add_patch(Circle((0, 0), radius, fill=False, **line))
+        else:
+            axes.axvline(-radius, **line)
+            axes.axvline(radius, **line)
 
 
-def _ellipses(axes: Axes, codes: Codes, chosen: np.ndarray, points: np.ndarray, color: Any) -> None:
-    """One standard deviation of z given x, of some of the rows of a class."""
+def _strips(axes: Axes, codes: Codes, points: np.ndarray) -> np.ndarray:
+    """Return points of a line for each class, the first one at the top."""
+    heights = 0.7 * ((np.arange(len(points)) * 0.6180339887) % 1) - 0.35  # as if by chance
+    for line, (_, rows) in enumerate(codes.groups):
+        heights[rows] -= line
+    lines = range(len(codes.groups))
+    names = [name_text(name, LONGEST) for name, _ in codes.groups]
+    axes.set_yticks([-line for line in lines], names)
+    axes.tick_params("y", labelcolor=COLORS["ink"])
+    axes.set_ylim(-len(lines) + 0.4, 0.6)
+    return np.column_stack([points, heights])
+
+
+def _ellipses(axes: Axes, codes: Codes, points: np.ndarray, rows: set[int], color: Any) -> None:
+    """Draw one standard deviation of z given x, of these rows."""
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Ellipse
 
     assert codes.scales is not None
-    rows = chosen
-    if len(points) > FEW:
-        rows = chosen[np.unique(np.arange(HANDFUL) * len(chosen) // HANDFUL)]
-    halves = codes.scales[rows][:, codes.dimensions].double().numpy()
-    for place, half in zip(points[rows], halves, strict=True):
+    some = sorted(rows)
+    halves = codes.scales[some][:, codes.dimensions].double().numpy()
+    style: dict[str, Any] = {"fc": to_rgba(color, 0.15), "ec": COLORS["ink"], "linewidth": 0.6}
+    for place, half in zip(points[some], halves, strict=True):
         if np.isfinite([*place, *half]).all():
-            face, edge = to_rgba(color, 0.15), COLORS["ink"]
-            style: dict[str, Any] = {"fc": face, "ec": edge, "linewidth": 0.6, "zorder": 3}
-            axes.add_patch(Ellipse(tuple(place), *(2 * half), **style))
+            axes.add_patch(Ellipse(tuple(place), *(2 * half), zorder=3, **style))
 
 
 STRIP = 12  # decoded images along the line
