@@ -419,6 +419,10 @@ def test_limits_drop_what_lies_far_from_the_rest() -> None:
         assert high - low < 20
 
 
+def kl_of(kl: list[float], variance: list[float]) -> Chart | None:
+    return kl_bars({"kl_per_dim": kl, "variance": variance})
+
+
 def bars_of(chart: Chart) -> list[tuple[str, float, float, float]]:
     """Class, left edge, width and height of each bar, in units."""
     form = r'<rect class="bar ?(\w*)" x="(\S+)" y="\S+" width="(\S+)" height="(\S+)"'
@@ -427,7 +431,7 @@ def bars_of(chart: Chart) -> list[tuple[str, float, float, float]]:
 
 def test_bars_are_sorted_and_as_high_as_their_kl() -> None:
     kl = [0.0, 2.0, 0.005, 4.0, 0.0099, 1.0]
-    chart = kl_bars(kl, kl)
+    chart = kl_of(kl, kl)
     assert chart is not None
     assert chart.words == chart.title == "3 of 6 dimensions active, 7.01 nats in total"
     found = bars_of(chart)
@@ -443,7 +447,7 @@ def test_bars_are_sorted_and_as_high_as_their_kl() -> None:
 @pytest.mark.parametrize("dims", [1, 2, 16, 24, 25, 100, 500])
 def test_bars_of_any_number_stay_on_the_paper(dims: int) -> None:
     kl = torch.rand(dims).tolist()
-    chart = kl_bars(kl, kl)
+    chart = kl_of(kl, kl)
     assert chart is not None
     found = bars_of(chart)
     unit = found[0][3] / max(kl)
@@ -456,15 +460,15 @@ def test_bars_of_any_number_stay_on_the_paper(dims: int) -> None:
 
 
 def test_bars_of_odd_values() -> None:
-    chart = kl_bars([math.nan, 1.0, -0.5, math.inf], [1.0, 1.0, 0.0, 1.0])
+    chart = kl_of([math.nan, 1.0, -0.5, math.inf], [1.0, 1.0, 0.0, 1.0])
     assert chart is not None
     assert chart.words == "1 of 2 dimensions active, 0.50 nats in total"
     assert [height > 0 for *_, height in bars_of(chart)] == [True, False]
-    flat = kl_bars([1e-5] * 8, [0.0] * 8)
+    flat = kl_of([1e-5] * 8, [0.0] * 8)
     assert flat is not None
     assert max(height for *_, height in bars_of(flat)) < 1  # a collapsed code looks collapsed
-    assert kl_bars([], []) is None
-    assert kl_bars([math.nan] * 3, [0.0] * 3) is None
+    assert kl_of([], []) is None
+    assert kl_of([math.nan] * 3, [0.0] * 3) is None
 
 
 def test_names_of_bars_are_escaped() -> None:
@@ -475,7 +479,7 @@ def test_names_of_bars_are_escaped() -> None:
 
 def test_charts_take_the_colors_of_the_page_alone() -> None:
     """By classes that the style sheet has, in light, dark and on paper."""
-    charts = [*training_curves(learning(), "nats"), kl_bars([1.0, 0.0], [1.0, 0.0])]
+    charts = [*training_curves(learning(), "nats"), kl_of([1.0, 0.0], [1.0, 0.0])]
     style = (TEMPLATES / "style.css").read_text()
     for chart in charts:
         assert chart is not None

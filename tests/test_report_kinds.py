@@ -128,11 +128,11 @@ def test_sorted_test_rows_are_seen_from_first_to_last(
 
 
 def test_a_kl_that_is_the_same_for_all_x_is_not_active() -> None:
-    chart = kl_bars([3.5, 0.02, 1.0], [0.001, 0.5, 0.0101])
+    chart = kl_bars({"kl_per_dim": [3.5, 0.02, 1.0], "variance": [0.001, 0.5, 0.0101]})
     assert chart is not None
     assert chart.words == "2 of 3 dimensions active, 4.52 nats in total"
     assert re.findall(r'<rect class="bar( \w+)?"', chart.svg) == [" idle", "", ""]
-    none = kl_bars([3.5, 0.02, 1.0], [0.0] * 3)
+    none = kl_bars({"kl_per_dim": [3.5, 0.02, 1.0], "variance": [0.0] * 3})
     assert none is not None
     assert "0 of 3 dimensions active" in none.svg
 

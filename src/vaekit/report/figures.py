@@ -46,7 +46,7 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
     palette = matplotlib.colormaps["tab10" if len(groups) <= 10 else "tab20"]
     for number, (name, rows) in enumerate(groups):
         color = palette(number) if name else COLORS["train"]
-        style = {"color": color, "markersize": small, "alpha": 0.8 if name else 0.5}
+        style: dict[str, Any] = {"color": color, "markersize": small, "alpha": 0.8 if name else 0.5}
         label = name_text(name, LONGEST) if name else None
         axes.plot(*points[rows].T, ".", label=label, markeredgewidth=0, **style)
         if flat and codes.scales is not None:

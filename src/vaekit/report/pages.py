@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaekit.errors import choose
+from vaekit.report.curves import finite, value
 from vaekit.report.grids import levels
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def environment(lang: str) -> Environment:
         undefined=StrictUndefined,
     )
     made.install_gettext_translations(words(lang), newstyle=True)  # type: ignore[attr-defined]
-    made.filters["pm"] = errors_apart
+    made.filters |= {"pm": errors_apart, "number": number, "count": "{:,}".format}
     for name in ("style.css", "report.js"):
         made.globals[name.partition(".")[0]] = (HERE / "templates" / name).read_text()
     return made
@@ -99,6 +100,11 @@ def errors_apart(text: str) -> str:
         error, space, after = part.partition(" ")
         html += Markup(' <span class="pm">± {}</span>{}{}').format(error, space, after)
     return html
+
+
+def number(value_: float | None) -> str:
+    """Return a number with the digits that it needs; a dash for none, or one that is not finite."""
+    return value(value_) if finite(value_) else "–"
 
 
 class Cell(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vaekit.report.tables import Table, against, correlations, explained, moment
 from vaekit.runs import Run
 
 SHOWN = 24  # rows of a table's map
+NAMES = 24  # bars that have names
 
 Words = Callable[[str], str]
 
@@ -46,31 +47,10 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
         "run.html.j2",
         lang=lang,
         title=say("{recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name),
-        kicker=facts.kicker(run, say),
-        noun=found.noun,
-        rows=found.rows,
-        of=found.of,
-        shape=" × ".join(map(str, run.spec.shape)),
-        trained=len(data.train),
-        measured_on=facts.measured_on(run, found, say),
-        says=facts.sentences(run, found, shown, say),
-        notes=facts.notes(run, found, say),
-        bounded=found.records["bound"]["elbo"] is not None,
-        prior=Offer.DRAWS in run.offers,
-        colors=Offer.COLORS in run.offers,
-        parts=facts.number_parts(run, found, say),
-        protocol=facts.facts(run, data, found, say),
-        density=not run.px.space.discrete,
-        weights=run.weights,
-        path=str(run.path),
-        recipe=run.config.recipe,
-        source=run.config.data.data,
-        epochs=len(run.folder.records()),
-        finished=facts.progress(run)[0],
-        curves=curves(run, say),
-        latent=found.records.get("latent"),
-        kl=kl_chart(found, say),
+        curves=training_curves(run.folder.records(), say(run.spec.unit), step=run.step, say=say),
+        kl=kl_bars(found.records.get("latent") or {}, say),
         layers=blocks.layers(shown),
+        **facts.said_of(run, data, found, shown),
         **_shown(shown, rows, found, say),
     )
     return write(run.folder.report, html)
@@ -81,7 +61,8 @@ def _shown(shown: Rebuilt, rows: Split, found: Numbers, say: Words) -> dict[str,
     run = shown.run
     images = len(run.spec.shape) == 3
     drawable, high_wide = images and run.spec.shape[0] in (1, 3), run.spec.shape[-2:]
-    blocks_: dict[str, Any] = dict.fromkeys(("pairs", "samples", "walk", "dims", "table", "codes"))
+    names = ("pairs", "samples", "walk", "dims", "table", "cloud")
+    blocks_: dict[str, Any] = dict.fromkeys(names)
     blocks_ |= {"ratio": f"{high_wide[-1]} / {high_wide[0]}", "smooth": max(high_wide) > 56}
     if drawable:
         blocks_["pairs"] = blocks.reconstructions(shown, say)
@@ -94,7 +75,7 @@ def _shown(shown: Rebuilt, rows: Split, found: Numbers, say: Words) -> dict[str,
     elif len(run.spec.shape) == 1:
         blocks_["table"] = table_blocks(run, shown, say)
     if Offer.LATENT in run.offers and Offer.CODES not in run.offers:
-        blocks_["codes"] = code_blocks(shown, rows, drawable, say)
+        blocks_["cloud"] = code_blocks(shown, rows, drawable, say)
     return blocks_
 
 
@@ -115,32 +96,29 @@ def table_blocks(run: Run, shown: Rebuilt, say: Words) -> dict[str, Any]:
     seen = {name: run.spec.values.inverse(part) for name, part in parts.items()}
     names, counts = shown.data.column_names, shown.data.kind == "counts"
     table = Table(**seen, columns=names, counts=counts)
-    mean, means = say("mean of each column"), (table.rows.mean(0), table.reconstructions.mean(0))
-    made: dict[str, Any] = {
-        "maps": list(row_maps(table, SHOWN, say)),
-        "columns": [against(mean, *means, say("reconstructions"), log=True)]
-        if counts
-        else [explained(table, say)],
-        "counts": counts,
-        "of": table.rows.shape[1],
-        "shown": len(table.shown),
-        "draws": None,
-        "moments": [],
+    maps, draws = list(row_maps(table, SHOWN, say)), list(correlations(table, say))
+    columns = [explained(table, say)]
+    if counts:
+        columns = [table_means(table, table.reconstructions, say("reconstructions"), say)]
+    if counts and table.draws is not None:
+        name, zeros = say("draws of the model"), say("part of zeros of each column")
+        empty, drawn = ((part == 0).float().mean(0) for part in (table.rows, table.draws))
+        draws = [
+            table_means(table, table.draws, name, say),
+            against(zeros, empty, drawn, name, log=False),
+        ]
+    return {
+        "table": table,
+        "maps": maps,
+        "columns": columns,
+        "draws": draws,
+        "moments": moments(table),
     }
-    if table.draws is None:
-        return made
-    made["moments"] = moments(table)
-    if not counts:
-        return {**made, "draws": list(correlations(table, say))}
-    draws, zeros = (
-        say("draws of the model"),
-        [(p == 0).float().mean(0) for p in (table.rows, table.draws)],
-    )
-    both = (table.rows.mean(0), table.draws.mean(0))
-    zero = say("part of zeros of each column")
-    charts = [against(mean, both[0], both[1], draws, log=True)]
-    charts.append(against(zero, zeros[0], zeros[1], draws, log=False))
-    return {**made, "draws": charts}
+
+
+def table_means(table: Table, other: Tensor, name: str, say: Words) -> Chart:
+    """Return the mean of each column, of the rows against something else."""
+    return against(say("mean of each column"), table.rows.mean(0), other.mean(0), name, log=True)
 
 
 def _first_seen(rows: Split) -> Tensor:
@@ -163,26 +141,17 @@ def code_blocks(shown: Rebuilt, rows: Split, drawable: bool, say: Words) -> dict
     factors = rows.factors if means.shape[1] > 1 else None
     known = (rows.labels, data.class_names, factors, data.factor_names)
     codes = Codes(means, *known, scales, standard_prior(run))
-    many = 0 if codes.labels is None else len(codes.labels.unique())
     words = say("codes of {} test rows").format(len(means))
     if codes.known:
         words += say(" in the colors of {} classes").format(len(codes.known))
-    made: dict[str, Any] = {
-        "axes": codes.dimensions,
-        "of": means.shape[1],
-        "classes": many,
-        "apart": bool(codes.known),
-        "ellipses": scales is not None and means.shape[1] > 1 and factors is None,
-        "circles": codes.prior,
-        "factors": [] if factors is None else list(by_factor(codes)),
-        "strips": None,
-        "plane": None,
-    }
+    made: dict[str, Any] = {"codes": codes, "factors": [], "strips": None, "plane": None}
     if means.shape[1] == 1:
-        return {**made, "strips": Chart("", "", strips(codes, words), words)}
-    if factors is not None:
-        return made
-    return {**made, "plane": blocks.cloud(codes, shown if drawable else None, words)}
+        made["strips"] = strips(codes, words)
+    elif factors is not None:
+        made["factors"] = list(by_factor(codes))
+    else:
+        made["plane"] = blocks.cloud(codes, shown if drawable else None, words)
+    return made
 
 
 def some_scales(shown: Rebuilt) -> Tensor | None:
@@ -196,15 +165,6 @@ def some_scales(shown: Rebuilt) -> Tensor | None:
     scales = torch.full_like(means, torch.nan)
     scales[some] = posteriors(shown.run, x, context)[1].to(means.dtype)  # type: ignore[union-attr]
     return scales
-
-
-def curves(run: Run, say: Words) -> list[Chart]:
-    """Return the training curves: objective, its terms, and the scale of the posterior.
-
-    What is None or not finite is left out, and so is a chart without numbers.
-    """
-    records, unit = run.folder.records(), say(run.spec.unit)
-    return training_curves(records, unit, step=run.step, say=say)
 
 
 def training_curves(
@@ -241,39 +201,29 @@ def training_curves(
     return found
 
 
-def kl_chart(found: Numbers, say: Words) -> Chart | None:
-    """Return the KL of each dimension as bars; None where there is none."""
-    latent = found.records.get("latent") or {}
-    if latent.get("kl_per_dim") is None:
-        return None
-    return kl_bars(latent["kl_per_dim"], latent["variance"], say)
-
-
-def kl_bars(kl: list[float], variance: list[float], say: Words = str) -> Chart | None:
+def kl_bars(latent: Mapping[str, Any], say: Words = str) -> Chart | None:
     """Return the KL of each latent dimension as a bar, the largest first; None without numbers.
 
     Those with Var E[z|x] above 0.01 are active (Burda et al., arXiv 1509.00519). A KL alone does
     not say that a code follows x: one that is the same for all x, and not the prior, has a KL too.
 
+    Args:
+        latent: what the metric of this name measured: `kl_per_dim` and `variance`.
+        say: the translation of words.
+
     Example:
-        >>> kl_bars([0.0, 1.5, 2.0], [0.0, 0.5, 0.0]).words
+        >>> kl_bars({"kl_per_dim": [0.0, 1.5, 2.0], "variance": [0.0, 0.5, 0.0]}).words
         '1 of 3 dimensions active, 3.50 nats in total'
     """
-    known = [(nats, dim) for dim, nats in enumerate(kl) if finite(nats)]
+    pairs = enumerate(latent.get("kl_per_dim") or ())
+    known = sorted(((nats, dim) for dim, nats in pairs if finite(nats)), key=lambda one: -one[0])
     if not known:
         return None
-    known.sort(key=lambda pair: -pair[0])
-    active = [variance[dim] > ACTIVE for _, dim in known]
-    total = value(sum(nats for nats, _ in known))
-    words = say("{} of {} dimensions active, {} nats in total").format(
-        sum(active), len(known), total
-    )
-    return bars(
-        words,
-        say("nats"),
-        [nats for nats, _ in known],
-        [str(dim) for _, dim in known] if len(known) <= 24 else [],
-        kinds=["" if one else "idle" for one in active],
-        axis=say("latent dimension, largest KL first"),
-        words=words,
-    )
+    heights, dims = zip(*known, strict=True)
+    active = [latent["variance"][dim] > ACTIVE for dim in dims]
+    total = say("{} of {} dimensions active, {} nats in total")
+    words = total.format(sum(active), len(known), value(sum(heights)))
+    names = [str(dim) for dim in dims] if len(dims) <= NAMES else []
+    kinds = ["" if one else "idle" for one in active]
+    axis = say("latent dimension, largest KL first")
+    return bars(words, say("nats"), heights, names, kinds=kinds, axis=axis, words=words)

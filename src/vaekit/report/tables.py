@@ -97,7 +97,8 @@ def scaled(table: Table) -> list[Tensor]:
 
 def correlations(table: Table, _: Words = str) -> Iterator[Chart]:
     """Draw how the columns that are shown correlate, in data and draws of the model."""
-    assert table.draws is not None
+    if table.draws is None:
+        return
     what = _("correlation of {} columns").format(len(table.shown))
     both = (_("test rows"), table.rows), (_("draws of the model"), table.draws)
     for title, part in both:
@@ -181,7 +182,8 @@ def against(title: str, across: Tensor, up: Tensor, name: str, *, log: bool) -> 
 
 def moments(table: Table) -> list[tuple[str, str, str]]:
     """Return the mean and standard deviation of columns, of data and of draws, in words."""
-    assert table.draws is not None
+    if table.draws is None:
+        return []
     if table.counts:
         both = [part.sum(1).double()[:, None] for part in (table.rows, table.draws)]
         names = ["sum of a row"]
