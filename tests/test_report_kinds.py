@@ -173,11 +173,11 @@ def places(svg: str) -> list[np.ndarray]:
 def test_classes_have_their_own_clouds_and_names() -> None:
     means, labels = torch.randn(60, 4) * torch.tensor([1.0, 9.0, 0.1, 5.0]), torch.arange(60) % 3
     codes = Codes(means, labels, ("cat", "dog", NASTY))
-    svg, unit, middle = plane(codes, "codes")
+    svg, square = plane(codes, "codes")
     assert {"z1 →", "z3 ↑"} <= set(re.findall(r">([^<>]+)</text>", svg))
     found = places(svg)
     for label, points in enumerate(found):
-        x, y = (means[labels == label][:, [1, 3]] - middle[[1, 3]]).double().T * unit
+        x, y = (means[labels == label][:, [1, 3]] - square.middle[[1, 3]]).double().T * square.unit
         np.testing.assert_allclose(points, np.stack([240 + x, 240 - y], 1), atol=0.051)
     assert svg.count('class="points on"') == 1
     small = minis(codes)
@@ -221,7 +221,8 @@ def test_each_factor_has_a_chart() -> None:
 
 def test_ellipses_have_one_sigma_and_circles_the_priors() -> None:
     means, scales = torch.randn(30, 2), torch.rand(30, 2) + 0.1
-    svg, unit, _ = plane(Codes(means, scales=scales, prior=True), "codes")
+    svg, square = plane(Codes(means, scales=scales, prior=True), "codes")
+    unit = square.unit
     form = r'<ellipse class="ellipse" cx="(\S+)" cy="(\S+)" rx="(\S+)" ry="(\S+)"'
     found = np.array([list(map(float, one)) for one in re.findall(form, svg)])
     centers = torch.stack([240 + unit * means[:, 0], 240 - unit * means[:, 1]], 1)
@@ -322,7 +323,7 @@ def test_numbers_that_are_not_finite_do_not_fail(value: float, counts: bool) -> 
         charts = [*row_maps(made), explained(made), *correlations(made)]
         charts.append(against("t", made.rows.mean(0), bad.mean(0), "draws", log=counts))
         assert not any(re.search(r'[" ](nan|inf|-inf)[" ]', chart.svg) for chart in charts)
-    svg, _, _ = plane(Codes(bad, torch.arange(6) % 2), "codes")
+    svg, _ = plane(Codes(bad, torch.arange(6) % 2), "codes")
     assert "nan" not in svg
     assert len(list(by_factor(Codes(good, factors=bad)))) == 3
 

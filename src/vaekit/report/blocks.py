@@ -24,7 +24,7 @@ from vaekit.torchutil import rng
 TEN, BLOCK = 10, 5  # images across, in blocks
 SAMPLES = 20
 BY_CLASS = 64  # samples of a conditional run, a row for each class
-VALUES = 2e7  # of the rows that are decoded at once
+VALUES = 4e7  # of the rows that are decoded at once
 PLAIN = 300_000  # values of a sheet of images that is kept exact
 LABELED = 64  # dimensions that a sample's z may have to be drawn as bars
 STEPS = torch.linspace(-2.5, 2.5, 11)
@@ -236,34 +236,31 @@ def cloud(codes: Codes, shown: Rebuilt | None, words: str) -> dict[str, Any]:
     order = codes.order[:AXES]
     order[:2] = codes.dimensions
     groups = codes.groups
-    number = torch.zeros(len(codes.means), dtype=torch.long)
-    for group, (_, rows) in enumerate(groups):
-        number[rows] = group
-    svg, unit, middle = plane(codes, words)
+    number = {int(row): group for group, (_, rows) in enumerate(groups) for row in rows}
+    svg, square = plane(codes, words)
     known = {
         "z": codes.means[:, order].double().nan_to_num(0.0, 0.0, 0.0).round(decimals=2).tolist(),
         "dims": order,
-        "middle": middle[order].tolist(),
-        "class": number.tolist(),
+        "middle": square.middle[order].tolist(),
+        "class": [number.get(row, 0) for row in range(len(codes.means))],
         "names": [name for name, _ in groups],
-        "scale": unit,
+        "scale": square.unit,
         "size": [480, 480],
-        **_sheets(len(codes.means), shown),
+        **_sheets(shown),
     }
     small = minis(codes) if len(groups) > 1 else []
     data = json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")
     return {"svg": svg, "minis": small, "axes": list(enumerate(order)), "data": data}
 
 
-def _sheets(rows: int, shown: Rebuilt | None) -> dict[str, Any]:
+def _sheets(shown: Rebuilt | None) -> dict[str, Any]:
     """Return which rows have an image, and sheets of these and of what is made of them."""
     if shown is None:
         return {"shown": [], "sheets": []}
     size = prod(shown.seen(shown.x[:1]).shape[1:])
     some = spread(len(shown.x), int(min(CARDS, max(40, 5e5 // size))))
-    index = spread(rows, len(shown.x))[some]
     sheets = [sheet(shown.seen(part[some])) for part in (shown.x, shown.made)]
-    return {"shown": index.tolist(), "sheets": [address(one, "webp") for one in sheets]}
+    return {"shown": some.tolist(), "sheets": [address(one, "webp") for one in sheets]}
 
 
 def layers(shown: Rebuilt) -> list[tuple[str, list[tuple[str, str, str]]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from vaekit.distributions import Distribution, Offer, StandardGaussian
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, write
 from vaekit.models import exact, flat_codes, rows_at_once
-from vaekit.report.curves import Chart, Plot, short
+from vaekit.report.curves import Chart, Plot, cut, short
 from vaekit.runs import Run
 from vaekit.torchutil import evaluating
 
@@ -96,17 +97,13 @@ class Codes:
         """The dimensions, those in which the codes vary most first."""
         return self.means.double().var(0, False).sort(descending=True, stable=True).indices.tolist()
 
-    def name(self, label: int) -> str:
-        """Return the name of a class; its number where it has none."""
-        return self.classes[label] if self.classes else str(label)
-
     @property
     def groups(self) -> list[tuple[str, Tensor]]:
         """The name and the rows of each class; all rows where none are shown apart."""
         if self.labels is None or not self.known:
             return [("", torch.arange(len(self.means)))]
-        rows = [(self.labels == label).nonzero().flatten() for label in self.known]
-        return [(self.name(label), row) for label, row in zip(self.known, rows, strict=True)]
+        names = self.classes or [str(label) for label in range(max(self.known) + 1)]
+        return [(names[y], (self.labels == y).nonzero().flatten()) for y in self.known]
 
     @property
     def some(self) -> list[int]:
@@ -116,77 +113,76 @@ class Codes:
         return [int(row) for _, rows in self.groups for row in rows[spread(len(rows), HANDFUL)]]
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How codes become places on a plane: its middle in each dimension, and units for one of z."""
+class Plane:
+    """The two dimensions in which codes vary most, as a square on which nearly all of them lie.
 
-    middle: Tensor
-    unit: float
+    Attributes:
+        middle: of the square, in each dimension of the codes; 0 beside a prior.
+        unit: how long 1 is.
+        places: the codes in the two dimensions, `(N, 2)`.
+    """
 
-    @classmethod
-    def of(cls, codes: Codes) -> Scale:
-        """Return the scale on which nearly all codes are inside; around 0 beside a prior."""
-        means = codes.means.double().nan_to_num(0.0, 0.0, 0.0)
-        low, high = means.quantile(0.005, 0), means.quantile(0.995, 0)
-        middle = torch.zeros_like(low) if codes.prior else (low + high) / 2
-        span = torch.maximum(high - middle, middle - low)[codes.dimensions].max().item()
-        least = 2.2 if codes.prior else 1e-9
-        return cls(middle, SIDE / 2 / (1.06 * max(span, least)))
+    def __init__(self, codes: Codes) -> None:
+        means = codes.means.double()
+        low, high = means.nan_to_num(0.0, 0.0, 0.0).quantile(
+            torch.tensor([0.005, 0.995]).double(), 0
+        )
+        self.middle = torch.zeros_like(low) if codes.prior else (low + high) / 2
+        span = torch.maximum(high - self.middle, self.middle - low)[codes.dimensions].max().item()
+        self.unit = SIDE / 2 / (1.06 * max(span, 2.2 if codes.prior else 1e-9))
+        self.places = means[:, codes.dimensions]
+        self.center = self.middle[codes.dimensions].tolist()
+
+    def plot(self) -> Plot:
+        """Return the empty square."""
+        half = SIDE / 2 / self.unit
+        x, y = ((center - half, center + half) for center in self.center)
+        return Plot(x, y, (SIDE, SIDE), (0, 0, 0, 0))
 
 
-def plane(codes: Codes, words: str) -> tuple[str, float, Tensor]:
+def plane(codes: Codes, words: str) -> tuple[str, Plane]:
     """Draw codes in the two dimensions in which they vary most, a cloud for each class.
 
     The first class is marked. Circles are 1 and 2 standard deviations of the prior, ellipses one of
     z given x: of every row where there are few, else of some of each class.
-
-    Returns:
-        The `<svg>`, its units for one of z, and the middle of it in each dimension.
 
     Example:
         >>> codes = Codes(torch.rand(9, 2), torch.arange(9) % 3)
         >>> plane(codes, "codes")[0].count('class="points')
         3
     """
-    scale, (first, second) = Scale.of(codes), codes.dimensions
-    half = SIDE / 2 / scale.unit
-    x, y = scale.middle[first].item(), scale.middle[second].item()
-    plot = Plot((x - half, x + half), (y - half, y + half), (SIDE, SIDE), (0, 0, 0, 0))
-    across, up = plot.at(0, 0) if codes.prior else (SIDE / 2, SIDE / 2)
+    square, (first, second) = Plane(codes), codes.dimensions
+    plot, places = square.plot(), square.places
+    across, up = plot.at(*square.center)
+    if codes.prior:
+        across, up = plot.at(0, 0)
     plot.add(f'<path class="grid" d="M0 {up:.1f}H{SIDE:g}M{across:.1f} 0V{SIDE:g}"/>')
     for radius in (1, 2) if codes.prior else ():
-        size = radius * scale.unit
+        size = radius * square.unit
         plot.add(f'<circle class="grid" cx="{across:.1f}" cy="{up:.1f}" r="{size:.1f}"/>')
         plot.text(across + 0.72 * size, up + 0.72 * size + 4, f"{radius}σ")
-    places = codes.means[:, [first, second]].double()
     for number, (_, rows) in enumerate(codes.groups):
-        kind = "points on" if number == 0 else "points"
+        kind = "points" if number else "points on"
         plot.dots(places[rows].tolist(), kind, f' data-k="{number}"')
     if codes.scales is not None:
+        halves = codes.scales[:, [first, second]] * square.unit
         for row in codes.some:
-            _ellipse(plot, places[row], codes.scales[row][[first, second]], scale.unit)
+            (x, y), (wide, high) = plot.at(*places[row].tolist()), halves[row].tolist()
+            if math.isfinite(x + y + wide + high):
+                where = f'cx="{x:.1f}" cy="{y:.1f}" rx="{wide:.1f}" ry="{high:.1f}"'
+                plot.add(f'<ellipse class="ellipse" {where}/>')
     plot.text(SIDE - 4, up - 8, f"z{first} →", kind="strong across", anchor="end")
     plot.text(across + 8, 12, f"z{second} ↑", kind="strong up")
     plot.add('<circle class="hit err accent" r="8" visibility="hidden"/>')
-    return plot.svg(words), scale.unit, scale.middle
-
-
-def _ellipse(plot: Plot, place: Tensor, scales: Tensor, unit: float) -> None:
-    if bool(place.isfinite().all()) and bool(scales.isfinite().all()):
-        (x, y), (wide, high) = plot.at(*place.tolist()), (scales.double() * unit).tolist()
-        size = f'cx="{x:.1f}" cy="{y:.1f}" rx="{wide:.1f}" ry="{high:.1f}"'
-        plot.add(f'<ellipse class="ellipse" {size}/>')
+    return plot.svg(words), square
 
 
 def minis(codes: Codes) -> list[tuple[str, str]]:
     """Return the name of each class, and its cloud alone as a small plot."""
-    scale = Scale.of(codes)
-    middle, found = scale.middle[codes.dimensions], []
-    half = SIDE / 2 / scale.unit
+    square, found = Plane(codes), []
     for number, (name, rows) in enumerate(codes.groups):
-        (x, y), points = middle.tolist(), codes.means[rows][:, codes.dimensions].double()
-        plot = Plot((x - half, x + half), (y - half, y + half), (SIDE, SIDE), (0, 0, 0, 0))
-        plot.dots(points.tolist(), "points", f' data-k="{number}"')
+        plot = square.plot()
+        plot.dots(square.places[rows].tolist(), "points", f' data-k="{number}"')
         found.append((name, plot.svg(name)))
     return found
 
@@ -214,7 +210,7 @@ def strips(codes: Codes, words: str) -> str:
         heights = (torch.arange(len(rows)) * 0.6180339887 % 1) * 0.7 - 0.35  # as if by chance
         places = torch.stack([values[rows], heights - number], 1).tolist()
         plot.dots(places, "points on fine")
-        plot.text(100, plot.at(0, -number)[1] + 4, _cut(name, 16), anchor="end")
+        plot.text(100, plot.at(0, -number)[1] + 4, cut(name, 16), anchor="end")
     return plot.svg(words)
 
 
@@ -227,34 +223,19 @@ def by_factor(codes: Codes) -> Iterator[Chart]:
         ['size']
     """
     assert codes.factors is not None
-    scale = Scale.of(codes)
-    half, middle = SIDE / 2 / scale.unit, scale.middle[codes.dimensions]
-    x, y = (*middle.tolist(), 0.0)[:2]
-    places = codes.means[:, codes.dimensions].double()
-    if places.shape[1] == 1:
-        places = torch.cat([places, torch.zeros_like(places)], 1)
-    for number in range(codes.factors.shape[1]):
+    square = Plane(codes)
+    for number, values in enumerate(codes.factors.double().T):
         name = codes.factor_names[number] if codes.factor_names else f"factor {number + 1}"
-        plot = Plot((x - half, x + half), (y - half, y + half), (SIDE, SIDE), (0, 0, 0, 0))
-        values = codes.factors[:, number].double()
-        ends = (
-            [values[values.isfinite()].min(), values[values.isfinite()].max()]
-            if bool(values.isfinite().any())
-            else [torch.tensor(0.0), torch.tensor(1.0)]
-        )
-        part = ((values - ends[0]) / (ends[1] - ends[0]).clamp(min=1e-12)).nan_to_num(0.0)
-        shade = (part * (SHADES - 1)).round()
+        plot, known = square.plot(), values[values.isfinite()]
+        low, high = (known.min().item(), known.max().item()) if len(known) else (0.0, 1.0)
+        share = ((values - low) / max(high - low, 1e-12)).nan_to_num(0.0, 1.0, 0.0)
+        shade = (share * (SHADES - 1)).round()
         for step in range(SHADES):
             color = f"color-mix(in srgb, var(--step3) {100 * step // (SHADES - 1)}%, var(--warm))"
-            found = places[shade == step].tolist()
+            found = square.places[shade == step].tolist()
             plot.dots(found, "points", f' style="stroke: {color}"')
-        words = f"codes of {len(places)} test rows in the colors of {name}"
-        unit = f"{short(float(ends[0]))} to {short(float(ends[1]))}"
-        yield Chart(name, unit, plot.svg(words), words)
-
-
-def _cut(name: str, longest: int) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+        words = f"codes of {len(values)} test rows in the colors of {name}"
+        yield Chart(name, f"{short(low)} to {short(high)}", plot.svg(words), words)
 
 
 def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:

@@ -232,6 +232,16 @@ def _inside(found: Sequence[tuple[float, float]], ends: Ends) -> Iterator[Points
     yield piece
 
 
+def cut(name: str, longest: int) -> str:
+    """Return a name of so many letters at most.
+
+    Example:
+        >>> cut("an uncommonly long name", 14)
+        'an uncommonly…'
+    """
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
 def short(number: float) -> str:
     """Return a round number of an axis as it is written there.
 

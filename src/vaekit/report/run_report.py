@@ -51,12 +51,12 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
         kl=kl_bars(found.records.get("latent") or {}, say),
         layers=blocks.layers(shown),
         **facts.said_of(run, data, found, shown),
-        **_shown(shown, rows, found, say),
+        **_shown(shown, found, say),
     )
     return write(run.folder.report, html)
 
 
-def _shown(shown: Rebuilt, rows: Split, found: Numbers, say: Words) -> dict[str, Any]:
+def _shown(shown: Rebuilt, found: Numbers, say: Words) -> dict[str, Any]:
     """Return the blocks of images, or those of a table in their stead, and the codes."""
     run = shown.run
     images = len(run.spec.shape) == 3
@@ -75,7 +75,7 @@ def _shown(shown: Rebuilt, rows: Split, found: Numbers, say: Words) -> dict[str,
     elif len(run.spec.shape) == 1:
         blocks_["table"] = table_blocks(run, shown, say)
     if Offer.LATENT in run.offers and Offer.CODES not in run.offers:
-        blocks_["cloud"] = code_blocks(shown, rows, drawable, say)
+        blocks_["cloud"] = code_blocks(shown, drawable=drawable, say=say)
     return blocks_
 
 
@@ -131,16 +131,13 @@ def _first_seen(rows: Split) -> Tensor:
     return torch.cat([shown, rest.nonzero().flatten()])
 
 
-def code_blocks(shown: Rebuilt, rows: Split, drawable: bool, say: Words) -> dict[str, Any]:
+def code_blocks(shown: Rebuilt, *, drawable: bool, say: Words) -> dict[str, Any]:
     """Return where the codes of the test rows lie."""
-    run, data = shown.run, shown.data
-    if shown.codes is not None and len(shown.x) == len(rows):
-        means, scales = shown.codes.flatten(1), some_scales(shown)
-    else:
-        means, scales = posteriors(run, rows)
+    assert shown.codes is not None
+    data, rows, means = shown.data, shown.rows, shown.codes.flatten(1)
     factors = rows.factors if means.shape[1] > 1 else None
     known = (rows.labels, data.class_names, factors, data.factor_names)
-    codes = Codes(means, *known, scales, standard_prior(run))
+    codes = Codes(means, *known, some_scales(shown), standard_prior(shown.run))
     words = say("codes of {} test rows").format(len(means))
     if codes.known:
         words += say(" in the colors of {} classes").format(len(codes.known))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
 from vaekit.io import write
+from vaekit.report.curves import cut
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +91,7 @@ def name_text(name: str, longest: int) -> str:
         >>> name_text("in $ or £", 5), name_text("_hidden", 9)
         ('in \\\\$…', ' _hidden')
     """
-    name = name if len(name) <= longest else f"{name[: longest - 1]}…"
+    name = cut(name, longest)
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")  # legends skip "_..."
 
 

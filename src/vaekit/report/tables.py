@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vaekit.errors import VaekitError
-from vaekit.report.curves import LETTER, Chart, Plot, bars
+from vaekit.report.curves import LETTER, Chart, Plot, bars, cut
 from vaekit.report.pages import address
 
 COLUMNS = 24  # of a map
@@ -64,7 +64,7 @@ class Table:
     def names(self) -> list[str]:
         """Of the columns that are shown; a number where they have none."""
         full = (self.columns[i] if self.columns else str(i) for i in self.shown)
-        return [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in full]
+        return [cut(name, LONGEST) for name in full]
 
 
 def row_maps(table: Table, shown: int = 24, _: Words = str) -> Iterator[Chart]:
