@@ -18,13 +18,9 @@ from vaekit.report.comparison import Comparison as Comparison
 from vaekit.report.comparison import compare as compare
 from vaekit.report.curves import Chart as Chart
 from vaekit.report.curves import Line as Line
-from vaekit.report.curves import Plot as Plot
 from vaekit.report.curves import bars as bars
 from vaekit.report.curves import limits as limits
 from vaekit.report.curves import lines as lines
-from vaekit.report.curves import points as points
-from vaekit.report.curves import ticks as ticks
-from vaekit.report.curves import value as value
 from vaekit.report.figures import Pair as Pair
 from vaekit.report.figures import class_figure as class_figure
 from vaekit.report.figures import overlap_figure as overlap_figure
@@ -45,14 +41,7 @@ from vaekit.report.grids import labeled as labeled
 from vaekit.report.grids import png_bytes as png_bytes
 from vaekit.report.grids import sample_images as sample_images
 from vaekit.report.grids import save_images as save_images
-from vaekit.report.pages import Cell as Cell
-from vaekit.report.pages import address as address
-from vaekit.report.pages import cells as cells
-from vaekit.report.pages import errors_apart as errors_apart
-from vaekit.report.pages import masks as masks
 from vaekit.report.pages import render as render
-from vaekit.report.pages import sheet as sheet
-from vaekit.report.pages import words as words
 from vaekit.report.ranking import Entry as Entry
 from vaekit.report.ranking import Measure as Measure
 from vaekit.report.ranking import Setting as Setting
@@ -80,7 +69,6 @@ from vaekit.report.tables import against as against
 from vaekit.report.tables import correlated as correlated
 from vaekit.report.tables import correlations as correlations
 from vaekit.report.tables import explained as explained
-from vaekit.report.tables import heat as heat
 from vaekit.report.tables import moments as moments
 from vaekit.report.tables import row_maps as row_maps
 from vaekit.report.tables import scaled as scaled

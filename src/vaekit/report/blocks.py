@@ -129,7 +129,7 @@ def samples(shown: Rebuilt, _: Words) -> dict[str, Any]:
     ]
     flat = flat_codes(zs if isinstance(zs, tuple) else (zs,)).cpu()
     if flat.is_floating_point() and flat.shape[1] <= LABELED and Offer.CODES not in run.offers:
-        lines = [("z", [Cell(bars_of(z), kind="svg") for z in flat]), *lines]
+        lines = [("z", [Cell(_bars_of(z), kind="svg") for z in flat]), *lines]
     return {"rows": lines, "block": BLOCK, "classes": [], "searched": searched}
 
 
@@ -149,7 +149,7 @@ def nearest(images: Tensor, train: Split) -> tuple[Tensor, int]:
     return found, count
 
 
-def bars_of(z: Tensor) -> str:
+def _bars_of(z: Tensor) -> str:
     """Return a code as small bars around 0, an `<svg>`."""
     values = z.double().nan_to_num(0.0).tolist()
     step = 84 / len(values)
@@ -161,7 +161,7 @@ def bars_of(z: Tensor) -> str:
     return (
         f'<svg class="bars" viewBox="0 0 84 44" role="img" aria-label="{words}">'
         f'<path class="grid" d="M0 22H84"/><path class="err accent" style="stroke-width: '
-        f'{max(1.0, 0.6 * step):.1f}" d="{path}"/></svg>'
+        f'{min(8.0, max(1.0, 0.6 * step)):.1f}" d="{path}"/></svg>'
     )
 
 

@@ -61,14 +61,14 @@ def measure_run(run: Run, data: Dataset) -> Numbers:
     return Numbers(records, metrics, noun, subject.rows.count, len(data.test))
 
 
-def spent(run: Run) -> tuple[int, str]:
+def _spent(run: Run) -> tuple[int, str]:
     """Return how many epochs a run trained, and in how many seconds."""
     records = run.folder.records()
     seconds = sum(record.get("seconds") or 0 for record in records)
     return len(records), f"{seconds:,.{int(seconds < 10)}f}"
 
 
-def rebuilt(shown: Rebuilt) -> dict[str, str]:
+def _rebuilt(shown: Rebuilt) -> dict[str, str]:
     """Return the error of the reconstructions, and how much of the variance they explain."""
     x, error = shown.x.double(), shown.error.double()
     spread = (x - x.mean(0)).square().flatten(1).mean(1).mean()
@@ -77,7 +77,7 @@ def rebuilt(shown: Rebuilt) -> dict[str, str]:
     return {"error": f"{error.mean():.4f} ± {standard:.4f}", "share": share, "rows": f"{len(x):,}"}
 
 
-def progress(run: Run) -> dict[str, Any]:
+def _progress(run: Run) -> dict[str, Any]:
     """Return the best epoch, and whether the training had finished.
 
     It had not where the best epoch is among the last ones, the objective rose in these by more than
@@ -101,13 +101,13 @@ def progress(run: Run) -> dict[str, Any]:
     }
 
 
-def metric_rows(found: Numbers, *, color: bool) -> list[tuple[str, str]]:
+def _metric_rows(found: Numbers, *, color: bool) -> list[tuple[str, str]]:
     """Return the numbers of all metrics in words; with `color`, of that of a colorizer alone."""
     names = [name for name in found.metrics if (name == "color") == color]
     return [fact for name in names for fact in found.metrics[name].facts(found.records[name])]
 
 
-def own_scale(run: Run) -> tuple[str, str] | None:
+def _own_scale(run: Run) -> tuple[str, str] | None:
     """Return the scale that the likelihood gives itself, where it has one for all values."""
     log_scale = getattr(run.px, "log_scale", None)
     if not isinstance(log_scale, Tensor) or log_scale.dim():
@@ -116,14 +116,14 @@ def own_scale(run: Run) -> tuple[str, str] | None:
     return f"the model's own {name}", f"{math.exp(log_scale.item()):.4f}"
 
 
-def groups(data: Dataset) -> tuple[str, int]:
+def _groups(data: Dataset) -> tuple[str, int]:
     """Return how many groups are in each split, in words, and how many are in two."""
     seen = {n: set(s.groups.tolist()) for n, s in data.splits.items() if s.groups is not None}
     counts = ", ".join(f"{len(groups):,} in {name}" for name, groups in seen.items())
     return counts, sum(map(len, seen.values())) - len(set().union(*seen.values()))
 
 
-def parts(run: Run) -> list[tuple[str, str]]:
+def _parts(run: Run) -> list[tuple[str, str]]:
     """Return what the model consists of; or what goes into a colorizer."""
     written = [
         (n, one if isinstance(one, str) else text(one, brief=n)) for n, one in run.parts.items()
@@ -139,7 +139,7 @@ def parts(run: Run) -> list[tuple[str, str]]:
     return [("input", seen), *(pair for pair in written if pair[0] == "likelihood")]
 
 
-def notes(run: Run) -> list[str]:
+def _notes(run: Run) -> list[str]:
     """Return what was said of the data and of the training."""
     said = list(run.folder.read_json("run").get("notes", []))
     return said + [words for r in run.folder.records() for words in r.get("warnings", [])]
@@ -147,26 +147,26 @@ def notes(run: Run) -> list[str]:
 
 def said_of(run: Run, data: Dataset, found: Numbers, shown: Rebuilt) -> dict[str, Any]:
     """Return all that the template of a report puts into words."""
-    said, latent = notes(run), found.records.get("latent")
+    said, latent = _notes(run), found.records.get("latent")
     collapsed = latent and not latent["active_units"]
     return {
         "run": run,
         "found": found,
         "image": found.noun == "image",
         "known": run.folder.read_json("run"),
-        "spent": spent(run),
-        "rebuilt": rebuilt(shown),
-        "progress": progress(run),
+        "spent": _spent(run),
+        "rebuilt": _rebuilt(shown),
+        "progress": _progress(run),
         "bound": found.records["bound"],
         "latent": latent,
         "colors": Offer.COLORS in run.offers,
         "prior": Offer.DRAWS in run.offers,
-        "rows": metric_rows(found, color=False),
-        "color_rows": metric_rows(found, color=True),
-        "own_scale": own_scale(run),
+        "rows": _metric_rows(found, color=False),
+        "color_rows": _metric_rows(found, color=True),
+        "own_scale": _own_scale(run),
         "draws": prod(found.metrics["bound"].samples or (1,)),
-        "groups": groups(data),
-        "parts": parts(run),
+        "groups": _groups(data),
+        "parts": _parts(run),
         "notes": said,
         "collapsed": collapsed and not any("collapsed" in words for words in said),
         "weighted": hasattr(run.objective, "beta"),

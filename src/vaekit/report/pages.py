@@ -50,7 +50,7 @@ def words(lang: str) -> gettext.NullTranslations:
 
 
 @cache
-def environment(lang: str) -> Environment:
+def _environment(lang: str) -> Environment:
     """Return the templates, with their sentences in a language."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -63,7 +63,7 @@ def environment(lang: str) -> Environment:
         undefined=StrictUndefined,
     )
     made.install_gettext_translations(words(lang), newstyle=True)  # type: ignore[attr-defined]
-    made.filters |= {"pm": errors_apart, "number": number, "count": "{:,}".format}
+    made.filters |= {"pm": _errors_apart, "number": _number, "count": "{:,}".format}
     for name in ("style.css", "report.js"):
         made.globals[name.partition(".")[0]] = (HERE / "templates" / name).read_text()
     return made
@@ -80,16 +80,16 @@ def render(template: str, *, lang: str = "en", **values: Any) -> bytes:
     Raises:
         VaekitError: for another language.
     """
-    page = environment(lang).get_template(template)
+    page = _environment(lang).get_template(template)
     html = page.render(language=LANGUAGES[lang], toc=[], **values)
     return html.encode("utf-8", "replace")
 
 
-def errors_apart(text: str) -> str:
+def _errors_apart(text: str) -> str:
     """Return HTML of a text in which each error, as "± 0.2", is set apart from its number.
 
     Example:
-        >>> str(errors_apart("3 ± 0.2 nats & more"))
+        >>> str(_errors_apart("3 ± 0.2 nats & more"))
         '3 <span class="pm">± 0.2</span> nats &amp; more'
     """
     from markupsafe import Markup, escape
@@ -102,7 +102,7 @@ def errors_apart(text: str) -> str:
     return html
 
 
-def number(value_: float | None) -> str:
+def _number(value_: float | None) -> str:
     """Return a number with the digits that it needs; a dash for none, or one that is not finite."""
     return value(value_) if finite(value_) else "–"
 

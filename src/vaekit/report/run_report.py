@@ -73,9 +73,9 @@ def _shown(shown: Rebuilt, found: Numbers, say: Words) -> dict[str, Any]:
             blocks_["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
             blocks_["dims"] = blocks.dimensions(shown, kl, say)
     elif len(run.spec.shape) == 1:
-        blocks_["table"] = table_blocks(run, shown, say)
+        blocks_["table"] = _table_blocks(run, shown, say)
     if Offer.LATENT in run.offers and Offer.CODES not in run.offers:
-        blocks_["cloud"] = code_blocks(shown, drawable=drawable, say=say)
+        blocks_["cloud"] = _code_blocks(shown, drawable=drawable, say=say)
     return blocks_
 
 
@@ -85,7 +85,7 @@ def _plain_latent(run: Run) -> bool:
     return Offer.CODES not in run.offers and all(s.q.space.kind == "reals" for s in sites)
 
 
-def table_blocks(run: Run, shown: Rebuilt, say: Words) -> dict[str, Any]:
+def _table_blocks(run: Run, shown: Rebuilt, say: Words) -> dict[str, Any]:
     """Return the maps of a table, its columns, and what the model draws."""
     context = None if shown.rows.context is None else shown.rows.context.float()
     order = _first_seen(shown.rows)
@@ -99,12 +99,12 @@ def table_blocks(run: Run, shown: Rebuilt, say: Words) -> dict[str, Any]:
     maps, draws = list(row_maps(table, SHOWN, say)), list(correlations(table, say))
     columns = [explained(table, say)]
     if counts:
-        columns = [table_means(table, table.reconstructions, say("reconstructions"), say)]
+        columns = [_table_means(table, table.reconstructions, say("reconstructions"), say)]
     if counts and table.draws is not None:
         name, zeros = say("draws of the model"), say("part of zeros of each column")
         empty, drawn = ((part == 0).float().mean(0) for part in (table.rows, table.draws))
         draws = [
-            table_means(table, table.draws, name, say),
+            _table_means(table, table.draws, name, say),
             against(zeros, empty, drawn, name, log=False),
         ]
     return {
@@ -116,7 +116,7 @@ def table_blocks(run: Run, shown: Rebuilt, say: Words) -> dict[str, Any]:
     }
 
 
-def table_means(table: Table, other: Tensor, name: str, say: Words) -> Chart:
+def _table_means(table: Table, other: Tensor, name: str, say: Words) -> Chart:
     """Return the mean of each column, of the rows against something else."""
     return against(say("mean of each column"), table.rows.mean(0), other.mean(0), name, log=True)
 
@@ -131,13 +131,13 @@ def _first_seen(rows: Split) -> Tensor:
     return torch.cat([shown, rest.nonzero().flatten()])
 
 
-def code_blocks(shown: Rebuilt, *, drawable: bool, say: Words) -> dict[str, Any]:
+def _code_blocks(shown: Rebuilt, *, drawable: bool, say: Words) -> dict[str, Any]:
     """Return where the codes of the test rows lie."""
     assert shown.codes is not None
     data, rows, means = shown.data, shown.rows, shown.codes.flatten(1)
     factors = rows.factors if means.shape[1] > 1 else None
     known = (rows.labels, data.class_names, factors, data.factor_names)
-    codes = Codes(means, *known, some_scales(shown), standard_prior(shown.run))
+    codes = Codes(means, *known, _some_scales(shown), standard_prior(shown.run))
     words = say("codes of {} test rows").format(len(means))
     if codes.known:
         words += say(" in the colors of {} classes").format(len(codes.known))
@@ -151,7 +151,7 @@ def code_blocks(shown: Rebuilt, *, drawable: bool, say: Words) -> dict[str, Any]
     return made
 
 
-def some_scales(shown: Rebuilt) -> Tensor | None:
+def _some_scales(shown: Rebuilt) -> Tensor | None:
     """Return the deviations of z given x of those rows that get an ellipse; nan for the others."""
     assert shown.codes is not None
     means = shown.codes.flatten(1)
