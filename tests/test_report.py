@@ -40,9 +40,8 @@ from vaekit.report import (
     training_curves,
     write_run_report,
 )
-from vaekit.report.pages import HERE
 
-TEMPLATES = HERE / "templates"
+TEMPLATES = Path(vaekit.__file__).parent / "report" / "templates"
 NASTY = """<b onclick="x('&amp;')">"x" & 'y'</b><script>alert(1)</script>"""
 
 

@@ -13,10 +13,9 @@ import pytest
 import vaekit
 from vaekit.errors import VaekitError
 from vaekit.report import write_run_report
-from vaekit.report.pages import HERE
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOGS = sorted((HERE / "locales").glob("*/LC_MESSAGES/vaekit.po"))
+CATALOGS = sorted((ROOT / "src/vaekit/report/locales").glob("*/LC_MESSAGES/vaekit.po"))
 NUMBER = re.compile(r"[−-]?\d[\d,]*\.\d+|\d+%")
 
 

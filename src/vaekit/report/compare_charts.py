@@ -208,14 +208,14 @@ def spread_chart(
 
     `unit` is that of bounds.
     """
-    known = [(one, mean) for one in settings if (mean := one.value(of)) is not None]
+    known = [(setting, mean) for setting in settings if (mean := setting.value(of)) is not None]
     if len(known) < 2:
         return None
-    halves = [one.half_interval(of) or 0.0 for one, _ in known]
+    halves = [setting.half_interval(of) or 0.0 for setting, _ in known]
     halves = [half if math.isfinite(half) else 0.0 for half in halves]
     ends = [end for (_, mean), half in zip(known, halves, strict=True)
             for end in (mean - half, mean + half)]  # fmt: skip
-    runs = [[entry.value(of) or 0.0 for entry in one.entries] for one, _ in known]
+    runs = [[entry.value(of) or 0.0 for entry in setting.entries] for setting, _ in known]
     ends += [number for group in runs for number in group]
     margin = 0.04 * (max(ends) - min(ends)) or 0.1
     plot = Plot((min(ends) - margin, max(ends) + margin), (0, 1), (400, ROW * len(known) + 26))
@@ -225,23 +225,23 @@ def spread_chart(
         x, _ = plot.at(number, 0)
         plot.add(f'<path class="grid" d="M{x:.1f} {top:g}V{bottom:g}"/>')
         plot.text(x, bottom + 16, short(number), anchor="middle")
-    for row, ((one, mean), half, group) in enumerate(zip(known, halves, runs, strict=True)):
+    for row, ((setting, mean), half, group) in enumerate(zip(known, halves, runs, strict=True)):
         y = top + ROW * row + 23
         low, high = plot.at(mean - half, 0)[0], plot.at(mean + half, 0)[0]
         plot.add(f'<rect class="band" x="{low:.1f}" y="{y - 4:g}" rx="4" height="8" '
                  f'width="{high - low:.1f}"/>')  # fmt: skip
-        for place, number in enumerate(group):
-            up = y + 3.0 * (place - (len(group) - 1) / 2)
-            kind = f"dot {style[one.name].kind}".strip()
+        for step, number in enumerate(group):
+            up = y + 3.0 * (step - (len(group) - 1) / 2)
+            kind = f"dot {style[setting.name].kind}".strip()
             plot.add(f'<circle class="{kind}" r="3.5" cx="{plot.at(number, 0)[0]:.1f}" cy="{up:g}">'
                      f"<title>{of.text(number)}</title></circle>")  # fmt: skip
         if len(group) > 1:
             plot.add(f'<path class="err" d="M{plot.at(mean, 0)[0]:.1f} {y - 8:g}v16"/>')
-        plot.text(left, y - 11, one.name, kind="strong")
-        plot.text(right, y - 11, one.text(of), anchor="end")
-    texts = ", ".join(f"{one.name} {one.text(of)}" for one, _ in known)
-    title, own = say(of.title), of.column.unit
-    unit = unit if of.column.group == BOUNDS else own and say(own)
+        plot.text(left, y - 11, setting.name, kind="strong")
+        plot.text(right, y - 11, setting.text(of), anchor="end")
+    texts = ", ".join(f"{setting.name} {setting.text(of)}" for setting, _ in known)
+    title, of_column = say(of.title), of.column.unit
+    unit = unit if of.column.group == BOUNDS else of_column and say(of_column)
     return Chart(title, unit, plot.svg(f"{title}: {texts}"))
 
 
@@ -273,42 +273,42 @@ class Tradeoff(NamedTuple):
 def tradeoff(opened: RunSet, settings: Sequence[Setting]) -> Tradeoff | None:
     """Return rate and distortion; None where beta or a term is missing, or they do not compare."""
     betas = opened.options.get(BETA, [None])
-    bounds = [[entry.records.get("bound", {}) for entry in one.entries] for one in settings]
+    bounds = [[entry.records.get("bound", {}) for entry in setting.entries] for setting in settings]
     terms = [
         bound.get(name) for group in bounds for bound in group for name in ("kl", "log_likelihood")
     ]
     if None in betas or None in terms or not opened.comparable:
         return None
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for one, group in zip(settings, bounds, strict=True):
-        row = opened.settings[one.name][0]
+    groups: dict[str, list[tuple[float, float, float]]] = {}
+    for setting, group in zip(settings, bounds, strict=True):
+        row = opened.settings[setting.name][0]
         others = [f"{n}={option_text(values[row])}" for n, values in opened.options.items()
                   if n not in (BETA, "seed")]  # fmt: skip
         rate, fit = (sum(b[name] for b in group) / len(group) for name in ("kl", "log_likelihood"))
-        found.setdefault(" ".join(others), []).append((betas[row], rate, -fit))
-    lines = {name: [(rate, fit) for _, rate, fit in sorted(at)] for name, at in found.items()}
+        groups.setdefault(" ".join(others), []).append((betas[row], rate, -fit))
+    lines = {name: [(rate, fit) for _, rate, fit in sorted(at)] for name, at in groups.items()}
     total = min(rate + fit for line in lines.values() for rate, fit in line)
-    return Tradeoff(lines, {name: sorted(b for b, *_ in at) for name, at in found.items()}, total)
+    return Tradeoff(lines, {name: sorted(b for b, *_ in at) for name, at in groups.items()}, total)
 
 
-def tradeoff_chart(found: Tradeoff, say: Words = str) -> Chart:
+def tradeoff_chart(trade: Tradeoff, say: Words = str) -> Chart:
     """Draw it for the page."""
-    x, y = found.ends
+    x, y = trade.ends
     plot = Plot(x, y, (400, 280), (50, 50, 10, 34))
     plot.grid()
     plot.below(say("rate"))
-    best = [(x[0], found.total - x[0]), (x[1], found.total - x[1])]
+    best = [(x[0], trade.total - x[0]), (x[1], trade.total - x[1])]
     plot.line(best, "idle dashed")
-    for number, (name, line) in enumerate(found.lines.items()):
+    for number, (name, line) in enumerate(trade.lines.items()):
         kind = KINDS[number % len(KINDS)]
         plot.line(line, kind)
-        for point, beta in zip(line, found.betas[name], strict=True):
+        for point, beta in zip(line, trade.betas[name], strict=True):
             plot.dot(*point, kind)
             across, up = plot.at(*point)
             low = number % 2
             plot.text(across + (-7 if low else 7), up + (16 if low else -6), f"β = {beta:g}",
                       anchor="end" if low else "start")  # fmt: skip
-        if len(found.lines) > 1:
+        if len(trade.lines) > 1:
             across, up = plot.at(*line[-1])
             plot.text(across + 8, up + 14, name[:LONGEST], kind="strong")
     unit = say("distortion: −log-likelihood, by rate: KL, nats")
@@ -320,20 +320,20 @@ def _color(kind: str) -> str:
     return COLORS[names[0] if names else "ink"]
 
 
-def curves_figure(found: Sequence[Panel], names: Mapping[str, str]) -> Figure | None:
+def curves_figure(shown: Sequence[Panel], names: Mapping[str, str]) -> Figure | None:
     """Draw the panels by matplotlib; `names` has the full name of each label."""
     from matplotlib.figure import Figure
 
-    if not found:
+    if not shown:
         return None
-    columns = 2 if len(found) == 4 else min(3, len(found))
-    rows = math.ceil(len(found) / columns)
+    columns = 2 if len(shown) == 4 else min(3, len(shown))
+    rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=((280 * columns) / 72, (240 * rows + 10) / 72))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     figure.subplots(rows, columns, squeeze=False)
-    for axes, panel in zip(figure.axes, found, strict=False):
+    for axes, panel in zip(figure.axes, shown, strict=False):
         _draw(axes, panel, names)
-    for axes in figure.axes[len(found) :]:
+    for axes in figure.axes[len(shown) :]:
         axes.set_axis_off()
     words = "lines: validation rows where there are some; dashed: training rows; thin: a run each"
     figure.supxlabel(words, x=0.01, ha="left", fontsize=9, color=COLORS["soft"])
@@ -363,21 +363,21 @@ def _draw(axes: Axes, panel: Panel, names: Mapping[str, str]) -> None:
         axes.legend(fontsize=7)
 
 
-def tradeoff_figure(found: Tradeoff) -> Figure:
+def tradeoff_figure(trade: Tradeoff) -> Figure:
     """Draw rate against distortion by matplotlib."""
     figure, (axes,) = paper(470, 340)
-    (low, high), y = found.ends
-    for number, (name, line) in enumerate(found.lines.items()):
+    (low, high), y = trade.ends
+    for number, (name, line) in enumerate(trade.lines.items()):
         (drawn,) = axes.plot(*zip(*line, strict=True), "-o")
         drawn.set(color=_color(KINDS[number % len(KINDS)]), label=name_text(name, LONGEST))
         offset, side = ((-6, -14), "right") if number % 2 else ((6, 5), "left")  # lines take turns
-        for point, beta in zip(line, found.betas[name], strict=True):
+        for point, beta in zip(line, trade.betas[name], strict=True):
             axes.annotate(f"β = {beta:g}", point, offset, textcoords="offset points", ha=side)
-    axes.plot([low, high], [found.total - low, found.total - high], ":", color=COLORS["soft"],
+    axes.plot([low, high], [trade.total - low, trade.total - high], ":", color=COLORS["soft"],
               linewidth=1, zorder=0)  # fmt: skip
     axes.set(xlim=(low, high), ylim=y, xlabel="rate: KL, nats")
     axes.set_ylabel("distortion: −log-likelihood, nats")
     axes.grid(axis="x")
-    if len(found.lines) > 1:
+    if len(trade.lines) > 1:
         figure.legend(loc="outside upper left")
     return figure

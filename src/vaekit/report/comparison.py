@@ -114,21 +114,21 @@ def compare(
     load(import_)
     _refuse_page(Path(out))
     opened = open_runs(runs, data_dir=data_dir, device=device)
-    found = measures(opened)
-    wanted = None if rank is None else rank_by(opened, found, rank)
+    numbers = measures(opened)
+    wanted = None if rank is None else rank_by(opened, numbers, rank)
     named = zip(opened.runs, opened.names, strict=True)
-    entries = [measure(*one, limit=limit, seed=seed, data_dir=data_dir) for one in named]
+    entries = [measure(*row, limit=limit, seed=seed, data_dir=data_dir) for row in named]
     settings = [Setting(n, [entries[row] for row in rows]) for n, rows in opened.settings.items()]
     alone = [Setting(entry.name, [entry]) for entry in entries]
-    best = first_rank(alone, ranking(found, opened.comparable), wanted)
+    best = first_rank(alone, ranking(numbers, opened.comparable), wanted)
     if best and rank:
         settings, alone = _ordered(settings, best), _ordered(alone, best)
     walls = _walls(settings, seed, say)
     panels, trade = list(charts.panels(opened, settings, say)), charts.tradeoff(opened, settings)
-    parts = _Parts(opened, settings, alone, found, walls, panels, trade)
+    parts = _Parts(opened, settings, alone, numbers, walls, panels, trade)
     says = [(in_words(opened.options, say), "")]
-    says += sentences(settings, found, opened.comparable, opened.options, say)
-    heed, table = list(notes(opened, settings, found, say)), _table(alone, found, say)
+    says += sentences(settings, numbers, opened.comparable, opened.options, say)
+    heed, table = list(notes(opened, settings, numbers, say)), _table(alone, numbers, say)
     title = title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name)
     texts = {"title": title, "says": says, "notes": heed}
     path = write(out, render("compare.html.j2", lang=lang, **texts, **_page(parts, say)))
@@ -141,9 +141,9 @@ def compare(
         comparable=opened.comparable,
         ranked_by=best.key if best else None,
         differences=opened.options,
-        runs=[_plain(one.entries[0], found) for one in alone],
-        settings=[_plain_means(one, found) for one in settings] if opened.seeded else [],
-        table={part: _rows(alone, numbers) for part, numbers in table.items()},
+        runs=[_plain(row.entries[0], numbers) for row in alone],
+        settings=[_plain_means(row, numbers) for row in settings] if opened.seeded else [],
+        table={part: _rows(alone, cells_) for part, cells_ in table.items()},
     )
 
 
@@ -158,7 +158,7 @@ def _refuse_page(page: Path) -> None:
 
 def _ordered(settings: list[Setting], best: Measure) -> list[Setting]:
     order = ranked(settings, best)
-    return [*order, *(one for one in settings if one not in order)]
+    return [*order, *(setting for setting in settings if setting not in order)]
 
 
 Walls = dict[str, list[tuple[str, Tensor]]]  # by "reconstructions" and "samples", a row a run
@@ -184,7 +184,7 @@ class _Parts:
     opened: RunSet
     settings: Sequence[Setting]
     alone: Sequence[Setting]
-    found: Sequence[Measure]
+    numbers: Sequence[Measure]
     walls: Walls
     panels: Sequence[charts.Panel]
     trade: charts.Tradeoff | None
@@ -192,7 +192,7 @@ class _Parts:
 
 def _page(parts: _Parts, say: Words) -> dict[str, Any]:
     """Return what the template takes."""
-    opened, alone, found, walls = parts.opened, parts.alone, parts.found, parts.walls
+    opened, alone, found, walls = parts.opened, parts.alone, parts.numbers, parts.walls
     first, style, shape = alone[0].entries[0], charts.styles(opened), opened.runs[0].spec.shape
     known = [run.folder.read_json("run")["environment"] for run in opened.runs]
     versions = {f"vaekit {one['vaekit']}, torch {one['torch']}, {one['device']}" for one in known}
@@ -231,34 +231,34 @@ def _page(parts: _Parts, say: Words) -> dict[str, Any]:
     }
 
 
-def _table(rows: Sequence[Setting], found: Sequence[Measure], say: Words) -> Table:
+def _table(rows: Sequence[Setting], numbers: Sequence[Measure], say: Words) -> Table:
     table: Table = {}
-    gap = any(one.gap is not None for one in rows)
-    for of in found:
-        if all(one.value(of) is None for one in rows):
+    gap = any(row.gap is not None for row in rows)
+    for of in numbers:
+        if all(row.value(of) is None for row in rows):
             continue
         part, title = table.setdefault(say(of.column.group), {}), _title(of, say)
-        part[title] = [one.text(of) for one in rows]
+        part[title] = [row.text(of) for row in rows]
         if gap and of.column.better:
             gap = False
             both = say("{number}, train − test").format(number=say(of.title))
-            part[both] = [of.text(*(one.gap or (None,))) for one in rows]
-    size = [_size(one, say) for one in rows]
+            part[both] = [of.text(*(row.gap or (None,))) for row in rows]
+    size = [_size(row, say) for row in rows]
     heading = say("Size and training")
-    table[heading] = {name: [one[name] for one in size] for name in size[0]} | table.pop(
+    table[heading] = {name: [row[name] for row in size] for name in size[0]} | table.pop(
         heading, {}
     )
-    facts = [_facts(one, say) for one in rows]
-    return table | {say("Runs"): {name: [one[name] for one in facts] for name in facts[0]}}
+    facts = [_facts(row, say) for row in rows]
+    return table | {say("Runs"): {name: [row[name] for row in facts] for name in facts[0]}}
 
 
 def _title(of: Measure, say: Words) -> str:
     return f"{say(of.title)}, {say(of.column.unit)}" if of.column.unit else say(of.title)
 
 
-def _size(one: Setting, say: Words) -> dict[str, str]:
-    first, speed = one.entries[0], one.mean(lambda entry: entry.speed)
-    dead, norm = (one.mean(lambda e, n=n: e.last(n)) for n in ("dead_units", "gradient_norm"))  # type: ignore[misc]
+def _size(setting: Setting, say: Words) -> dict[str, str]:
+    first, speed = setting.entries[0], setting.mean(lambda entry: entry.speed)
+    dead, norm = (setting.mean(lambda e, n=n: e.last(n)) for n in ("dead_units", "gradient_norm"))  # type: ignore[misc]
     speeds = say("images a second") if first.noun == "image" else say("rows a second")
     return {
         say("parameters"): f"{first.parameters:,}",
@@ -269,13 +269,13 @@ def _size(one: Setting, say: Words) -> dict[str, str]:
     }
 
 
-def _facts(one: Setting, say: Words) -> dict[str, str]:
+def _facts(setting: Setting, say: Words) -> dict[str, str]:
     """Return what a run is; of several their seeds."""
-    first = one.entries[0]
-    epochs = sorted({len(entry.epochs) for entry in one.entries})
+    first = setting.entries[0]
+    epochs = sorted({len(entry.epochs) for entry in setting.entries})
     facts = {say("epochs"): " – ".join(f"{n:,}" for n in dict.fromkeys((epochs[0], epochs[-1])))}
-    if len(one.entries) > 1:
-        seeds = [str(entry.run.config.training.seed) for entry in one.entries]
+    if len(setting.entries) > 1:
+        seeds = [str(entry.run.config.training.seed) for entry in setting.entries]
         return facts | {say("seeds"): ", ".join(seeds)}
     step = "" if first.run.step is None else f", step {first.run.step:,}"
     return facts | {say("weights"): first.run.weights + step, say("folder"): str(first.run.path)}
@@ -283,18 +283,18 @@ def _facts(one: Setting, say: Words) -> dict[str, str]:
 
 def _rows(rows: Sequence[Setting], numbers: dict[str, list[str]]) -> list[list[str]]:
     """Return a part of the table: the names of its numbers, then a row for each run."""
-    columns = zip([one.name for one in rows], *numbers.values(), strict=True)
+    columns = zip([row.name for row in rows], *numbers.values(), strict=True)
     return [["", *numbers], *map(list, columns)]
 
 
 def _marked(
-    rows: Sequence[Setting], found: Sequence[Measure], opened: RunSet, say: Words
+    rows: Sequence[Setting], columns: Sequence[Measure], opened: RunSet, say: Words
 ) -> list[tuple[str, list[str], list[list[str]], set[tuple[int, int]]]]:
     """Return the parts of the table, each with the cells that are best and told apart."""
-    leads = [(of, lead(rows, of)) for of in ranking(found, opened.comparable)]
+    leads = [(of, lead(rows, of)) for of in ranking(columns, opened.comparable)]
     clear = [(_title(of, say), one.best) for of, one in leads if one and one.clear]
     parts = []
-    for title, numbers in _table(rows, found, say).items():
+    for title, numbers in _table(rows, columns, say).items():
         names = list(numbers)
         best = {(rows.index(one), names.index(n) + 1) for n, one in clear if n in names}
         head, *cells_ = _rows(rows, numbers)
@@ -305,7 +305,7 @@ def _marked(
 
 def _markdown(rows: Sequence[Setting], table: Table) -> str:
     """Return the table in Markdown: a column for each run."""
-    lines = [["", *(one.name for one in rows)], ["---", *("---:" for _ in rows)]]
+    lines = [["", *(setting.name for setting in rows)], ["---", *("---:" for _ in rows)]]
     lines += [[name, *texts] for part in table.values() for name, texts in part.items()]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in lines)
 
@@ -313,46 +313,50 @@ def _markdown(rows: Sequence[Setting], table: Table) -> str:
 BETTER = {1: mark("higher is better"), -1: mark("lower is better")}
 
 
-def _meanings(found: Sequence[Measure], say: Words) -> Iterator[tuple[str, str]]:
+def _meanings(numbers: Sequence[Measure], say: Words) -> Iterator[tuple[str, str]]:
     """Yield for each metric its numbers, and what its class says of them."""
-    for name in dict.fromkeys(of.metric for of in found):
+    for name in dict.fromkeys(of.metric for of in numbers):
         titles = []
-        for of in (of for of in found if of.metric == name):
+        for of in (of for of in numbers if of.metric == name):
             better = BETTER.get(of.column.better)
             titles.append(say(of.title) + (f", {say(better)}" if better else ""))
         yield "; ".join(titles), say(describe("metric", name)["title"])
 
 
-def _plain(one: Entry, found: Sequence[Measure]) -> dict[str, Any]:
+def _plain(entry: Entry, numbers: Sequence[Measure]) -> dict[str, Any]:
     """Return the numbers of a run as JSON takes them; nats per row of data."""
-    gap, error = one.gap or (None, None)
+    gap, error = entry.gap or (None, None)
     return {
-        "name": one.name,
-        "run": str(one.run.path),
-        **_with_errors(one, found),
+        "name": entry.name,
+        "run": str(entry.run.path),
+        **_with_errors(entry, numbers),
         "train_test_gap": gap,
         "train_test_gap_standard_error": None if error is None or math.isnan(error) else error,
-        "parameters": one.parameters,
-        "latent_dimensions": one.run.latent_size,
-        "images_per_second": one.speed,
-        "dead_units": one.last("dead_units"),
-        "gradient_norm": one.last("gradient_norm"),
-        "epochs": len(one.epochs),
-        "weights": one.run.weights,
-        "step": one.run.step,
-        "metrics": one.records,
+        "parameters": entry.parameters,
+        "latent_dimensions": entry.run.latent_size,
+        "images_per_second": entry.speed,
+        "dead_units": entry.last("dead_units"),
+        "gradient_norm": entry.last("gradient_norm"),
+        "epochs": len(entry.epochs),
+        "weights": entry.run.weights,
+        "step": entry.run.step,
+        "metrics": entry.records,
     }
 
 
-def _plain_means(one: Setting, found: Sequence[Measure]) -> dict[str, Any]:
-    return {"name": one.name, "runs": [e.name for e in one.entries], **_with_errors(one, found)}
+def _plain_means(setting: Setting, numbers: Sequence[Measure]) -> dict[str, Any]:
+    return {
+        "name": setting.name,
+        "runs": [e.name for e in setting.entries],
+        **_with_errors(setting, numbers),
+    }
 
 
-def _with_errors(one: Entry | Setting, found: Sequence[Measure]) -> dict[str, float | None]:
+def _with_errors(row: Entry | Setting, columns: Sequence[Measure]) -> dict[str, float | None]:
     numbers = {}
-    for of in found:
-        numbers[of.key] = one.value(of)
-        if (error := one.error(of)) is not None and math.isfinite(error):
+    for of in columns:
+        numbers[of.key] = row.value(of)
+        if (error := row.error(of)) is not None and math.isfinite(error):
             numbers[f"{of.key}_standard_error"] = error
     return numbers
 
@@ -362,7 +366,7 @@ def _export(folder: Path, parts: _Parts, markdown: str) -> None:
     for name, rows in parts.walls.items():
         write(folder / f"{name}.png", png_bytes(labeled(rows)))
     with look():
-        names = {one.label: name for name, one in charts.styles(parts.opened).items()}
+        names = {style.label: name for name, style in charts.styles(parts.opened).items()}
         curves = charts.curves_figure(parts.panels, names)
         trade = parts.trade and charts.tradeoff_figure(parts.trade)
         for name, figure in {"curves": curves, "rate-distortion": trade}.items():

@@ -198,16 +198,16 @@ def quantile(degrees: float) -> float:
 
 def measures(opened: RunSet) -> list[Measure]:
     """Return the numbers of all metrics that suit these runs, in the order of the metrics."""
-    found: dict[str, Measure] = {}
+    known: dict[str, Measure] = {}
     for run in opened.runs:
         for name, (metric, _) in chosen(run.subject(opened.data), "compare").items():
             for column in metric.columns:
                 key = column.name
-                if key in found and found[key].metric != name:
+                if key in known and known[key].metric != name:
                     key = f"{name}.{key}"
                 if column.group:
-                    found.setdefault(key, Measure(key, name, column))
-    return list(found.values())
+                    known.setdefault(key, Measure(key, name, column))
+    return list(known.values())
 
 
 def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None) -> Entry:
@@ -229,11 +229,11 @@ def _gap(
     subject = run.subject(data, "train", limit=rows, seed=seed)
     metrics = {name: metric for name, (metric, _) in chosen(subject, "compare").items()}
     for name, metric in metrics.items():
-        for column in (one for one in metric.columns if one.better):
+        for column in (each for each in metric.columns if each.better):
             if test[name].get(column.name) is None:
                 return None
             train = measured(subject, {name: metric})[name]
-            errors = [error_of(one, column.name) or math.nan for one in (train, test[name])]
+            errors = [error_of(each, column.name) or math.nan for each in (train, test[name])]
             return train[column.name] - test[name][column.name], math.hypot(*errors)
     return None
 
@@ -287,8 +287,8 @@ class Lead(NamedTuple):
 
 def ranked(settings: Sequence[Setting], of: Measure) -> list[Setting]:
     """Return those that have the number, the best first."""
-    known = [(number, one) for one in settings if (number := one.value(of)) is not None]
-    return [one for _, one in sorted(known, key=lambda pair: -of.column.better * pair[0])]
+    known = [(number, setting) for setting in settings if (number := setting.value(of)) is not None]
+    return [setting for _, setting in sorted(known, key=lambda pair: -of.column.better * pair[0])]
 
 
 def lead(settings: Sequence[Setting], of: Measure) -> Lead | None:
@@ -300,10 +300,10 @@ def lead(settings: Sequence[Setting], of: Measure) -> Lead | None:
     by = abs((best.value(of) or 0.0) - (other.value(of) or 0.0))
     if max(len(best.entries), len(other.entries)) > 1:
         return Lead(best, other, by, *_over_seeds(best, other, of))
-    one, two = best.entries[0].row(of), other.entries[0].row(of)
-    if one is None or two is None:
+    first, second = best.entries[0].row(of), other.entries[0].row(of)
+    if first is None or second is None:
         return Lead(best, other, by, math.nan)
-    apart = of.column.better * (one - two)
+    apart = of.column.better * (first - second)
     finite = apart[torch.isfinite(apart)]  # an image that both reproduce exactly has inf - inf
     return Lead(best, other, finite.mean().item(), standard_error(finite))
 
@@ -314,12 +314,12 @@ def _over_seeds(best: Setting, other: Setting, of: Measure) -> tuple[float, floa
     Seeds that both have are paired; others are two samples of unequal variance (Welch).
     """
     both = [{e.run.config.training.seed: e.value(of) for e in s.entries} for s in (best, other)]
-    one, two = both
-    seeds = min(len(one), len(two))
+    first, second = both
+    seeds = min(len(first), len(second))
     if seeds < 2:
         return math.nan, 2.0, seeds
-    if one.keys() == two.keys():
-        apart = torch.tensor([one[seed] - two[seed] for seed in one], dtype=torch.float64)  # type: ignore[operator]
+    if first.keys() == second.keys():
+        apart = torch.tensor([first[seed] - second[seed] for seed in first], dtype=torch.float64)  # type: ignore[operator]
         return standard_error(apart), quantile(seeds - 1), seeds
     parts = [
         standard_error(torch.tensor(list(each.values()), dtype=torch.float64)) ** 2 for each in both
@@ -329,20 +329,20 @@ def _over_seeds(best: Setting, other: Setting, of: Measure) -> tuple[float, floa
     return math.sqrt(sum(parts)), quantile(degrees), seeds
 
 
-def ranking(found: Sequence[Measure], comparable: bool) -> list[Measure]:
+def ranking(numbers: Sequence[Measure], comparable: bool) -> list[Measure]:
     """Return the numbers that rank: best when high first; bounds where they compare."""
-    able = [m for m in found if m.column.better and (comparable or m.column.group != BOUNDS)]
+    able = [m for m in numbers if m.column.better and (comparable or m.column.group != BOUNDS)]
     return sorted(able, key=lambda m: -m.column.better)
 
 
-def rank_by(opened: RunSet, found: Sequence[Measure], rank: str) -> Measure:
+def rank_by(opened: RunSet, numbers: Sequence[Measure], rank: str) -> Measure:
     """Return the measure of this name, before anything is measured.
 
     Raises:
         VaekitError: for an unknown one, and one of likelihoods that differ.
     """
-    of = choose("measure to rank by", rank, {m.key: m for m in ranking(found, True)})
-    able = ranking(found, opened.comparable)
+    of = choose("measure to rank by", rank, {m.key: m for m in ranking(numbers, True)})
+    able = ranking(numbers, opened.comparable)
     if of not in able:
         other = f"take `rank={able[0].key}`, or " if able else ""
         raise VaekitError(
@@ -372,7 +372,7 @@ def first_rank(
 
 def sentences(
     settings: Sequence[Setting],
-    found: Sequence[Measure],
+    numbers: Sequence[Measure],
     comparable: bool,
     options: Iterable[str],
     say: Words = str,
@@ -384,9 +384,9 @@ def sentences(
     """
     if not comparable:
         yield say("Their likelihoods differ, so their bounds are not comparable."), ""
-    for of in ranking(found, comparable):
+    for of in ranking(numbers, comparable):
         yield from _leads(settings, of, say)
-    for of in found:
+    for of in numbers:
         if not of.column.better and not of.column.decimals:
             yield from _counts(settings, of, say)
     if not {name.rpartition(".")[2] for name in options} <= SAME_WORK:
@@ -395,8 +395,8 @@ def sentences(
 
 def _leads(settings: Sequence[Setting], of: Measure, say: Words) -> Iterator[tuple[str, str]]:
     """Yield the best by this measure, the next, and whether they are told apart."""
-    found = lead(settings, of)
-    if found is None:
+    ahead = lead(settings, of)
+    if ahead is None:
         return
     two, up = len(ranked(settings, of)) == 2, of.column.better > 0
     if two:
@@ -405,32 +405,32 @@ def _leads(settings: Sequence[Setting], of: Measure, say: Words) -> Iterator[tup
     else:
         words = say("The {number} is highest for {name}:") if up else say(
             "The {number} is lowest for {name}:")  # fmt: skip
-    best, other = (of.text(one.value(of)) for one in (found.best, found.next))
-    if found.seeds > 1:
-        best, other = found.best.text(of), found.next.text(of)
+    best, other = (of.text(setting.value(of)) for setting in (ahead.best, ahead.next))
+    if ahead.seeds > 1:
+        best, other = ahead.best.text(of), ahead.next.text(of)
     bound = of.column.group == BOUNDS
     unit = settings[0].entries[0].run.spec.unit if bound else of.column.unit
     against = say(" against {other}") if two else say("; next is {next} with {other}")
     best += f" {say(unit)}" if unit else ""
-    rest = best + against.format(next=found.next.name, other=other)
-    claim = words.format(number=say(of.title), name=found.best.name)
-    yield claim, f"{rest}{found.text(of, say)}" + say(".")
+    rest = best + against.format(next=ahead.next.name, other=other)
+    claim = words.format(number=say(of.title), name=ahead.best.name)
+    yield claim, f"{rest}{ahead.text(of, say)}" + say(".")
 
 
 def _counts(settings: Sequence[Setting], of: Measure, say: Words) -> Iterator[tuple[str, str]]:
     """Yield how many each has, as active units; the least and the most of many settings."""
-    known = [(number, one) for one in settings if (number := one.value(of)) is not None]
+    known = [(number, setting) for setting in settings if (number := setting.value(of)) is not None]
     if len(known) < len(settings):
         return
     title, form = say(of.title), say("{count} for {name}")
-    texts = [form.format(count=of.text(number), name=one.name) for number, one in known]
+    texts = [form.format(count=of.text(number), name=setting.name) for number, setting in known]
     if len({number for number, _ in known}) == 1:
         words = say("Each has {count} {things}.")
         yield words.format(count=of.text(known[0][0]), things=title), ""
     elif len(settings) <= NAMED:
         yield say("The {things}:").format(things=title), ", ".join(texts) + say(".")
     else:
-        order = sorted(range(len(known)), key=lambda place: known[place][0])
+        order = sorted(range(len(known)), key=lambda row: known[row][0])
         words = say("go from {least} to {most}.")
         rest = words.format(least=texts[order[0]], most=texts[order[-1]])
         yield say("The {things}").format(things=title), rest
@@ -438,7 +438,7 @@ def _counts(settings: Sequence[Setting], of: Measure, say: Words) -> Iterator[tu
 
 def _speed(settings: Sequence[Setting], say: Words) -> Iterator[tuple[str, str]]:
     known = sorted(
-        ((speed, one) for one in settings if (speed := one.mean(lambda e: e.speed))),
+        ((speed, setting) for setting in settings if (speed := setting.mean(lambda e: e.speed))),
         key=lambda p: -p[0],
     )
     if len(known) < 2:
@@ -457,10 +457,10 @@ def _speed(settings: Sequence[Setting], say: Words) -> Iterator[tuple[str, str]]
 
 
 def notes(
-    opened: RunSet, settings: Sequence[Setting], found: Sequence[Measure], say: Words = str
+    opened: RunSet, settings: Sequence[Setting], numbers: Sequence[Measure], say: Words = str
 ) -> Iterator[str]:
     """Yield what is to heed when these runs are compared."""
-    able = [of for of in ranking(found, True) if of.column.group != BOUNDS]
+    able = [of for of in ranking(numbers, True) if of.column.group != BOUNDS]
     titles = [say(of.title) for of in able if len(ranked(settings, of)) == len(settings)]
     others = say(" and ").join([*[", ".join(titles[:-1])] * (len(titles) > 1), *titles[-1:]])
     instead = say("Judge by {numbers} instead.").format(numbers=others)
@@ -475,8 +475,8 @@ def notes(
             "{name} is not a likelihood of these data: the bounds are the usual loss, the same for "
             "all runs here, and compare with nothing else."
         ).format(name=opened.likelihoods[0].name)
-    for of in ranking(found, True):
-        without = [one.name for one in settings if one.value(of) is None]
+    for of in ranking(numbers, True):
+        without = [setting.name for setting in settings if setting.value(of) is None]
         if of.column.group == BOUNDS and without:
             words = say("There is no {number} of {names}.")
             yield f"{words.format(number=say(of.title), names=', '.join(without))} {instead}"
