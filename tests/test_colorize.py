@@ -17,7 +17,7 @@ from PIL import Image
 import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
-from vaekit.report import pairs
+from vaekit.report import grid
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "color.md"
 WEIGHTS = np.array([0.30, 0.59, 0.11])
@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"net": ":channels=4,8", "batch_size": 16, "threads": 1}
 
 
 def hue(path: Path, rows: int = 60) -> Path:
-    """Pictures of one hue: their colors follow from their gray values."""
+    """Images of one hue: their colors follow from their gray values."""
     rng = np.random.default_rng(0)
     value = rng.uniform(0.2, 1, (rows, 4, 4)).repeat(2, 1).repeat(2, 2)
     np.savez(path, images=(255 * value[..., None] * (1.0, 0.5, 0.2)).astype(np.uint8))
@@ -34,7 +34,7 @@ def hue(path: Path, rows: int = 60) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A colorizer, and a VAE of the same pictures in gray."""
+    """A colorizer, and a VAE of the same images in gray."""
     home = tmp_path_factory.mktemp("color")
     data = hue(home / "hue.npz")
     vk.train("colorizer", data=data, out=home / "c", epochs=40, lr=3e-3, **SMALL)
@@ -69,7 +69,7 @@ def test_it_resumes_bit_for_bit(home: Path, tmp_path: Path) -> None:
 
 
 def test_it_learns_a_hue(run: Run) -> None:
-    """Where the color follows from the gray value; held-out pictures."""
+    """Where the color follows from the gray value; held-out images."""
     found = run.evaluate("color:noise=10", "reconstruction")["color"]
     data = run.dataset().test.x()
     gray = np.einsum("c,bchw->bhw", WEIGHTS, data.numpy())[:, None]
@@ -99,9 +99,9 @@ def test_what_the_training_leaves(home: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("reconstruct", [False, True])
-def test_colors_for_pictures_of_a_run(home: Path, run: Run, tmp_path: Path, reconstruct: bool
+def test_colors_for_images_of_a_run(home: Path, run: Run, tmp_path: Path, reconstruct: bool
                                        ) -> None:  # fmt: skip
-    """As a sheet of pairs, and as an array; the same as from Python."""
+    """As a grid of pairs, and as an array; the same as from Python."""
     words = ["colorize", str(home / "g"), "--colorizer", str(home / "c"), "-n", "5"]
     words += ["--reconstruct"] if reconstruct else []
     for name in ("x.png", "x.npz"):
@@ -115,12 +115,12 @@ def test_colors_for_pictures_of_a_run(home: Path, run: Run, tmp_path: Path, reco
         np.testing.assert_allclose(arrays["images"], made.numpy(), atol=1e-6)
     expected = run.model.colorize(gray.clamp(0, 1)).clamp(0, 1)
     torch.testing.assert_close(made, expected)
-    sheet = np.asarray(Image.open(tmp_path / "x.png"))
-    np.testing.assert_array_equal(sheet, np.asarray(pairs(gray.expand(-1, 3, -1, -1), made)))
+    image = np.asarray(Image.open(tmp_path / "x.png"))
+    np.testing.assert_array_equal(image, np.asarray(grid(gray.expand(-1, 3, -1, -1), made)))
 
 
 def test_colors_for_what_another_command_wrote(home: Path, run: Run, tmp_path: Path) -> None:
-    """Edited pictures: a walk through the latent."""
+    """Edited images: a walk through the latent."""
     walk = tmp_path / "walk.npz"
     main(["traverse", str(home / "g"), "--steps", "4", "-o", str(walk)])
     made = tmp_path / "made.npz"

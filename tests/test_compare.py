@@ -1,10 +1,11 @@
-"""Several runs on one page: its numbers by hand, its words, its pictures, its refusals."""
+"""Several runs on one page: its numbers by hand, its words, its images, its refusals."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
+from scipy import stats
 
 import vaekit
 from vaekit.cli.main import main
@@ -22,25 +23,30 @@ from vaekit.data import spread
 from vaekit.evaluate import Column, Metric
 from vaekit.registry import register
 from vaekit.report import (
+    COLORS,
     GAP,
     Comparison,
     Entry,
     Measure,
-    colors,
+    RunSet,
+    Setting,
+    axis,
     compare,
     curves_figure,
     differences,
-    distortion_figure,
-    fit_axis,
     flat,
     in_words,
     labeled,
     lead,
     limits,
     measure,
+    number_text,
     open_runs,
+    panels,
     sentences,
     short_names,
+    spread_chart,
+    tradeoff,
 )
 
 SMALL: dict[str, Any] = {
@@ -75,7 +81,7 @@ def two(here: Path) -> Comparison:
 
 
 class Reader(HTMLParser):
-    """The text of a page, its cells, and its pictures."""
+    """The text of a page, its cells, and its images."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -198,8 +204,12 @@ class Peak(Metric):
 PEAK = Measure("peak", "peak", Peak.columns[0])
 
 
+def alone(name: str, elbo: list[float]) -> Setting:
+    return Setting(name, [entry(name, elbo)])
+
+
 def entry(name: str, elbo: list[float]) -> Entry:
-    made = object.__new__(Entry)
+    made = object.__new__(Entry)  # without a run
     values = torch.tensor(elbo, dtype=torch.float64)
     metric = Peak()
     metric.keep(peak=values)
@@ -211,13 +221,13 @@ def entry(name: str, elbo: list[float]) -> Entry:
 def test_a_lead_is_clear_above_twice_its_standard_error() -> None:
     base = [0.0, 10.0, 20.0, 30.0]
     near = [value + apart for value, apart in zip(base, (2.0, 1.0, 2.0, 1.0), strict=True)]
-    found = lead([entry("a", base), entry("b", near), entry("c", [-50.0] * 4)], PEAK)
+    found = lead([alone("a", base), alone("b", near), alone("c", [-50.0] * 4)], PEAK)
     assert found is not None
     assert (found.best.name, found.next.name, found.by) == ("b", "a", 1.5)
     assert found.error == pytest.approx(np.std([2, 1, 2, 1], ddof=1) / 2)
     assert found.clear, "by itself, each mean has an error of 6.5"
     wild = [value + apart for value, apart in zip(base, (9.0, -5.0, 5.0, -3.0), strict=True)]
-    unclear = lead([entry("a", base), entry("b", wild)], PEAK)
+    unclear = lead([alone("a", base), alone("b", wild)], PEAK)
     assert unclear is not None
     assert not unclear.clear
 
@@ -251,10 +261,10 @@ def test_recipes_name_runs_and_what_one_alone_has_does_not() -> None:
 
 def test_likelihoods_are_named_and_have_a_scale_only_where_they_have_one(here: Path) -> None:
     opened = open_runs([here / "narrow", here / "gray"])
-    assert opened.differences["likelihood"] == ["gaussian", "bernoulli"]
-    assert opened.differences["likelihood.scale"] == ["fitted", None]
+    assert opened.options["likelihood"] == ["gaussian", "bernoulli"]
+    assert opened.options["likelihood.scale"] == ["fitted", None]
     assert opened.names == ["likelihood=gaussian", "likelihood=bernoulli"]
-    assert in_words(opened.differences) == (
+    assert in_words(opened.options) == (
         "They differ in likelihood: gaussian against bernoulli; all else is equal."
     )
     found = {
@@ -277,7 +287,8 @@ def test_speeds_that_hardly_differ_name_no_winner() -> None:
             one.__dict__.update(
                 epochs=[{"images_per_second": speed}], run=SimpleNamespace(spec=spec)
             )
-        return " ".join(sentences(runs, [], True, ["net"]))
+        settings = [Setting(one.name, [one]) for one in runs]
+        return " ".join(" ".join(parts) for parts in sentences(settings, [], True, ["net"]))
 
     assert told(1000, 1100, 1240) == (
         "All trained about equally fast, 1,000 to 1,240 images a second."
@@ -302,8 +313,8 @@ def test_the_page_is_whole_and_says_all(here: Path, two: Comparison) -> None:
     html = two.path.read_text()
     page = Reader(html)
     assert "no prior to draw from" not in page.text
-    assert page.images == 2
-    assert page.charts == 1
+    assert page.images == 12 * 3 + 24 * 2, "test images and two rows of reconstructions; samples"
+    assert page.charts == 5 + 6, "spreads and curves"
     assert not {"link", "iframe"} & page.tags
     for sentence in (*two.words, *two.notes):
         assert sentence in page.text
@@ -315,14 +326,14 @@ def test_the_page_is_whole_and_says_all(here: Path, two: Comparison) -> None:
     assert two.comparable
 
 
-def test_the_pictures_stand_in_the_folder(here: Path, two: Comparison) -> None:
+def test_the_images_are_in_the_folder(here: Path, two: Comparison) -> None:
     names = {"page.html", "curves.png", "reconstructions.png", "samples.png", "table.md"}
     assert {p.name for p in (here / "two").iterdir()} == names
     for name in ("curves", "reconstructions", "samples"):
-        with Image.open(here / "two" / f"{name}.png") as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+        with Image.open(here / "two" / f"{name}.png") as image:
+            pixels = np.asarray(image.convert("RGB"))
         assert (pixels[:3] == 255).all(), "the edge is white"
-        assert picture.width > 1000
+        assert image.width > 1000
     lines = (here / "two" / "table.md").read_text().splitlines()
     assert lines[0] == "|  | norm=none latent=2 | norm=batch latent=5 |"
     assert all(line.count("|") == 4 for line in lines)
@@ -357,75 +368,161 @@ def test_the_same_noise_makes_the_samples_of_one_latent_size(here: Path) -> None
         assert torch.allclose(run.sample(12, seed=0), expected, atol=1e-6)
 
 
-def panels(figure: Any) -> dict[str, Any]:
-    """The axes that have lines, by their bold title."""
-    return {axes.texts[0].get_text(): axes for axes in figure.axes if axes.lines}
+def opened_and_measured(paths: list[Path]) -> tuple[RunSet, list[Setting]]:
+    opened = open_runs(paths)
+    named = zip(opened.runs, opened.names, strict=True)
+    entries = [measure(run, name, limit=20, seed=0, data_dir=None) for run, name in named]
+    return opened, [Setting(n, [entries[r] for r in rows]) for n, rows in opened.settings.items()]
 
 
 def test_a_posterior_that_shrinks_to_nothing_has_a_logarithmic_axis(here: Path) -> None:
-    opened = open_runs([here / "narrow", here / "wide"])
-    entries = [
-        measure(run, name, limit=20, seed=0, data_dir=None)
-        for run, name in zip(opened.runs, opened.names, strict=True)
-    ]
-    for record in (*entries[0].epochs, *entries[1].epochs):
+    opened, settings = opened_and_measured([here / "narrow", here / "wide"])
+    first, second = (one.entries[0].epochs for one in settings)
+    for record in (*first, *second):
         record["latent"]["active_units"] = 1
-    for small, scale in ((0.5, "linear"), (1e-4, "log"), (0.0, "linear")):
-        for record in entries[1].epochs:
+    for small, log in ((0.5, ""), (1e-4, "y"), (0.0, "")):
+        for record in second:
             record["latent"]["posterior_scale"] = small
-        figure = curves_figure(entries)
+        shown = {panel.title: panel for panel in panels(opened, settings)}
+        sigma = shown["posterior σ"]
+        assert (sigma.log, shown["KL"].log) == (log, "")
+        assert sigma.y[0] <= small < sigma.y[1]
+        figure = curves_figure([sigma], {})
         assert figure is not None
-        found = panels(figure)
-        assert found["posterior σ"].get_yscale() == scale
-        assert found["KL"].get_yscale() == "linear"
-        assert all(tick == round(tick) for tick in found["active units"].get_yticks())
-        low, high = found["posterior σ"].get_ylim()
-        assert low <= small < high
+        assert figure.axes[0].get_yscale() == ("log" if log else "linear")
 
 
 def test_curves_are_those_of_the_records(here: Path) -> None:
-    opened = open_runs([here / "narrow", here / "wide"])
-    entries = [
-        measure(run, name, limit=20, seed=0, data_dir=None)
-        for run, name in zip(opened.runs, opened.names, strict=True)
-    ]
-    figure = curves_figure(entries)
+    opened, settings = opened_and_measured([here / "narrow", here / "wide"])
+    shown = {panel.title: panel for panel in panels(opened, settings)}
+    assert list(shown) == [
+        "objective", "log-likelihood", "KL", "posterior σ", "active units", "gradient norm"
+    ]  # fmt: skip
+    by_kind = {line.kind: line for line in shown["objective"].lines}
+    low, high = shown["objective"].y
+    for one, kind in zip(settings, ("", "accent"), strict=True):
+        for split, name in (("validation", kind), ("train", f"{kind} thin dashed".strip())):
+            expected = [(r["epoch"], r[split]["objective"]) for r in one.entries[0].epochs]
+            assert np.allclose(by_kind[name].points, expected)
+            bottom, top = limits([y for _, y in by_kind[name].points])
+            assert low <= bottom
+            assert top <= high
+    for one, line in zip(settings, shown["posterior σ"].lines, strict=True):
+        scales = [(r["epoch"], r["latent"]["posterior_scale"]) for r in one.entries[0].epochs]
+        assert np.allclose(line.points, scales)
+    first, second = opened.likelihoods
+    apart = replace(opened, likelihoods=[first, second._replace(name="another")])
+    titles = [panel.title for panel in panels(apart, settings)]
+    assert "objective" not in titles
+    assert "KL" in titles
+
+
+def test_files_and_page_have_the_same_colors(here: Path) -> None:
+    opened, settings = opened_and_measured([here / "beta4", here / "beta"])
+    (panel,) = (panel for panel in panels(opened, settings) if panel.title == "KL")
+    labels = [line.label for line in panel.lines if line.label]
+    assert labels == ["beta=4", "beta=0.5"]
+    assert [line.kind for line in panel.lines if line.label] == ["step3", "step1"]
+    figure = curves_figure([panel], {"beta=4": "the larger", "beta=0.5": "the smaller"})
     assert figure is not None
-    panel = figure.axes[0]
-    lines = {(line.get_color(), line.get_linestyle()): line.get_xydata() for line in panel.lines}
-    for one, color in zip(entries, colors(2), strict=True):
-        for split, style in (("validation", "-"), ("train", "--")):
-            expected = [[r["epoch"], r[split]["objective"]] for r in one.epochs]
-            assert np.allclose(np.asarray(lines[color, style]), expected)
-    low, high = panel.get_ylim()
-    for line in panel.lines:
-        bottom, top = limits(list(np.asarray(line.get_ydata())))
-        assert low <= bottom
-        assert top <= high
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["norm=none latent=2", "norm=batch latent=5"]
-    words = figure.get_label()
-    assert "gradient norm" in words
-    sigma = panels(figure)["posterior σ"]
-    for one, line in zip(entries, sigma.lines, strict=True):
-        expected = [[r["epoch"], r["latent"]["posterior_scale"]] for r in one.epochs]
-        assert np.allclose(np.asarray(line.get_xydata()), expected)
-    assert sigma.get_yscale() == "linear"
-    apart = curves_figure(entries, comparable=False)
-    assert apart is not None
-    assert "objective" not in apart.get_label()
-    assert "KL" in apart.get_label()
+    (axes,) = figure.axes
+    colors = {line.get_label(): line.get_color() for line in axes.lines}
+    css = (Path(vaekit.__file__).parent / "report/templates/style.css").read_text()
+    assert f"--step3: {COLORS['step3']}" in css
+    assert colors["the larger"] == COLORS["step3"]
+    assert colors["the smaller"] == COLORS["step1"]
+    assert 'class="line step3"' in panel.chart().svg
 
 
 def test_counts_are_drawn_whole() -> None:
-    axes = Figure().subplots()
-    fit_axis(axes, [[0, 38, 64, 64, 64, 64, 63, 62], [16] * 8])
-    assert axes.get_ylim()[0] <= 0
-    fit_axis(axes, [[16] * 8])
-    assert axes.get_ylim()[0] <= 0
-    assert max(axes.get_yticks()) >= 10
-    fit_axis(axes, [[-500.5, 38.5, 64.1, 64.2, 64.3, 64.4, 63.5, 62.5]])
-    assert axes.get_ylim()[0] > -500
+    assert axis([[0, 38, 64, 64, 64, 64, 63, 62], [16] * 8])[0][0] <= 0
+    low, high = axis([[16] * 8])[0]
+    assert low <= 0
+    assert high >= 16
+    assert axis([[-500.5, 38.5, 64.1, 64.2, 64.3, 64.4, 63.5, 62.5]])[0][0] > -500
+
+
+def test_many_settings_share_the_axes_of_several_charts(here: Path) -> None:
+    opened, settings = opened_and_measured([here / "narrow", here / "wide"])
+    five = [Setting(name, settings[0].entries) for name in "abcde"]
+    many = replace(opened, settings={name: [0] for name in "abcde"})
+    shown = [panel for panel in panels(many, five) if panel.title == "KL"]
+    assert [[line.label for line in panel.lines if line.label] for panel in shown] == [
+        ["a", "b", "c"],
+        ["d", "e"],
+    ]
+    assert shown[0].y == shown[1].y
+    assert [line.kind for line in shown[1].lines if line.label] == ["", "accent"]
+
+
+# seeds ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("seeds")
+    named = [(latent, seed) for latent in (2, 5) for seed in (0, 1, 2)]
+    return [
+        Path(trained(folder / f"{latent}-{seed}", latent=latent, seed=seed))
+        for latent, seed in named
+    ]
+
+
+def test_seeds_of_a_setting_are_one_row_with_their_spread(
+    seeds: list[Path], tmp_path: Path
+) -> None:
+    found = compare(seeds, out=tmp_path / "p.html", limit=50)
+    values = np.array([row["psnr"] for row in found.runs]).reshape(2, 3)
+    assert [one["name"] for one in found.settings] == ["latent=2", "latent=5"]
+    assert [one["psnr"] for one in found.settings] == pytest.approx(values.mean(1))
+    errors = values.std(1, ddof=1) / 3**0.5
+    assert [one["psnr_standard_error"] for one in found.settings] == pytest.approx(errors)
+    best, other = values[values.mean(1).argsort()[::-1]]
+    apart, error = (best - other).mean(), (best - other).std(ddof=1) / 3**0.5
+    (sentence,) = (words for words in found.words if words.startswith("The PSNR"))
+    assert f"the difference of {number_text(apart, error)} over 3 seeds" in sentence
+    low, high = stats.t.interval(0.95, 2, apart, error)
+    assert ("does not tell them apart" in sentence) == (low <= 0 <= high)
+    page = Reader(found.path.read_text())
+    shown = number_text(values[0].mean(), errors[0])
+    assert any(row[0] == "latent=2" and shown in row for row in page.rows)
+    assert "6 runs, a line each" in page.text
+    assert len(found.table["Runs"]) == 7
+
+
+def test_seeds_that_differ_are_two_samples(seeds: list[Path]) -> None:
+    opened, settings = opened_and_measured([*seeds[:3], *seeds[4:]])
+    of = Measure("psnr", "reconstruction", Column("psnr", "PSNR", "dB", better=1))
+    found = lead(settings, of)
+    assert found is not None
+    one, two = (np.array([e.value(of) for e in each.entries]) for each in (found.best, found.next))
+    test = stats.ttest_ind(one, two, equal_var=False)
+    assert found.by == pytest.approx(one.mean() - two.mean())
+    assert found.error == pytest.approx(found.by / test.statistic)
+    assert found.errors == pytest.approx(stats.t.ppf(0.975, test.df))
+    assert found.seeds == 2
+    assert opened.seeded
+
+
+def test_the_spread_of_seeds_is_drawn(seeds: list[Path]) -> None:
+    _, settings = opened_and_measured(seeds)
+    of = Measure("psnr", "reconstruction", Column("psnr", "PSNR", "dB", better=1))
+    style = {one.name: SimpleNamespace(kind="") for one in settings}
+    chart = spread_chart(of, "dB", settings, style)  # type: ignore[arg-type]
+    assert chart is not None
+    assert chart.svg.count("<circle") == 6
+    assert chart.svg.count('class="band"') == 2
+    for one in settings:
+        assert one.text(of) in chart.svg
+        half = one.half_interval(of)
+        assert half == pytest.approx(stats.t.ppf(0.975, 2) * (one.error(of) or 0))
+
+
+def test_an_error_is_never_written_as_nothing() -> None:
+    assert number_text(0.0004, 0.0002, 2) == "0.00040 ± 0.00020"
+    assert number_text(-12.345, 0.25, 2) == "−12.35 ± 0.25"
+    assert number_text(1.0, 0.0, 2) == "1.00 ± 0.00", "exactly"
+    assert number_text(1.0, float("nan"), 2) == "1.00"
 
 
 def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
@@ -434,21 +531,22 @@ def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
     assert (tmp_path / "p" / "rate-distortion.png").is_file()
     assert "Rate and distortion" in Reader(found.path.read_text()).text
     assert not any("a second" in words for words in found.words), "beta costs no time"
-    opened = open_runs(paths)
-    entries = [measure(run, "x", limit=30, seed=0, data_dir=None) for run in opened.runs]
-    (axes,) = distortion_figure(entries, opened.differences).axes
-    points = np.asarray(axes.lines[0].get_xydata())
+    assert "β = 0.5" in found.path.read_text()
+    opened, settings = opened_and_measured(paths)
+    for one, row in zip(settings, found.runs, strict=True):
+        one.entries[0].records["bound"] |= {n: row[n] for n in ("kl", "log_likelihood")}
+    trade = tradeoff(opened, settings)
+    assert trade is not None
     rows = sorted(found.runs, key=lambda row: row["name"])  # beta=0.5 before beta=4
-    assert points[:, 0] == pytest.approx([row["kl"] for row in rows])
-    assert points[:, 1] == pytest.approx([-row["log_likelihood"] for row in rows])
-    assert [text.get_text() for text in axes.texts] == ["β = 0.5", "β = 4"]
-    dotted = np.asarray(axes.lines[1].get_xydata())
-    assert dotted.sum(1) == pytest.approx([-max(row["elbo"] for row in rows)] * 2)
-    left, right = axes.get_xlim()
+    expected = [(row["kl"], -row["log_likelihood"]) for row in rows]
+    assert np.allclose(trade.lines[""], expected)
+    assert trade.betas == {"": [0.5, 4]}
+    assert trade.total == pytest.approx(-max(row["elbo"] for row in rows))
+    (left, right), _ = trade.ends
     assert left >= -0.05 * right, "no rate is below 0"
 
 
-def test_a_table_has_no_pictures(tmp_path: Path) -> None:
+def test_a_table_has_no_images(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(90, 3))
     text = "a,b,c\n" + "\n".join(",".join(f"{v:.3f}" for v in row) for row in rows)
     (tmp_path / "t.csv").write_text(text)
@@ -456,7 +554,7 @@ def test_a_table_has_no_pictures(tmp_path: Path) -> None:
     paths = [trained(tmp_path / str(size), latent=size, **options) for size in (1, 2)]
     found = compare(paths, out=tmp_path / "p.html", images=tmp_path / "p")
     page = Reader(found.path.read_text())
-    assert (page.images, page.charts) == (0, 1)
+    assert (page.images, page.charts) == (0, 3 + 6)
     assert {p.name for p in (tmp_path / "p").iterdir()} == {"curves.png", "table.md"}
     assert found.runs[0]["psnr"] is None
     assert any(sentence.startswith("The mean square error is lower") for sentence in found.words)
@@ -599,6 +697,30 @@ def test_refusals(
     assert not (here / "no.html").exists()
 
 
+# languages ------------------------------------------------------------------------------------
+
+
+def test_the_chinese_page_has_the_numbers_of_the_english_one(
+    here: Path, two: Comparison, tmp_path: Path
+) -> None:
+    paths = [here / "narrow", here / "wide"]
+    found = compare(paths, out=tmp_path / "zh.html", limit=50, lang="zh")
+    english, chinese = (path.read_text() for path in (two.path, found.path))
+    assert '<html lang="zh-CN">' in chinese
+    numbers = [
+        sorted(re.findall(r"\d[\d,]*\.\d+", Reader(page).text)) for page in (english, chinese)
+    ]
+    assert numbers[0] == numbers[1]
+    assert found.runs == two.runs
+    titles = [text for page in (english, chinese) for text in re.findall("<h2>(.*?)</h2>", page)]
+    half = len(titles) // 2
+    assert not any(re.search("[a-z]{3}", title) for title in titles[half:]), "all are translated"
+    assert not re.search("[\u4e00-\u9fff]", english)
+    assert "Project-Id-Version" not in chinese
+    with pytest.raises(vaekit.VaekitError, match="unknown language 'fr'"):
+        compare(paths, out=tmp_path / "fr.html", lang="fr")
+
+
 # the command ----------------------------------------------------------------------------------
 
 
@@ -625,8 +747,8 @@ def test_it_is_one_of_the_kits_names() -> None:
 def test_a_png_holds_its_labels(here: Path, two: Comparison) -> None:
     """The names are to the left of the images, dark on white."""
     content = (here / "two" / "reconstructions.png").read_bytes()
-    with Image.open(io.BytesIO(content)) as picture:
-        pixels = np.asarray(picture.convert("L"))
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image.convert("L"))
     left = pixels[:, :150]
     assert (left < 100).any()
     assert (left > 250).mean() > 0.7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import shutil
 from pathlib import Path
@@ -22,19 +23,18 @@ from vaekit.cli.main import main
 from vaekit.report import (
     Codes,
     Pair,
-    animation,
-    captioned,
     class_figure,
-    grid,
     look,
     overlap_figure,
     pair_of,
     posterior,
     posteriors,
     read_frame,
+    save_film,
     training_curves,
     training_frames,
 )
+from vaekit.runs import RunFolder
 
 SMALL: dict[str, Any] = {
     "net": "mlp:hidden=16",
@@ -152,17 +152,22 @@ def test_a_film_of_color_in_webp_is_exact(color: Run, tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(made), seen)
 
 
-def test_one_frame_is_a_film_and_the_words_fit_the_paper() -> None:
-    sheet = grid(torch.zeros(8, 1, 8, 8), columns=8, width=480)
-    words = ("epoch 10000", "validation objective -1,234,567 nats")
-    frame = captioned(sheet, words)
+def test_one_frame_is_a_film_and_the_words_fit_the_paper(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "snapshots").mkdir()
+    for name in ("originals", "010000"):
+        images = np.zeros((8, 1, 8, 8), np.uint8)
+        np.savez(tmp_path / "snapshots" / name, originals=images, samples=images)
+    shutil.copy(run.path / "config.json", tmp_path)
+    record = {"epoch": 10000, "validation": {"objective": -1234567.0}}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    (frame,) = training_frames(RunFolder(tmp_path), "samples")
     ink = np.argwhere(np.asarray(frame)[:31] < 200)
     assert ink[:, 1].min() >= 8
     assert ink[:, 1].max() < frame.width - 7
     middle = np.asarray(frame)[:31].min(0)
     gaps = np.diff(np.flatnonzero(middle < 200))
     assert gaps.max() > 40, "the two texts touch"
-    with Image.open(io.BytesIO(animation([frame]))) as film:
+    with Image.open(save_film(RunFolder(tmp_path), tmp_path / "f.gif", "samples")) as film:
         assert film.size == frame.size
 
 

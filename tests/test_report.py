@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import vaekit.report
+import vaekit
 from vaekit import Run
 from vaekit.errors import VaekitError
 from vaekit.report import (
@@ -34,15 +34,14 @@ from vaekit.report import (
     kl_bars,
     limits,
     lines,
-    pairs,
     png_bytes,
     render,
-    save_png,
+    save_images,
     training_curves,
     write_run_report,
 )
 
-TEMPLATES = Path(vaekit.report.__file__).parent / "templates"
+TEMPLATES = Path(vaekit.__file__).parent / "report" / "templates"
 NASTY = """<b onclick="x('&amp;')">"x" & 'y'</b><script>alert(1)</script>"""
 
 
@@ -156,16 +155,16 @@ def test_grid_refuses(images: Tensor) -> None:
 
 
 def test_grid_refuses_sizes() -> None:
-    with fails("columns must be at least 1; got 0."):
+    with fails("got `columns=0`; expected a whole number of at least 1."):
         grid(torch.rand(5, 1, 2, 2), columns=0)
-    with fails("width must be at least 1; got 0."):
-        pairs(torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2), width=0)
+    with fails("got `width=0`; expected a whole number of at least 1."):
+        grid(torch.rand(5, 1, 2, 2), torch.rand(5, 1, 2, 2), width=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pairs_stand_above_each_other(channels: int) -> None:
     originals, others = torch.rand(2, 7, channels, 4, 3).unbind()
-    sheet = pixels(pairs(originals, others, columns=3, width=20))
+    sheet = pixels(grid(originals, others, columns=3, width=20))
     factor, high, wide = 2, 8, 6 + GAP
     assert sheet.shape == (3 * (2 * high + GAP) + 2 * BAND, 3 * wide - GAP, 4)
     for number, (one, other) in enumerate(zip(levels(originals), levels(others), strict=True)):
@@ -177,30 +176,30 @@ def test_pairs_stand_above_each_other(channels: int) -> None:
 
 
 def test_pairs_refuses_shapes_that_differ() -> None:
-    with fails("originals (4, 1, 2, 2) and reconstructions (3, 1, 2, 2) must have the same shape"):
-        pairs(torch.rand(4, 1, 2, 2), torch.rand(3, 1, 2, 2))
+    with fails("got images of the shapes (4, 1, 2, 2) and (3, 1, 2, 2) to put under each other"):
+        grid(torch.rand(4, 1, 2, 2), torch.rand(3, 1, 2, 2))
 
 
 # files ----------------------------------------------------------------------------------------
 
 
-def test_save_png_makes_folders_and_replaces(tmp_path: Path) -> None:
+def test_save_images_makes_folders_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "sheet.png"
     for value in (0.0, 1.0):
-        save_png(grid(torch.full((1, 1, 2, 2), value), width=2), path)
+        save_images(torch.full((1, 1, 2, 2), value), path)
         with Image.open(path) as file:
             assert np.array(file)[0, 0].tolist() == [int(255 * value)] * 3 + [255]
     assert list(path.parent.iterdir()) == [path]
 
 
 def write_one(path: Path) -> None:
-    save_png(grid(torch.rand(1, 1, 2, 2)), path)
+    save_images(torch.rand(1, 1, 2, 2), path)
 
 
 def test_a_write_that_fails_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "old"
+    path = tmp_path / "old.png"
     path.write_bytes(b"old")
 
     def full(*_: object) -> None:
@@ -215,13 +214,13 @@ def test_a_write_that_fails_leaves_the_old_file(
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    (tmp_path / "folder").mkdir()
-    for name, message in (("file/x", "cannot make "), ("folder", "cannot write ")):
+    (tmp_path / "folder.png").mkdir()
+    for name, message in (("file/x.png", "cannot make "), ("folder.png", "cannot write ")):
         with fails(message + str(tmp_path)):
             write_one(tmp_path / name)
-    with fails("names no file."):
+    with fails("ends in .png or .npz"):
         write_one(Path("/"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
 # charts ---------------------------------------------------------------------------------------

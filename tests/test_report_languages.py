@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-import vaekit.report
+import vaekit
 from vaekit.errors import VaekitError
 from vaekit.report import write_run_report
 
 ROOT = Path(__file__).resolve().parent.parent
-CATALOGS = sorted((Path(vaekit.report.__file__).parent / "locales").glob("*/LC_MESSAGES/vaekit.po"))
+CATALOGS = sorted((ROOT / "src/vaekit/report/locales").glob("*/LC_MESSAGES/vaekit.po"))
 NUMBER = re.compile(r"[−-]?\d[\d,]*\.\d+|\d+%")
 
 

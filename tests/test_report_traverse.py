@@ -14,7 +14,7 @@ import vaekit
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.distributions import Gaussian
-from vaekit.report import chosen, dead, effects, held, labeled, settings, traverse
+from vaekit.report import effect_table, effects, labeled, latent_of, settings, strongest, traverse
 from vaekit.runs import fixed_at
 
 SMALL = {"net": "mlp:hidden=16", "epochs": 30, "limit": 300, "report": False, "lr": 1e-2}
@@ -152,7 +152,7 @@ def test_a_dimension_below_none_is_refused() -> None:
 def test_what_a_dimension_holds_is_its_closed_form(still: Run) -> None:
     """KL of Gaussians by the textbook's formula, over all test rows; variances by numpy."""
     data = still.dataset()
-    latent = held(still, data)
+    latent = latent_of(still, data)
     with torch.no_grad():
         q = still.vae.posterior(data.test.x())
     mu, var = q.mean.double().numpy(), q.variance.double().numpy()
@@ -160,19 +160,20 @@ def test_what_a_dimension_holds_is_its_closed_form(still: Run) -> None:
     assert latent.kl_per_dim == pytest.approx(kl.tolist(), abs=1e-6)
     assert latent.variance == pytest.approx(mu.var(0).tolist(), abs=1e-6)
     assert latent.kl_per_dim[5] == 0
-    assert dead(latent) == [dim for dim in range(12) if mu[:, dim].var() <= 0.01]
-    assert 5 in dead(latent)
-    assert len(dead(latent)) < 12
-    assert chosen(latent) == np.argsort(-mu.var(0), kind="stable")[:10].tolist()
-    assert sorted(chosen(latent, every=True)) == list(range(12))
-    assert chosen(latent, [7, 5]) == [7, 5]
-    with pytest.raises(VaekitError, match="got --dims and --all: take one of them"):
-        chosen(latent, [7], every=True)
+    dead = [dim for dim in range(12) if mu[:, dim].var() <= 0.01]
+    assert effect_table(latent, []).endswith(f"dead, of all: {' '.join(map(str, dead))}")
+    assert 5 in dead
+    assert len(dead) < 12
+    assert strongest(latent) == np.argsort(-mu.var(0), kind="stable")[:10].tolist()
+    assert sorted(strongest(latent, all_dims=True)) == list(range(12))
+    assert strongest(latent, [7, 5]) == [7, 5]
+    with pytest.raises(VaekitError, match="got `dims` and `all_dims`: take one of them"):
+        strongest(latent, [7], all_dims=True)
 
 
 def test_what_a_dimension_does_is_the_variance_of_its_row(still: Run) -> None:
     z = torch.randn(12)
-    latent, values = held(still, still.dataset()), torch.linspace(-3, 3, 6)
+    latent, values = latent_of(still, still.dataset()), torch.linspace(-3, 3, 6)
     found = effects(latent, [7, 2], traverse(still, z, [7, 2], values))
     codes = z.repeat(6, 1)
     codes[:, 2] = values
@@ -210,11 +211,11 @@ def test_a_point_has_no_kl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert [row.split()[1] for row in rows] == ["-", "-"]
 
 
-def test_the_picture_has_a_label_beside_each_row(run: Run, tmp_path: Path) -> None:
+def test_the_image_has_a_label_beside_each_row(run: Run, tmp_path: Path) -> None:
     """Dark letters left of each band, white at its edge of 12; the images are the decoded ones."""
     call("traverse", run.path, "--dims", 3, 1, "--steps", 4, "-o", tmp_path / "t.png")
-    with Image.open(tmp_path / "t.png") as picture:
-        pixels = np.asarray(picture.convert("L")).astype(int)
+    with Image.open(tmp_path / "t.png") as image:
+        pixels = np.asarray(image.convert("L")).astype(int)
     made = traverse(run, torch.zeros(12), [3, 1], torch.linspace(-3, 3, 4))
     side = 8 * (400 // (4 * 10))
     left = pixels.shape[1] - 12 - 4 * (side + 2) + 2

@@ -1,4 +1,4 @@
-"""What a training leaves to look at: the pictures, the epochs, and that it does not change it."""
+"""What a training leaves to look at: the images, the epochs, and that it does not change it."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def test_epoch_0_is_the_untrained_model(tmp_path: Path) -> None:
     assert np.allclose(of(run.path, 0, "reconstructions"), levels(untrained), atol=1.01, rtol=0)
 
 
-def test_the_latest_picture_has_originals_over_reconstructions(tmp_path: Path) -> None:
+def test_the_latest_image_has_originals_over_reconstructions(tmp_path: Path) -> None:
     run = train(tmp_path / "r", epochs=2)
-    with Image.open(run.path / "latest.png") as picture:
-        seen = np.asarray(picture.convert("RGBA"))
+    with Image.open(run.path / "latest.png") as image:
+        seen = np.asarray(image.convert("RGBA"))
     for top, name, what in ((0, "originals", "originals"), (82, "000002", "reconstructions")):
         images = read_frame(run.path / "snapshots" / f"{name}.npz", what)
         for place in range(8):

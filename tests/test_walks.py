@@ -17,7 +17,7 @@ from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.distributions import Laplace, codes, reals
 from vaekit.parts import NoPrior, Prior
-from vaekit.report import between, interpolate, manifold, spherical, straight, traverse
+from vaekit.report import between, interpolate, manifold, traverse
 
 SMALL = {"net": "mlp:hidden=16", "epochs": 3, "limit": 300, "report": False, "lr": 1e-2}
 
@@ -42,7 +42,7 @@ def test_the_spherical_walk_keeps_the_length_and_the_speed() -> None:
     """Between vectors of one length, against a rotation in their plane."""
     a, b = torch.nn.functional.normalize(torch.randn(2, 4, 6, dtype=torch.float64), dim=2) * 3
     t = torch.linspace(0, 1, 9, dtype=torch.float64)
-    walk = spherical(a, b, t)
+    walk = between(a, b, steps=9, kind="spherical")
     for k in range(4):
         angle = np.arccos(float(a[k] @ b[k]) / 9)
         side = b[k] - (a[k] @ b[k]) / 9 * a[k]
@@ -55,13 +55,13 @@ def test_the_spherical_walk_keeps_the_length_and_the_speed() -> None:
 def test_walks_meet_their_ends() -> None:
     a, b = torch.randn(2, 3, 5)
     a[1], b[2] = b[1], -a[2]
-    t = torch.linspace(0, 1, 4)
-    for walk in (straight(a, b, t), spherical(a, b, t)):
+    straight, spherical = (between(a, b, steps=4, kind=kind) for kind in ("linear", "spherical"))
+    for walk in (straight, spherical):
         torch.testing.assert_close(walk[:, 0], a)
         torch.testing.assert_close(walk[:, -1], b)
         assert walk.isfinite().all()
-    torch.testing.assert_close(spherical(a, b, t)[1], a[1].expand(4, -1))
-    torch.testing.assert_close(straight(a, b, t)[0, 1], a[0] + (b[0] - a[0]) / 3)
+    torch.testing.assert_close(spherical[1], a[1].expand(4, -1))
+    torch.testing.assert_close(straight[0, 1], a[0] + (b[0] - a[0]) / 3)
     assert between(torch.zeros(2, 3, 4), torch.ones(2, 3, 4), steps=5).shape == (2, 5, 3, 4)
 
 
@@ -128,7 +128,7 @@ def test_a_manifold_stands_at_the_quantiles_of_any_real_prior(
         manifold(run, 4)
 
 
-def test_the_commands_write_pictures_and_arrays(
+def test_the_commands_write_images_and_arrays(
     run: Run, wide: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call("interpolate", run.path, "-n", 3, "--steps", 6, "-o", tmp_path / "i.png")
@@ -136,9 +136,9 @@ def test_the_commands_write_pictures_and_arrays(
     call("manifold", run.path, "--side", 4, "-o", tmp_path / "m.png")
     shapes = {}
     for name in "itm":
-        with Image.open(tmp_path / f"{name}.png") as picture:
-            shapes[name] = picture.size
-            assert np.asarray(picture)[..., 0].std() > 1
+        with Image.open(tmp_path / f"{name}.png") as image:
+            shapes[name] = image.size
+            assert np.asarray(image)[..., 0].std() > 1
     ratios = {name: width / height for name, (width, height) in shapes.items()}
     assert ratios["i"] == pytest.approx(6 / 3, rel=0.05)
     assert ratios["t"] > 8 / 10, "names stand beside the rows"

@@ -123,7 +123,7 @@ def _draw(dataset: Dataset, out: Path | None) -> str | None:
             raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
         return None
     images = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
-    return str(vaekit.report.save(images, out or Path(f"{dataset.name}.png")))
+    return str(vaekit.report.save_images(images, out or Path(f"{dataset.name}.png")))
 
 
 def _show_set(facts: dict[str, Any]) -> None:

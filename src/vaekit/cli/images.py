@@ -20,7 +20,6 @@ from vaekit.cli.show import (
     start,
 )
 from vaekit.errors import VaekitError
-from vaekit.io import write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +53,7 @@ def sample(
     if label is not None:
         images, columns = loaded.sample(n, label=label, **how), None
     else:
-        images, columns = vaekit.report.sample_sheet(loaded, n, **how)
+        images, columns = vaekit.report.sample_images(loaded, n, **how)
     _save(loaded, images, out, columns=columns)
 
 
@@ -69,7 +68,7 @@ def reconstruct(
     test = loaded.dataset(opening.data_dir).test
     originals, context = test.batch(vaekit.data.spread(len(test), n))
     images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    say(vaekit.report.save(seen(originals), out, seen(images)))
+    say(vaekit.report.save_images(seen(originals), out, seen(images)))
 
 
 def interpolate(
@@ -138,18 +137,16 @@ def traverse(
     import torch
 
     fixed = vaekit.report.walks.settings(set_)
-    latent = vaekit.report.walks.held(loaded, loaded.dataset(opening.data_dir))
-    chosen = vaekit.report.walks.chosen(latent, dims, every=all_)
+    latent = vaekit.report.walks.latent_of(loaded, loaded.dataset(opening.data_dir))
+    chosen = vaekit.report.walks.strongest(latent, dims, all_dims=all_)
     z, context = _start(loaded, row, fixed, label, opening.data_dir)
     images = vaekit.report.walks.traverse(
         loaded, z, chosen, torch.linspace(low, high, steps), context
     )
     effects = vaekit.report.walks.effects(latent, chosen, images)
-    say(f"dimensions, from the top: {' '.join(map(str, chosen))}")
-    say("\n".join(vaekit.report.walks.lines(effects)))
-    say(f"dead, of all: {' '.join(map(str, vaekit.report.walks.dead(latent))) or 'none'}")
-    names, seen = [effect.label for effect in effects], loaded.spec.values.inverse(images)
-    say(vaekit.report.save_rows(names, seen, out))
+    say(vaekit.report.walks.effect_table(latent, effects))
+    seen = loaded.spec.values.inverse(images).flatten(0, 1)
+    say(vaekit.report.save_images(seen, out, names=[effect.label for effect in effects]))
 
 
 def _start(
@@ -277,9 +274,7 @@ def animate(
     """
     start()
     path = out or Path(f"{what}.gif")
-    suffix = vaekit.report.film_suffix(path)
-    frames = vaekit.report.training_frames(vaekit.runs.RunFolder(run), what)
-    say(write(path, vaekit.report.animation(frames, suffix=suffix, fps=fps)))
+    say(vaekit.report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps))
 
 
 def embed(
@@ -329,9 +324,9 @@ def colorize(
     gray = _gray(source, opening, n, seed, chosen)
     images = vaekit.report.colorize(painter, gray)
     if out.suffix == ".npz":
-        say(vaekit.report.save(images, out))
+        say(vaekit.report.save_images(images, out))
     else:
-        say(vaekit.report.save(gray.expand(-1, 3, -1, -1), out, images, columns=columns))
+        say(vaekit.report.save_images(gray.expand(-1, 3, -1, -1), out, images, columns=columns))
 
 
 def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:
@@ -339,7 +334,7 @@ def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[st
 
     if source.suffix != ".npz":
         run = opening.load(source)
-        return vaekit.report.gray_pictures(
+        return vaekit.report.gray_images(
             run, n or 16, seed=seed, data_dir=opening.data_dir, **chosen
         )
     for name, value in {**chosen, "weights": opening.weights}.items():
@@ -366,4 +361,4 @@ def _check_figure(path: Path) -> None:
 
 
 def _save(run: Run, images: Tensor, path: Path, *, columns: int | None = None) -> None:
-    say(vaekit.report.save(run.spec.values.inverse(images), path, columns=columns))
+    say(vaekit.report.save_images(run.spec.values.inverse(images), path, columns=columns))

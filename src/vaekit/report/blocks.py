@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate as resized
 
 from vaekit.data import Dataset, Split, spread
 from vaekit.distributions import Offer
 from vaekit.models import flat_codes, luminance
 from vaekit.report.codes import Codes, fixed_rows, minis, plane
-from vaekit.report.images import sample_sheet
-from vaekit.report.pages import Cell, address, cells, masks, sheet
+from vaekit.report.grids import sample_images
+from vaekit.report.pages import Cell, address, cells, masks, sheet, small
 from vaekit.report.walks import interpolate, traverse
 from vaekit.runs import Run
 from vaekit.torchutil import rng
@@ -25,7 +24,6 @@ from vaekit.torchutil import rng
 TEN, BLOCK = 10, 5  # images across, in blocks
 SAMPLES = 20
 BY_CLASS = 64  # samples of a conditional run, a row for each class
-SIDE = 112  # pixels: larger images are shown smaller
 VALUES = 4e7  # of the rows that are decoded at once
 PLAIN = 300_000  # values of a sheet of images that is kept exact
 LABELED = 64  # dimensions that a sample's z may have to be drawn as bars
@@ -66,12 +64,7 @@ class Rebuilt:
 
     def seen(self, x: Tensor) -> Tensor:
         """Return images as a screen shows them, in [0, 1] and of 112 pixels a side at most."""
-        x = self.run.spec.values.inverse(x).float().clamp(0, 1)
-        side = max(x.shape[-2:])
-        if side <= SIDE:
-            return x
-        size = [max(1, round(part * SIDE / side)) for part in x.shape[-2:]]
-        return resized(x.nan_to_num(0.5), size, mode="area")
+        return small(self.run.spec.values.inverse(x))
 
     def name(self, row: int, _: Words) -> str:
         """Return the class of a row, or that it is a test image."""
@@ -118,7 +111,7 @@ def samples(shown: Rebuilt, _: Words) -> dict[str, Any]:
     """
     run = shown.run
     if run.conditional:
-        images, columns = sample_sheet(run, BY_CLASS)
+        images, columns = sample_images(run, BY_CLASS)
         made = cells(shown.seen(images), [_("sample")] * len(images))
         if columns:
             names = run.class_names
@@ -240,8 +233,8 @@ def cloud(codes: Codes, shown: Rebuilt | None, words: str) -> dict[str, Any]:
         shown: images of some of these rows, evenly spread; None where they are no images.
         words: what the plane shows.
     """
-    first = codes.dimensions
-    order = [*first, *(dim for dim in codes.order if dim not in first)][:AXES]
+    order = codes.order[:AXES]
+    order[:2] = codes.dimensions
     groups = codes.groups
     number = {int(row): group for group, (_, rows) in enumerate(groups) for row in rows}
     svg, square = plane(codes, words)

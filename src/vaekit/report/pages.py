@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from vaekit.errors import choose
 from vaekit.report.curves import finite, value
-from vaekit.report.images import levels
+from vaekit.report.grids import levels
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 HERE = Path(__file__).parent
+SIDE = 112  # pixels: larger images are shown smaller
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # with their names in HTML
 
 
@@ -148,6 +150,20 @@ def address(image: Tensor, kind: str = "png") -> str:
     made = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     made.save(stream, kind, **({"quality": 80, "method": 1} if kind == "webp" else {}))
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def small(images: Tensor) -> Tensor:
+    """Return images in [0, 1], `(N, C, H, W)`, with 112 pixels a side at most.
+
+    Example:
+        >>> small(torch.rand(2, 3, 8, 8)).shape, small(torch.rand(2, 3, 448, 224)).shape
+        (torch.Size([2, 3, 8, 8]), torch.Size([2, 3, 112, 56]))
+    """
+    images, side = images.float().clamp(0, 1), max(images.shape[-2:])
+    if side <= SIDE:
+        return images
+    size = [max(1, round(part * SIDE / side)) for part in images.shape[-2:]]
+    return interpolate(images.nan_to_num(0.5), size, mode="area")
 
 
 def sheet(images: Tensor, columns: int | None = None) -> Tensor:

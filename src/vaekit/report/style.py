@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
@@ -19,15 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Charts are drawn in these; in the page they are variables, so that dark has its own.
-COLORS = {
-    "ink": "#23262b",
-    "soft": "#62676f",
-    "rule": "#e4e1da",
-    "train": "#1f6f94",
-    "validation": "#b4560f",
-    "idle": "#b9bcc2",
-}
+CSS = (Path(__file__).parent / "templates" / "style.css").read_text()
+# The colors of the page in light, for files; "train" and "validation" are of two kinds of things.
+COLORS = dict(re.findall(r"--([\w-]+): (#\w{6})", CSS[: CSS.index("@media")]))
+COLORS |= {"train": COLORS["accent"], "validation": COLORS["warm"]}
 
 # Settings of matplotlib; sizes are pixels.
 LOOK = {
@@ -69,14 +63,11 @@ def look() -> AbstractContextManager[None]:
         >>> import matplotlib
         >>> with look():
         ...     matplotlib.rcParams["text.color"]
-        '#23262b'
+        '#1b1d21'
     """
     from matplotlib import style
 
     return style.context(LOOK, after_reset=True)
-
-
-SHARP = 180  # dots per inch of what is drawn in dots: clouds of points, maps
 
 
 def paper(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
@@ -102,26 +93,6 @@ def name_text(name: str, longest: int) -> str:
     """
     name = cut(name, longest)
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")  # legends skip "_..."
-
-
-def svg(figure: Figure, class_: str) -> bytes:
-    """The figure as an element of HTML: without a prolog, and with ids that no other figure has.
-
-    The figure's label says in words what it shows, to those who cannot see it.
-    """
-    from matplotlib import rc_context
-
-    stream, words = io.StringIO(), str(figure.get_label())
-    with look(), rc_context({"svg.hashsalt": words}), catch_warnings():
-        simplefilter("ignore", UserWarning)  # letters that matplotlib's own font has not
-        unsigned = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", dpi=SHARP, transparent=True, metadata=unsigned)
-    _, box, rest = re.split(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', stream.getvalue())
-    rest = re.sub(r'<(g|image)\b([^>]*?) id="[^"]*"', r"<\1\2", rest)
-    rest = re.sub(r"(\.\d\d)\d{3,}", r"\1", rest)  # hundredths of a pixel are enough
-    for name, color in COLORS.items():
-        rest = rest.replace(color, f"var(--{name}, {color})")
-    return f'<svg {box} role="img" aria-label="{escape(words)}" class="{class_}">{rest}'.encode()
 
 
 def save_figure(draw: Callable[[], Figure], path: Path) -> Path:

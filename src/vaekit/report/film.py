@@ -1,7 +1,7 @@
-"""What a training leaves to look at as it goes: the same images and draws after each epoch.
+"""The film of a training: the same images and samples after each epoch.
 
 RUN/snapshots/originals.npz   the held-out images, uint8 `(N, C, H, W)`
-RUN/snapshots/000003.npz      after epoch 3: their reconstructions, and decoded draws of the prior
+RUN/snapshots/000003.npz      after epoch 3: their reconstructions, and decoded samples of the prior
 RUN/latest.png                the images with the newest reconstructions under them
 """
 
@@ -28,7 +28,7 @@ from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, sweep, write
 from vaekit.models import Model
 from vaekit.report.curves import value
-from vaekit.report.images import grid, levels, pairs, png_bytes, read_array
+from vaekit.report.grids import grid, levels, png_bytes, read_array
 from vaekit.report.style import COLORS
 from vaekit.runs import Job, RunFolder
 from vaekit.torchutil import rng
@@ -37,34 +37,20 @@ from vaekit.training import Callback
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-
-IMAGES, DRAWS = 8, 16
-MOST, LEAST = 200, 20  # frames that are kept; fewer where images are large
+IMAGES, SAMPLES = 8, 16
+MOST, LEAST = 200, 20  # frames that stay; fewer where images are large
 BYTES = 100_000_000
 FRAME = re.compile(r"\d{6,}\.npz")
 
 
-def stride(epoch: int, every: int, most: int) -> int:
-    """The step between the epochs whose frames stay, up to this one: every * 2^k, `most` frames.
-
-    Example:
-        >>> stride(199, 1, 200), stride(200, 1, 200), stride(1000, 5, 200)
-        (1, 2, 10)
-    """
-    step = every
-    while epoch // step >= most:
-        step *= 2
-    return step
-
-
 def frame_epochs(folder: Path) -> list[int]:
-    """The epochs of the frames in RUN/snapshots, in their order; empty without the folder."""
+    """Return the epochs of the frames in RUN/snapshots, in order; none without the folder."""
     names = [path.stem for path in folder.glob("*.npz") if FRAME.fullmatch(path.name)]
     return sorted(map(int, names))
 
 
 def read_frame(path: Path, what: str) -> np.ndarray:
-    """The images of this name in a file of RUN/snapshots, uint8 `(N, C, H, W)`.
+    """Return the images of this name in a file of RUN/snapshots, uint8 `(N, C, H, W)`.
 
     Raises:
         VaekitError: where the file is broken, or has no such images.
@@ -79,16 +65,16 @@ def read_frame(path: Path, what: str) -> np.ndarray:
 
 @dataclass(eq=False)
 class Snapshots(Callback):
-    """Keeps frames of a training; the training itself is the same with and without.
+    """Write frames of a training; the training itself is the same with and without.
 
     Args:
         folder: of the run, which is locked.
         x: the images, canonical, where the model is, `(N, *X)`.
         every: a frame after each so many epochs.
-        seed: of the draws: the same noise each time.
+        seed: of the samples: the same noise each time.
         shown: from x to values in [0, 1].
         context: of x, `(N, ...)`, for a conditional model.
-        context_drawn: of the draws.
+        context_of_samples: likewise.
     """
 
     folder: RunFolder
@@ -97,16 +83,16 @@ class Snapshots(Callback):
     seed: int
     shown: Callable[[Tensor], Tensor]
     context: Tensor | None = None
-    context_drawn: Tensor | None = None
+    context_of_samples: Tensor | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
         self.path = self.folder.path / "snapshots"
-        size = (len(self.x) + DRAWS) * math.prod(self.x.shape[1:])
+        size = (len(self.x) + SAMPLES) * math.prod(self.x.shape[1:])
         self.most = max(LEAST, min(MOST, BYTES // size))
 
     def begin(self, model: Any, epoch: int | None) -> None:
-        """Drops the frames after this epoch, which will be made again; without one, begins anew."""
+        """Drop the frames after this epoch, which will come again; without one, begin anew."""
         write(self.path / "originals.npz", npz_bytes(originals=levels(self.shown(self.x)).numpy()))
         sweep(self.path)
         for old in frame_epochs(self.path):
@@ -116,37 +102,38 @@ class Snapshots(Callback):
             self.epoch(model, 0)
 
     def epoch(self, model: Any, number: int) -> None:
-        """Writes the frame of this epoch where it is one that is kept."""
+        """Write the frame of every nth epoch."""
         if number % self.every == 0:
             self.finish(model, number)
 
     def finish(self, model: Any, number: int) -> None:
-        """Writes the frame of this epoch; the last one always is."""
-        images = {name: self.shown(part) for name, part in self.pictures(model).items()}
+        """Write the frame of this epoch, and drop those that are too many by now."""
+        images = {name: self.shown(part) for name, part in self._images(model).items()}
         frame = npz_bytes(**{name: levels(part).numpy() for name, part in images.items()})
         write(self._file(number), frame, self.folder.mend)
-        sheet = pairs(self.shown(self.x), images["reconstructions"])
-        picture = png_bytes(sheet, small=False)
-        write(self.folder.path / "latest.png", picture, self.folder.mend)
-        step = stride(number, self.every, self.most)
+        latest = png_bytes(grid(self.shown(self.x), images["reconstructions"]), small=False)
+        write(self.folder.path / "latest.png", latest, self.folder.mend)
+        stride = self.every
+        while number // stride >= self.most:
+            stride *= 2
         for old in frame_epochs(self.path):
-            if old % step and old != number:
+            if old % stride and old != number:
                 self._file(old).unlink()
 
-    def pictures(self, model: Model) -> dict[str, Tensor]:
-        """E[x|z] at the codes of the images, and at draws z where there is a prior to draw from."""
-        found = {"reconstructions": model.reconstruct(self.x, self.context)}
+    def _images(self, model: Model) -> dict[str, Tensor]:
+        """Return E[x|z] at the codes of the images, and at samples z where there is a prior."""
+        images = {"reconstructions": model.reconstruct(self.x, self.context)}
         if Offer.DRAWS in model.offers:
             with rng(self.seed, self.x.device):
-                found["samples"] = model.sample(DRAWS, self.context_drawn, mean=True)  # type: ignore[operator]
-        return found
+                images["samples"] = model.sample(SAMPLES, self.context_of_samples, mean=True)  # type: ignore[operator]
+        return images
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch:06d}.npz"
 
 
 def snapshots_of(job: Job) -> Snapshots | None:
-    """Of test images, evenly spread, which are looked at alone; None for tables or by choice."""
+    """Return the film of test images, evenly spread; None for tables or by choice."""
     options, shape = job.config.training, job.spec.shape
     if not options.snapshots or len(shape) != 3 or shape[0] not in (1, 3):
         return None
@@ -156,8 +143,8 @@ def snapshots_of(job: Job) -> Snapshots | None:
     film = Snapshots(job.folder, x, options.snapshots, options.seed, job.spec.values.inverse)
     if test.context is not None:
         film.context = test.context[index].float().to(job.device)
-        drawn = torch.arange(DRAWS) * job.spec.classes // DRAWS  # the classes in their order
-        film.context_drawn = one_hot(drawn, job.spec.classes).float().to(job.device)
+        classes = torch.arange(SAMPLES) * job.spec.classes // SAMPLES  # in their order
+        film.context_of_samples = one_hot(classes, job.spec.classes).float().to(job.device)
     return film
 
 
@@ -167,36 +154,59 @@ WIDTH, LETTER, EDGE = 480, 15, 8  # pixels
 NEARLY = 244  # white: pillow's search for the nearest color is rough, and would tint the paper
 
 
-def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Image]:
-    """The frames of a run's film, each with its epoch and bound; all of one size.
+def save_film(
+    folder: RunFolder, path: Path, what: str = "reconstructions", *, fps: float = 8.0
+) -> Path:
+    """Write the film of a run's training, and return its path.
+
+    It is repeated for ever, the first and the last frame for 1.5 seconds. A GIF has one palette
+    for all frames, so that nothing flickers: all grays where all are gray; else the 256 colors that
+    suit them best. WebP leaves every pixel as it is.
 
     Args:
         folder: of a run that was trained with snapshots.
+        path: ends in .gif or .webp.
         what: "reconstructions", with the originals above them, or "samples".
+        fps: frames per second, more than 0 and 50 at most.
 
     Raises:
-        VaekitError: for a run without snapshots, or without those asked for.
+        VaekitError: for a run without snapshots, or without those that are named, another ending or
+            fps, a pillow that cannot write WebP, and where the file cannot be written.
     """
+    from PIL import features
+
+    if path.suffix not in FORMATS:
+        raise VaekitError(f"got the file {path}; expected one that ends in .gif or .webp.")
+    if not 0 < fps <= 50:
+        raise VaekitError(f"got `fps={fps:g}`; expected more than 0, and 50 at most.")
+    if path.suffix == ".webp" and not features.check("webp"):
+        raise VaekitError("pillow was built without WebP here: take a file that ends in .gif.")
+    frames = training_frames(folder, what)
+    return write(path, _animation(frames, path.suffix, round(1000 / fps)))
+
+
+def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Image]:
+    """Return the frames of a run's film, each under its epoch and bound; all of one size."""
     choose("kind of film", what, dict.fromkeys(("reconstructions", "samples")))
     path = folder.path / "snapshots"
     epochs = _epochs(folder, what)
     above = torch.from_numpy(read_frame(path / "originals.npz", "originals")) / 255
-    draw = partial(grid, columns=8) if what == "samples" else partial(pairs, above)
+    draw = partial(grid, columns=8) if what == "samples" else partial(grid, above)
     records = {record.get("epoch"): record for record in folder.records()}
-    shape, made = None, []
+    shape, frames = None, []
     for epoch in epochs:
         file = path / f"{epoch:06d}.npz"
         images = read_frame(file, what)
         if images.shape != (shape or images.shape):
             raise VaekitError(f"{file} is broken: its images have another shape. Delete it.")
         shape = images.shape
-        sheet = draw(torch.from_numpy(images) / 255, width=WIDTH)
-        made.append(captioned(sheet, caption(epoch, records.get(epoch))))
-    return made
+        image = draw(torch.from_numpy(images) / 255, width=WIDTH)
+        frames.append(_captioned(image, *_caption(epoch, records.get(epoch))))
+    return frames
 
 
 def _epochs(folder: RunFolder, what: str) -> list[int]:
-    """Those of which there are frames; a refusal that says why there are none."""
+    """Return those of which there are frames, or refuse in a line that says why there are none."""
     shape = folder.read_json("config").get("spec", {}).get("shape", ())
     epochs = frame_epochs(folder.path / "snapshots")
     if not epochs and len(shape) != 3:
@@ -205,128 +215,82 @@ def _epochs(folder: RunFolder, what: str) -> list[int]:
         )
     if not epochs:
         raise VaekitError(
-            f"{folder.path} has no snapshots: train with --snapshots 1, which keeps pictures of "
+            f"{folder.path} has no snapshots: train with `snapshots=1`, which keeps images of "
             "every epoch."
         )
     newest = folder.path / "snapshots" / f"{epochs[-1]:06d}.npz"
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(newest) as arrays:
         if what == "samples" and arrays.namelist() == ["reconstructions.npy"]:
             raise VaekitError(
-                f"{folder.path} has no prior to draw from: take --what reconstructions."
+                f"{folder.path} has no prior to draw from: take `what=reconstructions`."
             )
     return epochs
 
 
-def caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
-    """What stands above a frame, left and right: the epoch, and the bound of held-out rows.
+def _caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return what stands above a frame, left and right: the epoch, and the bound of held-out rows.
 
     Example:
-        >>> caption(3, {"train": {"objective": -9.5}, "validation": {"elbo": -103.24}})
+        >>> _caption(3, {"train": {"objective": -9.5}, "validation": {"elbo": -103.24}})
         ('epoch 3', 'validation ELBO -103.2 nats')
-        >>> caption(0, None)
+        >>> _caption(0, None)
         ('epoch 0', 'untrained')
     """
     if record is None:
         return f"epoch {epoch}", "" if epoch else "untrained"
     split = "validation" if record.get("validation") else "train"
-    means = record[split]
-    name, number = "ELBO", means.get("elbo")
-    if number is None:
-        name, number = "objective", means.get("objective")
-    shown = "" if number is None else f"{split} {name} {value(number)} nats"
-    return f"epoch {epoch}", shown.replace("−", "-")  # the font has no minus sign
+    for name, key in (("ELBO", "elbo"), ("objective", "objective")):
+        if (number := record[split].get(key)) is not None:
+            text = f"{split} {name} {value(number)} nats"
+            return f"epoch {epoch}", text.replace("−", "-")  # the font has no minus sign
+    return f"epoch {epoch}", ""
 
 
-def captioned(sheet: Image, words: tuple[str, str]) -> Image:
-    """The sheet on white paper under a line of words, left and right; gray where the sheet is.
-
-    Example:
-        >>> captioned(grid(torch.rand(4, 1, 8, 8)), ("epoch 1", "")).mode
-        'L'
-    """
+def _captioned(image: Image, left: str, right: str) -> Image:
+    """Return the image on white paper under a line of words; gray where the image is."""
     from PIL import Image, ImageDraw, ImageFont
 
     top = LETTER + 2 * EDGE
-    paper = Image.new("RGB", (sheet.width + 2 * EDGE, sheet.height + top + EDGE), "white")
-    paper.paste(sheet, (EDGE, top), sheet)
+    paper = Image.new("RGB", (image.width + 2 * EDGE, image.height + top + EDGE), "white")
+    paper.paste(image, (EDGE, top), image)
     drawing, font = ImageDraw.Draw(paper), ImageFont.load_default(LETTER)
-    middle = top // 2
-    drawing.text((EDGE, middle), words[0], COLORS["ink"], font, anchor="lm")
-    drawing.text((paper.width - EDGE, middle), words[1], COLORS["soft"], font, anchor="rm")
-    red, green, blue, _ = sheet.split()
+    drawing.text((EDGE, top // 2), left, COLORS["ink"], font, anchor="lm")
+    drawing.text((paper.width - EDGE, top // 2), right, COLORS["soft"], font, anchor="rm")
+    red, green, blue, _ = image.split()
     gray = red.tobytes() == green.tobytes() == blue.tobytes()
     return paper.convert("L") if gray else paper
 
 
-def animation(frames: Sequence[Image], *, suffix: str = ".gif", fps: float = 8.0) -> bytes:
-    """A film that is repeated for ever, the first and the last frame held for 1.5 seconds.
-
-    A GIF has one palette for all frames, so that nothing flickers: all grays where all are gray;
-    else the 256 colors that suit them best. WebP keeps every pixel as it is.
-
-    Args:
-        frames: of one size, at least one.
-        suffix: ".gif" or ".webp".
-        fps: frames per second, more than 0 and 50 at most.
-
-    Raises:
-        VaekitError: for another suffix or fps, or a pillow that cannot write WebP.
-
-    Example:
-        >>> frames = [captioned(grid(torch.rand(4, 1, 8, 8)), (str(n), "")) for n in range(3)]
-        >>> animation(frames)[:6]
-        b'GIF89a'
-    """
-    from PIL import features
-
-    if suffix not in FORMATS:
-        raise VaekitError(f"got the suffix '{suffix}'; expected .gif or .webp.")
-    if not 0 < fps <= 50:
-        raise VaekitError(f"got --fps {fps:g}; expected more than 0, and 50 at most.")
-    if suffix == ".webp" and not features.check("webp"):
-        raise VaekitError("pillow was built without WebP here: take a file that ends in .gif.")
-    step = round(1000 / fps)
+def _animation(frames: Sequence[Image], suffix: str, step: int) -> bytes:
+    """Return frames of one size as a film, each for `step` milliseconds."""
     times = [max(HOLD, step) if n in (0, len(frames) - 1) else step for n in range(len(frames))]
     options: dict[str, Any] = {"lossless": True, "quality": 60}
     if suffix == ".gif":
         frames, palette = _one_palette(frames)
         options = {"optimize": False, "disposal": 1, "palette": palette}
-    first, *rest = frames
+    options |= {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
     stream = io.BytesIO()
-    first.save(
-        stream, suffix[1:], save_all=True, append_images=rest, duration=times, loop=0, **options
-    )
+    frames[0].save(stream, suffix[1:], **options)
     return stream.getvalue()
 
 
-def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
-    """The frames in numbers of colors, and the colors: 256 grays, or those of nine frames."""
+def _one_palette(frames: Sequence[Image]) -> tuple[Sequence[Image], bytes]:
+    """Return the frames in numbers of colors, and the colors: grays, or those of nine frames."""
     from PIL import Image
 
     if all(frame.mode == "L" for frame in frames):
-        return list(frames), bytes(level for level in range(256) for _ in range(3))
+        return frames, bytes(level for level in range(256) for _ in range(3))
     width, height = frames[0].size
-    seen = [frames[len(frames) * n // min(9, len(frames))] for n in range(min(9, len(frames)))]
-    strip = Image.new("RGB", (width, height * len(seen)))
-    for place, frame in enumerate(seen):
-        strip.paste(frame.convert("RGB"), (0, place * height))
+    nine = [frames[len(frames) * n // min(9, len(frames))] for n in range(min(9, len(frames)))]
+    strip = Image.new("RGB", (width, height * len(nine)))
+    for row, frame in enumerate(nine):
+        strip.paste(frame.convert("RGB"), (0, row * height))
     best = strip.quantize(254, dither=Image.Dither.NONE).getpalette() or []
-    found = [tuple(best[at : at + 3]) for at in range(0, len(best), 3)]
-    others = [color for color in found if min(color) < NEARLY]
-    colors = dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])
-    numbers = bytes(level for color in colors for level in color)
+    colors = [tuple(best[at : at + 3]) for at in range(0, len(best), 3)]
+    others = [color for color in colors if min(color) < NEARLY]
+    kept = dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])
+    numbers = bytes(level for color in kept for level in color)
     palette = Image.new("P", (1, 1))
     palette.putpalette(numbers)
     options: dict[str, Any] = {"palette": palette, "dither": Image.Dither.NONE}
     return [frame.convert("RGB").quantize(**options) for frame in frames], numbers
-
-
-def film_suffix(path: Path) -> str:
-    """The suffix of a file that a film can go to.
-
-    Raises:
-        VaekitError: for another than .gif or .webp.
-    """
-    if path.suffix not in FORMATS:
-        raise VaekitError(f"got the file {path}; expected one that ends in .gif or .webp.")
-    return path.suffix

@@ -1,1 +1,0 @@
-"""Several runs of one data set on one page."""

@@ -1,0 +1,333 @@
+"""Runs of one data set: the options in which they differ, and whether their bounds compare."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vaekit.data import Dataset, spread
+from vaekit.distributions import Offer, Space
+from vaekit.errors import VaekitError
+from vaekit.evaluate import is_likelihood
+from vaekit.recipes import flat_options, likelihood_spec
+from vaekit.runs import COMPOSED, Config, Run, open_run
+
+SEEN = 1000  # test rows that are looked at
+PLACE = {"data_dir", "device", "threads", "cache"}  # where, not what
+ABSENT = "none"
+LONGEST = 48  # letters of a short name
+MOST = 3  # options in a short name
+
+Values = Mapping[str, Sequence[Any]]  # by option, the value of each run
+Words = Callable[[str], str]
+
+
+class Likelihood(NamedTuple):
+    """By what bounds can be compared.
+
+    Attributes:
+        name: of the distribution, and whether it is of x given a label.
+        fixed: its options that are numbers, which nothing learned, in words.
+        proper: whether it normalizes over the values of the data.
+        space: of x.
+    """
+
+    name: str
+    fixed: str
+    proper: bool
+    space: Space
+
+    @classmethod
+    def of(cls, run: Run) -> Likelihood:
+        """Return what a bound of this run is of. One of log p(x | label) is none of log p(x)."""
+        spec = run.parts.get("likelihood")
+        options = spec.items() if isinstance(spec, dict) else ()
+        fixed = [f"{n} {v:g}" for n, v in options if type(v) in (int, float)]
+        name = type(run.px).__name__ + (" given the label" if run.conditional else "")
+        proper = is_likelihood(run.px.space, run.spec.kind)
+        return cls(name, ", ".join(fixed), proper, run.px.space)
+
+    @property
+    def measure(self) -> tuple[Any, ...]:
+        """Probabilities of the same values compare; densities where their scale has one source."""
+        given = self.name.partition(" ")[2]
+        return (self.space, given) if self.proper and self.space.discrete else tuple(self)
+
+
+@dataclass(frozen=True, eq=False)
+class RunSet:
+    """Runs of one data set.
+
+    Attributes:
+        runs: in the order in which they were named.
+        names: short ones, by the options that differ.
+        options: those that differ, with the value of each run.
+        settings: by a short name, the numbers of the runs that differ in their seed alone; a run
+            each where no two do, or where all do.
+        likelihoods: of each run.
+        data: the data set as the first run sees it; the test rows are the same for all.
+    """
+
+    runs: Sequence[Run]
+    names: Sequence[str]
+    options: dict[str, list[Any]]
+    settings: dict[str, list[int]]
+    likelihoods: Sequence[Likelihood]
+    data: Dataset
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the bounds of all runs are of the same thing, so that they compare."""
+        return len({one.measure for one in self.likelihoods}) == 1
+
+    @property
+    def seeded(self) -> bool:
+        """Whether a setting has several seeds."""
+        return len(self.settings) < len(self.runs)
+
+    def kinds(self, say: Words = str) -> str:
+        """Return the likelihoods, and the names of the runs that have each, in words."""
+        groups: dict[str, list[str]] = {}
+        for name, (kind, fixed, proper, _) in zip(self.names, self.likelihoods, strict=True):
+            more = ", ".join(filter(None, (fixed, "" if proper else say("not a likelihood"))))
+            groups.setdefault(kind + (f" ({more})" if more else ""), []).append(name)
+        words = say("{kind} of {names}")
+        texts = (words.format(kind=kind, names=", ".join(n)) for kind, n in groups.items())
+        return "; ".join(texts)
+
+
+def flat(config: Config, kind: str, parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the recipe and every option of its parts, of data and of training; None is "none".
+
+    Args:
+        config: of a run.
+        kind: of its data, which decides the likelihood where none was named.
+        parts: of a composed model.
+
+    Example:
+        >>> options = flat(Config.flat("vae", latent=3, net="conv"), "binary")
+        >>> options["recipe"], options["latent"], options["net"], options["likelihood"]
+        ('vae', 3, 'conv', 'bernoulli')
+        >>> options["objective.beta"], "likelihood.scale" in options
+        (1.0, False)
+    """
+    if parts is None:
+        parts = {**config.parts, "likelihood": likelihood_spec(config.parts, kind)}
+    options = {"recipe": config.recipe, **dict(flat_options(dict(parts)))}
+    for record in (config.data, config.training):
+        options |= record.model_dump(exclude=PLACE)
+    return {name: ABSENT if value is None else value for name, value in options.items()}
+
+
+def differences(options: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the options that are not the same in all runs, with the value of each run.
+
+    None is for a run that has no such option: its recipe or its likelihood knows none.
+
+    Example:
+        >>> differences([{"latent": 2, "lr": 0.1}, {"latent": 8, "lr": 0.1}])
+        {'latent': [2, 8]}
+    """
+    names = dict.fromkeys(name for one in options for name in one)
+    columns = {name: [one.get(name) for one in options] for name in names}
+    return {n: values for n, values in columns.items() if any(v != values[0] for v in values)}
+
+
+def telling(options: Values) -> dict[str, Sequence[Any]]:
+    """Return the options in which runs that have them differ; another one says why some have none.
+
+    Example:
+        >>> telling({"recipe": ["vae", "ae"], "objective.kl": ["closed", None]})
+        {'recipe': ['vae', 'ae']}
+    """
+    known = {name: [v for v in values if v is not None] for name, values in options.items()}
+    return {n: options[n] for n, held in known.items() if any(v != held[0] for v in held)}
+
+
+def option_text(value: Any) -> str:
+    """Return a value as one would type it.
+
+    Example:
+        >>> option_text((512, 256)), option_text(0.001), option_text(None), option_text(True)
+        ('512,256', '0.001', 'none', 'true')
+    """
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(map(option_text, value)) or ABSENT
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def in_words(options: Values, say: Words = str) -> str:
+    """Return what differs, as a sentence.
+
+    Example:
+        >>> in_words({"latent": [16, 64]})
+        'They differ in latent: 16 against 64; all else is equal.'
+        >>> in_words({"latent": [2, 8, 8], "net": ["mlp", "mlp", "conv"]})
+        'They differ in latent: 2, 8; net: mlp, conv; all else is equal.'
+        >>> in_words({})
+        'They have the same options.'
+    """
+    parts, against = [], say(" against ")
+    for name, values in telling(options).items():
+        texts = list(dict.fromkeys(option_text(value) for value in values if value is not None))
+        parts.append(f"{name}: {(against if len(values) == 2 else ', ').join(texts)}")
+    if not parts:
+        return say("They have the same options.")
+    return say("They differ in {options}; all else is equal.").format(options="; ".join(parts))
+
+
+def short_names(options: Values, paths: Sequence[Path]) -> list[str]:
+    """Return a name for each run by the options that differ; by its folder where that is no help.
+
+    Example:
+        >>> short_names({"latent": [2, 8], "net.norm": ["", "batch"]}, [Path("a"), Path("b")])
+        ['latent=2 norm=', 'latent=8 norm=batch']
+        >>> short_names({}, [Path("a"), Path("b")])
+        ['a', 'b']
+    """
+    options = telling(options)
+    short = {name: name.rpartition(".")[2] for name in options}
+    if len({*short.values()}) < len(options):
+        short = {name: name for name in options}
+    before = {name: "" if name == "recipe" else f"{short[name]}=" for name in options}
+    columns = [
+        [before[name] + option_text(value) if value is not None else "" for value in values]
+        for name, values in options.items()
+    ]
+    names = [" ".join(filter(None, texts)) for texts in zip(*columns, strict=True)]
+    good = 0 < len(options) <= MOST and all(0 < len(name) <= LONGEST for name in names)
+    if good and len(set(names)) == len(paths):
+        return names
+    folders = [path.resolve().name for path in paths]
+    return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
+
+
+def settings_of(
+    options: Values, own: Values, names: Sequence[str], paths: Sequence[Path]
+) -> dict[str, list[int]]:
+    """Return by short names the numbers of the runs that differ in their seed alone.
+
+    Args:
+        options: that differ.
+        own: those among them that name runs.
+        names, paths: of the runs.
+
+    Example:
+        >>> options = {"latent": [2, 2, 8, 8], "seed": [0, 1, 0, 1]}
+        >>> settings_of(options, options, "abcd", [Path(name) for name in "abcd"])
+        {'latent=2': [0, 1], 'latent=8': [2, 3]}
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row in range(len(names)):
+        key = tuple(option_text(vs[row]) for name, vs in options.items() if name != "seed")
+        groups.setdefault(key, []).append(row)
+    if len(groups) in (1, len(names)):
+        return {name: [row] for row, name in enumerate(names)}
+    firsts = [rows[0] for rows in groups.values()]
+    others = {n: [vs[row] for row in firsts] for n, vs in own.items() if n != "seed"}
+    short = short_names(others, [paths[row] for row in firsts])
+    return dict(zip(short, groups.values(), strict=True))
+
+
+def open_runs(
+    paths: Sequence[str | Path], *, data_dir: str | None = None, device: str = "auto"
+) -> RunSet:
+    """Open the runs.
+
+    Raises:
+        VaekitError: for fewer than two, the same one twice, what is no run folder, runs without a
+            latent, and runs of different data.
+    """
+    _refuse(paths)
+    runs = [open_run(path, device=device) for path in paths]
+    for run in runs:
+        if Offer.LATENT not in run.offers:
+            raise VaekitError(
+                f"{run.path} is a colorizer, and a comparison is of models with a latent: take "
+                "`vaekit evaluate` of each."
+            )
+    every = [_options(run) for run in runs]
+    options = differences(every)
+    usual = [
+        given
+        if run.config.recipe == COMPOSED
+        else flat(Config.flat(run.config.recipe), run.spec.kind)
+        for run, given in zip(runs, every, strict=True)
+    ]
+    own = {n: vs for n, vs in options.items() if n == "recipe" or vs != [u.get(n) for u in usual]}
+    names = short_names(own, [run.path for run in runs])
+    settings = settings_of(options, own, names, [run.path for run in runs])
+    likelihoods = [Likelihood.of(run) for run in runs]
+    return RunSet(runs, names, options, settings, likelihoods, _same_data(runs, data_dir))
+
+
+def _options(run: Run) -> dict[str, Any]:
+    """Return what `flat` does; of a composed model a short hash tells the networks apart."""
+    if run.config.recipe != COMPOSED:
+        return flat(run.config, run.spec.kind)
+    net = f"custom {hashlib.sha256(repr(run.model).encode()).hexdigest()[:6]}"
+    return flat(run.config, run.spec.kind, {"net": net, "latent": run.latent_size, **run.parts})
+
+
+def _refuse(paths: Sequence[str | Path]) -> None:
+    if len(paths) < 2:
+        raise VaekitError(
+            f"got {len(paths)} run{'s' * (len(paths) != 1)} to compare; expected at least two "
+            "run folders, as `vaekit compare runs/a runs/b`."
+        )
+    places = sorted((Path(path).resolve(), str(path)) for path in paths)
+    for (one, name), (other, _) in pairwise(places):
+        if one == other:
+            raise VaekitError(f"got the run {name} twice; expected different runs.")
+
+
+def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:
+    """Return the data set of the first run, or refuse runs whose test rows are others."""
+    first, *others = runs
+    alike = "test_sha256" if all("test_sha256" in _card(run) for run in runs) else "sha256"
+    for run in others:
+        for what, one in _known(first, alike).items():
+            if one != (other := _known(run, alike)[what]):
+                texts = map(str, (one, other))
+                brief = [text if len(text) <= 40 else f"{text[:12]}..." for text in texts]
+                raise _refusal(first, run, f"{what} {' and '.join(brief)}")
+    data = first.dataset(data_dir)
+    seen = data.test.x(spread(len(data.test), SEEN))
+    for run in others:
+        test = run.dataset(data_dir).test
+        if len(test) != len(data.test):
+            raise _refusal(first, run, f"{len(data.test)} and {len(test)} test rows")
+        if not torch.equal(test.x(spread(len(test), SEEN)), seen):
+            raise _refusal(first, run, "test rows that their options prepare in different ways")
+    return data
+
+
+def _card(run: Run) -> dict[str, Any]:
+    data: dict[str, Any] = run.folder.read_json("run")["data"]
+    return {**data.get("card", {}), "sha256": run.sha256}
+
+
+def _known(run: Run, alike: str) -> dict[str, Any]:
+    return {
+        "the data": run.spec.name,
+        "the sha256" + " of the test rows" * (alike == "test_sha256"): _card(run)[alike],
+        "rows of the shape": run.spec.shape,
+        "rows of the kind": run.spec.kind,
+    }
+
+
+def _refusal(one: Run, other: Run, why: str) -> VaekitError:
+    return VaekitError(
+        f"comparing runs of different data: {one.path} and {other.path} have {why}; compare runs "
+        "of the same data."
+    )
