@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 import vaekit as vk
 from vaekit.data import load, prepare
-from vaekit.options import Data
+from vaekit.train_options import Data
 from vaekit.training import fit, make_optimizer, parse
 
 CASES: dict[str, dict[str, Any]] = {

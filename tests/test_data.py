@@ -35,7 +35,7 @@ from vaekit.data import (
     prepare,
 )
 from vaekit.errors import VaekitError
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import torch
 
 from vaekit.data import SparseRows, Split, canonical, load, prepare
 from vaekit.errors import VaekitError
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 
 def fails(message: str) -> Any:

@@ -21,7 +21,7 @@ import vaekit
 from vaekit.cli.main import main
 from vaekit.data import Dataset, MappedRows, Split, load, prepare, read
 from vaekit.errors import VaekitError
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (60, 7, 9)).astype(np.uint8)
 

@@ -37,7 +37,7 @@ from vaekit.data import (
     prepare,
 )
 from vaekit.errors import VaekitError
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 FOLDER = Path(os.environ.get("VAEKIT_DATA", ""))
 

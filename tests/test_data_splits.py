@@ -12,7 +12,7 @@ from torch import Tensor
 
 import vaekit
 from vaekit.data import Dataset, Split, Transform, from_value, generator, prepare, read
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 
 def table(path: Path, groups: bool = False) -> str:

@@ -13,20 +13,9 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "vaekit"
 
 # The rooms, in one strict order: a module imports from its own room and from those before it.
 ROOMS = (
-    *("errors", "io", "torchutil", "registry", "options", "distributions", "nn", "parts", "models"),
-    *(
-        "objectives",
-        "data",
-        "evaluate",
-        "recipes",
-        "imports",
-        "training",
-        "runs",
-        "report",
-        "api",
-        "cli",
-    ),
-    "testing",
+    *("errors", "io", "torchutil", "registry", "train_options", "distributions", "nn", "parts"),
+    *("models", "objectives", "data", "evaluate", "recipes", "imports", "training", "runs"),
+    *("report", "api", "cli", "testing"),
 )
 APART = [{"distributions", "nn"}, {"distributions", "data"}, {"nn", "data"}]
 HEAVY = {"sklearn", "matplotlib", "PIL", "pooch", "pandas", "zuko", "yaml", "rich"}

@@ -31,9 +31,9 @@ from vaekit.data import (
 )
 from vaekit.evaluate import Rows, Subject, chosen, measure, measured, reconstructions
 from vaekit.models import Colorizer, Model, rows_at_once
-from vaekit.options import Data
 from vaekit.report import Codes, fixed_rows, posteriors
 from vaekit.runs import Config, RunFolder, make_job
+from vaekit.train_options import Data
 
 IMAGE = (3, 64, 64)
 BYTES = 2**23

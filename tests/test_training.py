@@ -26,10 +26,10 @@ from vaekit.distributions import Gaussian as GaussianDistribution
 from vaekit.distributions import offering
 from vaekit.models import VAE, Trace
 from vaekit.objectives import ELBO, Objective
-from vaekit.options import Training
 from vaekit.parts import Conditional, Gaussian, StandardNormal
 from vaekit.runs import flat_fields
 from vaekit.torchutil import load_state, save_state
+from vaekit.train_options import Training
 from vaekit.training import (
     Best,
     DivergedError,

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 import vaekit as vk
 from vaekit.data import Dataset, card, fingerprint, from_value, is_value, load, prepare
 from vaekit.errors import VaekitError
-from vaekit.options import Data
+from vaekit.train_options import Data
 from vaekit.training import Progress, fit, make_optimizer
 
 RNG = np.random.default_rng(0)

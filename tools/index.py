@@ -1,6 +1,6 @@
 """Writes what is made from the parts and the option records, so that no list is kept by hand.
 
-They are src/vaekit/index.json, the entries of all parts, src/vaekit/train_options.pyi, the types of
+They are src/vaekit/index.json, the entries of all parts, src/vaekit/signature.pyi, the types of
 the options of a training, and docs/parts.md. Run it after a change of a part's or a record's
 options or docstring; with --check it fails where a file is stale.
 """
@@ -19,7 +19,7 @@ from vaekit import registry
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("nn", "parts", "models", "objectives", "evaluate", "recipes", "data")
 DOC = ROOT / "docs" / "parts.md"
-STUB = ROOT / "src" / "vaekit" / "train_options.pyi"
+STUB = ROOT / "src" / "vaekit" / "signature.pyi"
 TYPES = {"PathText": "str | PathLike[str]", "tuple[str, ...]": "Sequence[str]"}
 
 
@@ -72,9 +72,9 @@ def page() -> str:
 
 
 def stub() -> str:
-    """train_options.pyi: the options of `vaekit.train` and their types, for editors and mypy."""
-    from vaekit.options import Data, Training
+    """signature.pyi: the options of `vaekit.train` and their types, for editors and mypy."""
     from vaekit.recipes import find_recipe, names
+    from vaekit.train_options import Data, Training
 
     asks = dict.fromkeys(part for name in names() for part in find_recipe(name).asks)
     parts = {name: "int" if name == "latent" else "Part" for name in asks if name != "objective"}

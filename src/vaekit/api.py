@@ -23,7 +23,6 @@ from vaekit.imports import Named
 from vaekit.imports import load as load_imports
 from vaekit.models import Model
 from vaekit.objectives import Objective
-from vaekit.options import Data, Training, checked
 from vaekit.registry import checked as part
 from vaekit.registry import make
 from vaekit.report import Comparison, compare, snapshots_of, write_run_report
@@ -50,10 +49,11 @@ from vaekit.runs import (
     trained,
 )
 from vaekit.torchutil import find_device, load_state, rng
+from vaekit.train_options import Data, Training, checked
 from vaekit.training import Callback, Callbacks, Progress, check_state
 
 if TYPE_CHECKING:
-    from vaekit.train_options import RecipeOptions, TrainOptions
+    from vaekit.signature import RecipeOptions, TrainOptions
 
 __all__ = ["Run", "compare", "load", "reproduce", "resume", "save", "sweep", "train", "train_seeds"]
 

@@ -57,7 +57,7 @@ def data(
     if name is None:
         _list_sets(data_dir, json)
         return
-    from vaekit.options import Data, checked
+    from vaekit.train_options import Data, checked
 
     values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
     values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}

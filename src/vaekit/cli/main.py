@@ -223,7 +223,7 @@ def in_shell(text: str) -> str:
     text = " ".join(text.split())
     if not ARGUMENT.search(text):
         return text
-    from vaekit.options import Data, Training
+    from vaekit.train_options import Data, Training
 
     names = {"import_", "latent", *KINDS, *Data.model_fields, *Training.model_fields}
     names |= {

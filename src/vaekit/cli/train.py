@@ -91,12 +91,12 @@ class SweepOptions(RunOptions):
 
 
 def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
-    """Yield name, type, default and help of each option, as the source of options.py has them.
+    """Yield name, type, default and help of each option, as the source of train_options.py has them.
 
     Importing it builds pydantic's models, which takes longer than all of help.
     """
     types = {"PathText": str, "int": Whole, "Literal": Literal}
-    source = Path(vaekit.__file__).with_name("options.py").read_text()
+    source = Path(vaekit.__file__).with_name("train_options.py").read_text()
     classes = (each for each in ast.parse(source).body if isinstance(each, ast.ClassDef))
     for field in next(each.body for each in classes if each.name == record):
         if isinstance(field, ast.AnnAssign):

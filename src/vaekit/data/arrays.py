@@ -22,7 +22,7 @@ from vaekit.data.dataset import Dataset, Split
 from vaekit.data.own import check_memory, keyed, own, refuse
 from vaekit.data.rows import CHUNK, LARGE, MappedRows, Rows, SparseRows
 from vaekit.errors import VaekitError
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 Arrays = Mapping[str, np.ndarray]
 KEYS = ("images", "labels", "factors", "groups")

@@ -15,7 +15,7 @@ from vaekit.data.pixels import shaped
 from vaekit.data.tables import load_csv, load_parquet, text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders
-from vaekit.options import Data, checked
+from vaekit.train_options import Data, checked
 
 GIVEN = "given"  # in place of a name or a path
 PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
@@ -50,7 +50,7 @@ def load(name: str | Path, data_dir: str | Path | None = None, **options: Any) -
         name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy or
             .csv; a relative path is looked for from here, then in the folders.
         data_dir: the first folder to search; then come $VAEKIT_DATA and the user's cache.
-        options: how it is read: fields of `vaekit.options.Data`, as `size=64`.
+        options: how it is read: fields of `vaekit.train_options.Data`, as `size=64`.
 
     Raises:
         VaekitError: for an unknown name, and for data that are not found or cannot be read.

@@ -15,7 +15,7 @@ from vaekit.data.dataset import Dataset, Split
 from vaekit.data.splits import asked_rows, hold_out
 from vaekit.errors import VaekitError
 from vaekit.io import in_words
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 MEMINFO = Path("/proc/meminfo")
 MIN_ROWS = 10

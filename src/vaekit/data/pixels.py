@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vaekit.data.images import ImageFiles, Member
-    from vaekit.options import Data
+    from vaekit.train_options import Data
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 GRAY = ("1", "L", "LA", "La")

@@ -14,8 +14,8 @@ from vaekit.data.rows import chunks, is_random
 from vaekit.data.splits import partition
 from vaekit.data.transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
-from vaekit.options import Data
 from vaekit.torchutil import Moments
+from vaekit.train_options import Data
 
 VALIDATION = 0.1
 IMAGES = ("binary", "gray", "color")

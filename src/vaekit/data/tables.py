@@ -22,7 +22,7 @@ from vaekit.data.images import natural
 from vaekit.data.own import keyed, own
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import note
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 if TYPE_CHECKING:
     import pandas

@@ -30,7 +30,7 @@ from vaekit.data.rows import MappedRows, Rows
 from vaekit.data.splits import spread
 from vaekit.data.tables import classed, read_frame
 from vaekit.errors import VaekitError, unknown
-from vaekit.options import Data
+from vaekit.train_options import Data
 
 NAMES = ("train", "validation", "test")
 EXPECTED = (

@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 
 from vaekit.errors import VaekitError, unknown
 from vaekit.imports import Import, imports_of
-from vaekit.options import Data, Options, Training, checked
 from vaekit.recipes import find_recipe, resolve
 from vaekit.registry import KINDS, Spec, completed, entries, nested, text
+from vaekit.train_options import Data, Options, Training, checked
 
 if TYPE_CHECKING:
     from torch import nn

@@ -26,7 +26,7 @@ from vaekit.runs.run import open_run
 from vaekit.torchutil import cores, find_device, rng
 
 if TYPE_CHECKING:
-    from vaekit.train_options import RecipeOptions
+    from vaekit.signature import RecipeOptions
 
 Row = dict[str, Any]
 CHILD = "from vaekit.api import train_as_child; train_as_child()"

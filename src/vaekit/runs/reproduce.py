@@ -31,11 +31,11 @@ from pydantic import Field
 import vaekit
 from vaekit.errors import VaekitError, choose
 from vaekit.io import write
-from vaekit.options import Options, checked
 from vaekit.runs.config import Config
 from vaekit.runs.folder import RunFolder
 from vaekit.runs.run import Run, open_run
 from vaekit.torchutil import evaluating
+from vaekit.train_options import Options, checked
 
 ZOO = Path(__file__).with_name("zoo")
 PLACE = (("data", "data_dir"), ("training", "device"), ("training", "threads"))

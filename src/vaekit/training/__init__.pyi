@@ -1,3 +1,8 @@
+from vaekit.training.callbacks import Callback as Callback
+from vaekit.training.callbacks import Callbacks as Callbacks
+from vaekit.training.callbacks import interruptible as interruptible
+from vaekit.training.checkpoints import Best as Best
+from vaekit.training.checkpoints import Supervisor as Supervisor
 from vaekit.training.dense import DensePass as DensePass
 from vaekit.training.gradients import differentiate as differentiate
 from vaekit.training.graphs import refuse_capture as refuse_capture
@@ -14,11 +19,6 @@ from vaekit.training.schedules import Schedule as Schedule
 from vaekit.training.schedules import make_schedules as make_schedules
 from vaekit.training.schedules import parse as parse
 from vaekit.training.schedules import targets as targets
-from vaekit.training.supervise import Best as Best
-from vaekit.training.supervise import Callback as Callback
-from vaekit.training.supervise import Callbacks as Callbacks
-from vaekit.training.supervise import Supervisor as Supervisor
-from vaekit.training.supervise import interruptible as interruptible
 from vaekit.training.watch import Course as Course
 from vaekit.training.watch import Examined as Examined
 from vaekit.training.watch import Watch as Watch

@@ -22,7 +22,7 @@ from vaekit.errors import VaekitError, choose, unknown
 from vaekit.objectives import Objective, weights
 
 if TYPE_CHECKING:
-    from vaekit.options import Training
+    from vaekit.train_options import Training
 
 Schedule = Callable[[int], float]
 Place = tuple[nn.Module, str]  # of a `Weight`; its tensor may be replaced

@@ -1,0 +1,80 @@
+"""What follows a training: callbacks, and Ctrl-C as a flag."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from torch import nn
+
+from vaekit.training.loop import Progress
+
+
+class Callback:
+    """A callback follows a training; the base does nothing.
+
+    Attributes:
+        interrupted: whether Ctrl-C or an error ended it.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def begin(self, model: nn.Module, epoch: int | None) -> None:
+        """Run before anything else; `epoch` is the model's, None for a new training."""
+
+    def started(self, epochs: int, steps: int, first: int) -> None:
+        """Run before the first step: how many epochs and steps in all, and where it begins."""
+
+    def step(self, progress: Progress) -> None:
+        """Run after each step."""
+
+    def epoch(self, model: nn.Module, number: int) -> None:
+        """Run after each epoch, before its checkpoint: resuming repeats what comes later."""
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Run after each epoch, with its line of metrics.jsonl."""
+
+    def note(self, text: str) -> None:
+        """Take a sentence that the user should know, such as of a collapsed posterior."""
+
+    def finish(self, model: nn.Module, number: int) -> None:
+        """Run after the last step of epoch `number`, where nothing interrupted the training."""
+
+    def ended(self, interrupted: bool) -> None:
+        """Run after the last step, whatever ended the training."""
+        self.interrupted = interrupted
+
+
+class Callbacks(list[Callback]):
+    """Several callbacks, called in their order: `callbacks.tell("record", record)`."""
+
+    def tell(self, what: str, *arguments: Any) -> None:
+        """Call this method of each."""
+        for callback in self:
+            getattr(callback, what)(*arguments)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C set a flag, which the yielded function reads; a second one interrupts at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before: Any = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
