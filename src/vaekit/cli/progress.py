@@ -25,7 +25,7 @@ def _numbers(record: dict[str, Any]) -> str:
 def _note(text: str) -> str:
     from vaekit.cli.main import in_shell
 
-    return f"vaekit: note: {in_shell(text)}"
+    return f"vaekit: note: {in_shell(text) if '`' in text else text}"
 
 
 class Lines(Callback):
