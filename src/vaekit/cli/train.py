@@ -220,6 +220,7 @@ def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> 
     from vaekit.api import train_seeds
 
     how: dict[str, Any] = {"seeds": run.seeds, "together": run.together, "report": run.report}
+    how |= {"lang": run.lang} if run.lang != "en" else {}
     with _several(recipe, "seeds", run, options) as (out, on_seed):
         result = train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
     dump(result) if run.json else _show_seeds(result, out)
