@@ -50,7 +50,7 @@ from vaekit.runs import (
 )
 from vaekit.torchutil import find_device, load_state, rng
 from vaekit.train_options import Data, Training, checked
-from vaekit.training import Callback, Callbacks, Progress, check_state
+from vaekit.training import Callback, Callbacks, Notes, Progress, check_state
 
 if TYPE_CHECKING:
     from vaekit.signature import RecipeOptions, TrainOptions
@@ -92,7 +92,7 @@ def _go(
             else:
                 _continue(job, state, changed)
             film = snapshots_of(job)
-            callbacks = Callbacks([*([film] if film else []), *more])
+            callbacks = Callbacks([*([film] if film else []), *(more or [Notes()])])
             for note in folder.read_json("run")["notes"] if create else ():
                 callbacks.tell("note", note)
             progress: Progress | None = None
@@ -143,7 +143,7 @@ def train(
         objective: what is maximized, as "iwae:samples=5", or an `Objective`; by default the
             recipe's, of a model the ELBO.
         out: the run folder; by default the next free one under `runs/`.
-        callbacks: are told how it goes.
+        callbacks: follow the training; by default its notes are logged, on the logger `vaekit`.
         report: whether to write report.html at the end.
         checkpoint_seconds: the least time between checkpoints.
         import_: files of your own parts, as `["mine.py"]`, and names of modules. The run keeps a

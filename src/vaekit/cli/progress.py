@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from vaekit.training import Callback
+from vaekit.training import Callback, Notes
 
 if TYPE_CHECKING:
     from vaekit.training import Progress
@@ -24,14 +23,6 @@ def _numbers(record: dict[str, Any]) -> str:
     means = record["validation"] or record["train"]
     shown = [f"{name.replace('_', '-')} {means[name]:.2f}" for name in SHOWN if name in means]
     return ("validation " if record["validation"] else "") + ", ".join(shown)
-
-
-class Notes(Callback):
-    """Log what a training notes as warnings, which the shell prints; show nothing else."""
-
-    def note(self, text: str) -> None:
-        """Log one note."""
-        logging.getLogger("vaekit").warning(text)
 
 
 class Lines(Notes):

@@ -91,7 +91,7 @@ class SweepOptions(RunOptions):
 
 
 def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
-    """Yield name, type, default and help of each option, as the source of train_options.py has them.
+    """Yield name, type, default and help of each option, from the source of train_options.py.
 
     Importing it builds pydantic's models, which takes longer than all of help.
     """
@@ -215,7 +215,7 @@ def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> 
     start()
     from vaekit.api import train_seeds
 
-    how: dict[str, Any] = {"seeds": run.seeds, "report": run.report}
+    how: dict[str, Any] = {"seeds": run.seeds, "report": run.report, "lang": run.lang}
     with _several(recipe, "seeds", run, options) as (out, on_seed):
         result = train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
     dump(result) if run.json else _show_seeds(result, out)

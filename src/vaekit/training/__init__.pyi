@@ -1,5 +1,6 @@
 from vaekit.training.callbacks import Callback as Callback
 from vaekit.training.callbacks import Callbacks as Callbacks
+from vaekit.training.callbacks import Notes as Notes
 from vaekit.training.callbacks import interruptible as interruptible
 from vaekit.training.checkpoints import Best as Best
 from vaekit.training.checkpoints import Supervisor as Supervisor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -48,6 +49,14 @@ class Callback:
     def ended(self, interrupted: bool) -> None:
         """Run after the last step, whatever ended the training."""
         self.interrupted = interrupted
+
+
+class Notes(Callback):
+    """Log what a training notes as warnings on the logger `vaekit`; show nothing else."""
+
+    def note(self, text: str) -> None:
+        """Log one note."""
+        logging.getLogger("vaekit").warning(text)
 
 
 class Callbacks(list[Callback]):
