@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from vaekit.training import Callback, Notes
+from vaekit.training import Notes
 
 if TYPE_CHECKING:
     from vaekit.training import Progress
