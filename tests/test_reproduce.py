@@ -147,11 +147,11 @@ def test_an_unknown_name_is_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (FILE.replace('metric = "elbo"', 'metric = "elbow"'), "measure is 'elbow'"),
+        (FILE.replace('metric = "elbo"', 'metric = "elbow"'), "got `measure='elbow'`"),
         (FILE.replace("reference = 10.0", ""), "it has no `reference`"),
         (FILE.replace("title", "tilte"), "did you mean 'title'"),
         ("title = ", "Invalid value"),
-        ("", "field required"),
+        ("", "`title` is missing"),
     ],
 )
 def test_a_file_that_is_no_reproduction_is_refused(

@@ -196,6 +196,8 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
         first = error.errors()[0]
         expected = first["msg"].replace("Input should be ", "expected ")
         expected = expected.replace("greater than or equal to", "at least")
+        if first["type"] == "missing":
+            raise VaekitError(f"`{first['loc'][0]}` is missing.") from None
         shown = " ".join(repr(first["input"]).split())  # of an array, many lines
         shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
         raise VaekitError(f"got `{first['loc'][0]}={shown}`; {expected}.") from None

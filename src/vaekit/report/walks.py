@@ -129,10 +129,10 @@ def settings(edits: Sequence[str]) -> dict[int, float]:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise VaekitError(f"got `edits={edit}`; expected DIM=VALUE, as 3=+2 or 0=-1.5.")
+            raise VaekitError(f"got `set_={edit}`; expected DIM=VALUE, as 3=+2 or 0=-1.5.")
         if dim in values:
             raise VaekitError(
-                f"got `edits={edit}`; dimension {dim} is set to {values[dim]:g} before."
+                f"got `set_={edit}`; dimension {dim} is set to {values[dim]:g} before."
             )
         values[dim] = value
     return values
