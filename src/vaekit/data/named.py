@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.readers import MAKERS, READERS, Parts
+from vaekit.data.named_files import MAKERS, READERS, Parts
 from vaekit.errors import VaekitError, choose
 from vaekit.io import UnreachableError, checksum_of, fetch, search_folders
 
