@@ -13,6 +13,9 @@ OPTIONS = [
     case("option of data", "data digits --siez 3", "Did you mean --size"),
     case("option of demo", "demo --quite", "Did you mean --quiet"),
     case("option of a part as a flag", "train vae --beta 4", "--beta"),
+    case("an option that is none", "train vae --path x", "Unknown option: --path"),
+    case("option of a part, resumed", "train --resume run --objective.beta 4", "--objective.beta"),
+    case("option of a part, elsewhere", "evaluate run --objective.beta 4", "--objective.beta"),
     case("option of a part", "train vae --objective :bta=4", "did you mean 'beta'"),
     case(
         "option of another part",

@@ -218,6 +218,14 @@ def test_options_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
     assert config["training"]["lr"] == 0.01
 
 
+def test_flags_win_with_underscores_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("batch_size: 7\n")
+    assert "batch_size: 7" in shown(capsys, "train", "vae", f"--config={file}", "--print-config")
+    typed = ["--config", str(file), "--batch_size", "5"]
+    assert "batch_size: 5" in shown(capsys, "train", "vae", *typed, "--print-config")
+
+
 def test_a_config_is_printed_and_read_back(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

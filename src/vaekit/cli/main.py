@@ -113,20 +113,23 @@ def _take(words: list[str], option: str) -> list[str]:
 
 
 def _joined(words: list[str]) -> Iterator[str]:
-    """Yield the words with values where cyclopts looks for them.
-
-    `--range -1,1` becomes `--range=-1,1`, since a value may not begin as an option does; and
-    `--objective.beta 4`, an option of a part, becomes `--path=objective.beta=4`.
-    """
+    """Yield the words, `--range -1,1` as `--range=-1,1`: no value may begin as an option does."""
     rest = iter(words)
     for word in rest:
+        yield f"{word}={next(rest, '')}" if word == "--range" else word
+
+
+def _take_paths(words: list[str]) -> dict[str, str]:
+    """Remove the options of parts, as `--objective.beta 4`; return their values by their path."""
+    paths, rest = {}, iter(words.copy())
+    words.clear()
+    for word in rest:
         name, equals, value = word.partition("=")
-        if name == "--range" and not equals:
-            yield f"{name}={next(rest, '')}"
-        elif name.startswith("--") and name[2:].partition(".")[0] in KINDS and "." in name:
-            yield f"--path={name[2:]}={value if equals else next(rest, '')}"
+        if name.startswith("--") and name[2:].partition(".")[0] in KINDS and "." in name:
+            paths[name[2:]] = value if equals else next(rest, "")
         else:
-            yield word
+            words.append(word)
+    return paths
 
 
 def _read_options(path: Path) -> dict[str, Any]:
@@ -156,7 +159,8 @@ def _read_options(path: Path) -> dict[str, Any]:
 
 def _add_file(words: list[str], path: Path) -> None:
     """Add the options of a file that are not typed."""
-    typed = {"--out" if word == "-o" else word.partition("=")[0] for word in words}
+    typed = {word.partition("=")[0].replace("_", "-") for word in words}
+    typed |= {"--out"} if "-o" in typed else set()
     for name, value in _read_options(path).items():
         flag, off = (f"--{prefix}{str(name).replace('_', '-')}" for prefix in ("", "no-"))
         if name == "recipe":
@@ -185,7 +189,7 @@ def _add_recipe(words: list[str], app_: App) -> None:
             raise VaekitError("`resume` takes the recipe from the run: leave it, and its options.")
         if name in app_:
             del app_[name]
-        app_.command(train.recipe_command(words[0], name), name=name)
+        app_.command(train.recipe_command(words[0], name, _take_paths(words)), name=name)
     elif not resumes and not HELP & set(words):
         raise VaekitError(
             f"got no recipe; expected it before all options, as `vaekit {words[0]} vae --data "

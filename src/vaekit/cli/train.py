@@ -142,8 +142,14 @@ def _flat(record: Any, group: str) -> Any:
     return Annotated[type(record), Parameter(name="*", group=group)]
 
 
-def recipe_command(verb: str, recipe: str) -> Callable[..., None]:
-    """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records."""
+def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable[..., None]:
+    """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records.
+
+    Args:
+        verb: `train` or `sweep`.
+        recipe: a recipe's name.
+        paths: options of parts that were typed, as `objective.beta`, with their values.
+    """
     parts_, data_, training_ = _records(recipe)
     run_ = TrainOptions() if verb == "train" else SweepOptions()
 
@@ -153,13 +159,12 @@ def recipe_command(verb: str, recipe: str) -> Callable[..., None]:
         data: _flat(data_, "Data") = data_,  # type: ignore[valid-type]
         training: _flat(training_, "Training") = training_,  # type: ignore[valid-type]
         run: _flat(run_, "Run") = run_,  # type: ignore[valid-type]
-        path: Annotated[tuple[str, ...], Parameter(show=False)] = (),
     ) -> None:
         options: dict[str, Any] = {}
         for record, default in ((parts, parts_), (data, data_), (training, training_)):
             values = asdict(record).items()
             options |= {name: value for name, value in values if value != getattr(default, name)}
-        options |= dict(each.split("=", 1) for each in path)
+        options |= paths
         (_train if verb == "train" else _sweep)(recipe, run, options)
 
     entry = find_recipe(recipe)
