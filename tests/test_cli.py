@@ -226,6 +226,14 @@ def test_flags_win_with_underscores_too(tmp_path: Path, capsys: pytest.CaptureFi
     assert "batch_size: 5" in shown(capsys, "train", "vae", *typed, "--print-config")
 
 
+def test_short_flags_win_too(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "options.yaml").write_text("number: 5\nout: other.npz\n")
+    typed = ["-n", 2, "-o", tmp_path / "s.npz"]
+    call("sample", run, "--config", tmp_path / "options.yaml", *typed)
+    with np.load(tmp_path / "s.npz") as file:
+        assert len(file["images"]) == 2
+
+
 def test_a_config_is_printed_and_read_back(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

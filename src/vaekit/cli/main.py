@@ -55,6 +55,7 @@ SELDOM = {  # options of train and sweep that only --help-all shows
     "snapshots", "threads", "precision", "compile", "capture",
 }  # fmt: skip
 HELP = {"--help", "-h", "--help-all"}
+SHORT = {"-n": "--number", "-o": "--out"}
 ARGUMENT = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
 RECIPE_COMMANDS = ("train", "sweep")
 
@@ -160,7 +161,7 @@ def _read_options(path: Path) -> dict[str, Any]:
 def _add_file(words: list[str], path: Path) -> None:
     """Add the options of a file that are not typed."""
     typed = {word.partition("=")[0].replace("_", "-") for word in words}
-    typed |= {"--out"} if "-o" in typed else set()
+    typed |= {flag for short, flag in SHORT.items() if short in typed}
     for name, value in _read_options(path).items():
         flag, off = (f"--{prefix}{str(name).replace('_', '-')}" for prefix in ("", "no-"))
         if name == "recipe":
