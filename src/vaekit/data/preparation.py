@@ -132,8 +132,9 @@ def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:
         dynamic = replace(values, binarize=drawn, dequantize=options.dequantize)
         return replace(split, values=dynamic)
     if binarize != "none" or options.dequantize or (is_random(split.images) and not training):
-        # Not by the seed of the run: one draw for all runs.
-        rng = generator("binarize" if drawn else "dequantize", name)
+        # Not by the seed of the run: one draw for all runs. The words are a part of the seed: in
+        # another spelling the rows are others, and so is every number that was measured on them.
+        rng = generator("binarise" if drawn else "dequantise", name)
         draw = Transform(binarize=drawn, dequantize=options.dequantize).draw
         parts: Any = chunks(split.images)
         if binarize == "threshold":
