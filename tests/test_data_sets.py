@@ -576,6 +576,7 @@ def test_a_catalog_in_a_data_folder_adds_sets(
         "https://lab.example/data/train-images-idx3-ubyte",
     )
     monkeypatch.setenv("VAEKIT_DATA", str(lab))
+    assert data.known(lab / ".." / "lab") == data.known()  # one folder, named in two ways
     faces, digits = data.load("lab-faces"), data.load("lab-digits")
     by_path = data.load(lab / "faces" / "faces.npz", test=4, size=6)
     for name in ("train", "test"):

@@ -244,7 +244,8 @@ def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
         ['digits', 'shapes', 'mnist']
     """
     entries = dict(SETS)
-    for folder in dict.fromkeys(search_folders(data_dir)):
+    # One folder may be named in two ways.
+    for folder in {each.resolve(): each for each in search_folders(data_dir)}.values():
         path = folder / CATALOG
         for name, entry in _read_catalog(path).items() if path.is_file() else ():
             if name in entries:
