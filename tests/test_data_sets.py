@@ -593,6 +593,13 @@ def test_a_catalog_in_a_data_folder_adds_sets(
         data.load("lab-faces")
 
 
+def test_files_that_their_reader_does_not_suit_are_refused_in_a_line(nowhere: Path) -> None:
+    lab = write_lab(nowhere / "lab", LAB.replace("test = 4\nsize = 6", 'read = "counts"'))
+    with fails("faces.npz cannot be read as 'lab-faces' (") as caught:
+        data.load("lab-faces", lab)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_catalog_on_the_page_is_one(nowhere: Path) -> None:
     page = (Path(__file__).resolve().parent.parent / "docs" / "data.md").read_text()
     (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)

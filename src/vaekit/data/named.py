@@ -116,13 +116,22 @@ class Entry:
         form, paths = self.find(folders) or self._download(folders)
         for file, path in zip(form.files, paths, strict=True):
             file.check(path)
+        try:
+            parts = form.read(paths)
+        except VaekitError:
+            raise
+        except Exception as error:  # readers raise whatever files of another kind make of them
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise VaekitError(
+                f"{paths[0]} cannot be read as '{self.name}' ({why}): mend `read` in its catalog."
+            ) from error
         return Dataset(
             self.name,
             self.kind,
             classes=self.classes,
             source=str(paths[0] if len(paths) == 1 else paths[0].parent),
             note=f"{self.note}; license {self.license}",
-            **form.read(paths),
+            **parts,
         )
 
     def find(self, folders: Sequence[Path]) -> tuple[Form, list[Path]] | None:
