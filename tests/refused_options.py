@@ -104,7 +104,9 @@ OPTIONS = [
     case("patience 0", "train vae --patience 0", "--patience 0"),
     case("limit 0", "train vae --limit 0", "--limit 0", "2"),
     case("limit 1", "train vae --limit 1", "--limit 1", "2"),
-    case("validation 1.5", "train vae --validation 1.5", "--validation 1.5", "a fraction from 0"),
+    case(
+        "validation 1.5", "train vae --validation 1.5", "got --validation 1.5", "a fraction from 0"
+    ),
     case("validation -0.1", "train vae --validation -0.1", "--validation -0.1"),
     case("validation nan", "train vae --validation nan", "validation", "nan"),
     case("validation of all", "train vae --validation 1e9", "1"),

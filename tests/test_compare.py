@@ -518,6 +518,15 @@ def test_the_spread_of_seeds_is_drawn(seeds: list[Path]) -> None:
         assert half == pytest.approx(stats.t.ppf(0.975, 2) * (one.error(of) or 0))
 
 
+def test_a_number_that_is_not_finite_is_left_out_of_the_chart() -> None:
+    """As the PSNR of images that are reproduced exactly."""
+    settings = [alone(name, [elbo]) for name, elbo in (("a", -1.0), ("b", -2.0), ("c", np.inf))]
+    style = {one.name: SimpleNamespace(kind="") for one in settings}
+    chart = spread_chart(PEAK, "dB", settings, style)  # type: ignore[arg-type]
+    assert chart is not None
+    assert chart.svg.count("<circle") == 2
+
+
 def test_an_error_is_never_written_as_nothing() -> None:
     assert number_text(0.0004, 0.0002, 2) == "0.00040 ± 0.00020"
     assert number_text(-12.345, 0.25, 2) == "−12.35 ± 0.25"

@@ -689,6 +689,11 @@ def test_a_first_column_without_a_name_is_noted(
     assert "its first column has no name and is read as a feature" in notes[0]
 
 
+def test_blank_lines_before_the_header_are_skipped(tmp_path: Path) -> None:
+    mine = load(write(tmp_path, lines("", " ", "a,b", *["1,2"] * 20)))
+    assert mine.column_names == ("a", "b")
+
+
 def test_tables_by_other_endings(tmp_path: Path) -> None:
     body = text("\t", "a\tb\tc")
     (tmp_path / "mine.tsv").write_text(body)

@@ -576,6 +576,7 @@ def test_a_catalog_in_a_data_folder_adds_sets(
         "https://lab.example/data/train-images-idx3-ubyte",
     )
     monkeypatch.setenv("VAEKIT_DATA", str(lab))
+    assert data.known(lab / ".." / "lab") == data.known()  # one folder, named in two ways
     faces, digits = data.load("lab-faces"), data.load("lab-digits")
     by_path = data.load(lab / "faces" / "faces.npz", test=4, size=6)
     for name in ("train", "test"):
@@ -590,6 +591,13 @@ def test_a_catalog_in_a_data_folder_adds_sets(
     (lab / "faces" / "faces.npz").write_bytes(b"another")
     with fails("faces.npz is truncated or another file"):
         data.load("lab-faces")
+
+
+def test_files_that_their_reader_does_not_suit_are_refused_in_a_line(nowhere: Path) -> None:
+    lab = write_lab(nowhere / "lab", LAB.replace("test = 4\nsize = 6", 'read = "counts"'))
+    with fails("faces.npz cannot be read as 'lab-faces' (") as caught:
+        data.load("lab-faces", lab)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_catalog_on_the_page_is_one(nowhere: Path) -> None:

@@ -124,6 +124,26 @@ def test_an_error_of_a_worker_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "s" / "seeds.json").exists()
 
 
+def test_what_a_part_prints_does_not_stop_its_process(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        "import vaekit.nn.nets as nets\n"
+        "from vaekit.registry import register\n"
+        "@register('net', 'loud')\n"
+        "class Loud(nets.DenseNets):\n"
+        '    """An MLP that prints more than a pipe holds."""\n'
+        "    def encoder(self, *shapes):\n"
+        "        print('x' * 200_000)\n"
+        "        return super().encoder(*shapes)\n"
+    )
+    words = ["train", "vae", *QUICK, "--seeds", "2", "--out", str(tmp_path / "s"), "--json"]
+    words[words.index("mlp:hidden=16")] = "loud:hidden=16"
+    words += ["--import", str(tmp_path / "loud.py"), "--epochs", "1"]
+    command = [sys.executable, "-m", "vaekit", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert (tmp_path / "s" / "seeds.json").exists()
+
+
 def living(process: int) -> bool:
     try:
         os.kill(process, 0)

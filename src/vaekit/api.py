@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -306,7 +306,8 @@ def train_as_child() -> None:
     logging.getLogger("vaekit").addHandler(logging.NullHandler())  # the other has said it
     callback = Callback()
     try:
-        resume(order.pop("run"), callbacks=[callback], **order)
+        with redirect_stdout(sys.stderr):  # nobody reads what a user's own part prints
+            resume(order.pop("run"), callbacks=[callback], **order)
         if callback.interrupted:
             raise VaekitError("it was interrupted: the same call with the same `out` continues it.")
     except VaekitError as error:

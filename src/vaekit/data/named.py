@@ -116,13 +116,22 @@ class Entry:
         form, paths = self.find(folders) or self._download(folders)
         for file, path in zip(form.files, paths, strict=True):
             file.check(path)
+        try:
+            parts = form.read(paths)
+        except VaekitError:
+            raise
+        except Exception as error:  # readers raise whatever files of another kind make of them
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise VaekitError(
+                f"{paths[0]} cannot be read as '{self.name}' ({why}): mend `read` in its catalog."
+            ) from error
         return Dataset(
             self.name,
             self.kind,
             classes=self.classes,
             source=str(paths[0] if len(paths) == 1 else paths[0].parent),
             note=f"{self.note}; license {self.license}",
-            **form.read(paths),
+            **parts,
         )
 
     def find(self, folders: Sequence[Path]) -> tuple[Form, list[Path]] | None:
@@ -244,7 +253,8 @@ def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
         ['digits', 'shapes', 'mnist']
     """
     entries = dict(SETS)
-    for folder in dict.fromkeys(search_folders(data_dir)):
+    # One folder may be named in two ways.
+    for folder in {each.resolve(): each for each in search_folders(data_dir)}.values():
         path = folder / CATALOG
         for name, entry in _read_catalog(path).items() if path.is_file() else ():
             if name in entries:

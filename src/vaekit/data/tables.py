@@ -325,7 +325,12 @@ def _head(path: Path) -> tuple[str, list[list[str]]]:
                 best, most = delimiter, max(widths)
         if most == 1 and lines:  # of ragged rows, whose error names a line, the most frequent one
             best = max(DELIMITERS, key=lines[0].count)
-        return best, [row for row in csv.reader(lines, delimiter=best) if row]
+        return best, [row for row in csv.reader(lines, delimiter=best) if not _skipped(row)]
+
+
+def _skipped(cells: list[str]) -> bool:
+    """Return whether a line is blank, which pandas skips."""
+    return not cells or (len(cells) == 1 and cells[0].isspace())
 
 
 def _parsed(
@@ -353,6 +358,7 @@ def _parsed(
         raise VaekitError(f"{path} cannot be read as .csv: {why}.") from error
     if len(frame) and not isinstance(frame.index, pandas.RangeIndex):
         _line(path, delimiter, None)
+        raise VaekitError(f"{path} cannot be read as .csv: some rows have too many cells.")
     truths = [name for name in frame if frame[name].dtype == bool]
     return frame.astype(dict.fromkeys(truths, str))
 
@@ -367,8 +373,8 @@ def _line(path: Path, delimiter: str, number: int | None) -> tuple[int, list[str
     with _opened(path) as stream:
         reader = csv.reader(stream, delimiter=delimiter)
         for cells in reader:
-            if not cells or (len(cells) == 1 and cells[0].isspace()):
-                continue  # as pandas skips them
+            if _skipped(cells):
+                continue
             seen, line, width = seen + 1, reader.line_num, width or len(cells)
             if len(cells) != width:
                 raise VaekitError(

@@ -18,6 +18,7 @@ from vaekit.report.curves import (
     Line,
     Plot,
     Points,
+    finite,
     limits,
     lines,
     points,
@@ -208,7 +209,7 @@ def spread_chart(
 
     `unit` is that of bounds.
     """
-    known = [(setting, mean) for setting in settings if (mean := setting.value(of)) is not None]
+    known = [(setting, mean) for setting in settings if finite(mean := setting.value(of))]
     if len(known) < 2:
         return None
     halves = [setting.half_interval(of) or 0.0 for setting, _ in known]
@@ -277,7 +278,7 @@ def tradeoff(opened: RunSet, settings: Sequence[Setting]) -> Tradeoff | None:
     terms = [
         bound.get(name) for group in bounds for bound in group for name in ("kl", "log_likelihood")
     ]
-    if None in betas or None in terms or not opened.comparable:
+    if None in betas or not all(map(finite, terms)) or not opened.comparable:
         return None
     groups: dict[str, list[tuple[float, float, float]]] = {}
     for setting, group in zip(settings, bounds, strict=True):

@@ -176,13 +176,13 @@ def pair_of(run: Run, x: Tensor, context: Tensor | None = None) -> Pair:
     if size != 1:
         raise VaekitError(
             f"an overlap shows a latent of 1 dimension; this one has {size}: train with "
-            "--latent 1, or take `vaekit scatter`."
+            "`latent=1`, or take `vaekit scatter`."
         )
     means, scales = posteriors(run, x, context)
     if scales is None or Offer.MARGINAL not in run.offers:
         raise VaekitError(
             "the posterior of this model is a point, without a width, or has no density: train a "
-            "vae with --latent 1."
+            "vae with `latent=1`."
         )
     (q,) = posterior(run, x, context)
     (m0, m1), (s0, s1) = means[:, 0].tolist(), scales[:, 0].tolist()

@@ -1,4 +1,4 @@
-"""How the page looks: light and dark, a phone's width and paper; and its charts."""
+"""How files drawn by matplotlib look: in the colors of the page."""
 
 from __future__ import annotations
 

@@ -183,7 +183,8 @@ def _refuse_failed(name: str, child: subprocess.Popen[str]) -> None:
     with child:
         why = child.stdout.read().strip()  # type: ignore[union-attr]
     if child.returncode:
-        died = f"its process ended with status {child.returncode}: look for a lack of memory."
+        look = "see its error above" if child.returncode > 0 else "look for a lack of memory"
+        died = f"its process ended with status {child.returncode}: {look}."
         raise VaekitError(f"{name}: {why or died}")
 
 
