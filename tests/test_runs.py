@@ -328,7 +328,7 @@ def test_notes_are_warnings_of_the_logger(caplog: pytest.LogCaptureFixture) -> N
 
 def test_config_json_says_its_format_and_another_one_is_refused(run: vaekit.Run) -> None:
     config = run.folder.read_json("config")
-    assert config["format"] == 2
+    assert config["format"] == 3
     for form in (1, None):
         run.folder.write_json("config", {**config, "format": form})
         for open_it in (vaekit.load, vaekit.resume):

@@ -526,7 +526,7 @@ def test_three_files_without_a_place_of_this_machine(tmp_path: Path) -> None:
             assert len(content) == (folder / name).stat().st_size
             assert str(tmp_path).encode() not in content
     config = json.loads((folder / "config.json").read_text())
-    assert config["format"] == 2
+    assert config["format"] == 3
     assert config["data"]["data"] == "mine.csv"
     assert config["spec"]["column_names"] == ["first", "second"]
     there = vk.load(file)

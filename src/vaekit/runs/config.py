@@ -19,7 +19,7 @@ from vaekit.train_options import Data, Options, Training, checked
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 2  # of config.json
+FORMAT = 3  # of config.json
 COMPOSED = "composed"  # in place of a recipe, where the parts were put together in Python
 MEND = (
     "expected a vaekit Model and an Objective, as vaekit.VAE(vaekit.StandardNormal(8), "
