@@ -235,7 +235,7 @@ def resume(
         done = max((line["epoch"] for line in folder.records() if line["step"] <= step), default=0)
         if epochs is not None and epochs < done:
             raise VaekitError(
-                f"got `epochs={epochs}`; {folder.path} has {done} already: ask for more, or leave it."
+                f"got `epochs={epochs}`; {folder.path} has {done} already: ask for more."
             )
         return _go(
             config,
