@@ -129,7 +129,7 @@ def spoilt(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: x, y."),
+        ({"x": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: x, y; write"),
         ({"images": np.array([[1], "a"] * 20, dtype=object)}, "'images' holds Python objects"),
         ({"images": noise(20)}, "has shape (20,); expected (N, H, W)"),
         ({"images": noise(20, 4, 4, 2)}, "has shape (20, 4, 4, 2); expected"),
@@ -479,7 +479,7 @@ def test_sparse_rows_need_all_arrays(tmp_path: Path) -> None:
     parts = csr()
     del parts["indptr"]
     path = save(tmp_path, labels=np.arange(12), **parts)
-    with fails("has no array 'images'; it has: labels, data, indices, shape."):
+    with fails("has no array 'images'; it has: labels, data, indices, shape; write"):
         load(path)
 
 

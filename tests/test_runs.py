@@ -252,6 +252,24 @@ def test_a_record_is_never_glued_to_a_half_one(tmp_path: Path) -> None:
     assert [r["epoch"] for r in read_lines(path)] == [1, 3, 3, 3, 3]
 
 
+def test_a_run_is_not_resumed_to_fewer_epochs_than_it_has(tmp_path: Path) -> None:
+    path = train(tmp_path / "r", epochs=2).path
+    before = (path / "config.json").read_bytes()
+    with pytest.raises(vaekit.VaekitError, match=r"got `epochs=1`; .* has 2 already"):
+        vaekit.resume(path, epochs=1, report=False)
+    assert (path / "config.json").read_bytes() == before
+    vaekit.resume(path, epochs=2, report=False)
+
+
+def test_a_word_too_many_is_named_with_its_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "vae", "my digits"])
+    assert capsys.readouterr().err == (
+        "vaekit: got 'my digits', for which there is no place; "
+        "each value follows its option, as --data mnist: see --help.\n"
+    )
+
+
 def test_a_resumed_run_drops_a_half_written_record(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", epochs=4)
     cut = train(tmp_path / "cut", epochs=2)

@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import vaekit
 from vaekit.cli import data, evaluate, images, runs, train
@@ -281,6 +281,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.addHandler(notes)
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
+    except UnusedCliTokensError as error:
+        words = shlex.join(error.unused_tokens or ())
+        mend = "each value follows its option, as --data mnist: see --help"
+        print(f"vaekit: got {words}, for which there is no place; {mend}.", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     except (VaekitError, CycloptsError) as error:
         print(f"vaekit: {in_shell(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

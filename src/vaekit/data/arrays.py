@@ -131,7 +131,7 @@ def _wanted(path: Path, keys: list[str]) -> list[str]:
     if "images" not in keys:
         if not set(SPARSE_KEYS) <= set(keys):
             raise VaekitError(
-                f"{path} has no array 'images'; it has: {', '.join(keys) or 'nothing'}. {HOW}."
+                f"{path} has no array 'images'; it has: {', '.join(keys) or 'nothing'}; {HOW}."
             )
         return [key for key in (*SPARSE_KEYS, "format", *KEYS[1:]) if key in keys]
     for name in ("labels", "factors") if "test_images" in keys else ():
