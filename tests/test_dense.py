@@ -383,3 +383,17 @@ def test_weights_that_are_frozen_in_the_middle_stay() -> None:
     trained("auto", on_step=freeze, steps=4, optimizer="sgd")
     assert len(seen) == 4
     assert all(torch.equal(seen[0], each) for each in seen)
+
+
+def test_hooks_that_are_registered_in_the_middle_are_called() -> None:
+    called: list[str] = []
+
+    def watch(progress: Progress) -> None:
+        if not called:
+            called.append("begun")
+            model: Any = progress.model
+            model.likelihood.net.register_forward_hook(lambda *_: called.append("module"))
+            next(model.parameters()).register_hook(lambda _: called.append("parameter"))
+
+    trained("auto", on_step=watch, steps=3)
+    assert called == ["begun", *["module", "parameter"] * 2]

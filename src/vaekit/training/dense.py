@@ -158,6 +158,7 @@ class DensePass:
         self.encoder = _Stack(_layers(model.posterior.net))
         self.decoder = _Stack(_layers(model.likelihood.net))
         self.weights = list(model.parameters())
+        self.hooks = _hooks(model, objective)
 
     @classmethod
     def of(cls, model: nn.Module, objective: Objective) -> DensePass | None:
@@ -186,7 +187,8 @@ class DensePass:
             model.gaps
             or objective.kl != "closed"
             or not _plain(q.family)
-            or _hooked(model, objective)
+            or any(_hooks(model, objective))
+            or any(map(_watched, model.parameters()))
         ):
             return None
         stacks = _layers(q.net), _layers(px.net)
@@ -208,7 +210,8 @@ class DensePass:
             context is None
             and (x.dtype, x.device) == (first.dtype, first.device)
             and x.shape[1:] == self.model.posterior.in_shape
-            and all(weight.requires_grad for weight in self.weights)
+            and all(p.requires_grad and not _watched(p) for p in self.weights)
+            and not any(self.hooks)
             and not lowered()
         )
 
@@ -306,10 +309,13 @@ def _plain(family: nn.Module) -> bool:
     return type(scale) is FreeScale and scale.floor is None and not scale.softplus
 
 
-def _hooked(*parts: nn.Module) -> bool:
-    """Whether somebody watches a module or a parameter."""
-    modules = [module for part in parts for module in part.modules()]
+def _hooks(*parts: nn.Module) -> list[dict[int, Any]]:
+    """Where all modules keep their hooks; those that are registered later are there too."""
     names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    weights = [p for part in parts for p in part.parameters()]
-    watched = any(getattr(module, name) for module in modules for name in names)
-    return watched or any(p._backward_hooks or p._post_accumulate_grad_hooks for p in weights)
+    modules = [module for part in parts for module in part.modules()]
+    return [getattr(module, name) for module in modules for name in names]
+
+
+def _watched(weight: Tensor) -> bool:
+    """Whether a hook waits for the gradient of a parameter."""
+    return bool(weight._backward_hooks or weight._post_accumulate_grad_hooks)
