@@ -2,6 +2,8 @@
 #
 #   make demo      create .venv, install, train a VAE on the embedded digits, write the report
 #   make test      lint, types, tests and doctests
+#   make test-fast what one runs between edits: parts, data, registry, refusals; no long training
+#   make test-all  all of them: kills, full disks, every command of the guide
 #   make bench     time it against its peers, in an environment of its own (benchmarks/.venv)
 #   make lock      renew constraints.txt from what pyproject.toml asks for
 #   make clean     remove .venv and what tools leave behind
@@ -17,23 +19,34 @@ TORCH_INDEX ?=
 OUT ?= runs/demo
 BENCH ?=
 
+FAST := data data_files data_splits distributions figures gradients imports io_fetch models nn \
+        parts refusals registry report report_languages training values walks weights wrapped
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PINS := $(VENV)/constraints.txt
 
-.PHONY: demo test bench lint lock clean install
+.PHONY: demo test test-all test-fast check bench lint lock clean install
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.package
 	@$(BIN)/vaekit demo --out $(OUT)
 
-test: $(VENV)/.dev
+test: check
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: check
+	@$(BIN)/python -m pytest -n 2
+
+test-fast: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n 2 -m "not slow" $(FAST:%=tests/test_%.py)
+
+check: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .

@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # One thread each: the tests run side by side, and threads that wait for each other cost more.
 os.environ["OMP_NUM_THREADS"] = "1"
+# matplotlib writes a list of fonts when it is first imported: not among what a test looks at.
+os.environ["MPLCONFIGDIR"] = str(ROOT / ".pytest_cache" / "matplotlib")
 torch.set_num_threads(1)
 
 

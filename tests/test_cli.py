@@ -422,6 +422,7 @@ def test_the_installed_command_runs(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
 
 
+@pytest.mark.slow
 def test_the_demo_trains_a_model_whose_samples_look_like_digits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

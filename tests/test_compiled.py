@@ -56,6 +56,7 @@ def trained(case: str, **options: Any) -> tuple[list[float], torch.Tensor]:
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_a_captured_pass_is_the_eager_one(case: str, graphs: list[int]) -> None:
     losses, weights = trained(case)
     assert graphs == []

@@ -533,6 +533,7 @@ def test_paths_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.data("lfw")
+@pytest.mark.slow
 def test_lfw_is_its_readmes_loading_code_and_keeps_persons_together() -> None:
     path = Path(os.environ["VAEKIT_DATA"]) / "lfw" / "lfw_64.zip"
     mine = load(path, group=r"p(\d+)_", cache=False)

@@ -15,6 +15,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 NUMBER = r"(-?\d+\.\d+)"
 
 
+@pytest.mark.slow
 def test_the_identity_of_the_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -36,6 +37,7 @@ def test_the_identity_of_the_bound(
     assert elbo + 0.5 * kl < estimate < log_p + 0.05
 
 
+@pytest.mark.slow
 def test_a_file_of_parts_of_ones_own_made_of_the_page_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -298,6 +298,7 @@ def by_quadrature(model: VAE, x: Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("latent", [1, 2])
 @pytest.mark.parametrize("start", ["prior", "posterior"])
+@pytest.mark.slow
 def test_annealing_and_importance_sampling_find_the_integral(
     latent: int, start: str, proves: Proves
 ) -> None:

@@ -117,6 +117,7 @@ def _colors(place: Path, count: int = 60) -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if _blocks(p, "python")], ids=lambda p: p.stem)
+@pytest.mark.slow
 def test_its_python_prints_what_it_shows(
     page: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_its_python_prints_what_it_shows(
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if _commands(p)], ids=lambda p: p.stem)
+@pytest.mark.slow
 def test_its_commands_run(page: Path, here: Path) -> None:
     for line in map(_smaller, _commands(page)):
         words = shlex.split(line, comments=True)[1:]
@@ -150,6 +152,7 @@ def test_every_picture_is_shown_and_light() -> None:
     assert [image.name for image in IMAGES if image.stat().st_size > 300_000] == []
 
 
+@pytest.mark.slow
 def test_the_notebook_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ipykernel")
     pytest.importorskip("nbclient")

@@ -27,6 +27,7 @@ MNIST = [line for line in SHELL if "--data mnist" in line]
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+@pytest.mark.slow
 def test_its_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -34,6 +35,7 @@ def test_its_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {"images", "bound"} & set(names)
 
 
+@pytest.mark.slow
 def test_its_shell_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

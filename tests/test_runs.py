@@ -102,6 +102,7 @@ main(["train", "vae", "--out", sys.argv[1], *words.split()])
 
 
 @pytest.mark.parametrize(("limit", "file"), [(80_000, "metrics.jsonl"), (20_000, "safetensors")])
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_resumes_to_the_same_end(
     whole: Path, tmp_path: Path, limit: int, file: str
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_start_on_a_full_disk_leaves_nothing_in_the_way(tmp_path: Path) -> Non
     train(tmp_path / "r", epochs=1)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_of_its_checkpoints_ends_as_if_it_had_not(
     whole: Path, tmp_path: Path
 ) -> None:
@@ -283,6 +285,7 @@ def test_a_resumed_run_drops_a_half_written_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.slow
 def test_the_same_seed_and_threads_give_the_same_numbers(tmp_path: Path, threads: int) -> None:
     """In processes of their own; another seed gives others."""
     code = TRAIN + (

@@ -175,6 +175,7 @@ def children(parent: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_and_the_same_call_continues(tmp_path: Path) -> None:
     out = tmp_path / "s"
     with started(out) as process:

@@ -237,6 +237,7 @@ def test_ctrl_c_ends_with_a_checkpoint_and_resuming_is_exact(
     assert_same_run(whole, tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     """kill -9 at five points drawn anew each time the test runs."""
     import random

@@ -231,8 +231,9 @@ def resume(
         config = replace(config, data=moved)
     with folder.locked():
         state = load_state(folder.last) if folder.last.exists() else None
-        step = state["progress"]["step"] if state else 0
-        done = max((line["epoch"] for line in folder.records() if line["step"] <= step), default=0)
+        step = (state or {}).get("progress", {}).get("step", 0)
+        lines = [line for line in folder.records() if line.get("step", step + 1) <= step]
+        done = max((line["epoch"] for line in lines), default=0)
         if epochs is not None and epochs < done:
             raise VaekitError(
                 f"got `epochs={epochs}`; {folder.path} has {done} already: ask for more."
