@@ -47,7 +47,7 @@ def options() -> argparse.Namespace:
         "--switch",
         nargs="*",
         default=[],
-        choices=["keep", "channels-last", "bf16"],
+        choices=["keep", "channels-last", "bf16", "fast"],
         help="besides, our side with this switched the other way",
     )
     parser.add_argument(

@@ -27,6 +27,7 @@ class Kit:
         other: whether convolutions compute in the other memory format.
         rows: bytes to train on, where they are not the task's.
         numbers: in which networks compute.
+        fast: "off" leaves the gradients of dense nets to autograd.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class Kit:
         other: bool = False,
         rows: Tensor | None = None,
         numbers: str = "fp32",
+        fast: str = "auto",
     ) -> None:
-        self.numbers = numbers
+        self.numbers, self.fast = numbers, fast
         if other:
             last = memory_format() is torch.channels_last
             use_format(torch.contiguous_format if last else torch.channels_last)
@@ -86,6 +88,7 @@ class Kit:
             steps=self.task.steps,
             optimizer=self.optimizer,
             precision=self.numbers,
+            fast=self.fast,
         )
         return -progress.means["objective"] - self.task.constant
 

@@ -44,6 +44,8 @@ def make_sides(task: Task, args: Namespace) -> dict[str, Side]:
         contestants["vaekit that does not keep memory"] = (Kit, task, False)
     if "channels-last" in args.switch:
         contestants["vaekit with the other memory format"] = (Kit, task, True, True)
+    if "fast" in args.switch:
+        contestants["vaekit by autograd alone"] = (Kit, task, True, False, None, "fp32", "off")
     if "bf16" in args.switch:
         contestants[LOWERED] = (Kit, task, True, False, None, "bf16")
     sides = {name: Side(*each, threads=args.threads) for name, each in contestants.items()}

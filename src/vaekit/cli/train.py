@@ -105,7 +105,7 @@ def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
             default, words = (ast.literal_eval(said[name]) for name in ("default", "description"))
             yield (
                 ast.unparse(field.target),
-                eval(ast.unparse(field.annotation), types),
+                eval(ast.unparse(field.annotation), types),  # of vaekit's own file alone
                 default,
                 words,
             )

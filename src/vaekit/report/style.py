@@ -96,7 +96,7 @@ def name_text(name: str, longest: int) -> str:
 
 
 def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
-    """Draws in the kit's style and writes a .png or an .svg, by the path's suffix, atomically.
+    """Draw in vaekit's style and write a .png or an .svg, by the path's suffix, atomically.
 
     Raises:
         VaekitError: where it cannot be written; an old file is left as it was.
