@@ -1,0 +1,134 @@
+"""Mixtures of Gaussians against torch's and scikit-learn's, and how many components they get."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture as Reference
+from torch import Tensor
+from torch import distributions as td
+
+from vaekit.distributions import GaussianMixture, choose_mixture, fit_mixture
+
+
+def some(k: int = 3, shape: tuple[int, ...] = (4,), seed: int = 0) -> GaussianMixture:
+    """Return a mixture with random parameters, in double precision."""
+    g = torch.Generator().manual_seed(seed)
+    d = math.prod(shape)
+    loc = 2 * torch.randn(k, *shape, generator=g, dtype=torch.float64)
+    tril = torch.randn(k, d, d, generator=g, dtype=torch.float64).tril(-1)
+    tril += torch.rand(k, d, generator=g, dtype=torch.float64).add(0.3).diag_embed()
+    return GaussianMixture(torch.rand(k, generator=g).double().log_softmax(0), loc, tril)
+
+
+def reference(p: GaussianMixture) -> td.Distribution:
+    """Return torch's mixture of the same parameters."""
+    parts = td.MultivariateNormal(p.loc.flatten(1), scale_tril=p.tril)
+    return td.MixtureSameFamily(td.Categorical(logits=p.log_weights), parts)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3)])
+def test_density_and_moments_are_those_of_torch(shape: tuple[int, ...]) -> None:
+    p = some(shape=shape)
+    z = torch.randn(5, 7, *shape, dtype=torch.float64)
+    expected = reference(p).log_prob(z.flatten(2))
+    assert torch.allclose(p.log_prob(z), expected, atol=1e-11)
+    assert torch.allclose(p.mean.flatten(), reference(p).mean, atol=1e-12)
+    assert torch.allclose(p.variance.flatten(), reference(p).variance, atol=1e-11)
+    assert p.event_shape == shape
+
+
+def test_float32_is_within_1e_4_nats_where_covariances_are_well_conditioned() -> None:
+    p = some(8, (16,))
+    eye = torch.eye(16, dtype=torch.float64)
+    p = GaussianMixture(p.log_weights, p.loc, (eye + 0.1 * p.tril).tril())
+    narrow = GaussianMixture(*(getattr(p, name).float() for name in p.parameters))
+    z = p.sample((500,)).float()
+    assert (narrow.log_prob(z) - p.log_prob(z.double())).abs().max() < 1e-4
+
+
+def test_draws_follow_the_density() -> None:
+    torch.manual_seed(0)
+    p, n = some(), 40_000
+    z = p.sample((n,))
+    assert torch.allclose(z.mean(0), p.mean, atol=5 * (p.variance / n).sqrt().max().item())
+    assert torch.allclose(z.var(0), p.variance, rtol=0.05)
+    # E[p(z) / q(z)] = 1 under q: the densities are normalized, and the draws are of them.
+    wide = td.MultivariateNormal(p.mean, torch.cov(z.T) * 2)
+    ratio = (wide.log_prob(z) - p.log_prob(z)).exp()
+    other = wide.sample((n,))
+    back = (p.log_prob(other) - wide.log_prob(other)).exp()
+    assert abs(back.mean() - 1) < 5 * back.std() / math.sqrt(n)
+    assert ratio.mean() < 1.05  # where p has mass, so has wide: at most 1
+
+
+def test_temperature_scales_each_component() -> None:
+    p = some()
+    colder = p.tempered(0.5)
+    assert torch.equal(colder.loc, p.loc)
+    assert torch.equal(colder.tril, 0.5 * p.tril)
+
+
+def points(n: int = 1500) -> Tensor:
+    """Return draws of a mixture of three, in double precision."""
+    torch.manual_seed(1)
+    return some(seed=3).sample((n,))
+
+
+def test_each_step_gains_likelihood() -> None:
+    z = points()
+    values = [fit_mixture(z, 3, steps=steps).log_prob(z).mean().item() for steps in range(8)]
+    assert all(after >= before - 1e-3 for before, after in itertools.pairwise(values))
+    assert values[-1] > values[0]
+
+
+def test_one_component_is_the_gaussian_of_the_moments() -> None:
+    z = points()
+    p = fit_mixture(z, 1)
+    assert torch.allclose(p.loc[0], z.mean(0), atol=1e-5)
+    covariance = torch.cov(z.T, correction=0)
+    ridge = 1e-3 * z.var(0, correction=0).mean()
+    assert torch.allclose(p.tril[0] @ p.tril[0].T, covariance + ridge * torch.eye(4), atol=1e-4)
+
+
+def test_fit_is_as_likely_as_that_of_scikit_learn() -> None:
+    z = points()
+    theirs = Reference(3, n_init=5, random_state=0).fit(z.numpy()).score(z.numpy())
+    ours = max(fit_mixture(z, 3, seed=seed).log_prob(z).mean().item() for seed in range(5))
+    assert abs(ours - theirs) < 0.02
+
+
+def test_number_of_components_is_chosen_by_held_out_points() -> None:
+    p = some(seed=3)
+    torch.manual_seed(2)
+    z, held_out = p.sample((3000,)), p.sample((1000,))
+    best = choose_mixture(z, held_out, (1, 2, 3, 5, 10))
+    assert best is not None
+    assert len(best.log_weights) >= 3
+    assert p.log_prob(held_out).mean() - best.log_prob(held_out).mean() < 0.03
+    torch.manual_seed(3)
+    plain = choose_mixture(torch.randn(2000, 5), torch.randn(1000, 5))
+    assert plain is not None
+    assert len(plain.log_weights) == 1
+
+
+def test_too_few_points_get_no_mixture() -> None:
+    assert choose_mixture(torch.randn(15, 8), torch.randn(9, 8)) is None
+    assert choose_mixture(torch.randn(15, 8).repeat(2, 1), torch.randn(9, 8)) is not None
+
+
+def test_constant_dimensions_are_no_trouble() -> None:
+    z = torch.randn(200, 3)
+    z[:, 1] = 4
+    p = fit_mixture(z, 5)
+    assert p.log_prob(z).isfinite().all()
+    assert (p.sample((100,))[:, 1] - 4).abs().max() < 1
+
+
+def test_same_seed_gives_the_same_fit() -> None:
+    z = points().float()
+    one, two = fit_mixture(z, 5, seed=4), fit_mixture(z, 5, seed=4)
+    assert torch.equal(one.tril, two.tril)
