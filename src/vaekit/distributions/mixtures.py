@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit.distributions.base import HALF_LOG_TAU, Distribution, offering
 from vaekit.torchutil import lazy, rng
 
-RIDGE = 1e-3  # added to covariances, times the variance of all points: no component falls on one
+RIDGE = 1e-4  # added to covariances, times the variance of all points: no component falls on one
 CANDIDATES = (1, 2, 5, 10, 20, 40)
 
 
@@ -153,7 +153,7 @@ def _maximized(z: Tensor, shares: Tensor, ridge: Tensor) -> GaussianMixture:
     if failed.any():  # as few points as dimensions, and rounding: their spread by element
         spread = covariance.diagonal(dim1=1, dim2=2).clamp_min(ridge).sqrt().diag_embed()
         tril = torch.where((failed > 0)[:, None, None], spread, tril)
-    return GaussianMixture((counts / counts.sum()).log(), loc, tril)
+    return GaussianMixture((counts / counts.sum()).log(), loc, tril.contiguous())
 
 
 def choose_mixture(

@@ -25,6 +25,7 @@ from vaekit.objectives import weights as weights_of
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
 from vaekit.runs.config import COMPOSED, Config
+from vaekit.runs.fitted import FittedPrior, fitted_prior
 from vaekit.runs.folder import RunFolder, read_weights
 from vaekit.runs.saving import build_with, save
 from vaekit.torchutil import find_device, lazy, load_state, rng
@@ -60,6 +61,7 @@ class Run:
     weights: str
     step: int | None
     data: tuple[Dataset, Dataset] | None = field(default=None, repr=False)
+    fitted_priors: dict[str, FittedPrior | None] = field(default_factory=dict, repr=False)
 
     @property
     def path(self) -> Path:
@@ -195,8 +197,12 @@ class Run:
         mean: bool = True,
         seed: int = 0,
         fixed: Mapping[int, float] | None = None,
+        prior: str | None = None,
     ) -> Tensor:
         """Return E[x|z] for n draws of z from the prior, `(n, *X)`; with `mean=False` draws of x.
+
+        By default z comes from the prior fitted to the codes, where it suits held-out codes better
+        than p(z); `prior="model"` draws from p(z), and `prior="fitted"` from the other in any case.
 
         A conditional run takes a label for all of them, or a context for each, or else the classes
         in their order, in equal shares. `fixed={3: 2.0}` sets dimension 3 of z to 2 standard
@@ -212,14 +218,34 @@ class Run:
             context = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
         context = self._context(context)
         with rng(seed, self.device), torch.no_grad():
-            if not fixed:
+            fitted = self.sampled_prior(prior)
+            if fitted is None and not fixed:
                 return model.sample(n, context, mean=mean).cpu()
-            (z,) = self.require(Offer.ONE_SITE).draw_prior(n, context)
+            if fitted is None:
+                (z,) = self.require(Offer.ONE_SITE).draw_prior(n, context)
+            else:
+                z = fitted.density.sample((n,)).to(self.device)
             first = None if context is None else context[:1]
-            zs = (fixed_at(z, fixed, self.prior(first)),)
+            zs = (fixed_at(z, fixed, self.prior(first)) if fixed else z,)
             if mean:
                 return model.decode(zs, context).cpu()
             return model.likelihood_at(zs, context).sample().cpu()
+
+    def sampled_prior(self, prior: str | None = None) -> FittedPrior | None:
+        """Return the prior fitted to the codes where `sample` takes it; None where it takes p(z).
+
+        Raises:
+            VaekitError: for another word than "fitted" and "model", and where none can be fitted.
+        """
+        if prior is not None:
+            choose("prior", prior, dict.fromkeys(("fitted", "model")))
+        fitted = None if prior == "model" else fitted_prior(self)
+        if prior == "fitted" and fitted is None:
+            raise VaekitError(
+                f"{self.path} has no prior fitted to its codes: that takes one latent of reals, its "
+                "data, and twice as many rows as the latent has dimensions; take `prior=model`."
+            )
+        return fitted if fitted is not None and (fitted.better or prior == "fitted") else None
 
     def by_class(self, n: int, **how: Any) -> Tensor:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
