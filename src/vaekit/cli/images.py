@@ -35,26 +35,37 @@ def sample(
     label: str | None = None,
     out: Out = Path("samples.png"),
     draws: bool = False,
+    prior: str | None = None,
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
     opening: Opening = Opening(),
 ) -> None:
-    """Draw new images from the prior: a grid (.png), or an array.
+    """Draw new images: a grid (.png), or an array.
 
-    A run that is conditioned on labels draws one --label, or a row for each class.
+    z is drawn from the prior fitted to the codes of training rows, where that suits held-out codes
+    better than p(z). A run that is conditioned on labels draws one --label, or a row for each
+    class.
 
     Example: vaekit sample runs/vae-mnist -n 64 -o samples.png
 
     Args:
         draws: Draw x, in place of its mean E[x|z].
+        prior: model: draw z from p(z); fitted: from the other, even where it is no better.
     """
     loaded = opening.load(run, n=n)
-    how: Any = {"mean": not draws, "seed": seed, "fixed": vaekit.report.settings(set_)}
+    how: Any = {
+        "mean": not draws,
+        "seed": seed,
+        "fixed": vaekit.report.settings(set_),
+        "prior": prior,
+    }
     if label is not None:
         images, columns = loaded.sample(n, label=label, **how), None
     else:
         images, columns = vaekit.report.sample_images(loaded, n, **how)
     _save(loaded, images, out, columns=columns)
+    if fitted := loaded.sampled_prior(prior):
+        say(f"samples: prior {fitted}")
 
 
 def reconstruct(

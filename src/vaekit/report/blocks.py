@@ -18,7 +18,7 @@ from vaekit.report.codes import Codes, fixed_rows, minis, plane
 from vaekit.report.grids import sample_images
 from vaekit.report.pages import Cell, address, cells, masks, sheet, small
 from vaekit.report.walks import interpolate, traverse
-from vaekit.runs import Run
+from vaekit.runs import FittedPrior, Run
 from vaekit.torchutil import rng
 
 TEN, BLOCK = 10, 5  # images across, in blocks
@@ -107,30 +107,51 @@ def reconstructions(shown: Rebuilt, _: Words) -> list[tuple[str, list[Cell]]]:
 def samples(shown: Rebuilt, _: Words) -> dict[str, Any]:
     """Return rows of cells: z, E[x|z], and the training image that is nearest to it.
 
-    Of a conditional run with few classes a row for each, and the same draws of z in each.
+    Of a conditional run with few classes a row for each, and the same draws of z in each. Where z
+    is of the prior fitted to the codes, a last row is of p(z).
     """
     run = shown.run
-    if run.conditional:
-        images, columns = sample_images(run, BY_CLASS)
-        made = cells(shown.seen(images), [_("sample")] * len(images))
-        if columns:
-            names = run.class_names
-            lines = [(name, made[n * columns : (n + 1) * columns]) for n, name in enumerate(names)]
-            return {"rows": lines, "block": columns, "classes": names, "searched": 0}
-        return {"rows": [(_("sample"), made)], "block": BLOCK, "classes": [], "searched": 0}
+    fitted = run.sampled_prior()
+    lines, more = _by_class(shown, _) if run.conditional else _with_nearest(shown, fitted, _)
+    if fitted is not None:
+        plain = shown.seen(run.sample(len(lines[-1][1]), prior="model"))
+        lines.append((_("from p(z)"), cells(plain, [_("sample from p(z)")] * len(plain))))
+    return {"rows": lines, "classes": [], "searched": 0, "block": BLOCK, "fitted": fitted, **more}
+
+
+Lines = list[tuple[str, list[Cell]]]
+
+
+def _by_class(shown: Rebuilt, _: Words) -> tuple[Lines, dict[str, Any]]:
+    images, columns = sample_images(shown.run, BY_CLASS)
+    made = cells(shown.seen(images), [_("sample")] * len(images))
+    if not columns:
+        return [(_("sample"), made)], {}
+    names = shown.run.class_names
+    lines = [(name, made[n * columns : (n + 1) * columns]) for n, name in enumerate(names)]
+    return lines, {"block": columns, "classes": names}
+
+
+def _with_nearest(
+    shown: Rebuilt, fitted: FittedPrior | None, _: Words
+) -> tuple[Lines, dict[str, Any]]:
+    run = shown.run
     model: Any = run.model
     with rng(0, run.device), torch.no_grad():
-        zs = model.draw_prior(SAMPLES, None)
+        if fitted is None:
+            zs = model.draw_prior(SAMPLES, None)
+        else:
+            zs = (fitted.density.sample((SAMPLES,)).to(run.device),)
         images = model.decode(zs).cpu()
     found, searched = nearest(images, shown.data.train)
     lines = [
         (_("sample"), cells(shown.seen(images), [_("sample")] * SAMPLES)),
         (_("nearest"), cells(shown.seen(found), [_("nearest training image")] * SAMPLES)),
     ]
-    flat = flat_codes(zs if isinstance(zs, tuple) else (zs,)).cpu()
+    flat = flat_codes(zs).cpu()
     if flat.is_floating_point() and flat.shape[1] <= LABELED and Offer.CODES not in run.offers:
         lines = [("z", [Cell(_bars_of(z), kind="svg") for z in flat]), *lines]
-    return {"rows": lines, "block": BLOCK, "classes": [], "searched": searched}
+    return lines, {"searched": searched}
 
 
 def nearest(images: Tensor, train: Split) -> tuple[Tensor, int]:

@@ -1,7 +1,7 @@
 """The film of a training: the same images and samples after each epoch.
 
 RUN/snapshots/originals.npz   the held-out images, uint8 `(N, C, H, W)`
-RUN/snapshots/000003.npz      after epoch 3: their reconstructions, and decoded samples of the prior
+RUN/snapshots/000003.npz      after epoch 3: their reconstructions, and decoded samples
 RUN/latest.png                the images with the newest reconstructions under them
 """
 
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,11 @@ from vaekit.data import generator, one_hot, pick, spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, sweep, write
-from vaekit.models import Model
+from vaekit.models import LatentModel, Model
 from vaekit.report.curves import value
 from vaekit.report.grids import grid, levels, png_bytes, read_array
 from vaekit.report.style import COLORS
-from vaekit.runs import Job, RunFolder
+from vaekit.runs import Job, RunFolder, fit_prior, fixed_batch, rows_to_fit, takes_fitted
 from vaekit.torchutil import rng
 from vaekit.training import Callback
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGES, SAMPLES = 8, 16
+FEW = 400, 100  # rows that a frame's Gaussian is fitted to, and judged by
 MOST, LEAST = 200, 20  # frames that stay; fewer where images are large
 BYTES = 100_000_000
 FRAME = re.compile(r"\d{6,}\.npz")
@@ -75,6 +76,8 @@ class Snapshots(Callback):
         shown: from x to values in [0, 1].
         context: of x, `(N, ...)`, for a conditional model.
         context_of_samples: likewise.
+        rows: training rows whose codes a Gaussian is fitted to, and others to judge it by, which
+            `fit_prior` takes: samples are of that where it suits the codes better than p(z).
     """
 
     folder: RunFolder
@@ -84,6 +87,7 @@ class Snapshots(Callback):
     shown: Callable[[Tensor], Tensor]
     context: Tensor | None = None
     context_of_samples: Tensor | None = None
+    rows: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -123,10 +127,15 @@ class Snapshots(Callback):
     def _images(self, model: Model) -> dict[str, Tensor]:
         """Return E[x|z] at the codes of the images, and at samples z where there is a prior."""
         images = {"reconstructions": model.reconstruct(self.x, self.context)}
-        if Offer.DRAWS in model.offers:
-            with rng(self.seed, self.x.device):
-                images["samples"] = model.sample(SAMPLES, self.context_of_samples, mean=True)  # type: ignore[operator]
-        return images
+        if Offer.DRAWS not in model.offers:
+            return images
+        latent, under = cast(LatentModel, model), self.context_of_samples
+        fitted = None if self.rows is None else fit_prior(latent, *self.rows, components=(1,))
+        with rng(self.seed, self.x.device):
+            if fitted is not None and fitted.better:
+                z = fitted.density.sample((SAMPLES,)).to(self.x.device)
+                return images | {"samples": latent.decode(z, under)}
+            return images | {"samples": latent.sample(SAMPLES, under, mean=True)}
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch:06d}.npz"
@@ -145,6 +154,9 @@ def snapshots_of(job: Job) -> Snapshots | None:
         film.context = test.context[index].float().to(job.device)
         classes = torch.arange(SAMPLES) * job.spec.classes // SAMPLES  # in their order
         film.context_of_samples = one_hot(classes, job.spec.classes).float().to(job.device)
+    if takes_fitted(job.recipe.model) and job.data.stream is None:
+        few = rows_to_fit(job.data, *FEW)
+        film.rows = tuple(fixed_batch(split, options.seed) for split in few)  # type: ignore[assignment]
     return film
 
 

@@ -9,10 +9,10 @@ import io
 import math
 import textwrap
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -235,19 +235,17 @@ def save_images(
     return write(path, png_bytes(grid(*kinds.values(), columns=columns)))
 
 
-def sample_images(
-    run: Run, n: int, *, mean: bool = True, seed: int = 0, fixed: Mapping[int, float] | None = None
-) -> tuple[Tensor, int | None]:
-    """Return n images from the prior, and how many to put side by side.
+def sample_images(run: Run, n: int, **how: Any) -> tuple[Tensor, int | None]:
+    """Return n samples of a run, and how many to put side by side.
 
     Of a conditional run a row for each class, the same draws of z in each, so that a column
-    shows one z under all labels: as many whole rows as n has room for, one at least. `fixed` as in
-    `Run.sample`.
+    shows one z under all labels: as many whole rows as n has room for, one at least. The
+    options are those of `Run.sample`.
     """
     if not run.conditional or run.spec.classes > CLASSES:
-        return run.sample(n, mean=mean, seed=seed, fixed=fixed), None
+        return run.sample(n, **how), None
     columns = max(1, n // run.spec.classes)
-    images = run.by_class(columns, mean=mean, seed=seed, fixed=fixed)
+    images = run.by_class(columns, **how)
     return images.flatten(0, 1), columns
 
 

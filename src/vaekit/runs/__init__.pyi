@@ -1,6 +1,11 @@
 from vaekit.runs.config import COMPOSED as COMPOSED
 from vaekit.runs.config import Config as Config
 from vaekit.runs.config import flat_fields as flat_fields
+from vaekit.runs.fitted import FittedPrior as FittedPrior
+from vaekit.runs.fitted import fit_prior as fit_prior
+from vaekit.runs.fitted import fixed_batch as fixed_batch
+from vaekit.runs.fitted import rows_to_fit as rows_to_fit
+from vaekit.runs.fitted import takes_fitted as takes_fitted
 from vaekit.runs.folder import RunFolder as RunFolder
 from vaekit.runs.folder import git_state as git_state
 from vaekit.runs.folder import next_folder as next_folder

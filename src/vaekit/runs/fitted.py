@@ -65,6 +65,15 @@ class FittedPrior:
         """Return how many Gaussians it has."""
         return len(self.density.log_weights)
 
+    def __str__(self) -> str:
+        count = (
+            "a Gaussian" if self.components == 1 else f"a mixture of {self.components} Gaussians"
+        )
+        return (
+            f"fitted to the codes: {count}, under which held-out codes are {self.gain:.2f} ± "
+            f"{self.error:.2f} nats more likely than under p(z)"
+        )
+
     def to_bytes(self, key: str) -> bytes:
         """Return the content of its file; `key` says of which weights it is."""
         from safetensors.torch import save
@@ -119,7 +128,7 @@ def fit_prior(
     components: Sequence[int] = COMPONENTS,
     seed: int = 0,
 ) -> FittedPrior | None:
-    """Fit a mixture to a draw of q(z|x) for each row; None where the rows are too few.
+    """Fit a mixture to a draw of q(z|x) for each row; None for too few rows, and codes of NaN.
 
     Args:
         model: as `takes_fitted` says.
@@ -129,8 +138,11 @@ def fit_prior(
     """
     z, _ = _draw_codes(model, *train, seed)
     others, log_p = _draw_codes(model, *held_out, seed + 1)
+    finite = z.isfinite().all() and others.isfinite().all()
+    if len(others) < 2 or not finite:
+        return None
     density = choose_mixture(z.flatten(1), others.flatten(1), components, seed=seed)
-    if density is None or len(others) < 2:
+    if density is None:
         return None
     gains = (density.log_prob(others.flatten(1)) - log_p).double()
     density.loc = density.loc.view(-1, *z.shape[1:])

@@ -242,8 +242,8 @@ class Run:
         fitted = None if prior == "model" else fitted_prior(self)
         if prior == "fitted" and fitted is None:
             raise VaekitError(
-                f"{self.path} has no prior fitted to its codes: that takes one latent of reals, its "
-                "data, and twice as many rows as the latent has dimensions; take `prior=model`."
+                f"{self.path} has no prior fitted to its codes: that takes one latent of reals, "
+                "its data, and twice as many rows as dimensions; take `prior=model`."
             )
         return fitted if fitted is not None and (fitted.better or prior == "fitted") else None
 

@@ -1,4 +1,6 @@
-"""A saved model: config.json, model.safetensors and README.md, in a folder or as its zip.
+"""A saved model: config.json, model.safetensors, perhaps fitted.safetensors, and README.md.
+
+They lie in a folder, or in its zip.
 
 A run folder holds them beside its records. No path of the machine is in what `save` writes.
 """
@@ -26,6 +28,7 @@ from vaekit.objectives import Objective, require
 from vaekit.recipes import Recipe, assemble, find_recipe
 from vaekit.registry import entries, make, text
 from vaekit.runs.config import COMPOSED, MEND, Config
+from vaekit.runs.fitted import FITTED_FILE, fitted_prior, weights_key
 from vaekit.runs.folder import WEIGHTS_FILE
 from vaekit.runs.graph import MOST, build_structure, outline
 
@@ -139,6 +142,8 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
         note(f"{path} opens with model= alone: {why}")
     text = json.dumps(config_json(config, run.spec, run.sha256), indent=2) + "\n"
     files = {**_files(run), "config.json": text.encode()}
+    if fitted := fitted_prior(run):
+        files[FITTED_FILE] = fitted.to_bytes(weights_key(run.model))
     for record in config.imports:
         name = f"imports/{Path(record.get('file', '')).name}"
         source = run.folder.read(name) if "file" in record else None
