@@ -53,6 +53,7 @@ def test_train_writes_a_whole_run_folder(run: Path) -> None:
         "snapshots",
         "latest.png",
         "model.safetensors",
+        "fitted.safetensors",
         "README.md",
         "report.html",
     }

@@ -78,24 +78,57 @@ def test_values_are_counted_in_deviations_of_the_prior() -> None:
 def test_samples_with_dimensions_set(run: Run, tmp_path: Path) -> None:
     """The same draws as without, but for two numbers of each."""
     out = tmp_path / "s.npz"
-    call("sample", run.path, "-n", 5, "--seed", 3, "--set", "3=+2", "--set", "0=-1", "-o", out)
+    call(
+        "sample",
+        run.path,
+        "-n",
+        5,
+        "--seed",
+        3,
+        "--set",
+        "3=+2",
+        "--set",
+        "0=-1",
+        "--prior",
+        "model",
+        "-o",
+        out,
+    )
     z = drawn(run, 5, 3)
     z[:, 3], z[:, 0] = 2.0, -1.0
     torch.testing.assert_close(images(out), run.decode(z))
-    torch.testing.assert_close(run.sample(5, seed=3, fixed={3: 2, 0: -1}), run.decode(z))
-    assert (run.sample(5, seed=3) - run.decode(z)).abs().amax((1, 2, 3)).min() > 1e-3
-    call("sample", run.path, "-n", 5, "--seed", 3, "--set", "3=2", "0=-1e0", "-o", out)
+    torch.testing.assert_close(
+        run.sample(5, seed=3, fixed={3: 2, 0: -1}, prior="model"), run.decode(z)
+    )
+    assert (run.sample(5, seed=3, prior="model") - run.decode(z)).abs().amax((1, 2, 3)).min() > 1e-3
+    call(
+        "sample",
+        run.path,
+        "-n",
+        5,
+        "--seed",
+        3,
+        "--set",
+        "3=2",
+        "0=-1e0",
+        "--prior",
+        "model",
+        "-o",
+        out,
+    )
     torch.testing.assert_close(images(out), run.decode(z))
 
 
 def test_samples_of_labels_with_dimensions_set(told: Run, tmp_path: Path) -> None:
     out = tmp_path / "s.npz"
-    call("sample", told.path, "-n", 20, "--set", "1=0.5", "-o", out)
+    call("sample", told.path, "-n", 20, "--set", "1=0.5", "--prior", "model", "-o", out)
     z = drawn(told, 2, 0, torch.eye(10)[:2])
     z[:, 1] = 0.5
     rows = [told.decode(z, torch.eye(10)[[label, label]]) for label in range(10)]
     torch.testing.assert_close(images(out), torch.cat(rows))
-    call("sample", told.path, "-n", 2, "--label", 7, "--set", "1=0.5", "-o", out)
+    call(
+        "sample", told.path, "-n", 2, "--label", 7, "--set", "1=0.5", "--prior", "model", "-o", out
+    )
     torch.testing.assert_close(images(out), rows[7])
 
 

@@ -511,13 +511,13 @@ def test_another_process_opens_it_and_draws_the_same(
     assert words == [run.weights, str(run.step), recipe, "0", "1"]
 
 
-def test_three_files_without_a_place_of_this_machine(tmp_path: Path) -> None:
+def test_four_files_without_a_place_of_this_machine(tmp_path: Path) -> None:
     lines = ["first,second", *(f"{i},{(i * 7) % 11}" for i in range(60))]
     (tmp_path / "mine.csv").write_text("\n".join(lines))
     options = {**QUICK, "data": tmp_path / "mine.csv", "limit": None, "data_dir": tmp_path}
     run = vk.train("vae", latent=2, net="mlp:hidden=8", out=tmp_path / "run", **options)
     folder, file = vk.save(run, tmp_path / "saved"), vk.save(run.path, tmp_path / "saved.vaekit")
-    names = {"config.json", "model.safetensors", "README.md"}
+    names = {"config.json", "model.safetensors", "fitted.safetensors", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
     with zipfile.ZipFile(file) as archive:
         assert set(archive.namelist()) == names

@@ -18,7 +18,7 @@ from vaekit.report.codes import Codes, by_factor, posteriors, standard_prior, st
 from vaekit.report.curves import ACTIVE, PANELS, Chart, Line, bars, finite, lines, points, value
 from vaekit.report.facts import Numbers
 from vaekit.report.tables import Table, against, correlations, explained, moments, row_maps
-from vaekit.runs import Run
+from vaekit.runs import Run, keep_fitted
 
 SHOWN = 24  # rows of a table's map
 NAMES = 24  # bars that have names
@@ -27,7 +27,9 @@ Words = Callable[[str], str]
 
 
 def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en") -> Path:
-    """Write report.html into the run folder; its numbers come from up to 1,000 test rows.
+    """Write report.html into the run folder, and the prior fitted to the codes beside it.
+
+    Its numbers come from up to 1,000 test rows.
 
     Args:
         run: of any model.
@@ -41,6 +43,7 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
     say = pages.words(lang).gettext
     data = run.dataset(data_dir)
     rows = data.test.take(spread(len(data.test), facts.ROWS))
+    keep_fitted(run, data)
     found = facts.measure_run(run, data)
     shown = Rebuilt.of(run, data, rows)
     html = pages.render(

@@ -4,6 +4,7 @@ from vaekit.runs.config import flat_fields as flat_fields
 from vaekit.runs.fitted import FittedPrior as FittedPrior
 from vaekit.runs.fitted import fit_prior as fit_prior
 from vaekit.runs.fitted import fixed_batch as fixed_batch
+from vaekit.runs.fitted import keep_fitted as keep_fitted
 from vaekit.runs.fitted import rows_to_fit as rows_to_fit
 from vaekit.runs.fitted import takes_fitted as takes_fitted
 from vaekit.runs.folder import RunFolder as RunFolder

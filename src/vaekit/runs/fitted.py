@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, cast
@@ -181,10 +180,9 @@ def rows_to_fit(data: Dataset, rows: int = ROWS, held_out: int = HELD_OUT) -> tu
 
 
 def fitted_prior(run: Run, data: Dataset | None = None) -> FittedPrior | None:
-    """Return the prior fitted to the codes of a run's model; it is fitted once, and kept.
+    """Return the prior fitted to the codes of a run's model; it is fitted where none is kept.
 
-    It lies in `fitted.safetensors` beside the model, and is fitted anew where the weights are
-    others. None for models without one, for too few rows, and where the data are not found.
+    None for models that `takes_fitted` refuses, for too few rows, and where the data are not found.
 
     Args:
         run: of any model.
@@ -196,11 +194,11 @@ def fitted_prior(run: Run, data: Dataset | None = None) -> FittedPrior | None:
     if key not in run.fitted_priors:
         content = run.folder.read(FITTED_FILE)
         known = None if content is None else FittedPrior.from_bytes(content, key)
-        run.fitted_priors[key] = known or _fit_and_keep(run, key, data)
+        run.fitted_priors[key] = known or _fit(run, data)
     return run.fitted_priors[key]
 
 
-def _fit_and_keep(run: Run, key: str, data: Dataset | None) -> FittedPrior | None:
+def _fit(run: Run, data: Dataset | None) -> FittedPrior | None:
     try:
         data = run.dataset() if data is None else data
     except VaekitError as error:
@@ -208,11 +206,14 @@ def _fit_and_keep(run: Run, key: str, data: Dataset | None) -> FittedPrior | Non
         return None
     seed = run.config.training.seed
     train, held_out = (fixed_batch(split, seed) for split in rows_to_fit(data))
-    found = fit_prior(cast(LatentModel, run.model), train, held_out, seed=seed)
-    if found is not None and run.path.is_dir():
-        with suppress(VaekitError):  # a folder that cannot be written holds a model all the same
-            write(run.path / FITTED_FILE, found.to_bytes(key))
-    return found
+    return fit_prior(cast(LatentModel, run.model), train, held_out, seed=seed)
+
+
+def keep_fitted(run: Run, data: Dataset) -> None:
+    """Write `fitted.safetensors` beside the model, in a run folder."""
+    fitted = fitted_prior(run, data)
+    if fitted is not None and run.path.is_dir():
+        write(run.path / FITTED_FILE, fitted.to_bytes(weights_key(run.model)))
 
 
 def fixed_batch(split: Split, seed: int) -> tuple[Tensor, Tensor | None]:
