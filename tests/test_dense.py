@@ -20,6 +20,7 @@ from vaekit.training import (
     Progress,
     differentiate,
     fit,
+    graphs,
     make_average,
     make_optimizer,
     parse,
@@ -366,7 +367,7 @@ def test_batches_that_do_not_fit_take_autograd() -> None:
 def test_what_asks_for_autograd_gets_it(
     options: dict[str, Any], no_autograd: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(update, "BACKEND", "eager")
+    monkeypatch.setattr(graphs, "BACKEND", "eager")
     no_autograd()
     with pytest.raises(AssertionError, match="autograd"):
         trained(**{"fast": "auto", **options})

@@ -11,7 +11,7 @@ import vaekit.data
 from peers.task import Task, first_batch, gradient_norm, recipe_of, rows_of
 from vaekit.data import Batches, Split
 from vaekit.nn import precision
-from vaekit.nn.numerics import memory_format, use_format
+from vaekit.nn.network import memory_format, use_format
 from vaekit.torchutil import keep_memory
 from vaekit.training import differentiate, fit, make_optimizer
 

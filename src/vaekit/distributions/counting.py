@@ -166,16 +166,10 @@ class NegativeBinomial(Distribution):
 
     def terms(self, x: Tensor) -> Tensor:
         x, m, t = x.to(self.log_mean.dtype), self.mean, self.dispersion
-        return _spread(x, t) - _deviance(x, m, t) - factorial_excess(x)
-
-
-def _deviance(x: Tensor, m: Tensor, t: Tensor) -> Tensor:
-    """Return x log(x / m) - (x + t) log((x + t) / (m + t)): 0 at x = m, positive elsewhere."""
-    seen = positive(x)
-    first = x * log_ratio((seen - m) * t, seen * (m + t), m * (seen + t))
-    return first - t * log_ratio(x - m, x + t, m + t)
-
-
-def _spread(x: Tensor, t: Tensor) -> Tensor:
-    """Return lgamma(x + t) - lgamma(t) - ((x + t) log(x + t) - t log t - x): 0 for t = inf."""
-    return stirling_error(x + t) - stirling_error(t) - 0.5 * torch.log1p(x / t)
+        # lgamma(x + t) - lgamma(t) - ((x + t) log(x + t) - t log t - x): 0 for t = inf.
+        spread = stirling_error(x + t) - stirling_error(t) - 0.5 * torch.log1p(x / t)
+        # x log(x / m) - (x + t) log((x + t) / (m + t)): 0 at x = m, positive elsewhere.
+        seen = positive(x)
+        first = x * log_ratio((seen - m) * t, seen * (m + t), m * (seen + t))
+        deviance = first - t * log_ratio(x - m, x + t, m + t)
+        return spread - deviance - factorial_excess(x)

@@ -13,13 +13,7 @@ from torch.nn import functional as F
 from vaekit.distributions.base import USUAL, Distribution, Offer
 
 LONGEST = 112  # factors of one product: their rounding adds up
-
-
-def _softplus(logits: Tensor) -> Tensor:
-    """Return log(1 + exp(logits)): without gradients by exp and log, which is faster."""
-    if torch.is_grad_enabled():
-        return F.softplus(logits, threshold=35)
-    return logits.abs().neg_().exp_().add_(1).log_().add_(logits.clamp(min=0))
+SMALL = 0.1  # below it a function of a continuous Bernoulli variable is taken by its series
 
 
 @cache
@@ -30,7 +24,7 @@ def _together(factors: int, dtype: torch.dtype) -> int:
 
 
 def bernoulli_sum(logits: Tensor, x: Tensor, sigmoid: Tensor | None = None) -> Tensor:
-    """The log-density of Bernoulli variables, summed over the last dim, without a gradient.
+    """Return the log-density of Bernoulli variables summed over the last dim, without a gradient.
 
     sum_d x l - max(l, 0) + log sigmoid(|l|), one logarithm for many factors in [1/2, 1].
 
@@ -99,32 +93,18 @@ class Bernoulli(_OfLogits):
         return torch.bernoulli(self.mean.expand(*shape, *self.logits.shape))
 
     def terms(self, x: Tensor) -> Tensor:
-        return x * self.logits - _softplus(self.logits)
+        if torch.is_grad_enabled():
+            return x * self.logits - F.softplus(self.logits, threshold=35)
+        below = self.logits.abs().neg_().exp_().add_(1).log_()  # without gradients this is faster
+        return x * self.logits - below.add_(self.logits.clamp(min=0))
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The log-density `(...)`: where no gradient is asked for, by `bernoulli_sum`."""
+        """Return the log-density `(...)`: where no gradient is wanted, by `bernoulli_sum`."""
         event = self.logits.shape[self.logits.dim() - self.event_dim :]
         alike = x.dtype == self.logits.dtype and x.shape[x.dim() - self.event_dim :] == event
         if torch.is_grad_enabled() or not (alike and event):
             return super().log_prob(x)
         return bernoulli_sum(self.logits.flatten(-self.event_dim), x.flatten(-self.event_dim))
-
-
-SMALL = 0.1
-
-
-def _log_sinhc(a: Tensor) -> Tensor:
-    """Return log(sinh(a) / a), by its series near zero."""
-    far = a.abs().clamp(min=SMALL)
-    near = a.square() * (1 / 6 - a.square() * (1 / 180 - a.square() / 2835))
-    return torch.where(a.abs() < SMALL, near, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
-
-
-def _langevin(a: Tensor) -> Tensor:
-    """Return coth(a) - 1 / a, by its series near zero."""
-    far = torch.where(a.abs() < SMALL, SMALL, a)
-    near = a * (1 / 3 - a.square() * (1 / 45 - a.square() * (2 / 945)))
-    return torch.where(a.abs() < SMALL, near, 1 / torch.tanh(far) - 1 / far)
 
 
 class ContinuousBernoulli(_OfLogits):
@@ -152,7 +132,11 @@ class ContinuousBernoulli(_OfLogits):
 
     @property
     def mean(self) -> Tensor:
-        return 0.5 + 0.5 * _langevin(0.5 * self.logits)
+        half = 0.5 * self.logits  # coth(a) - 1 / a, by its series near zero
+        far = torch.where(half.abs() < SMALL, SMALL, half)
+        near = half * (1 / 3 - half.square() * (1 / 45 - half.square() * (2 / 945)))
+        above = torch.where(half.abs() < SMALL, near, 1 / torch.tanh(far) - 1 / far)
+        return 0.5 + 0.5 * above
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         """Draw by the inverse of the distribution function, on the side that cannot overflow."""
@@ -166,7 +150,11 @@ class ContinuousBernoulli(_OfLogits):
         return torch.where(self.logits > 0, 1 - low, low)
 
     def terms(self, x: Tensor) -> Tensor:
-        return (x - 0.5) * self.logits - _log_sinhc(0.5 * self.logits)
+        half = 0.5 * self.logits  # log(sinh(a) / a), by its series near zero
+        far = half.abs().clamp(min=SMALL)
+        near = half.square() * (1 / 6 - half.square() * (1 / 180 - half.square() / 2835))
+        above = far + torch.log(-torch.expm1(-2 * far) / (2 * far))
+        return (x - 0.5) * self.logits - torch.where(half.abs() < SMALL, near, above)
 
 
 class Categorical(_OfLogits):

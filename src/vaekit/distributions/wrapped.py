@@ -10,10 +10,13 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import constraints
 
-from vaekit.distributions.base import Distribution, Offer, Space, offering, sum_event
+from vaekit.distributions.base import Distribution, Offer, Space, offering, reals, sum_event
 from vaekit.distributions.divergences import closed_form
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
+
+INTEGERS = (constraints.integer_interval, type(constraints.nonnegative_integer))
+_Part = td.Distribution | td.Transform
 
 
 class TorchDistribution(Distribution):
@@ -106,7 +109,26 @@ class TorchDistribution(Distribution):
     @property
     def space(self) -> Space:
         """Return the support: reals, positive, pixels (of [0, 1]), counts, codes, simplex, ..."""
-        return Space(*_support(self.distribution, self.event_shape))
+        try:
+            support: Any = self.distribution.support
+        except NotImplementedError:
+            return reals(*self.event_shape)
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        ends = [getattr(support, f"{end}_bound", None) for end in ("lower", "upper")]
+        low, high = (None if e is None else torch.as_tensor(e).double() for e in ends)
+        kind, levels = type(support).__name__.strip("_").lower(), None
+        if isinstance(self.distribution, td.Categorical) and len(self.event_shape) == 1:
+            kind, levels = "codes", self.distribution.logits.shape[-1]
+        elif isinstance(support, type(constraints.boolean)):
+            kind, levels = "pixels", 2
+        elif support.is_discrete and isinstance(support, INTEGERS):
+            kind = "counts"
+        elif isinstance(support, type(constraints.real)):
+            kind = "reals"
+        elif low is not None and not low.any() and (high is None or bool((high == 1).all())):
+            kind = "positive" if high is None else "pixels"
+        return Space(kind, self.event_shape, levels)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         torch_s = self.distribution
@@ -115,9 +137,9 @@ class TorchDistribution(Distribution):
 
     def terms(self, x: Tensor) -> Tensor:
         """Return the log-density per element `(..., *event)`, nats."""
-        terms: Tensor = (
-            super().terms(x) if self.distribution.event_shape else self.distribution.log_prob(x)
-        )
+        if self.distribution.event_shape:
+            return super().terms(x)
+        terms: Tensor = self.distribution.log_prob(x)
         return terms
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -156,9 +178,6 @@ def _known(distribution: td.Distribution, name: str) -> bool:
         return False
 
 
-_Part = td.Distribution | td.Transform
-
-
 def _plain(part: Any, seen: tuple[Any, ...] = ()) -> bool:
     """Return whether it consists of numbers, tensors, distributions and transforms alone."""
     if isinstance(part, _Part):
@@ -182,35 +201,6 @@ def _detached(part: Any, done: dict[int, Any]) -> Any:
     twin = done[id(part)] = object.__new__(type(part))
     twin.__dict__.update({name: _detached(value, done) for name, value in vars(part).items()})
     return twin
-
-
-INTEGERS = (constraints.integer_interval, type(constraints.nonnegative_integer))
-
-
-def _support(
-    distribution: td.Distribution, shape: tuple[int, ...]
-) -> tuple[str, tuple[int, ...], int | None]:
-    """Return kind, shape and levels of the space."""
-    try:
-        support: Any = distribution.support
-    except NotImplementedError:
-        return "reals", shape, None
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    ends = [getattr(support, f"{end}_bound", None) for end in ("lower", "upper")]
-    low, high = (None if e is None else torch.as_tensor(e).double() for e in ends)
-    kind, levels = type(support).__name__.strip("_").lower(), None
-    if isinstance(distribution, td.Categorical) and len(shape) == 1:
-        kind, levels = "codes", distribution.logits.shape[-1]
-    elif isinstance(support, type(constraints.boolean)):
-        kind, levels = "pixels", 2
-    elif support.is_discrete and isinstance(support, INTEGERS):
-        kind = "counts"
-    elif isinstance(support, type(constraints.real)):
-        kind = "reals"
-    elif low is not None and not low.any() and (high is None or bool((high == 1).all())):
-        kind = "positive" if high is None else "pixels"
-    return kind, shape, levels
 
 
 @closed_form(TorchDistribution, TorchDistribution)

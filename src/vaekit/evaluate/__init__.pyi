@@ -1,5 +1,3 @@
-from vaekit.evaluate.aggregate import aggregate_log_prob as aggregate_log_prob
-from vaekit.evaluate.aggregate import aggregate_posterior as aggregate_posterior
 from vaekit.evaluate.agreement import Classifier as Classifier
 from vaekit.evaluate.agreement import accuracy as accuracy
 from vaekit.evaluate.agreement import predict as predict
@@ -11,7 +9,6 @@ from vaekit.evaluate.annealing import leapfrog as leapfrog
 from vaekit.evaluate.checks import bits_per_dim as bits_per_dim
 from vaekit.evaluate.checks import is_likelihood as is_likelihood
 from vaekit.evaluate.checks import standard_error as standard_error
-from vaekit.evaluate.color import colors as colors
 from vaekit.evaluate.diagnostics import DeadUnits as DeadUnits
 from vaekit.evaluate.diagnostics import ScaleMeter as ScaleMeter
 from vaekit.evaluate.diagnostics import gradient_noise as gradient_noise
@@ -19,6 +16,8 @@ from vaekit.evaluate.latent import ACTIVE as ACTIVE
 from vaekit.evaluate.latent import Codebook as Codebook
 from vaekit.evaluate.latent import Latent as Latent
 from vaekit.evaluate.latent import LatentMeter as LatentMeter
+from vaekit.evaluate.latent import aggregate_log_prob as aggregate_log_prob
+from vaekit.evaluate.latent import aggregate_posterior as aggregate_posterior
 from vaekit.evaluate.likelihood import Bound as Bound
 from vaekit.evaluate.likelihood import importance_sampled as importance_sampled
 from vaekit.evaluate.likelihood import log_likelihood as log_likelihood
@@ -34,6 +33,7 @@ from vaekit.evaluate.metrics import chosen as chosen
 from vaekit.evaluate.metrics import error_of as error_of
 from vaekit.evaluate.metrics import measured as measured
 from vaekit.evaluate.metrics import shown as shown
+from vaekit.evaluate.reconstruction import colors as colors
 from vaekit.evaluate.reconstruction import l1 as l1
 from vaekit.evaluate.reconstruction import ms_ssim as ms_ssim
 from vaekit.evaluate.reconstruction import mse as mse

@@ -1,23 +1,31 @@
-"""What each latent dimension carries, over a data set. Shapes: `S` draws, `B` batch; nats."""
+"""What a latent carries over a data set: each dimension, and the aggregate posterior.
+
+Shapes: `S` draws, `B` batch, `N` rows, `M` points, `D` latent dims; nats.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaekit.distributions import Offer, offering
-from vaekit.evaluate.metrics import Column, Line, Metric, Record, Subject
-from vaekit.models import Trace
+from vaekit.distributions import Distribution, Offer, offering
+from vaekit.errors import at_least
+from vaekit.evaluate import checks
+from vaekit.evaluate.metrics import Batch, Column, Line, Metric, Record, Study, Subject, cut
+from vaekit.models import Model, Trace, exact
 from vaekit.registry import register
-from vaekit.torchutil import Moments, wide
+from vaekit.torchutil import Moments, evaluating, wide
 
 ACTIVE = 0.01  # Var_x E[z_j|x] of a unit that is active: Burda et al., arXiv 1509.00519
+BYTES = 2**20  # of densities at a time: the size of a core's cache
+PARTS = ("mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
+NAMES = ("rate", "distortion", *PARTS, "kl_sampled")
 
 
 @dataclass(frozen=True)
@@ -172,3 +180,149 @@ def _rows(values: Tensor, event_dim: int) -> Tensor:
     if lead:
         values = values.mean(tuple(range(lead)))
     return values.flatten(1) if event_dim else values.unsqueeze(1)
+
+
+def aggregate_posterior(
+    model: Model, batches: Iterable[Batch], *, samples: int = 1
+) -> checks.Numbers:
+    """Compute rate, distortion, and how the rate splits, over a whole data set, nats per example.
+
+    log q(z) is the exact sum over all N rows; estimates from a batch are biased by nats. The cost
+    grows as N^2, the memory as N besides one batch. Expectations are over `samples` draws for
+    each row. The mean KL splits exactly:
+    `mutual_information` + `total_correlation` + `dimension_wise_kl` = `kl_sampled`.
+
+    Args:
+        model: a model with one latent whose posterior has a density.
+        batches: pairs (x, context), each row once.
+        samples: draws of z for each row.
+
+    Returns:
+        `rate`, the mean KL(q(z|x) || p(z)), in closed form where there is one; `distortion`, the
+        mean of -log p(x|z); `mutual_information`, I(x; z) = mean of log q(z|x) - log q(z), at most
+        log N; `marginal_kl`, KL(q(z) || p(z)); `total_correlation`, KL(q(z) || prod_d q(z_d)), None
+        where q(z|x) does not factorize; `dimension_wise_kl`, sum_d KL(q(z_d) || p(z_d)), None where
+        q(z|x) or p(z) does not; `kl_sampled`, the mean KL from the same draws as these terms;
+        `errors`, the standard error of each, by name; `rows`, N; and `samples`.
+
+    Raises:
+        VaekitError: for no rows, a posterior without a density, several latents, or numbers that
+            are not finite in x.
+
+    References:
+        Hoffman and Johnson 2016, ELBO surgery.
+        Chen et al. 2018, Isolating sources of disentanglement in VAEs.
+
+    Example:
+        >>> from vaekit.testing import LinearGaussian
+        >>> x = torch.randn(50, 3, dtype=torch.float64)
+        >>> model = LinearGaussian.fit(x, latent=1).vae()
+        >>> result = aggregate_posterior(model, [(x[:30], None), (x[30:], None)])
+        >>> parts = result.mutual_information + result.total_correlation + result.dimension_wise_kl
+        >>> abs(parts - result.kl_sampled) < 1e-12
+        True
+    """
+    checks.refuse_no_density(model, "q(z)")
+    at_least("samples", samples, 1)
+    sites, scores = [], []
+    with evaluating(model), exact(model):
+        for x, context in cut(model, batches, samples):
+            checks.refuse_gaps("x", x)
+            trace = model(x, context, samples=(samples,))
+            site = trace.site
+            scored = [site.log_q, site.log_p, site.kl, trace.log_likelihood]
+            sites.append(site)
+            scores.append(torch.stack(scored).double())
+        z = torch.cat([site.z for site in checks.some(sites)], 1)
+        log_q, terms = aggregate_log_prob([site.q for site in sites], z.flatten(0, 1))
+    log_qx, log_p, kl, log_px = torch.cat(scores, 2)
+    values = {"rate": kl, "distortion": -log_px, "kl_sampled": log_qx - log_p}
+    values |= _split(log_qx, log_q.view_as(log_qx), terms, log_p, sites[0].p)
+    rows = {name: value.mean(0) for name, value in values.items()}
+    for name, value in rows.items():
+        checks.refuse_not_a_number(name.replace("_", " "), value[None])
+    return checks.Numbers(
+        {name: rows[name].mean().item() if name in rows else None for name in NAMES},
+        errors={name: checks.standard_error(value) for name, value in rows.items()},
+        rows=len(rows["rate"]),
+        samples=samples,
+    )
+
+
+def _split(
+    log_qx: Tensor, log_q: Tensor, terms: Tensor | None, log_p: Tensor, prior: Distribution
+) -> dict[str, Tensor]:
+    """Return what the KL splits into, (S, N) each."""
+    parts = {"mutual_information": log_qx - log_q, "marginal_kl": log_q - log_p}
+    if terms is not None:
+        product = terms.sum(1).view_as(log_q)
+        parts["total_correlation"] = log_q - product
+        if "factors" in prior.offers:
+            parts["dimension_wise_kl"] = product - log_p
+    return parts
+
+
+def aggregate_log_prob(
+    posteriors: Sequence[Distribution], z: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Return log q(z) = log 1/N sum_n q(z|x_n) at points z, and log q(z_d) for each dimension.
+
+    Args:
+        posteriors: q(z|x_n) of batches of rows, N in all.
+        z: `(M, *Z)`.
+
+    Returns:
+        `(M,)`, and `(M, D)` where q factorizes, else None.
+
+    Example:
+        >>> from vaekit.distributions import Gaussian
+        >>> q = Gaussian(torch.tensor([[0.0], [0.0]]), torch.zeros(1))
+        >>> log_q, terms = aggregate_log_prob([q, q], torch.zeros(3, 1))
+        >>> log_q.shape, terms.shape, round(log_q[0].item(), 4)
+        (torch.Size([3]), torch.Size([3, 1]), -0.9189)
+    """
+    factors = all("factors" in q.offers for q in posteriors)
+    rows = [q.log_prob(z[:1, None]).shape[1] for q in posteriors]
+    parts = []  # densities of a few points under all rows of one batch fill the bytes
+    for few in z.split(max(1, BYTES // (8 * max(rows) * z[0].numel()))):
+        sums = []
+        for q in posteriors:
+            if factors:
+                terms = q.terms(few[:, None]).flatten(2)
+                columns = [_summed(terms.sum(2))[:, None], _summed(terms)]
+            else:
+                columns = [_summed(q.log_prob(few[:, None]))[:, None]]
+            sums.append(torch.cat(columns, 1))
+        parts.append(torch.stack(sums).double().logsumexp(0) - math.log(sum(rows)))
+    value = torch.cat(parts)
+    return value[:, 0], value[:, 1:] if factors else None
+
+
+def _summed(log_density: Tensor) -> Tensor:
+    """Return `logsumexp(1)`; what underflows is cut off before exp, which is slow there."""
+    top = log_density.amax(1, keepdim=True)
+    rest = (log_density - top.clamp(min=-1e30)).clamp_(min=-87)  # exp(-87): the least float32
+    return rest.exp_().sum(1).log_().add_(top.squeeze(1))
+
+
+@register("metric", "aggregate")
+class Aggregate(Study):
+    """Rate, distortion, and how the rate splits: mutual information, total correlation, the rest.
+
+    log q(z) is the exact sum over all rows, so that the cost grows as their square.
+
+    Args:
+        samples: draws of z for each row.
+    """
+
+    needs = offering("marginal", "density", "one_site")
+    columns = tuple(Column(name, name.replace("_", " ")) for name in NAMES)
+
+    def __init__(self, *, samples: int = 1) -> None:
+        super().__init__()
+        self.draws = at_least("samples", samples, 1)
+
+    def study(self, subject: Subject) -> Record:
+        """Return the numbers of `aggregate_posterior`."""
+        batches = subject.batches("aggregate posterior", self.draws)
+        return aggregate_posterior(subject.model, batches, samples=self.draws)

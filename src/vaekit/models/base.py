@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -257,18 +256,19 @@ class LatentModel(Model):
         E[z|x] where the model offers a mean; of codes one draw; else the mean of `draws` draws,
         the same each time.
         """
+
+        def encoded(x: Tensor, context: Context, mask: Mask) -> tuple[Tensor, ...]:
+            x, mask = self.seen(x, mask)
+            state = self.infer(x, context, mask)
+            if Offer.MEAN in self.offers:
+                return tuple(site.q.mean for site in self.draw(state, (0,)))
+            if Offer.CODES in self.offers:
+                return tuple(site.z[0] for site in self.draw(state, (1,)))
+            return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
+
         drawn = nullcontext() if Offer.MEAN in self.offers else rng(0, x.device)
         with evaluating(self), exact(self), drawn:
-            return in_pieces(self, partial(self._encoded, draws), x, context, mask)
-
-    def _encoded(self, draws: int, x: Tensor, context: Context, mask: Mask) -> tuple[Tensor, ...]:
-        x, mask = self.seen(x, mask)
-        state = self.infer(x, context, mask)
-        if Offer.MEAN in self.offers:
-            return tuple(site.q.mean for site in self.draw(state, (0,)))
-        if Offer.CODES in self.offers:
-            return tuple(site.z[0] for site in self.draw(state, (1,)))
-        return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
+            return in_pieces(self, encoded, x, context, mask)
 
     def decode(self, zs: Tensor | tuple[Tensor, ...], context: Context = None) -> Tensor:
         """Return E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""

@@ -12,10 +12,8 @@ from torch import nn
 
 from vaekit.errors import VaekitError, choose
 from vaekit.nn.blocks import Block, LatentDropout, initialize
-from vaekit.nn.color import ColorNet
-from vaekit.nn.conv import ConvDecoder, ConvEncoder
-from vaekit.nn.network import MLP, Network, Shape, flatten
-from vaekit.nn.numerics import Planes
+from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder
+from vaekit.nn.network import MLP, Network, Planes, Shape, flatten
 from vaekit.nn.pool import PoolEncoder, UnpoolDecoder, UnpoolEncoder, places_of
 from vaekit.registry import register
 

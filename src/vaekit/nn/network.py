@@ -1,20 +1,111 @@
-"""The base of all networks, and the multilayer perceptron."""
+"""The base of all networks, how they compute, and the multilayer perceptron."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, choose
 from vaekit.nn.blocks import Block
-from vaekit.nn.numerics import at_precision, planes
 from vaekit.registry import register
 
 Sizes = int | Sequence[int]
 Shape = tuple[int, ...]
+PRECISIONS = ["fp32", "tf32", "bf16"]
+_FORMAT, _LOWERED = [torch.channels_last], [False]
+
+
+def memory_format() -> torch.memory_format:
+    """Return the format in which convolutional networks compute."""
+    return _FORMAT[0]
+
+
+def use_format(format: torch.memory_format) -> torch.memory_format:  # noqa: A002
+    """Set it for all networks of the process; return the one before.
+
+    Weights, shapes and values are the same in either, but for rounding. A process begins with
+    `torch.channels_last`, in which the kernels of convolutions compute (`benchmarks/bench.py w2 w3
+    --switch channels-last` measures what it saves); `torch.contiguous_format` is the other one.
+
+    Example:
+        >>> planes(torch.zeros(2, 3, 4, 4)).stride()
+        (48, 1, 12, 3)
+        >>> before = use_format(torch.contiguous_format)
+        >>> planes(torch.zeros(2, 3, 4, 4)).stride()
+        (48, 16, 4, 1)
+        >>> use_format(before)
+        torch.contiguous_format
+    """
+    before, _FORMAT[0] = _FORMAT[0], format
+    return before
+
+
+def planes(x: Tensor) -> Tensor:
+    """Return `x` `(N, C, H, W)` in that format: converted once, at a network's entry."""
+    if memory_format() is not torch.channels_last:
+        return x
+    if x.shape[1] == 1:  # either format is the other: only the strides say which it is
+        return x.contiguous().view(x.shape[0], *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # as vmap can do it too
+
+
+@register("module", "planes")
+class Planes(nn.Unflatten):
+    """`(N, C * H * W) -> (N, C, H, W)`, in that format."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Return the planes."""
+        return planes(super().forward(input))
+
+
+def lowered() -> bool:
+    """Return whether networks compute in bfloat16 now."""
+    return _LOWERED[0]
+
+
+def at_precision(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return `compute(x)` in the numbers in which networks compute now, and back in those of x."""
+    if not lowered():
+        return compute(x)
+    with torch.autocast(x.device.type, torch.bfloat16):
+        return compute(x).to(x.dtype)
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Let networks compute in these numbers; weights, sums and densities stay float32.
+
+    "fp32" is float32; "tf32" lets an NVIDIA GPU multiply matrices with mantissas of 10 bits (other
+    devices ignore it); "bf16" does matrix products and convolutions in bfloat16, mantissas of 7
+    bits, and turns a network's output back. It is faster where the processor has instructions for
+    it (`avx512_bf16`, `amx_bf16`, a GPU), and slower elsewhere.
+
+    Raises:
+        VaekitError: for another name.
+
+    Example:
+        >>> from vaekit.nn import MLP
+        >>> net, x = MLP(4, 2, hidden=8), torch.ones(1, 4)
+        >>> with precision("bf16"):
+        ...     y = net(x)
+        >>> y.dtype, torch.equal(y, net(x)), torch.allclose(y, net(x), atol=0.05)
+        (torch.float32, False, True)
+    """
+    choose("precision", name, dict.fromkeys(PRECISIONS))
+    before = _LOWERED[0], torch.get_float32_matmul_precision()
+    try:
+        _LOWERED[0] = name == "bf16"
+        if name == "tf32":
+            torch.set_float32_matmul_precision("high")
+        yield
+    finally:
+        _LOWERED[0] = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 @register("module", "network")
@@ -31,7 +122,6 @@ class Network(nn.Module):
         output: the last affine map, kept reachable so that its bias can be set.
 
     Example:
-        >>> import torch
         >>> net = Network((4,), (2, 3), [nn.Linear(4, 5), nn.ReLU()], nn.Linear(5, 6))
         >>> net(torch.zeros(7, 4)).shape
         torch.Size([7, 2, 3])
@@ -73,7 +163,7 @@ class Network(nn.Module):
 
 
 def check_input(net: nn.Module, x: Tensor) -> None:
-    """Return an error where `x` is not `(N, *net.in_shape)`."""
+    """Raise an error where `x` is not `(N, *net.in_shape)`."""
     if x.shape[1:] != net.in_shape:
         wanted = ", ".join(map(str, net.in_shape))  # type: ignore[arg-type]
         raise VaekitError(f"{type(net).__name__} takes (N, {wanted}); got {tuple(x.shape)}.")
@@ -130,7 +220,6 @@ class MLP(Network):
         VaekitError: if a size is below 1, a name is unknown or `dropout` is outside [0, 1).
 
     Example:
-        >>> import torch
         >>> net = MLP((1, 28, 28), (2, 10), hidden=(256, 128), activation="gelu")
         >>> net(torch.rand(5, 1, 28, 28)).shape
         torch.Size([5, 2, 10])
@@ -160,7 +249,6 @@ class LogCounts(nn.Module):
         VaekitError: where `net` has no `in_shape`.
 
     Example:
-        >>> import torch
         >>> from vaekit.nn import MLP
         >>> net = LogCounts(MLP(4, 2))
         >>> net.in_shape, net(torch.tensor([[0.0, 1.0, 50.0, 1e6]])).shape

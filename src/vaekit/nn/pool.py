@@ -43,8 +43,7 @@ from torch import Tensor, nn
 from vaekit.errors import VaekitError, choose
 from vaekit.nn.blocks import Block
 from vaekit.nn.conv import image_shape, one_each
-from vaekit.nn.network import Network, Shape, Sizes, check_input, sizes
-from vaekit.nn.numerics import at_precision
+from vaekit.nn.network import Network, Shape, Sizes, at_precision, check_input, sizes
 from vaekit.registry import register
 
 _PADDINGS = {"same": True, "valid": False}
@@ -75,7 +74,6 @@ class PoolEncoder(Network):
             outside [0, 1).
 
     Example:
-        >>> import torch
         >>> net = PoolEncoder((1, 30, 30), 10, channels=(10, 5), kernel=5, padding="valid")
         >>> net(torch.rand(3, 1, 30, 30)).shape, net.output.in_features
         (torch.Size([3, 10]), 80)
@@ -98,20 +96,16 @@ class PoolEncoder(Network):
         last = grids(image[1:], sides, padding)[-1][1]
         widths = (planes[-1] * prod(last), *sizes("hidden", hidden, least=0))
         block = Block(**options)
+        same = _PADDINGS[padding]
         body: list[nn.Module] = []
         for (before, after), side in zip(pairwise(planes), sides, strict=True):
             conv = nn.Conv2d(before, after, side, bias=block.bias)
-            zeros = _zeros(side) if padding == "same" else []
-            pool = nn.MaxPool2d(2, ceil_mode=_PADDINGS[padding])
-            body += [*zeros, *block.after(conv, after), pool]
+            low, high = (side - 1) // 2, side // 2  # zeros that keep its size
+            around = [nn.ZeroPad2d((low, high, low, high))] if side > 1 and same else []
+            pool = nn.MaxPool2d(2, ceil_mode=same)
+            body += [*around, *block.after(conv, after), pool]
         body += [nn.Flatten(), *block.dense(widths)]
         super().__init__(image, target, body, nn.Linear(widths[-1], prod(target)))
-
-
-def _zeros(kernel: int) -> list[nn.Module]:
-    """Return the zeros around an image that keep its size: for even kernels one more at the end."""
-    before, after = (kernel - 1) // 2, kernel // 2
-    return [nn.ZeroPad2d((before, after, before, after))] if kernel > 1 else []
 
 
 def grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Shape, Shape]]:
@@ -268,30 +262,27 @@ class UnpoolDecoder(nn.Module):
         super().__init__()
         self.in_shape, self.out_shape = sizes("in_shape", in_shape), image_shape("image", out_shape)
         block = Block(**options)
-        self.shapes = places_of(out_shape, channels, kernel, padding)[::-1]
-        counts = [prod(shape) for shape in self.shapes[::-1]]
+        shapes = places_of(out_shape, channels, kernel, padding)
+        counts = [prod(shape) for shape in shapes]
         rest = self.in_shape[0] - latent - sum(counts)
         if rest < 0:
             raise VaekitError(
                 f"in_shape is {in_shape}; expected at least {latent + sum(counts)}: "
                 f"{latent} of z, and {sum(counts)} places."
             )
-        self.split = [latent, *counts, rest]
+        self.shapes, self.split = shapes[::-1], [latent, *counts, rest]
         sides = one_each("kernel", kernel, len(counts))
         self.grids = [seen for seen, _ in grids(self.out_shape[1:], sides, padding)][::-1]
         inner = sizes("hidden", hidden, least=0)[::-1]
         self.dense = nn.Sequential(*block.dense((latent + rest, *inner, prod(self.shapes[0]))))
         planes = [shape[0] for shape in self.shapes]
-        ups: list[nn.Module] = []
-        for before, after, side in zip(planes, planes[1:], sides[:0:-1], strict=False):
-            up = nn.ConvTranspose2d(
-                before, after, side, 1, _padding(side, padding), bias=block.bias
-            )
-            ups.append(nn.Sequential(*block.after(up, after)))
-        self.ups = nn.ModuleList(ups)
-        self.output = nn.ConvTranspose2d(
-            planes[-1], self.out_shape[0], sides[0], 1, _padding(sides[0], padding)
-        )
+        self.ups = nn.ModuleList()
+        for (before, after), side in zip(pairwise(planes), sides[:0:-1], strict=True):
+            around = _padding(side, padding)
+            up = nn.ConvTranspose2d(before, after, side, 1, around, bias=block.bias)
+            self.ups.append(nn.Sequential(*block.after(up, after)))
+        around = _padding(sides[0], padding)
+        self.output = nn.ConvTranspose2d(planes[-1], self.out_shape[0], sides[0], 1, around)
 
     def forward(self, code: Tensor) -> Tensor:
         """Return the image of z, with its maxima where the places say.

@@ -6,6 +6,8 @@ from vaekit.parts.families import Bernoulli as Bernoulli
 from vaekit.parts.families import Categorical as Categorical
 from vaekit.parts.families import ContinuousBernoulli as ContinuousBernoulli
 from vaekit.parts.families import Delta as Delta
+from vaekit.parts.families import FittedScale as FittedScale
+from vaekit.parts.families import FreeScale as FreeScale
 from vaekit.parts.families import Gaussian as Gaussian
 from vaekit.parts.families import Laplace as Laplace
 from vaekit.parts.families import NegativeBinomial as NegativeBinomial
@@ -13,8 +15,6 @@ from vaekit.parts.families import Poisson as Poisson
 from vaekit.parts.priors import NoPrior as NoPrior
 from vaekit.parts.priors import Prior as Prior
 from vaekit.parts.priors import StandardNormal as StandardNormal
-from vaekit.parts.scales import FittedScale as FittedScale
-from vaekit.parts.scales import FreeScale as FreeScale
 from vaekit.parts.wrapped import TorchFamily as TorchFamily
 from vaekit.parts.wrapped import TorchPrior as TorchPrior
 from vaekit.parts.wrapped import ZukoFamily as ZukoFamily

@@ -212,8 +212,16 @@ class ZukoFamily(Family):
         if len(self.event_shape) != 1:
             raise VaekitError(f"a flow is over vectors; got the event_shape {self.event_shape}.")
         self.params = params
-        cls = _zuko_flow(flow) if isinstance(flow, str) else flow
-        self.flow = cls(self.event_shape[0], params, **options)
+        make: Any = flow
+        if isinstance(flow, str):
+            choose("flow", flow, dict.fromkeys(FLOWS))
+            checks = td.Distribution._validate_args
+            try:
+                from zuko import flows
+            finally:  # its import turns torch's checks off for all
+                td.Distribution.set_default_validate_args(checks)
+            make = getattr(flows, flow.upper())
+        self.flow = make(self.event_shape[0], params, **options)
         self.offers = self(torch.zeros(1, params)).offers | {d.Offer.FIXED}
 
     @property
@@ -227,14 +235,3 @@ class ZukoFamily(Family):
             base._validate_args = False
             base = getattr(base, "base", None) or getattr(base, "base_dist", None)
         return d.TorchDistribution(flow, event_dim=1, offers=self.offers)
-
-
-def _zuko_flow(name: str) -> Any:
-    """Return the class of this name; zuko's import would turn torch's checks off for all."""
-    choose("flow", name, dict.fromkeys(FLOWS))
-    before = td.Distribution._validate_args
-    try:
-        from zuko import flows
-    finally:
-        td.Distribution.set_default_validate_args(before)
-    return getattr(flows, name.upper())

@@ -1,8 +1,10 @@
-"""The check of a family."""
+"""The check of a family, and the random state and finite differences that all checks use."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -10,7 +12,28 @@ from torch.nn import functional as F
 
 from vaekit.distributions import Distribution
 from vaekit.parts import Family
-from vaekit.testing.numeric import check_gradient, seeded
+from vaekit.torchutil import rng
+
+
+def seeded(seed: int = 0) -> AbstractContextManager[None]:
+    """Seed the global random state; restore it afterwards."""
+    return rng(seed)
+
+
+def check_gradient(function: Callable[[Tensor], Tensor], at: Tensor, step: float = 1e-6) -> None:
+    """Compare autograd with a central difference along a random direction, at the same noise."""
+
+    def value(theta: Tensor) -> Tensor:
+        with seeded(1):
+            return function(theta)
+
+    direction = torch.randn_like(at)
+    theta = at.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(value(theta), theta)
+    ahead, behind = value(at + step * direction), value(at - step * direction)
+    expected = ((ahead - behind) / (2 * step)).item()
+    got = (gradient * direction).sum().item()
+    assert abs(got - expected) < 1e-4 * (1 + abs(expected)), f"gradient {got}: {expected}"
 
 
 def check_family(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vaekit.models import VAE, LatentModel, Site, Trace, exact
 from vaekit.objectives import Objective
+from vaekit.testing.families import check_gradient, seeded
 from vaekit.testing.linear_gaussian import LinearGaussian
-from vaekit.testing.numeric import check_gradient, seeded
 
 
 def _problem(rows: int = 12, d: int = 5, k: int = 2) -> tuple[Tensor, LinearGaussian, VAE, Tensor]:
@@ -136,25 +136,21 @@ def check_model(model: LatentModel, x: Tensor, context: Tensor | None = None) ->
         with exact(model):
             for samples in [(1,), (3,), (2, 3)]:
                 _check_trace(model, x, context, samples)
-        _check_codes(model, x, context)
+        zs, recon = model.encode(x, context), model.reconstruct(x, context)
+        assert all(len(z) == len(x) for z in zs), "encode gives no z for each site"
+        assert recon.shape == x.shape, f"reconstructions {tuple(x.shape)} came as {recon.shape}"
+        again = model.decode(zs, context)
+        assert torch.equal(again, recon), "likelihood_at draws, or keeps something"
+        if "mean" in model.offers:
+            first = model.reconstruct(x[:1], None if context is None else context[:1])
+            close = torch.allclose(recon[:1], first, rtol=1e-4, atol=1e-5)
+            assert close, "in eval mode a row depends on the other rows"
         if "draws" in model.offers:
             draws = model.sample(len(x), context)
             assert draws.shape == x.shape, f"draws {tuple(x.shape)} came as {tuple(draws.shape)}"
             assert torch.isfinite(draws).all(), "draws are not finite"
     finally:
         model.train(mode)
-
-
-def _check_codes(model: LatentModel, x: Tensor, context: Tensor | None) -> None:
-    zs = model.encode(x, context)
-    assert all(len(z) == len(x) for z in zs), "encode gives no z for each site"
-    recon = model.reconstruct(x, context)
-    assert recon.shape == x.shape, f"reconstructions {tuple(x.shape)} came as {recon.shape}"
-    assert torch.equal(model.decode(zs, context), recon), "likelihood_at draws, or keeps something"
-    if "mean" in model.offers:
-        first = model.reconstruct(x[:1], None if context is None else context[:1])
-        close = torch.allclose(recon[:1], first, rtol=1e-4, atol=1e-5)
-        assert close, "in eval mode a row depends on the other rows"
 
 
 def _check_trace(

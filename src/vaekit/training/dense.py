@@ -55,7 +55,7 @@ ACTIVATIONS: dict[type, tuple[Value, Slope]] = {
 
 
 class _Layer(NamedTuple):
-    """An affine map and the activation after it; where its gradient is written."""
+    """An affine map, the activation after it, and where its gradient is written."""
 
     affine: nn.Linear
     activation: nn.Module | None
@@ -64,7 +64,7 @@ class _Layer(NamedTuple):
 
 
 class _Memory(NamedTuple):
-    """Of one layer, for each row: its affine value, its output, and the gradient of either."""
+    """What one layer has for each row: affine value, output, and the gradient of either."""
 
     affine: Tensor
     output: Tensor
@@ -72,7 +72,7 @@ class _Memory(NamedTuple):
 
 
 def _layers(net: nn.Module) -> list[_Layer]:
-    """The layers of a dense network; none where it is of another kind."""
+    """Return the layers of a dense network; none where it is of another kind."""
     if type(net) not in (MLP, Network):
         return []
     body: list[Any] = [*net.body, net.output, None]  # type: ignore[misc]
@@ -100,7 +100,7 @@ class _Stack:
         self._memory: dict[int, list[_Memory]] = {}
 
     def memory(self, rows: int) -> list[_Memory]:
-        """Where a batch of so many rows leaves its values: in the first rows of the largest's."""
+        """Return where so many rows leave values: in the first rows of the largest batch's."""
         if rows > self._rows:
             self._rows, self._memory = rows, {}
             like = self.layers[0].weight
@@ -114,7 +114,7 @@ class _Stack:
         return self._memory[rows]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The output for rows `(N, in)`."""
+        """Return the output for rows `(N, in)`."""
         self.inputs = [x]
         for layer, room in zip(self.layers, self.memory(len(x)), strict=True):
             affine, f = layer.affine, layer.activation
@@ -125,7 +125,7 @@ class _Stack:
         return room.affine
 
     def differentiate(self, gradient: Tensor, through: bool = False) -> Tensor | None:
-        """Sets `.grad` of all weights, for this gradient of the output.
+        """Set `.grad` of all weights, for this gradient of the output.
 
         Args:
             gradient: `(N, out)`.
@@ -159,10 +159,13 @@ class DensePass:
         self.decoder = _Stack(_layers(model.likelihood.net))
         self.weights = list(model.parameters())
         self.hooks = _hooks(model, objective)
+        px: Any = model.likelihood.family  # Gaussians at the output, of a scale without a gradient
+        self.centered = type(px) is Gaussian and px.mean == "identity" and px.copies == 1
+        self.centered = self.centered and not list(px.parameters())
 
     @classmethod
     def of(cls, model: nn.Module, objective: Objective) -> DensePass | None:
-        """The pass by hand of a model under an objective; None of others, for autograd.
+        """Return the pass by hand of a model under an objective; None where autograd must do it.
 
         It takes a `VAE` of two MLPs without norm and dropout, with a free Gaussian posterior, the
         prior N(0, I) and any likelihood, under an `ELBO` with the closed KL, on the CPU, all of it
@@ -217,7 +220,7 @@ class DensePass:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, nominal: int) -> tuple[Trace, Bound, Tensor]:
-        """Trace, bound and loss of a batch; afterwards `.grad` of all weights is set.
+        """Return trace, bound and loss of a batch, and set `.grad` of all weights.
 
         Args:
             x: the rows, `(B, *X)`.
@@ -237,7 +240,7 @@ class DensePass:
         return trace, Bound(value, None, parts), -value.sum() / nominal
 
     def _decode(self, x: Tensor, site: Site, share: float) -> tuple[Trace, Tensor]:
-        """The trace at a draw, and the gradient of the loss at the decoder's output `(N, out)`.
+        """Return the trace at a draw, and the loss's gradient at the decoder's output `(N, out)`.
 
         It is (mean - x) / variance for a Gaussian whose scale has no gradient, and sigmoid(logits)
         - x for Bernoulli variables; for other likelihoods autograd finds it.
@@ -245,7 +248,7 @@ class DensePass:
         family = self.model.likelihood.family
         output = self.decoder(site.z.flatten(0, 1))
         params = output.view(*site.z.shape[:2], *family.param_shape)
-        if type(family) is not Bernoulli and not _known_scale(family):
+        if type(family) is not Bernoulli and not self.centered:
             return self._decode_others(x, site, params, share)
         trace = Trace(x, (site,), family(params), self.model)
         params, x = params.flatten(2), x.flatten(1)
@@ -271,7 +274,7 @@ class DensePass:
         return trace, leaf.grad.flatten(2).flatten(0, 1)
 
     def _of_posterior(self, q: Any, noise: Tensor, dz: Tensor, weight: float) -> Tensor:
-        """The gradient at the encoder's output, of the draws loc + scale noise and of the KL.
+        """Return the gradient at the encoder's output, of draws loc + scale noise and of the KL.
 
         Args:
             q: the posterior.
@@ -290,19 +293,12 @@ class DensePass:
 
 
 def _total(draws: Tensor) -> Tensor:
-    """The sum over the draws `(S, B, Z)`; of one draw a view."""
+    """Return the sum over the draws `(S, B, Z)`; of one draw a view."""
     return draws[0] if len(draws) == 1 else draws.sum(0)
 
 
-def _known_scale(family: nn.Module) -> bool:
-    """Whether it makes Gaussians at the network's output, of a scale without a gradient."""
-    if type(family) is not Gaussian or family.mean != "identity" or family.copies > 1:
-        return False
-    return not list(family.parameters())
-
-
 def _plain(family: nn.Module) -> bool:
-    """Whether a posterior's family takes locations and log-variances as they are."""
+    """Return whether a posterior's family takes locations and log-variances as they are."""
     if type(family) is not Gaussian or family.mean != "identity" or len(family.event_shape) != 1:
         return False
     scale = family.scale
@@ -310,12 +306,12 @@ def _plain(family: nn.Module) -> bool:
 
 
 def _hooks(*parts: nn.Module) -> list[dict[int, Any]]:
-    """Where all modules keep their hooks; those that are registered later are there too."""
+    """Return where all modules have their hooks: those that are registered later are there too."""
     names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     modules = [module for part in parts for module in part.modules()]
     return [getattr(module, name) for module in modules for name in names]
 
 
 def _watched(weight: Tensor) -> bool:
-    """Whether a hook waits for the gradient of a parameter."""
+    """Return whether a hook waits for the gradient of a parameter."""
     return bool(weight._backward_hooks or weight._post_accumulate_grad_hooks)

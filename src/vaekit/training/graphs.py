@@ -1,4 +1,4 @@
-"""A step as one graph, captured once and replayed as a whole."""
+"""Graphs of a pass by torch.compile, and of a whole step, captured once and replayed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,50 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import VaekitError
+from vaekit.objectives import Bound, Objective, refuse_critic
+from vaekit.torchutil import ranks
 
+BACKEND = "inductor"
 WARM_UP = 3  # steps by themselves first: what they start lazily must not be captured
+Pass = Callable[[Tensor, Tensor | None], tuple[Any, Bound]]
 Work = Callable[[Tensor, Tensor | None], Any]
+
+
+def compiled_pass(eager: Pass, capture: bool) -> Pass:
+    """Return the same pass by torch.compile, without its trace: a graph for each size of batch.
+
+    On a GPU the graph and that of its gradient are captured and replayed (CUDA graphs), so that a
+    step launches each as a whole and not every operation by itself. What it returns lies in memory
+    that the next pass overwrites: read it, or copy it, before.
+
+    Args:
+        eager: `(x, context) -> (trace, bound)`.
+        capture: False where the whole step is captured (`Captured`) and the pass is part of it.
+    """
+    options: Any = {"triton.cudagraphs": capture} if BACKEND == "inductor" else None
+
+    @torch.compile(dynamic=False, backend=BACKEND, options=options)
+    def graph(x: Tensor, context: Tensor | None) -> Bound:
+        return eager(x, context)[1]
+
+    def replayed(x: Tensor, context: Tensor | None) -> tuple[None, Bound]:
+        if capture and x.is_cuda:
+            torch.compiler.cudagraph_mark_step_begin()
+        return None, graph(x, context)
+
+    return replayed
+
+
+def refuse_graphs(objective: Objective, compiled: bool, captured: bool) -> None:
+    """Refuse to make graphs of what does not fit into one.
+
+    Raises:
+        VaekitError: for an objective with a critic, and for steps of several processes.
+    """
+    if compiled or captured:
+        refuse_critic(objective, f"leave {'compile' if compiled else 'capture'}")
+    if captured and ranks() > 1:
+        raise VaekitError(f"steps of {ranks()} processes cannot be captured: leave capture.")
 
 
 class CudaGraphs:

@@ -15,8 +15,6 @@ from vaekit.errors import VaekitError, at_least, choose, unknown
 from vaekit.objectives import Objective
 
 NEEDS_MORE = {"lbfgs": "a closure", "sparseadam": "sparse gradients", "optimizer": "a subclass"}
-
-
 UNDECORATED = ("add_param_group", "state_dict", "load_state_dict")
 
 
@@ -60,22 +58,19 @@ def lean(cls: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
 
 
 def _one_call(adam: Any) -> bool:
-    """Whether a step is one call of the kernel for each group, and no hook waits for it."""
+    """Return whether a step is one call of the kernel for each group, and no hook waits for it."""
     hooks = adam._optimizer_step_pre_hooks or adam._optimizer_step_post_hooks
     everywhere = optimizer._global_optimizer_pre_hooks or optimizer._global_optimizer_post_hooks
-    return not (hooks or everywhere or hasattr(adam, "grad_scale")) and all(
-        map(_plain, adam.param_groups)
-    )
-
-
-def _plain(group: dict[str, Any]) -> bool:
-    """Return whether a group of Adam's or AdamW's is one call of the kernel."""
-    numbers = (group["lr"], *group.get("betas", ()))
-    return (
-        bool(group.get("fused"))
-        and not (group["capturable"] or any(isinstance(n, Tensor) for n in numbers))
-        and len({(p.device, p.dtype) for p in group["params"]}) == 1
-    )
+    if hooks or everywhere or hasattr(adam, "grad_scale"):
+        return False
+    for group in adam.param_groups:
+        if not group.get("fused") or group["capturable"]:
+            return False
+        if any(isinstance(number, Tensor) for number in (group["lr"], *group.get("betas", ()))):
+            return False
+        if len({(p.device, p.dtype) for p in group["params"]}) != 1:
+            return False
+    return True
 
 
 def _fused_step(adam: Any, group: dict[str, Any]) -> None:

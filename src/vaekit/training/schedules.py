@@ -28,12 +28,9 @@ Schedule = Callable[[int], float]
 Place = tuple[nn.Module, str]  # of a `Weight`; its tensor may be replaced
 
 
-def _constant(value: float) -> Schedule:
-    return lambda step: value
-
-
-def _linear(start: float, end: float, steps: float) -> Schedule:
-    return lambda step: start + (end - start) * min(step / steps, 1.0)
+def _linear(start: float, end: float, *span: float) -> Schedule:
+    flat, steps = (0.0, *span)[-2:]
+    return lambda step: start + (end - start) * min(max(step - flat, 0) / (steps - flat), 1.0)
 
 
 def _cosine(start: float, end: float, steps: float) -> Schedule:
@@ -55,22 +52,34 @@ def _cyclic(start: float, end: float, steps: float, cycles: float, ratio: float 
     return at
 
 
-def _flat_linear(start: float, end: float, flat: float, steps: float) -> Schedule:
-    return lambda step: start + (end - start) * min(max(step - flat, 0) / (steps - flat), 1.0)
-
-
 def _stepped(start: float, factor: float, *milestones: float) -> Schedule:
     return lambda step: start * factor ** sum(step >= m for m in milestones)
 
 
 KINDS: dict[str, tuple[Callable[..., Schedule], tuple[int, ...], str]] = {
-    "constant": (_constant, (1,), "constant:V"),
+    "constant": (lambda value: lambda step: value, (1,), "constant:V"),
     "linear": (_linear, (3,), "linear:A:B:STEPS"),
     "cosine": (_cosine, (3,), "cosine:A:B:STEPS"),
     "cyclic": (_cyclic, (4, 5), "cyclic:A:B:STEPS:CYCLES[:RATIO]"),
     "step": (_stepped, tuple(range(3, 100)), "step:A:FACTOR:STEP1,STEP2,..."),
-    "flat-linear": (_flat_linear, (4,), "flat-linear:A:B:FLAT:STEPS"),
+    "flat-linear": (_linear, (4,), "flat-linear:A:B:FLAT:STEPS"),
 }
+
+
+def _read(text: str) -> tuple[str, list[float]]:
+    """Return the kind of the schedule that `text` describes, and its numbers."""
+    name, *rest = text.replace(",", ":").split(":")
+    _, counts, usage = choose("schedule", name, KINDS)
+    try:
+        numbers = [float(number) for number in rest]
+    except ValueError:
+        raise VaekitError(f"got the schedule '{text}'; expected {usage} in numbers.") from None
+    bad_length = name not in ("constant", "step") and any(n <= 0 for n in numbers[2:])
+    if len(numbers) not in counts or bad_length:
+        raise VaekitError(f"got the schedule '{text}'; expected {usage}, lengths above 0.")
+    if name == "flat-linear" and numbers[2] >= numbers[3]:
+        raise VaekitError(f"got the schedule '{text}'; expected {usage} with FLAT below STEPS.")
+    return name, numbers
 
 
 def parse(text: str) -> Schedule:
@@ -88,18 +97,8 @@ def parse(text: str) -> Schedule:
         ...
         vaekit.errors.VaekitError: unknown schedule 'liner'; did you mean 'linear'? ...
     """
-    name, *rest = text.replace(",", ":").split(":")
-    make, counts, usage = choose("schedule", name, KINDS)
-    try:
-        numbers = [float(number) for number in rest]
-    except ValueError:
-        raise VaekitError(f"got the schedule '{text}'; expected {usage} in numbers.") from None
-    bad_length = name not in ("constant", "step") and any(n <= 0 for n in numbers[2:])
-    if len(numbers) not in counts or bad_length:
-        raise VaekitError(f"got the schedule '{text}'; expected {usage}, lengths above 0.")
-    if name == "flat-linear" and numbers[2] >= numbers[3]:
-        raise VaekitError(f"got the schedule '{text}'; expected {usage} with FLAT below STEPS.")
-    return make(*numbers)
+    name, numbers = _read(text)
+    return KINDS[name][0](*numbers)
 
 
 def settles(text: str) -> int:
@@ -109,9 +108,7 @@ def settles(text: str) -> int:
         >>> settles("constant:1"), settles("linear:0:1:100"), settles("cyclic:0:1:100:2")
         (0, 100, 75)
     """
-    parse(text)
-    name, *rest = text.replace(",", ":").split(":")
-    numbers = [float(number) for number in rest]
+    name, numbers = _read(text)
     if name == "cyclic":
         steps, cycles, ratio = (*numbers[2:], 0.5)[:3]
         return math.ceil(steps * (1 - (1 - ratio) / cycles))

@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from vaekit.objectives import Bound, Objective, by_part, players
-from vaekit.torchutil import ranks
+from vaekit.errors import VaekitError
+from vaekit.objectives import Bound, Parts, by_part, players
+from vaekit.torchutil import over_ranks, ranks
 from vaekit.training.dense import DensePass
-from vaekit.training.gradients import Buffers, differentiate, join, moving
-from vaekit.training.graphs import Captured
-from vaekit.training.meters import DivergedError, Mean, diagnose
+from vaekit.training.graphs import Captured, compiled_pass
+from vaekit.training.progress import DivergedError, Progress, diagnose
 from vaekit.training.schedules import Schedule, targets
-
-BACKEND = "inductor"
-Pass = Callable[[Tensor, Tensor | None], tuple[Any, Bound]]
-
-
-def compiled_pass(eager: Pass, *, capture: bool = True) -> Pass:
-    """The same pass by torch.compile, without its trace: a graph for each size of batch.
-
-    On a GPU the graph and that of its gradient are captured and replayed (CUDA graphs), so that a
-    step launches each as a whole and not every operation by itself. What it returns lies in memory
-    that the next pass overwrites: read it, or copy it, before.
-
-    Args:
-        eager: `(x, context) -> (trace, bound)`.
-        capture: False where the whole step is captured (`Captured`) and the pass is part of it.
-    """
-    options: Any = {"triton.cudagraphs": capture} if BACKEND == "inductor" else None
-
-    @torch.compile(dynamic=False, backend=BACKEND, options=options)
-    def graph(x: Tensor, context: Tensor | None) -> Bound:
-        return eager(x, context)[1]
-
-    def replayed(x: Tensor, context: Tensor | None) -> tuple[None, Bound]:
-        if capture and x.is_cuda:
-            torch.compiler.cudagraph_mark_step_begin()
-        return None, graph(x, context)
-
-    return replayed
-
 
 NORM_EVERY = 20  # steps between looks at the gradient's norm, where clipping does not take it
 CHECK_EVERY = 50  # steps between looks at the loss on an accelerator, where a look makes it wait
 
-
-Made = tuple[Any, Bound, Tensor, Tensor | None]  # trace, bound, detached losses, gradient's norm
+Buffers = list[tuple[Tensor, Tensor]]  # each with its value before the pass
 
 
 class Update:
@@ -60,71 +30,76 @@ class Update:
 
     With a critic both gradients are taken before either player steps, and none leaks: each loss is
     differentiated for its own player's parameters. Among several processes gradients are summed.
+    The progress collects the gradient's norm (before clipping): of every step where it is clipped,
+    else of every 20th and of the first one that is seen.
 
     Args:
-        model: called as `model(x, context, samples=...)`.
-        objective: what is maximized.
-        optimizer: any torch optimizer of the model's parameters and the objective's.
+        progress: model, objective, their optimizers, and the running mean of the weights.
         nominal: how many rows a whole batch has: see `differentiate`.
-        critic: the optimizer of the objective's critic, where it has one.
         schedules: by name; "lr" is the optimizer's and "critic_lr" the critic's.
         clip: the largest norm of the gradient.
-        average: a running mean of the weights, updated after each step.
         compiled: whether pass and objective become one graph: see `compiled_pass`.
         captured: whether pass, gradient and optimizer are replayed as one: see `Captured`.
         fast: whether a dense VAE takes its gradient by hand: see `DensePass`.
-        gradient: collects the gradient's norm (before clipping): of every step where it is
-            clipped, else of every 20th and of the first one that it sees.
+
+    Raises:
+        VaekitError: for an optimizer of the critic's parameters, and what cannot be captured.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
-        *,
+        progress: Progress,
         nominal: int,
-        critic: torch.optim.Optimizer | None = None,
-        schedules: dict[str, Schedule] | None = None,
-        clip: float | None = None,
-        average: AveragedModel | None = None,
-        gradient: Mean | None = None,
-        compiled: bool = False,
-        captured: bool = False,
-        fast: bool = True,
+        schedules: dict[str, Schedule],
+        *,
+        clip: float | None,
+        compiled: bool,
+        captured: bool,
+        fast: bool,
     ) -> None:
-        self.model, self.objective, self.nominal = model, objective, nominal
-        self.optimizer, self.critic = optimizer, critic
-        self.clip, self.average = clip, average
-        self.gradient = Mean() if gradient is None else gradient
+        model, objective = progress.model, progress.objective
+        self.model, self.objective, self.nominal, self.clip = model, objective, nominal, clip
+        self.optimizer, self.critic = progress.optimizer, progress.critic
+        self.gradient, self.average = progress.gradient, progress.average
         first, second = players(model, objective)
+        theirs = {id(p) for p in second}
+        if any(id(p) in theirs for group in self.optimizer.param_groups for p in group["params"]):
+            raise VaekitError(
+                f"the optimizer holds parameters of the critic of {type(objective).__name__}: give "
+                "it the first half of players(model, objective)."
+            )
         self._first = [p for p in first if p.requires_grad]
         self._second = [p for p in second if p.requires_grad]
         self._parts = cache(partial(by_part, model, objective))
-        self._rates, self._weights = targets(schedules or {}, model, objective)
+        self._rates, self._weights = targets(schedules, model, objective)
         self._ranks = ranks() > 1
         self._bad_step: Tensor | None = None
-        self._pass: Pass = self._eager
-        if compiled:
-            self._pass = compiled_pass(self._eager, capture=not captured)
+        self._pass = compiled_pass(self._eager, not captured) if compiled else self._eager
         by_hand = fast and not (compiled or captured or self._ranks)
         self._dense = DensePass.of(model, objective) if by_hand else None
         self._captured: Captured | None = None
         if captured:
-            self._captured = Captured(self._step, optimizer, self._first[0].device)
+            self._captured = Captured(self._step, self.optimizer, self._first[0].device)
+        self.optimizer.zero_grad()
 
     def __call__(self, x: Tensor, context: Tensor | None, step: int) -> Bound:
-        """Makes the step of this number.
+        """Take the step of this number.
 
         Raises:
             DivergedError: where a loss is not finite; on the CPU the weights are then still good.
         """
-        self._fill(step)
+        for name, schedule in self._rates.items():
+            player = self.optimizer if name == "lr" else self.critic
+            for group in () if player is None else player.param_groups:
+                group["lr"] = schedule(step)
+        for (module, name), schedule in self._weights.items():
+            getattr(module, name).fill_(schedule(step))
         look = self.clip is not None or step % NORM_EVERY == 0 or not self.gradient.count
-        work = self._captured
-        made: Made = self._step(x, context, step, look) if work is None else work(x, context)
-        trace, bound, losses, norm = made
-        if work is not None or losses.device.type != "cpu":
+        if self._captured is None:
+            trace, bound, losses, norm = self._step(x, context, step, look)
+        else:
+            trace, bound, losses, norm = self._captured(x, context)
+        if self._captured is not None or losses.device.type != "cpu":
             self._check_later(trace, losses, step)
         if look and norm is not None:
             self.gradient.add(norm)
@@ -134,8 +109,12 @@ class Update:
 
     def _step(
         self, x: Tensor, context: Tensor | None, step: int | None = None, look: bool = True
-    ) -> Made:
-        """Pass, gradients, optimizers; without a number nothing is read back from the device."""
+    ) -> tuple[Any, Bound, Tensor, Tensor | None]:
+        """Take a step; without a number nothing is read back from the device.
+
+        Returns:
+            The trace, the bound, the losses of both players, and the gradient's norm.
+        """
         before = self._moving(self.model, self.objective)
         trains = bool(self._second) and step is not None and step >= self.objective.critic_start
         if self._dense is not None and self._dense.fits(x, context):
@@ -145,18 +124,18 @@ class Update:
             losses = [self._differentiate_critic(trace)] if trains else []
             only = self._first if self._second else None
             losses.insert(0, differentiate(bound, self.nominal, self._parts, only))
-        found = self._join([*self._first, *self._second], torch.stack(losses), before, len(x))
-        if step is not None and any(bad := _bad(found)):
+        joined = self._join([*self._first, *self._second], torch.stack(losses), before, len(x))
+        if step is not None and any(bad := _bad(joined)):
             self._stop(trace, step, critic=not bad[0])
         norm = self._norm() if look else None
         self.optimizer.step()
         self.optimizer.zero_grad()
         if trains and step is not None:
             self._step_critic(trace, step, len(x))
-        return trace, bound, found, norm
+        return trace, bound, joined, norm
 
     def _step_critic(self, trace: Any, step: int, rows: int) -> None:
-        """The critic's step, and the further ones that it takes before the model's next."""
+        """Take the critic's step, and the further ones before the model's next."""
         assert self.critic is not None
         for number in range(self.objective.critic_steps):
             if number:
@@ -177,27 +156,57 @@ class Update:
         return loss.detach()
 
     def _moving(self, *modules: nn.Module) -> Buffers:
-        return moving(*modules) if self._ranks else []
+        """Return the floating buffers, each with a copy, where several processes move them."""
+        if not self._ranks:
+            return []
+        buffers = chain.from_iterable(module.buffers() for module in modules)
+        return [(value, value.clone()) for value in buffers if value.is_floating_point()]
 
-    def _join(self, own: list[nn.Parameter], losses: Tensor, before: Buffers, rows: int) -> Tensor:
-        return join(own, losses, before, rows) if self._ranks else losses
+    def _join(
+        self, parameters: list[nn.Parameter], losses: Tensor, buffers: Buffers, rows: int
+    ) -> Tensor:
+        """Sum gradients and losses over all processes; buffers take the mean of their moves.
+
+        A gradient that no process has stays None. Moves count by rows, so that a buffer that did
+        not move stays as it is to the last bit.
+
+        Args:
+            parameters: whose gradients are summed.
+            losses: any shape.
+            buffers: what `_moving` returned before the pass.
+            rows: of this process's batch.
+
+        Returns:
+            The sum of the losses.
+        """
+        if not self._ranks:
+            return losses
+        with torch.no_grad():
+            absent = [p.grad is None for p in parameters]
+            here = losses.new_tensor([*(not each for each in absent), rows])
+            pieces = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+            moves = [rows * (new - old) if rows else torch.zeros_like(old) for new, old in buffers]
+            sent = [*pieces, *moves, losses.detach(), here]
+            flat = over_ranks(torch.cat([each.reshape(-1) for each in sent]))
+            pairs = zip(flat.split([each.numel() for each in sent]), sent, strict=True)
+            sums = [total.view_as(each) for total, each in pairs]
+            owners = sums[-1].tolist() if any(absent) else [1.0] * len(here)
+            for p, total, count in zip(parameters, sums, owners, strict=False):
+                if count:
+                    p.grad = torch.empty_like(p) if p.grad is None else p.grad
+                    p.grad.copy_(total)
+            for (new, old), move in zip(buffers, sums[len(pieces) :], strict=False):
+                new.copy_(old + move / sums[-1][-1].clamp(min=1))
+            return sums[-2].clone()
 
     def _norm(self) -> Tensor:
-        """The gradient's norm, before it is clipped."""
+        """Return the gradient's norm before it is clipped, which is done here too."""
         if self.clip is not None:
             return nn.utils.clip_grad_norm_(self._first, self.clip)
         return nn.utils.get_total_norm([p.grad for p in self._first if p.grad is not None])
 
-    def _fill(self, step: int) -> None:
-        for name, schedule in self._rates.items():
-            player = self.optimizer if name == "lr" else self.critic
-            for group in () if player is None else player.param_groups:
-                group["lr"] = schedule(step)
-        for (module, name), schedule in self._weights.items():
-            getattr(module, name).fill_(schedule(step))
-
     def _check_later(self, trace: Any, losses: Tensor, step: int) -> None:
-        """Notes the first loss that is not finite, and looks for one now and then."""
+        """Note the first loss that is not finite, and look for one now and then."""
         now = torch.where(torch.isfinite(losses).all(), math.inf, float(step))
         self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
         if (step + 1) % CHECK_EVERY == 0 and math.isfinite(first := self._bad_step.item()):
@@ -205,16 +214,55 @@ class Update:
 
     def _stop(self, trace: Any, step: int, *, critic: bool = False) -> None:
         self.optimizer.zero_grad()
-        found = diagnose(trace, self.model, self.objective)
+        cause = diagnose(trace, self.model, self.objective)
         mend = "a smaller lr, clip=1, or a scale with a floor"
         if critic:
-            found, mend = "the critic's loss is not finite", "a smaller critic_lr"
+            cause, mend = "the critic's loss is not finite", "a smaller critic_lr"
         elsewhere = ", here or in another process" if self._ranks else ""
         raise DivergedError(
-            f"the training diverged at step {step}: {found}{elsewhere}. Try {mend}."
+            f"the training diverged at step {step}: {cause}{elsewhere}. Try {mend}."
         )
 
 
 def _bad(losses: Tensor) -> list[bool]:
-    """Whether each loss is not finite; an accelerator would have to wait, so nothing is read."""
+    """Return whether each loss is not finite; none on an accelerator, which would have to wait."""
     return [not math.isfinite(x) for x in losses.tolist()] if losses.device.type == "cpu" else []
+
+
+def differentiate(
+    bound: Bound,
+    nominal: int,
+    parts: Callable[[tuple[str, ...]], Parts] = lambda names: [],
+    only: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Add the gradient of the loss to the parameters; return the loss, detached.
+
+    It is minus the target's sum over the batch, by the nominal size of a batch, so that every row
+    counts alike, in a short last batch too.
+
+    Args:
+        bound: the objective's value and target on the batch.
+        nominal: how many rows a whole batch has, those of other processes included.
+        parts: `by_part` of the model and the objective.
+        only: the parameters that get a gradient, where others are reached.
+    """
+    target = bound.target
+    if isinstance(target, Tensor):
+        loss = -target.sum() / nominal
+        loss.backward(inputs=only)
+        return loss.detach()
+    losses = {name: -values.sum() / nominal for name, values in target.items()}
+    jobs = [(losses[name], part) for name, part in parts(tuple(target))]
+    jobs = [(loss, part) for loss, part in jobs if loss.requires_grad]
+    for number, (loss, part) in enumerate(jobs, 1):
+        loss.backward(inputs=part, retain_graph=number < len(jobs))
+    return torch.stack([loss.detach() for loss in losses.values()]).sum()
+
+
+@torch.no_grad()
+def from_first(*modules: nn.Module) -> None:
+    """Give all processes the parameters and buffers of the first one."""
+    for value in chain.from_iterable((*m.parameters(), *m.buffers()) for m in modules):
+        sent = value.detach().contiguous()
+        torch.distributed.broadcast(sent, 0)
+        value.copy_(sent)

@@ -9,9 +9,9 @@ from typing import Any
 from vaekit.data import Batches
 from vaekit.evaluate import ACTIVE, DeadUnits, Latent, LatentMeter, ScaleMeter
 from vaekit.torchutil import evaluating, rng
-from vaekit.training.loop import Progress
-from vaekit.training.meters import Meter
+from vaekit.training.progress import Meter, Progress
 
+MOST = 256  # dimensions that a line of metrics.jsonl lists one by one
 COLLAPSED = 3  # measured epochs in a row without an active unit
 SETTLED = 100  # steps after the warm-up before which a latent may just not have started
 MISMATCHED = 2  # measured epochs in a row with a scale further off than FACTOR
@@ -21,6 +21,26 @@ MANY = 0.25  # share of dead hidden units that is worth a word
 CLOSING = 0.9  # a gap that is below this share of the epoch before's is on its way out
 WORSE = 2  # epochs in a row below the first step
 ERRORS = 5.0  # standard errors of the first step's rows: below by less is their noise
+SCALES = {2: ("sigma", "root mean square", "²"), 1: ("scale", "mean absolute", "")}  # by power
+OVERFITS = "it was fitted to the training rows, so the model overfits: take patience=10"
+FIT_IT = "take scale=fitted (where the objective has several samples, scale={:.2g})"
+NARROWER = ", or a narrower likelihood (scale=fitted)"
+NEVER_ALIVE = (
+    "{:.0%} of the hidden units are dead; try the net's option activation=gelu, or a smaller lr."
+)
+TOO_HEAVY = (
+    "The KL weighs {:g} times what it does in the bound (so does a mean over pixels in place of a "
+    "sum): take beta=1."
+)
+IGNORED = (
+    "The decoder ignores z; try kl_warmup=linear:10, the net's option init=he, a smaller weight of "
+    "the KL (the objective's beta=0.5){}."
+)
+DEAD = (
+    "{share:.0%} of the hidden units are dead at epoch {epoch}: they give the same number for "
+    "every row, so hardly a gradient reaches their weights, and few come back; take "
+    "activation=gelu or leaky-relu, norm=batch, or a smaller lr."
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,19 @@ class Examined:
     fitted: bool
     power: int
     dead_units: float | None
+
+    def latent_record(self) -> dict[str, Any] | None:
+        """Return the latent for metrics.jsonl; of very many dimensions the KL's sum and ends."""
+        if self.latent is None:
+            return None
+        kl: Any = self.latent.kl_per_dim
+        if kl is not None and len(kl) > MOST:
+            kl = {"sum": sum(kl), "least": min(kl), "most": max(kl), "of": len(kl)}
+        return {
+            "kl_per_dim": kl,
+            "active_units": self.latent.active_units,
+            "posterior_scale": self.latent.posterior_scale,
+        }
 
 
 def with_elbo(means: dict[str, float]) -> dict[str, float]:
@@ -107,10 +140,11 @@ class Watch:
         self, examined: Examined, epoch: int, *, steps: int, course: Course | None = None
     ) -> list[str]:
         """Return the new warnings after this epoch, `steps` after the end of the warm-up."""
+        share = examined.dead_units or 0.0
         texts = {
             "collapse": self._collapse(examined, epoch, steps, course.beta if course else 1.0),
             "scale": self._scale(examined, epoch),
-            "dead": _dead(examined, epoch),
+            "dead": DEAD.format(share=share, epoch=epoch) if share > MANY else None,
             "worse": self._worse(course, epoch, steps),
         }
         new = {name: text for name, text in texts.items() if text and name not in self.said}
@@ -118,15 +152,20 @@ class Watch:
         return list(new.values())
 
     def _collapse(self, examined: Examined, epoch: int, steps: int, beta: float) -> str | None:
-        latent = examined.latent
+        latent, dead = examined.latent, examined.dead_units or 0.0
         idle = "kl" in examined.means and latent is not None and latent.active_units == 0
         self.collapsed = self.collapsed + 1 if idle and steps > 0 else 0
         if self.collapsed < COLLAPSED or steps < SETTLED:
             return None
+        mend = IGNORED.format("" if examined.scale is None else NARROWER)
+        if dead > DYING:
+            mend = NEVER_ALIVE.format(dead)
+        elif beta > 1:
+            mend = TOO_HEAVY.format(beta)
         return (
             f"the posterior has collapsed: at epoch {epoch} no latent unit had been active "
             f"(Var E[z|x] > {ACTIVE}) for {self.collapsed} epochs; KL {examined.means['kl']:.3f} "
-            f"nats. {_wake(examined, beta)}"
+            f"nats. {mend}"
         )
 
     def _scale(self, examined: Examined, epoch: int) -> str | None:
@@ -137,7 +176,18 @@ class Watch:
         gap = abs(math.log(claimed / seen))
         closing, self.gap = gap < CLOSING * self.gap and self.gap < math.inf, gap
         self.mismatched = self.mismatched + 1 if gap > math.log(FACTOR) and not closing else 0
-        return None if self.mismatched < MISMATCHED else _mismatch(examined, epoch)
+        if self.mismatched < MISMATCHED:
+            return None
+        name, error, sign = SCALES[examined.power]
+        ratio = (claimed / seen) ** examined.power
+        effect = f"wide, so the KL weighs {ratio:.3g} times too much"
+        if ratio <= 1:
+            effect = f"narrow, so the KL weighs {1 / ratio:.3g} times too little"
+        mend = OVERFITS if examined.fitted else FIT_IT.format(seen)
+        return (
+            f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
+            f"{epoch}: it is too {effect}, by ({name} / error){sign}; {mend}."
+        )
 
     def _worse(self, course: Course | None, epoch: int, steps: int) -> str | None:
         if course is None or course.start is None:
@@ -152,53 +202,3 @@ class Watch:
             f"{course.objective:.5g} nats, at the first step, untrained, it was {first:.5g}. "
             f"The steps are too large: take lr={course.lr / 10:.2g} in place of {course.lr:.2g}."
         )
-
-
-def _wake(examined: Examined, beta: float) -> str:
-    """Suggest what may make an idle latent active."""
-    if (examined.dead_units or 0) > DYING:
-        return (
-            f"{examined.dead_units:.0%} of the hidden units are dead; try the net's option "
-            "activation=gelu, or a smaller lr."
-        )
-    if beta > 1:
-        return (
-            f"The KL weighs {beta:g} times what it does in the bound (so does a mean over pixels "
-            "in place of a sum): take beta=1."
-        )
-    narrower = "" if examined.scale is None else ", or a narrower likelihood (scale=fitted)"
-    return (
-        "The decoder ignores z; try kl_warmup=linear:10, the net's option init=he, a smaller "
-        f"weight of the KL (the objective's beta=0.5){narrower}."
-    )
-
-
-def _dead(examined: Examined, epoch: int) -> str | None:
-    share = examined.dead_units or 0.0
-    if share <= MANY:
-        return None
-    return (
-        f"{share:.0%} of the hidden units are dead at epoch {epoch}: they give the same number for "
-        "every row, so hardly a gradient reaches their weights, and few come back; take "
-        "activation=gelu or leaky-relu, norm=batch, or a smaller lr."
-    )
-
-
-def _mismatch(examined: Examined, epoch: int) -> str:
-    assert examined.scale is not None
-    claimed, seen = examined.scale
-    name, error = (
-        ("sigma", "root mean square") if examined.power == 2 else ("scale", "mean absolute")
-    )
-    ratio, formula = (claimed / seen) ** examined.power, f"({name} / error)"
-    formula += "²" if examined.power == 2 else ""
-    wide, times = ("wide", ratio) if ratio > 1 else ("narrow", 1 / ratio)
-    effect = "much" if ratio > 1 else "little"
-    mend = f"take scale=fitted (where the objective has several samples, scale={seen:.2g})"
-    if examined.fitted:
-        mend = "it was fitted to the training rows, so the model overfits: take patience=10"
-    return (
-        f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
-        f"{epoch}: it is too {wide}, so the KL weighs {times:.3g} times too {effect}, by "
-        f"{formula}; {mend}."
-    )

@@ -1,39 +1,39 @@
-"""Means over the rows of a training, and the search for what is not finite."""
+"""Where a training is: its state, its means, and the search for what is not finite."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from vaekit.distributions import Distribution
 from vaekit.errors import VaekitError
 from vaekit.models import Trace
-from vaekit.objectives import Bound
+from vaekit.objectives import Bound, Objective
 from vaekit.torchutil import over_ranks, ranks, wide
-
-Named = Iterator[tuple[str, Tensor]]
 
 
 class DivergedError(VaekitError):
     """The training met a number that is not finite."""
 
 
-def _parameters(part: str, d: Distribution) -> Named:
-    for name in d.parameters:
-        yield f"{name} of the {part}", getattr(d, name)
-
-
-def _numbers(trace: Trace) -> Named:
+def _numbers(trace: Trace) -> Iterator[tuple[str, Tensor]]:
     """Yield what a pass computes, in that order."""
+
+    def parameters(part: str, d: Distribution) -> Iterator[tuple[str, Tensor]]:
+        return ((f"{name} of the {part}", getattr(d, name)) for name in d.parameters)
+
     yield "the data x", trace.x
     for site in trace.sites:
-        yield from _parameters(f"prior of {site.name}", site.p)
-        yield from _parameters(f"posterior of {site.name}", site.q)
+        yield from parameters(f"prior of {site.name}", site.p)
+        yield from parameters(f"posterior of {site.name}", site.q)
         yield f"the draw {site.name}", site.z
-    yield from _parameters("likelihood", trace.px)
+    yield from parameters("likelihood", trace.px)
     yield "the log-likelihood", trace.log_likelihood
     for site in trace.sites:
         for term in ("kl", "log_q", "log_p"):
@@ -41,7 +41,7 @@ def _numbers(trace: Trace) -> Named:
                 yield f"{term} of {site.name}", getattr(site, term)
 
 
-def _first_bad(numbers: Named) -> str | None:
+def _first_bad(numbers: Iterable[tuple[str, Tensor]]) -> str | None:
     for name, value in numbers:
         if bad := int((~torch.isfinite(value)).sum()):
             kind = "nan" if torch.isnan(value).any() else "infinite"
@@ -175,3 +175,100 @@ class Meter:
         """Continue from what `state` returned."""
         self.names = state["names"]
         self.mean.restore({"total": state["total"], "count": state["rows"]}, device)
+
+
+@dataclass(eq=False)
+class Progress:
+    """Where a training is: everything that continuing it exactly needs."""
+
+    model: nn.Module
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    device: torch.device
+    step: int = 0
+    meter: Meter = field(default_factory=Meter)
+    gradient: Mean = field(default_factory=Mean)
+    means: dict[str, float] = field(default_factory=dict)  # of the epoch that has just ended
+    gradient_norm: float | None = None  # its mean over that epoch
+    start: tuple[float, float] | None = None  # objective of the first step, and standard error
+    rows: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    critic: torch.optim.Optimizer | None = None
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        names = ("model", "objective", "optimizer", "critic", "average")
+        return {name: getattr(self, name) for name in names}
+
+    def end_epoch(self) -> None:
+        """Read the means of the epoch, over all processes, and start the next one's."""
+        self.meter.join()
+        self.means, self.rows = self.meter.means(), self.meter.rows
+        self.gradient_norm = self.gradient.value()
+        self.meter.reset()
+        self.gradient.reset()
+
+    def state(self) -> dict[str, Any]:
+        """Return nested numbers and tensors, for `save_state`."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        parts = self._parts.items()
+        return {
+            "step": self.step,
+            **{name: None if part is None else dict(part.state_dict()) for name, part in parts},
+            "meter": self.meter.state(),
+            "gradient": self.gradient.state(),
+            "start": self.start,
+            "random": random,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set everything as it was when `state` was taken."""
+        self.step = state["step"]
+        for name, part in self._parts.items():
+            if part is not None and state[name] is not None:
+                part.load_state_dict(state[name])
+        self.meter.restore(state["meter"], self.device)
+        if "gradient" in state:  # older checkpoints have none
+            self.gradient.restore(state["gradient"], self.device)
+        self.start = state.get("start")
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+
+
+def check_state(
+    path: Path,
+    state: Mapping[str, Any],
+    model: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Refuse to resume this model with this optimizer from the checkpoint of another training.
+
+    Raises:
+        VaekitError: where parts are missing, or weights or optimizer are of another kind.
+    """
+
+    def refuse(why: str) -> NoReturn:
+        raise VaekitError(
+            f"{path} is of another training: {why}. Restore it, or the config.json it was made "
+            "with, or train again."
+        )
+
+    missing = {"progress", "best", "epoch"} - state.keys()
+    if missing:
+        refuse(f"it has no {min(missing)}")
+    for what, module in (("model", model), ("objective", objective)):
+        saved, known = state["progress"][what], module.state_dict()
+        for name in sorted(saved.keys() ^ known.keys()):
+            refuse(f"{name} is only in {'it' if name in saved else f'the {what}'}")
+        for name, value in saved.items():
+            if value.shape != known[name].shape:
+                refuse(f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}")
+    groups = [s["param_groups"] for s in (state["progress"]["optimizer"], optimizer.state_dict())]
+    for name in sorted(groups[0][0].keys() ^ groups[1][0].keys()):
+        refuse(f"the optimizer's option {name} is only in one of the two")
