@@ -18,7 +18,7 @@ from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
 from vaekit.objectives import players
 from vaekit.objectives import weights as weights_of
-from vaekit.recipes import Recipe, likelihood_spec
+from vaekit.recipes import Recipe
 from vaekit.registry import text
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, environment, git_state
@@ -84,6 +84,35 @@ class Job:
         """Return the content of config.json."""
         return config_json(self.config, self.spec, self.card["sha256"])
 
+    def notes(self) -> Iterator[str]:
+        """Yield what is worth knowing before the training; none of it stops it."""
+        data, rows, size = self.data, self.data.rows["train"], self.batches.batch_size
+        if size > rows:
+            more = f"a batch of {size} is more than the {rows} training rows"
+            yield f"{more}: each step takes all of them."
+        if not is_likelihood(self.px.space, data.kind):
+            yield (
+                f"{type(self.px).__name__} is not a likelihood of {data.kind} data: the numbers "
+                "compare only with the same loss on the same data."
+            )
+        if why := self.config.recipe == COMPOSED and self.config.parts.get("why"):
+            yield f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}"
+        low, high = data.train.x_bounds
+        if self.card["note"].endswith(MAPPED) and low >= 0:
+            yield (
+                f"the images of {data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
+                "in [0, 1] (`range='-1,1'` gives it the stored values)."
+            )
+        family = getattr(getattr(self.recipe.model, "likelihood", None), "family", None)
+        mean = getattr(family, "mean", "identity")
+        least, most = REACH.get(mean, (-math.inf, math.inf))
+        if low < least or high > most:
+            yield (
+                f"mean={mean} cannot leave [{least:g}, {most:g}], and the rows of {data.name} lie "
+                f"in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take "
+                f"mean=identity, or {_to_unit(data)}."
+            )
+
     def validation(self) -> Batches | None:
         """Return the held-out rows, if there are some."""
         rows = self.data.validation
@@ -129,13 +158,9 @@ def make_job(
     steps = options.epochs * len(batches)
     schedules, warm = make_schedules(options, objective, steps, len(batches))
     targets(schedules, model, objective)
-    optimizer = make_optimizer(
-        options.optimizer,
-        players(model, objective)[0],
-        lr=options.lr,
-        weight_decay=options.weight_decay,
-        more=options.optimizer_options,
-    )
+    how: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
+    how |= {"more": options.optimizer_options}
+    optimizer = make_optimizer(options.optimizer, players(model, objective)[0], **how)
     critic = make_critic(objective)
     refuse_graphs(objective, options.compile, options.capture)
     if options.capture:
@@ -158,10 +183,9 @@ def _built(
     except (MemoryError, OverflowError, RuntimeError) as error:
         if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
             raise
-        size = ""
+        size, parts_ = "", config.parts
         if config.recipe != COMPOSED:
-            net = text(config.parts["net"], brief="net")
-            size = f" (latent {config.parts['latent']}, net {net})"
+            size = f" (latent {parts_['latent']}, net {text(parts_['net'], brief='net')})"
         raise VaekitError(
             f"the model{size} does not fit into the memory of {device}: take smaller ones."
         ) from error
@@ -179,10 +203,10 @@ def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
     try:
         px = recipe.model.example(spec.context).px
     except (RuntimeError, TypeError, AttributeError) as error:
-        context = f" and a context {spec.context}" if spec.context else ""
+        also = f" and a context {spec.context}" if spec.context else ""
         why = str(error).partition("\n")[0]
         raise VaekitError(
-            f"the model cannot pass over one x of the shape {shape}{context}: {why}"
+            f"the model cannot pass over one x of the shape {shape}{also}: {why}"
         ) from error
     if px.space.kind == "counts" and spec.kind != "counts":
         raise VaekitError(
@@ -226,7 +250,7 @@ def describe(job: Job) -> dict[str, Any]:
     return {
         "environment": environment(job.device),
         "git": git_state(),
-        "notes": _notes(job),
+        "notes": list(job.notes()),
         "seed": job.config.training.seed,
         "data": {
             **{name: job.card[name] for name in ("source", "note", "sha256")},
@@ -235,46 +259,6 @@ def describe(job: Job) -> dict[str, Any]:
         },
         "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
     }
-
-
-def _notes(job: Job) -> list[str]:
-    """Return what is worth knowing before the training; none of it stops it."""
-    rows, size = job.data.rows["train"], job.batches.batch_size
-    notes = []
-    if size > rows:
-        notes.append(
-            f"a batch of {size} is more than the {rows} training rows: each step takes all of them."
-        )
-    if not is_likelihood(job.px.space, job.data.kind):
-        notes.append(
-            f"{type(job.px).__name__} is not a likelihood of "
-            f"{job.data.kind} data: the numbers compare only with the same loss on the same data."
-        )
-    if why := job.config.recipe == COMPOSED and job.config.parts.get("why"):
-        notes.append(f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}")
-    return [*notes, *_notes_of_values(job)]
-
-
-def _notes_of_values(job: Job) -> Iterator[str]:
-    """Yield notes of values that are not those of the file, or out of the model's reach."""
-    low, high = job.data.train.x_bounds
-    if job.card["note"].endswith(MAPPED) and low >= 0:
-        yield (
-            f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
-            "in [0, 1] (`range='-1,1'` gives it the stored values)."
-        )
-    if job.config.recipe == COMPOSED:
-        family = getattr(getattr(job.recipe.model, "likelihood", None), "family", None)
-        mean = getattr(family, "mean", "identity")
-    else:
-        mean = likelihood_spec(job.config.parts, job.data.kind).get("mean", "identity")
-    least, most = REACH.get(mean, (-math.inf, math.inf))
-    if low < least or high > most:
-        yield (
-            f"mean={mean} cannot leave [{least:g}, {most:g}], and the rows of {job.data.name} "
-            f"lie in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take "
-            f"mean=identity, or {_to_unit(job.data)}."
-        )
 
 
 def optimize(
@@ -288,21 +272,18 @@ def optimize(
         callbacks: are told how it goes.
         every: the least seconds between checkpoints.
     """
-    options, recipe = job.config.training, job.recipe
-    watcher = Supervisor(
-        job.folder,
-        Best(recipe.objective.monitor, options.patience, after=job.warm),
-        validation=job.validation(),
-        seed=options.seed,
-        every=every,
-        sample=job.sample(),
-        callbacks=callbacks,
-    )
+    options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
+    best = Best(objective.monitor, options.patience, after=job.warm)
+    how = {"seed": options.seed, "every": every, "callbacks": callbacks}
+    rows = {"validation": job.validation(), "sample": job.sample()}
+    watcher = Supervisor(job.folder, best, **rows, **how)
+    steps, first, resumed = options.epochs * len(job.batches), 0, None
     if state is not None:
         watcher.restore(state)
-    callbacks.tell("begin", recipe.model, None if state is None else watcher.epoch)
-    first = state["progress"]["step"] if state else 0
-    steps = first if watcher.best.exhausted(watcher.epoch) else options.epochs * len(job.batches)
+        resumed, first = state["progress"], state["progress"]["step"]
+    early = watcher.best.exhausted(watcher.epoch)
+    steps = first if early else steps
+    callbacks.tell("begin", model, None if state is None else watcher.epoch)
     with interruptible() as pressed:
 
         def after_step(progress: Progress) -> bool:
@@ -311,29 +292,26 @@ def optimize(
 
         callbacks.tell("started", options.epochs, steps, first)
         if state is not None and first >= steps:
-            done = f"it has its {options.epochs} epochs; ask for more epochs to go on"
-            early = f"no epoch was better for {options.patience}, its patience"
-            why = early if watcher.best.exhausted(watcher.epoch) else done
+            why = f"it has its {options.epochs} epochs; ask for more epochs to go on"
+            why = f"no epoch was better for {options.patience}, its patience" if early else why
             callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
         progress = fit(
-            recipe.model,
-            recipe.objective,
-            job.batches,
+            *(model, objective, job.batches),
             steps=steps,
             optimizer=job.optimizer,
             critic=job.critic,
             schedules=job.schedules,
             clip=options.clip,
-            average=make_average(recipe.model, options.ema),
+            average=make_average(model, options.ema),
             on_epoch=watcher,
             on_step=after_step,
-            resume=state["progress"] if state else None,
+            resume=resumed,
             precision=options.precision,
             compiled=options.compile,
             captured=options.capture,
             fast=options.fast,
         )
         if not progress.interrupted:
-            callbacks.tell("finish", recipe.model, watcher.epoch)
+            callbacks.tell("finish", model, watcher.epoch)
         watcher.save(progress)
     return progress

@@ -25,8 +25,8 @@ from vaekit.objectives import weights as weights_of
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
 from vaekit.runs.config import COMPOSED, Config
-from vaekit.runs.folder import RunFolder, read_weights
-from vaekit.runs.saving import build_with, save
+from vaekit.runs.folder import RunFolder
+from vaekit.runs.saving import build_with, read_weights, save
 from vaekit.torchutil import find_device, lazy, load_state, rng
 
 if TYPE_CHECKING:

@@ -19,20 +19,22 @@ from torch import Tensor, nn
 
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, unknown
 from vaekit.io import note, write
 from vaekit.models import Model
 from vaekit.objectives import Objective, require
 from vaekit.recipes import Recipe, assemble, find_recipe
 from vaekit.registry import entries, make, text
 from vaekit.runs.config import COMPOSED, MEND, Config
-from vaekit.runs.folder import WEIGHTS_FILE
+from vaekit.runs.folder import WEIGHTS_FILE, RunFolder
 from vaekit.runs.graph import MOST, build_structure, outline
+from vaekit.torchutil import load_state
 
 if TYPE_CHECKING:
     from vaekit.runs.run import Run
 
 SUFFIX = ".vaekit"
+WEIGHTS = ("best", "last", "ema")
 
 
 def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> Recipe:
@@ -231,3 +233,54 @@ def _numbers(run: Run) -> Iterator[str]:
         yield from (f"| {name} | {value:.4g} |" for name, value in records[-1][split].items())
     if not evaluations and (averaged or not records):
         yield "None were kept with it."
+
+
+def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
+    """Return the model's state, which weights it is, and after how many steps (or None).
+
+    Raises:
+        VaekitError: for other weights than best, last and ema, or where they are missing or broken.
+    """
+    if weights not in (None, *WEIGHTS):
+        raise unknown("weights", str(weights), WEIGHTS)
+    if not folder.last.is_file() and not folder.best.is_file():
+        content = folder.read(WEIGHTS_FILE)
+        if content is not None:
+            return _saved(folder.weights, content, weights)
+    if weights == "best" or (weights is None and folder.best.is_file()):
+        steps = [r["step"] for r in folder.records() if r.get("best")]
+        return _part(folder.best, "model"), "best", max(steps, default=None)
+    progress = _part(folder.last, "progress")
+    if weights != "ema":
+        return progress["model"], "last", progress["step"]
+    if progress["average"] is None:
+        raise VaekitError(f"{folder.path} was trained without `ema`: take best or last.")
+    prefix = "module."
+    state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
+    return state, "ema", progress["step"]
+
+
+def _part(path: Path, name: str) -> dict[str, Any]:
+    state = load_state(path)
+    if name not in state:
+        raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
+    return state[name]
+
+
+def _saved(
+    path: Path, content: bytes, weights: str | None
+) -> tuple[dict[str, Any], str, int | None]:
+    """Read the weights of a saved model, which holds one of best, last and ema."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        state = load(content)
+        size = int.from_bytes(content[:8], "little")
+        known = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise VaekitError(f"{path} is broken ({type(error).__name__}): take another one.") from None
+    which, step = known.get("weights", "last"), known.get("step", "")
+    if weights not in (None, which):
+        raise VaekitError(f"{path} holds the weights {which}; got {weights}: take {which}.")
+    return state, which, int(step) if step.isdecimal() else None
