@@ -9,15 +9,16 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import vaekit
-from vaekit.cli import data, evaluate, images, runs, train
+from vaekit.cli import data, images, runs, train
 from vaekit.cli.show import IMPORTS, columns, help_of, say
 from vaekit.errors import VaekitError, unknown
 from vaekit.registry import KINDS, spec_of, text
@@ -35,7 +36,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
         *(runs.report, images.sample, images.reconstruct, images.interpolate, images.traverse),
         *(images.manifold, images.scatter, images.overlap, images.animate),
     ),
-    "Measure": (evaluate.evaluate, evaluate.compare, runs.reproduce),
+    "Measure": (runs.evaluate, runs.compare, runs.reproduce),
     "Use": (images.embed, images.colorize),
     "Manage": (runs.runs, runs.info, runs.save),
 }
@@ -58,6 +59,8 @@ HELP = {"--help", "-h", "--help-all"}
 SHORT = {"-n": "--number", "-o": "--out"}
 ARGUMENT = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
 RECIPE_COMMANDS = ("train", "sweep")
+FILES = {"--import": ".py file or a module", "--config": "YAML file of options"}
+PATH = rf"--({'|'.join(KINDS)})\..*"  # of a part's option, as --objective.beta
 
 
 def _help(words: Sequence[str]) -> str:
@@ -87,50 +90,17 @@ def _help(words: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _version() -> str:
-    """Return the versions, and the device that `auto` means, without importing torch."""
-    from importlib.metadata import version
-
-    torch, cuda = version("torch"), Path("/dev/nvidiactl").exists()
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    device = "cuda" if cuda and "+cpu" not in torch else "mps" if apple else "cpu"
-    return f"vaekit {vaekit.__version__}, torch {torch}, device {device}"
-
-
-def _take(words: list[str], option: str) -> list[str]:
-    """Remove an option from the words; return its values."""
-    values, rest = [], iter(words.copy())
+def _take(words: list[str], option: str) -> list[tuple[str, str]]:
+    """Remove the options that a pattern names from the words; return each with its value."""
+    taken, rest = [], iter(words.copy())
     words.clear()
     for word in rest:
         name, equals, value = word.partition("=")
-        if name == option:
-            values.append(value if equals else next(rest, ""))
+        if re.fullmatch(option, name):
+            taken.append((name, value if equals else next(rest, "")))
         else:
             words.append(word)
-    if "" in values:
-        what = ".py file or a module" if option == "--import" else "YAML file of options"
-        raise VaekitError(f"{option} names nothing; expected a {what} after it.")
-    return values
-
-
-def _joined(words: list[str]) -> Iterator[str]:
-    """Yield the words, `--range -1,1` as `--range=-1,1`: no value may begin as an option does."""
-    rest = iter(words)
-    for word in rest:
-        yield f"{word}={next(rest, '')}" if word == "--range" else word
-
-
-def _take_paths(words: list[str]) -> dict[str, str]:
-    """Remove the options of parts, as `--objective.beta 4`; return their values by their path."""
-    paths, rest = {}, iter(words.copy())
-    words.clear()
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if name.startswith("--") and name[2:].partition(".")[0] in KINDS and "." in name:
-            paths[name[2:]] = value if equals else next(rest, "")
-        else:
-            words.append(word)
-    return paths
+    return taken
 
 
 def _read_options(path: Path) -> dict[str, Any]:
@@ -190,7 +160,8 @@ def _add_recipe(words: list[str], app_: App) -> None:
             raise VaekitError("`resume` takes the recipe from the run: leave it, and its options.")
         if name in app_:
             del app_[name]
-        app_.command(train.recipe_command(words[0], name, _take_paths(words)), name=name)
+        paths = {path[2:]: value for path, value in _take(words, PATH)}
+        app_.command(train.recipe_command(words[0], name, paths), name=name)
     elif not resumes and not HELP & set(words):
         raise VaekitError(
             f"got no recipe; expected it before all options, as `vaekit {words[0]} vae --data "
@@ -199,18 +170,26 @@ def _add_recipe(words: list[str], app_: App) -> None:
 
 
 def _run(words: list[str]) -> None:
-    IMPORTS[:] = _take(words, "--import")
+    named: dict[str, list[str]] = {}
+    for option, what in FILES.items():
+        named[option] = [value for _, value in _take(words, option)]
+        if "" in named[option]:
+            raise VaekitError(f"{option} names nothing; expected a {what} after it.")
+    IMPORTS[:] = named["--import"]
     if IMPORTS:
         from vaekit.imports import load
 
         load(IMPORTS)
-    for path in _take(words, "--config"):
+    for path in named["--config"]:
         _add_file(words, Path(path))
-    words[:] = _joined(words)
+    words += [f"{name}={value}" for name, value in _take(words, "--range")]  # of -1,1 no option
     if words and words[0] in RECIPE_COMMANDS:
         _add_recipe(words, app[words[0]])
     if "--version" in words:
-        say(_version())
+        torch, cuda = version("torch"), Path("/dev/nvidiactl").exists()
+        apple = sys.platform == "darwin" and platform.machine() == "arm64"
+        device = "cuda" if cuda and "+cpu" not in torch else "mps" if apple else "cpu"
+        say(f"vaekit {vaekit.__version__}, torch {torch}, device {device}")
     elif not words or HELP & set(words):
         say(_help(words))
     else:

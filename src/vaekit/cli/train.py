@@ -3,11 +3,10 @@
 # No `from __future__ import annotations`: the commands' types are made for each recipe.
 import ast
 import functools
-import json as jsons
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 import vaekit
-from vaekit.cli.evaluate import NO_LIKELIHOOD, show_comparison
-from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, Whole, dump, imports_as_typed, say, start
+from vaekit.cli.runs import NO_LIKELIHOOD, show_comparison
+from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, Whole, answer, say, start
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, resolve
 from vaekit.registry import KINDS, entries, text
@@ -165,7 +164,16 @@ def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable
             values = asdict(record).items()
             options |= {name: value for name, value in values if value != getattr(default, name)}
         options |= paths
-        (_train if verb == "train" else _sweep)(recipe, run, options)
+        if verb == "train" and run.print_config:
+            import yaml
+
+            config = flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
+            say(yaml.safe_dump(config, sort_keys=False).rstrip())
+        elif verb == "train" and run.seeds is None:
+            how = {"out": run.out, "report": run.report, "lang": run.lang, "import_": IMPORTS}
+            _train_one("train", recipe, run.quiet, run.json, **options, **how)
+        else:
+            _train_several(recipe, run, options)
 
     entry = find_recipe(recipe)
     words, example = f"{entry.title}\n\n{entry.text}".rstrip(), f"--out runs/{recipe}"
@@ -177,79 +185,38 @@ def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable
     return command
 
 
-def _train(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
-    if run.print_config:
-        _print_config(recipe, options)
-    elif run.seeds is not None:
-        _train_seeds(recipe, run, options)
-    else:
-        how: dict[str, Any] = {"out": run.out, "report": run.report, "lang": run.lang}
-        _train_one(recipe, {**options, **how}, run.quiet, run.json)
-
-
-def _train_one(recipe: str, options: Mapping[str, Any], quiet: bool, json: bool) -> "Run":
-    """Train a recipe, and print the paths of the run."""
-    start()
-    from vaekit.cli.progress import progress
-
-    callback = progress(quiet or json)
-    run = vaekit.train(recipe, callbacks=[callback], import_=IMPORTS, **options)
-    _show_run(run, json, callback.interrupted)
-    return run
-
-
-def _print_config(recipe: str, options: Mapping[str, Any]) -> None:
-    """Print every option of a training, as `--config` reads it."""
-    import yaml
-
-    config = flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
-    say(yaml.safe_dump(config, sort_keys=False).rstrip())
-
-
 def flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in a run's config.json by their names, parts as text."""
     parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
     options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
     options |= {**(record.get("data") or {}), **(record.get("training") or {})}
-    given = {name: value for name, value in options.items() if value not in (None, [])}
-    return {"recipe": record["recipe"], **given}
+    typed = {name: value for name, value in options.items() if value not in (None, [])}
+    return {"recipe": record["recipe"], **typed}
 
 
-def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
-    """Train the seeds and print what they have in common."""
-    start()
-    from vaekit.api import train_seeds
-
-    how: dict[str, Any] = {"seeds": run.seeds, "report": run.report, "lang": run.lang}
-    with _several(recipe, "seeds", run, options) as (out, on_seed):
-        result = train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
-    dump(result) if run.json else _show_seeds(result, out)
-
-
-def _sweep(recipe: str, run: SweepOptions, options: Mapping[str, Any]) -> None:
-    """Train the grid and print the comparison."""
-    if not run.grid:
+def _train_several(
+    recipe: str, run: TrainOptions | SweepOptions, options: Mapping[str, Any]
+) -> None:
+    """Train seeds or a grid side by side, and print what they have in common."""
+    if isinstance(run, SweepOptions) and not run.grid:
         raise VaekitError("got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times.")
     start()
-    from vaekit.api import compare_grid
+    from vaekit.api import compare_grid, train_seeds
 
-    grid = vaekit.runs.parse_grid(run.grid)
-    how: dict[str, Any] = {"jobs": run.jobs, "report": run.report, "import_": IMPORTS}
-    how |= {"images": run.images, "lang": run.lang}
-    with _several(recipe, "sweep", run, options) as (out, on_run):
-        comparison = compare_grid(recipe, grid, options, out=out, on_run=on_run, **how)
-    show_comparison(comparison, run.json)
-
-
-@contextmanager
-def _several(
-    recipe: str, what: str, run: RunOptions, options: Mapping[str, Any]
-) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]], None]]]:
-    """Give the folder of several runs, and who shows that one is done; say how to go on."""
+    what = "sweep" if isinstance(run, SweepOptions) else "seeds"
     data = vaekit.runs.Config.flat(recipe, **options).data.data
     out = run.out or vaekit.runs.default_folder(recipe, data, what)
+    how: dict[str, Any] = {"out": out, "report": run.report, "lang": run.lang, "import_": IMPORTS}
+    on_run = functools.partial(_show_done, run.quiet or run.json)
     try:
-        yield out, functools.partial(_show_done, run.quiet or run.json)
+        if isinstance(run, SweepOptions):
+            how |= {"jobs": run.jobs, "images": run.images, "on_run": on_run}
+            grid = vaekit.runs.parse_grid(run.grid)
+            show_comparison(compare_grid(recipe, grid, options, **how), run.json)
+        else:
+            how |= {"seeds": run.seeds, "on_seed": on_run}
+            result = train_seeds(recipe, **how, **options)
+            answer(run.json, result, _seed_lines(result, out))
     except KeyboardInterrupt:
         say(f"stopped  continue with the same command and --out {out}")
         sys.exit(130)
@@ -267,34 +234,42 @@ def _show_done(quiet: bool, row: Mapping[str, Any]) -> None:
         logging.getLogger("vaekit").warning("%s: %s", name, warning)
 
 
-def _show_seeds(result: Mapping[str, Any], out: Path) -> None:
+def _seed_lines(result: Mapping[str, Any], out: Path) -> Iterator[str]:
+    """Yield the numbers of each seed, their mean and its error, and how they were measured."""
     mean, error = result["mean"], result["standard_error"]
     rows = {f"seed {row['seed']}": row for row in result["runs"]} | {"mean": mean}
     if len(result["runs"]) > 1:
         rows["± standard error"] = error
-    say(" " * 16 + "".join(f"{name.replace('_', '-'):>16}" for name in mean))
+    yield " " * 16 + "".join(f"{name.replace('_', '-'):>16}" for name in mean)
     for title, row in rows.items():
-        say(f"{title:16}" + "".join(f"{row[name]:>16.4f}" for name in mean))
+        yield f"{title:16}" + "".join(f"{row[name]:>16.4f}" for name in mean)
     if not result["protocol"]["is_likelihood"]:
-        say(NO_LIKELIHOOD)
-    say("; ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "seed"))
-    say(f"runs     {out}")
+        yield NO_LIKELIHOOD
+    yield "; ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "seed")
+    yield f"runs     {out}"
 
 
-def _show_run(run: "Run", json: bool, interrupted: bool) -> None:
-    records = run.folder.records()
-    if json:
-        last = records[-1] if records else {}
-        say(jsons.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
-    elif interrupted:
-        say(f"stopped  continue with: vaekit train --resume {run.path}{imports_as_typed()}")
+def _train_one(
+    verb: Literal["train", "resume"], what: str | Path, quiet: bool, json: bool, **options: Any
+) -> "Run":
+    """Train a recipe or resume a run, and print where it is and how to go on."""
+    start()
+    from vaekit.cli.progress import progress
+
+    callback = progress(quiet or json)
+    run: Run = getattr(vaekit, verb)(what, callbacks=[callback], **options)
+    imports = "".join(f" --import {shlex.quote(name)}" for name in IMPORTS)
+    if callback.interrupted:
+        lines = [f"stopped  continue with: vaekit train --resume {run.path}{imports}"]
     else:
-        say(f"run      {run.path}")
+        lines = [f"run      {run.path}", f"next     vaekit evaluate {run.path}{imports}"]
         if run.folder.report.is_file():
-            say(f"report   {run.folder.report}")
-        say(f"next     vaekit evaluate {run.path}{imports_as_typed()}")
-    if interrupted:
+            lines.insert(1, f"report   {run.folder.report}")
+    last = (run.folder.records() or [{}])[-1]
+    answer(json, {"run": str(run.path), "weights": run.weights, "last": last}, lines)
+    if callback.interrupted:
         sys.exit(130)
+    return run
 
 
 @train.default
@@ -318,12 +293,8 @@ def resume(
         resume: Continue this run exactly where it stopped.
         epochs: Epochs in all.
     """
-    start()
-    from vaekit.cli.progress import progress
-
-    callback = progress(quiet or json)
-    how: dict[str, Any] = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
-    _show_run(vaekit.resume(resume, callbacks=[callback], **how), json, callback.interrupted)
+    how = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
+    _train_one("resume", resume, quiet, json, **how)
 
 
 def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
@@ -336,5 +307,5 @@ def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None
     """
     if out is not None and out.exists():
         out = vaekit.runs.next_folder(out.parent, out.name)
-    run = _train_one("vae", {"out": out, "lang": lang, **DEMO}, quiet, False)
+    run = _train_one("train", "vae", quiet, False, out=out, lang=lang, **DEMO)
     say(f"open     file://{run.folder.report.resolve()}")

@@ -274,9 +274,9 @@ def optimize(
     """
     options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
     best = Best(objective.monitor, options.patience, after=job.warm)
-    how = {"seed": options.seed, "every": every, "callbacks": callbacks}
-    rows = {"validation": job.validation(), "sample": job.sample()}
-    watcher = Supervisor(job.folder, best, **rows, **how)
+    how: Any = {"seed": options.seed, "every": every, "callbacks": callbacks}
+    how |= {"validation": job.validation(), "sample": job.sample()}
+    watcher = Supervisor(job.folder, best, **how)
     steps, first, resumed = options.epochs * len(job.batches), 0, None
     if state is not None:
         watcher.restore(state)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vaekit.errors import VaekitError
 from vaekit.imports import sources
@@ -31,19 +31,15 @@ class Child:
     This process closes that, or the system once this one is gone; the run saves its checkpoint.
     """
 
-    def __init__(self, folder: RunFolder, config: Config, how: Row) -> None:
+    def __init__(self, folder: RunFolder, config: Config, options: Row) -> None:
         folder.copy_imports(config.imports)  # a user may have edited his files meanwhile
         path = folder.path.absolute()
         self.name = path.name
-        self.process: Any = subprocess.Popen(
-            [sys.executable, "-P", "-c", CHILD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            start_new_session=True,  # Ctrl-C is the business of this process alone
-        )
-        order = {"run": str(path), "import_": sources(config.imports, path), **how}
+        how: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        how["env"] = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        how["start_new_session"] = True  # Ctrl-C is the business of this process alone
+        self.process = cast(Any, subprocess.Popen([sys.executable, "-P", "-c", CHILD], **how))
+        order = {"run": str(path), "import_": sources(config.imports, path), **options}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
 
