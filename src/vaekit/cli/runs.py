@@ -52,11 +52,10 @@ def info(run: Path, /, *, json: bool = False) -> None:
     """
     loaded = Opening(device="cpu").load(run)
     records = loaded.folder.records()
-    trained = (loaded.path / "run.json").is_file()  # a saved model has no records
     content = {
         "config": loaded.config.to_json(),
         "spec": loaded.spec.to_json(),
-        **(loaded.folder.read_json("run") if trained else {}),
+        **(loaded.folder.read_json("run") if loaded.recorded else {}),
         "epochs": len(records),
         "last": records[-1] if records else None,
         "weights": loaded.weights,

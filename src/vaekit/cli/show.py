@@ -83,7 +83,9 @@ class Opening:
     def load(self, path: Path, **counts: int | None) -> Run:
         """Return the run of a folder; refuse counts below 1 first."""
         start()
-        check_counts(**counts)
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise VaekitError(f"got `{name}={value}`; expected at least 1.")
         return vaekit.load(path, weights=self.weights, device=self.device)
 
 
@@ -93,13 +95,6 @@ class Rows(Opening):
     """How a run is opened, and where its data set is."""
 
     data_dir: str | None = None
-
-
-def check_counts(**counts: int | None) -> None:
-    """Refuse counts below 1."""
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise VaekitError(f"got `{name}={value}`; expected at least 1.")
 
 
 def start() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaekit import training
 from vaekit.data import MAPPED, Batches, Dataset, DataSpec, Loader, card, from_value, prepare, read
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
@@ -24,22 +25,6 @@ from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, environment, git_state
 from vaekit.runs.saving import build_model, config_json
 from vaekit.torchutil import find_device
-from vaekit.training import (
-    Best,
-    Callbacks,
-    Progress,
-    Schedule,
-    Supervisor,
-    fit,
-    interruptible,
-    make_average,
-    make_critic,
-    make_optimizer,
-    make_schedules,
-    refuse_capture,
-    refuse_graphs,
-    targets,
-)
 
 TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")
@@ -75,7 +60,7 @@ class Job:
     batches: Batches | Loader
     optimizer: torch.optim.Optimizer
     critic: torch.optim.Optimizer | None
-    schedules: dict[str, Schedule]
+    schedules: dict[str, training.Schedule]
     weights: dict[str, float]
     warm: int
     px: Distribution
@@ -156,15 +141,15 @@ def make_job(
     _check_range(recipe, data, px)
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
-    schedules, warm = make_schedules(options, objective, steps, len(batches))
-    targets(schedules, model, objective)
+    schedules, warm = training.make_schedules(options, objective, steps, len(batches))
+    training.targets(schedules, model, objective)
     how: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
     how |= {"more": options.optimizer_options}
-    optimizer = make_optimizer(options.optimizer, players(model, objective)[0], **how)
-    critic = make_critic(objective)
-    refuse_graphs(objective, options.compile, options.capture)
+    optimizer = training.make_optimizer(options.optimizer, players(model, objective)[0], **how)
+    critic = training.make_critic(objective)
+    training.refuse_graphs(objective, options.compile, options.capture)
     if options.capture:
-        refuse_capture(optimizer, device)
+        training.refuse_capture(optimizer, device)
     weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
     return Job(
         *(config, folder, source, data, card(source), spec, recipe, device, batches),
@@ -262,8 +247,8 @@ def describe(job: Job) -> dict[str, Any]:
 
 
 def optimize(
-    job: Job, state: dict[str, Any] | None, callbacks: Callbacks, *, every: float = 5.0
-) -> Progress:
+    job: Job, state: dict[str, Any] | None, callbacks: training.Callbacks, *, every: float = 5.0
+) -> training.Progress:
     """Run the loop to its end, to an early stop, or to Ctrl-C; the last state is saved.
 
     Args:
@@ -273,10 +258,10 @@ def optimize(
         every: the least seconds between checkpoints.
     """
     options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
-    best = Best(objective.monitor, options.patience, after=job.warm)
+    best = training.Best(objective.monitor, options.patience, after=job.warm)
     how: Any = {"seed": options.seed, "every": every, "callbacks": callbacks}
     how |= {"validation": job.validation(), "sample": job.sample()}
-    watcher = Supervisor(job.folder, best, **how)
+    watcher = training.Supervisor(job.folder, best, **how)
     steps, first, resumed = options.epochs * len(job.batches), 0, None
     if state is not None:
         watcher.restore(state)
@@ -284,9 +269,9 @@ def optimize(
     early = watcher.best.exhausted(watcher.epoch)
     steps = first if early else steps
     callbacks.tell("begin", model, None if state is None else watcher.epoch)
-    with interruptible() as pressed:
+    with training.interruptible() as pressed:
 
-        def after_step(progress: Progress) -> bool:
+        def after_step(progress: training.Progress) -> bool:
             callbacks.tell("step", progress)
             return pressed()
 
@@ -295,14 +280,14 @@ def optimize(
             why = f"it has its {options.epochs} epochs; ask for more epochs to go on"
             why = f"no epoch was better for {options.patience}, its patience" if early else why
             callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
-        progress = fit(
+        progress = training.fit(
             *(model, objective, job.batches),
             steps=steps,
             optimizer=job.optimizer,
             critic=job.critic,
             schedules=job.schedules,
             clip=options.clip,
-            average=make_average(model, options.ema),
+            average=training.make_average(model, options.ema),
             on_epoch=watcher,
             on_step=after_step,
             resume=resumed,

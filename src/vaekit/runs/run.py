@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -36,7 +36,7 @@ PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop",
 PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Run:
     """A run folder, its model and its objective.
 
@@ -47,7 +47,7 @@ class Run:
         model: in eval mode.
         objective: what it was trained with.
         weights: "last", "best" or "ema".
-        step: optimizer steps after which these weights were kept; None where no record says.
+        step: optimizer steps after which these weights were saved; None where no record says.
         data: the data set of its training, where it is in memory: as stored, and as its rows were
             prepared; of a run that is opened None, and it is read when it is needed.
     """
@@ -59,21 +59,34 @@ class Run:
     objective: Objective
     weights: str
     step: int | None
-    data: tuple[Dataset, Dataset] | None = field(default=None, repr=False)
+    data: tuple[Dataset, Dataset] | None = None
+
+    def __repr__(self) -> str:
+        """Return what was trained on what, for how long, and where it is, in a line."""
+        count, name = self.config.training.epochs, Path(self.config.data.data).stem
+        epochs = f"{len(self.folder.records())} of {count}" if self.recorded else f"{count}"
+        step = "" if self.step is None else f" of step {self.step:,}"
+        what = f"{self.config.recipe} on {name}, {epochs} epochs, weights {self.weights}{step}"
+        return f"Run({what}: {self.path})"
+
+    @property
+    def recorded(self) -> bool:
+        """Return whether the records of the training are there, which a saved model has not."""
+        return (self.path / "run.json").is_file()
 
     @property
     def path(self) -> Path:
-        """The run folder."""
+        """Return the run folder."""
         return self.folder.path
 
     @property
     def device(self) -> torch.device:
-        """The device of the model."""
+        """Return the device of the model."""
         return next(self.model.parameters()).device
 
     @property
     def offers(self) -> frozenset[Offer]:
-        """The words for what the model offers."""
+        """Return the words for what the model offers."""
         return self.model.offers
 
     def require(self, *words: str) -> LatentModel:
@@ -94,7 +107,7 @@ class Run:
 
     @property
     def vae(self) -> LatentModel:
-        """The model, where it has a latent.
+        """Return the model, where it has a latent.
 
         Raises:
             VaekitError: for a colorizer.
@@ -103,24 +116,24 @@ class Run:
 
     @property
     def conditional(self) -> bool:
-        """Whether it was trained with a context."""
+        """Return whether it was trained with a context."""
         return bool(self.spec.context)
 
     @property
     def class_names(self) -> list[str]:
-        """The names of its labels; their numbers where they have none."""
+        """Return the names of its labels; their numbers where they have none."""
         return list(self.spec.class_names or map(str, range(self.spec.classes)))
 
     @property
     def sha256(self) -> str:
-        """Of the data that it was trained on."""
-        if (self.path / "run.json").is_file():
+        """Return the sha256 of the data that it was trained on."""
+        if self.recorded:
             return str(self.folder.read_json("run")["data"]["sha256"])
         return str(self.folder.read_json("config").get("sha256", ""))
 
     @property
     def parts(self) -> dict[str, Spec | str]:
-        """Posterior, prior, likelihood and objective: a class's name where it is not registered."""
+        """Return posterior, prior, likelihood and objective; of an unregistered part the class."""
         kinds = ("posterior", "prior", "likelihood", "objective")
         if self.config.recipe != COMPOSED:
             entry, specs = find_recipe(self.config.recipe), self.config.parts
@@ -149,18 +162,18 @@ class Run:
 
     @lazy
     def px(self) -> Distribution:
-        """p(x|z) of one row: its type, its space, its scale."""
+        """Return p(x|z) of one row: its type, its space, its scale."""
         return self.model.example(self.spec.context).px
 
     @lazy
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shape of a code of each latent."""
+        """Return the shape of a code of each latent."""
         sites = self.vae.example(self.spec.context).sites
         return tuple(tuple(site.z.shape[2:]) for site in sites)
 
     @property
     def latent_size(self) -> int:
-        """How many dimensions a code has, all latents together."""
+        """Return how many dimensions a code has, all latents together."""
         return sum(map(prod, self.latent_shapes))
 
     def prior(self, context: Tensor | None = None) -> Distribution:

@@ -127,10 +127,10 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         VaekitError: where there is something already, or it cannot be written.
     """
-    path = Path(path)
-    if path.is_dir() and path.suffix == SUFFIX:
+    path, zipped = Path(path), Path(path).suffix == SUFFIX
+    if path.is_dir() and zipped:
         raise VaekitError(f"{path} is a folder, and {SUFFIX} ends the name of a file.")
-    if path.is_file() and path.suffix != SUFFIX:
+    if path.is_file() and not zipped:
         raise VaekitError(f"{path} is a file: name a folder, or a file that ends in {SUFFIX}.")
     if (path / "checkpoints").is_dir():
         raise VaekitError(f"{path} is a run folder, which has its model: name another place.")
@@ -146,7 +146,7 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
         source = run.folder.read(name) if "file" in record else None
         if source is not None and hashlib.sha256(source).hexdigest() == record["sha256"]:
             files[name] = source
-    if path.suffix != SUFFIX:
+    if not zipped:
         for name, content in files.items():
             write(path / name, content)
         return path

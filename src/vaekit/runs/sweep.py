@@ -190,7 +190,11 @@ def _values(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, li
         )
     chosen: dict[str, list[Any]] = {}
     for key, values in grid.items():
-        name = _name(key, homes)
+        head, _, rest = key.replace("-", "_").partition(".")
+        short = head in RECORDS and homes.get(rest) == head  # training.batch_size is batch_size
+        name = rest if short else key.replace("-", "_")
+        if name.partition(".")[0] not in homes:
+            raise unknown("option of the grid", key if head in RECORDS else head, list(homes))
         if name in chosen or (name in options and name != "threads"):
             where = "the grid twice" if name in chosen else "the grid and an option besides"
             raise VaekitError(f"{name} is in {where}: leave one.")
@@ -208,16 +212,6 @@ def _values(recipe: str, grid: Grid, options: Mapping[str, Any]) -> dict[str, li
     if max(map(len, chosen.values()), default=0) < 2:
         raise VaekitError("a grid needs an option with at least two values, as latent=16,64.")
     return chosen
-
-
-def _name(key: str, homes: Mapping[str, str]) -> str:
-    """Return the flat name of "batch-size", "training.batch_size" or "net.hidden"."""
-    name = key.replace("-", "_")
-    head, _, rest = name.partition(".")
-    name = rest if head in RECORDS and homes.get(rest) == head else name
-    if name.partition(".")[0] not in homes:
-        raise unknown("option of the grid", key if head in RECORDS else head, list(homes))
-    return name
 
 
 def _value(recipe: str, name: str, value: Any) -> Any:
