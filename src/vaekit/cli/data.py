@@ -6,16 +6,13 @@ import math
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import vaekit
 from vaekit.cli.show import MaybeOut, MaybeWhole, answer, columns, table
 from vaekit.errors import VaekitError, choose
 from vaekit.io import in_words, search_folders
 from vaekit.registry import KINDS, describe, entries, import_installed, text
-
-if TYPE_CHECKING:
-    from vaekit.data import Dataset
 
 IMAGES = 64  # in the image of a data set
 
@@ -77,8 +74,12 @@ def data(
         parts = vaekit.recipes.find_recipe("vae").parts
         likelihood = vaekit.recipes.likelihood_spec(parts, dataset.kind)["name"]
         facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
-        if out is not None or not json:
-            facts["image"] = _draw(dataset, out)
+        images = len(dataset.train.images.shape) == 4
+        if out is not None and not images:
+            raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
+        if images and (out is not None or not json):
+            x = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
+            facts["image"] = str(vaekit.report.save_images(x, out or Path(f"{dataset.name}.png")))
         answer(json, facts, _lines(facts))
 
 
@@ -102,16 +103,6 @@ def _sets(data_dir: str | None) -> Iterator[dict[str, Any]]:
         }
 
 
-def _draw(dataset: Dataset, out: Path | None) -> str | None:
-    """Draw training images, evenly spread, in a grid; return None if rows are no images."""
-    if len(dataset.train.images.shape) == 4:
-        images = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
-        return str(vaekit.report.save_images(images, out or Path(f"{dataset.name}.png")))
-    if out is not None:
-        raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
-    return None
-
-
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """Yield what a data set holds, for people; of each class its rows, of all splits."""
     low, high = facts["range"]
@@ -123,6 +114,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     classes = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, totals, strict=False))
     count = f"{facts['classes']}: " if facts["class_names"] else f"{len(totals)}; rows "
     lines = {
+        "name": facts["name"],
+        "kind": facts["kind"],
         "shape": f"{' x '.join(map(str, facts['shape']))}, {math.prod(facts['shape']):,} values",
         "rows": ", ".join(f"{part} {count:,}" for part, count in facts["rows"].items()),
         "range": levels,
@@ -132,8 +125,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),
         "columns": ", ".join(facts["columns"]),
     }
-    last = ("likelihood", "note", "source", "sha256", "image")
-    lines = {"name": facts["name"], "kind": facts["kind"], **lines, **{n: facts[n] for n in last}}
+    for name in ("likelihood", "note", "source", "sha256", "image"):
+        lines[name] = facts.get(name)
     yield from (f"{title:11} {words}" for title, words in lines.items() if words)
 
 

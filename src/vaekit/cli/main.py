@@ -103,36 +103,11 @@ def _take(words: list[str], option: str) -> list[tuple[str, str]]:
     return taken
 
 
-def _read_options(path: Path) -> dict[str, Any]:
-    """Return the options in a YAML file, or in the config.json of a run."""
-    import yaml
-
-    options: Any = None
-    try:
-        options, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
-    except OSError as error:
-        why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
-        raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        why = getattr(error, "problem", None) or "it holds other bytes than text"
-        why += f" in line {mark.line + 1}" if mark else ""
-    if not isinstance(options, dict):
-        raise VaekitError(
-            f"{path} is no YAML file of options: {why}; expected lines as `latent: 8`."
-        )
-    if isinstance(options.get("parts"), dict):
-        if options.get("recipe") == "composed":
-            raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
-        return train.flat_config(options)
-    return options
-
-
 def _add_file(words: list[str], path: Path) -> None:
     """Add the options of a file that are not typed."""
     typed = {word.partition("=")[0].replace("_", "-") for word in words}
     typed |= {flag for short, flag in SHORT.items() if short in typed}
-    for name, value in _read_options(path).items():
+    for name, value in train.read_options(path).items():
         flag, off = (f"--{prefix}{str(name).replace('_', '-')}" for prefix in ("", "no-"))
         if name == "recipe":
             if len(words) == 1 or words[1].startswith("-"):

@@ -167,7 +167,7 @@ def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable
         if verb == "train" and run.print_config:
             import yaml
 
-            config = flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
+            config = _flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
             say(yaml.safe_dump(config, sort_keys=False).rstrip())
         elif verb == "train" and run.seeds is None:
             how = {"out": run.out, "report": run.report, "lang": run.lang, "import_": IMPORTS}
@@ -185,13 +185,37 @@ def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable
     return command
 
 
-def flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
+def _flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in a run's config.json by their names, parts as text."""
     parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
     options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
     options |= {**(record.get("data") or {}), **(record.get("training") or {})}
     typed = {name: value for name, value in options.items() if value not in (None, [])}
     return {"recipe": record["recipe"], **typed}
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Return the options in a YAML file, or in the config.json of a run."""
+    import yaml
+
+    options: Any = None
+    try:
+        options, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
+    except OSError as error:
+        why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
+        raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        why = getattr(error, "problem", None) or "it holds other bytes than text"
+        why += f" in line {mark.line + 1}" if mark else ""
+    if not isinstance(options, dict):
+        mend = "expected lines as `latent: 8`"
+        raise VaekitError(f"{path} is no YAML file of options: {why}; {mend}.")
+    if not isinstance(options.get("parts"), dict):
+        return options
+    if options.get("recipe") == "composed":
+        raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
+    return _flat_config(options)
 
 
 def _train_several(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +19,12 @@ from vaekit.models import rows_at_once
 from vaekit.objectives import players
 from vaekit.objectives import weights as weights_of
 from vaekit.recipes import Recipe
-from vaekit.registry import text
+from vaekit.runs.building import build_on, example_of
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, environment, git_state
-from vaekit.runs.saving import build_model, config_json
+from vaekit.runs.saving import config_json
 from vaekit.torchutil import find_device
 
-TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
@@ -134,10 +132,10 @@ def make_job(
     source = read(config.data) if value is None else from_value(value, config.data)
     data = prepare(source, config.data)
     spec = data.spec()
-    recipe = _built(config, spec, device, **parts)
+    recipe = build_on(config, spec, device, **parts)
     model, objective = recipe.model, recipe.objective
     composed = config.recipe == COMPOSED
-    px = _example(recipe, spec) if composed else model.example(spec.context).px
+    px = example_of(recipe, spec) if composed else model.example(spec.context).px
     _check_range(recipe, data, px)
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
@@ -155,50 +153,6 @@ def make_job(
         *(config, folder, source, data, card(source), spec, recipe, device, batches),
         *(optimizer, critic, schedules, weights, warm, px),
     )
-
-
-def _built(
-    config: Config, spec: DataSpec, device: torch.device, **parts: nn.Module | None
-) -> Recipe:
-    """Return the recipe on its device, or refuse one that is too large for it."""
-    try:
-        recipe = build_model(config, spec, **parts)
-        recipe.model.to(device)
-        recipe.objective.to(device)
-    except (MemoryError, OverflowError, RuntimeError) as error:
-        if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
-            raise
-        size, parts_ = "", config.parts
-        if config.recipe != COMPOSED:
-            size = f" (latent {parts_['latent']}, net {text(parts_['net'], brief='net')})"
-        raise VaekitError(
-            f"the model{size} does not fit into the memory of {device}: take smaller ones."
-        ) from error
-    return recipe
-
-
-def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
-    """Return p(x|z) of one row, or refuse a composed model that does not fit the data."""
-    shape = getattr(recipe.model, "x_shape", None)
-    if shape != spec.shape:
-        raise VaekitError(
-            f"the model takes x of the shape {shape}; the rows of {spec.name} are {spec.shape}: "
-            "build it to that, or take other data."
-        )
-    try:
-        px = recipe.model.example(spec.context).px
-    except (RuntimeError, TypeError, AttributeError) as error:
-        also = f" and a context {spec.context}" if spec.context else ""
-        why = str(error).partition("\n")[0]
-        raise VaekitError(
-            f"the model cannot pass over one x of the shape {shape}{also}: {why}"
-        ) from error
-    if px.space.kind == "counts" and spec.kind != "counts":
-        raise VaekitError(
-            f"{type(px).__name__} takes counts; the data {spec.name} are of kind {spec.kind}: "
-            "take another likelihood."
-        )
-    return px
 
 
 def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:

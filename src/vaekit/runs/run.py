@@ -24,9 +24,10 @@ from vaekit.objectives import Objective
 from vaekit.objectives import weights as weights_of
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
+from vaekit.runs.building import build_with
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder
-from vaekit.runs.saving import build_with, read_weights, save
+from vaekit.runs.saving import read_weights, save
 from vaekit.torchutil import find_device, lazy, load_state, rng
 
 if TYPE_CHECKING:

@@ -14,20 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import note, write
-from vaekit.models import Model
-from vaekit.objectives import Objective, require
-from vaekit.recipes import Recipe, assemble, find_recipe
+from vaekit.recipes import find_recipe
 from vaekit.registry import entries, make, text
-from vaekit.runs.config import COMPOSED, MEND, Config
+from vaekit.runs.building import sketch
+from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import WEIGHTS_FILE, RunFolder
-from vaekit.runs.graph import MOST, build_structure, outline
+from vaekit.runs.graph import outline
 from vaekit.torchutil import load_state
 
 if TYPE_CHECKING:
@@ -35,85 +31,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".vaekit"
 WEIGHTS = ("best", "last", "ema")
-
-
-def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> Recipe:
-    """Build the model and the objective that a config describes, with new weights.
-
-    Args:
-        config: of a recipe, or of a composed model.
-        spec: of the data.
-        objects: `model` and `objective`, where the structure of one is not known.
-
-    Raises:
-        VaekitError: where one is missing, is given to a recipe, or they do not go together.
-    """
-    if config.recipe != COMPOSED:
-        if any(part is not None for part in objects.values()):
-            raise VaekitError(
-                f"the run is of the recipe {config.recipe}, which says its model: leave `model` "
-                "and `objective`."
-            )
-        return assemble(config.recipe, config.parts, spec)
-    parts: dict[str, Any] = {}
-    for name, kind in (("model", Model), ("objective", Objective)):
-        part, tree = objects.get(name), config.parts[name]
-        if part is None and tree is None:
-            why = config.parts.get("why") or f"it has none: pass {name}= when loading."
-            raise VaekitError(f"the {name} cannot be built from config.json: {why}")
-        parts[name] = build_structure(tree, name) if part is None else part
-        if not isinstance(parts[name], kind):
-            raise VaekitError(f"got a {type(parts[name]).__name__} for the {name}; {MEND}")
-    require(parts["objective"], parts["model"])
-    for name, value in parts["model"].state_dict().items():
-        if not isinstance(value, Tensor):
-            raise VaekitError(
-                f"{name} of the model is a {type(value).__name__}: weights alone are saved."
-            )
-    return Recipe(**parts)
-
-
-def build_with(
-    state: dict[str, Tensor], config: Config, spec: DataSpec, path: Path, **objects: Any
-) -> Recipe:
-    """Build the model and the objective of a config, with these weights.
-
-    They are built without memory first: sizes that are not those of the weights take none.
-
-    Raises:
-        VaekitError: where they do not fit each other.
-    """
-    sketch = None if objects.get("model") is not None else _sketch(config, spec, **objects)
-    if sketch is not None:
-        _load(sketch, state, path, assign=True)
-        for name, buffer in sketch.named_buffers():
-            if name not in state and buffer.numel() > MOST:
-                raise VaekitError(f"{path} asks for {buffer.numel():,} elements of {name}.")
-    try:
-        recipe = build_model(config, spec, **objects)
-    except (RuntimeError, MemoryError, OverflowError) as error:
-        raise VaekitError(f"the model of {path} cannot be built: {error}.") from None
-    _load(recipe.model, state, path)
-    return recipe
-
-
-def _sketch(config: Config, spec: DataSpec, **objects: Any) -> Model | None:
-    """Build the model without memory; None where a part of a user's own cannot be made so."""
-    try:
-        with torch.device("meta"):
-            return build_model(config, spec, **objects).model
-    except VaekitError:
-        raise
-    except Exception:  # whatever a constructor says that asks for values
-        return None
-
-
-def _load(model: nn.Module, state: dict[str, Tensor], path: Path, **how: bool) -> None:
-    try:
-        model.load_state_dict(state, **how)
-    except RuntimeError as error:
-        detail = str(error).split("\n")[1].strip()
-        raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
 
 
 def config_json(config: Config, spec: DataSpec, sha256: str) -> dict[str, Any]:
@@ -160,8 +77,8 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
 def _portable(run: Run) -> Config:
     """Return the config of a run's model as it is now, without places of this machine."""
     config = run.config
-    sketch = None if config.recipe == COMPOSED else _sketch(config, run.spec)
-    if config.recipe == COMPOSED or (sketch and outline(sketch) != outline(run.model)):
+    empty = None if config.recipe == COMPOSED else sketch(config, run.spec)
+    if config.recipe == COMPOSED or (empty and outline(empty) != outline(run.model)):
         options = {**config.data.model_dump(), **config.training.model_dump()}
         config = Config.composed(run.model, run.objective, **options)
         config = replace(config, imports=run.config.imports)
