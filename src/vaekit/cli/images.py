@@ -1,4 +1,4 @@
-"""The commands that look at a trained model, draw figures of it, or apply it."""
+"""The commands that look at a trained model or apply it: each returns the file that it wrote."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sample(
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
     opening: Opening = Opening(),
-) -> None:
+) -> Path:
     """Draw new images from the prior: a grid (.png), or an array.
 
     A run that is conditioned on labels draws one --label, or a row for each class.
@@ -55,12 +55,12 @@ def sample(
         images, columns = loaded.sample(n, label=label, **how), None
     else:
         images, columns = report.sample_images(loaded, n, **how)
-    _save(loaded, images, out, columns=columns)
+    return _save(loaded, images, out, columns=columns)
 
 
 def reconstruct(
     run: Path, /, *, n: Number = 16, out: Out = Path("reconstructions.png"), opening: Rows = Rows()
-) -> None:
+) -> Path:
     """Reconstruct test images: each above its E[x|z].
 
     Example: vaekit reconstruct runs/vae-mnist -n 16
@@ -69,7 +69,7 @@ def reconstruct(
     test = loaded.dataset(opening.data_dir).test
     originals, context = test.batch(vaekit.data.spread(len(test), n))
     images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    say(report.save_images(seen(originals), out, seen(images)))
+    return report.save_images(seen(originals), out, seen(images))
 
 
 def interpolate(
@@ -82,7 +82,7 @@ def interpolate(
     seed: Whole = 0,
     out: Out = Path("interpolation.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Walk from one test image to another in the latent, a row a pair.
 
     Example: vaekit interpolate runs/vae-mnist --kind spherical
@@ -102,7 +102,7 @@ def interpolate(
         raise VaekitError(f"got `n={n}`; {len(x)} test rows make {len(x) // 2} pairs at most.")
     ends = None if context is None else (context[:n], context[n:])
     images = report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
-    _save(loaded, images.flatten(0, 1), out, columns=steps)
+    return _save(loaded, images.flatten(0, 1), out, columns=steps)
 
 
 def traverse(
@@ -119,7 +119,7 @@ def traverse(
     label: str | None = None,
     out: Out = Path("traversal.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Move one latent dimension at a time, and say what it does.
 
     Printed, and beside each row: its KL over test rows in nats, and how far it moves the image:
@@ -144,7 +144,7 @@ def traverse(
     images = report.traverse(loaded, z, chosen, torch.linspace(low, high, steps), context)
     effects = report.effects(latent, chosen, images)
     say(report.effect_table(latent, effects))
-    _save(loaded, images.flatten(0, 1), out, names=[effect.label for effect in effects])
+    return _save(loaded, images.flatten(0, 1), out, names=[effect.label for effect in effects])
 
 
 def _center(
@@ -172,7 +172,7 @@ def manifold(
     label: str | None = None,
     out: Out = Path("manifold.png"),
     opening: Opening = Opening(),
-) -> None:
+) -> Path:
     """Decode the plane of a 2-dimensional latent on a grid.
 
     The grid is at quantiles of the prior N(0, 1).
@@ -184,12 +184,12 @@ def manifold(
     """
     loaded = opening.load(run, side=side)
     images = report.manifold(loaded, side, _context(loaded, label))
-    _save(loaded, images.flatten(0, 1), out, columns=side)
+    return _save(loaded, images.flatten(0, 1), out, columns=side)
 
 
 def scatter(
     run: Path, /, *, n: Number = 2000, out: Out = Path("scatter.png"), opening: Rows = Rows()
-) -> None:
+) -> Path:
     """Plot codes in the colors of their classes, with their spread.
 
     Posteriors are ellipses. Of a latent of more than two dimensions it shows the two in which codes
@@ -209,7 +209,7 @@ def scatter(
     prior = report.standard_prior(loaded)
     codes = report.Codes(means, rows.labels, data.class_names, scales=scales, prior=prior)
     how: Any = {"size": (560, 460), "title": codes.words}
-    say(report.save_figure(lambda: report.class_figure(codes, **how), out))
+    return report.save_figure(lambda: report.class_figure(codes, **how), out)
 
 
 def overlap(
@@ -219,7 +219,7 @@ def overlap(
     rows: tuple[int, int] = (0, 1),
     out: Out = Path("overlap.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Plot two posteriors over the line of a 1-dimensional latent.
 
     Above them are the two test images, and the image decoded between the two; below, the decoded
@@ -241,12 +241,12 @@ def overlap(
     x = report.fixed_rows(test, torch.tensor(rows))
     context = None if test.context is None else test.context[list(rows)]
     names = (f"test row {rows[0]}", f"test row {rows[1]}")
-    say(report.save_figure(lambda: report.overlap_figure(loaded, x, names, context), out))
+    return report.save_figure(lambda: report.overlap_figure(loaded, x, names, context), out)
 
 
 def animate(
     run: Path, /, *, what: str = "reconstructions", out: MaybeOut = None, fps: float = 8.0
-) -> None:
+) -> Path:
     """Make a film of the training: the same images after each epoch.
 
     Example: vaekit animate runs/vae-mnist --what samples
@@ -258,12 +258,12 @@ def animate(
     """
     start()
     path = out or Path(f"{what}.gif")
-    say(report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps))
+    return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps)
 
 
 def embed(
     run: Path, /, *, out: Out = Path("codes.npz"), split: str = "test", opening: Rows = Rows()
-) -> None:
+) -> Path:
     """Write the codes E[z|x] of a split, with labels if there are any.
 
     Example: vaekit embed runs/vae-mnist --split train -o codes.csv
@@ -272,7 +272,7 @@ def embed(
         out: The file of codes: .npz or .csv.
     """
     loaded = opening.load(run)
-    say(report.save_embedding(loaded, out, split, opening.data_dir))
+    return report.save_embedding(loaded, out, split, opening.data_dir)
 
 
 def colorize(
@@ -287,7 +287,7 @@ def colorize(
     seed: Whole = 0,
     out: Out = Path("colored.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Color gray images: samples of a run, or those in an .npz.
 
     In a .png, each row of gray images has its colors right under it; an .npz has the colors.
@@ -306,9 +306,8 @@ def colorize(
     gray = _gray(source, opening, n, seed, chosen)
     images = report.colorize(painter, gray)
     if out.suffix == ".npz":
-        say(report.save_images(images, out))
-    else:
-        say(report.save_images(gray.expand(-1, 3, -1, -1), out, images, columns=columns))
+        return report.save_images(images, out)
+    return report.save_images(gray.expand(-1, 3, -1, -1), out, images, columns=columns)
 
 
 def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:
@@ -339,6 +338,6 @@ def _check_figure(path: Path) -> None:
         raise VaekitError(f"got the file {path}; expected one that ends in .png or .svg.")
 
 
-def _save(run: Run, images: Tensor, path: Path, **how: Any) -> None:
+def _save(run: Run, images: Tensor, path: Path, **how: Any) -> Path:
     """Write images of a run in the units of its data, and print where they are."""
-    say(report.save_images(run.spec.values.inverse(images), path, **how))
+    return report.save_images(run.spec.values.inverse(images), path, **how)

@@ -168,7 +168,9 @@ def _run(words: list[str]) -> None:
     elif not words or HELP & set(words):
         say(_help(words))
     else:
-        app(words, exit_on_error=False, print_error=False)
+        written = app(words, exit_on_error=False, print_error=False)
+        if written is not None:
+            say(written)
     sys.stdout.flush()
 
 

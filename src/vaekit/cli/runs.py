@@ -9,18 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vaekit
-from vaekit.cli.show import (
-    MaybeOut,
-    MaybeWhole,
-    Opening,
-    Out,
-    Rows,
-    Whole,
-    answer,
-    say,
-    start,
-    table,
-)
+from vaekit.cli.show import MaybeOut, MaybeWhole, Opening, Out, Rows, Whole, answer, start, table
 from vaekit.errors import VaekitError
 from vaekit.registry import make
 
@@ -65,7 +54,7 @@ def info(run: Path, /, *, json: bool = False) -> None:
     answer(json, content, [yaml.safe_dump(content, sort_keys=False), repr(loaded.model)])
 
 
-def save(run: Path, to: Path, /, *, weights: str | None = None, overwrite: bool = False) -> None:
+def save(run: Path, to: Path, /, *, weights: str | None = None, overwrite: bool = False) -> Path:
     """Save a run's model alone: its parts, its weights, a README.
 
     A command that takes a run takes a saved model, too, if it needs no records of the training.
@@ -77,16 +66,16 @@ def save(run: Path, to: Path, /, *, weights: str | None = None, overwrite: bool 
         weights: best, last or ema.
         overwrite: Replace what is there.
     """
-    say(Opening(weights, device="cpu").load(run).save(to, overwrite=overwrite))
+    return Opening(weights, device="cpu").load(run).save(to, overwrite=overwrite)
 
 
-def report(run: Path, /, *, lang: str = "en", opening: Rows = Rows()) -> None:
+def report(run: Path, /, *, lang: str = "en", opening: Rows = Rows()) -> Path:
     """Write a run's report.html again.
 
     Example: vaekit report runs/vae-mnist
     """
     loaded = opening.load(run)
-    say(vaekit.report.write_run_report(loaded, data_dir=opening.data_dir, lang=lang))
+    return vaekit.report.write_run_report(loaded, data_dir=opening.data_dir, lang=lang)
 
 
 def evaluate(

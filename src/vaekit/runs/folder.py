@@ -32,18 +32,9 @@ from typing import Any
 import torch
 
 import vaekit
+from vaekit import io
 from vaekit.errors import VaekitError
 from vaekit.imports import copies, require
-from vaekit.io import (
-    append_line,
-    in_words,
-    locked,
-    missing_folders,
-    read_lines,
-    remove_empty,
-    sweep,
-    write,
-)
 
 MEND = "Restore it, or train again."
 WEIGHTS_FILE = "model.safetensors"
@@ -131,7 +122,7 @@ class RunFolder:
             VaekitError: where another process trains into it, it cannot be made, or, with
                 `create`, it has content. What was made is removed where no run begins.
         """
-        new = missing_folders(self.last.parent)
+        new = io.missing_folders(self.last.parent)
         if create:
             try:
                 self.refuse_content()
@@ -141,19 +132,19 @@ class RunFolder:
                     f"cannot make {self.path}: {error.strerror}. Name another `out`."
                 ) from error
         try:
-            with locked(self.lock) as mine:
+            with io.locked(self.lock) as mine:
                 if not mine:
                     raise VaekitError(
                         f"another process trains into {self.path}: wait for it, or name another "
                         "`out`."
                     )
-                sweep(self.path)
-                sweep(self.lock.parent)
+                io.sweep(self.path)
+                io.sweep(self.lock.parent)
                 yield
         finally:
             if new and not (self.path / "config.json").exists():
                 self.lock.unlink(missing_ok=True)
-                remove_empty(new)
+                io.remove_empty(new)
 
     def refuse_content(self) -> None:
         """Refuse to begin a run where there is one, or anything else.
@@ -195,12 +186,12 @@ class RunFolder:
     def copy_imports(self, records: Sequence[Mapping[str, str]]) -> None:
         """Write the user's own files of parts, as they were imported."""
         for name, content in copies(records):
-            write(self.path / "imports" / name, content, "train again")
+            io.write(self.path / "imports" / name, content, "train again")
 
     def write_json(self, name: str, content: Any, mend: str | None = None) -> None:
         """Write `name`.json."""
         text = json.dumps(content, indent=2) + "\n"
-        write(self.path / f"{name}.json", text.encode(), mend or self.mend)
+        io.write(self.path / f"{name}.json", text.encode(), mend or self.mend)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read `name`.json.
@@ -253,7 +244,7 @@ class RunFolder:
                         f"{path} is compressed in another way than ours: zip it anew."
                     )
                 if entry.file_size > SWELL * self.path.stat().st_size:
-                    size = in_words(entry.file_size)
+                    size = io.in_words(entry.file_size)
                     raise VaekitError(f"{path} would unpack to {size}: take another one.")
                 return archive.read(name)
         except OSError as error:
@@ -275,15 +266,15 @@ class RunFolder:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        append_line(self.path / "metrics.jsonl", record, self.mend)
+        io.append_line(self.path / "metrics.jsonl", record, self.mend)
 
     def records(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl; one that was cut off is left out."""
-        return read_lines(self.path / "metrics.jsonl")
+        return io.read_lines(self.path / "metrics.jsonl")
 
     def rewind(self, step: int) -> None:
         """Drop the records after this step: they will be made again."""
         if records := self.records():
             early = [record for record in records if record.get("step", step + 1) <= step]
             lines = "".join(json.dumps(record) + "\n" for record in early)
-            write(self.path / "metrics.jsonl", lines.encode(), self.mend)
+            io.write(self.path / "metrics.jsonl", lines.encode(), self.mend)
