@@ -187,11 +187,8 @@ def in_shell(text: str) -> str:
     from vaekit.train_options import Data, Training
 
     names = {"import_", "latent", *KINDS, *Data.model_fields, *Training.model_fields}
-    names |= {
-        field.name
-        for record in (train.TrainOptions, train.SweepOptions)
-        for field in fields(record)
-    }
+    records = (*fields(train.TrainOptions), *fields(train.SweepOptions))
+    names |= {field.name for field in records}
     for command in (app[name] for name in app):
         every = command.assemble_argument_collection() if command.default_command else ()
         names |= {each.field_info.name for each in every if each.name.startswith("-")}
@@ -237,13 +234,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.addHandler(notes)
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
-    except UnusedCliTokensError as error:
-        words = shlex.join(error.unused_tokens or ())
-        mend = "each value follows its option, as --data mnist: see --help"
-        print(f"vaekit: got {words}, for which there is no place; {mend}.", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
     except (VaekitError, CycloptsError) as error:
-        print(f"vaekit: {in_shell(str(error))}", file=sys.stderr)  # noqa: T201
+        text = in_shell(str(error))
+        if isinstance(error, UnusedCliTokensError):
+            words = shlex.join(error.unused_tokens or ())
+            mend = "each value follows its option, as --data mnist: see --help"
+            text = f"got {words}, for which there is no place; {mend}."
+        print(f"vaekit: {text}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import vaekit
 from vaekit.cli.show import MaybeOut, MaybeWhole, Opening, Out, Rows, Whole, answer, start, table
 from vaekit.errors import VaekitError
-from vaekit.registry import make
 
 if TYPE_CHECKING:
     from vaekit.report import Comparison
@@ -110,13 +109,9 @@ def evaluate(
 
 def _lines(record: dict[str, Any], drawn: str) -> Iterator[str]:
     """Yield what each metric has to say, and how it was measured."""
-    for name, values in {"bound": record, **record}.items():
-        if isinstance(values, dict) and name != "protocol":
-            for title, value, error, more in make("metric", {"name": name}).lines(values):
-                number = "" if value is None else f"{value:.4f}"
-                number += "" if error is None else f" ± {error:.4f}"
-                if number or more:
-                    yield f"{title:20} {'  '.join(filter(None, (number, more)))}"
+    for title, number, more in vaekit.runs.metric_lines(record):
+        if number or more:
+            yield f"{title:20} {'  '.join(filter(None, (number, more)))}"
     how = record["protocol"]
     if not how["is_likelihood"]:
         yield NO_LIKELIHOOD

@@ -115,17 +115,17 @@ def _records(recipe: str) -> tuple[Any, ...]:
     """Return the options of a recipe's parts, of data and of training, with their defaults."""
     entry, parts = find_recipe(recipe), resolve(recipe, {})
     rows: dict[str, list[Any]] = {"Parts": []}
+    kind: Any
     for name in entry.asks:
-        if name == "latent":
-            parameter = Parameter(help="The size of the latent.", show_default=str(parts[name]))
-            rows["Parts"].append((name, Annotated[MaybeWhole, parameter], None))
-            continue
-        words = f"{KINDS[name]}: {', '.join(entries(name))}. Options: vaekit parts {name}."
-        shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
+        kind, words, shown = MaybeWhole, "The size of the latent.", str(parts[name])
+        if name != "latent":
+            kind, known = str | None, ", ".join(entries(name))
+            words = f"{KINDS[name]}: {known}. Options: vaekit parts {name}."
+            shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
         if name == "likelihood":
             words += " Gray values under bernoulli are the usual loss and not a likelihood."
         parameter = Parameter(help=words, show_default=shown)
-        rows["Parts"].append((name, Annotated[str | None, parameter], None))
+        rows["Parts"].append((name, Annotated[kind, parameter], None))
     for record in ("Data", "Training"):
         rows[record] = [
             (name, Annotated[kind, Parameter(help=words)], entry.options.get(name, default))

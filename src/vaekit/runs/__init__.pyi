@@ -29,6 +29,7 @@ from vaekit.runs.run import open_run as open_run
 from vaekit.runs.run import refuse_data as refuse_data
 from vaekit.runs.run import trained as trained
 from vaekit.runs.saving import keep_model as keep_model
+from vaekit.runs.saving import metric_lines as metric_lines
 from vaekit.runs.saving import save as save
 from vaekit.runs.sweep import PAGE as PAGE
 from vaekit.runs.sweep import default_folder as default_folder

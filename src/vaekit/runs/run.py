@@ -467,8 +467,6 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
     wrong = [dim for dim in fixed if not 0 <= dim < size]
     if wrong:
         raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {size - 1}.")
-    if not fixed:
-        return z.clone()
     if Offer.MOMENTS not in prior.offers:
         raise VaekitError(
             "this model's prior has no standard deviation to count a dimension of z in: decode "

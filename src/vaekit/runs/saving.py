@@ -126,6 +126,15 @@ def card(run: Run) -> Iterator[str]:
     yield from (f'run = vaekit.load("PATH"{more})', f"made = run.{does}", "```", "")
 
 
+def metric_lines(record: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what the metrics of an evaluation say: a label, a number with its error, words."""
+    for name, values in {"bound": record, **record}.items():
+        if isinstance(values, dict) and name in entries("metric"):
+            for label, value, error, more in make("metric", {"name": name}).lines(values):
+                spread = "" if error is None else f" ± {error:.4f}"
+                yield label, "" if value is None else f"{value:.4f}{spread}", more
+
+
 def _numbers(run: Run) -> Iterator[str]:
     """Yield what evaluation.json says of these weights, else the epoch of which they are."""
     records = [results for results in run.folder.records() if results["step"] == run.step]
@@ -136,12 +145,8 @@ def _numbers(run: Run) -> Iterator[str]:
     for results in evaluations:
         how = results["protocol"]
         yield from (f"{how['rows']:,} {how['split']} rows:", "", "| | |", "|---|---|")
-        for name, record in {"bound": results, **results}.items():
-            if isinstance(record, dict) and name in entries("metric"):
-                for label, value, error, more in make("metric", {"name": name}).lines(record):
-                    spread = "" if error is None else f" ± {error:.4f}"
-                    if value is not None:
-                        yield f"| {label} | {value:.4f}{spread} {more} |"
+        lines = [line for line in metric_lines(results) if line[1]]
+        yield from (f"| {label} | {number} {more} |" for label, number, more in lines)
         yield ""
     averaged = run.weights == "ema"  # an epoch's numbers are those of the weights that trained
     if not evaluations and records and not averaged:

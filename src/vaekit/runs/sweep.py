@@ -131,17 +131,14 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
     """
     grid: dict[str, list[str]] = {}
     for entry in texts:
-        name, equals, rest = entry.partition("=")
+        name, equals, rest = (word.strip() for word in entry.partition("="))
         values = [value.strip() for value in rest.split(";" if ";" in rest else ",")]
-        if not equals or not name.strip() or not all(values):
-            raise VaekitError(
-                f"got '{entry}' for the grid; expected NAME=VALUE,VALUE, as latent=16,64."
-            )
-        if name.strip() in grid:
-            raise VaekitError(
-                f"got {name.strip()} twice in the grid; give it all its values at once."
-            )
-        grid[name.strip()] = values
+        if not equals or not name or not all(values):
+            what = "NAME=VALUE,VALUE, as latent=16,64"
+            raise VaekitError(f"got '{entry}' for the grid; expected {what}.")
+        if name in grid:
+            raise VaekitError(f"got {name} twice in the grid; give it all its values at once.")
+        grid[name] = values
     return grid
 
 
