@@ -209,6 +209,7 @@ def reproduce(
 
 
 def _list_reproductions(results: Path, json: bool) -> None:
+    """List the results that can be reproduced, with what was measured of each."""
     rows = vaekit.runs.measured(results)
     listed: list[dict[str, Any]] = []
     lines: list[str] = []
@@ -218,7 +219,6 @@ def _list_reproductions(results: Path, json: bool) -> None:
         ours = ", ".join(f"{value:.2f}" for value in numbers) or "not measured here"
         reference = "closed form" if entry.reference is None else entry.reference
         number = f"{entry.number}: reference {reference}; ours {ours}"
-        heads = (entry.name, "", "", "")
-        texts = (entry.title, number, entry.protocol, entry.source)
-        lines += [f"{head:15} {text}" for head, text in zip(heads, texts, strict=True)]
+        lines.append(f"{entry.name:15} {entry.title}")
+        lines += [f"{'':15} {text}" for text in (number, entry.protocol, entry.source)]
     answer(json, listed, lines)

@@ -140,8 +140,8 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, which `from_json` reads."""
-        shared = {name: getattr(self, name).model_dump(mode="json") for name in RECORDS}
         head = {"format": FORMAT, "recipe": self.recipe, "imports": self.imports}
+        shared = {name: getattr(self, name).model_dump(mode="json") for name in RECORDS}
         return {**head, "parts": self.parts, **shared}
 
     @classmethod

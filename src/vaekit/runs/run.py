@@ -65,9 +65,10 @@ class Run:
     def __repr__(self) -> str:
         """Return what was trained on what, for how long, and where it is, in a line."""
         count, name = self.config.training.epochs, Path(self.config.data.data).stem
-        epochs = f"{len(self.folder.records())} of {count}" if self.recorded else f"{count}"
+        done = f"{len(self.folder.records())} of " if self.recorded else ""
         step = "" if self.step is None else f" of step {self.step:,}"
-        what = f"{self.config.recipe} on {name}, {epochs} epochs, weights {self.weights}{step}"
+        what = f"{self.config.recipe} on {name}, {done}{count} epoch{'s' * (count != 1)}"
+        what += f", weights {self.weights}{step}"
         return f"Run({what}: {self.path})"
 
     @property
