@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -58,6 +59,31 @@ class RunOptions:
     quiet: bool = False
     json: bool = False
 
+    @contextmanager
+    def several(
+        self, what: str, recipe: str, options: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what seeds and a sweep are trained with; after Ctrl-C say how to go on."""
+        start()
+        data = vaekit.runs.Config.flat(recipe, **options).data.data
+        out = self.out or vaekit.runs.default_folder(recipe, data, what)
+        try:
+            yield {"out": out, "report": self.report, "lang": self.lang, "import_": IMPORTS}
+        except KeyboardInterrupt:
+            say(f"stopped  continue with the same command and --out {out}")
+            sys.exit(130)
+
+    def show_done(self, row: Mapping[str, Any]) -> None:
+        """Log that one of several is trained, with its numbers and warnings; if quiet, these."""
+        from vaekit.cli.progress import log
+
+        name = row["name"] if "name" in row else f"seed {row['seed']}"
+        numbers = [f"{n.replace('_', '-')} {row[n]:.2f}" for n in NUMBERS if row.get(n) is not None]
+        if not (self.quiet or self.json):
+            log(f"{name} is trained{': ' * bool(numbers)}{', '.join(numbers)}")
+        for warning in row["warnings"]:
+            logging.getLogger("vaekit").warning("%s: %s", name, warning)
+
 
 @dataclass(frozen=True)
 class TrainOptions(RunOptions):
@@ -71,6 +97,27 @@ class TrainOptions(RunOptions):
 
     seeds: MaybeWhole = None
     print_config: bool = False
+
+    def train(self, recipe: str, options: Mapping[str, Any]) -> None:
+        """Train a recipe, once or from several seeds, and print what came of it."""
+        if self.print_config:
+            import yaml
+
+            config = _flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
+            say(yaml.safe_dump(config, sort_keys=False).rstrip())
+        elif self.seeds is None:
+            how: Any = {
+                "out": self.out,
+                "report": self.report,
+                "lang": self.lang,
+                "import_": IMPORTS,
+            }
+            _train_one("train", recipe, self.quiet, self.json, **options, **how)
+        else:
+            with self.several("seeds", recipe, options) as how:
+                how |= {"seeds": self.seeds, "on_seed": self.show_done}
+                result = vaekit.train_seeds(recipe, **how, **options)
+            answer(self.json, result, _seed_lines(result, how["out"]))
 
 
 @dataclass(frozen=True)
@@ -87,6 +134,20 @@ class SweepOptions(RunOptions):
     grid: tuple[str, ...] = ()
     jobs: MaybeWhole = None
     images: Path | None = None
+
+    def train(self, recipe: str, options: Mapping[str, Any]) -> None:
+        """Train a grid of a recipe's options, and print the comparison."""
+        if not self.grid:
+            raise VaekitError(
+                "got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times."
+            )
+        with self.several("sweep", recipe, options) as how:
+            from vaekit.api import compare_grid
+
+            how |= {"jobs": self.jobs, "images": self.images, "on_run": self.show_done}
+            grid = vaekit.runs.parse_grid(self.grid)
+            comparison = compare_grid(recipe, grid, options, **how)
+        show_comparison(comparison, self.json)
 
 
 def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
@@ -141,7 +202,7 @@ def _flat(record: Any, group: str) -> Any:
     return Annotated[type(record), Parameter(name="*", group=group)]
 
 
-def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable[..., None]:
+def recipe_command(verb: str, recipe: str, paths: dict[str, str]) -> Callable[..., None]:
     """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records.
 
     Args:
@@ -163,17 +224,7 @@ def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable
         for record, default in ((parts, parts_), (data, data_), (training, training_)):
             values = asdict(record).items()
             options |= {name: value for name, value in values if value != getattr(default, name)}
-        options |= paths
-        if verb == "train" and run.print_config:
-            import yaml
-
-            config = _flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
-            say(yaml.safe_dump(config, sort_keys=False).rstrip())
-        elif verb == "train" and run.seeds is None:
-            how = {"out": run.out, "report": run.report, "lang": run.lang, "import_": IMPORTS}
-            _train_one("train", recipe, run.quiet, run.json, **options, **how)
-        else:
-            _train_several(recipe, run, options)
+        run.train(recipe, options | paths)
 
     entry = find_recipe(recipe)
     words, example = f"{entry.title}\n\n{entry.text}".rstrip(), f"--out runs/{recipe}"
@@ -216,46 +267,6 @@ def read_options(path: Path) -> dict[str, Any]:
     if options.get("recipe") == "composed":
         raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
     return _flat_config(options)
-
-
-def _train_several(
-    recipe: str, run: TrainOptions | SweepOptions, options: Mapping[str, Any]
-) -> None:
-    """Train seeds or a grid side by side, and print what they have in common."""
-    if isinstance(run, SweepOptions) and not run.grid:
-        raise VaekitError("got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times.")
-    start()
-    from vaekit.api import compare_grid, train_seeds
-
-    what = "sweep" if isinstance(run, SweepOptions) else "seeds"
-    data = vaekit.runs.Config.flat(recipe, **options).data.data
-    out = run.out or vaekit.runs.default_folder(recipe, data, what)
-    how: dict[str, Any] = {"out": out, "report": run.report, "lang": run.lang, "import_": IMPORTS}
-    on_run = functools.partial(_show_done, run.quiet or run.json)
-    try:
-        if isinstance(run, SweepOptions):
-            how |= {"jobs": run.jobs, "images": run.images, "on_run": on_run}
-            grid = vaekit.runs.parse_grid(run.grid)
-            show_comparison(compare_grid(recipe, grid, options, **how), run.json)
-        else:
-            how |= {"seeds": run.seeds, "on_seed": on_run}
-            result = train_seeds(recipe, **how, **options)
-            answer(run.json, result, _seed_lines(result, out))
-    except KeyboardInterrupt:
-        say(f"stopped  continue with the same command and --out {out}")
-        sys.exit(130)
-
-
-def _show_done(quiet: bool, row: Mapping[str, Any]) -> None:
-    """Log that a run is trained, with its numbers and its warnings; if quiet, its warnings."""
-    from vaekit.cli.progress import log
-
-    name = row["name"] if "name" in row else f"seed {row['seed']}"
-    numbers = [f"{n.replace('_', '-')} {row[n]:.2f}" for n in NUMBERS if row.get(n) is not None]
-    if not quiet:
-        log(f"{name} is trained{': ' * bool(numbers)}{', '.join(numbers)}")
-    for warning in row["warnings"]:
-        logging.getLogger("vaekit").warning("%s: %s", name, warning)
 
 
 def _seed_lines(result: Mapping[str, Any], out: Path) -> Iterator[str]:
