@@ -19,7 +19,7 @@ from vaekit.cli.runs import NO_LIKELIHOOD, show_comparison
 from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, Whole, answer, say, start
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, resolve
-from vaekit.registry import KINDS, entries, text
+from vaekit.registry import KINDS, Spec, entries, text
 
 if TYPE_CHECKING:
     from vaekit.runs import Run
@@ -60,9 +60,7 @@ class RunOptions:
     json: bool = False
 
     @contextmanager
-    def several(
-        self, what: str, recipe: str, options: Mapping[str, Any]
-    ) -> Iterator[dict[str, Any]]:
+    def several(self, what: str, recipe: str, options: Spec) -> Iterator[Spec]:
         """Yield what seeds and a sweep are trained with; after Ctrl-C say how to go on."""
         start()
         data = vaekit.runs.Config.flat(recipe, **options).data.data
@@ -98,7 +96,7 @@ class TrainOptions(RunOptions):
     seeds: MaybeWhole = None
     print_config: bool = False
 
-    def train(self, recipe: str, options: Mapping[str, Any]) -> None:
+    def train(self, recipe: str, options: Spec) -> None:
         """Train a recipe, once or from several seeds, and print what came of it."""
         if self.print_config:
             import yaml
@@ -135,12 +133,11 @@ class SweepOptions(RunOptions):
     jobs: MaybeWhole = None
     images: Path | None = None
 
-    def train(self, recipe: str, options: Mapping[str, Any]) -> None:
+    def train(self, recipe: str, options: Spec) -> None:
         """Train a grid of a recipe's options, and print the comparison."""
         if not self.grid:
-            raise VaekitError(
-                "got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times."
-            )
+            what = "`grid=NAME=VALUE,VALUE`, once or several times"
+            raise VaekitError(f"got no grid; expected {what}.")
         with self.several("sweep", recipe, options) as how:
             from vaekit.api import compare_grid
 

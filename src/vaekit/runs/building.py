@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaekit.data import DataSpec
-from vaekit.distributions import Distribution
+from vaekit.data import Dataset, DataSpec
+from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.models import Model
 from vaekit.objectives import Objective, require
@@ -35,10 +36,8 @@ def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> 
     """
     if config.recipe != COMPOSED:
         if any(part is not None for part in objects.values()):
-            raise VaekitError(
-                f"the run is of the recipe {config.recipe}, which says its model: leave `model` "
-                "and `objective`."
-            )
+            why = f"the run is of the recipe {config.recipe}, which says its model"
+            raise VaekitError(f"{why}: leave `model` and `objective`.")
         return assemble(config.recipe, config.parts, spec)
     parts: dict[str, Any] = {}
     for name, kind in (("model", Model), ("objective", Objective)):
@@ -51,10 +50,9 @@ def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> 
             raise VaekitError(f"got a {type(parts[name]).__name__} for the {name}; {MEND}")
     require(parts["objective"], parts["model"])
     for name, value in parts["model"].state_dict().items():
-        if not isinstance(value, Tensor):
-            raise VaekitError(
-                f"{name} of the model is a {type(value).__name__}: weights alone are saved."
-            )
+        kind = type(value)
+        if not issubclass(kind, Tensor):
+            raise VaekitError(f"{name} of the model is a {kind.__name__}: weights alone are saved.")
     return Recipe(**parts)
 
 
@@ -143,3 +141,32 @@ def example_of(recipe: Recipe, spec: DataSpec) -> Distribution:
             "take another likelihood."
         )
     return px
+
+
+def check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
+    """Refuse rows that are no numbers, or outside what the likelihood can score."""
+    name, space = type(px).__name__, px.space
+    if data.train.values.dequantize and space.discrete:
+        raise VaekitError(
+            f"`dequantize` is for densities; {name} is a likelihood of levels: leave it."
+        )
+    for which, split in data.splits.items():
+        low, high = split.x_bounds
+        if which == "train" and data.stream is not None and split.values.loc is None:
+            low, high = split.values.ends(torch.tensor(data.stream.bounds).to(split.images.dtype))
+        gaps = Offer.GAPS in recipe.model.offers
+        if not (math.isfinite(low) and math.isfinite(high)) and not gaps:
+            raise VaekitError(f"the {which} rows of {data.name} hold NaN or infinite values.")
+        if space.kind == "pixels" and (low < 0 or high > 1):
+            raise VaekitError(
+                f"{name} takes values in [0, 1]; the {which} rows of {data.name} "
+                f"lie in [{low:.3g}, {high:.3g}]: {to_unit(data)}, or another likelihood, as "
+                "`likelihood=gaussian`."
+            )
+
+
+def to_unit(data: Dataset) -> str:
+    """Return how the values of these data come into [0, 1]."""
+    if data.train.images.ndim > 2:
+        return "take `range='0,1'` for images"
+    return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"

@@ -134,10 +134,8 @@ class RunFolder:
         try:
             with io.locked(self.lock) as mine:
                 if not mine:
-                    raise VaekitError(
-                        f"another process trains into {self.path}: wait for it, or name another "
-                        "`out`."
-                    )
+                    mend = "wait for it, or name another `out`"
+                    raise VaekitError(f"another process trains into {self.path}: {mend}.")
                 io.sweep(self.path)
                 io.sweep(self.lock.parent)
                 yield

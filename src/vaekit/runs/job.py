@@ -12,14 +12,13 @@ from torch import nn
 
 from vaekit import training
 from vaekit.data import MAPPED, Batches, Dataset, DataSpec, Loader, card, from_value, prepare, read
-from vaekit.distributions import Distribution, Offer
-from vaekit.errors import VaekitError
+from vaekit.distributions import Distribution
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
 from vaekit.objectives import players
 from vaekit.objectives import weights as weights_of
 from vaekit.recipes import Recipe
-from vaekit.runs.building import build_on, example_of
+from vaekit.runs.building import build_on, check_range, example_of, to_unit
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, environment, git_state
 from vaekit.runs.saving import config_json
@@ -93,7 +92,7 @@ class Job:
             yield (
                 f"mean={mean} cannot leave [{least:g}, {most:g}], and the rows of {data.name} lie "
                 f"in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take "
-                f"mean=identity, or {_to_unit(data)}."
+                f"mean=identity, or {to_unit(data)}."
             )
 
     def validation(self) -> Batches | None:
@@ -136,7 +135,7 @@ def make_job(
     model, objective = recipe.model, recipe.objective
     composed = config.recipe == COMPOSED
     px = example_of(recipe, spec) if composed else model.example(spec.context).px
-    _check_range(recipe, data, px)
+    check_range(recipe, data, px)
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
     schedules, warm = training.make_schedules(options, objective, steps, len(batches))
@@ -153,35 +152,6 @@ def make_job(
         *(config, folder, source, data, card(source), spec, recipe, device, batches),
         *(optimizer, critic, schedules, weights, warm, px),
     )
-
-
-def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
-    """Refuse rows that are no numbers, or outside what the likelihood can score."""
-    name, space = type(px).__name__, px.space
-    if data.train.values.dequantize and space.discrete:
-        raise VaekitError(
-            f"`dequantize` is for densities; {name} is a likelihood of levels: leave it."
-        )
-    for which, split in data.splits.items():
-        low, high = split.x_bounds
-        if which == "train" and data.stream is not None and split.values.loc is None:
-            low, high = split.values.ends(torch.tensor(data.stream.bounds).to(split.images.dtype))
-        gaps = Offer.GAPS in recipe.model.offers
-        if not (math.isfinite(low) and math.isfinite(high)) and not gaps:
-            raise VaekitError(f"the {which} rows of {data.name} hold NaN or infinite values.")
-        if space.kind == "pixels" and (low < 0 or high > 1):
-            raise VaekitError(
-                f"{name} takes values in [0, 1]; the {which} rows of {data.name} "
-                f"lie in [{low:.3g}, {high:.3g}]: {_to_unit(data)}, or another likelihood, as "
-                "`likelihood=gaussian`."
-            )
-
-
-def _to_unit(data: Dataset) -> str:
-    """Return how the values of these data come into [0, 1]."""
-    if data.train.images.ndim > 2:
-        return "take `range='0,1'` for images"
-    return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"
 
 
 def describe(job: Job) -> dict[str, Any]:

@@ -181,10 +181,8 @@ def check_reproduction(entry: Reproduction, folder: Path, options: dict[str, Any
     """Refuse a folder that holds a training of another protocol, or from another seed."""
     begun = Config.from_json(RunFolder(folder).read_json("config"))
     if _protocol(Config.flat(entry.recipe, **options)) != _protocol(begun):
-        raise VaekitError(
-            f"{folder} holds another training than {entry.name} from seed {options['seed']}: name "
-            "another `out`."
-        )
+        this = f"{entry.name} from seed {options['seed']}"
+        raise VaekitError(f"{folder} holds another training than {this}: name another `out`.")
 
 
 def _protocol(config: Config) -> dict[str, Any]:

@@ -232,9 +232,8 @@ class Run:
             (z,) = self.require(Offer.ONE_SITE).draw_prior(n, context)
             first = None if context is None else context[:1]
             zs = (fixed_at(z, fixed, self.prior(first)),)
-            if mean:
-                return model.decode(zs, context).cpu()
-            return model.likelihood_at(zs, context).sample().cpu()
+            x = model.decode(zs, context) if mean else model.likelihood_at(zs, context).sample()
+            return x.cpu()
 
     def by_class(self, n: int, **how: Any) -> Tensor:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
@@ -303,11 +302,10 @@ class Run:
         if self.data is not None and source is self.data[0]:
             return self.data[1]
         data = prepare(source, self.config.data, values=self.spec.values)
-        if tuple(data.train.images.shape[1:]) != self.spec.shape:
-            raise VaekitError(
-                f"{data.name} has rows of shape {tuple(data.train.images.shape[1:])}; this run "
-                f"was trained on {self.spec.shape}."
-            )
+        shape = tuple(data.train.images.shape[1:])
+        if shape != self.spec.shape:
+            seen = f"this run was trained on {self.spec.shape}"
+            raise VaekitError(f"{data.name} has rows of shape {shape}; {seen}.")
         return data
 
     def subject(
