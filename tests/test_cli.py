@@ -137,12 +137,12 @@ def test_an_autoencoder_has_no_bound(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
-def test_sample_and_reconstruct_write_pictures_and_arrays(run: Path, tmp_path: Path) -> None:
+def test_sample_and_reconstruct_write_images_and_arrays(run: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     call("sample", run, "-n", 12, "-o", tmp_path / "grid.png")
-    with Image.open(tmp_path / "grid.png") as picture:
-        assert np.asarray(picture).std() > 1
+    with Image.open(tmp_path / "grid.png") as image:
+        assert np.asarray(image).std() > 1
     call("sample", run, "-n", 12, "-o", tmp_path / "x.npz")
     images = np.load(tmp_path / "x.npz")["images"]
     assert images.shape == (12, 1, 8, 8)

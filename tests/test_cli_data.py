@@ -1,4 +1,4 @@
-"""`vaekit data`: the list, the card and its picture."""
+"""`vaekit data`: the list, the card and its image."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_card_of_shapes(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert card["likelihood"] == "bernoulli"
 
 
-def test_the_card_in_lines_and_its_picture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_in_lines_and_its_image(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = dict(line.split(maxsplit=1) for line in said(capsys, "digits").splitlines())
     assert lines["shape"] == "1 x 8 x 8, 64 values"
     assert lines["rows"] == "train 1,497, test 300"
@@ -117,8 +117,8 @@ def test_the_card_in_lines_and_its_picture(here: Path, capsys: pytest.CaptureFix
     assert lines["range"].startswith("0 to 255, mean 77.85 (0.3053 of 255)")
     assert lines["image"] == "digits.png"
     assert "CC BY 4.0" in lines["note"]
-    with Image.open(here / "digits.png") as picture:
-        made = np.asarray(picture)
+    with Image.open(here / "digits.png") as image:
+        made = np.asarray(image)
     factor, gap = 10, 2
     assert made.shape == (8 * 8 * factor + 7 * gap, 8 * 8 * factor + 7 * gap, 4)
     places = [number * 1497 // 64 for number in range(64)]  # evenly over all training rows
@@ -130,7 +130,7 @@ def test_the_card_in_lines_and_its_picture(here: Path, capsys: pytest.CaptureFix
         assert np.array_equal(tile, images[number])
 
 
-def test_where_the_picture_goes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_the_image_goes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = as_json(capsys, "shapes", "-o", "new/grid.png")
     assert card["image"] == "new/grid.png"
     assert [p.name for p in here.rglob("*") if p.is_file()] == ["grid.png"]
@@ -149,7 +149,7 @@ def test_a_path_has_a_card_too(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert (card["range"], card["class_names"]) == ([images.min(), images.max()], [])
 
 
-def test_tables_have_no_picture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_have_no_image(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(here / "rows.npz", images=np.random.default_rng(0).normal(size=(20, 3)))
     lines = said(capsys, "rows.npz").splitlines()
     assert not any(line.startswith("image") for line in lines)

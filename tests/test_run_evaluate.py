@@ -64,12 +64,12 @@ def test_each_part_is_what_the_library_gives(run: Run) -> None:
     found = run.evaluate(ONE, "latent", "aggregate", "reconstruction", limit=60)
     x = run.dataset().test.x(slice(None, None, 5))
     y = run.reconstruct(x)
-    pictures = found["reconstruction"]
+    images = found["reconstruction"]
     for name, one in (("psnr", psnr), ("ssim", ssim), ("ms_ssim", ms_ssim)):
         values = one(x, y).numpy()
-        assert pictures[name] == pytest.approx(values.mean())
-        assert pictures["errors"][name] == pytest.approx(values.std(ddof=1) / 60**0.5)
-    assert pictures["mse"] == pytest.approx((x - y).square().mean().item())
+        assert images[name] == pytest.approx(values.mean())
+        assert images["errors"][name] == pytest.approx(values.std(ddof=1) / 60**0.5)
+    assert images["mse"] == pytest.approx((x - y).square().mean().item())
     with torch.no_grad():
         q = run.model.posterior(x)
         kl = torch.distributions.kl_divergence(
@@ -233,7 +233,7 @@ def test_the_range_of_the_values_is_that_of_the_ratio(tmp_path: Path) -> None:
     assert found["psnr"] == pytest.approx(ratio.mean().item())
 
 
-def test_a_table_has_no_pictures_measures(tmp_path: Path) -> None:
+def test_a_table_has_no_measures_of_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "t.npz", images=rng.normal(size=(80, 5)).astype(np.float32))
     small = {**SMALL, "data": tmp_path / "t.npz", "limit": None}

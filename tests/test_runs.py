@@ -254,6 +254,13 @@ def test_a_record_is_never_glued_to_a_half_one(tmp_path: Path) -> None:
     assert [r["epoch"] for r in read_lines(path)] == [1, 3, 3, 3, 3]
 
 
+def test_a_run_prints_as_one_line(run: vaekit.Run, tmp_path: Path) -> None:
+    saved = vaekit.load(run.save(tmp_path / "m.vaekit"))
+    words = f"weights best of step {run.step}: "
+    assert repr(run) == f"Run(vae on digits, 1 of 1 epoch, {words}{run.path})"
+    assert repr(saved) == f"Run(vae on digits, 1 epoch, {words}{saved.path})"
+
+
 def test_a_run_is_not_resumed_to_fewer_epochs_than_it_has(tmp_path: Path) -> None:
     path = train(tmp_path / "r", epochs=2).path
     before = (path / "config.json").read_bytes()

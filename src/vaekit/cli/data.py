@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import vaekit
-from vaekit.cli.show import MaybeOut, MaybeWhole, columns, dump, print_table, say
+from vaekit.cli.show import MaybeOut, MaybeWhole, answer, columns, table
 from vaekit.errors import VaekitError, choose
 from vaekit.io import in_words, search_folders
 from vaekit.registry import KINDS, describe, entries, import_installed, text
-
-if TYPE_CHECKING:
-    from vaekit.data import Dataset, Entry
 
 IMAGES = 64  # in the image of a data set
 
@@ -52,85 +50,69 @@ def data(
         clean: Empty the cache of decoded images, and leave.
     """
     if clean:
-        _clean(name, json)
-        return
-    if name is None:
-        _list_sets(data_dir, json)
-        return
-    from vaekit.train_options import Data, checked
-
-    values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
-    values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
-    options = vaekit.data.labeled(checked(Data, values))
-    dataset = vaekit.data.read(options)
-    likelihood = vaekit.recipes.likelihood_spec(
-        vaekit.recipes.find_recipe("vae").parts, dataset.kind
-    )["name"]
-    facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
-    if out is not None or not json:
-        facts["image"] = _draw(dataset, out)
-    dump(facts) if json else _show_set(facts)
-
-
-def _clean(name: str | None, json: bool) -> None:
-    if name is not None:
-        raise VaekitError(f"`clean` empties the cache of all sets: leave {name}, or `clean`.")
-    folder, sets, freed = vaekit.data.clean_cache()
-    if json:
-        dump({"folder": str(folder), "sets": sets, "bytes": freed})
+        if name is not None:
+            raise VaekitError(f"`clean` empties the cache of all sets: leave {name}, or `clean`.")
+        folder, sets, freed = vaekit.data.clean_cache()
+        words = f"{sets} set{'s' * (sets != 1)} of decoded images in {folder}"
+        content = {"folder": str(folder), "sets": sets, "bytes": freed}
+        answer(json, content, [f"freed {in_words(freed)}: {words}"])
+    elif name is None:
+        listed = list(_sets(data_dir))
+        rows = [["name", "kind", "shape", "train", "test", "where"]]
+        for each in listed:
+            shape = " x ".join(map(str, each["shape"]))
+            counts = (f"{each['rows'][part]:,}" for part in ("train", "test"))
+            rows.append([each["name"], each["kind"], shape, *counts, each["path"] or each["state"]])
+        answer(json, listed, [table(rows, left=(0, 1, 2, 5))])
     else:
-        say(f"freed {in_words(freed)}: {sets} set{'s' * (sets != 1)} of decoded images in {folder}")
+        from vaekit.train_options import Data, checked
 
-
-def _list_sets(data_dir: str | None, json: bool) -> None:
-    folders = search_folders(data_dir)
-    sets = [_row(entry, folders) for entry in vaekit.data.sets(data_dir).values()]
-    if json:
-        dump(sets)
-        return
-    rows = [["name", "kind", "shape", "train", "test", "where"]]
-    for each in sets:
-        shape = " x ".join(map(str, each["shape"]))
-        counts = (f"{each['rows'][part]:,}" for part in ("train", "test"))
-        rows.append([each["name"], each["kind"], shape, *counts, each["path"] or each["state"]])
-    print_table(rows, left=(0, 1, 2, 5))
-
-
-def _row(entry: Entry, folders: tuple[Path, ...]) -> dict[str, Any]:
-    files = entry.find(folders)
-    if entry.make is not None:
-        state = "built in"
-    else:
-        state = "here" if files else "download" if entry.public else "not here"
-    validation = {"validation": entry.validation} if entry.validation else {}
-    return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "shape": list(entry.shape),
-        "rows": {"train": entry.rows[0], **validation, "test": entry.rows[1]},
-        "classes": entry.classes,
-        "state": state,
-        "path": str(files[1][0].parent) if files else None,
-        "note": entry.note,
-        "license": entry.license,
-    }
-
-
-def _draw(dataset: Dataset, out: Path | None) -> str | None:
-    """Draw training images, evenly spread, in a grid; return None if rows are no images."""
-    if len(dataset.train.images.shape) != 4:
-        if out is not None:
+        values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
+        values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
+        options = vaekit.data.labeled(checked(Data, values))
+        dataset = vaekit.data.read(options)
+        parts = vaekit.recipes.find_recipe("vae").parts
+        likelihood = vaekit.recipes.likelihood_spec(parts, dataset.kind)["name"]
+        facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
+        images = len(dataset.train.images.shape) == 4
+        if out is not None and not images:
             raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
-        return None
-    images = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
-    return str(vaekit.report.save_images(images, out or Path(f"{dataset.name}.png")))
+        if images and (out is not None or not json):
+            x = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
+            facts["image"] = str(vaekit.report.save_images(x, out or Path(f"{dataset.name}.png")))
+        answer(json, facts, _lines(facts))
 
 
-def _show_set(facts: dict[str, Any]) -> None:
+def _sets(data_dir: str | None) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each named data set, and where it is."""
+    folders = search_folders(data_dir)
+    for entry in vaekit.data.sets(data_dir).values():
+        files = entry.find(folders)
+        state = "here" if files else "download" if entry.public else "not here"
+        validation = {"validation": entry.validation} if entry.validation else {}
+        yield {
+            "name": entry.name,
+            "kind": entry.kind,
+            "shape": list(entry.shape),
+            "rows": {"train": entry.rows[0], **validation, "test": entry.rows[1]},
+            "classes": entry.classes,
+            "state": state if entry.make is None else "built in",
+            "path": str(files[1][0].parent) if files else None,
+            "note": entry.note,
+            "license": entry.license,
+        }
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield what a data set holds, for people; of each class its rows, of all splits."""
     low, high = facts["range"]
     levels = f"{low:g} to {high:g}, mean {facts['mean']:.4g}"
     if facts["stored"] == "uint8":
         levels += f" ({facts['mean'] / 255:.4f} of 255)"
+    totals = [sum(counts) for counts in zip(*facts["class_counts"].values(), strict=True)]
+    names = facts["class_names"] or range(len(totals))
+    classes = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, totals, strict=False))
+    count = f"{facts['classes']}: " if facts["class_names"] else f"{len(totals)}; rows "
     lines = {
         "name": facts["name"],
         "kind": facts["kind"],
@@ -139,28 +121,13 @@ def _show_set(facts: dict[str, Any]) -> None:
         "range": levels,
         "not 0": f"{facts['density']:.2%} of the values",
         "label": facts["label"] and f"the column {facts['label']}: --label '{facts['label']}'",
-        "classes": _classes(facts),
+        "classes": classes and count + classes,
         "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),
         "columns": ", ".join(facts["columns"]),
-        "likelihood": facts["likelihood"],
-        "note": facts["note"],
-        "source": facts["source"],
-        "sha256": facts["sha256"],
-        "image": facts["image"],
     }
-    for title, words in lines.items():
-        if words:
-            say(f"{title:11} {words}")
-
-
-def _classes(facts: dict[str, Any]) -> str:
-    """Return each class with its rows, of all splits."""
-    if not facts["class_counts"]:
-        return ""
-    totals = [sum(counts) for counts in zip(*facts["class_counts"].values(), strict=True)]
-    names = facts["class_names"] or range(len(totals))
-    each = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, totals, strict=True))
-    return f"{facts['classes']}: {each}" if facts["class_names"] else f"{len(totals)}; rows {each}"
+    for name in ("likelihood", "note", "source", "sha256", "image"):
+        lines[name] = facts.get(name)
+    yield from (f"{title:11} {words}" for title, words in lines.items() if words)
 
 
 def parts(kind: str | None = None, name: str | None = None, /, *, json: bool = False) -> None:
@@ -178,35 +145,28 @@ def parts(kind: str | None = None, name: str | None = None, /, *, json: bool = F
     import_installed()
     known = {each: entries(each) for each in KINDS if entries(each)}
     if kind is None:
-        if json:
-            dump(known)
-        else:
-            rows = {each: f"{KINDS[each]}: {', '.join(known[each])}" for each in known}
-            say("\n".join(columns(rows, "")))
+        rows = {each: f"{KINDS[each]}: {', '.join(known[each])}" for each in known}
+        answer(json, known, columns(rows, ""))
         return
     choose("kind of part", kind, known)
     listed = known[kind] if name is None else {name: describe(kind, name)}
-    if json:
-        dump(listed if name is None else listed[name])
-        return
-    for each, entry in listed.items():
-        _show_part(kind, each, entry)
+    lines = (line for each in listed for line in _part_lines(kind, each, listed[each]))
+    answer(json, listed if name is None else listed[name], lines)
 
 
-def _show_part(kind: str, name: str, entry: dict[str, Any]) -> None:
-    """Print a part's title, and its options with their defaults; of a recipe, its choice."""
+def _part_lines(kind: str, name: str, entry: dict[str, Any]) -> Iterator[str]:
+    """Yield a part's title, and its options with their defaults; of a recipe, its choice."""
     paper = entry["paper"]
     cite = f" (arXiv {paper})" if paper and paper not in entry["title"] and kind != "recipe" else ""
-    say(f"{name}: {entry['title']}{cite}")
+    yield f"{name}: {entry['title']}{cite}"
     if kind == "recipe":
         recipe = vaekit.recipes.find_recipe(name)
         rows = {f"--{n.replace('_', '-')} {v}": "" for n, v in recipe.options.items()}
-        say(textwrap.fill(recipe.text, 100, initial_indent="  ", subsequent_indent="  "))
+        yield textwrap.fill(recipe.text, 100, initial_indent="  ", subsequent_indent="  ")
     else:
         options = entry["options"].items()
         rows = {text({"name": "", n: option["default"]}): option["help"] for n, option in options}
-    if rows:
-        say("\n".join(columns(rows)))
+    yield from columns(rows)
 
 
 def recipes(*, json: bool = False) -> None:
@@ -216,8 +176,5 @@ def recipes(*, json: bool = False) -> None:
     """
     import_installed()
     titles = {name: vaekit.recipes.find_recipe(name).title for name in vaekit.recipes.names()}
-    if json:
-        dump([{"name": name, "summary": title} for name, title in titles.items()])
-        return
-    for name, title in titles.items():
-        say(f"{name:12} {title}")
+    content = [{"name": name, "summary": title} for name, title in titles.items()]
+    answer(json, content, (f"{name:12} {title}" for name, title in titles.items()))

@@ -1,4 +1,4 @@
-"""The commands that look at a trained model, draw figures of it, or apply it."""
+"""The commands that look at a trained model or apply it: each returns the file that it wrote."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vaekit
+from vaekit import report
 from vaekit.cli.show import (
     MaybeNumber,
     MaybeOut,
@@ -15,7 +16,6 @@ from vaekit.cli.show import (
     Out,
     Rows,
     Whole,
-    check_counts,
     say,
     start,
 )
@@ -24,6 +24,7 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vaekit.data import Dataset
     from vaekit.runs import Run
 
 
@@ -39,7 +40,7 @@ def sample(
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
     opening: Opening = Opening(),
-) -> None:
+) -> Path:
     """Draw new images: a grid (.png), or an array.
 
     z is drawn from the prior fitted to the codes of training rows, where that suits held-out codes
@@ -53,24 +54,21 @@ def sample(
         prior: model: draw z from p(z); fitted: from the other, even where it is no better.
     """
     loaded = opening.load(run, n=n)
-    how: Any = {
-        "mean": not draws,
-        "seed": seed,
-        "fixed": vaekit.report.settings(set_),
-        "prior": prior,
-    }
+    fixed = report.settings(set_)
+    how: Any = {"mean": not draws, "seed": seed, "fixed": fixed, "prior": prior}
     if label is not None:
         images, columns = loaded.sample(n, label=label, **how), None
     else:
-        images, columns = vaekit.report.sample_images(loaded, n, **how)
-    _save(loaded, images, out, columns=columns)
+        images, columns = report.sample_images(loaded, n, **how)
+    path = _save(loaded, images, out, columns=columns)
     if fitted := loaded.sampled_prior(prior):
         say(f"samples: prior {fitted}")
+    return path
 
 
 def reconstruct(
     run: Path, /, *, n: Number = 16, out: Out = Path("reconstructions.png"), opening: Rows = Rows()
-) -> None:
+) -> Path:
     """Reconstruct test images: each above its E[x|z].
 
     Example: vaekit reconstruct runs/vae-mnist -n 16
@@ -79,7 +77,7 @@ def reconstruct(
     test = loaded.dataset(opening.data_dir).test
     originals, context = test.batch(vaekit.data.spread(len(test), n))
     images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    say(vaekit.report.save_images(seen(originals), out, seen(images)))
+    return report.save_images(seen(originals), out, seen(images))
 
 
 def interpolate(
@@ -92,7 +90,7 @@ def interpolate(
     seed: Whole = 0,
     out: Out = Path("interpolation.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Walk from one test image to another in the latent, a row a pair.
 
     Example: vaekit interpolate runs/vae-mnist --kind spherical
@@ -111,8 +109,8 @@ def interpolate(
     if len(x) < 2 * n:
         raise VaekitError(f"got `n={n}`; {len(x)} test rows make {len(x) // 2} pairs at most.")
     ends = None if context is None else (context[:n], context[n:])
-    images = vaekit.report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
-    _save(loaded, images.flatten(0, 1), out, columns=steps)
+    images = report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
+    return _save(loaded, images.flatten(0, 1), out, columns=steps)
 
 
 def traverse(
@@ -129,7 +127,7 @@ def traverse(
     label: str | None = None,
     out: Out = Path("traversal.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Move one latent dimension at a time, and say what it does.
 
     Printed, and beside each row: its KL over test rows in nats, and how far it moves the image:
@@ -147,32 +145,27 @@ def traverse(
     loaded = opening.load(run, steps=steps)
     import torch
 
-    fixed = vaekit.report.walks.settings(set_)
-    latent = vaekit.report.walks.latent_of(loaded, loaded.dataset(opening.data_dir))
-    chosen = vaekit.report.walks.strongest(latent, dims, all_dims=all_)
-    z, context = _start(loaded, row, fixed, label, opening.data_dir)
-    images = vaekit.report.walks.traverse(
-        loaded, z, chosen, torch.linspace(low, high, steps), context
-    )
-    effects = vaekit.report.walks.effects(latent, chosen, images)
-    say(vaekit.report.walks.effect_table(latent, effects))
-    seen = loaded.spec.values.inverse(images).flatten(0, 1)
-    say(vaekit.report.save_images(seen, out, names=[effect.label for effect in effects]))
+    fixed, data = report.settings(set_), loaded.dataset(opening.data_dir)
+    latent = report.latent_of(loaded, data)
+    chosen = report.strongest(latent, dims, all_dims=all_)
+    z, context = _center(loaded, data, row, fixed, label)
+    images = report.traverse(loaded, z, chosen, torch.linspace(low, high, steps), context)
+    effects = report.effects(latent, chosen, images)
+    say(report.effect_table(latent, effects))
+    return _save(loaded, images.flatten(0, 1), out, names=[effect.label for effect in effects])
 
 
-def _start(
-    run: Run, row: int | None, fixed: dict[int, float], label: str | None, data_dir: str | None
+def _center(
+    run: Run, data: Dataset, row: int | None, fixed: dict[int, float], label: str | None
 ) -> tuple[Tensor, Tensor | None]:
     """Return the code that a traversal goes around, `(*Z)`, and its context."""
     import torch
 
-    context = _context(run, label)
-    shapes = run.latent_shapes
+    context, shapes = _context(run, label), run.latent_shapes
     z = torch.zeros(shapes[0] if len(shapes) == 1 else (run.latent_size,))
     if row is not None:
-        test = run.dataset(data_dir).test
-        _check_row(row, len(test))
-        x, row_context = test.batch(slice(row, row + 1))
+        _check_row(row, len(data.test))
+        x, row_context = data.test.batch(slice(row, row + 1))
         z, context = run.encode(x, row_context)[0], row_context if label is None else context
     if fixed:
         z = vaekit.runs.fixed_at(z[None].to(run.device), fixed, run.prior(context))[0].cpu()
@@ -187,7 +180,7 @@ def manifold(
     label: str | None = None,
     out: Out = Path("manifold.png"),
     opening: Opening = Opening(),
-) -> None:
+) -> Path:
     """Decode the plane of a 2-dimensional latent on a grid.
 
     The grid is at quantiles of the prior N(0, 1).
@@ -198,13 +191,13 @@ def manifold(
         side: Images along each side.
     """
     loaded = opening.load(run, side=side)
-    images = vaekit.report.manifold(loaded, side, _context(loaded, label))
-    _save(loaded, images.flatten(0, 1), out, columns=side)
+    images = report.manifold(loaded, side, _context(loaded, label))
+    return _save(loaded, images.flatten(0, 1), out, columns=side)
 
 
 def scatter(
     run: Path, /, *, n: Number = 2000, out: Out = Path("scatter.png"), opening: Rows = Rows()
-) -> None:
+) -> Path:
     """Plot codes in the colors of their classes, with their spread.
 
     Posteriors are ellipses. Of a latent of more than two dimensions it shows the two in which codes
@@ -220,19 +213,11 @@ def scatter(
     loaded = opening.load(run, n=n)
     data = loaded.dataset(opening.data_dir)
     rows = data.test.take(vaekit.data.spread(len(data.test), n))
-    means, scales = vaekit.report.posteriors(loaded, rows)
-    codes = vaekit.report.Codes(
-        means,
-        rows.labels,
-        data.class_names,
-        scales=scales,
-        prior=vaekit.report.standard_prior(loaded),
-    )
-    say(
-        vaekit.report.save_figure(
-            lambda: vaekit.report.class_figure(codes, size=(560, 460), title=codes.words), out
-        )
-    )
+    means, scales = report.posteriors(loaded, rows)
+    prior = report.standard_prior(loaded)
+    codes = report.Codes(means, rows.labels, data.class_names, scales=scales, prior=prior)
+    how: Any = {"size": (560, 460), "title": codes.words}
+    return report.save_figure(lambda: report.class_figure(codes, **how), out)
 
 
 def overlap(
@@ -242,7 +227,7 @@ def overlap(
     rows: tuple[int, int] = (0, 1),
     out: Out = Path("overlap.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Plot two posteriors over the line of a 1-dimensional latent.
 
     Above them are the two test images, and the image decoded between the two; below, the decoded
@@ -261,19 +246,15 @@ def overlap(
     test = loaded.dataset(opening.data_dir).test
     for row in rows:
         _check_row(row, len(test))
-    x = vaekit.report.fixed_rows(test, torch.tensor(rows))
+    x = report.fixed_rows(test, torch.tensor(rows))
     context = None if test.context is None else test.context[list(rows)]
     names = (f"test row {rows[0]}", f"test row {rows[1]}")
-    say(
-        vaekit.report.save_figure(
-            lambda: vaekit.report.overlap_figure(loaded, x, names, context), out
-        )
-    )
+    return report.save_figure(lambda: report.overlap_figure(loaded, x, names, context), out)
 
 
 def animate(
     run: Path, /, *, what: str = "reconstructions", out: MaybeOut = None, fps: float = 8.0
-) -> None:
+) -> Path:
     """Make a film of the training: the same images after each epoch.
 
     Example: vaekit animate runs/vae-mnist --what samples
@@ -285,12 +266,12 @@ def animate(
     """
     start()
     path = out or Path(f"{what}.gif")
-    say(vaekit.report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps))
+    return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps)
 
 
 def embed(
     run: Path, /, *, out: Out = Path("codes.npz"), split: str = "test", opening: Rows = Rows()
-) -> None:
+) -> Path:
     """Write the codes E[z|x] of a split, with labels if there are any.
 
     Example: vaekit embed runs/vae-mnist --split train -o codes.csv
@@ -299,7 +280,7 @@ def embed(
         out: The file of codes: .npz or .csv.
     """
     loaded = opening.load(run)
-    say(vaekit.report.save_embedding(loaded, out, split, opening.data_dir))
+    return report.save_embedding(loaded, out, split, opening.data_dir)
 
 
 def colorize(
@@ -314,7 +295,7 @@ def colorize(
     seed: Whole = 0,
     out: Out = Path("colored.png"),
     opening: Rows = Rows(),
-) -> None:
+) -> Path:
     """Color gray images: samples of a run, or those in an .npz.
 
     In a .png, each row of gray images has its colors right under it; an .npz has the colors.
@@ -327,31 +308,25 @@ def colorize(
         n: How many; by default 16, or all of an .npz.
         reconstruct: Reconstruct test images, in place of drawing samples.
     """
-    start()
-    check_counts(n=n, columns=columns)
-    painter = Opening(device=opening.device).load(colorizer)
+    painter = Opening(device=opening.device).load(colorizer, n=n, columns=columns)
     vaekit.runs.colorizer_of(painter)
     chosen: dict[str, Any] = {"reconstruct": reconstruct, "label": label}
     gray = _gray(source, opening, n, seed, chosen)
-    images = vaekit.report.colorize(painter, gray)
+    images = report.colorize(painter, gray)
     if out.suffix == ".npz":
-        say(vaekit.report.save_images(images, out))
-    else:
-        say(vaekit.report.save_images(gray.expand(-1, 3, -1, -1), out, images, columns=columns))
+        return report.save_images(images, out)
+    return report.save_images(gray.expand(-1, 3, -1, -1), out, images, columns=columns)
 
 
 def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:
     """Return the gray images of an .npz, or those that a run makes."""
-
     if source.suffix != ".npz":
-        run = opening.load(source)
-        return vaekit.report.gray_images(
-            run, n or 16, seed=seed, data_dir=opening.data_dir, **chosen
-        )
+        how = {**chosen, "seed": seed, "data_dir": opening.data_dir}
+        return report.gray_images(opening.load(source), n or 16, **how)
     for name, value in {**chosen, "weights": opening.weights}.items():
         if value:
             raise VaekitError(f"got `{name}`, which is for a run; {source} is a file: leave it.")
-    return vaekit.report.gray_file(source)[:n]
+    return report.gray_file(source)[:n]
 
 
 def _context(run: Run, label: str | None) -> Tensor | None:
@@ -371,5 +346,6 @@ def _check_figure(path: Path) -> None:
         raise VaekitError(f"got the file {path}; expected one that ends in .png or .svg.")
 
 
-def _save(run: Run, images: Tensor, path: Path, *, columns: int | None = None) -> None:
-    say(vaekit.report.save_images(run.spec.values.inverse(images), path, columns=columns))
+def _save(run: Run, images: Tensor, path: Path, **how: Any) -> Path:
+    """Write images of a run in the units of its data, and print where they are."""
+    return report.save_images(run.spec.values.inverse(images), path, **how)

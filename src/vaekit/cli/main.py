@@ -9,15 +9,16 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import vaekit
-from vaekit.cli import data, evaluate, images, runs, train
+from vaekit.cli import data, images, runs, train
 from vaekit.cli.show import IMPORTS, columns, help_of, say
 from vaekit.errors import VaekitError, unknown
 from vaekit.registry import KINDS, spec_of, text
@@ -35,7 +36,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
         *(runs.report, images.sample, images.reconstruct, images.interpolate, images.traverse),
         *(images.manifold, images.scatter, images.overlap, images.animate),
     ),
-    "Measure": (evaluate.evaluate, evaluate.compare, runs.reproduce),
+    "Measure": (runs.evaluate, runs.compare, runs.reproduce),
     "Use": (images.embed, images.colorize),
     "Manage": (runs.runs, runs.info, runs.save),
 }
@@ -58,6 +59,8 @@ HELP = {"--help", "-h", "--help-all"}
 SHORT = {"-n": "--number", "-o": "--out"}
 ARGUMENT = re.compile(r"`([A-Za-z_]\w*(?:\.\w+)*)(?:=([^`]*))?`")
 RECIPE_COMMANDS = ("train", "sweep")
+FILES = {"--import": ".py file or a module", "--config": "YAML file of options"}
+PATH = rf"--({'|'.join(KINDS)})\..*"  # of a part's option, as --objective.beta
 
 
 def _help(words: Sequence[str]) -> str:
@@ -87,82 +90,24 @@ def _help(words: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _version() -> str:
-    """Return the versions, and the device that `auto` means, without importing torch."""
-    from importlib.metadata import version
-
-    torch, cuda = version("torch"), Path("/dev/nvidiactl").exists()
-    apple = sys.platform == "darwin" and platform.machine() == "arm64"
-    device = "cuda" if cuda and "+cpu" not in torch else "mps" if apple else "cpu"
-    return f"vaekit {vaekit.__version__}, torch {torch}, device {device}"
-
-
-def _take(words: list[str], option: str) -> list[str]:
-    """Remove an option from the words; return its values."""
-    values, rest = [], iter(words.copy())
+def _take(words: list[str], option: str) -> list[tuple[str, str]]:
+    """Remove the options that a pattern names from the words; return each with its value."""
+    taken, rest = [], iter(words.copy())
     words.clear()
     for word in rest:
         name, equals, value = word.partition("=")
-        if name == option:
-            values.append(value if equals else next(rest, ""))
+        if re.fullmatch(option, name):
+            taken.append((name, value if equals else next(rest, "")))
         else:
             words.append(word)
-    if "" in values:
-        what = ".py file or a module" if option == "--import" else "YAML file of options"
-        raise VaekitError(f"{option} names nothing; expected a {what} after it.")
-    return values
-
-
-def _joined(words: list[str]) -> Iterator[str]:
-    """Yield the words, `--range -1,1` as `--range=-1,1`: no value may begin as an option does."""
-    rest = iter(words)
-    for word in rest:
-        yield f"{word}={next(rest, '')}" if word == "--range" else word
-
-
-def _take_paths(words: list[str]) -> dict[str, str]:
-    """Remove the options of parts, as `--objective.beta 4`; return their values by their path."""
-    paths, rest = {}, iter(words.copy())
-    words.clear()
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if name.startswith("--") and name[2:].partition(".")[0] in KINDS and "." in name:
-            paths[name[2:]] = value if equals else next(rest, "")
-        else:
-            words.append(word)
-    return paths
-
-
-def _read_options(path: Path) -> dict[str, Any]:
-    """Return the options in a YAML file, or in the config.json of a run."""
-    import yaml
-
-    options: Any = None
-    try:
-        options, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
-    except OSError as error:
-        why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
-        raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        why = getattr(error, "problem", None) or "it holds other bytes than text"
-        why += f" in line {mark.line + 1}" if mark else ""
-    if not isinstance(options, dict):
-        raise VaekitError(
-            f"{path} is no YAML file of options: {why}; expected lines as `latent: 8`."
-        )
-    if isinstance(options.get("parts"), dict):
-        if options.get("recipe") == "composed":
-            raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
-        return train.flat_config(options)
-    return options
+    return taken
 
 
 def _add_file(words: list[str], path: Path) -> None:
     """Add the options of a file that are not typed."""
     typed = {word.partition("=")[0].replace("_", "-") for word in words}
     typed |= {flag for short, flag in SHORT.items() if short in typed}
-    for name, value in _read_options(path).items():
+    for name, value in train.read_options(path).items():
         flag, off = (f"--{prefix}{str(name).replace('_', '-')}" for prefix in ("", "no-"))
         if name == "recipe":
             if len(words) == 1 or words[1].startswith("-"):
@@ -190,7 +135,8 @@ def _add_recipe(words: list[str], app_: App) -> None:
             raise VaekitError("`resume` takes the recipe from the run: leave it, and its options.")
         if name in app_:
             del app_[name]
-        app_.command(train.recipe_command(words[0], name, _take_paths(words)), name=name)
+        paths = {path[2:]: value for path, value in _take(words, PATH)}
+        app_.command(train.recipe_command(words[0], name, paths), name=name)
     elif not resumes and not HELP & set(words):
         raise VaekitError(
             f"got no recipe; expected it before all options, as `vaekit {words[0]} vae --data "
@@ -199,22 +145,32 @@ def _add_recipe(words: list[str], app_: App) -> None:
 
 
 def _run(words: list[str]) -> None:
-    IMPORTS[:] = _take(words, "--import")
+    named: dict[str, list[str]] = {}
+    for option, what in FILES.items():
+        named[option] = [value for _, value in _take(words, option)]
+        if "" in named[option]:
+            raise VaekitError(f"{option} names nothing; expected a {what} after it.")
+    IMPORTS[:] = named["--import"]
     if IMPORTS:
         from vaekit.imports import load
 
         load(IMPORTS)
-    for path in _take(words, "--config"):
+    for path in named["--config"]:
         _add_file(words, Path(path))
-    words[:] = _joined(words)
+    words += [f"{name}={value}" for name, value in _take(words, "--range")]  # of -1,1 no option
     if words and words[0] in RECIPE_COMMANDS:
         _add_recipe(words, app[words[0]])
     if "--version" in words:
-        say(_version())
+        torch, cuda = version("torch"), Path("/dev/nvidiactl").exists()
+        apple = sys.platform == "darwin" and platform.machine() == "arm64"
+        device = "cuda" if cuda and "+cpu" not in torch else "mps" if apple else "cpu"
+        say(f"vaekit {vaekit.__version__}, torch {torch}, device {device}")
     elif not words or HELP & set(words):
         say(_help(words))
     else:
-        app(words, exit_on_error=False, print_error=False)
+        written = app(words, exit_on_error=False, print_error=False)
+        if written is not None:
+            say(written)
     sys.stdout.flush()
 
 
@@ -231,11 +187,8 @@ def in_shell(text: str) -> str:
     from vaekit.train_options import Data, Training
 
     names = {"import_", "latent", *KINDS, *Data.model_fields, *Training.model_fields}
-    names |= {
-        field.name
-        for record in (train.TrainOptions, train.SweepOptions)
-        for field in fields(record)
-    }
+    records = (*fields(train.TrainOptions), *fields(train.SweepOptions))
+    names |= {field.name for field in records}
     for command in (app[name] for name in app):
         every = command.assemble_argument_collection() if command.default_command else ()
         names |= {each.field_info.name for each in every if each.name.startswith("-")}
@@ -281,13 +234,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.addHandler(notes)
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
-    except UnusedCliTokensError as error:
-        words = shlex.join(error.unused_tokens or ())
-        mend = "each value follows its option, as --data mnist: see --help"
-        print(f"vaekit: got {words}, for which there is no place; {mend}.", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
     except (VaekitError, CycloptsError) as error:
-        print(f"vaekit: {in_shell(str(error))}", file=sys.stderr)  # noqa: T201
+        text = in_shell(str(error))
+        if isinstance(error, UnusedCliTokensError):
+            words = shlex.join(error.unused_tokens or ())
+            mend = "each value follows its option, as --data mnist: see --help"
+            text = f"got {words}, for which there is no place; {mend}."
+        print(f"vaekit: {text}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

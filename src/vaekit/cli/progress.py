@@ -28,11 +28,8 @@ def _numbers(record: dict[str, Any]) -> str:
 class Lines(Notes):
     """Print a line for each epoch, at most one a second."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._epochs = self._steps = self._first = 0
-        self._began = 0.0
-        self._shown = -float("inf")
+    _epochs = _steps = _first = 0
+    _began, _shown = 0.0, -float("inf")
 
     def started(self, epochs: int, steps: int, first: int) -> None:
         """Remember where the training begins."""
@@ -109,8 +106,7 @@ def progress(quiet: bool) -> Notes:
 class RowCount:
     """Show on a terminal how many rows are measured, where that takes long."""
 
-    def __init__(self) -> None:
-        self._what, self._began, self._shown = "", 0.0, 0.0
+    _what, _began, _shown = "", 0.0, 0.0
 
     def __call__(self, what: str, done: int, rows: int) -> None:
         """Show the count of one metric, twice a second at most."""

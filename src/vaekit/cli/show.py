@@ -5,10 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import re
-import shlex
 import shutil
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Signature, cleandoc
 from pathlib import Path
@@ -84,7 +83,9 @@ class Opening:
     def load(self, path: Path, **counts: int | None) -> Run:
         """Return the run of a folder; refuse counts below 1 first."""
         start()
-        check_counts(**counts)
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise VaekitError(f"got `{name}={value}`; expected at least 1.")
         return vaekit.load(path, weights=self.weights, device=self.device)
 
 
@@ -94,13 +95,6 @@ class Rows(Opening):
     """How a run is opened, and where its data set is."""
 
     data_dir: str | None = None
-
-
-def check_counts(**counts: int | None) -> None:
-    """Refuse counts below 1."""
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise VaekitError(f"got `{name}={value}`; expected at least 1.")
 
 
 def start() -> None:
@@ -116,23 +110,19 @@ def start() -> None:
     keep_memory()
 
 
-def imports_as_typed() -> str:
-    """Return the `--import` options of this command, for a command line."""
-    return "".join(f" --import {shlex.quote(name)}" for name in IMPORTS)
-
-
 def say(text: object = "") -> None:
     """Print a line on standard output."""
     print(text)  # noqa: T201
 
 
-def dump(content: Any) -> None:
-    """Print JSON for people."""
-    say(json.dumps(content, indent=2))
+def answer(as_json: bool, content: Any, lines: Iterable[object]) -> None:
+    """Print what a command found: its content as JSON, or else the lines for people."""
+    for line in [json.dumps(content, indent=2)] if as_json else lines:
+        say(line)
 
 
-def print_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> None:
-    """Print titles and rows, as wide as they are where standard output is no terminal.
+def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Return titles and rows as a table, as wide as it is where standard output is no terminal.
 
     Args:
         rows: the titles first.
@@ -150,7 +140,10 @@ def print_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> 
     for row in rows[1:]:
         table.add_row(*map(Text, row))
     console = Console()
-    Console(width=console.width if console.is_terminal else WIDE).print(table)
+    console = Console(width=console.width if console.is_terminal else WIDE)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().removesuffix("\n")
 
 
 def columns(rows: Mapping[str, str], indent: str = "  ", most: int = 100) -> list[str]:
@@ -190,15 +183,17 @@ def help_of(command: App, path: str, seldom: Collection[str] | None = None) -> s
     every = [argument for argument in collection if argument.show]
     groups: dict[str, dict[str, str]] = {}
     for argument in every:
-        name, group = argument.field_info.name, argument.parameter.group
+        name, parameter = argument.field_info.name, argument.parameter
         if name in (seldom or ()):
             continue
         default = defaults.get(id(argument), argument.field_info.default)
-        line = argument.parameter.help or words.get(name, "")
+        line = parameter.help or words.get(name, "")
         if seldom is not None:
             line = f"{SENTENCE.split(line)[0].rstrip('.')}."
-        line += _default(argument.parameter.show_default or default)
-        title = group[0].name.replace("Parameters", "Options")  # type: ignore[index]
+        shown = parameter.show_default or default
+        if not (shown in (None, "", (), Signature.empty) or isinstance(shown, bool)):
+            line += f" [{' '.join(map(str, shown)) if isinstance(shown, tuple) else shown}]"
+        title = parameter.group[0].name.replace("Parameters", "Options")  # type: ignore[index]
         groups.setdefault(title, {})[_flags(argument, default)] = line
     positional = (each.name for each in every if not each.name.startswith("-"))
     lines = [" ".join([f"Usage: {path}", *positional, "[OPTIONS]"]), ""]
@@ -208,12 +203,6 @@ def help_of(command: App, path: str, seldom: Collection[str] | None = None) -> s
     if seldom is not None and any(each.field_info.name in seldom for each in every):
         lines += ["", f"All options, and more on each: {path} --help-all"]
     return "\n".join(lines)
-
-
-def _default(value: Any) -> str:
-    if value in (None, "", (), Signature.empty) or isinstance(value, bool):
-        return ""
-    return f" [{' '.join(map(str, value)) if isinstance(value, tuple) else value}]"
 
 
 def _flags(argument: Argument, default: Any) -> str:

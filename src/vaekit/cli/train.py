@@ -3,8 +3,8 @@
 # No `from __future__ import annotations`: the commands' types are made for each recipe.
 import ast
 import functools
-import json as jsons
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 import vaekit
-from vaekit.cli.evaluate import NO_LIKELIHOOD, show_comparison
-from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, Whole, dump, imports_as_typed, say, start
+from vaekit.cli.runs import NO_LIKELIHOOD, show_comparison
+from vaekit.cli.show import IMPORTS, MaybeOut, MaybeWhole, Whole, answer, say, start
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, resolve
-from vaekit.registry import KINDS, entries, text
+from vaekit.registry import KINDS, Spec, entries, text
 
 if TYPE_CHECKING:
     from vaekit.runs import Run
@@ -59,6 +59,29 @@ class RunOptions:
     quiet: bool = False
     json: bool = False
 
+    @contextmanager
+    def several(self, what: str, recipe: str, options: Spec) -> Iterator[Spec]:
+        """Yield what seeds and a sweep are trained with; after Ctrl-C say how to go on."""
+        start()
+        data = vaekit.runs.Config.flat(recipe, **options).data.data
+        out = self.out or vaekit.runs.default_folder(recipe, data, what)
+        try:
+            yield {"out": out, "report": self.report, "lang": self.lang, "import_": IMPORTS}
+        except KeyboardInterrupt:
+            say(f"stopped  continue with the same command and --out {out}")
+            sys.exit(130)
+
+    def show_done(self, row: Mapping[str, Any]) -> None:
+        """Log that one of several is trained, with its numbers and warnings; if quiet, these."""
+        from vaekit.cli.progress import log
+
+        name = row["name"] if "name" in row else f"seed {row['seed']}"
+        numbers = [f"{n.replace('_', '-')} {row[n]:.2f}" for n in NUMBERS if row.get(n) is not None]
+        if not (self.quiet or self.json):
+            log(f"{name} is trained{': ' * bool(numbers)}{', '.join(numbers)}")
+        for warning in row["warnings"]:
+            logging.getLogger("vaekit").warning("%s: %s", name, warning)
+
 
 @dataclass(frozen=True)
 class TrainOptions(RunOptions):
@@ -72,6 +95,27 @@ class TrainOptions(RunOptions):
 
     seeds: MaybeWhole = None
     print_config: bool = False
+
+    def train(self, recipe: str, options: Spec) -> None:
+        """Train a recipe, once or from several seeds, and print what came of it."""
+        if self.print_config:
+            import yaml
+
+            config = _flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
+            say(yaml.safe_dump(config, sort_keys=False).rstrip())
+        elif self.seeds is None:
+            how: Any = {
+                "out": self.out,
+                "report": self.report,
+                "lang": self.lang,
+                "import_": IMPORTS,
+            }
+            _train_one("train", recipe, self.quiet, self.json, **options, **how)
+        else:
+            with self.several("seeds", recipe, options) as how:
+                how |= {"seeds": self.seeds, "on_seed": self.show_done}
+                result = vaekit.train_seeds(recipe, **how, **options)
+            answer(self.json, result, _seed_lines(result, how["out"]))
 
 
 @dataclass(frozen=True)
@@ -88,6 +132,19 @@ class SweepOptions(RunOptions):
     grid: tuple[str, ...] = ()
     jobs: MaybeWhole = None
     images: Path | None = None
+
+    def train(self, recipe: str, options: Spec) -> None:
+        """Train a grid of a recipe's options, and print the comparison."""
+        if not self.grid:
+            what = "`grid=NAME=VALUE,VALUE`, once or several times"
+            raise VaekitError(f"got no grid; expected {what}.")
+        with self.several("sweep", recipe, options) as how:
+            from vaekit.api import compare_grid
+
+            how |= {"jobs": self.jobs, "images": self.images, "on_run": self.show_done}
+            grid = vaekit.runs.parse_grid(self.grid)
+            comparison = compare_grid(recipe, grid, options, **how)
+        show_comparison(comparison, self.json)
 
 
 def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
@@ -116,17 +173,17 @@ def _records(recipe: str) -> tuple[Any, ...]:
     """Return the options of a recipe's parts, of data and of training, with their defaults."""
     entry, parts = find_recipe(recipe), resolve(recipe, {})
     rows: dict[str, list[Any]] = {"Parts": []}
+    kind: Any
     for name in entry.asks:
-        if name == "latent":
-            parameter = Parameter(help="The size of the latent.", show_default=str(parts[name]))
-            rows["Parts"].append((name, Annotated[MaybeWhole, parameter], None))
-            continue
-        words = f"{KINDS[name]}: {', '.join(entries(name))}. Options: vaekit parts {name}."
-        shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
+        kind, words, shown = MaybeWhole, "The size of the latent.", str(parts[name])
+        if name != "latent":
+            kind, known = str | None, ", ".join(entries(name))
+            words = f"{KINDS[name]}: {known}. Options: vaekit parts {name}."
+            shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
         if name == "likelihood":
             words += " Gray values under bernoulli are the usual loss and not a likelihood."
         parameter = Parameter(help=words, show_default=shown)
-        rows["Parts"].append((name, Annotated[str | None, parameter], None))
+        rows["Parts"].append((name, Annotated[kind, parameter], None))
     for record in ("Data", "Training"):
         rows[record] = [
             (name, Annotated[kind, Parameter(help=words)], entry.options.get(name, default))
@@ -142,7 +199,7 @@ def _flat(record: Any, group: str) -> Any:
     return Annotated[type(record), Parameter(name="*", group=group)]
 
 
-def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable[..., None]:
+def recipe_command(verb: str, recipe: str, paths: dict[str, str]) -> Callable[..., None]:
     """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records.
 
     Args:
@@ -164,8 +221,7 @@ def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable
         for record, default in ((parts, parts_), (data, data_), (training, training_)):
             values = asdict(record).items()
             options |= {name: value for name, value in values if value != getattr(default, name)}
-        options |= paths
-        (_train if verb == "train" else _sweep)(recipe, run, options)
+        run.train(recipe, options | paths)
 
     entry = find_recipe(recipe)
     words, example = f"{entry.title}\n\n{entry.text}".rstrip(), f"--out runs/{recipe}"
@@ -177,124 +233,75 @@ def recipe_command(verb: str, recipe: str, paths: Mapping[str, str]) -> Callable
     return command
 
 
-def _train(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
-    if run.print_config:
-        _print_config(recipe, options)
-    elif run.seeds is not None:
-        _train_seeds(recipe, run, options)
-    else:
-        how: dict[str, Any] = {"out": run.out, "report": run.report, "lang": run.lang}
-        _train_one(recipe, {**options, **how}, run.quiet, run.json)
-
-
-def _train_one(recipe: str, options: Mapping[str, Any], quiet: bool, json: bool) -> "Run":
-    """Train a recipe, and print the paths of the run."""
-    start()
-    from vaekit.cli.progress import progress
-
-    callback = progress(quiet or json)
-    run = vaekit.train(recipe, callbacks=[callback], import_=IMPORTS, **options)
-    _show_run(run, json, callback.interrupted)
-    return run
-
-
-def _print_config(recipe: str, options: Mapping[str, Any]) -> None:
-    """Print every option of a training, as `--config` reads it."""
-    import yaml
-
-    config = flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
-    say(yaml.safe_dump(config, sort_keys=False).rstrip())
-
-
-def flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
+def _flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in a run's config.json by their names, parts as text."""
     parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
     options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
     options |= {**(record.get("data") or {}), **(record.get("training") or {})}
-    given = {name: value for name, value in options.items() if value not in (None, [])}
-    return {"recipe": record["recipe"], **given}
+    typed = {name: value for name, value in options.items() if value not in (None, [])}
+    return {"recipe": record["recipe"], **typed}
 
 
-def _train_seeds(recipe: str, run: TrainOptions, options: Mapping[str, Any]) -> None:
-    """Train the seeds and print what they have in common."""
-    start()
-    from vaekit.api import train_seeds
+def read_options(path: Path) -> dict[str, Any]:
+    """Return the options in a YAML file, or in the config.json of a run."""
+    import yaml
 
-    how: dict[str, Any] = {"seeds": run.seeds, "report": run.report, "lang": run.lang}
-    with _several(recipe, "seeds", run, options) as (out, on_seed):
-        result = train_seeds(recipe, out=out, on_seed=on_seed, import_=IMPORTS, **how, **options)
-    dump(result) if run.json else _show_seeds(result, out)
-
-
-def _sweep(recipe: str, run: SweepOptions, options: Mapping[str, Any]) -> None:
-    """Train the grid and print the comparison."""
-    if not run.grid:
-        raise VaekitError("got no grid; expected `grid=NAME=VALUE,VALUE`, once or several times.")
-    start()
-    from vaekit.api import compare_grid
-
-    grid = vaekit.runs.parse_grid(run.grid)
-    how: dict[str, Any] = {"jobs": run.jobs, "report": run.report, "import_": IMPORTS}
-    how |= {"images": run.images, "lang": run.lang}
-    with _several(recipe, "sweep", run, options) as (out, on_run):
-        comparison = compare_grid(recipe, grid, options, out=out, on_run=on_run, **how)
-    show_comparison(comparison, run.json)
-
-
-@contextmanager
-def _several(
-    recipe: str, what: str, run: RunOptions, options: Mapping[str, Any]
-) -> Iterator[tuple[Path, Callable[[Mapping[str, Any]], None]]]:
-    """Give the folder of several runs, and who shows that one is done; say how to go on."""
-    data = vaekit.runs.Config.flat(recipe, **options).data.data
-    out = run.out or vaekit.runs.default_folder(recipe, data, what)
+    options: Any = None
     try:
-        yield out, functools.partial(_show_done, run.quiet or run.json)
-    except KeyboardInterrupt:
-        say(f"stopped  continue with the same command and --out {out}")
-        sys.exit(130)
+        options, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
+    except OSError as error:
+        why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
+        raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        why = getattr(error, "problem", None) or "it holds other bytes than text"
+        why += f" in line {mark.line + 1}" if mark else ""
+    if not isinstance(options, dict):
+        mend = "expected lines as `latent: 8`"
+        raise VaekitError(f"{path} is no YAML file of options: {why}; {mend}.")
+    if not isinstance(options.get("parts"), dict):
+        return options
+    if options.get("recipe") == "composed":
+        raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
+    return _flat_config(options)
 
 
-def _show_done(quiet: bool, row: Mapping[str, Any]) -> None:
-    """Log that a run is trained, with its numbers and its warnings; if quiet, its warnings."""
-    from vaekit.cli.progress import log
-
-    name = row["name"] if "name" in row else f"seed {row['seed']}"
-    numbers = [f"{n.replace('_', '-')} {row[n]:.2f}" for n in NUMBERS if row.get(n) is not None]
-    if not quiet:
-        log(f"{name} is trained{': ' * bool(numbers)}{', '.join(numbers)}")
-    for warning in row["warnings"]:
-        logging.getLogger("vaekit").warning("%s: %s", name, warning)
-
-
-def _show_seeds(result: Mapping[str, Any], out: Path) -> None:
+def _seed_lines(result: Mapping[str, Any], out: Path) -> Iterator[str]:
+    """Yield the numbers of each seed, their mean and its error, and how they were measured."""
     mean, error = result["mean"], result["standard_error"]
     rows = {f"seed {row['seed']}": row for row in result["runs"]} | {"mean": mean}
     if len(result["runs"]) > 1:
         rows["± standard error"] = error
-    say(" " * 16 + "".join(f"{name.replace('_', '-'):>16}" for name in mean))
+    yield " " * 16 + "".join(f"{name.replace('_', '-'):>16}" for name in mean)
     for title, row in rows.items():
-        say(f"{title:16}" + "".join(f"{row[name]:>16.4f}" for name in mean))
+        yield f"{title:16}" + "".join(f"{row[name]:>16.4f}" for name in mean)
     if not result["protocol"]["is_likelihood"]:
-        say(NO_LIKELIHOOD)
-    say("; ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "seed"))
-    say(f"runs     {out}")
+        yield NO_LIKELIHOOD
+    yield "; ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "seed")
+    yield f"runs     {out}"
 
 
-def _show_run(run: "Run", json: bool, interrupted: bool) -> None:
-    records = run.folder.records()
-    if json:
-        last = records[-1] if records else {}
-        say(jsons.dumps({"run": str(run.path), "weights": run.weights, "last": last}))
-    elif interrupted:
-        say(f"stopped  continue with: vaekit train --resume {run.path}{imports_as_typed()}")
+def _train_one(
+    verb: Literal["train", "resume"], what: str | Path, quiet: bool, json: bool, **options: Any
+) -> "Run":
+    """Train a recipe or resume a run, and print where it is and how to go on."""
+    start()
+    from vaekit.cli.progress import progress
+
+    callback = progress(quiet or json)
+    run: Run = getattr(vaekit, verb)(what, callbacks=[callback], **options)
+    imports = "".join(f" --import {shlex.quote(name)}" for name in IMPORTS)
+    if callback.interrupted:
+        lines = [f"stopped  continue with: vaekit train --resume {run.path}{imports}"]
     else:
-        say(f"run      {run.path}")
+        lines = [f"run      {run.path}", f"next     vaekit evaluate {run.path}{imports}"]
         if run.folder.report.is_file():
-            say(f"report   {run.folder.report}")
-        say(f"next     vaekit evaluate {run.path}{imports_as_typed()}")
-    if interrupted:
+            lines.insert(1, f"report   {run.folder.report}")
+    last = (run.folder.records() or [{}])[-1]
+    answer(json, {"run": str(run.path), "weights": run.weights, "last": last}, lines)
+    if callback.interrupted:
         sys.exit(130)
+    return run
 
 
 @train.default
@@ -318,12 +325,8 @@ def resume(
         resume: Continue this run exactly where it stopped.
         epochs: Epochs in all.
     """
-    start()
-    from vaekit.cli.progress import progress
-
-    callback = progress(quiet or json)
-    how: dict[str, Any] = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
-    _show_run(vaekit.resume(resume, callbacks=[callback], **how), json, callback.interrupted)
+    how = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
+    _train_one("resume", resume, quiet, json, **how)
 
 
 def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
@@ -336,5 +339,5 @@ def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None
     """
     if out is not None and out.exists():
         out = vaekit.runs.next_folder(out.parent, out.name)
-    run = _train_one("vae", {"out": out, "lang": lang, **DEMO}, quiet, False)
+    run = _train_one("train", "vae", quiet, False, out=out, lang=lang, **DEMO)
     say(f"open     file://{run.folder.report.resolve()}")

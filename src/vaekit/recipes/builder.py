@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from vaekit.errors import VaekitError
 from vaekit.recipes.catalog import find_recipe, resolve
-from vaekit.registry import Spec, checked, find, make
+from vaekit.registry import Spec, checked, find, make, register
 
 if TYPE_CHECKING:
     from vaekit.data import DataSpec
-    from vaekit.models import Model
+    from vaekit.models import Colorizer, Model
     from vaekit.nn import Nets
     from vaekit.objectives import Objective
     from vaekit.parts import Conditional, Family
@@ -178,3 +178,33 @@ class Builder:
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
         return Conditional(net, self.family, in_shape=latent_shape)
+
+
+@register("model", "colorizer")
+def colorizer(data: DataSpec, net: Nets, family: Family, *, noise: float = 1.0) -> Colorizer:
+    """p(x | its gray image), a model without a latent.
+
+    Args:
+        data: in color.
+        net: from gray to color.
+        family: a Gaussian of one scale.
+        noise: standard deviation of the noise on the gray input while training, in gray levels.
+    """
+    from vaekit.models import Colorizer, luminance
+    from vaekit.nn import start_at
+    from vaekit.parts import Conditional
+
+    if data.kind != "color" or data.shape[:1] != (3,):
+        raise VaekitError(
+            f"colorizer learns from color images; {data.name} has rows of shape {data.shape} "
+            f"({data.kind}): take data in color, and leave `gray` and `binarize`."
+        )
+    if data.context:
+        raise VaekitError("colorizer is given gray images and no labels: leave `context`.")
+    network = net.encoder((1, *data.shape[1:]), data.shape)
+    if net.start == "mean" and data.mean is not None:
+        start_at(network, data.mean - luminance(data.mean))
+    if getattr(family, "mean", "identity") != "identity":
+        raise VaekitError("colorizer adds what it learns to the gray image: leave mean=identity.")
+    level = (data.values.high - data.values.low) / 255
+    return Colorizer(Conditional(network, family), noise=noise * level)

@@ -17,9 +17,6 @@ from vaekit.runs.job import describe as describe
 from vaekit.runs.job import make_job as make_job
 from vaekit.runs.job import optimize as optimize
 from vaekit.runs.parallel import Row as Row
-from vaekit.runs.parallel import default_folder as default_folder
-from vaekit.runs.parallel import summarize as summarize
-from vaekit.runs.parallel import train_seeds as train_seeds
 from vaekit.runs.reproduce import METRICS as METRICS
 from vaekit.runs.reproduce import Reproduction as Reproduction
 from vaekit.runs.reproduce import check_reproduction as check_reproduction
@@ -38,9 +35,13 @@ from vaekit.runs.run import open_run as open_run
 from vaekit.runs.run import refuse_data as refuse_data
 from vaekit.runs.run import trained as trained
 from vaekit.runs.saving import keep_model as keep_model
+from vaekit.runs.saving import metric_lines as metric_lines
 from vaekit.runs.saving import save as save
 from vaekit.runs.sweep import PAGE as PAGE
+from vaekit.runs.sweep import default_folder as default_folder
 from vaekit.runs.sweep import parse_grid as parse_grid
+from vaekit.runs.sweep import summarize as summarize
 from vaekit.runs.sweep import train_grid as train_grid
+from vaekit.runs.sweep import train_seeds as train_seeds
 from vaekit.runs.table import cells as cells
 from vaekit.runs.table import tabulate as tabulate

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-from pydantic import Field
-from pydantic.fields import FieldInfo
 
 from vaekit.errors import VaekitError, unknown
 from vaekit.imports import Import, imports_of
 from vaekit.recipes import find_recipe, resolve
-from vaekit.registry import KINDS, Spec, completed, entries, nested, text
+from vaekit.registry import KINDS, Spec, completed, nested
 from vaekit.train_options import Data, Options, Training, checked
 
 if TYPE_CHECKING:
@@ -31,38 +27,15 @@ RECORDS: dict[str, type[Options]] = {"data": Data, "training": Training}
 HOMES = {name: group for group, record in RECORDS.items() for name in record.model_fields}
 
 
-def flat_fields(recipe: str) -> Iterator[tuple[str, str, FieldInfo]]:
-    """Yield every option of a recipe: its name, the group it belongs to, and what it is.
+def flat_fields(recipe: str) -> Iterator[tuple[str, str]]:
+    """Yield every option of a recipe: its name, and the record that it is in.
 
     Example:
-        >>> [name for name, group, _ in flat_fields("beta_vae") if group == "parts"]
+        >>> [name for name, record in flat_fields("beta_vae") if record == "parts"]
         ['prior', 'posterior', 'likelihood', 'objective', 'net', 'latent', 'model']
     """
-    entry, parts = find_recipe(recipe), resolve(recipe, {})
-    for name in entry.asks:
-        yield name, "parts", _part_field(name, parts[name])
-    for group, record in RECORDS.items():
-        for name, plain in record.model_fields.items():
-            info = copy(plain)
-            info.default = entry.options.get(name, info.default)
-            yield name, group, info
-
-
-def _part_field(name: str, value: Any) -> FieldInfo:
-    """Return the option that takes a part; its default is the recipe's."""
-    info: Any
-    if name == "latent":
-        info = Field(default=value, ge=1, description="The size of the latent.")
-        info.annotation = int
-        return info
-    shown = "by the kind of data" if value is None else text(value, brief=name)
-    known = ", ".join(entries(name))
-    words = f"{KINDS[name]}: {known}. Options: vaekit parts {name}."
-    if name == "likelihood":
-        words += " Gray values under bernoulli are the usual loss and not a likelihood."
-    info = Field(default=None, description=f"{words} Here {shown}.")
-    info.annotation = str | None
-    return info
+    yield from ((name, "parts") for name in find_recipe(recipe).asks)
+    yield from HOMES.items()
 
 
 @dataclass(frozen=True)
@@ -100,9 +73,8 @@ class Config:
             _check_structures(parts)
         else:
             parts = resolve(recipe, parts)
-            for kind, spec in parts.items():
-                if isinstance(spec, dict) and kind != "likelihood":
-                    parts[kind] = completed(kind, spec)
+            specs = {k: v for k, v in parts.items() if isinstance(v, dict) and k != "likelihood"}
+            parts |= {kind: completed(kind, spec) for kind, spec in specs.items()}
         data, training = (checked(kind, dict(records.get(n, {}))) for n, kind in RECORDS.items())
         return cls(recipe, parts, data, training)  # type: ignore[arg-type]
 
@@ -168,8 +140,8 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, which `from_json` reads."""
-        shared = {name: getattr(self, name).model_dump(mode="json") for name in RECORDS}
         head = {"format": FORMAT, "recipe": self.recipe, "imports": self.imports}
+        shared = {name: getattr(self, name).model_dump(mode="json") for name in RECORDS}
         return {**head, "parts": self.parts, **shared}
 
     @classmethod
@@ -199,11 +171,9 @@ class Config:
                 records["parts"] = {k: v for k, v in records["parts"].items() if k not in idle}
             return replace(cls.of(name, records), imports=record.get("imports", []))
         except VaekitError as error:
-            missing = str(error).startswith("unknown")
             mend = " If it is one of your own, pass its file: `import_=['FILE.py']`."
-            raise VaekitError(
-                f"config.json does not fit: {error}{mend if missing else ''}"
-            ) from None
+            mend = mend if str(error).startswith("unknown") else ""
+            raise VaekitError(f"config.json does not fit: {error}{mend}") from None
 
 
 def _check_structures(parts: dict[str, Any]) -> None:

@@ -32,24 +32,13 @@ from typing import Any
 import torch
 
 import vaekit
-from vaekit.errors import VaekitError, unknown
+from vaekit import io
+from vaekit.errors import VaekitError
 from vaekit.imports import copies, require
-from vaekit.io import (
-    append_line,
-    in_words,
-    locked,
-    missing_folders,
-    read_lines,
-    remove_empty,
-    sweep,
-    write,
-)
-from vaekit.torchutil import load_state
 
 MEND = "Restore it, or train again."
 WEIGHTS_FILE = "model.safetensors"
 SWELL = 100  # weights hardly shrink in a zip, and text by a tenth
-WEIGHTS = ("best", "last", "ema")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -92,6 +81,14 @@ def next_folder(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
+def _parsed(text: bytes) -> Any:
+    """Return the JSON of a file; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 class RunFolder:
     """Reads and writes a run folder; every file is whole or absent.
 
@@ -125,7 +122,7 @@ class RunFolder:
             VaekitError: where another process trains into it, it cannot be made, or, with
                 `create`, it has content. What was made is removed where no run begins.
         """
-        new = missing_folders(self.last.parent)
+        new = io.missing_folders(self.last.parent)
         if create:
             try:
                 self.refuse_content()
@@ -135,19 +132,17 @@ class RunFolder:
                     f"cannot make {self.path}: {error.strerror}. Name another `out`."
                 ) from error
         try:
-            with locked(self.lock) as mine:
+            with io.locked(self.lock) as mine:
                 if not mine:
-                    raise VaekitError(
-                        f"another process trains into {self.path}: wait for it, or name another "
-                        "`out`."
-                    )
-                sweep(self.path)
-                sweep(self.lock.parent)
+                    mend = "wait for it, or name another `out`"
+                    raise VaekitError(f"another process trains into {self.path}: {mend}.")
+                io.sweep(self.path)
+                io.sweep(self.lock.parent)
                 yield
         finally:
             if new and not (self.path / "config.json").exists():
                 self.lock.unlink(missing_ok=True)
-                remove_empty(new)
+                io.remove_empty(new)
 
     def refuse_content(self) -> None:
         """Refuse to begin a run where there is one, or anything else.
@@ -189,12 +184,12 @@ class RunFolder:
     def copy_imports(self, records: Sequence[Mapping[str, str]]) -> None:
         """Write the user's own files of parts, as they were imported."""
         for name, content in copies(records):
-            write(self.path / "imports" / name, content, "train again")
+            io.write(self.path / "imports" / name, content, "train again")
 
     def write_json(self, name: str, content: Any, mend: str | None = None) -> None:
         """Write `name`.json."""
         text = json.dumps(content, indent=2) + "\n"
-        write(self.path / f"{name}.json", text.encode(), mend or self.mend)
+        io.write(self.path / f"{name}.json", text.encode(), mend or self.mend)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read `name`.json.
@@ -205,22 +200,18 @@ class RunFolder:
         """
         path = self.path / f"{name}.json"
         text = self.read(path.name)
-        if text is None and (self.weights.is_file() or self.zipped):
-            raise VaekitError(
-                f"{self.path} is a saved model without the records of its training ({path.name}), "
-                "which this asks for: name its run folder."
-            )
         if text is None:
-            raise VaekitError(
-                f"{self.path} is no run folder: it has no {name}.json. Name one that "
-                "`vaekit train` made."
-            )
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError):
-            raise VaekitError(f"{path} is broken: it holds no JSON. {MEND}") from None
+            why = f"is no run folder: it has no {name}.json. Name one that `vaekit train` made."
+            if self.weights.is_file() or self.zipped:
+                why = (
+                    f"is a saved model without the records of its training ({path.name}), which "
+                    "this asks for: name its run folder."
+                )
+            raise VaekitError(f"{self.path} {why}")
+        content = _parsed(text)
         if not isinstance(content, dict):
-            raise VaekitError(f"{path} is broken: it holds no object. {MEND}")
+            why = "JSON" if content is None else "object"
+            raise VaekitError(f"{path} is broken: it holds no {why}. {MEND}")
         if name == "run" and "sha256" not in (content.get("data") or ()):
             raise VaekitError(f"{path} is broken: it has no data.sha256. {MEND}")
         if name == "config":
@@ -245,14 +236,14 @@ class RunFolder:
             with zipfile.ZipFile(self.path) as archive:
                 if name not in archive.namelist():
                     return None
-                entry, whole = archive.getinfo(name), self.path.stat().st_size
-                size = entry.file_size
+                entry = archive.getinfo(name)
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise VaekitError(
                         f"{path} is compressed in another way than ours: zip it anew."
                     )
-                if size > SWELL * whole:
-                    raise VaekitError(f"{path} would unpack to {in_words(size)}: take another one.")
+                if entry.file_size > SWELL * self.path.stat().st_size:
+                    size = io.in_words(entry.file_size)
+                    raise VaekitError(f"{path} would unpack to {size}: take another one.")
                 return archive.read(name)
         except OSError as error:
             raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
@@ -266,81 +257,22 @@ class RunFolder:
             VaekitError: where it holds something else.
         """
         path = self.path / "evaluation.json"
-        if not path.is_file():
-            return []
-        try:
-            records = json.loads(path.read_text())
-        except ValueError:
-            records = None
+        records = _parsed(path.read_bytes()) if path.is_file() else []
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise VaekitError(f"{path} is broken: it holds no list of records; move it away.")
         return records
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        append_line(self.path / "metrics.jsonl", record, self.mend)
+        io.append_line(self.path / "metrics.jsonl", record, self.mend)
 
     def records(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl; one that was cut off is left out."""
-        return read_lines(self.path / "metrics.jsonl")
+        return io.read_lines(self.path / "metrics.jsonl")
 
     def rewind(self, step: int) -> None:
         """Drop the records after this step: they will be made again."""
-        records = self.records()
-        early = [record for record in records if record.get("step", step + 1) <= step]
-        if records:
-            lines = [json.dumps(record) + "\n" for record in early]
-            write(self.path / "metrics.jsonl", "".join(lines).encode(), self.mend)
-
-
-def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
-    """Return the model's state, which weights it is, and after how many steps (or None).
-
-    Raises:
-        VaekitError: for other weights than best, last and ema, or where they are missing or broken.
-    """
-    if weights not in (None, *WEIGHTS):
-        raise unknown("weights", str(weights), WEIGHTS)
-    if not folder.last.is_file() and not folder.best.is_file():
-        content = folder.read(WEIGHTS_FILE)
-        if content is not None:
-            return _saved(folder.weights, content, weights)
-    if weights is None:
-        weights = "best" if folder.best.is_file() else "last"
-    if weights == "best":
-        steps = [r["step"] for r in folder.records() if r.get("best")]
-        return _part(folder.best, "model"), weights, max(steps, default=None)
-    progress = _part(folder.last, "progress")
-    if weights == "last":
-        return progress["model"], weights, progress["step"]
-    if progress["average"] is None:
-        raise VaekitError(f"{folder.path} was trained without `ema`: take best or last.")
-    prefix = "module."
-    state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
-    return state, weights, progress["step"]
-
-
-def _part(path: Path, name: str) -> dict[str, Any]:
-    state = load_state(path)
-    if name not in state:
-        raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
-    return state[name]
-
-
-def _saved(
-    path: Path, content: bytes, weights: str | None
-) -> tuple[dict[str, Any], str, int | None]:
-    """Read the weights of a saved model, which holds one of best, last and ema."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        state = load(content)
-        size = int.from_bytes(content[:8], "little")
-        known = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise VaekitError(f"{path} is broken ({type(error).__name__}): take another one.") from None
-    which, step = known.get("weights", "last"), known.get("step", "")
-    if weights not in (None, which):
-        raise VaekitError(f"{path} holds the weights {which}; got {weights}: take {which}.")
-    return state, which, int(step) if step.isdecimal() else None
+        if records := self.records():
+            early = [record for record in records if record.get("step", step + 1) <= step]
+            lines = "".join(json.dumps(record) + "\n" for record in early)
+            io.write(self.path / "metrics.jsonl", lines.encode(), self.mend)

@@ -27,9 +27,7 @@ PixelUnshuffle ZeroPad2d ReflectionPad2d ReplicationPad2d ConstantPad2d GRU LSTM
 """
 LAYERS: dict[str, type[nn.Module]] = {name: getattr(nn, name) for name in NAMES.split()}
 HOLDERS: dict[str, Any] = {
-    "Sequential": nn.Sequential,
-    "ModuleList": nn.ModuleList,
-    "ModuleDict": nn.ModuleDict,
+    each.__name__: each for each in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 }
 RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
              "bidirectional", "proj_size")  # fmt: skip
@@ -77,9 +75,8 @@ def outline(module: nn.Module, path: str = "model") -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name, value in module.state_dict().items():
         tensor = isinstance(value, Tensor)
-        facts[f"{path}.{name}"] = (
-            f"{value.dtype} {tuple(value.shape)}" if tensor else type(value).__name__
-        )
+        shown = f"{value.dtype} {tuple(value.shape)}" if tensor else type(value).__name__
+        facts[f"{path}.{name}"] = shown
     first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         facts[f"{path}.{name} (shared)"] = first.setdefault(id(parameter), name)
@@ -101,16 +98,12 @@ def _node(part: nn.Module, path: str, seen: dict[int, str]) -> dict[str, Any]:
     seen[id(part)] = path
     kind, name = type(part), type(part).__name__
     named = name_of(kind) if hasattr(part, "made") else None
+    mend = f"or pass {path.partition('.')[0]}= when loading."
     if named is None and kind not in (*HOLDERS.values(), *LAYERS.values()):
-        raise VaekitError(
-            f"{path} is a {kind.__module__}.{kind.__qualname__}, which is not a registered part: "
-            f"register it, or pass {path.partition('.')[0]}= when loading."
-        )
+        what = f"a {kind.__module__}.{kind.__qualname__}, which is not a registered part"
+        raise VaekitError(f"{path} is {what}: register it, {mend}")
     if part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part):
-        raise VaekitError(
-            f"{path} has a hook, which is not saved: remove it, or pass "
-            f"{path.partition('.')[0]}= when loading."
-        )
+        raise VaekitError(f"{path} has a hook, which is not saved: remove it, {mend}")
     if HOLDERS.get(name) is kind:
         parts: Any = part._modules.items()
         return {"torch": name, "parts": {n: _node(v, f"{path}.{n}", seen) for n, v in parts}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,37 +10,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaekit import training
 from vaekit.data import MAPPED, Batches, Dataset, DataSpec, Loader, card, from_value, prepare, read
-from vaekit.distributions import Distribution, Offer
-from vaekit.errors import VaekitError
+from vaekit.distributions import Distribution
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
 from vaekit.objectives import players
 from vaekit.objectives import weights as weights_of
-from vaekit.recipes import Recipe, likelihood_spec
-from vaekit.registry import text
+from vaekit.recipes import Recipe
+from vaekit.runs.building import build_on, check_range, example_of, to_unit
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.folder import RunFolder, environment, git_state
-from vaekit.runs.saving import build_model, config_json
+from vaekit.runs.saving import config_json
 from vaekit.torchutil import find_device
-from vaekit.training import (
-    Best,
-    Callbacks,
-    Progress,
-    Schedule,
-    Supervisor,
-    fit,
-    interruptible,
-    make_average,
-    make_critic,
-    make_optimizer,
-    make_schedules,
-    refuse_capture,
-    refuse_graphs,
-    targets,
-)
 
-TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
 ROWS = ("train", "validation", "test")
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
@@ -75,7 +57,7 @@ class Job:
     batches: Batches | Loader
     optimizer: torch.optim.Optimizer
     critic: torch.optim.Optimizer | None
-    schedules: dict[str, Schedule]
+    schedules: dict[str, training.Schedule]
     weights: dict[str, float]
     warm: int
     px: Distribution
@@ -83,6 +65,35 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """Return the content of config.json."""
         return config_json(self.config, self.spec, self.card["sha256"])
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is worth knowing before the training; none of it stops it."""
+        data, rows, size = self.data, self.data.rows["train"], self.batches.batch_size
+        if size > rows:
+            more = f"a batch of {size} is more than the {rows} training rows"
+            yield f"{more}: each step takes all of them."
+        if not is_likelihood(self.px.space, data.kind):
+            yield (
+                f"{type(self.px).__name__} is not a likelihood of {data.kind} data: the numbers "
+                "compare only with the same loss on the same data."
+            )
+        if why := self.config.recipe == COMPOSED and self.config.parts.get("why"):
+            yield f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}"
+        low, high = data.train.x_bounds
+        if self.card["note"].endswith(MAPPED) and low >= 0:
+            yield (
+                f"the images of {data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
+                "in [0, 1] (`range='-1,1'` gives it the stored values)."
+            )
+        family = getattr(getattr(self.recipe.model, "likelihood", None), "family", None)
+        mean = getattr(family, "mean", "identity")
+        least, most = REACH.get(mean, (-math.inf, math.inf))
+        if low < least or high > most:
+            yield (
+                f"mean={mean} cannot leave [{least:g}, {most:g}], and the rows of {data.name} lie "
+                f"in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take "
+                f"mean=identity, or {to_unit(data)}."
+            )
 
     def validation(self) -> Batches | None:
         """Return the held-out rows, if there are some."""
@@ -120,26 +131,22 @@ def make_job(
     source = read(config.data) if value is None else from_value(value, config.data)
     data = prepare(source, config.data)
     spec = data.spec()
-    recipe = _built(config, spec, device, **parts)
+    recipe = build_on(config, spec, device, **parts)
     model, objective = recipe.model, recipe.objective
     composed = config.recipe == COMPOSED
-    px = _example(recipe, spec) if composed else model.example(spec.context).px
-    _check_range(recipe, data, px)
+    px = example_of(recipe, spec) if composed else model.example(spec.context).px
+    check_range(recipe, data, px)
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     steps = options.epochs * len(batches)
-    schedules, warm = make_schedules(options, objective, steps, len(batches))
-    targets(schedules, model, objective)
-    optimizer = make_optimizer(
-        options.optimizer,
-        players(model, objective)[0],
-        lr=options.lr,
-        weight_decay=options.weight_decay,
-        more=options.optimizer_options,
-    )
-    critic = make_critic(objective)
-    refuse_graphs(objective, options.compile, options.capture)
+    schedules, warm = training.make_schedules(options, objective, steps, len(batches))
+    training.targets(schedules, model, objective)
+    how: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
+    how |= {"more": options.optimizer_options}
+    optimizer = training.make_optimizer(options.optimizer, players(model, objective)[0], **how)
+    critic = training.make_critic(objective)
+    training.refuse_graphs(objective, options.compile, options.capture)
     if options.capture:
-        refuse_capture(optimizer, device)
+        training.refuse_capture(optimizer, device)
     weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
     return Job(
         *(config, folder, source, data, card(source), spec, recipe, device, batches),
@@ -147,86 +154,12 @@ def make_job(
     )
 
 
-def _built(
-    config: Config, spec: DataSpec, device: torch.device, **parts: nn.Module | None
-) -> Recipe:
-    """Return the recipe on its device, or refuse one that is too large for it."""
-    try:
-        recipe = build_model(config, spec, **parts)
-        recipe.model.to(device)
-        recipe.objective.to(device)
-    except (MemoryError, OverflowError, RuntimeError) as error:
-        if not TOO_LARGE.search(f"{type(error).__name__} {error}"):
-            raise
-        size = ""
-        if config.recipe != COMPOSED:
-            net = text(config.parts["net"], brief="net")
-            size = f" (latent {config.parts['latent']}, net {net})"
-        raise VaekitError(
-            f"the model{size} does not fit into the memory of {device}: take smaller ones."
-        ) from error
-    return recipe
-
-
-def _example(recipe: Recipe, spec: DataSpec) -> Distribution:
-    """Return p(x|z) of one row, or refuse a composed model that does not fit the data."""
-    shape = getattr(recipe.model, "x_shape", None)
-    if shape != spec.shape:
-        raise VaekitError(
-            f"the model takes x of the shape {shape}; the rows of {spec.name} are {spec.shape}: "
-            "build it to that, or take other data."
-        )
-    try:
-        px = recipe.model.example(spec.context).px
-    except (RuntimeError, TypeError, AttributeError) as error:
-        context = f" and a context {spec.context}" if spec.context else ""
-        why = str(error).partition("\n")[0]
-        raise VaekitError(
-            f"the model cannot pass over one x of the shape {shape}{context}: {why}"
-        ) from error
-    if px.space.kind == "counts" and spec.kind != "counts":
-        raise VaekitError(
-            f"{type(px).__name__} takes counts; the data {spec.name} are of kind {spec.kind}: "
-            "take another likelihood."
-        )
-    return px
-
-
-def _check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
-    """Refuse rows that are no numbers, or outside what the likelihood can score."""
-    name, space = type(px).__name__, px.space
-    if data.train.values.dequantize and space.discrete:
-        raise VaekitError(
-            f"`dequantize` is for densities; {name} is a likelihood of levels: leave it."
-        )
-    for which, split in data.splits.items():
-        low, high = split.x_bounds
-        if which == "train" and data.stream is not None and split.values.loc is None:
-            low, high = split.values.ends(torch.tensor(data.stream.bounds).to(split.images.dtype))
-        gaps = Offer.GAPS in recipe.model.offers
-        if not (math.isfinite(low) and math.isfinite(high)) and not gaps:
-            raise VaekitError(f"the {which} rows of {data.name} hold NaN or infinite values.")
-        if space.kind == "pixels" and (low < 0 or high > 1):
-            raise VaekitError(
-                f"{name} takes values in [0, 1]; the {which} rows of {data.name} "
-                f"lie in [{low:.3g}, {high:.3g}]: {_to_unit(data)}, or another likelihood, as "
-                "`likelihood=gaussian`."
-            )
-
-
-def _to_unit(data: Dataset) -> str:
-    """Return how the values of these data come into [0, 1]."""
-    if data.train.images.ndim > 2:
-        return "take `range='0,1'` for images"
-    return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"
-
-
 def describe(job: Job) -> dict[str, Any]:
     """Return the content of run.json."""
     return {
         "environment": environment(job.device),
         "git": git_state(),
-        "notes": _notes(job),
+        "notes": list(job.notes()),
         "seed": job.config.training.seed,
         "data": {
             **{name: job.card[name] for name in ("source", "note", "sha256")},
@@ -237,49 +170,9 @@ def describe(job: Job) -> dict[str, Any]:
     }
 
 
-def _notes(job: Job) -> list[str]:
-    """Return what is worth knowing before the training; none of it stops it."""
-    rows, size = job.data.rows["train"], job.batches.batch_size
-    notes = []
-    if size > rows:
-        notes.append(
-            f"a batch of {size} is more than the {rows} training rows: each step takes all of them."
-        )
-    if not is_likelihood(job.px.space, job.data.kind):
-        notes.append(
-            f"{type(job.px).__name__} is not a likelihood of "
-            f"{job.data.kind} data: the numbers compare only with the same loss on the same data."
-        )
-    if why := job.config.recipe == COMPOSED and job.config.parts.get("why"):
-        notes.append(f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}")
-    return [*notes, *_notes_of_values(job)]
-
-
-def _notes_of_values(job: Job) -> Iterator[str]:
-    """Yield notes of values that are not those of the file, or out of the model's reach."""
-    low, high = job.data.train.x_bounds
-    if job.card["note"].endswith(MAPPED) and low >= 0:
-        yield (
-            f"the images of {job.data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
-            "in [0, 1] (`range='-1,1'` gives it the stored values)."
-        )
-    if job.config.recipe == COMPOSED:
-        family = getattr(getattr(job.recipe.model, "likelihood", None), "family", None)
-        mean = getattr(family, "mean", "identity")
-    else:
-        mean = likelihood_spec(job.config.parts, job.data.kind).get("mean", "identity")
-    least, most = REACH.get(mean, (-math.inf, math.inf))
-    if low < least or high > most:
-        yield (
-            f"mean={mean} cannot leave [{least:g}, {most:g}], and the rows of {job.data.name} "
-            f"lie in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take "
-            f"mean=identity, or {_to_unit(job.data)}."
-        )
-
-
 def optimize(
-    job: Job, state: dict[str, Any] | None, callbacks: Callbacks, *, every: float = 5.0
-) -> Progress:
+    job: Job, state: dict[str, Any] | None, callbacks: training.Callbacks, *, every: float = 5.0
+) -> training.Progress:
     """Run the loop to its end, to an early stop, or to Ctrl-C; the last state is saved.
 
     Args:
@@ -288,52 +181,46 @@ def optimize(
         callbacks: are told how it goes.
         every: the least seconds between checkpoints.
     """
-    options, recipe = job.config.training, job.recipe
-    watcher = Supervisor(
-        job.folder,
-        Best(recipe.objective.monitor, options.patience, after=job.warm),
-        validation=job.validation(),
-        seed=options.seed,
-        every=every,
-        sample=job.sample(),
-        callbacks=callbacks,
-    )
+    options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
+    best = training.Best(objective.monitor, options.patience, after=job.warm)
+    how: Any = {"seed": options.seed, "every": every, "callbacks": callbacks}
+    how |= {"validation": job.validation(), "sample": job.sample()}
+    watcher = training.Supervisor(job.folder, best, **how)
+    steps, first, resumed = options.epochs * len(job.batches), 0, None
     if state is not None:
         watcher.restore(state)
-    callbacks.tell("begin", recipe.model, None if state is None else watcher.epoch)
-    first = state["progress"]["step"] if state else 0
-    steps = first if watcher.best.exhausted(watcher.epoch) else options.epochs * len(job.batches)
-    with interruptible() as pressed:
+        resumed, first = state["progress"], state["progress"]["step"]
+    early = watcher.best.exhausted(watcher.epoch)
+    steps = first if early else steps
+    callbacks.tell("begin", model, None if state is None else watcher.epoch)
+    with training.interruptible() as pressed:
 
-        def after_step(progress: Progress) -> bool:
+        def after_step(progress: training.Progress) -> bool:
             callbacks.tell("step", progress)
             return pressed()
 
         callbacks.tell("started", options.epochs, steps, first)
         if state is not None and first >= steps:
-            done = f"it has its {options.epochs} epochs; ask for more epochs to go on"
-            early = f"no epoch was better for {options.patience}, its patience"
-            why = early if watcher.best.exhausted(watcher.epoch) else done
+            why = f"it has its {options.epochs} epochs; ask for more epochs to go on"
+            why = f"no epoch was better for {options.patience}, its patience" if early else why
             callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
-        progress = fit(
-            recipe.model,
-            recipe.objective,
-            job.batches,
+        progress = training.fit(
+            *(model, objective, job.batches),
             steps=steps,
             optimizer=job.optimizer,
             critic=job.critic,
             schedules=job.schedules,
             clip=options.clip,
-            average=make_average(recipe.model, options.ema),
+            average=training.make_average(model, options.ema),
             on_epoch=watcher,
             on_step=after_step,
-            resume=state["progress"] if state else None,
+            resume=resumed,
             precision=options.precision,
             compiled=options.compile,
             captured=options.capture,
             fast=options.fast,
         )
         if not progress.interrupted:
-            callbacks.tell("finish", recipe.model, watcher.epoch)
+            callbacks.tell("finish", model, watcher.epoch)
         watcher.save(progress)
     return progress

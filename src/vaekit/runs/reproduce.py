@@ -92,7 +92,7 @@ class Reproduction(Options):
 
 
 def known() -> dict[str, Reproduction]:
-    """Return all reproductions that come with the kit, by name.
+    """Return all reproductions that come with vaekit, by name.
 
     Example:
         >>> known()["mlp-gray"].reference
@@ -137,14 +137,13 @@ def measure(run: Run, what: Measure) -> dict[str, Any]:
     return METRICS[what.metric](run, what)
 
 
-def _elbo(run: Run, what: Measure) -> dict[str, Any]:
-    results = run.evaluate(f"bound:samples={what.samples}", split=what.split, limit=what.limit)
-    return {"ours": -results["elbo"], "standard_error": results["elbo_standard_error"]}
-
-
-def _nll(run: Run, what: Measure) -> dict[str, Any]:
-    metrics = ("bound:samples=1", f"nll:samples={what.samples}")
-    results = run.evaluate(*metrics, split=what.split, limit=what.limit)["nll"]
+def _score(run: Run, what: Measure) -> dict[str, Any]:
+    """Return minus the ELBO, or minus log p(x) by importance sampling, with its error."""
+    how: Any = {"split": what.split, "limit": what.limit}
+    if what.metric == "elbo":
+        results = run.evaluate(f"bound:samples={what.samples}", **how)
+        return {"ours": -results["elbo"], "standard_error": results["elbo_standard_error"]}
+    results = run.evaluate("bound:samples=1", f"nll:samples={what.samples}", **how)["nll"]
     half = {f"by {what.samples // 2} draws": f"{results['at_half']:.2f}"}
     return {"ours": results["mean"], "standard_error": results["standard_error"], **half}
 
@@ -175,17 +174,15 @@ def _principal_components(run: Run, what: Measure) -> dict[str, Any]:
     }
 
 
-METRICS = {"elbo": _elbo, "nll": _nll, "principal-components": _principal_components}
+METRICS = {"elbo": _score, "nll": _score, "principal-components": _principal_components}
 
 
 def check_reproduction(entry: Reproduction, folder: Path, options: dict[str, Any]) -> None:
     """Refuse a folder that holds a training of another protocol, or from another seed."""
     begun = Config.from_json(RunFolder(folder).read_json("config"))
     if _protocol(Config.flat(entry.recipe, **options)) != _protocol(begun):
-        raise VaekitError(
-            f"{folder} holds another training than {entry.name} from seed {options['seed']}: name "
-            "another `out`."
-        )
+        this = f"{entry.name} from seed {options['seed']}"
+        raise VaekitError(f"{folder} holds another training than {this}: name another `out`.")
 
 
 def _protocol(config: Config) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from vaekit.objectives import Objective
 from vaekit.objectives import weights as weights_of
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
+from vaekit.runs.building import build_with
 from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.fitted import FittedPrior, fitted_prior
-from vaekit.runs.folder import RunFolder, read_weights
-from vaekit.runs.saving import build_with, save
+from vaekit.runs.folder import RunFolder
+from vaekit.runs.saving import read_weights, save
 from vaekit.torchutil import find_device, lazy, load_state, rng
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop",
 PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Run:
     """A run folder, its model and its objective.
 
@@ -48,7 +49,7 @@ class Run:
         model: in eval mode.
         objective: what it was trained with.
         weights: "last", "best" or "ema".
-        step: optimizer steps after which these weights were kept; None where no record says.
+        step: optimizer steps after which these weights were saved; None where no record says.
         data: the data set of its training, where it is in memory: as stored, and as its rows were
             prepared; of a run that is opened None, and it is read when it is needed.
     """
@@ -60,22 +61,36 @@ class Run:
     objective: Objective
     weights: str
     step: int | None
-    data: tuple[Dataset, Dataset] | None = field(default=None, repr=False)
-    fitted_priors: dict[str, FittedPrior | None] = field(default_factory=dict, repr=False)
+    data: tuple[Dataset, Dataset] | None = None
+    fitted_priors: dict[str, FittedPrior | None] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return what was trained on what, for how long, and where it is, in a line."""
+        count, name = self.config.training.epochs, Path(self.config.data.data).stem
+        done = f"{len(self.folder.records())} of " if self.recorded else ""
+        step = "" if self.step is None else f" of step {self.step:,}"
+        what = f"{self.config.recipe} on {name}, {done}{count} epoch{'s' * (count != 1)}"
+        what += f", weights {self.weights}{step}"
+        return f"Run({what}: {self.path})"
+
+    @property
+    def recorded(self) -> bool:
+        """Return whether the records of the training are there, which a saved model has not."""
+        return (self.path / "run.json").is_file()
 
     @property
     def path(self) -> Path:
-        """The run folder."""
+        """Return the run folder."""
         return self.folder.path
 
     @property
     def device(self) -> torch.device:
-        """The device of the model."""
+        """Return the device of the model."""
         return next(self.model.parameters()).device
 
     @property
     def offers(self) -> frozenset[Offer]:
-        """The words for what the model offers."""
+        """Return the words for what the model offers."""
         return self.model.offers
 
     def require(self, *words: str) -> LatentModel:
@@ -96,7 +111,7 @@ class Run:
 
     @property
     def vae(self) -> LatentModel:
-        """The model, where it has a latent.
+        """Return the model, where it has a latent.
 
         Raises:
             VaekitError: for a colorizer.
@@ -105,24 +120,24 @@ class Run:
 
     @property
     def conditional(self) -> bool:
-        """Whether it was trained with a context."""
+        """Return whether it was trained with a context."""
         return bool(self.spec.context)
 
     @property
     def class_names(self) -> list[str]:
-        """The names of its labels; their numbers where they have none."""
+        """Return the names of its labels; their numbers where they have none."""
         return list(self.spec.class_names or map(str, range(self.spec.classes)))
 
     @property
     def sha256(self) -> str:
-        """Of the data that it was trained on."""
-        if (self.path / "run.json").is_file():
+        """Return the sha256 of the data that it was trained on."""
+        if self.recorded:
             return str(self.folder.read_json("run")["data"]["sha256"])
         return str(self.folder.read_json("config").get("sha256", ""))
 
     @property
     def parts(self) -> dict[str, Spec | str]:
-        """Posterior, prior, likelihood and objective: a class's name where it is not registered."""
+        """Return posterior, prior, likelihood and objective; of an unregistered part the class."""
         kinds = ("posterior", "prior", "likelihood", "objective")
         if self.config.recipe != COMPOSED:
             entry, specs = find_recipe(self.config.recipe), self.config.parts
@@ -151,18 +166,18 @@ class Run:
 
     @lazy
     def px(self) -> Distribution:
-        """p(x|z) of one row: its type, its space, its scale."""
+        """Return p(x|z) of one row: its type, its space, its scale."""
         return self.model.example(self.spec.context).px
 
     @lazy
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shape of a code of each latent."""
+        """Return the shape of a code of each latent."""
         sites = self.vae.example(self.spec.context).sites
         return tuple(tuple(site.z.shape[2:]) for site in sites)
 
     @property
     def latent_size(self) -> int:
-        """How many dimensions a code has, all latents together."""
+        """Return how many dimensions a code has, all latents together."""
         return sum(map(prod, self.latent_shapes))
 
     def prior(self, context: Tensor | None = None) -> Distribution:
@@ -227,9 +242,8 @@ class Run:
                 z = fitted.density.sample((n,)).to(self.device)
             first = None if context is None else context[:1]
             zs = (fixed_at(z, fixed, self.prior(first)) if fixed else z,)
-            if mean:
-                return model.decode(zs, context).cpu()
-            return model.likelihood_at(zs, context).sample().cpu()
+            x = model.decode(zs, context) if mean else model.likelihood_at(zs, context).sample()
+            return x.cpu()
 
     def sampled_prior(self, prior: str | None = None) -> FittedPrior | None:
         """Return the prior fitted to the codes where `sample` takes it; None where it takes p(z).
@@ -314,11 +328,10 @@ class Run:
         if self.data is not None and source is self.data[0]:
             return self.data[1]
         data = prepare(source, self.config.data, values=self.spec.values)
-        if tuple(data.train.images.shape[1:]) != self.spec.shape:
-            raise VaekitError(
-                f"{data.name} has rows of shape {tuple(data.train.images.shape[1:])}; this run "
-                f"was trained on {self.spec.shape}."
-            )
+        shape = tuple(data.train.images.shape[1:])
+        if shape != self.spec.shape:
+            seen = f"this run was trained on {self.spec.shape}"
+            raise VaekitError(f"{data.name} has rows of shape {shape}; {seen}.")
         return data
 
     def subject(
@@ -479,8 +492,6 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
     wrong = [dim for dim in fixed if not 0 <= dim < size]
     if wrong:
         raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {size - 1}.")
-    if not fixed:
-        return z.clone()
     if Offer.MOMENTS not in prior.offers:
         raise VaekitError(
             "this model's prior has no standard deviation to count a dimension of z in: decode "

@@ -16,105 +16,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, unknown
 from vaekit.io import note, write
-from vaekit.models import Model
-from vaekit.objectives import Objective, require
-from vaekit.recipes import Recipe, assemble, find_recipe
+from vaekit.recipes import find_recipe
 from vaekit.registry import entries, make, text
-from vaekit.runs.config import COMPOSED, MEND, Config
+from vaekit.runs.building import sketch
+from vaekit.runs.config import COMPOSED, Config
 from vaekit.runs.fitted import FITTED_FILE, fitted_prior, weights_key
-from vaekit.runs.folder import WEIGHTS_FILE
-from vaekit.runs.graph import MOST, build_structure, outline
+from vaekit.runs.folder import WEIGHTS_FILE, RunFolder
+from vaekit.runs.graph import outline
+from vaekit.torchutil import load_state
 
 if TYPE_CHECKING:
     from vaekit.runs.run import Run
 
 SUFFIX = ".vaekit"
-
-
-def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> Recipe:
-    """Build the model and the objective that a config describes, with new weights.
-
-    Args:
-        config: of a recipe, or of a composed model.
-        spec: of the data.
-        objects: `model` and `objective`, where the structure of one is not known.
-
-    Raises:
-        VaekitError: where one is missing, is given to a recipe, or they do not go together.
-    """
-    if config.recipe != COMPOSED:
-        if any(part is not None for part in objects.values()):
-            raise VaekitError(
-                f"the run is of the recipe {config.recipe}, which says its model: leave `model` "
-                "and `objective`."
-            )
-        return assemble(config.recipe, config.parts, spec)
-    parts: dict[str, Any] = {}
-    for name, kind in (("model", Model), ("objective", Objective)):
-        part, tree = objects.get(name), config.parts[name]
-        if part is None and tree is None:
-            why = config.parts.get("why") or f"it has none: pass {name}= when loading."
-            raise VaekitError(f"the {name} cannot be built from config.json: {why}")
-        parts[name] = build_structure(tree, name) if part is None else part
-        if not isinstance(parts[name], kind):
-            raise VaekitError(f"got a {type(parts[name]).__name__} for the {name}; {MEND}")
-    require(parts["objective"], parts["model"])
-    for name, value in parts["model"].state_dict().items():
-        if not isinstance(value, Tensor):
-            raise VaekitError(
-                f"{name} of the model is a {type(value).__name__}: weights alone are saved."
-            )
-    return Recipe(**parts)
-
-
-def build_with(
-    state: dict[str, Tensor], config: Config, spec: DataSpec, path: Path, **objects: Any
-) -> Recipe:
-    """Build the model and the objective of a config, with these weights.
-
-    They are built without memory first: sizes that are not those of the weights take none.
-
-    Raises:
-        VaekitError: where they do not fit each other.
-    """
-    sketch = None if objects.get("model") is not None else _sketch(config, spec, **objects)
-    if sketch is not None:
-        _load(sketch, state, path, assign=True)
-        for name, buffer in sketch.named_buffers():
-            if name not in state and buffer.numel() > MOST:
-                raise VaekitError(f"{path} asks for {buffer.numel():,} elements of {name}.")
-    try:
-        recipe = build_model(config, spec, **objects)
-    except (RuntimeError, MemoryError, OverflowError) as error:
-        raise VaekitError(f"the model of {path} cannot be built: {error}.") from None
-    _load(recipe.model, state, path)
-    return recipe
-
-
-def _sketch(config: Config, spec: DataSpec, **objects: Any) -> Model | None:
-    """Build the model without memory; None where a part of a user's own cannot be made so."""
-    try:
-        with torch.device("meta"):
-            return build_model(config, spec, **objects).model
-    except VaekitError:
-        raise
-    except Exception:  # whatever a constructor says that asks for values
-        return None
-
-
-def _load(model: nn.Module, state: dict[str, Tensor], path: Path, **how: bool) -> None:
-    try:
-        model.load_state_dict(state, **how)
-    except RuntimeError as error:
-        detail = str(error).split("\n")[1].strip()
-        raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
+WEIGHTS = ("best", "last", "ema")
 
 
 def config_json(config: Config, spec: DataSpec, sha256: str) -> dict[str, Any]:
@@ -128,10 +47,10 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         VaekitError: where there is something already, or it cannot be written.
     """
-    path = Path(path)
-    if path.is_dir() and path.suffix == SUFFIX:
+    path, zipped = Path(path), Path(path).suffix == SUFFIX
+    if path.is_dir() and zipped:
         raise VaekitError(f"{path} is a folder, and {SUFFIX} ends the name of a file.")
-    if path.is_file() and path.suffix != SUFFIX:
+    if path.is_file() and not zipped:
         raise VaekitError(f"{path} is a file: name a folder, or a file that ends in {SUFFIX}.")
     if (path / "checkpoints").is_dir():
         raise VaekitError(f"{path} is a run folder, which has its model: name another place.")
@@ -149,7 +68,7 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
         source = run.folder.read(name) if "file" in record else None
         if source is not None and hashlib.sha256(source).hexdigest() == record["sha256"]:
             files[name] = source
-    if path.suffix != SUFFIX:
+    if not zipped:
         for name, content in files.items():
             write(path / name, content)
         return path
@@ -163,8 +82,8 @@ def save(run: Run, path: str | Path, *, overwrite: bool = False) -> Path:
 def _portable(run: Run) -> Config:
     """Return the config of a run's model as it is now, without places of this machine."""
     config = run.config
-    sketch = None if config.recipe == COMPOSED else _sketch(config, run.spec)
-    if config.recipe == COMPOSED or (sketch and outline(sketch) != outline(run.model)):
+    empty = None if config.recipe == COMPOSED else sketch(config, run.spec)
+    if config.recipe == COMPOSED or (empty and outline(empty) != outline(run.model)):
         options = {**config.data.model_dump(), **config.training.model_dump()}
         config = Config.composed(run.model, run.objective, **options)
         config = replace(config, imports=run.config.imports)
@@ -212,6 +131,15 @@ def card(run: Run) -> Iterator[str]:
     yield from (f'run = vaekit.load("PATH"{more})', f"made = run.{does}", "```", "")
 
 
+def metric_lines(record: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what the metrics of an evaluation say: a label, a number with its error, words."""
+    for name, values in {"bound": record, **record}.items():
+        if isinstance(values, dict) and name in entries("metric"):
+            for label, value, error, more in make("metric", {"name": name}).lines(values):
+                spread = "" if error is None else f" ± {error:.4f}"
+                yield label, "" if value is None else f"{value:.4f}{spread}", more
+
+
 def _numbers(run: Run) -> Iterator[str]:
     """Yield what evaluation.json says of these weights, else the epoch of which they are."""
     records = [results for results in run.folder.records() if results["step"] == run.step]
@@ -222,12 +150,8 @@ def _numbers(run: Run) -> Iterator[str]:
     for results in evaluations:
         how = results["protocol"]
         yield from (f"{how['rows']:,} {how['split']} rows:", "", "| | |", "|---|---|")
-        for name, record in {"bound": results, **results}.items():
-            if isinstance(record, dict) and name in entries("metric"):
-                for label, value, error, more in make("metric", {"name": name}).lines(record):
-                    spread = "" if error is None else f" ± {error:.4f}"
-                    if value is not None:
-                        yield f"| {label} | {value:.4f}{spread} {more} |"
+        lines = [line for line in metric_lines(results) if line[1]]
+        yield from (f"| {label} | {number} {more} |" for label, number, more in lines)
         yield ""
     averaged = run.weights == "ema"  # an epoch's numbers are those of the weights that trained
     if not evaluations and records and not averaged:
@@ -236,3 +160,54 @@ def _numbers(run: Run) -> Iterator[str]:
         yield from (f"| {name} | {value:.4g} |" for name, value in records[-1][split].items())
     if not evaluations and (averaged or not records):
         yield "None were kept with it."
+
+
+def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any], str, int | None]:
+    """Return the model's state, which weights it is, and after how many steps (or None).
+
+    Raises:
+        VaekitError: for other weights than best, last and ema, or where they are missing or broken.
+    """
+    if weights not in (None, *WEIGHTS):
+        raise unknown("weights", str(weights), WEIGHTS)
+    if not folder.last.is_file() and not folder.best.is_file():
+        content = folder.read(WEIGHTS_FILE)
+        if content is not None:
+            return _saved(folder.weights, content, weights)
+    if weights == "best" or (weights is None and folder.best.is_file()):
+        steps = [r["step"] for r in folder.records() if r.get("best")]
+        return _part(folder.best, "model"), "best", max(steps, default=None)
+    progress = _part(folder.last, "progress")
+    if weights != "ema":
+        return progress["model"], "last", progress["step"]
+    if progress["average"] is None:
+        raise VaekitError(f"{folder.path} was trained without `ema`: take best or last.")
+    prefix = "module."
+    state = {k.removeprefix(prefix): v for k, v in progress["average"].items() if prefix in k}
+    return state, "ema", progress["step"]
+
+
+def _part(path: Path, name: str) -> dict[str, Any]:
+    state = load_state(path)
+    if name not in state:
+        raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
+    return state[name]
+
+
+def _saved(
+    path: Path, content: bytes, weights: str | None
+) -> tuple[dict[str, Any], str, int | None]:
+    """Read the weights of a saved model, which holds one of best, last and ema."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        state = load(content)
+        size = int.from_bytes(content[:8], "little")
+        known = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise VaekitError(f"{path} is broken ({type(error).__name__}): take another one.") from None
+    which, step = known.get("weights", "last"), known.get("step", "")
+    if weights not in (None, which):
+        raise VaekitError(f"{path} holds the weights {which}; got {weights}: take {which}.")
+    return state, which, int(step) if step.isdecimal() else None

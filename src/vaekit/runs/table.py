@@ -43,35 +43,31 @@ def tabulate(folder: str | Path = "runs", *, sort: str = "name") -> list[dict[st
         raise VaekitError(f"cannot read {folder}: {error.strerror}.") from error
     if not rows:
         raise VaekitError(f"there are no runs in {folder}: train one with `out={folder}/NAME`.")
-    return _sorted(rows, sort)
-
-
-def _is_run(path: Path) -> bool:
-    return (path / "config.json").exists() or (path / "checkpoints").is_dir()
+    known = [row for row in rows if row[sort] is not None]
+    numbers = all(isinstance(row[sort], int | float) for row in known)
+    known.sort(key=lambda row: row[sort] if numbers else str(row[sort]), reverse=numbers)
+    return known + [row for row in rows if row[sort] is None]
 
 
 def _find(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the run folders, each with its name in the table."""
-    if _is_run(folder):
+
+    def is_run(path: Path) -> bool:
+        return (path / "config.json").exists() or (path / "checkpoints").is_dir()
+
+    if is_run(folder):
         yield folder, folder.resolve().name
         return
     for path in filter(Path.is_dir, folder.iterdir()):
-        if _is_run(path):
+        if is_run(path):
             yield path, path.name
         else:
-            inner = (each for kind in ("seed-*", "*=*") for each in path.glob(kind))
-            yield from ((each, f"{path.name}/{each.name}") for each in inner if _is_run(each))
-
-
-def _sorted(rows: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
-    known = [row for row in rows if row[column] is not None]
-    numbers = all(isinstance(row[column], int | float) for row in known)
-    key = (lambda row: row[column]) if numbers else (lambda row: str(row[column]))
-    ordered = sorted(known, key=key, reverse=numbers)
-    return ordered + [row for row in rows if row[column] is None]
+            inner = [each for kind in ("seed-*", "*=*") for each in path.glob(kind)]
+            yield from ((each, f"{path.name}/{each.name}") for each in inner if is_run(each))
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Return the object in a file of a run, or say what is wrong with it."""
     if not path.is_file():
         raise VaekitError(f"no {path.name}")
     try:
@@ -88,12 +84,8 @@ def _row(path: Path, name: str) -> dict[str, Any]:
     row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "name": name}
     try:
         config = _read(path / "config.json")
-        row |= {
-            "recipe": config["recipe"],
-            "data": config["data"]["data"],
-            "latent": config["parts"].get("latent"),
-            "asked": config["training"]["epochs"],
-        }
+        row |= {"recipe": config["recipe"], "data": config["data"]["data"]}
+        row |= {"latent": config["parts"].get("latent"), "asked": config["training"]["epochs"]}
         if not (path / "checkpoints").is_dir() and (path / "model.safetensors").is_file():
             return {**row, "state": "saved"}
         _read(path / "run.json")
@@ -129,14 +121,12 @@ def _numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return the rows as a terminal shows them, after their titles."""
     columns = [column for column in COLUMNS if column != "asked"]
-    titles = [c.replace("_", " ").replace("log likelihood", "log-likelihood") for c in columns]
-    return [titles, *([_cell(row, column) for column in columns] for row in rows)]
-
-
-def _cell(row: Mapping[str, Any], column: str) -> str:
-    value = row[column]
-    if value is None:
-        return "-"
-    if column == "epochs":
-        return f"{value}/{row['asked']}"
-    return f"{value:.{NUMBERS[column]}f}" if column in NUMBERS else str(value)
+    table = [[c.replace("_", " ").replace("log likelihood", "log-likelihood") for c in columns]]
+    for row in rows:
+        shown = {name: "-" if value is None else str(value) for name, value in row.items()}
+        if row["epochs"] is not None:
+            shown["epochs"] = f"{row['epochs']}/{row['asked']}"
+        known = {name: digits for name, digits in NUMBERS.items() if row[name] is not None}
+        shown |= {name: f"{row[name]:.{digits}f}" for name, digits in known.items()}
+        table.append([shown[column] for column in columns])
+    return table
