@@ -628,7 +628,7 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
 ) -> None:
     monkeypatch.setattr("vaekit.data.image_cache.available", lambda: free)
     assert isinstance(load(faces).train.images, MappedRows) == mapped
-    monkeypatch.setattr("vaekit.data.own.available", lambda: 5399)
+    monkeypatch.setattr("vaekit.data.rows.available", lambda: 5399)
     with fails(
         f"30 images of {faces}, copied once to be split, would take 5400 bytes; 5399 bytes are "
         f"free. Leave `cache` on"
@@ -639,7 +639,7 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
 def test_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "meminfo"
     info.write_text("MemTotal: 9 kB\nMemAvailable:     4096 kB\n")
-    monkeypatch.setattr("vaekit.data.own.MEMINFO", info)
+    monkeypatch.setattr("vaekit.data.rows.MEMINFO", info)
     np.save(tmp_path / "a.npy", np.zeros((10, 1 << 20), np.uint8))
     with fails("a.npy would take 10.0 MiB; 4.0 MiB are free."):
         load(tmp_path / "a.npy")

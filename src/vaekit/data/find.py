@@ -10,8 +10,8 @@ from vaekit.data.arrays import load_npy, load_npz
 from vaekit.data.dataset import Dataset
 from vaekit.data.images import load_images
 from vaekit.data.named import not_found, sets
-from vaekit.data.own import refuse
 from vaekit.data.pixels import shaped
+from vaekit.data.splits import refuse
 from vaekit.data.tables import load_csv, load_parquet, text_columns
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import search_folders

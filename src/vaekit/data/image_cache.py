@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.own import available, check_memory
 from vaekit.data.pixels import Opened, Shaping, open_image
-from vaekit.data.rows import MappedRows, Rows, chunks
+from vaekit.data.rows import MappedRows, Rows, available, check_memory, chunks
 from vaekit.errors import VaekitError
 from vaekit.io import FULL, STALE, cache_folder, in_words, locked, note, replacing, sweep
 from vaekit.torchutil import in_blocks

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.image_cache import read_pixels
-from vaekit.data.own import check_rows, keyed, named, split_up
 from vaekit.data.pixels import Shaping, pixel_limit
 from vaekit.data.rows import MappedRows
-from vaekit.data.splits import limited
+from vaekit.data.splits import check_rows, joined, keyed, limited, split_up
 from vaekit.errors import VaekitError
 from vaekit.io import in_words
 
@@ -99,7 +98,7 @@ def load_images(
     for name, part in parts.items():
         taken = Split(images).take(torch.searchsorted(wanted, _positions(part)))
         parts[name] = replace(part, images=taken.images)
-    return named(path, kind, parts, class_names=class_names, shuffled=shuffled)
+    return joined(path, kind, parts, class_names=class_names, shuffled=shuffled)
 
 
 def _positions(split: Split) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,9 @@ from vaekit.data.splits import partition
 from vaekit.data.transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
 from vaekit.torchutil import Moments
-from vaekit.train_options import Data
+
+if TYPE_CHECKING:
+    from vaekit.train_options import Data
 
 VALIDATION = 0.1
 IMAGES = ("binary", "gray", "color")
@@ -34,6 +36,7 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
 
     Example:
         >>> from vaekit.data import load
+        >>> from vaekit.train_options import Data
         >>> made = prepare(load("digits"), Data(binarize="dynamic", limit=100))
         >>> made.kind, len(made.train), len(made.validation), made.train.values.binarize
         ('binary', 90, 10, True)
@@ -41,7 +44,13 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
     _check_kind(data, options)
     if data.stream is not None or is_random(data.train.images):
         _check_served(data, options)
-    train, validation = _rows(data, options)
+    train, validation = data.train, data.validation
+    if data.stream is None:
+        seed = None if data.shuffled else options.split_seed
+        brought = options.validation is None and validation is not None
+        amount = VALIDATION if options.validation is None else options.validation
+        train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
+        validation = validation if brought else drawn
     values = _fitted(data, options, train) if values is None else values
     values = replace(values, binarize=False, dequantize=False)
     splits = {"train": train, "validation": validation, "test": data.test}
@@ -52,16 +61,6 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
     }
     kind = data.kind if options.binarize == "none" else "binary"
     return replace(data, kind=kind, **{"validation": None, **placed})  # type: ignore[arg-type]
-
-
-def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
-    if data.stream is not None:
-        return data.train, data.validation
-    seed = None if data.shuffled else options.split_seed
-    if options.validation is None and data.validation is not None:
-        return partition(data.train, 0, options.limit, seed)[0], data.validation
-    validation = VALIDATION if options.validation is None else options.validation
-    return partition(data.train, validation, options.limit, seed)
 
 
 def _check_served(data: Dataset, options: Data) -> None:
@@ -100,28 +99,22 @@ def _check_kind(data: Dataset, options: Data) -> None:
 
 def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
     low, high = (float(end) for end in options.range.split(","))
-    standardize = options.standardize
-    if standardize is None:
-        standardize = data.kind == "table" and bool(data.column_names)
-    if not standardize:
+    named = data.kind == "table" and bool(data.column_names)
+    if not (named if options.standardize is None else options.standardize):
         return Transform(low, high)
-    mean, scale, largest = _moments(data, train)
+    if data.stream is not None:
+        mean, scale = data.stream.moments
+        largest = mean.abs()
+    else:
+        moments, largest = Moments(), torch.zeros(())
+        for part in chunks(train.images):
+            rows = canonical(part).double()
+            moments.add(rows)
+            largest = torch.maximum(largest, rows.abs().amax(0))
+        mean, scale = moments.mean, moments.variance.sqrt()
     flat = scale <= 1e-9 * largest  # a column that does not vary has the deviation 1
     scale = torch.where(flat, torch.ones_like(scale), scale)
     return Transform(loc=mean.float(), scale=scale.float())
-
-
-def _moments(data: Dataset, train: Split) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, standard deviation and largest absolute value of each column."""
-    if data.stream is not None:
-        mean, scale = data.stream.moments
-        return mean, scale, mean.abs()
-    moments, largest = Moments(), torch.zeros(())
-    for part in chunks(train.images):
-        rows = canonical(part).double()
-        moments.add(rows)
-        largest = torch.maximum(largest, rows.abs().amax(0))
-    return moments.mean, moments.variance.sqrt(), largest
 
 
 def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:

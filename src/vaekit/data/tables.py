@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.images import natural
-from vaekit.data.own import keyed, own
+from vaekit.data.splits import dataset_of, keyed
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import note
 from vaekit.train_options import Data
@@ -226,7 +226,9 @@ def _dataset(path: Path, table: Table) -> Dataset:
     if texts is not None:
         labels, names = classed(texts, table.no_class)
     rows = Split(features, labels, groups=groups)
-    return own(path, "table", rows, table.options, class_names=names, column_names=table.columns)
+    return dataset_of(
+        path, "table", rows, table.options, class_names=names, column_names=table.columns
+    )
 
 
 def text_columns(path: Path) -> list[str]:

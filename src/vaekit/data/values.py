@@ -24,10 +24,9 @@ from vaekit.data.loaders import (
     labels_of,
     read_items,
 )
-from vaekit.data.own import available, own, refuse
 from vaekit.data.pixels import shaped
-from vaekit.data.rows import MappedRows, Rows
-from vaekit.data.splits import spread
+from vaekit.data.rows import MappedRows, Rows, available
+from vaekit.data.splits import dataset_of, refuse, spread
 from vaekit.data.tables import classed, read_frame
 from vaekit.errors import VaekitError, unknown
 from vaekit.train_options import Data
@@ -287,7 +286,7 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
         notes.insert(
             0, f"no test rows: {held_out or 'a sample of the training rows stands'} for them"
         )
-    data = own(
+    data = dataset_of(
         "data",
         how.kind,
         splits,
