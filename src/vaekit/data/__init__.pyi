@@ -6,6 +6,7 @@ from vaekit.data.dataset import Split as Split
 from vaekit.data.dataset import card as card
 from vaekit.data.dataset import fingerprint as fingerprint
 from vaekit.data.dataset import generator as generator
+from vaekit.data.embedded import draw_shapes as draw_shapes
 from vaekit.data.find import GIVEN as GIVEN
 from vaekit.data.find import known as known
 from vaekit.data.find import labeled as labeled
@@ -28,7 +29,6 @@ from vaekit.data.rows import Rows as Rows
 from vaekit.data.rows import SparseRows as SparseRows
 from vaekit.data.rows import TakenRows as TakenRows
 from vaekit.data.rows import pick as pick
-from vaekit.data.shapes import draw_shapes as draw_shapes
 from vaekit.data.splits import partition as partition
 from vaekit.data.splits import spread as spread
 from vaekit.data.transforms import KINDS as KINDS

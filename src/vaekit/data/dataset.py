@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.rows import Rows, Survey, chunks, is_random, pick, survey, take
+from vaekit.data.rows import Rows, Survey, chunks, every, is_random, pick, survey, take
 from vaekit.data.transforms import DataSpec, Transform
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
@@ -148,10 +147,6 @@ class Split:
         return self.values.ends(stored)
 
 
-def _all(images: Tensor | Rows, test: Callable[[Tensor], Tensor]) -> bool:
-    return all(bool(test(part).all()) for part in chunks(images))
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A training and a test split, perhaps one for validation, and where they come from.
@@ -218,11 +213,11 @@ class Dataset:
         images, called = split.images, f"data set '{self.name}'"
         whole = images.dtype == torch.uint8
         if self.kind == "binary" and not split.values.binarize:
-            if not whole or not _all(images, lambda part: (part == 0) | (part == 255)):
+            if not whole or not every(images, lambda part: (part == 0) | (part == 255)):
                 raise VaekitError(f"{called} is binary; its images must be uint8, 0 or 255 only.")
         elif self.kind == "counts" and whole:
             raise VaekitError(f"{called} holds counts; store them as float32, not scaled.")
-        elif self.kind == "counts" and not _all(
+        elif self.kind == "counts" and not every(
             images, lambda part: part.isfinite() & (part >= 0) & (part == part.round())
         ):
             raise VaekitError(

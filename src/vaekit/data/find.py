@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from vaekit.train_options import Data, checked
 
 GIVEN = "given"  # in place of a name or a path
 PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
-
 
 # A new format is one entry: the end of the path, and a function of the path and how to read it.
 FORMATS: dict[str, Callable[..., Dataset]] = {
@@ -43,14 +42,14 @@ def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
     return tuple(sets(data_dir))
 
 
-def load(name: str | Path, data_dir: str | Path | None = None, **options: Any) -> Dataset:
+def load(name: str | Path, data_dir: str | Path | None = None, **how: Any) -> Dataset:
     """Return a data set by its name, or from a path.
 
     Args:
         name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy or
             .csv; a relative path is looked for from here, then in the folders.
         data_dir: the first folder to search; then come $VAEKIT_DATA and the user's cache.
-        options: how it is read: fields of `vaekit.train_options.Data`, as `size=64`.
+        how: how it is read: fields of `vaekit.train_options.Data`, as `size=64`.
 
     Raises:
         VaekitError: for an unknown name, and for data that are not found or cannot be read.
@@ -60,63 +59,53 @@ def load(name: str | Path, data_dir: str | Path | None = None, **options: Any) -
         10
     """
     folder = None if data_dir is None else str(data_dir)
-    return read(checked(Data, {"data": str(name), "data_dir": folder, **options}))
+    return read(checked(Data, {"data": str(name), "data_dir": folder, **how}))
 
 
-def read(asked: Data, *, mapped: bool = False) -> Dataset:
-    """Return the data set that `asked` names; `prepare` makes a training's rows of it.
+def read(options: Data, *, mapped: bool = False) -> Dataset:
+    """Return the data set that `options` names; `prepare` makes a training's rows of it.
 
     With `mapped`, large arrays that are not compressed stay in their file: for a few rows.
 
     Raises:
         VaekitError: for an unknown name, and for data that are not found or cannot be read.
     """
-    if asked.data == GIVEN:
+    if options.data == GIVEN:
         raise VaekitError(
             "the run was trained on data that were given in Python and are not stored: give them "
             "again, as vaekit.load(RUN, data=...)."
         )
-    folders, entries = search_folders(asked.data_dir), sets(asked.data_dir)
-    if asked.data in entries:
+    folders, entries = search_folders(options.data_dir), sets(options.data_dir)
+    if options.data in entries:
         reason = "a set known by name has its own"
-        refuse(asked.data, asked, label=reason, group="its splits are set", test=reason)
-        return shaped(entries[asked.data](folders), asked)
-    if asked.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
-        raise unknown("data set", asked.data, entries)
-    path = _expanded(asked.data)
-    for folder in (Path(), *folders) if asked.data else ():
-        if _exists(Path.is_dir, folder / path):
-            return _images(folder / path, asked)
+        refuse(options.data, options, label=reason, group="its splits are set", test=reason)
+        return shaped(entries[options.data](folders), options)
+    if options.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
+        raise unknown("data set", options.data, entries)
+    path = _expanded(options.data)
+    folder = _first(Path.is_dir, path, folders) if options.data else None
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if suffix == ".zip":
-        return _images(_locate(path, folders), asked)
+    if folder is not None or suffix == ".zip":
+        return load_images(folder or _file(path, folders), options)
     if suffix in FORMATS:
         more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
-        return shaped(FORMATS[suffix](_locate(path, folders), asked, **more), asked)
-    if asked.data and _exists(Path.exists, path):
+        return shaped(FORMATS[suffix](_file(path, folders), options, **more), options)
+    if options.data and _first(Path.exists, path, ()):
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
     if len(path.parts) > 1 or path.is_absolute():
         raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
-    raise unknown(f"data set (or path of {PATHS})", asked.data, entries)
+    raise unknown(f"data set (or path of {PATHS})", options.data, entries)
 
 
-def _images(path: Path, asked: Data) -> Dataset:
-    refuse(path, asked, label="folders name the classes of images")
-    names = ("size", "crop", "gray", "group", "test", "limit", "split_seed", "cache")
-    return load_images(path, **{name: getattr(asked, name) for name in names})
-
-
-def labeled(asked: Data) -> Data:
+def labeled(options: Data) -> Data:
     """Return the same; of a .csv without a label named, its one column of text is the label."""
-    path = _expanded(asked.data)
-    if (
-        path.name.lower().removesuffix(".gz")[-4:] not in (".csv", ".tsv")
-        or asked.label is not None
-    ):
-        return asked
-    columns = text_columns(_locate(path, search_folders(asked.data_dir)))
-    names = [name for name in columns if name != asked.group]
-    return asked.model_copy(update={"label": names[0]}) if len(names) == 1 else asked
+    path = _expanded(options.data)
+    table = path.name.lower().removesuffix(".gz")[-4:] in (".csv", ".tsv")
+    if not table or options.label is not None:
+        return options
+    columns = text_columns(_file(path, search_folders(options.data_dir)))
+    names = [name for name in columns if name != options.group]
+    return options.model_copy(update={"label": names[0]}) if len(names) == 1 else options
 
 
 def _expanded(name: str) -> Path:
@@ -126,17 +115,17 @@ def _expanded(name: str) -> Path:
         raise VaekitError(f"cannot find {name}: {error}") from None
 
 
-def _exists(is_such: Callable[[Path], bool], path: Path) -> bool:
+def _first(is_such: Callable[[Path], bool], path: Path, folders: Sequence[Path]) -> Path | None:
+    """Return this path from here, or below the first of these folders, where it is such."""
     try:
-        return is_such(path)
+        return next((f / path for f in (Path(), *folders) if is_such(f / path)), None)
     except OSError as error:
-        raise VaekitError(f"cannot read {path}: {error.strerror}.") from None
+        raise VaekitError(f"cannot read {error.filename}: {error.strerror}.") from None
 
 
-def _locate(path: Path, folders: tuple[Path, ...]) -> Path:
-    searched = (Path(), *folders)
-    for folder in searched:
-        if _exists(Path.is_file, folder / path):
-            return folder / path
-    parents = [(folder / path).absolute().parent for folder in searched]
-    raise not_found(f"the file '{path}'", parents)
+def _file(path: Path, folders: Sequence[Path]) -> Path:
+    found = _first(Path.is_file, path, folders)
+    if found is None:
+        parents = [(folder / path).absolute().parent for folder in (Path(), *folders)]
+        raise not_found(f"the file '{path}'", parents)
+    return found

@@ -1,6 +1,6 @@
 """The data sets known by name: what they are, and the files they come from.
 
-Those of the kit are in catalog.toml; the `catalog.toml` of a data folder adds others.
+Those of vaekit are in catalog.toml; the `catalog.toml` of a data folder adds others.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vaekit.data.dataset import Dataset
-from vaekit.data.named_files import MAKERS, READERS, Parts
+from vaekit.data.embedded import load_digits, load_shapes
+from vaekit.data.readers import READERS, Parts
 from vaekit.errors import VaekitError, choose
 from vaekit.io import UnreachableError, checksum_of, fetch, search_folders
 
 CATALOG = "catalog.toml"
+MAKERS = {"digits": load_digits, "shapes": load_shapes}
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,20 @@ class File:
         checksum: its sha256, or "md5:" and its md5.
         urls: where it can be downloaded, the best first.
         plain: the sha256 of what a `.gz` holds; it may lie unzipped, without the ending.
+
+    Raises:
+        ValueError: for a path that leads out of that folder.
     """
 
     path: str
     checksum: str
     urls: tuple[str, ...] = ()
     plain: str | None = None
+
+    def __post_init__(self) -> None:
+        pure = PurePosixPath(self.path)
+        if pure.is_absolute() or ".." in pure.parts:  # it is written there when it is downloaded
+            raise ValueError(f"the path '{self.path}' must lie below the folder of the data")
 
     @property
     def name(self) -> str:
@@ -53,9 +63,7 @@ class File:
             VaekitError: for another checksum.
         """
         wanted = self.checksum if path.name == self.name else self.plain
-        if wanted is None:
-            return
-        got = checksum_of(path, like=wanted)
+        got = wanted and checksum_of(path, like=wanted)
         if got == wanted:
             return
         mend = "delete it, and it is downloaded again" if self.urls else "fetch it again"
@@ -185,33 +193,20 @@ def _read_catalog(path: Path) -> dict[str, Entry]:
         VaekitError: for a file that is no TOML, or tables that are not as docs/data.md says.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: _entry(name, **table) for name, table in tables.items()}
+        found = {}
+        for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            facts: dict[str, Any] = {"classes": 0, "license": "not stated", "forms": (), **table}
+            train, test = facts["rows"]
+            facts |= {"rows": (train, test), "shape": tuple(facts["shape"])}
+            facts["forms"] = tuple(_form(**form) for form in facts["forms"])
+            facts["make"] = MAKERS[facts["make"]] if "make" in facts else None
+            found[name] = Entry(name, **facts)
+        return found
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise VaekitError(
             f"{path} is no catalog of data sets: {' '.join(str(error).split())}. Mend it; expected "
             "a table for each set, as docs/data.md shows."
         ) from error
-
-
-def _entry(
-    name: str,
-    *,
-    shape: Sequence[int],
-    rows: Sequence[int],
-    forms: Sequence[Mapping[str, Any]] = (),
-    make: str | None = None,
-    **facts: Any,
-) -> Entry:
-    train, test = rows
-    return Entry(
-        name,
-        shape=tuple(shape),
-        rows=(train, test),
-        forms=tuple(_form(**form) for form in forms),
-        make=None if make is None else MAKERS[make],
-        **{"classes": 0, "license": "not stated", **facts},
-    )
 
 
 def _form(
@@ -222,17 +217,12 @@ def _form(
     **options: Any,
 ) -> Form:
     reader = choose("reader", read, READERS)
+    names = [PurePosixPath(file["path"]).name for file in files]
+    addresses = [tuple(start + name for start in urls) for name in names]
     return Form(
-        tuple(_file(urls=urls, **file) for file in files),
+        tuple(File(**file, urls=each) for file, each in zip(files, addresses, strict=True)),
         partial(reader, **options) if options else reader,
     )
-
-
-def _file(path: str, checksum: str, urls: Sequence[str], plain: str | None = None) -> File:
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts:  # it is written there when it is downloaded
-        raise ValueError(f"the path '{path}' must lie below the folder of the data")
-    return File(path, checksum, tuple(start + pure.name for start in urls), plain)
 
 
 # A set of your own is one more entry, here or in the catalog of a data folder.
@@ -240,7 +230,7 @@ SETS: dict[str, Entry] = _read_catalog(Path(__file__).with_name(CATALOG))
 
 
 def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
-    """Return the data sets known by name: the kit's, and those of the catalogs in data folders.
+    """Return the data sets known by name: vaekit's, and those of the catalogs in data folders.
 
     Args:
         data_dir: the first folder with a `catalog.toml`; then $VAEKIT_DATA and the user's cache.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,16 @@ def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
         tensor([[0., 1., 0.]])
     """
     return rows.index_select(0, index) if isinstance(rows, Tensor) else rows.pick(index)
+
+
+def every(rows: Tensor | Rows, test: Callable[[Tensor], Tensor]) -> bool:
+    """Return whether the test of their elements holds for all rows.
+
+    Example:
+        >>> every(torch.eye(3), lambda part: part >= 0)
+        True
+    """
+    return all(bool(test(part).all()) for part in chunks(rows))
 
 
 def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:
