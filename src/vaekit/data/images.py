@@ -232,10 +232,9 @@ def _layout(
     )
     if not split:
         return rows, class_names
-    chosen = {
-        name: torch.tensor([each == name for each in splits]) for name in dict.fromkeys(splits)
-    }
-    return {name: rows.take(mask) for name, mask in chosen.items()}, class_names
+    named = np.array(splits)
+    masks = {name: torch.from_numpy(named == name) for name in dict.fromkeys(splits)}
+    return {name: rows.take(mask) for name, mask in masks.items()}, class_names
 
 
 def _keys(path: Path, names: Sequence[str], folders: Sequence[str], group: str) -> list[str]:
