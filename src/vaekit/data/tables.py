@@ -148,22 +148,21 @@ class Table:
         Raises:
             VaekitError: for a cell that is no finite number of float32.
         """
-        return np.stack([self._numbers(i) for i in self.positions], 1)
-
-    def _numbers(self, column: int) -> np.ndarray:
         from pandas.api.types import is_numeric_dtype
 
-        cells = self.frame.iloc[:, column]
-        if is_numeric_dtype(cells):
-            values = cells.to_numpy(np.float64, na_value=np.nan)
-        else:
-            values = np.array([float(v) if is_number(v) else math.nan for v in cells])
-        with np.errstate(over="ignore"):
-            numbers = values.astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(numbers))
-        if len(bad):
-            raise self.refusal(int(bad[0]), column)
-        return numbers
+        columns = []
+        for i in self.positions:
+            cells = self.frame.iloc[:, i]
+            if is_numeric_dtype(cells):
+                values = cells.to_numpy(np.float64, na_value=np.nan)
+            else:
+                values = np.array([float(v) if is_number(v) else math.nan for v in cells])
+            with np.errstate(over="ignore"):
+                columns.append(values.astype(np.float32))
+            bad = np.flatnonzero(~np.isfinite(columns[-1]))
+            if len(bad):
+                raise self.refusal(int(bad[0]), i)
+        return np.stack(columns, 1)
 
     def labels_and_groups(self) -> tuple[list[str] | None, Tensor | None]:
         """Return the labels as text, and the groups by number; None without.
