@@ -215,7 +215,7 @@ def test_exif_behind_the_pixels_of_a_png_is_heard(tmp_path: Path) -> None:
     exif[0x0112] = 6
     record = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
     (path / "8.png").write_bytes(encoded(images[8])[:-12] + record + encoded(images[8])[-12:])
-    with fails("first '8.png' (turned upright it is 3 x 5: give a size)"):
+    with fails("images of several sizes: '0.png' is 5 x 3, '8.png' 3 x 5."):
         load(path)
     assert np.array_equal(one_by_one(path, crop=3)[8, 0], images[8, :, 1:4].T[:, ::-1])
 

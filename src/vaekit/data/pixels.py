@@ -66,7 +66,7 @@ class Opened:
 
     Attributes:
         name: of the file.
-        size: width and height, upright, by its header.
+        size: its width and height, upright.
         pixels: uint8 `(C, H, W)`: one channel if it is gray or is to become so, else three.
         corrupt: why it cannot be read; empty where it can.
     """
@@ -85,7 +85,7 @@ def pixel_limit() -> float:
 
 
 def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | None = None) -> Opened:
-    """Open a file, check its header, and then decode it.
+    """Open a file and decode it.
 
     Args:
         files: where it lies.
@@ -94,8 +94,8 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
         first: an image whose size it must have where it is neither cropped nor scaled.
 
     Raises:
-        VaekitError: for an image with too many pixels, more than 8 bits per value, of another size
-            than `first`, or smaller than the crop; nothing of it is decoded then.
+        VaekitError: for an image with too many pixels or more than 8 bits per value, of which
+            nothing is decoded, and one of another size than `first`, or smaller than the crop.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -110,11 +110,10 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
                     f"{files.path}: '{name}' has more than 8 bits per value (mode {image.mode}); "
                     f"convert it to 8-bit gray (L) or color (RGB)."
                 )
-            # A PNG without EXIF before its pixels would be decoded to look for EXIF behind them.
-            turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) > 4
-            size = (image.height, image.width) if turned else image.size
-            _check_size(files.path, name, size, how, first)
-            return Opened(name, size, _pixels(image, size, how))
+            channels = 1 if how.gray or _is_gray(image) else 3
+            upright = _upright(image)
+            _check_size(files.path, name, upright.size, how, first)
+            return Opened(name, upright.size, _planes(_squared(_flat(upright, channels), how)))
     except VaekitError:
         raise
     except bombs as error:
@@ -130,13 +129,35 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
         return Opened(name, corrupt=" ".join(str(error).split()) or type(error).__name__)
 
 
-def _orientation(image: Image) -> int:
-    from PIL.ExifTags import Base
+def _is_gray(image: Image) -> bool:
+    palette = image.palette
+    if image.mode not in ("P", "PA") or palette is None:
+        return image.mode in GRAY
+    step, colors = len(palette.rawmode or palette.mode), bytes(palette.palette)
+    return step >= 3 and colors[0::step] == colors[1::step] == colors[2::step]
 
+
+def _upright(image: Image) -> Image:
+    """Return it turned as its EXIF record says, which may lie behind the pixels."""
+    from PIL.ExifTags import Base
+    from PIL.ImageOps import exif_transpose
+
+    image.load()
     try:
-        return int(image.getexif().get(Base.Orientation, 1))
+        turn = int(image.getexif().get(Base.Orientation, 1))
     except Exception:  # Pillow's parser raises whatever a damaged record makes of it
-        return 1
+        turn = 1
+    if turn == 1:
+        return image
+    for record in ("exif", "Raw profile type exif"):
+        image.info.pop(record, None)  # which Pillow would write anew, but for a damaged one
+    return exif_transpose(image)
+
+
+def _planes(image: Image) -> np.ndarray:
+    """Return the pixels of a gray or RGB image, uint8 `(C, H, W)`."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _check_size(
@@ -152,26 +173,6 @@ def _check_size(
             f"{path} has images of several sizes: '{first.name}' is {first.size[0]} x "
             f"{first.size[1]}, '{name}' {seen}. Bring them to one size, as with `size=64`."
         )
-
-
-def _pixels(image: Image, size: tuple[int, int], how: Data) -> np.ndarray:
-    from PIL import ImageOps
-
-    gray, palette = image.mode in GRAY, image.palette
-    if palette is not None and image.mode in ("P", "PA"):
-        step, colors = len(palette.rawmode or palette.mode), bytes(palette.palette)
-        gray = step >= 3 and colors[0::step] == colors[1::step] == colors[2::step]
-    channels = 1 if how.gray or gray else 3
-    image.load()
-    if _orientation(image) != 1:
-        for record in ("exif", "Raw profile type exif"):
-            image.info.pop(record, None)  # which Pillow would write anew, but for a damaged one
-        image = ImageOps.exif_transpose(image)
-    if image.size != size and how.size is None and how.crop is None:
-        raise ValueError(f"turned upright it is {image.width} x {image.height}: give a size")
-    image = _squared(_flat(image, channels), how)
-    pixels = np.asarray(image).reshape(image.height, image.width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 # a whole set ------------------------------------------------------------------------------------
@@ -192,16 +193,16 @@ def shaped(data: Dataset, how: Data) -> Dataset:
         >>> small.train, small.kind
         (Split(3456 rows, (1, 16, 16), torch.uint8), 'gray')
     """
-    options = {"size": how.size, "crop": how.crop, "gray": how.gray}
-    named = [name for name, value in options.items() if value]
+    named = [name for name in ("size", "crop", "gray") if getattr(how, name)]
     if not named:
         return data
-    if data.kind not in ("binary", "gray", "color") or data.train.images.ndim != 4:
+    shape = tuple(data.train.images.shape[1:])
+    if data.kind not in ("binary", "gray", "color") or len(shape) != 3:
         raise VaekitError(
-            f"`{named[0]}` is for images; {data.name} holds rows of shape "
-            f"{tuple(data.train.images.shape[1:])} ({data.kind}): leave it."
+            f"`{named[0]}` is for images; {data.name} holds rows of shape {shape} ({data.kind}): "
+            "leave it."
         )
-    channels, height, width = data.train.images.shape[1:]
+    channels, height, width = shape
     if how.crop is not None and how.crop > min(width, height):
         raise VaekitError(
             f"`crop={how.crop}` is more than the images of {data.name} have "
@@ -229,8 +230,7 @@ def _shaped(images: Tensor, how: Data) -> Tensor:
     def one(image: np.ndarray) -> np.ndarray:
         if image.dtype == np.uint8 and len(image) == 3:  # together is twice as fast as one by one
             color = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-            pixels = np.asarray(_squared(_flat(color, 1 if how.gray else 3), how))
-            return pixels[None] if how.gray else pixels.transpose(2, 0, 1)
+            return _planes(_squared(_flat(color, 1 if how.gray else 3), how))
         planes = np.stack([np.asarray(_squared(Image.fromarray(plane), how)) for plane in image])
         return planes if planes.dtype == np.uint8 else planes.clip(0, 1)
 
