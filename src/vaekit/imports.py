@@ -22,8 +22,6 @@ from vaekit.io import checksum_of
 from vaekit.recipes import find_recipe  # noqa: F401  enters vaekit's own before a user's
 from vaekit.registry import Spec, registering
 
-__all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require", "sources"]
-
 
 @dataclass(eq=False)
 class Import:

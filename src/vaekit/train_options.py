@@ -14,8 +14,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vaekit.errors import VaekitError, unknown
 
-__all__ = ["Data", "Options", "Training", "checked"]
-
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 

@@ -70,7 +70,7 @@ def draw_shapes() -> Split:
         >>> draw_shapes().factors[-1]
         tensor([2, 3, 4, 7, 7])
     """
-    turns = FACTOR_SIZES[2]
+    _, _, turns, across, down = FACTOR_SIZES
     axis = np.arange(PATCH) + 0.5 - PATCH / 2
     y, x = np.meshgrid(axis, axis, indexing="ij")
     sprites = []
@@ -78,7 +78,6 @@ def draw_shapes() -> Split:
         angle = math.radians(symmetry * turn / turns)
         cos, sin = math.cos(angle), math.sin(angle)
         sprites.append(gauge(cos * x + sin * y, cos * y - sin * x) <= radius)
-    across, down = FACTOR_SIZES[3:]
     filled = np.stack(sprites) * np.uint8(255)
     canvas = np.zeros((len(sprites), across, down, SIDE, SIDE), dtype=np.uint8)
     for i, j in np.ndindex(across, down):

@@ -71,8 +71,7 @@ def load_images(path: Path, options: Data) -> Dataset:
     limit, seed, shuffled = options.limit, options.split_seed, False
     with closing(ImageFiles(path)) as files:
         check_rows(path, len(files.members), "images")
-        names = [member.name for member in files.members]
-        rows, class_names = _layout(path, names, options.group)
+        rows, class_names = _layout(path, [each.name for each in files.members], options.group)
         parts = split_up(path, rows, options.test, seed)
         if limit is not None and limit < len(parts["train"]):
             parts["train"], shuffled = limited(parts["train"], limit, seed), True
@@ -81,8 +80,7 @@ def load_images(path: Path, options: Data) -> Dataset:
         files.members = [files.members[place] for place in wanted.tolist()]
         images, kind = read_pixels(files, options)
     for name, part in parts.items():
-        taken = take(images, torch.searchsorted(wanted, places[name]))
-        parts[name] = replace(part, images=taken)
+        parts[name] = replace(part, images=take(images, torch.searchsorted(wanted, places[name])))
     return joined(path, kind, parts, class_names=class_names, shuffled=shuffled)
 
 

@@ -156,7 +156,7 @@ def _read_counts(paths: Paths) -> Parts:
 @_reader("path")
 def _read_path(paths: Paths, **options: Any) -> Parts:
     """Read a file as its path is read, under options of `vaekit.data.load`."""
-    from vaekit.data.find import load
+    from vaekit.data.sources import load
 
     data = load(paths[0].absolute(), **options)
     return {**data.splits, "class_names": data.class_names, "column_names": data.column_names}

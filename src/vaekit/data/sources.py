@@ -1,6 +1,6 @@
-"""The data sets known by name: what they are, and the files they come from.
+"""Where data sets come from: a path, or a name in a catalog.
 
-Those of vaekit are in catalog.toml; the `catalog.toml` of a data folder adds others.
+The names of vaekit are in catalog.toml; the `catalog.toml` of a data folder adds others.
 """
 
 from __future__ import annotations
@@ -12,11 +12,31 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vaekit.data.arrays import load_npy, load_npz
 from vaekit.data.dataset import Dataset
 from vaekit.data.embedded import load_digits, load_shapes
+from vaekit.data.images import load_images
+from vaekit.data.pixels import shaped
 from vaekit.data.readers import READERS, Parts
-from vaekit.errors import VaekitError, choose
+from vaekit.data.splits import refuse
+from vaekit.data.tables import load_csv, load_parquet, text_columns
+from vaekit.errors import VaekitError, choose, unknown
 from vaekit.io import UnreachableError, checksum_of, fetch, search_folders
+from vaekit.train_options import Data, checked
+
+GIVEN = "given"  # in place of a name or a path
+PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
+
+# A new format is one entry: the end of the path, and a function of the path and how to read it.
+FORMATS: dict[str, Callable[..., Dataset]] = {
+    ".npz": load_npz,
+    ".npy": load_npy,
+    ".csv": load_csv,
+    ".tsv": load_csv,
+    ".parquet": load_parquet,
+}
+# Formats whose readers can leave the rows in the file.
+MAPPABLE = (".npz", ".npy")
 
 CATALOG = "catalog.toml"
 MAKERS = {"digits": load_digits, "shapes": load_shapes}
@@ -251,3 +271,102 @@ def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
                 raise VaekitError(f"{path}: there is a set '{name}' already; name it otherwise.")
             entries[name] = entry
     return entries
+
+
+def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
+    """Return the names that `load` knows.
+
+    Example:
+        >>> known()[:3]
+        ('digits', 'shapes', 'mnist')
+    """
+    return tuple(sets(data_dir))
+
+
+def load(name: str | Path, data_dir: str | Path | None = None, **how: Any) -> Dataset:
+    """Return a data set by its name, or from a path.
+
+    Args:
+        name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy or
+            .csv; a relative path is looked for from here, then in the folders.
+        data_dir: the first folder to search; then come $VAEKIT_DATA and the user's cache.
+        how: how it is read: fields of `vaekit.train_options.Data`, as `size=64`.
+
+    Raises:
+        VaekitError: for an unknown name, and for data that are not found or cannot be read.
+
+    Example:
+        >>> load("digits").classes
+        10
+    """
+    folder = None if data_dir is None else str(data_dir)
+    return read(checked(Data, {"data": str(name), "data_dir": folder, **how}))
+
+
+def read(options: Data, *, mapped: bool = False) -> Dataset:
+    """Return the data set that `options` names; `prepare` makes a training's rows of it.
+
+    With `mapped`, large arrays that are not compressed stay in their file: for a few rows.
+
+    Raises:
+        VaekitError: for an unknown name, and for data that are not found or cannot be read.
+    """
+    if options.data == GIVEN:
+        raise VaekitError(
+            "the run was trained on data that were given in Python and are not stored: give them "
+            "again, as vaekit.load(RUN, data=...)."
+        )
+    folders, entries = search_folders(options.data_dir), sets(options.data_dir)
+    if options.data in entries:
+        reason = "a set known by name has its own"
+        refuse(options.data, options, label=reason, group="its splits are set", test=reason)
+        return shaped(entries[options.data](folders), options)
+    if options.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
+        raise unknown("data set", options.data, entries)
+    path = _expanded(options.data)
+    folder = _first(Path.is_dir, path, folders) if options.data else None
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if folder is not None or suffix == ".zip":
+        return load_images(folder or _file(path, folders), options)
+    if suffix in FORMATS:
+        more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
+        return shaped(FORMATS[suffix](_file(path, folders), options, **more), options)
+    if options.data and _first(Path.exists, path, ()):
+        raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
+    if len(path.parts) > 1 or path.is_absolute():
+        raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
+    raise unknown(f"data set (or path of {PATHS})", options.data, entries)
+
+
+def labeled(options: Data) -> Data:
+    """Return the same; of a .csv without a label named, its one column of text is the label."""
+    path = _expanded(options.data)
+    table = path.name.lower().removesuffix(".gz")[-4:] in (".csv", ".tsv")
+    if not table or options.label is not None:
+        return options
+    columns = text_columns(_file(path, search_folders(options.data_dir)))
+    names = [name for name in columns if name != options.group]
+    return options.model_copy(update={"label": names[0]}) if len(names) == 1 else options
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # of ~nobody
+        raise VaekitError(f"cannot find {name}: {error}") from None
+
+
+def _first(is_such: Callable[[Path], bool], path: Path, folders: Sequence[Path]) -> Path | None:
+    """Return this path from here, or below the first of these folders, where it is such."""
+    try:
+        return next((f / path for f in (Path(), *folders) if is_such(f / path)), None)
+    except OSError as error:
+        raise VaekitError(f"cannot read {error.filename}: {error.strerror}.") from None
+
+
+def _file(path: Path, folders: Sequence[Path]) -> Path:
+    found = _first(Path.is_file, path, folders)
+    if found is None:
+        parents = [(folder / path).absolute().parent for folder in (Path(), *folders)]
+        raise not_found(f"the file '{path}'", parents)
+    return found
