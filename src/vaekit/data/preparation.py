@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 VALIDATION = 0.1
 IMAGES = ("binary", "gray", "color")
-GIVEN = '{"train": ..., "validation": ...}'
 LEVELS = "gray and color images of 8 bits"
 EXCLUDED = "`dequantize` and `binarize` exclude each other: leave one."
 
@@ -72,9 +71,8 @@ def _check(data: Dataset, options: Data) -> None:
     levels = data.kind in ("gray", "color") and rows.dtype == torch.uint8
     kept = binarize in ("static", "threshold") and (loader or is_random(rows))
     other = f"; {data.name} holds {data.kind} data: leave it."
-    served = (
-        f"does not suit data that {'a loader serves' if loader else 'change from read to read'}:"
-    )
+    rows_are = "that a loader serves" if loader else "that change from read to read"
+    served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
     for wrong, message in (
         (binarized and not images, f"`binarize={binarize}` is for images{other}"),
         (ranged and not images, f"`range={options.range}` is for images{other}"),
@@ -83,7 +81,7 @@ def _check(data: Dataset, options: Data) -> None:
         (options.dequantize and binarized, EXCLUDED),
         (ranged and binarized, "binarized pixels are 0 and 1: leave `range`, or `binarize`."),
         (loader and options.limit, f"`limit` {served} take fewer in the loader."),
-        (loader and options.validation, f"`validation` {served} give {GIVEN}."),
+        (loader and options.validation, f"`validation` {served} give {split}."),
         (kept, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
     ):
         if wrong:

@@ -161,13 +161,9 @@ def _array(name: str, what: str, value: Any) -> _Part:
 def _frame(what: str, frame: Any, options: Data) -> _Part:
     table = read_frame(what, frame, options)
     labels, groups = table.labels_and_groups()
-    return replace(
-        _array("dataframe", what, table.features()),
-        y=None if labels is None else np.array(labels, str),
-        groups=groups,
-        ids=frame.index.to_numpy(),
-        columns=table.columns,
-    )
+    y = None if labels is None else np.array(labels, str)
+    facts = {"groups": groups, "ids": frame.index.to_numpy(), "columns": table.columns}
+    return replace(_array("dataframe", what, table.features()), y=y, **facts)
 
 
 def _y(what: str, y: Any) -> np.ndarray:
@@ -298,12 +294,16 @@ def _annotations(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tu
     if len(sorts) > 1:
         raise VaekitError("y is text or factors in one split and not in another; give it alike.")
     ((text, dims),) = sorts
+    names: tuple[str, ...] = ()
     if text and dims == 1:
         cells = [str(cell) for y in ys.values() for cell in y]
         no_class = "a label is text or a whole number"
         labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
-        parted = labels.split([len(y) for y in ys.values()])
-        return {n: {"labels": part} for n, part in zip(ys, parted, strict=True)}, names
+        numbers = labels.split([len(y) for y in ys.values()])
+        ys = {name: part.numpy() for name, part in zip(ys, numbers, strict=True)}
     key = "factors" if dims == 2 else "labels"
-    what = {name: f"y of {part.what}" for name, part in parts.items()}
-    return {n: {key: annotation(what[n], key, y, parts[n].rows)} for n, y in ys.items()}, ()
+    found = {
+        name: {key: annotation(f"y of {part.what}", key, ys[name], part.rows)}
+        for name, part in parts.items()
+    }
+    return found, names
