@@ -206,7 +206,8 @@ def _store(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent, STALE)
-        _make_room(most)
+        with suppress(VaekitError, OSError), locked(_folder().with_suffix(".lock")) as alone:
+            _remove(ROOM - most if alone else math.inf)
         record.unlink(missing_ok=True)
         with replacing(target) as temporary:
             _reserve(temporary, most)
@@ -242,8 +243,12 @@ def _reserve(path: Path, size: int) -> None:
                 stream.write(ZEROS[: size - start])
 
 
-def _sets() -> list[tuple[float, int, list[Path]]]:
-    """Return when each set was used last, its bytes and its files; the oldest first."""
+def _remove(most: float) -> tuple[int, int]:
+    """Remove the sets that were used longest ago until the rest have at most so many bytes.
+
+    Returns:
+        How many sets were removed, and their bytes.
+    """
     paths: dict[str, list[Path]] = {}
     for path in sorted(_folder().glob("[!.]*")):  # the record of a set first
         paths.setdefault(path.stem, []).append(path)
@@ -253,20 +258,13 @@ def _sets() -> list[tuple[float, int, list[Path]]]:
             facts = [path.stat() for path in files]
             used = max(fact.st_mtime for fact in facts)
             sets.append((used, sum(fact.st_size for fact in facts), files))
-    return sorted(sets)
-
-
-def _make_room(wanted: int) -> None:
-    """Remove the sets that were used longest ago until so many bytes more are within `ROOM`."""
-    with suppress(VaekitError, OSError), locked(_folder().with_suffix(".lock")) as alone:
-        sets = _sets() if alone else []
-        total = sum(size for _, size, _ in sets)
-        for _, size, files in sets:
-            if total + wanted <= ROOM:
-                break
+    total, freed, removed = sum(size for _, size, _ in sets), 0, 0
+    for _, size, files in sorted(sets):
+        if total - freed > most:
             for path in files:
                 path.unlink(missing_ok=True)
-            total -= size
+            freed, removed = freed + size, removed + 1
+    return removed, freed
 
 
 def clean_cache() -> tuple[Path, int, int]:
@@ -276,12 +274,9 @@ def clean_cache() -> tuple[Path, int, int]:
         VaekitError: for a file that cannot be removed.
     """
     sweep(_folder(), STALE)
-    sets = _sets()
     try:
-        for path in (path for _, _, files in sets for path in files):
-            path.unlink(missing_ok=True)
+        return _folder(), *_remove(-1)
     except OSError as error:
         raise VaekitError(
             f"cannot remove {error.filename}: {error.strerror}. Remove it."
         ) from error
-    return _folder(), len(sets), sum(size for _, size, _ in sets)

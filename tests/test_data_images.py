@@ -857,7 +857,7 @@ def test_it_is_read_by_several_threads_and_in_order(
             assert found[0] % 2 == label
 
 
-def test_animations_are_closed_after_their_first_picture(faces: Path) -> None:
+def test_animations_are_closed_after_their_first_image(faces: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(IMAGES[0]).save(
         stream, "GIF", save_all=True, append_images=[Image.new("RGB", (5, 6))]
