@@ -1,6 +1,6 @@
 """Files that are broken in one way each, for tests of what is refused.
 
-Each maker takes the folder it writes into; `pictures(3, spoil=...)` and its like return makers.
+Each maker takes the folder it writes into; `image_files(3, spoil=...)` and its like return makers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def giant_png(side: int = 50_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + data
 
 
-def pictures(many: int = 12, **others: bytes) -> Make:
+def image_files(many: int = 12, **others: bytes) -> Make:
     """A folder `p` of 0.png, 1.png, ...; `others`, as i3=..., have other bytes."""
 
     def make(here: Path) -> None:

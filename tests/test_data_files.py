@@ -358,7 +358,7 @@ def test_a_bomb_is_seen_before_it_is_unpacked(
 ) -> None:
     np.savez_compressed(tmp_path / "mine.npz", images=np.zeros((20, 1000, 1000), np.uint8))
     assert (tmp_path / "mine.npz").stat().st_size < 30_000
-    monkeypatch.setattr("vaekit.data.own.available", lambda: 10_000_000)
+    monkeypatch.setattr("vaekit.data.rows.available", lambda: 10_000_000)
 
     def never(*_: Any) -> None:
         raise AssertionError("unpacked")

@@ -207,7 +207,7 @@ def test_room_in_memory_is_asked_for_again_when_gray_becomes_color(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder(tmp_path / "a")
-    monkeypatch.setattr("vaekit.data.own.available", lambda: 2 * 60 * 63 + 1)
+    monkeypatch.setattr("vaekit.data.rows.available", lambda: 2 * 60 * 63 + 1)
     load(path, cache=False)
     Image.new("RGB", (9, 7), (1, 2, 3)).save(path / "p99_99.png")
     with pytest.raises(VaekitError, match=r"61 images of .* would take .*; 7561 bytes are free"):

@@ -1,4 +1,4 @@
-"""The verbs of the kit: train, resume, load, sweep, reproduce: they compose all other rooms."""
+"""The verbs of vaekit: train, resume, load, sweep, reproduce: they compose all other rooms."""
 
 from __future__ import annotations
 
@@ -173,7 +173,9 @@ def train(
         values |= {} if objective is None else {"objective": objective}
         config = Config.flat(recipe, **values)
     else:
-        objects = {"model": recipe, "objective": as_objective(objective)}
+        if not isinstance(objective, Objective):
+            objective = make("objective", part("objective", objective or "elbo"))
+        objects = {"model": recipe, "objective": objective}
         config = Config.composed(**objects, **values)
     config = config.importing(imports)
     name = f"{config.recipe}-{Path(config.data.data).stem}"
@@ -182,14 +184,6 @@ def train(
     objects["value"] = data if config.data.data == GIVEN else None
     how: dict[str, Any] = {"report": report, "every": checkpoint_seconds, "lang": lang}
     return _go(config, folder, callbacks, create=True, **how, **objects)
-
-
-def as_objective(objective: str | Mapping[str, Any] | Objective | None) -> Objective:
-    """Return an objective as it is, or the part of this name; the ELBO by default."""
-    if isinstance(objective, Objective):
-        return objective
-    built: Objective = make("objective", part("objective", objective or "elbo"))
-    return built
 
 
 def resume(
@@ -221,7 +215,7 @@ def resume(
     """
     load_imports(import_)
     folder = RunFolder(run)
-    config = Config.from_json(folder.read_json("config"))
+    before = config = Config.from_json(folder.read_json("config"))
     folder.read_json("run")  # which a saved model has not
     if epochs is not None:
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
@@ -238,19 +232,10 @@ def resume(
             raise VaekitError(
                 f"got `epochs={epochs}`; {folder.path} has {done} already: ask for more."
             )
-        return _go(
-            config,
-            folder,
-            callbacks,
-            state=state,
-            changed=epochs is not None or data_dir is not None,
-            report=report,
-            every=checkpoint_seconds,
-            lang=lang,
-            model=model,
-            objective=objective,
-            value=data,
-        )
+        how: dict[str, Any] = {"report": report, "every": checkpoint_seconds, "lang": lang}
+        objects = {"model": model, "objective": objective, "value": data}
+        changed = config is not before
+        return _go(config, folder, callbacks, state=state, changed=changed, **how, **objects)
 
 
 def load(
@@ -303,7 +288,7 @@ def train_as_child() -> None:
     """
 
     def follow() -> None:
-        os.read(0, 1)  # returns at the end of standard input
+        os.read(0, 1)  # until the end of standard input
         _thread.interrupt_main()
 
     order = json.loads(sys.stdin.readline())
@@ -336,7 +321,7 @@ def sweep(
     lang: str = "en",
     **options: Unpack[RecipeOptions],
 ) -> list[Run]:
-    """Train every combination of the grid's values, and compares them on a page.
+    """Train every combination of the grid's values, and compare them on a page.
 
     Each has a process and a thread (or `threads`) of its own, as many at once as there are cores,
     or `jobs`. Called again with the same `out`, it continues what was interrupted, and keeps what

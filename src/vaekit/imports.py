@@ -19,10 +19,8 @@ from typing import Any
 
 from vaekit.errors import VaekitError
 from vaekit.io import checksum_of
-from vaekit.recipes import find_recipe  # noqa: F401  enters the kit's own before a user's
+from vaekit.recipes import find_recipe  # noqa: F401  enters vaekit's own before a user's
 from vaekit.registry import Spec, registering
-
-__all__ = ["Import", "Named", "copies", "imported", "imports_of", "load", "require", "sources"]
 
 
 @dataclass(eq=False)
@@ -45,12 +43,12 @@ class Import:
 
     @property
     def sha256(self) -> str:
-        """Of the source."""
+        """Return that of the source."""
         return hashlib.sha256(self.content).hexdigest()
 
     @property
     def module(self) -> str:
-        """The name of a file among modules, which tells apart two of one name."""
+        """Return the name of a file among modules, which tells apart two of one name."""
         return f"{Path(self.name).stem}_{self.sha256[:16]}"
 
 
@@ -83,8 +81,21 @@ def load(named: Named) -> list[Import]:
         ...     load(f"{folder}/mine.py")[0].parts
         {('recipe', 'flat')}
     """
-    each = [named] if isinstance(named, str | Path) else named
-    return [_load(one if isinstance(one, Import) else _find(one)) for one in each]
+    loaded = []
+    for each in [named] if isinstance(named, str | Path) else named:
+        new = each if isinstance(each, Import) else _find(each)
+        older = [other for other in imported() if (other.kind, other.name) == (new.kind, new.name)]
+        if older and new.kind == "module":
+            new = _LOADED.get(new.sha256) or older[0]
+        elif new.sha256 not in _LOADED:
+            if not _is_there(new.name, new.sha256, again=new.path):
+                with registering({part for other in older for part in other.parts}) as new.parts:
+                    _run(new)
+            for other in older:
+                if other.parts & new.parts:
+                    del _LOADED[other.sha256]
+        loaded.append(_LOADED.setdefault(new.sha256, new))
+    return loaded
 
 
 def _find(named: Any) -> Import:
@@ -110,19 +121,6 @@ def _find(named: Any) -> Import:
     source = spec.origin if str(spec.origin).endswith(".py") else None
     content = Path(source).read_bytes() if source else named.encode()
     return Import("module", named, source, content)
-
-
-def _load(new: Import) -> Import:
-    older = [other for other in imported() if (other.kind, other.name) == (new.kind, new.name)]
-    if new.sha256 in _LOADED or (older and new.kind == "module"):
-        return _LOADED.get(new.sha256) or older[0]
-    if not _is_there(new.name, new.sha256, again=new.path):
-        with registering({part for other in older for part in other.parts}) as new.parts:
-            _run(new)
-    for other in older:
-        if other.parts & new.parts:
-            del _LOADED[other.sha256]
-    return _LOADED.setdefault(new.sha256, new)
 
 
 class _File(ModuleType):
@@ -220,18 +218,18 @@ def require(records: Any, folder: Path) -> None:
     try:
         if not all(isinstance(value, str) for record in records for value in record.values()):
             raise TypeError
-        files = ["file" in record for record in records]
-        names = [Path(r["file"]).name if "file" in r else r["module"] for r in records]
-        digests = [record["sha256"] for record in records]
+        files = [Path(each["file"]).name if "file" in each else "" for each in records]
+        names = [file or each["module"] for file, each in zip(files, records, strict=True)]
+        digests = [each["sha256"] for each in records]
     except (TypeError, KeyError, AttributeError):
         raise VaekitError(
             f"{folder}/config.json is broken: its imports are no list of files and modules, each "
             "with its sha256. Restore it, or train again."
         ) from None
     missing = []
-    for sha256, name, is_file in zip(digests, names, files, strict=True):
+    for sha256, name, file in zip(digests, names, files, strict=True):
         if sha256 not in _LOADED and not _is_there(name, sha256):
-            missing.append(str(folder / "imports" / name) if is_file else name)
+            missing.append(str(folder / "imports" / file) if file else name)
             _refuse_other(folder, name, sha256, missing[-1])
     if missing:
         raise VaekitError(

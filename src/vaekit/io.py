@@ -24,28 +24,6 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = [
-    "FULL",
-    "STALE",
-    "UnreachableError",
-    "append_line",
-    "cache_folder",
-    "checksum_of",
-    "fetch",
-    "in_words",
-    "is_locked",
-    "locked",
-    "missing_folders",
-    "note",
-    "npz_bytes",
-    "read_lines",
-    "remove_empty",
-    "replacing",
-    "search_folders",
-    "sweep",
-    "write",
-]
-
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 STALE = 3600  # seconds after which nobody writes to a temporary file any more
 TIMEOUT = (10, 60)  # seconds: to connect, and between two chunks of a download

@@ -14,7 +14,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ KINDS = {
     "recipe": "a choice of all these",
     "data": "sets known by name",
 }
+WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 _OBJECTS: dict[tuple[str, str], tuple[Any, Spec]] = {}
 
 
@@ -183,7 +184,7 @@ def entry(kind: str, name: str) -> dict[str, Any]:
     words = getattr(part, "title", None)
     words = words if isinstance(words, str) else inspect.getdoc(part) or ""
     paper = re.search(r"arXiv (\d{4}\.\d{4,5})", words + str(getattr(part, "text", "")))
-    facts, options = _signature(kind, name, part, defaults)
+    facts, options = _signature(kind, name, part, defaults) if callable(part) else ([], {})
     return {
         "home": getattr(part, "__module__", type(part).__module__),
         "title": words.split("\n\n")[0].replace("\n", " "),
@@ -197,11 +198,8 @@ def _signature(
     kind: str, name: str, part: Any, defaults: Spec
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Return what the builder gives, and the options with type, default and help."""
-    if not callable(part):
-        return [], {}
-    parameters = list(inspect.signature(part).parameters.values())
     words, facts, options = helps(part), [], {}
-    for each in parameters:
+    for each in inspect.signature(part).parameters.values():
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             continue
         if each.kind is not each.KEYWORD_ONLY or each.default is each.empty:
@@ -212,12 +210,10 @@ def _signature(
                 f"the option {each.name} of the {kind} '{name}' needs a type, and a line under "
                 "Args in the docstring."
             )
-        kind_text = each.annotation
-        if not isinstance(kind_text, str):
-            kind_text = inspect.formatannotation(kind_text)
-        default = defaults.get(each.name, each.default)
+        type_, default = each.annotation, defaults.get(each.name, each.default)
+        type_ = type_ if isinstance(type_, str) else inspect.formatannotation(type_)
         options[each.name] = {
-            "type": kind_text.replace("'", '"'),
+            "type": type_.replace("'", '"'),
             "default": list(default) if isinstance(default, tuple) else default,
             "help": words[each.name],
         }
@@ -226,18 +222,15 @@ def _signature(
 
 def helps(part: Any) -> dict[str, str]:
     """Return what a docstring says on each argument, of the nearest class that says it."""
-    lines_of: dict[str, str] = {}
-    for base in part.__mro__ if inspect.isclass(part) else [part]:
-        members = vars(base) if inspect.isclass(base) else {"__doc__": base.__doc__}
-        doc = inspect.cleandoc(members.get("__doc__") or "")
+    lines: dict[str, str] = {}
+    for each in part.__mro__ if inspect.isclass(part) else [part]:
+        doc = inspect.cleandoc(each.__doc__ or "")  # which is not inherited: a base has its turn
         block = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
-        lines = re.findall(
-            r"^    ([\w, ]+): ((?:.*(?:\n {8}.*)*))", block[1] if block else "", re.M
-        )
-        for names, words in lines:
+        said = re.findall(r"^    ([\w, ]+): ((?:.*(?:\n {8}.*)*))", block[1] if block else "", re.M)
+        for names, words in said:
             for name in names.split(","):
-                lines_of.setdefault(name.strip(), " ".join(words.split()))
-    return lines_of
+                lines.setdefault(name.strip(), " ".join(words.split()))
+    return lines
 
 
 def _named(kind: str, name: str) -> str:
@@ -285,22 +278,21 @@ def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = 
     Raises:
         VaekitError: where a part asks for what nobody gives, or refuses an option.
     """
-    known, options = describe(kind, spec["name"]), dict(spec)
-    part = find(kind, options.pop("name"))
-    given = given or {}
-    missing = [name for name in known["given"] if name not in given]
+    name, given = spec["name"], given or {}
+    asked = describe(kind, name)["given"]
+    missing = [fact for fact in asked if fact not in given]
     if missing:
         raise VaekitError(
-            f"the {kind} '{spec['name']}' asks for {', '.join(missing)}; a builder gives "
+            f"the {kind} '{name}' asks for {', '.join(missing)}; a builder gives "
             f"{', '.join(given) or 'nothing'}: give it a default, or take another name."
         )
-    defaults = {name: one["default"] for name, one in known["options"].items()}
-    values = {n: tuple(v) if isinstance(v, list) else v for n, v in {**defaults, **options}.items()}
-    facts = {name: given[name]() for name in known["given"]}
+    options = {n: v for n, v in completed(kind, spec).items() if n != "name"}
+    values = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+    facts = {fact: given[fact]() for fact in asked}
     try:
-        return part(**facts, **values)
+        return find(kind, name)(**facts, **values)
     except VaekitError as error:  # its options are this part's: `samples=0` of iwae
-        message = re.sub(r"`(\w+)=", rf"`{spec['name']}:\1=", str(error))
+        message = re.sub(r"`(\w+)=", rf"`{name}:\1=", str(error))
         raise type(error)(message) from None
 
 
@@ -363,11 +355,11 @@ def spec_of(kind: str, part: Any) -> Spec:
         if all(isinstance(each.get("name", ""), str) for each in (spec, *inner)):
             return spec | {n: {"name": "", **v} for n, v in spec.items() if v in inner}
         raise VaekitError(f"got {dict(part)} for the {kind}; expected text for a name.")
-    record = getattr(part, "made", None)
-    for (of, name), (cls, _) in _OBJECTS.items():
-        if record is not None and of == kind and cls is record[0]:
+    cls, _, arguments = getattr(part, "made", (None, (), {}))
+    for (of, name), (registered, _) in _OBJECTS.items():
+        if of == kind and registered is cls:
             options = describe(kind, name)["options"]
-            return {"name": name, **{n: v for n, v in record[2].items() if n in options}}
+            return {"name": name, **{n: v for n, v in arguments.items() if n in options}}
     raise VaekitError(
         f"got {type(part).__name__} for the {kind}; expected NAME:option=value, a dict with a "
         "name, or an object of a registered class."
@@ -440,8 +432,11 @@ def _value(value: Any, option: Mapping[str, Any], where: str) -> Any:
             return _read(value, each)
         except (ValueError, KeyError, TypeError):
             continue
-    written = _written(value)
-    raise VaekitError(f"got {where}={written}; expected {_in_words(kinds)}.")
+    words = [
+        WORDS.get(each, "whole numbers with commas" if "int" in each else each.lower())
+        for each in kinds
+    ]
+    raise VaekitError(f"got {where}={_written(value)}; expected {' or '.join(words)}.")
 
 
 def _read(value: Any, kind: str) -> Any:
@@ -449,33 +444,17 @@ def _read(value: Any, kind: str) -> Any:
         return {"none": None, "None": None, None: None}[value]
     if kind.startswith("tuple["):
         parts = value.split(",") if isinstance(value, str) else value
-        if isinstance(parts, int | float):
-            parts = [parts]
+        parts = [parts] if isinstance(parts, int | float) else parts
         inner = kind[6:-1].split(",")[0]
         return [_read(each, inner) for each in parts if each != ""]
     if kind == "bool":
         return {"true": True, "yes": True, "false": False, "no": False}[str(value).lower()]
-    if kind == "int":
-        number = float(value)
-        if isinstance(value, bool) or number != int(number):
-            raise ValueError
-        return int(number)
-    if kind == "float":
-        if isinstance(value, bool):
-            raise ValueError
-        return float(value)
-    if isinstance(value, str):
-        return value
-    raise ValueError
-
-
-def _in_words(kinds: Sequence[str]) -> str:
-    names = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    words = [
-        names.get(each, "whole numbers with commas" if "int" in each else each.lower())
-        for each in kinds
-    ]
-    return " or ".join(words)
+    number = kind in ("int", "float")
+    if isinstance(value, bool) if number else not isinstance(value, str):
+        raise ValueError
+    if kind == "int" and not float(value).is_integer():
+        raise ValueError
+    return int(float(value)) if kind == "int" else float(value) if number else value
 
 
 def text(spec: Spec, *, brief: str | None = None) -> str:

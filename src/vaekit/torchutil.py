@@ -117,7 +117,7 @@ def rng(
 
 @contextmanager
 def evaluating(*parts: nn.Module, gradients: bool = False) -> Iterator[None]:
-    """Return the parts in eval mode and, by default, without gradients; afterwards as they were."""
+    """Put the parts in eval mode, by default without gradients; afterwards they are as before."""
     modes = [(module, module.training) for part in parts for module in part.modules()]
     for part in parts:
         part.eval()
@@ -213,15 +213,14 @@ def in_order(
         >>> list(in_order(lambda n: n * n, range(5), 2))
         [0, 1, 4, 9, 16]
     """
-    if threads == 1:
-        with torch.no_grad():
-            yield from map(work, items)
-        return
 
+    @torch.no_grad()  # gradients are switched off for each thread by itself
     def quiet(item: T) -> R:
-        with torch.no_grad():  # gradients are switched off for each thread by itself
-            return work(item)
+        return work(item)
 
+    if threads == 1:
+        yield from map(quiet, items)
+        return
     waiting: deque[Future[R]] = deque()
     before = torch.get_num_threads()
     options: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)}
@@ -255,7 +254,7 @@ def in_blocks(work: Callable[[range], R], total: int, block: int) -> Iterator[R]
 
 
 def keep_memory() -> bool:
-    """Let the process keep the memory that it frees, for its next step; whether it could.
+    """Let the process keep the memory that it frees, for its next step; return whether it could.
 
     A step frees its activations and the next one asks for as much: glibc's malloc gives blocks
     back to the system in between, and each page costs a fault when it comes again. Blocks up to
@@ -266,12 +265,9 @@ def keep_memory() -> bool:
     Example:
         >>> kept = keep_memory()
     """
-    if sys.platform != "linux":
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is None:
-        return False
-    return bool(mallopt(MMAP_THRESHOLD, MMAP_AT) and mallopt(TRIM_THRESHOLD, TRIM_AT))
+    linux = sys.platform == "linux"
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if linux else None  # musl has none
+    return bool(mallopt and mallopt(MMAP_THRESHOLD, MMAP_AT) and mallopt(TRIM_THRESHOLD, TRIM_AT))
 
 
 TENSOR, DICT, LIST, TUPLE = "tensor", "dict", "list", "tuple"

@@ -14,16 +14,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vaekit.errors import VaekitError, unknown
 
-__all__ = ["Data", "Options", "Training", "checked"]
-
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 
-def _text(path: Any) -> Any:
-    return os.fspath(path) if isinstance(path, os.PathLike) else path
-
-
-PathText = Annotated[str, BeforeValidator(_text)]
+PathText = Annotated[
+    str, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)
+]
 
 
 class Options(BaseModel):
@@ -176,7 +172,7 @@ class Training(Options):
 
 
 def checked(record: type[O], values: dict[str, Any]) -> O:
-    """`record(**values)`, with what is wrong in one line.
+    """Return `record(**values)`; say what is wrong in one line.
 
     Raises:
         VaekitError: for the first value that does not fit.

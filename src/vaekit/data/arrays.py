@@ -12,17 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
-from vaekit.data.own import check_memory, keyed, own, refuse
-from vaekit.data.rows import CHUNK, LARGE, MappedRows, Rows, SparseRows
+from vaekit.data.rows import CHUNK, LARGE, MappedRows, Rows, SparseRows, check_memory
+from vaekit.data.splits import dataset_of, keyed, refuse
 from vaekit.errors import VaekitError
-from vaekit.train_options import Data
+
+if TYPE_CHECKING:
+    from vaekit.train_options import Data
 
 Arrays = Mapping[str, np.ndarray]
 KEYS = ("images", "labels", "factors", "groups")
@@ -39,7 +41,7 @@ HOW = "write it with numpy.savez(path, images=..., labels=...)"
 FEWER = "Take fewer rows, or uint8."
 
 
-def load_npz(path: str | Path, options: Data | None = None, *, mapped: bool = False) -> Dataset:
+def load_npz(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
     """Return the data set in an .npz file; `options.test` of the rows (a tenth) are the test split.
 
     Keys: `images`; optional `labels` (integers from 0, `(N,)`), `factors` `(N, F)` and `groups`
@@ -62,12 +64,12 @@ def load_npz(path: str | Path, options: Data | None = None, *, mapped: bool = Fa
 
     Example:
         >>> import tempfile
+        >>> from vaekit.data import load
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.savez(Path(folder, "mine.npz"), images=np.zeros((20, 8, 8), np.uint8))
-        ...     load_npz(Path(folder, "mine.npz")).train
+        ...     load(Path(folder, "mine.npz")).train
         Split(18 rows, (1, 8, 8), torch.uint8)
     """
-    path, options = Path(path), options or Data()
     refuse(path, options, label="its key 'labels' holds them", group="its key 'groups' holds them")
     with _opened(path, ".npz", HOW) as stream:
         file = np.load(stream, allow_pickle=False)
@@ -83,7 +85,7 @@ def load_npz(path: str | Path, options: Data | None = None, *, mapped: bool = Fa
         return _from_arrays(path, arrays, options)
 
 
-def load_npy(path: str | Path, options: Data | None = None, *, mapped: bool = False) -> Dataset:
+def load_npy(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
     """Return the data set in an .npy file: one array, read as the `images` of an .npz.
 
     Raises:
@@ -91,12 +93,12 @@ def load_npy(path: str | Path, options: Data | None = None, *, mapped: bool = Fa
 
     Example:
         >>> import tempfile
+        >>> from vaekit.data import load
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.save(Path(folder, "mine.npy"), np.arange(60).reshape(20, 3))
-        ...     load_npy(Path(folder, "mine.npy")).kind
+        ...     load(Path(folder, "mine.npy")).kind
         'counts'
     """
-    path, options = Path(path), options or Data()
     refuse(path, options, **dict.fromkeys(("label", "group"), "an .npy has none; take an .npz"))
     with _opened(path, ".npy", "write it with numpy.save(path, images)") as stream:
         if stream.read(2) == b"PK":
@@ -111,8 +113,6 @@ def load_npy(path: str | Path, options: Data | None = None, *, mapped: bool = Fa
 @contextmanager
 def _opened(path: Path, suffix: str, how: str) -> Iterator[IO[bytes]]:
     """Open a file; whatever its damaged bytes raise becomes one line."""
-    if not path.is_file():
-        raise VaekitError(f"there is no file {path}.")
     try:
         # Opened here, for numpy leaves its own handle open when the archive is corrupt.
         with path.open("rb") as stream:
@@ -179,19 +179,19 @@ def _array(path: Path, key: str, read: Callable[[], np.ndarray]) -> np.ndarray:
 
 def _from_arrays(path: Path, arrays: Arrays, options: Data) -> Dataset:
     if "images" not in arrays:
-        return own(
+        return dataset_of(
             path, "counts", _split(path, arrays, "", sparse_rows(arrays, str(path))), options
         )
     prefixes = {"train": "", "test": "test_"} if "test_images" in arrays else {"train": ""}
     rows = {n: as_rows(f"{path}: '{p}images'", arrays[f"{p}images"]) for n, p in prefixes.items()}
     how = reading(f"{path}: 'images'", list(rows.values()))
-    parts = {n: _split(path, arrays, p, _stored(how(rows[n]))) for n, p in prefixes.items()}
-    return own(path, how.kind, parts, options, note=how.note)
-
-
-def _stored(array: np.ndarray) -> Tensor | Rows:
-    stays = isinstance(array, np.memmap) and array.dtype == np.uint8
-    return MappedRows(array) if stays else tensor_of(array)
+    parts = {}
+    for name, prefix in prefixes.items():
+        stored = how(rows[name])
+        stays = isinstance(stored, np.memmap) and stored.dtype == np.uint8
+        images = MappedRows(stored) if stays else tensor_of(stored)
+        parts[name] = _split(path, arrays, prefix, images)
+    return dataset_of(path, how.kind, parts, options, note=how.note)
 
 
 def _split(path: Path, arrays: Arrays, prefix: str, images: Tensor | Rows) -> Split:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaekit.data.dataset import Split, generator
 from vaekit.data.rows import pick
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, at_least
 
 
 class Batch(NamedTuple):
@@ -86,24 +86,20 @@ class Batches:
             VaekitError: if `start` lies outside the epoch.
         """
         check_start(start, len(self))
-        return self._serve(self._order(number), start)
-
-    def _order(self, number: int) -> Tensor:
-        """Return this process's rows of epoch `number`, in order."""
+        order = torch.arange(len(self._images))
         if self.shuffle:
-            order = torch.randperm(len(self._images), generator=generator(self.seed, number))
-        else:
-            order = torch.arange(len(self._images))
-        return order[: self.rows][self.rank :: self.world].to(self.device)
+            order = torch.randperm(len(order), generator=generator(self.seed, number))
+        order = order[: self.rows][self.rank :: self.world].to(self.device)
 
-    def _serve(self, order: Tensor, start: int) -> Iterator[Batch]:
         # Rows are picked per batch: 27 us for 128 uint8 rows of MNIST on two cores, against 57 us
         # when the whole set is permuted once an epoch (47 MB of fresh memory) and then sliced.
-        for index in order.split(self.batch_size // self.world)[start:]:
+        def batch(index: Tensor) -> Batch:
             context = self._context
             if context is not None:
                 context = context.index_select(0, index).float()
-            yield Batch(self._values(pick(self._images, index).to(self.device)), context)
+            return Batch(self._values(pick(self._images, index).to(self.device)), context)
+
+        return map(batch, order.split(self.batch_size // self.world)[start:])
 
 
 def check_start(start: int, batches: int) -> None:
@@ -117,8 +113,7 @@ def check_start(start: int, batches: int) -> None:
 
 
 def _check_sizes(rows: int, batch_size: int, rank: int, world: int, context: Tensor | None) -> None:
-    if batch_size < 1:
-        raise VaekitError(f"got `batch_size={batch_size}`; expected a whole number of at least 1.")
+    at_least("batch_size", batch_size, 1)
     if not 0 <= rank < world:
         raise VaekitError(f"rank must be from 0 to world - 1; got rank {rank} of {world}.")
     if batch_size % world:

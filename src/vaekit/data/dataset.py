@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.rows import Rows, chunks, is_random, pick, take
+from vaekit.data.rows import Rows, Survey, chunks, every, is_random, pick, survey, take
 from vaekit.data.transforms import DataSpec, Transform
 from vaekit.errors import VaekitError
 from vaekit.torchutil import lazy
@@ -34,40 +33,6 @@ def generator(*key: int | str) -> torch.Generator:
     """
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
-
-
-@dataclass(eq=False)
-class Survey:
-    """What is known of values after a look at all of them.
-
-    Attributes:
-        low, high: the smallest and the largest; NaN where one is NaN.
-        sums: over the rows, of the shape of one: whole numbers of uint8, else float64.
-        filled: how many are not 0.
-    """
-
-    low: float = math.inf
-    high: float = -math.inf
-    sums: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
-    filled: int = 0
-
-    def see(self, part: Tensor) -> None:
-        """Take some more rows into account."""
-        low, high = torch.aminmax(part)
-        self.low = float(np.minimum(self.low, low.item()))  # which keeps NaN
-        self.high = float(np.maximum(self.high, high.item()))
-        whole = part.dtype == torch.uint8  # int32 sums of a piece are exact, and 30 x faster
-        sums = part.sum(0, dtype=torch.int32).long() if whole else part.sum(0, dtype=torch.float64)
-        self.sums = self.sums + sums
-        self.filled += int(part.count_nonzero())
-
-
-def survey(parts: Iterable[Tensor]) -> Survey:
-    """Return what is known of rows that come in pieces."""
-    seen = Survey()
-    for part in parts:
-        seen.see(part)
-    return seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,14 +147,6 @@ class Split:
         return self.values.ends(stored)
 
 
-def _all(images: Tensor | Rows, test: Callable[[Tensor], Tensor]) -> bool:
-    return all(bool(test(part).all()) for part in chunks(images))
-
-
-def _counts(part: Tensor) -> Tensor:
-    return part.isfinite() & (part >= 0) & (part == part.round())
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A training and a test split, perhaps one for validation, and where they come from.
@@ -239,29 +196,30 @@ class Dataset:
                 f"data set '{self.name}' has {len(self.train)} training and {len(self.test)} test "
                 f"rows; both must have one at least."
             )
-        for part in self.splits.values():
-            self._check_alike(self.train.images, part.images)
-            self._check_values(part)
-
-    def _check_alike(self, ours: Tensor | Rows, theirs: Tensor | Rows) -> None:
+        ours = self.train.images
         floats_alike = ours.ndim > 2  # images of either type are the same floats to a model
-        if ours.shape[1:] != theirs.shape[1:] or not (floats_alike or ours.dtype == theirs.dtype):
-            raise VaekitError(
-                f"data set '{self.name}': training rows are {tuple(ours.shape[1:])} {ours.dtype}, "
-                f"other rows {tuple(theirs.shape[1:])} {theirs.dtype}; they must be the same."
-            )
+        for part in self.splits.values():
+            rows = part.images
+            if ours.shape[1:] != rows.shape[1:] or not (floats_alike or ours.dtype == rows.dtype):
+                raise VaekitError(
+                    f"data set '{self.name}': training rows are {tuple(ours.shape[1:])} "
+                    f"{ours.dtype}, other rows {tuple(rows.shape[1:])} {rows.dtype}; they must be "
+                    "the same."
+                )
+            if not is_random(rows):
+                self._check_values(part)
 
     def _check_values(self, split: Split) -> None:
         images, called = split.images, f"data set '{self.name}'"
-        if is_random(images):
-            return
         whole = images.dtype == torch.uint8
         if self.kind == "binary" and not split.values.binarize:
-            if not whole or not _all(images, lambda part: (part == 0) | (part == 255)):
+            if not whole or not every(images, lambda part: (part == 0) | (part == 255)):
                 raise VaekitError(f"{called} is binary; its images must be uint8, 0 or 255 only.")
         elif self.kind == "counts" and whole:
             raise VaekitError(f"{called} holds counts; store them as float32, not scaled.")
-        elif self.kind == "counts" and not _all(images, _counts):
+        elif self.kind == "counts" and not every(
+            images, lambda part: part.isfinite() & (part >= 0) & (part == part.round())
+        ):
             raise VaekitError(
                 f"{called} holds counts, but not all are whole numbers from 0 on: "
                 "take the raw counts, or the kind table."
@@ -336,16 +294,12 @@ def _digests(dataset: Dataset) -> tuple[str, str]:
         for digest in digests:
             digest.update((stream.fingerprint if stream else stored).encode())
         if not stream and not is_random(images):
-            split.__dict__["survey"] = survey(_hashed(images, digests))
+            seen = split.__dict__["survey"] = Survey()
+            for part in chunks(images):
+                seen.see(part)
+                for digest in digests:
+                    digest.update(part.cpu().contiguous().numpy().data)
     return whole.hexdigest(), test.hexdigest()
-
-
-def _hashed(images: Tensor | Rows, digests: list[Any]) -> Iterator[Tensor]:
-    """Yield the rows in pieces, once the digests have seen them."""
-    for part in chunks(images):
-        for digest in digests:
-            digest.update(part.cpu().contiguous().numpy().data)
-        yield part
 
 
 def card(dataset: Dataset) -> dict[str, Any]:

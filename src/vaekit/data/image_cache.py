@@ -13,8 +13,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.own import available, check_memory
-from vaekit.data.pixels import Opened, Shaping, open_image
-from vaekit.data.rows import MappedRows, Rows, chunks
+from vaekit.data.pixels import Opened, open_image
+from vaekit.data.rows import MappedRows, Rows, available, check_memory, every
 from vaekit.errors import VaekitError
 from vaekit.io import FULL, STALE, cache_folder, in_words, locked, note, replacing, sweep
 from vaekit.torchutil import in_blocks
 
 if TYPE_CHECKING:
     from vaekit.data.images import ImageFiles
+    from vaekit.train_options import Data
 
 FORMAT = 2  # counts up when the same files are to give other pixels
 WORTH = 1_000  # images: more than these are remembered unasked
@@ -41,139 +40,128 @@ ZEROS = bytes(1 << 20)
 Pixels = np.ndarray[Any, Any]
 
 
-def read_pixels(
-    files: ImageFiles, how: Shaping, cache: bool | None = None
-) -> tuple[Tensor | Rows, str]:
+def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, str]:
     """Return the pixels of all images, uint8 `(N, C, H, W)`, and their kind.
 
     Each file is opened once. More than `WORTH` images are remembered in the user's cache once they
-    are decoded. They are read from there row by row where `cache` is true, or where memory would
-    not hold them twice.
+    are decoded. They are read from there row by row where `options.cache` is true, or where memory
+    would not hold them twice.
 
     Raises:
-        VaekitError: for images that cannot be read or do not fit `how`, and for a cache that
+        VaekitError: for images that cannot be read or do not fit the options, and for a cache that
             cannot be written where it has to be.
     """
-    target, count = _pixel_file(files, how), len(files.members)
+    from PIL import Image
+
+    cache, count = options.cache, len(files.members)
+    target = _pixel_file(files, options)
     remembered = None if cache is False else _recall(target, count)
     if remembered is not None:
         array, kind = remembered
         note(f"{count} images ({in_words(array.nbytes)}) are read from {target}.")
         mapped = cache or not _fits(array.nbytes)
         return MappedRows(array) if mapped else torch.from_numpy(array), kind
-    with _quiet():
-        first = open_image(files, files.members[0], how)
-        size, plane = count * first.pixels.nbytes, first.pixels[0].nbytes
-        most = count * plane * (1 if how.gray else 3)
-        decode, large = partial(_decode, files, how, first), cache or not _fits(most)
-        worth = large or (count > WORTH and size <= ROOM)
-        if cache is not False and worth and not first.corrupt:
+    Image.init()  # before threads do
+    with warnings.catch_warnings():
+        # Pillow warns of what is refused here, or does not matter to pixels.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return _Decoding(files, options).read(target)
+
+
+class _Decoding:
+    """All images of a set, decoded in order by several threads; the first one tells their size."""
+
+    def __init__(self, files: ImageFiles, options: Data) -> None:
+        self.files, self.options, self.count = files, options, len(files.members)
+        self.first = open_image(files, files.members[0], options)
+        self.size = self.count * self.first.pixels.nbytes
+        self.most = self.count * self.first.pixels[0].nbytes * (1 if options.gray else 3)
+
+    def read(self, target: Path) -> tuple[Tensor | Rows, str]:
+        """Return all pixels and their kind; by way of the cache where that is worth it."""
+        cache, most, remembered = self.options.cache, self.most, None
+        large = cache or not _fits(most)
+        worth = large or (self.count > WORTH and self.size <= ROOM)
+        if cache is not False and worth and not self.first.corrupt:
             if large:
-                note(f"{count} images ({in_words(size)}) are decoded once to {target}.")
-            remembered = _store(target, most, decode, must=bool(cache) or not _fits(size))
+                note(f"{self.count} images ({in_words(self.size)}) are decoded once to {target}.")
+            remembered = _store(target, most, self.fill, must=bool(cache) or not _fits(self.size))
         if remembered is None:
-            check = partial(_check_room, files)
-            check(size)
+            self.check_room(self.size)
             # Pages that nobody touches are no memory.
-            images, kind = decode(np.empty(most if _fits(most) else size, np.uint8), check)
-            return torch.from_numpy(images), kind
-    array, kind = remembered
-    if large:
-        return MappedRows(array), kind
-    note(
-        f"{count} images ({in_words(array.nbytes)}) are remembered in {target.parent}; "
-        "`vaekit data --clean` empties it."
-    )
-    return torch.from_numpy(array), kind
+            buffer = np.empty(most if _fits(most) else self.size, np.uint8)
+            array, kind = self.fill(buffer, self.check_room)
+            return torch.from_numpy(array), kind
+        array, kind = remembered
+        if large:
+            return MappedRows(array), kind
+        note(
+            f"{self.count} images ({in_words(array.nbytes)}) are remembered in {target.parent}; "
+            "`vaekit data --clean` empties it."
+        )
+        return torch.from_numpy(array), kind
+
+    def check_room(self, size: int) -> None:
+        """Refuse so many bytes of pixels where memory does not hold them."""
+        check_memory(
+            f"{self.count} images of {self.files.path}, copied once to be split,",
+            2 * size,
+            "Leave `cache` on: they are then read from a file; or take a smaller `size`.",
+        )
+
+    def fill(
+        self, buffer: Pixels, check: Callable[[int], None] = lambda size: None
+    ) -> tuple[Pixels, str]:
+        """Return all images in order, in the first bytes of `buffer`, and their kind.
+
+        They are gray if all are, else in color. Where the first image in color makes them three
+        times as many bytes, `check` is called first.
+
+        Raises:
+            VaekitError: at the end, if some could not be read.
+        """
+
+        def view(shape: tuple[int, ...]) -> Pixels:
+            return buffer[: self.count * math.prod(shape)].reshape(self.count, *shape)
+
+        images, wrong = view(self.first.pixels.shape), []
+        for row, image in enumerate(self):
+            wrong += [image] if image.corrupt else []
+            if wrong:
+                continue
+            if len(image.pixels) > images.shape[1]:
+                check(3 * images.nbytes)
+                gray, images = images, view(image.pixels.shape)
+                for earlier in reversed(range(row)):  # from the end: they lie in the same bytes
+                    images[earlier] = gray[earlier].copy()
+            images[row] = image.pixels
+        if wrong:
+            raise VaekitError(
+                f"{self.files.path}: {len(wrong)} of {self.count} images cannot be read, first "
+                f"'{wrong[0].name}' ({wrong[0].corrupt}); remove or replace them."
+            )
+        binary = every(torch.from_numpy(images), lambda part: (part == 0) | (part == 255))
+        return images, "binary" if binary else "gray" if images.shape[1] == 1 else "color"
+
+    def __iter__(self) -> Iterator[Opened]:
+        """Yield every image in order."""
+        yield self.first
+        rest, size = self.files.members[1:], 3 * self.first.pixels[0].nbytes
+        like = None if self.first.corrupt else self.first
+
+        def work(rows: range) -> list[Opened]:
+            return [open_image(self.files, rest[row], self.options, like) for row in rows]
+
+        block = max(1, min(MOST, BLOCK // size)) if size else 1
+        for part in in_blocks(work, len(rest), block):
+            yield from part
 
 
 def _fits(size: int) -> bool:
     """Return whether memory holds so many bytes twice."""
     free = available()
     return free is None or 2 * size <= free
-
-
-def _check_room(files: ImageFiles, size: int) -> None:
-    check_memory(
-        f"{len(files.members)} images of {files.path}, copied once to be split,",
-        2 * size,
-        "Leave `cache` on: they are then read from a file; or take a smaller `size`.",
-    )
-
-
-# decoding ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Pillow, which warns of what is refused here, or does not matter to pixels."""
-    from PIL import Image
-
-    Image.init()  # before threads do
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def _decode(
-    files: ImageFiles,
-    how: Shaping,
-    first: Opened,
-    buffer: Pixels,
-    check: Callable[[int], None] = lambda size: None,
-) -> tuple[Pixels, str]:
-    """Return all images in order, in the first bytes of `buffer`, and their kind.
-
-    They are gray if all are, else in color. Where the first image in color makes them three times
-    as many bytes, `check` is called first.
-
-    Raises:
-        VaekitError: at the end, if some could not be read.
-    """
-    count = len(files.members)
-
-    def view(shape: tuple[int, ...]) -> Pixels:
-        return buffer[: count * math.prod(shape)].reshape(count, *shape)
-
-    images, wrong = view(first.pixels.shape), []
-    for row, image in enumerate(_opened(files, how, first)):
-        if image.corrupt:
-            wrong.append(image)
-        if wrong:
-            continue
-        if len(image.pixels) > images.shape[1]:
-            check(3 * images.nbytes)
-            gray, images = images, view(image.pixels.shape)
-            for earlier in reversed(range(row)):  # from the end: they lie in the same bytes
-                images[earlier] = gray[earlier].copy()
-        images[row] = image.pixels
-    if wrong:
-        raise VaekitError(
-            f"{files.path}: {len(wrong)} of {count} images cannot be read, first "
-            f"'{wrong[0].name}' ({wrong[0].corrupt}); remove or replace them."
-        )
-    return images, _kind(torch.from_numpy(images))
-
-
-def _opened(files: ImageFiles, how: Shaping, first: Opened) -> Iterator[Opened]:
-    """Yield every image in order."""
-    yield first
-    rest, size = files.members[1:], 3 * first.pixels[0].nbytes
-    like = None if first.corrupt else first
-
-    def work(rows: range) -> list[Opened]:
-        return [open_image(files, rest[number], how, like) for number in rows]
-
-    block = max(1, min(MOST, BLOCK // size)) if size else 1
-    for part in in_blocks(work, len(rest), block):
-        yield from part
-
-
-def _kind(images: Tensor) -> str:
-    if all(bool(((part == 0) | (part == 255)).all()) for part in chunks(images)):
-        return "binary"
-    return "gray" if images.shape[1] == 1 else "color"
 
 
 # the cache --------------------------------------------------------------------------------------
@@ -183,7 +171,7 @@ def _folder() -> Path:
     return cache_folder() / "decoded"
 
 
-def _pixel_file(files: ImageFiles, how: Shaping) -> Path:
+def _pixel_file(files: ImageFiles, how: Data) -> Path:
     """Return where these images are remembered: named after all that changes pixels."""
     options = [FORMAT, how.size, how.crop, how.gray]
     members = [[member.name, member.size, member.stamp] for member in files.members]
@@ -218,7 +206,8 @@ def _store(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent, STALE)
-        _make_room(most)
+        with suppress(VaekitError, OSError), locked(_folder().with_suffix(".lock")) as alone:
+            _remove(ROOM - most if alone else math.inf)
         record.unlink(missing_ok=True)
         with replacing(target) as temporary:
             _reserve(temporary, most)
@@ -254,8 +243,12 @@ def _reserve(path: Path, size: int) -> None:
                 stream.write(ZEROS[: size - start])
 
 
-def _sets() -> list[tuple[float, int, list[Path]]]:
-    """Return when each set was used last, its bytes and its files; the oldest first."""
+def _remove(most: float) -> tuple[int, int]:
+    """Remove the sets that were used longest ago until the rest have at most so many bytes.
+
+    Returns:
+        How many sets were removed, and their bytes.
+    """
     paths: dict[str, list[Path]] = {}
     for path in sorted(_folder().glob("[!.]*")):  # the record of a set first
         paths.setdefault(path.stem, []).append(path)
@@ -265,20 +258,13 @@ def _sets() -> list[tuple[float, int, list[Path]]]:
             facts = [path.stat() for path in files]
             used = max(fact.st_mtime for fact in facts)
             sets.append((used, sum(fact.st_size for fact in facts), files))
-    return sorted(sets)
-
-
-def _make_room(wanted: int) -> None:
-    """Remove the sets that were used longest ago until so many bytes more are within `ROOM`."""
-    with suppress(VaekitError, OSError), locked(_folder().with_suffix(".lock")) as alone:
-        sets = _sets() if alone else []
-        total = sum(size for _, size, _ in sets)
-        for _, size, files in sets:
-            if total + wanted <= ROOM:
-                break
+    total, freed, removed = sum(size for _, size, _ in sets), 0, 0
+    for _, size, files in sorted(sets):
+        if total - freed > most:
             for path in files:
                 path.unlink(missing_ok=True)
-            total -= size
+            freed, removed = freed + size, removed + 1
+    return removed, freed
 
 
 def clean_cache() -> tuple[Path, int, int]:
@@ -288,12 +274,9 @@ def clean_cache() -> tuple[Path, int, int]:
         VaekitError: for a file that cannot be removed.
     """
     sweep(_folder(), STALE)
-    sets = _sets()
     try:
-        for path in (path for _, _, files in sets for path in files):
-            path.unlink(missing_ok=True)
+        return _folder(), *_remove(-1)
     except OSError as error:
         raise VaekitError(
             f"cannot remove {error.filename}: {error.strerror}. Remove it."
         ) from error
-    return _folder(), len(sets), sum(size for _, size, _ in sets)

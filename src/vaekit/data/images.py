@@ -10,20 +10,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.image_cache import read_pixels
-from vaekit.data.own import check_rows, keyed, named, split_up
-from vaekit.data.pixels import Shaping, pixel_limit
-from vaekit.data.rows import MappedRows
-from vaekit.data.splits import limited
+from vaekit.data.pixels import pixel_limit
+from vaekit.data.rows import take
+from vaekit.data.splits import check_rows, joined, keyed, limited, refuse, split_up
 from vaekit.errors import VaekitError
 from vaekit.io import in_words
+
+if TYPE_CHECKING:
+    from vaekit.train_options import Data
 
 SUFFIXES = frozenset(("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
 COMPRESSIONS = frozenset(
@@ -34,41 +35,21 @@ SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(
 )
 
 
-def load_images(
-    path: str | Path,
-    *,
-    size: int | None = None,
-    crop: int | None = None,
-    gray: bool = False,
-    group: str | None = None,
-    test: float | None = None,
-    limit: int | None = None,
-    split_seed: int = 0,
-    cache: bool | None = None,
-) -> Dataset:
+def load_images(path: Path, options: Data) -> Dataset:
     """Return the images in a folder and its subfolders, or in a .zip, which is never unpacked.
 
     Files that end in png, jpg, jpeg, bmp, gif, webp, tif, tiff, ppm or pgm are read, hidden ones
     not, in natural order (9 before 10). They are turned as their EXIF record says, and laid over
     white where they are transparent; of an animation the first image counts. If all are gray, or
-    `gray`, they have one channel, else three; the kind is "binary" if every value is 0 or 255.
+    `options.gray`, they have one channel, else three; the kind is "binary" if every value is 0 or
+    255.
 
     Folders that all images share are left out. Then folders train, test and val (or valid,
     validation) are the splits, if they hold all images and train is there; the next folder is the
     class, if all images lie in one and there are two at least.
 
-    Args:
-        path: the folder or the .zip.
-        size: scales the shorter side to so many pixels and keeps the center.
-        crop: first keeps the central pixels.
-        gray: makes colors gray.
-        group: keeps images of one group in one split: a regular expression, searched in the path,
-            whose first bracket is the key; or "folder".
-        test: test rows where no folder brings them: a fraction or a count; by default a tenth.
-        limit: the rows are chosen by their names, and no other file is opened: what is said of all
-            images is then said of these.
-        split_seed: of the choice.
-        cache: see `vaekit.data.image_cache.read_pixels`.
+    Under `options.limit` the rows are chosen by their names, and no other file is opened: what is
+    said of all images is then said of these.
 
     Raises:
         VaekitError: for a path that cannot be read, no or fewer than 10 images, damaged files (how
@@ -78,33 +59,29 @@ def load_images(
     Example:
         >>> import tempfile
         >>> from PIL import Image
+        >>> from vaekit.data import load
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for i in range(20):
         ...         Image.fromarray(np.full((8, 8), i, np.uint8)).save(f"{folder}/{i}.png")
-        ...     mine = load_images(folder)
+        ...     mine = load(folder)
         >>> mine.kind, mine.train, mine.test.images[:, 0, 0, 0]
         ('gray', Split(18 rows, (1, 8, 8), torch.uint8), tensor([18,  1], dtype=torch.uint8))
     """
-    path = Path(path)
+    refuse(path, options, label="folders name the classes of images")
+    limit, seed, shuffled = options.limit, options.split_seed, False
     with closing(ImageFiles(path)) as files:
         check_rows(path, len(files.members), "images")
-        rows, class_names = _layout(path, [member.name for member in files.members], group)
-        parts = split_up(path, rows, test, split_seed)
-        shuffled = False
+        rows, class_names = _layout(path, [each.name for each in files.members], options.group)
+        parts = split_up(path, rows, options.test, seed)
         if limit is not None and limit < len(parts["train"]):
-            parts["train"], shuffled = limited(parts["train"], limit, split_seed), True
-        wanted = torch.cat([_positions(part) for part in parts.values()]).unique()
-        files.members = [files.members[row] for row in wanted.tolist()]
-        images, kind = read_pixels(files, Shaping(size, crop, gray), cache)
+            parts["train"], shuffled = limited(parts["train"], limit, seed), True
+        places = {name: torch.from_numpy(np.asarray(part.ids)) for name, part in parts.items()}
+        wanted = torch.cat(list(places.values())).unique()
+        files.members = [files.members[place] for place in wanted.tolist()]
+        images, kind = read_pixels(files, options)
     for name, part in parts.items():
-        taken = Split(images).take(torch.searchsorted(wanted, _positions(part)))
-        parts[name] = replace(part, images=taken.images)
-    return named(path, kind, parts, class_names=class_names, shuffled=shuffled)
-
-
-def _positions(split: Split) -> Tensor:
-    assert isinstance(split.images, MappedRows)
-    return split.images.index
+        parts[name] = replace(part, images=take(images, torch.searchsorted(wanted, places[name])))
+    return joined(path, kind, parts, class_names=class_names, shuffled=shuffled)
 
 
 @dataclass(frozen=True)
@@ -135,7 +112,13 @@ class ImageFiles:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.archive = None if path.is_dir() else _opened(path)
+        try:
+            self.archive = None if path.is_dir() else zipfile.ZipFile(path)
+        except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
+            raise VaekitError(
+                f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
+                "write it again."
+            ) from error
         try:
             found = _in_folder(path) if self.archive is None else _in_archive(path, self.archive)
             self.members = sorted(found, key=lambda member: natural(member.name))
@@ -175,46 +158,28 @@ def _is_image(name: str) -> bool:
     return not hidden and "." in parts[-1] and parts[-1].rsplit(".", 1)[1].lower() in SUFFIXES
 
 
-def _in_folder(path: Path) -> list[Member]:
-    try:
-        return [_member(path, name) for name in _walk(path) if _is_image(name)]
-    except OSError as error:
-        raise VaekitError(
-            f"cannot read {error.filename or path}: {error.strerror}. Make it readable, "
-            "or remove it."
-        ) from error
-
-
-def _walk(path: Path) -> Iterator[str]:
+def _in_folder(path: Path) -> Iterator[Member]:
     def fail(error: OSError) -> None:
         raise error
 
     seen = set()
-    for folder, below, names in os.walk(path, onerror=fail, followlinks=True):
-        facts = os.stat(folder)
-        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above
-            below.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        below[:] = [name for name in below if not name.startswith(".")]
-        inner = Path(folder).relative_to(path).as_posix()
-        yield from (f"{inner}/{name}".removeprefix("./") for name in names)
-
-
-def _member(path: Path, name: str) -> Member:
-    facts = os.stat(os.path.join(path, name))  # a Path for each of many costs as much again
-    if not stat.S_ISREG(facts.st_mode):
-        raise VaekitError(f"{path / name} is not a plain file; remove or rename it.")
-    return Member(name, facts.st_size, facts.st_mtime_ns)
-
-
-def _opened(path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
-    except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
+        for folder, below, names in os.walk(path, onerror=fail, followlinks=True):
+            facts = os.stat(folder)
+            new = (facts.st_dev, facts.st_ino) not in seen  # and no link to a folder above
+            seen.add((facts.st_dev, facts.st_ino))
+            below[:] = [name for name in below if new and not name.startswith(".")]
+            inner = Path(folder).relative_to(path).as_posix()
+            within = [f"{inner}/{name}".removeprefix("./") for name in names if new]
+            for name in filter(_is_image, within):
+                facts = os.stat(os.path.join(path, name))  # a Path for each costs as much again
+                if not stat.S_ISREG(facts.st_mode):
+                    raise VaekitError(f"{path / name} is not a plain file; remove or rename it.")
+                yield Member(name, facts.st_size, facts.st_mtime_ns)
+    except OSError as error:
         raise VaekitError(
-            f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
-            "write it again."
+            f"cannot read {error.filename or path}: {error.strerror}. Make it readable, "
+            "or remove it."
         ) from error
 
 
@@ -244,13 +209,14 @@ def _layout(
 ) -> tuple[Split | dict[str, Split], tuple[str, ...]]:
     """Return what the relative paths tell: the splits, with labels and groups, and the classes.
 
-    The rows have no pixels as yet, but know their places in the list.
+    The rows have no pixels as yet; their ids are their places in the list.
     """
     parts = [name.split("/") for name in names]
     while len({p[0] for p in parts}) == 1 and all(len(p) > 1 for p in parts):
         parts = [p[1:] for p in parts]
-    splits = _splits(parts)
-    if splits:
+    splits = [SPLITS.get(p[0].lower(), "") if len(p) > 1 else "" for p in parts]
+    split = "train" in splits and "" not in splits
+    if split:
         parts = [p[1:] for p in parts]
     folders = [p[0] if len(p) > 1 else "" for p in parts]
     class_names = tuple(sorted(set(folders), key=natural))
@@ -258,23 +224,15 @@ def _layout(
         class_names = ()
     number = {name: i for i, name in enumerate(class_names)}
     rows = Split(
-        MappedRows(np.empty((len(names), 0), np.uint8)),
+        torch.empty(len(names), 0, dtype=torch.uint8),
         torch.tensor([number[folder] for folder in folders]) if class_names else None,
         groups=None if group is None else keyed(_keys(path, names, folders, group)),
     )
-    if not splits:
+    if not split:
         return rows, class_names
-    return {name: rows.take(index) for name, index in splits.items()}, class_names
-
-
-def _splits(parts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-    found = [SPLITS.get(p[0].lower(), "") if len(p) > 1 else "" for p in parts]
-    if "" in found or "train" not in found:
-        return {}
-    return {
-        name: torch.tensor([i for i, split in enumerate(found) if split == name])
-        for name in dict.fromkeys(found)
-    }
+    named = np.array(splits)
+    masks = {name: torch.from_numpy(named == name) for name in dict.fromkeys(splits)}
+    return {name: rows.take(mask) for name, mask in masks.items()}, class_names
 
 
 def _keys(path: Path, names: Sequence[str], folders: Sequence[str], group: str) -> list[str]:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vaekit.data.arrays import Reading, annotation, as_rows, tensor_of
 from vaekit.data.batches import Batch, check_start
-from vaekit.data.dataset import Split, Survey
+from vaekit.data.dataset import Split
 from vaekit.data.preparation import one_hot
+from vaekit.data.rows import Survey
 from vaekit.errors import VaekitError
 from vaekit.io import note
 from vaekit.torchutil import Moments

@@ -29,16 +29,7 @@ BLOCK = 256  # images
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's
 
 
-@dataclass(frozen=True)
-class Shaping:
-    """What becomes of each image: the central `crop` pixels, scaled to `size`; all gray, if so."""
-
-    size: int | None = None
-    crop: int | None = None
-    gray: bool = False
-
-
-def _squared(image: Image, how: Shaping | Data) -> Image:
+def _squared(image: Image, how: Data) -> Image:
     """Return the central pixels; then the shorter side scaled, the center kept.
 
     Scaling is Lanczos', with its support widened when it makes smaller (no aliasing).
@@ -75,7 +66,7 @@ class Opened:
 
     Attributes:
         name: of the file.
-        size: width and height, upright, by its header.
+        size: its width and height, upright.
         pixels: uint8 `(C, H, W)`: one channel if it is gray or is to become so, else three.
         corrupt: why it cannot be read; empty where it can.
     """
@@ -93,10 +84,8 @@ def pixel_limit() -> float:
     return Image.MAX_IMAGE_PIXELS or float("inf")
 
 
-def open_image(
-    files: ImageFiles, member: Member, how: Shaping, first: Opened | None = None
-) -> Opened:
-    """Open a file, check its header, and then decode it.
+def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | None = None) -> Opened:
+    """Open a file and decode it.
 
     Args:
         files: where it lies.
@@ -105,8 +94,8 @@ def open_image(
         first: an image whose size it must have where it is neither cropped nor scaled.
 
     Raises:
-        VaekitError: for an image with too many pixels, more than 8 bits per value, of another size
-            than `first`, or smaller than the crop; nothing of it is decoded then.
+        VaekitError: for an image with too many pixels or more than 8 bits per value, of which
+            nothing is decoded, and one of another size than `first`, or smaller than the crop.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -114,9 +103,17 @@ def open_image(
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with files.open(member) as stream, Image.open(stream, formats=FORMATS) as image:
-            size = _check_header(files.path, name, image)
-            _check_size(files.path, name, size, how, first)
-            return Opened(name, size, _pixels(image, size, how))
+            # Of 16 bits per value Pillow would cut some to 8 without a word.
+            tiles = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
+            if image.mode not in MODES or re.search(";16[BLN]", tiles):
+                raise VaekitError(
+                    f"{files.path}: '{name}' has more than 8 bits per value (mode {image.mode}); "
+                    f"convert it to 8-bit gray (L) or color (RGB)."
+                )
+            channels = 1 if how.gray or _is_gray(image) else 3
+            upright = _upright(image)
+            _check_size(files.path, name, upright.size, how, first)
+            return Opened(name, upright.size, _planes(_squared(_flat(upright, channels), how)))
     except VaekitError:
         raise
     except bombs as error:
@@ -132,31 +129,39 @@ def open_image(
         return Opened(name, corrupt=" ".join(str(error).split()) or type(error).__name__)
 
 
-def _check_header(path: Path, name: str, image: Image) -> tuple[int, int]:
-    """Return width and height, upright."""
-    # Of 16 bits per value Pillow would cut some to 8 without a word.
-    tiles = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
-    if image.mode not in MODES or re.search(";16[BLN]", tiles):
-        raise VaekitError(
-            f"{path}: '{name}' has more than 8 bits per value (mode {image.mode}); "
-            f"convert it to 8-bit gray (L) or color (RGB)."
-        )
-    # A PNG without EXIF before its pixels would be decoded to look for EXIF behind them.
-    turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) > 4
-    return (image.height, image.width) if turned else image.size
+def _is_gray(image: Image) -> bool:
+    palette = image.palette
+    if image.mode not in ("P", "PA") or palette is None:
+        return image.mode in GRAY
+    step, colors = len(palette.rawmode or palette.mode), bytes(palette.palette)
+    return step >= 3 and colors[0::step] == colors[1::step] == colors[2::step]
 
 
-def _orientation(image: Image) -> int:
+def _upright(image: Image) -> Image:
+    """Return it turned as its EXIF record says, which may lie behind the pixels."""
     from PIL.ExifTags import Base
+    from PIL.ImageOps import exif_transpose
 
+    image.load()
     try:
-        return int(image.getexif().get(Base.Orientation, 1))
+        turn = int(image.getexif().get(Base.Orientation, 1))
     except Exception:  # Pillow's parser raises whatever a damaged record makes of it
-        return 1
+        turn = 1
+    if turn == 1:
+        return image
+    for record in ("exif", "Raw profile type exif"):
+        image.info.pop(record, None)  # which Pillow would write anew, but for a damaged one
+    return exif_transpose(image)
+
+
+def _planes(image: Image) -> np.ndarray:
+    """Return the pixels of a gray or RGB image, uint8 `(C, H, W)`."""
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _check_size(
-    path: Path, name: str, size: tuple[int, int], how: Shaping, first: Opened | None
+    path: Path, name: str, size: tuple[int, int], how: Data, first: Opened | None
 ) -> None:
     seen = f"{size[0]} x {size[1]}"
     if how.crop is not None and min(size) < how.crop:
@@ -170,37 +175,10 @@ def _check_size(
         )
 
 
-def _pixels(image: Image, size: tuple[int, int], how: Shaping) -> np.ndarray:
-    from PIL import ImageOps
-
-    channels = 1 if how.gray or _is_gray(image) else 3
-    image.load()
-    if _orientation(image) != 1:
-        for record in ("exif", "Raw profile type exif"):
-            image.info.pop(record, None)  # which Pillow would write anew, but for a damaged one
-        image = ImageOps.exif_transpose(image)
-    if image.size != size and how.size is None and how.crop is None:
-        raise ValueError(f"turned upright it is {image.width} x {image.height}: give a size")
-    image = _squared(_flat(image, channels), how)
-    pixels = np.asarray(image).reshape(image.height, image.width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _is_gray(image: Image) -> bool:
-    if image.mode in GRAY:
-        return True
-    palette = image.palette
-    if image.mode not in ("P", "PA") or palette is None:
-        return False
-    step = len(palette.rawmode or palette.mode)
-    colors = bytes(palette.palette)
-    return step >= 3 and colors[0::step] == colors[1::step] == colors[2::step]
-
-
 # a whole set ------------------------------------------------------------------------------------
 
 
-def shaped(data: Dataset, how: Shaping | Data) -> Dataset:
+def shaped(data: Dataset, how: Data) -> Dataset:
     """Return all splits cropped, scaled and gray; the set itself where none of it is asked for.
 
     Binary images that are scaled or made gray become "gray" or "color"; floats stay in [0, 1].
@@ -210,55 +188,51 @@ def shaped(data: Dataset, how: Shaping | Data) -> Dataset:
 
     Example:
         >>> from vaekit.data import load
-        >>> small = shaped(load("shapes"), Shaping(size=16))
+        >>> from vaekit.train_options import Data
+        >>> small = shaped(load("shapes"), Data(size=16))
         >>> small.train, small.kind
         (Split(3456 rows, (1, 16, 16), torch.uint8), 'gray')
     """
-    options = {"size": how.size, "crop": how.crop, "gray": how.gray}
-    named = [name for name, value in options.items() if value]
+    named = [name for name in ("size", "crop", "gray") if getattr(how, name)]
     if not named:
         return data
-    if data.kind not in ("binary", "gray", "color") or data.train.images.ndim != 4:
+    shape = tuple(data.train.images.shape[1:])
+    if data.kind not in ("binary", "gray", "color") or len(shape) != 3:
         raise VaekitError(
-            f"`{named[0]}` is for images; {data.name} holds rows of shape "
-            f"{tuple(data.train.images.shape[1:])} ({data.kind}): leave it."
+            f"`{named[0]}` is for images; {data.name} holds rows of shape {shape} ({data.kind}): "
+            "leave it."
         )
-    channels, height, width = data.train.images.shape[1:]
+    channels, height, width = shape
     if how.crop is not None and how.crop > min(width, height):
         raise VaekitError(
             f"`crop={how.crop}` is more than the images of {data.name} have "
             f"({width} x {height}); take less."
         )
     made = {
-        name: replace(split, images=torch.cat([_piece(p, how) for p in chunks(split.images)]))
+        name: replace(split, images=torch.cat([_shaped(p, how) for p in chunks(split.images)]))
         for name, split in data.splits.items()
     }
     before = (how.crop, how.crop) if how.crop else (width, height)
-    scaled = how.size is not None and before != (how.size, how.size)
+    same_size = how.size is None or before == (how.size, how.size)
     colored = channels > 1 and not how.gray
-    kind = "color" if colored else "gray"
-    if data.kind == "binary" and not scaled and colored == (channels > 1):
-        kind = "binary"
+    stays = data.kind == "binary" and same_size and colored == (channels > 1)
+    kind = "binary" if stays else "color" if colored else "gray"
     return replace(data, kind=kind, **made)  # type: ignore[arg-type]
 
 
-def _piece(images: Tensor, how: Shaping | Data) -> Tensor:
+def _shaped(images: Tensor, how: Data) -> Tensor:
+    from PIL import Image
+
     array = images.numpy()
     if how.gray and array.shape[1] > 1 and array.dtype == np.float32:
         array = np.tensordot(array, np.array(LUMA, np.float32), (1, 0))[:, None]
 
-    def work(rows: range) -> np.ndarray:
-        return np.stack([_shaped(array[row], how) for row in rows])
+    def one(image: np.ndarray) -> np.ndarray:
+        if image.dtype == np.uint8 and len(image) == 3:  # together is twice as fast as one by one
+            color = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+            return _planes(_squared(_flat(color, 1 if how.gray else 3), how))
+        planes = np.stack([np.asarray(_squared(Image.fromarray(plane), how)) for plane in image])
+        return planes if planes.dtype == np.uint8 else planes.clip(0, 1)
 
-    return torch.from_numpy(np.concatenate(list(in_blocks(work, len(array), BLOCK))))
-
-
-def _shaped(image: np.ndarray, how: Shaping | Data) -> np.ndarray:
-    from PIL import Image
-
-    if image.dtype == np.uint8 and len(image) == 3:  # together is twice as fast as one by one
-        color = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-        pixels = np.asarray(_squared(_flat(color, 1 if how.gray else 3), how))
-        return pixels[None] if how.gray else pixels.transpose(2, 0, 1)
-    planes = np.stack([np.asarray(_squared(Image.fromarray(plane), how)) for plane in image])
-    return planes if planes.dtype == np.uint8 else planes.clip(0, 1)
+    blocks = in_blocks(lambda rows: np.stack([one(array[r]) for r in rows]), len(array), BLOCK)
+    return torch.from_numpy(np.concatenate(list(blocks)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,10 +15,14 @@ from vaekit.data.splits import partition
 from vaekit.data.transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
 from vaekit.torchutil import Moments
-from vaekit.train_options import Data
+
+if TYPE_CHECKING:
+    from vaekit.train_options import Data
 
 VALIDATION = 0.1
 IMAGES = ("binary", "gray", "color")
+LEVELS = "gray and color images of 8 bits"
+EXCLUDED = "`dequantize` and `binarize` exclude each other: leave one."
 
 
 def prepare(data: Dataset, options: Data, *, values: Transform | None = None) -> Dataset:
@@ -34,14 +38,19 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
 
     Example:
         >>> from vaekit.data import load
+        >>> from vaekit.train_options import Data
         >>> made = prepare(load("digits"), Data(binarize="dynamic", limit=100))
         >>> made.kind, len(made.train), len(made.validation), made.train.values.binarize
         ('binary', 90, 10, True)
     """
-    _check_kind(data, options)
-    if data.stream is not None or is_random(data.train.images):
-        _check_served(data, options)
-    train, validation = _rows(data, options)
+    _check(data, options)
+    train, validation = data.train, data.validation
+    if data.stream is None:
+        seed = None if data.shuffled else options.split_seed
+        brought = options.validation is None and validation is not None
+        amount = VALIDATION if options.validation is None else options.validation
+        train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
+        validation = validation if brought else drawn
     values = _fitted(data, options, train) if values is None else values
     values = replace(values, binarize=False, dequantize=False)
     splits = {"train": train, "validation": validation, "test": data.test}
@@ -54,74 +63,48 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
     return replace(data, kind=kind, **{"validation": None, **placed})  # type: ignore[arg-type]
 
 
-def _rows(data: Dataset, options: Data) -> tuple[Split, Split | None]:
-    if data.stream is not None:
-        return data.train, data.validation
-    seed = None if data.shuffled else options.split_seed
-    if options.validation is None and data.validation is not None:
-        return partition(data.train, 0, options.limit, seed)[0], data.validation
-    validation = VALIDATION if options.validation is None else options.validation
-    return partition(data.train, validation, options.limit, seed)
-
-
-def _check_served(data: Dataset, options: Data) -> None:
-    """Refuse to choose among rows that a loader serves, and to keep those that change."""
-    loader = data.stream is not None
-    static = options.binarize in ("static", "threshold")
-    for wanted, name, mend in (
-        (loader and options.limit, "limit", "take fewer in the loader"),
-        (loader and options.validation, "validation", 'give {"train": ..., "validation": ...}'),
-        (static, f"binarize={options.binarize}", "take dynamic, or binarize what is given"),
+def _check(data: Dataset, options: Data) -> None:
+    """Refuse what does not suit the kind of the data, other options, or rows that are served."""
+    binarize, rows, loader = options.binarize, data.train.images, data.stream is not None
+    binarized, ranged = binarize != "none", options.range != "0,1"
+    images, table = data.kind in IMAGES, data.kind == "table"
+    levels = data.kind in ("gray", "color") and rows.dtype == torch.uint8
+    kept = binarize in ("static", "threshold") and (loader or is_random(rows))
+    other = f"; {data.name} holds {data.kind} data: leave it."
+    rows_are = "that a loader serves" if loader else "that change from read to read"
+    served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
+    for wrong, message in (
+        (binarized and not images, f"`binarize={binarize}` is for images{other}"),
+        (ranged and not images, f"`range={options.range}` is for images{other}"),
+        (options.standardize and not table, f"`standardize` is for tables{other}"),
+        (options.dequantize and not levels, f"`dequantize` is for {LEVELS}{other}"),
+        (options.dequantize and binarized, EXCLUDED),
+        (ranged and binarized, "binarized pixels are 0 and 1: leave `range`, or `binarize`."),
+        (loader and options.limit, f"`limit` {served} take fewer in the loader."),
+        (loader and options.validation, f"`validation` {served} give {split}."),
+        (kept, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
     ):
-        if wanted:
-            rows = "that a loader serves" if loader else "that change from read to read"
-            raise VaekitError(f"`{name}` does not suit data {rows}: {mend}.")
-
-
-def _check_kind(data: Dataset, options: Data) -> None:
-    binarized, ranged = options.binarize != "none", options.range != "0,1"
-    images = data.kind in IMAGES
-    levels = data.kind in ("gray", "color") and data.train.images.dtype == torch.uint8
-    for wanted, option, suited, kinds in (
-        (binarized, f"binarize={options.binarize}", images, "images"),
-        (ranged, f"range={options.range}", images, "images"),
-        (options.standardize, "standardize", data.kind == "table", "tables"),
-        (options.dequantize, "dequantize", levels, "gray and color images of 8 bits"),
-    ):
-        if wanted and not suited:
-            raise VaekitError(
-                f"`{option}` is for {kinds}; {data.name} holds {data.kind} data: leave it."
-            )
-    if options.dequantize and binarized:
-        raise VaekitError("`dequantize` and `binarize` exclude each other: leave one.")
-    if ranged and binarized:
-        raise VaekitError("binarized pixels are 0 and 1: leave `range`, or `binarize`.")
+        if wrong:
+            raise VaekitError(message)
 
 
 def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
     low, high = (float(end) for end in options.range.split(","))
-    standardize = options.standardize
-    if standardize is None:
-        standardize = data.kind == "table" and bool(data.column_names)
-    if not standardize:
+    named = data.kind == "table" and bool(data.column_names)
+    if not (named if options.standardize is None else options.standardize):
         return Transform(low, high)
-    mean, scale, largest = _moments(data, train)
-    flat = scale <= 1e-9 * largest  # a column that does not vary has the deviation 1
-    scale = torch.where(flat, torch.ones_like(scale), scale)
-    return Transform(loc=mean.float(), scale=scale.float())
-
-
-def _moments(data: Dataset, train: Split) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, standard deviation and largest absolute value of each column."""
     if data.stream is not None:
         mean, scale = data.stream.moments
-        return mean, scale, mean.abs()
-    moments, largest = Moments(), torch.zeros(())
-    for part in chunks(train.images):
-        rows = canonical(part).double()
-        moments.add(rows)
-        largest = torch.maximum(largest, rows.abs().amax(0))
-    return moments.mean, moments.variance.sqrt(), largest
+        largest = mean.abs()
+    else:
+        moments, largest = Moments(), torch.zeros(())
+        for part in chunks(train.images):
+            rows = canonical(part).double()
+            moments.add(rows)
+            largest = torch.maximum(largest, rows.abs().amax(0))
+        mean, scale = moments.mean, moments.variance.sqrt()
+    scale = scale.masked_fill(scale <= 1e-9 * largest, 1.0)  # of a column that does not vary
+    return Transform(loc=mean.float(), scale=scale.float())
 
 
 def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:
@@ -129,8 +112,7 @@ def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:
     binarize, training = options.binarize, name == "train"
     drawn = binarize in ("dynamic", "static")
     if training and (binarize == "dynamic" or options.dequantize):
-        dynamic = replace(values, binarize=drawn, dequantize=options.dequantize)
-        return replace(split, values=dynamic)
+        return replace(split, values=replace(values, binarize=drawn, dequantize=options.dequantize))
     if binarize != "none" or options.dequantize or (is_random(split.images) and not training):
         # Not by the seed of the run: one draw for all runs. The words are a part of the seed: in
         # another spelling the rows are others, and so is every number that was measured on them.

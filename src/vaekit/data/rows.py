@@ -1,24 +1,89 @@
 """Rows that are not one tensor in memory: sparse counts, images in a file, items of a Dataset.
 
-They stay as they are until a batch is picked; `pick` makes its dense rows.
+They stay as they are until a batch is picked; `pick` makes its dense rows. A `Survey` is what a
+look at all of them tells.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from vaekit.data.dataset import Survey
+from vaekit.errors import VaekitError
+from vaekit.io import in_words
 
 CHUNK = 1 << 20  # elements: of the pieces in which all rows are looked at, which caches hold
 LARGE = 1 << 26  # bytes: more rows than these are not copied when they are taken
+MEMINFO = Path("/proc/meminfo")
+
+
+def available() -> int | None:
+    """Return the bytes that can be taken without swapping; None where the system does not tell."""
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line[:12] == "MemAvailable")
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def check_memory(what: str, wanted: int, mend: str) -> None:
+    """Refuse what does not fit.
+
+    Raises:
+        VaekitError: if `wanted` bytes are more than are free.
+    """
+    free = available()
+    if free is not None and wanted > free:
+        raise VaekitError(
+            f"{what} would take {in_words(wanted)}; {in_words(free)} are free. {mend}"
+        )
+
+
+@dataclass(eq=False)
+class Survey:
+    """What is known of values after a look at all of them.
+
+    Attributes:
+        low, high: the smallest and the largest; NaN where one is NaN.
+        sums: over the rows, of the shape of one: whole numbers of uint8, else float64.
+        filled: how many are not 0.
+    """
+
+    low: float = math.inf
+    high: float = -math.inf
+    sums: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    filled: int = 0
+
+    def see(self, part: Tensor) -> None:
+        """Take some more rows into account."""
+        low, high = torch.aminmax(part)
+        self.low = float(np.minimum(self.low, low.item()))  # which keeps NaN
+        self.high = float(np.maximum(self.high, high.item()))
+        whole = part.dtype == torch.uint8  # int32 sums of a piece are exact, and 30 x faster
+        sums = part.sum(0, dtype=torch.int32).long() if whole else part.sum(0, dtype=torch.float64)
+        self.sums = self.sums + sums
+        self.filled += int(part.count_nonzero())
+
+
+def survey(parts: Iterable[Tensor]) -> Survey:
+    """Return what is known of rows that come in pieces."""
+    seen = Survey()
+    for part in parts:
+        seen.see(part)
+    return seen
 
 
 class Rows(ABC):
@@ -200,6 +265,16 @@ def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:
         tensor([[0., 1., 0.]])
     """
     return rows.index_select(0, index) if isinstance(rows, Tensor) else rows.pick(index)
+
+
+def every(rows: Tensor | Rows, test: Callable[[Tensor], Tensor]) -> bool:
+    """Return whether the test of their elements holds for all rows.
+
+    Example:
+        >>> every(torch.eye(3), lambda part: part >= 0)
+        True
+    """
+    return all(bool(test(part).all()) for part in chunks(rows))
 
 
 def chunks(rows: Tensor | Rows) -> Iterator[Tensor]:

@@ -1,16 +1,24 @@
-"""Which rows are for training, for validation and for test."""
+"""Which rows are for training, validation and test, and the data set that they become."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.dataset import Split, generator
+from vaekit.data.dataset import Dataset, Split, generator
 from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit.train_options import Data
+
+MIN_ROWS = 10
+TEST = 0.1
 
 
 def hold_out(rows: Split, test_rows: int, seed: int = 0) -> tuple[Split, Split]:
@@ -82,14 +90,14 @@ def _shuffled(train: Split, seed: int) -> Tensor:
     return _order(train, shuffle)
 
 
-def asked_rows(what: str, amount: float, rows: int) -> int:
+def count_rows(what: str, amount: float, rows: int) -> int:
     """Return how many of `rows` a fraction below 1 is (1 at least), or a count from 1 on.
 
     Raises:
         VaekitError: for a number that is neither.
 
     Example:
-        >>> asked_rows("test", 0.1, 50), asked_rows("test", 7, 50)
+        >>> count_rows("test", 0.1, 50), count_rows("test", 7, 50)
         (5, 7)
     """
     whole = amount < 1 or float(amount).is_integer()
@@ -113,7 +121,7 @@ def _order(rows: Split, shuffle: Callable[[int], Tensor]) -> Tensor:
 
 def _cut(rows: Split, order: Tensor, what: str, amount: float) -> tuple[Split, Split]:
     """Return the rows of `order` after the first `amount`, and those, on to a group's end."""
-    count = asked_rows(what, amount, len(order))
+    count = count_rows(what, amount, len(order))
     if rows.groups is not None and 0 < count < len(order):
         group = rows.groups[order]
         others = (group[count:] != group[count - 1]).nonzero()
@@ -135,3 +143,114 @@ def spread(rows: int, wanted: int) -> Tensor:
     """
     count = min(rows, wanted)
     return torch.arange(count) * rows // count
+
+
+def dataset_of(
+    path: str | Path, kind: str, rows: Split | Mapping[str, Split], options: Data, **facts: Any
+) -> Dataset:
+    """Return the data set of rows, some of which are held out where they bring no test split.
+
+    Args:
+        path: where the rows come from.
+        kind: as in `Dataset`.
+        rows: all of them, or the splits "train" and perhaps "validation" and "test".
+        options: by default a tenth becomes the test split, drawn by `options.split_seed`.
+        facts: as in `joined`.
+
+    Raises:
+        VaekitError: as `split_up` does.
+
+    Example:
+        >>> from vaekit.train_options import Data
+        >>> dataset_of("mine.csv", "table", Split(torch.rand(30, 2)), Data()).test
+        Split(3 rows, (2,), torch.float32)
+    """
+    return joined(path, kind, split_up(path, rows, options.test, options.split_seed), **facts)
+
+
+def split_up(
+    path: str | Path, rows: Split | Mapping[str, Split], test: float | None, split_seed: int
+) -> dict[str, Split]:
+    """Return the splits, test rows held out where there are none.
+
+    Raises:
+        VaekitError: for fewer than `MIN_ROWS` training rows, where no training row is left, or
+            `test` of rows that bring a test split.
+    """
+    parts = {"train": rows} if isinstance(rows, Split) else dict(rows)
+    check_rows(path, len(parts["train"]))
+    if "test" not in parts:
+        count = count_rows("test", TEST if test is None else test, len(parts["train"]))
+        parts["train"], parts["test"] = hold_out(parts["train"], count, split_seed)
+    elif test is not None:
+        raise _unsuited("test", path, "it brings its own test rows")
+    return parts
+
+
+def joined(
+    path: str | Path,
+    kind: str,
+    parts: Mapping[str, Any],
+    *,
+    name: str = "",
+    note: str = "",
+    class_names: tuple[str, ...] = (),
+    **facts: Any,
+) -> Dataset:
+    """Return the data set of these splits.
+
+    Args:
+        path: where they come from; its stem becomes the name.
+        kind, class_names: as in `Dataset`.
+        parts: the splits by name.
+        name: of rows that were given and come from no path.
+        note: what is to be known of the values.
+        facts: more of `Dataset`.
+    """
+    source = "given" if name else str(path)
+    labels = [int(part.labels.max()) for part in parts.values() if part.labels is not None]
+    return Dataset(
+        name or Path(path).absolute().stem,
+        kind,
+        classes=len(class_names) or max(labels, default=-1) + 1,
+        source=source,
+        note=f"{source}; {note}" if note else source,
+        class_names=class_names,
+        **parts,
+        **facts,
+    )
+
+
+def check_rows(path: str | Path, rows: int, what: str = "rows") -> None:
+    """Refuse what is too little to train on.
+
+    Raises:
+        VaekitError: for fewer than `MIN_ROWS` rows.
+    """
+    if rows < MIN_ROWS:
+        raise VaekitError(f"{path} has {rows} {what}; expected {MIN_ROWS} at least.")
+
+
+def keyed(keys: np.ndarray | list[str]) -> Tensor:
+    """Return a number for each distinct key, int64 `(N,)`.
+
+    Example:
+        >>> keyed(["b", "a", "b"])
+        tensor([1, 0, 1])
+    """
+    return torch.from_numpy(np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64))
+
+
+def refuse(path: str | Path, options: Data, **mends: str) -> None:
+    """Refuse options that mean nothing for this path, each with what to do instead.
+
+    Raises:
+        VaekitError: for the first of `mends` that is set in `options`.
+    """
+    for name, mend in mends.items():
+        if getattr(options, name):
+            raise _unsuited(name, path, mend)
+
+
+def _unsuited(name: str, path: str | Path, mend: str) -> VaekitError:
+    return VaekitError(f"`{name}` does not suit {path}: {mend}.")

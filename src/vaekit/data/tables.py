@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.images import natural
-from vaekit.data.own import keyed, own
+from vaekit.data.splits import dataset_of, keyed
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import note
 from vaekit.train_options import Data
@@ -148,22 +148,21 @@ class Table:
         Raises:
             VaekitError: for a cell that is no finite number of float32.
         """
-        return np.stack([self._numbers(i) for i in self.positions], 1)
-
-    def _numbers(self, column: int) -> np.ndarray:
         from pandas.api.types import is_numeric_dtype
 
-        cells = self.frame.iloc[:, column]
-        if is_numeric_dtype(cells):
-            values = cells.to_numpy(np.float64, na_value=np.nan)
-        else:
-            values = np.array([float(v) if is_number(v) else math.nan for v in cells])
-        with np.errstate(over="ignore"):
-            numbers = values.astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(numbers))
-        if len(bad):
-            raise self.refusal(int(bad[0]), column)
-        return numbers
+        columns = []
+        for i in self.positions:
+            cells = self.frame.iloc[:, i]
+            if is_numeric_dtype(cells):
+                values = cells.to_numpy(np.float64, na_value=np.nan)
+            else:
+                values = np.array([float(v) if is_number(v) else math.nan for v in cells])
+            with np.errstate(over="ignore"):
+                columns.append(values.astype(np.float32))
+            bad = np.flatnonzero(~np.isfinite(columns[-1]))
+            if len(bad):
+                raise self.refusal(int(bad[0]), i)
+        return np.stack(columns, 1)
 
     def labels_and_groups(self) -> tuple[list[str] | None, Tensor | None]:
         """Return the labels as text, and the groups by number; None without.
@@ -226,7 +225,9 @@ def _dataset(path: Path, table: Table) -> Dataset:
     if texts is not None:
         labels, names = classed(texts, table.no_class)
     rows = Split(features, labels, groups=groups)
-    return own(path, "table", rows, table.options, class_names=names, column_names=table.columns)
+    return dataset_of(
+        path, "table", rows, table.options, class_names=names, column_names=table.columns
+    )
 
 
 def text_columns(path: Path) -> list[str]:

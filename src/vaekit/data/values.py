@@ -24,10 +24,9 @@ from vaekit.data.loaders import (
     labels_of,
     read_items,
 )
-from vaekit.data.own import available, own, refuse
 from vaekit.data.pixels import shaped
-from vaekit.data.rows import MappedRows, Rows
-from vaekit.data.splits import spread
+from vaekit.data.rows import MappedRows, Rows, available
+from vaekit.data.splits import dataset_of, refuse, spread
 from vaekit.data.tables import classed, read_frame
 from vaekit.errors import VaekitError, unknown
 from vaekit.train_options import Data
@@ -37,9 +36,11 @@ EXPECTED = (
     "a name, a path, an array, a tensor, a DataFrame, (x, y), a Dataset, a DataLoader, batches, "
     'or {"train": ..., "validation": ..., "test": ...} of these'
 )
+SHAPING = ("size", "crop", "gray")
 PROBED = 32  # items that are read twice to see whether they are the same again
 BLOCK = 256  # items that are read at a time
 SAMPLE = 1000  # rows of a loader that stand for all where they are looked at
+SAMPLED = "a sample of the training rows stands"
 
 
 def is_value(data: Any) -> bool:
@@ -82,24 +83,6 @@ def from_value(value: Any, options: Data | None = None) -> Dataset:
     options = options or Data()
     refuse("data", options, data_dir="it is for names and paths", cache="it is for files")
     splits = value if isinstance(value, Mapping) else {"train": value}
-    parts = {}
-    for name in _names(splits):
-        what = f'data["{name}"]' if splits is value else "data"
-        parts[name] = _part(what, splits[name], options, name == "train")
-    if any(not part.columns for part in parts.values()):
-        mend = "it is for DataFrames"
-        refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
-    sizes = ("size", "crop", "gray")
-    if parts["train"].loader is not None:
-        refuse("data", options, **dict.fromkeys(("test", *sizes), "a loader serves it"))
-    elif parts["train"].random:
-        refuse("data", options, **dict.fromkeys(sizes, "do it in the Dataset"))
-    return shaped(
-        _joined(parts, options, "splits" if splits is value else parts["train"].name), options
-    )
-
-
-def _names(splits: Mapping[Any, Any]) -> list[str]:
     for name in splits:
         if name not in NAMES:
             raise unknown("split in data", str(name), NAMES)
@@ -108,7 +91,13 @@ def _names(splits: Mapping[Any, Any]) -> list[str]:
             f"data is {described(dict(splits))}; expected train among them: "
             '{"train": ..., "validation": ..., "test": ...}.'
         )
-    return [name for name in NAMES if name == "train" or splits.get(name) is not None]
+    parts = {}
+    for name in NAMES:
+        if name == "train" or splits.get(name) is not None:
+            what = f'data["{name}"]' if splits is value else "data"
+            parts[name] = _part(what, splits[name], options, name == "train")
+    name = "splits" if splits is value else parts["train"].name
+    return shaped(_joined(parts, options, name), options)
 
 
 @dataclass(eq=False)
@@ -122,7 +111,6 @@ class _Part:
         stored: returns what is stored of them.
         rows: how many they are.
         y: labels or factors, numbers or text.
-        random: whether they differ from read to read.
         survey, loader: where the rows are a sample of those that a loader serves.
     """
 
@@ -135,16 +123,14 @@ class _Part:
     groups: Tensor | None = None
     ids: np.ndarray | None = None
     columns: tuple[str, ...] = ()
-    random: bool = False
     survey: FirstPass | None = None
     loader: Any = None
 
 
 def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     if isinstance(value, TensorDataset) and len(value.tensors) <= 2:
-        x, y = (*value.tensors, None)[:2]
-        part = _array("dataset", what, x)
-        return part if y is None else replace(part, y=_y(what, y))
+        pair = (*value.tensors, None)[:2]
+        return replace(_part(what, pair, options, training), name="dataset")
     if isinstance(value, tuple) and len(value) == 2:
         part = _part(what, value[0], options, training)
         if value[1] is None:
@@ -154,16 +140,17 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
         return replace(part, y=_y(what, value[1]))
     if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
         return _frame(what, value, options)
+    mend = "it is for DataFrames"
+    refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
         return _array("tensor" if isinstance(value, Tensor) else "array", what, value)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
-    if isinstance(value, TorchDataset) and not isinstance(value, IterableDataset):
-        if not items:
-            raise VaekitError(f"{what} is a Dataset without __len__; give it one, or a DataLoader.")
-        return _items(what, value)
-    if items and not hasattr(value, "__iter__"):
-        return _items(what, value)
-    return _loader(what, value, training)
+    mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
+    if mapped and not items:
+        raise VaekitError(f"{what} is a Dataset without __len__; give it one, or a DataLoader.")
+    if mapped or (items and not hasattr(value, "__iter__")):
+        return _items(what, value, options, training)
+    return _loader(what, value, options, training)
 
 
 def _array(name: str, what: str, value: Any) -> _Part:
@@ -174,13 +161,9 @@ def _array(name: str, what: str, value: Any) -> _Part:
 def _frame(what: str, frame: Any, options: Data) -> _Part:
     table = read_frame(what, frame, options)
     labels, groups = table.labels_and_groups()
-    return replace(
-        _array("dataframe", what, table.features()),
-        y=None if labels is None else np.array(labels, str),
-        groups=groups,
-        ids=frame.index.to_numpy(),
-        columns=table.columns,
-    )
+    y = None if labels is None else np.array(labels, str)
+    facts = {"groups": groups, "ids": frame.index.to_numpy(), "columns": table.columns}
+    return replace(_array("dataframe", what, table.features()), y=y, **facts)
 
 
 def _y(what: str, y: Any) -> np.ndarray:
@@ -196,13 +179,15 @@ def _y(what: str, y: Any) -> np.ndarray:
     return array.ravel() if column else array
 
 
-def _items(what: str, items: Any) -> _Part:
+def _items(what: str, items: Any, options: Data, training: bool) -> _Part:
     """Return the items of a Dataset: in memory, unless they are too many or differ by read."""
     if not len(items):
         raise VaekitError(f"{what} is empty: a Dataset of no items.")
     probed = spread(len(items), PROBED).tolist()
     first, again = (read_items(items, probed)[0] for _ in range(2))
     random, free = not np.array_equal(first, again), available()
+    if random and training:
+        refuse("data", options, **dict.fromkeys(SHAPING, "do it in the Dataset"))
     if not random and (free is None or first[:1].nbytes * len(items) <= free / 2):
         array, ys = read_items(items, list(range(len(items))))
         part = _array("dataset", what, array)
@@ -218,13 +203,15 @@ def _items(what: str, items: Any) -> _Part:
             stream = Stream(items, survey, how)
             return MappedRows(Items(stream), survey=stream.row() if random else None)
 
-        part = _Part("dataset", what, survey.witness, stored, len(items), random=random)
+        part = _Part("dataset", what, survey.witness, stored, len(items))
     return part if all(y is None for y in ys) else replace(part, y=_y(what, ys))
 
 
-def _loader(what: str, loader: Any, training: bool) -> _Part:
+def _loader(what: str, loader: Any, options: Data, training: bool) -> _Part:
     """Return the rows of a loader: a sample and a survey where it trains, else all of them."""
     _check_loader(what, loader)
+    if training:
+        refuse("data", options, **dict.fromkeys(("test", *SHAPING), "a loader serves it"))
     survey = FirstPass() if training else None
     arrays: list[np.ndarray] = []
     ys: list[Any] = []
@@ -283,20 +270,11 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
     notes = [how.note] if how.note else []
     if train.loader is not None and "test" not in splits:
         splits["test"] = splits.get("validation", splits["train"])
-        held_out = "validation rows stand" if "validation" in splits else None
-        notes.insert(
-            0, f"no test rows: {held_out or 'a sample of the training rows stands'} for them"
-        )
-    data = own(
-        "data",
-        how.kind,
-        splits,
-        options,
-        name=name,
-        note="; ".join(notes),
-        class_names=class_names,
-        column_names=train.columns,
-    )
+        stand = "validation rows stand" if "validation" in splits else SAMPLED
+        notes.insert(0, f"no test rows: {stand} for them")
+    facts = {"class_names": class_names, "column_names": train.columns}
+    note = "; ".join(notes)
+    data = dataset_of("data", how.kind, splits, options, name=name, note=note, **facts)
     if train.survey is None:
         return data
     classes = max(data.classes, len(train.survey.labels))
@@ -316,12 +294,16 @@ def _annotations(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tu
     if len(sorts) > 1:
         raise VaekitError("y is text or factors in one split and not in another; give it alike.")
     ((text, dims),) = sorts
+    names: tuple[str, ...] = ()
     if text and dims == 1:
         cells = [str(cell) for y in ys.values() for cell in y]
         no_class = "a label is text or a whole number"
         labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
-        parted = labels.split([len(y) for y in ys.values()])
-        return {n: {"labels": part} for n, part in zip(ys, parted, strict=True)}, names
+        numbers = labels.split([len(y) for y in ys.values()])
+        ys = {name: part.numpy() for name, part in zip(ys, numbers, strict=True)}
     key = "factors" if dims == 2 else "labels"
-    what = {name: f"y of {part.what}" for name, part in parts.items()}
-    return {n: {key: annotation(what[n], key, y, parts[n].rows)} for n, y in ys.items()}, ()
+    found = {
+        name: {key: annotation(f"y of {part.what}", key, ys[name], part.rows)}
+        for name, part in parts.items()
+    }
+    return found, names

@@ -1,6 +1,6 @@
-"""The data sets known by name: what they are, and the files they come from.
+"""Where data sets come from: a path, or a name in a catalog.
 
-Those of the kit are in catalog.toml; the `catalog.toml` of a data folder adds others.
+The names of vaekit are in catalog.toml; the `catalog.toml` of a data folder adds others.
 """
 
 from __future__ import annotations
@@ -12,12 +12,34 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vaekit.data.arrays import load_npy, load_npz
 from vaekit.data.dataset import Dataset
-from vaekit.data.named_files import MAKERS, READERS, Parts
-from vaekit.errors import VaekitError, choose
+from vaekit.data.embedded import load_digits, load_shapes
+from vaekit.data.images import load_images
+from vaekit.data.pixels import shaped
+from vaekit.data.readers import READERS, Parts
+from vaekit.data.splits import refuse
+from vaekit.data.tables import load_csv, load_parquet, text_columns
+from vaekit.errors import VaekitError, choose, unknown
 from vaekit.io import UnreachableError, checksum_of, fetch, search_folders
+from vaekit.train_options import Data, checked
+
+GIVEN = "given"  # in place of a name or a path
+PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
+
+# A new format is one entry: the end of the path, and a function of the path and how to read it.
+FORMATS: dict[str, Callable[..., Dataset]] = {
+    ".npz": load_npz,
+    ".npy": load_npy,
+    ".csv": load_csv,
+    ".tsv": load_csv,
+    ".parquet": load_parquet,
+}
+# Formats whose readers can leave the rows in the file.
+MAPPABLE = (".npz", ".npy")
 
 CATALOG = "catalog.toml"
+MAKERS = {"digits": load_digits, "shapes": load_shapes}
 
 
 @dataclass(frozen=True)
@@ -29,12 +51,20 @@ class File:
         checksum: its sha256, or "md5:" and its md5.
         urls: where it can be downloaded, the best first.
         plain: the sha256 of what a `.gz` holds; it may lie unzipped, without the ending.
+
+    Raises:
+        ValueError: for a path that leads out of that folder.
     """
 
     path: str
     checksum: str
     urls: tuple[str, ...] = ()
     plain: str | None = None
+
+    def __post_init__(self) -> None:
+        pure = PurePosixPath(self.path)
+        if pure.is_absolute() or ".." in pure.parts:  # it is written there when it is downloaded
+            raise ValueError(f"the path '{self.path}' must lie below the folder of the data")
 
     @property
     def name(self) -> str:
@@ -53,9 +83,7 @@ class File:
             VaekitError: for another checksum.
         """
         wanted = self.checksum if path.name == self.name else self.plain
-        if wanted is None:
-            return
-        got = checksum_of(path, like=wanted)
+        got = wanted and checksum_of(path, like=wanted)
         if got == wanted:
             return
         mend = "delete it, and it is downloaded again" if self.urls else "fetch it again"
@@ -185,33 +213,20 @@ def _read_catalog(path: Path) -> dict[str, Entry]:
         VaekitError: for a file that is no TOML, or tables that are not as docs/data.md says.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: _entry(name, **table) for name, table in tables.items()}
+        found = {}
+        for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            facts: dict[str, Any] = {"classes": 0, "license": "not stated", "forms": (), **table}
+            train, test = facts["rows"]
+            facts |= {"rows": (train, test), "shape": tuple(facts["shape"])}
+            facts["forms"] = tuple(_form(**form) for form in facts["forms"])
+            facts["make"] = MAKERS[facts["make"]] if "make" in facts else None
+            found[name] = Entry(name, **facts)
+        return found
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise VaekitError(
             f"{path} is no catalog of data sets: {' '.join(str(error).split())}. Mend it; expected "
             "a table for each set, as docs/data.md shows."
         ) from error
-
-
-def _entry(
-    name: str,
-    *,
-    shape: Sequence[int],
-    rows: Sequence[int],
-    forms: Sequence[Mapping[str, Any]] = (),
-    make: str | None = None,
-    **facts: Any,
-) -> Entry:
-    train, test = rows
-    return Entry(
-        name,
-        shape=tuple(shape),
-        rows=(train, test),
-        forms=tuple(_form(**form) for form in forms),
-        make=None if make is None else MAKERS[make],
-        **{"classes": 0, "license": "not stated", **facts},
-    )
 
 
 def _form(
@@ -222,17 +237,12 @@ def _form(
     **options: Any,
 ) -> Form:
     reader = choose("reader", read, READERS)
+    names = [PurePosixPath(file["path"]).name for file in files]
+    addresses = [tuple(start + name for start in urls) for name in names]
     return Form(
-        tuple(_file(urls=urls, **file) for file in files),
+        tuple(File(**file, urls=each) for file, each in zip(files, addresses, strict=True)),
         partial(reader, **options) if options else reader,
     )
-
-
-def _file(path: str, checksum: str, urls: Sequence[str], plain: str | None = None) -> File:
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts:  # it is written there when it is downloaded
-        raise ValueError(f"the path '{path}' must lie below the folder of the data")
-    return File(path, checksum, tuple(start + pure.name for start in urls), plain)
 
 
 # A set of your own is one more entry, here or in the catalog of a data folder.
@@ -240,7 +250,7 @@ SETS: dict[str, Entry] = _read_catalog(Path(__file__).with_name(CATALOG))
 
 
 def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
-    """Return the data sets known by name: the kit's, and those of the catalogs in data folders.
+    """Return the data sets known by name: vaekit's, and those of the catalogs in data folders.
 
     Args:
         data_dir: the first folder with a `catalog.toml`; then $VAEKIT_DATA and the user's cache.
@@ -261,3 +271,102 @@ def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
                 raise VaekitError(f"{path}: there is a set '{name}' already; name it otherwise.")
             entries[name] = entry
     return entries
+
+
+def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
+    """Return the names that `load` knows.
+
+    Example:
+        >>> known()[:3]
+        ('digits', 'shapes', 'mnist')
+    """
+    return tuple(sets(data_dir))
+
+
+def load(name: str | Path, data_dir: str | Path | None = None, **how: Any) -> Dataset:
+    """Return a data set by its name, or from a path.
+
+    Args:
+        name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy or
+            .csv; a relative path is looked for from here, then in the folders.
+        data_dir: the first folder to search; then come $VAEKIT_DATA and the user's cache.
+        how: how it is read: fields of `vaekit.train_options.Data`, as `size=64`.
+
+    Raises:
+        VaekitError: for an unknown name, and for data that are not found or cannot be read.
+
+    Example:
+        >>> load("digits").classes
+        10
+    """
+    folder = None if data_dir is None else str(data_dir)
+    return read(checked(Data, {"data": str(name), "data_dir": folder, **how}))
+
+
+def read(options: Data, *, mapped: bool = False) -> Dataset:
+    """Return the data set that `options` names; `prepare` makes a training's rows of it.
+
+    With `mapped`, large arrays that are not compressed stay in their file: for a few rows.
+
+    Raises:
+        VaekitError: for an unknown name, and for data that are not found or cannot be read.
+    """
+    if options.data == GIVEN:
+        raise VaekitError(
+            "the run was trained on data that were given in Python and are not stored: give them "
+            "again, as vaekit.load(RUN, data=...)."
+        )
+    folders, entries = search_folders(options.data_dir), sets(options.data_dir)
+    if options.data in entries:
+        reason = "a set known by name has its own"
+        refuse(options.data, options, label=reason, group="its splits are set", test=reason)
+        return shaped(entries[options.data](folders), options)
+    if options.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
+        raise unknown("data set", options.data, entries)
+    path = _expanded(options.data)
+    folder = _first(Path.is_dir, path, folders) if options.data else None
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    if folder is not None or suffix == ".zip":
+        return load_images(folder or _file(path, folders), options)
+    if suffix in FORMATS:
+        more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
+        return shaped(FORMATS[suffix](_file(path, folders), options, **more), options)
+    if options.data and _first(Path.exists, path, ()):
+        raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
+    if len(path.parts) > 1 or path.is_absolute():
+        raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
+    raise unknown(f"data set (or path of {PATHS})", options.data, entries)
+
+
+def labeled(options: Data) -> Data:
+    """Return the same; of a .csv without a label named, its one column of text is the label."""
+    path = _expanded(options.data)
+    table = path.name.lower().removesuffix(".gz")[-4:] in (".csv", ".tsv")
+    if not table or options.label is not None:
+        return options
+    columns = text_columns(_file(path, search_folders(options.data_dir)))
+    names = [name for name in columns if name != options.group]
+    return options.model_copy(update={"label": names[0]}) if len(names) == 1 else options
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # of ~nobody
+        raise VaekitError(f"cannot find {name}: {error}") from None
+
+
+def _first(is_such: Callable[[Path], bool], path: Path, folders: Sequence[Path]) -> Path | None:
+    """Return this path from here, or below the first of these folders, where it is such."""
+    try:
+        return next((f / path for f in (Path(), *folders) if is_such(f / path)), None)
+    except OSError as error:
+        raise VaekitError(f"cannot read {error.filename}: {error.strerror}.") from None
+
+
+def _file(path: Path, folders: Sequence[Path]) -> Path:
+    found = _first(Path.is_file, path, folders)
+    if found is None:
+        parents = [(folder / path).absolute().parent for folder in (Path(), *folders)]
+        raise not_found(f"the file '{path}'", parents)
+    return found

@@ -215,7 +215,7 @@ def test_exif_behind_the_pixels_of_a_png_is_heard(tmp_path: Path) -> None:
     exif[0x0112] = 6
     record = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
     (path / "8.png").write_bytes(encoded(images[8])[:-12] + record + encoded(images[8])[-12:])
-    with fails("first '8.png' (turned upright it is 3 x 5: give a size)"):
+    with fails("images of several sizes: '0.png' is 5 x 3, '8.png' 3 x 5."):
         load(path)
     assert np.array_equal(one_by_one(path, crop=3)[8, 0], images[8, :, 1:4].T[:, ::-1])
 
@@ -628,7 +628,7 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
 ) -> None:
     monkeypatch.setattr("vaekit.data.image_cache.available", lambda: free)
     assert isinstance(load(faces).train.images, MappedRows) == mapped
-    monkeypatch.setattr("vaekit.data.own.available", lambda: 5399)
+    monkeypatch.setattr("vaekit.data.rows.available", lambda: 5399)
     with fails(
         f"30 images of {faces}, copied once to be split, would take 5400 bytes; 5399 bytes are "
         f"free. Leave `cache` on"
@@ -639,7 +639,7 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
 def test_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "meminfo"
     info.write_text("MemTotal: 9 kB\nMemAvailable:     4096 kB\n")
-    monkeypatch.setattr("vaekit.data.own.MEMINFO", info)
+    monkeypatch.setattr("vaekit.data.rows.MEMINFO", info)
     np.save(tmp_path / "a.npy", np.zeros((10, 1 << 20), np.uint8))
     with fails("a.npy would take 10.0 MiB; 4.0 MiB are free."):
         load(tmp_path / "a.npy")
@@ -857,7 +857,7 @@ def test_it_is_read_by_several_threads_and_in_order(
             assert found[0] % 2 == label
 
 
-def test_animations_are_closed_after_their_first_picture(faces: Path) -> None:
+def test_animations_are_closed_after_their_first_image(faces: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(IMAGES[0]).save(
         stream, "GIF", save_all=True, append_images=[Image.new("RGB", (5, 6))]

@@ -20,19 +20,14 @@ import torch
 from torch import Tensor
 
 from vaekit.data.arrays import sparse_rows
-from vaekit.data.dataset import Dataset, Split
+from vaekit.data.dataset import Split
 from vaekit.data.rows import MappedRows, Rows
-from vaekit.data.shapes import load_shapes
 from vaekit.data.splits import hold_out
 from vaekit.errors import VaekitError
 
 Parts = dict[str, Any]
 Paths = Sequence[Path]
 
-DIGITS_NOTE = (
-    "Optical recognition of handwritten digits, E. Alpaydin and C. Kaynak 1998 (UCI), CC BY 4.0; "
-    "the copy inside scikit-learn"
-)
 CIFAR_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR_TEST, CIFAR_NAMES = "test_batch.bin", "batches.meta.txt"
 OMNIGLOT_FACTORS = ("alphabet", "character", "drawer")
@@ -40,23 +35,17 @@ SPRITE_FACTORS = ("shape", "scale", "orientation", "position x", "position y")
 SPRITE_SHAPES = ("square", "ellipse", "heart")
 
 
-def _load_digits(folders: Paths = ()) -> Dataset:
-    """Return 1,497 training and 300 test images `(1, 8, 8)`, 10 classes, a fixed split.
+READERS: dict[str, Callable[..., Parts]] = {}  # by the names of a catalog
 
-    The levels 0..16 are stored as round(255 v / 16). Nothing is read from `folders`.
 
-    Example:
-        >>> _load_digits().train
-        Split(1497 rows, (1, 8, 8), torch.uint8)
-    """
-    from sklearn import datasets
+def _reader(name: str) -> Callable[[Callable[..., Parts]], Callable[..., Parts]]:
+    """Enter a function of the paths of a form, and of its options, into `READERS`."""
 
-    bunch = datasets.load_digits()
-    images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[:, None]
-    rows = Split(torch.from_numpy(images), _labels(bunch.target))
-    train, test = hold_out(rows, 300)
-    names = tuple("0123456789")
-    return Dataset("digits", "gray", train, test, 10, "embedded", DIGITS_NOTE, class_names=names)
+    def enter(read: Callable[..., Parts]) -> Callable[..., Parts]:
+        READERS[name] = read
+        return read
+
+    return enter
 
 
 def _labels(array: np.ndarray) -> Tensor:
@@ -84,6 +73,7 @@ def _parted(rows: Split, test: int | None = None) -> Parts:
 # MNIST and its kin ------------------------------------------------------------------------------
 
 
+@_reader("idx")
 def _read_idx(paths: Paths, class_names: Sequence[str]) -> Parts:
     """Read images `(1, H, W)` and labels of training, then of test, from four idx files.
 
@@ -92,13 +82,12 @@ def _read_idx(paths: Paths, class_names: Sequence[str]) -> Parts:
     """
     splits: Parts = {}
     for name, (images, labels) in {"train": paths[:2], "test": paths[2:]}.items():
-        split = Split(_idx(images, ndim=3)[:, None], _idx(labels, ndim=1).long())
-        if split.labels is not None and int(split.labels.max()) >= len(class_names):
+        classes = _idx(labels, ndim=1).long()
+        if classes.max() >= len(class_names):
             raise VaekitError(
-                f"{labels} has the label {int(split.labels.max())}; "
-                f"expected 0 to {len(class_names) - 1}."
+                f"{labels} has the label {classes.max()}; expected 0 to {len(class_names) - 1}."
             )
-        splits[name] = split
+        splits[name] = Split(_idx(images, ndim=3)[:, None], classes)
     return {**splits, "class_names": tuple(class_names)}
 
 
@@ -126,6 +115,7 @@ def _idx(path: Path, ndim: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(sizes).copy())
 
 
+@_reader("packed")
 def _read_packed(paths: Paths) -> Parts:
     """Read one .npz: `train`, `valid` and `test`, each `(N, 98)`, `numpy.packbits` of 784 bits."""
     with np.load(paths[0]) as arrays:
@@ -133,6 +123,7 @@ def _read_packed(paths: Paths) -> Parts:
         return {name: Split(_bits(arrays[key], 28)) for key, name in names.items()}
 
 
+@_reader("amat")
 def _read_amat(paths: Paths) -> Parts:
     """Read three text files, a line of 784 digits 0 or 1 per image."""
     splits = {}
@@ -146,6 +137,7 @@ def _read_amat(paths: Paths) -> Parts:
 # arrays -----------------------------------------------------------------------------------------
 
 
+@_reader("images")
 def _read_images(paths: Paths, test: int | None = None) -> Parts:
     """Read one .npz with `images` `(N, H, W)` or `(N, H, W, 3)`."""
     with np.load(paths[0]) as arrays:
@@ -154,15 +146,17 @@ def _read_images(paths: Paths, test: int | None = None) -> Parts:
     return _parted(Split(rows), test)
 
 
+@_reader("counts")
 def _read_counts(paths: Paths) -> Parts:
     """Read sparse counts with `labels`, from the arrays of `sparse_rows`."""
     with np.load(paths[0]) as arrays:
         return _parted(Split(sparse_rows(arrays, str(paths[0])), _labels(arrays["labels"])))
 
 
+@_reader("path")
 def _read_path(paths: Paths, **options: Any) -> Parts:
     """Read a file as its path is read, under options of `vaekit.data.load`."""
-    from vaekit.data.find import load
+    from vaekit.data.sources import load
 
     data = load(paths[0].absolute(), **options)
     return {**data.splits, "class_names": data.class_names, "column_names": data.column_names}
@@ -171,6 +165,7 @@ def _read_path(paths: Paths, **options: Any) -> Parts:
 # CIFAR-10 ---------------------------------------------------------------------------------------
 
 
+@_reader("cifar10-npz")
 def _read_cifar10_part(paths: Paths) -> Parts:
     """Read the first images: `train`, `test` `(N, 32, 32, 3)`, their labels, `class_names`."""
     with np.load(paths[0]) as arrays:
@@ -181,6 +176,7 @@ def _read_cifar10_part(paths: Paths) -> Parts:
         return {**splits, "class_names": tuple(map(str, arrays["class_names"]))}
 
 
+@_reader("cifar10-archive")
 def _read_cifar10(paths: Paths) -> Parts:
     """Read the original archive of binary records, without unpacking it to disk."""
     wanted = {*CIFAR_TRAIN, CIFAR_TEST, CIFAR_NAMES}
@@ -189,30 +185,24 @@ def _read_cifar10(paths: Paths) -> Parts:
         for member in archive:
             name = PurePosixPath(member.name).name
             file = archive.extractfile(member) if name in wanted else None
-            if file is not None:
-                content[name] = file.read()
-    missing = sorted(wanted - content.keys())
-    if missing:
+            content |= {} if file is None else {name: file.read()}
+    if missing := sorted(wanted - content.keys()):
         raise VaekitError(
             f"{paths[0]} has no {missing[0]}; expected the archive of the binary version."
         )
-    return {
-        "train": _records([content.pop(name) for name in CIFAR_TRAIN]),
-        "test": _records([content[CIFAR_TEST]]),
-        "class_names": tuple(content[CIFAR_NAMES].decode().split()),
-    }
-
-
-def _records(blocks: Sequence[bytes]) -> Split:
-    """Return rows of a label and 3 x 32 x 32 pixels, one byte each."""
-    rows = np.frombuffer(b"".join(blocks), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
-    images = np.ascontiguousarray(rows[:, 1:]).reshape(-1, 3, 32, 32)
-    return Split(torch.from_numpy(images), _labels(rows[:, 0]))
+    parts: Parts = {"class_names": tuple(content[CIFAR_NAMES].decode().split())}
+    for split, files in {"train": CIFAR_TRAIN, "test": (CIFAR_TEST,)}.items():
+        joined = b"".join(content.pop(name) for name in files)
+        rows = np.frombuffer(joined, np.uint8).reshape(-1, 1 + 3 * 32 * 32)  # label, pixels
+        images = np.ascontiguousarray(rows[:, 1:]).reshape(-1, 3, 32, 32)
+        parts[split] = Split(torch.from_numpy(images), _labels(rows[:, 0]))
+    return parts
 
 
 # dSprites ---------------------------------------------------------------------------------------
 
 
+@_reader("sprites-sample")
 def _read_sprites_part(paths: Paths) -> Parts:
     """Read the distinct ones of a grid and a random draw.
 
@@ -228,6 +218,7 @@ def _read_sprites_part(paths: Paths) -> Parts:
     return _sprites(_bits(packed[first], 64), factors[first])
 
 
+@_reader("sprites")
 def _read_sprites(paths: Paths) -> Parts:
     """Read all 737,280 from the original .npz; its pickled parts are not read.
 
@@ -254,6 +245,7 @@ def _sprites(images: Tensor | Rows, factors: np.ndarray) -> Parts:
 # Omniglot: 1,623 characters of 50 alphabets, each drawn by 20 people ----------------------------
 
 
+@_reader("omniglot-npz")
 def _read_omniglot(paths: Paths) -> Parts:
     """Read one .npz: `images` `(N, 28, 28)`, or `numpy.packbits` of 105 x 105 bits `(N, 1379)`;
     `alphabet`, `character`, `drawer`, `alphabet_names`; `n_background`, the training rows.
@@ -266,6 +258,7 @@ def _read_omniglot(paths: Paths) -> Parts:
         return _omniglot(rows, factors, names, int(arrays["n_background"]))
 
 
+@_reader("omniglot-zips")
 def _read_omniglot_archives(paths: Paths, small: bool = False) -> Parts:
     """Read binary `(1, 105, 105)` from the two original .zip files of PNG images.
 
@@ -317,21 +310,3 @@ def _omniglot(rows: Tensor, factors: np.ndarray, names: Sequence[str], train: in
         for name, part in (("train", slice(train)), ("test", slice(train, None)))
     }
     return {**splits, "class_names": tuple(names), "factor_names": OMNIGLOT_FACTORS}
-
-
-# By the names of a catalog.
-READERS: dict[str, Callable[..., Parts]] = {
-    "path": _read_path,
-    "idx": _read_idx,
-    "packed": _read_packed,
-    "amat": _read_amat,
-    "images": _read_images,
-    "counts": _read_counts,
-    "cifar10-npz": _read_cifar10_part,
-    "cifar10-archive": _read_cifar10,
-    "sprites-sample": _read_sprites_part,
-    "sprites": _read_sprites,
-    "omniglot-npz": _read_omniglot,
-    "omniglot-zips": _read_omniglot_archives,
-}
-MAKERS: dict[str, Callable[[Paths], Dataset]] = {"digits": _load_digits, "shapes": load_shapes}
