@@ -29,7 +29,7 @@ from vaekit.io import npz_bytes, sweep, write
 from vaekit.models import Model
 from vaekit.report.curves import value
 from vaekit.report.grids import grid, levels, png_bytes, read_array
-from vaekit.report.style import COLORS
+from vaekit.report.pages import COLORS
 from vaekit.runs import Job, RunFolder
 from vaekit.torchutil import rng
 from vaekit.training import Callback
