@@ -11,6 +11,7 @@ from vaekit.report.codes import standard_prior as standard_prior
 from vaekit.report.codes import strips as strips
 from vaekit.report.comparison import Comparison as Comparison
 from vaekit.report.comparison import compare as compare
+from vaekit.report.curves import COLORS as COLORS
 from vaekit.report.curves import Chart as Chart
 from vaekit.report.curves import Line as Line
 from vaekit.report.curves import bars as bars
@@ -47,7 +48,6 @@ from vaekit.report.measures import Measure as Measure
 from vaekit.report.measures import Setting as Setting
 from vaekit.report.measures import measure as measure
 from vaekit.report.measures import number_text as number_text
-from vaekit.report.pages import COLORS as COLORS
 from vaekit.report.pages import render as render
 from vaekit.report.ranking import lead as lead
 from vaekit.report.ranking import sentences as sentences

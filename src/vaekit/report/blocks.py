@@ -229,8 +229,8 @@ def clouds(shown: Rebuilt, say: Words, *, drawable: bool) -> dict[str, Any]:
         some = Codes(means, rows.labels).some  # the rows that get an ellipse
         scales = torch.full_like(means, torch.nan)
         scales[some] = posteriors(run, shown.x[some], shown.context(some))[1].to(means.dtype)  # type: ignore[union-attr]
-    known = (rows.labels, shown.data.class_names, factors, shown.data.factor_names)
-    codes = Codes(means, *known, scales, standard_prior(run))
+    names = shown.data.class_names, shown.data.factor_names
+    codes = Codes(means, rows.labels, names[0], factors, names[1], scales, standard_prior(run))
     words = say("codes of {} test rows").format(len(means))
     if codes.known:
         words += say(" in the colors of {} classes").format(len(codes.known))
@@ -243,9 +243,9 @@ def clouds(shown: Rebuilt, say: Words, *, drawable: bool) -> dict[str, Any]:
     known |= {"shown": [], "sheets": []}
     if drawable:
         size = prod(shown.seen(shown.x[:1]).shape[1:])
-        some = spread(len(shown.x), int(min(CARDS, max(40, 5e5 // size))))
-        sheets = [sheet(shown.seen(part[some])) for part in (shown.x, shown.made)]
-        known |= {"shown": some.tolist(), "sheets": [address(one, "webp") for one in sheets]}
+        cards = spread(len(shown.x), int(min(CARDS, max(40, 5e5 // size))))
+        sheets = [sheet(shown.seen(part[cards])) for part in (shown.x, shown.made)]
+        known |= {"shown": cards.tolist(), "sheets": [address(one, "webp") for one in sheets]}
     data = json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")
     return {**found, "plane": {**plane, "data": data}}
 

@@ -107,6 +107,15 @@ class Codes:
         return [(names[y], (self.labels == y).nonzero().flatten()) for y in self.known]
 
     @property
+    def ellipses(self) -> dict[int, tuple[list[float], list[float]]]:
+        """By some rows, their code and one σ of z given x, in the plane; where all are finite."""
+        if self.scales is None or self.means.shape[1] < 2:
+            return {}
+        both = torch.stack([self.means, self.scales], 1)[..., self.dimensions].double()
+        some = [row for row in self.some if both[row].isfinite().all()]
+        return {row: tuple(both[row].tolist()) for row in some}
+
+    @property
     def some(self) -> list[int]:
         """The rows that get an ellipse: all where there are few, else some of each class."""
         if len(self.means) <= FEW:
@@ -165,13 +174,10 @@ def plane(codes: Codes, words: str) -> tuple[str, Plane]:
     for number, (_, rows) in enumerate(codes.groups):
         kind = "points" if number else "points on"
         plot.dots(places[rows].tolist(), kind, f' data-k="{number}"')
-    if codes.scales is not None:
-        halves = codes.scales[:, [first, second]] * square.unit
-        for row in codes.some:
-            (x, y), (wide, high) = plot.at(*places[row].tolist()), halves[row].tolist()
-            if math.isfinite(x + y + wide + high):
-                where = f'cx="{x:.1f}" cy="{y:.1f}" rx="{wide:.1f}" ry="{high:.1f}"'
-                plot.add(f'<ellipse class="ellipse" {where}/>')
+    for place, (wide, high) in codes.ellipses.values():
+        x, y = plot.at(*place)
+        size = f'rx="{wide * square.unit:.1f}" ry="{high * square.unit:.1f}"'
+        plot.add(f'<ellipse class="ellipse" cx="{x:.1f}" cy="{y:.1f}" {size}/>')
     plot.text(SIDE - 4, up - 8, f"z{first} →", "strong across", anchor="end")
     plot.text(across + 8, 12, f"z{second} ↑", "strong up")
     plot.add('<circle class="hit err accent" r="8" visibility="hidden"/>')

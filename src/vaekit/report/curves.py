@@ -6,14 +6,20 @@ A chart is a title, its unit, and an `<svg>`; the classes of its elements are th
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
+CSS = (Path(__file__).parent / "templates" / "style.css").read_text()
+# The colors of the page in light, for files; "train" and "validation" are of two kinds of things.
+COLORS = dict(re.findall(r"--([\w-]+): (#\w{6})", CSS[: CSS.index("@media")]))
+COLORS |= {"train": COLORS["accent"], "validation": COLORS["warm"]}
 LARGEST = 1e100  # what is further away is left out as if it were infinite
 LETTER, LINE = 6.8, 15.0  # units that a letter is wide, and a line of text is high
 

@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vaekit.report.curves import Chart, Ends, Line, Points, finite, limits, lines
+from vaekit.report.curves import COLORS, Chart, Ends, Line, Points, finite, limits, lines
 from vaekit.report.figures import name_text
 from vaekit.report.measures import Setting
-from vaekit.report.pages import COLORS, mark
+from vaekit.report.pages import mark
 from vaekit.report.run_set import RunSet, Words, telling
 
 if TYPE_CHECKING:
@@ -157,8 +157,8 @@ class Panel(NamedTuple):
             axes.locator_params("y", integer=True, min_n_ticks=1)
         axes.locator_params("x", integer=True, min_n_ticks=1)
         axes.set_title(self.unit, loc="left", fontsize=9)
-        above: Any = ((0, 20), "axes fraction", "offset points")
-        axes.annotate(self.title, (0, 1), *above, weight="bold", fontsize=12, annotation_clip=False)
+        title = axes.annotate(self.title, (0, 1), (0, 20), "axes fraction", "offset points")
+        title.set(weight="bold", fontsize=12, annotation_clip=False)
         if names:
             axes.legend(fontsize=7)
 

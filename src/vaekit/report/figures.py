@@ -22,8 +22,7 @@ from vaekit.distributions import Gaussian, Offer
 from vaekit.errors import VaekitError
 from vaekit.io import write
 from vaekit.report.codes import Codes, posterior, posteriors, standard_prior
-from vaekit.report.curves import cut, value
-from vaekit.report.pages import COLORS
+from vaekit.report.curves import COLORS, cut, value
 from vaekit.runs import Run
 
 if TYPE_CHECKING:
@@ -130,7 +129,8 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
     has a line for each class.
     """
     import matplotlib
-    from matplotlib.patches import Circle
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Circle, Ellipse
 
     figure, (axes,) = paper(*size)
     flat, groups = len(codes.dimensions) == 2, codes.groups
@@ -141,7 +141,14 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
         axes.set_ylabel(f"dimension {codes.dimensions[1]}")
         axes.set_aspect("equal", adjustable="datalim")
     else:
-        points = np.column_stack([points, _heights(axes, codes)])
+        heights = 0.7 * ((np.arange(len(points)) * 0.6180339887) % 1) - 0.35  # as if by chance
+        for line, (_, rows) in enumerate(groups):
+            heights[rows] -= line
+        points = np.column_stack([points, heights])
+        names = [name_text(name, LONGEST) for name, _ in groups]
+        axes.set_yticks([-line for line in range(len(names))], names)
+        axes.tick_params("y", labelcolor=COLORS["ink"])
+        axes.set_ylim(-len(names) + 0.4, 0.6)
     line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 0.8, "zorder": 0.5}
     for radius in (1, 2) if codes.prior else ():
         if flat:
@@ -149,6 +156,7 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
         else:
             axes.axvline(-radius, **line)
             axes.axvline(radius, **line)
+    ellipses = codes.ellipses
     small = 4.5 if len(points) > 500 else 8.0
     palette = matplotlib.colormaps["tab10" if len(groups) <= 10 else "tab20"]
     for number, (name, rows) in enumerate(groups):
@@ -156,40 +164,14 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
         style: dict[str, Any] = {"color": color, "markersize": small, "alpha": 0.8 if name else 0.5}
         label = name_text(name, LONGEST) if name else None
         axes.plot(*points[rows].T, ".", label=label, markeredgewidth=0, **style)
-        if flat and codes.scales is not None:
-            _ellipses(axes, codes, points, set(rows.tolist()).intersection(codes.some), color)
+        for place, (wide, high) in (ellipses[row] for row in rows.tolist() if row in ellipses):
+            edge: dict[str, Any] = {"ec": COLORS["ink"], "linewidth": 0.6, "zorder": 3}
+            axes.add_patch(Ellipse(place, 2 * wide, 2 * high, fc=to_rgba(color, 0.15), **edge))
     if len(groups) > 1 and flat:
         figure.legend(loc="outside right upper", labelcolor=COLORS["ink"], markerscale=10 / small)
     axes.autoscale_view()
     axes.set_title(title, loc="left")
     return figure
-
-
-def _heights(axes: Axes, codes: Codes) -> np.ndarray:
-    """Return how high each row lies on an axis with a line for each class, the first at the top."""
-    heights = 0.7 * ((np.arange(len(codes.means)) * 0.6180339887) % 1) - 0.35  # as if by chance
-    for line, (_, rows) in enumerate(codes.groups):
-        heights[rows] -= line
-    lines = range(len(codes.groups))
-    names = [name_text(name, LONGEST) for name, _ in codes.groups]
-    axes.set_yticks([-line for line in lines], names)
-    axes.tick_params("y", labelcolor=COLORS["ink"])
-    axes.set_ylim(-len(lines) + 0.4, 0.6)
-    return heights
-
-
-def _ellipses(axes: Axes, codes: Codes, points: np.ndarray, rows: set[int], color: Any) -> None:
-    """Draw one standard deviation of z given x, of these rows."""
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Ellipse
-
-    assert codes.scales is not None
-    some = sorted(rows)
-    halves = codes.scales[some][:, codes.dimensions].double().numpy()
-    style: dict[str, Any] = {"fc": to_rgba(color, 0.15), "ec": COLORS["ink"], "linewidth": 0.6}
-    for place, half in zip(points[some], halves, strict=True):
-        if np.isfinite([*place, *half]).all():
-            axes.add_patch(Ellipse(tuple(place), *(2 * half), zorder=3, **style))
 
 
 @dataclass(frozen=True)
@@ -248,6 +230,26 @@ class Pair:
         near = np.linspace(-8, 8, many)
         parts = [m + s * near for m, s in zip(self.means, self.scales, strict=True)]
         return np.unique(np.concatenate([np.linspace(low, high, many), *parts]))
+
+    def draw(self, axes: Axes, names: tuple[str, str], *, prior: bool) -> None:
+        """Draw both densities; where one is a spike to the other, each at a height of 1."""
+        (s0, s1), z = self.scales, self.places(801)
+        unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
+        for which, color in enumerate((COLORS["train"], COLORS["validation"])):
+            heights = self.density(z, which)
+            heights = heights / heights.max() if unequal else heights
+            mean, scale = value(self.means[which]), f"{self.scales[which]:.2g}"
+            axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
+            axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
+        if prior and not unequal:
+            axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLORS["idle"],
+                      label="prior")  # fmt: skip
+        axes.axvline(self.between, color=COLORS["soft"], linestyle=":", linewidth=1)
+        axes.set_xlim(*self.ends)
+        axes.set_ylim(0)
+        axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
+        axes.tick_params("x", labelbottom=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 
 
 def pair_of(run: Run, x: Tensor, context: Tensor | None = None) -> Pair:
@@ -316,7 +318,7 @@ def overlap_figure(
         axes.set(xticks=[], yticks=[])
         axes.set_title(title, color=COLORS[color])
     curves = figure.add_subplot(grid[1, :])
-    _curves(curves, pair, names, prior=standard_prior(run))
+    pair.draw(curves, names, prior=standard_prior(run))
     strip, step = figure.add_subplot(grid[2, :], sharex=curves), at[1] - at[0]
     for image, z_ in zip(made[:STRIP], at, strict=True):
         ends = (z_ - 0.48 * step, z_ + 0.48 * step, 0, 1)
@@ -331,24 +333,3 @@ def overlap_figure(
 def _pixels(image: Tensor) -> np.ndarray:
     values = image.detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1).expand(3, -1, -1)
     return values.permute(1, 2, 0).numpy()
-
-
-def _curves(axes: Axes, pair: Pair, names: tuple[str, str], *, prior: bool) -> None:
-    """Draw both densities; where one is a spike to the other, each at a height of 1."""
-    (s0, s1), z = pair.scales, pair.places(801)
-    unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
-    for which, color in enumerate((COLORS["train"], COLORS["validation"])):
-        heights = pair.density(z, which)
-        heights = heights / heights.max() if unequal else heights
-        mean, scale = value(pair.means[which]), f"{pair.scales[which]:.2g}"
-        axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
-        axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
-    if prior and not unequal:
-        axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLORS["idle"],
-                  label="prior")  # fmt: skip
-    axes.axvline(pair.between, color=COLORS["soft"], linestyle=":", linewidth=1)
-    axes.set_xlim(*pair.ends)
-    axes.set_ylim(0)
-    axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
-    axes.tick_params("x", labelbottom=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)

@@ -6,7 +6,6 @@ import base64
 import gettext
 import io
 import math
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,14 +16,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaekit.errors import choose
-from vaekit.report.curves import finite, value
+from vaekit.report.curves import CSS, finite, value
 from vaekit.report.grids import levels
 
 HERE = Path(__file__).parent
-CSS = (HERE / "templates" / "style.css").read_text()
-# The colors of the page in light, for files; "train" and "validation" are of two kinds of things.
-COLORS = dict(re.findall(r"--([\w-]+): (#\w{6})", CSS[: CSS.index("@media")]))
-COLORS |= {"train": COLORS["accent"], "validation": COLORS["warm"]}
 SIDE = 112  # pixels: larger images are shown smaller
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # with their names in HTML
 

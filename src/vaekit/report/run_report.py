@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from vaekit.data import Dataset, spread
-from vaekit.distributions import Offer
+from vaekit.distributions import Offer, Space
 from vaekit.evaluate import ACTIVE, Metric, chosen, is_likelihood, measured
 from vaekit.io import write
 from vaekit.registry import text
@@ -59,42 +59,13 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
     say = words(lang).gettext
     data = run.dataset(data_dir)
     found = RunFacts.of(run, data)
+    title = say("{recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name)
+    known = {"title": title, "run": run, "found": found, "kl": kl_bars(found.latent, say)}
+    curves = training_curves(found.epochs, say(run.spec.unit), step=run.step, say=say)
     shown = Rebuilt.of(run, data, data.test.take(spread(len(data.test), ROWS)))
-    html = render(
-        "run.html.j2",
-        lang=lang,
-        title=say("{recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name),
-        run=run,
-        found=found,
-        rebuilt=shown,
-        curves=training_curves(found.epochs, say(run.spec.unit), step=run.step, say=say),
-        kl=kl_bars(found.records.get("latent") or {}, say),
-        layers=blocks.layers(shown),
-        **_shown(shown, found, say),
-    )
+    known |= {"curves": curves, "rebuilt": shown, "layers": blocks.layers(shown)}
+    html = render("run.html.j2", lang=lang, **known, **found.shows(shown, say))
     return write(run.folder.report, html)
-
-
-def _shown(shown: Rebuilt, found: RunFacts, say: Words) -> dict[str, Any]:
-    """Return the blocks of images, or those of a table in their stead, and the codes."""
-    run, latent = shown.run, Offer.LATENT in shown.run.offers
-    drawable = len(run.spec.shape) == 3 and run.spec.shape[0] in (1, 3)
-    names = ("pairs", "samples", "walk", "dims", "table", "cloud")
-    there: dict[str, Any] = dict.fromkeys(names)
-    if drawable:
-        there["pairs"] = blocks.reconstructions(shown, say)
-        if Offer.DRAWS in run.offers:
-            there["samples"] = blocks.samples(shown, say)
-        sites = run.model.example(run.spec.context).sites if latent else []
-        if latent and not found.coded and all(site.q.space.kind == "reals" for site in sites):
-            kl = (found.records.get("latent") or {}).get("kl_per_dim")
-            there["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
-            there["dims"] = blocks.dimensions(shown, kl, say)
-    elif len(run.spec.shape) == 1:
-        there["table"] = table_blocks(shown, say)
-    if latent and not found.coded:
-        there["cloud"] = blocks.clouds(shown, say, drawable=drawable)
-    return there
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +103,25 @@ class RunFacts:
         seconds = sum(record.get("seconds") or 0 for record in self.epochs)
         return f"{seconds:,.{int(seconds < 10)}f}"
 
+    def shows(self, shown: Rebuilt, say: Words) -> dict[str, Any]:
+        """Return the blocks of images, or those of a table in their stead, and the codes."""
+        shape, latent = self.run.spec.shape, Offer.LATENT in self.run.offers and not self.coded
+        drawable = len(shape) == 3 and shape[0] in (1, 3)
+        parts = ("pairs", "samples", "walk", "dims", "table", "cloud")
+        found: dict[str, Any] = dict.fromkeys(parts)
+        if drawable:
+            found["pairs"] = blocks.reconstructions(shown, say)
+            found["samples"] = blocks.samples(shown, say) if self.prior else None
+            if latent and all(space.kind == "reals" for space in self.spaces):
+                kl = self.latent.get("kl_per_dim")
+                found["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
+                found["dims"] = blocks.dimensions(shown, kl, say)
+        elif len(shape) == 1:
+            found["table"] = table_blocks(shown, say)
+        if latent:
+            found["cloud"] = blocks.clouds(shown, say, drawable=drawable)
+        return found
+
     @property
     def known(self) -> dict[str, Any]:
         """What run.json says."""
@@ -142,6 +132,16 @@ class RunFacts:
         """What was said of the data and of the training."""
         warnings = [text for record in self.epochs for text in record.get("warnings", [])]
         return [*self.known.get("notes", []), *warnings]
+
+    @property
+    def latent(self) -> dict[str, Any]:
+        """What the dimensions of z hold; nothing without a latent."""
+        return self.records.get("latent") or {}
+
+    @property
+    def spaces(self) -> list[Space]:
+        """Where the codes live, of each latent."""
+        return [site.q.space for site in self.run.model.example(self.run.spec.context).sites]
 
     @property
     def image(self) -> bool:
@@ -229,8 +229,8 @@ class RunFacts:
         run, values = self.run, self.run.spec.values
         parts = {n: p if isinstance(p, str) else text(p, brief=n) for n, p in run.parts.items()}
         if not self.colors:
-            spaces = [site.q.space for site in run.model.example(run.spec.context).sites]
-            latent = [f"{' x '.join(map(str, s.shape))} dimensions, {s.kind}" for s in spaces]
+            shapes = [" x ".join(map(str, space.shape)) for space in self.spaces]
+            latent = [f"{n} dimensions, {s.kind}" for n, s in zip(shapes, self.spaces, strict=True)]
             return [("latent", "; ".join(latent)), *parts.items()]
         noise = 255 * colorizer_of(run).noise / (values.high - values.low)
         levels = f"{noise:.4g} gray level{'s' * (noise != 1)}"

@@ -9,11 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaekit.report.curves import Chart, Ends, Plot, finite, short, ticks
+from vaekit.report.curves import COLORS, Chart, Ends, Plot, finite, short, ticks
 from vaekit.report.epochs import KINDS, LONGEST, Style, line_color
 from vaekit.report.figures import name_text, paper
 from vaekit.report.measures import BOUNDS, Measure, Setting
-from vaekit.report.pages import COLORS
 from vaekit.report.run_set import RunSet, Words, option_text
 
 if TYPE_CHECKING:
