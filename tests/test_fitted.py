@@ -158,7 +158,7 @@ def test_film_shows_the_fitted_prior_once_it_is_better(run: Run) -> None:
     assert fitted.better
     with vk.torchutil.rng(film.seed):
         z = fitted.density.sample((16,))
-    assert torch.equal(film._images(run.model)["samples"], run.vae.decode(z))
+    assert torch.equal(film.samples(run.vae), run.vae.decode(z))
 
 
 def test_report_says_which_prior_and_shows_both(run: Run) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ HANDFUL = 4  # ellipses of each class
 FEW = 60  # rows of which each has an ellipse
 SIDE = 480.0  # units of a plane of codes
 SHADES = 8  # of a factor's values
+AXES = 8  # dimensions that the script can show
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,15 @@ class Codes:
         return [(names[y], (self.labels == y).nonzero().flatten()) for y in self.known]
 
     @property
+    def ellipses(self) -> dict[int, tuple[list[float], list[float]]]:
+        """By some rows, their code and one σ of z given x, in the plane; where all are finite."""
+        if self.scales is None or self.means.shape[1] < 2:
+            return {}
+        both = torch.stack([self.means, self.scales], 1)[..., self.dimensions].double()
+        some = [row for row in self.some if both[row].isfinite().all()]
+        return {row: tuple(both[row].tolist()) for row in some}
+
+    @property
     def some(self) -> list[int]:
         """The rows that get an ellipse: all where there are few, else some of each class."""
         if len(self.means) <= FEW:
@@ -163,15 +174,12 @@ def plane(codes: Codes, words: str) -> tuple[str, Plane]:
     for number, (_, rows) in enumerate(codes.groups):
         kind = "points" if number else "points on"
         plot.dots(places[rows].tolist(), kind, f' data-k="{number}"')
-    if codes.scales is not None:
-        halves = codes.scales[:, [first, second]] * square.unit
-        for row in codes.some:
-            (x, y), (wide, high) = plot.at(*places[row].tolist()), halves[row].tolist()
-            if math.isfinite(x + y + wide + high):
-                where = f'cx="{x:.1f}" cy="{y:.1f}" rx="{wide:.1f}" ry="{high:.1f}"'
-                plot.add(f'<ellipse class="ellipse" {where}/>')
-    plot.text(SIDE - 4, up - 8, f"z{first} →", kind="strong across", anchor="end")
-    plot.text(across + 8, 12, f"z{second} ↑", kind="strong up")
+    for place, (wide, high) in codes.ellipses.values():
+        x, y = plot.at(*place)
+        size = f'rx="{wide * square.unit:.1f}" ry="{high * square.unit:.1f}"'
+        plot.add(f'<ellipse class="ellipse" cx="{x:.1f}" cy="{y:.1f}" {size}/>')
+    plot.text(SIDE - 4, up - 8, f"z{first} →", "strong across", anchor="end")
+    plot.text(across + 8, 12, f"z{second} ↑", "strong up")
     plot.add('<circle class="hit err accent" r="8" visibility="hidden"/>')
     return plot.svg(words), square
 
@@ -184,6 +192,25 @@ def minis(codes: Codes) -> list[tuple[str, str]]:
         plot.dots(square.places[rows].tolist(), "points", f' data-k="{number}"')
         found.append((name, plot.svg(name)))
     return found
+
+
+def cloud(codes: Codes, words: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the plane of codes with a small one for each class, and what the script looks up."""
+    axes, groups = codes.order[:AXES], codes.groups
+    axes[:2] = codes.dimensions
+    number = {int(row): group for group, (_, rows) in enumerate(groups) for row in rows}
+    svg, square = plane(codes, words)
+    known = {
+        "z": codes.means[:, axes].double().nan_to_num(0.0, 0.0, 0.0).round(decimals=2).tolist(),
+        "dims": axes,
+        "middle": square.middle[axes].tolist(),
+        "class": [number.get(row, 0) for row in range(len(codes.means))],
+        "names": [name for name, _ in groups],
+        "scale": square.unit,
+        "size": [480, 480],
+    }
+    small = minis(codes) if len(groups) > 1 else []
+    return {"svg": svg, "minis": small, "axes": list(enumerate(axes))}, known
 
 
 def strips(codes: Codes, words: str) -> str:
@@ -200,11 +227,9 @@ def strips(codes: Codes, words: str) -> str:
     plot = Plot((low - margin, high + margin), (-many + 0.4, 0.6), (480, 40 + 34 * many))
     plot.margins = (110 if many > 1 else 12, 40, 6, 30)
     plot.below("z0")
-    _, _, top, bottom = plot.box
     for edge in (-2, -1, 1, 2) if codes.prior else ():
         if plot.x[0] < edge < plot.x[1]:
-            x, _ = plot.at(edge, 0)
-            plot.add(f'<path class="grid" d="M{x:.1f} {top:g}V{bottom:g}"/>')
+            plot.vertical(edge)
     for number, (name, rows) in enumerate(codes.groups):
         heights = (torch.arange(len(rows)) * 0.6180339887 % 1) * 0.7 - 0.35  # as if by chance
         places = torch.stack([values[rows], heights - number], 1).tolist()
@@ -238,7 +263,7 @@ def by_factor(codes: Codes) -> Iterator[Chart]:
 
 
 def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
-    """x of the rows at `index`, of all by default: the same each time, dequantized or not.
+    """Return x of the rows at `index`, of all by default: the same each time, dequantized or not.
 
     Example:
         >>> from vaekit.data import Transform
@@ -253,7 +278,7 @@ def fixed_rows(split: Split, index: Tensor | None = None) -> Tensor:
 def posteriors(
     run: Run, rows: Tensor | Split, context: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """The codes of rows, canonical or `fixed_rows` of a split, and the deviation of z given x.
+    """Return the codes of rows, canonical or of a split, and the deviations of z given x.
 
     Both are `(N, Z)`; those of several latents stand side by side. The latter is None where the
     posterior offers no variance, as that of an autoencoder: a point.
@@ -271,7 +296,7 @@ def posteriors(
 
 
 def posterior(run: Run, x: Tensor, context: Tensor | None = None) -> list[Distribution]:
-    """q(z|x) of canonical rows, of each latent."""
+    """Return q(z|x) of canonical rows, of each latent."""
     model, under = run.vae, None if context is None else context.float().to(run.device)
     with evaluating(model), exact(model):
         x, mask = model.seen(x.to(run.device))
@@ -279,13 +304,13 @@ def posterior(run: Run, x: Tensor, context: Tensor | None = None) -> list[Distri
 
 
 def standard_prior(run: Run) -> bool:
-    """Whether codes are measured against N(0, I): one latent with densities, and that prior."""
+    """Return whether the prior of one latent with densities is N(0, I)."""
     there = {Offer.DENSITY, Offer.ONE_SITE} <= run.offers
     return there and type(run.prior()) is StandardGaussian
 
 
 def save_embedding(run: Run, path: Path, split: str = "test", data_dir: str | None = None) -> Path:
-    """Writes the codes E[z|x] of a split's rows, in its order, with labels where there are some.
+    """Write the codes E[z|x] of a split's rows, in its order, with labels where there are some.
 
     An .npz has `codes` (and `labels`), a .csv the columns z0, z1, ... (and label).
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,30 +16,43 @@ from vaekit.errors import VaekitError, at_least
 from vaekit.imports import Named, load
 from vaekit.io import write
 from vaekit.registry import describe
-from vaekit.report import compare_charts as charts
+from vaekit.report.curves import Chart
+from vaekit.report.epochs import Panel, Style, curves_figure, panels, styles
+from vaekit.report.figures import save_figure
 from vaekit.report.grids import labeled, png_bytes
-from vaekit.report.pages import cells, mark, render, small, words
-from vaekit.report.ranking import (
+from vaekit.report.measures import (
     SHOWN,
     Entry,
     Measure,
     Setting,
-    first_rank,
-    lead,
     measure,
     measures,
-    notes,
     number_text,
+)
+from vaekit.report.pages import Cell, cells, mark, render, small, words
+from vaekit.report.ranking import (
+    first_rank,
+    in_order,
+    lead,
+    notes,
     rank_by,
-    ranked,
     ranking,
     sentences,
 )
 from vaekit.report.run_set import RunSet, Words, in_words, open_runs
-from vaekit.report.style import figure_bytes, look
+from vaekit.report.spreads import Tradeoff, spread_chart, tradeoff
 
-Table = dict[str, dict[str, list[str]]]  # by the titles of its parts and of its numbers, the texts
+Columns = dict[str, list[str]]  # by their titles, the text of each row
 SPREADS = 6  # numbers whose spread is drawn
+
+
+class Part(NamedTuple):
+    """A part of the table: its title, its head, its rows, and which cells are the best."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    best: set[tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,266 +124,240 @@ def compare(
             be written.
     """
     at_least("limit", limit, 1)
-    say = words(lang).gettext
+    say, page = words(lang).gettext, Path(out)
     load(import_)
-    _refuse_page(Path(out))
-    opened = open_runs(runs, data_dir=data_dir, device=device)
-    numbers = measures(opened)
-    wanted = None if rank is None else rank_by(opened, numbers, rank)
-    named = zip(opened.runs, opened.names, strict=True)
-    entries = [measure(*row, limit=limit, seed=seed, data_dir=data_dir) for row in named]
-    settings = [Setting(n, [entries[row] for row in rows]) for n, rows in opened.settings.items()]
-    alone = [Setting(entry.name, [entry]) for entry in entries]
-    best = first_rank(alone, ranking(numbers, opened.comparable), wanted)
-    if best and rank:
-        settings, alone = _ordered(settings, best), _ordered(alone, best)
-    walls = _walls(settings, seed, say)
-    panels, trade = list(charts.panels(opened, settings, say)), charts.tradeoff(opened, settings)
-    parts = _Parts(opened, settings, alone, numbers, walls, panels, trade)
-    says = [(in_words(opened.options, say), "")]
-    says += sentences(settings, numbers, opened.comparable, opened.options, say)
-    heed, table = list(notes(opened, settings, numbers, say)), _table(alone, numbers, say)
-    title = title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name)
-    texts = {"title": title, "says": says, "notes": heed}
-    path = write(out, render("compare.html.j2", lang=lang, **texts, **_page(parts, say)))
-    if images is not None:
-        _export(Path(images), parts, _markdown(alone, table))
-    return Comparison(
-        path=path,
-        words=[f"{claim} {rest}".rstrip() for claim, rest in says],
-        notes=heed,
-        comparable=opened.comparable,
-        ranked_by=best.key if best else None,
-        differences=opened.options,
-        runs=[_plain(row.entries[0], numbers) for row in alone],
-        settings=[_plain_means(row, numbers) for row in settings] if opened.seeded else [],
-        table={part: _rows(alone, cells_) for part, cells_ in table.items()},
-    )
-
-
-def _refuse_page(page: Path) -> None:
-    """Refuse what cannot be written before anything is measured."""
     if page.suffix != ".html" or page.is_dir():
         raise VaekitError(f"got the page {page}; expected a file that ends in .html.")
     above = next(path for path in page.absolute().parents if path.exists())
     if not above.is_dir():
         raise VaekitError(f"cannot make {page.parent}: {above} is a file. Name another place.")
-
-
-def _ordered(settings: list[Setting], best: Measure) -> list[Setting]:
-    order = ranked(settings, best)
-    return [*order, *(setting for setting in settings if setting not in order)]
-
-
-Walls = dict[str, list[tuple[str, Tensor]]]  # by "reconstructions" and "samples", a row a run
-
-
-def _walls(settings: Sequence[Setting], seed: int, say: Words) -> Walls:
-    """Return the same test images and draws of every run, in [0, 1]; none of a table."""
-    entries = [entry for one in settings for entry in one.entries]
-    if len(entries[0].run.spec.shape) != 3:
-        return {}
-    rows = [(say("test images"), entries[0].seen(entries[0].first[0]))]
-    rows += [(one.name, one.seen(one.run.reconstruct(*one.first))) for one in entries]
-    count = SHOWN * (2 if len(entries) <= 3 else 1)
-    samples = [(one.name, one.seen(one.run.sample(count, seed=seed)))
-               for one in entries if Offer.DRAWS in one.run.offers]  # fmt: skip
-    return {"reconstructions": rows} | ({"samples": samples} if samples else {})
+    opened = open_runs(runs, data_dir=data_dir, device=device)
+    found = Compared.of(opened, rank, say, limit=limit, seed=seed, data_dir=data_dir)
+    title = title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name)
+    write(page, render("compare.html.j2", lang=lang, title=title, found=found, opened=opened))
+    if images is not None:
+        found.export(Path(images))
+    return Comparison(
+        path=page,
+        words=[f"{claim} {rest}".rstrip() for claim, rest in found.says],
+        notes=found.notes,
+        comparable=opened.comparable,
+        ranked_by=found.best.key if found.best else None,
+        differences=opened.options,
+        runs=[row.entries[0].plain(found.numbers) for row in found.alone],
+        settings=[row.plain(found.numbers) for row in found.settings if opened.seeded],
+        table={part.title: [part.head, *part.rows] for part in found.table(found.alone)},
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class _Parts:
-    """What a page shows, and what is written into files."""
+class Compared:
+    """Runs that were measured, as a page, files and JSON show them.
+
+    Attributes:
+        opened: the runs.
+        numbers: what was measured of them.
+        settings, alone: the rows of the page, and a row for each run; in order where ranked.
+        best: the number that ranks, if any.
+        seed: of the samples.
+        say: the translation of words.
+    """
 
     opened: RunSet
+    numbers: Sequence[Measure]
     settings: Sequence[Setting]
     alone: Sequence[Setting]
-    numbers: Sequence[Measure]
-    walls: Walls
-    panels: Sequence[charts.Panel]
-    trade: charts.Tradeoff | None
+    best: Measure | None
+    seed: int
+    say: Words
 
+    @classmethod
+    def of(cls, opened: RunSet, rank: str | None, say: Words, *, seed: int, **how: Any) -> Compared:
+        """Measure the runs, and put them in order if a rank is named."""
+        numbers = measures(opened)
+        wanted = None if rank is None else rank_by(opened, numbers, rank)
+        named = zip(opened.runs, opened.names, strict=True)
+        entries = [measure(run, name, seed=seed, **how) for run, name in named]
+        settings = [
+            Setting(name, [entries[row] for row in rows]) for name, rows in opened.settings.items()
+        ]
+        alone = [Setting(entry.name, [entry]) for entry in entries]
+        best = first_rank(alone, ranking(numbers, opened.comparable), wanted)
+        if best and rank:
+            settings, alone = in_order(settings, best), in_order(alone, best)
+        return cls(opened, numbers, settings, alone, best, seed, say)
 
-def _page(parts: _Parts, say: Words) -> dict[str, Any]:
-    """Return what the template takes."""
-    opened, alone, found, walls = parts.opened, parts.alone, parts.numbers, parts.walls
-    first, style, shape = alone[0].entries[0], charts.styles(opened), opened.runs[0].spec.shape
-    known = [run.folder.read_json("run")["environment"] for run in opened.runs]
-    versions = {f"vaekit {one['vaekit']}, torch {one['torch']}, {one['device']}" for one in known}
-    ranks = {of.key for of in ranking(found, opened.comparable)} | {"kl"}
-    unit, drawn = say(first.run.spec.unit), [of for of in found if of.key in ranks][:SPREADS]
-    spreads = [charts.spread_chart(of, unit, parts.settings, style, say) for of in drawn]
-    tiles = {
-        name: [(label, cells(small(images), [f"{name}, {label}"] * len(images)))
-               for label, images in rows]
-        for name, rows in walls.items()
-    }  # fmt: skip
-    metrics = first.metrics.values()
-    return {
-        "opened": opened,
-        "started": max(one.get("started", "") for one in known)[:10],
-        "spreads": [chart for chart in spreads if chart is not None],
-        "tiles": tiles,
-        "without": [
-            e.name for one in alone for e in one.entries if Offer.DRAWS not in e.run.offers
-        ],
-        "ratio": f"{shape[-1]} / {shape[-2]}" if walls else "1",
-        "smooth": bool(walls) and max(shape[-2:]) > 56,
-        "panels": [panel.chart(say) for panel in parts.panels],
-        "legend": [(one.kind, one.label, name) for name, one in style.items()],
-        "trade": parts.trade and charts.tradeoff_chart(parts.trade, say),
-        "rows": max(metric.subject.rows.count for metric in metrics),
-        "draws": max(math.prod(metric.samples or (1,)) for metric in metrics),
-        "image": first.noun == "image",
-        "unit": unit,
-        "parts": _marked(parts.settings, found, opened, say),
-        "runs": _marked(alone, found, opened, say) if opened.seeded else [],
-        "meanings": list(_meanings(found, say)),
-        "kinds": opened.kinds(say),
-        "versions": "; ".join(sorted(versions)),
-        "paths": [str(one.entries[0].run.path) for one in alone],
-    }
+    @property
+    def entries(self) -> list[Entry]:
+        """All runs in the order of their settings."""
+        return [entry for setting in self.settings for entry in setting.entries]
 
+    @cached_property
+    def says(self) -> list[tuple[str, str]]:
+        """What differs, and what came of it: claims, and what they rest on."""
+        opened, found = self.opened, (self.settings, self.numbers)
+        claims = sentences(*found, opened.comparable, opened.options, self.say)
+        return [(in_words(opened.options, self.say), ""), *claims]
 
-def _table(rows: Sequence[Setting], numbers: Sequence[Measure], say: Words) -> Table:
-    table: Table = {}
-    gap = any(row.gap is not None for row in rows)
-    for of in numbers:
-        if all(row.value(of) is None for row in rows):
-            continue
-        part, title = table.setdefault(say(of.column.group), {}), _title(of, say)
-        part[title] = [row.text(of) for row in rows]
-        if gap and of.column.better:
-            gap = False
-            both = say("{number}, train − test").format(number=say(of.title))
-            part[both] = [of.text(*(row.gap or (None,))) for row in rows]
-    size = [_size(row, say) for row in rows]
-    heading = say("Size and training")
-    table[heading] = {name: [row[name] for row in size] for name in size[0]} | table.pop(
-        heading, {}
-    )
-    facts = [_facts(row, say) for row in rows]
-    return table | {say("Runs"): {name: [row[name] for row in facts] for name in facts[0]}}
+    @cached_property
+    def notes(self) -> list[str]:
+        """What is to heed."""
+        return list(notes(self.opened, self.settings, self.numbers, self.say))
 
+    @cached_property
+    def walls(self) -> dict[str, list[tuple[str, Tensor]]]:
+        """The same test images and draws of every run, in [0, 1], a row each; none of a table."""
+        entries = self.entries
+        if len(self.opened.runs[0].spec.shape) != 3:
+            return {}
+        rows = [(self.say("test images"), entries[0].seen(entries[0].first[0]))]
+        rows += [(one.name, one.seen(one.run.reconstruct(*one.first))) for one in entries]
+        count = SHOWN * (2 if len(entries) <= 3 else 1)
+        drawing = [one for one in entries if Offer.DRAWS in one.run.offers]
+        samples = [(one.name, one.seen(one.run.sample(count, seed=self.seed))) for one in drawing]
+        return {"reconstructions": rows} | ({"samples": samples} if samples else {})
 
-def _title(of: Measure, say: Words) -> str:
-    return f"{say(of.title)}, {say(of.column.unit)}" if of.column.unit else say(of.title)
+    @property
+    def tiles(self) -> dict[str, list[tuple[str, list[Cell]]]]:
+        """The walls as cells of the page."""
+        return {
+            name: [(row, cells(small(x), [f"{name}, {row}"] * len(x))) for row, x in rows]
+            for name, rows in self.walls.items()
+        }
 
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """Charts of training."""
+        return list(panels(self.opened, self.settings, self.say))
 
-def _size(setting: Setting, say: Words) -> dict[str, str]:
-    first, speed = setting.entries[0], setting.mean(lambda entry: entry.speed)
-    dead, norm = (setting.mean(lambda e, n=n: e.last(n)) for n in ("dead_units", "gradient_norm"))  # type: ignore[misc]
-    speeds = say("images a second") if first.noun == "image" else say("rows a second")
-    return {
-        say("parameters"): f"{first.parameters:,}",
-        say("latent dimensions"): f"{first.run.latent_size:,}",
-        speeds: number_text(speed, None, 0),
-        say("dead units"): "–" if dead is None else f"{dead:.1%}",
-        say("gradient norm"): "–" if norm is None else f"{norm:,.3g}",
-    }
+    @property
+    def styles(self) -> dict[str, Style]:
+        """How each setting is drawn."""
+        return styles(self.opened)
 
+    @cached_property
+    def trade(self) -> Tradeoff | None:
+        """Rate against distortion, where beta differs."""
+        return tradeoff(self.opened, self.settings)
 
-def _facts(setting: Setting, say: Words) -> dict[str, str]:
-    """Return what a run is; of several their seeds."""
-    first = setting.entries[0]
-    epochs = sorted({len(entry.epochs) for entry in setting.entries})
-    facts = {say("epochs"): " – ".join(f"{n:,}" for n in dict.fromkeys((epochs[0], epochs[-1])))}
-    if len(setting.entries) > 1:
-        seeds = [str(entry.run.config.training.seed) for entry in setting.entries]
-        return facts | {say("seeds"): ", ".join(seeds)}
-    step = "" if first.run.step is None else f", step {first.run.step:,}"
-    return facts | {say("weights"): first.run.weights + step, say("folder"): str(first.run.path)}
+    @property
+    def spreads(self) -> list[Chart]:
+        """A chart of each of the first numbers that rank, and of the KL."""
+        ranks = {of.key for of in ranking(self.numbers, self.opened.comparable)} | {"kl"}
+        shown = [of for of in self.numbers if of.key in ranks][:SPREADS]
+        unit = self.say(self.opened.runs[0].spec.unit)
+        drawn = (spread_chart(of, unit, self.settings, self.styles, self.say) for of in shown)
+        return [chart for chart in drawn if chart is not None]
 
+    @property
+    def measured_on(self) -> dict[str, int]:
+        """Of how many test rows the numbers are, and of how many draws of z for each."""
+        metrics = self.alone[0].entries[0].metrics.values()
+        rows = max(metric.subject.rows.count for metric in metrics)
+        return {"rows": rows, "draws": max(math.prod(metric.samples or (1,)) for metric in metrics)}
 
-def _rows(rows: Sequence[Setting], numbers: dict[str, list[str]]) -> list[list[str]]:
-    """Return a part of the table: the names of its numbers, then a row for each run."""
-    columns = zip([row.name for row in rows], *numbers.values(), strict=True)
-    return [["", *numbers], *map(list, columns)]
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """When, where and with which versions each run was trained."""
+        return [run.folder.read_json("run")["environment"] for run in self.opened.runs]
 
+    @property
+    def without(self) -> list[str]:
+        """The runs that have no prior to draw from."""
+        entries = [entry for row in self.alone for entry in row.entries]
+        return [entry.name for entry in entries if Offer.DRAWS not in entry.run.offers]
 
-def _marked(
-    rows: Sequence[Setting], columns: Sequence[Measure], opened: RunSet, say: Words
-) -> list[tuple[str, list[str], list[list[str]], set[tuple[int, int]]]]:
-    """Return the parts of the table, each with the cells that are best and told apart."""
-    leads = [(of, lead(rows, of)) for of in ranking(columns, opened.comparable)]
-    clear = [(_title(of, say), one.best) for of, one in leads if one and one.clear]
-    parts = []
-    for title, numbers in _table(rows, columns, say).items():
-        names = list(numbers)
-        best = {(rows.index(one), names.index(n) + 1) for n, one in clear if n in names}
-        head, *cells_ = _rows(rows, numbers)
-        unbroken = [name.replace(" − ", "\u00a0−\u00a0") for name in head]
-        parts.append((title, unbroken, cells_, best))
-    return parts
+    @property
+    def image(self) -> bool:
+        """Whether the data are images."""
+        return self.opened.runs[0].spec.unit.split()[-1] == "image"
 
+    def table(self, rows: Sequence[Setting]) -> list[Part]:
+        """Return the parts of the table, each with the cells that are best and told apart."""
+        clear = {}
+        for of in ranking(self.numbers, self.opened.comparable):
+            if (ahead := lead(rows, of)) and ahead.clear:
+                clear[self.title(of)] = rows.index(ahead.best)
+        size, facts = self.say("Size and training"), self.say("Runs")
+        parts = self.measured_columns(rows)
+        parts[size] = self.size_columns(rows) | parts.pop(size, {})
+        parts[facts] = self.run_columns(rows)
+        found = []
+        for title, columns in parts.items():
+            best = {(clear[name], n) for n, name in enumerate(columns, 1) if name in clear}
+            lines = zip([row.name for row in rows], *columns.values(), strict=True)
+            found.append(Part(title, ["", *columns], [list(line) for line in lines], best))
+        return found
 
-def _markdown(rows: Sequence[Setting], table: Table) -> str:
-    """Return the table in Markdown: a column for each run."""
-    lines = [["", *(setting.name for setting in rows)], ["---", *("---:" for _ in rows)]]
-    lines += [[name, *texts] for part in table.values() for name, texts in part.items()]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |\n" for row in lines)
+    def title(self, of: Measure) -> str:
+        """Return the title of a column, with its unit."""
+        unit = of.column.unit and f", {self.say(of.column.unit)}"
+        return self.say(of.title) + unit
 
+    def measured_columns(self, rows: Sequence[Setting]) -> dict[str, Columns]:
+        """Return what was measured, by the titles of the table's parts and of their columns."""
+        gaps = any(row.gap is not None for row in rows)
+        parts: dict[str, Columns] = {}
+        for of in self.numbers:
+            if all(row.value(of) is None for row in rows):
+                continue
+            part = parts.setdefault(self.say(of.column.group), {})
+            part[self.title(of)] = [row.text(of) for row in rows]
+            if gaps and of.column.better:
+                gaps = False
+                title = self.say("{number}, train − test").format(number=self.say(of.title))
+                part[title] = [of.text(*(row.gap or (None,))) for row in rows]
+        return parts
 
-BETTER = {1: mark("higher is better"), -1: mark("lower is better")}
+    def size_columns(self, rows: Sequence[Setting]) -> Columns:
+        """Return how large the models are, and how they trained."""
+        say, first = self.say, [row.entries[0] for row in rows]
+        speeds = say("images a second") if self.image else say("rows a second")
+        dead, norm = (
+            [row.mean(lambda entry, name=name: entry.last(name)) for row in rows]  # type: ignore[misc]
+            for name in ("dead_units", "gradient_norm")
+        )
+        return {
+            say("parameters"): [f"{entry.parameters:,}" for entry in first],
+            say("latent dimensions"): [f"{entry.run.latent_size:,}" for entry in first],
+            speeds: [number_text(row.mean(lambda e: e.speed), None, 0) for row in rows],
+            say("dead units"): ["–" if one is None else f"{one:.1%}" for one in dead],
+            say("gradient norm"): ["–" if one is None else f"{one:,.3g}" for one in norm],
+        }
 
+    def run_columns(self, rows: Sequence[Setting]) -> Columns:
+        """Return what each run is; of several their seeds."""
+        say, first = self.say, [row.entries[0].run for row in rows]
+        lengths = [sorted(len(entry.epochs) for entry in row.entries) for row in rows]
+        ends = [dict.fromkeys((counts[0], counts[-1])) for counts in lengths]
+        columns = {say("epochs"): [" – ".join(f"{n:,}" for n in both) for both in ends]}
+        if any(len(row.entries) > 1 for row in rows):
+            seeds = [[str(e.run.config.training.seed) for e in row.entries] for row in rows]
+            return columns | {say("seeds"): [", ".join(known) for known in seeds]}
+        steps = ["" if run.step is None else f", step {run.step:,}" for run in first]
+        weights = [run.weights + step for run, step in zip(first, steps, strict=True)]
+        return columns | {say("weights"): weights, say("folder"): [str(run.path) for run in first]}
 
-def _meanings(numbers: Sequence[Measure], say: Words) -> Iterator[tuple[str, str]]:
-    """Yield for each metric its numbers, and what its class says of them."""
-    for name in dict.fromkeys(of.metric for of in numbers):
-        titles = []
-        for of in (of for of in numbers if of.metric == name):
-            better = BETTER.get(of.column.better)
-            titles.append(say(of.title) + (f", {say(better)}" if better else ""))
-        yield "; ".join(titles), say(describe("metric", name)["title"])
+    def meanings(self) -> Iterator[tuple[str, str]]:
+        """Yield for each metric its numbers, and what its class says of them."""
+        say, better = self.say, {1: mark("higher is better"), -1: mark("lower is better")}
+        for name in dict.fromkeys(of.metric for of in self.numbers):
+            shown = [of for of in self.numbers if of.metric == name]
+            titles = [", ".join(map(say, filter(None, (of.title, better.get(of.column.better)))))
+                      for of in shown]  # fmt: skip
+            yield "; ".join(titles), say(describe("metric", name)["title"])
 
-
-def _plain(entry: Entry, numbers: Sequence[Measure]) -> dict[str, Any]:
-    """Return the numbers of a run as JSON takes them; nats per row of data."""
-    gap, error = entry.gap or (None, None)
-    return {
-        "name": entry.name,
-        "run": str(entry.run.path),
-        **_with_errors(entry, numbers),
-        "train_test_gap": gap,
-        "train_test_gap_standard_error": None if error is None or math.isnan(error) else error,
-        "parameters": entry.parameters,
-        "latent_dimensions": entry.run.latent_size,
-        "images_per_second": entry.speed,
-        "dead_units": entry.last("dead_units"),
-        "gradient_norm": entry.last("gradient_norm"),
-        "epochs": len(entry.epochs),
-        "weights": entry.run.weights,
-        "step": entry.run.step,
-        "metrics": entry.records,
-    }
-
-
-def _plain_means(setting: Setting, numbers: Sequence[Measure]) -> dict[str, Any]:
-    return {
-        "name": setting.name,
-        "runs": [e.name for e in setting.entries],
-        **_with_errors(setting, numbers),
-    }
-
-
-def _with_errors(row: Entry | Setting, columns: Sequence[Measure]) -> dict[str, float | None]:
-    numbers = {}
-    for of in columns:
-        numbers[of.key] = row.value(of)
-        if (error := row.error(of)) is not None and math.isfinite(error):
-            numbers[f"{of.key}_standard_error"] = error
-    return numbers
-
-
-def _export(folder: Path, parts: _Parts, markdown: str) -> None:
-    """Write the images and charts as .png files, and the table."""
-    for name, rows in parts.walls.items():
-        write(folder / f"{name}.png", png_bytes(labeled(rows)))
-    with look():
-        names = {style.label: name for name, style in charts.styles(parts.opened).items()}
-        curves = charts.curves_figure(parts.panels, names)
-        trade = parts.trade and charts.tradeoff_figure(parts.trade)
-        for name, figure in {"curves": curves, "rate-distortion": trade}.items():
-            if figure is not None:
-                write(folder / f"{name}.png", figure_bytes(figure, "png"))
-    write(folder / "table.md", markdown.encode())
+    def export(self, folder: Path) -> None:
+        """Write the images and charts as .png files, and the table as Markdown."""
+        for name, rows in self.walls.items():
+            write(folder / f"{name}.png", png_bytes(labeled(rows)))
+        names = {style.label: name for name, style in self.styles.items()}
+        if self.panels:
+            save_figure(lambda: curves_figure(self.panels, names), folder / "curves.png")
+        if trade := self.trade:
+            save_figure(trade.figure, folder / "rate-distortion.png")
+        lines = [["", *(row.name for row in self.alone)], ["---", *("---:" for _ in self.alone)]]
+        for part in self.table(self.alone):
+            lines += list(map(list, zip(part.head, *part.rows, strict=True)))[1:]
+        texts = (" | ".join(cell.replace("|", "/") for cell in line) for line in lines)
+        write(folder / "table.md", "".join(f"| {text} |\n" for text in texts).encode())

@@ -6,26 +6,24 @@ A chart is a title, its unit, and an `<svg>`; the classes of its elements are th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeGuard
+from pathlib import Path
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
-ACTIVE = 0.01  # nats, or a variance: what a latent dimension that is in use exceeds
-PANELS = {
-    "objective": "objective",
-    "log_likelihood": "log-likelihood",
-    "kl": "KL",
-    "luminance": "luminance",
-}
+CSS = (Path(__file__).parent / "templates" / "style.css").read_text()
+# The colors of the page in light, for files; "train" and "validation" are of two kinds of things.
+COLORS = dict(re.findall(r"--([\w-]+): (#\w{6})", CSS[: CSS.index("@media")]))
+COLORS |= {"train": COLORS["accent"], "validation": COLORS["warm"]}
 LARGEST = 1e100  # what is further away is left out as if it were infinite
 LETTER, LINE = 6.8, 15.0  # units that a letter is wide, and a line of text is high
 
-Records = Sequence[Mapping[str, Any]]
-Points = list[tuple[float, float]]
+Points = Sequence[tuple[float, float]]
 Ends = tuple[float, float]
 
 
@@ -53,12 +51,6 @@ def value(number: float) -> str:
 def finite(number: object) -> TypeGuard[float]:
     """Return whether this is a number that a chart can show."""
     return isinstance(number, int | float) and abs(number) < LARGEST
-
-
-def points(records: Records, read: Callable[[Mapping[str, Any]], object]) -> Points:
-    """Return the epochs and what is read of each, where that is a finite number."""
-    rows = ((record["epoch"], read(record)) for record in records)
-    return [(float(epoch), float(number)) for epoch, number in rows if finite(number)]
 
 
 def limits(values: Sequence[float]) -> Ends:
@@ -141,16 +133,14 @@ class Plot:
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Return where a point of the data lies."""
         left, right, top, bottom = self.box
-        across, up = _part(x, self.x, "x" in self.log), _part(y, self.y, "y" in self.log)
+        across, up = _share(x, self.x, "x" in self.log), _share(y, self.y, "y" in self.log)
         return left + across * (right - left), bottom - up * (bottom - top)
 
     def add(self, element: str) -> None:
         """Add an element of SVG as it is."""
         self.parts.append(element)
 
-    def text(
-        self, x: float, y: float, words: str, *, kind: str = "", anchor: str = "start"
-    ) -> None:
+    def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
         """Add text at a place in units; `anchor` is "start", "middle" or "end"."""
         class_ = f' class="{kind}"' if kind else ""
         where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
@@ -160,6 +150,12 @@ class Plot:
         """Add text that is turned, and ends at a place in units."""
         where = f'transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="end"'
         self.add(f"<text {where}>{escape(words, quote=False)}</text>")
+
+    def vertical(self, x: float) -> None:
+        """Add a line of the grid at a value of x."""
+        across, _ = self.at(x, self.y[0])
+        _, _, top, bottom = self.box
+        self.add(f'<path class="grid" d="M{across:.1f} {top:g}V{bottom:g}"/>')
 
     def grid(self, most: int = 5) -> None:
         """Add a line and its number for round values of y."""
@@ -177,59 +173,59 @@ class Plot:
             self.text(x, bottom + 18, short(number), anchor="middle")
         self.text(right + 14, bottom + 18, name)
 
-    def line(self, found: Sequence[tuple[float, float]], kind: str = "") -> None:
+    def line(self, found: Points, kind: str = "") -> None:
         """Add a line through points of the data; what lies above or below the area is cut off."""
-        pieces = ("L".join(self._place(*p) for p in piece) for piece in _inside(found, self.y))
-        path = "".join(f"M{piece}" for piece in pieces if piece)
+        (low, high), path = self.y, ""
+        for (x, y), (next_x, next_y) in pairwise(found):
+            rise = next_y - y
+            cuts = sorted(((low - y) / rise, (high - y) / rise)) if rise else (0.0, 1.0)
+            start, end = max(cuts[0], 0.0), min(cuts[1], 1.0)
+            if start >= end or not (rise or low <= y <= high):
+                continue
+            ends = ((x + part * (next_x - x), y + part * rise) for part in (start, end))
+            first, last = (self._place(*point) for point in ends)
+            path += f"L{last}" if path and not start else f"M{first}L{last}"
         self.add(f'<path class="{f"line {kind}".strip()}" d="{path}"/>')
 
-    def dots(
-        self, found: Sequence[tuple[float, float]], kind: str = "points", data: str = ""
-    ) -> None:
+    def dots(self, found: Points, kind: str = "points", data: str = "") -> None:
         """Add many points as one element; `data` are further attributes."""
         path = "".join(f"M{self._place(x, y)}h0" for x, y in found if finite(x) and finite(y))
         self.add(f'<path class="{kind}"{data} d="{path}"/>')
 
-    def dot(self, x: float, y: float, kind: str = "", radius: float = 3.5) -> None:
-        """Add one point that stands out."""
-        across, up = self.at(x, y)
+    def dot(self, point: tuple[float, float], kind: str = "", radius: float = 3.5) -> None:
+        """Add one point that stands out; on the edge where it lies above or below the area."""
+        across, up = self.nearest(point)
         class_ = f"dot {kind}".strip()
         self.add(f'<circle class="{class_}" r="{radius:g}" cx="{across:.1f}" cy="{up:.1f}"/>')
+
+    def nearest(self, point: tuple[float, float]) -> tuple[float, float]:
+        """Return where a point of the data lies, or the nearest place of the area."""
+        return self.at(point[0], min(max(point[1], self.y[0]), self.y[1]))
 
     def _place(self, x: float, y: float) -> str:
         across, up = self.at(x, y)
         return f"{across:.1f} {up:.1f}"
 
-    def svg(self, words: str, attributes: str = "") -> str:
+    def label_ends(self, found: Sequence[Line]) -> None:
+        """Write labels at the ends of lines, a line of text apart at least."""
+        ends = [(self.nearest(line.points[-1])[1], line) for line in found]
+        _, right, _, bottom = self.box
+        low, top = bottom + 4 - LINE * (len(ends) - 1), -math.inf  # the lowest place of the first
+        for place, (up, line) in enumerate(sorted(ends, key=lambda end: end[0])):
+            top = max(min(up + 4, low + LINE * place), top + LINE)
+            self.text(right + 8, top, line.end, "hot" if "accent" in line.kind else "strong")
+
+    def svg(self, words: str) -> str:
         """Return the element; `words` say to those who cannot see it what it shows."""
-        box = f'viewBox="0 0 {self.size[0]:g} {self.size[1]:g}"'
-        start = f'<svg {box} role="img" aria-label="{escape(words)}"{attributes}>'
+        wide, high = self.size
+        start = f'<svg viewBox="0 0 {wide:g} {high:g}" role="img" aria-label="{escape(words)}">'
         return f"{start}{''.join(self.parts)}</svg>"
 
 
-def _part(number: float, ends: Ends, log: bool) -> float:
+def _share(number: float, ends: Ends, log: bool) -> float:
     """Return how far a number is along an axis."""
     low, high = map(math.log10, ends) if log else ends
     return ((math.log10(number) if log else number) - low) / ((high - low) or 1)
-
-
-def _inside(found: Sequence[tuple[float, float]], ends: Ends) -> Iterator[Points]:
-    """Cut a line where it leaves a range of y, into the pieces inside."""
-    low, high = ends
-    piece: Points = []
-    for (x, y), (next_x, next_y) in pairwise(found):
-        rise = next_y - y
-        cuts = sorted(((low - y) / rise, (high - y) / rise)) if rise else (0.0, 1.0)
-        start, end = max(cuts[0], 0.0), min(cuts[1], 1.0)
-        if start >= end or not (rise or low <= y <= high):
-            continue
-        both = [(x + part * (next_x - x), y + part * rise) for part in (start, end)]
-        if piece and not start:
-            piece.append(both[1])
-        else:
-            yield piece
-            piece = both
-    yield piece
 
 
 def cut(name: str, longest: int) -> str:
@@ -260,9 +256,14 @@ class Line:
     The classes are "" (ink), "accent", "step1" to "step3" and "idle", each with "thin" or "dashed".
     """
 
-    points: Sequence[tuple[float, float]]
+    points: Points
     label: str = ""
     kind: str = ""
+
+    @property
+    def end(self) -> str:
+        """The label with the last value; nothing without a label."""
+        return f"{self.label} {value(self.points[-1][1])}" if self.label else ""
 
 
 def lines(
@@ -290,48 +291,24 @@ def lines(
         >>> chart.words
         'KL by epoch, at the end: train 3.50 nats'
     """
-    values = [number for line in found for _, number in line.points]
-    across = [number for line in found for number, _ in line.points]
-    ends = min(across), max(across)
-    if ends[0] == ends[1]:
-        ends = ends[0] - 1, ends[1] + 1
-    longest = max(len(_end(line)) for line in found)
-    plot = Plot(ends, y or limits(values), log=log)
+    across, up = zip(*(point for line in found for point in line.points), strict=True)
+    low, high = min(across), max(across)
+    plot = Plot((low, high) if low < high else (low - 1, high + 1), y or limits(up), log=log)
     left = 12 + LETTER * max(len(short(n)) for n in (ticks(plot.y) or [0]))
-    plot.margins = (left, max(46.0, 14 + LETTER * longest), 10, 30)
+    right = 14 + LETTER * max(len(line.end) for line in found)
+    plot.margins = (left, max(46.0, right), 10, 30)
     plot.grid()
     plot.below(x, whole=True)
     for line in found:
         plot.line(line.points, line.kind)
         if len(line.points) == 1 or "thin" not in line.kind:
-            plot.dot(*_nearest(line.points[-1], plot.y), line.kind, 2.5)
+            plot.dot(line.points[-1], line.kind, 2.5)
     if mark is not None:
-        plot.dot(*_nearest(mark, plot.y), found[-1].kind, 5)
-    _ends(plot, [line for line in found if line.label])
-    words = ", ".join(_end(line) for line in found if line.label)
-    words = f"{title} by {x}, at the end: {words} {unit}".rstrip()
+        plot.dot(mark, found[-1].kind, 5)
+    named = [line for line in found if line.label]
+    plot.label_ends(named)
+    words = f"{title} by {x}, at the end: {', '.join(line.end for line in named)} {unit}".rstrip()
     return Chart(title, unit, plot.svg(words), words)
-
-
-def _nearest(point: tuple[float, float], ends: Ends) -> tuple[float, float]:
-    """Return the point itself, or the nearest one of the area."""
-    return point[0], min(max(point[1], ends[0]), ends[1])
-
-
-def _end(line: Line) -> str:
-    return f"{line.label} {value(line.points[-1][1])}" if line.label else ""
-
-
-def _ends(plot: Plot, found: Sequence[Line]) -> None:
-    """Write labels at the ends of lines, a line of text apart at least."""
-    at = [plot.at(*_nearest(line.points[-1], plot.y))[1] for line in found]
-    order = sorted(range(len(at)), key=lambda number: at[number])
-    top = -math.inf
-    low = plot.box[3] + 4 - LINE * (len(order) - 1)  # the first label stands no lower than this
-    for place, number in enumerate(order):
-        top = max(min(at[number] + 4, low + LINE * place), top + LINE)
-        kind = "hot" if "accent" in found[number].kind else "strong"
-        plot.text(plot.box[1] + 8, top, _end(found[number]), kind=kind)
 
 
 def bars(
@@ -360,9 +337,8 @@ def bars(
         >>> bars("R²", "", [0.5, 0.9]).svg.count("<rect")
         2
     """
-    longest = max((len(name) for name in names), default=0)
-    steep = longest > 3
-    below = (12 + LETTER * longest if steep else 18 if names else 4) + (LINE if axis else 0)
+    longest = max(map(len, names), default=0)
+    below = (12 + LETTER * longest if longest > 3 else 18 if names else 4) + (LINE if axis else 0)
     many = max(len(heights), 8)
     plot = Plot((-0.5, many - 0.5), (0, top or 1.05 * max(0.1, *heights)), (400, 196 + below))
     plot.margins = (46, 8, 10, below)
@@ -376,7 +352,7 @@ def bars(
         plot.add(f'<rect class="{kind}" x="{x - 0.36 * wide:.2f}" y="{y:.2f}" {size}/>')
     for number, name in enumerate(names):
         x, _ = plot.at(number, 0)
-        if steep:
+        if longest > 3:
             plot.upright(x + 4, bottom + 8, name)
         else:
             plot.text(x, bottom + 16, name, anchor="middle")

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,10 +27,9 @@ from vaekit.data import generator, one_hot, pick, spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.io import npz_bytes, sweep, write
-from vaekit.models import LatentModel, Model
+from vaekit.models import LatentModel
 from vaekit.report.curves import value
-from vaekit.report.grids import grid, levels, png_bytes, read_array
-from vaekit.report.style import COLORS
+from vaekit.report.grids import captioned, grid, levels, png_bytes, read_array
 from vaekit.runs import Job, RunFolder, fit_prior, fixed_batch, rows_to_fit, takes_fitted
 from vaekit.torchutil import rng
 from vaekit.training import Callback
@@ -112,7 +112,9 @@ class Snapshots(Callback):
 
     def finish(self, model: Any, number: int) -> None:
         """Write the frame of this epoch, and drop those that are too many by now."""
-        images = {name: self.shown(part) for name, part in self._images(model).items()}
+        images = {"reconstructions": self.shown(model.reconstruct(self.x, self.context))}
+        if Offer.DRAWS in model.offers:
+            images["samples"] = self.shown(self.samples(model))
         frame = npz_bytes(**{name: levels(part).numpy() for name, part in images.items()})
         write(self._file(number), frame, self.folder.mend)
         latest = png_bytes(grid(self.shown(self.x), images["reconstructions"]), small=False)
@@ -124,18 +126,14 @@ class Snapshots(Callback):
             if old % stride and old != number:
                 self._file(old).unlink()
 
-    def _images(self, model: Model) -> dict[str, Tensor]:
-        """Return E[x|z] at the codes of the images, and at samples z where there is a prior."""
-        images = {"reconstructions": model.reconstruct(self.x, self.context)}
-        if Offer.DRAWS not in model.offers:
-            return images
-        latent, under = cast(LatentModel, model), self.context_of_samples
-        fitted = None if self.rows is None else fit_prior(latent, *self.rows, components=(1,))
+    def samples(self, model: LatentModel) -> Tensor:
+        """Return E[x|z] at draws z of the same noise, of the better prior."""
+        fitted = None if self.rows is None else fit_prior(model, *self.rows, components=(1,))
+        under = self.context_of_samples
         with rng(self.seed, self.x.device):
-            if fitted is not None and fitted.better:
-                z = fitted.density.sample((SAMPLES,)).to(self.x.device)
-                return images | {"samples": latent.decode(z, under)}
-            return images | {"samples": latent.sample(SAMPLES, under, mean=True)}
+            if fitted is None or not fitted.better:
+                return model.sample(SAMPLES, under, mean=True)
+            return model.decode(fitted.density.sample((SAMPLES,)).to(self.x.device), under)
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch:06d}.npz"
@@ -162,7 +160,7 @@ def snapshots_of(job: Job) -> Snapshots | None:
 
 FORMATS = (".gif", ".webp")
 HOLD = 1500  # milliseconds for which the first and the last frame stay
-WIDTH, LETTER, EDGE = 480, 15, 8  # pixels
+WIDTH = 480  # pixels
 NEARLY = 244  # white: pillow's search for the nearest color is rough, and would tint the paper
 
 
@@ -193,50 +191,49 @@ def save_film(
         raise VaekitError(f"got `fps={fps:g}`; expected more than 0, and 50 at most.")
     if path.suffix == ".webp" and not features.check("webp"):
         raise VaekitError("pillow was built without WebP here: take a file that ends in .gif.")
-    frames = training_frames(folder, what)
-    return write(path, _animation(frames, path.suffix, round(1000 / fps)))
+    frames, step = training_frames(folder, what), round(1000 / fps)
+    times = [max(HOLD, step) if n in (0, len(frames) - 1) else step for n in range(len(frames))]
+    options: dict[str, Any] = {"lossless": True, "quality": 60}
+    if path.suffix == ".gif":
+        frames, palette = _one_palette(frames)
+        options = {"optimize": False, "disposal": 1, "palette": palette}
+    options |= {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
+    stream = io.BytesIO()
+    frames[0].save(stream, path.suffix[1:], **options)
+    return write(path, stream.getvalue())
 
 
 def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Image]:
-    """Return the frames of a run's film, each under its epoch and bound; all of one size."""
+    """Return the frames of a run's film, each under its epoch and bound; all of one size.
+
+    Raises:
+        VaekitError: where there are none, with what is missing.
+    """
     choose("kind of film", what, dict.fromkeys(("reconstructions", "samples")))
     path = folder.path / "snapshots"
-    epochs = _epochs(folder, what)
+    files = [path / f"{epoch:06d}.npz" for epoch in frame_epochs(path)]
+    if not files:
+        why = "has no snapshots: train with `snapshots=1`, which keeps images of every epoch."
+        if len(folder.read_json("config").get("spec", {}).get("shape", ())) != 3:
+            why = "was trained on rows that are no images: there is no film."
+        raise VaekitError(f"{folder.path} {why}")
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(files[-1]) as arrays:
+        if f"{what}.npy" not in arrays.namelist() == ["reconstructions.npy"]:
+            raise VaekitError(
+                f"{folder.path} has no prior to draw from: take `what=reconstructions`."
+            )
     above = torch.from_numpy(read_frame(path / "originals.npz", "originals")) / 255
     draw = partial(grid, columns=8) if what == "samples" else partial(grid, above)
     records = {record.get("epoch"): record for record in folder.records()}
     shape, frames = None, []
-    for epoch in epochs:
-        file = path / f"{epoch:06d}.npz"
-        images = read_frame(file, what)
+    for file in files:
+        images, epoch = read_frame(file, what), int(file.stem)
         if images.shape != (shape or images.shape):
             raise VaekitError(f"{file} is broken: its images have another shape. Delete it.")
         shape = images.shape
         image = draw(torch.from_numpy(images) / 255, width=WIDTH)
-        frames.append(_captioned(image, *_caption(epoch, records.get(epoch))))
+        frames.append(captioned(image, *_caption(epoch, records.get(epoch))))
     return frames
-
-
-def _epochs(folder: RunFolder, what: str) -> list[int]:
-    """Return those of which there are frames, or refuse in a line that says why there are none."""
-    shape = folder.read_json("config").get("spec", {}).get("shape", ())
-    epochs = frame_epochs(folder.path / "snapshots")
-    if not epochs and len(shape) != 3:
-        raise VaekitError(
-            f"{folder.path} was trained on rows that are no images: there is no film."
-        )
-    if not epochs:
-        raise VaekitError(
-            f"{folder.path} has no snapshots: train with `snapshots=1`, which keeps images of "
-            "every epoch."
-        )
-    newest = folder.path / "snapshots" / f"{epochs[-1]:06d}.npz"
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(newest) as arrays:
-        if what == "samples" and arrays.namelist() == ["reconstructions.npy"]:
-            raise VaekitError(
-                f"{folder.path} has no prior to draw from: take `what=reconstructions`."
-            )
-    return epochs
 
 
 def _caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -258,50 +255,19 @@ def _caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
     return f"epoch {epoch}", ""
 
 
-def _captioned(image: Image, left: str, right: str) -> Image:
-    """Return the image on white paper under a line of words; gray where the image is."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    top = LETTER + 2 * EDGE
-    paper = Image.new("RGB", (image.width + 2 * EDGE, image.height + top + EDGE), "white")
-    paper.paste(image, (EDGE, top), image)
-    drawing, font = ImageDraw.Draw(paper), ImageFont.load_default(LETTER)
-    drawing.text((EDGE, top // 2), left, COLORS["ink"], font, anchor="lm")
-    drawing.text((paper.width - EDGE, top // 2), right, COLORS["soft"], font, anchor="rm")
-    red, green, blue, _ = image.split()
-    gray = red.tobytes() == green.tobytes() == blue.tobytes()
-    return paper.convert("L") if gray else paper
-
-
-def _animation(frames: Sequence[Image], suffix: str, step: int) -> bytes:
-    """Return frames of one size as a film, each for `step` milliseconds."""
-    times = [max(HOLD, step) if n in (0, len(frames) - 1) else step for n in range(len(frames))]
-    options: dict[str, Any] = {"lossless": True, "quality": 60}
-    if suffix == ".gif":
-        frames, palette = _one_palette(frames)
-        options = {"optimize": False, "disposal": 1, "palette": palette}
-    options |= {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
-    stream = io.BytesIO()
-    frames[0].save(stream, suffix[1:], **options)
-    return stream.getvalue()
-
-
-def _one_palette(frames: Sequence[Image]) -> tuple[Sequence[Image], bytes]:
+def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
     """Return the frames in numbers of colors, and the colors: grays, or those of nine frames."""
     from PIL import Image
 
     if all(frame.mode == "L" for frame in frames):
-        return frames, bytes(level for level in range(256) for _ in range(3))
-    width, height = frames[0].size
-    nine = [frames[len(frames) * n // min(9, len(frames))] for n in range(min(9, len(frames)))]
-    strip = Image.new("RGB", (width, height * len(nine)))
-    for row, frame in enumerate(nine):
-        strip.paste(frame.convert("RGB"), (0, row * height))
+        return [*frames], bytes(level for level in range(256) for _ in range(3))
+    count, (width, height) = min(9, len(frames)), frames[0].size
+    strip = Image.new("RGB", (width, height * count))
+    for row in range(count):
+        strip.paste(frames[len(frames) * row // count].convert("RGB"), (0, row * height))
     best = strip.quantize(254, dither=Image.Dither.NONE).getpalette() or []
-    colors = [tuple(best[at : at + 3]) for at in range(0, len(best), 3)]
-    others = [color for color in colors if min(color) < NEARLY]
-    kept = dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])
-    numbers = bytes(level for color in kept for level in color)
+    others = [(r, g, b) for r, g, b in zip(*[iter(best)] * 3) if min(r, g, b) < NEARLY]  # noqa: B905
+    numbers = bytes(chain(*dict.fromkeys([(255, 255, 255), (0, 0, 0), *others])))
     palette = Image.new("P", (1, 1))
     palette.putpalette(numbers)
     options: dict[str, Any] = {"palette": palette, "dither": Image.Dither.NONE}

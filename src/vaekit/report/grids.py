@@ -10,6 +10,7 @@ import math
 import textwrap
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from torch import Tensor
 from vaekit.data import spread
 from vaekit.errors import VaekitError, at_least
 from vaekit.io import npz_bytes, write
+from vaekit.report.curves import COLORS
 from vaekit.runs import Run, colorizer_of
 
 if TYPE_CHECKING:
@@ -145,6 +147,8 @@ WIDE = 1120  # pixels of the images of a row, about; a page shows half of them
 LETTERS, LONGEST = 20, 28  # of a line of a name
 SIZE, LINE = 24, 30  # pixels of a letter, and of a line
 INK, APART, EDGE = (35, 38, 43), 14, 12  # of letters; pixels between bands, and around
+NAMED = 100  # pixels of an image in a row with a name, about
+LETTER, MARGIN = 15, 8  # pixels of a caption, and around it
 
 
 def labeled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int = WIDE) -> Image:
@@ -165,7 +169,12 @@ def labeled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.truetype(findfont("DejaVu Sans"), SIZE)  # the letters of the charts
-    names, lines = [_lines(name) for name, _ in rows], [_rows(_tiles(x), columns) for _, x in rows]
+    whole = partial(textwrap.wrap, width=LETTERS, break_long_words=False, break_on_hyphens=False)
+    names = []
+    for name, _ in rows:  # cut where options meet, at worst inside them
+        parts = chain.from_iterable(map(whole, name.split("\n")))
+        names.append([line for part in parts for line in textwrap.wrap(part, LONGEST)] or [""])
+    lines = [_rows(_tiles(images), columns) for _, images in rows]
     widest = max(len(line) for band in lines for line in band) * (lines[0][0].shape[2] + GAP)
     bands = [_joined(band, [GAP] * len(band), max(1, width // widest)) for band in lines]
     left = EDGE + int(max(font.getlength(text) for name in names for text in name)) + 16
@@ -181,17 +190,19 @@ def labeled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int
     return page
 
 
-def _lines(name: str) -> list[str]:
-    """Return a name in lines of about 20 letters, cut where options meet, at worst inside them."""
-    parts = [
-        part
-        for line in name.split("\n")
-        for part in textwrap.wrap(line, LETTERS, break_long_words=False, break_on_hyphens=False)
-    ]
-    return [line for part in parts for line in textwrap.wrap(part, LONGEST)] or [""]
+def captioned(image: Image, left: str, right: str) -> Image:
+    """Return the image on white paper under a line of words; gray where the image is."""
+    from PIL import Image, ImageDraw, ImageFont
 
-
-NAMED = 100  # pixels of an image in a row with a name, about
+    top = LETTER + 2 * MARGIN
+    paper = Image.new("RGB", (image.width + 2 * MARGIN, image.height + top + MARGIN), "white")
+    paper.paste(image, (MARGIN, top), image)
+    pen, font = ImageDraw.Draw(paper), ImageFont.load_default(LETTER)
+    pen.text((MARGIN, top // 2), left, COLORS["ink"], font, anchor="lm")
+    pen.text((paper.width - MARGIN, top // 2), right, COLORS["soft"], font, anchor="rm")
+    red, green, blue, _ = image.split()
+    gray = red.tobytes() == green.tobytes() == blue.tobytes()
+    return paper.convert("L") if gray else paper
 
 
 def save_images(
@@ -216,9 +227,8 @@ def save_images(
             written; an old file is left as it was.
     """
     path = Path(path)
-    kinds = {"images": images} | (
-        {} if reconstructions is None else {"reconstructions": reconstructions}
-    )
+    both = {"images": images, "reconstructions": reconstructions}
+    kinds = {name: part for name, part in both.items() if part is not None}
     if path.suffix == ".npz":
         return write(path, npz_bytes(**{name: part.numpy() for name, part in kinds.items()}))
     if path.suffix != ".png":

@@ -9,18 +9,15 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vaekit.errors import choose
-from vaekit.report.curves import finite, value
+from vaekit.report.curves import CSS, finite, value
 from vaekit.report.grids import levels
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 HERE = Path(__file__).parent
 SIDE = 112  # pixels: larger images are shown smaller
@@ -49,26 +46,6 @@ def words(lang: str) -> gettext.NullTranslations:
     return gettext.translation("vaekit", HERE / "locales", [lang])
 
 
-@cache
-def _environment(lang: str) -> Environment:
-    """Return the templates, with their sentences in a language."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        extensions=["jinja2.ext.i18n"],
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    made.install_gettext_translations(words(lang), newstyle=True)  # type: ignore[attr-defined]
-    made.filters |= {"pm": _errors_apart, "number": _number, "count": "{:,}".format}
-    for name in ("style.css", "report.js"):
-        made.globals[name.partition(".")[0]] = (HERE / "templates" / name).read_text()
-    return made
-
-
 def render(template: str, *, lang: str = "en", **values: Any) -> bytes:
     """Return the page that a template makes of some values, as UTF-8.
 
@@ -80,31 +57,22 @@ def render(template: str, *, lang: str = "en", **values: Any) -> bytes:
     Raises:
         VaekitError: for another language.
     """
-    page = _environment(lang).get_template(template)
-    html = page.render(language=LANGUAGES[lang], toc=[], **values)
-    return html.encode("utf-8", "replace")
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-
-def _errors_apart(text: str) -> str:
-    """Return HTML of a text in which each error, as "± 0.2", is set apart from its number.
-
-    Example:
-        >>> str(_errors_apart("3 ± 0.2 nats & more"))
-        '3 <span class="pm">± 0.2</span> nats &amp; more'
-    """
-    from markupsafe import Markup, escape
-
-    first, *rest = str(text).split(" ± ")
-    html = escape(first)
-    for part in rest:
-        error, space, after = part.partition(" ")
-        html += Markup(' <span class="pm">± {}</span>{}{}').format(error, space, after)
-    return html
-
-
-def _number(value_: float | None) -> str:
-    """Return a number with the digits that it needs; a dash for none, or one that is not finite."""
-    return value(value_) if finite(value_) else "–"
+    pages = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    pages.install_gettext_translations(words(lang), newstyle=True)  # type: ignore[attr-defined]
+    pages.filters["number"] = lambda number: value(number) if finite(number) else "–"
+    pages.filters["count"] = "{:,}".format
+    script = (HERE / "templates" / "report.js").read_text()
+    own = {"style": CSS, "report": script, "language": LANGUAGES[lang], "toc": []}
+    return pages.get_template(template).render(own, **values).encode("utf-8", "replace")
 
 
 class Cell(NamedTuple):
@@ -130,6 +98,24 @@ def masks(values: Tensor, alts: Sequence[str], kind: str = "mask") -> list[Cell]
     """Return a cell for each of `(N, H, W)`, floats in [0, 1]: the more, the more ink."""
     dark = torch.stack([torch.zeros_like(values), values], 1)
     return [Cell(address(one), alt, kind) for one, alt in zip(dark, alts, strict=True)]
+
+
+def bars_around(codes: Tensor) -> list[Cell]:
+    """Return a cell for each code `(N, Z)`: its numbers as small bars around 0."""
+    made = []
+    for values in codes.double().nan_to_num(0.0).tolist():
+        step = 84 / len(values)
+        places = ((n + 0.5) * step for n in range(len(values)))
+        heights = (-8 * max(-2.6, min(2.6, value)) for value in values)
+        path = "".join(f"M{x:.1f} 22v{up:.1f}" for x, up in zip(places, heights, strict=True))
+        words = "z: " + ", ".join(f"{value:.2f}" for value in values)
+        svg = (
+            f'<svg class="bars" viewBox="0 0 84 44" role="img" aria-label="{words}">'
+            f'<path class="grid" d="M0 22H84"/><path class="err accent" style="stroke-width: '
+            f'{min(8.0, max(1.0, 0.6 * step)):.1f}" d="{path}"/></svg>'
+        )
+        made.append(Cell(svg, kind="svg"))
+    return made
 
 
 def address(image: Tensor, kind: str = "png") -> str:

@@ -1,29 +1,47 @@
-"""The report of a run: what it says, from the run folder and the test data."""
+"""The report of a run: what it says and shows, from the run folder and the test data.
+
+The template puts into words what is here in numbers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from vaekit.data import Split, spread
-from vaekit.distributions import Offer
+from vaekit.data import Dataset, spread
+from vaekit.distributions import Offer, Space
+from vaekit.evaluate import ACTIVE, Metric, chosen, is_likelihood, measured
 from vaekit.io import write
-from vaekit.report import blocks, facts, pages
+from vaekit.registry import text
+from vaekit.report import blocks
 from vaekit.report.blocks import Rebuilt
-from vaekit.report.codes import Codes, by_factor, posteriors, standard_prior, strips
-from vaekit.report.curves import ACTIVE, PANELS, Chart, Line, bars, finite, lines, points, value
-from vaekit.report.facts import Numbers
-from vaekit.report.tables import Table, against, correlations, explained, moments, row_maps
-from vaekit.runs import Run, keep_fitted
+from vaekit.report.curves import Chart, bars, finite, value
+from vaekit.report.epochs import training_curves
+from vaekit.report.pages import mark, render, words
+from vaekit.report.run_set import Words
+from vaekit.report.tables import table_blocks
+from vaekit.runs import Run, colorizer_of, keep_fitted
 
-SHOWN = 24  # rows of a table's map
+ROWS = 1000  # test rows that the numbers of the report are measured on
 NAMES = 24  # bars that have names
+RECENT = 5  # epochs, and a fifth at most, that tell whether a training had finished
+LEAST = 1e-3  # of the objective's best value: what it must rise by in these
 
-Words = Callable[[str], str]
+# Names that the records bring, which are translated as they come.
+NAMED = (
+    *(mark("train"), mark("validation"), mark("objective"), mark("log-likelihood"), mark("KL")),
+    *(mark("luminance"), mark("nats per image"), mark("nats per row"), mark("latent")),
+    *(mark("prior"), mark("posterior"), mark("likelihood"), mark("input")),
+    *(mark("test log-likelihood"), mark("test KL"), mark("test ELBO"), mark("bits per dimension")),
+    *(mark("the model's own sigma"), mark("the model's own scale"), mark("gain")),
+    *(mark("PSNR against the true colors"), mark("luminance error")),
+)
 
 
 def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en") -> Path:
@@ -40,165 +58,187 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
         VaekitError: where the data are not found or the file cannot be written, and for another
             language.
     """
-    say = pages.words(lang).gettext
+    say = words(lang).gettext
     data = run.dataset(data_dir)
-    rows = data.test.take(spread(len(data.test), facts.ROWS))
     keep_fitted(run, data)
-    found = facts.measure_run(run, data)
-    shown = Rebuilt.of(run, data, rows)
-    html = pages.render(
-        "run.html.j2",
-        lang=lang,
-        title=say("{recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name),
-        curves=training_curves(run.folder.records(), say(run.spec.unit), step=run.step, say=say),
-        kl=kl_bars(found.records.get("latent") or {}, say),
-        layers=blocks.layers(shown),
-        **facts.said_of(run, data, found, shown),
-        **_shown(shown, found, say),
-    )
+    found = RunFacts.of(run, data)
+    title = say("{recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name)
+    known = {"title": title, "run": run, "found": found, "kl": kl_bars(found.latent, say)}
+    curves = training_curves(found.epochs, say(run.spec.unit), step=run.step, say=say)
+    shown = Rebuilt.of(run, data, data.test.take(spread(len(data.test), ROWS)))
+    known |= {"curves": curves, "rebuilt": shown, "layers": blocks.layers(shown)}
+    html = render("run.html.j2", lang=lang, **known, **found.shows(shown, say))
     return write(run.folder.report, html)
 
 
-def _shown(shown: Rebuilt, found: Numbers, say: Words) -> dict[str, Any]:
-    """Return the blocks of images, or those of a table in their stead, and the codes."""
-    run = shown.run
-    images = len(run.spec.shape) == 3
-    drawable, high_wide = images and run.spec.shape[0] in (1, 3), run.spec.shape[-2:]
-    names = ("pairs", "samples", "walk", "dims", "table", "cloud")
-    blocks_: dict[str, Any] = dict.fromkeys(names)
-    blocks_ |= {"ratio": f"{high_wide[-1]} / {high_wide[0]}", "smooth": max(high_wide) > 56}
-    if drawable:
-        blocks_["pairs"] = blocks.reconstructions(shown, say)
-        if Offer.DRAWS in run.offers:
-            blocks_["samples"] = blocks.samples(shown, say)
-        if Offer.LATENT in run.offers and _plain_latent(run):
-            kl = (found.records.get("latent") or {}).get("kl_per_dim")
-            blocks_["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
-            blocks_["dims"] = blocks.dimensions(shown, kl, say)
-    elif len(run.spec.shape) == 1:
-        blocks_["table"] = _table_blocks(run, shown, say)
-    if Offer.LATENT in run.offers and Offer.CODES not in run.offers:
-        blocks_["cloud"] = _code_blocks(shown, drawable=drawable, say=say)
-    return blocks_
+@dataclass(frozen=True, eq=False)
+class RunFacts:
+    """What is known and was measured of a run, for its report.
 
-
-def _plain_latent(run: Run) -> bool:
-    """Return whether codes are points of a real space, where a straight line makes sense."""
-    sites = run.model.example(run.spec.context).sites
-    return Offer.CODES not in run.offers and all(s.q.space.kind == "reals" for s in sites)
-
-
-def _table_blocks(run: Run, shown: Rebuilt, say: Words) -> dict[str, Any]:
-    """Return the maps of a table, its columns, and what the model draws."""
-    context = None if shown.rows.context is None else shown.rows.context.float()
-    order = _first_seen(shown.rows)
-    parts = {"rows": shown.x[order], "reconstructions": shown.made[order]}
-    if Offer.DRAWS in run.offers:
-        under = None if context is None else context[order]
-        parts["draws"] = run.sample(len(shown.x), context=under, mean=False)
-    seen = {name: run.spec.values.inverse(part) for name, part in parts.items()}
-    names, counts = shown.data.column_names, shown.data.kind == "counts"
-    table = Table(**seen, columns=names, counts=counts)
-    maps, draws = list(row_maps(table, SHOWN, say)), list(correlations(table, say))
-    columns = [explained(table, say)]
-    if counts:
-        columns = [_table_means(table, table.reconstructions, say("reconstructions"), say)]
-    if counts and table.draws is not None:
-        name, zeros = say("draws of the model"), say("part of zeros of each column")
-        empty, drawn = ((part == 0).float().mean(0) for part in (table.rows, table.draws))
-        draws = [
-            _table_means(table, table.draws, name, say),
-            against(zeros, empty, drawn, name, log=False),
-        ]
-    return {
-        "table": table,
-        "maps": maps,
-        "columns": columns,
-        "draws": draws,
-        "moments": moments(table),
-    }
-
-
-def _table_means(table: Table, other: Tensor, name: str, say: Words) -> Chart:
-    """Return the mean of each column, of the rows against something else."""
-    return against(say("mean of each column"), table.rows.mean(0), other.mean(0), name, log=True)
-
-
-def _first_seen(rows: Split) -> Tensor:
-    """Return all rows; first those of the map: spread over all, in the order of their classes."""
-    shown = spread(len(rows), SHOWN)
-    if rows.labels is not None:
-        shown = shown[rows.labels[shown].argsort(stable=True)]
-    rest = torch.ones(len(rows), dtype=torch.bool)
-    rest[shown] = False
-    return torch.cat([shown, rest.nonzero().flatten()])
-
-
-def _code_blocks(shown: Rebuilt, *, drawable: bool, say: Words) -> dict[str, Any]:
-    """Return where the codes of the test rows lie."""
-    assert shown.codes is not None
-    data, rows, means = shown.data, shown.rows, shown.codes.flatten(1)
-    factors = rows.factors if means.shape[1] > 1 else None
-    known = (rows.labels, data.class_names, factors, data.factor_names)
-    codes = Codes(means, *known, _some_scales(shown), standard_prior(shown.run))
-    words = say("codes of {} test rows").format(len(means))
-    if codes.known:
-        words += say(" in the colors of {} classes").format(len(codes.known))
-    made: dict[str, Any] = {"codes": codes, "factors": [], "strips": None, "plane": None}
-    if means.shape[1] == 1:
-        made["strips"] = strips(codes, words)
-    elif factors is not None:
-        made["factors"] = list(by_factor(codes))
-    else:
-        made["plane"] = blocks.cloud(codes, shown if drawable else None, words)
-    return made
-
-
-def _some_scales(shown: Rebuilt) -> Tensor | None:
-    """Return the deviations of z given x of those rows that get an ellipse; nan for the others."""
-    assert shown.codes is not None
-    means = shown.codes.flatten(1)
-    if Offer.MOMENTS not in shown.run.offers or means.shape[1] < 2:
-        return None
-    some = Codes(means, shown.rows.labels).some
-    x, context = shown.x[some], shown.context(some)
-    scales = torch.full_like(means, torch.nan)
-    scales[some] = posteriors(shown.run, x, context)[1].to(means.dtype)  # type: ignore[union-attr]
-    return scales
-
-
-def training_curves(
-    records: list[dict[str, Any]], unit: str, *, step: int | None = None, say: Words = str
-) -> list[Chart]:
-    """Return a chart for each term of the objective, and one of the posterior's scale.
-
-    Args:
-        records: of metrics.jsonl.
-        unit: of the terms.
-        step: the optimizer steps after which the weights were kept: that epoch is marked.
-        say: the translation of words.
-
-    Example:
-        >>> terms = {"objective": -120.0, "log_likelihood": -100.0, "kl": 20.0}
-        >>> [chart.title for chart in training_curves([{"epoch": 1, "train": terms}], "nats")]
-        ['objective', 'log-likelihood', 'KL']
+    Attributes:
+        run, data: whose facts they are.
+        records, metrics: what was measured, by the names of the metrics.
+        rows: how many test rows were measured.
     """
-    kept = next((record["epoch"] for record in records if record.get("step") == step), None)
-    found = []
-    for name, title in PANELS.items():
-        shown = []
-        for split, kind in (("train", ""), ("validation", "accent")):
-            at = points(records, lambda r, s=split, n=name: (r.get(s) or {}).get(n))  # type: ignore[misc]
-            if at:
-                shown.append(Line(at, say(split), kind))
-        if shown:
-            mark = next((p for p in shown[-1].points if p[0] == kept and step), None)
-            found.append(lines(say(title), unit, shown, x=say("epoch"), mark=mark))
-    scales = points(records, lambda r: (r.get("latent") or {}).get("posterior_scale"))
-    if scales:
-        unit = say("root mean square of σ(x)")
-        found.append(lines(say("posterior σ"), unit, [Line(scales, "σ")], x=say("epoch")))
-    return found
+
+    run: Run
+    data: Dataset
+    records: dict[str, dict[str, Any]]
+    metrics: dict[str, Metric]
+    rows: int
+
+    @classmethod
+    def of(cls, run: Run, data: Dataset) -> RunFacts:
+        """Measure what a report shows, on up to 1,000 test rows."""
+        subject = run.subject(data, limit=ROWS)
+        wanted = [] if Offer.LATENT in run.offers else ["bound:samples=1"]  # of one level of noise
+        metrics = {name: one for name, (one, _) in chosen(subject, "report", wanted).items()}
+        return cls(run, data, measured(subject, metrics), metrics, subject.rows.count)
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """What each epoch recorded."""
+        return self.run.folder.records()
+
+    @property
+    def seconds(self) -> str:
+        """How long it trained."""
+        seconds = sum(record.get("seconds") or 0 for record in self.epochs)
+        return f"{seconds:,.{int(seconds < 10)}f}"
+
+    def shows(self, shown: Rebuilt, say: Words) -> dict[str, Any]:
+        """Return the blocks of images, or those of a table in their stead, and the codes."""
+        shape, latent = self.run.spec.shape, Offer.LATENT in self.run.offers and not self.coded
+        drawable = len(shape) == 3 and shape[0] in (1, 3)
+        parts = ("pairs", "samples", "walk", "dims", "table", "cloud")
+        found: dict[str, Any] = dict.fromkeys(parts)
+        if drawable:
+            found["pairs"] = blocks.reconstructions(shown, say)
+            found["samples"] = blocks.samples(shown, say) if self.prior else None
+            if latent and all(space.kind == "reals" for space in self.spaces):
+                kl = self.latent.get("kl_per_dim")
+                found["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
+                found["dims"] = blocks.dimensions(shown, kl, say)
+        elif len(shape) == 1:
+            found["table"] = table_blocks(shown, say)
+        if latent:
+            found["cloud"] = blocks.clouds(shown, say, drawable=drawable)
+        return found
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What run.json says."""
+        return self.run.folder.read_json("run")
+
+    @property
+    def notes(self) -> list[str]:
+        """What was said of the data and of the training."""
+        warnings = [text for record in self.epochs for text in record.get("warnings", [])]
+        return [*self.known.get("notes", []), *warnings]
+
+    @property
+    def latent(self) -> dict[str, Any]:
+        """What the dimensions of z hold; nothing without a latent."""
+        return self.records.get("latent") or {}
+
+    @property
+    def spaces(self) -> list[Space]:
+        """Where the codes live, of each latent."""
+        return [site.q.space for site in self.run.model.example(self.run.spec.context).sites]
+
+    @property
+    def image(self) -> bool:
+        """Whether one x is an image."""
+        return self.run.spec.unit.split()[-1] == "image"
+
+    @property
+    def colors(self) -> bool:
+        """Whether the model colors gray images."""
+        return Offer.COLORS in self.run.offers
+
+    @property
+    def coded(self) -> bool:
+        """Whether the latent is of discrete codes, where a straight line makes no sense."""
+        return Offer.CODES in self.run.offers
+
+    @property
+    def prior(self) -> bool:
+        """Whether there is a prior to draw from."""
+        return Offer.DRAWS in self.run.offers
+
+    @property
+    def improper(self) -> bool:
+        """Whether it is a Bernoulli of gray values, which is no likelihood."""
+        space = self.run.px.space
+        return not is_likelihood(space, self.run.spec.kind) and space.levels == 2
+
+    @property
+    def draws(self) -> int:
+        """How many draws of z each row has."""
+        return math.prod(self.metrics["bound"].samples or (1,))
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The best epoch, and whether the training had finished.
+
+        It had not where the best epoch is among the last ones, the objective rose in these by more
+        than a thousandth of its best value, and the training did not stop of itself.
+        """
+        records = self.epochs
+        split = "validation" if all(r.get("validation") for r in records) else "train"
+        numbers = [(r[split]["objective"], r["epoch"]) for r in records]
+        known = [pair for pair in numbers if finite(pair[0])]
+        if len(known) < 2:
+            return {"finished": True, "best": None}
+        top, epoch = max(known)
+        last, recent = records[-1], max(1, min(RECENT, len(known) // 5))
+        before, since = known[-1 - recent]
+        rise, stopped = known[-1][0] - before, bool(last.get("stopped_early"))
+        late = epoch > last["epoch"] - recent and rise > LEAST * abs(top)
+        return {
+            "finished": stopped or not late,
+            "stopped": stopped,
+            "split": split,
+            "best": {"top": value(top), "epoch": epoch, "last": last["epoch"]},
+            "rise": value(rise),
+            "first": since,
+        }
+
+    def numbers(self, *, color: bool) -> list[tuple[str, str]]:
+        """Return the numbers of all metrics in words; with `color`, of a colorizer's alone."""
+        names = [name for name in self.metrics if (name == "color") == color]
+        return [fact for name in names for fact in self.metrics[name].facts(self.records[name])]
+
+    @property
+    def own_scale(self) -> tuple[str, str] | None:
+        """The scale that the likelihood gives itself, where it has one for all values."""
+        log_scale = getattr(self.run.px, "log_scale", None)
+        if not isinstance(log_scale, Tensor) or log_scale.dim():
+            return None
+        name = "sigma" if type(self.run.px).__name__ == "Gaussian" else "scale"
+        return f"the model's own {name}", f"{math.exp(log_scale.item()):.4f}"
+
+    @property
+    def groups(self) -> tuple[str, int]:
+        """How many groups are in each split, in words, and how many are in two."""
+        splits = self.data.splits.items()
+        seen = {name: set(s.groups.tolist()) for name, s in splits if s.groups is not None}
+        counts = ", ".join(f"{len(groups):,} in {name}" for name, groups in seen.items())
+        return counts, sum(map(len, seen.values())) - len(set().union(*seen.values()))
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """What the model consists of; or what goes into a colorizer."""
+        run, values = self.run, self.run.spec.values
+        parts = {n: p if isinstance(p, str) else text(p, brief=n) for n, p in run.parts.items()}
+        if not self.colors:
+            shapes = [" x ".join(map(str, space.shape)) for space in self.spaces]
+            latent = [f"{n} dimensions, {s.kind}" for n, s in zip(shapes, self.spaces, strict=True)]
+            return [("latent", "; ".join(latent)), *parts.items()]
+        noise = 255 * colorizer_of(run).noise / (values.high - values.low)
+        levels = f"{noise:.4g} gray level{'s' * (noise != 1)}"
+        seen = f"the gray image 0.30 R + 0.59 G + 0.11 B, with noise of σ = {levels}"
+        return [("input", seen), *(part for part in parts.items() if part[0] == "likelihood")]
 
 
 def kl_bars(latent: Mapping[str, Any], say: Words = str) -> Chart | None:

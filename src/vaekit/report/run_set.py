@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -248,7 +247,15 @@ def open_runs(
         VaekitError: for fewer than two, the same one twice, what is no run folder, runs without a
             latent, and runs of different data.
     """
-    _refuse(paths)
+    if len(paths) < 2:
+        raise VaekitError(
+            f"got {len(paths)} run{'s' * (len(paths) != 1)} to compare; expected at least two "
+            "run folders, as `vaekit compare runs/a runs/b`."
+        )
+    folders = [Path(path).resolve() for path in paths]
+    twice = next((n for n, folder in enumerate(folders) if folder in folders[:n]), None)
+    if twice is not None:
+        raise VaekitError(f"got the run {paths[twice]} twice; expected different runs.")
     runs = [open_run(path, device=device) for path in paths]
     for run in runs:
         if Offer.LATENT not in run.offers:
@@ -256,78 +263,64 @@ def open_runs(
                 f"{run.path} is a colorizer, and a comparison is of models with a latent: take "
                 "`vaekit evaluate` of each."
             )
-    every = [_options(run) for run in runs]
-    options = differences(every)
-    usual = [
-        given
-        if run.config.recipe == COMPOSED
-        else flat(Config.flat(run.config.recipe), run.spec.kind)
-        for run, given in zip(runs, every, strict=True)
-    ]
-    own = {n: vs for n, vs in options.items() if n == "recipe" or vs != [u.get(n) for u in usual]}
-    names = short_names(own, [run.path for run in runs])
-    settings = settings_of(options, own, names, [run.path for run in runs])
+    options, usual = zip(*map(_options, runs), strict=True)
+    differing, names = differences(options), [run.path for run in runs]
+    naming = {
+        name: values
+        for name, values in differing.items()
+        if name == "recipe" or values != [defaults.get(name) for defaults in usual]
+    }
+    short = short_names(naming, names)
+    settings = settings_of(differing, naming, short, names)
     likelihoods = [Likelihood.of(run) for run in runs]
-    return RunSet(runs, names, options, settings, likelihoods, _same_data(runs, data_dir))
+    return RunSet(runs, short, differing, settings, likelihoods, _same_data(runs, data_dir))
 
 
-def _options(run: Run) -> dict[str, Any]:
-    """Return what `flat` does; of a composed model a short hash tells the networks apart."""
+def _options(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of a run, and those of its recipe where none is set.
+
+    A short hash tells the networks of composed models apart; these have no recipe.
+    """
+    kind = run.spec.kind
     if run.config.recipe != COMPOSED:
-        return flat(run.config, run.spec.kind)
+        return flat(run.config, kind), flat(Config.flat(run.config.recipe), kind)
     net = f"custom {hashlib.sha256(repr(run.model).encode()).hexdigest()[:6]}"
-    return flat(run.config, run.spec.kind, {"net": net, "latent": run.latent_size, **run.parts})
-
-
-def _refuse(paths: Sequence[str | Path]) -> None:
-    if len(paths) < 2:
-        raise VaekitError(
-            f"got {len(paths)} run{'s' * (len(paths) != 1)} to compare; expected at least two "
-            "run folders, as `vaekit compare runs/a runs/b`."
-        )
-    places = sorted((Path(path).resolve(), str(path)) for path in paths)
-    for (one, name), (other, _) in pairwise(places):
-        if one == other:
-            raise VaekitError(f"got the run {name} twice; expected different runs.")
+    options = flat(run.config, kind, {"net": net, "latent": run.latent_size, **run.parts})
+    return options, options
 
 
 def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:
     """Return the data set of the first run, or refuse runs whose test rows are others."""
-    first, *others = runs
-    alike = "test_sha256" if all("test_sha256" in _card(run) for run in runs) else "sha256"
-    for run in others:
-        for what, one in _known(first, alike).items():
-            if one != (other := _known(run, alike)[what]):
-                texts = map(str, (one, other))
-                brief = [text if len(text) <= 40 else f"{text[:12]}..." for text in texts]
-                raise _refusal(first, run, f"{what} {' and '.join(brief)}")
-    data = first.dataset(data_dir)
+    cards = [run.folder.read_json("run")["data"].get("card", {}) for run in runs]
+    rows = all("test_sha256" in card for card in cards)  # earlier versions did not write it
+    known = [
+        {
+            "the data": run.spec.name,
+            "the sha256" + " of the test rows" * rows: card["test_sha256"] if rows else run.sha256,
+            "rows of the shape": run.spec.shape,
+            "rows of the kind": run.spec.kind,
+        }
+        for run, card in zip(runs, cards, strict=True)
+    ]
+    for run, facts in zip(runs, known, strict=True):
+        for what, value in known[0].items():
+            if value != facts[what]:
+                texts = [f"{text:.12}..." if len(text) > 40 else text
+                         for text in map(str, (value, facts[what]))]  # fmt: skip
+                raise _unlike(runs, run, f"{what} {' and '.join(texts)}")
+    data = runs[0].dataset(data_dir)
     seen = data.test.x(spread(len(data.test), SEEN))
-    for run in others:
+    for run in runs[1:]:
         test = run.dataset(data_dir).test
         if len(test) != len(data.test):
-            raise _refusal(first, run, f"{len(data.test)} and {len(test)} test rows")
+            raise _unlike(runs, run, f"{len(data.test)} and {len(test)} test rows")
         if not torch.equal(test.x(spread(len(test), SEEN)), seen):
-            raise _refusal(first, run, "test rows that their options prepare in different ways")
+            raise _unlike(runs, run, "test rows that their options prepare in different ways")
     return data
 
 
-def _card(run: Run) -> dict[str, Any]:
-    data: dict[str, Any] = run.folder.read_json("run")["data"]
-    return {**data.get("card", {}), "sha256": run.sha256}
-
-
-def _known(run: Run, alike: str) -> dict[str, Any]:
-    return {
-        "the data": run.spec.name,
-        "the sha256" + " of the test rows" * (alike == "test_sha256"): _card(run)[alike],
-        "rows of the shape": run.spec.shape,
-        "rows of the kind": run.spec.kind,
-    }
-
-
-def _refusal(one: Run, other: Run, why: str) -> VaekitError:
+def _unlike(runs: Sequence[Run], other: Run, why: str) -> VaekitError:
     return VaekitError(
-        f"comparing runs of different data: {one.path} and {other.path} have {why}; compare runs "
-        "of the same data."
+        f"comparing runs of different data: {runs[0].path} and {other.path} have {why}; compare "
+        "runs of the same data."
     )

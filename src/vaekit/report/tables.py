@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vaekit.data import spread
+from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
+from vaekit.report.blocks import Rebuilt
 from vaekit.report.curves import LETTER, Chart, Plot, bars, cut
 from vaekit.report.pages import address
+from vaekit.report.run_set import Words
 
-COLUMNS = 24  # of a map
+COLUMNS, SHOWN = 24, 24  # of a map: columns, and rows
 LONGEST = 14  # letters of a column's name
 LEAST = 1e-3  # the least mean of a logarithmic axis
 WARM, COLD = (0xE0, 0x6A, 0x1E), (0x2B, 0x7C, 0xC0)  # above and below the middle of a scale
 SPREAD = 2.5  # deviations at which a map of values has its full color
-
-Words = Callable[[str], str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,3 +199,34 @@ def moments(table: Table) -> list[tuple[str, str, str]]:
 
 def _spread(values: Tensor) -> str:
     return f"{values.mean():.4g} ± {values.std(unbiased=False):.3g}".replace("-", "−")
+
+
+def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
+    """Return the maps of a table, its columns, and what the model draws, for a report."""
+    run, labels, see = shown.run, shown.rows.labels, shown.run.spec.values.inverse
+    first = spread(len(shown.x), SHOWN)  # spread over all, in the order of their classes
+    if labels is not None:
+        first = first[labels[first].argsort(stable=True)]
+    order = [*first.tolist(), *sorted({*range(len(shown.x))} - {*first.tolist()})]
+    draws = None
+    if Offer.DRAWS in run.offers:
+        draws = see(run.sample(len(order), context=shown.context(order), mean=False))
+    counts = shown.data.kind == "counts"
+    rows, made = see(shown.x[order]), see(shown.made[order])
+    table = Table(rows, made, draws, shown.data.column_names, counts)
+    found: dict[str, Any] = {"table": table, "maps": list(row_maps(table, SHOWN, say))}
+    found |= {"moments": moments(table), "draws": list(correlations(table, say))}
+    if not counts:
+        return {**found, "columns": [explained(table, say)]}
+    title, names = say("mean of each column"), (say("reconstructions"), say("draws of the model"))
+    means = [
+        against(title, rows.mean(0), other.mean(0), name, log=True)
+        for other, name in zip((made, draws), names, strict=True)
+        if other is not None
+    ]
+    if draws is None:
+        return {**found, "columns": means}
+    zeros, parts = say("part of zeros of each column"), ((rows == 0), (draws == 0))
+    empty, drawn = (part.float().mean(0) for part in parts)
+    zero = against(zeros, empty, drawn, names[1], log=False)
+    return {**found, "columns": means[:1], "draws": [means[1], zero]}

@@ -16,9 +16,8 @@ from vaekit import evaluate
 from vaekit.data import Dataset
 from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, at_least, choose
-from vaekit.evaluate import Latent
+from vaekit.evaluate import ACTIVE, Latent
 from vaekit.models import flat_codes
-from vaekit.report.curves import ACTIVE
 from vaekit.runs import Run
 from vaekit.torchutil import rng
 
@@ -51,20 +50,15 @@ def between(a: Tensor, b: Tensor, *, steps: int = 10, kind: str = "linear") -> T
     """
     if steps < 2:
         raise VaekitError(f"got `steps={steps}`; expected at least 2: both ends.")
-    walk = choose("kind of interpolation", kind, {"linear": _straight, "spherical": _spherical})
+    choose("kind of interpolation", kind, dict.fromkeys(("linear", "spherical")))
+    first, last = a.flatten(1)[:, None], b.flatten(1)[:, None]
     t = torch.linspace(0, 1, steps, device=a.device)[:, None]
-    return walk(a.flatten(1)[:, None], b.flatten(1)[:, None], t).unflatten(2, a.shape[1:])
-
-
-def _straight(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    return (1 - t) * a + t * b
-
-
-def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    angle = torch.acos(torch.cosine_similarity(a, b, -1).clamp(-1, 1))[..., None]
-    arc = torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b
-    sine = torch.sin(angle)
-    return torch.where(sine > 1e-4, arc / sine.clamp(min=1e-4), _straight(a, b, t))
+    way = (1 - t) * first + t * last
+    if kind == "spherical":
+        angle = torch.acos(torch.cosine_similarity(first, last, -1).clamp(-1, 1))[..., None]
+        arc, sine = torch.sin((1 - t) * angle) * first + torch.sin(t * angle) * last, angle.sin()
+        way = torch.where(sine > 1e-4, arc / sine.clamp(min=1e-4), way)
+    return way.unflatten(2, a.shape[1:])
 
 
 def interpolate(
