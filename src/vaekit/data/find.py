@@ -38,7 +38,7 @@ def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
 
     Example:
         >>> known()[:3]
-        ('digits', 'shapes', 'mnist')
+        ('digits', 'shapes', 'avatars')
     """
     return tuple(sets(data_dir))
 
@@ -80,7 +80,7 @@ def read(asked: Data, *, mapped: bool = False) -> Dataset:
     if asked.data in entries:
         reason = "a set known by name has its own"
         refuse(asked.data, asked, label=reason, group="its splits are set", test=reason)
-        return shaped(entries[asked.data](folders), asked)
+        return shaped(entries[asked.data](folders, asked), asked)
     if asked.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
         raise unknown("data set", asked.data, entries)
     path = _expanded(asked.data)

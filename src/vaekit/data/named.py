@@ -16,6 +16,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.named_files import MAKERS, READERS, Parts
 from vaekit.errors import VaekitError, choose
 from vaekit.io import UnreachableError, checksum_of, fetch, search_folders
+from vaekit.train_options import Data
 
 CATALOG = "catalog.toml"
 
@@ -93,6 +94,7 @@ class Entry:
         forms: the first whose files are there is read; else the first that can be downloaded.
         make: gives a set without files; it is passed the folders.
         validation: rows that the set itself holds out.
+        drawn: whether `make` is passed the options of reading too, and draws rows of their size.
 
     Raises:
         VaekitError: when called, where the files are not there and cannot be downloaded, or are
@@ -107,12 +109,13 @@ class Entry:
     note: str
     license: str
     forms: tuple[Form, ...] = ()
-    make: Callable[[Sequence[Path]], Dataset] | None = None
+    make: Callable[..., Dataset] | None = None
     validation: int = 0
+    drawn: bool = False
 
-    def __call__(self, folders: Sequence[Path]) -> Dataset:
+    def __call__(self, folders: Sequence[Path], asked: Data | None = None) -> Dataset:
         if self.make is not None:
-            return self.make(folders)
+            return self.make(folders, asked) if self.drawn else self.make(folders)
         form, paths = self.find(folders) or self._download(folders)
         for file, path in zip(form.files, paths, strict=True):
             file.check(path)
@@ -250,7 +253,7 @@ def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
 
     Example:
         >>> list(sets())[:3]
-        ['digits', 'shapes', 'mnist']
+        ['digits', 'shapes', 'avatars']
     """
     entries = dict(SETS)
     # One folder may be named in two ways.

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data.arrays import sparse_rows
+from vaekit.data.avatars import load_avatars
 from vaekit.data.dataset import Dataset, Split
 from vaekit.data.rows import MappedRows, Rows
 from vaekit.data.shapes import load_shapes
@@ -334,4 +335,8 @@ READERS: dict[str, Callable[..., Parts]] = {
     "omniglot-npz": _read_omniglot,
     "omniglot-zips": _read_omniglot_archives,
 }
-MAKERS: dict[str, Callable[[Paths], Dataset]] = {"digits": _load_digits, "shapes": load_shapes}
+MAKERS: dict[str, Callable[..., Dataset]] = {
+    "digits": _load_digits,
+    "shapes": load_shapes,
+    "avatars": load_avatars,
+}
