@@ -349,7 +349,7 @@ def test_real_mnist() -> None:
 
 def test_known_names_load(nowhere: Path) -> None:
     write_mnist(nowhere / "mnist")
-    assert data.known()[:3] == ("digits", "shapes", "mnist")
+    assert data.known()[:3] == ("digits", "shapes", "avatars")
     assert [data.load(name, nowhere).name for name in data.known()[:3]] == list(data.known()[:3])
 
 
@@ -399,7 +399,7 @@ def test_an_incomplete_folder_does_not_count(nowhere: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mnits", "'mnits'; did you mean 'mnist'? Known: digits, shapes, mnist, "),
+        ("mnits", "'mnits'; did you mean 'mnist'? Known: digits, shapes, avatars, "),
         ("MNIST", "'MNIST'; did you mean 'mnist'?"),
         ("faces.dat", "unknown data set (or path of a folder or .zip"),
         ("", ".parquet) ''. Known: digits"),
@@ -444,7 +444,7 @@ def test_what_is_public_can_be_downloaded() -> None:
 
 
 def test_built_in_sets_are_what_the_table_says() -> None:
-    for name in ("digits", "shapes"):
+    for name in ("digits", "shapes", "avatars"):
         found, entry = data.load(name), SETS[name]
         assert (len(found.train), len(found.test)) == entry.rows
         assert tuple(found.train.images.shape[1:]) == entry.shape

@@ -1,4 +1,8 @@
 from vaekit.data.arrays import MAPPED as MAPPED
+from vaekit.data.avatar_factors import AVATAR_FACTORS as AVATAR_FACTORS
+from vaekit.data.avatar_factors import kept_for_test as kept_for_test
+from vaekit.data.avatar_factors import random_avatars as random_avatars
+from vaekit.data.avatars import draw_avatars as draw_avatars
 from vaekit.data.batches import Batch as Batch
 from vaekit.data.batches import Batches as Batches
 from vaekit.data.dataset import Dataset as Dataset

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vaekit.data.arrays import load_npy, load_npz
+from vaekit.data.avatars import load_avatars
 from vaekit.data.dataset import Dataset
 from vaekit.data.embedded import load_digits, load_shapes
 from vaekit.data.images import load_images
@@ -39,7 +40,11 @@ FORMATS: dict[str, Callable[..., Dataset]] = {
 MAPPABLE = (".npz", ".npy")
 
 CATALOG = "catalog.toml"
-MAKERS = {"digits": load_digits, "shapes": load_shapes}
+MAKERS: dict[str, Callable[..., Dataset]] = {
+    "digits": load_digits,
+    "shapes": load_shapes,
+    "avatars": load_avatars,
+}
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class Entry:
         forms: the first whose files are there is read; else the first that can be downloaded.
         make: gives a set without files; it is passed the folders.
         validation: rows that the set itself holds out.
+        drawn: whether `make` is passed the options of reading too, and draws rows of their size.
 
     Raises:
         VaekitError: when called, where the files are not there and cannot be downloaded, or are
@@ -135,12 +141,13 @@ class Entry:
     note: str
     license: str
     forms: tuple[Form, ...] = ()
-    make: Callable[[Sequence[Path]], Dataset] | None = None
+    make: Callable[..., Dataset] | None = None
     validation: int = 0
+    drawn: bool = False
 
-    def __call__(self, folders: Sequence[Path]) -> Dataset:
+    def __call__(self, folders: Sequence[Path], asked: Data | None = None) -> Dataset:
         if self.make is not None:
-            return self.make(folders)
+            return self.make(folders, asked) if self.drawn else self.make(folders)
         form, paths = self.find(folders) or self._download(folders)
         for file, path in zip(form.files, paths, strict=True):
             file.check(path)
@@ -260,7 +267,7 @@ def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
 
     Example:
         >>> list(sets())[:3]
-        ['digits', 'shapes', 'mnist']
+        ['digits', 'shapes', 'avatars']
     """
     entries = dict(SETS)
     # One folder may be named in two ways.
@@ -278,7 +285,7 @@ def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
 
     Example:
         >>> known()[:3]
-        ('digits', 'shapes', 'mnist')
+        ('digits', 'shapes', 'avatars')
     """
     return tuple(sets(data_dir))
 
@@ -320,7 +327,7 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
     if options.data in entries:
         reason = "a set known by name has its own"
         refuse(options.data, options, label=reason, group="its splits are set", test=reason)
-        return shaped(entries[options.data](folders), options)
+        return shaped(entries[options.data](folders, options), options)
     if options.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
         raise unknown("data set", options.data, entries)
     path = _expanded(options.data)
