@@ -108,7 +108,7 @@ def chart() -> str:
             'font-family="-apple-system, Segoe UI, Helvetica, Arial, sans-serif">',
             f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
             f'<text x="{LEFT}" y="20" font-size="15" font-weight="600">'
-            "How many times faster vaekit is at the same work (1: as fast)</text>",
+            "The speed of vaekit as a multiple of others' at the same work</text>",
             *legend,
             *grid,
             *body,
