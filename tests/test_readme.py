@@ -231,6 +231,17 @@ def test_its_numbers_are_those_of_the_results() -> None:
     assert f"[{len(SETS)} data sets]" in why
 
 
+def test_it_cites_and_asks_for_what_the_package_says() -> None:
+    package = (ROOT / "pyproject.toml").read_text()
+    (python,) = re.findall(r'requires-python = ">=([\d.]+)"', package)
+    (torch,) = re.findall(r'"torch>=([\d.]+)"', package)
+    assert f"Python {python} or later and PyTorch {torch} or later" in README
+    (bibtex,) = [block for kind, block in BLOCKS if kind == "bibtex"]
+    assert f"version = {{{vaekit.__version__}}}" in bibtex
+    (title,) = re.findall(r'^title: "(.*)"', (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert f"{{{title}}}" in bibtex
+
+
 def test_its_table_of_projects_has_the_answers_that_are_explained() -> None:
     """README's cells are those of docs/compared.md, where each has its evidence."""
     from vaekit.recipes import names
