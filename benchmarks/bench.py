@@ -3,7 +3,7 @@
 Each side is a process that stays alive; they take turns, A B A B, and the ratio of each round's
 times is taken. Before that, all sides must find the same loss and gradient at the same weights
 and noise. Results are dated rows of benchmarks/results; `python tools/benchmarks.py` renews the
-README's table.
+table of docs/benchmarks.md and its chart.
 
     make bench
     benchmarks/.venv/bin/python benchmarks/bench.py [w1-128 w2 ...] [--rounds 9] [--threads 2]

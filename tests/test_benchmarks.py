@@ -100,14 +100,20 @@ def test_rows_are_read_as_they_were_added(tmp_path: Path) -> None:
     assert table([]) == HEAD
 
 
-def test_the_readmes_table_is_that_of_the_results() -> None:
+def test_the_table_and_the_chart_are_those_of_the_results() -> None:
     spec = importlib.util.spec_from_file_location("benchmarks", ROOT / "tools" / "benchmarks.py")
     assert spec is not None
     assert spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    readme = (ROOT / "README.md").read_text()
-    assert tool.written(readme) == readme, "run python tools/benchmarks.py"
+    page = tool.PAGE.read_text()
+    assert tool.written(page) == page, "run python tools/benchmarks.py"
+    assert tool.chart() == tool.CHART.read_text(), "run python tools/benchmarks.py"
+    bars = tool.bars()
+    assert len(bars) == tool.chart().count("<rect") - 3, "each, a ground and a legend of two"
+    for bar in bars:
+        low, high = bar.quartiles or (bar.value, bar.value)
+        assert low <= bar.value <= high < tool.TICKS[-1] + 0.5, bar
 
 
 def test_every_result_is_a_number() -> None:

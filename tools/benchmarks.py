@@ -1,4 +1,4 @@
-"""Writes the README's table of benchmarks from benchmarks/results/*.csv.
+"""Writes what docs shows of benchmarks/results/*.csv: the table of docs/benchmarks.md, and a chart.
 
 python tools/benchmarks.py
 """
@@ -7,25 +7,121 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from peers.results import read, table  # noqa: E402
+from peers.results import LINES, newest, read, table  # noqa: E402
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
+CHART = ROOT / "docs" / "images" / "benchmark.svg"
 BEGIN, END = "<!-- bench -->\n", "<!-- end bench -->\n"
+
+PYTHAE, OTHERS = "#2f6fb0", "#d9822b"
+WIDTH, LEFT, RIGHT, TOP, BAR, GAP = 830, 180, 60, 64, 16, 14
+TICKS = range(6)
+
+
+class Bar(NamedTuple):
+    """A ratio of the chart: the workload, what is compared with, the median and its quartiles."""
+
+    what: str
+    against: str
+    value: float
+    quartiles: tuple[float, float] | None
 
 
 def written(text: str) -> str:
-    """The README with the table as it should be."""
+    """The page with the table as it should be."""
     before, _, rest = text.partition(BEGIN)
     return before + BEGIN + table(read()) + END + rest.partition(END)[2]
 
 
+def bars() -> list[Bar]:
+    """What is faster than a peer at the same work, and by how much, in the order of the table."""
+    rows = newest(read())
+    found = []
+    for line in LINES:
+        row = rows.get((line.benchmark, line.measure))
+        if row is None or "times faster than" not in line.measure or "bfloat16" in line.measure:
+            continue
+        ends = [
+            rows.get(
+                (line.benchmark, line.measure.replace("median of ratios", f"{which} quartile"))
+            )
+            for which in ("lower", "upper")
+        ]
+        quartiles = (float(ends[0]["value"]), float(ends[1]["value"])) if all(ends) else None  # type: ignore[index]
+        what = line.what.partition(" ")[2]  # without W1, W2, ...
+        found.append(Bar(what, line.against, float(row["value"]), quartiles))
+    return found
+
+
+def chart() -> str:
+    """The bars as SVG: 830 pixels wide, the width of a page on GitHub."""
+    found = bars()
+    scale = (WIDTH - LEFT - RIGHT) / TICKS[-1]
+
+    def x(value: float) -> str:
+        return f"{LEFT + value * scale:.1f}"
+
+    body, y, before = [], TOP, ""
+    for bar in found:
+        if bar.what != before:
+            y += GAP if before else 0
+            middle = y + BAR * sum(each.what == bar.what for each in found) / 2
+            body.append(
+                f'<text x="{LEFT - 12}" y="{middle + 4:.0f}" text-anchor="end">{bar.what}</text>'
+            )
+        before = bar.what
+        color = PYTHAE if bar.against.startswith("pythae") else OTHERS
+        body.append(
+            f'<rect x="{LEFT}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR - 2}" '
+            f'fill="{color}"/>'
+        )
+        end = bar.value
+        if bar.quartiles:
+            low, end = bar.quartiles[0], max(bar.quartiles)
+            body.append(
+                f'<path d="M{x(low)} {y + 7}H{x(end)}" stroke="#1f2328" stroke-width="1.5"/>'
+            )
+        body.append(f'<text x="{float(x(end)) + 7:.1f}" y="{y + 12}">{bar.value:.2f}</text>')
+        y += BAR
+    bottom = y + 6
+    grid = [
+        f'<path d="M{x(tick)} {TOP - 6}V{bottom}" stroke="#d8dee4"/>'
+        f'<text x="{x(tick)}" y="{bottom + 18}" text-anchor="middle" fill="#59636e">{tick}</text>'
+        for tick in TICKS
+    ]
+    legend = [
+        f'<rect x="{LEFT}" y="32" width="14" height="14" fill="{PYTHAE}"/>',
+        f'<text x="{LEFT + 20}" y="44">pythae 0.1.2</text>',
+        f'<rect x="{LEFT + 130}" y="32" width="14" height="14" fill="{OTHERS}"/>',
+        f'<text x="{LEFT + 150}" y="44">the loop of a tutorial</text>',
+    ]
+    height = bottom + 32
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'width="{WIDTH}" height="{height}" font-size="14" fill="#1f2328" '
+            'font-family="-apple-system, Segoe UI, Helvetica, Arial, sans-serif">',
+            f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+            f'<text x="{LEFT}" y="20" font-size="15" font-weight="600">'
+            "The speed of vaekit as a multiple of others' at the same work</text>",
+            *legend,
+            *grid,
+            *body,
+            f'<path d="M{x(1)} {TOP - 6}V{bottom}" stroke="#1f2328" stroke-dasharray="3 3"/>',
+            "</svg>\n",
+        ]
+    )
+
+
 def main() -> None:
-    """Writes it."""
-    README.write_text(written(README.read_text()))
+    """Writes both."""
+    PAGE.write_text(written(PAGE.read_text()))
+    CHART.write_text(chart())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Writes the README's table of published results from benchmarks/results/reproductions.csv.
+"""Writes the tables of published results from benchmarks/results/reproductions.csv.
+
+docs/benchmarks.md has all that was measured, README.md and README.zh-CN.md the short form.
 
 python tools/reproductions.py
 """
@@ -12,30 +14,51 @@ from typing import Any
 from vaekit.runs import Reproduction, known, measured, verdict
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results" / "reproductions.csv"
-BEGIN, END = "<!-- reproductions -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- reproductions -->\n", "<!-- end reproductions -->\n"
 HEAD = """| `vaekit reproduce` | model and data | measured | reference | here | ± | verdict |
 |---|---|---|---|---|---|---|
 """
+SHORT = {
+    "en": "| `vaekit reproduce` | model and data | reference | here | reproduced |\n",
+    "zh": "| `vaekit reproduce` | 模型和数据 | 参考值 | 这里的结果 | 是否复现 |\n",
+}
+WORDS = {
+    "en": {"reproduced": "yes", "missed": "{:.2f} nats worse", "better": "{:.2f} nats better"},
+    "zh": {"reproduced": "是", "missed": "差 {:.2f} nat", "better": "好 {:.2f} nat"},
+}
 
 
 def table() -> str:
     """A row for each reproduction that was measured."""
+    return HEAD + "".join(_line(*each) for each in _measured())
+
+
+def short(lang: str) -> str:
+    """The same in fewer columns: the reference, the mean of what came out here, a verdict."""
+    lines = []
+    for one, rows in _measured():
+        mean, reference = _mean(rows), float(rows[0]["reference"])
+        off = mean - reference
+        words = WORDS[lang][verdict(one, off)].format(abs(off))
+        lines.append(f"| `{one.name}` | {one.title} | {reference:.2f} | {mean:.2f} | {words} |\n")
+    return SHORT[lang] + "|---|---|---|---|---|\n" + "".join(lines)
+
+
+def _measured() -> list[tuple[Reproduction, list[dict[Any, str]]]]:
     rows = measured(RESULTS)
-    lines = [
-        _line(one, [row for row in rows if row["name"] == one.name])
-        for one in known().values()
-        if any(row["name"] == one.name for row in rows)
-    ]
-    return HEAD + "".join(lines)
+    found = [(one, [row for row in rows if row["name"] == one.name]) for one in known().values()]
+    return [(one, own) for one, own in found if own]
+
+
+def _mean(rows: list[dict[Any, str]]) -> float:
+    return statistics.fmean(float(row["ours"]) for row in rows)
 
 
 def _line(one: Reproduction, rows: list[dict[Any, str]]) -> str:
-    ours = [float(row["ours"]) for row in rows]
-    mean, reference = statistics.fmean(ours), float(rows[0]["reference"])
-    shown = ", ".join(f"{value:.2f}" for value in ours)
-    if len(ours) > 1:
+    mean, reference = _mean(rows), float(rows[0]["reference"])
+    shown = ", ".join(f"{float(row['ours']):.2f}" for row in rows)
+    if len(rows) > 1:
         shown = f"**{mean:.2f}** ({shown})"
     error = max(float(row["standard_error"]) for row in rows)
     cells = [
@@ -50,15 +73,23 @@ def _line(one: Reproduction, rows: list[dict[Any, str]]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def written(text: str) -> str:
-    """The README with the table as it should be."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
+PAGES = {
+    ROOT / "docs" / "benchmarks.md": table,
+    ROOT / "README.md": lambda: short("en"),
+    ROOT / "README.zh-CN.md": lambda: short("zh"),
+}
+
+
+def written(page: Path) -> str:
+    """The page with its table as it should be."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    return before + BEGIN + PAGES[page]() + END + rest.partition(END)[2]
 
 
 def main() -> None:
-    """Writes it."""
-    README.write_text(written(README.read_text()))
+    """Writes them."""
+    for page in PAGES:
+        page.write_text(written(page))
 
 
 if __name__ == "__main__":

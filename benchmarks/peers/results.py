@@ -1,4 +1,4 @@
-"""Results: dated rows of benchmarks/results/*.csv, and the table that the README shows of them.
+"""Results: dated rows of benchmarks/results/*.csv, and the table that docs/benchmarks.md shows.
 
 Torch is not imported here.
 """
@@ -14,7 +14,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["COLUMNS", "LINES", "Line", "Measured", "append", "path_of", "read", "table"]
+__all__ = [
+    "COLUMNS",
+    "LINES",
+    "Line",
+    "Measured",
+    "append",
+    "newest",
+    "path_of",
+    "read",
+    "table",
+]
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 COLUMNS = ("date", "hardware", "torch", "benchmark", "protocol", "measure", "value")
@@ -159,12 +169,18 @@ HEAD = """| workload | against | here | target | measured |
 """
 
 
-def table(rows: list[dict[str, str]]) -> str:
-    """The lines that have been measured, each with its last value."""
+def newest(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
+    """The last row of each benchmark and measure."""
     last = {}
     for each in rows:
         name = each["benchmark"].removeprefix("benchmarks/")
         last[RENAMED.get(name, name), each["measure"]] = each
+    return last
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """The lines that have been measured, each with its last value."""
+    last = newest(rows)
     lines = []
     for line in LINES:
         if row := last.get((line.benchmark, line.measure)):

@@ -1,0 +1,71 @@
+"""Writes the table of recipes of README.md and README.zh-CN.md from the registry.
+
+python tools/recipes.py
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vaekit.recipes import find_recipe, names
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- recipes -->\n", "<!-- end recipes -->\n"
+HEAD = {
+    "README.md": "| recipe | what it is | paper |\n|---|---|---|\n",
+    "README.zh-CN.md": "| 配方 | 是什么 | 论文 |\n|---|---|---|\n",
+}
+# The first sentence of a recipe in Chinese; one that is not here yet stands in English.
+CHINESE = {
+    "ae": "普通的自编码器：每张图像编码为一个点，没有可供采样的先验，也没有下界",
+    "vae": "变分自编码器：高斯后验，用 ELBO 训练",
+    "beta_vae": "给 KL 加一个权重的 VAE：隐变量里的信息更少，每一份更能说明问题",
+    "cvae": "知道标签的 VAE：可以指定要哪一类，编码里留下标签之外的内容",
+    "sigma_vae": "高斯似然自动取最优的共享 σ 的 VAE：没有权重要调",
+    "iwae": "用重要性加权下界训练的 VAE：每张图像抽样几次，下界更紧",
+    "colorizer": "把 VAE 生成的灰度图像变成彩色的网络，由 `vaekit colorize` 使用",
+    "unpool_ae": "带最大池化的自编码器，解码器知道每个最大值原来的位置：不是 VAE",
+}
+# A text names its paper up to the arXiv number or the year: 'Burda et al., "...", arXiv 1509.00519'
+PAPER = re.compile(r"(?:^|(?<=\. ))([A-Z][^.]*?(?:et al\.[^.]*?)?(?:arXiv \d{4}\.\d{4,5}|\d{4}\b))")
+
+
+def paper(text: str) -> str:
+    """The paper that a recipe's text names, with a link where it is on arXiv, or nothing.
+
+    Example:
+        >>> paper('More. Burda et al., "IWAE", arXiv 1509.00519. A scale.')
+        'Burda et al., "IWAE", [arXiv 1509.00519](https://arxiv.org/abs/1509.00519)'
+    """
+    found = PAPER.search(text)
+    link = r"[arXiv \1](https://arxiv.org/abs/\1)"
+    return re.sub(r"arXiv (\d{4}\.\d{4,5})", link, found[1]) if found else ""
+
+
+def table(page: str) -> str:
+    """A row for each recipe of vaekit's own, in the order of `vaekit recipes`."""
+    lines = []
+    for name in names():
+        entry = find_recipe(name)
+        title = entry.title.rstrip(".")
+        if page != "README.md":
+            title = CHINESE.get(name, title)
+        lines.append(f"| `{name}` | {title} | {paper(entry.text)} |\n")
+    return HEAD[page] + "".join(lines)
+
+
+def written(page: str) -> str:
+    """The page with its table as it should be."""
+    before, _, rest = (ROOT / page).read_text().partition(BEGIN)
+    return before + BEGIN + table(page) + END + rest.partition(END)[2]
+
+
+def main() -> None:
+    """Writes both pages."""
+    for page in HEAD:
+        (ROOT / page).write_text(written(page))
+
+
+if __name__ == "__main__":
+    main()
