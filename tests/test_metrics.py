@@ -346,17 +346,17 @@ def test_refusals() -> None:
 
 
 def smooth(*shape: int) -> Tensor:
-    """Pictures with structure at several scales, in [0, 1]."""
+    """Images with structure at several scales, in [0, 1]."""
     noise = np.random.default_rng(0).normal(size=shape)
     value = sum(ndimage.gaussian_filter(noise, (0, 0, s, s)) * s for s in (1, 3, 8))
     return torch.from_numpy((value - value.min()) / (value.max() - value.min()))
 
 
-def windowed(picture: np.ndarray, side: int) -> np.ndarray:
+def windowed(image: np.ndarray, side: int) -> np.ndarray:
     """Weighted means of every window that lies inside, by scipy."""
     near = np.arange(side) - side // 2
     window = np.exp(-(near[:, None] ** 2 + near[None] ** 2) / (2 * 1.5**2))
-    full = ndimage.correlate(picture, window / window.sum(), mode="constant")
+    full = ndimage.correlate(image, window / window.sum(), mode="constant")
     edge = side // 2
     return full[edge : full.shape[0] - edge, edge : full.shape[1] - edge]
 
@@ -396,7 +396,7 @@ def test_ssim_is_the_papers(shape: tuple[int, ...], top: float, proves: Proves) 
     assert got.max() < 0.95
 
 
-def test_ssim_is_that_of_a_filter_over_the_whole_picture(proves: Proves) -> None:
+def test_ssim_is_that_of_a_filter_over_the_whole_image(proves: Proves) -> None:
     x = smooth(1, 1, 40, 33)
     y = 1 - 0.7 * x.flip(2)
     u, v = x[0, 0].numpy(), y[0, 0].numpy()
@@ -408,12 +408,12 @@ def test_ssim_is_that_of_a_filter_over_the_whole_picture(proves: Proves) -> None
     proves("SSIM", "scipy.ndimage.correlate", ssim(x, y), value.mean(), limit=1e-10)
 
 
-def halved(picture: np.ndarray) -> np.ndarray:
+def halved(image: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 pixels, of those there are at an odd edge."""
-    rows, columns = (-(-s // 2) for s in picture.shape)
+    rows, columns = (-(-s // 2) for s in image.shape)
     return np.array(
         [
-            [picture[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() for j in range(columns)]
+            [image[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() for j in range(columns)]
             for i in range(rows)
         ]
     )
@@ -465,7 +465,7 @@ def test_errors_are_the_norms_of_numpy(proves: Proves) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-def test_equal_pictures_are_equal_even_where_they_are_constant(value: float) -> None:
+def test_equal_images_are_equal_even_where_they_are_constant(value: float) -> None:
     for x in (torch.full((2, 3, 32, 32), value), torch.rand(2, 1, 12, 12), torch.rand(1, 1, 1, 1)):
         assert (mse(x, x) == 0).all()
         assert (psnr(x, x) == math.inf).all()
@@ -473,7 +473,7 @@ def test_equal_pictures_are_equal_even_where_they_are_constant(value: float) -> 
         assert (ms_ssim(x, x) - 1).abs().max() < 1e-12
 
 
-def test_two_constant_pictures_differ_in_luminance_alone(proves: Proves) -> None:
+def test_two_constant_images_differ_in_luminance_alone(proves: Proves) -> None:
     a, b = 0.2, 0.7
     x, y = (torch.full((1, 1, 28, 28), v, dtype=torch.float64) for v in (a, b))
     light = (2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4)

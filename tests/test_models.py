@@ -194,7 +194,7 @@ def test_models_conform() -> None:
     check_model(autoencoder(), torch.randn(4, 3))
 
 
-def test_samples_are_draws_and_pictures_show_the_mean() -> None:
+def test_samples_are_draws_and_images_show_the_mean() -> None:
     model = mlp_vae()
     draws = model.sample(200)
     assert set(draws.unique().tolist()) <= {0.0, 1.0}
