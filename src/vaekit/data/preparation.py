@@ -89,9 +89,9 @@ def _check(data: Dataset, options: Data) -> None:
 
 
 def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
-    low, high = (float(end) for end in options.range.split(","))
     named = data.kind == "table" and bool(data.column_names)
     if not (named if options.standardize is None else options.standardize):
+        low, high = map(float, options.range.split(","))
         return Transform(low, high)
     if data.stream is not None:
         mean, scale = data.stream.moments
