@@ -310,7 +310,8 @@ def test_options_are_those_of_the_records(recipe: str) -> None:
         expected = {name: presets.get(name, field.default) for name, field in fields.items()}
         assert asdict(record) == expected
         help_ = {each.name: each.type.__metadata__[-1].help for each in dataclasses.fields(record)}
-        assert help_ == {name: field.description for name, field in fields.items()}
+        words = {name: " ".join(str(field.description).split()) for name, field in fields.items()}
+        assert help_ == words
 
 
 def test_help_needs_neither_torch_nor_pydantic_nor_markdown() -> None:

@@ -151,12 +151,11 @@ def _run(new: Import) -> None:
         exec(compile(new.content, new.path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         sys.modules.pop(new.module, None)
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == new.path]
+        at = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == new.path]
         what = str(error) if isinstance(error, VaekitError) else f"{type(error).__name__}: {error}"
         if isinstance(error, SyntaxError) and error.filename == new.path:
-            lines, what = [error.lineno], f"{type(error).__name__}: {error.msg}"
-        where = f"{new.path or new.name}{f', line {lines[-1]}' if lines else ''}"
+            at, what = [error.lineno], f"{type(error).__name__}: {error.msg}"
+        where = f"{new.path or new.name}{f', line {at[-1]}' if at else ''}"
         raise VaekitError(f"cannot import {where}: {' '.join(what.split())}") from error
 
 

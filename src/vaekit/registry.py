@@ -279,8 +279,8 @@ def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = 
         VaekitError: where a part asks for what nobody gives, or refuses an option.
     """
     name, given = spec["name"], given or {}
-    asked = describe(kind, name)["given"]
-    missing = [fact for fact in asked if fact not in given]
+    wanted = describe(kind, name)["given"]
+    missing = [fact for fact in wanted if fact not in given]
     if missing:
         raise VaekitError(
             f"the {kind} '{name}' asks for {', '.join(missing)}; a builder gives "
@@ -288,7 +288,7 @@ def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = 
         )
     options = {n: v for n, v in completed(kind, spec).items() if n != "name"}
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
-    facts = {fact: given[fact]() for fact in asked}
+    facts = {fact: given[fact]() for fact in wanted}
     try:
         return find(kind, name)(**facts, **values)
     except VaekitError as error:  # its options are this part's: `samples=0` of iwae

@@ -1,8 +1,8 @@
 """Option records of data and training, which the command line, files and Python share.
 
 Importing them does not import torch. Their field names, and those of parts, share one namespace:
-the flags of the command line, which reads defaults and descriptions from this source: both are
-literals.
+the flags of the command line, which reads defaults, literals, and what is said below each field
+from this source.
 """
 
 from __future__ import annotations
@@ -25,150 +25,145 @@ PathText = Annotated[
 class Options(BaseModel):
     """A record of options: frozen, all numbers finite, and an unknown name is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        defer_build=True,
+        use_attribute_docstrings=True,
+    )
 
 
 class Data(Options):
     """What is trained on, and what is made of it."""
 
-    data: PathText = Field(
-        default="digits",
-        description="A data set's name, or a path to images, arrays or a table. `vaekit data` "
-        "lists the names; a path is a folder or .zip of images, .npz, .npy, .csv, .parquet.",
-    )
-    data_dir: PathText | None = Field(
-        default=None,
-        description="The folder of data sets. By default VAEKIT_DATA, then the user cache.",
-    )
-    validation: float | None = Field(
-        default=None,
-        ge=0,
-        description="Rows held out of training: a fraction, or a count. From 1 on it is a count; 0 "
-        "holds out none. By default the set's own validation rows, else a tenth.",
-    )
-    test: float | None = Field(
-        default=None,
-        gt=0,
-        description="Test rows held out of a path that brings none. A fraction, or a count; by "
-        "default a tenth.",
-    )
-    limit: int | None = Field(
-        default=None,
-        ge=2,
-        description="Use this many training rows only. Of a folder or .zip of images no others are "
-        "opened, but for test rows.",
-    )
-    split_seed: int = Field(
-        default=0,
-        ge=0,
-        lt=2**32,
-        description="The seed of the choice of rows: which are used, held out and kept for test.",
-    )
-    group: str | None = Field(
-        default=None,
-        description="Keep rows of one group in one split. For images a regular expression, "
-        "searched in the file's path, whose first bracket is the key, as 'p(\\d+)_', or 'folder'; "
-        "for a .csv a column.",
-    )
-    size: int | None = Field(
-        default=None,
-        ge=1,
-        description="Scale images to SIZE x SIZE. The shorter side is scaled, the center kept.",
-    )
-    crop: int | None = Field(
-        default=None, ge=1, description="Keep the central CROP x CROP pixels first."
-    )
-    gray: bool = Field(default=False, description="Turn color images gray.")
-    label: str | None = Field(
-        default=None,
-        description="The column of a .csv that is a class. It is no feature; its name, or its "
-        "number from 1.",
-    )
-    context: Literal["none", "label"] = Field(
-        default="none",
-        description="Condition the model on nothing, or on the label. The label is one-hot.",
-    )
-    standardize: bool | None = Field(
-        default=None,
-        description="Standardize the columns of a table. Subtract the training mean, divide by the "
-        "training deviation; by default for .csv.",
-    )
-    range: Literal["0,1", "-1,1"] = Field(
-        default="0,1", description="The range of the pixels that the model sees."
-    )
-    binarize: Literal["none", "dynamic", "static", "threshold"] = Field(
-        default="none",
-        description="Make pixels 0 or 1. `dynamic` draws anew every epoch (test rows: one draw, "
-        "kept), `static` draws once, `threshold` is value > 0.5.",
-    )
-    dequantize: bool = Field(
-        default=False,
-        description="Add uniform noise to 8-bit values. k becomes (k + u) / 256, "
-        "u uniform on [0, 1).",
-    )
-    cache: bool | None = Field(
-        default=None,
-        description="Decode images once, into the user cache. Rows of a folder or .zip are read "
-        "from there; by default where they would take half of the free memory. More than 1,000 "
-        "are remembered there by default, for the next training.",
-    )
+    data: PathText = "digits"
+    """A data set's name, or a path to images, arrays or a table. `vaekit data` lists the names; a
+    path is a folder or .zip of images, .npz, .npy, .csv, .parquet."""
+
+    data_dir: PathText | None = None
+    """The folder of data sets. By default VAEKIT_DATA, then the user cache."""
+
+    validation: float | None = Field(default=None, ge=0)
+    """Rows held out of training: a fraction, or a count. From 1 on it is a count; 0 holds out none.
+    By default the set's own validation rows, else a tenth."""
+
+    test: float | None = Field(default=None, gt=0)
+    """Test rows held out of a path that brings none. A fraction, or a count; by default a tenth."""
+
+    limit: int | None = Field(default=None, ge=2)
+    """Use this many training rows only. Of a folder or .zip of images no others are opened, but for
+    test rows."""
+
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
+    """The seed of the choice of rows: which are used, held out and kept for test."""
+
+    group: str | None = None
+    """Keep rows of one group in one split. For images a regular expression, searched in the file's
+    path, whose first bracket is the key, as 'p(\\d+)_', or 'folder'; for a .csv a column."""
+
+    size: int | None = Field(default=None, ge=1)
+    """Scale images to SIZE x SIZE. The shorter side is scaled, the center kept."""
+
+    crop: int | None = Field(default=None, ge=1)
+    """Keep the central CROP x CROP pixels first."""
+
+    gray: bool = False
+    """Turn color images gray."""
+
+    label: str | None = None
+    """The column of a .csv that is a class. It is no feature; its name, or its number from 1."""
+
+    context: Literal["none", "label"] = "none"
+    """Condition the model on nothing, or on the label. The label is one-hot."""
+
+    standardize: bool | None = None
+    """Standardize the columns of a table. Subtract the training mean, divide by the training
+    deviation; by default for .csv."""
+
+    range: Literal["0,1", "-1,1"] = "0,1"
+    """The range of the pixels that the model sees."""
+
+    binarize: Literal["none", "dynamic", "static", "threshold"] = "none"
+    """Make pixels 0 or 1. `dynamic` draws anew every epoch (test rows: one draw, kept), `static`
+    draws once, `threshold` is value > 0.5."""
+
+    dequantize: bool = False
+    """Add uniform noise to 8-bit values. k becomes (k + u) / 256, u uniform on [0, 1)."""
+
+    cache: bool | None = None
+    """Decode images once, into the user cache. Rows of a folder or .zip are read from there; by
+    default where they would take half of the free memory. More than 1,000 are remembered there by
+    default, for the next training."""
 
 
 class Training(Options):
     """How it is trained."""
 
-    epochs: int = Field(default=20, ge=1, description="Passes over the training rows.")
-    batch_size: int = Field(default=128, ge=1, description="Rows per step.")
-    optimizer: str = Field(default="adam", description="Any torch optimizer by name.")
-    lr: float = Field(default=1e-3, gt=0, description="The learning rate.")
-    weight_decay: float = Field(default=0.0, ge=0, description="The optimizer's weight decay.")
-    optimizer_options: tuple[str, ...] = Field(
-        default=(),
-        description="More options of the optimizer. NAME=VALUE, as eps=1e-7 centered=true.",
-    )
-    clip: float | None = Field(default=None, gt=0, description="Clip the gradient to this norm.")
-    lr_schedule: str = Field(
-        default="constant",
-        description="The learning rate over time, as cosine. One of constant, cosine, "
-        "flat-linear[:FRACTION], step:FACTOR:EPOCH1,EPOCH2 and so on.",
-    )
-    lr_warmup: int = Field(
-        default=0, ge=0, description="Steps in which the learning rate rises to lr."
-    )
-    kl_warmup: str = Field(
-        default="none",
-        description="How the KL's weight rises, as linear:10. One of none, linear:EPOCHS, "
-        "cosine:EPOCHS, cyclic[:CYCLES].",
-    )
-    schedule: tuple[str, ...] = Field(
-        default=(), description="Any weight by step. NAME=KIND:NUMBERS, as beta=linear:0:1:5000."
-    )
-    patience: int | None = Field(
-        default=None, ge=1, description="Stop after this many epochs without a better one."
-    )
-    ema: float | None = Field(
-        default=None, gt=0, lt=1, description="Keep a running mean of the weights, as 0.999."
-    )
-    snapshots: int = Field(
-        default=1,
-        ge=0,
-        description="Keep images of every Nth epoch. For `vaekit animate`; 0 keeps none.",
-    )
-    seed: int = Field(default=0, ge=0, description="The seed of weights, order and noise.")
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps.")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads.")
-    precision: Literal["fp32", "tf32", "bf16"] = Field(
-        default="fp32", description="The precision of the networks in a step."
-    )
-    compile: bool = Field(
-        default=False, description="Compile the steps first (torch.compile). For GPUs."
-    )
-    capture: bool = Field(
-        default=False, description="Replay whole steps as CUDA graphs. For small networks on GPUs."
-    )
-    fast: Literal["auto", "off"] = Field(
-        default="auto", description="auto takes the gradients of dense VAEs without autograd; off."
-    )
+    epochs: int = Field(default=20, ge=1)
+    """Passes over the training rows."""
+
+    batch_size: int = Field(default=128, ge=1)
+    """Rows per step."""
+
+    optimizer: str = "adam"
+    """Any torch optimizer by name."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    """The learning rate."""
+
+    weight_decay: float = Field(default=0.0, ge=0)
+    """The optimizer's weight decay."""
+
+    optimizer_options: tuple[str, ...] = ()
+    """More options of the optimizer. NAME=VALUE, as eps=1e-7 centered=true."""
+
+    clip: float | None = Field(default=None, gt=0)
+    """Clip the gradient to this norm."""
+
+    lr_schedule: str = "constant"
+    """The learning rate over time, as cosine. One of constant, cosine, flat-linear[:FRACTION],
+    step:FACTOR:EPOCH1,EPOCH2 and so on."""
+
+    lr_warmup: int = Field(default=0, ge=0)
+    """Steps in which the learning rate rises to lr."""
+
+    kl_warmup: str = "none"
+    """How the KL's weight rises, as linear:10. One of none, linear:EPOCHS, cosine:EPOCHS,
+    cyclic[:CYCLES]."""
+
+    schedule: tuple[str, ...] = ()
+    """Any weight by step. NAME=KIND:NUMBERS, as beta=linear:0:1:5000."""
+
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many epochs without a better one."""
+
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Keep a running mean of the weights, as 0.999."""
+
+    snapshots: int = Field(default=1, ge=0)
+    """Keep images of every Nth epoch. For `vaekit animate`; 0 keeps none."""
+
+    seed: int = Field(default=0, ge=0)
+    """The seed of weights, order and noise."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads."""
+
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """The precision of the networks in a step."""
+
+    compile: bool = False
+    """Compile the steps first (torch.compile). For GPUs."""
+
+    capture: bool = False
+    """Replay whole steps as CUDA graphs. For small networks on GPUs."""
+
+    fast: Literal["auto", "off"] = "auto"
+    """auto takes the gradients of dense VAEs without autograd; off."""
 
 
 def checked(record: type[O], values: dict[str, Any]) -> O:

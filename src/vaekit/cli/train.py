@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: the commands' types are made for each recipe.
 import ast
 import functools
+import itertools
 import logging
 import shlex
 import sys
@@ -155,16 +156,16 @@ def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
     types = {"PathText": str, "int": Whole, "Literal": Literal}
     source = Path(vaekit.__file__).with_name("train_options.py").read_text()
     classes = (each for each in ast.parse(source).body if isinstance(each, ast.ClassDef))
-    for field in next(each.body for each in classes if each.name == record):
+    body: Any = next(each.body for each in classes if each.name == record)
+    for field, below in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign):
-            call: Any = field.value
-            said = {each.arg: each.value for each in call.keywords}
-            default, words = (ast.literal_eval(said[name]) for name in ("default", "description"))
+            value: Any = field.value
+            said = {each.arg: each.value for each in getattr(value, "keywords", ())}
             yield (
                 ast.unparse(field.target),
                 eval(ast.unparse(field.annotation), types),  # of vaekit's own file alone
-                default,
-                words,
+                ast.literal_eval(said.get("default", value)),
+                " ".join(below.value.value.split()),
             )
 
 

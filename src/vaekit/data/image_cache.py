@@ -256,8 +256,7 @@ def _remove(most: float) -> tuple[int, int]:
     for files in paths.values():
         with suppress(FileNotFoundError):  # removed by another process meanwhile
             facts = [path.stat() for path in files]
-            used = max(fact.st_mtime for fact in facts)
-            sets.append((used, sum(fact.st_size for fact in facts), files))
+            sets.append((max(f.st_mtime for f in facts), sum(f.st_size for f in facts), files))
     total, freed, removed = sum(size for _, size, _ in sets), 0, 0
     for _, size, files in sorted(sets):
         if total - freed > most:

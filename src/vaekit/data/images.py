@@ -119,15 +119,11 @@ class ImageFiles:
                 f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
                 "write it again."
             ) from error
-        try:
-            found = _in_folder(path) if self.archive is None else _in_archive(path, self.archive)
-            self.members = sorted(found, key=lambda member: natural(member.name))
-            if not self.members:
-                looked = f".{', .'.join(sorted(SUFFIXES))}"
-                raise VaekitError(f"{path} has no images; looked for {looked}.")
-        except VaekitError:
-            self.close()
-            raise
+        members = _in_folder(path) if self.archive is None else _in_archive(path, self.archive)
+        self.members = sorted(members, key=lambda member: natural(member.name))
+        if not self.members:
+            looked = f".{', .'.join(sorted(SUFFIXES))}"
+            raise VaekitError(f"{path} has no images; looked for {looked}.")
 
     def open(self, member: Member) -> IO[bytes]:
         """Open one of the files."""

@@ -147,8 +147,7 @@ class FirstPass(Survey):
         self.see(tensor_of(array))
         if self.middle is None:
             between = array[(array != self.low) & (array != self.high)][:1].tolist()
-            inside = [end for end in ends if self.low < end < self.high]
-            self.middle = next(iter([*inside, *between]), None)
+            self.middle = next((v for v in (*ends, *between) if self.low < v < self.high), None)
         self.sizes.append(len(array))
         self.like = array[:0].copy()
         self.moments.add(torch.from_numpy(array.astype(np.float64)))
@@ -296,10 +295,9 @@ class Items:
         self.shape, self.dtype, self.stream = (stream.rows, *like.shape[1:]), like.dtype, stream
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        like = self.stream.survey.like
-        rows = (
-            read_items(self.stream.loader, positions.tolist(), like)[0] if len(positions) else like
-        )
+        rows = like = self.stream.survey.like
+        if len(positions):
+            rows, _ = read_items(self.stream.loader, positions.tolist(), like)
         return self.stream.how(rows)
 
 

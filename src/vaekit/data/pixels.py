@@ -208,7 +208,7 @@ def shaped(data: Dataset, how: Data) -> Dataset:
             f"`crop={how.crop}` is more than the images of {data.name} have "
             f"({width} x {height}); take less."
         )
-    made = {
+    splits = {
         name: replace(split, images=torch.cat([_shaped(p, how) for p in chunks(split.images)]))
         for name, split in data.splits.items()
     }
@@ -217,7 +217,7 @@ def shaped(data: Dataset, how: Data) -> Dataset:
     colored = channels > 1 and not how.gray
     stays = data.kind == "binary" and same_size and colored == (channels > 1)
     kind = "binary" if stays else "color" if colored else "gray"
-    return replace(data, kind=kind, **made)  # type: ignore[arg-type]
+    return replace(data, kind=kind, **splits)  # type: ignore[arg-type]
 
 
 def _shaped(images: Tensor, how: Data) -> Tensor:

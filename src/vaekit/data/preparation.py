@@ -69,7 +69,7 @@ def _check(data: Dataset, options: Data) -> None:
     binarized, ranged = binarize != "none", options.range != "0,1"
     images, table = data.kind in IMAGES, data.kind == "table"
     levels = data.kind in ("gray", "color") and rows.dtype == torch.uint8
-    kept = binarize in ("static", "threshold") and (loader or is_random(rows))
+    fixed = binarize in ("static", "threshold") and (loader or is_random(rows))
     other = f"; {data.name} holds {data.kind} data: leave it."
     rows_are = "that a loader serves" if loader else "that change from read to read"
     served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
@@ -82,16 +82,16 @@ def _check(data: Dataset, options: Data) -> None:
         (ranged and binarized, "binarized pixels are 0 and 1: leave `range`, or `binarize`."),
         (loader and options.limit, f"`limit` {served} take fewer in the loader."),
         (loader and options.validation, f"`validation` {served} give {split}."),
-        (kept, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
+        (fixed, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
     ):
         if wrong:
             raise VaekitError(message)
 
 
 def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
-    low, high = (float(end) for end in options.range.split(","))
     named = data.kind == "table" and bool(data.column_names)
     if not (named if options.standardize is None else options.standardize):
+        low, high = map(float, options.range.split(","))
         return Transform(low, high)
     if data.stream is not None:
         mean, scale = data.stream.moments

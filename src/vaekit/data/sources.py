@@ -220,15 +220,15 @@ def _read_catalog(path: Path) -> dict[str, Entry]:
         VaekitError: for a file that is no TOML, or tables that are not as docs/data.md says.
     """
     try:
-        found = {}
+        catalog = {}
         for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
             facts: dict[str, Any] = {"classes": 0, "license": "not stated", "forms": (), **table}
             train, test = facts["rows"]
             facts |= {"rows": (train, test), "shape": tuple(facts["shape"])}
             facts["forms"] = tuple(_form(**form) for form in facts["forms"])
             facts["make"] = MAKERS[facts["make"]] if "make" in facts else None
-            found[name] = Entry(name, **facts)
-        return found
+            catalog[name] = Entry(name, **facts)
+        return catalog
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise VaekitError(
             f"{path} is no catalog of data sets: {' '.join(str(error).split())}. Mend it; expected "
@@ -372,8 +372,8 @@ def _first(is_such: Callable[[Path], bool], path: Path, folders: Sequence[Path])
 
 
 def _file(path: Path, folders: Sequence[Path]) -> Path:
-    found = _first(Path.is_file, path, folders)
-    if found is None:
+    file = _first(Path.is_file, path, folders)
+    if file is None:
         parents = [(folder / path).absolute().parent for folder in (Path(), *folders)]
         raise not_found(f"the file '{path}'", parents)
-    return found
+    return file

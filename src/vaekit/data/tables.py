@@ -22,17 +22,18 @@ from vaekit.data.images import natural
 from vaekit.data.splits import dataset_of, keyed
 from vaekit.errors import VaekitError, unknown
 from vaekit.io import note
-from vaekit.train_options import Data
 
 if TYPE_CHECKING:
     import pandas
+
+    from vaekit.train_options import Data
 
 DELIMITERS = ",;\t"
 HEAD = 20  # lines that tell the delimiter
 FILL = "Fill the cell, or remove the row."
 
 
-def load_csv(path: str | Path, options: Data | None = None) -> Dataset:
+def load_csv(path: Path, options: Data) -> Dataset:
     """Return the table in a .csv, .tsv or .csv.gz as float32 `(N, D)`.
 
     Cells are separated by commas, semicolons or tabs. The first row is a header if a cell in it is
@@ -47,14 +48,14 @@ def load_csv(path: str | Path, options: Data | None = None) -> Dataset:
 
     Example:
         >>> import tempfile
+        >>> from vaekit.data import load
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "mine.csv")
         ...     _ = path.write_text("a,b,sort\\n" + "1,2.5,x\\n3,4,y\\n" * 10)
-        ...     mine = load_csv(path, Data(label="sort"))
+        ...     mine = load(path, label="sort")
         >>> mine.train, mine.column_names, mine.class_names
         (Split(18 rows, (2,), torch.float32), ('a', 'b'), ('x', 'y'))
     """
-    path, options = Path(path), options or Data()
     delimiter, rows = _head(path)
     if not rows:
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
@@ -71,12 +72,11 @@ def load_csv(path: str | Path, options: Data | None = None) -> Dataset:
         line, cells = _line(path, delimiter, row + header)
         return f"line {line}", cells[column]
 
-    columns: dict[int, Any] = {i: str for i in apart if i is not None}
-    frame = _parsed(path, delimiter, len(names), header, columns)
+    frame = _parsed(path, delimiter, len(names), header, apart)
     return _dataset(path, Table(str(path), names, frame, options, apart, locate))
 
 
-def load_parquet(path: str | Path, options: Data | None = None) -> Dataset:
+def load_parquet(path: Path, options: Data) -> Dataset:
     """Return the table in a .parquet file, which is read as a DataFrame is.
 
     Raises:
@@ -94,7 +94,7 @@ def load_parquet(path: str | Path, options: Data | None = None) -> Dataset:
     except Exception as error:  # pyarrow raises whatever damaged bytes make of its reader
         why = " ".join(str(error).split())
         raise VaekitError(f"{path} cannot be read as .parquet: {why}.") from error
-    return _dataset(Path(path), read_frame(str(path), frame, options or Data()))
+    return _dataset(path, read_frame(str(path), frame, options))
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,7 @@ def _skipped(cells: list[str]) -> bool:
 
 
 def _parsed(
-    path: Path, delimiter: str, width: int, header: bool, columns: dict[int, Any]
+    path: Path, delimiter: str, width: int, header: bool, texts: list[int | None]
 ) -> pandas.DataFrame:
     """Return the cells of a file by pandas' C reader: numbers where a whole column is."""
     import pandas
@@ -349,7 +349,7 @@ def _parsed(
                 sep=delimiter,
                 header=0 if header else None,
                 names=range(width),
-                dtype=columns,
+                dtype={i: str for i in texts if i is not None},
                 na_filter=False,
                 float_precision="round_trip",
             )

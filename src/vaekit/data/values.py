@@ -302,8 +302,8 @@ def _annotations(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tu
         numbers = labels.split([len(y) for y in ys.values()])
         ys = {name: part.numpy() for name, part in zip(ys, numbers, strict=True)}
     key = "factors" if dims == 2 else "labels"
-    found = {
+    annotations = {
         name: {key: annotation(f"y of {part.what}", key, ys[name], part.rows)}
         for name, part in parts.items()
     }
-    return found, names
+    return annotations, names
