@@ -92,15 +92,15 @@ def _help(words: Sequence[str]) -> str:
 
 def _take(words: list[str], option: str) -> list[tuple[str, str]]:
     """Remove the options that a pattern names from the words; return each with its value."""
-    taken, rest = [], iter(words.copy())
+    values, rest = [], iter(words.copy())
     words.clear()
     for word in rest:
         name, equals, value = word.partition("=")
         if re.fullmatch(option, name):
-            taken.append((name, value if equals else next(rest, "")))
+            values.append((name, value if equals else next(rest, "")))
         else:
             words.append(word)
-    return taken
+    return values
 
 
 def _add_file(words: list[str], path: Path) -> None:

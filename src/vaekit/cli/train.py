@@ -326,8 +326,7 @@ def resume(
         resume: Continue this run exactly where it stopped.
         epochs: Epochs in all.
     """
-    how = {"epochs": epochs, "data_dir": data_dir, "lang": lang}
-    _train_one("resume", resume, quiet, json, **how)
+    _train_one("resume", resume, quiet, json, epochs=epochs, data_dir=data_dir, lang=lang)
 
 
 def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:

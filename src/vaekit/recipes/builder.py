@@ -36,13 +36,13 @@ class Recipe:
     objective: Objective
 
 
-def build(name: str, data: DataSpec, **asked: Any) -> Recipe:
+def build(name: str, data: DataSpec, **parts: Any) -> Recipe:
     """Return the recipe of this name for these data.
 
     Args:
         name: of the recipe.
         data: what is known of them.
-        asked: parts, each as text, a dict or an object, and `latent`.
+        parts: parts, each as text, a dict or an object, and `latent`.
 
     Raises:
         VaekitError: for an unknown recipe or option, a value that does not fit, or parts that do
@@ -50,11 +50,11 @@ def build(name: str, data: DataSpec, **asked: Any) -> Recipe:
 
     Example:
         >>> from vaekit.data import DataSpec
-        >>> made = build("vae", DataSpec("t", (5,), "table", rows=20), latent=2)
-        >>> made.model.prior
+        >>> recipe = build("vae", DataSpec("t", (5,), "table", rows=20), latent=2)
+        >>> recipe.model.prior
         StandardNormal((2,))
     """
-    return assemble(name, resolve(name, asked), data)
+    return assemble(name, resolve(name, parts), data)
 
 
 def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
@@ -67,8 +67,8 @@ def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
     from vaekit.objectives import require
 
     builder = Builder({**parts, "likelihood": likelihood_spec(parts, data.kind)}, data)
-    objective = make("objective", parts["objective"], builder.given)
-    model = make("model", parts["model"], builder.given)
+    objective = make("objective", parts["objective"], builder.makers)
+    model = make("model", parts["model"], builder.makers)
     require(objective, model)
     return Recipe(model, objective)
 
@@ -98,13 +98,13 @@ class Builder:
     """What a part may require by name, each made when it is first needed.
 
     Attributes:
-        given: name to maker.
+        makers: what makes each thing, by name.
     """
 
     def __init__(self, parts: Spec, data: DataSpec) -> None:
         self.parts, self.data = parts, data
-        self.given: Mapping[str, Callable[[], Any]] = {
-            "prior": lambda: make("prior", parts["prior"], self.given),
+        self.makers: Mapping[str, Callable[[], Any]] = {
+            "prior": lambda: make("prior", parts["prior"], self.makers),
             "posterior": lambda: self.posterior,
             "likelihood": lambda: self.decoder(self.event_shape),
             "family": lambda: self.family,
@@ -139,7 +139,7 @@ class Builder:
         from vaekit.nn import LogCounts
         from vaekit.parts import Conditional, joined_shape
 
-        family: Family = make("posterior", self.parts["posterior"], self.given)
+        family: Family = make("posterior", self.parts["posterior"], self.makers)
         if self.net.point and family.param_shape != self.event_shape:
             raise VaekitError(
                 f"the net {self.parts['net']['name']} gives a point with its places, and no "
@@ -157,7 +157,7 @@ class Builder:
     def family(self) -> Family:
         """Return the family of p(x|z), where it takes such data."""
         spec = self.parts["likelihood"]
-        facts = {**self.given, "event_shape": lambda: self.data.shape}
+        facts = {**self.makers, "event_shape": lambda: self.data.shape}
         family: Family = make("likelihood", spec, facts)
         kind, space = self.data.kind, family.space.kind
         if space != "reals" and (space == "counts") != (kind == "counts"):

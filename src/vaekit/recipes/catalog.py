@@ -10,7 +10,7 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.registry import Spec, checked, describe, entries, find, register
 
 # What a model may ask the builder for, and the option that says which it is to be.
-ASKED = ("prior", "posterior", "likelihood", "net", "latent")
+OFFERED = ("prior", "posterior", "likelihood", "net", "latent")
 PARTS = ("model", "prior", "posterior", "likelihood", "objective", "net")
 BASE = {
     "model": "vae",
@@ -20,6 +20,7 @@ BASE = {
     "net": "mlp",
     "latent": 16,
 }
+MOST = 2**24  # of a latent: more is a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class RecipeEntry:
         """Return the options of parts that this recipe has: those that its model asks for."""
         known = describe("model", self.parts["model"]["name"])
         words = known["given"]
-        named = {name for name in words if name in ASKED}
+        named = {name for name in words if name in OFFERED}
         if named & {"prior", "posterior", "likelihood"}:
             named |= {"net", "latent"}
         named |= {"likelihood"} if "family" in words else set()
@@ -88,7 +89,7 @@ def recipe(
         VaekitError: for an option that no recipe has.
 
     Example:
-        >>> made = recipe("tiny", "A VAE of two latents.", latent=2, net="mlp:hidden=8")
+        >>> entry = recipe("tiny", "A VAE of two latents.", latent=2, net="mlp:hidden=8")
         >>> resolve("tiny", {"objective": ":beta=4"})["objective"]
         {'name': 'elbo', 'beta': 4.0}
     """
@@ -150,35 +151,27 @@ def resolve(name: str, changes: dict[str, Any]) -> Spec:
             )
         if part not in entry.asks:
             raise unknown(f"option of {name}", part, entry.asks)
-        if part == "latent":
-            parts[part] = _whole(value)
-        else:
-            default, parts[part] = parts[part], _part(part, value, parts[part])
-            if part in entry.named and parts[part]["name"] != default["name"]:
-                raise VaekitError(
-                    f"{name} has the {part} {default['name']}; got {parts[part]['name']}: change "
-                    f"its options, as {part}=:activation=relu, or take the recipe vae or ae."
-                )
+        default, parts[part] = parts[part], _changed(part, value, parts[part])
+        if part in entry.named and parts[part]["name"] != default["name"]:
+            raise VaekitError(
+                f"{name} has the {part} {default['name']}; got {parts[part]['name']}: change "
+                f"its options, as {part}=:activation=relu, or take the recipe vae or ae."
+            )
     return parts
 
 
-def _part(part: str, value: Any, base: Any) -> Spec:
+def _changed(part: str, value: Any, base: Any) -> Any:
     """Return a changed part; of a likelihood perhaps options alone: the data then name it."""
+    if part == "latent":
+        size = int(value) if isinstance(value, str) and value.isdecimal() else value
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MOST:
+            raise VaekitError(f"latent is {size!r}; expected a whole number from 1 to {MOST}.")
+        return size
     if part == "likelihood" and base is None:
         spec = checked(part, value, {"name": "gaussian"})
         name = value["name"] if isinstance(value, dict) else str(value).partition(":")[0]
         return spec if name or not isinstance(value, str | dict) else {**spec, "name": ""}
     return checked(part, value, base)
-
-
-MOST = 2**24  # of a latent: more is a slip of the hand
-
-
-def _whole(value: Any) -> int:
-    value = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
-        raise VaekitError(f"latent is {value!r}; expected a whole number from 1 to {MOST}.")
-    return value
 
 
 def flat_options(parts: Spec) -> Iterator[tuple[str, Any]]:

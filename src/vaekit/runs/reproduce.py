@@ -38,7 +38,7 @@ from vaekit.torchutil import evaluating
 from vaekit.train_options import Options, checked
 
 ZOO = Path(__file__).with_name("zoo")
-PLACE = (("data", "data_dir"), ("training", "device"), ("training", "threads"))
+LOCAL = (("data", "data_dir"), ("training", "device"), ("training", "threads"))
 COLUMNS = {"name", "seed", "ours"}  # of a .csv of results, besides others
 
 
@@ -188,7 +188,7 @@ def check_reproduction(entry: Reproduction, folder: Path, options: dict[str, Any
 def _protocol(config: Config) -> dict[str, Any]:
     """Return the options, less what does not change the numbers but by rounding."""
     plain: dict[str, Any] = json.loads(json.dumps(config.to_json()))
-    for record, name in PLACE:
+    for record, name in LOCAL:
         del plain[record][name]
     return plain
 
