@@ -258,7 +258,5 @@ def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], dict[str, Any]]:
     palette = Image.new("P", (1, 1))
     palette.putpalette(numbers)
     options: dict[str, Any] = {"palette": palette, "dither": Image.Dither.NONE}
-    return [frame.convert("RGB").quantize(**options) for frame in frames], {
-        **FILM,
-        "palette": numbers,
-    }
+    film = [frame.convert("RGB").quantize(**options) for frame in frames]
+    return film, {**FILM, "palette": numbers}
