@@ -504,6 +504,12 @@ def test_seeds_that_differ_are_two_samples(seeds: list[Path]) -> None:
     assert opened.seeded
 
 
+def test_settings_may_have_unequal_numbers_of_seeds(seeds: list[Path], tmp_path: Path) -> None:
+    found = compare(seeds[:-1], out=tmp_path / "p.html", limit=20)
+    assert {len(row["runs"]) for row in found.settings} == {3, 2}
+    assert "0, 1, 2" in Reader(found.path.read_text()).text
+
+
 def test_the_spread_of_seeds_is_drawn(seeds: list[Path]) -> None:
     _, settings = opened_and_measured(seeds)
     of = Measure("psnr", "reconstruction", Column("psnr", "PSNR", "dB", better=1))

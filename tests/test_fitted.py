@@ -12,7 +12,7 @@ from torch import Tensor
 import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
-from vaekit.report.film import snapshots_of
+from vaekit.report import snapshots_of
 from vaekit.runs import fit_prior, takes_fitted
 from vaekit.testing import LinearGaussian
 

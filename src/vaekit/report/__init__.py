@@ -1,4 +1,4 @@
-"""The report of a run: pictures, charts, and one HTML file that holds them all."""
+"""The report of a run and the comparison of several: images, charts, and HTML files with both."""
 
 from vaekit.registry import exports
 

@@ -199,20 +199,16 @@ def walks(shown: Rebuilt, _: Words) -> dict[str, Any]:
         order = shown.errors.nan_to_num(torch.inf).argsort(descending=True)
         best = {int(labels[row]): int(row) for row in order}
         ends = [row for _, row in sorted(best.items())[:6]] if len(best) >= 6 else ends
-    size = prod(shown.x.shape[1:])
+    size, found = prod(shown.x.shape[1:]), []
     steps = 33 if size <= 1100 else 17 if size <= 5000 else 9
-    found = []
     for pair in zip(ends[::2], ends[1::2], strict=False):
-        x, y = shown.x[[pair[0]]], shown.x[[pair[1]]]
-        both: Any = tuple(shown.context([row]) for row in pair)
-        both = None if shown.rows.context is None else both
-        frames = shown.seen(interpolate(shown.run, x, y, steps=steps, context=both)[0])
-        kind = "png" if frames.numel() < PLAIN else "webp"
-        names = [shown.name(row, _) for row in pair]
-        images = cells(shown.seen(shown.x[list(pair)]), names)
-        found.append({"ends": images, "sheet": address(sheet(frames, steps), kind)})
-    stills = [round(k * (steps - 1) / 8) / (steps - 1) for k in range(9)]
-    return {"walks": found, "steps": steps, "stills": stills}
+        x, under = shown.x[list(pair)], shown.context(pair)
+        both: Any = None if under is None else under.split(1)
+        made = interpolate(shown.run, x[:1], x[1:], steps=steps, context=both)[0]
+        strip, names = sheet(shown.seen(made), steps), [shown.name(row, _) for row in pair]
+        kind = "png" if strip.numel() < PLAIN else "webp"
+        found.append({"ends": cells(shown.seen(x), names), "sheet": address(strip, kind)})
+    return {"walks": found, "steps": steps}
 
 
 def dimensions(shown: Rebuilt, kl: Sequence[float] | None, _: Words) -> dict[str, Any]:
@@ -234,8 +230,7 @@ def dimensions(shown: Rebuilt, kl: Sequence[float] | None, _: Words) -> dict[str
         moved = made.std(0, False).mean(0, keepdim=True)
         alts = [f"z{dim} = {value:.2f}" for value in values.tolist()]
         where = masks(moved / moved.max().clamp(min=1e-6), [_("where it acts")])[0]
-        known = None if kl is None else kl[dim]
-        lines.append({"dim": dim, "kl": known, "cells": cells(made, alts), "where": where})
+        lines.append({"dim": dim, "kl": kl and kl[dim], "cells": cells(made, alts), "where": where})
     return {"lines": lines, "name": shown.name(row, _), "steps": STEPS.tolist()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +106,7 @@ class Codes:
         return [(names[y], (self.labels == y).nonzero().flatten()) for y in self.known]
 
     @property
-    def ellipses(self) -> dict[int, tuple[list[float], list[float]]]:
+    def ellipses(self) -> dict[int, tuple[list[float], ...]]:
         """By some rows, their code and one σ of z given x, in the plane; where all are finite."""
         if self.scales is None or self.means.shape[1] < 2:
             return {}
@@ -164,8 +163,6 @@ def plane(codes: Codes, words: str) -> tuple[str, Plane]:
     square, (first, second) = Plane(codes), codes.dimensions
     plot, places = square.plot(), square.places
     across, up = plot.at(*square.center)
-    if codes.prior:
-        across, up = plot.at(0, 0)
     plot.add(f'<path class="grid" d="M0 {up:.1f}H{SIDE:g}M{across:.1f} 0V{SIDE:g}"/>')
     for radius in (1, 2) if codes.prior else ():
         size = radius * square.unit
@@ -176,8 +173,8 @@ def plane(codes: Codes, words: str) -> tuple[str, Plane]:
         plot.dots(places[rows].tolist(), kind, f' data-k="{number}"')
     for place, (wide, high) in codes.ellipses.values():
         x, y = plot.at(*place)
-        size = f'rx="{wide * square.unit:.1f}" ry="{high * square.unit:.1f}"'
-        plot.add(f'<ellipse class="ellipse" cx="{x:.1f}" cy="{y:.1f}" {size}/>')
+        halves = f'rx="{wide * square.unit:.1f}" ry="{high * square.unit:.1f}"'
+        plot.add(f'<ellipse class="ellipse" cx="{x:.1f}" cy="{y:.1f}" {halves}/>')
     plot.text(SIDE - 4, up - 8, f"z{first} →", "strong across", anchor="end")
     plot.text(across + 8, 12, f"z{second} ↑", "strong up")
     plot.add('<circle class="hit err accent" r="8" visibility="hidden"/>')
@@ -227,9 +224,8 @@ def strips(codes: Codes, words: str) -> str:
     plot = Plot((low - margin, high + margin), (-many + 0.4, 0.6), (480, 40 + 34 * many))
     plot.margins = (110 if many > 1 else 12, 40, 6, 30)
     plot.below("z0")
-    for edge in (-2, -1, 1, 2) if codes.prior else ():
-        if plot.x[0] < edge < plot.x[1]:
-            plot.vertical(edge)
+    for edge in (edge for edge in (-2, -1, 1, 2) if codes.prior and plot.x[0] < edge < plot.x[1]):
+        plot.vertical(edge)
     for number, (name, rows) in enumerate(codes.groups):
         heights = (torch.arange(len(rows)) * 0.6180339887 % 1) * 0.7 - 0.35  # as if by chance
         places = torch.stack([values[rows], heights - number], 1).tolist()

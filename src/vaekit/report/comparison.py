@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -16,43 +16,17 @@ from vaekit.errors import VaekitError, at_least
 from vaekit.imports import Named, load
 from vaekit.io import write
 from vaekit.registry import describe
+from vaekit.report import epochs, ranking, spreads
 from vaekit.report.curves import Chart
-from vaekit.report.epochs import Panel, Style, curves_figure, panels, styles
 from vaekit.report.figures import save_figure
 from vaekit.report.grids import labeled, png_bytes
-from vaekit.report.measures import (
-    SHOWN,
-    Entry,
-    Measure,
-    Setting,
-    measure,
-    measures,
-    number_text,
-)
+from vaekit.report.measures import SHOWN, Measure, Setting, measure, measures, number_text
 from vaekit.report.pages import Cell, cells, mark, render, small, words
-from vaekit.report.ranking import (
-    first_rank,
-    in_order,
-    lead,
-    notes,
-    rank_by,
-    ranking,
-    sentences,
-)
 from vaekit.report.run_set import RunSet, Words, in_words, open_runs
-from vaekit.report.spreads import Tradeoff, spread_chart, tradeoff
 
 Columns = dict[str, list[str]]  # by their titles, the text of each row
+Part = tuple[str, list[str], list[list[str]], set[tuple[int, int]]]  # title, head, rows, best cells
 SPREADS = 6  # numbers whose spread is drawn
-
-
-class Part(NamedTuple):
-    """A part of the table: its title, its head, its rows, and which cells are the best."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    best: set[tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +120,7 @@ def compare(
         differences=opened.options,
         runs=[row.entries[0].plain(found.numbers) for row in found.alone],
         settings=[row.plain(found.numbers) for row in found.settings if opened.seeded],
-        table={part.title: [part.head, *part.rows] for part in found.table(found.alone)},
+        table={title: [head, *rows] for title, head, rows, _ in found.table(found.alone)},
     )
 
 
@@ -175,39 +149,34 @@ class Compared:
     def of(cls, opened: RunSet, rank: str | None, say: Words, *, seed: int, **how: Any) -> Compared:
         """Measure the runs, and put them in order if a rank is named."""
         numbers = measures(opened)
-        wanted = None if rank is None else rank_by(opened, numbers, rank)
+        wanted = None if rank is None else ranking.rank_by(opened, numbers, rank)
         named = zip(opened.runs, opened.names, strict=True)
         entries = [measure(run, name, seed=seed, **how) for run, name in named]
         settings = [
             Setting(name, [entries[row] for row in rows]) for name, rows in opened.settings.items()
         ]
         alone = [Setting(entry.name, [entry]) for entry in entries]
-        best = first_rank(alone, ranking(numbers, opened.comparable), wanted)
+        best = ranking.first_rank(alone, ranking.ranking(numbers, opened.comparable), wanted)
         if best and rank:
-            settings, alone = in_order(settings, best), in_order(alone, best)
+            settings, alone = (ranking.in_order(rows, best) for rows in (settings, alone))
         return cls(opened, numbers, settings, alone, best, seed, say)
-
-    @property
-    def entries(self) -> list[Entry]:
-        """All runs in the order of their settings."""
-        return [entry for setting in self.settings for entry in setting.entries]
 
     @cached_property
     def says(self) -> list[tuple[str, str]]:
         """What differs, and what came of it: claims, and what they rest on."""
         opened, found = self.opened, (self.settings, self.numbers)
-        claims = sentences(*found, opened.comparable, opened.options, self.say)
+        claims = ranking.sentences(*found, opened.comparable, opened.options, self.say)
         return [(in_words(opened.options, self.say), ""), *claims]
 
     @cached_property
     def notes(self) -> list[str]:
         """What is to heed."""
-        return list(notes(self.opened, self.settings, self.numbers, self.say))
+        return list(ranking.notes(self.opened, self.settings, self.numbers, self.say))
 
     @cached_property
     def walls(self) -> dict[str, list[tuple[str, Tensor]]]:
         """The same test images and draws of every run, in [0, 1], a row each; none of a table."""
-        entries = self.entries
+        entries = [entry for setting in self.settings for entry in setting.entries]
         if len(self.opened.runs[0].spec.shape) != 3:
             return {}
         rows = [(self.say("test images"), entries[0].seen(entries[0].first[0]))]
@@ -226,27 +195,29 @@ class Compared:
         }
 
     @cached_property
-    def panels(self) -> list[Panel]:
+    def panels(self) -> list[epochs.Panel]:
         """Charts of training."""
-        return list(panels(self.opened, self.settings, self.say))
+        return list(epochs.panels(self.opened, self.settings, self.say))
 
     @property
-    def styles(self) -> dict[str, Style]:
+    def styles(self) -> dict[str, epochs.Style]:
         """How each setting is drawn."""
-        return styles(self.opened)
+        return epochs.styles(self.opened)
 
     @cached_property
-    def trade(self) -> Tradeoff | None:
+    def trade(self) -> spreads.Tradeoff | None:
         """Rate against distortion, where beta differs."""
-        return tradeoff(self.opened, self.settings)
+        return spreads.tradeoff(self.opened, self.settings)
 
     @property
     def spreads(self) -> list[Chart]:
         """A chart of each of the first numbers that rank, and of the KL."""
-        ranks = {of.key for of in ranking(self.numbers, self.opened.comparable)} | {"kl"}
+        ranks = {of.key for of in ranking.ranking(self.numbers, self.opened.comparable)} | {"kl"}
         shown = [of for of in self.numbers if of.key in ranks][:SPREADS]
         unit = self.say(self.opened.runs[0].spec.unit)
-        drawn = (spread_chart(of, unit, self.settings, self.styles, self.say) for of in shown)
+        drawn = (
+            spreads.spread_chart(of, unit, self.settings, self.styles, self.say) for of in shown
+        )
         return [chart for chart in drawn if chart is not None]
 
     @property
@@ -257,17 +228,6 @@ class Compared:
         return {"rows": rows, "draws": max(math.prod(metric.samples or (1,)) for metric in metrics)}
 
     @property
-    def environments(self) -> list[dict[str, Any]]:
-        """When, where and with which versions each run was trained."""
-        return [run.folder.read_json("run")["environment"] for run in self.opened.runs]
-
-    @property
-    def without(self) -> list[str]:
-        """The runs that have no prior to draw from."""
-        entries = [entry for row in self.alone for entry in row.entries]
-        return [entry.name for entry in entries if Offer.DRAWS not in entry.run.offers]
-
-    @property
     def image(self) -> bool:
         """Whether the data are images."""
         return self.opened.runs[0].spec.unit.split()[-1] == "image"
@@ -275,8 +235,8 @@ class Compared:
     def table(self, rows: Sequence[Setting]) -> list[Part]:
         """Return the parts of the table, each with the cells that are best and told apart."""
         clear = {}
-        for of in ranking(self.numbers, self.opened.comparable):
-            if (ahead := lead(rows, of)) and ahead.clear:
+        for of in ranking.ranking(self.numbers, self.opened.comparable):
+            if (ahead := ranking.lead(rows, of)) and ahead.clear:
                 clear[self.title(of)] = rows.index(ahead.best)
         size, facts = self.say("Size and training"), self.say("Runs")
         parts = self.measured_columns(rows)
@@ -286,7 +246,7 @@ class Compared:
         for title, columns in parts.items():
             best = {(clear[name], n) for n, name in enumerate(columns, 1) if name in clear}
             lines = zip([row.name for row in rows], *columns.values(), strict=True)
-            found.append(Part(title, ["", *columns], [list(line) for line in lines], best))
+            found.append((title, ["", *columns], [list(line) for line in lines], best))
         return found
 
     def title(self, of: Measure) -> str:
@@ -353,11 +313,11 @@ class Compared:
             write(folder / f"{name}.png", png_bytes(labeled(rows)))
         names = {style.label: name for name, style in self.styles.items()}
         if self.panels:
-            save_figure(lambda: curves_figure(self.panels, names), folder / "curves.png")
+            save_figure(lambda: epochs.curves_figure(self.panels, names), folder / "curves.png")
         if trade := self.trade:
             save_figure(trade.figure, folder / "rate-distortion.png")
         lines = [["", *(row.name for row in self.alone)], ["---", *("---:" for _ in self.alone)]]
-        for part in self.table(self.alone):
-            lines += list(map(list, zip(part.head, *part.rows, strict=True)))[1:]
-        texts = (" | ".join(cell.replace("|", "/") for cell in line) for line in lines)
-        write(folder / "table.md", "".join(f"| {text} |\n" for text in texts).encode())
+        for _, head, texts, _ in self.table(self.alone):
+            lines += list(map(list, zip(head, *texts, strict=True)))[1:]
+        joined = (" | ".join(cell.replace("|", "/") for cell in line) for line in lines)
+        write(folder / "table.md", "".join(f"| {line} |\n" for line in joined).encode())

@@ -146,6 +146,13 @@ class Plot:
         where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
         self.add(f"<text{class_} {where}>{escape(words, quote=False)}</text>")
 
+    def beside(
+        self, point: tuple[float, float], right: float, down: float, words: str, **how: str
+    ) -> None:
+        """Add text at so many units from a point of the data."""
+        x, y = self.at(*point)
+        self.text(x + right, y + down, words, **how)
+
     def upright(self, x: float, y: float, words: str) -> None:
         """Add text that is turned, and ends at a place in units."""
         where = f'transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="end"'

@@ -142,11 +142,11 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
         axes.set_aspect("equal", adjustable="datalim")
     else:
         heights = 0.7 * ((np.arange(len(points)) * 0.6180339887) % 1) - 0.35  # as if by chance
-        for line, (_, rows) in enumerate(groups):
-            heights[rows] -= line
+        for number, (_, rows) in enumerate(groups):
+            heights[rows] -= number
         points = np.column_stack([points, heights])
         names = [name_text(name, LONGEST) for name, _ in groups]
-        axes.set_yticks([-line for line in range(len(names))], names)
+        axes.set_yticks([-number for number in range(len(names))], names)
         axes.tick_params("y", labelcolor=COLORS["ink"])
         axes.set_ylim(-len(names) + 0.4, 0.6)
     line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 0.8, "zorder": 0.5}
@@ -164,9 +164,9 @@ def class_figure(codes: Codes, *, size: tuple[int, int] = (420, 340), title: str
         style: dict[str, Any] = {"color": color, "markersize": small, "alpha": 0.8 if name else 0.5}
         label = name_text(name, LONGEST) if name else None
         axes.plot(*points[rows].T, ".", label=label, markeredgewidth=0, **style)
-        for place, (wide, high) in (ellipses[row] for row in rows.tolist() if row in ellipses):
+        for (x, y), (wide, high) in (ellipses[row] for row in rows.tolist() if row in ellipses):
             edge: dict[str, Any] = {"ec": COLORS["ink"], "linewidth": 0.6, "zorder": 3}
-            axes.add_patch(Ellipse(place, 2 * wide, 2 * high, fc=to_rgba(color, 0.15), **edge))
+            axes.add_patch(Ellipse((x, y), 2 * wide, 2 * high, fc=to_rgba(color, 0.15), **edge))
     if len(groups) > 1 and flat:
         figure.legend(loc="outside right upper", labelcolor=COLORS["ink"], markerscale=10 / small)
     axes.autoscale_view()
@@ -233,8 +233,7 @@ class Pair:
 
     def draw(self, axes: Axes, names: tuple[str, str], *, prior: bool) -> None:
         """Draw both densities; where one is a spike to the other, each at a height of 1."""
-        (s0, s1), z = self.scales, self.places(801)
-        unequal = max(s0, s1) > UNEQUAL * min(s0, s1)
+        z, unequal = self.places(801), max(self.scales) > UNEQUAL * min(self.scales)
         for which, color in enumerate((COLORS["train"], COLORS["validation"])):
             heights = self.density(z, which)
             heights = heights / heights.max() if unequal else heights
@@ -245,9 +244,8 @@ class Pair:
             axes.plot(z, np.exp(-z * z / 2) / math.sqrt(2 * math.pi), color=COLORS["idle"],
                       label="prior")  # fmt: skip
         axes.axvline(self.between, color=COLORS["soft"], linestyle=":", linewidth=1)
-        axes.set_xlim(*self.ends)
-        axes.set_ylim(0)
-        axes.set_ylabel("density of z, each scaled to 1" if unequal else "density of z")
+        words = "density of z" + ", each scaled to 1" * unequal
+        axes.set(xlim=self.ends, ylim=(0, None), ylabel=words)
         axes.tick_params("x", labelbottom=False)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
 

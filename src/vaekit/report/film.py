@@ -161,6 +161,9 @@ def snapshots_of(job: Job) -> Snapshots | None:
 FORMATS = (".gif", ".webp")
 HOLD = 1500  # milliseconds for which the first and the last frame stay
 WIDTH = 480  # pixels
+FOREVER: dict[str, Any] = {"save_all": True, "loop": 0}
+FILM = {**FOREVER, "optimize": False, "disposal": 1}
+LOSSLESS = {**FOREVER, "lossless": True, "quality": 60}
 NEARLY = 244  # white: pillow's search for the nearest color is rough, and would tint the paper
 
 
@@ -193,13 +196,9 @@ def save_film(
         raise VaekitError("pillow was built without WebP here: take a file that ends in .gif.")
     frames, step = training_frames(folder, what), round(1000 / fps)
     times = [max(HOLD, step) if n in (0, len(frames) - 1) else step for n in range(len(frames))]
-    options: dict[str, Any] = {"lossless": True, "quality": 60}
-    if path.suffix == ".gif":
-        frames, palette = _one_palette(frames)
-        options = {"optimize": False, "disposal": 1, "palette": palette}
-    options |= {"save_all": True, "append_images": frames[1:], "duration": times, "loop": 0}
+    frames, how = _one_palette(frames) if path.suffix == ".gif" else (frames, LOSSLESS)
     stream = io.BytesIO()
-    frames[0].save(stream, path.suffix[1:], **options)
+    frames[0].save(stream, path.suffix[1:], append_images=frames[1:], duration=times, **how)
     return write(path, stream.getvalue())
 
 
@@ -255,12 +254,15 @@ def _caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
     return f"epoch {epoch}", ""
 
 
-def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
-    """Return the frames in numbers of colors, and the colors: grays, or those of nine frames."""
+def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], dict[str, Any]]:
+    """Return the frames in numbers of colors, and how to save them with these colors.
+
+    The colors are grays, or those of nine frames.
+    """
     from PIL import Image
 
     if all(frame.mode == "L" for frame in frames):
-        return [*frames], bytes(level for level in range(256) for _ in range(3))
+        return [*frames], {**FILM, "palette": bytes(n for n in range(256) for _ in range(3))}
     count, (width, height) = min(9, len(frames)), frames[0].size
     strip = Image.new("RGB", (width, height * count))
     for row in range(count):
@@ -271,4 +273,5 @@ def _one_palette(frames: Sequence[Image]) -> tuple[list[Image], bytes]:
     palette = Image.new("P", (1, 1))
     palette.putpalette(numbers)
     options: dict[str, Any] = {"palette": palette, "dither": Image.Dither.NONE}
-    return [frame.convert("RGB").quantize(**options) for frame in frames], numbers
+    film = [frame.convert("RGB").quantize(**options) for frame in frames]
+    return film, {**FILM, "palette": numbers}

@@ -173,7 +173,7 @@ def labeled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int
     names = []
     for name, _ in rows:  # cut where options meet, at worst inside them
         parts = chain.from_iterable(map(whole, name.split("\n")))
-        names.append([line for part in parts for line in textwrap.wrap(part, LONGEST)] or [""])
+        names.append([words for part in parts for words in textwrap.wrap(part, LONGEST)] or [""])
     lines = [_rows(_tiles(images), columns) for _, images in rows]
     widest = max(len(line) for band in lines for line in band) * (lines[0][0].shape[2] + GAP)
     bands = [_joined(band, [GAP] * len(band), max(1, width // widest)) for band in lines]
@@ -182,9 +182,9 @@ def labeled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int
     high = sum(heights) + APART * (len(bands) - 1) + 2 * EDGE
     page = Image.new("RGB", (left + max(band.width for band in bands) + EDGE, high), "white")
     pen, top = ImageDraw.Draw(page), EDGE
-    for band, name, height in zip(bands, names, heights, strict=True):
-        middle = top + (height - LINE * len(name)) // 2
-        pen.multiline_text((EDGE, middle), "\n".join(name), INK, font, spacing=LINE - SIZE)
+    for band, texts, height in zip(bands, names, heights, strict=True):
+        middle = top + (height - LINE * len(texts)) // 2
+        pen.multiline_text((EDGE, middle), "\n".join(texts), INK, font, spacing=LINE - SIZE)
         page.paste(band, (left, top), band)
         top += height + APART
     return page
@@ -273,7 +273,7 @@ def colorize(run: Run, gray: Tensor) -> Tensor:
         VaekitError: for a run that is no colorizer, and images that are not gray, of another
             size, or not finite.
     """
-    model, (_, height, width) = colorizer_of(run), run.spec.shape
+    model, values, (_, height, width) = colorizer_of(run), run.spec.values, run.spec.shape
     if gray.dim() != 4 or gray.shape[1] != 1:
         raise VaekitError(
             f"got images of shape {tuple(gray.shape[1:])} to color; expected gray ones, "
@@ -286,7 +286,6 @@ def colorize(run: Run, gray: Tensor) -> Tensor:
         )
     if not gray.isfinite().all():
         raise VaekitError("got images with numbers that are not finite.")
-    values = run.spec.values
     seen = values.low + (values.high - values.low) * gray.float().clamp(0, 1)
     return values.inverse(model.colorize(seen.to(run.device)).cpu()).clamp(0, 1)
 

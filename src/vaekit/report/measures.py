@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vaekit.data import Dataset, spread
+from vaekit.data import spread
 from vaekit.evaluate import Column, Metric, chosen, error_of, measured, standard_error
 from vaekit.report.pages import mark
 from vaekit.report.run_set import RunSet
@@ -136,22 +136,14 @@ class Entry:
     def plain(self, numbers: Sequence[Measure]) -> dict[str, Any]:
         """Return all numbers as JSON takes them; nats per row of data."""
         gap, error = self.gap or (None, None)
-        return {
-            "name": self.name,
-            "run": str(self.run.path),
-            **_with_errors(self, numbers),
-            "train_test_gap": gap,
-            "train_test_gap_standard_error": None if error is None or math.isnan(error) else error,
-            "parameters": self.parameters,
-            "latent_dimensions": self.run.latent_size,
-            "images_per_second": self.speed,
-            "dead_units": self.last("dead_units"),
-            "gradient_norm": self.last("gradient_norm"),
-            "epochs": len(self.epochs),
-            "weights": self.run.weights,
-            "step": self.run.step,
-            "metrics": self.records,
-        }
+        known = {"name": self.name, "run": str(self.run.path), **_with_errors(self, numbers)}
+        error = None if error is None or math.isnan(error) else error
+        known |= {"train_test_gap": gap, "train_test_gap_standard_error": error}
+        known |= {"parameters": self.parameters, "latent_dimensions": self.run.latent_size}
+        known |= {"images_per_second": self.speed}
+        known |= {name: self.last(name) for name in ("dead_units", "gradient_norm")}
+        known |= {"epochs": len(self.epochs), "weights": self.run.weights, "step": self.run.step}
+        return {**known, "metrics": self.records}
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,23 +235,14 @@ def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None)
     data = run.prepared(source)
     subject = run.subject(data, limit=limit, seed=seed, source=source)
     metrics = {name: metric for name, (metric, _) in chosen(subject, "compare").items()}
-    records = measured(subject, metrics)
-    gap = _gap(run, data, records, subject.rows.count, seed)
+    records, gap = measured(subject, metrics), None
+    train = run.subject(data, "train", limit=subject.rows.count, seed=seed)
+    known = [(key, one) for key, (one, _) in chosen(train, "compare").items()]
+    ranks = [(key, one, column) for key, one in known for column in one.columns if column.better]
+    for key, one, column in ranks[:1]:
+        if (test := records[key].get(column.name)) is not None:
+            trained = measured(train, {key: one})[key]
+            errors = [error_of(each, column.name) or math.nan for each in (trained, records[key])]
+            gap = trained[column.name] - test, math.hypot(*errors)
     first = data.test.batch(spread(len(data.test), SHOWN))
     return Entry(run, name, metrics, records, gap, run.folder.records(), first)
-
-
-def _gap(
-    run: Run, data: Dataset, test: dict[str, dict[str, Any]], rows: int, seed: int
-) -> tuple[float, float] | None:
-    """Return how much better the first ranked number is on as many training rows, and the error."""
-    subject = run.subject(data, "train", limit=rows, seed=seed)
-    for name, (metric, _) in chosen(subject, "compare").items():
-        for column in metric.columns:
-            if column.better and test[name].get(column.name) is None:
-                return None
-            if column.better:
-                train = measured(subject, {name: metric})[name]
-                errors = [error_of(each, column.name) or math.nan for each in (train, test[name])]
-                return train[column.name] - test[name][column.name], math.hypot(*errors)
-    return None

@@ -210,22 +210,18 @@ def _counts(settings: Sequence[Setting], of: Measure, say: Words) -> Iterator[tu
         yield say("The {things}:").format(things=things), ", ".join(texts) + say(".")
     else:
         order = sorted(range(len(texts)), key=lambda row: numbers[row])
-        rest = say("go from {least} to {most}.")
-        yield (
-            say("The {things}").format(things=things),
-            rest.format(least=texts[order[0]], most=texts[order[-1]]),
-        )
+        ends = {"least": texts[order[0]], "most": texts[order[-1]]}
+        rest = say("go from {least} to {most}.").format(**ends)
+        yield say("The {things}").format(things=things), rest
 
 
 def _speed(settings: Sequence[Setting], say: Words) -> Iterator[tuple[str, str]]:
     """Yield which trained fastest, where speeds differ by more than chance."""
-    speeds = [
-        (speed, setting) for setting in settings if (speed := setting.mean(lambda e: e.speed))
-    ]
+    speeds = {s: speed for s in settings if (speed := s.mean(lambda entry: entry.speed))}
     if len(speeds) < 2:
         return
-    speeds.sort(key=lambda pair: -pair[0])
-    (fast, first), (slow, last) = speeds[0], speeds[-1]
+    first, *_, last = sorted(speeds, key=lambda setting: -speeds[setting])
+    fast, slow = speeds[first], speeds[last]
     shown = {"fast": f"{fast:,.0f}", "slow": f"{slow:,.0f}", "last": last.name}
     shown["noun"] = say(first.entries[0].run.spec.unit.split()[-1])
     if fast < ALIKE * slow:

@@ -30,6 +30,7 @@ from vaekit.runs import Run, colorizer_of, keep_fitted
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
 NAMES = 24  # bars that have names
+SHOWS = ("pairs", "samples", "walk", "dims", "table", "cloud")  # blocks of the page
 RECENT = 5  # epochs, and a fifth at most, that tell whether a training had finished
 LEAST = 1e-3  # of the objective's best value: what it must rise by in these
 
@@ -60,7 +61,6 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
     """
     say = words(lang).gettext
     data = run.dataset(data_dir)
-    keep_fitted(run, data)
     found = RunFacts.of(run, data)
     title = say("{recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name)
     known = {"title": title, "run": run, "found": found, "kl": kl_bars(found.latent, say)}
@@ -68,6 +68,7 @@ def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en")
     shown = Rebuilt.of(run, data, data.test.take(spread(len(data.test), ROWS)))
     known |= {"curves": curves, "rebuilt": shown, "layers": blocks.layers(shown)}
     html = render("run.html.j2", lang=lang, **known, **found.shows(shown, say))
+    keep_fitted(run, data)
     return write(run.folder.report, html)
 
 
@@ -108,33 +109,27 @@ class RunFacts:
 
     def shows(self, shown: Rebuilt, say: Words) -> dict[str, Any]:
         """Return the blocks of images, or those of a table in their stead, and the codes."""
-        shape, latent = self.run.spec.shape, Offer.LATENT in self.run.offers and not self.coded
+        shape, offers = self.run.spec.shape, self.run.offers
+        latent = Offer.LATENT in offers and Offer.CODES not in offers  # no straight lines in codes
         drawable = len(shape) == 3 and shape[0] in (1, 3)
-        parts = ("pairs", "samples", "walk", "dims", "table", "cloud")
-        found: dict[str, Any] = dict.fromkeys(parts)
+        found: dict[str, Any] = dict.fromkeys(SHOWS)
         if drawable:
             found["pairs"] = blocks.reconstructions(shown, say)
-            found["samples"] = blocks.samples(shown, say) if self.prior else None
-            if latent and all(space.kind == "reals" for space in self.spaces):
-                kl = self.latent.get("kl_per_dim")
-                found["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
-                found["dims"] = blocks.dimensions(shown, kl, say)
-        elif len(shape) == 1:
+            found["samples"] = blocks.samples(shown, say) if Offer.DRAWS in offers else None
+        if drawable and latent and all(space.kind == "reals" for space in self.spaces):
+            found["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
+            found["dims"] = blocks.dimensions(shown, self.latent.get("kl_per_dim"), say)
+        if len(shape) == 1:
             found["table"] = table_blocks(shown, say)
         if latent:
             found["cloud"] = blocks.clouds(shown, say, drawable=drawable)
         return found
 
     @property
-    def known(self) -> dict[str, Any]:
-        """What run.json says."""
-        return self.run.folder.read_json("run")
-
-    @property
     def notes(self) -> list[str]:
         """What was said of the data and of the training."""
         warnings = [text for record in self.epochs for text in record.get("warnings", [])]
-        return [*self.known.get("notes", []), *warnings]
+        return [*self.run.folder.read_json("run").get("notes", []), *warnings]
 
     @property
     def latent(self) -> dict[str, Any]:
@@ -145,26 +140,6 @@ class RunFacts:
     def spaces(self) -> list[Space]:
         """Where the codes live, of each latent."""
         return [site.q.space for site in self.run.model.example(self.run.spec.context).sites]
-
-    @property
-    def image(self) -> bool:
-        """Whether one x is an image."""
-        return self.run.spec.unit.split()[-1] == "image"
-
-    @property
-    def colors(self) -> bool:
-        """Whether the model colors gray images."""
-        return Offer.COLORS in self.run.offers
-
-    @property
-    def coded(self) -> bool:
-        """Whether the latent is of discrete codes, where a straight line makes no sense."""
-        return Offer.CODES in self.run.offers
-
-    @property
-    def prior(self) -> bool:
-        """Whether there is a prior to draw from."""
-        return Offer.DRAWS in self.run.offers
 
     @property
     def improper(self) -> bool:
@@ -195,14 +170,9 @@ class RunFacts:
         before, since = known[-1 - recent]
         rise, stopped = known[-1][0] - before, bool(last.get("stopped_early"))
         late = epoch > last["epoch"] - recent and rise > LEAST * abs(top)
-        return {
-            "finished": stopped or not late,
-            "stopped": stopped,
-            "split": split,
-            "best": {"top": value(top), "epoch": epoch, "last": last["epoch"]},
-            "rise": value(rise),
-            "first": since,
-        }
+        best = {"top": value(top), "epoch": epoch, "last": last["epoch"]}
+        when = {"split": split, "best": best, "rise": value(rise), "first": since}
+        return {"finished": stopped or not late, "stopped": stopped, **when}
 
     def numbers(self, *, color: bool) -> list[tuple[str, str]]:
         """Return the numbers of all metrics in words; with `color`, of a colorizer's alone."""
@@ -231,7 +201,7 @@ class RunFacts:
         """What the model consists of; or what goes into a colorizer."""
         run, values = self.run, self.run.spec.values
         parts = {n: p if isinstance(p, str) else text(p, brief=n) for n, p in run.parts.items()}
-        if not self.colors:
+        if Offer.COLORS not in run.offers:
             shapes = [" x ".join(map(str, space.shape)) for space in self.spaces]
             latent = [f"{n} dimensions, {s.kind}" for n, s in zip(shapes, self.spaces, strict=True)]
             return [("latent", "; ".join(latent)), *parts.items()]

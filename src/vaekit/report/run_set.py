@@ -257,13 +257,20 @@ def open_runs(
     if twice is not None:
         raise VaekitError(f"got the run {paths[twice]} twice; expected different runs.")
     runs = [open_run(path, device=device) for path in paths]
+    options, usual = [], []
     for run in runs:
         if Offer.LATENT not in run.offers:
             raise VaekitError(
                 f"{run.path} is a colorizer, and a comparison is of models with a latent: take "
                 "`vaekit evaluate` of each."
             )
-    options, usual = zip(*map(_options, runs), strict=True)
+        config, parts = run.config, None
+        if config.recipe == COMPOSED:  # a short hash tells the networks apart
+            net = f"custom {hashlib.sha256(repr(run.model).encode()).hexdigest()[:6]}"
+            parts = {"net": net, "latent": run.latent_size, **run.parts}
+        options.append(flat(config, run.spec.kind, parts))
+        default = Config.flat(config.recipe) if parts is None else config
+        usual.append(flat(default, run.spec.kind, parts))
     differing, names = differences(options), [run.path for run in runs]
     naming = {
         name: values
@@ -274,19 +281,6 @@ def open_runs(
     settings = settings_of(differing, naming, short, names)
     likelihoods = [Likelihood.of(run) for run in runs]
     return RunSet(runs, short, differing, settings, likelihoods, _same_data(runs, data_dir))
-
-
-def _options(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of a run, and those of its recipe where none is set.
-
-    A short hash tells the networks of composed models apart; these have no recipe.
-    """
-    kind = run.spec.kind
-    if run.config.recipe != COMPOSED:
-        return flat(run.config, kind), flat(Config.flat(run.config.recipe), kind)
-    net = f"custom {hashlib.sha256(repr(run.model).encode()).hexdigest()[:6]}"
-    options = flat(run.config, kind, {"net": net, "latent": run.latent_size, **run.parts})
-    return options, options
 
 
 def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:

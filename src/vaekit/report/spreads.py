@@ -71,12 +71,15 @@ class Tradeoff(NamedTuple):
     Attributes:
         lines: of settings that differ in beta alone, by what they have in common.
         betas: of the points of each line.
-        total: rate + distortion of the best: on that line the ELBO is -total.
     """
 
     lines: dict[str, list[tuple[float, float]]]
     betas: dict[str, list[float]]
-    total: float
+
+    @property
+    def total(self) -> float:
+        """Rate + distortion of the best: on the line of that total the ELBO is -total."""
+        return min(rate + fit for line in self.lines.values() for rate, fit in line)
 
     @property
     def ends(self) -> tuple[Ends, Ends]:
@@ -91,29 +94,25 @@ class Tradeoff(NamedTuple):
 
     def chart(self, say: Words = str) -> Chart:
         """Draw it for the page."""
-        x, y = self.ends
-        plot = Plot(x, y, (400, 280), (50, 50, 10, 34))
+        plot = Plot(*self.ends, (400, 280), (50, 50, 10, 34))
         plot.grid()
         plot.below(say("rate"))
-        plot.line([(end, self.total - end) for end in x], "idle dashed")
+        plot.line([(end, self.total - end) for end in plot.x], "idle dashed")
         for number, (name, line) in enumerate(self.lines.items()):
             kind = KINDS[number % len(KINDS)]
             right, down, anchor = (-7, 16, "end") if number % 2 else (7, -6, "start")  # in turns
             plot.line(line, kind)
             for point, beta in zip(line, self.betas[name], strict=True):
                 plot.dot(point, kind)
-                across, up = plot.at(*point)
-                plot.text(across + right, up + down, f"β = {beta:g}", anchor=anchor)
+                plot.beside(point, right, down, f"β = {beta:g}", anchor=anchor)
             if len(self.lines) > 1:
-                across, up = plot.at(*line[-1])
-                plot.text(across + 8, up + 14, name[:LONGEST], "strong")
+                plot.beside(line[-1], 8, 14, name[:LONGEST], kind="strong")
         unit = say("distortion: −log-likelihood, by rate: KL, nats")
         return Chart(say("Rate and distortion"), unit, plot.svg(say("rate against distortion")))
 
     def figure(self) -> Figure:
         """Draw it by matplotlib."""
-        figure, (axes,) = paper(470, 340)
-        x, y = self.ends
+        (figure, (axes,)), (x, y) = paper(470, 340), self.ends
         for number, (name, line) in enumerate(self.lines.items()):
             (drawn,) = axes.plot(*zip(*line, strict=True), "-o")
             drawn.set(color=line_color(KINDS[number % len(KINDS)]), label=name_text(name, LONGEST))
@@ -138,16 +137,12 @@ def tradeoff(opened: RunSet, settings: Sequence[Setting]) -> Tradeoff | None:
     others = {n: values for n, values in opened.options.items() if n not in (BETA, "seed")}
     groups: dict[str, list[tuple[float, float, float]]] = {}
     for setting in settings:
-        bounds = [entry.records.get("bound", {}) for entry in setting.entries]
-        terms = [bound.get(name) for name in ("kl", "log_likelihood") for bound in bounds]
-        if not all(map(finite, terms)):
+        rate = setting.mean(lambda entry: entry.records.get("bound", {}).get("kl"))
+        fit = setting.mean(lambda entry: entry.records.get("bound", {}).get("log_likelihood"))
+        if not finite(rate) or not finite(fit):
             return None
-        rate, fit = (
-            sum(b[name] for b in bounds) / len(bounds) for name in ("kl", "log_likelihood")
-        )
         row = opened.settings[setting.name][0]
         name = " ".join(f"{n}={option_text(values[row])}" for n, values in others.items())
         groups.setdefault(name, []).append((betas[row], rate, -fit))
     lines = {name: [(rate, fit) for _, rate, fit in sorted(at)] for name, at in groups.items()}
-    total = min(rate + fit for line in lines.values() for rate, fit in line)
-    return Tradeoff(lines, {name: sorted(b for b, *_ in at) for name, at in groups.items()}, total)
+    return Tradeoff(lines, {name: sorted(beta for beta, *_ in at) for name, at in groups.items()})

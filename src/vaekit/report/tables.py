@@ -126,13 +126,18 @@ def heat(values: Tensor, names: Sequence[str], words: str, lines: Sequence[str] 
         lines: names of the rows, or none.
     """
     values = values.double().nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1)
-    above = (values > 0)[..., None]
-    color = torch.where(above, torch.tensor(WARM), torch.tensor(COLD)).double() / 255
+    color = (
+        torch.where((values > 0)[..., None], torch.tensor(WARM), torch.tensor(COLD)).double() / 255
+    )
     image = torch.cat([color, values.abs()[..., None]], -1).permute(2, 0, 1)
-    left = 8 + LETTER * max(map(len, lines), default=0)
-    below = 14 + LETTER * max(map(len, names), default=0)
+    left, below = (LETTER * max(map(len, texts), default=0) for texts in (lines, names))
     high = max(140.0, 12.0 * len(values))
-    plot = Plot((0, values.shape[1]), (len(values), 0), (400, high + below), (left, 4, 2, below))
+    plot = Plot(
+        (0, values.shape[1]),
+        (len(values), 0),
+        (400, high + 14 + below),
+        (8 + left, 4, 2, 14 + below),
+    )
     x0, x1, y0, y1 = plot.box
     where = f'x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}"'
     uri = address(image.float())

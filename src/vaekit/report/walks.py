@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaekit import evaluate
 from vaekit.data import Dataset
 from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, at_least, choose
-from vaekit.evaluate import ACTIVE, Latent
+from vaekit.evaluate import ACTIVE, Latent, chosen, measured
 from vaekit.models import flat_codes
 from vaekit.runs import Run
 from vaekit.torchutil import rng
@@ -152,31 +152,25 @@ def manifold(run: Run, side: int = 20, context: Tensor | None = None) -> Tensor:
             f"a manifold shows a latent of 2 dimensions; this one has {run.latent_size}: take "
             "`vaekit traverse`, or train with `latent=2`."
         )
-    at = (torch.arange(at_least("side", side, 1)) + 0.5) / side
-    first, second = _quantiles(run, at, context).unbind(1)
-    z = torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
-    return run.decode(z.flatten(0, 1), _repeated(context, side * side)).unflatten(0, (side, side))
-
-
-def _quantiles(run: Run, at: Tensor, context: Tensor | None) -> Tensor:
-    """Return those of each dimension of z under the prior, `(len(at), Z)`."""
-    model = run.vae
-    for site in model.example(run.spec.context).sites:
+    for site in run.vae.example(run.spec.context).sites:
         if (space := site.p.space).kind != "reals":
             raise VaekitError(
                 f"a manifold is a plane of real numbers; the latent of {run.path} lives on {space}."
             )
-    standard = torch.special.ndtri(at)[:, None]
-    if Offer.DRAWS not in run.offers:
-        return standard.expand(-1, run.latent_size)
-    prior = run.prior(context) if Offer.ONE_SITE in run.offers else None
+    at = (torch.arange(at_least("side", side, 1)) + 0.5) / side
+    quantiles = torch.special.ndtri(at)[:, None].expand(-1, 2)
+    prior = run.prior(context) if {Offer.DRAWS, Offer.ONE_SITE} <= run.offers else None
     if isinstance(prior, Gaussian | StandardGaussian):
         mean, scale = (part.flatten().cpu() for part in (prior.mean, prior.variance.sqrt()))
-        return mean + standard * scale
-    under = _repeated(context, SAMPLES)
-    with rng(0, run.device), torch.no_grad():
-        zs = model.draw_prior(SAMPLES, None if under is None else under.to(run.device))
-    return flat_codes(zs).cpu().quantile(at, 0)
+        quantiles = mean + quantiles * scale
+    elif Offer.DRAWS in run.offers:
+        under = _repeated(context, SAMPLES)
+        with rng(0, run.device), torch.no_grad():
+            zs = run.vae.draw_prior(SAMPLES, None if under is None else under.to(run.device))
+        quantiles = flat_codes(zs).cpu().quantile(at, 0)
+    first, second = quantiles.unbind(1)
+    z = torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
+    return run.decode(z.flatten(0, 1), _repeated(context, side * side)).unflatten(0, (side, side))
 
 
 def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
@@ -187,10 +181,9 @@ def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
     """
     run.require()
     subject = run.subject(data, limit=rows)
-    metrics = evaluate.chosen(subject, "traverse", ["latent"])
-    record = evaluate.measured(subject, {name: metric for name, (metric, _) in metrics.items()})
-    values = record["latent"]
-    return Latent(values["kl_per_dim"], values["variance"], values["posterior_scale"])
+    metric: Any = chosen(subject, "traverse", ["latent"])["latent"][0]
+    measured(subject, {"latent": metric})
+    return metric.latent()
 
 
 def strongest(
