@@ -204,8 +204,10 @@ def test_factors_that_are_none_are_refused() -> None:
     ):
         with pytest.raises(VaekitError, match=words):
             draw_avatars(wrong)
-    with pytest.raises(VaekitError, match=r"^got `size=50`; avatars are drawn in the sizes 32, 48"):
-        draw_avatars(good, 50)
+    for size in (50, -1):
+        words = f"^got `size={size}`; avatars are drawn in the sizes 32, 48, 64: take one.$"
+        with pytest.raises(VaekitError, match=words):
+            draw_avatars(good, size)
     for n, seed in ((0, 0), (3, -1)):
         with pytest.raises(VaekitError, match=rf"^got `n={n}`, `seed={seed}`; expected one face"):
             random_avatars(n, seed=seed)

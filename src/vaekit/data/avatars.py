@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaekit.data.avatar_art import SIZES, compose
+from vaekit.data.avatar_art import SIZES, compose, layers
 from vaekit.data.avatar_factors import (
     AVATAR_FACTORS,
     BACKGROUND,
@@ -83,6 +83,7 @@ def draw_avatars(factors: np.ndarray, size: int = 64) -> np.ndarray:
         >>> faces.shape, faces.dtype
         ((20, 3, 48, 48), dtype('uint8'))
     """
+    layers(size)  # which refuses other sizes
     _check(factors)
     faces = np.empty((len(factors), 3, size, size), np.uint8)
     for start in range(0, len(factors), CHUNK):
