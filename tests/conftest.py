@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit import imports, recipes, registry
+from vaekit import _imports as imports
+from vaekit import recipes, registry
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,8 +10,8 @@ from replay import Replayed
 from torch.utils._pytree import tree_flatten
 
 import vaekit as vk
+from vaekit._train_options import Data
 from vaekit.data import load, prepare
-from vaekit.train_options import Data
 from vaekit.training import fit, make_optimizer, parse
 
 CASES: dict[str, dict[str, Any]] = {
@@ -36,7 +36,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Replayed]:
         made.append(Replayed(device))
         return made[-1]
 
-    monkeypatch.setitem(vk.training.graphs.GRAPHS, "cpu", graphs)
+    monkeypatch.setitem(vk.training._graphs.GRAPHS, "cpu", graphs)
     return made
 
 
@@ -91,14 +91,14 @@ def test_captured_steps_are_the_eager_ones(
 
 
 def test_what_is_frozen_in_a_graph_is_found_by_these_tests(graphs: list[Replayed]) -> None:
-    class Frozen(vk.training.graphs.Captured):
+    class Frozen(vk.training._graphs.Captured):
         def _fill_rates(self) -> None:
             if not self._ready:
                 super()._fill_rates()
 
     _, eager = trained("vae")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vk.training.update, "Captured", Frozen)
+        patch.setattr(vk.training._update, "Captured", Frozen)
         _, frozen = trained("vae", captured=True)
     with pytest.raises(AssertionError):
         assert_same(frozen.state(), eager.state())

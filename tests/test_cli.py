@@ -17,12 +17,12 @@ import pytest
 import torch
 
 import vaekit
+from vaekit._torchutil import find_device
+from vaekit._train_options import Data, Training
+from vaekit.cli._train import _records
 from vaekit.cli.main import in_shell, main
-from vaekit.cli.train import _records
 from vaekit.data import load
 from vaekit.recipes import find_recipe
-from vaekit.torchutil import find_device
-from vaekit.train_options import Data, Training
 
 QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--epochs", "2", "--limit", "300", "--quiet"]
 

@@ -30,7 +30,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         seen.append(len(graph.graph.nodes))
         return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
 
-    monkeypatch.setattr("vaekit.training.graphs.BACKEND", backend)
+    monkeypatch.setattr("vaekit.training._graphs.BACKEND", backend)
     yield seen
     torch.compiler.reset()
 

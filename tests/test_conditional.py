@@ -13,12 +13,12 @@ from torch import nn
 
 import vaekit as vk
 from vaekit import Batches, Run, VaekitError
+from vaekit._train_options import Data
 from vaekit.cli.main import main
 from vaekit.data import load, one_hot, prepare
 from vaekit.evaluate import importance_sampled, measure
 from vaekit.recipes import build
 from vaekit.testing import LinearGaussian, check_model, seeded
-from vaekit.train_options import Data
 
 SMALL = {"net": "mlp:hidden=32", "epochs": 40, "lr": 3e-3, "report": False, "latent": 2}
 

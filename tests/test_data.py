@@ -18,6 +18,7 @@ from PIL import Image
 from scipy import sparse, stats
 from torch import Tensor
 
+from vaekit._train_options import Data
 from vaekit.data import (
     SETS,
     Batches,
@@ -36,7 +37,6 @@ from vaekit.data import (
     prepare,
 )
 from vaekit.errors import VaekitError
-from vaekit.train_options import Data
 
 
 @pytest.fixture

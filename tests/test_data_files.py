@@ -16,9 +16,9 @@ import pytest
 import scipy.sparse
 import torch
 
+from vaekit._train_options import Data
 from vaekit.data import SparseRows, Split, canonical, load, prepare
 from vaekit.errors import VaekitError
-from vaekit.train_options import Data
 
 
 def fails(message: str) -> Any:
@@ -358,12 +358,12 @@ def test_a_bomb_is_seen_before_it_is_unpacked(
 ) -> None:
     np.savez_compressed(tmp_path / "mine.npz", images=np.zeros((20, 1000, 1000), np.uint8))
     assert (tmp_path / "mine.npz").stat().st_size < 30_000
-    monkeypatch.setattr("vaekit.data.rows.available", lambda: 10_000_000)
+    monkeypatch.setattr("vaekit.data._rows.available", lambda: 10_000_000)
 
     def never(*_: Any) -> None:
         raise AssertionError("unpacked")
 
-    monkeypatch.setattr("vaekit.data.arrays._array", never)
+    monkeypatch.setattr("vaekit.data._arrays._array", never)
     with fails("would take 19.1 MiB; 9.5 MiB are free. Take fewer rows, or uint8."):
         load(tmp_path / "mine.npz")
 
@@ -684,7 +684,7 @@ def test_a_first_column_without_a_name_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
-    monkeypatch.setattr("vaekit.data.tables.note", notes.append)
+    monkeypatch.setattr("vaekit.data._tables.note", notes.append)
     load(write(tmp_path, lines(",a", *[f"{i},2" for i in range(12)])))
     assert "its first column has no name and is read as a feature" in notes[0]
 

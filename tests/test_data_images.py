@@ -25,9 +25,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vaekit._io import STALE, replacing
 from vaekit.data import Dataset, MappedRows, fingerprint, load
 from vaekit.errors import VaekitError
-from vaekit.io import STALE, replacing
 
 
 @pytest.fixture(autouse=True)
@@ -571,7 +571,7 @@ def faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     notes: list[str] = []
-    monkeypatch.setattr("vaekit.data.image_cache.note", notes.append)
+    monkeypatch.setattr("vaekit.data._image_cache.note", notes.append)
     return notes
 
 
@@ -626,9 +626,9 @@ def test_the_note_is_logged_once(faces: Path, caplog: pytest.LogCaptureFixture) 
 def test_a_file_is_used_where_images_would_take_half_of_the_memory(
     faces: Path, heard: list[str], monkeypatch: pytest.MonkeyPatch, free: int, mapped: bool
 ) -> None:
-    monkeypatch.setattr("vaekit.data.image_cache.available", lambda: free)
+    monkeypatch.setattr("vaekit.data._image_cache.available", lambda: free)
     assert isinstance(load(faces).train.images, MappedRows) == mapped
-    monkeypatch.setattr("vaekit.data.rows.available", lambda: 5399)
+    monkeypatch.setattr("vaekit.data._rows.available", lambda: 5399)
     with fails(
         f"30 images of {faces}, copied once to be split, would take 5400 bytes; 5399 bytes are "
         f"free. Leave `cache` on"
@@ -639,7 +639,7 @@ def test_a_file_is_used_where_images_would_take_half_of_the_memory(
 def test_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "meminfo"
     info.write_text("MemTotal: 9 kB\nMemAvailable:     4096 kB\n")
-    monkeypatch.setattr("vaekit.data.rows.MEMINFO", info)
+    monkeypatch.setattr("vaekit.data._rows.MEMINFO", info)
     np.save(tmp_path / "a.npy", np.zeros((10, 1 << 20), np.uint8))
     with fails("a.npy would take 10.0 MiB; 4.0 MiB are free."):
         load(tmp_path / "a.npy")
@@ -841,7 +841,7 @@ def test_other_peoples_parts_stay(faces: Path, tmp_path: Path) -> None:
 def test_it_is_read_by_several_threads_and_in_order(
     faces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vaekit.data.image_cache.MOST", 1)
+    monkeypatch.setattr("vaekit.data._image_cache.MOST", 1)
     opened, calls = Image.open, itertools.count()
 
     def uneven(*args: Any, **options: Any) -> Any:

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 import vaekit
+from vaekit._train_options import Data
 from vaekit.cli.main import main
 from vaekit.data import Dataset, MappedRows, Split, load, prepare, read
 from vaekit.errors import VaekitError
-from vaekit.train_options import Data
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (60, 7, 9)).astype(np.uint8)
 
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     notes: list[str] = []
-    monkeypatch.setattr("vaekit.data.image_cache.note", notes.append)
+    monkeypatch.setattr("vaekit.data._image_cache.note", notes.append)
     return notes
 
 
@@ -207,7 +207,7 @@ def test_room_in_memory_is_asked_for_again_when_gray_becomes_color(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder(tmp_path / "a")
-    monkeypatch.setattr("vaekit.data.rows.available", lambda: 2 * 60 * 63 + 1)
+    monkeypatch.setattr("vaekit.data._rows.available", lambda: 2 * 60 * 63 + 1)
     load(path, cache=False)
     Image.new("RGB", (9, 7), (1, 2, 3)).save(path / "p99_99.png")
     with pytest.raises(VaekitError, match=r"61 images of .* would take .*; 7561 bytes are free"):
@@ -220,7 +220,7 @@ def test_room_in_memory_is_asked_for_again_when_gray_becomes_color(
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few images are worth it."""
-    monkeypatch.setattr("vaekit.data.image_cache.WORTH", 59)
+    monkeypatch.setattr("vaekit.data._image_cache.WORTH", 59)
 
 
 def test_sets_that_are_large_enough_are_remembered(
@@ -283,7 +283,7 @@ def test_a_cache_that_cannot_be_written_stops_nobody(
     assert heard[0].endswith("they are decoded again the next time.")
     with pytest.raises(VaekitError, match=r"cannot write|there is no room"):
         load(path, cache=True)
-    monkeypatch.setattr("vaekit.data.image_cache.available", lambda: 3000)
+    monkeypatch.setattr("vaekit.data._image_cache.available", lambda: 3000)
     with pytest.raises(
         VaekitError, match=r"cannot write|there is no room"
     ):  # where memory does not hold it either
@@ -294,7 +294,7 @@ def test_what_was_used_longest_ago_makes_room(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder(tmp_path / "a")
-    monkeypatch.setattr("vaekit.data.image_cache.ROOM", 3 * (60 * 25 + 100))
+    monkeypatch.setattr("vaekit.data._image_cache.ROOM", 3 * (60 * 25 + 100))
     kept = {}
     for size in (5, 4, 3):  # 60 images of 25, 16 and 9 bytes, and gray
         before = set(cache.glob("*.pixels"))

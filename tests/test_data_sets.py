@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from vaekit import data
+from vaekit._train_options import Data
 from vaekit.data import (
     SETS,
     Batches,
@@ -37,7 +38,6 @@ from vaekit.data import (
     prepare,
 )
 from vaekit.errors import VaekitError
-from vaekit.train_options import Data
 
 FOLDER = Path(os.environ.get("VAEKIT_DATA", ""))
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import vaekit
+from vaekit._train_options import Data
 from vaekit.data import Dataset, Split, Transform, from_value, generator, prepare, read
-from vaekit.train_options import Data
 
 
 def table(path: Path, groups: bool = False) -> str:

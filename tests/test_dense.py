@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 import vaekit as vk
+from vaekit._torchutil import load_state, save_state
 from vaekit.data import Batches, Split, load
-from vaekit.torchutil import load_state, save_state
 from vaekit.training import (
     DensePass,
     DivergedError,

@@ -472,7 +472,7 @@ def test_every_measure_is_the_full_sum(monkeypatch: pytest.MonkeyPatch, proves: 
     """However the rows come in batches, and the points in pieces."""
     model, x = perturbed()
     for sizes, room in (([23], 2**23), ([10, 10, 3], 2**12), ([1] * 23, 1)):
-        monkeypatch.setattr("vaekit.evaluate.latent.BYTES", room)
+        monkeypatch.setattr("vaekit.evaluate._latent.BYTES", room)
         batches = [(part, None) for part in x.split(sizes)]
         torch.manual_seed(5)
         found = aggregate_posterior(model, batches)

@@ -310,7 +310,7 @@ def test_an_overlap_decodes_the_point_between(line: Run) -> None:
 
 def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     spikes = Pair((-1.0, 2.0), (1e-6, 0.3))
-    monkeypatch.setattr("vaekit.report.figures.pair_of", lambda run, x, context: spikes)
+    monkeypatch.setattr("vaekit.report._figures.pair_of", lambda run, x, context: spikes)
     figure = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b"))
     curves = figure.axes[3]
     assert "scaled to 1" in curves.get_ylabel()

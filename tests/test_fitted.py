@@ -14,7 +14,7 @@ from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.report import snapshots_of
 from vaekit.runs import fit_prior, takes_fitted
-from vaekit.testing import LinearGaussian
+from vaekit.testing import LinearGaussian, seeded
 
 SMALL = {"net": "mlp:hidden=64", "epochs": 20, "latent": 4}
 
@@ -78,7 +78,7 @@ def test_samples_are_of_the_fitted_prior_and_the_same_after_loading(run: Run) ->
     assert torch.equal(again.sample(9, seed=3), run.sample(9, seed=3))
     assert torch.equal(run.sample(9, prior="fitted"), run.sample(9))
     assert not torch.equal(run.sample(9, prior="model"), run.sample(9))
-    with vk.torchutil.rng(5):
+    with seeded(5):
         plain = run.vae.sample(9, mean=True)
     assert torch.equal(run.sample(9, seed=5, prior="model"), plain)
 
@@ -137,7 +137,7 @@ def test_classes_share_their_draws(tmp_path: Path) -> None:
     told = vk.train("cvae", out=tmp_path / "r", report=False, **SMALL)
     fitted = told.sampled_prior("fitted")
     assert fitted is not None
-    with vk.torchutil.rng(2):
+    with seeded(2):
         z = fitted.density.sample((3,))
     images = told.by_class(3, seed=2, prior="fitted")
     assert torch.equal(images[7], told.decode(z, told.context(7, 3)))
@@ -156,7 +156,7 @@ def test_film_shows_the_fitted_prior_once_it_is_better(run: Run) -> None:
     fitted = fit_prior(run.vae, *film.rows, components=(1,))
     assert fitted is not None
     assert fitted.better
-    with vk.torchutil.rng(film.seed):
+    with seeded(film.seed):
         z = fitted.density.sample((16,))
     assert torch.equal(film.samples(run.vae), run.vae.decode(z))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import vaekit as vk
+from vaekit._torchutil import load_state, save_state
 from vaekit.data import Batches, Split
 from vaekit.distributions import Offer
 from vaekit.models import VAE, Trace
@@ -25,7 +26,6 @@ from vaekit.objectives import (
     require,
 )
 from vaekit.parts import Conditional, Delta, Gaussian, StandardNormal
-from vaekit.torchutil import load_state, save_state
 from vaekit.training import (
     DivergedError,
     Progress,
@@ -140,7 +140,7 @@ def test_parts_are_looked_up_once_and_the_last_graph_is_freed(
         looked.append(asked)
         return by_part(*asked)
 
-    monkeypatch.setattr("vaekit.training.update.by_part", noted)
+    monkeypatch.setattr("vaekit.training._update.by_part", noted)
     fit(model, objective, rows(32, 4), steps=8, optimizer=adam)
     assert len(looked) == 1
     bound = objective(model(torch.rand(4, 6)))

@@ -22,10 +22,10 @@ import pytest
 import torch
 
 from vaekit import data
+from vaekit._io import STALE, fetch
 from vaekit.cli.main import main
 from vaekit.data import SETS, Entry, File, Form, Split
 from vaekit.errors import VaekitError
-from vaekit.io import STALE, fetch
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 600_000).astype(np.uint8).tobytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -273,7 +273,7 @@ def test_a_cache_that_cannot_be_made(server: Server, cache: Path, known: Known) 
 FETCH = """
 import sys
 from pathlib import Path
-from vaekit.io import fetch
+from vaekit._io import fetch
 fetch([sys.argv[1]], Path(sys.argv[2]), sys.argv[3])
 """
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import vaekit as vk
+from vaekit._train_options import Data
 from vaekit.data import (
     Batches,
     Dataset,
@@ -33,7 +34,6 @@ from vaekit.evaluate import Rows, Subject, chosen, measure, measured, reconstruc
 from vaekit.models import Colorizer, Model, rows_at_once
 from vaekit.report import Codes, fixed_rows, posteriors
 from vaekit.runs import Config, RunFolder, make_job
-from vaekit.train_options import Data
 
 IMAGE = (3, 64, 64)
 BYTES = 2**23
@@ -153,7 +153,7 @@ def dataset(rows: int = 120) -> Dataset:
 
 def test_a_large_split_is_a_view_with_the_values_of_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     copied = dataset()
-    monkeypatch.setattr("vaekit.data.rows.LARGE", 0)
+    monkeypatch.setattr("vaekit.data._rows.LARGE", 0)
     views = dataset()
     assert isinstance(copied.train.images, Tensor)
     assert isinstance(views.train.images, TakenRows)
@@ -183,14 +183,14 @@ def test_few_rows_of_a_view_are_a_copy() -> None:
 
 def test_a_card_takes_one_look_at_each_split(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    chunks = sys.modules["vaekit.data.dataset"].chunks
+    chunks = sys.modules["vaekit.data._dataset"].chunks
 
     def counted(rows: Any) -> Iterator[Tensor]:
         seen.append(len(rows))
         return chunks(rows)
 
     made = dataset()
-    monkeypatch.setattr("vaekit.data.dataset.chunks", counted)
+    monkeypatch.setattr("vaekit.data._dataset.chunks", counted)
     found = card(made)
     assert seen == [100, 20]
     assert made.train.bounds == (0.0, 255.0)
@@ -206,7 +206,7 @@ def test_a_card_takes_one_look_at_each_split(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_survey_is_that_of_float64_over_all_rows(
     pieces: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vaekit.data.rows.CHUNK", 12 * pieces)
+    monkeypatch.setattr("vaekit.data._rows.CHUNK", 12 * pieces)
     values = torch.randn(73, 12) * 1000
     survey = Split(values).survey
     assert (survey.low, survey.high) == (values.min(), values.max())
@@ -217,7 +217,7 @@ def test_a_survey_is_that_of_float64_over_all_rows(
 
 
 def test_deviations_of_a_large_table_come_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.data.rows.CHUNK", 30)
+    monkeypatch.setattr("vaekit.data._rows.CHUNK", 30)
     rows = torch.randn(90, 3) * torch.tensor([1.0, 100.0, 0.0]) + torch.tensor([0.0, 1e4, 7.0])
     table = Dataset("t", "table", Split(rows), Split(rows))
     values = prepare(table, Data(standardize=True, validation=0)).train.values
@@ -286,7 +286,7 @@ def test_codes_of_dequantized_rows_are_those_of_the_whole(
 
 def test_a_command_builds_the_options_of_its_recipe_alone() -> None:
     code = (
-        "import sys\nfrom vaekit.cli.main import main\nfrom vaekit.cli.train import sweep, train\n"
+        "import sys\nfrom vaekit.cli.main import main\nfrom vaekit.cli._train import sweep, train\n"
         "for words in (['train', 'iwae', '--help'], ['recipes']):\n"
         "    main(words)\n"
         "print(sorted(n for n in train if n[0] != '-'), [n for n in sweep if n[0] != '-'],"
@@ -315,9 +315,9 @@ def test_codes_that_are_drawn_do_not_share_noise_between_pieces(
 def test_no_row_that_is_held_out_is_dropped(
     rows: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("vaekit.runs.job.rows_at_once", lambda *_: 5)
+    monkeypatch.setattr("vaekit.runs._job.rows_at_once", lambda *_: 5)
     seen = []
-    monkeypatch.setattr("vaekit.runs.job.Batches", lambda split, size, **_: seen.append(size))
+    monkeypatch.setattr("vaekit.runs._job.Batches", lambda split, size, **_: seen.append(size))
     x = np.random.RandomState(0).rand(rows + 40, 3).astype(np.float32)
     config = Config.flat("vae", data="given", net="mlp:hidden=4", latent=2)
     value = {"train": x[rows:], "validation": x[:rows], "test": x[:9]}

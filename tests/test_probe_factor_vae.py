@@ -14,11 +14,11 @@ from probing import Pair, pair, stepped, two_processes, walk
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from vaekit._torchutil import load_state, save_state
 from vaekit.models import Trace
 from vaekit.nn import MLP
 from vaekit.objectives import ELBO, players
 from vaekit.registry import register
-from vaekit.torchutil import load_state, save_state
 from vaekit.training import differentiate
 
 

@@ -184,9 +184,9 @@ def test_processes_diverge_together(both: Any) -> None:
 
 def test_batches_that_are_not_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their gradients would add up to more than the mean."""
-    monkeypatch.setattr("vaekit.training.loop.ranks", lambda: 2)
+    monkeypatch.setattr("vaekit.training._loop.ranks", lambda: 2)
     whole = model(Delta)
     adam = make_optimizer("adam", whole.parameters(), lr=0.01)
-    monkeypatch.setattr("vaekit.training.loop.from_first", lambda *_: None)
+    monkeypatch.setattr("vaekit.training._loop.from_first", lambda *_: None)
     with pytest.raises(vk.VaekitError, match="shared by 1: make them with world=2"):
         fit(whole, Reconstruction(), Batches(Split(ROWS), 16), steps=1, optimizer=adam)

@@ -111,7 +111,7 @@ def test_sorted_test_rows_are_seen_from_first_to_last(
     white[:100] = 0
     data = replace(run.dataset(), test=Split(white))
     monkeypatch.setattr(vaekit.Run, "prepared", lambda *_: data)
-    monkeypatch.setattr("vaekit.report.run_report.ROWS", 30)
+    monkeypatch.setattr("vaekit.report._run_report.ROWS", 30)
     page = Page(write_run_report(run))
     assert page.fact("measured on").startswith("30 of the 300 test images, 10 draws of z each")
     error = float(page.fact("mean square error").split()[0])

@@ -127,7 +127,7 @@ def test_a_csv_keeps_one_row_for_each_name_and_seed(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("one")
 def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.runs.reproduce.ZOO", Path())
+    monkeypatch.setattr("vaekit.runs._reproduce.ZOO", Path())
     main(["reproduce", "small", "--threads", "1", "--json", "--record", "r.csv", "--seed", "3"])
     row = json.loads(capsys.readouterr().out)
     assert row["seed"] == 3

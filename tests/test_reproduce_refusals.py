@@ -38,7 +38,7 @@ def one(monkeypatch: pytest.MonkeyPatch) -> None:
         options=SMALL,
     )
     monkeypatch.setitem(METRICS, "elbo", metric)
-    monkeypatch.setattr("vaekit.runs.reproduce.known", lambda: {"small": made})
+    monkeypatch.setattr("vaekit.runs._reproduce.known", lambda: {"small": made})
 
 
 @pytest.mark.usefixtures("one")

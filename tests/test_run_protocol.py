@@ -36,7 +36,7 @@ def test_data_that_have_changed_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`--resume` refuses them."""
-    monkeypatch.setattr("vaekit.io._NOTED", set())
+    monkeypatch.setattr("vaekit._io._NOTED", set())
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 3)).astype(np.float32)
     np.save(tmp_path / "t.npy", rows)

@@ -18,13 +18,13 @@ import pytest
 import torch
 
 import vaekit
+from vaekit._io import STALE, append_line, is_locked, read_lines, sweep, write
+from vaekit._torchutil import load_state, save_state
+from vaekit.cli._progress import Lines, Notes, Terminal
 from vaekit.cli.main import main
-from vaekit.cli.progress import Lines, Notes, Terminal
 from vaekit.distributions import Laplace
-from vaekit.io import STALE, append_line, is_locked, read_lines, sweep, write
 from vaekit.parts import StandardNormal
 from vaekit.runs import RunFolder, git_state, tabulate
-from vaekit.torchutil import load_state, save_state
 
 SMALL: dict[str, Any] = {
     "data": "digits", "latent": 3, "net": "mlp:hidden=16", "limit": 400, "batch_size": 64,

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import vaekit
+from vaekit._torchutil import load_state
 from vaekit.cli.main import main
 from vaekit.runs import summarize
-from vaekit.torchutil import load_state
 
 QUICK = ["--latent", "3", "--net", "mlp:hidden=16", "--limit", "300", "--no-report"]
 SMALL: dict[str, Any] = {

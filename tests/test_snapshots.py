@@ -13,10 +13,10 @@ from PIL import Image
 
 import vaekit
 from vaekit import VaekitError
+from vaekit._torchutil import load_state
 from vaekit.data import spread
 from vaekit.report import Snapshots, frame_epochs, read_frame
 from vaekit.runs import RunFolder
-from vaekit.torchutil import load_state
 
 SMALL: dict[str, Any] = {
     "data": "digits",

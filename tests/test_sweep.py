@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import vaekit
+from vaekit._torchutil import load_state
 from vaekit.cli.main import main
 from vaekit.runs import parse_grid, tabulate
-from vaekit.torchutil import load_state
 from vaekit.training import Callback, Progress
 
 SMALL: dict[str, Any] = {"net": "mlp:hidden=8", "limit": 200, "epochs": 2}
@@ -175,7 +175,7 @@ def test_keys_and_values_are_those_of_the_command_line(
         seen.update(configs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaekit.runs.sweep.train_all", stop)
+    monkeypatch.setattr("vaekit.runs._sweep.train_all", stop)
     with pytest.raises(KeyboardInterrupt):
         vaekit.sweep("vae", grid=grid, out=tmp_path / "g", limit=200, epochs=2)
     assert list(seen) == names
@@ -197,7 +197,7 @@ def test_ctrl_c_says_how_to_go_on(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaekit.runs.sweep.train_all", stop)
+    monkeypatch.setattr("vaekit.runs._sweep.train_all", stop)
     with pytest.raises(SystemExit) as left:
         main(["sweep", "vae", "--grid", "latent=2,3", "--out", str(tmp_path / "g"), *QUICK])
     assert left.value.code == 130
@@ -208,7 +208,7 @@ def test_json_is_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of runs that are there."""
-    monkeypatch.setattr("vaekit.runs.sweep.train_all", lambda *_, **__: [])
+    monkeypatch.setattr("vaekit.runs._sweep.train_all", lambda *_, **__: [])
     out = tmp_path / "g"
     for latent in (2, 3):
         vaekit.train("vae", out=out / f"latent={latent}", latent=latent, threads=1, report=False,

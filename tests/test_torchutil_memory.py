@@ -13,7 +13,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's ma
 PAGES = 16 * 8 * 256  # of 4 KiB, 128 MiB in all
 FAULTS = """
 import resource, torch
-from vaekit.torchutil import keep_memory
+from vaekit._torchutil import keep_memory
 {first}
 def step():
     kept = [torch.zeros(2 << 20) for _ in range(16)]  # 8 MiB each, freed together
@@ -38,4 +38,4 @@ def test_freed_memory_is_kept_only_where_it_is_asked() -> None:
 
 @glibc
 def test_the_command_line_keeps_it() -> None:
-    assert faults("from vaekit.cli.show import start; start()") < PAGES / 10
+    assert faults("from vaekit.cli._show import start; start()") < PAGES / 10

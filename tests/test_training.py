@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 import vaekit
 from vaekit import Callback, recipes
+from vaekit._torchutil import load_state, save_state
+from vaekit._train_options import Training
 from vaekit.data import Batches, Dataset, Split, conditioned, load
 from vaekit.distributions import Gaussian as GaussianDistribution
 from vaekit.distributions import offering
@@ -28,8 +30,6 @@ from vaekit.models import VAE, Trace
 from vaekit.objectives import ELBO, Objective
 from vaekit.parts import Conditional, Gaussian, StandardNormal
 from vaekit.runs import flat_fields
-from vaekit.torchutil import load_state, save_state
-from vaekit.train_options import Training
 from vaekit.training import (
     Best,
     DivergedError,

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 import vaekit
-from vaekit import VaekitError, imports, registry
+from vaekit import VaekitError, registry
+from vaekit import _imports as imports
+from vaekit._imports import imports_of, load
 from vaekit.cli.main import main
-from vaekit.imports import imports_of, load
 from vaekit.registry import describe, entries, find
 
 MINE = '''

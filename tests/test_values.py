@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 import vaekit as vk
+from vaekit._train_options import Data
 from vaekit.data import Dataset, card, fingerprint, from_value, is_value, load, prepare
 from vaekit.errors import VaekitError
-from vaekit.train_options import Data
 from vaekit.training import Progress, fit, make_optimizer
 
 RNG = np.random.default_rng(0)
@@ -165,7 +165,7 @@ def test_a_dataset_of_items_is_the_array_of_its_items() -> None:
 def test_a_dataset_that_does_not_fit_is_read_when_a_batch_asks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vaekit.data.values.available", lambda: 5000)
+    monkeypatch.setattr("vaekit.data._values.available", lambda: 5000)
     given = from_value(Items())
     assert not isinstance(given.train.images, Tensor)
     monkeypatch.undo()
@@ -424,7 +424,7 @@ def test_a_loader_trains_and_resumes_at_the_end_of_an_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     notes: list[str] = []
-    monkeypatch.setattr("vaekit.data.loaders.note", notes.append)
+    monkeypatch.setattr("vaekit.data._loaders.note", notes.append)
     data = prepare(from_value(loader(shuffle=True)), Data())
     straight = trained(data, 6)
     assert straight.rows == 40
@@ -556,7 +556,7 @@ def test_images_that_are_given_are_brought_to_a_size() -> None:
 
 
 def test_a_large_array_with_steps_backwards_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.data.arrays.LARGE", 100)
+    monkeypatch.setattr("vaekit.data._arrays.LARGE", 100)
     colors = RNG.integers(0, 256, (40, 4, 4, 3)).astype(np.uint8)
     turned = from_value(colors[..., ::-1])
     straight = from_value(np.ascontiguousarray(colors[..., ::-1]))

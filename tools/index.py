@@ -73,8 +73,8 @@ def page() -> str:
 
 def stub() -> str:
     """signature.pyi: the options of `vaekit.train` and their types, for editors and mypy."""
+    from vaekit._train_options import Data, Training
     from vaekit.recipes import find_recipe, names
-    from vaekit.train_options import Data, Training
 
     asks = dict.fromkeys(part for name in names() for part in find_recipe(name).asks)
     parts = {name: "int" if name == "latent" else "Part" for name in asks if name != "objective"}

@@ -9,10 +9,10 @@ from torch import Tensor
 
 import vaekit.data
 from peers.task import Task, first_batch, gradient_norm, recipe_of, rows_of
+from vaekit._torchutil import keep_memory
 from vaekit.data import Batches, Split
 from vaekit.nn import precision
-from vaekit.nn.network import memory_format, use_format
-from vaekit.torchutil import keep_memory
+from vaekit.nn._network import memory_format, use_format
 from vaekit.training import differentiate, fit, make_optimizer
 
 __all__ = ["Kit"]

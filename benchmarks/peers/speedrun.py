@@ -106,7 +106,7 @@ class Kit:
     """Ours, with the settings."""
 
     def __init__(self, settings: Settings, validate: bool, limit: int | None) -> None:
-        from vaekit.torchutil import keep_memory
+        from vaekit._torchutil import keep_memory
         from vaekit.training import make_optimizer
 
         keep_memory()
@@ -118,7 +118,7 @@ class Kit:
         """A training from this seed."""
         from vaekit.data import Batches
         from vaekit.training import fit, make_optimizer
-        from vaekit.training.schedules import kl_warmup, learning_rate, rising
+        from vaekit.training._schedules import kl_warmup, learning_rate, rising
 
         asked = self.settings
         began = time.perf_counter()

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
+from vaekit._imports import Named
+from vaekit._imports import load as load_imports
+from vaekit._torchutil import find_device, load_state, rng
+from vaekit._train_options import Data, Training, checked
 from vaekit.data import GIVEN, is_value
 from vaekit.errors import VaekitError
-from vaekit.imports import Named
-from vaekit.imports import load as load_imports
 from vaekit.models import Model
 from vaekit.objectives import Objective
 from vaekit.registry import checked as part
@@ -48,8 +50,6 @@ from vaekit.runs import (
     train_seeds,
     trained,
 )
-from vaekit.torchutil import find_device, load_state, rng
-from vaekit.train_options import Data, Training, checked
 from vaekit.training import Callback, Callbacks, Notes, Progress, check_state
 
 if TYPE_CHECKING:

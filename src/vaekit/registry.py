@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vaekit._io import note
 from vaekit.errors import VaekitError, unknown
-from vaekit.io import note
 
 T = TypeVar("T")
 Spec = dict[str, Any]

@@ -3,7 +3,7 @@
     python pack.py FOLDER OUT.npz
 
 FOLDER is what `render.mjs` wrote. Each image becomes the weights of its inks, the mean over blocks
-of pixels, cropped to what it covers; `vaekit.data.avatar_art` reads them.
+of pixels, cropped to what it covers; `vaekit.data._avatar_art` reads them.
 """
 
 from __future__ import annotations

@@ -18,8 +18,11 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import vaekit
-from vaekit.cli import data, images, runs, train
-from vaekit.cli.show import IMPORTS, columns, help_of, say
+from vaekit.cli import _data as data
+from vaekit.cli import _images as images
+from vaekit.cli import _runs as runs
+from vaekit.cli import _train as train
+from vaekit.cli._show import IMPORTS, columns, help_of, say
 from vaekit.errors import VaekitError, unknown
 from vaekit.registry import KINDS, spec_of, text
 
@@ -152,7 +155,7 @@ def _run(words: list[str]) -> None:
             raise VaekitError(f"{option} names nothing; expected a {what} after it.")
     IMPORTS[:] = named["--import"]
     if IMPORTS:
-        from vaekit.imports import load
+        from vaekit._imports import load
 
         load(IMPORTS)
     for path in named["--config"]:
@@ -184,7 +187,7 @@ def in_shell(text: str) -> str:
     text = " ".join(text.split())
     if not ARGUMENT.search(text):
         return text
-    from vaekit.train_options import Data, Training
+    from vaekit._train_options import Data, Training
 
     names = {"import_", "latent", *KINDS, *Data.model_fields, *Training.model_fields}
     records = (*fields(train.TrainOptions), *fields(train.SweepOptions))

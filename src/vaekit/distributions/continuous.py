@@ -9,13 +9,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from vaekit._torchutil import lazy
 from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution, Offer, offering
 from vaekit.errors import VaekitError
-from vaekit.torchutil import lazy
 
 
 @dataclass(eq=False, repr=False)
-class LocationScale(Distribution):
+class _LocationScale(Distribution):
     """The distribution of x = loc + scale * noise.
 
     Args:
@@ -50,7 +50,7 @@ class LocationScale(Distribution):
         return type(self)(self.loc, log_scale, event_dim=self.event_dim)
 
 
-class Gaussian(LocationScale):
+class Gaussian(_LocationScale):
     """Independent Gaussians: log N(x; loc, scale^2) per element.
 
     -1/2 ((x - loc) / scale)^2 - log scale - 1/2 log 2 pi
@@ -103,7 +103,7 @@ class StandardGaussian(Distribution):
     zero: Tensor
 
     parameters = ("zero",)
-    offers = LocationScale.offers
+    offers = _LocationScale.offers
 
     @property
     def mean(self) -> Tensor:
@@ -129,7 +129,7 @@ class StandardGaussian(Distribution):
 LOG_2 = math.log(2)
 
 
-class Laplace(LocationScale):
+class Laplace(_LocationScale):
     """Independent Laplace distributions: -|x - loc| / scale - log(2 scale) per element.
 
     A plain L1 loss is `scale = 1`.

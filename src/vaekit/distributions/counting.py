@@ -37,11 +37,11 @@ def log_ratio(gap: Tensor, top: Tensor, bottom: Tensor) -> Tensor:
     return sign * torch.log1p(sign * gap / torch.minimum(top, bottom))
 
 
-def stirling_error(a: Tensor) -> Tensor:
+def _stirling_error(a: Tensor) -> Tensor:
     """Return lgamma(a) - ((a - 1/2) log a - a + 1/2 log 2 pi), for a > 0: close to 1 / (12 a).
 
     Example:
-        >>> stirling_error(torch.tensor([1.0, 1e6]))
+        >>> _stirling_error(torch.tensor([1.0, 1e6]))
         tensor([8.1061e-02, 8.3333e-08])
     """
     near = a.clamp(max=FAR)
@@ -53,15 +53,15 @@ def stirling_error(a: Tensor) -> Tensor:
     return torch.where(a < FAR, direct, series * inverse)
 
 
-def factorial_excess(x: Tensor) -> Tensor:
+def _factorial_excess(x: Tensor) -> Tensor:
     """Return log x! - (x log x - x), for x >= 0: 0 at 0, then close to 1/2 log(2 pi x).
 
     Example:
-        >>> factorial_excess(torch.tensor([0.0, 1.0]))
+        >>> _factorial_excess(torch.tensor([0.0, 1.0]))
         tensor([0., 1.])
     """
     seen = positive(x)
-    excess = stirling_error(seen) + 0.5 * seen.log() + HALF_LOG_TAU
+    excess = _stirling_error(seen) + 0.5 * seen.log() + HALF_LOG_TAU
     return torch.where(x > 0, excess, torch.zeros_like(x))
 
 
@@ -103,7 +103,7 @@ class Poisson(Distribution):
         x, rate = x.to(self.log_rate.dtype), self.mean
         seen = positive(x)
         ratio = log_ratio(seen - rate, seen, rate)
-        return (x - rate) - x * ratio - factorial_excess(x)
+        return (x - rate) - x * ratio - _factorial_excess(x)
 
 
 @dataclass(eq=False, repr=False)
@@ -167,9 +167,9 @@ class NegativeBinomial(Distribution):
     def terms(self, x: Tensor) -> Tensor:
         x, m, t = x.to(self.log_mean.dtype), self.mean, self.dispersion
         # lgamma(x + t) - lgamma(t) - ((x + t) log(x + t) - t log t - x): 0 for t = inf.
-        spread = stirling_error(x + t) - stirling_error(t) - 0.5 * torch.log1p(x / t)
+        spread = _stirling_error(x + t) - _stirling_error(t) - 0.5 * torch.log1p(x / t)
         # x log(x / m) - (x + t) log((x + t) / (m + t)): 0 at x = m, positive elsewhere.
         seen = positive(x)
         first = x * log_ratio((seen - m) * t, seen * (m + t), m * (seen + t))
         deviance = first - t * log_ratio(x - m, x + t, m + t)
-        return spread - deviance - factorial_excess(x)
+        return spread - deviance - _factorial_excess(x)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaekit._torchutil import lazy, rng
 from vaekit.distributions.base import HALF_LOG_TAU, Distribution, offering
-from vaekit.torchutil import lazy, rng
 
 RIDGE = 1e-4  # added to covariances, times the variance of all points: no component falls on one
 CANDIDATES = (1, 2, 5, 10, 20, 40)

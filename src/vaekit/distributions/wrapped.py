@@ -10,10 +10,10 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import constraints
 
+from vaekit._torchutil import lazy
 from vaekit.distributions.base import Distribution, Offer, Space, offering, reals, sum_event
 from vaekit.distributions.divergences import closed_form
 from vaekit.errors import VaekitError
-from vaekit.torchutil import lazy
 
 INTEGERS = (constraints.integer_interval, type(constraints.nonnegative_integer))
 _Part = td.Distribution | td.Transform

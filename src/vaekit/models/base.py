@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit._torchutil import evaluating, rng
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
 from vaekit.models.trace import Site, Trace
-from vaekit.torchutil import evaluating, rng
 
 Context = Tensor | None  # what a model may be conditioned on, (B, *G)
 Mask = Tensor | None  # 0 where x is not observed

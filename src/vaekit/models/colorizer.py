@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from vaekit._torchutil import evaluating
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.models.base import Context, Draws, Mask, Model, in_pieces
 from vaekit.models.trace import Trace
 from vaekit.parts import Conditional, Gaussian
 from vaekit.registry import register
-from vaekit.torchutil import evaluating
 
 
 def luminance(x: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaekit._torchutil import lazy
 from vaekit.distributions import Distribution, kl, kl_terms, sum_event
 from vaekit.errors import VaekitError
-from vaekit.torchutil import lazy
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,3 +1,10 @@
+from vaekit.nn._network import MLP as MLP
+from vaekit.nn._network import LogCounts as LogCounts
+from vaekit.nn._network import Network as Network
+from vaekit.nn._network import lowered as lowered
+from vaekit.nn._network import precision as precision
+from vaekit.nn._network import sizes as sizes
+from vaekit.nn._network import use_format as use_format
 from vaekit.nn.blocks import LatentDropout as LatentDropout
 from vaekit.nn.blocks import activation as activation
 from vaekit.nn.blocks import initialize as initialize
@@ -7,13 +14,6 @@ from vaekit.nn.conv import ColorNet as ColorNet
 from vaekit.nn.conv import ConvDecoder as ConvDecoder
 from vaekit.nn.conv import ConvEncoder as ConvEncoder
 from vaekit.nn.nets import Nets as Nets
-from vaekit.nn.network import MLP as MLP
-from vaekit.nn.network import LogCounts as LogCounts
-from vaekit.nn.network import Network as Network
-from vaekit.nn.network import lowered as lowered
-from vaekit.nn.network import precision as precision
-from vaekit.nn.network import sizes as sizes
-from vaekit.nn.network import use_format as use_format
 from vaekit.nn.pool import PoolEncoder as PoolEncoder
 from vaekit.nn.pool import UnpoolDecoder as UnpoolDecoder
 from vaekit.nn.pool import UnpoolEncoder as UnpoolEncoder

@@ -12,7 +12,6 @@ where n is the larger length. A stage up is the adjoint of the stage down with t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -21,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
+from vaekit.nn._network import Network, Planes, Shape, Sizes, flatten, image_shape, one_each, sizes
 from vaekit.nn.blocks import Block
-from vaekit.nn.network import Network, Planes, Shape, Sizes, flatten, sizes
 from vaekit.registry import register
 
 
@@ -128,29 +127,6 @@ class ConvDecoder(Network):
         for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
             body += block.after(_up(before, after, side, grid, block.bias), after)
         super().__init__(source, image, body, _up(planes[-1], image[0], last, grids[-1], True))
-
-
-def image_shape(what: str, value: Sizes) -> Shape:
-    """Return `(C, H, W)`, or an error."""
-    shape = sizes(what, value)
-    if len(shape) != 3:
-        raise VaekitError(f"{what} is {value}; a convolution takes (C, H, W). Use MLP otherwise.")
-    return shape
-
-
-def one_each(what: str, value: Sizes, stages: int) -> Shape:
-    """Return a number for each stage: those given, or the one for all.
-
-    Example:
-        >>> one_each("kernel", 5, 2), one_each("kernel", (4, 6, 4), 3)
-        ((5, 5), (4, 6, 4))
-    """
-    numbers = tuple(value) if isinstance(value, Sequence) else (value,)
-    if len(numbers) not in (1, stages):
-        raise VaekitError(
-            f"{what} is {value}; expected one number for all {stages} stages, or one for each."
-        )
-    return numbers * stages if len(numbers) == 1 else numbers
 
 
 def _halvings(grid: Shape, stages: int) -> list[Shape]:

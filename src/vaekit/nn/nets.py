@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from vaekit.errors import VaekitError, choose
+from vaekit.nn._network import MLP, Network, Planes, Shape, flatten
 from vaekit.nn.blocks import Block, LatentDropout, initialize
 from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder
-from vaekit.nn.network import MLP, Network, Planes, Shape, flatten
 from vaekit.nn.pool import PoolEncoder, UnpoolDecoder, UnpoolEncoder, places_of
 from vaekit.registry import register
 

@@ -41,9 +41,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError, choose
+from vaekit.nn._network import (
+    Network,
+    Shape,
+    Sizes,
+    at_precision,
+    check_input,
+    image_shape,
+    one_each,
+    sizes,
+)
 from vaekit.nn.blocks import Block
-from vaekit.nn.conv import image_shape, one_each
-from vaekit.nn.network import Network, Shape, Sizes, at_precision, check_input, sizes
 from vaekit.registry import register
 
 _PADDINGS = {"same": True, "valid": False}
@@ -93,7 +101,7 @@ class PoolEncoder(Network):
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         planes = (image[0], *sizes("channels", channels))
         sides = one_each("kernel", sizes("kernel", kernel), len(planes) - 1)
-        last = grids(image[1:], sides, padding)[-1][1]
+        last = _grids(image[1:], sides, padding)[-1][1]
         widths = (planes[-1] * prod(last), *sizes("hidden", hidden, least=0))
         block = Block(**options)
         same = _PADDINGS[padding]
@@ -108,16 +116,16 @@ class PoolEncoder(Network):
         super().__init__(image, target, body, nn.Linear(widths[-1], prod(target)))
 
 
-def grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Shape, Shape]]:
+def _grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Shape, Shape]]:
     """Return the size after the convolution and that after the pooling, of each stage.
 
     Raises:
         VaekitError: for an unknown padding, or a size of which a stage would leave nothing.
 
     Example:
-        >>> grids((30, 20), (5, 5), "valid")
+        >>> _grids((30, 20), (5, 5), "valid")
         [((26, 16), (13, 8)), ((9, 4), (4, 2))]
-        >>> grids((30, 1), (5, 5), "same")
+        >>> _grids((30, 1), (5, 5), "same")
         [((30, 1), (15, 1)), ((15, 1), (8, 1))]
     """
     same = choose("padding", padding, _PADDINGS)
@@ -146,7 +154,7 @@ def places_of(
     """
     planes = sizes("channels", channels)
     sides = one_each("kernel", sizes("kernel", kernel), len(planes))
-    stages = grids(image_shape("image", image)[1:], sides, padding)
+    stages = _grids(image_shape("image", image)[1:], sides, padding)
     return [(width, *pooled) for width, (_, pooled) in zip(planes, stages, strict=True)]
 
 
@@ -272,7 +280,7 @@ class UnpoolDecoder(nn.Module):
             )
         self.shapes, self.split = shapes[::-1], [latent, *counts, rest]
         sides = one_each("kernel", kernel, len(counts))
-        self.grids = [seen for seen, _ in grids(self.out_shape[1:], sides, padding)][::-1]
+        self.grids = [seen for seen, _ in _grids(self.out_shape[1:], sides, padding)][::-1]
         inner = sizes("hidden", hidden, least=0)[::-1]
         self.dense = nn.Sequential(*block.dense((latent + rest, *inner, prod(self.shapes[0]))))
         planes = [shape[0] for shape in self.shapes]

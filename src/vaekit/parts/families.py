@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
+from vaekit._torchutil import over_ranks
 from vaekit.errors import VaekitError, at_least, choose, unknown
 from vaekit.parts.conditional import Family
 from vaekit.registry import register
-from vaekit.torchutil import over_ranks
 
 Map = Callable[[Tensor], Tensor]
 EPS = 1e-3

@@ -95,7 +95,7 @@ def recipe(
     """
     known = [*PARTS, "latent", "context"]
     if not {*options} <= {*known}:  # pydantic takes longer to import than help to show
-        from vaekit.train_options import Data, Training
+        from vaekit._train_options import Data, Training
 
         known += [*Data.model_fields, *Training.model_fields]
     for option in options:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaekit._torchutil import rng
 from vaekit.distributions import Distribution
 from vaekit.parts import Family
-from vaekit.torchutil import rng
 
 
 def seeded(seed: int = 0) -> AbstractContextManager[None]:

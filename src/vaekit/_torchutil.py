@@ -1,0 +1,342 @@
+"""What every room asks of torch: random state, modes, devices, threads, memory, states in files."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+
+from vaekit._io import write
+from vaekit.errors import VaekitError
+
+T = TypeVar("T")
+R = TypeVar("R")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt(3)
+TRIM_AT, MMAP_AT = 1 << 30, 32 << 20  # bytes; glibc takes no larger MMAP_THRESHOLD
+
+
+class lazy(Generic[T]):  # noqa: N801
+    """A method read as an attribute, computed once per instance.
+
+    Like `functools.cached_property`, without the lock that breaks `torch.compile` on Python 3.11.
+    It works on frozen dataclasses, and a value put into the instance's `__dict__` beforehand wins.
+    A value first read under `torch.no_grad()` stays without a gradient: detach it instead.
+
+    Example:
+        >>> class Square:
+        ...     side = 3
+        ...     @lazy
+        ...     def area(self):
+        ...         print("computed")
+        ...         return self.side**2
+        >>> square = Square()
+        >>> square.area + square.area
+        computed
+        18
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> lazy[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> lazy[T] | T:
+        if instance is None:
+            return self
+        value = self.function(instance)
+        instance.__dict__[self.name] = value
+        return value
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of this name; "auto" is the first accelerator, else the CPU.
+
+    Raises:
+        VaekitError: for a name that torch does not know, or a device that is absent.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise VaekitError(
+            f"there is no device '{name}' here: take `device=auto` or `device=cpu`."
+        ) from None
+    return device
+
+
+@contextmanager
+def rng(
+    seed: int, device: torch.device | str = "cpu", threads: int | None = None
+) -> Iterator[None]:
+    """Seed the global random state and set the threads; restore both afterwards.
+
+    Raises:
+        VaekitError: for a seed below 0 or from 2**63 on.
+
+    Example:
+        >>> with rng(0):
+        ...     first = torch.rand(3)
+        >>> with rng(0):
+        ...     torch.equal(torch.rand(3), first)
+        True
+    """
+    if not 0 <= seed < 1 << 63:
+        raise VaekitError(f"got `seed={seed}`; expected 0 to 2**63 - 1.")
+    before, device = torch.get_num_threads(), torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        try:
+            if threads is not None:
+                torch.set_num_threads(threads)
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+@contextmanager
+def evaluating(*parts: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """Put the parts in eval mode, by default without gradients; afterwards they are as before."""
+    modes = [(module, module.training) for part in parts for module in part.modules()]
+    for part in parts:
+        part.eval()
+    try:
+        with torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def wide(value: Tensor) -> Tensor:
+    """Return it in float64, or the widest type that the device has."""
+    return value.float() if value.device.type == "mps" else value.double()
+
+
+class Moments:
+    """Mean and variance (1/N) over rows that come in batches, by Chan's merge: nothing cancels.
+
+    Example:
+        >>> moments = Moments()
+        >>> x = 1e9 + torch.tensor([[0.0], [1.0], [2.0], [5.0]], dtype=torch.float64)
+        >>> moments.add(x[:3])
+        >>> moments.add(x[3:])
+        >>> moments.mean.tolist(), moments.variance.tolist()
+        ([1000000002.0], [3.5])
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.mean = self.squares = torch.zeros(())
+
+    def add(self, values: Tensor) -> None:
+        """Add rows `(B, ...)`."""
+        count, mean = len(values), values.mean(0)
+        squares = (values - mean).square().sum(0)
+        if not self.rows:
+            self.rows, self.mean, self.squares = count, mean, squares
+            return
+        total, step = self.rows + count, mean - self.mean
+        self.mean = self.mean + step * (count / total)
+        self.squares = self.squares + squares + step.square() * (self.rows * count / total)
+        self.rows = total
+
+    @property
+    def variance(self) -> Tensor:
+        """Return the variance of each column."""
+        return self.squares / max(self.rows, 1)
+
+
+def ranks() -> int:
+    """Return how many processes train together."""
+    spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if spread else 1
+
+
+def over_ranks(value: Tensor) -> Tensor:
+    """Return the sum over all processes that train together, in place."""
+    if ranks() > 1:
+        torch.distributed.all_reduce(value)
+    return value
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_order(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    *,
+    ahead: int = 1,
+    alone: bool = False,
+) -> Iterator[R]:
+    """Return `work(item)` of each item, in order, without gradients, on so many threads.
+
+    Items are taken one by one in the calling thread, so that what they draw is the same for any
+    number of threads; at most `ahead` more than there are threads are held.
+
+    Args:
+        work: what is done.
+        items: what it is done with.
+        threads: 1 works in the calling thread.
+        ahead: how far the threads may run ahead of what is taken.
+        alone: whether torch has one thread for each operation meanwhile: the threads of one
+            operation wait for each other, and here each thread has an item of its own.
+
+    Example:
+        >>> list(in_order(lambda n: n * n, range(5), 2))
+        [0, 1, 4, 9, 16]
+    """
+
+    @torch.no_grad()  # gradients are switched off for each thread by itself
+    def quiet(item: T) -> R:
+        return work(item)
+
+    if threads == 1:
+        yield from map(quiet, items)
+        return
+    waiting: deque[Future[R]] = deque()
+    before = torch.get_num_threads()
+    options: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    pool = ThreadPoolExecutor(threads, **(options if alone else {}))
+    try:
+        if alone:
+            torch.set_num_threads(1)  # here too, where the others of torch would wait by spinning
+        for item in items:
+            waiting.append(pool.submit(quiet, item))
+            if len(waiting) > threads + ahead - 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def in_blocks(work: Callable[[range], R], total: int, block: int) -> Iterator[R]:
+    """Yield `work(rows)` for blocks of `range(total)`, in order, with a thread for each core.
+
+    They are at most two blocks for each thread ahead, so what is not yet taken stays small.
+
+    Example:
+        >>> list(in_blocks(list, 5, block=2))
+        [[0, 1], [2, 3], [4]]
+    """
+    threads = min(cores(), 32)
+    blocks = (range(start, min(start + block, total)) for start in range(0, total, block))
+    return in_order(work, blocks, threads, ahead=threads + 1)
+
+
+def keep_memory() -> bool:
+    """Let the process keep the memory that it frees, for its next step; return whether it could.
+
+    A step frees its activations and the next one asks for as much: glibc's malloc gives blocks
+    back to the system in between, and each page costs a fault when it comes again. Blocks up to
+    32 MiB now come from the heap, which shrinks only when 1 GiB at its end is free. The memory of
+    the process does not go below its peak by more than that: this holds for the whole process, so
+    that the command line calls it and `fit` does not. Other allocators are left as they are.
+
+    Example:
+        >>> kept = keep_memory()
+    """
+    linux = sys.platform == "linux"
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if linux else None  # musl has none
+    return bool(mallopt and mallopt(MMAP_THRESHOLD, MMAP_AT) and mallopt(TRIM_THRESHOLD, TRIM_AT))
+
+
+TENSOR, DICT, LIST, TUPLE = "tensor", "dict", "list", "tuple"
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return `value` as JSON, with its tensors put into `tensors` and replaced by their names."""
+    if isinstance(value, Tensor):
+        name = f"{len(tensors)}"
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {TENSOR: name}
+    if isinstance(value, dict):
+        return {DICT: [[k, _pack(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = TUPLE if isinstance(value, tuple) else LIST
+        return {kind: [_pack(v, tensors) for v in value]}
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == TENSOR:
+        return tensors[inner]
+    if kind == DICT:
+        return {k: _unpack(v, tensors) for k, v in inner}
+    values = [_unpack(v, tensors) for v in inner]
+    return tuple(values) if kind == TUPLE else values
+
+
+def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
+    """Write nested dicts, lists, numbers, strings and tensors; see `load_state`.
+
+    Raises:
+        VaekitError: where it cannot be written; an older checkpoint is left as it was.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    skeleton = json.dumps(_pack(state, tensors))
+    write(path, save(tensors, {"state": skeleton}), mend)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return what `save_state` wrote, on the CPU. Nothing is unpickled.
+
+    Raises:
+        VaekitError: where the file is missing, truncated, or no checkpoint.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "x.safetensors"
+        ...     save_state(path, {"step": 3, "weights": {0: torch.ones(2)}})
+        ...     load_state(path)
+        {'step': 3, 'weights': {0: tensor([1., 1.])}}
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise VaekitError(f"there is no checkpoint {path}: restore it, or train again.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return _unpack(json.loads(metadata["state"]), tensors)
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise VaekitError(
+            f"{path} is truncated or no checkpoint of vaekit ({type(error).__name__}): "
+            "take another one, or train again."
+        ) from None

@@ -1,0 +1,180 @@
+"""The commands that list what there is by name: `data`, `parts` and `recipes`."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import vaekit
+from vaekit._io import in_words, search_folders
+from vaekit.cli._show import MaybeOut, MaybeWhole, answer, columns, table
+from vaekit.errors import VaekitError, choose
+from vaekit.registry import KINDS, describe, entries, import_installed, text
+
+IMAGES = 64  # in the image of a data set
+
+
+def data(
+    name: str | None = None,
+    /,
+    *,
+    out: MaybeOut = None,
+    data_dir: str | None = None,
+    size: MaybeWhole = None,
+    crop: MaybeWhole = None,
+    gray: bool = False,
+    label: str | None = None,
+    group: str | None = None,
+    test: float | None = None,
+    clean: bool = False,
+    json: bool = False,
+) -> None:
+    """List the named data sets, or show what one holds, with an image.
+
+    Under --json the image is drawn only if --out names it.
+
+    Example: vaekit data mnist
+
+    Args:
+        name: A data set's name, or a path; without one, all are listed.
+        out: The file of the image; by default NAME.png, here.
+        size: Scale images to SIZE x SIZE.
+        crop: First keep the central CROP x CROP pixels.
+        gray: Turn color images gray.
+        label: The column of a .csv that is a label.
+        group: What keeps rows together; see `vaekit train vae --help-all`.
+        test: Test rows: a fraction, or a count.
+        clean: Empty the cache of decoded images, and leave.
+    """
+    if clean:
+        if name is not None:
+            raise VaekitError(f"`clean` empties the cache of all sets: leave {name}, or `clean`.")
+        folder, sets, freed = vaekit.data.clean_cache()
+        words = f"{sets} set{'s' * (sets != 1)} of decoded images in {folder}"
+        content = {"folder": str(folder), "sets": sets, "bytes": freed}
+        answer(json, content, [f"freed {in_words(freed)}: {words}"])
+    elif name is None:
+        listed = list(_sets(data_dir))
+        rows = [["name", "kind", "shape", "train", "test", "where"]]
+        for each in listed:
+            shape = " x ".join(map(str, each["shape"]))
+            counts = (f"{each['rows'][part]:,}" for part in ("train", "test"))
+            rows.append([each["name"], each["kind"], shape, *counts, each["path"] or each["state"]])
+        answer(json, listed, [table(rows, left=(0, 1, 2, 5))])
+    else:
+        from vaekit._train_options import Data, checked
+
+        values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
+        values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
+        options = vaekit.data.labeled(checked(Data, values))
+        dataset = vaekit.data.read(options)
+        parts = vaekit.recipes.find_recipe("vae").parts
+        likelihood = vaekit.recipes.likelihood_spec(parts, dataset.kind)["name"]
+        facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
+        images = len(dataset.train.images.shape) == 4
+        if out is not None and not images:
+            raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
+        if images and (out is not None or not json):
+            x = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
+            facts["image"] = str(vaekit.report.save_images(x, out or Path(f"{dataset.name}.png")))
+        answer(json, facts, _lines(facts))
+
+
+def _sets(data_dir: str | None) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each named data set, and where it is."""
+    folders = search_folders(data_dir)
+    for entry in vaekit.data.sets(data_dir).values():
+        files = entry.find(folders)
+        state = "here" if files else "download" if entry.public else "not here"
+        validation = {"validation": entry.validation} if entry.validation else {}
+        yield {
+            "name": entry.name,
+            "kind": entry.kind,
+            "shape": list(entry.shape),
+            "rows": {"train": entry.rows[0], **validation, "test": entry.rows[1]},
+            "classes": entry.classes,
+            "state": state if entry.make is None else "built in",
+            "path": str(files[1][0].parent) if files else None,
+            "note": entry.note,
+            "license": entry.license,
+        }
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield what a data set holds, for people; of each class its rows, of all splits."""
+    low, high = facts["range"]
+    levels = f"{low:g} to {high:g}, mean {facts['mean']:.4g}"
+    if facts["stored"] == "uint8":
+        levels += f" ({facts['mean'] / 255:.4f} of 255)"
+    totals = [sum(counts) for counts in zip(*facts["class_counts"].values(), strict=True)]
+    names = facts["class_names"] or range(len(totals))
+    classes = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, totals, strict=False))
+    count = f"{facts['classes']}: " if facts["class_names"] else f"{len(totals)}; rows "
+    lines = {
+        "name": facts["name"],
+        "kind": facts["kind"],
+        "shape": f"{' x '.join(map(str, facts['shape']))}, {math.prod(facts['shape']):,} values",
+        "rows": ", ".join(f"{part} {count:,}" for part, count in facts["rows"].items()),
+        "range": levels,
+        "not 0": f"{facts['density']:.2%} of the values",
+        "label": facts["label"] and f"the column {facts['label']}: --label '{facts['label']}'",
+        "classes": classes and count + classes,
+        "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),
+        "columns": ", ".join(facts["columns"]),
+    }
+    for name in ("likelihood", "note", "source", "sha256", "image"):
+        lines[name] = facts.get(name)
+    yield from (f"{title:11} {words}" for title, words in lines.items() if words)
+
+
+def parts(kind: str | None = None, name: str | None = None, /, *, json: bool = False) -> None:
+    """List the parts by name, and their options.
+
+    A part is written NAME:option=value:option=value, as --objective iwae:samples=50;
+    :option=value alone changes options of the recipe's part.
+
+    Example: vaekit parts objective iwae
+
+    Args:
+        kind: A kind of part; without one, all kinds.
+        name: One part of this kind.
+    """
+    import_installed()
+    known = {each: entries(each) for each in KINDS if entries(each)}
+    if kind is None:
+        rows = {each: f"{KINDS[each]}: {', '.join(known[each])}" for each in known}
+        answer(json, known, columns(rows, ""))
+        return
+    choose("kind of part", kind, known)
+    listed = known[kind] if name is None else {name: describe(kind, name)}
+    lines = (line for each in listed for line in _part_lines(kind, each, listed[each]))
+    answer(json, listed if name is None else listed[name], lines)
+
+
+def _part_lines(kind: str, name: str, entry: dict[str, Any]) -> Iterator[str]:
+    """Yield a part's title, and its options with their defaults; of a recipe, its choice."""
+    paper = entry["paper"]
+    cite = f" (arXiv {paper})" if paper and paper not in entry["title"] and kind != "recipe" else ""
+    yield f"{name}: {entry['title']}{cite}"
+    if kind == "recipe":
+        recipe = vaekit.recipes.find_recipe(name)
+        rows = {f"--{n.replace('_', '-')} {v}": "" for n, v in recipe.options.items()}
+        yield textwrap.fill(recipe.text, 100, initial_indent="  ", subsequent_indent="  ")
+    else:
+        options = entry["options"].items()
+        rows = {text({"name": "", n: option["default"]}): option["help"] for n, option in options}
+    yield from columns(rows)
+
+
+def recipes(*, json: bool = False) -> None:
+    """List the recipes, a line each.
+
+    Example: vaekit recipes
+    """
+    import_installed()
+    titles = {name: vaekit.recipes.find_recipe(name).title for name in vaekit.recipes.names()}
+    content = [{"name": name, "summary": title} for name, title in titles.items()]
+    answer(json, content, (f"{name:12} {title}" for name, title in titles.items()))

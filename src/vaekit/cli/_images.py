@@ -1,0 +1,351 @@
+"""The commands that look at a trained model or apply it: each returns the file that it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vaekit
+from vaekit import report
+from vaekit.cli._show import (
+    MaybeNumber,
+    MaybeOut,
+    MaybeWhole,
+    Number,
+    Opening,
+    Out,
+    Rows,
+    Whole,
+    say,
+    start,
+)
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaekit.data import Dataset
+    from vaekit.runs import Run
+
+
+def sample(
+    run: Path,
+    /,
+    *,
+    n: Number = 64,
+    label: str | None = None,
+    out: Out = Path("samples.png"),
+    draws: bool = False,
+    prior: str | None = None,
+    seed: Whole = 0,
+    set_: tuple[str, ...] = (),
+    opening: Opening = Opening(),
+) -> Path:
+    """Draw new images: a grid (.png), or an array.
+
+    z is drawn from the prior fitted to the codes of training rows, where that suits held-out codes
+    better than p(z). A run that is conditioned on labels draws one --label, or a row for each
+    class.
+
+    Example: vaekit sample runs/vae-mnist -n 64 -o samples.png
+
+    Args:
+        draws: Draw x, in place of its mean E[x|z].
+        prior: model: draw z from p(z); fitted: from the other, even where it is no better.
+    """
+    loaded = opening.load(run, n=n)
+    fixed = report.settings(set_)
+    how: Any = {"mean": not draws, "seed": seed, "fixed": fixed, "prior": prior}
+    if label is not None:
+        images, columns = loaded.sample(n, label=label, **how), None
+    else:
+        images, columns = report.sample_images(loaded, n, **how)
+    path = _save(loaded, images, out, columns=columns)
+    if fitted := loaded.sampled_prior(prior):
+        say(f"samples: prior {fitted}")
+    return path
+
+
+def reconstruct(
+    run: Path, /, *, n: Number = 16, out: Out = Path("reconstructions.png"), opening: Rows = Rows()
+) -> Path:
+    """Reconstruct test images: each above its E[x|z].
+
+    Example: vaekit reconstruct runs/vae-mnist -n 16
+    """
+    loaded = opening.load(run, n=n)
+    test = loaded.dataset(opening.data_dir).test
+    originals, context = test.batch(vaekit.data.spread(len(test), n))
+    images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
+    return report.save_images(seen(originals), out, seen(images))
+
+
+def interpolate(
+    run: Path,
+    /,
+    *,
+    n: Number = 5,
+    steps: Whole = 10,
+    kind: str = "linear",
+    seed: Whole = 0,
+    out: Out = Path("interpolation.png"),
+    opening: Rows = Rows(),
+) -> Path:
+    """Walk from one test image to another in the latent, a row a pair.
+
+    Example: vaekit interpolate runs/vae-mnist --kind spherical
+
+    Args:
+        n: How many pairs.
+        kind: linear or spherical.
+        seed: The seed of the choice of images.
+    """
+    loaded = opening.load(run, n=n)
+    import torch
+
+    test = loaded.dataset(opening.data_dir).test
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    x, context = test.batch(order[: 2 * n])
+    if len(x) < 2 * n:
+        raise VaekitError(f"got `n={n}`; {len(x)} test rows make {len(x) // 2} pairs at most.")
+    ends = None if context is None else (context[:n], context[n:])
+    images = report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
+    return _save(loaded, images.flatten(0, 1), out, columns=steps)
+
+
+def traverse(
+    run: Path,
+    /,
+    *,
+    dims: tuple[int, ...] | None = None,
+    all_: bool = False,
+    steps: Whole = 10,
+    low: float = -3.0,
+    high: float = 3.0,
+    row: MaybeWhole = None,
+    set_: tuple[str, ...] = (),
+    label: str | None = None,
+    out: Out = Path("traversal.png"),
+    opening: Rows = Rows(),
+) -> Path:
+    """Move one latent dimension at a time, and say what it does.
+
+    Printed, and beside each row: its KL over test rows in nats, and how far it moves the image:
+    the variance of E[x|z] along the row, a mean over pixels. Dead: Var E[z|x] is at most 0.01.
+
+    Example: vaekit traverse runs/vae-mnist --row 3
+
+    Args:
+        dims: The dimensions; by default those in which codes vary most, at most ten.
+        all_: Show every dimension.
+        low: Where each dimension begins.
+        high: Where each dimension ends.
+        row: Go around the code of this test row, in place of z = 0.
+    """
+    loaded = opening.load(run, steps=steps)
+    import torch
+
+    fixed, data = report.settings(set_), loaded.dataset(opening.data_dir)
+    latent = report.latent_of(loaded, data)
+    chosen = report.strongest(latent, dims, all_dims=all_)
+    z, context = _center(loaded, data, row, fixed, label)
+    images = report.traverse(loaded, z, chosen, torch.linspace(low, high, steps), context)
+    effects = report.effects(latent, chosen, images)
+    say(report.effect_table(latent, effects))
+    return _save(loaded, images.flatten(0, 1), out, names=[effect.label for effect in effects])
+
+
+def _center(
+    run: Run, data: Dataset, row: int | None, fixed: dict[int, float], label: str | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the code that a traversal goes around, `(*Z)`, and its context."""
+    import torch
+
+    context, shapes = _context(run, label), run.latent_shapes
+    z = torch.zeros(shapes[0] if len(shapes) == 1 else (run.latent_size,))
+    if row is not None:
+        _check_row(row, len(data.test))
+        x, row_context = data.test.batch(slice(row, row + 1))
+        z, context = run.encode(x, row_context)[0], row_context if label is None else context
+    if fixed:
+        z = vaekit.runs.fixed_at(z[None].to(run.device), fixed, run.prior(context))[0].cpu()
+    return z, context
+
+
+def manifold(
+    run: Path,
+    /,
+    *,
+    side: Whole = 20,
+    label: str | None = None,
+    out: Out = Path("manifold.png"),
+    opening: Opening = Opening(),
+) -> Path:
+    """Decode the plane of a 2-dimensional latent on a grid.
+
+    The grid is at quantiles of the prior N(0, 1).
+
+    Example: vaekit manifold runs/vae-mnist --side 20
+
+    Args:
+        side: Images along each side.
+    """
+    loaded = opening.load(run, side=side)
+    images = report.manifold(loaded, side, _context(loaded, label))
+    return _save(loaded, images.flatten(0, 1), out, columns=side)
+
+
+def scatter(
+    run: Path, /, *, n: Number = 2000, out: Out = Path("scatter.png"), opening: Rows = Rows()
+) -> Path:
+    """Plot codes in the colors of their classes, with their spread.
+
+    Posteriors are ellipses. Of a latent of more than two dimensions it shows the two in which codes
+    vary most; of one dimension, a line for each class.
+
+    Example: vaekit scatter runs/vae-mnist -o codes.svg
+
+    Args:
+        n: Test rows, evenly spread.
+        out: The file: .png or .svg.
+    """
+    _check_figure(out)
+    loaded = opening.load(run, n=n)
+    data = loaded.dataset(opening.data_dir)
+    rows = data.test.take(vaekit.data.spread(len(data.test), n))
+    means, scales = report.posteriors(loaded, rows)
+    prior = report.standard_prior(loaded)
+    codes = report.Codes(means, rows.labels, data.class_names, scales=scales, prior=prior)
+    how: Any = {"size": (560, 460), "title": codes.words}
+    return report.save_figure(lambda: report.class_figure(codes, **how), out)
+
+
+def overlap(
+    run: Path,
+    /,
+    *,
+    rows: tuple[int, int] = (0, 1),
+    out: Out = Path("overlap.png"),
+    opening: Rows = Rows(),
+) -> Path:
+    """Plot two posteriors over the line of a 1-dimensional latent.
+
+    Above them are the two test images, and the image decoded between the two; below, the decoded
+    line.
+
+    Example: vaekit overlap runs/vae-one --rows 0 7
+
+    Args:
+        rows: Two test rows.
+        out: The file: .png or .svg.
+    """
+    _check_figure(out)
+    loaded = opening.load(run)
+    import torch
+
+    test = loaded.dataset(opening.data_dir).test
+    for row in rows:
+        _check_row(row, len(test))
+    x = report.fixed_rows(test, torch.tensor(rows))
+    context = None if test.context is None else test.context[list(rows)]
+    names = (f"test row {rows[0]}", f"test row {rows[1]}")
+    return report.save_figure(lambda: report.overlap_figure(loaded, x, names, context), out)
+
+
+def animate(
+    run: Path, /, *, what: str = "reconstructions", out: MaybeOut = None, fps: float = 8.0
+) -> Path:
+    """Make a film of the training: the same images after each epoch.
+
+    Example: vaekit animate runs/vae-mnist --what samples
+
+    Args:
+        what: reconstructions or samples.
+        out: The file: .gif or .webp; by default WHAT.gif.
+        fps: Frames per second.
+    """
+    start()
+    path = out or Path(f"{what}.gif")
+    return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps)
+
+
+def embed(
+    run: Path, /, *, out: Out = Path("codes.npz"), split: str = "test", opening: Rows = Rows()
+) -> Path:
+    """Write the codes E[z|x] of a split, with labels if there are any.
+
+    Example: vaekit embed runs/vae-mnist --split train -o codes.csv
+
+    Args:
+        out: The file of codes: .npz or .csv.
+    """
+    loaded = opening.load(run)
+    return report.save_embedding(loaded, out, split, opening.data_dir)
+
+
+def colorize(
+    source: Path,
+    /,
+    *,
+    colorizer: Path,
+    n: MaybeNumber = None,
+    reconstruct: bool = False,
+    label: str | None = None,
+    columns: Whole = 8,
+    seed: Whole = 0,
+    out: Out = Path("colored.png"),
+    opening: Rows = Rows(),
+) -> Path:
+    """Color gray images: samples of a run, or those in an .npz.
+
+    In a .png, each row of gray images has its colors right under it; an .npz has the colors.
+
+    Example: vaekit colorize runs/vae-faces --colorizer runs/colorizer-faces
+
+    Args:
+        source: A run folder, or an .npz of gray images that a command wrote.
+        colorizer: The run folder of a colorizer.
+        n: How many; by default 16, or all of an .npz.
+        reconstruct: Reconstruct test images, in place of drawing samples.
+    """
+    painter = Opening(device=opening.device).load(colorizer, n=n, columns=columns)
+    vaekit.runs.colorizer_of(painter)
+    chosen: dict[str, Any] = {"reconstruct": reconstruct, "label": label}
+    gray = _gray(source, opening, n, seed, chosen)
+    images = report.colorize(painter, gray)
+    if out.suffix == ".npz":
+        return report.save_images(images, out)
+    return report.save_images(gray.expand(-1, 3, -1, -1), out, images, columns=columns)
+
+
+def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:
+    """Return the gray images of an .npz, or those that a run makes."""
+    if source.suffix != ".npz":
+        how = {**chosen, "seed": seed, "data_dir": opening.data_dir}
+        return report.gray_images(opening.load(source), n or 16, **how)
+    for name, value in {**chosen, "weights": opening.weights}.items():
+        if value:
+            raise VaekitError(f"got `{name}`, which is for a run; {source} is a file: leave it.")
+    return report.gray_file(source)[:n]
+
+
+def _context(run: Run, label: str | None) -> Tensor | None:
+    """Return the context of a label; without one that of the first class, if there are classes."""
+    if label is not None:
+        return run.context(label)
+    return run.context(0) if run.conditional else None
+
+
+def _check_row(row: int, rows: int) -> None:
+    if not 0 <= row < rows:
+        raise VaekitError(f"there is no test row {row}; there are 0 to {rows - 1}.")
+
+
+def _check_figure(path: Path) -> None:
+    if path.suffix not in (".png", ".svg"):
+        raise VaekitError(f"got the file {path}; expected one that ends in .png or .svg.")
+
+
+def _save(run: Run, images: Tensor, path: Path, **how: Any) -> Path:
+    """Write images of a run in the units of its data, and print where they are."""
+    return report.save_images(run.spec.values.inverse(images), path, **how)

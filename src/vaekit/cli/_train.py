@@ -1,0 +1,343 @@
+"""The commands that train: `train RECIPE`, `train --resume RUN`, `sweep RECIPE`, `demo`."""
+
+# No `from __future__ import annotations`: the commands' types are made for each recipe.
+import ast
+import functools
+import itertools
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+import vaekit
+from vaekit.cli._runs import NO_LIKELIHOOD, show_comparison
+from vaekit.cli._show import IMPORTS, MaybeOut, MaybeWhole, Whole, answer, say, start
+from vaekit.errors import VaekitError
+from vaekit.recipes import find_recipe, resolve
+from vaekit.registry import KINDS, Spec, entries, text
+
+if TYPE_CHECKING:
+    from vaekit.runs import Run
+
+train = App(name="train")
+sweep = App(
+    name="sweep",
+    help="Train a grid of options side by side, and compare the runs.\n\n"
+    "`vaekit sweep vae --help` lists the options of a recipe.\n\n"
+    "Example: vaekit sweep vae --data mnist --grid latent=16,64 --grid objective.beta=1,4",
+)
+DEMO: dict[str, Any] = {
+    "data": "digits",
+    "latent": 8,
+    "net": "mlp:hidden=256,128:activation=silu",
+    "epochs": 200,
+    "batch_size": 64,
+    "lr_schedule": "cosine",
+    "threads": 1,  # enough for so small a model, and it never waits for a busy core
+}
+NUMBERS = ("elbo", "log_likelihood", "kl")  # that are printed of a run of several
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a training goes, and what is shown of it.
+
+    Args:
+        out: The folder of the run. By default the next free one in runs/; that of --seeds or of a
+            sweep continues what was interrupted.
+        report: Write no report.html.
+    """
+
+    out: MaybeOut = None
+    report: bool = True
+    lang: str = "en"
+    quiet: bool = False
+    json: bool = False
+
+    @contextmanager
+    def several(self, what: str, recipe: str, options: Spec) -> Iterator[Spec]:
+        """Yield what seeds and a sweep are trained with; after Ctrl-C say how to go on."""
+        start()
+        data = vaekit.runs.Config.flat(recipe, **options).data.data
+        out = self.out or vaekit.runs.default_folder(recipe, data, what)
+        try:
+            yield {"out": out, "report": self.report, "lang": self.lang, "import_": IMPORTS}
+        except KeyboardInterrupt:
+            say(f"stopped  continue with the same command and --out {out}")
+            sys.exit(130)
+
+    def show_done(self, row: Mapping[str, Any]) -> None:
+        """Log that one of several is trained, with its numbers and warnings; if quiet, these."""
+        from vaekit.cli._progress import log
+
+        name = row["name"] if "name" in row else f"seed {row['seed']}"
+        numbers = [f"{n.replace('_', '-')} {row[n]:.2f}" for n in NUMBERS if row.get(n) is not None]
+        if not (self.quiet or self.json):
+            log(f"{name} is trained{': ' * bool(numbers)}{', '.join(numbers)}")
+        for warning in row["warnings"]:
+            logging.getLogger("vaekit").warning("%s: %s", name, warning)
+
+
+@dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """The options of `train` besides those of the recipe.
+
+    Args:
+        seeds: Train this many seeds side by side, into OUT/seed-0 and so on. Mean and standard
+            error on the test split are printed.
+        print_config: Print all options as YAML for --config, and train nothing.
+    """
+
+    seeds: MaybeWhole = None
+    print_config: bool = False
+
+    def train(self, recipe: str, options: Spec) -> None:
+        """Train a recipe, once or from several seeds, and print what came of it."""
+        if self.print_config:
+            import yaml
+
+            config = _flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
+            say(yaml.safe_dump(config, sort_keys=False).rstrip())
+        elif self.seeds is None:
+            how: Any = {
+                "out": self.out,
+                "report": self.report,
+                "lang": self.lang,
+                "import_": IMPORTS,
+            }
+            _train_one("train", recipe, self.quiet, self.json, **options, **how)
+        else:
+            with self.several("seeds", recipe, options) as how:
+                how |= {"seeds": self.seeds, "on_seed": self.show_done}
+                result = vaekit.train_seeds(recipe, **how, **options)
+            answer(self.json, result, _seed_lines(result, how["out"]))
+
+
+@dataclass(frozen=True)
+class SweepOptions(RunOptions):
+    """The options of `sweep` besides those of the recipe.
+
+    Args:
+        grid: NAME=VALUE,VALUE: an option, or a part's option as net.hidden, and its values. Again
+            for another.
+        jobs: Runs at once. By default as many as there are cores.
+        images: Write the page's charts and images as .png, and table.md, to this folder.
+    """
+
+    grid: tuple[str, ...] = ()
+    jobs: MaybeWhole = None
+    images: Path | None = None
+
+    def train(self, recipe: str, options: Spec) -> None:
+        """Train a grid of a recipe's options, and print the comparison."""
+        if not self.grid:
+            what = "`grid=NAME=VALUE,VALUE`, once or several times"
+            raise VaekitError(f"got no grid; expected {what}.")
+        with self.several("sweep", recipe, options) as how:
+            from vaekit.api import compare_grid
+
+            how |= {"jobs": self.jobs, "images": self.images, "on_run": self.show_done}
+            grid = vaekit.runs.parse_grid(self.grid)
+            comparison = compare_grid(recipe, grid, options, **how)
+        show_comparison(comparison, self.json)
+
+
+def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
+    """Yield name, type, default and help of each option, from the source of _train_options.py.
+
+    Importing it builds pydantic's models, which takes longer than all of help.
+    """
+    types = {"PathText": str, "int": Whole, "Literal": Literal}
+    source = Path(vaekit.__file__).with_name("_train_options.py").read_text()
+    classes = (each for each in ast.parse(source).body if isinstance(each, ast.ClassDef))
+    body: Any = next(each.body for each in classes if each.name == record)
+    for field, below in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign):
+            value: Any = field.value
+            said = {each.arg: each.value for each in getattr(value, "keywords", ())}
+            yield (
+                ast.unparse(field.target),
+                eval(ast.unparse(field.annotation), types),  # of vaekit's own file alone
+                ast.literal_eval(said.get("default", value)),
+                " ".join(below.value.value.split()),
+            )
+
+
+@functools.cache
+def _records(recipe: str) -> tuple[Any, ...]:
+    """Return the options of a recipe's parts, of data and of training, with their defaults."""
+    entry, parts = find_recipe(recipe), resolve(recipe, {})
+    rows: dict[str, list[Any]] = {"Parts": []}
+    kind: Any
+    for name in entry.asks:
+        kind, words, shown = MaybeWhole, "The size of the latent.", str(parts[name])
+        if name != "latent":
+            kind, known = str | None, ", ".join(entries(name))
+            words = f"{KINDS[name]}: {known}. Options: vaekit parts {name}."
+            shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
+        if name == "likelihood":
+            words += " Gray values under bernoulli are the usual loss and not a likelihood."
+        parameter = Parameter(help=words, show_default=shown)
+        rows["Parts"].append((name, Annotated[kind, parameter], None))
+    for record in ("Data", "Training"):
+        rows[record] = [
+            (name, Annotated[kind, Parameter(help=words)], entry.options.get(name, default))
+            for name, kind, default, words in _fields_of(record)
+        ]
+    # cyclopts takes a class of the module `types` for a built-in one
+    how: dict[str, Any] = {"frozen": True, "namespace": {"__module__": __name__}}
+    return tuple(make_dataclass(name, fields, **how)() for name, fields in rows.items())
+
+
+def _flat(record: Any, group: str) -> Any:
+    """Return the type of an argument whose fields are options."""
+    return Annotated[type(record), Parameter(name="*", group=group)]
+
+
+def recipe_command(verb: str, recipe: str, paths: dict[str, str]) -> Callable[..., None]:
+    """Return the command `train RECIPE` or `sweep RECIPE`, its options those of the records.
+
+    Args:
+        verb: `train` or `sweep`.
+        recipe: a recipe's name.
+        paths: options of parts that were typed, as `objective.beta`, with their values.
+    """
+    parts_, data_, training_ = _records(recipe)
+    run_ = TrainOptions() if verb == "train" else SweepOptions()
+
+    def command(
+        *,
+        parts: _flat(parts_, "Parts") = parts_,  # type: ignore[valid-type]
+        data: _flat(data_, "Data") = data_,  # type: ignore[valid-type]
+        training: _flat(training_, "Training") = training_,  # type: ignore[valid-type]
+        run: _flat(run_, "Run") = run_,  # type: ignore[valid-type]
+    ) -> None:
+        options: dict[str, Any] = {}
+        for record, default in ((parts, parts_), (data, data_), (training, training_)):
+            values = asdict(record).items()
+            options |= {name: value for name, value in values if value != getattr(default, name)}
+        run.train(recipe, options | paths)
+
+    entry = find_recipe(recipe)
+    words, example = f"{entry.title}\n\n{entry.text}".rstrip(), f"--out runs/{recipe}"
+    if verb == "sweep":
+        words = f"Train a grid of options of {recipe} side by side, and compare the runs on a page."
+        example = "--grid latent=2,16"
+    command.__doc__ = f"{words}\n\nExample: vaekit {verb} {recipe} --data digits {example}"
+    command.__name__ = recipe
+    return command
+
+
+def _flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in a run's config.json by their names, parts as text."""
+    parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
+    options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
+    options |= {**(record.get("data") or {}), **(record.get("training") or {})}
+    typed = {name: value for name, value in options.items() if value not in (None, [])}
+    return {"recipe": record["recipe"], **typed}
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Return the options in a YAML file, or in the config.json of a run."""
+    import yaml
+
+    options: Any = None
+    try:
+        options, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
+    except OSError as error:
+        why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
+        raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        why = getattr(error, "problem", None) or "it holds other bytes than text"
+        why += f" in line {mark.line + 1}" if mark else ""
+    if not isinstance(options, dict):
+        mend = "expected lines as `latent: 8`"
+        raise VaekitError(f"{path} is no YAML file of options: {why}; {mend}.")
+    if not isinstance(options.get("parts"), dict):
+        return options
+    if options.get("recipe") == "composed":
+        raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
+    return _flat_config(options)
+
+
+def _seed_lines(result: Mapping[str, Any], out: Path) -> Iterator[str]:
+    """Yield the numbers of each seed, their mean and its error, and how they were measured."""
+    mean, error = result["mean"], result["standard_error"]
+    rows = {f"seed {row['seed']}": row for row in result["runs"]} | {"mean": mean}
+    if len(result["runs"]) > 1:
+        rows["± standard error"] = error
+    yield " " * 16 + "".join(f"{name.replace('_', '-'):>16}" for name in mean)
+    for title, row in rows.items():
+        yield f"{title:16}" + "".join(f"{row[name]:>16.4f}" for name in mean)
+    if not result["protocol"]["is_likelihood"]:
+        yield NO_LIKELIHOOD
+    yield "; ".join(f"{k} {v}" for k, v in result["protocol"].items() if k != "seed")
+    yield f"runs     {out}"
+
+
+def _train_one(
+    verb: Literal["train", "resume"], what: str | Path, quiet: bool, json: bool, **options: Any
+) -> "Run":
+    """Train a recipe or resume a run, and print where it is and how to go on."""
+    start()
+    from vaekit.cli._progress import progress
+
+    callback = progress(quiet or json)
+    run: Run = getattr(vaekit, verb)(what, callbacks=[callback], **options)
+    imports = "".join(f" --import {shlex.quote(name)}" for name in IMPORTS)
+    if callback.interrupted:
+        lines = [f"stopped  continue with: vaekit train --resume {run.path}{imports}"]
+    else:
+        lines = [f"run      {run.path}", f"next     vaekit evaluate {run.path}{imports}"]
+        if run.folder.report.is_file():
+            lines.insert(1, f"report   {run.folder.report}")
+    last = (run.folder.records() or [{}])[-1]
+    answer(json, {"run": str(run.path), "weights": run.weights, "last": last}, lines)
+    if callback.interrupted:
+        sys.exit(130)
+    return run
+
+
+@train.default
+def resume(
+    *,
+    resume: Path,
+    epochs: MaybeWhole = None,
+    data_dir: str | None = None,
+    lang: str = "en",
+    quiet: bool = False,
+    json: bool = False,
+) -> None:
+    """Train a recipe, or continue a run where it stopped.
+
+    `vaekit train vae --help` lists the options of a recipe.
+
+    Example: vaekit train vae --data mnist
+    Example: vaekit train --resume runs/vae-mnist
+
+    Args:
+        resume: Continue this run exactly where it stopped.
+        epochs: Epochs in all.
+    """
+    _train_one("resume", resume, quiet, json, epochs=epochs, data_dir=data_dir, lang=lang)
+
+
+def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
+    """Train a VAE on the 8 x 8 digits of vaekit, and write a report.
+
+    Example: vaekit demo
+
+    Args:
+        out: The folder of the run.
+    """
+    if out is not None and out.exists():
+        out = vaekit.runs.next_folder(out.parent, out.name)
+    run = _train_one("train", "vae", quiet, False, out=out, lang=lang, **DEMO)
+    say(f"open     file://{run.folder.report.resolve()}")

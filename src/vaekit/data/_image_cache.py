@@ -1,0 +1,281 @@
+"""The pixels of a set of image files, decoded by several threads, and remembered in the cache.
+
+A remembered set is two files: KEY.pixels, its bytes, and KEY.json, which is written last and says
+what the first holds. Both are written under another name and renamed, so that a reader sees whole
+files only. A file that is removed while a process reads from it stays for that process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit._io import FULL, STALE, cache_folder, in_words, locked, note, replacing, sweep
+from vaekit._torchutil import in_blocks
+from vaekit.data._pixels import Opened, open_image
+from vaekit.data._rows import MappedRows, Rows, available, check_memory, every
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit._train_options import Data
+    from vaekit.data._images import ImageFiles
+
+FORMAT = 2  # counts up when the same files are to give other pixels
+WORTH = 1_000  # images: more than these are remembered unasked
+ROOM = 20 * 10**9  # bytes of all sets together
+BLOCK = 1 << 24  # bytes: of what a thread decodes before it hands over
+MOST = 256  # images: the same
+ZEROS = bytes(1 << 20)
+Pixels = np.ndarray[Any, Any]
+
+
+def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, str]:
+    """Return the pixels of all images, uint8 `(N, C, H, W)`, and their kind.
+
+    Each file is opened once. More than `WORTH` images are remembered in the user's cache once they
+    are decoded. They are read from there row by row where `options.cache` is true, or where memory
+    would not hold them twice.
+
+    Raises:
+        VaekitError: for images that cannot be read or do not fit the options, and for a cache that
+            cannot be written where it has to be.
+    """
+    from PIL import Image
+
+    cache, count = options.cache, len(files.members)
+    target = _pixel_file(files, options)
+    remembered = None if cache is False else _recall(target, count)
+    if remembered is not None:
+        array, kind = remembered
+        note(f"{count} images ({in_words(array.nbytes)}) are read from {target}.")
+        mapped = cache or not _fits(array.nbytes)
+        return MappedRows(array) if mapped else torch.from_numpy(array), kind
+    Image.init()  # before threads do
+    with warnings.catch_warnings():
+        # Pillow warns of what is refused here, or does not matter to pixels.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return _Decoding(files, options).read(target)
+
+
+class _Decoding:
+    """All images of a set, decoded in order by several threads; the first one tells their size."""
+
+    def __init__(self, files: ImageFiles, options: Data) -> None:
+        self.files, self.options, self.count = files, options, len(files.members)
+        self.first = open_image(files, files.members[0], options)
+        self.size = self.count * self.first.pixels.nbytes
+        self.most = self.count * self.first.pixels[0].nbytes * (1 if options.gray else 3)
+
+    def read(self, target: Path) -> tuple[Tensor | Rows, str]:
+        """Return all pixels and their kind; by way of the cache where that is worth it."""
+        cache, most, remembered = self.options.cache, self.most, None
+        large = cache or not _fits(most)
+        worth = large or (self.count > WORTH and self.size <= ROOM)
+        if cache is not False and worth and not self.first.corrupt:
+            if large:
+                note(f"{self.count} images ({in_words(self.size)}) are decoded once to {target}.")
+            remembered = _store(target, most, self.fill, must=bool(cache) or not _fits(self.size))
+        if remembered is None:
+            self.check_room(self.size)
+            # Pages that nobody touches are no memory.
+            buffer = np.empty(most if _fits(most) else self.size, np.uint8)
+            array, kind = self.fill(buffer, self.check_room)
+            return torch.from_numpy(array), kind
+        array, kind = remembered
+        if large:
+            return MappedRows(array), kind
+        note(
+            f"{self.count} images ({in_words(array.nbytes)}) are remembered in {target.parent}; "
+            "`vaekit data --clean` empties it."
+        )
+        return torch.from_numpy(array), kind
+
+    def check_room(self, size: int) -> None:
+        """Refuse so many bytes of pixels where memory does not hold them."""
+        check_memory(
+            f"{self.count} images of {self.files.path}, copied once to be split,",
+            2 * size,
+            "Leave `cache` on: they are then read from a file; or take a smaller `size`.",
+        )
+
+    def fill(
+        self, buffer: Pixels, check: Callable[[int], None] = lambda size: None
+    ) -> tuple[Pixels, str]:
+        """Return all images in order, in the first bytes of `buffer`, and their kind.
+
+        They are gray if all are, else in color. Where the first image in color makes them three
+        times as many bytes, `check` is called first.
+
+        Raises:
+            VaekitError: at the end, if some could not be read.
+        """
+
+        def view(shape: tuple[int, ...]) -> Pixels:
+            return buffer[: self.count * math.prod(shape)].reshape(self.count, *shape)
+
+        images, wrong = view(self.first.pixels.shape), []
+        for row, image in enumerate(self):
+            wrong += [image] if image.corrupt else []
+            if wrong:
+                continue
+            if len(image.pixels) > images.shape[1]:
+                check(3 * images.nbytes)
+                gray, images = images, view(image.pixels.shape)
+                for earlier in reversed(range(row)):  # from the end: they lie in the same bytes
+                    images[earlier] = gray[earlier].copy()
+            images[row] = image.pixels
+        if wrong:
+            raise VaekitError(
+                f"{self.files.path}: {len(wrong)} of {self.count} images cannot be read, first "
+                f"'{wrong[0].name}' ({wrong[0].corrupt}); remove or replace them."
+            )
+        binary = every(torch.from_numpy(images), lambda part: (part == 0) | (part == 255))
+        return images, "binary" if binary else "gray" if images.shape[1] == 1 else "color"
+
+    def __iter__(self) -> Iterator[Opened]:
+        """Yield every image in order."""
+        yield self.first
+        rest, size = self.files.members[1:], 3 * self.first.pixels[0].nbytes
+        like = None if self.first.corrupt else self.first
+
+        def work(rows: range) -> list[Opened]:
+            return [open_image(self.files, rest[row], self.options, like) for row in rows]
+
+        block = max(1, min(MOST, BLOCK // size)) if size else 1
+        for part in in_blocks(work, len(rest), block):
+            yield from part
+
+
+def _fits(size: int) -> bool:
+    """Return whether memory holds so many bytes twice."""
+    free = available()
+    return free is None or 2 * size <= free
+
+
+# the cache --------------------------------------------------------------------------------------
+
+
+def _folder() -> Path:
+    return cache_folder() / "decoded"
+
+
+def _pixel_file(files: ImageFiles, how: Data) -> Path:
+    """Return where these images are remembered: named after all that changes pixels."""
+    options = [FORMAT, how.size, how.crop, how.gray]
+    members = [[member.name, member.size, member.stamp] for member in files.members]
+    text = json.dumps([str(files.path.resolve()), options, members])
+    return _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.pixels"
+
+
+def _recall(target: Path, rows: int) -> tuple[Pixels, str] | None:
+    """Return what is remembered there, mapped and copied on writing, and its kind; or None."""
+    record = target.with_suffix(".json")
+    try:
+        facts = json.loads(record.read_text())
+        kind, shape = str(facts["kind"]), tuple(map(int, facts["shape"]))
+        if shape[0] != rows or target.stat().st_size != math.prod(shape):
+            return None
+        array: Pixels = np.memmap(target, np.uint8, "c", shape=shape)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    with suppress(OSError):
+        os.utime(record)  # when it was used last
+    return array, kind
+
+
+def _store(
+    target: Path, most: int, fill: Callable[[Pixels], tuple[Pixels, str]], *, must: bool
+) -> tuple[Pixels, str] | None:
+    """Remember what `fill` puts into a buffer of `most` bytes, and return what `_recall` does.
+
+    Where it cannot be written nothing is left; it is None then, and a note, or an error if `must`.
+    """
+    record = target.with_suffix(".json")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep(target.parent, STALE)
+        with suppress(VaekitError, OSError), locked(_folder().with_suffix(".lock")) as alone:
+            _remove(ROOM - most if alone else math.inf)
+        record.unlink(missing_ok=True)
+        with replacing(target) as temporary:
+            _reserve(temporary, most)
+            images, kind = fill(np.memmap(temporary, np.uint8, "r+"))
+            shape = images.shape
+            del images  # a system may refuse to cut or rename what is mapped
+            os.truncate(temporary, math.prod(shape))
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps({"shape": shape, "kind": kind}))
+        return _recall(target, shape[0])
+    except OSError as error:
+        why = f"cannot write {target} ({error.strerror or error})"
+        if error.errno in FULL:
+            why = f"there is no room for {in_words(most)} of decoded images in {target.parent}"
+        if must:
+            raise VaekitError(
+                f"{why}. Name another folder in XDG_CACHE_HOME, take a smaller `size`, or "
+                "`cache=False`."
+            ) from error
+        note(f"{why}: they are decoded again the next time.")
+        return None
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Take the disk space at once: a mapped file that finds no room would kill the process."""
+    with path.open("wb") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except (AttributeError, OSError) as error:
+            if getattr(error, "errno", None) in FULL:
+                raise
+            for start in range(0, size, len(ZEROS)):  # where the system knows no such call
+                stream.write(ZEROS[: size - start])
+
+
+def _remove(most: float) -> tuple[int, int]:
+    """Remove the sets that were used longest ago until the rest have at most so many bytes.
+
+    Returns:
+        How many sets were removed, and their bytes.
+    """
+    paths: dict[str, list[Path]] = {}
+    for path in sorted(_folder().glob("[!.]*")):  # the record of a set first
+        paths.setdefault(path.stem, []).append(path)
+    sets = []
+    for files in paths.values():
+        with suppress(FileNotFoundError):  # removed by another process meanwhile
+            facts = [path.stat() for path in files]
+            sets.append((max(f.st_mtime for f in facts), sum(f.st_size for f in facts), files))
+    total, freed, removed = sum(size for _, size, _ in sets), 0, 0
+    for _, size, files in sorted(sets):
+        if total - freed > most:
+            for path in files:
+                path.unlink(missing_ok=True)
+            freed, removed = freed + size, removed + 1
+    return removed, freed
+
+
+def clean_cache() -> tuple[Path, int, int]:
+    """Remove all decoded images from the cache; return its folder, how many sets and their bytes.
+
+    Raises:
+        VaekitError: for a file that cannot be removed.
+    """
+    sweep(_folder(), STALE)
+    try:
+        return _folder(), *_remove(-1)
+    except OSError as error:
+        raise VaekitError(
+            f"cannot remove {error.filename}: {error.strerror}. Remove it."
+        ) from error

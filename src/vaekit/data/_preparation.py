@@ -1,0 +1,181 @@
+"""From the rows of a data set to those of a training: limited, held out, binarized, scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vaekit._torchutil import Moments
+from vaekit.data._dataset import Dataset, Split, generator
+from vaekit.data._rows import chunks, is_random
+from vaekit.data._splits import partition
+from vaekit.data._transforms import DataSpec, Transform, canonical
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit._train_options import Data
+
+VALIDATION = 0.1
+IMAGES = ("binary", "gray", "color")
+LEVELS = "gray and color images of 8 bits"
+EXCLUDED = "`dequantize` and `binarize` exclude each other: leave one."
+
+
+def prepare(data: Dataset, options: Data, *, values: Transform | None = None) -> Dataset:
+    """Return the data set as `options` ask for it.
+
+    Its rows depend on `options.split_seed` and not on the seed of a training. What is random in
+    validation and test rows (binarization, dequantization) is drawn once, so that their numbers
+    compare. `values` are those of an earlier training: its rows are placed and scaled by them, and
+    nothing is fitted anew.
+
+    Raises:
+        VaekitError: for what does not suit this kind of data.
+
+    Example:
+        >>> from vaekit.data import load
+        >>> from vaekit._train_options import Data
+        >>> made = prepare(load("digits"), Data(binarize="dynamic", limit=100))
+        >>> made.kind, len(made.train), len(made.validation), made.train.values.binarize
+        ('binary', 90, 10, True)
+    """
+    _check(data, options)
+    train, validation = data.train, data.validation
+    if data.stream is None:
+        seed = None if data.shuffled else options.split_seed
+        brought = options.validation is None and validation is not None
+        amount = VALIDATION if options.validation is None else options.validation
+        train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
+        validation = validation if brought else drawn
+    values = _fitted(data, options, train) if values is None else values
+    values = replace(values, binarize=False, dequantize=False)
+    splits = {"train": train, "validation": validation, "test": data.test}
+    placed = {
+        name: conditioned(_placed(name, split, options, values), data, options.context)
+        for name, split in splits.items()
+        if split is not None
+    }
+    kind = data.kind if options.binarize == "none" else "binary"
+    return replace(data, kind=kind, **{"validation": None, **placed})  # type: ignore[arg-type]
+
+
+def _check(data: Dataset, options: Data) -> None:
+    """Refuse what does not suit the kind of the data, other options, or rows that are served."""
+    binarize, rows, loader = options.binarize, data.train.images, data.stream is not None
+    binarized, ranged = binarize != "none", options.range != "0,1"
+    images, table = data.kind in IMAGES, data.kind == "table"
+    levels = data.kind in ("gray", "color") and rows.dtype == torch.uint8
+    fixed = binarize in ("static", "threshold") and (loader or is_random(rows))
+    other = f"; {data.name} holds {data.kind} data: leave it."
+    rows_are = "that a loader serves" if loader else "that change from read to read"
+    served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
+    for wrong, message in (
+        (binarized and not images, f"`binarize={binarize}` is for images{other}"),
+        (ranged and not images, f"`range={options.range}` is for images{other}"),
+        (options.standardize and not table, f"`standardize` is for tables{other}"),
+        (options.dequantize and not levels, f"`dequantize` is for {LEVELS}{other}"),
+        (options.dequantize and binarized, EXCLUDED),
+        (ranged and binarized, "binarized pixels are 0 and 1: leave `range`, or `binarize`."),
+        (loader and options.limit, f"`limit` {served} take fewer in the loader."),
+        (loader and options.validation, f"`validation` {served} give {split}."),
+        (fixed, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
+    ):
+        if wrong:
+            raise VaekitError(message)
+
+
+def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
+    named = data.kind == "table" and bool(data.column_names)
+    if not (named if options.standardize is None else options.standardize):
+        low, high = map(float, options.range.split(","))
+        return Transform(low, high)
+    if data.stream is not None:
+        mean, scale = data.stream.moments
+        largest = mean.abs()
+    else:
+        moments, largest = Moments(), torch.zeros(())
+        for part in chunks(train.images):
+            rows = canonical(part).double()
+            moments.add(rows)
+            largest = torch.maximum(largest, rows.abs().amax(0))
+        mean, scale = moments.mean, moments.variance.sqrt()
+    scale = scale.masked_fill(scale <= 1e-9 * largest, 1.0)  # of a column that does not vary
+    return Transform(loc=mean.float(), scale=scale.float())
+
+
+def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:
+    """Return the split as a model sees it: what is random is drawn now, or with each batch."""
+    binarize, training = options.binarize, name == "train"
+    drawn = binarize in ("dynamic", "static")
+    if training and (binarize == "dynamic" or options.dequantize):
+        return replace(split, values=replace(values, binarize=drawn, dequantize=options.dequantize))
+    if binarize != "none" or options.dequantize or (is_random(split.images) and not training):
+        # Not by the seed of the run: one draw for all runs. The words are a part of the seed: in
+        # another spelling the rows are others, and so is every number that was measured on them.
+        rng = generator("binarise" if drawn else "dequantise", name)
+        draw = Transform(binarize=drawn, dequantize=options.dequantize).draw
+        parts: Any = chunks(split.images)
+        if binarize == "threshold":
+            parts = ((canonical(part) > 0.5) for part in parts)
+        elif drawn or options.dequantize:
+            parts = (draw(part, rng) for part in parts)
+        if binarize != "none":
+            parts = (part.to(torch.uint8) * 255 for part in parts)
+        split = replace(split, images=torch.cat(list(parts)))
+    return replace(split, values=values)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Return uint8 `(N, classes)`, 1 at the label and 0 elsewhere, of int64 `(N,)`.
+
+    Example:
+        >>> one_hot(torch.tensor([2, 0]), 3).tolist()
+        [[0, 0, 1], [1, 0, 0]]
+    """
+    return torch.nn.functional.one_hot(labels, classes).to(torch.uint8)
+
+
+def conditioned(split: Split, data: Dataset, context: str) -> Split:
+    """Return the split with what `context` names: "none", or "label".
+
+    Raises:
+        VaekitError: where the data have no labels.
+    """
+    if context == "none":
+        return replace(split, context=None)
+    if split.labels is None or data.classes < 2:
+        raise VaekitError(
+            f"`context=label` needs labels of two classes or more; {data.name} has none: leave it, "
+            "or name the column of a .csv that holds them, as `label=class`."
+        )
+    return replace(split, context=one_hot(split.labels, data.classes))
+
+
+def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
+    """Return the number of a label that a model is conditioned on: itself, or a class's name.
+
+    Raises:
+        VaekitError: where the model is not conditional, or there is no such class.
+
+    Example:
+        >>> spec = DataSpec("t", (3,), "table", rows=20, classes=2, context=(2,))
+        >>> label_of(1, spec, ["dog", "cat"]), label_of("cat", spec, ["dog", "cat"])
+        (1, 1)
+    """
+    if not spec.context:
+        raise VaekitError(
+            f"got the label {label}; this run is not conditioned on labels: leave it, or train "
+            "one that is, as `vaekit train cvae`."
+        )
+    text = str(label)
+    if text in names:
+        return list(names).index(text)
+    if text.isdecimal() and int(text) < spec.classes:
+        return int(text)
+    numbered = f"0 to {spec.classes - 1}"
+    shown = "" if names[0] == "0" else f", or {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
+    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {numbered}{shown}.")

@@ -1,0 +1,256 @@
+"""Which rows are for training, validation and test, and the data set that they become."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data._dataset import Dataset, Split, generator
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit._train_options import Data
+
+MIN_ROWS = 10
+TEST = 0.1
+
+
+def hold_out(rows: Split, test_rows: int, seed: int = 0) -> tuple[Split, Split]:
+    """Split rows at random into training and test rows, for one `seed` alike on every machine.
+
+    Rows of one group stay together: the test split is then as much larger as that takes.
+
+    Raises:
+        VaekitError: where no training row is left.
+
+    Example:
+        >>> [len(part) for part in hold_out(Split(torch.rand(50, 2)), 5)]
+        [45, 5]
+    """
+
+    # RandomState's stream is frozen by numpy's policy; torch's and default_rng's may change.
+    def shuffle(n: int) -> Tensor:
+        return torch.from_numpy(np.random.RandomState(seed).permutation(n))
+
+    return _cut(rows, _order(rows, shuffle), "test", test_rows)
+
+
+def partition(
+    train: Split, validation: float = 0.0, limit: int | None = None, seed: int | None = 0
+) -> tuple[Split, Split | None]:
+    """Shuffle the training rows by `seed` and split off a validation set.
+
+    Args:
+        train: the training rows; neither changed nor shared.
+        validation: a fraction of the rows below 1, a count from 1 on, 0 for none. Rows of one
+            group stay together: it is then as much larger as that takes.
+        limit: keeps that many of the shuffled rows, before validation is taken.
+        seed: of the shuffle, which has its own generator; None where `limited` has shuffled them.
+
+    Returns:
+        The training rows, and the validation rows or None.
+
+    Raises:
+        VaekitError: for a negative or unusable number, or where no training row is left.
+
+    Example:
+        >>> train, validation = partition(Split(torch.rand(100, 2)), 0.1, limit=50)
+        >>> len(train), len(validation)
+        (45, 5)
+    """
+    if limit is not None and limit < 1:
+        raise VaekitError(f"got `limit={limit}`; expected at least 1 row, or None for all.")
+    order = torch.arange(len(train)) if seed is None else _shuffled(train, seed)
+    train, held_out = _cut(train, order[:limit], "validation", validation)
+    return train, held_out if len(held_out) else None
+
+
+def limited(train: Split, limit: int, seed: int) -> Split:
+    """Return the rows that `partition` takes of these under `limit`, in its order.
+
+    Example:
+        >>> rows = Split(torch.rand(100, 2))
+        >>> whole, few = partition(rows, limit=20), partition(limited(rows, 20, 0), seed=None)
+        >>> torch.equal(whole[0].images, few[0].images)
+        True
+    """
+    return train.take(_shuffled(train, seed)[:limit])
+
+
+def _shuffled(train: Split, seed: int) -> Tensor:
+    def shuffle(n: int) -> Tensor:
+        return torch.randperm(n, generator=generator(seed, "partition"))
+
+    return _order(train, shuffle)
+
+
+def count_rows(what: str, amount: float, rows: int) -> int:
+    """Return how many of `rows` a fraction below 1 is (1 at least), or a count from 1 on.
+
+    Raises:
+        VaekitError: for a number that is neither.
+
+    Example:
+        >>> count_rows("test", 0.1, 50), count_rows("test", 7, 50)
+        (5, 7)
+    """
+    whole = amount < 1 or float(amount).is_integer()
+    if not math.isfinite(amount) or amount < 0 or not whole:
+        raise VaekitError(
+            f"got `{what}={amount:g}`; expected a fraction from 0 to below 1, or a whole number of "
+            "rows."
+        )
+    if 0 < amount < 1:
+        return max(1, round(amount * rows))
+    return int(amount)
+
+
+def _order(rows: Split, shuffle: Callable[[int], Tensor]) -> Tensor:
+    """Return all rows in random order; the rows of a group, if there are any, side by side."""
+    if rows.groups is None:
+        return shuffle(len(rows))
+    names, group = rows.groups.unique(return_inverse=True)
+    return shuffle(len(names)).argsort()[group].argsort(stable=True)
+
+
+def _cut(rows: Split, order: Tensor, what: str, amount: float) -> tuple[Split, Split]:
+    """Return the rows of `order` after the first `amount`, and those, on to a group's end."""
+    count = count_rows(what, amount, len(order))
+    if rows.groups is not None and 0 < count < len(order):
+        group = rows.groups[order]
+        others = (group[count:] != group[count - 1]).nonzero()
+        count = count + int(others[0]) if len(others) else len(order)
+    if count >= len(order):
+        raise VaekitError(
+            f"`{what}={amount:g}` takes {count} of {len(order)} training rows and leaves "
+            f"none; take less (a fraction below 1, or a count)."
+        )
+    return rows.take(order[count:]), rows.take(order[:count])
+
+
+def spread(rows: int, wanted: int) -> Tensor:
+    """Return at most `wanted` of 0 .. rows - 1, evenly spread: a split may be sorted.
+
+    Example:
+        >>> spread(10, 4), spread(3, 4)
+        (tensor([0, 2, 5, 7]), tensor([0, 1, 2]))
+    """
+    count = min(rows, wanted)
+    return torch.arange(count) * rows // count
+
+
+def dataset_of(
+    path: str | Path, kind: str, rows: Split | Mapping[str, Split], options: Data, **facts: Any
+) -> Dataset:
+    """Return the data set of rows, some of which are held out where they bring no test split.
+
+    Args:
+        path: where the rows come from.
+        kind: as in `Dataset`.
+        rows: all of them, or the splits "train" and perhaps "validation" and "test".
+        options: by default a tenth becomes the test split, drawn by `options.split_seed`.
+        facts: as in `joined`.
+
+    Raises:
+        VaekitError: as `split_up` does.
+
+    Example:
+        >>> from vaekit._train_options import Data
+        >>> dataset_of("mine.csv", "table", Split(torch.rand(30, 2)), Data()).test
+        Split(3 rows, (2,), torch.float32)
+    """
+    return joined(path, kind, split_up(path, rows, options.test, options.split_seed), **facts)
+
+
+def split_up(
+    path: str | Path, rows: Split | Mapping[str, Split], test: float | None, split_seed: int
+) -> dict[str, Split]:
+    """Return the splits, test rows held out where there are none.
+
+    Raises:
+        VaekitError: for fewer than `MIN_ROWS` training rows, where no training row is left, or
+            `test` of rows that bring a test split.
+    """
+    parts = {"train": rows} if isinstance(rows, Split) else dict(rows)
+    check_rows(path, len(parts["train"]))
+    if "test" not in parts:
+        count = count_rows("test", TEST if test is None else test, len(parts["train"]))
+        parts["train"], parts["test"] = hold_out(parts["train"], count, split_seed)
+    elif test is not None:
+        raise _unsuited("test", path, "it brings its own test rows")
+    return parts
+
+
+def joined(
+    path: str | Path,
+    kind: str,
+    parts: Mapping[str, Any],
+    *,
+    name: str = "",
+    note: str = "",
+    class_names: tuple[str, ...] = (),
+    **facts: Any,
+) -> Dataset:
+    """Return the data set of these splits.
+
+    Args:
+        path: where they come from; its stem becomes the name.
+        kind, class_names: as in `Dataset`.
+        parts: the splits by name.
+        name: of rows that were given and come from no path.
+        note: what is to be known of the values.
+        facts: more of `Dataset`.
+    """
+    source = "given" if name else str(path)
+    labels = [int(part.labels.max()) for part in parts.values() if part.labels is not None]
+    return Dataset(
+        name or Path(path).absolute().stem,
+        kind,
+        classes=len(class_names) or max(labels, default=-1) + 1,
+        source=source,
+        note=f"{source}; {note}" if note else source,
+        class_names=class_names,
+        **parts,
+        **facts,
+    )
+
+
+def check_rows(path: str | Path, rows: int, what: str = "rows") -> None:
+    """Refuse what is too little to train on.
+
+    Raises:
+        VaekitError: for fewer than `MIN_ROWS` rows.
+    """
+    if rows < MIN_ROWS:
+        raise VaekitError(f"{path} has {rows} {what}; expected {MIN_ROWS} at least.")
+
+
+def keyed(keys: np.ndarray | list[str]) -> Tensor:
+    """Return a number for each distinct key, int64 `(N,)`.
+
+    Example:
+        >>> keyed(["b", "a", "b"])
+        tensor([1, 0, 1])
+    """
+    return torch.from_numpy(np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64))
+
+
+def refuse(path: str | Path, options: Data, **mends: str) -> None:
+    """Refuse options that mean nothing for this path, each with what to do instead.
+
+    Raises:
+        VaekitError: for the first of `mends` that is set in `options`.
+    """
+    for name, mend in mends.items():
+        if getattr(options, name):
+            raise _unsuited(name, path, mend)
+
+
+def _unsuited(name: str, path: str | Path, mend: str) -> VaekitError:
+    return VaekitError(f"`{name}` does not suit {path}: {mend}.")

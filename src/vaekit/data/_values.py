@@ -1,0 +1,309 @@
+"""Your own data from Python: arrays, tensors, DataFrames, Datasets, loaders, and splits of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import IterableDataset, TensorDataset
+
+from vaekit._train_options import Data
+from vaekit.data._arrays import Reading, annotation, as_rows, reading, tensor_of
+from vaekit.data._dataset import Dataset, Split
+from vaekit.data._loaders import (
+    FirstPass,
+    Items,
+    Stream,
+    as_array,
+    batches_of,
+    described,
+    labels_of,
+    read_items,
+)
+from vaekit.data._pixels import shaped
+from vaekit.data._rows import MappedRows, Rows, available
+from vaekit.data._splits import dataset_of, refuse, spread
+from vaekit.data._tables import classed, read_frame
+from vaekit.errors import VaekitError, unknown
+
+NAMES = ("train", "validation", "test")
+EXPECTED = (
+    "a name, a path, an array, a tensor, a DataFrame, (x, y), a Dataset, a DataLoader, batches, "
+    'or {"train": ..., "validation": ..., "test": ...} of these'
+)
+SHAPING = ("size", "crop", "gray")
+PROBED = 32  # items that are read twice to see whether they are the same again
+BLOCK = 256  # items that are read at a time
+SAMPLE = 1000  # rows of a loader that stand for all where they are looked at
+SAMPLED = "a sample of the training rows stands"
+
+
+def is_value(data: Any) -> bool:
+    """Return whether data are given themselves, and not by a name or a path.
+
+    Example:
+        >>> is_value("digits"), is_value(np.ones((30, 2)))
+        (False, True)
+    """
+    return not isinstance(data, str | os.PathLike)
+
+
+def from_value(value: Any, options: Data | None = None) -> Dataset:
+    """Return the data set in a value: what `vaekit.train` takes as `data` besides names and paths.
+
+    Arrays, tensors, DataFrames and map-style Datasets are split as files are; kinds and ranges are
+    those of an .npz, or, of a DataFrame, those of a .csv. Loaders, and other iterables of batches,
+    are never split: their training rows are streamed, after a first pass that counts them, and the
+    others are read into memory. A Dataset whose items differ from read to read, or are too many
+    for the memory, is read item by item when a batch asks for it.
+
+    Args:
+        value: an array or a tensor `(N, ...)`, a DataFrame, a map-style Dataset of x or (x, y), a
+            DataLoader or another iterable of batches that can be run through again and again, a
+            pair (x, y), or a dict of the splits. y holds labels `(N,)`, whole numbers from 0 or
+            text, or factors `(N, F)`.
+        options: how it is read; `label` and `group` name columns of a DataFrame.
+
+    Raises:
+        VaekitError: for a value that is none of these, or not as an .npz or a .csv must be.
+
+    Example:
+        >>> from_value(np.arange(60).reshape(20, 3)).train
+        Split(18 rows, (3,), torch.float32)
+        >>> from_value([1, 2, 3])
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.VaekitError: data is a list of 3 numbers; expected a name, a path, ...
+    """
+    options = options or Data()
+    refuse("data", options, data_dir="it is for names and paths", cache="it is for files")
+    splits = value if isinstance(value, Mapping) else {"train": value}
+    for name in splits:
+        if name not in NAMES:
+            raise unknown("split in data", str(name), NAMES)
+    if "train" not in splits:
+        raise VaekitError(
+            f"data is {described(dict(splits))}; expected train among them: "
+            '{"train": ..., "validation": ..., "test": ...}.'
+        )
+    parts = {}
+    for name in NAMES:
+        if name == "train" or splits.get(name) is not None:
+            what = f'data["{name}"]' if splits is value else "data"
+            parts[name] = _part(what, splits[name], options, name == "train")
+    name = "splits" if splits is value else parts["train"].name
+    return shaped(_joined(parts, options, name), options)
+
+
+@dataclass(eq=False)
+class _Part:
+    """The rows of a split, before it is known how all splits are read.
+
+    Attributes:
+        name: what they are, for runs and errors.
+        what: how errors call them.
+        seen: rows that show the values of all.
+        stored: returns what is stored of them.
+        rows: how many they are.
+        y: labels or factors, numbers or text.
+        survey, loader: where the rows are a sample of those that a loader serves.
+    """
+
+    name: str
+    what: str
+    seen: np.ndarray
+    stored: Callable[[Reading], Tensor | Rows]
+    rows: int
+    y: np.ndarray | None = None
+    groups: Tensor | None = None
+    ids: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
+    survey: FirstPass | None = None
+    loader: Any = None
+
+
+def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
+    if isinstance(value, TensorDataset) and len(value.tensors) <= 2:
+        pair = (*value.tensors, None)[:2]
+        return replace(_part(what, pair, options, training), name="dataset")
+    if isinstance(value, tuple) and len(value) == 2:
+        part = _part(what, value[0], options, training)
+        if value[1] is None:
+            return part
+        if part.y is not None or part.loader is not None:
+            raise VaekitError(f"{what} has its labels twice; give x alone, or (x, y) of arrays.")
+        return replace(part, y=_y(what, value[1]))
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
+        return _frame(what, value, options)
+    mend = "it is for DataFrames"
+    refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
+    if hasattr(value, "__array__"):
+        return _array("tensor" if isinstance(value, Tensor) else "array", what, value)
+    items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
+    if mapped and not items:
+        raise VaekitError(f"{what} is a Dataset without __len__; give it one, or a DataLoader.")
+    if mapped or (items and not hasattr(value, "__iter__")):
+        return _items(what, value, options, training)
+    return _loader(what, value, options, training)
+
+
+def _array(name: str, what: str, value: Any) -> _Part:
+    rows = as_rows(what, as_array(what, value))
+    return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
+
+
+def _frame(what: str, frame: Any, options: Data) -> _Part:
+    table = read_frame(what, frame, options)
+    labels, groups = table.labels_and_groups()
+    y = None if labels is None else np.array(labels, str)
+    facts = {"groups": groups, "ids": frame.index.to_numpy(), "columns": table.columns}
+    return replace(_array("dataframe", what, table.features()), y=y, **facts)
+
+
+def _y(what: str, y: Any) -> np.ndarray:
+    """Return labels or factors: numbers, or text."""
+    if isinstance(y, list | tuple) or getattr(getattr(y, "dtype", None), "kind", "") == "O":
+        try:
+            array = np.asarray([as_array("", v) if isinstance(v, Tensor) else v for v in y])
+        except ValueError:
+            array = np.empty(0, object)
+        y = array.astype(str) if all(isinstance(v, str) for v in y) else array
+    array = as_array(f"y of {what}", y)
+    column = array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iubU"
+    return array.ravel() if column else array
+
+
+def _items(what: str, items: Any, options: Data, training: bool) -> _Part:
+    """Return the items of a Dataset: in memory, unless they are too many or differ by read."""
+    if not len(items):
+        raise VaekitError(f"{what} is empty: a Dataset of no items.")
+    probed = spread(len(items), PROBED).tolist()
+    first, again = (read_items(items, probed)[0] for _ in range(2))
+    random, free = not np.array_equal(first, again), available()
+    if random and training:
+        refuse("data", options, **dict.fromkeys(SHAPING, "do it in the Dataset"))
+    if not random and (free is None or first[:1].nbytes * len(items) <= free / 2):
+        array, ys = read_items(items, list(range(len(items))))
+        part = _array("dataset", what, array)
+    else:
+        survey, ys = FirstPass(), []
+        for start in range(0, len(items), BLOCK):
+            block = list(range(start, min(start + BLOCK, len(items))))
+            array, more = read_items(items, block, first)
+            survey.add(array)
+            ys += more
+
+        def stored(how: Reading) -> Rows:
+            stream = Stream(items, survey, how)
+            return MappedRows(Items(stream), survey=stream.row() if random else None)
+
+        part = _Part("dataset", what, survey.witness, stored, len(items))
+    return part if all(y is None for y in ys) else replace(part, y=_y(what, ys))
+
+
+def _loader(what: str, loader: Any, options: Data, training: bool) -> _Part:
+    """Return the rows of a loader: a sample and a survey where it trains, else all of them."""
+    _check_loader(what, loader)
+    if training:
+        refuse("data", options, **dict.fromkeys(("test", *SHAPING), "a loader serves it"))
+    survey = FirstPass() if training else None
+    arrays: list[np.ndarray] = []
+    ys: list[Any] = []
+    for array, y in batches_of(what, loader):
+        if survey is None or survey.rows < SAMPLE:
+            arrays.append(array.copy())
+            ys.append(y)
+        if survey is not None:
+            survey.add(array, labels_of(what, y, len(array)))
+    if len({y is None for y in ys}) > 1:
+        raise VaekitError(f"{what} has batches with labels and without; give all batches alike.")
+    rows = slice(SAMPLE if training else None)
+    y = None if ys[0] is None else np.concatenate([_y(what, y) for y in ys])[rows]
+    part = replace(_array("loader", what, np.concatenate(arrays)[rows]), y=y)
+    if survey is None:
+        return part
+    return replace(part, seen=survey.witness, survey=survey, loader=loader)
+
+
+def _check_loader(what: str, loader: Any) -> None:
+    if isinstance(loader, IterableDataset):
+        raise VaekitError(
+            f"{what} is an IterableDataset, which gives items; expected batches: "
+            "DataLoader(data, batch_size=...)."
+        )
+    plain = isinstance(loader, list | tuple) and not any(
+        hasattr(x, "__array__")
+        for each in loader
+        for x in (each if isinstance(each, list | tuple) else (each,))
+    )
+    if plain or isinstance(loader, Mapping) or not hasattr(loader, "__iter__"):
+        raise VaekitError(f"{what} is {described(loader)}; expected {EXPECTED}.")
+    if iter(loader) is loader:
+        raise VaekitError(
+            f"{what} is {described(loader)}, which can be run through only once; give a list, a "
+            "DataLoader, or an object whose __iter__ starts anew."
+        )
+
+
+def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
+    """Return the data set of splits that are all read alike."""
+    train = parts["train"]
+    for part in parts.values():
+        if part.columns != train.columns:
+            raise VaekitError(
+                f"{part.what} has the columns {', '.join(part.columns) or 'without names'}; "
+                f"expected {', '.join(train.columns) or 'none with names'} as in {train.what}."
+            )
+    seen = [part.seen for part in parts.values()]
+    how = Reading("table") if train.columns else reading("data", seen)
+    annotations, class_names = _annotations(parts)
+    splits = {
+        n: Split(part.stored(how), groups=part.groups, ids=part.ids, **annotations[n])
+        for n, part in parts.items()
+    }
+    notes = [how.note] if how.note else []
+    if train.loader is not None and "test" not in splits:
+        splits["test"] = splits.get("validation", splits["train"])
+        stand = "validation rows stand" if "validation" in splits else SAMPLED
+        notes.insert(0, f"no test rows: {stand} for them")
+    facts = {"class_names": class_names, "column_names": train.columns}
+    note = "; ".join(notes)
+    data = dataset_of("data", how.kind, splits, options, name=name, note=note, **facts)
+    if train.survey is None:
+        return data
+    classes = max(data.classes, len(train.survey.labels))
+    return replace(data, classes=classes, stream=Stream(train.loader, train.survey, how))
+
+
+def _annotations(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+    """Return labels or factors of each split, and the names of classes that are text."""
+    ys = {name: part.y for name, part in parts.items() if part.y is not None}
+    if not ys:
+        return {name: {} for name in parts}, ()
+    if lacking := [part.what for name, part in parts.items() if name not in ys]:
+        raise VaekitError(
+            f"{lacking[0]} has no labels and other splits have; give (x, y) for all, or x alone."
+        )
+    sorts = {(y.dtype.kind == "U", y.ndim) for y in ys.values()}
+    if len(sorts) > 1:
+        raise VaekitError("y is text or factors in one split and not in another; give it alike.")
+    ((text, dims),) = sorts
+    names: tuple[str, ...] = ()
+    if text and dims == 1:
+        cells = [str(cell) for y in ys.values() for cell in y]
+        no_class = "a label is text or a whole number"
+        labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
+        numbers = labels.split([len(y) for y in ys.values()])
+        ys = {name: part.numpy() for name, part in zip(ys, numbers, strict=True)}
+    key = "factors" if dims == 2 else "labels"
+    annotations = {
+        name: {key: annotation(f"y of {part.what}", key, ys[name], part.rows)}
+        for name, part in parts.items()
+    }
+    return annotations, names

@@ -1,0 +1,327 @@
+"""Metrics by name, and how they are computed: evaluate, report and compare walk these."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaekit._torchutil import evaluating, lazy, rng
+from vaekit.data import Dataset, DataSpec, Split, spread
+from vaekit.distributions import Distribution, Offer
+from vaekit.errors import VaekitError, at_least
+from vaekit.models import Model, Trace, exact, pieces, rows_at_once
+from vaekit.registry import Spec, checked, entries, find, make
+
+BATCH = 500
+BLOCK = 2**12  # numbers of rows that are stored side by side
+PLACES = frozenset({"evaluate", "report", "compare"})
+Record = dict[str, Any]
+OnRows = Callable[[str, int, int], None]  # the metric, rows done, rows in all
+Line = tuple[str, float | None, float | None, str]  # a name, its value, its error, more in words
+Batch = tuple[Tensor, Tensor | None]  # x and its context
+
+
+def cut(model: Model, batches: Iterable[Batch], draws: int = 1) -> Iterator[tuple[Any, Any]]:
+    """Yield the batches in pieces of as many rows as are decoded at a time, each so often."""
+    for batch in batches:
+        yield from pieces(model, *batch, draws=draws)
+
+
+class Rows:
+    """The rows to measure, in batches (x, context) on the model's device, anew for each metric.
+
+    Args:
+        split: rows of a data set.
+        device: where batches go.
+        limit: so many only, evenly spread: a split may be sorted.
+        on_rows: is called with the progress.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        device: torch.device | str = "cpu",
+        limit: int | None = None,
+        on_rows: OnRows | None = None,
+    ) -> None:
+        self.split, self.device, self.on_rows = split, device, on_rows
+        self.count = len(split) if limit is None else min(at_least("limit", limit, 1), len(split))
+
+    def batches(
+        self, what: str = "", size: int = BATCH, most: int | None = None
+    ) -> Iterator[Batch]:
+        """Yield the rows, so many at a time; `what` is the name that `on_rows` gets."""
+        rows, done = min(self.count, most or self.count), 0
+        for index in spread(len(self.split), rows).split(size):
+            x, context = self.split.batch(index)
+            yield x.to(self.device), None if context is None else context.to(self.device)
+            done += len(index)
+            if self.on_rows is not None:
+                self.on_rows(what, done, rows)
+
+
+@dataclass(eq=False)
+class Subject:
+    """A model on rows to measure it on, with what is known of both.
+
+    Attributes:
+        model: the model.
+        spec: what is known of the data.
+        rows: the rows to measure.
+        objective: what the model was trained with, or None.
+        train: the training rows, or None.
+        data: the data set with gray levels, for metrics of images; or None.
+        key: tells this data set, as the model sees it, from others.
+        class_names: of its labels.
+        seed: of the draws.
+        name: what errors call it.
+    """
+
+    model: Model
+    spec: DataSpec
+    rows: Rows
+    objective: Any = None
+    train: Split | None = None
+    data: Callable[[], Dataset] | None = None
+    key: str = ""
+    class_names: Sequence[str] = ()
+    seed: int = 0
+    name: str = "this model"
+
+    @lazy
+    def px(self) -> Distribution:
+        """Return p(x|z) of one row: its type, its space, its scale."""
+        return self.model.example(self.spec.context).px
+
+    def batches(self, what: str, draws: int = 1) -> Iterator[Batch]:
+        """Yield the rows, as many at a time as memory holds at so many draws, 500 at most."""
+        return self.rows.batches(what, min(BATCH, rows_at_once(self.model, draws)))
+
+    @property
+    def span(self) -> float:
+        """Return the range of the values of an image."""
+        return self.spec.values.high - self.spec.values.low if self.images else 1.0
+
+    @property
+    def images(self) -> bool:
+        """Return whether rows are images."""
+        return len(self.spec.shape) == 3
+
+
+class Column(NamedTuple):
+    """A number of a metric's record, and how it is printed.
+
+    Attributes:
+        name: its key in the record.
+        title: its name in words.
+        unit: after the number; "" for none.
+        decimals: of a printed number.
+        better: 1 where higher is better, -1 where lower is, 0 where neither.
+        group: the table that it belongs to when runs are compared; "" for none.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    decimals: int = 2
+    better: int = 0
+    group: str = "Further metrics"
+
+
+class Metric(ABC):
+    """A metric is computed on a pass over rows, which all metrics share.
+
+    A subclass says what it `needs` of the model, which `columns` it has, and in which places it is
+    computed without being named; it reads each trace in `update`, and returns its numbers from
+    `compute`. Its state is what it `add`s up and what it `keep`s for each row.
+
+    Attributes:
+        needs: words of `Offer`.
+        columns: the numbers that are printed.
+        places: of "evaluate", "report" and "compare"; empty: only where it is named.
+        samples: how many draws it wants; None where any number will do.
+    """
+
+    needs: ClassVar[frozenset[Offer]] = frozenset()
+    columns: ClassVar[tuple[Column, ...]] = ()
+    places: ClassVar[frozenset[str]] = PLACES
+    samples: tuple[int, ...] | None = None
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.rows: dict[str, list[Tensor]] = {}
+        self._block = torch.empty(0)
+
+    def begin(self, subject: Subject) -> None:
+        """Start a pass over a subject."""
+        self.subject = subject
+
+    def suits(self, subject: Subject) -> str | None:
+        """Return why this metric does not apply, beyond what it needs; None where it does."""
+        return None
+
+    @abstractmethod
+    def update(self, trace: Trace) -> None:
+        """Take in a batch."""
+
+    @abstractmethod
+    def compute(self) -> Record:
+        """Return the numbers, as plain values."""
+
+    def add(self, **values: Tensor) -> None:
+        """Add to the sums of these names."""
+        for name, value in values.items():
+            value = value.detach()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def keep(self, **values: Tensor) -> None:
+        """Store a number for each row, `(B, ...)`.
+
+        Copies go into a shared block: each by itself would fragment the next pass's memory.
+        """
+        for name, value in values.items():
+            size, block = value.numel(), self._block
+            if block.numel() < size or (block.dtype, block.device) != (value.dtype, value.device):
+                block = value.new_empty(max(size, BLOCK))
+            copy, self._block = block[:size].view(value.shape), block[size:]
+            self.rows.setdefault(name, []).append(copy.copy_(value.detach()))
+
+    def row(self, name: str) -> Tensor | None:
+        """Return what is stored under this name for all rows; None where nothing is."""
+        return torch.cat(self.rows[name]).cpu() if name in self.rows else None
+
+    def lines(self, record: Record) -> Iterator[Line]:
+        """Yield what `vaekit evaluate` prints: a line for each column."""
+        for column in self.columns:
+            yield column.name, record[column.name], error_of(record, column.name), column.unit
+
+    def facts(self, record: Record) -> Iterator[tuple[str, str]]:
+        """Yield rows of the report's table: a name, and the number in words."""
+        for column in self.columns:
+            if record[column.name] is not None:
+                yield column.title, shown(record, column)
+
+
+class Study(Metric):
+    """A study is a metric that makes its own passes, each with its own draws."""
+
+    places: ClassVar[frozenset[str]] = frozenset()
+    record: Record
+
+    @abstractmethod
+    def study(self, subject: Subject) -> Record:
+        """Return the numbers, as plain values."""
+
+    def update(self, trace: Trace) -> None:
+        raise AssertionError("a study makes its own passes")
+
+    def compute(self) -> Record:
+        return self.record
+
+
+def error_of(record: Record, name: str) -> float | None:
+    """Return the standard error of a number in a record, or None."""
+    error = record.get(f"{name}_standard_error", (record.get("errors") or {}).get(name))
+    return error if isinstance(error, float) else None
+
+
+def shown(record: Record, column: Column) -> str:
+    """Return a number of a record in words, with its standard error and unit.
+
+    Example:
+        >>> shown({"elbo": -3.0, "elbo_standard_error": 0.5}, Column("elbo", "ELBO", "nats"))
+        '−3.00 ± 0.50 nats'
+    """
+    value, error = record.get(column.name), error_of(record, column.name)
+    if value is None:
+        return "–"
+    words = f"{value:,.{column.decimals}f}".replace("-", "−")
+    if error is not None and math.isfinite(error):
+        words += f" ± {error:,.{column.decimals}f}"
+    return f"{words} {column.unit}".rstrip()
+
+
+def chosen(
+    subject: Subject, place: str, named: Sequence[str | Spec] = ()
+) -> dict[str, tuple[Metric, Spec]]:
+    """Return the metrics of a place that suit the subject, and those that are named.
+
+    Raises:
+        VaekitError: for an unknown metric or option, or one that is named and does not suit.
+    """
+    specs: dict[str, Spec] = {}
+    for spec in (checked("metric", each) for each in named):
+        if spec["name"] in specs:
+            raise VaekitError(f"got the metric {spec['name']} twice: leave one.")
+        specs[spec["name"]] = spec
+    metrics: dict[str, tuple[Metric, Spec]] = {}
+    for name in sorted({**entries("metric"), **specs}, key=lambda each: each != "bound"):
+        if name in specs or place in find("metric", name).places:
+            spec = specs.get(name, {"name": name})
+            metric: Metric = make("metric", spec)
+            why = _refusal(metric, name, subject)
+            if why is None:
+                metrics[name] = metric, spec
+            elif name in specs:
+                raise VaekitError(why)
+    return metrics
+
+
+def _refusal(metric: Metric, name: str, subject: Subject) -> str | None:
+    missing = sorted(metric.needs - subject.model.offers)
+    if missing:
+        return (
+            f"{subject.name} lacks {missing[0].meaning} ({missing[0]}), so there is no {name} to "
+            "measure: leave it, or measure a model that has them."
+        )
+    why = metric.suits(subject)
+    return None if why is None else f"there is no {name} of {subject.name}: {why}"
+
+
+def measured(subject: Subject, metrics: Mapping[str, Metric]) -> dict[str, Record]:
+    """Return the record of each metric: studies, and those of one shared pass.
+
+    Each study, and the pass, begins with the draws of the subject's seed, so that no number
+    depends on what else is measured.
+    """
+    for metric in metrics.values():
+        metric.begin(subject)
+    if shared := [metric for metric in metrics.values() if not isinstance(metric, Study)]:
+        with rng(subject.seed, subject.rows.device):
+            _pass(subject, shared)
+    records: dict[str, Record] = {}
+    for name, metric in metrics.items():
+        with rng(subject.seed, subject.rows.device):
+            if isinstance(metric, Study):
+                metric.record = metric.study(subject)
+            records[name] = plain(metric.compute())
+    return records
+
+
+def _pass(subject: Subject, metrics: Sequence[Metric]) -> None:
+    """Pass over the rows once, with one encoding for all numbers of draws that are wanted."""
+    wanted = list(dict.fromkeys(m.samples for m in metrics if m.samples is not None)) or [(1,)]
+    model, draws = subject.model, max(map(math.prod, wanted))
+    size = max(1, min(1000 // draws, rows_at_once(model, draws)))
+    with evaluating(model), exact(model):
+        for x, context in subject.rows.batches("bound", size):
+            traces = model.passes(x, context, wanted)
+            for samples, trace in zip(wanted, traces, strict=True):
+                for metric in metrics:
+                    if (metric.samples or wanted[0]) == samples:
+                        metric.update(trace)
+
+
+def plain(value: Any) -> Any:
+    """Put None for what JSON has no number for: the standard error of one row, an infinite PSNR."""
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,278 @@
+"""The run folder: what is trained, on what machine, how it went, and the weights.
+
+config.json               recipe or structure, options, data: enough to build the model again
+model.safetensors         the model's weights, once it is trained
+README.md                 what it is, in words
+run.json                  versions, hardware, seed, the data's hash, the state of git
+metrics.jsonl             a line per epoch
+checkpoints/last.safetensors   everything that resuming needs
+checkpoints/best.safetensors   the weights of the best epoch, where rows were held out
+imports/                  the user's own files of parts that it was trained with
+checkpoints/.lock         locked by the process that trains
+report.html
+
+The first three by themselves are a saved model: a folder, or a .vaekit, which is its zip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vaekit
+from vaekit import _io as io
+from vaekit._imports import copies, require
+from vaekit.errors import VaekitError
+
+MEND = "Restore it, or train again."
+WEIGHTS_FILE = "model.safetensors"
+SWELL = 100  # weights hardly shrink in a zip, and text by a tenth
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return versions and hardware, for run.json."""
+    cuda = device.type == "cuda"
+    return {
+        "vaekit": vaekit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "threads": torch.get_num_threads(),
+        "flush_denormal": (torch.full((1,), 1e-40) * 1.0).item() == 0.0,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return the commit of the working directory, and whether files differ from it, or None.
+
+    Files that git does not track do not count.
+    """
+    words = "--no-optional-locks status --porcelain=v2 --branch --untracked-files=no"
+    how: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    try:
+        done = subprocess.run(["git", *words.split()], check=True, timeout=3, **how)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    lines = done.stdout.splitlines()
+    (commit,) = [line.split()[-1] for line in lines if line.startswith("# branch.oid ")] or [""]
+    dirty = any(not line.startswith("#") for line in lines)
+    return None if commit in ("", "(initial)") else {"commit": commit, "dirty": dirty}
+
+
+def next_folder(parent: Path, name: str) -> Path:
+    """Return the first of `name-1`, `name-2`, ... that does not exist."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def _parsed(text: bytes) -> Any:
+    """Return the JSON of a file; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+class RunFolder:
+    """Reads and writes a run folder; every file is whole or absent.
+
+    Attributes:
+        path: where it is.
+        mend: how to go on after a full disk.
+        lock: locked by the process that trains.
+        last: the checkpoint that resuming takes.
+        best: the weights of the best epoch.
+        weights: those that a saved model has.
+        report: the report.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.mend = f"continue with `vaekit train --resume {self.path}`"
+        checkpoints = self.path / "checkpoints"
+        self.lock = checkpoints / ".lock"
+        self.last = checkpoints / "last.safetensors"
+        self.best = checkpoints / "best.safetensors"
+        self.weights = self.path / WEIGHTS_FILE
+        self.report = self.path / "report.html"
+
+    @contextmanager
+    def locked(self, *, create: bool = False) -> Iterator[None]:
+        """Lock the folder, so that nobody else trains into it; with `create`, make it first.
+
+        What killed processes left half written is removed.
+
+        Raises:
+            VaekitError: where another process trains into it, it cannot be made, or, with
+                `create`, it has content. What was made is removed where no run begins.
+        """
+        new = io.missing_folders(self.last.parent)
+        if create:
+            try:
+                self.refuse_content()
+                self.last.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise VaekitError(
+                    f"cannot make {self.path}: {error.strerror}. Name another `out`."
+                ) from error
+        try:
+            with io.locked(self.lock) as mine:
+                if not mine:
+                    mend = "wait for it, or name another `out`"
+                    raise VaekitError(f"another process trains into {self.path}: {mend}.")
+                io.sweep(self.path)
+                io.sweep(self.lock.parent)
+                yield
+        finally:
+            if new and not (self.path / "config.json").exists():
+                self.lock.unlink(missing_ok=True)
+                io.remove_empty(new)
+
+    def refuse_content(self) -> None:
+        """Refuse to begin a run where there is one, or anything else.
+
+        What a start that was killed has left, before there was a config.json, is no content.
+
+        Raises:
+            VaekitError: where the folder has content.
+        """
+        if not os.path.exists(self.path):
+            return
+        begun = self.last.parent.is_dir() and not (self.path / "config.json").exists()
+        known = {"checkpoints", "run.json", "imports"} if begun else set()
+        content = not self.path.is_dir() or any(
+            path.name not in known and path.suffix != ".tmp" for path in self.path.iterdir()
+        )
+        if content or (begun and any(self.last.parent.glob("*.safetensors"))):
+            raise VaekitError(
+                f"{self.path} exists: name another `out`, or continue it with `vaekit train "
+                f"--resume {self.path}`."
+            )
+
+    def create(self, config: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+        """Begin a run in the folder, which is `locked(create=True)`; config.json comes last.
+
+        Raises:
+            VaekitError: where it has content, or cannot be written; then no file is left.
+        """
+        self.refuse_content()
+        try:
+            self.write_json("run", run, "train again")
+            self.copy_imports(config["imports"])
+            self.write_json("config", config, "train again")
+        except VaekitError:
+            (self.path / "run.json").unlink(missing_ok=True)
+            shutil.rmtree(self.path / "imports", ignore_errors=True)
+            raise
+
+    def copy_imports(self, records: Sequence[Mapping[str, str]]) -> None:
+        """Write the user's own files of parts, as they were imported."""
+        for name, content in copies(records):
+            io.write(self.path / "imports" / name, content, "train again")
+
+    def write_json(self, name: str, content: Any, mend: str | None = None) -> None:
+        """Write `name`.json."""
+        text = json.dumps(content, indent=2) + "\n"
+        io.write(self.path / f"{name}.json", text.encode(), mend or self.mend)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read `name`.json.
+
+        Raises:
+            VaekitError: where this is no run folder, the file is broken, or, for "config", this
+                process lacks an import that the run was trained with.
+        """
+        path = self.path / f"{name}.json"
+        text = self.read(path.name)
+        if text is None:
+            why = f"is no run folder: it has no {name}.json. Name one that `vaekit train` made."
+            if self.weights.is_file() or self.zipped:
+                why = (
+                    f"is a saved model without the records of its training ({path.name}), which "
+                    "this asks for: name its run folder."
+                )
+            raise VaekitError(f"{self.path} {why}")
+        content = _parsed(text)
+        if not isinstance(content, dict):
+            why = "JSON" if content is None else "object"
+            raise VaekitError(f"{path} is broken: it holds no {why}. {MEND}")
+        if name == "run" and "sha256" not in (content.get("data") or ()):
+            raise VaekitError(f"{path} is broken: it has no data.sha256. {MEND}")
+        if name == "config":
+            require(content.get("imports", []), self.path)
+        return content
+
+    @property
+    def zipped(self) -> bool:
+        """Return whether this is a .vaekit."""
+        return self.path.is_file() and zipfile.is_zipfile(self.path)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file, here or in the zip that this is, or None.
+
+        Raises:
+            VaekitError: where it cannot be read, or would unpack to far more than the zip holds.
+        """
+        path = self.path / name
+        try:
+            if not self.zipped:
+                return path.read_bytes() if path.is_file() else None
+            with zipfile.ZipFile(self.path) as archive:
+                if name not in archive.namelist():
+                    return None
+                entry = archive.getinfo(name)
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise VaekitError(
+                        f"{path} is compressed in another way than ours: zip it anew."
+                    )
+                if entry.file_size > SWELL * self.path.stat().st_size:
+                    size = io.in_words(entry.file_size)
+                    raise VaekitError(f"{path} would unpack to {size}: take another one.")
+                return archive.read(name)
+        except OSError as error:
+            raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise VaekitError(f"{self.path} is broken ({error}): {MEND}") from None
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return the records of evaluation.json; none where there is no such file.
+
+        Raises:
+            VaekitError: where it holds something else.
+        """
+        path = self.path / "evaluation.json"
+        records = _parsed(path.read_bytes()) if path.is_file() else []
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise VaekitError(f"{path} is broken: it holds no list of records; move it away.")
+        return records
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        io.append_line(self.path / "metrics.jsonl", record, self.mend)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl; one that was cut off is left out."""
+        return io.read_lines(self.path / "metrics.jsonl")
+
+    def rewind(self, step: int) -> None:
+        """Drop the records after this step: they will be made again."""
+        if records := self.records():
+            early = [record for record in records if record.get("step", step + 1) <= step]
+            lines = "".join(json.dumps(record) + "\n" for record in early)
+            io.write(self.path / "metrics.jsonl", lines.encode(), self.mend)

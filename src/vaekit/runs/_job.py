@@ -1,0 +1,226 @@
+"""A training, ready to go: everything that can be refused is refused before a file is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaekit import training
+from vaekit._torchutil import find_device
+from vaekit.data import MAPPED, Batches, Dataset, DataSpec, Loader, card, from_value, prepare, read
+from vaekit.distributions import Distribution
+from vaekit.evaluate import is_likelihood
+from vaekit.models import rows_at_once
+from vaekit.objectives import players
+from vaekit.objectives import weights as weights_of
+from vaekit.recipes import Recipe
+from vaekit.runs._building import build_on, check_range, example_of, to_unit
+from vaekit.runs._config import COMPOSED, Config
+from vaekit.runs._folder import RunFolder, environment, git_state
+from vaekit.runs._saving import config_json
+
+ROWS = ("train", "validation", "test")
+REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A training, ready to go.
+
+    Attributes:
+        config, folder: what is trained, and where.
+        source, data: the data set as it is stored, and as the options prepare it.
+        card: what is known of the data as they are stored.
+        spec: what the recipe knows of the prepared data.
+        recipe, device: the model and the objective, and where they are.
+        batches: the training rows.
+        optimizer, critic: the optimizers of the model and of a second player.
+        schedules: by the weight that they fill.
+        weights: those of the objective, before a schedule moves them.
+        warm: the step at which the warm-up is over.
+        px: p(x|z) of one row.
+    """
+
+    config: Config
+    folder: RunFolder
+    source: Dataset
+    data: Dataset
+    card: dict[str, Any]
+    spec: DataSpec
+    recipe: Recipe
+    device: torch.device
+    batches: Batches | Loader
+    optimizer: torch.optim.Optimizer
+    critic: torch.optim.Optimizer | None
+    schedules: dict[str, training.Schedule]
+    weights: dict[str, float]
+    warm: int
+    px: Distribution
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of config.json."""
+        return config_json(self.config, self.spec, self.card["sha256"])
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is worth knowing before the training; none of it stops it."""
+        data, rows, size = self.data, self.data.rows["train"], self.batches.batch_size
+        if size > rows:
+            more = f"a batch of {size} is more than the {rows} training rows"
+            yield f"{more}: each step takes all of them."
+        if not is_likelihood(self.px.space, data.kind):
+            yield (
+                f"{type(self.px).__name__} is not a likelihood of {data.kind} data: the numbers "
+                "compare only with the same loss on the same data."
+            )
+        if why := self.config.recipe == COMPOSED and self.config.parts.get("why"):
+            yield f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}"
+        low, high = data.train.x_bounds
+        if self.card["note"].endswith(MAPPED) and low >= 0:
+            yield (
+                f"the images of {data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "
+                "in [0, 1] (`range='-1,1'` gives it the stored values)."
+            )
+        family = getattr(getattr(self.recipe.model, "likelihood", None), "family", None)
+        mean = getattr(family, "mean", "identity")
+        least, most = REACH.get(mean, (-math.inf, math.inf))
+        if low < least or high > most:
+            yield (
+                f"mean={mean} cannot leave [{least:g}, {most:g}], and the rows of {data.name} lie "
+                f"in [{low:.3g}, {high:.3g}]: what lies outside is taken for noise; take "
+                f"mean=identity, or {to_unit(data)}."
+            )
+
+    def validation(self) -> Batches | None:
+        """Return the held-out rows, if there are some."""
+        rows = self.data.validation
+        if rows is None:
+            return None
+        size = max(self.config.training.batch_size, 500)
+        size = min(size, len(rows), rows_at_once(self.recipe.model))
+        while len(rows) > size and len(rows) % size == 1:
+            size += 1  # Batches drops a lone last row
+        return Batches(rows, size, shuffle=False, device=self.device)
+
+    def sample(self) -> Batches:
+        """Return training rows that stand in for held-out ones where the latent is measured."""
+        rows = self.data.train.take(torch.arange(min(1000, len(self.data.train))))
+        size = min(500, rows_at_once(self.recipe.model))
+        return Batches(rows, size, shuffle=False, device=self.device)
+
+
+def make_job(
+    config: Config, folder: RunFolder, *, value: Any = None, **parts: nn.Module | None
+) -> Job:
+    """Make data, model and optimizer, or refuse what does not fit; no file is written.
+
+    Args:
+        config, folder: what is trained, and where.
+        value: data that come from no path.
+        parts: the model and the objective of a composed run, where config.json has none.
+
+    Raises:
+        VaekitError: for data, a model and options that do not go together.
+    """
+    options = config.training
+    device = find_device(options.device)
+    source = read(config.data) if value is None else from_value(value, config.data)
+    data = prepare(source, config.data)
+    spec = data.spec()
+    recipe = build_on(config, spec, device, **parts)
+    model, objective = recipe.model, recipe.objective
+    composed = config.recipe == COMPOSED
+    px = example_of(recipe, spec) if composed else model.example(spec.context).px
+    check_range(recipe, data, px)
+    batches = data.batches(options.batch_size, seed=options.seed, device=device)
+    steps = options.epochs * len(batches)
+    schedules, warm = training.make_schedules(options, objective, steps, len(batches))
+    training.targets(schedules, model, objective)
+    how: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
+    how |= {"more": options.optimizer_options}
+    optimizer = training.make_optimizer(options.optimizer, players(model, objective)[0], **how)
+    critic = training.make_critic(objective)
+    training.refuse_graphs(objective, options.compile, options.capture)
+    if options.capture:
+        training.refuse_capture(optimizer, device)
+    weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
+    return Job(
+        *(config, folder, source, data, card(source), spec, recipe, device, batches),
+        *(optimizer, critic, schedules, weights, warm, px),
+    )
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """Return the content of run.json."""
+    return {
+        "environment": environment(job.device),
+        "git": git_state(),
+        "notes": list(job.notes()),
+        "seed": job.config.training.seed,
+        "data": {
+            **{name: job.card[name] for name in ("source", "note", "sha256")},
+            **{name: job.data.rows.get(name, 0) for name in ROWS},
+            "card": job.card,
+        },
+        "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
+    }
+
+
+def optimize(
+    job: Job, state: dict[str, Any] | None, callbacks: training.Callbacks, *, every: float = 5.0
+) -> training.Progress:
+    """Run the loop to its end, to an early stop, or to Ctrl-C; the last state is saved.
+
+    Args:
+        job: what is trained.
+        state: the checkpoint that it goes on from, or None.
+        callbacks: are told how it goes.
+        every: the least seconds between checkpoints.
+    """
+    options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
+    best = training.Best(objective.monitor, options.patience, after=job.warm)
+    how: Any = {"seed": options.seed, "every": every, "callbacks": callbacks}
+    how |= {"validation": job.validation(), "sample": job.sample()}
+    watcher = training.Supervisor(job.folder, best, **how)
+    steps, first, resumed = options.epochs * len(job.batches), 0, None
+    if state is not None:
+        watcher.restore(state)
+        resumed, first = state["progress"], state["progress"]["step"]
+    early = watcher.best.exhausted(watcher.epoch)
+    steps = first if early else steps
+    callbacks.tell("begin", model, None if state is None else watcher.epoch)
+    with training.interruptible() as pressed:
+
+        def after_step(progress: training.Progress) -> bool:
+            callbacks.tell("step", progress)
+            return pressed()
+
+        callbacks.tell("started", options.epochs, steps, first)
+        if state is not None and first >= steps:
+            why = f"it has its {options.epochs} epochs; ask for more epochs to go on"
+            why = f"no epoch was better for {options.patience}, its patience" if early else why
+            callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
+        progress = training.fit(
+            *(model, objective, job.batches),
+            steps=steps,
+            optimizer=job.optimizer,
+            critic=job.critic,
+            schedules=job.schedules,
+            clip=options.clip,
+            average=training.make_average(model, options.ema),
+            on_epoch=watcher,
+            on_step=after_step,
+            resume=resumed,
+            precision=options.precision,
+            compiled=options.compile,
+            captured=options.capture,
+            fast=options.fast,
+        )
+        if not progress.interrupted:
+            callbacks.tell("finish", model, watcher.epoch)
+        watcher.save(progress)
+    return progress

@@ -1,0 +1,599 @@
+"""A trained model with all that is known of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+import vaekit
+from vaekit._io import note, write
+from vaekit._torchutil import find_device, lazy, load_state, rng
+from vaekit.data import Dataset, DataSpec, fingerprint, from_value, label_of, one_hot, prepare, read
+from vaekit.distributions import Distribution, Offer
+from vaekit.errors import VaekitError, choose
+from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
+from vaekit.models import LatentModel, Model, flat_codes, split_codes
+from vaekit.objectives import Objective
+from vaekit.objectives import weights as weights_of
+from vaekit.recipes import find_recipe, likelihood_spec
+from vaekit.registry import Spec, completed, spec_of
+from vaekit.runs._building import build_with
+from vaekit.runs._config import COMPOSED, Config
+from vaekit.runs._fitted import FittedPrior, fitted_prior
+from vaekit.runs._folder import RunFolder
+from vaekit.runs._saving import read_weights, save
+
+if TYPE_CHECKING:
+    from vaekit.runs._job import Job
+
+PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
+PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
+
+
+@dataclass(eq=False, repr=False)
+class Run:
+    """A run folder, its model and its objective.
+
+    Attributes:
+        folder: where it lies.
+        config: what was trained, and how.
+        spec: what the recipe knew of the data.
+        model: in eval mode.
+        objective: what it was trained with.
+        weights: "last", "best" or "ema".
+        step: optimizer steps after which these weights were saved; None where no record says.
+        data: the data set of its training, where it is in memory: as stored, and as its rows were
+            prepared; of a run that is opened None, and it is read when it is needed.
+    """
+
+    folder: RunFolder
+    config: Config
+    spec: DataSpec
+    model: Model
+    objective: Objective
+    weights: str
+    step: int | None
+    data: tuple[Dataset, Dataset] | None = None
+    fitted_priors: dict[str, FittedPrior | None] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return what was trained on what, for how long, and where it is, in a line."""
+        count, name = self.config.training.epochs, Path(self.config.data.data).stem
+        done = f"{len(self.folder.records())} of " if self.recorded else ""
+        step = "" if self.step is None else f" of step {self.step:,}"
+        what = f"{self.config.recipe} on {name}, {done}{count} epoch{'s' * (count != 1)}"
+        what += f", weights {self.weights}{step}"
+        return f"Run({what}: {self.path})"
+
+    @property
+    def recorded(self) -> bool:
+        """Return whether the records of the training are there, which a saved model has not."""
+        return (self.path / "run.json").is_file()
+
+    @property
+    def path(self) -> Path:
+        """Return the run folder."""
+        return self.folder.path
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of the model."""
+        return next(self.model.parameters()).device
+
+    @property
+    def offers(self) -> frozenset[Offer]:
+        """Return the words for what the model offers."""
+        return self.model.offers
+
+    def require(self, *words: str) -> LatentModel:
+        """Return the model, where it offers these words.
+
+        Raises:
+            VaekitError: with what it does not offer.
+        """
+        if Offer.LATENT not in self.offers:
+            raise VaekitError(
+                f"{self.path} is a colorizer: it has no latent, and makes nothing from nothing; "
+                f"take `vaekit colorize RUN --colorizer {self.path}`."
+            )
+        missing = [Offer(word) for word in words if word not in self.offers]
+        if missing:
+            raise VaekitError(f"{self.path} {LACKS[missing[0]]}")
+        return cast(LatentModel, self.model)
+
+    @property
+    def vae(self) -> LatentModel:
+        """Return the model, where it has a latent.
+
+        Raises:
+            VaekitError: for a colorizer.
+        """
+        return self.require()
+
+    @property
+    def conditional(self) -> bool:
+        """Return whether it was trained with a context."""
+        return bool(self.spec.context)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Return the names of its labels; their numbers where they have none."""
+        return list(self.spec.class_names or map(str, range(self.spec.classes)))
+
+    @property
+    def sha256(self) -> str:
+        """Return the sha256 of the data that it was trained on."""
+        if self.recorded:
+            return str(self.folder.read_json("run")["data"]["sha256"])
+        return str(self.folder.read_json("config").get("sha256", ""))
+
+    @property
+    def parts(self) -> dict[str, Spec | str]:
+        """Return posterior, prior, likelihood and objective; of an unregistered part the class."""
+        kinds = ("posterior", "prior", "likelihood", "objective")
+        if self.config.recipe != COMPOSED:
+            entry, specs = find_recipe(self.config.recipe), self.config.parts
+            specs = {**specs, "likelihood": likelihood_spec(specs, self.spec.kind)}
+            named = (*entry.asks, *entry.fixed)
+            return {kind: specs[kind] for kind in kinds if kind in named or kind == "objective"}
+        parts: dict[str, Spec | str] = {}
+        for kind in kinds:
+            part = self.objective if kind == "objective" else getattr(self.model, kind, None)
+            part = getattr(part, "family", part)
+            try:
+                parts[kind] = completed(kind, spec_of(kind, part))
+            except VaekitError:
+                parts[kind] = type(part).__name__
+        return {kind: part for kind, part in parts.items() if part != "NoneType"}
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model, as it is now, to a folder, or to a file that ends in .vaekit.
+
+        `vaekit.load` opens either one, on any machine, as a run without records.
+
+        Raises:
+            VaekitError: where there is something already, or it cannot be written.
+        """
+        return save(self, path, overwrite=overwrite)
+
+    @lazy
+    def px(self) -> Distribution:
+        """Return p(x|z) of one row: its type, its space, its scale."""
+        return self.model.example(self.spec.context).px
+
+    @lazy
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return the shape of a code of each latent."""
+        sites = self.vae.example(self.spec.context).sites
+        return tuple(tuple(site.z.shape[2:]) for site in sites)
+
+    @property
+    def latent_size(self) -> int:
+        """Return how many dimensions a code has, all latents together."""
+        return sum(map(prod, self.latent_shapes))
+
+    def prior(self, context: Tensor | None = None) -> Distribution:
+        """Return p(z), where there is one latent; of a conditional run under `context`, `(1, *G)`.
+
+        Raises:
+            VaekitError: for several latents.
+        """
+        model = self.require(Offer.ONE_SITE)
+        if context is None:
+            return model.example(self.spec.context).site.p
+        first = next(model.parameters())
+        x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
+        with rng(0, self.device), torch.no_grad():
+            return model(x, context.float().to(self.device)).site.p
+
+    def context(self, label: int | str, n: int = 1) -> Tensor:
+        """Return a label, or a class by its name, one-hot in n rows: what the methods below take.
+
+        Raises:
+            VaekitError: for a run that is not conditional, or a label that is not in the data.
+        """
+        number = label_of(label, self.spec, self.class_names)
+        return one_hot(torch.full((n,), number), self.spec.classes).float()
+
+    def sample(
+        self,
+        n: int,
+        *,
+        label: int | str | None = None,
+        context: Tensor | None = None,
+        mean: bool = True,
+        seed: int = 0,
+        fixed: Mapping[int, float] | None = None,
+        prior: str | None = None,
+    ) -> Tensor:
+        """Return E[x|z] for n draws of z from the prior, `(n, *X)`; with `mean=False` draws of x.
+
+        By default z comes from the prior fitted to the codes, where it suits held-out codes better
+        than p(z); `prior="model"` draws from p(z), and `prior="fitted"` from the other in any case.
+
+        A conditional run takes a label for all of them, or a context for each, or else the classes
+        in their order, in equal shares. `fixed={3: 2.0}` sets dimension 3 of z to 2 standard
+        deviations of the prior; the others are as they are drawn without it.
+
+        Raises:
+            VaekitError: for a model without a prior, or a dimension that z does not have.
+        """
+        model = self.require(Offer.DRAWS)
+        if label is not None:
+            context = self.context(label, n)
+        elif context is None and self.conditional:
+            context = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
+        context = self._context(context)
+        with rng(seed, self.device), torch.no_grad():
+            fitted = self.sampled_prior(prior)
+            if fitted is None and not fixed:
+                return model.sample(n, context, mean=mean).cpu()
+            if fitted is None:
+                (z,) = self.require(Offer.ONE_SITE).draw_prior(n, context)
+            else:
+                z = fitted.density.sample((n,)).to(self.device)
+            first = None if context is None else context[:1]
+            zs = (fixed_at(z, fixed, self.prior(first)) if fixed else z,)
+            x = model.decode(zs, context) if mean else model.likelihood_at(zs, context).sample()
+            return x.cpu()
+
+    def sampled_prior(self, prior: str | None = None) -> FittedPrior | None:
+        """Return the prior fitted to the codes where `sample` takes it; None where it takes p(z).
+
+        Raises:
+            VaekitError: for another word than "fitted" and "model", and where none can be fitted.
+        """
+        if prior is not None:
+            choose("prior", prior, dict.fromkeys(("fitted", "model")))
+        fitted = None if prior == "model" else fitted_prior(self)
+        if prior == "fitted" and fitted is None:
+            raise VaekitError(
+                f"{self.path} has no prior fitted to its codes: that takes one latent of reals, "
+                "its data, and twice as many rows as dimensions; take `prior=model`."
+            )
+        return fitted if fitted is not None and (fitted.better or prior == "fitted") else None
+
+    def by_class(self, n: int, **how: Any) -> Tensor:
+        """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
+        return torch.stack([self.sample(n, label=y, **how) for y in range(self.spec.classes)])
+
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return E[x|z] at the codes of x, `(B, *X)`, for canonical x."""
+        return self.model.reconstruct(x.to(self.device), self._context(context)).cpu()
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the codes of canonical x, `(B, *Z)`; of several latents side by side, `(B, D)`."""
+        zs = self.vae.encode(x.to(self.device), self._context(context))
+        return (zs[0] if len(zs) == 1 else flat_codes(zs)).cpu()
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return E[x|z], `(B, *X)`, for codes as `encode` gives them."""
+        zs = split_codes(z.to(self.device), self.latent_shapes)
+        return self.vae.decode(zs, self._context(context)).cpu()
+
+    def _context(self, context: Tensor | None) -> Tensor | None:
+        """Return the context on the device; refuse it where the model takes none, or needs some."""
+        if (context is not None) != self.conditional:
+            shape = ", ".join(map(str, self.spec.context))
+            takes = f"a context of shape (B, {shape})" if self.conditional else "no context"
+            got = "none" if context is None else f"shape {tuple(context.shape)}"
+            raise VaekitError(f"{self.path} takes {takes}; got {got}.")
+        return None if context is None else context.float().to(self.device)
+
+    def source(self, data_dir: str | None = None) -> Dataset:
+        """Return the data set it was trained on, as it is stored.
+
+        Raises:
+            VaekitError: where it is not found.
+        """
+        if data_dir is None and self.data is not None:
+            return self.data[0]
+        moved = {} if data_dir is None else {"data_dir": data_dir}
+        return read(self.config.data.model_copy(update=moved), mapped=True)
+
+    def dataset(self, data_dir: str | None = None) -> Dataset:
+        """Return the data set it was trained on, its rows as they were then.
+
+        Raises:
+            VaekitError: where it is not found, or has changed its shape.
+        """
+        return self.prepared(self.source(data_dir))
+
+    def with_data(self, value: Any) -> Run:
+        """Return the run with the data in memory that it was trained on.
+
+        Raises:
+            VaekitError: where they are others.
+        """
+        source = from_value(value, self.config.data)
+        if fingerprint(source) != self.sha256:
+            refuse_data(source, self.path)
+        self.data = source, self.prepared(source)
+        return self
+
+    def prepared(self, source: Dataset) -> Dataset:
+        """Return the rows of the data set as they were in the training, from how it is stored.
+
+        Raises:
+            VaekitError: where its rows have another shape.
+        """
+        if self.data is not None and source is self.data[0]:
+            return self.data[1]
+        data = prepare(source, self.config.data, values=self.spec.values)
+        shape = tuple(data.train.images.shape[1:])
+        if shape != self.spec.shape:
+            seen = f"this run was trained on {self.spec.shape}"
+            raise VaekitError(f"{data.name} has rows of shape {shape}; {seen}.")
+        return data
+
+    def subject(
+        self,
+        data: Dataset,
+        split: str = "test",
+        *,
+        limit: int | None = None,
+        seed: int = 0,
+        source: Dataset | None = None,
+        sha256: str = "",
+        on_rows: Callable[[str, int, int], None] | None = None,
+    ) -> Subject:
+        """Return what metrics look at: this model on the rows of a split of `data`.
+
+        Raises:
+            VaekitError: for an unknown split, or a limit below 1.
+        """
+        rows = Rows(choose("split", split, data.splits), self.device, limit, on_rows)
+        plain = self.config.data.model_copy(update=PLAIN)
+        return Subject(
+            self.model,
+            self.spec,
+            rows,
+            objective=self.objective,
+            train=data.train,
+            data=None if source is None else partial(prepare, source, plain),
+            key=f"{sha256} {self.spec.shape} {self.config.data.range}",
+            class_names=self.class_names,
+            seed=seed,
+            name=str(self.path),
+        )
+
+    def evaluate(
+        self,
+        *metrics: str | Spec,
+        split: str = "test",
+        limit: int | None = None,
+        seed: int = 0,
+        data_dir: str | None = None,
+        on_rows: Callable[[str, int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Return the bound and other metrics on a split, and how they were measured.
+
+        In `spec.unit`, nats, and always with beta = 1. The bound stands at the top level: `elbo`
+        and `kl` are None where the model has none, `bits_per_dim` where the likelihood has no bits.
+        Each other metric is a record of its own, with its rows, draws and standard errors, and
+        `protocol` says how all was measured.
+
+        Args:
+            metrics: what to measure besides, as `"nll:samples=5000"` or `"latent"`; see
+                `vaekit parts metric`.
+            split: "test", "validation" or "train": the rows that it was trained on.
+            limit: so many rows only, evenly spread over the split, which may be sorted.
+            seed: of the draws; each study has its own.
+            data_dir: where data sets lie.
+            on_rows: is told what is measured, rows done, and rows in all.
+
+        Raises:
+            VaekitError: for an unknown metric or split, one that does not suit the model, a limit
+                below 1, or data that are not found.
+        """
+        source = self.source(data_dir)
+        data, sha256 = self.prepared(source), self._fingerprint(source)
+        subject = self.subject(
+            data, split, limit=limit, seed=seed, source=source, sha256=sha256, on_rows=on_rows
+        )
+        named = {name: metric for name, (metric, _) in chosen(subject, "evaluate", metrics).items()}
+        results = measured(subject, named)
+        samples = named["bound"].samples if "bound" in named else (0,)
+        protocol = {
+            "data": data.name,
+            "sha256": sha256,
+            "split": split,
+            "rows": subject.rows.count,
+            "of": len(subject.rows.split),
+            "samples": prod(samples or (0,)),
+            "seed": seed,
+            **self.protocol(),
+        }
+        return {**results.pop("bound", {}), **results, "protocol": protocol}
+
+    def _fingerprint(self, source: Dataset) -> str:
+        """Return the sha256 of the rows; note where the run was trained on others."""
+        if self.data is not None and source is self.data[0]:
+            return self.sha256
+        digest = fingerprint(source)
+        if digest != self.sha256:
+            note(
+                f"{source.name} has changed since {self.path} was trained: what is measured may "
+                "hold rows that it was trained on."
+            )
+        return digest
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what of a protocol is the same for all metrics."""
+        prepared = self.config.data.model_dump(include=PREPARATION, exclude_defaults=True)
+        if self.spec.kind == "table":  # whether a density is of the units of the file
+            prepared["standardize"] = self.spec.values.loc is not None
+        return {
+            "weights": self.weights,
+            "step": self.step,
+            "likelihood": type(self.px).__name__,
+            "is_likelihood": is_likelihood(self.px.space, self.spec.kind),
+            "unit": self.spec.unit,
+            "draws": "exact" if Offer.EXACT in self.offers else "relaxed",
+            "made": prepared,
+            "vaekit": vaekit.__version__,
+            "torch": torch.__version__,
+        }
+
+
+LACKS = {
+    Offer.DRAWS: "has no prior to draw from: take `vaekit reconstruct`, or train with a prior, as "
+    "`prior=standard-normal`.",
+    Offer.ONE_SITE: "has several latents: this is for models with one.",
+    Offer.MOMENTS: "has a posterior without a variance: a point, or one that is only drawn from.",
+}
+
+
+def refuse_data(data: Dataset, path: Path) -> None:
+    """Refuse to go on with other data than a run saw; note it of a loader, which may change them.
+
+    Raises:
+        VaekitError: but for a loader.
+    """
+    if data.stream is None:
+        raise VaekitError(
+            f"the data set {data.name} is not the one {path} saw: restore that one, or train again "
+            "into another folder."
+        )
+    note(f"the rows of the loader are others than {path} saw, or it changes them at each pass.")
+
+
+def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tensor:
+    """Return z with the dimensions d of `fixed` at mean_d + value_d * sigma_d of the prior.
+
+    Under N(0, I) that is the value itself. The other dimensions stay as they are.
+
+    Args:
+        z: codes `(N, *Z)`.
+        fixed: the value of a dimension, by its number in the flattened code.
+        prior: p(z), whose batch shape is empty or `(N,)`.
+
+    Returns:
+        A new tensor `(N, *Z)`.
+
+    Raises:
+        VaekitError: for a dimension that z does not have, or a prior that has no variance.
+
+    Example:
+        >>> from vaekit.distributions import StandardGaussian
+        >>> fixed_at(torch.ones(2, 3), {2: -2.0}, StandardGaussian(torch.zeros(3)))
+        tensor([[ 1.,  1., -2.],
+                [ 1.,  1., -2.]])
+    """
+    size = prod(z.shape[1:])
+    wrong = [dim for dim in fixed if not 0 <= dim < size]
+    if wrong:
+        raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {size - 1}.")
+    if Offer.MOMENTS not in prior.offers:
+        raise VaekitError(
+            "this model's prior has no standard deviation to count a dimension of z in: decode "
+            "codes in Python, with Run.decode."
+        )
+    p: Any = prior
+    mean, scale = (part.expand_as(z).flatten(1) for part in (p.mean, p.variance.sqrt()))
+    codes = z.flatten(1).clone()
+    for dim, value in fixed.items():
+        codes[:, dim] = mean[:, dim] + value * scale[:, dim]
+    return codes.unflatten(1, z.shape[1:])
+
+
+def trained(job: Job) -> Run:
+    """Return the run that has just been trained, with its model and its data.
+
+    The model takes the weights of the best epoch, where rows were held out; the weights of the
+    objective are again those of the options, where a schedule has moved them.
+    """
+    model, objective = job.recipe.model, job.recipe.objective
+    for path, (module, name) in weights_of(objective).items():
+        getattr(module, name).fill_(job.weights[path])
+    state, which, step = read_weights(job.folder, None)
+    model.load_state_dict(state)
+    data = job.source, job.data
+    return Run(job.folder, job.config, job.spec, model.eval(), objective, which, step, data)
+
+
+def open_run(
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    model: Model | None = None,
+    objective: Objective | None = None,
+) -> Run:
+    """Open the run in this folder, or the saved model.
+
+    Args:
+        path: the run folder; or a folder, or a .vaekit, that `Run.save` wrote.
+        weights: "best" (where rows were held out, the default), "last", or "ema".
+        device: where the model goes.
+        model, objective: of a run that was composed of classes of your own; the model gets the
+            weights.
+
+    Raises:
+        VaekitError: where this is no run folder, or the weights are missing or of another model.
+    """
+    folder = RunFolder(path)
+    record = folder.read_json("config")
+    config = Config.from_json(record)
+    try:
+        spec = DataSpec.from_json(record.get("spec") or {})
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise VaekitError(f"config.json does not fit: its spec: {error}") from None
+    target = find_device(device)
+    state, which, step = read_weights(folder, weights)
+    with rng(0, target):
+        recipe = build_with(state, config, spec, folder.path, model=model, objective=objective)
+    model, objective = recipe.model.to(target).eval(), recipe.objective
+    if any(True for _ in objective.parameters()) and folder.last.is_file():
+        # What it has learned, a critic say; its weights stay as the options set them.
+        learned = load_state(folder.last)["progress"]["objective"]
+        for path in weights_of(objective):
+            learned.pop(path, None)
+        objective.load_state_dict(learned, strict=False)
+    return Run(folder, config, spec, model, objective.to(target), which, step)
+
+
+def keep_evaluation(run: Run, results: dict[str, Any]) -> None:
+    """Add a record to the run's evaluation.json; one of the same protocol is replaced.
+
+    A .vaekit keeps none.
+
+    Raises:
+        VaekitError: where it cannot be written, or holds something else.
+    """
+    if run.path.is_file():
+        return
+
+    def how(record: dict[str, Any]) -> list[Any]:
+        metrics = {name: part for name, part in record.items() if isinstance(part, dict)}
+        keys = ("samples", "steps", "levels")
+        return [
+            metrics.pop("protocol", None),
+            {name: [part.get(key) for key in keys] for name, part in metrics.items()},
+        ]
+
+    others = [record for record in run.folder.evaluations() if how(record) != how(results)]
+    text = json.dumps([*others, results], indent=2) + "\n"
+    write(run.path / "evaluation.json", text.encode())
+
+
+def colorizer_of(run: Run) -> Any:
+    """Return the model of a run that is a colorizer.
+
+    Raises:
+        VaekitError: where it is another.
+    """
+    if Offer.COLORS not in run.offers:
+        raise VaekitError(
+            f"{run.path} is no colorizer but of the recipe {run.config.recipe}: take one, as "
+            "`vaekit train colorizer` makes it."
+        )
+    return run.model
