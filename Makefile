@@ -1,6 +1,6 @@
 # Two commands do all the set-up: `make demo` and `make test`. Both are quick the second time.
 #
-#   make demo      create .venv, install, train a VAE on the embedded digits, write the report
+#   make demo      create .venv, install, train a VAE on drawn faces, write the report
 #   make test      lint, types, tests and doctests
 #   make test-fast what one runs between edits: parts, data, registry, refusals; no long training
 #   make test-all  all of them: kills, full disks, every command of the guide

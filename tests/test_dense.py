@@ -20,12 +20,12 @@ from vaekit.training import (
     Progress,
     differentiate,
     fit,
-    graphs,
     make_average,
     make_optimizer,
     parse,
-    update,
 )
+from vaekit.training import _graphs as graphs
+from vaekit.training import _update as update
 
 SHAPE, LATENT = (1, 3, 3), 4
 ACTIVATIONS = ("relu", "leaky-relu:0.2", "gelu", "silu", "tanh")

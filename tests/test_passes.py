@@ -230,7 +230,7 @@ def test_deviations_of_a_large_table_come_of_its_pieces(monkeypatch: pytest.Monk
 def test_large_rows_stay_in_the_file_of_a_run_that_is_opened(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("rows", "arrays"):
+    for module in ("_rows", "_arrays"):
         monkeypatch.setattr(f"vaekit.data.{module}.LARGE", 10)
     path = tmp_path / f"mine{suffix}"
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)

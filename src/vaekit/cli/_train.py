@@ -33,13 +33,15 @@ sweep = App(
     "Example: vaekit sweep vae --data mnist --grid latent=16,64 --grid objective.beta=1,4",
 )
 DEMO: dict[str, Any] = {
-    "data": "digits",
-    "latent": 8,
-    "net": "mlp:hidden=256,128:activation=silu",
-    "epochs": 200,
-    "batch_size": 64,
+    "data": "avatars",
+    "size": 48,
+    "limit": 10_000,
+    "latent": 32,
+    "net": "mlp:hidden=512",
+    "epochs": 12,
+    "lr": 1.5e-3,
+    "lr_warmup": 100,
     "lr_schedule": "cosine",
-    "threads": 1,  # enough for so small a model, and it never waits for a busy core
 }
 NUMBERS = ("elbo", "log_likelihood", "kl")  # that are printed of a run of several
 
@@ -330,7 +332,7 @@ def resume(
 
 
 def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
-    """Train a VAE on the 8 x 8 digits of vaekit, and write a report.
+    """Train a VAE on drawn faces, and write a report.
 
     Example: vaekit demo
 
