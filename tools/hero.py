@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -69,7 +70,12 @@ def main(run: vaekit.Run) -> None:
     palette = frames[0].quantize(128, dither=Image.Dither.NONE)
     shown = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [600 if n % STEPS == 0 else 80 for n in range(len(shown))]
-    how = {"save_all": True, "append_images": shown[1:], "duration": times, "loop": 0}
+    how: dict[str, Any] = {
+        "save_all": True,
+        "append_images": shown[1:],
+        "duration": times,
+        "loop": 0,
+    }
     shown[0].save(IMAGES / "hero.gif", optimize=False, **how)
 
 
