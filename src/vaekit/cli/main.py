@@ -19,8 +19,8 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import vaekit
 from vaekit.cli import _data as data
-from vaekit.cli import _images as images
 from vaekit.cli import _runs as runs
+from vaekit.cli import _samples as samples
 from vaekit.cli import _train as train
 from vaekit.cli._show import IMPORTS, columns, help_of, say
 from vaekit.errors import VaekitError, unknown
@@ -36,11 +36,11 @@ app = App(
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "Start": (train.demo, data.data, data.recipes, data.parts, train.train, train.sweep),
     "Look": (
-        *(runs.report, images.sample, images.reconstruct, images.interpolate, images.traverse),
-        *(images.manifold, images.scatter, images.overlap, images.animate),
+        *(runs.report, samples.sample, samples.reconstruct, samples.interpolate, samples.traverse),
+        *(samples.manifold, samples.scatter, samples.overlap, samples.animate),
     ),
     "Measure": (runs.evaluate, runs.compare, runs.reproduce),
-    "Use": (images.embed, images.colorize),
+    "Use": (samples.embed, samples.colorize),
     "Manage": (runs.runs, runs.info, runs.save),
 }
 for group in COMMANDS.values():

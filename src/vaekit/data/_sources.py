@@ -19,8 +19,8 @@ from vaekit.data._avatars import load_avatars
 from vaekit.data._dataset import Dataset
 from vaekit.data._embedded import load_digits, load_shapes
 from vaekit.data._images import load_images
+from vaekit.data._named_sets import READERS, Parts
 from vaekit.data._pixels import shaped
-from vaekit.data._readers import READERS, Parts
 from vaekit.data._splits import refuse
 from vaekit.data._tables import load_csv, load_parquet, text_columns
 from vaekit.errors import VaekitError, choose, unknown

@@ -34,9 +34,9 @@ from vaekit.runs._run import keep_evaluation as keep_evaluation
 from vaekit.runs._run import open_run as open_run
 from vaekit.runs._run import refuse_data as refuse_data
 from vaekit.runs._run import trained as trained
-from vaekit.runs._saving import keep_model as keep_model
-from vaekit.runs._saving import metric_lines as metric_lines
-from vaekit.runs._saving import save as save
+from vaekit.runs._saved_models import keep_model as keep_model
+from vaekit.runs._saved_models import metric_lines as metric_lines
+from vaekit.runs._saved_models import save as save
 from vaekit.runs._sweep import PAGE as PAGE
 from vaekit.runs._sweep import default_folder as default_folder
 from vaekit.runs._sweep import parse_grid as parse_grid

@@ -22,7 +22,7 @@ from vaekit.recipes import Recipe
 from vaekit.runs._building import build_on, check_range, example_of, to_unit
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._folder import RunFolder, environment, git_state
-from vaekit.runs._saving import config_json
+from vaekit.runs._saved_models import config_json
 
 ROWS = ("train", "validation", "test")
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean

@@ -29,7 +29,7 @@ from vaekit.runs._building import build_with
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._fitted import FittedPrior, fitted_prior
 from vaekit.runs._folder import RunFolder
-from vaekit.runs._saving import read_weights, save
+from vaekit.runs._saved_models import read_weights, save
 
 if TYPE_CHECKING:
     from vaekit.runs._job import Job

@@ -1,9 +1,9 @@
-from vaekit.training._callbacks import Best as Best
 from vaekit.training._callbacks import Callback as Callback
 from vaekit.training._callbacks import Callbacks as Callbacks
 from vaekit.training._callbacks import Notes as Notes
-from vaekit.training._callbacks import Supervisor as Supervisor
 from vaekit.training._callbacks import interruptible as interruptible
+from vaekit.training._checkpoints import Best as Best
+from vaekit.training._checkpoints import Supervisor as Supervisor
 from vaekit.training._dense import DensePass as DensePass
 from vaekit.training._graphs import refuse_capture as refuse_capture
 from vaekit.training._graphs import refuse_graphs as refuse_graphs

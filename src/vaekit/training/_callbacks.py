@@ -1,26 +1,18 @@
-"""What follows a training: callbacks, Ctrl-C as a flag, and the supervisor after each epoch."""
+"""What follows a training: callbacks, and Ctrl-C as a flag."""
 
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
-from vaekit._torchutil import save_state
-from vaekit.data import Batches
-from vaekit.objectives import weights
-from vaekit.training._progress import DivergedError, Progress, bad_weights
-from vaekit.training._watch import Course, Examined, Watch, examine, with_elbo
+from vaekit.training._progress import Progress
 
 
 class Callback:
@@ -95,170 +87,3 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         yield pressed.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@dataclass
-class Best:
-    """The best value so far of what the objective monitors.
-
-    Args:
-        monitor: "objective", "log_likelihood" or "elbo".
-        patience: epochs without a better one before the training stops; None never stops.
-        after: how many steps a warm-up takes, which moves the objective: none of them is best.
-
-    Example:
-        >>> best = Best("objective", patience=2)
-        >>> [best.improves({"objective": value}, epoch, 10) for epoch, value in enumerate([-3, -2])]
-        [True, True]
-        >>> [best.improves({"objective": -4.0}, epoch, 10) for epoch in (2, 3)], best.exhausted(3)
-        ([False, False], True)
-    """
-
-    monitor: str
-    patience: int | None = None
-    after: int = 0
-    value: float | None = None
-    epoch: int | None = None
-    first: int | None = None  # the first epoch that counted
-
-    def improves(self, means: dict[str, float], epoch: int, step: int) -> bool:
-        """Return whether this epoch is the best so far, and remember it."""
-        value = means[self.monitor]
-        if step <= self.after or not math.isfinite(value):
-            return False
-        self.first = epoch if self.first is None else self.first
-        if self.value is not None and value <= self.value:
-            return False
-        self.value, self.epoch = value, epoch
-        return True
-
-    def exhausted(self, epoch: int) -> bool:
-        """Return whether the patience is over."""
-        since = self.first if self.epoch is None else self.epoch
-        return self.patience is not None and since is not None and epoch - since >= self.patience
-
-
-class Folder(Protocol):
-    """The folder of a training's records and checkpoints.
-
-    Attributes:
-        best: the weights of the best epoch.
-        last: the checkpoint that resuming takes.
-        mend: how to go on after a full disk.
-    """
-
-    best: Path
-    last: Path
-    mend: str
-
-    def append(self, record: dict[str, Any]) -> None:
-        """Add the record of an epoch."""
-
-    def rewind(self, step: int) -> None:
-        """Drop the records after this step."""
-
-
-@dataclass(eq=False)
-class Supervisor:
-    """The supervisor validates, saves and records after each epoch; the loop calls it.
-
-    Args:
-        folder: where records and checkpoints go.
-        best: what is best, and the patience.
-        validation: held-out rows, or None: then there is no best, and no early stopping but by
-            the training objective.
-        sample: rows on which latent, scale and units are measured where none are held out.
-        seed: of the validation's draws.
-        every: seconds between checkpoints; the last epoch and the best ones are always saved.
-        callbacks: get each epoch, its record, and what the user should know.
-    """
-
-    folder: Folder
-    best: Best
-    validation: Batches | None = None
-    sample: Batches | None = None
-    seed: int = 0
-    every: float = 5.0
-    callbacks: Sequence[Callback] = ()
-
-    def __post_init__(self) -> None:
-        self.tell = Callbacks(self.callbacks).tell
-        self.rows = self.sample if self.validation is None else self.validation
-        self.epoch, self.watch, self._saved = 0, Watch(), -math.inf
-
-    def __call__(self, progress: Progress) -> bool:
-        """Return whether to stop."""
-        if bad := bad_weights(progress.model, progress.objective):
-            raise DivergedError(
-                f"the training diverged at step {progress.step - 1}: {bad}, after its update. "
-                "Try a smaller lr, or clip=1."
-            )
-        self.epoch += 1
-        examined = None if self.rows is None else examine(progress, self.rows, self.seed)
-        means = examined.means if examined and self.validation is not None else None
-        better = self.best.improves(means or with_elbo(progress.means), self.epoch, progress.step)
-        if better and means:
-            weights_now = {"model": dict(progress.model.state_dict())}
-            save_state(self.folder.best, weights_now, self.folder.mend)
-        self._record(progress, means, examined, better)
-        self.tell("epoch", progress.model, self.epoch)
-        if time.monotonic() - self._saved >= self.every:
-            self.save(progress)
-        return self.best.exhausted(self.epoch)
-
-    def save(self, progress: Progress) -> None:
-        """Write the checkpoint that resuming takes."""
-        state = {
-            "progress": progress.state(),
-            "best": asdict(self.best),
-            "watch": asdict(self.watch),
-            "epoch": self.epoch,
-        }
-        save_state(self.folder.last, state, self.folder.mend)
-        self._saved = time.monotonic()
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what `save` wrote, with today's patience and warm-up."""
-        now = {"patience": self.best.patience, "after": self.best.after}
-        moved = state["best"]["after"] != self.best.after
-        old = {"monitor": self.best.monitor} if moved else state["best"]
-        self.best = Best(**{**old, **now})
-        self.watch = Watch(**state.get("watch", {}))
-        self.epoch = state["epoch"]
-        self.folder.rewind(state["progress"]["step"])
-
-    def _record(
-        self,
-        progress: Progress,
-        validation: dict[str, float] | None,
-        examined: Examined | None,
-        better: bool,
-    ) -> None:
-        lr = progress.optimizer.param_groups[0]["lr"]
-        values = {path: getattr(*at).item() for path, at in weights(progress.objective).items()}
-        warnings: list[str] = []
-        if examined:
-            beta = float(getattr(progress.objective, "beta", 1.0))
-            course = Course(progress.means["objective"], progress.start, lr, beta)
-            steps = progress.step - self.best.after
-            warnings = self.watch(examined, self.epoch, steps=steps, course=course)
-        record = {
-            "epoch": self.epoch,
-            "step": progress.step,
-            "train": progress.means,
-            "validation": validation,
-            "latent": examined and examined.latent_record(),
-            "dead_units": examined and examined.dead_units,
-            "gradient_norm": progress.gradient_norm,
-            "lr": lr,
-            "weights": values,
-            "best": better,
-            "stopped_early": self.best.exhausted(self.epoch),
-            "warnings": warnings,
-            "seconds": round(progress.seconds, 4),
-            "images_per_second": round(progress.rows / max(progress.seconds, 1e-9), 1),
-        }
-        self.folder.append(record)
-        self.tell("record", record)
-        for text in warnings:
-            self.tell("note", text)
