@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -299,17 +299,35 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     return tuple(values) if kind == TUPLE else values
 
 
+def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return the content of a .safetensors file, the same for the same tensors and metadata.
+
+    The library writes metadata in an order that changes from call to call.
+
+    Example:
+        >>> words = {"b": "2", "a": "1", "c": "3"}
+        >>> len({safetensors_bytes({"x": torch.ones(2)}, words) for _ in range(20)})
+        1
+    """
+    from safetensors.torch import save
+
+    content = save(dict(tensors), dict(metadata))
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + text.ljust(size) + content[8 + size :]
+
+
 def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
     """Write nested dicts, lists, numbers, strings and tensors; see `load_state`.
 
     Raises:
         VaekitError: where it cannot be written; an older checkpoint is left as it was.
     """
-    from safetensors.torch import save
-
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_pack(state, tensors))
-    write(path, save(tensors, {"state": skeleton}), mend)
+    write(path, safetensors_bytes(tensors, {"state": skeleton}), mend)
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vaekit._io import note, write
-from vaekit._torchutil import evaluating, rng
+from vaekit._torchutil import evaluating, rng, safetensors_bytes
 from vaekit.data import Dataset, Split, generator, pick, spread
 from vaekit.distributions import GaussianMixture, Offer, choose_mixture
 from vaekit.errors import VaekitError
@@ -75,11 +75,9 @@ class FittedPrior:
 
     def to_bytes(self, key: str) -> bytes:
         """Return the content of its file; `key` says of which weights it is."""
-        from safetensors.torch import save
-
         numbers = {name: getattr(self, name) for name in ("gain", "error", "rows", "held_out")}
         parts = {name: getattr(self.density, name) for name in self.density.parameters}
-        return save(
+        return safetensors_bytes(
             {name: part.contiguous() for name, part in parts.items()},
             {"weights": key, "numbers": json.dumps(numbers)},
         )
@@ -140,7 +138,8 @@ def fit_prior(
     finite = z.isfinite().all() and others.isfinite().all()
     if len(others) < 2 or not finite:
         return None
-    density = choose_mixture(z.flatten(1), others.flatten(1), components, seed=seed)
+    with rng(seed, threads=1):  # matrices so small that threads would wait for each other
+        density = choose_mixture(z.flatten(1), others.flatten(1), components, seed=seed)
     if density is None:
         return None
     gains = (density.log_prob(others.flatten(1)) - log_p).double()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit._io import note, write
-from vaekit._torchutil import load_state
+from vaekit._torchutil import load_state, safetensors_bytes
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, unknown
@@ -98,14 +98,12 @@ def keep_model(run: Run) -> None:
 
 
 def _files(run: Run) -> dict[str, bytes]:
-    from safetensors.torch import save as as_bytes
-
     state = {
         name: value.detach().to("cpu", copy=True).contiguous()
         for name, value in run.model.state_dict().items()
     }
     step = "" if run.step is None else str(run.step)
-    weights = as_bytes(state, {"format": "pt", "weights": run.weights, "step": step})
+    weights = safetensors_bytes(state, {"format": "pt", "weights": run.weights, "step": step})
     return {WEIGHTS_FILE: weights, "README.md": "\n".join(card(run)).encode()}
 
 
