@@ -687,3 +687,22 @@ def test_to_write_a_report_imports_no_matplotlib(run: Run) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "sentence"),
+    [(3, "It trained for 3 epochs."), (12, "It had stopped getting better.")],
+)
+def test_a_few_epochs_are_no_verdict(epochs: int, sentence: str, tmp_path: Path) -> None:
+    """An objective that falls after its first epoch, as in a training that has just begun."""
+    small: dict[str, Any] = {"latent": 2, "net": "mlp:hidden=8", "limit": 200, "report": False}
+    run = vaekit.train("vae", data="digits", epochs=epochs, out=tmp_path / "r", **small)
+    records = run.folder.records()
+    for number, record in enumerate(records):
+        record["validation"]["objective"] = -100.0 - number
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (run.path / "metrics.jsonl").write_text(lines)
+    text = vaekit.report.write_run_report(run).read_text()
+    assert sentence in text
+    assert f"in epoch 1 of {epochs}" in text
+    assert ("stopped getting better" in text) == (epochs == 12)
