@@ -38,7 +38,7 @@ def test_codes_that_fill_the_prior_leave_nothing_to_gain(
     oracle: tuple[LinearGaussian, Tensor],
 ) -> None:
     model, x = oracle
-    fitted = fit_prior(model.vae(), (x[:3000], None), (x[3000:], None))
+    fitted = fit_prior(model.vae(), [(x[:3000], None)], [(x[3000:], None)])
     assert fitted is not None
     assert abs(fitted.gain) < 0.02
     assert not fitted.better
@@ -57,7 +57,7 @@ def test_gain_is_the_divergence_of_the_codes_from_the_prior(
         q = vae.posterior(x)
         mean, cov = loc.mean(0), torch.cov(loc.T) + torch.diag(q.variance.mean(0))
         expected = 0.5 * (cov.trace() + mean @ mean - 2 - cov.logdet()).item()
-    fitted = fit_prior(vae, (x[:3000], None), (x[3000:], None))
+    fitted = fit_prior(vae, [(x[:3000], None)], [(x[3000:], None)])
     assert fitted is not None
     assert abs(fitted.gain - expected) < 4 * fitted.error
     assert fitted.error < 0.2
@@ -141,6 +141,25 @@ def test_classes_share_their_draws(tmp_path: Path) -> None:
         z = fitted.density.sample((3,))
     images = told.by_class(3, seed=2, prior="fitted")
     assert torch.equal(images[7], told.decode(z, told.context(7, 3)))
+
+
+@pytest.mark.parametrize("rows", [2, 9])
+def test_too_few_rows_get_none_and_samples_are_of_the_model(rows: int, tmp_path: Path) -> None:
+    few = {"limit": rows, "validation": 0, "epochs": 1, "latent": 8}
+    made = vk.train("vae", data="digits", out=tmp_path / "r", **{**SMALL, **few})
+    assert made.sampled_prior() is None
+    assert torch.equal(made.sample(2), made.sample(2, prior="model"))
+
+
+def test_rows_in_pieces_give_the_same_fit_but_for_noise(run: Run) -> None:
+    x = run.dataset().train.x()
+    parts = [(part, None) for part in x[:1000].split(300)]
+    whole = fit_prior(run.vae, [(x[:1000], None)], [(x[1000:], None)])
+    pieces = fit_prior(run.vae, parts, [(x[1000:], None)])
+    assert whole is not None
+    assert pieces is not None
+    assert (pieces.rows, pieces.held_out) == (1000, len(x) - 1000)
+    assert abs(whole.gain - pieces.gain) < 3 * whole.error
 
 
 @pytest.mark.parametrize(("recipe", "takes"), [("vae", True), ("beta_vae", True), ("ae", False)])

@@ -20,6 +20,7 @@ from vaekit.distributions.discrete import bernoulli_sum as bernoulli_sum
 from vaekit.distributions.divergences import closed_form as closed_form
 from vaekit.distributions.divergences import kl as kl
 from vaekit.distributions.divergences import kl_terms as kl_terms
+from vaekit.distributions.mixtures import COMPONENTS as COMPONENTS
 from vaekit.distributions.mixtures import GaussianMixture as GaussianMixture
 from vaekit.distributions.mixtures import choose_mixture as choose_mixture
 from vaekit.distributions.mixtures import fit_mixture as fit_mixture

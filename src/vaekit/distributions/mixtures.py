@@ -13,7 +13,7 @@ from vaekit._torchutil import lazy, rng
 from vaekit.distributions.base import HALF_LOG_TAU, Distribution, offering
 
 RIDGE = 1e-4  # added to covariances, times the variance of all points: no component falls on one
-CANDIDATES = (1, 2, 5, 10, 20, 40)
+COMPONENTS = (1, 2, 5, 10, 20, 40)
 
 
 @dataclass(eq=False, repr=False)
@@ -157,7 +157,7 @@ def _maximized(z: Tensor, shares: Tensor, ridge: Tensor) -> GaussianMixture:
 
 
 def choose_mixture(
-    z: Tensor, held_out: Tensor, candidates: Sequence[int] = CANDIDATES, *, seed: int = 0
+    z: Tensor, held_out: Tensor, candidates: Sequence[int] = COMPONENTS, *, seed: int = 0
 ) -> GaussianMixture | None:
     """Return the mixture with the number of components that suits held-out points best.
 

@@ -31,7 +31,7 @@ from vaekit.errors import VaekitError, choose
 from vaekit.models import LatentModel
 from vaekit.report._curves import value
 from vaekit.report._grids import captioned, grid, levels, png_bytes, read_array
-from vaekit.runs import Job, RunFolder, fit_prior, fixed_batch, rows_to_fit, takes_fitted
+from vaekit.runs import Job, RunFolder, fit_prior, fixed_batches, rows_to_fit, takes_fitted
 from vaekit.training import Callback
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 IMAGES, SAMPLES = 8, 16
 FEW = 400, 100  # rows that a frame's Gaussian is fitted to, and judged by
+VALUES = 10**7  # of such rows, at most: they stay in memory
 MOST, LEAST = 200, 20  # frames that stay; fewer where images are large
 BYTES = 100_000_000
 FRAME = re.compile(r"\d{6,}\.npz")
@@ -153,8 +154,9 @@ def snapshots_of(job: Job) -> Snapshots | None:
         classes = torch.arange(SAMPLES) * job.spec.classes // SAMPLES  # in their order
         film.context_of_samples = one_hot(classes, job.spec.classes).float().to(job.device)
     if takes_fitted(job.recipe.model) and job.data.stream is None:
-        few = rows_to_fit(job.data, *FEW)
-        film.rows = tuple(fixed_batch(split, options.seed) for split in few)  # type: ignore[assignment]
+        few = rows_to_fit(job.data, *(min(rows, VALUES // math.prod(shape)) for rows in FEW))
+        train, others = (list(fixed_batches(split, options.seed)) for split in few)
+        film.rows = train, others
     return film
 
 

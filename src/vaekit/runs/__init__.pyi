@@ -3,7 +3,7 @@ from vaekit.runs._config import Config as Config
 from vaekit.runs._config import flat_fields as flat_fields
 from vaekit.runs._fitted import FittedPrior as FittedPrior
 from vaekit.runs._fitted import fit_prior as fit_prior
-from vaekit.runs._fitted import fixed_batch as fixed_batch
+from vaekit.runs._fitted import fixed_batches as fixed_batches
 from vaekit.runs._fitted import keep_fitted as keep_fitted
 from vaekit.runs._fitted import rows_to_fit as rows_to_fit
 from vaekit.runs._fitted import takes_fitted as takes_fitted

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, cast
@@ -24,7 +24,7 @@ from torch import Tensor
 from vaekit._io import note, write
 from vaekit._torchutil import evaluating, rng, safetensors_bytes
 from vaekit.data import Dataset, Split, generator, pick, spread
-from vaekit.distributions import GaussianMixture, Offer, choose_mixture
+from vaekit.distributions import COMPONENTS, GaussianMixture, Offer, choose_mixture
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel, Model, exact, pieces
 
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 FITTED_FILE = "fitted.safetensors"
 ROWS, HELD_OUT = 4000, 1000
-COMPONENTS = (1, 2, 5, 10, 20, 40)
+AT_ONCE = 250  # rows of x in memory
+
+Rows = tuple[Tensor, Tensor | None]  # x, and what a model is given beside it
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +122,8 @@ def takes_fitted(model: Model) -> bool:
 
 def fit_prior(
     model: LatentModel,
-    train: tuple[Tensor, Tensor | None],
-    held_out: tuple[Tensor, Tensor | None],
+    train: Iterable[Rows],
+    held_out: Iterable[Rows],
     components: Sequence[int] = COMPONENTS,
     seed: int = 0,
 ) -> FittedPrior | None:
@@ -129,40 +131,38 @@ def fit_prior(
 
     Args:
         model: as `takes_fitted` says.
-        train, held_out: canonical x, and what the model is conditioned on.
+        train, held_out: batches of canonical x, and what the model is conditioned on.
         components: the numbers of Gaussians to choose from.
         seed: of the draws and of the fit.
     """
-    z, _ = _draw_codes(model, *train, seed)
-    others, log_p = _draw_codes(model, *held_out, seed + 1)
-    finite = z.isfinite().all() and others.isfinite().all()
-    if len(others) < 2 or not finite:
+    z, _ = _draw_codes(model, train, seed)
+    others, log_p = _draw_codes(model, held_out, seed + 1)
+    if len(z) < 2 or len(others) < 2 or not (z.isfinite().all() and others.isfinite().all()):
         return None
     with rng(seed, threads=1):  # matrices so small that threads would wait for each other
         density = choose_mixture(z.flatten(1), others.flatten(1), components, seed=seed)
     if density is None:
         return None
     gains = (density.log_prob(others.flatten(1)) - log_p).double()
-    density.loc = density.loc.view(-1, *z.shape[1:])
-    density.event_dim = z.dim() - 1
+    loc = density.loc.view(-1, *z.shape[1:])
+    density = GaussianMixture(density.log_weights, loc, density.tril)
     error = gains.std().item() / sqrt(len(gains))
     return FittedPrior(density, gains.mean().item(), error, len(z), len(others))
 
 
-def _draw_codes(
-    model: LatentModel, x: Tensor, context: Tensor | None, seed: int
-) -> tuple[Tensor, Tensor]:
+def _draw_codes(model: LatentModel, batches: Iterable[Rows], seed: int) -> tuple[Tensor, Tensor]:
     """Return a draw of q(z|x) for each row, `(N, *Z)`, and log p(z), `(N,)`, on the CPU."""
-
-    device, found = next(model.parameters()).device, []
-    context = None if context is None else context.to(device)
+    device = next(model.parameters()).device
+    zs, log_ps = [torch.empty(0)], [torch.empty(0)]
     with rng(seed, device), torch.no_grad(), evaluating(model), exact(model):
-        for some, given in pieces(model, x.to(device), context):
-            seen, mask = model.seen(some)
-            (site,) = model.draw(model.infer(seen, given, mask), (1,))
-            found.append((site.z[0].float().cpu(), site.log_p[0].float().cpu()))
-    z, log_p = map(torch.cat, zip(*found, strict=True))
-    return z, log_p
+        for x, context in batches:
+            context = None if context is None else context.to(device)
+            for some, given in pieces(model, x.to(device), context):
+                seen, mask = model.seen(some)
+                (site,) = model.draw(model.infer(seen, given, mask), (1,))
+                zs.append(site.z[0].float().cpu())
+                log_ps.append(site.log_p[0].float().cpu())
+    return torch.cat(zs[1:] or zs), torch.cat(log_ps)
 
 
 def rows_to_fit(data: Dataset, rows: int = ROWS, held_out: int = HELD_OUT) -> tuple[Split, Split]:
@@ -204,7 +204,7 @@ def _fit(run: Run, data: Dataset | None) -> FittedPrior | None:
         note(f"no prior is fitted to the codes, and samples are of p(z): {error}")
         return None
     seed = run.config.training.seed
-    train, held_out = (fixed_batch(split, seed) for split in rows_to_fit(data))
+    train, held_out = (fixed_batches(split, seed) for split in rows_to_fit(data))
     return fit_prior(cast(LatentModel, run.model), train, held_out, seed=seed)
 
 
@@ -215,7 +215,9 @@ def keep_fitted(run: Run, data: Dataset) -> None:
         write(run.path / FITTED_FILE, fitted.to_bytes(weights_key(run.model)))
 
 
-def fixed_batch(split: Split, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Return canonical x of all rows, the same noise each time, and what a model is given."""
-    x = split.values(pick(split.images, torch.arange(len(split))), generator(seed, "fitted"))
-    return x, None if split.context is None else split.context.float()
+def fixed_batches(split: Split, seed: int) -> Iterator[Rows]:
+    """Yield canonical x of a few rows at a time, the same noise each time, and their context."""
+    noise = generator(seed, "fitted")
+    for index in torch.arange(len(split)).split(AT_ONCE):
+        x = split.values(pick(split.images, index), noise)
+        yield x, None if split.context is None else split.context[index].float()
