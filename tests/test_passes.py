@@ -321,5 +321,6 @@ def test_no_row_that_is_held_out_is_dropped(
     x = np.random.RandomState(0).rand(rows + 40, 3).astype(np.float32)
     config = Config.flat("vae", data="given", net="mlp:hidden=4", latent=2)
     value = {"train": x[rows:], "validation": x[:rows], "test": x[:9]}
-    make_job(config, RunFolder(tmp_path / "r"), value=value).validation()
+    job = make_job(config, RunFolder(tmp_path / "r"), value=value)
+    job.measured(job.data.validation)
     assert rows == 1 or rows % seen[-1] != 1

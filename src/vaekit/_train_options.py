@@ -135,6 +135,10 @@ class Training(Options):
     schedule: tuple[str, ...] = ()
     """Any weight by step. NAME=KIND:NUMBERS, as beta=linear:0:1:5000."""
 
+    test_bound: bool = False
+    """Measure the test rows too after every epoch. As tutorials print it; nothing is chosen by
+    it."""
+
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many epochs without a better one."""
 

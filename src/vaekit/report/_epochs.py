@@ -71,7 +71,7 @@ def training_curves(
     best = next((record["epoch"] for record in records if record.get("step") == step), None)
     found = []
     for name, title in TERMS.items():
-        both = (("train", ""), ("validation", "accent"))
+        both = (("train", ""), ("test", "idle"), ("validation", "accent"))
         shown = [Line(points(records, name, split), say(split), kind) for split, kind in both]
         if shown := [line for line in shown if line.points]:
             dot = next((p for p in shown[-1].points if p[0] == best and step), None)
@@ -174,7 +174,7 @@ def panels(opened: RunSet, settings: Sequence[Setting], say: Words = str) -> Ite
     if changed & {"objective", "kl_warmup", "schedule"}:
         terms = {ELBO if name == "objective" else name: title for name, title in TERMS.items()}
         terms[ELBO] = ELBO
-    unit, both = opened.runs[0].spec.unit, ("validation", "train")
+    unit, both = opened.runs[0].spec.unit, ("validation", "test", "train")
     wanted: list[tuple[str, tuple[str, str], tuple[str | None, ...]]] = [
         (name, (title, unit), both)
         for name, title in terms.items()

@@ -238,7 +238,7 @@ def training_frames(folder: RunFolder, what: str = "reconstructions") -> list[Im
 
 
 def _caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Return what stands above a frame, left and right: the epoch, and the bound of held-out rows.
+    """Return what stands above a frame: the epoch, and a bound (of held-out, test, training rows).
 
     Example:
         >>> _caption(3, {"train": {"objective": -9.5}, "validation": {"elbo": -103.24}})
@@ -248,7 +248,7 @@ def _caption(epoch: int, record: Mapping[str, Any] | None) -> tuple[str, str]:
     """
     if record is None:
         return f"epoch {epoch}", "" if epoch else "untrained"
-    split = "validation" if record.get("validation") else "train"
+    split = next(name for name in ("validation", "test", "train") if record.get(name))
     for name, key in (("ELBO", "elbo"), ("objective", "objective")):
         if (number := record[split].get(key)) is not None:
             text = f"{split} {name} {value(number)} nats"

@@ -12,7 +12,18 @@ from torch import nn
 
 from vaekit import training
 from vaekit._torchutil import find_device
-from vaekit.data import MAPPED, Batches, Dataset, DataSpec, Loader, card, from_value, prepare, read
+from vaekit.data import (
+    MAPPED,
+    Batches,
+    Dataset,
+    DataSpec,
+    Loader,
+    Split,
+    card,
+    from_value,
+    prepare,
+    read,
+)
 from vaekit.distributions import Distribution
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
@@ -95,9 +106,8 @@ class Job:
                 f"mean=identity, or {to_unit(data)}."
             )
 
-    def validation(self) -> Batches | None:
-        """Return the held-out rows, if there are some."""
-        rows = self.data.validation
+    def measured(self, rows: Split | None) -> Batches | None:
+        """Return the batches in which rows are measured after an epoch, if there are some."""
         if rows is None:
             return None
         size = max(self.config.training.batch_size, 500)
@@ -184,7 +194,8 @@ def optimize(
     options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
     best = training.Best(objective.monitor, options.patience, after=job.warm)
     how: Any = {"seed": options.seed, "every": every, "callbacks": callbacks}
-    how |= {"validation": job.validation(), "sample": job.sample()}
+    how |= {"validation": job.measured(job.data.validation), "sample": job.sample()}
+    how |= {"test": job.measured(job.data.test)} if options.test_bound else {}
     watcher = training.Supervisor(job.folder, best, **how)
     steps, first, resumed = options.epochs * len(job.batches), 0, None
     if state is not None:

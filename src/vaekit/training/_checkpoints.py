@@ -88,6 +88,7 @@ class Supervisor:
         validation: held-out rows, or None: then there is no best, and no early stopping but by
             the training objective.
         sample: rows on which latent, scale and units are measured where none are held out.
+        test: test rows whose terms are recorded too, and decide nothing; or None.
         seed: of the validation's draws.
         every: seconds between checkpoints; the last epoch and the best ones are always saved.
         callbacks: get each epoch, its record, and what the user should know.
@@ -97,6 +98,7 @@ class Supervisor:
     best: Best
     validation: Batches | None = None
     sample: Batches | None = None
+    test: Batches | None = None
     seed: int = 0
     every: float = 5.0
     callbacks: Sequence[Callback] = ()
@@ -167,6 +169,7 @@ class Supervisor:
             "step": progress.step,
             "train": progress.means,
             "validation": validation,
+            **({"test": examine(progress, self.test, self.seed).means} if self.test else {}),
             "latent": examined and examined.latent_record(),
             "dead_units": examined and examined.dead_units,
             "gradient_norm": progress.gradient_norm,
