@@ -16,6 +16,7 @@ from vaekit import VaekitError
 from vaekit.data import load
 from vaekit.nn import (
     MLP,
+    ColorNet,
     ConvDecoder,
     ConvEncoder,
     LatentDropout,
@@ -270,6 +271,47 @@ def spatial_sizes(net: nn.Module) -> list[tuple[int, ...]]:
     return seen
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("pads", [None, 0, 1])
+@pytest.mark.parametrize("grid", [(30, 30), (29, 22)])
+def test_strides_divide_and_multiply(grid: tuple[int, int], stride: int, pads: int | None) -> None:
+    """By the formula of a convolution; without pads a length n becomes ceil(n / stride)."""
+    encoder = ConvEncoder((1, *grid), 2, (2, 3), kernel=3, stride=stride, pads=pads)
+    decoder = ConvDecoder(2, (1, *grid), (3, 2), kernel=3, stride=stride, pads=pads, refine=5)
+    down, up = spatial_sizes(encoder), spatial_sizes(decoder)
+    assert decoder(encoder(torch.randn(2, 1, *grid))).shape == (2, 1, *grid)
+    wanted, lengths = [], grid
+    for _ in range(2):
+        if pads is None:
+            lengths = -(-lengths[0] // stride), -(-lengths[1] // stride)
+        else:
+            lengths = tuple((n + 2 * pads - 3) // stride + 1 for n in lengths)  # type: ignore[assignment]
+        wanted.append(lengths)
+    assert down == wanted
+    assert up == [wanted[0], grid, grid]
+
+
+def test_a_last_convolution_and_a_bare_projection() -> None:
+    net = ConvDecoder(4, (3, 8, 8), (6, 5), norm="batch", projection="affine", refine=3)
+    kinds = [type(layer).__name__ for layer in net.body]
+    block = ["ConvTranspose2d", "BatchNorm2d", "GELU"]
+    assert kinds == ["Linear", "Planes", *block, *block]
+    assert str(net.output) == "Conv2d(5, 3, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))"
+    assert [net.body[at].out_channels for at in (2, 5)] == [5, 5]
+
+
+def test_dropout_first_is_the_same_under_relu_and_another_under_gelu() -> None:
+    x = torch.randn(7, 9)
+    for name, same in (("relu", True), ("leaky_relu", True), ("gelu", False)):
+        made = []
+        for first in (False, True):
+            net = MLP(9, 9, (9,), activation=name, dropout=0.5, dropout_first=first)
+            net.body[0].load_state_dict({"weight": torch.eye(9), "bias": torch.zeros(9)})
+            torch.manual_seed(0)
+            made.append(net.body(x))
+        assert torch.allclose(*made) is same
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_stage_up_is_the_adjoint_of_the_stage_down(grid: tuple[int, int], kernel: int) -> None:
@@ -335,7 +377,14 @@ def test_conv_decoder_is_the_composition_of_its_layers() -> None:
         (lambda: ConvDecoder(2, (28, 28)), "out_shape is (28, 28); a convolution takes (C, H, W)."),
         (lambda: ConvDecoder(2, (1, 8, 8), ()), "channels is (); it takes at least 1 size"),
         (lambda: ConvDecoder(2, (1, 8, 8), (0, 2)), "channels is (0, 2); every size"),
-        (lambda: ConvDecoder(2, (1, 8, 8), (4,), kernel=0), "kernel is 0; with stride 2 it must"),
+        (lambda: ConvDecoder(2, (1, 8, 8), (4,), kernel=0), "kernel is 0; every size must be a"),
+        (lambda: ConvDecoder(2, (1, 8, 8), (4,), stride=4), "kernel is 3; with stride 4 it must"),
+        (lambda: ConvEncoder((1, 8, 8), 2, stride=(1, 2, 2)), "stride is (1, 2, 2); expected one"),
+        (lambda: ConvEncoder((1, 8, 8), 2, kernel=4, stride=1), "kernel is 4; with stride 1 it"),
+        (lambda: ConvEncoder((1, 4, 4), 2, pads=0), "a kernel of 3 with `pads=0` does not fit a"),
+        (lambda: ConvDecoder(2, (1, 8, 8), refine=2), "got `refine=2`; expected an odd side"),
+        (lambda: ConvDecoder(2, (1, 8, 8), projection="x"), "unknown end 'x'"),
+        (lambda: ColorNet((8, 8), (4,), dense=True), "channels is (4,); it takes at least 2"),
         (lambda: ConvDecoder(2, (1, 8, 8), dropout=-1), "dropout is -1; it takes a share"),
     ],
 )

@@ -81,7 +81,7 @@ class Data(Options):
     """Standardize the columns of a table. Subtract the training mean, divide by the training
     deviation; by default for .csv."""
 
-    range: Literal["0,1", "-1,1"] = "0,1"
+    range: Literal["0,1", "-1,1", "0,255"] = "0,1"
     """The range of the pixels that the model sees."""
 
     binarize: Literal["none", "dynamic", "static", "threshold"] = "none"

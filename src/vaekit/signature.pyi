@@ -28,7 +28,7 @@ class TrainOptions(TypedDict, total=False):
     label: str | None
     context: Literal["none", "label"]
     standardize: bool | None
-    range: Literal["0,1", "-1,1"]
+    range: Literal["0,1", "-1,1", "0,255"]
     binarize: Literal["none", "dynamic", "static", "threshold"]
     dequantize: bool
     cache: bool | None
@@ -43,6 +43,7 @@ class TrainOptions(TypedDict, total=False):
     lr_warmup: int
     kl_warmup: str
     schedule: Sequence[str]
+    test_bound: bool
     patience: int | None
     ema: float | None
     snapshots: int

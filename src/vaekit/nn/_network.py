@@ -137,7 +137,7 @@ class Network(nn.Module):
         self.output = output
         self._unflatten = isinstance(output, nn.Linear) and len(out_shape) > 1
         self._takes_planes = isinstance(next(iter(self.body), None), nn.Conv2d)
-        self._gives_planes = isinstance(output, nn.ConvTranspose2d)
+        self._gives_planes = isinstance(output, nn.Conv2d | nn.ConvTranspose2d)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the network's output.
@@ -212,9 +212,8 @@ class MLP(Network):
         in_shape: shape of one input, a size or a tuple.
         out_shape: shape of one result, a size or a tuple.
         hidden: the widths of the hidden layers.
-        activation: a name that `vaekit.nn.activation` knows.
-        norm: "none" or "batch" (before the activation).
-        dropout: the share of hidden activations dropped while training, in [0, 1).
+        end: "block", or "affine": the last hidden layer has no norm and no activation.
+        options: of the blocks, as of `Block`.
 
     Raises:
         VaekitError: if a size is below 1, a name is unknown or `dropout` is outside [0, 1).
@@ -228,11 +227,17 @@ class MLP(Network):
     """
 
     def __init__(
-        self, in_shape: Sizes, out_shape: Sizes, hidden: Sizes = (512, 256), **options: Any
+        self,
+        in_shape: Sizes,
+        out_shape: Sizes,
+        hidden: Sizes = (512, 256),
+        *,
+        end: str = "block",
+        **options: Any,
     ) -> None:
         source, target = sizes("in_shape", in_shape), sizes("out_shape", out_shape)
         widths = (prod(source), *sizes("hidden", hidden, least=0))
-        body = flatten(source) + Block(**options).dense(widths)
+        body = flatten(source) + Block(**options).dense(widths, end)
         super().__init__(source, target, body, nn.Linear(widths[-1], prod(target)))
 
 

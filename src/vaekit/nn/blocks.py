@@ -1,6 +1,6 @@
 """Activations by name, the hidden block of every network, and how a network starts.
 
-A block is an affine map, [norm], activation, [dropout]."""
+A block is an affine map, [norm], activation, [dropout]; or the last two the other way around."""
 
 from __future__ import annotations
 
@@ -83,12 +83,15 @@ _NORMS: Mapping[str, Mapping[type[nn.Module], Callable[[int], nn.Module]]] = {
 class Block:
     """How a network's hidden blocks are made: norm before the activation, dropout after it.
 
-    Under a norm the affine map has no bias: the norm subtracts the mean, and adds its own.
+    Under a norm the affine map has no bias: the norm subtracts the mean, and adds its own. Dropout
+    before the activation is the same for ReLU and its leaky kind: f(d h) = d f(h) where d >= 0.
 
     Args:
         activation: a name that `vaekit.nn.activation` knows.
         norm: "none" or "batch".
         dropout: the share of activations dropped while training, in [0, 1).
+        dropout_first: whether it stands before the activation.
+        norm_bias: whether the affine map has its bias under a norm too.
 
     Raises:
         VaekitError: if a name is unknown or `dropout` is outside [0, 1).
@@ -102,6 +105,8 @@ class Block:
     activation: str = "gelu"
     norm: str = "none"
     dropout: float = 0.0
+    dropout_first: bool = False
+    norm_bias: bool = False
 
     def __post_init__(self) -> None:
         activation(self.activation)
@@ -111,19 +116,26 @@ class Block:
     @property
     def bias(self) -> bool:
         """Return whether the affine map of a block has a bias."""
-        return self.norm == "none"
+        return self.norm == "none" or self.norm_bias
 
     def after(self, affine: nn.Module, width: int) -> list[nn.Module]:
         """Return the block that begins with `affine`, whose output has this width."""
         make_norm = _NORMS[self.norm].get(type(affine))
         norm = [make_norm(width)] if make_norm else []
-        dropout = [nn.Dropout(self.dropout)] if self.dropout else []
-        return [affine, *norm, activation(self.activation)(), *dropout]
+        bent: list[nn.Module] = [activation(self.activation)()]
+        bent += [nn.Dropout(self.dropout)] if self.dropout else []
+        return [affine, *norm, *(bent[::-1] if self.dropout_first else bent)]
 
-    def dense(self, widths: Sequence[int]) -> list[nn.Module]:
-        """Return dense blocks `widths[0] -> widths[1] -> ...`, none for a single width."""
+    def dense(self, widths: Sequence[int], end: str = "block") -> list[nn.Module]:
+        """Return dense blocks `widths[0] -> widths[1] -> ...`, none for a single width.
+
+        With the end "affine" the last one is the map alone: no norm, no activation.
+        """
+        bare = choose("end", end, {"block": False, "affine": True})
         layers: list[nn.Module] = []
-        for before, width in pairwise(widths):
+        for at, (before, width) in enumerate(pairwise(widths), 2):
+            if bare and at == len(widths):
+                return [*layers, nn.Linear(before, width)]
             layers += self.after(nn.Linear(before, width, bias=self.bias), width)
         return layers
 

@@ -1,20 +1,22 @@
 """Convolutional networks for images of any size, and from a gray image to a color one.
 
-Shapes: `N` batch, `C` channels, `H` and `W` height and width. Every stage has stride 2. Going down,
-a length n becomes ceil(n / 2); going up, the same lengths are walked back, so 30 -> 15 -> 8 is
-undone by 8 -> 15 -> 30. With a kernel of k that takes
+Shapes: `N` batch, `C` channels, `H` and `W` height and width. A stage of stride s turns a length n
+into ceil(n / s) going down; going up, the same lengths are walked back from the image's, so
+30 -> 15 -> 8 is undone by 8 -> 15 -> 30. With a kernel of k and a padding of p on both sides
 
-    padding        = floor((k - 1 + n mod 2) / 2)    on both sides, in both directions
-    output padding = (n + k) mod 2                   going up
+    down     m = floor((n + 2 p - k) / s) + 1
+    up       n = (m - 1) s - 2 p + k + o,     the output padding o = (n + 2 p - k) mod s
 
-where n is the larger length. A stage up is the adjoint of the stage down with the same weights.
+and p is the least that gives m = ceil(n / s), where none is said. A stage up is the adjoint of the
+stage down with the same weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,22 +31,21 @@ from vaekit.registry import register
 class ConvEncoder(Network):
     """Strided convolutions, then dense layers: `(N, C, H, W) -> (N, *out_shape)`.
 
-    `len(channels)` blocks of stride 2, each of which turns a length n into ceil(n / 2); then
-    flatten, dense blocks of the widths `hidden`, and the affine `output`.
+    `len(channels)` blocks, each of which turns a length n into ceil(n / stride); then flatten,
+    dense blocks of the widths `hidden`, and the affine `output`.
 
     Args:
         in_shape: `(C, H, W)`, any size from 1.
         out_shape: shape of one result, a size or a tuple.
         channels: the channels after each block.
         hidden: the widths of the dense layers before the output.
-        kernel: side of the kernels, from 2, odd or even: one for all stages, or one for each.
-        activation: a name that `vaekit.nn.activation` knows.
-        norm: "none" or "batch" (before the activation).
-        dropout: the share of hidden activations dropped while training, in [0, 1).
+        kernel, stride: of the convolutions: one for all stages, or one for each.
+        pads: zeros on each side, likewise; by default the least that give ceil(n / stride).
+        options: of the blocks, as of `Block`.
 
     Raises:
         VaekitError: if `in_shape` is no image, a size is below 1, `channels` is empty, a kernel
-            is below 2, there are others than one or as many as stages, a name is unknown or
+            does not fit, there are others than one or as many as stages, a name is unknown or
             `dropout` is outside [0, 1).
 
     Example:
@@ -61,18 +62,18 @@ class ConvEncoder(Network):
         hidden: Sizes = (),
         *,
         kernel: Sizes = 3,
+        stride: Sizes = 2,
+        pads: Sizes | None = None,
         **options: Any,
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         planes = (image[0], *sizes("channels", channels))
-        grids = _halvings(image[1:], len(planes) - 1)
-        widths = (planes[-1] * prod(grids[-1]), *sizes("hidden", hidden, least=0))
+        stages = _stages(image[1:], len(planes) - 1, kernel, stride, pads)
+        widths = (planes[-1] * prod(stages[-1].small), *sizes("hidden", hidden, least=0))
         block = Block(**options)
         body: list[nn.Module] = []
-        sides = one_each("kernel", kernel, len(planes) - 1)
-        for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
-            conv = nn.Conv2d(before, after, side, 2, _padding(side, grid), bias=block.bias)
-            body += block.after(conv, after)
+        for (before, after), stage in zip(pairwise(planes), stages, strict=True):
+            body += block.after(stage.down(before, after, block.bias), after)
         body += [nn.Flatten(), *block.dense(widths)]
         super().__init__(image, target, body, nn.Linear(widths[-1], prod(target)))
 
@@ -82,22 +83,24 @@ class ConvDecoder(Network):
     """Dense layers, then strided transposed convolutions: `(N, *in_shape) -> (N, C, H, W)`.
 
     The mirror of `ConvEncoder` with `channels` reversed: dense blocks of the widths `hidden`, one
-    dense block to `channels[0]` planes, and `len(channels)` transposed convolutions that double the
-    lengths back to exactly `H` and `W`; the last of them is `output`.
+    dense block to `channels[0]` planes, and `len(channels)` transposed convolutions that take the
+    lengths back to exactly `H` and `W`; the last of them is `output`. With `refine` it is a block
+    of `channels[-1]` planes, and a convolution of stride 1 after it is `output`.
 
     Args:
         in_shape: shape of one input, a size or a tuple.
         out_shape: `(C, H, W)`, any size from 1.
         channels: the channels before each transposed convolution.
         hidden: the widths of the first dense layers.
-        kernel: side of the kernels, from 2, odd or even: one for all stages, or one for each.
-        activation: a name that `vaekit.nn.activation` knows.
-        norm: "none" or "batch" (before the activation).
-        dropout: the share of hidden activations dropped while training, in [0, 1).
+        kernel, stride: of the transposed ones: one for all stages, or one for each.
+        pads: what is cut from each side, likewise; by default the least that give ceil(n / stride).
+        projection: "block", or "affine": the dense map to planes has no norm and no activation.
+        refine: the side of the last convolution, odd; 0 for none.
+        options: of the blocks, as of `Block`.
 
     Raises:
         VaekitError: if `out_shape` is no image, a size is below 1, `channels` is empty, a kernel
-            is below 2, there are others than one or as many as stages, a name is unknown or
+            does not fit, there are others than one or as many as stages, a name is unknown or
             `dropout` is outside [0, 1).
 
     Example:
@@ -114,43 +117,87 @@ class ConvDecoder(Network):
         hidden: Sizes = (),
         *,
         kernel: Sizes = 3,
+        stride: Sizes = 2,
+        pads: Sizes | None = None,
+        projection: str = "block",
+        refine: int = 0,
         **options: Any,
     ) -> None:
         source, image = sizes("in_shape", in_shape), image_shape("out_shape", out_shape)
-        planes = sizes("channels", channels)
-        smallest, *grids = reversed(_halvings(image[1:], len(planes)))
-        first = (planes[0], *smallest)
+        planes, block = sizes("channels", channels), Block(**options)
+        each = [n[::-1] if isinstance(n, Sequence) else n for n in (kernel, stride, pads)]
+        stages = _stages(image[1:], len(planes), *each)[::-1]  # type: ignore[arg-type]
+        first = (planes[0], *stages[0].small)
         widths = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
-        block = Block(**options)
-        body = [*flatten(source), *block.dense(widths), Planes(1, first)]
-        *sides, last = one_each("kernel", kernel, len(planes))
-        for (before, after), grid, side in zip(pairwise(planes), grids[:-1], sides, strict=True):
-            body += block.after(_up(before, after, side, grid, block.bias), after)
-        super().__init__(source, image, body, _up(planes[-1], image[0], last, grids[-1], True))
+        body = [*flatten(source), *block.dense(widths, projection), Planes(1, first)]
+        for (before, after), stage in zip(pairwise(planes), stages[:-1], strict=True):
+            body += block.after(stage.up(before, after, block.bias), after)
+        last: nn.Module = stages[-1].up(planes[-1], image[0], True)
+        if refine:
+            if refine < 0 or refine % 2 == 0:
+                raise VaekitError(f"got `refine={refine}`; expected an odd side such as 3, or 0.")
+            up = stages[-1].up(planes[-1], planes[-1], block.bias)
+            body += block.after(up, planes[-1])
+            last = nn.Conv2d(planes[-1], image[0], refine, padding=refine // 2)
+        super().__init__(source, image, body, last)
 
 
-def _halvings(grid: Shape, stages: int) -> list[Shape]:
-    grids = [grid]
-    for _ in range(stages):
-        grids.append(tuple((length + 1) // 2 for length in grids[-1]))
-    return grids
+class _Stage(NamedTuple):
+    """A stage down from lengths `large` to `small`, or up from these to those."""
+
+    large: Shape
+    small: Shape
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    ends: tuple[int, int]  # the output padding on the way up
+
+    def down(self, before: int, after: int, bias: bool) -> nn.Conv2d:
+        return nn.Conv2d(before, after, self.kernel, self.stride, self.padding, bias=bias)
+
+    def up(self, before: int, after: int, bias: bool) -> nn.ConvTranspose2d:
+        how = (self.kernel, self.stride, self.padding, self.ends)
+        return nn.ConvTranspose2d(before, after, *how, bias=bias)
 
 
-def _padding(kernel: int, grid: Shape) -> tuple[int, int]:
-    if kernel < 2:
-        raise VaekitError(f"kernel is {kernel}; with stride 2 it must be at least 2, such as 3.")
-    height, width = ((kernel - 1 + length % 2) // 2 for length in grid)
-    return height, width
+def _stages(
+    grid: Shape, count: int, kernel: Sizes, stride: Sizes, pads: Sizes | None
+) -> list[_Stage]:
+    """Return the stages down from the lengths of an image.
+
+    Example:
+        >>> [stage.small for stage in _stages((30, 21), 2, 3, 2, None)]
+        [(15, 11), (8, 6)]
+        >>> [stage.small for stage in _stages((30, 30), 3, (4, 6, 4), (1, 3, 2), 0)]
+        [(27, 27), (8, 8), (3, 3)]
+    """
+    sides = one_each("kernel", sizes("kernel", kernel), count)
+    steps = one_each("stride", sizes("stride", stride), count)
+    around = [None] * count if pads is None else one_each("pads", pads, count)
+    stages = []
+    for side, step, pad in zip(sides, steps, around, strict=True):
+        lengths = [_length(length, side, step, pad) for length in grid]
+        small, padding, ends = zip(*lengths, strict=True)
+        stages.append(_Stage(grid, small, side, step, padding, ends))
+        grid = small
+    return stages
 
 
-def _up(before: int, after: int, kernel: int, grid: Shape, bias: bool) -> nn.ConvTranspose2d:
-    """Return `(N, before, *ceil(grid / 2)) -> (N, after, *grid)`."""
-    height, width = ((length + kernel) % 2 for length in grid)
-    padding = _padding(kernel, grid)
-    return nn.ConvTranspose2d(before, after, kernel, 2, padding, (height, width), bias=bias)
-
-
-PLANES = 7  # of half the image's lengths, before the dense map: 88 million weights at 64 x 64
+def _length(n: int, kernel: int, stride: int, pad: int | None) -> tuple[int, int, int]:
+    """Return the length after a stage, its padding and the output padding of the way back."""
+    if pad is None and kernel < stride:
+        raise VaekitError(f"kernel is {kernel}; with stride {stride} it must be at least {stride}.")
+    if pad is None and stride == 1 and kernel % 2 == 0:
+        raise VaekitError(f"kernel is {kernel}; with stride 1 it must be odd, or `pads` be given.")
+    if pad is None:
+        pad = (max(0, (n - 1) // stride * stride + kernel - n) + 1) // 2
+    reach = n + 2 * pad - kernel
+    if reach < 0 or pad < 0:
+        raise VaekitError(
+            f"a kernel of {kernel} with `pads={pad}` does not fit a length of {n}: take a smaller "
+            "kernel, more padding or fewer stages."
+        )
+    return reach // stride + 1, pad, reach % stride
 
 
 @register("module", "color-net")
@@ -161,18 +208,19 @@ class ColorNet(Network):
     each back up, whose result joins what had that size on the way down, and a convolution of both
     (the U-net of Ronneberger et al., arXiv 1505.04597); the last convolution is `output`.
 
-    With `dense`, in their place: a transposed convolution to `(channels[0], 2H, 2W)`, one of stride
-    4 to 7 planes of half the image's lengths, dense blocks of the widths `hidden`, and a dense
-    map to all values, which has 21/4 (HW)^2 weights without `hidden`.
+    With `dense`, in their place: a transposed convolution of 5 x 5 and stride 2 to `channels[0]`
+    planes, a convolution of 5 x 5 to `channels[1]` planes of 2H - 1 by 2W - 1, and dense maps of
+    the widths `hidden` and to all values, with no activation between them.
 
     Args:
         shape: `(H, W)`, any lengths from 1.
-        channels: of the convolutions, from the finest grid to the coarsest.
+        channels: of the convolutions, from the finest grid to the coarsest; by default
+            (16, 32, 64, 128), of a dense net (10, 5).
         hidden: the widths before the dense map.
         dense: whether to end in that.
-        activation: a name that `vaekit.nn.activation` knows.
-        norm: "none" or "batch" (before the activation).
-        dropout: the share of hidden activations dropped while training, in [0, 1).
+        residual: whether the gray image is added to the output.
+        gain: what the gray image is multiplied by where it enters.
+        options: of the blocks, as of `Block`.
 
     Raises:
         VaekitError: if a size is below 1, `channels` is empty, `hidden` comes without `dense`, a
@@ -181,39 +229,44 @@ class ColorNet(Network):
     Example:
         >>> ColorNet((30, 21), channels=(8, 16, 32))(torch.rand(5, 1, 30, 21)).shape
         torch.Size([5, 3, 30, 21])
-        >>> net = ColorNet((8, 8), channels=(8,), dense=True)
-        >>> net.output
-        Linear(in_features=112, out_features=192, bias=True)
+        >>> net = ColorNet((30, 30), hidden=(4500,), dense=True)
+        >>> net.body[-1], net.output.out_features
+        (Linear(in_features=17405, out_features=4500, bias=True), 2700)
     """
 
     def __init__(
         self,
         shape: Sizes,
-        channels: Sizes = (16, 32, 64, 128),
+        channels: Sizes | None = None,
         hidden: Sizes = (),
         *,
         dense: bool = False,
+        residual: bool = True,
+        gain: float = 1.0,
         **options: Any,
     ) -> None:
-        grid, planes = sizes("shape", shape, least=2), sizes("channels", channels)
-        widths = sizes("hidden", hidden, least=0)
-        if widths and not dense:
-            raise VaekitError(f"hidden is {widths}; only a dense net has such layers: pass dense.")
-        block = Block(**options)
+        grid, least = sizes("shape", shape, least=2), 2 if dense else 1
+        usual = (10, 5) if dense else (16, 32, 64, 128)
+        planes = sizes("channels", usual if channels is None else channels, least=least)
+        inner, block = sizes("hidden", hidden, least=0), Block(**options)
+        if inner and not dense:
+            raise VaekitError(f"hidden is {inner}; only a dense net has such layers: pass dense.")
         if dense:
-            widths = (PLANES * prod((length + 1) // 2 for length in grid), *widths)
-            up = nn.ConvTranspose2d(1, planes[0], 4, 2, 1, bias=block.bias)
-            down = nn.Conv2d(planes[0], PLANES, 5, 4, 2, bias=block.bias)
-            before = [*block.after(up, planes[0]), *block.after(down, PLANES), nn.Flatten()]
-            body = [*before, *block.dense(widths)]
+            widths = (planes[1] * prod(2 * length - 1 for length in grid), *inner)
+            up = nn.ConvTranspose2d(1, planes[0], 5, 2, bias=block.bias)
+            down = nn.Conv2d(planes[0], planes[1], 5, bias=block.bias)
+            body = [*block.after(up, planes[0]), *block.after(down, planes[1]), nn.Flatten()]
+            body += [nn.Linear(*pair) for pair in pairwise(widths)]
             output: nn.Module = nn.Linear(widths[-1], 3 * prod(grid))
         else:
             body, output = [_UNet(planes, block)], nn.Conv2d(planes[0], 3, 3, padding=1)
         super().__init__((1, *grid), (3, *grid), body, output)
+        self.residual, self.gain = residual, gain
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the color image `(N, 3, H, W)` of a gray one `(N, 1, H, W)`."""
-        return x + super().forward(x)
+        y = super().forward(x if self.gain == 1 else self.gain * x)
+        return x + y if self.residual else y
 
 
 class _UNet(nn.Module):

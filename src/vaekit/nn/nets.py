@@ -26,7 +26,9 @@ class Nets(ABC):
         activation: relu, leaky-relu, gelu, silu or tanh.
         slope: of leaky-relu, below 0.
         norm: before each activation: none or batch.
+        norm_bias: whether affine maps keep their bias under a norm, which has one of its own.
         dropout: the share of hidden activations that is dropped, after each activation.
+        dropout_first: whether it is dropped before each activation.
         latent_dropout: the share of z that is dropped in front of the decoder, while training.
         init: how weights start: torch, glorot, he or orthogonal; all but torch's set biases to 0.
         start: where the output's bias starts: mean, at that of the data, or init, as init says.
@@ -41,7 +43,9 @@ class Nets(ABC):
     activation: str = "gelu"
     slope: float = 0.01
     norm: str = "none"
+    norm_bias: bool = False
     dropout: float = 0.0
+    dropout_first: bool = False
     latent_dropout: float = 0.0
     init: str = "torch"
     start: str = "mean"
@@ -57,7 +61,8 @@ class Nets(ABC):
         """Return what every network takes."""
         leaky = self.activation.replace("-", "_") == "leaky_relu"
         activation = f"leaky_relu:{self.slope}" if leaky else self.activation
-        return {"activation": activation, "norm": self.norm, "dropout": self.dropout}
+        names = ("norm", "norm_bias", "dropout", "dropout_first")
+        return {"activation": activation, **{name: getattr(self, name) for name in names}}
 
     def latent_shape(self, latent: int, x_shape: Shape) -> Shape:
         """Return the shape of z for a latent of this size."""
@@ -89,6 +94,7 @@ class DenseNets(Nets):
 
     Args:
         hidden: the widths of the encoder's dense layers.
+        end: block, the encoder's last hidden layer has norm and activation; or affine.
 
     Example:
         >>> DenseNets(hidden=(64, 32)).encoder((1, 8, 8), (4,)).in_shape
@@ -97,9 +103,10 @@ class DenseNets(Nets):
 
     planes: ClassVar[bool] = False
     hidden: tuple[int, ...] = (512, 256)
+    end: str = "block"
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        return MLP(in_shape, out_shape, self.hidden, **self.options)
+        return MLP(in_shape, out_shape, self.hidden, end=self.end, **self.options)
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         return MLP(in_shape, out_shape, self.hidden[::-1], **self.options)
@@ -110,30 +117,53 @@ class _Convolutions(Nets):
     """What all kinds of convolutions share.
 
     Args:
-        channels: of the convolutions, each of which halves the image; reversed in the decoder.
+        channels: of the convolutions; reversed in the decoder.
         hidden: the widths of dense layers after them.
         kernel: side of the kernels: one for all, or one each; reversed in the decoder.
+        stride: of the convolutions: one for all, or one each; reversed in the decoder.
+        pads: zeros on each side: one for all, or one each; by default as few as divide the lengths
+            by the stride, rounded up.
         decoder_channels: channels before each transposed convolution; by default channels reversed.
         decoder_kernel: their kernels; by default kernel reversed.
+        decoder_stride: their strides; by default what the encoder divides by, reversed.
+        decoder_pads: what is cut from each side; by default as few as multiply by the stride.
+        projection: block, the decoder's dense map to planes has norm and activation; or affine.
+        refine: side of a last convolution after the transposed ones; 0 for none.
     """
 
+    pooled: ClassVar[int] = 1  # what a stage divides by besides its stride
     channels: tuple[int, ...] = (32, 64)
     hidden: tuple[int, ...] = ()
     kernel: tuple[int, ...] = (3,)
+    stride: tuple[int, ...] = (2,)
+    pads: tuple[int, ...] | None = None
     decoder_channels: tuple[int, ...] | None = None
     decoder_kernel: tuple[int, ...] | None = None
+    decoder_stride: tuple[int, ...] | None = None
+    decoder_pads: tuple[int, ...] | None = None
+    projection: str = "block"
+    refine: int = 0
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
-        channels = self.decoder_channels or self.channels[::-1]
-        kernel = self.decoder_kernel or self.kernel[::-1]
-        hidden = self.hidden[::-1]
-        return ConvDecoder(in_shape, out_shape, channels, hidden, kernel=kernel, **self.options)
+        mirrored = tuple(self.pooled * step for step in self.stride[::-1])
+        return ConvDecoder(
+            in_shape,
+            out_shape,
+            self.decoder_channels or self.channels[::-1],
+            self.hidden[::-1],
+            kernel=self.decoder_kernel or self.kernel[::-1],
+            stride=self.decoder_stride or mirrored,
+            pads=self.decoder_pads,
+            projection=self.projection,
+            refine=self.refine,
+            **self.options,
+        )
 
 
 @register("net", "conv")
 @dataclass(frozen=True, kw_only=True)
 class ConvNets(_Convolutions):
-    """Convolutions of stride 2, and transposed ones in the decoder.
+    """Convolutions with strides, and transposed ones in the decoder.
 
     Example:
         >>> ConvNets(channels=(8, 16)).decoder((4,), (1, 30, 21), 4).out_shape
@@ -141,9 +171,8 @@ class ConvNets(_Convolutions):
     """
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        return ConvEncoder(
-            in_shape, out_shape, self.channels, self.hidden, kernel=self.kernel, **self.options
-        )
+        how = {"kernel": self.kernel, "stride": self.stride, "pads": self.pads, **self.options}
+        return ConvEncoder(in_shape, out_shape, self.channels, self.hidden, **how)
 
 
 @register("net", "pool")
@@ -156,10 +185,13 @@ class PoolNets(_Convolutions):
             added and what does not fit is dropped.
     """
 
+    pooled: ClassVar[int] = 2
+    stride: tuple[int, ...] = (1,)
     padding: str = "same"
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        how = {"kernel": self.kernel, "padding": self.padding, **self.options}
+        how = {"kernel": self.kernel, "stride": self.stride, "pads": self.pads, **self.options}
+        how["padding"] = self.padding
         return PoolEncoder(in_shape, out_shape, self.channels, self.hidden, **how)
 
 
@@ -213,16 +245,20 @@ class ColorNets(Nets):
     """From a gray image to color: a small U-net, or a dense map at its end.
 
     Args:
-        channels: of the convolutions, from the finest grid to the coarsest.
+        channels: of the convolutions, from the finest grid to the coarsest; by default 16, 32, 64,
+            128, of a dense net 10, 5.
         dense: in place of the U-net a transposed convolution, a convolution and a dense map to all
-            values. At 64 x 64 that has 88 million weights: 0.35 GB, 1.4 GB with gradients and
-            Adam's moments, 1.1 GB a checkpoint; sixteen times as much at 128 x 128.
-        hidden: widths before the dense map.
+            values, whose weights grow with the fourth power of the side: 47 million at 30 x 30.
+        hidden: widths of dense maps before it, with no activation between them.
+        residual: whether the gray image is added to the output.
+        gain: what the gray image is multiplied by where it enters, as 255 for gray levels.
     """
 
-    channels: tuple[int, ...] = (16, 32, 64, 128)
+    channels: tuple[int, ...] | None = None
     dense: bool = False
     hidden: tuple[int, ...] = ()
+    residual: bool = True
+    gain: float = 1.0
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
         return self._decoder(in_shape, out_shape)
@@ -233,7 +269,8 @@ class ColorNets(Nets):
                 f"the net color maps gray images to color, and not {in_shape} to {out_shape}: take "
                 "the recipe colorizer, or another net."
             )
-        return ColorNet(in_shape[1:], self.channels, self.hidden, dense=self.dense, **self.options)
+        how = {"dense": self.dense, "residual": self.residual, "gain": self.gain, **self.options}
+        return ColorNet(in_shape[1:], self.channels, self.hidden, **how)
 
 
 @register("net", "tf-tutorial", activation="relu", init="glorot", start="init")

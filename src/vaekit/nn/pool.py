@@ -61,8 +61,8 @@ _PADDINGS = {"same": True, "valid": False}
 class PoolEncoder(Network):
     """Convolutions, each with a 2 x 2 max-pooling, then dense: `(N, C, H, W) -> (N, *out_shape)`.
 
-    `len(channels)` stages of a block (a convolution of stride 1, the activation) and a pooling;
-    then flatten, dense blocks of the widths `hidden`, and the affine `output`.
+    `len(channels)` stages of a block (a convolution, the activation) and a pooling; then flatten,
+    dense blocks of the widths `hidden`, and the affine `output`.
 
     Args:
         in_shape: `(C, H, W)`.
@@ -72,9 +72,9 @@ class PoolEncoder(Network):
         kernel: side of the kernels, from 1: one for all stages, or one for each.
         padding: "same": convolutions keep the size and poolings round up, for any size from 1.
             "valid": no zeros are added, and rows and columns without a partner are dropped.
-        activation: a name that `vaekit.nn.activation` knows.
-        norm: "none" or "batch" (before the activation).
-        dropout: the share of hidden activations dropped while training, in [0, 1).
+        stride: of the convolutions, likewise.
+        pads: zeros on each side of the convolutions, likewise; by default as `padding` says.
+        options: of the blocks, as of `Block`.
 
     Raises:
         VaekitError: if `in_shape` is no image, or too small for "valid", a size is below 1, there
@@ -96,27 +96,40 @@ class PoolEncoder(Network):
         *,
         kernel: Sizes = 3,
         padding: str = "same",
+        stride: Sizes = 1,
+        pads: Sizes | None = None,
         **options: Any,
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         planes = (image[0], *sizes("channels", channels))
-        sides = one_each("kernel", sizes("kernel", kernel), len(planes) - 1)
-        last = _grids(image[1:], sides, padding)[-1][1]
+        count = len(planes) - 1
+        sides = one_each("kernel", sizes("kernel", kernel), count)
+        steps = one_each("stride", sizes("stride", stride), count)
+        zeros = None if pads is None else one_each("pads", pads, count)
+        last = _grids(image[1:], sides, padding, steps, zeros)[-1][1]
         widths = (planes[-1] * prod(last), *sizes("hidden", hidden, least=0))
         block = Block(**options)
         same = _PADDINGS[padding]
         body: list[nn.Module] = []
-        for (before, after), side in zip(pairwise(planes), sides, strict=True):
-            conv = nn.Conv2d(before, after, side, bias=block.bias)
+        each = zip(pairwise(planes), sides, steps, zeros or (0,) * count, strict=True)
+        for (before, after), side, step, pad in each:
+            conv = nn.Conv2d(before, after, side, step, pad, bias=block.bias)
             low, high = (side - 1) // 2, side // 2  # zeros that keep its size
-            around = [nn.ZeroPad2d((low, high, low, high))] if side > 1 and same else []
+            whole = side > 1 and same and zeros is None
+            around = [nn.ZeroPad2d((low, high, low, high))] if whole else []
             pool = nn.MaxPool2d(2, ceil_mode=same)
             body += [*around, *block.after(conv, after), pool]
         body += [nn.Flatten(), *block.dense(widths)]
         super().__init__(image, target, body, nn.Linear(widths[-1], prod(target)))
 
 
-def _grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Shape, Shape]]:
+def _grids(
+    grid: Shape,
+    kernels: tuple[int, ...],
+    padding: str,
+    strides: tuple[int, ...] | None = None,
+    pads: tuple[int, ...] | None = None,
+) -> list[tuple[Shape, Shape]]:
     """Return the size after the convolution and that after the pooling, of each stage.
 
     Raises:
@@ -127,11 +140,15 @@ def _grids(grid: Shape, kernels: tuple[int, ...], padding: str) -> list[tuple[Sh
         [((26, 16), (13, 8)), ((9, 4), (4, 2))]
         >>> _grids((30, 1), (5, 5), "same")
         [((30, 1), (15, 1)), ((15, 1), (8, 1))]
+        >>> _grids((30, 30), (5, 5), "valid", (1, 2), (0, 1))
+        [((26, 26), (13, 13)), ((6, 6), (3, 3))]
     """
     same = choose("padding", padding, _PADDINGS)
     stages, pooled = [], grid
-    for side in kernels:
-        seen = pooled if same else tuple(length - side + 1 for length in pooled)
+    for at, side in enumerate(kernels):
+        step = strides[at] if strides else 1
+        zeros = 2 * pads[at] if pads else (side - 1) * same
+        seen = tuple((length + zeros - side) // step + 1 for length in pooled)
         pooled = tuple((length + same) // 2 for length in seen)
         if min(pooled) < 1:
             raise VaekitError(

@@ -203,7 +203,8 @@ def colorizer(data: DataSpec, net: Nets, family: Family, *, noise: float = 1.0) 
         raise VaekitError("colorizer is given gray images and no labels: leave `context`.")
     network = net.encoder((1, *data.shape[1:]), data.shape)
     if net.start == "mean" and data.mean is not None:
-        start_at(network, data.mean - luminance(data.mean))
+        added = luminance(data.mean) if getattr(network, "residual", True) else 0
+        start_at(network, data.mean - added)
     if getattr(family, "mean", "identity") != "identity":
         raise VaekitError("colorizer adds what it learns to the gray image: leave mean=identity.")
     level = (data.values.high - data.values.low) / 255
