@@ -97,6 +97,19 @@ class Data(Options):
     default, for the next training."""
 
 
+class NewData(Data):
+    """How rows are read that a trained model is applied to: as those of its training, all of them.
+
+    None is held out, and what the rows are is not guessed anew: the run says it.
+    """
+
+    takes: Any = None
+    """What the run knows of its data, a `DataSpec`."""
+
+    id: str | None = None
+    """The column of a table that names its rows."""
+
+
 class Training(Options):
     """How it is trained."""
 

@@ -81,6 +81,7 @@ def evaluate(
     run: Path,
     /,
     *metrics: str,
+    data: str | None = None,
     split: str = "test",
     limit: MaybeWhole = None,
     seed: Whole = 0,
@@ -95,12 +96,13 @@ def evaluate(
 
     Args:
         metrics: Metrics besides the bound: nll:samples=5000; see `vaekit parts metric`.
+        data: New rows, in place of a split: a folder, a .zip, an array, a table, or a set's name.
         limit: Measure this many rows, evenly spread.
     """
     loaded = opening.load(run)
     from vaekit.cli._progress import RowCount
 
-    how: dict[str, Any] = {"split": split, "limit": limit, "seed": seed}
+    how: dict[str, Any] = {"data": data, "split": split, "limit": limit, "seed": seed}
     how |= {"data_dir": opening.data_dir, "on_rows": RowCount() if sys.stderr.isatty() else None}
     record = loaded.evaluate(*metrics, **how)
     answer(json, record, _lines(record, "z" if "latent" in loaded.offers else "the noise"))

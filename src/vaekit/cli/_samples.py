@@ -19,7 +19,7 @@ from vaekit.cli._show import (
     say,
     start,
 )
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, choose
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,14 +67,24 @@ def sample(
 
 
 def reconstruct(
-    run: Path, /, *, n: Number = 16, out: Out = Path("reconstructions.png"), opening: Rows = Rows()
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    n: Number = 16,
+    out: Out = Path("reconstructions.png"),
+    opening: Rows = Rows(),
 ) -> Path:
-    """Reconstruct test images: each above its E[x|z].
+    """Reconstruct test images, or new ones: each above its E[x|z].
 
     Example: vaekit reconstruct runs/vae-mnist -n 16
+
+    Args:
+        data: New images: a folder, a .zip, an image, an array.
     """
     loaded = opening.load(run, n=n)
-    test = loaded.dataset(opening.data_dir).test
+    new = None if data is None else loaded.read(data, data_dir=opening.data_dir)
+    test = loaded.dataset(opening.data_dir).test if new is None else new
     originals, context = test.batch(vaekit.data.spread(len(test), n))
     images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
     return report.save_images(seen(originals), out, seen(images))
@@ -269,18 +279,35 @@ def animate(
     return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps)
 
 
-def embed(
-    run: Path, /, *, out: Out = Path("codes.npz"), split: str = "test", opening: Rows = Rows()
+def encode(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    id: str | None = None,  # noqa: A002
+    split: str = "test",
+    out: Out = Path("codes.csv"),
+    opening: Rows = Rows(),
 ) -> Path:
-    """Write the codes E[z|x] of a split, with labels if there are any.
+    """Encode new rows, or a split of the training's data: means and deviations of z, row by row.
 
-    Example: vaekit embed runs/vae-mnist --split train -o codes.csv
+    New rows are scaled as those of the training were; columns of a table go by their names. Each
+    line begins with where the row comes from: a file's name, an identifier, or the row's number.
+
+    Example: vaekit encode runs/vae-photos --data new/ -o codes.csv
 
     Args:
-        out: The file of codes: .npz or .csv.
+        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
+        id: The column of a table that names its rows.
+        split: Without new rows: test, validation or train.
+        out: The file of codes: .csv, .npz or .parquet.
     """
     loaded = opening.load(run)
-    return report.save_embedding(loaded, out, split, opening.data_dir)
+    if data is not None:
+        rows = loaded.read(data, id=id, data_dir=opening.data_dir)
+    else:
+        rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
+    return report.save_codes(loaded, rows, out)
 
 
 def colorize(

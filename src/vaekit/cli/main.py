@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
         *(samples.manifold, samples.scatter, samples.overlap, samples.animate),
     ),
     "Measure": (runs.evaluate, runs.compare, runs.reproduce),
-    "Use": (samples.embed, samples.colorize),
+    "Use": (samples.encode, samples.colorize),
     "Manage": (runs.runs, runs.info, runs.save),
 }
 for group in COMMANDS.values():

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._rows import CHUNK, LARGE, MappedRows, Rows, SparseRows, check_memory
-from vaekit.data._splits import dataset_of, keyed, refuse
+from vaekit.data._splits import dataset_of, keyed, refuse, taken
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
+    from vaekit.data._transforms import DataSpec
 
 Arrays = Mapping[str, np.ndarray]
 KEYS = ("images", "labels", "factors", "groups")
@@ -183,15 +184,19 @@ def _from_arrays(path: Path, arrays: Arrays, options: Data) -> Dataset:
             path, "counts", _split(path, arrays, "", sparse_rows(arrays, str(path))), options
         )
     prefixes = {"train": "", "test": "test_"} if "test_images" in arrays else {"train": ""}
-    rows = {n: as_rows(f"{path}: '{p}images'", arrays[f"{p}images"]) for n, p in prefixes.items()}
-    how = reading(f"{path}: 'images'", list(rows.values()))
+    takes = taken(options)
+    rows = {
+        n: as_rows(f"{path}: '{p}images'", arrays[f"{p}images"], takes) for n, p in prefixes.items()
+    }
+    how = reading(f"{path}: 'images'", list(rows.values()), takes)
     parts = {}
     for name, prefix in prefixes.items():
         stored = how(rows[name])
         stays = isinstance(stored, np.memmap) and stored.dtype == np.uint8
         images = MappedRows(stored) if stays else tensor_of(stored)
         parts[name] = _split(path, arrays, prefix, images)
-    return dataset_of(path, how.kind, parts, options, note=how.note)
+    facts: Any = {"mapped": how.mapped, "top": how.top}
+    return dataset_of(path, how.kind, parts, options, note=how.note, **facts)
 
 
 def _split(path: Path, arrays: Arrays, prefix: str, images: Tensor | Rows) -> Split:
@@ -203,8 +208,10 @@ def _split(path: Path, arrays: Arrays, prefix: str, images: Tensor | Rows) -> Sp
     return Split(images, **annotations)  # type: ignore[arg-type]
 
 
-def as_rows(what: str, array: np.ndarray) -> np.ndarray:
+def as_rows(what: str, array: np.ndarray, takes: DataSpec | None = None) -> np.ndarray:
     """Return rows, channels first, of a type that is read: uint8, float32, or int32 of counts.
+
+    Rows of a table that a trained model takes are of the type that its training rows had.
 
     Raises:
         VaekitError: for another shape or type, and values that are not finite; `what` names it.
@@ -221,6 +228,10 @@ def as_rows(what: str, array: np.ndarray) -> np.ndarray:
             f"{what} has shape {shape}; expected (N, H, W), (N, H, W, C) or (N, C, H, W) "
             f"with 1 or 3 channels, or (N, D)."
         )
+    if takes is not None and array.ndim == 2 and takes.kind in ("table", "counts"):
+        levels = takes.top == 255 and array.dtype == np.uint8
+        array = array if levels or array.dtype.kind not in "iub" else array.astype(np.float64)
+        return array if levels else _finite(what, array)
     if array.dtype == np.bool_:
         return array * np.uint8(255)
     if array.dtype == np.uint8:
@@ -301,12 +312,20 @@ class Reading:
         return np.multiply(rows, 255, dtype=np.uint8, casting="unsafe")
 
 
-def reading(what: str, parts: Sequence[np.ndarray]) -> Reading:
+def reading(what: str, parts: Sequence[np.ndarray], takes: DataSpec | None = None) -> Reading:
     """Return how these splits, or samples of their values, are read: all alike.
 
+    Args:
+        what: names them in errors.
+        parts: as `as_rows` returns them.
+        takes: what a trained model takes: they are read as its training rows were.
+
     Raises:
-        VaekitError: for images whose floats are neither in [0, 1] nor in [-1, 1].
+        VaekitError: for images whose floats are neither in [0, 1] nor in [-1, 1], or not in the
+            range that the model takes.
     """
+    if takes is not None:
+        return _as_trained(what, parts, takes)
     if all(part.dtype == np.int32 for part in parts):
         return Reading("counts")
     floats = [part for part in parts if part.ndim > 2 and part.dtype == np.float32]
@@ -323,6 +342,19 @@ def reading(what: str, parts: Sequence[np.ndarray]) -> Reading:
             return Reading("binary", low < 0, top)
     shape = parts[0].shape
     return Reading("table" if len(shape) == 2 else "gray" if shape[1] == 1 else "color", low < 0)
+
+
+def _as_trained(what: str, parts: Sequence[np.ndarray], takes: DataSpec) -> Reading:
+    images, floats = len(takes.shape) == 3, [p for p in parts if p.dtype.kind == "f"]
+    low, high = _range(floats) if images and floats else (0.0, 1.0)
+    least = -1 if takes.mapped else 0
+    if low < least or high > 1:
+        mend = "divide by 255, or give uint8" if high > 2 else "scale them so"
+        raise VaekitError(
+            f"{what} has floats from {low:g} to {high:g}; this run takes [{least}, 1]: {mend}."
+        )
+    levels = any(part.dtype == np.uint8 and part.max() > 1 for part in parts)  # of bools, too
+    return Reading(takes.kind, takes.mapped, 255 if levels else takes.top)
 
 
 def _range(parts: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -165,6 +165,7 @@ class Dataset:
         column_names: of a table's columns; or empty.
         shuffled: whether `train` already is what `partition` takes under a limit, in its order.
         stream: the loader of the training rows, of which `train` is then a sample; or None.
+        mapped, top: how stored values were read: see `DataSpec`.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -188,6 +189,8 @@ class Dataset:
     column_names: tuple[str, ...] = ()
     shuffled: bool = False
     stream: Stream | None = None
+    mapped: bool = False
+    top: float | None = None
 
     def __post_init__(self) -> None:
         DataSpec(self.name, (), self.kind, 0)  # which knows the kinds
@@ -267,6 +270,8 @@ class Dataset:
             context=() if train.context is None else tuple(train.context.shape[1:]),
             class_names=self.class_names,
             column_names=self.column_names,
+            mapped=self.mapped,
+            top=255.0 if self.kind == "table" and scale == 255 else self.top,
         )
 
 

@@ -14,17 +14,28 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaekit._io import in_words
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._image_cache import read_pixels
 from vaekit.data._pixels import pixel_limit
-from vaekit.data._rows import take
-from vaekit.data._splits import check_rows, joined, keyed, limited, refuse, split_up
+from vaekit.data._rows import Rows, chunks, take
+from vaekit.data._splits import (
+    check_rows,
+    joined,
+    keyed,
+    limited,
+    numbers_of,
+    refuse,
+    split_up,
+    taken,
+)
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
+    from vaekit.data._transforms import DataSpec
 
 SUFFIXES = frozenset(("png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "ppm", "pgm"))
 COMPRESSIONS = frozenset(
@@ -69,19 +80,44 @@ def load_images(path: Path, options: Data) -> Dataset:
     """
     refuse(path, options, label="folders name the classes of images")
     limit, seed, shuffled = options.limit, options.split_seed, False
+    takes = taken(options)
     with closing(ImageFiles(path)) as files:
-        check_rows(path, len(files.members), "images")
-        rows, class_names = _layout(path, [each.name for each in files.members], options.group)
-        parts = split_up(path, rows, options.test, seed)
+        if takes is None:
+            check_rows(path, len(files.members), "images")
+        names = [each.name for each in files.members]
+        rows, class_names = _layout(path, names, options.group, takes)
+        parts = split_up(path, rows, options)
         if limit is not None and limit < len(parts["train"]):
             parts["train"], shuffled = limited(parts["train"], limit, seed), True
-        places = {name: torch.from_numpy(np.asarray(part.ids)) for name, part in parts.items()}
+        places = {
+            name: torch.arange(len(part)) if part.ids is None else torch.from_numpy(part.ids)
+            for name, part in parts.items()
+        }
         wanted = torch.cat(list(places.values())).unique()
         files.members = [files.members[place] for place in wanted.tolist()]
         images, kind = read_pixels(files, options)
+    if takes is not None:
+        images, kind = _as_trained(path, images, takes), takes.kind
+    called = np.array(names, object)
     for name, part in parts.items():
-        parts[name] = replace(part, images=take(images, torch.searchsorted(wanted, places[name])))
+        pixels = take(images, torch.searchsorted(wanted, places[name]))
+        parts[name] = replace(part, images=pixels, ids=called[places[name].numpy()])
     return joined(path, kind, parts, class_names=class_names, shuffled=shuffled)
+
+
+def _as_trained(path: Path, images: Tensor | Rows, takes: DataSpec) -> Tensor | Rows:
+    """Return the pixels with the channels, and of the size, that a trained model takes."""
+    size, shape = (tuple(each[-2:]) for each in (images.shape, takes.shape))
+    if len(takes.shape) != 3 or size != shape:
+        seen, wanted = f"{size[1]} x {size[0]}", " x ".join(map(str, takes.shape[:0:-1]))
+        raise VaekitError(
+            f"{path} has images of {seen}; this run takes rows of {wanted}: bring them to that."
+        )
+    if images.shape[1] == takes.shape[0]:
+        return images
+    if takes.shape[0] == 1:
+        raise VaekitError(f"{path} has images in color; this run takes gray ones: turn them gray.")
+    return torch.cat([part.expand(-1, 3, -1, -1) for part in chunks(images)])
 
 
 @dataclass(frozen=True)
@@ -111,15 +147,19 @@ class ImageFiles:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        alone = path.is_file() and _is_image(path.name)
+        self.path = path.parent if alone else path
         try:
-            self.archive = None if path.is_dir() else zipfile.ZipFile(path)
+            self.archive = None if alone or path.is_dir() else zipfile.ZipFile(path)
         except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
             raise VaekitError(
                 f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
                 "write it again."
             ) from error
         members = _in_folder(path) if self.archive is None else _in_archive(path, self.archive)
+        if alone:
+            facts = path.stat()
+            members = iter([Member(path.name, facts.st_size, facts.st_mtime_ns)])
         self.members = sorted(members, key=lambda member: natural(member.name))
         if not self.members:
             looked = f".{', .'.join(sorted(SUFFIXES))}"
@@ -201,14 +241,17 @@ def _in_archive(path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
 
 
 def _layout(
-    path: Path, names: Sequence[str], group: str | None
+    path: Path, names: Sequence[str], group: str | None, takes: DataSpec | None = None
 ) -> tuple[Split | dict[str, Split], tuple[str, ...]]:
     """Return what the relative paths tell: the splits, with labels and groups, and the classes.
 
     The rows have no pixels as yet; their ids are their places in the list.
     """
     parts = [name.split("/") for name in names]
+    known = () if takes is None else takes.class_names
     while len({p[0] for p in parts}) == 1 and all(len(p) > 1 for p in parts):
+        if parts[0][0] in known:
+            break
         parts = [p[1:] for p in parts]
     splits = [SPLITS.get(p[0].lower(), "") if len(p) > 1 else "" for p in parts]
     split = "train" in splits and "" not in splits
@@ -219,9 +262,13 @@ def _layout(
     if len(class_names) < 2 or "" in class_names:
         class_names = ()
     number = {name: i for i, name in enumerate(class_names)}
+    labels = torch.tensor([number[folder] for folder in folders]) if class_names else None
+    if takes is not None:  # a folder of one class may come, too
+        class_names = takes.class_names if set(folders) <= set(takes.class_names) else ()
+        labels, group = numbers_of(folders, takes) if class_names else None, None
     rows = Split(
         torch.empty(len(names), 0, dtype=torch.uint8),
-        torch.tensor([number[folder] for folder in folders]) if class_names else None,
+        labels,
         groups=None if group is None else keyed(_keys(path, names, folders, group)),
     )
     if not split:

@@ -175,6 +175,24 @@ def _check_size(
         )
 
 
+def pixels_of(image: Path | Image, how: Data) -> np.ndarray:
+    """Return the pixels of an image of Pillow, or of a file, as a model takes it: `(C, H, W)`.
+
+    Raises:
+        VaekitError: for a file that cannot be read.
+    """
+    from PIL import Image
+
+    if isinstance(image, Path):
+        try:
+            with Image.open(image, formats=FORMATS) as opened:
+                return pixels_of(opened.copy(), how)
+        except (OSError, ValueError) as error:
+            raise VaekitError(f"{image} is no image that can be read: {error}.") from None
+    gray = how.gray or (_is_gray(image) and getattr(how, "takes").shape[0] == 1)  # noqa: B009
+    return _planes(_squared(_flat(_upright(image), 1 if gray else 3), how))
+
+
 # a whole set ------------------------------------------------------------------------------------
 
 

@@ -54,13 +54,13 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
     values = _fitted(data, options, train) if values is None else values
     values = replace(values, binarize=False, dequantize=False)
     splits = {"train": train, "validation": validation, "test": data.test}
-    placed = {
-        name: conditioned(_placed(name, split, options, values), data, options.context)
+    parts = {
+        name: conditioned(placed(name, split, options, values), data, options.context)
         for name, split in splits.items()
         if split is not None
     }
     kind = data.kind if options.binarize == "none" else "binary"
-    return replace(data, kind=kind, **{"validation": None, **placed})  # type: ignore[arg-type]
+    return replace(data, kind=kind, **{"validation": None, **parts})  # type: ignore[arg-type]
 
 
 def _check(data: Dataset, options: Data) -> None:
@@ -107,7 +107,7 @@ def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
     return Transform(loc=mean.float(), scale=scale.float())
 
 
-def _placed(name: str, split: Split, options: Data, values: Transform) -> Split:
+def placed(name: str, split: Split, options: Data, values: Transform) -> Split:
     """Return the split as a model sees it: what is random is drawn now, or with each batch."""
     binarize, training = options.binarize, name == "train"
     drawn = binarize in ("dynamic", "static")

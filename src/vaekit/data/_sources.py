@@ -18,10 +18,10 @@ from vaekit.data._arrays import load_npy, load_npz
 from vaekit.data._avatars import load_avatars
 from vaekit.data._dataset import Dataset
 from vaekit.data._embedded import load_digits, load_shapes
-from vaekit.data._images import load_images
+from vaekit.data._images import SUFFIXES, load_images
 from vaekit.data._named_sets import READERS, Parts
 from vaekit.data._pixels import shaped
-from vaekit.data._splits import refuse
+from vaekit.data._splits import refuse, taken
 from vaekit.data._tables import load_csv, load_parquet, text_columns
 from vaekit.errors import VaekitError, choose, unknown
 
@@ -333,7 +333,8 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
     path = _expanded(options.data)
     folder = _first(Path.is_dir, path, folders) if options.data else None
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    if folder is not None or suffix == ".zip":
+    image = taken(options) is not None and suffix[1:] in SUFFIXES
+    if folder is not None or suffix == ".zip" or image:
         return load_images(folder or _file(path, folders), options)
     if suffix in FORMATS:
         more = {"mapped": True} if mapped and suffix in MAPPABLE else {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit._io import note
 from vaekit.data._dataset import Dataset, Split, generator
+from vaekit.data._rows import pick
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
+    from vaekit.data._transforms import DataSpec
 
 MIN_ROWS = 10
 TEST = 0.1
@@ -165,23 +169,28 @@ def dataset_of(
         >>> dataset_of("mine.csv", "table", Split(torch.rand(30, 2)), Data()).test
         Split(3 rows, (2,), torch.float32)
     """
-    return joined(path, kind, split_up(path, rows, options.test, options.split_seed), **facts)
+    return joined(path, kind, split_up(path, rows, options), **facts)
 
 
 def split_up(
-    path: str | Path, rows: Split | Mapping[str, Split], test: float | None, split_seed: int
+    path: str | Path, rows: Split | Mapping[str, Split], options: Data
 ) -> dict[str, Split]:
     """Return the splits, test rows held out where there are none.
+
+    Of rows that a trained model takes none are: all are in "train", and one again in "test".
 
     Raises:
         VaekitError: for fewer than `MIN_ROWS` training rows, where no training row is left, or
             `test` of rows that bring a test split.
     """
-    parts = {"train": rows} if isinstance(rows, Split) else dict(rows)
+    parts, test = {"train": rows} if isinstance(rows, Split) else dict(rows), options.test
+    if taken(options) is not None:
+        rows = together([*parts.values()])
+        return {"train": rows, "test": rows.take(torch.zeros(1, dtype=torch.int64))}
     check_rows(path, len(parts["train"]))
     if "test" not in parts:
         count = count_rows("test", TEST if test is None else test, len(parts["train"]))
-        parts["train"], parts["test"] = hold_out(parts["train"], count, split_seed)
+        parts["train"], parts["test"] = hold_out(parts["train"], count, options.split_seed)
     elif test is not None:
         raise _unsuited("test", path, "it brings its own test rows")
     return parts
@@ -221,6 +230,23 @@ def joined(
     )
 
 
+def together(parts: Sequence[Split]) -> Split:
+    """Return the rows of several splits, one after the other; `ids` of rows without are numbers."""
+    if len(parts) == 1:
+        return parts[0]
+    every = [torch.arange(len(part)) for part in parts]
+    ids = [i.numpy() if p.ids is None else p.ids for p, i in zip(parts, every, strict=True)]
+    images = torch.cat([pick(p.images, i) for p, i in zip(parts, every, strict=True)])
+    labels = [part.labels for part in parts if part.labels is not None]
+    both = torch.cat(labels) if len(labels) == len(parts) else None
+    return Split(images, both, ids=np.concatenate(ids))
+
+
+def taken(options: Data) -> DataSpec | None:
+    """Return what a trained model takes, where rows are read for one; None for a training."""
+    return getattr(options, "takes", None)
+
+
 def check_rows(path: str | Path, rows: int, what: str = "rows") -> None:
     """Refuse what is too little to train on.
 
@@ -239,6 +265,24 @@ def keyed(keys: np.ndarray | list[str]) -> Tensor:
         tensor([1, 0, 1])
     """
     return torch.from_numpy(np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64))
+
+
+def numbers_of(cells: Sequence[str], takes: DataSpec) -> Tensor | None:
+    """Return the numbers of labels by the classes of a training; None where one is not among them.
+
+    Raises:
+        VaekitError: where the model is conditioned on them, and there is another.
+    """
+    number = {name: i for i, name in enumerate(takes.class_names or map(str, range(takes.classes)))}
+    cells = [str(int(float(c))) if re.fullmatch(r"-?[0-9]+\.0*", c) else c for c in cells]
+    strange = sorted({cell for cell in cells if cell not in number})
+    if strange:
+        text = f"the label '{strange[0]}' is none of this run's: {', '.join([*number][:8])}"
+        if takes.context:
+            raise VaekitError(f"{text}; it is conditioned on them: name one of these.")
+        note(f"{text}; the labels of these rows are left out.")
+        return None
+    return torch.tensor([number[cell] for cell in cells])
 
 
 def refuse(path: str | Path, options: Data, **mends: str) -> None:

@@ -20,13 +20,14 @@ from torch import Tensor
 from vaekit._io import note
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._images import natural
-from vaekit.data._splits import dataset_of, keyed
+from vaekit.data._splits import dataset_of, keyed, numbers_of, taken
 from vaekit.errors import VaekitError, unknown
 
 if TYPE_CHECKING:
     import pandas
 
     from vaekit._train_options import Data
+    from vaekit.data._transforms import DataSpec
 
 DELIMITERS = ",;\t"
 HEAD = 20  # lines that tell the delimiter
@@ -60,10 +61,11 @@ def load_csv(path: Path, options: Data) -> Dataset:
     if not rows:
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
     first = [cell.strip() for cell in rows[0]]
-    apart = [_position(first, name) for name in (options.label, options.group)]
+    roles = (options.label, options.group, getattr(options, "id", None))
+    apart = [_position(first, name) for name in roles]
     header = any(not is_number(cell) for i, cell in enumerate(first) if i not in apart)
     # A label that is no number was recognized by its name, which only a header has.
-    header |= any(name in first and not is_number(name) for name in (options.label, options.group))
+    header |= any(name in first and not is_number(name) for name in roles)
     names = first if header else [str(i + 1) for i in range(len(first))]
     if not names[0]:
         note(f"{path}: its first column has no name and is read as a feature; is it an index?")
@@ -106,7 +108,7 @@ class Table:
         names: of all columns.
         frame: the cells.
         options: names the columns that are no features.
-        apart: the positions of label and group.
+        apart: the positions of label, group and identifier.
         locate: returns where a row and column lie, and the cell as it is written there.
     """
 
@@ -123,18 +125,42 @@ class Table:
                 raise VaekitError(
                     f"{self.what} has two columns '{name}'; give each a name of its own."
                 )
-        wanted = (self.options.label, self.options.group)
+        takes = taken(self.options)
+        wanted = (self.options.label, self.options.group, getattr(self.options, "id", None))
         for column, position in zip(wanted, self.apart, strict=True):
-            if column and position is None:
+            absent = takes is not None and column != wanted[2]  # new rows need no labels
+            if column and position is None and not absent:
                 raise unknown(f"column of {self.what}", column, self.names)
+        if takes is not None:
+            self._check_columns(takes)
         if not self.positions:
             raise VaekitError(
                 f"{self.what} has no column but those of labels and groups; add features."
             )
 
+    def _check_columns(self, takes: DataSpec) -> None:
+        """Refuse columns that a trained model does not take, and those that it misses."""
+        mine = [name for i, name in enumerate(self.names) if i not in self.apart]
+        if not takes.column_names and len(mine) == takes.shape[-1]:
+            return
+        known = takes.column_names or tuple(map(str, range(1, takes.shape[-1] + 1)))
+        missing = [name for name in known if name not in mine]
+        more = [name for name in mine if name not in known]
+        for names, what in ((missing, "lacks"), (more, "has")):
+            if names:
+                listed = ", ".join(f"'{name}'" for name in names[:5])
+                raise VaekitError(
+                    f"{self.what} {what} the column{'s' * (len(names) > 1)} {listed}; this run "
+                    f"takes {', '.join(known[:8])}{', ...' * (len(known) > 8)}: "
+                    "name its columns so, or leave out what is not among them."
+                )
+
     @property
     def positions(self) -> list[int]:
-        """The positions of the features."""
+        """The positions of the features: of new rows in the order of the training."""
+        takes = taken(self.options)
+        if takes is not None and takes.column_names:
+            return [self.names.index(name) for name in takes.column_names]
         return [i for i in range(len(self.names)) if i not in self.apart]
 
     @property
@@ -170,8 +196,15 @@ class Table:
         Raises:
             VaekitError: for an empty cell.
         """
-        labels, groups = (None if i is None else self._texts(i) for i in self.apart)
+        labels, groups = (None if i is None else self._texts(i) for i in self.apart[:2])
         return labels, None if groups is None else keyed(groups)
+
+    def ids(self) -> np.ndarray:
+        """Return what each row is called: the cell of the `id` column, else its place, from 1."""
+        position = self.apart[2]
+        if position is None:
+            return np.arange(1, len(self.frame) + 1)
+        return np.array(self._texts(position), object)
 
     def _texts(self, column: int) -> list[str]:
         cells = self.frame.iloc[:, column]
@@ -206,7 +239,7 @@ def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
     names = [str(name) for name in frame.columns]
     apart = [
         names.index(name) if name in names else _position(names, name)
-        for name in (options.label, options.group)
+        for name in (options.label, options.group, getattr(options, "id", None))
     ]
 
     def locate(row: int, column: int) -> tuple[str, Any]:
@@ -222,9 +255,12 @@ def _dataset(path: Path, table: Table) -> Dataset:
     texts, groups = table.labels_and_groups()
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
-    if texts is not None:
+    takes = taken(table.options)
+    if texts is not None and takes is not None:
+        labels, names = numbers_of(texts, takes), takes.class_names
+    elif texts is not None:
         labels, names = classed(texts, table.no_class)
-    rows = Split(features, labels, groups=groups)
+    rows = Split(features, labels, groups=groups, ids=None if takes is None else table.ids())
     return dataset_of(
         path, "table", rows, table.options, class_names=names, column_names=table.columns
     )

@@ -27,8 +27,9 @@ from vaekit.data._loaders import (
 )
 from vaekit.data._pixels import shaped
 from vaekit.data._rows import MappedRows, Rows, available
-from vaekit.data._splits import dataset_of, refuse, spread
+from vaekit.data._splits import dataset_of, numbers_of, refuse, spread, taken
 from vaekit.data._tables import classed, read_frame
+from vaekit.data._transforms import DataSpec
 from vaekit.errors import VaekitError, unknown
 
 NAMES = ("train", "validation", "test")
@@ -143,7 +144,8 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     mend = "it is for DataFrames"
     refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
-        return _array("tensor" if isinstance(value, Tensor) else "array", what, value)
+        name = "tensor" if isinstance(value, Tensor) else "array"
+        return _array(name, what, value, taken(options))
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
     if mapped and not items:
@@ -153,8 +155,8 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     return _loader(what, value, options, training)
 
 
-def _array(name: str, what: str, value: Any) -> _Part:
-    rows = as_rows(what, as_array(what, value))
+def _array(name: str, what: str, value: Any, takes: DataSpec | None = None) -> _Part:
+    rows = as_rows(what, as_array(what, value), takes)
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 
@@ -261,8 +263,8 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
                 f"expected {', '.join(train.columns) or 'none with names'} as in {train.what}."
             )
     seen = [part.seen for part in parts.values()]
-    how = Reading("table") if train.columns else reading("data", seen)
-    annotations, class_names = _annotations(parts)
+    how = Reading("table") if train.columns else reading("data", seen, taken(options))
+    annotations, class_names = _annotations(parts, taken(options))
     splits = {
         n: Split(part.stored(how), groups=part.groups, ids=part.ids, **annotations[n])
         for n, part in parts.items()
@@ -272,7 +274,8 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
         splits["test"] = splits.get("validation", splits["train"])
         stand = "validation rows stand" if "validation" in splits else SAMPLED
         notes.insert(0, f"no test rows: {stand} for them")
-    facts = {"class_names": class_names, "column_names": train.columns}
+    facts: dict[str, Any] = {"class_names": class_names, "column_names": train.columns}
+    facts |= {"mapped": how.mapped, "top": how.top}
     note = "; ".join(notes)
     data = dataset_of("data", how.kind, splits, options, name=name, note=note, **facts)
     if train.survey is None:
@@ -281,7 +284,9 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
     return replace(data, classes=classes, stream=Stream(train.loader, train.survey, how))
 
 
-def _annotations(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
+def _annotations(
+    parts: dict[str, _Part], takes: DataSpec | None
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
     """Return labels or factors of each split, and the names of classes that are text."""
     ys = {name: part.y for name, part in parts.items() if part.y is not None}
     if not ys:
@@ -298,6 +303,9 @@ def _annotations(parts: dict[str, _Part]) -> tuple[dict[str, dict[str, Any]], tu
     if text and dims == 1:
         cells = [str(cell) for y in ys.values() for cell in y]
         no_class = "a label is text or a whole number"
+        if takes is not None:
+            known = numbers_of(cells, takes)
+            return {"train": {} if known is None else {"labels": known}}, takes.class_names
         labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
         numbers = labels.split([len(y) for y in ys.values()])
         ys = {name: part.numpy() for name, part in zip(ys, numbers, strict=True)}

@@ -1,4 +1,5 @@
 from vaekit.report._blocks import nearest as nearest
+from vaekit.report._code_files import save_codes as save_codes
 from vaekit.report._codes import Codes as Codes
 from vaekit.report._codes import by_factor as by_factor
 from vaekit.report._codes import fixed_rows as fixed_rows
@@ -6,7 +7,6 @@ from vaekit.report._codes import minis as minis
 from vaekit.report._codes import plane as plane
 from vaekit.report._codes import posterior as posterior
 from vaekit.report._codes import posteriors as posteriors
-from vaekit.report._codes import save_embedding as save_embedding
 from vaekit.report._codes import standard_prior as standard_prior
 from vaekit.report._codes import strips as strips
 from vaekit.report._comparison import Comparison as Comparison

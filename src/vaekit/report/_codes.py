@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaekit._io import npz_bytes, write
 from vaekit._torchutil import evaluating
 from vaekit.data import Split, generator, pick, spread
 from vaekit.distributions import Distribution, Offer, StandardGaussian
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import VaekitError
 from vaekit.models import exact, flat_codes, rows_at_once
 from vaekit.report._curves import Chart, Plot, cut, short
 from vaekit.runs import Run
@@ -303,27 +301,3 @@ def standard_prior(run: Run) -> bool:
     """Return whether the prior of one latent with densities is N(0, I)."""
     there = {Offer.DENSITY, Offer.ONE_SITE} <= run.offers
     return there and type(run.prior()) is StandardGaussian
-
-
-def save_embedding(run: Run, path: Path, split: str = "test", data_dir: str | None = None) -> Path:
-    """Write the codes E[z|x] of a split's rows, in its order, with labels where there are some.
-
-    An .npz has `codes` (and `labels`), a .csv the columns z0, z1, ... (and label).
-
-    Raises:
-        VaekitError: for another ending, an unknown split, data that are not found, or where it
-            cannot be written.
-    """
-    if path.suffix not in (".npz", ".csv"):
-        raise VaekitError(f"got the file {path}; expected one that ends in .npz or .csv.")
-    data = run.dataset(data_dir)
-    rows = choose("split", split, data.splits)
-    parts = torch.arange(len(rows)).split(rows_at_once(run.model))
-    codes = torch.cat([run.encode(*rows.batch(part)).flatten(1) for part in parts])
-    labels = {} if rows.labels is None else {"labels": rows.labels.numpy()}
-    if path.suffix == ".npz":
-        return write(path, npz_bytes(codes=codes.numpy(), **labels))
-    columns = [[f"z{dim}", *values] for dim, values in enumerate(codes.T.tolist())]
-    columns += [["label", *values.tolist()] for values in labels.values()]
-    lines = (",".join(map(str, line)) for line in zip(*columns, strict=True))
-    return write(path, ("\n".join(lines) + "\n").encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -16,7 +16,18 @@ from torch import Tensor
 import vaekit
 from vaekit._io import note, write
 from vaekit._torchutil import find_device, lazy, load_state, rng
-from vaekit.data import Dataset, DataSpec, fingerprint, from_value, label_of, one_hot, prepare, read
+from vaekit.data import (
+    Dataset,
+    DataSpec,
+    Split,
+    fingerprint,
+    from_value,
+    label_of,
+    one_hot,
+    prepare,
+    read,
+    read_new,
+)
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
@@ -265,19 +276,67 @@ class Run:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
         return torch.stack([self.sample(n, label=y, **how) for y in range(self.spec.classes)])
 
-    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return E[x|z] at the codes of x, `(B, *X)`, for canonical x."""
-        return self.model.reconstruct(x.to(self.device), self._context(context)).cpu()
+    def read(self, data: Any, *, id: str | None = None, data_dir: str | None = None) -> Split:  # noqa: A002
+        """Return new rows as this model takes them: by sizes, columns and statistics of its own.
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the codes of canonical x, `(B, *Z)`; of several latents side by side, `(B, D)`."""
-        zs = self.vae.encode(x.to(self.device), self._context(context))
+        Args:
+            data: a path (one image too), a name, an array, a DataFrame, images of Pillow, or
+                anything else that `vaekit.train` takes; all its rows, in their order.
+            id: the column of a table that names its rows; `ids` of the result has the names.
+            data_dir: where data sets lie.
+
+        Raises:
+            VaekitError: for rows that are not such as the model takes, each with what is not.
+        """
+        return self.new_data(data, id=id, data_dir=data_dir).test
+
+    def new_data(self, data: Any, **how: str | None) -> Dataset:
+        """Return new rows as a data set, whose test split has all of them: see `read`."""
+        moved = {"data_dir": how.pop("data_dir", None) or self.config.data.data_dir}
+        return read_new(data, self.config.data.model_copy(update=moved), self.spec, **how)
+
+    def reconstruct(self, x: Any, context: Tensor | None = None) -> Tensor:
+        """Return E[x|z] at the codes of x, `(B, *X)`: see `encode`."""
+        return self.model.reconstruct(*self._seen(x, context)).cpu()
+
+    def encode(self, x: Any, context: Tensor | None = None) -> Tensor:
+        """Return the codes of x, `(B, *Z)`; of several latents side by side, `(B, D)`.
+
+        Args:
+            x: a tensor of floats as the model sees them, as batches and `read` give them; or rows
+                as they are stored, in whatever `read` takes: uint8, numpy, lists, paths, frames.
+            context: of a conditional run, `(B, *G)`; by default from the labels of what is read.
+
+        Raises:
+            VaekitError: for images whose values are not in the range of the training, and as
+                `read`.
+        """
+        zs = self.vae.encode(*self._seen(x, context))
         return (zs[0] if len(zs) == 1 else flat_codes(zs)).cpu()
 
-    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return E[x|z], `(B, *X)`, for codes as `encode` gives them."""
-        zs = split_codes(z.to(self.device), self.latent_shapes)
+    def decode(self, z: Any, context: Tensor | None = None) -> Tensor:
+        """Return E[x|z], `(B, *X)`, for codes as `encode` gives them, numbers of any type."""
+        codes = torch.as_tensor(z).to(self.device, next(self.model.parameters()).dtype)
+        zs = split_codes(codes, self.latent_shapes)
         return self.vae.decode(zs, self._context(context)).cpu()
+
+    def _seen(self, x: Any, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return x as the model sees it, and the context, both on the device."""
+        if not (isinstance(x, Tensor) and x.is_floating_point()):
+            rows = self.read(x)
+            x, known = rows.batch()
+            context = known if context is None else context
+        elif len(self.spec.shape) == 3 and x.numel():
+            low, high = (value.item() for value in x.aminmax())
+            ends = self.spec.values.low, self.spec.values.high
+            room = (ends[1] - ends[0]) / 2  # a decoder's mean may leave the range a little
+            if not ends[0] - room <= low <= high <= ends[1] + room:
+                raise VaekitError(
+                    f"got images with values from {low:g} to {high:g}; this run takes "
+                    f"[{ends[0]:g}, {ends[1]:g}]: divide levels by 255, or pass uint8."
+                )
+        x = x.to(self.device, next(self.model.parameters()).dtype)
+        return x, self._context(context)
 
     def _context(self, context: Tensor | None) -> Tensor | None:
         """Return the context on the device; refuse it where the model takes none, or needs some."""
@@ -368,6 +427,7 @@ class Run:
     def evaluate(
         self,
         *metrics: str | Spec,
+        data: Any = None,
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
@@ -384,6 +444,7 @@ class Run:
         Args:
             metrics: what to measure besides, as `"nll:samples=5000"` or `"latent"`; see
                 `vaekit parts metric`.
+            data: new rows, as `read` takes them, in place of a split.
             split: "test", "validation" or "train": the rows that it was trained on.
             limit: so many rows only, evenly spread over the split, which may be sorted.
             seed: of the draws; each study has its own.
@@ -394,16 +455,20 @@ class Run:
             VaekitError: for an unknown metric or split, one that does not suit the model, a limit
                 below 1, or data that are not found.
         """
-        source = self.source(data_dir)
-        data, sha256 = self.prepared(source), self._fingerprint(source)
-        subject = self.subject(
-            data, split, limit=limit, seed=seed, source=source, sha256=sha256, on_rows=on_rows
-        )
+        how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows}
+        if data is None:
+            source = self.source(data_dir)
+            rows, sha256 = self.prepared(source), self._fingerprint(source)
+            subject = self.subject(rows, split, source=source, sha256=sha256, **how)
+        else:
+            rows, split = self.new_data(data, data_dir=data_dir), "new"
+            sha256 = fingerprint(rows)
+            subject = replace(self.subject(rows, "test", sha256=sha256, **how), train=None)
         named = {name: metric for name, (metric, _) in chosen(subject, "evaluate", metrics).items()}
         results = measured(subject, named)
         samples = named["bound"].samples if "bound" in named else (0,)
         protocol = {
-            "data": data.name,
+            "data": rows.name,
             "sha256": sha256,
             "split": split,
             "rows": subject.rows.count,

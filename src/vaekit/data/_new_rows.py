@@ -1,0 +1,102 @@
+"""New rows for a trained model: read, placed and scaled as those of its training were."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaekit._train_options import Data, NewData
+from vaekit.data._dataset import Dataset
+from vaekit.data._pixels import pixels_of
+from vaekit.data._preparation import conditioned, placed
+from vaekit.data._sources import read
+from vaekit.data._splits import together
+from vaekit.data._values import from_value, is_value
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit.data._transforms import DataSpec
+
+TABLE = re.compile(r"[.](csv|tsv|parquet)([.]gz)?$")
+# Of a training alone: how its rows were chosen.
+CHOICE = dict.fromkeys(("validation", "test", "limit", "cache"))
+
+
+def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None) -> Dataset:  # noqa: A002
+    """Return new rows as a trained model takes them; all are in `test`, in their order.
+
+    Sizes, gray and range are those of the training, statistics are the training's, and columns of a
+    table are taken by their names, in any order. `ids` has where each row comes from: a file's
+    name, the cell of the column `id`, a DataFrame's index, or the row's number from 1. Rows that
+    come with splits are joined: training rows, validation rows, test rows.
+
+    Args:
+        data: a name or a path (one image file too), an array, a tensor, a DataFrame, an image of
+            Pillow or several, or anything else that `vaekit.train` takes.
+        options: of the training.
+        takes: what the run knows of its data.
+        id: the column of a table that names its rows.
+
+    Raises:
+        VaekitError: for rows that are not such as the model takes, each with what is not.
+    """
+    known = options.model_dump() | CHOICE | {"takes": takes, "id": id}
+    given = is_value(data)
+    known |= {"data_dir": None} if given else {"data": os.fspath(data)}
+    table = hasattr(data, "columns") if given else TABLE.search(known["data"].lower())
+    if not table:  # labels and groups of others are not columns
+        known |= {"label": None, "group": None}
+    how = NewData(**known)
+    source = from_value(_batch(data, how), how) if given else read(how)
+    shape = tuple(source.train.images.shape[1:])
+    if shape != takes.shape:
+        raise VaekitError(f"{source.name} has rows of shape {shape}; this run takes {takes.shape}.")
+    named = not given and source.name == how.data  # which brings its own splits
+    rows = together([*source.splits.values()]) if named else source.train
+    rows = placed("test", rows, how, replace(takes.values, binarize=False, dequantize=False))
+    if takes.context and rows.labels is None:
+        raise VaekitError(
+            f"{source.name} has no labels, on which this run is conditioned: name them, as the "
+            "column of a table or folders of images."
+        )
+    rows = conditioned(rows, replace(source, classes=takes.classes), how.context)
+    return replace(source, train=rows, test=rows, validation=None)
+
+
+def _batch(data: Any, how: NewData) -> Any:
+    """Return images and paths as pixels, and one row as a batch of one."""
+    several = data if isinstance(data, list | tuple) else [data]
+    files = [each for each in several if isinstance(each, str | os.PathLike)]
+    if several and (len(files) == len(several) or all(map(_is_image, several))):
+        pixels = [pixels_of(Path(each) if files else each, how) for each in several]
+        shapes = sorted({each.shape for each in pixels})
+        if len(shapes) > 1:
+            raise VaekitError(f"the images have the shapes {shapes[0]} and {shapes[1]}; give one.")
+        return np.stack(pixels)
+    shape = how.takes.shape
+    if isinstance(data, list) and not any(hasattr(each, "__array__") for each in data):
+        data = _numbers(data)
+    found = tuple(getattr(data, "shape", ()))
+    flat = len(found) == 2 and found[1] == math.prod(shape)
+    alone = {shape, (*shape[1:], shape[0])}
+    return data[None] if found in alone or (len(found) == 2 < len(shape) and not flat) else data
+
+
+def _numbers(data: Sequence[Any]) -> Any:
+    """Return a list of numbers, or of lists of them, as an array; anything else as it is."""
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        return data
+    return array if array.dtype.kind in "iuf" and array.ndim else data
+
+
+def _is_image(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "PIL"

@@ -1,0 +1,83 @@
+"""The codes of rows in a file: means and deviations of z, and where each row comes from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaekit._io import npz_bytes, replacing, write
+from vaekit.data import Split
+from vaekit.errors import VaekitError
+from vaekit.models import rows_at_once
+from vaekit.report._codes import posteriors
+from vaekit.runs import Run
+
+ENDINGS = (".csv", ".npz", ".parquet")
+
+
+def save_codes(run: Run, rows: Split, path: Path) -> Path:
+    """Write E[z|x] and the standard deviations of z of rows, in their order.
+
+    A .csv or a .parquet has the columns `row` (a file's name, an identifier, or a number), z0, z1,
+    ..., sd0, sd1, ... (where the posterior has deviations), and `label` (the class by its name,
+    where there are labels); an .npz the arrays `codes`, `deviations`, `rows`, `labels` and
+    `class_names`. A .csv is written as the rows are encoded.
+
+    Raises:
+        VaekitError: for another ending, or where it cannot be written.
+    """
+    if path.suffix not in ENDINGS:
+        raise VaekitError(f"got the file {path}; expected one that ends in {', '.join(ENDINGS)}.")
+    if path.suffix == ".csv":
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            for number, columns in enumerate(_blocks(run, rows)):
+                if number == 0:
+                    writer.writerow(columns)
+                writer.writerows(zip(*(each.tolist() for each in columns.values()), strict=True))
+        return path
+    blocks = list(_blocks(run, rows))
+    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    if path.suffix == ".parquet":
+        return _parquet(columns, path)
+    z, sd = ([v for n, v in columns.items() if n.rstrip("0123456789") == k] for k in ("z", "sd"))
+    arrays: dict[str, Any] = {"codes": np.stack(z, 1), "rows": columns["row"].astype(str)}
+    arrays |= {"deviations": np.stack(sd, 1)} if sd else {}
+    if rows.labels is not None:
+        arrays |= {"labels": rows.labels.numpy(), "class_names": np.array(run.class_names)}
+    return write(path, npz_bytes(**arrays))
+
+
+def _blocks(run: Run, rows: Split) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the columns of some rows at a time."""
+    size = max(rows_at_once(run.model), 1)
+    names = np.array(run.class_names, object)
+    for index in torch.arange(len(rows)).split(size):
+        part = rows.take(index)
+        means, scales = posteriors(run, part)
+        block = {"row": index.numpy() + 1 if rows.ids is None else rows.ids[index.numpy()]}
+        block |= {f"z{dim}": column for dim, column in enumerate(means.numpy().T)}
+        if scales is not None:
+            block |= {f"sd{dim}": column for dim, column in enumerate(scales.numpy().T)}
+        if part.labels is not None:
+            block["label"] = names[part.labels.numpy()]
+        yield block
+
+
+def _parquet(columns: dict[str, np.ndarray], path: Path) -> Path:
+    import pandas
+
+    try:
+        with replacing(path) as part:
+            pandas.DataFrame(columns).to_parquet(part, index=False)
+    except ImportError:
+        raise VaekitError(
+            f"{path}: .parquet needs pyarrow, which is not installed: pip install "
+            "'vaekit[parquet]', or name a .csv."
+        ) from None
+    return path
