@@ -153,7 +153,7 @@ REFUSED = [
     *[
         (f"{command} c", "c is a colorizer: it has no latent, and makes nothing from nothing")
         for command in ("sample", "sample --set 0=1", "interpolate -n 1", "traverse", "manifold",
-                        "embed", "overlap", "scatter")
+                        "encode", "overlap", "scatter")
     ],
     *[
         (f"evaluate {metric} c", f"so there is no {metric} to measure")

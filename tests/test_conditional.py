@@ -227,7 +227,7 @@ def test_walks_and_codes_of_a_conditional_run(
         end = "gif" if command == "animate" else "png"
         out = ["-o", str(tmp_path / f"{command}.{end}")] if command not in NO_OUT else []
         main([command, folder, *words, *out])
-    main(["embed", folder, "-o", str(tmp_path / "codes.npz")])
+    main(["encode", folder, "-o", str(tmp_path / "codes.npz")])
     with np.load(tmp_path / "codes.npz") as arrays:
         assert arrays["codes"].shape == (300, 2)
     page = (run.path / "report.html").read_text()

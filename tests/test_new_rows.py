@@ -49,7 +49,7 @@ def test_a_row_of_a_table_has_one_code(
 ) -> None:
     run, folder, frame = table
     whole = encoded(run, folder / "t.csv")
-    assert list(whole) == [str(i + 1) for i in range(60)]
+    assert list(whole) == [str(i + 2) for i in range(60)]
     kinds: dict[str, pandas.DataFrame] = {
         "alone": frame.iloc[[7]],
         "shuffled": frame.sample(frac=1, random_state=0),
@@ -58,12 +58,12 @@ def test_a_row_of_a_table_has_one_code(
     }
     for name, part in kinds.items():
         part.to_csv(tmp_path / f"{name}.csv", index=False)
-        place = str(part.index.get_loc(7) + 1)
-        np.testing.assert_allclose(encoded(run, tmp_path / f"{name}.csv")[place], whole["8"], 1e-5)
+        place = str(part.index.get_loc(7) + 2)
+        np.testing.assert_allclose(encoded(run, tmp_path / f"{name}.csv")[place], whole["9"], 1e-5)
     loaded = vaekit.load(run)
     numbers = frame[list("abc")].to_numpy()[7:8]
     for given in (frame.iloc[[7]], numbers, numbers.tolist(), numbers[0], numbers.astype("f4")):
-        np.testing.assert_allclose(loaded.encode(given)[0], whole["8"][:2], 1e-4)
+        np.testing.assert_allclose(loaded.encode(given)[0], whole["9"][:2], 1e-4)
 
 
 def test_names_of_rows_and_classes_are_written(
@@ -156,6 +156,9 @@ def test_an_image_has_one_code_in_whatever_it_comes(
         "planes": pixels[None],
         "batch": pixels[None, None],
         "lists": (pixels / 255).tolist(),
+        "lists of levels": pixels.tolist(),
+        "a tensor alone": torch.from_numpy(pixels / 255),
+        "a tensor without channel": torch.from_numpy(pixels / 255)[None],
         "tensor": torch.from_numpy(pixels.copy())[None, None],
         "double": torch.from_numpy(pixels / 255)[None, None],
         "last": pixels[None, :, :, None],

@@ -1,4 +1,4 @@
-"""Interpolations, traversals, manifolds and embeddings: what is decoded, and where it goes."""
+"""Interpolations, traversals, manifolds and codes: what is decoded, and where it goes."""
 
 from __future__ import annotations
 
@@ -166,20 +166,20 @@ def test_a_traversal_takes_the_dimensions_that_vary(
     assert np.allclose(np.load(tmp_path / "t.npz")["images"], expected.flatten(0, 1))
 
 
-def test_an_embedding_is_the_codes_with_their_labels(run: Run, tmp_path: Path) -> None:
-    call("embed", run.path, "-o", tmp_path / "codes.npz")
-    call("embed", run.path, "-o", tmp_path / "codes.csv", "--split", "validation")
-    test = run.dataset().test
+def test_codes_of_a_split_are_written_with_rows_and_labels(run: Run, tmp_path: Path) -> None:
+    call("encode", run.path, "-o", tmp_path / "codes.npz")
+    call("encode", run.path, "-o", tmp_path / "codes.csv", "--split", "validation")
+    test, held = run.dataset().test, run.dataset().validation
     found = np.load(tmp_path / "codes.npz")
     assert np.allclose(found["codes"], run.encode(test.x()), atol=1e-6)
     assert np.array_equal(found["labels"], test.labels)
-    held = run.dataset().validation
     with (tmp_path / "codes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["z0", "z1", "label"]
+    assert list(rows[0]) == ["row", "z0", "z1", "sd0", "sd1", "label"]
     codes = np.array([[float(row["z0"]), float(row["z1"])] for row in rows])
     assert np.allclose(codes, run.encode(held.x()), atol=1e-6)
     assert [int(row["label"]) for row in rows] == held.labels.tolist()
+    assert [int(row["row"]) for row in rows] == held.ids.tolist()
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_an_embedding_is_the_codes_with_their_labels(run: Run, tmp_path: Path) -
         (["interpolate", "run", "--kind", "spherica"], "did you mean 'spherical'"),
         (["traverse", "run", "--dims", "2"], "no dimension 2; the latent has 0 to 1"),
         (["traverse", "run", "--row", "300"], "there is no test row 300; there are 0 to 299"),
-        (["embed", "run", "-o", "codes.txt"], "ends in .npz or .csv"),
-        (["embed", "run", "--split", "tst"], "did you mean 'test'"),
+        (["encode", "run", "-o", "codes.txt"], "one that ends in .csv, .npz, .parquet"),
+        (["encode", "run", "--split", "tst"], "did you mean 'test'"),
     ],
 )
 def test_misuse_is_one_line_and_writes_nothing(

@@ -292,7 +292,7 @@ def encode(
     """Encode new rows, or a split of the training's data: means and deviations of z, row by row.
 
     New rows are scaled as those of the training were; columns of a table go by their names. Each
-    line begins with where the row comes from: a file's name, an identifier, or the row's number.
+    line begins with where the row comes from: a file's name, an identifier, a line of a table.
 
     Example: vaekit encode runs/vae-photos --data new/ -o codes.csv
 

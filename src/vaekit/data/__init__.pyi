@@ -14,6 +14,7 @@ from vaekit.data._embedded import draw_shapes as draw_shapes
 from vaekit.data._image_cache import clean_cache as clean_cache
 from vaekit.data._loaders import Loader as Loader
 from vaekit.data._loaders import Stream as Stream
+from vaekit.data._new_rows import batch_of as batch_of
 from vaekit.data._new_rows import read_new as read_new
 from vaekit.data._preparation import conditioned as conditioned
 from vaekit.data._preparation import label_of as label_of

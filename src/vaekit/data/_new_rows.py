@@ -34,8 +34,8 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
 
     Sizes, gray and range are those of the training, statistics are the training's, and columns of a
     table are taken by their names, in any order. `ids` has where each row comes from: a file's
-    name, the cell of the column `id`, a DataFrame's index, or the row's number from 1. Rows that
-    come with splits are joined: training rows, validation rows, test rows.
+    name, the cell of the column `id`, the line of a table's file, a DataFrame's index, or a number
+    from 0. Rows that come with splits are joined: training rows, validation rows, test rows.
 
     Args:
         data: a name or a path (one image file too), an array, a tensor, a DataFrame, an image of
@@ -80,13 +80,28 @@ def _batch(data: Any, how: NewData) -> Any:
         if len(shapes) > 1:
             raise VaekitError(f"the images have the shapes {shapes[0]} and {shapes[1]}; give one.")
         return np.stack(pixels)
-    shape = how.takes.shape
     if isinstance(data, list) and not any(hasattr(each, "__array__") for each in data):
         data = _numbers(data)
+    kind = getattr(getattr(data, "dtype", None), "kind", "")
+    if len(how.takes.shape) == 3 and kind in "iu" and kind and 0 <= data.min() <= data.max() <= 255:
+        data = data.astype(np.uint8)  # levels of another type
+    return batch_of(data, how.takes.shape)
+
+
+def batch_of(data: Any, shape: tuple[int, ...]) -> Any:
+    """Return an array or a tensor of rows; one row alone, or without its channel, as a batch.
+
+    Example:
+        >>> [batch_of(np.zeros(s), (1, 4, 4)).shape for s in ((4, 4), (2, 4, 4), (2, 16))]
+        [(1, 1, 4, 4), (2, 1, 4, 4), (2, 16)]
+    """
     found = tuple(getattr(data, "shape", ()))
     flat = len(found) == 2 and found[1] == math.prod(shape)
-    alone = {shape, (*shape[1:], shape[0])}
-    return data[None] if found in alone or (len(found) == 2 < len(shape) and not flat) else data
+    if len(shape) == 3 == len(found) and shape[0] == 1 and found[1:] == shape[1:]:
+        return data[:, None]
+    if len(shape) == 3 and len(found) == 2 and not flat:
+        return data[None, None] if shape[0] == 1 else data[None]
+    return data[None] if found in {shape, (*shape[1:], shape[0])} else data
 
 
 def _numbers(data: Sequence[Any]) -> Any:

@@ -75,7 +75,8 @@ def load_csv(path: Path, options: Data) -> Dataset:
         return f"line {line}", cells[column]
 
     frame = _parsed(path, delimiter, len(names), header, apart)
-    return _dataset(path, Table(str(path), names, frame, options, apart, locate))
+    lines = _lines(path, delimiter, len(frame), header)
+    return _dataset(path, Table(str(path), names, frame, options, apart, locate), lines)
 
 
 def load_parquet(path: Path, options: Data) -> Dataset:
@@ -199,12 +200,12 @@ class Table:
         labels, groups = (None if i is None else self._texts(i) for i in self.apart[:2])
         return labels, None if groups is None else keyed(groups)
 
-    def ids(self) -> np.ndarray:
-        """Return what each row is called: the cell of the `id` column, else its place, from 1."""
+    def ids(self, lines: np.ndarray | None = None) -> np.ndarray:
+        """Return what each row is called: the cell of the `id` column, else its line or index."""
         position = self.apart[2]
-        if position is None:
-            return np.arange(1, len(self.frame) + 1)
-        return np.array(self._texts(position), object)
+        if position is not None:
+            return np.array(self._texts(position), object)
+        return self.frame.index.to_numpy() if lines is None else lines
 
     def _texts(self, column: int) -> list[str]:
         cells = self.frame.iloc[:, column]
@@ -248,7 +249,7 @@ def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
     return Table(what, names, frame, options, apart, locate)
 
 
-def _dataset(path: Path, table: Table) -> Dataset:
+def _dataset(path: Path, table: Table, lines: np.ndarray | None = None) -> Dataset:
     if not len(table.frame):
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
     features = torch.from_numpy(table.features())
@@ -260,7 +261,7 @@ def _dataset(path: Path, table: Table) -> Dataset:
         labels, names = numbers_of(texts, takes), takes.class_names
     elif texts is not None:
         labels, names = classed(texts, table.no_class)
-    rows = Split(features, labels, groups=groups, ids=None if takes is None else table.ids())
+    rows = Split(features, labels, groups=groups, ids=table.ids(lines))
     return dataset_of(
         path, "table", rows, table.options, class_names=names, column_names=table.columns
     )
@@ -398,6 +399,18 @@ def _parsed(
         raise VaekitError(f"{path} cannot be read as .csv: some rows have too many cells.")
     truths = [name for name in frame if frame[name].dtype == bool]
     return frame.astype(dict.fromkeys(truths, str))
+
+
+def _lines(path: Path, delimiter: str, rows: int, header: bool) -> np.ndarray:
+    """Return the line of each row: one after the other, but for blank ones and cells of several."""
+    with _opened(path) as stream:
+        count = sum(1 for _ in stream)
+    if count == rows + header:
+        return np.arange(rows) + 1 + header
+    with _opened(path) as stream:
+        reader = csv.reader(stream, delimiter=delimiter)
+        lines = [reader.line_num for cells in reader if not _skipped(cells)]
+    return np.array(lines[int(header) :])
 
 
 def _line(path: Path, delimiter: str, number: int | None) -> tuple[int, list[str]]:

@@ -164,7 +164,7 @@ def _frame(what: str, frame: Any, options: Data) -> _Part:
     table = read_frame(what, frame, options)
     labels, groups = table.labels_and_groups()
     y = None if labels is None else np.array(labels, str)
-    facts = {"groups": groups, "ids": frame.index.to_numpy(), "columns": table.columns}
+    facts: dict[str, Any] = {"groups": groups, "ids": table.ids(), "columns": table.columns}
     return replace(_array("dataframe", what, table.features()), y=y, **facts)
 
 

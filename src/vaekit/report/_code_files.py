@@ -23,7 +23,8 @@ ENDINGS = (".csv", ".npz", ".parquet")
 def save_codes(run: Run, rows: Split, path: Path) -> Path:
     """Write E[z|x] and the standard deviations of z of rows, in their order.
 
-    A .csv or a .parquet has the columns `row` (a file's name, an identifier, or a number), z0, z1,
+    A .csv or a .parquet has the columns `row` (a file's name, an identifier, the line of a
+    table's file, or a number from 0), z0, z1,
     ..., sd0, sd1, ... (where the posterior has deviations), and `label` (the class by its name,
     where there are labels); an .npz the arrays `codes`, `deviations`, `rows`, `labels` and
     `class_names`. A .csv is written as the rows are encoded.
@@ -60,7 +61,7 @@ def _blocks(run: Run, rows: Split) -> Iterator[dict[str, np.ndarray]]:
     for index in torch.arange(len(rows)).split(size):
         part = rows.take(index)
         means, scales = posteriors(run, part)
-        block = {"row": index.numpy() + 1 if rows.ids is None else rows.ids[index.numpy()]}
+        block = {"row": index.numpy() if rows.ids is None else rows.ids[index.numpy()]}
         block |= {f"z{dim}": column for dim, column in enumerate(means.numpy().T)}
         if scales is not None:
             block |= {f"sd{dim}": column for dim, column in enumerate(scales.numpy().T)}

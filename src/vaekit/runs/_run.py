@@ -20,6 +20,7 @@ from vaekit.data import (
     Dataset,
     DataSpec,
     Split,
+    batch_of,
     fingerprint,
     from_value,
     label_of,
@@ -327,6 +328,7 @@ class Run:
             x, known = rows.batch()
             context = known if context is None else context
         elif len(self.spec.shape) == 3 and x.numel():
+            x = batch_of(x, self.spec.shape)
             low, high = (value.item() for value in x.aminmax())
             ends = self.spec.values.low, self.spec.values.high
             room = (ends[1] - ends[0]) / 2  # a decoder's mean may leave the range a little
