@@ -29,7 +29,7 @@ def quadrature(
         ends: the grid lies in [-ends, ends]².
         points: on a side.
     """
-    at = torch.linspace(-ends, ends, points).double()
+    at = torch.linspace(-ends, ends, points, dtype=torch.float64)
     z, cell = torch.cartesian_prod(at, at)[:, None], 2 * (at[1] - at[0]).log()
     with torch.no_grad():
         log_px = torch.cat([model.likelihood(part).log_prob(x) for part in z.split(500)])
