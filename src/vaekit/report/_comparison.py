@@ -21,10 +21,11 @@ from vaekit.report import _ranking as ranking
 from vaekit.report import _spreads as spreads
 from vaekit.report._curves import Chart
 from vaekit.report._figures import save_figure
-from vaekit.report._grids import labeled, png_bytes
+from vaekit.report._grids import png_bytes
 from vaekit.report._measures import SHOWN, Measure, Setting, measure, measures, number_text
 from vaekit.report._pages import Cell, cells, mark, render, small, words
 from vaekit.report._run_set import RunSet, Words, in_words, open_runs
+from vaekit.report._sheets import labeled
 
 Columns = dict[str, list[str]]  # by their titles, the text of each row
 Part = tuple[str, list[str], list[list[str]], set[tuple[int, int]]]  # title, head, rows, best cells
@@ -312,7 +313,7 @@ class Compared:
     def export(self, folder: Path) -> None:
         """Write the images and charts as .png files, and the table as Markdown."""
         for name, rows in self.walls.items():
-            write(folder / f"{name}.png", png_bytes(labeled(rows)))
+            write(folder / f"{name}.png", png_bytes(labeled(rows, times=2)))
         names = {style.label: name for name, style in self.styles.items()}
         if self.panels:
             save_figure(lambda: epochs.curves_figure(self.panels, names), folder / "curves.png")
