@@ -265,7 +265,7 @@ def test_a_plane_has_its_values_in_a_frame() -> None:
     page = np.asarray(sheet.convert("L")).astype(int)
     assert sheet.width <= 830
     assert (page[top - 3, left:right] < 250).all(), "a frame"
-    for x, y in places[::5]:
+    for _, y in places[::5]:
         assert (page[y : y + 8 * factor, : left - 4] < 160).any(), "a value beside each row"
     for x, _ in places[:5]:
         assert (page[-8 - 2 * 18 : -8 - 18, x : x + 8 * factor] < 160).any(), "and under columns"

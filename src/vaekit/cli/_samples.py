@@ -270,8 +270,8 @@ def scatter(
     means, scales = report.posteriors(loaded, rows)
     prior = report.standard_prior(loaded)
     codes = report.Codes(means, rows.labels, data.class_names, scales=scales, prior=prior)
+    under = _context(loaded, label)
     if plane:
-        under = _context(loaded, label)
         return report.save_figure(lambda: report.plane_figure(loaded, codes, under), out)
     if label is not None:
         raise VaekitError("`label` is of what is decoded: name it with `plane`, or leave it.")

@@ -21,6 +21,7 @@ from vaekit.report._curves import short as short
 from vaekit.report._epochs import axis as axis
 from vaekit.report._epochs import curves_figure as curves_figure
 from vaekit.report._epochs import panels as panels
+from vaekit.report._epochs import that_matter as that_matter
 from vaekit.report._epochs import training_curves as training_curves
 from vaekit.report._figures import Pair as Pair
 from vaekit.report._figures import class_figure as class_figure
@@ -56,6 +57,7 @@ from vaekit.report._run_set import differences as differences
 from vaekit.report._run_set import flat as flat
 from vaekit.report._run_set import in_words as in_words
 from vaekit.report._run_set import open_runs as open_runs
+from vaekit.report._run_set import plain_names as plain_names
 from vaekit.report._run_set import short_names as short_names
 from vaekit.report._sheets import labeled as labeled
 from vaekit.report._sheets import on_axes as on_axes

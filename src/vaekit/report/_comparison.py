@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -311,12 +311,17 @@ class Compared:
             yield "; ".join(titles), say(describe("metric", name)["title"])
 
     def export(self, folder: Path) -> None:
-        """Write the images and charts as .png files, and the table as Markdown."""
-        for name, rows in self.walls.items():
-            write(folder / f"{name}.png", png_bytes(labeled(rows, times=2)))
-        names = {style.label: name for name, style in self.styles.items()}
-        if self.panels:
-            save_figure(lambda: epochs.curves_figure(self.panels, names), folder / "curves.png")
+        """Write the images and charts as .png files, and the table as Markdown.
+
+        The images speak English, as their letters have no others; their names are in words.
+        """
+        plain, drawn = self.opened.plain, replace(self, say=str)
+        for name, rows in drawn.walls.items():
+            sheet = labeled([(plain.get(row, row), images) for row, images in rows], times=2)
+            write(folder / f"{name}.png", png_bytes(sheet))
+        names = {style.label: plain.get(name, name) for name, style in self.styles.items()}
+        if shown := epochs.that_matter(drawn.panels):
+            save_figure(lambda: epochs.curves_figure(shown, names), folder / "curves.png")
         if trade := self.trade:
             save_figure(trade.figure, folder / "rate-distortion.png")
         lines = [["", *(row.name for row in self.alone)], ["---", *("---:" for _ in self.alone)]]

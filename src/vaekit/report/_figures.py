@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LONGEST = 18  # letters of a class's name
 STRIP = 12  # decoded images along the line
-UNEQUAL = 4.0  # peaks further apart than this factor are drawn at one height
+UNEQUAL = 20.0  # peaks further apart than this factor are drawn at one height
 SHARED = 0.001  # of their mass: of less, two densities do not meet
 FULL, DPI = 553, 108  # pixels that a figure is wide, 72 of them an inch; of a file
 GRID = 15  # decoded images along each side of a plane
@@ -126,7 +126,7 @@ def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
     return write(path, stream.getvalue())
 
 
-def class_figure(codes: Codes, *, size: tuple[int, int] = (FULL, 440), title: str = "") -> Figure:
+def class_figure(codes: Codes, *, size: tuple[int, int] = (500, 440), title: str = "") -> Figure:
     """Draw codes with the classes in colors, the prior behind them, and some posteriors on them.
 
     An ellipse has one standard deviation of z given x: of every row where there are few, else of
@@ -171,7 +171,7 @@ def draw_classes(codes: Codes, axes: Axes) -> None:
         axes.set_yticks([-number for number in range(len(names))], names)
         axes.tick_params("y", labelcolor=COLORS["ink"])
         axes.set_ylim(-len(names) + 0.4, 0.6)
-    line: dict[str, Any] = {"color": COLORS["soft"], "linewidth": 0.8, "zorder": 0.5}
+    line: dict[str, Any] = {"color": COLORS["idle"], "linewidth": 1.2, "zorder": 0.5}
     for radius in (1, 2) if codes.prior else ():
         if flat:
             axes.add_patch(Circle((0, 0), radius, fill=False, **line))
@@ -188,7 +188,7 @@ def draw_classes(codes: Codes, axes: Axes) -> None:
         axes.plot(*points[rows].T, ".", label=label, markeredgewidth=0, **style)
         for (x, y), (wide, high) in (ellipses[row] for row in rows.tolist() if row in ellipses):
             edge: dict[str, Any] = {
-                "ec": to_rgba(COLORS["ink"], 0.6),
+                "ec": (*ink, 0.55),
                 "linewidth": 0.6,
                 "zorder": 3,
             }
@@ -230,6 +230,9 @@ def plane_figure(run: Run, codes: Codes, context: Tensor | None = None) -> Figur
     right.imshow(sheet, extent=(*ends[0], *ends[1]), aspect="auto", interpolation="antialiased")
     right.grid(visible=False)
     right.set(xlabel="z0")
+    for line, (low_end, high_end) in zip((right.axvline, right.axhline), ends, strict=True):
+        for edge in np.linspace(low_end, high_end, GRID + 1)[1:-1]:
+            line(edge, color="white", linewidth=0.7)
     for axes, words in ((left, "codes E[z|x]"), (right, "decoded, E[x|z]")):
         axes.set_aspect("equal", adjustable="box")
         axes.set(xlim=ends[0], ylim=ends[1], title=words)
@@ -318,22 +321,27 @@ class Pair:
         return np.unique(np.concatenate([np.linspace(low, high, many), *parts]))
 
     def draw(self, axes: Axes, names: tuple[str, str], *, prior: bool) -> None:
-        """Draw both densities, and the prior's; where one is a spike, each at a height of 1."""
-        z = self.places(801)
-        curves = [self.density(z, which) for which in (0, 1)]
-        curves += [np.exp(-z * z / 2) / math.sqrt(2 * math.pi)] if prior else []
-        peaks = [*(float(curve.max()) for curve in curves[:2]), *([0.4] if prior else [])]
-        unequal = max(peaks) > UNEQUAL * min(peaks)
-        curves = [c / peak if unequal else c for c, peak in zip(curves, peaks, strict=True)]
+        """Draw both densities; where one is a spike to the other, each at a height of 1.
+
+        The prior's is dashed, enlarged by a whole number where it would be flat.
+        """
+        z, unequal = self.places(801), max(self.scales) > UNEQUAL * min(self.scales)
+        top = 0.0
         for which, color in enumerate((COLORS["train"], COLORS["validation"])):
+            heights = self.density(z, which)
+            heights = heights / heights.max() if unequal else heights
+            top = max(top, float(heights.max()))
             mean, scale = value(self.means[which]), f"{self.scales[which]:.2g}"
-            axes.plot(z, curves[which], color=color, label=f"{names[which]}: {mean} ± {scale}")
-            axes.fill_between(z, curves[which], color=color, alpha=0.18, linewidth=0)
+            axes.plot(z, heights, color=color, label=f"{names[which]}: {mean} ± {scale}")
+            axes.fill_between(z, heights, color=color, alpha=0.18, linewidth=0)
         if prior:
-            style: dict[str, Any] = {"color": COLORS["ink"], "linestyle": "--", "linewidth": 1.4}
-            axes.plot(z, curves[2], label="prior", zorder=1.5, **style)
+            heights = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+            times = 2.5 if unequal else max(1, round(1.5 * top))
+            label = "prior" + (f" × {times}" if times > 1 and not unequal else "")
+            style: dict[str, Any] = {"color": COLORS["ink"], "linestyle": "--", "linewidth": 1.3}
+            axes.plot(z, times * heights, label=label, zorder=1.5, **style)
         axes.axvline(self.between, color=COLORS["soft"], linestyle=":", linewidth=1.4)
-        words = "density" + ", each scaled to 1" * unequal
+        words = "density of z" + ", each scaled to 1" * unequal
         axes.set(xlim=self.ends, ylim=(0, None), ylabel=words)
         axes.tick_params("x", labelbottom=False)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
