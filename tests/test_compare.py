@@ -494,7 +494,7 @@ def replace_title(panel: Any, title: str) -> Any:
 
 def test_images_name_settings_in_words(here: Path) -> None:
     opened = open_runs([here / "narrow", here / "wide"])
-    assert list(opened.plain.values()) == ["latent 2, no norm", "latent 5, batch norm"]
+    assert list(opened.plain.values()) == ["no norm, latent 2", "batch norm, latent 5"]
     kinds = ["gaussian", "gaussian", "bernoulli"]
     options = {"likelihood": kinds, "likelihood.scale": ["fitted", 1.0, None]}
     rows = {"a": 0, "b": 1, "c": 2}
@@ -509,7 +509,7 @@ def test_the_last_value_of_a_line_is_on_the_chart() -> None:
     rising = [0.5, 0.6, 0.6, 0.7, 0.7, 0.7, 0.8, 1.0, 2.0, 4.0]
     (_, high), _ = axis([rising], [rising[-1]])
     assert high > 4
-    (low, _), _ = axis([[-100.0, -99.0, -98.0, -97.0, -9e6]], [-9e6])
+    (low, _), _ = axis([[-100.5, -99.5, -98.5, -97.5, -9e6]], [-9e6])
     assert low > -1000, "unless it is far away"
 
 

@@ -208,9 +208,11 @@ def plane_figure(run: Run, codes: Codes, context: Tensor | None = None) -> Figur
         context: of a conditional run, `(1, *G)`.
 
     Raises:
-        VaekitError: for another latent.
+        VaekitError: for another latent, and rows that are no images.
     """
     check_plane(run)
+    if len(run.spec.shape) != 3:
+        raise VaekitError("this run was trained on rows that are no images: leave `plane`.")
     means = codes.means.double()
     low, high = means.quantile(torch.tensor([0.005, 0.995]).double(), 0)
     middle, half = (low + high) / 2, 0.54 * (high - low).max().clamp(min=1e-6)
