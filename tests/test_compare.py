@@ -484,7 +484,8 @@ def test_files_show_panels_that_move_and_leave_no_hole(here: Path) -> None:
     (legend,) = figure.legends
     box, edge = legend.get_window_extent(), figure.bbox
     assert edge.x0 <= box.x0 < box.x1 <= edge.x1
-    assert all(box.y1 <= axes.get_tightbbox().y0 + 1 for axes in figure.axes[3:])
+    lowest: list[Any] = figure.axes[3:]
+    assert all(box.y1 <= axes.get_tightbbox().y0 + 1 for axes in lowest)
     assert figure.get_size_inches()[0] * 108 <= 830
 
 

@@ -232,9 +232,9 @@ def plane_figure(run: Run, codes: Codes, context: Tensor | None = None) -> Figur
     right.imshow(sheet, extent=(*ends[0], *ends[1]), aspect="auto", interpolation="antialiased")
     right.grid(visible=False)
     right.set(xlabel="z0")
-    for line, (low_end, high_end) in zip((right.axvline, right.axhline), ends, strict=True):
-        for edge in np.linspace(low_end, high_end, GRID + 1)[1:-1]:
-            line(edge, color="white", linewidth=0.7)
+    for x, y in zip(*(np.linspace(*end, GRID + 1)[1:-1] for end in ends), strict=True):
+        right.axvline(x, color="white", linewidth=0.7)
+        right.axhline(y, color="white", linewidth=0.7)
     for axes, words in ((left, "codes E[z|x]"), (right, "decoded, E[x|z]")):
         axes.set_aspect("equal", adjustable="box")
         axes.set(xlim=ends[0], ylim=ends[1], title=words)

@@ -104,7 +104,8 @@ def training_frames(
         images, epoch = read_frame(file, what), int(file.stem)
         if images.shape != (shape or images.shape):
             raise VaekitError(f"{file} is broken: its images have another shape. Delete it.")
-        shape, made = images.shape, torch.from_numpy(images) / 255
+        shape = images.shape
+        made = torch.from_numpy(images) / 255
         both = dict(zip(names, (above, made), strict=True))
         image = (
             grid(made, columns=8, width=WIDTH) if what == "samples" else pairs(both, width=WIDTH)
