@@ -278,8 +278,8 @@ def curves_figure(shown: Sequence[Panel], names: Mapping[str, str]) -> Figure:
         ("one run each", "-", any("thin" in kind and "dashed" not in kind for kind in kinds)),
     ):
         if there:
-            how: dict[str, Any] = {"color": COLORS["soft"], "linewidth": 0.9, "label": words}
-            handles.append(Line2D([], [], linestyle=style, **how))
+            how: dict[str, Any] = {"color": COLORS["soft"], "linewidth": 0.9, "linestyle": style}
+            handles.append(Line2D([], [], label=words, **how))
     if handles:
         letters = [len(str(handle.get_label())) + 6 for handle in handles]  # 105 fit side by side
         rows = math.ceil(len(handles) / max(1, 105 // max(letters)))
