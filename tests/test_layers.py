@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gettext
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import vaekit as vk
+from vaekit import registry
 from vaekit.cli import main
 from vaekit.data import DataSpec
 from vaekit.models import LayerTable, Model, layer_tables
@@ -238,9 +240,63 @@ def test_layers_in_words(module: nn.Module, words: str) -> None:
     assert in_words(layer_phrases(module)) == words
 
 
-def test_the_shell_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+LOCALES = Path(vk.__file__).parent / "report" / "locales"
+MODULES = [
+    *(nn.Linear(2, 2, bias=False), nn.Conv2d(2, 2, 3, 2, 1, 2, 2, padding_mode="circular")),
+    *(nn.ConvTranspose2d(2, 2, 3, 2, 0, 1), nn.MaxPool2d(2, ceil_mode=True), nn.AvgPool2d(2)),
+    *(nn.ZeroPad2d(1), nn.ZeroPad2d((1, 2, 3, 4)), nn.ZeroPad2d((0, -1, 0, 0)), nn.Upsample(3)),
+    *(nn.Upsample(None, 2), nn.BatchNorm1d(2), nn.LayerNorm(2), nn.GroupNorm(1, 2), nn.ReLU()),
+    *(nn.LeakyReLU(), nn.Dropout(), vk.LatentDropout(2, 0.1), nn.Flatten(), nn.PReLU()),
+    nn.Unflatten(1, (1, 2)),
+]
+
+
+def test_every_form_is_in_the_catalog_of_the_report() -> None:
+    catalog = gettext.translation("vaekit", LOCALES, ["zh"])._catalog  # type: ignore[attr-defined]
+    forms = {form for module in MODULES for form, *_ in layer_phrases(module)} - {"{}"}
+    shape: dict[str, Any] = {"event_shape": lambda: (1, 4, 4), "levels": lambda: 4}
+    for kind in ("posterior", "likelihood"):
+        for name, entry in registry.entries(kind).items():
+            scales = (
+                ["free", "softplus", "shared", "fitted", 0.5]
+                if "scale" in entry["options"]
+                else [None]
+            )
+            for scale in scales:
+                spec = {"name": name, **({} if scale is None else {"scale": scale, "mean": "tanh"})}
+                forms |= {form for form, *_ in registry.make(kind, spec, shape).gives}
+    assert forms - {*catalog} == set()
+    assert len(forms) > 45
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> vk.Run:
     options: dict[str, Any] = {"net": "mlp:hidden=8", "latent": 2, "limit": 50, "epochs": 1}
-    run = vk.train("vae", data="digits", report=False, threads=1, out=tmp_path / "r", **options)
+    out = tmp_path_factory.mktemp("layers") / "r"
+    return vk.train("vae", data="digits", threads=1, out=out, **options)
+
+
+def test_the_report_has_the_table_and_a_drawing(run: vk.Run) -> None:
+    html = run.folder.report.read_text()
+    row = html[html.index('<section class="row" id="network">') :]
+    row = row[: row.index("</section>")]
+    cell = '<td class="n">(.*?)</td>'
+    cells = re.findall(rf'<tr><th scope="row">(.*?)</th>{cell}{cell}', row)
+    assert cells[:3] == [("input", "1 x 8 x 8", ""), ("flatten", "64", "0"), ("dense", "8", "520")]
+    assert cells[5] == ("sum", "", "556")
+    assert "encoder q(z|x): mean and log variance of a Gaussian over 2 latents" in row
+    assert f"{520 + 36 + 24 + 576:,} in all" in row
+    drawn = re.findall(r'<svg [^>]*aria-label="([^"]*)"', row)
+    assert drawn == ["x 1 x 8 x 8 → 8 → q(z|x) μ, σ 2 + 2", "z 2 → 8 → p(x|z) 1 x 8 x 8"]
+    assert len(re.findall(r"<rect ", row)) == 7
+    style = html[html.index("<style>") : html.index("</style>")]
+    for names in re.findall(r'class="([^"]*)"', row[row.index("<svg") : row.index("</figure>")]):
+        assert all(f".{name}" in style for name in names.split())
+
+
+def test_the_shell_prints_the_table(
+    run: vk.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     saved = run.save(tmp_path / "m.vaekit")
     total = 64 * 8 + 8 + 8 * 4 + 4 + 2 * 8 + 8 + 8 * 64 + 64
     for path in (run.path, saved):
