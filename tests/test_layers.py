@@ -325,3 +325,16 @@ def test_the_shell_refuses_what_is_no_run(
         main(["show", str(tmp_path)])
     assert stopped.value.code == 2
     assert "is no run folder" in capsys.readouterr().err
+
+
+def test_the_page_shows_what_is_printed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "runs.md").read_text()
+    (command,) = re.findall(r"^vaekit (train .* --print-layers)$", page, re.MULTILINE)
+    shown = re.findall(r"<!-- layers -->\n```\n(.*?)```\n<!-- end layers -->", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    main(command.split())
+    printed = capsys.readouterr().out
+    assert [line.rstrip() for line in printed.splitlines()] == shown[0].splitlines()
+    assert [*tmp_path.iterdir()] == []  # and nothing is written

@@ -18,7 +18,7 @@ from vaekit.runs import Run
 
 SIDE, TALL, LEAST = 64, 100, 14  # of the largest map, of the longest vector, of the shortest
 SLIM, GAP, MIDDLE = 16, 24, 78  # a vector's width, the room of an arrow, and where all is centered
-HIGH = MIDDLE + TALL / 2 + 2 * LINE + 10
+HIGH = MIDDLE + TALL / 2 + 2 * LINE + 14
 SAME = ("flatten", "zero padding", "zero padding {}")  # they change a shape, and make no box
 LIKE = ("unflatten", "crop")  # the box before takes their shape
 NORMS = ("batch norm", "layer norm", "group norm")
