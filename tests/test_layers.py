@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -318,13 +319,43 @@ def test_the_shell_prints_the_table(
     assert json.loads(capsys.readouterr().out) == found
 
 
-def test_the_shell_refuses_what_is_no_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_shell_draws_a_file_that_is_complete_in_itself(
+    run: vk.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["show", str(run.path), "-o", str(tmp_path / "net.svg")])
+    assert "parameters in all" in capsys.readouterr().out
+    root = ElementTree.parse(tmp_path / "net.svg").getroot()
+    assert root.get("aria-label") == (
+        "x 1 x 8 x 8 → 8 → q(z|x) μ, σ 2 + 2; z 2 → 8 → p(x|z) 1 x 8 x 8"
+    )
+    boxes = [each for each in root.iter() if (each.get("class") or "").startswith("stage")]
+    assert len(boxes) == 7  # x, 8, mu and sigma; z, 8, x
+    wide = float(str(root.get("width")))
+    assert all(0 < float(str(box.get("width"))) < wide / 3 for box in boxes)
+    text = (tmp_path / "net.svg").read_text()
+    for name in ("--paper", "--accent", "prefers-color-scheme", "svg .stage.on"):
+        assert name in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "{none}"], "is no run folder"),
+        (["show", "{run}", "-o", "{none}/net.png"], "a network is drawn as .svg"),
+        (["show"], "requires an argument"),
+    ],
+)
+def test_the_shell_refuses(
+    words: list[str],
+    message: str,
+    run: vk.Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["show", str(tmp_path)])
+        main([word.format(none=tmp_path, run=run.path) for word in words])
     assert stopped.value.code == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_the_page_shows_what_is_printed(

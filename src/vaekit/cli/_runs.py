@@ -54,17 +54,20 @@ def info(run: Path, /, *, json: bool = False) -> None:
     answer(json, content, [yaml.safe_dump(content, sort_keys=False), repr(loaded.model)])
 
 
-def show(run: Path, /, *, weights: str | None = None, json: bool = False) -> None:
+def show(run: Path, /, *, out: MaybeOut = None, json: bool = False) -> None:
     """Show the network: layers, shapes and parameters.
 
     Shapes are of what comes out of one row.
 
-    Example: vaekit show runs/vae-mnist
+    Example: vaekit show runs/vae-mnist -o network.svg
 
     Args:
-        weights: best, last or ema.
+        out: Draw the network into this .svg.
     """
-    show_layers(Opening(weights, device="cpu").load(run).layers(), json)
+    loaded = Opening(device="cpu").load(run)
+    if out is not None:
+        vaekit.report.save_network(loaded, out)
+    show_layers(loaded.layers(), json)
 
 
 def show_layers(tables: Sequence[LayerTable], json: bool) -> None:

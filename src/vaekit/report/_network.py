@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from vaekit._io import write
 from vaekit.distributions import Offer
+from vaekit.errors import VaekitError
 from vaekit.models import LayerTable
 from vaekit.nn import in_words, times
-from vaekit.report._curves import LETTER, LINE
+from vaekit.report._curves import CSS, LETTER, LINE
 from vaekit.report._pages import mark
 from vaekit.report._run_set import Words
 from vaekit.runs import Run
@@ -19,6 +23,10 @@ from vaekit.runs import Run
 SIDE, TALL, LEAST = 64, 100, 14  # of the largest map, of the longest vector, of the shortest
 SLIM, GAP, MIDDLE = 16, 24, 78  # a vector's width, the room of an arrow, and where all is centered
 HIGH = MIDDLE + TALL / 2 + 2 * LINE + 14
+WIDE = 1000  # of a file: what is wider stands in two rows
+STYLE = re.compile(
+    r"^svg (?:text|\.strong|\.line|\.line\.thin|\.stage|\.stage\.on) \{.*", re.MULTILINE
+)
 SAME = ("flatten", "zero padding", "zero padding {}")  # they change a shape, and make no box
 LIKE = ("unflatten", "crop")  # the box before takes their shape
 NORMS = ("batch norm", "layer norm", "group norm")
@@ -86,11 +94,54 @@ def network(run: Run, say: Words = str) -> dict[str, Any]:
     total = sum(table.parameters for table in tables)
     titles = (": ".join(filter(None, (t.title(say), t.meaning(say)))) for t in tables)
     shown = list(zip(titles, (table.rows(say) for table in tables), strict=True))
-    return {"tables": shown, "total": total, "drawing": drawing(run, tables, say)}
+    drawn = [half.svg for half in drawing(run, tables, say)]
+    return {"tables": shown, "total": total, "drawing": drawn}
 
 
-def drawing(run: Run, tables: Sequence[LayerTable], say: Words = str) -> list[str]:
-    """Return the network as `<svg>`: the way to z and the way back; nothing of another model.
+class Drawing(NamedTuple):
+    """A row of boxes: its elements, how wide it is, and what it shows in words."""
+
+    content: str
+    wide: float
+    words: str
+
+    @property
+    def svg(self) -> str:
+        """It, as an element of a page, as large as it is."""
+        size = f'viewBox="0 0 {self.wide:.0f} {HIGH:g}" style="width: {self.wide:.0f}px"'
+        return f'<svg {size} role="img" aria-label="{escape(self.words)}">{self.content}</svg>'
+
+
+def save_network(run: Run, path: str | Path) -> Path:
+    """Draw the network of a run into an .svg, in light and dark.
+
+    Raises:
+        VaekitError: for another ending, a model that is not of an encoder and a decoder, and where
+            it cannot be written.
+    """
+    if Path(path).suffix != ".svg":
+        raise VaekitError(f"got {path}; a network is drawn as .svg: name such a file.")
+    halves = drawing(run, run.layers())
+    if not halves:
+        raise VaekitError(f"{run.path} is not drawn: it has no encoder and decoder that are known.")
+    below = sum(half.wide for half in halves) > WIDE  # one under the other
+    wide = (max if below else sum)(half.wide for half in halves)
+    high = HIGH * (len(halves) if below else 1)
+    x, y, parts = 0.0, 0.0, ['<rect class="paper" width="100%" height="100%"/>']
+    for half in halves:
+        parts.append(f'<g transform="translate({x:g} {y:g})">{half.content}</g>')
+        x, y = (x, y + HIGH) if below else (x + half.wide, y)
+    style = CSS[CSS.index(":root") : CSS.index("* {")] + "\n".join(STYLE.findall(CSS))
+    style += "\ntext { font-family: system-ui, sans-serif; } .paper { fill: var(--paper); }"
+    size = f'width="{wide:.0f}" height="{high:.0f}" viewBox="0 0 {wide:.0f} {high:.0f}"'
+    words = escape("; ".join(half.words for half in halves))
+    start = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{words}">'
+    content = f"{start}<style>{style}</style>{''.join(parts)}</svg>\n"
+    return write(path, content.encode())
+
+
+def drawing(run: Run, tables: Sequence[LayerTable], say: Words = str) -> list[Drawing]:
+    """Return the network drawn: the way to z and the way back; nothing of another model.
 
     A box is as wide and high as the map that comes out, behind it stands a hint of its channels; a
     vector is as high as the root of its length.
@@ -99,8 +150,8 @@ def drawing(run: Run, tables: Sequence[LayerTable], say: Words = str) -> list[st
     more, x = ", y" if run.conditional else "", run.spec.shape
     if Offer.COLORS in run.offers and "likelihood" in named:
         gray = Stage((1, *x[1:]), "g", kind="on")
-        return [_svg([[gray, *stages(named["likelihood"], say)]], 0)]
-    if not {"posterior", "likelihood"} <= named.keys():
+        return [_drawn([[gray, *stages(named["likelihood"], say)]], 0)]
+    if Offer.LATENT not in run.offers or not {"posterior", "likelihood"} <= named.keys():
         return []
     z = Stage(run.latent_shapes[0], f"z{more}", kind="on")
     halves = [
@@ -109,7 +160,7 @@ def drawing(run: Run, tables: Sequence[LayerTable], say: Words = str) -> list[st
     ]
     if math.prod(halves[1][-1].shape) == math.prod(x):  # a dense output is the image, too
         halves[1][-1].shape = x
-    return [_svg(halves, 0), _svg(halves, 1)]
+    return [_drawn(halves, 0), _drawn(halves, 1)]
 
 
 def stages(table: LayerTable, say: Words = str) -> list[Stage]:
@@ -138,12 +189,13 @@ def stages(table: LayerTable, say: Words = str) -> list[Stage]:
     if found:
         last = found[-1]
         last.name, last.kind = table.symbol, "on"
-        last.halves = table.path == "posterior" and table.gives[0][0].startswith(TWO)
+        form = table.gives[0][0] if table.gives else ""
+        last.halves = table.path == "posterior" and form.startswith(TWO)
     return found
 
 
-def _svg(rows: list[list[Stage]], number: int) -> str:
-    """Return one of the rows as an `<svg>`; all of them are drawn to one scale."""
+def _drawn(rows: list[list[Stage]], number: int) -> Drawing:
+    """Return one of the rows; all of them are drawn to one scale."""
     every = [stage.shape for row in rows for stage in row]
     far = max((max(shape[1:]) for shape in every if len(shape) > 1), default=1)
     long = max([SIDE, *(shape[0] for shape in every if len(shape) == 1)])
@@ -168,8 +220,7 @@ def _svg(rows: list[list[Stage]], number: int) -> str:
         parts.append(_arrow(x))
         x += GAP
     words = " → ".join(" ".join(filter(None, [s.name, *s.label])) for s in rows[number])
-    size = f'viewBox="0 0 {x + 2:.0f} {HIGH:g}" style="width: {x + 2:.0f}px"'
-    return f'<svg {size} role="img" aria-label="{escape(words)}">{"".join(parts)}</svg>'
+    return Drawing("".join(parts), x + 2, words)
 
 
 def _arrow(x: float) -> str:
