@@ -58,7 +58,7 @@ class LayerTable:
         takes: the shape of one input, with what is joined to it; None where that is not known.
         layers: of it.
         gives: what its output is: the parameters of which distribution.
-        over: what they are over: so many latents, or values of a shape.
+        event: the shape of one draw of it.
     """
 
     path: str
@@ -67,7 +67,7 @@ class LayerTable:
     takes: Shape | None
     layers: tuple[Layer, ...]
     gives: tuple[Phrase, ...] = ()
-    over: Phrase = ()
+    event: Shape = ()
 
     @property
     def parameters(self) -> int:
@@ -85,7 +85,7 @@ class LayerTable:
             >>> table = LayerTable(
             ...     *("", "decoder", "p(x|z)", None, ()),
             ...     gives=(("logits of a Bernoulli",),),
-            ...     over=("{}", "1 x 8 x 8"),
+            ...     event=(1, 8, 8),
             ... )
             >>> table.meaning()
             'logits of a Bernoulli over 1 x 8 x 8'
@@ -93,7 +93,9 @@ class LayerTable:
         if not self.gives:
             return ""
         first, *rest = self.gives
-        what, where = in_words([first], say), in_words([self.over], say)
+        form = "{} latents" if self.path == "posterior" else "{} values"
+        over = ("{}", times(self.event)) if self.event[1:] else (form, f"{self.event[0]:,}")
+        what, where = in_words([first], say), in_words([over], say)
         whole = say("{what} over {where}").format(what=what, where=where)
         return in_words([("{}", whole), *rest], say)
 
@@ -261,7 +263,5 @@ def _table(
         symbol = f"{symbol[:-1]}, y)"
     if not isinstance(part, Conditional):
         return LayerTable(path, role, symbol, seen.takes.get(part), layers)
-    shape, flat = part.family.event_shape, len(part.family.event_shape) == 1
-    form = "{}" if not flat else "{} latents" if path == "posterior" else "{} values"
-    over = (form, f"{shape[0]:,}" if flat else times(shape))
-    return LayerTable(path, role, symbol, seen.takes.get(part.net), layers, part.family.gives, over)
+    known = part.family.gives, part.family.event_shape
+    return LayerTable(path, role, symbol, seen.takes.get(part.net), layers, *known)

@@ -186,11 +186,13 @@ def stages(table: LayerTable, say: Words = str) -> list[Stage]:
             found.append(Stage(shape, words=words))
             continue
         found[-1].words += f"; {words}"
+    form, size = table.gives[0][0] if table.gives else "", math.prod(table.event)
+    if table.path == "posterior" and form.startswith(TWO):
+        if [math.prod(stage.shape) for stage in found[-2:]] == [size, size]:  # a head for each
+            found[-2:] = [Stage((2 * size,), words="; ".join(each.words for each in found[-2:]))]
+        found[-1].halves = math.prod(found[-1].shape) == 2 * size
     if found:
-        last = found[-1]
-        last.name, last.kind = table.symbol, "on"
-        form = table.gives[0][0] if table.gives else ""
-        last.halves = table.path == "posterior" and form.startswith(TWO)
+        found[-1].name, found[-1].kind = table.symbol, "on"
     return found
 
 
