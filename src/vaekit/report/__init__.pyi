@@ -47,6 +47,7 @@ from vaekit.report._measures import Measure as Measure
 from vaekit.report._measures import Setting as Setting
 from vaekit.report._measures import measure as measure
 from vaekit.report._measures import number_text as number_text
+from vaekit.report._network import save_network as save_network
 from vaekit.report._pages import render as render
 from vaekit.report._ranking import lead as lead
 from vaekit.report._ranking import sentences as sentences
