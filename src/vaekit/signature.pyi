@@ -43,6 +43,7 @@ class TrainOptions(TypedDict, total=False):
     lr_warmup: int
     kl_warmup: str
     schedule: Sequence[str]
+    test_bound: bool
     patience: int | None
     ema: float | None
     snapshots: int
