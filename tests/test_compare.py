@@ -43,7 +43,6 @@ from vaekit.report import (
     number_text,
     open_runs,
     panels,
-    png_bytes,
     sentences,
     short_names,
     spread_chart,
@@ -571,7 +570,7 @@ def test_samples_come_from_the_prior_that_is_named(here: Path, tmp_path: Path) -
         runs = [vaekit.load(path) for path in paths]
         rows = zip(found.table["Bound and latent"][1:], runs, strict=True)
         named = [(name, run.sample(24, prior=prior)) for (name, *_), run in rows]
-        assert drawn[prior] == png_bytes(labeled(named))
+        assert drawn[prior] == vaekit.report.png_bytes(labeled(named))
     assert drawn["model"] != drawn["fitted"]
     assert "draws z of p(z), all from one seed" in pages["model"]
     with pytest.raises(vaekit.VaekitError, match="unknown prior 'p'"):
