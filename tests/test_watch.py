@@ -294,3 +294,7 @@ def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None
     (text,) = Watch(mismatched=1, gap=0.1)(found(scale=(0.2, 0.8), fitted=True), 4, steps=9)
     assert "overfits" in text
     assert "weighs 16 times" in text
+    free = replace(found(scale=(1.0, 0.2)), means={"objective": 0.0})  # a colorizer has no KL
+    assert said_at(Watch(), [free] * 4) == []
+    (text,) = Watch(mismatched=1, gap=0.1)(replace(free, fitted=True), 4, steps=9)
+    assert "it is too wide, by (sigma / error)²" in text

@@ -169,7 +169,9 @@ class Watch:
         )
 
     def _scale(self, examined: Examined, epoch: int) -> str | None:
-        if examined.scale is None or not all(0 < value < math.inf for value in examined.scale):
+        alone = not examined.fitted and "kl" not in examined.means  # no term that it weighs against
+        known = examined.scale is not None and all(0 < v < math.inf for v in examined.scale)
+        if alone or not known or examined.scale is None:
             self.mismatched, self.gap = 0, math.inf
             return None
         claimed, seen = examined.scale
@@ -180,9 +182,11 @@ class Watch:
             return None
         name, error, sign = SCALES[examined.power]
         ratio = (claimed / seen) ** examined.power
-        effect = f"wide, so the KL weighs {ratio:.3g} times too much"
-        if ratio <= 1:
-            effect = f"narrow, so the KL weighs {1 / ratio:.3g} times too little"
+        effect, times = ("wide", ratio) if ratio > 1 else ("narrow", 1 / ratio)
+        if "kl" in examined.means:
+            effect += (
+                f", so the KL weighs {times:.3g} times too {'much' if ratio > 1 else 'little'}"
+            )
         mend = OVERFITS if examined.fitted else FIT_IT.format(seen)
         return (
             f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
