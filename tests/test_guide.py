@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 SMALLER = {
     r"^vaekit reproduce \S+": "vaekit train vae --data mnist --latent 2 --epochs 1",
     r"(--data|vaekit data) mnist\b": r"\1 small.npz",
-    r"--epochs \d+": "--epochs 1",
+    r"(--config examples/tutorials/(conv|deep|first|text)\S+)": r"\1 --data small.npz",
+    r"--epochs \d+[\d,]*": "--epochs 1",
     r"\b(samples|steps|images)=\d+": r"\1=2",
     r"--seeds \d+": "--seeds 2",
     r"--validation \d{2,}": "--validation 20",
@@ -34,6 +36,10 @@ SMALLER = {
     r"--row \d+": "--row 0",
     r"channels=16,32,64,128": "channels=4,4,4,4",
     r"(--grid [^,\s]+,[^,\s]+)\S*": r"\1",  # two values of an option
+    r"(--config examples/tutorials/\S+)(?!.*--epochs)": r"\1 --epochs 1",
+    r"(--config examples/tutorials/\S+)(?!.*--limit)": r"\1 --limit 50",
+    r"(--config examples/tutorials/colorizer\S+)": r"\1 --net :hidden=8",  # of 4500
+    r"(--data avatars)(?!.*--limit)": r"\1 --limit 50",
 }
 
 
@@ -94,6 +100,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save(tmp_path / "signed.npy", signed)
     np.save(tmp_path / "rows.npy", signed.reshape(len(signed), -1))
     _colors(tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     return tmp_path
 
 
@@ -199,6 +206,10 @@ def test_commands_become_small() -> None:
     )
     assert _smaller("vaekit evaluate runs/a nll:samples=5000 bound:samples=10") == (
         "vaekit evaluate runs/a nll:samples=2 bound:samples=2"
+    )
+    assert _smaller("vaekit train --config examples/tutorials/colorizer.yaml --out runs/a") == (
+        "vaekit train --threads 1 --config examples/tutorials/colorizer.yaml --net :hidden=8 "
+        "--limit 50 --epochs 1 --out runs/a"
     )
     assert _smaller("vaekit sweep vae --grid net.init=he,torch,glorot --out runs/a") == (
         "vaekit sweep vae --grid net.init=he,torch --out runs/a"
