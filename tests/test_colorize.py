@@ -17,7 +17,7 @@ from PIL import Image
 import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
-from vaekit.report import grid
+from vaekit.report import pairs
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "color.md"
 WEIGHTS = np.array([0.30, 0.59, 0.11])
@@ -116,7 +116,9 @@ def test_colors_for_images_of_a_run(home: Path, run: Run, tmp_path: Path, recons
     expected = run.model.colorize(gray.clamp(0, 1)).clamp(0, 1)
     torch.testing.assert_close(made, expected)
     image = np.asarray(Image.open(tmp_path / "x.png"))
-    np.testing.assert_array_equal(image, np.asarray(grid(gray.expand(-1, 3, -1, -1), made)))
+    np.testing.assert_array_equal(
+        image, np.asarray(pairs({"gray": gray.expand(-1, 3, -1, -1), "colored": made}))
+    )
 
 
 def test_colors_for_what_another_command_wrote(home: Path, run: Run, tmp_path: Path) -> None:

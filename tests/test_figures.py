@@ -24,9 +24,11 @@ from vaekit.report import (
     Codes,
     Pair,
     class_figure,
+    film_epochs,
     look,
     overlap_figure,
     pair_of,
+    plane_figure,
     posterior,
     posteriors,
     read_frame,
@@ -116,11 +118,13 @@ def test_a_film_shows_the_snapshots_to_the_last_gray_level(
     assert len(frames) == 4
     assert times == [1500, 100, 100, 1500]
     assert len({frame.shape for frame in frames}) == 1
-    factor, row = 8, 1 if what == "reconstructions" else 0  # under the originals
+    row = 1 if what == "reconstructions" else 0  # under the originals
+    start, factor = (31 + 8, 8) if row else (31, 9)
+    start_left = frames[0].shape[1] - 8 - 8 * row - 8 * (8 * factor + 2) + 2
     for epoch, frame in enumerate(frames):
         kept = read_frame(run.path / "snapshots" / f"{epoch:06d}.npz", what)
         for place in range(8):
-            top, left = 31 + row * (8 * factor + 2), 8 + place * (8 * factor + 2)
+            top, left = start + row * (8 * factor + 2), start_left + place * (8 * factor + 2)
             tile = frame[top : top + 8 * factor, left : left + 8 * factor]
             assert np.array_equal(tile[4::factor, 4::factor, 1], kept[place, 0])
             assert np.array_equal(tile[..., 0], tile[..., 2])
@@ -231,10 +235,10 @@ def test_the_words_over_a_scatter_touch_neither_legend_nor_edge() -> None:
     labels = torch.arange(200) % 10
     codes = Codes(torch.randn(200, 2), labels, scales=torch.ones(200, 2), prior=True)
     with look():
-        figure = class_figure(codes, size=(560, 460), title=codes.words)
+        figure = class_figure(codes, title=codes.words)
         figure.savefig(io.BytesIO())
         title = figure.axes[0]._left_title.get_window_extent()  # type: ignore[attr-defined]
-        legend = figure.legends[0].get_window_extent()
+        legend = figure.axes[0].get_legend().get_window_extent()  # type: ignore[union-attr]
     assert "Ellipses" in codes.words
     assert "Circles" in codes.words
     assert 0 < title.x0 < title.x1 < legend.x0 - 5
@@ -274,8 +278,24 @@ def test_the_overlap_is_the_integral_of_the_lower_density(m: float, s: float) ->
     assert pair.overlap == pytest.approx(expected, abs=2e-5)
     if s == 0.5:
         assert pair.overlap == pytest.approx(2 * norm.cdf(-abs(m - 0.2) / 1), abs=1e-5)
-    between = pair.between
-    assert abs(between - 0.2) / 0.5 == pytest.approx(abs(between - m) / s, rel=1e-6, abs=1e-12)
+    crossing = pair.crossing
+    if crossing is None:
+        assert pair.between == pytest.approx((0.2 + m) / 2)
+    else:
+        assert pair.between == crossing
+        assert min(0.2, m) < crossing < max(0.2, m)
+        assert one.pdf(crossing) == pytest.approx(two.pdf(crossing), rel=1e-6)
+
+
+def test_densities_that_do_not_meet_have_a_middle_and_no_crossing() -> None:
+    assert Pair((0.0, 2.0), (1.0, 1.0)).crossing == pytest.approx(1)
+    # log N(z; 0, 1) = log N(z; 3, 2) at the root of 3 z^2 + 6 z - 9 - 8 log 2 above 0
+    root = (-6 + math.sqrt(36 + 12 * (9 + 8 * math.log(2)))) / 6
+    assert Pair((0.0, 3.0), (1.0, 2.0)).crossing == pytest.approx(root)
+    for means, scales in (((0.0, 2.0), (1e-3, 0.1)), ((0.0, 0.1), (1.0, 3.0))):
+        pair = Pair(means, scales)
+        assert pair.crossing is None
+        assert pair.between == pytest.approx(sum(means) / 2)
 
 
 def test_equal_scales_share_the_mass_of_the_closed_form() -> None:
@@ -308,13 +328,58 @@ def test_an_overlap_decodes_the_point_between(line: Run) -> None:
         assert np.allclose(np.asarray(image.get_array())[..., 0], made, atol=1e-5)
 
 
+def test_a_prior_that_would_be_flat_is_enlarged(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = Pair((-0.3, 0.4), (0.05, 0.1))
+    monkeypatch.setattr("vaekit.report._figures.pair_of", lambda run, x, context: narrow)
+    curves = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b")).axes[3]
+    prior = curves.lines[2]
+    times = int(str(prior.get_label()).partition("× ")[2])
+    z, heights = np.asarray(prior.get_xydata()).T
+    assert np.allclose(heights, times * norm.pdf(z))
+    inside = heights[(z > narrow.ends[0]) & (z < narrow.ends[1])]
+    assert inside.max() > 0.4 * curves.get_ylim()[1]
+
+
+def test_the_plane_has_codes_and_decoded_images_on_the_same_axes(run: Run, tmp_path: Path) -> None:
+    rows = run.dataset().test.take(torch.arange(60))
+    means, scales = posteriors(run, rows)
+    with look():
+        figure = plane_figure(run, Codes(means, rows.labels, scales=scales, prior=True))
+        figure.savefig(io.BytesIO())
+    left, right = figure.axes
+    assert left.get_xlim() == right.get_xlim()
+    assert left.get_ylim() == right.get_ylim()
+    one, two = left.get_window_extent(), right.get_window_extent()
+    assert one.width == pytest.approx(two.width, rel=0.01)
+    sheet = np.asarray(right.images[0].get_array())
+    side = sheet.shape[0] // 8
+    edges = np.linspace(*right.get_xlim(), side + 1)
+    at = torch.tensor((edges[1:] + edges[:-1]) / 2, dtype=torch.float32)
+    for row, column in ((0, 0), (side - 1, 0), (2, side - 1)):
+        made = run.decode(torch.stack([at[column], at[side - 1 - row]])[None])[0, 0].clamp(0, 1)
+        tile = sheet[8 * row : 8 * row + 8, 8 * column : 8 * column + 8, 0]
+        assert np.allclose(tile, made, atol=1e-4)
+    call("scatter", run.path, "--plane", "-o", tmp_path / "p.png")
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.width in (829, 830)
+
+
+def test_a_film_of_chosen_epochs(run: Run, tmp_path: Path) -> None:
+    for words, count in (("0,3", 2), ("log", 4), ("2", 1)):
+        call("animate", run.path, "--epochs", words, "-o", tmp_path / "film.webp")
+        assert len(moving(tmp_path / "film.webp")[0]) == count
+    kept = [*range(0, 201, 2)]
+    assert film_epochs(kept) == kept
+    assert film_epochs(kept, "log") == [0, 2, 4, 8, 12, 20, 34, 54, 88, 144, 200]
+
+
 def test_spikes_are_drawn_at_one_height(line: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     spikes = Pair((-1.0, 2.0), (1e-6, 0.3))
     monkeypatch.setattr("vaekit.report._figures.pair_of", lambda run, x, context: spikes)
     figure = overlap_figure(line, line.dataset().test.x(slice(2)), ("a", "b"))
     curves = figure.axes[3]
     assert "scaled to 1" in curves.get_ylabel()
-    assert len(curves.lines) == 3  # without the prior, which would be flat
+    assert len(curves.lines) == 4  # with the prior's, and the one between
     for curve in curves.lines[:2]:
         assert np.asarray(curve.get_ydata()).max() == pytest.approx(1, abs=1e-4)
 
@@ -326,11 +391,12 @@ def test_the_commands_write_what_a_viewer_opens(
         path = tmp_path / f"{number}.png"
         call("scatter", one.path, "-o", path)
         with Image.open(path) as picture:
-            assert min(picture.size) > 800
+            assert 600 < min(picture.size) <= max(picture.size) <= 830
             assert np.asarray(picture.convert("L")).std() > 3
     for number, one in enumerate((line, color)):
         call("overlap", one.path, "--rows", 2, 0, "-o", tmp_path / f"o{number}.png")
         with Image.open(tmp_path / f"o{number}.png") as picture:
+            assert picture.width in (829, 830)
             assert np.asarray(picture.convert("L")).std() > 20
     call("scatter", run.path, "-n", 20, "-o", tmp_path / "x.svg")
     assert (tmp_path / "x.svg").read_text().count("<svg") == 1
@@ -340,13 +406,13 @@ def test_walks_and_pairs_do_with_one_dimension_odd_sizes_and_few_rows(
     color: Run, tmp_path: Path
 ) -> None:
     for words, wide, high in (
-        (("interpolate", "-n", 1, "--steps", 3, "-o", "i.png"), 3 * 21, 30),
+        (("interpolate", "-n", 1, "--steps", 3, "-o", "i.png"), 5 * 21, 30),
         (("reconstruct", "-n", 50, "-o", "r.png"), 3 * 21, 2 * 30),
     ):
         path = tmp_path / str(words[-1])
         call(words[0], color.path, *words[1:-1], path)
         with Image.open(path) as picture:
-            assert picture.width / picture.height == pytest.approx(wide / high, rel=0.05)
+            assert picture.width / picture.height == pytest.approx(wide / high, rel=0.15)
 
 
 def test_a_traversal_of_one_dimension_is_one_row_with_its_label_beside_it(
@@ -357,7 +423,7 @@ def test_a_traversal_of_one_dimension_is_one_row_with_its_label_beside_it(
         assert arrays["images"].shape == (4, 3, 30, 21)
     call("traverse", color.path, "--steps", 4, "-o", tmp_path / "t.png")
     with Image.open(tmp_path / "t.png") as picture:
-        images = 4 * 21 / 30 * picture.height
+        images = 4 * 21 / 30 * (picture.height - 34)
         assert 1.1 * images < picture.width < 2 * images
 
 
@@ -379,6 +445,10 @@ def test_the_posteriors_scale_has_a_panel_where_it_was_recorded(run: Run) -> Non
         (["animate", "run", "--fps", "0"], "got --fps 0; expected more than 0"),
         (["animate", "run", "--fps", "nan"], "got --fps nan"),
         (["animate", "point", "--what", "samples"], "take --what reconstructions"),
+        (["animate", "run", "--epochs", "0,9"], "there is no snapshot of epoch 9, but of 0, 1, 2"),
+        (["animate", "run", "--epochs", "lin"], 'got --epochs lin; expected "log", or numbers'),
+        (["scatter", "line", "--plane"], "shows a latent of 2 dimensions; this one has 1"),
+        (["scatter", "run", "--label", "1"], "not conditioned on labels"),
         (["scatter", "run", "-n", "0"], "got -n 0; expected at least 1"),
         (["scatter", "run", "-o", "x.jpg"], "x.jpg; expected one that ends in .png or .svg"),
         (["overlap", "run"], "this one has 2: train with --latent 1"),

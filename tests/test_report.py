@@ -30,10 +30,14 @@ from vaekit.report import (
     Chart,
     Line,
     bars,
+    columns_of,
     grid,
     kl_bars,
+    labeled,
     limits,
     lines,
+    on_axes,
+    pairs,
     png_bytes,
     render,
     save_images,
@@ -78,7 +82,7 @@ def assert_shows(sheet: np.ndarray, left: int, top: int, factor: int, image: np.
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("count", "size", "columns", "width", "factor"),
-    [(6, (8, 8), 3, 240, 10), (7, (5, 4), 4, 50, 3), (2, (4, 6), 2, 12, 1), (1, (3, 3), 1, 30, 10)],
+    [(6, (8, 8), 3, 244, 10), (7, (5, 4), 4, 54, 3), (2, (4, 6), 2, 12, 1), (1, (3, 3), 1, 30, 10)],
 )
 def test_grid_to_the_last_pixel(
     channels: int, count: int, size: tuple[int, int], columns: int, width: int, factor: int
@@ -96,21 +100,34 @@ def test_grid_to_the_last_pixel(
 
 @pytest.mark.parametrize(
     ("wide", "columns", "factor"),
-    [(8, 8, 10), (28, 8, 3), (28, 10, 2), (32, 8, 2), (64, 8, 1), (218, 8, 1), (1, 1, 640)],
+    [(8, 8, 12), (28, 8, 3), (28, 10, 2), (32, 8, 3), (64, 8, 1), (218, 8, 1), (1, 1, 830)],
 )
-def test_the_factor_is_whole_and_the_sheet_about_as_wide_as_asked(
+def test_the_factor_is_whole_and_the_sheet_as_wide_as_fits(
     wide: int, columns: int, factor: int
 ) -> None:
     sheet = grid(torch.rand(columns, 1, 1, wide), columns=columns)
     assert sheet.size == (columns * (factor * wide + GAP) - GAP, factor)
-    assert factor == 1 or 0.75 * 640 < sheet.width < 1.25 * 640 + columns * GAP
+    assert factor == 1 or 0.65 * 830 < sheet.width <= 830
 
 
 def test_without_columns_the_grid_is_about_square_and_never_has_empty_columns() -> None:
-    for count, columns, rows in ((64, 8, 8), (5, 3, 2), (1, 1, 1)):
+    for count, columns, rows in ((64, 8, 8), (18, 6, 3), (5, 5, 1), (1, 1, 1)):
         size = grid(torch.rand(count, 1, 2, 2), width=1).size
         assert size == (columns * (2 + GAP) - GAP, rows * (2 + GAP) - GAP)
     assert grid(torch.rand(3, 1, 2, 2), columns=10, width=1).width == 3 * (2 + GAP) - GAP
+
+
+def test_no_grid_is_ragged_that_need_not_be() -> None:
+    for count in range(1, 200):
+        alone, pairs_ = columns_of(count), columns_of(count, several=True)
+        assert 1 <= alone <= count
+        assert alone**2 >= count, "never higher than wide"
+        assert min(count, 5) <= pairs_ <= 12
+        divisors = [n for n in range(1, count + 1) if count % n == 0]
+        if any(count <= n * n <= 9 * count for n in divisors):
+            assert count % alone == 0
+        if any(5 <= n <= 12 for n in divisors):
+            assert count % pairs_ == 0
 
 
 def test_colors_stay_in_order() -> None:
@@ -164,7 +181,7 @@ def test_grid_refuses_sizes() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pairs_stand_above_each_other(channels: int) -> None:
     originals, others = torch.rand(2, 7, channels, 4, 3).unbind()
-    sheet = pixels(grid(originals, others, columns=3, width=20))
+    sheet = pixels(grid(originals, others, columns=3, width=24))
     factor, high, wide = 2, 8, 6 + GAP
     assert sheet.shape == (3 * (2 * high + GAP) + 2 * BAND, 3 * wide - GAP, 4)
     for number, (one, other) in enumerate(zip(levels(originals), levels(others), strict=True)):
@@ -178,6 +195,80 @@ def test_pairs_stand_above_each_other(channels: int) -> None:
 def test_pairs_refuses_shapes_that_differ() -> None:
     with fails("got images of the shapes (4, 1, 2, 2) and (3, 1, 2, 2) to put under each other"):
         grid(torch.rand(4, 1, 2, 2), torch.rand(3, 1, 2, 2))
+
+
+# sheets ---------------------------------------------------------------------------------------
+
+
+def found(sheet: Image.Image, images: Tensor, factor: int) -> list[tuple[int, int]]:
+    """The left and top edge of each image in a sheet, by a search."""
+    page, places = np.asarray(sheet.convert("RGB")), []
+    for image in levels(images):
+        block = image.repeat(factor, 0).repeat(factor, 1)
+        high, wide = block.shape[:2]
+        corners = np.argwhere((page[: -high + 1, : -wide + 1] == block[0, 0]).all(-1))
+        (place,) = [
+            (x, y) for y, x in corners if np.array_equal(page[y : y + high, x : x + wide], block)
+        ]
+        places.append(place)
+    return places
+
+
+def test_a_sheet_has_names_heads_and_columns_apart() -> None:
+    images = torch.rand(2, 4, 1, 6, 6) * 0.5
+    rows = [("first", images[0]), ("second", images[1])]
+    plain, full = (labeled(rows, 4, heads=heads, over=over, together=2, apart=apart)
+                   for heads, over, apart in (((), "", ()), ("0123", "words", (1, 3))))  # fmt: skip
+    for sheet, top in ((plain, 8), (full, 8 + 2 * 18)):
+        assert sheet.width <= 830
+        high = (sheet.height - top - 8 - GAP) // 2
+        places = found(sheet, images.flatten(0, 1), high // 6)
+        assert [y for _, y in places] == 4 * [top] + 4 * [top + high + GAP]
+        assert places[0][0] > 50, "names stand at the left"
+        steps = np.diff([x for x, _ in places[:4]]) - high
+        assert steps.tolist() == [GAP] * 3 if sheet is plain else [GAP + BAND, GAP, GAP + BAND]
+    page = np.asarray(full.convert("L"))
+    for x, _ in found(full, images[0], high // 6):
+        assert (page[26:44, x : x + high] < 160).any(), "a head over each column"
+
+
+def test_heads_that_would_touch_are_left_out() -> None:
+    heads = [f"{n}.123456" for n in range(20)]
+    sheet = np.asarray(labeled([("", torch.rand(20, 1, 28, 28))], 20, heads=heads).convert("L"))
+    written = (sheet[8:26] < 200).any(0)
+    gaps = np.diff(np.flatnonzero(written))
+    assert 5 < (gaps > 5).sum() < 19
+    assert written[:70].any()
+    assert written[-40:].any(), "both ends are there"
+
+
+def test_sheets_of_pairs_are_full_and_fit() -> None:
+    for count, size in ((16, 28), (18, 32), (10, 48), (3, 64), (1, 8)):
+        x = torch.rand(count, 3, size, size)
+        sheet = pairs({"x": x, "E[x|z]": x})
+        assert sheet.width <= 830
+        assert sheet.height <= 1000
+    with fails("got images of the shapes (3, 1, 2, 2) and (4, 1, 2, 2) to put under each other"):
+        pairs({"a": torch.rand(4, 1, 2, 2), "b": torch.rand(3, 1, 2, 2)})
+    with fails("got `columns=0`; expected a whole number of at least 1."):
+        pairs({"a": torch.rand(4, 1, 2, 2)}, 0)
+
+
+def test_a_plane_has_its_values_in_a_frame() -> None:
+    images = torch.rand(3, 5, 1, 8, 8) * 0.5
+    sheet = on_axes(images, [-2, -1, 0, 1, 2], [1.5, 0, -1.5])
+    factor = (sheet.height - 8 - 18 - 2 * 18 - 8 - 2 * GAP) // 24
+    places = found(sheet, images.flatten(0, 1), factor)
+    assert len({x for x, _ in places}) == 5
+    assert len({y for _, y in places}) == 3
+    left, top, right = places[0][0], places[0][1], places[4][0] + 8 * factor
+    page = np.asarray(sheet.convert("L")).astype(int)
+    assert sheet.width <= 830
+    assert (page[top - 3, left:right] < 250).all(), "a frame"
+    for _, y in places[::5]:
+        assert (page[y : y + 8 * factor, : left - 4] < 160).any(), "a value beside each row"
+    for x, _ in places[:5]:
+        assert (page[-8 - 2 * 18 : -8 - 18, x : x + 8 * factor] < 160).any(), "and under columns"
 
 
 # files ----------------------------------------------------------------------------------------

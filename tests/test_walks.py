@@ -86,12 +86,14 @@ def test_a_traversal_changes_one_dimension_alone(wide: Run) -> None:
 
 
 def test_a_manifold_stands_at_quantiles_with_the_second_dimension_upwards(run: Run) -> None:
-    made = manifold(run, 5)
+    made, (first, second) = manifold(run, 5)
     at = norm.ppf((np.arange(5) + 0.5) / 5)
     for i in range(5):
         for j in range(5):
             z = torch.tensor([[at[j], at[4 - i]]], dtype=torch.float32)
             torch.testing.assert_close(made[i, j], run.decode(z)[0])
+    assert np.allclose(first, at, atol=1e-6)
+    assert np.allclose(second, at[::-1], atol=1e-6)
 
 
 class Tilted(Prior):
@@ -140,11 +142,21 @@ def test_the_commands_write_images_and_arrays(
             shapes[name] = image.size
             assert np.asarray(image)[..., 0].std() > 1
     ratios = {name: width / height for name, (width, height) in shapes.items()}
-    assert ratios["i"] == pytest.approx(6 / 3, rel=0.05)
+    assert ratios["i"] == pytest.approx(8 / 3, rel=0.1), "inputs stand at both ends"
     assert ratios["t"] > 8 / 10, "names stand beside the rows"
     assert ratios["m"] == pytest.approx(1, rel=0.05)
+    assert all(600 < width <= 830 for width, _ in shapes.values())
+    x = run.dataset().test.x(torch.randperm(300, generator=torch.Generator().manual_seed(0))[:6])
+    with Image.open(tmp_path / "i.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    high = 8 * ((shapes["i"][0] - 16 - 7 * 2 - 20) // 64)
+    for row in range(3):
+        top = 8 + 18 + row * (high + 2)
+        for side, left in ((x[row], 8), (x[3 + row], shapes["i"][0] - 8 - high)):
+            tile = pixels[top : top + high, left : left + high][:: high // 8, :: high // 8]
+            assert np.abs(tile - 255.0 * side[0].numpy()).max() <= 1
     call("manifold", run.path, "--side", 4, "-o", tmp_path / "m.npz")
-    assert np.allclose(np.load(tmp_path / "m.npz")["images"], manifold(run, 4).flatten(0, 1))
+    assert np.allclose(np.load(tmp_path / "m.npz")["images"], manifold(run, 4)[0].flatten(0, 1))
     call("interpolate", run.path, "-n", 2, "--steps", 3, "--seed", 1, "-o", tmp_path / "i.npz")
     call("interpolate", run.path, "-n", 2, "--steps", 3, "--seed", 2, "-o", tmp_path / "j.npz")
     one, two = (np.load(tmp_path / f"{name}.npz")["images"] for name in "ij")

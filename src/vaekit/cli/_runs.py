@@ -1,9 +1,9 @@
-"""The commands on runs: `runs`, `info`, `save`, `report`, `evaluate`, `compare`, `reproduce`."""
+"""The commands on runs, from `runs` to `reproduce`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from vaekit.cli._show import MaybeOut, MaybeWhole, Opening, Out, Rows, Whole, an
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
+    from vaekit.models import LayerTable
     from vaekit.report import Comparison
 
 FIELDS = ("name", "title", "number", "reference", "protocol", "source")
@@ -51,6 +52,33 @@ def info(run: Path, /, *, json: bool = False) -> None:
     import yaml
 
     answer(json, content, [yaml.safe_dump(content, sort_keys=False), repr(loaded.model)])
+
+
+def show(run: Path, /, *, out: MaybeOut = None, json: bool = False) -> None:
+    """Show the network: layers, shapes and parameters.
+
+    Shapes are of what comes out of one row.
+
+    Example: vaekit show runs/vae-mnist -o network.svg
+
+    Args:
+        out: Draw the network into this .svg.
+    """
+    loaded = Opening(device="cpu").load(run)
+    if out is not None:
+        vaekit.report.save_network(loaded, out)
+    show_layers(loaded.layers(), json)
+
+
+def show_layers(tables: Sequence[LayerTable], json: bool) -> None:
+    """Print a table for each network, what its output is, and all parameters."""
+    total = sum(each.parameters for each in tables)
+    content = {"networks": [each.to_json() for each in tables], "parameters": total}
+    lines = []
+    for each in tables:
+        shown = table([("layer", "output", "parameters"), *each.rows()], left=(0, 1))
+        lines += [each.title(), shown.strip("\n"), *filter(None, [each.meaning()]), ""]
+    answer(json, content, [*lines, f"parameters in all: {total:,}"])
 
 
 def save(run: Path, to: Path, /, *, weights: str | None = None, overwrite: bool = False) -> Path:

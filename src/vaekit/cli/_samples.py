@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from vaekit.cli._show import (
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from vaekit.data import Dataset
@@ -56,11 +59,22 @@ def sample(
     loaded = opening.load(run, n=n)
     fixed = report.settings(set_)
     how: Any = {"mean": not draws, "seed": seed, "fixed": fixed, "prior": prior}
+    edits = ", ".join(f"z{dim} = {value:g}" for dim, value in fixed.items()).replace("-", "−")
     if label is not None:
         images, columns = loaded.sample(n, label=label, **how), None
     else:
         images, columns = report.sample_images(loaded, n, **how)
-    path = _save(loaded, images, out, columns=columns)
+
+    def draw(images: Tensor) -> Image:
+        if not columns:
+            rows, over = [("", images)], edits
+        else:
+            over = "; ".join(filter(None, ("each column: one z", edits)))
+            rows = list(zip(loaded.class_names, images.split(columns), strict=True))
+        many = columns or report.columns_of(len(images))
+        return report.labeled(rows, many, over=over, together=len(rows))
+
+    path = _save(loaded, images, out, draw=draw if columns or edits else None)
     if fitted := loaded.sampled_prior(prior):
         say(f"samples: prior {fitted}")
     return path
@@ -71,13 +85,20 @@ def reconstruct(
 ) -> Path:
     """Reconstruct test images: each above its E[x|z].
 
+    Of a colorizer: true colors, what it sees of them, and its colors E[x|g].
+
     Example: vaekit reconstruct runs/vae-mnist -n 16
     """
     loaded = opening.load(run, n=n)
     test = loaded.dataset(opening.data_dir).test
     originals, context = test.batch(vaekit.data.spread(len(test), n))
     images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    return report.save_images(seen(originals), out, seen(images))
+    x, again = seen(originals), seen(images)
+    kinds = {"x": x, "E[x|z]": again}
+    if loaded.config.recipe == "colorizer":
+        gray = vaekit.luminance(x).expand_as(x)
+        kinds = {"true": x, "gray g": gray, "E[x|g]": again}
+    return report.save_images(x, out, again, draw=lambda: report.pairs(kinds))
 
 
 def interpolate(
@@ -92,6 +113,9 @@ def interpolate(
     opening: Rows = Rows(),
 ) -> Path:
     """Walk from one test image to another in the latent, a row a pair.
+
+    The two images stand at the ends of their row, beside their reconstructions at 0 and 1; an .npz
+    has the walk alone.
 
     Example: vaekit interpolate runs/vae-mnist --kind spherical
 
@@ -110,7 +134,15 @@ def interpolate(
         raise VaekitError(f"got `n={n}`; {len(x)} test rows make {len(x) // 2} pairs at most.")
     ends = None if context is None else (context[:n], context[n:])
     images = report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
-    return _save(loaded, images.flatten(0, 1), out, columns=steps)
+    first, last = (loaded.spec.values.inverse(part) for part in (x[:n], x[n:]))
+    heads = ["input", *(f"{step / (steps - 1):.2g}" for step in range(steps)), "input"]
+
+    def draw(images: Tensor) -> Image:
+        walks = zip(first, images.split(steps), last, strict=True)
+        rows = [("", torch.cat([a[None], walk, b[None]])) for a, walk, b in walks]
+        return report.labeled(rows, steps + 2, heads=heads, together=n, apart=(1, steps + 1))
+
+    return _save(loaded, images.flatten(0, 1), out, draw=draw)
 
 
 def traverse(
@@ -149,10 +181,18 @@ def traverse(
     latent = report.latent_of(loaded, data)
     chosen = report.strongest(latent, dims, all_dims=all_)
     z, context = _center(loaded, data, row, fixed, label)
-    images = report.traverse(loaded, z, chosen, torch.linspace(low, high, steps), context)
+    values = torch.linspace(low, high, steps)
+    images = report.traverse(loaded, z, chosen, values, context)
     effects = report.effects(latent, chosen, images)
     say(report.effect_table(latent, effects))
-    return _save(loaded, images.flatten(0, 1), out, names=[effect.label for effect in effects])
+
+    def draw(images: Tensor) -> Image:
+        names = (effect.label for effect in effects)
+        rows = list(zip(names, images.split(steps), strict=True))
+        heads = [report.short(round(value, 2)) for value in values.tolist()]
+        return report.labeled(rows, steps, heads=heads)
+
+    return _save(loaded, images.flatten(0, 1), out, draw=draw)
 
 
 def _center(
@@ -183,7 +223,8 @@ def manifold(
 ) -> Path:
     """Decode the plane of a 2-dimensional latent on a grid.
 
-    The grid is at quantiles of the prior N(0, 1).
+    The grid is at quantiles of the prior N(0, 1), which stand beside it. Codes and decoded plane
+    on the same even axes: `vaekit scatter RUN --plane`.
 
     Example: vaekit manifold runs/vae-mnist --side 20
 
@@ -191,12 +232,23 @@ def manifold(
         side: Images along each side.
     """
     loaded = opening.load(run, side=side)
-    images = report.manifold(loaded, side, _context(loaded, label))
-    return _save(loaded, images.flatten(0, 1), out, columns=side)
+    images, axes = report.manifold(loaded, side, _context(loaded, label))
+
+    def draw(images: Tensor) -> Image:
+        return report.on_axes(images.unflatten(0, (side, side)), *axes)
+
+    return _save(loaded, images.flatten(0, 1), out, draw=draw)
 
 
 def scatter(
-    run: Path, /, *, n: Number = 2000, out: Out = Path("scatter.png"), opening: Rows = Rows()
+    run: Path,
+    /,
+    *,
+    n: Number = 2000,
+    plane: bool = False,
+    label: str | None = None,
+    out: Out = Path("scatter.png"),
+    opening: Rows = Rows(),
 ) -> Path:
     """Plot codes in the colors of their classes, with their spread.
 
@@ -207,6 +259,8 @@ def scatter(
 
     Args:
         n: Test rows, evenly spread.
+        plane: Beside the codes, on the same axes, what is decoded there, of a latent of 2
+            dimensions.
         out: The file: .png or .svg.
     """
     _check_figure(out)
@@ -216,8 +270,12 @@ def scatter(
     means, scales = report.posteriors(loaded, rows)
     prior = report.standard_prior(loaded)
     codes = report.Codes(means, rows.labels, data.class_names, scales=scales, prior=prior)
-    how: Any = {"size": (560, 460), "title": codes.words}
-    return report.save_figure(lambda: report.class_figure(codes, **how), out)
+    under = _context(loaded, label)
+    if plane:
+        return report.save_figure(lambda: report.plane_figure(loaded, codes, under), out)
+    if label is not None:
+        raise VaekitError("`label` is of what is decoded: name it with `plane`, or leave it.")
+    return report.save_figure(lambda: report.class_figure(codes, title=codes.words), out)
 
 
 def overlap(
@@ -230,8 +288,8 @@ def overlap(
 ) -> Path:
     """Plot two posteriors over the line of a 1-dimensional latent.
 
-    Above them are the two test images, and the image decoded between the two; below, the decoded
-    line.
+    Above them are the two test images, and the image decoded where their densities cross (half-way,
+    where they do not meet); below, the decoded line.
 
     Example: vaekit overlap runs/vae-one --rows 0 7
 
@@ -253,20 +311,28 @@ def overlap(
 
 
 def animate(
-    run: Path, /, *, what: str = "reconstructions", out: MaybeOut = None, fps: float = 8.0
+    run: Path,
+    /,
+    *,
+    what: str = "reconstructions",
+    epochs: str | None = None,
+    out: MaybeOut = None,
+    fps: float = 8.0,
 ) -> Path:
     """Make a film of the training: the same images after each epoch.
 
-    Example: vaekit animate runs/vae-mnist --what samples
+    Example: vaekit animate runs/vae-mnist --what samples --epochs log
 
     Args:
         what: reconstructions or samples.
+        epochs: Those that are shown, as 0,1,2,5,10; log: 0, 1, 2, 3, 5, 8, 13, ... and the last. By
+            default all that were kept.
         out: The file: .gif or .webp; by default WHAT.gif.
         fps: Frames per second.
     """
     start()
     path = out or Path(f"{what}.gif")
-    return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps)
+    return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps, epochs=epochs)
 
 
 def embed(
@@ -291,7 +357,7 @@ def colorize(
     n: MaybeNumber = None,
     reconstruct: bool = False,
     label: str | None = None,
-    columns: Whole = 8,
+    columns: MaybeWhole = None,
     seed: Whole = 0,
     out: Out = Path("colored.png"),
     opening: Rows = Rows(),
@@ -315,7 +381,8 @@ def colorize(
     images = report.colorize(painter, gray)
     if out.suffix == ".npz":
         return report.save_images(images, out)
-    return report.save_images(gray.expand(-1, 3, -1, -1), out, images, columns=columns)
+    kinds = {"gray": gray.expand(-1, 3, -1, -1), "colored": images}
+    return report.save_images(images, out, draw=lambda: report.pairs(kinds, columns))
 
 
 def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:
@@ -346,6 +413,9 @@ def _check_figure(path: Path) -> None:
         raise VaekitError(f"got the file {path}; expected one that ends in .png or .svg.")
 
 
-def _save(run: Run, images: Tensor, path: Path, **how: Any) -> Path:
-    """Write images of a run in the units of its data, and print where they are."""
-    return report.save_images(run.spec.values.inverse(images), path, **how)
+def _save(
+    run: Run, images: Tensor, path: Path, draw: Callable[[Tensor], Image] | None = None
+) -> Path:
+    """Write images of a run in the units of its data; `draw` makes a sheet of these."""
+    seen = run.spec.values.inverse(images)
+    return report.save_images(seen, path, draw=partial(draw, seen) if draw else None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 import vaekit
-from vaekit.cli._runs import NO_LIKELIHOOD, show_comparison
+from vaekit.cli._runs import NO_LIKELIHOOD, show_comparison, show_layers
 from vaekit.cli._show import IMPORTS, MaybeOut, MaybeWhole, Whole, answer, say, start
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, resolve
@@ -94,18 +94,27 @@ class TrainOptions(RunOptions):
         seeds: Train this many seeds side by side, into OUT/seed-0 and so on. Mean and standard
             error on the test split are printed.
         print_config: Print all options as YAML for --config, and train nothing.
+        print_layers: Print the network as `vaekit show` does, and train nothing.
     """
 
     seeds: MaybeWhole = None
     print_config: bool = False
+    print_layers: bool = False
 
     def train(self, recipe: str, options: Spec) -> None:
         """Train a recipe, once or from several seeds, and print what came of it."""
         if self.print_config:
             import yaml
 
-            config = _flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
-            say(yaml.safe_dump(config, sort_keys=False).rstrip())
+            flat = _flat_config(vaekit.runs.Config.flat(recipe, **options).to_json())
+            say(yaml.safe_dump(flat, sort_keys=False).rstrip())
+        elif self.print_layers:
+            start()
+            from vaekit.models import layer_tables
+
+            config = vaekit.runs.Config.flat(recipe, **options)
+            job = vaekit.runs.make_job(config, vaekit.runs.RunFolder(Path()))
+            show_layers(layer_tables(job.recipe.model, job.spec.context), self.json)
         elif self.seeds is None:
             how: Any = {
                 "out": self.out,

@@ -36,7 +36,14 @@ app = App(
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "Start": (train.demo, data.data, data.recipes, data.parts, train.train, train.sweep),
     "Look": (
-        *(runs.report, samples.sample, samples.reconstruct, samples.interpolate, samples.traverse),
+        *(
+            runs.report,
+            runs.show,
+            samples.sample,
+            samples.reconstruct,
+            samples.interpolate,
+            samples.traverse,
+        ),
         *(samples.manifold, samples.scatter, samples.overlap, samples.animate),
     ),
     "Measure": (runs.evaluate, runs.compare, runs.reproduce),

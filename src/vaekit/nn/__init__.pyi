@@ -5,6 +5,11 @@ from vaekit.nn._network import lowered as lowered
 from vaekit.nn._network import precision as precision
 from vaekit.nn._network import sizes as sizes
 from vaekit.nn._network import use_format as use_format
+from vaekit.nn._words import Phrase as Phrase
+from vaekit.nn._words import in_words as in_words
+from vaekit.nn._words import is_whole as is_whole
+from vaekit.nn._words import layer_phrases as layer_phrases
+from vaekit.nn._words import times as times
 from vaekit.nn.blocks import LatentDropout as LatentDropout
 from vaekit.nn.blocks import activation as activation
 from vaekit.nn.blocks import initialize as initialize

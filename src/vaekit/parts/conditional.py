@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vaekit.distributions import Distribution, Offer, Space
 from vaekit.errors import VaekitError
-from vaekit.nn import sizes
+from vaekit.nn import Phrase, sizes
 from vaekit.registry import register
 
 
@@ -52,6 +52,11 @@ class Family(nn.Module, ABC):
     def offers(self) -> frozenset[Offer]:
         """Return what may be asked of this family's distribution."""
         return self.distribution.offers | {Offer.FIXED}
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is, in phrases: see `vaekit.nn.in_words`."""
+        return (("parameters of {}", type(self).__name__),)
 
     @abstractmethod
     def forward(self, params: Tensor, context: Tensor | None = None) -> Distribution:

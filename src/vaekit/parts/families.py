@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from vaekit import distributions as d
 from vaekit._torchutil import over_ranks
 from vaekit.errors import VaekitError, at_least, choose, unknown
+from vaekit.nn import Phrase
 from vaekit.parts.conditional import Family
 from vaekit.registry import register
 
@@ -190,6 +191,7 @@ class _LocationScale(Family):
     """The base of the Gaussian and Laplace families; see Gaussian."""
 
     power: ClassVar[int]
+    terms: ClassVar[dict[str | float, str]]  # what the network gives, by where the scale is from
 
     def __init__(
         self,
@@ -220,6 +222,19 @@ class _LocationScale(Family):
         loc, scale = self._mean(params), self.scale.log_scale
         store = self.scale if self._how == "fitted" else None
         return make(loc, scale, event_dim=event_dim, store=store)
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is; and where the scale comes from."""
+        phrases: list[Phrase] = [(self.terms.get(self._how, self.terms["one"]),)]
+        if isinstance(self._how, int | float):
+            phrases.append(("scale {}", f"{self._how:g}"))
+        elif self.copies == 1:
+            fitted = self._how == "fitted"
+            phrases.append(("one fitted scale" if fitted else "one learned scale",))
+        if self.mean != "identity":
+            phrases.append(("mean through {}", self.mean))
+        return tuple(phrases)
 
     def start(self, mean: Tensor) -> Tensor:
         """Return the inverse of the mean's map; free scales at 1."""
@@ -263,6 +278,11 @@ class Gaussian(_LocationScale):
 
     distribution = d.Gaussian
     power = 2
+    terms: ClassVar = {
+        "one": "mean of a Gaussian",
+        "free": "mean and log variance of a Gaussian",
+        "softplus": "mean and, before softplus, scale of a Gaussian",
+    }
 
 
 @register("posterior", "laplace")
@@ -283,6 +303,11 @@ class Laplace(_LocationScale):
 
     distribution = d.Laplace
     power = 1
+    terms: ClassVar = {
+        "one": "location of a Laplace distribution",
+        "free": "location and log scale of a Laplace distribution",
+        "softplus": "location and, before softplus, scale of a Laplace distribution",
+    }
 
 
 class _Plain(Family):
@@ -309,6 +334,7 @@ class Bernoulli(_Plain):
     """
 
     distribution = d.Bernoulli
+    gives = (("logits of a Bernoulli",),)
     starts = staticmethod(lambda mean: mean.clamp(EPS, 1 - EPS).logit())
 
 
@@ -322,6 +348,7 @@ class ContinuousBernoulli(_Plain):
     """
 
     distribution = d.ContinuousBernoulli
+    gives = (("logits of a continuous Bernoulli",),)
     starts = staticmethod(
         lambda mean: _slope(mean, lambda logits: d.ContinuousBernoulli(logits).mean)
     )
@@ -352,6 +379,11 @@ class Categorical(_Plain):
         super().__init__(event_shape)
         self.levels = self.copies = at_least("levels", levels, 2)
 
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is."""
+        return (("{} logits each of a categorical", str(self.levels)),)
+
     def maps(self, params: Tensor) -> Tensor:
         """Move the levels of an element to the last dim."""
         dim = -len(self.event_shape)
@@ -375,6 +407,7 @@ class Delta(_Plain):
     """
 
     distribution = d.Delta
+    gives = (("location of a point mass",),)
 
 
 @register("likelihood", "poisson")
@@ -387,6 +420,7 @@ class Poisson(_Plain):
     """
 
     distribution = d.Poisson
+    gives = (("log means of a Poisson",),)
     maps = staticmethod(_bounded)
     starts = staticmethod(_start)
 
@@ -430,6 +464,13 @@ class NegativeBinomial(Family):
         else:
             log_mean, log_dispersion = _bounded(params), _bounded(self.log_dispersion)
         return d.NegativeBinomial(log_mean, log_dispersion, event_dim=event_dim)
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is; and where the dispersion comes from."""
+        if self.free:
+            return (("log means and log dispersions of a negative binomial",),)
+        return (("log means of a negative binomial",), ("one learned log dispersion each",))
 
     def start(self, mean: Tensor) -> Tensor:
         """Return the log of the mean, floored at 1e-4; free dispersions at 1."""

@@ -13,7 +13,7 @@ from torch import distributions as td
 
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, choose
-from vaekit.nn import sizes
+from vaekit.nn import Phrase, sizes
 from vaekit.parts.conditional import Family
 from vaekit.parts.priors import Prior
 
@@ -91,6 +91,11 @@ class TorchFamily(Family):
             values[name] = self.maps[name](part.flatten(-dim).unflatten(-1, shape))
         torch_s = self.cls(**values, validate_args=False)
         return d.TorchDistribution(torch_s, event_dim=dim, offers=self.offers)
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is: numbers that parameters are made of."""
+        return (("{} of {}", ", ".join(self.maps), self.cls.__name__),)
 
     def extra_repr(self) -> str:
         fixed = "".join(f", {name}={value!r}" for name, value in self.fixed.items())
@@ -228,6 +233,11 @@ class ZukoFamily(Family):
     def param_shape(self) -> tuple[int, ...]:
         """Return the shape that the network must return for one example."""
         return (self.params,)
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is."""
+        return (("{} numbers that condition a flow", str(self.params)),)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         flow = base = self.flow(params)

@@ -1,4 +1,4 @@
-"""What a report shows of a model: its images, walks through its latent, codes, layers."""
+"""What a report shows of a model: its images, walks through its latent, codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaekit._torchutil import rng
 from vaekit.data import Dataset, Split, spread
@@ -263,34 +263,3 @@ def clouds(shown: Rebuilt, say: Words, *, drawable: bool) -> dict[str, Any]:
         known |= {"shown": cards.tolist(), "sheets": [address(one, "webp") for one in sheets]}
     data = json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")
     return {**found, "plane": {**plane, "data": data}}
-
-
-def layers(shown: Rebuilt) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """Return the parts of a model, each with its layers: name, what comes out, and weights.
-
-    Only layers with weights of their own are listed, a convolution with its kernel and stride;
-    shapes are those of one row.
-    """
-    shapes: dict[nn.Module, str] = {}
-
-    def keep(module: nn.Module, _: Any, out: Any) -> None:
-        if isinstance(out, Tensor):
-            shapes[module] = " × ".join(map(str, out.shape[1:]))
-
-    hooks = [module.register_forward_hook(keep) for module in shown.run.model.modules()]
-    try:
-        shown.run.reconstruct(shown.x[:1], shown.context([0]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    parts: dict[str, list[tuple[str, str, str]]] = {}
-    for path, module in shown.run.model.named_modules():
-        if weights := sum(one.numel() for one in module.parameters(recurse=False)):
-            part, _, rest = path.partition(".")
-            layer = type(module).__name__
-            if isinstance(kernel := getattr(module, "kernel_size", None), tuple):
-                stride = max(getattr(module, "stride", (1,)))
-                layer += f" {' × '.join(map(str, kernel))}" + f", stride {stride}" * (stride > 1)
-            row = (f"{rest} {layer}".strip(), shapes.get(module, ""), f"{weights:,}")
-            parts.setdefault(part, []).append(row)
-    return list(parts.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from vaekit.report import _ranking as ranking
 from vaekit.report import _spreads as spreads
 from vaekit.report._curves import Chart
 from vaekit.report._figures import save_figure
-from vaekit.report._grids import labeled, png_bytes
+from vaekit.report._grids import png_bytes
 from vaekit.report._measures import SHOWN, Measure, Setting, measure, measures, number_text
 from vaekit.report._pages import Cell, cells, mark, render, small, words
 from vaekit.report._run_set import RunSet, Words, in_words, open_runs
+from vaekit.report._sheets import labeled
 
 Columns = dict[str, list[str]]  # by their titles, the text of each row
 Part = tuple[str, list[str], list[list[str]], set[tuple[int, int]]]  # title, head, rows, best cells
@@ -310,12 +311,17 @@ class Compared:
             yield "; ".join(titles), say(describe("metric", name)["title"])
 
     def export(self, folder: Path) -> None:
-        """Write the images and charts as .png files, and the table as Markdown."""
-        for name, rows in self.walls.items():
-            write(folder / f"{name}.png", png_bytes(labeled(rows)))
-        names = {style.label: name for name, style in self.styles.items()}
-        if self.panels:
-            save_figure(lambda: epochs.curves_figure(self.panels, names), folder / "curves.png")
+        """Write the images and charts as .png files, and the table as Markdown.
+
+        The images speak English, as their letters have no others; their names are in words.
+        """
+        plain, drawn = self.opened.plain, replace(self, say=str)
+        for name, rows in drawn.walls.items():
+            sheet = labeled([(plain.get(row, row), images) for row, images in rows], times=2)
+            write(folder / f"{name}.png", png_bytes(sheet))
+        names = {style.label: plain.get(name, name) for name, style in self.styles.items()}
+        if shown := epochs.that_matter(drawn.panels):
+            save_figure(lambda: epochs.curves_figure(shown, names), folder / "curves.png")
         if trade := self.trade:
             save_figure(trade.figure, folder / "rate-distortion.png")
         lines = [["", *(row.name for row in self.alone)], ["---", *("---:" for _ in self.alone)]]

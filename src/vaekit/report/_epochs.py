@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaekit.report._curves import COLORS, Chart, Ends, Line, Points, finite, limits, lines
-from vaekit.report._figures import name_text
+from vaekit.report._figures import FULL, name_text
 from vaekit.report._measures import Setting
 from vaekit.report._pages import mark
 from vaekit.report._run_set import RunSet, Words, telling
@@ -36,6 +36,7 @@ OTHERS = {  # that an epoch records besides its terms
 KINDS = ("", "accent", "idle", "step1")  # of lines; an ordered option has steps of one hue
 STEPS = {2: ("step1", "step3"), 3: ("step1", "step2", "step3")}
 BRIEF, LONGEST = 14, 48  # letters of a name at the end of a line, and in a legend
+MOST = 6  # numbers whose curves a file shows
 DECADES = 30  # times: from here on σ has a logarithmic axis
 
 
@@ -139,7 +140,7 @@ class Panel(NamedTuple):
         """Return it for the page."""
         return lines(self.title, self.unit, self.lines, x=say("epoch"), y=self.y, log=self.log)
 
-    def draw(self, axes: Axes, names: Mapping[str, str]) -> None:
+    def draw(self, axes: Axes, names: Mapping[str, str], *, legend: bool = False) -> None:
         """Draw it by matplotlib; `names` has the full name of each label."""
         for line in self.lines:
             thin = "thin" in line.kind
@@ -156,11 +157,11 @@ class Panel(NamedTuple):
         if all(y == int(y) for line in self.lines for _, y in line.points):
             axes.locator_params("y", integer=True, min_n_ticks=1)
         axes.locator_params("x", integer=True, min_n_ticks=1)
-        axes.set_title(self.unit, loc="left", fontsize=9)
-        title = axes.annotate(self.title, (0, 1), (0, 20), "axes fraction", "offset points")
-        title.set(weight="bold", fontsize=12, annotation_clip=False)
-        if names:
-            axes.legend(fontsize=7)
+        axes.set_title(self.unit, loc="left", fontsize=8.5)
+        title = axes.annotate(self.title, (0, 1), (0, 19), "axes fraction", "offset points")
+        title.set(weight="bold", fontsize=11, annotation_clip=False)
+        if legend and names:
+            axes.legend(fontsize=8)
 
 
 def panels(opened: RunSet, settings: Sequence[Setting], say: Words = str) -> Iterator[Panel]:
@@ -187,18 +188,22 @@ def panels(opened: RunSet, settings: Sequence[Setting], say: Words = str) -> Ite
         numbers = [[y for _, y in line.points] for group in drawn for line in group]
         if not numbers or (name == "dead_units" and not any(map(any, numbers))):
             continue
-        y, log = axis(numbers, scale=name == "posterior_scale")
+        ends = [line.points[-1][1] for group in drawn for line in group]
+        y, log = axis(numbers, ends, scale=name == "posterior_scale")
         for start in range(0, len(drawn), step):
             some = [line for group in drawn[start : start + step] for line in group]
             if some:
                 yield Panel(say(title), say(of), some, y, log)
 
 
-def axis(numbers: Sequence[Sequence[float]], *, scale: bool = False) -> tuple[Ends, str]:
+def axis(
+    numbers: Sequence[Sequence[float]], last: Sequence[float] = (), *, scale: bool = False
+) -> tuple[Ends, str]:
     """Return the ends of an axis, and "y" where it is logarithmic.
 
-    The most of each line is inside; all of it and 0, where counts are drawn. A scale that shrinks
-    to nothing in one run would be flat at 0 on a linear axis.
+    The most of each line is inside, and its `last` value unless it is far away; all of it and 0,
+    where counts are drawn. A scale that shrinks to nothing in one run would be flat at 0 on a
+    linear axis.
 
     Example:
         >>> axis([[16.0, 16.0], [64.0, 60.0]])[0][0] <= 0, axis([[1.0], [1e-4]], scale=True)[1]
@@ -210,6 +215,8 @@ def axis(numbers: Sequence[Sequence[float]], *, scale: bool = False) -> tuple[En
     counts = all(value == int(value) for value in values)
     ends = [*map(limits, numbers), *([(min(0.0, *values), max(values))] if counts else [])]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    near = [value for value in last if abs(2 * value - low - high) < 4 * (high - low)]
+    low, high = min([low, *near]), max([high, *near])
     margin = 0.03 * (high - low)
     low, high = low - margin, high + margin
     return (low if min(values) < 0 else max(low, -0.03 * high), high), ""
@@ -225,19 +232,68 @@ def line_color(kind: str) -> str:
     return COLORS[next((name for name in kind.split() if name in COLORS), "ink")]
 
 
-def curves_figure(shown: Sequence[Panel], names: Mapping[str, str]) -> Figure:
-    """Draw panels by matplotlib, one at least; `names` has the full name of each label."""
-    from matplotlib.figure import Figure
+def that_matter(found: Sequence[Panel]) -> list[Panel]:
+    """Return the panels of a file: without those whose lines are all flat, of six numbers at most.
 
-    columns = 2 if len(shown) == 4 else min(3, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=((280 * columns) / 72, (240 * rows + 10) / 72))
-    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-    figure.subplots(rows, columns, squeeze=False)
-    for axes, panel in zip(figure.axes, shown, strict=False):
-        panel.draw(axes, names)
-    for axes in figure.axes[len(shown) :]:
-        axes.set_axis_off()
-    words = "lines: validation rows where there are some; dashed: training rows; thin: a run each"
-    figure.supxlabel(words, x=0.01, ha="left", fontsize=9, color=COLORS["soft"])
+    Of seven it is the gradient's norm that is left out.
+    """
+    moving = [
+        panel
+        for panel in found
+        if any(max(ys) > min(ys) for ys in ([y for _, y in line.points] for line in panel.lines))
+    ]
+    norm = OTHERS["gradient_norm"][0]
+    many = len({panel.title for panel in moving}) > MOST
+    return [panel for panel in moving if not (many and panel.title == norm)]
+
+
+def curves_figure(shown: Sequence[Panel], names: Mapping[str, str]) -> Figure:
+    """Draw panels by matplotlib, one at least; `names` has the full name of each label.
+
+    Rows have up to three panels and no holes: where they are not full, panels are wider. The legend
+    stands below all of them; in each, where a color is not the same setting in all.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    counts = rows_of(len(shown))
+    figure = Figure(figsize=(FULL / 72, (190 * len(counts) + 50) / 72))
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.08)
+    grid, first = figure.add_gridspec(len(counts), 6), 0
+    alike = all(
+        {line.label: line.kind for line in panel.lines if line.label}
+        == {line.label: line.kind for line in shown[0].lines if line.label}
+        for panel in shown
+    )
+    for row, count in enumerate(counts):
+        for place, panel in enumerate(shown[first : first + count]):
+            wide = 6 // count
+            axes = figure.add_subplot(grid[row, wide * place : wide * (place + 1)])
+            panel.draw(axes, names, legend=not alike)
+        first += count
+    handles = figure.axes[0].get_legend_handles_labels()[0] if alike else []
+    kinds = [line.kind for panel in shown for line in panel.lines]
+    for words, style, there in (
+        ("training rows", "--", any("dashed" in kind for kind in kinds)),
+        ("one run each", "-", any("thin" in kind and "dashed" not in kind for kind in kinds)),
+    ):
+        if there:
+            how: dict[str, Any] = {"color": COLORS["soft"], "linewidth": 0.9, "linestyle": style}
+            handles.append(Line2D([], [], label=words, **how))
+    if handles:
+        letters = [len(str(handle.get_label())) + 6 for handle in handles]  # 105 fit side by side
+        rows = math.ceil(len(handles) / max(1, 105 // max(letters)))
+        columns = len(handles) if sum(letters) <= 105 else math.ceil(len(handles) / rows)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9.5)
     return figure
+
+
+def rows_of(count: int) -> list[int]:
+    """Return how many panels each row has: three at most, and none of one beside rows of several.
+
+    Example:
+        >>> [rows_of(count) for count in (1, 3, 4, 5, 7)]
+        [[1], [3], [2, 2], [3, 2], [3, 2, 2]]
+    """
+    rows = math.ceil(count / 3)
+    return [count // rows + (row < count % rows) for row in range(rows)]

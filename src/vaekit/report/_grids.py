@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-import textwrap
 import zipfile
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit._io import npz_bytes, write
 from vaekit.data import spread
 from vaekit.errors import VaekitError, at_least
-from vaekit.report._curves import COLORS
 from vaekit.runs import Run, colorizer_of
 
 if TYPE_CHECKING:
@@ -43,7 +39,23 @@ def is_image(images: Tensor) -> bool:
     return images.ndim == 4 and images.shape[1] in (1, 3) and images.numel() > 0
 
 
-def grid(*kinds: Tensor, columns: int | None = None, width: int = 640) -> Image:
+def columns_of(count: int, *, several: bool = False) -> int:
+    """Return in how many columns so many images leave the fewest places of the last row empty.
+
+    Of several kinds that stand under each other 5 to 12, about 8; else about as many as rows, and
+    up to three times as many.
+
+    Example:
+        >>> [columns_of(count) for count in (64, 18, 5, 34)], columns_of(18, several=True)
+        ([8, 6, 5, 17], 9)
+    """
+    root = math.sqrt(count)
+    least, most, best = (5, 12, 8) if several else (math.ceil(root), max(12, int(3 * root)), root)
+    choices = range(min(count, least), min(count, most) + 1)
+    return min(choices, key=lambda columns: (-count % columns, abs(columns - best)), default=1)
+
+
+def grid(*kinds: Tensor, columns: int | None = None, width: int = 830) -> Image:
     """Return images side by side, row by row, on a transparent ground.
 
     Of several kinds, as originals and their reconstructions, a row of the first is followed by the
@@ -52,9 +64,9 @@ def grid(*kinds: Tensor, columns: int | None = None, width: int = 640) -> Image:
     Args:
         kinds: floats `(N, C, H, W)` of one shape, C = 1 (gray) or 3 (RGB); clamped to [0, 1], NaN
             is mid gray.
-        columns: images in a row, N at most; by default 8, of one kind about as many as rows.
-        width: about how wide the grid shall be, in pixels. Each image is enlarged by a whole
-            factor, of 1 where the images are large: they are never shrunk.
+        columns: images in a row, N at most; by default those of `columns_of`.
+        width: of the grid, pixels, at most. Each image is enlarged by the largest whole factor that
+            fits, of 1 where the images are large: they are never shrunk.
 
     Returns:
         An RGBA image.
@@ -64,9 +76,9 @@ def grid(*kinds: Tensor, columns: int | None = None, width: int = 640) -> Image:
 
     Example:
         >>> grid(torch.rand(12, 1, 8, 8), columns=4).size
-        (646, 484)
+        (806, 604)
         >>> grid(torch.rand(8, 1, 8, 8), torch.rand(8, 1, 8, 8)).size
-        (654, 162)
+        (782, 194)
     """
     shapes = [tuple(images.shape) for images in kinds]
     if len(set(shapes)) > 1:
@@ -74,15 +86,13 @@ def grid(*kinds: Tensor, columns: int | None = None, width: int = 640) -> Image:
             f"got images of the shapes {' and '.join(map(str, shapes))} to put under each other; "
             "expected one shape."
         )
-    several, tiles = len(kinds) > 1, [_tiles(images) for images in kinds]
-    columns = (
-        columns if columns is not None else 8 if several else math.ceil(math.sqrt(shapes[0][0]))
-    )
-    rows = list(chain.from_iterable(zip(*(_rows(part, columns) for part in tiles), strict=True)))
+    several, tiles = len(kinds) > 1, [tiles_of(images) for images in kinds]
+    columns = columns if columns is not None else columns_of(shapes[0][0], several=several)
+    rows = list(chain.from_iterable(zip(*(in_rows(part, columns) for part in tiles), strict=True)))
     gaps = [*[GAP] * (len(kinds) - 1), BAND if several else GAP]
-    times = at_least("width", width, 1) / (rows[0].shape[0] * rows[0].shape[2])
-    factor = max(1, min(round(times), math.floor(1.25 * times)))
-    return _joined(rows, gaps * (len(rows) // len(kinds)), factor)
+    count, _, wide, _ = rows[0].shape
+    factor = max(1, (at_least("width", width, 1) + GAP - GAP * count) // (count * wide))
+    return joined(rows, gaps * (len(rows) // len(kinds)), factor)
 
 
 def png_bytes(image: Image, *, small: bool = True) -> bytes:
@@ -112,7 +122,8 @@ def levels(images: Tensor) -> Tensor:
     return (values * 255).round().to(torch.uint8)
 
 
-def _tiles(images: Tensor) -> np.ndarray:
+def tiles_of(images: Tensor) -> np.ndarray:
+    """Return images as tiles; refuse what is none."""
     if not is_image(images) or not images.is_floating_point():
         raise VaekitError(
             f"images must be floats in [0, 1], (N, C, H, W) with 1 or 3 channels and N at least 1; "
@@ -123,126 +134,29 @@ def _tiles(images: Tensor) -> np.ndarray:
     return torch.cat([colors, opaque], 1).permute(0, 2, 3, 1).numpy()
 
 
-def _rows(tiles: np.ndarray, columns: int) -> list[np.ndarray]:
+def in_rows(tiles: np.ndarray, columns: int) -> list[np.ndarray]:
+    """Return tiles in rows of so many columns; the last may be shorter."""
     at_least("columns", columns, 1)
     return [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
 
 
-def _joined(rows: Sequence[np.ndarray], gaps: Sequence[int], factor: int) -> Image:
-    """Return rows of tiles from the top down, each followed by its gap but for the last one."""
+def joined(
+    rows: Sequence[np.ndarray], gaps: Sequence[int], factor: int, apart: Sequence[int] = ()
+) -> Image:
+    """Return rows of tiles from the top down, each followed by its gap but for the last one.
+
+    The columns `apart` stand further from those before them.
+    """
     from PIL import Image
 
     columns, high, wide = max(map(len, rows)), factor * rows[0].shape[1], factor * rows[0].shape[2]
-    size = len(rows) * high + sum(gaps[:-1]), columns * (wide + GAP) - GAP, 4
-    pixels, top = np.zeros(size, np.uint8), 0
+    lefts = [n * (wide + GAP) + BAND * sum(n >= a for a in apart) for n in range(columns)]
+    pixels, top = np.zeros((len(rows) * high + sum(gaps[:-1]), lefts[-1] + wide, 4), np.uint8), 0
     for row, gap in zip(rows, gaps, strict=True):
-        for column, tile in enumerate(row.repeat(factor, 1).repeat(factor, 2)):
-            left = column * (wide + GAP)
+        for left, tile in zip(lefts, row.repeat(factor, 1).repeat(factor, 2), strict=False):
             pixels[top : top + high, left : left + wide] = tile
         top += high + gap
     return Image.fromarray(pixels)
-
-
-WIDE = 1120  # pixels of the images of a row, about; a page shows half of them
-LETTERS, LONGEST = 20, 28  # of a line of a name
-SIZE, LINE = 24, 30  # pixels of a letter, and of a line
-INK, APART, EDGE = (35, 38, 43), 14, 12  # of letters; pixels between bands, and around
-NAMED = 100  # pixels of an image in a row with a name, about
-LETTER, MARGIN = 15, 8  # pixels of a caption, and around it
-
-
-def labeled(rows: Sequence[tuple[str, Tensor]], columns: int = 12, *, width: int = WIDE) -> Image:
-    """Return a band of images for each name, from the top down, all in columns of one width.
-
-    Args:
-        rows: a name, whose line breaks stay, and images `(N, C, H, W)`; more than `columns` take
-            several lines.
-        columns: images side by side.
-        width: about how wide the images of a row shall be, in pixels.
-
-    Example:
-        >>> image = labeled([("one", torch.rand(4, 1, 8, 8)), ("two", torch.rand(4, 1, 8, 8))])
-        >>> image.mode, image.width > 700
-        ('RGB', True)
-    """
-    from matplotlib.font_manager import findfont
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.truetype(findfont("DejaVu Sans"), SIZE)  # the letters of the charts
-    whole = partial(textwrap.wrap, width=LETTERS, break_long_words=False, break_on_hyphens=False)
-    names = []
-    for name, _ in rows:  # cut where options meet, at worst inside them
-        parts = chain.from_iterable(map(whole, name.split("\n")))
-        names.append([words for part in parts for words in textwrap.wrap(part, LONGEST)] or [""])
-    lines = [_rows(_tiles(images), columns) for _, images in rows]
-    widest = max(len(line) for band in lines for line in band) * (lines[0][0].shape[2] + GAP)
-    bands = [_joined(band, [GAP] * len(band), max(1, width // widest)) for band in lines]
-    left = EDGE + int(max(font.getlength(text) for name in names for text in name)) + 16
-    heights = [max(band.height, LINE * len(name)) for band, name in zip(bands, names, strict=True)]
-    high = sum(heights) + APART * (len(bands) - 1) + 2 * EDGE
-    page = Image.new("RGB", (left + max(band.width for band in bands) + EDGE, high), "white")
-    pen, top = ImageDraw.Draw(page), EDGE
-    for band, texts, height in zip(bands, names, heights, strict=True):
-        middle = top + (height - LINE * len(texts)) // 2
-        pen.multiline_text((EDGE, middle), "\n".join(texts), INK, font, spacing=LINE - SIZE)
-        page.paste(band, (left, top), band)
-        top += height + APART
-    return page
-
-
-def captioned(image: Image, left: str, right: str) -> Image:
-    """Return the image on white paper under a line of words; gray where the image is."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    top = LETTER + 2 * MARGIN
-    paper = Image.new("RGB", (image.width + 2 * MARGIN, image.height + top + MARGIN), "white")
-    paper.paste(image, (MARGIN, top), image)
-    pen, font = ImageDraw.Draw(paper), ImageFont.load_default(LETTER)
-    pen.text((MARGIN, top // 2), left, COLORS["ink"], font, anchor="lm")
-    pen.text((paper.width - MARGIN, top // 2), right, COLORS["soft"], font, anchor="rm")
-    red, green, blue, _ = image.split()
-    gray = red.tobytes() == green.tobytes() == blue.tobytes()
-    return paper.convert("L") if gray else paper
-
-
-def save_images(
-    images: Tensor,
-    path: str | Path,
-    reconstructions: Tensor | None = None,
-    *,
-    columns: int | None = None,
-    names: Sequence[str] = (),
-) -> Path:
-    """Write images `(N, C, H, W)`, and their reconstructions, as a grid (.png) or arrays (.npz).
-
-    Args:
-        images: floats in [0, 1]; into an .npz rows of any shape.
-        path: where they go.
-        reconstructions: of one shape with the images: a row under each row of images.
-        columns: images side by side.
-        names: of the rows of the grid, which stand beside them.
-
-    Raises:
-        VaekitError: for another ending, rows that are no images in a .png, and where it cannot be
-            written; an old file is left as it was.
-    """
-    path = Path(path)
-    both = {"images": images, "reconstructions": reconstructions}
-    kinds = {name: part for name, part in both.items() if part is not None}
-    if path.suffix == ".npz":
-        return write(path, npz_bytes(**{name: part.numpy() for name, part in kinds.items()}))
-    if path.suffix != ".png":
-        raise VaekitError(f"got the file {path}; expected one that ends in .png or .npz.")
-    if images.dim() != 4:
-        raise VaekitError(
-            f"rows of shape {tuple(images.shape[1:])} are no images to draw: name a file that ends "
-            "in .npz, as `out=rows.npz`."
-        )
-    if names:
-        steps = len(images) // len(names)
-        rows = list(zip(names, images.split(steps), strict=True))
-        return write(path, png_bytes(labeled(rows, steps, width=NAMED * steps)))
-    return write(path, png_bytes(grid(*kinds.values(), columns=columns)))
 
 
 def sample_images(run: Run, n: int, **how: Any) -> tuple[Tensor, int | None]:

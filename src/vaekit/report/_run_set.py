@@ -71,6 +71,7 @@ class RunSet:
             each where no two do, or where all do.
         likelihoods: of each run.
         data: the data set as the first run sees it; the test rows are the same for all.
+        naming: of the options those that name runs.
     """
 
     runs: Sequence[Run]
@@ -79,6 +80,14 @@ class RunSet:
     settings: dict[str, list[int]]
     likelihoods: Sequence[Likelihood]
     data: Dataset
+    naming: Values
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """By the names of runs and of settings, words for a reader of an image."""
+        runs = plain_names(self.naming, {name: row for row, name in enumerate(self.names)})
+        others = {name: values for name, values in self.naming.items() if name != "seed"}
+        return runs | plain_names(others, {name: rows[0] for name, rows in self.settings.items()})
 
     @property
     def comparable(self) -> bool:
@@ -211,6 +220,81 @@ def short_names(options: Values, paths: Sequence[Path]) -> list[str]:
     return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
 
 
+PLAIN = {  # how a reader says an option and its value, where "option value" is not it
+    "net": "{} net",
+    "net.norm": "{} norm",
+    "net.latent_dropout": "dropout of z {}",
+    "likelihood.scale": "σ {}",
+    "objective.beta": "β {}",
+    "kl_warmup": "KL warm-up {}",
+    "lr": "learning rate {}",
+    "batch_size": "batch {}",
+    **dict.fromkeys(("recipe", "likelihood", "net.activation", "objective", "prior"), "{}"),
+    **dict.fromkeys(("posterior", "optimizer"), "{}"),
+}
+SAID = {  # how a reader says a value
+    "relu": "ReLU",
+    "leaky-relu": "LeakyReLU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "mlp": "MLP",
+    "conv": "convolutional",
+    "vae": "VAE",
+    "ae": "autoencoder",
+    "cvae": "CVAE",
+    "beta-vae": "β-VAE",
+    "iwae": "IWAE",
+    "elbo": "ELBO",
+    "adam": "Adam",
+    "sgd": "SGD",
+    "gaussian": "Gaussian",
+    "bernoulli": "Bernoulli",
+    "laplace": "Laplace",
+}
+
+
+def plain_text(name: str, value: Any) -> str:
+    """Return an option and its value as a reader says it; nothing for one that is not there.
+
+    Example:
+        >>> plain_text("latent", 16), plain_text("likelihood.scale", "fitted")
+        ('latent 16', 'σ fitted')
+        >>> plain_text("net.norm", "none"), plain_text("net.activation", "leaky_relu")
+        ('no norm', 'LeakyReLU')
+        >>> plain_text("likelihood", "gaussian"), plain_text("net", "conv")
+        ('Gaussian', 'convolutional net')
+    """
+    if value is None:
+        return ""
+    text = option_text(value)
+    form = PLAIN.get(name, f"{name.rpartition('.')[2].replace('_', ' ')} {{}}")
+    if text in (ABSENT, "true", "false"):
+        return "no " * (text != "true") + form.format("").strip()
+    return form.format(SAID.get(text.replace("_", "-"), text.replace("_", " ")))
+
+
+def plain_names(options: Values, rows: Mapping[str, int]) -> dict[str, str]:
+    """Return settings by the words for the options that differ; where that is no help, as they are.
+
+    Args:
+        options: that tell runs apart, with the value of each run.
+        rows: by the name of each setting, one of its runs.
+
+    Example:
+        >>> options = {"net.activation": ["gelu", "relu"]}
+        >>> plain_names(options, {"activation=gelu": 0, "activation=relu": 1})
+        {'activation=gelu': 'GELU', 'activation=relu': 'ReLU'}
+    """
+    told = telling(options)
+    found = {}
+    for name, row in rows.items():
+        texts = [plain_text(option, values[row]) for option, values in told.items()]
+        found[name] = ", ".join(filter(None, texts))
+    good = len(set(found.values())) == len(found) and all(found.values())
+    short = all(len(words) <= LONGEST for words in found.values()) and len(told) <= MOST
+    return found if good and short else {name: name for name in rows}
+
+
 def settings_of(
     options: Values, own: Values, names: Sequence[str], paths: Sequence[Path]
 ) -> dict[str, list[int]]:
@@ -280,7 +364,8 @@ def open_runs(
     short = short_names(naming, names)
     settings = settings_of(differing, naming, short, names)
     likelihoods = [Likelihood.of(run) for run in runs]
-    return RunSet(runs, short, differing, settings, likelihoods, _same_data(runs, data_dir))
+    data = _same_data(runs, data_dir)
+    return RunSet(runs, short, differing, settings, likelihoods, data, naming)
 
 
 def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:

@@ -13,7 +13,7 @@ from vaekit.report._curves import COLORS, Chart, Ends, Plot, finite, short, tick
 from vaekit.report._epochs import KINDS, LONGEST, Style, line_color
 from vaekit.report._figures import name_text, paper
 from vaekit.report._measures import BOUNDS, Measure, Setting
-from vaekit.report._run_set import RunSet, Words, option_text
+from vaekit.report._run_set import RunSet, Words, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,7 +142,7 @@ def tradeoff(opened: RunSet, settings: Sequence[Setting]) -> Tradeoff | None:
         if not finite(rate) or not finite(fit):
             return None
         row = opened.settings[setting.name][0]
-        name = " ".join(f"{n}={option_text(values[row])}" for n, values in others.items())
+        name = ", ".join(plain_text(n, values[row]) for n, values in others.items())
         groups.setdefault(name, []).append((betas[row], rate, -fit))
     lines = {name: [(rate, fit) for _, rate, fit in sorted(at)] for name, at in groups.items()}
     return Tradeoff(lines, {name: sorted(beta for beta, *_ in at) for name, at in groups.items()})

@@ -136,8 +136,12 @@ def _repeated(context: Tensor | None, rows: int) -> Tensor | None:
     return None if context is None else context.expand(rows, *context.shape[1:])
 
 
-def manifold(run: Run, side: int = 20, context: Tensor | None = None) -> Tensor:
+def manifold(
+    run: Run, side: int = 20, context: Tensor | None = None
+) -> tuple[Tensor, tuple[list[float], list[float]]]:
     """Return E[x|z] on a grid of a latent plane, `(side, side, *X)`, the second dimension upwards.
+
+    With it come the values of the first dimension, from the left, and of the second, from the top.
 
     The coordinates are quantiles of the prior at (i + 1/2) / side, so that each image stands for
     the same probability (Kingma & Welling, arXiv 1312.6114, fig. 4): of a Gaussian those in closed
@@ -147,16 +151,7 @@ def manifold(run: Run, side: int = 20, context: Tensor | None = None) -> Tensor:
     Raises:
         VaekitError: for a latent of other than two real dimensions, or fewer than one image a side.
     """
-    if run.latent_size != 2:
-        raise VaekitError(
-            f"a manifold shows a latent of 2 dimensions; this one has {run.latent_size}: take "
-            "`vaekit traverse`, or train with `latent=2`."
-        )
-    for site in run.vae.example(run.spec.context).sites:
-        if (space := site.p.space).kind != "reals":
-            raise VaekitError(
-                f"a manifold is a plane of real numbers; the latent of {run.path} lives on {space}."
-            )
+    check_plane(run)
     at = (torch.arange(at_least("side", side, 1)) + 0.5) / side
     quantiles = torch.special.ndtri(at)[:, None].expand(-1, 2)
     prior = run.prior(context) if {Offer.DRAWS, Offer.ONE_SITE} <= run.offers else None
@@ -168,9 +163,32 @@ def manifold(run: Run, side: int = 20, context: Tensor | None = None) -> Tensor:
         with rng(0, run.device), torch.no_grad():
             zs = run.vae.draw_prior(SAMPLES, None if under is None else under.to(run.device))
         quantiles = flat_codes(zs).cpu().quantile(at, 0)
-    first, second = quantiles.unbind(1)
-    z = torch.stack(torch.meshgrid(first, second.flip(0), indexing="xy"), -1)
-    return run.decode(z.flatten(0, 1), _repeated(context, side * side)).unflatten(0, (side, side))
+    first, second = quantiles[:, 0], quantiles[:, 1].flip(0)
+    return decoded(run, first, second, context), (first.tolist(), second.tolist())
+
+
+def decoded(run: Run, first: Tensor, second: Tensor, context: Tensor | None = None) -> Tensor:
+    """Return E[x|z] where the first and the second dimension have these values.
+
+    A row has one of the second: `(len(second), len(first), *X)`. `context` is as in `traverse`.
+    """
+    z = torch.stack(torch.meshgrid(first, second, indexing="xy"), -1).flatten(0, 1)
+    made = run.decode(z, _repeated(context, len(z)))
+    return made.unflatten(0, (len(second), len(first)))
+
+
+def check_plane(run: Run) -> None:
+    """Refuse a run whose latent is no plane of real numbers."""
+    if run.latent_size != 2:
+        raise VaekitError(
+            f"a manifold shows a latent of 2 dimensions; this one has {run.latent_size}: take "
+            "`vaekit traverse`, or train with `latent=2`."
+        )
+    for site in run.vae.example(run.spec.context).sites:
+        if (space := site.p.space).kind != "reals":
+            raise VaekitError(
+                f"a manifold is a plane of real numbers; the latent of {run.path} lives on {space}."
+            )
 
 
 def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:

@@ -20,7 +20,7 @@ from vaekit.data import Dataset, DataSpec, fingerprint, from_value, label_of, on
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
-from vaekit.models import LatentModel, Model, flat_codes, split_codes
+from vaekit.models import LatentModel, LayerTable, Model, flat_codes, layer_tables, split_codes
 from vaekit.objectives import Objective
 from vaekit.objectives import weights as weights_of
 from vaekit.recipes import find_recipe, likelihood_spec
@@ -163,6 +163,10 @@ class Run:
             VaekitError: where there is something already, or it cannot be written.
         """
         return save(self, path, overwrite=overwrite)
+
+    def layers(self) -> tuple[LayerTable, ...]:
+        """Return the layers of each network, with shapes and parameters: see `LayerTable`."""
+        return layer_tables(self.model, self.spec.context)
 
     @lazy
     def px(self) -> Distribution:
