@@ -620,6 +620,22 @@ def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
     assert left >= -0.05 * right, "no rate is below 0"
 
 
+def test_samples_come_from_the_prior_that_is_named(here: Path, tmp_path: Path) -> None:
+    paths, how = [here / "narrow", here / "beta"], {"out": tmp_path / "p.html", "limit": 20}
+    drawn, pages = {}, {}
+    for prior in ("model", "fitted"):
+        found = compare(paths, prior=prior, images=tmp_path, **how)  # type: ignore[arg-type]
+        drawn[prior], pages[prior] = (tmp_path / "samples.png").read_bytes(), found.path.read_text()
+        runs = [vaekit.load(path) for path in paths]
+        rows = zip(found.table["Bound and latent"][1:], runs, strict=True)
+        named = [(name, run.sample(24, prior=prior)) for (name, *_), run in rows]
+        assert drawn[prior] == vaekit.report.png_bytes(labeled(named))
+    assert drawn["model"] != drawn["fitted"]
+    assert "draws z of p(z), all from one seed" in pages["model"]
+    with pytest.raises(vaekit.VaekitError, match="unknown prior 'p'"):
+        compare(paths, prior="p", **how)  # type: ignore[arg-type]
+
+
 def test_a_table_has_no_images(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(90, 3))
     text = "a,b,c\n" + "\n".join(",".join(f"{v:.3f}" for v in row) for row in rows)

@@ -163,6 +163,7 @@ def compare(
     seed: Whole = 0,
     title: str | None = None,
     images: Path | None = None,
+    prior: str | None = None,
     lang: str = "en",
     data_dir: str | None = None,
     device: str = "auto",
@@ -179,10 +180,11 @@ def compare(
         rank: Sort the table, the best first, by elbo, psnr, ssim or mse.
         title: The title of the page.
         images: Write charts and images as .png, and table.md, to this folder.
+        prior: model: draw the samples' z from p(z); fitted: from the prior fitted to the codes.
     """
     start()
     how: dict[str, Any] = {"out": out, "limit": limit, "rank": rank, "seed": seed, "title": title}
-    how |= {"images": images, "lang": lang, "data_dir": data_dir, "device": device}
+    how |= {"images": images, "prior": prior, "lang": lang, "data_dir": data_dir, "device": device}
     show_comparison(vaekit.compare(runs, **how), json)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from vaekit._imports import Named, load
 from vaekit._io import write
 from vaekit.distributions import Offer
-from vaekit.errors import VaekitError, at_least
+from vaekit.errors import VaekitError, at_least, choose
 from vaekit.registry import describe
 from vaekit.report import _epochs as epochs
 from vaekit.report import _ranking as ranking
@@ -71,6 +71,7 @@ def compare(
     device: str = "auto",
     title: str | None = None,
     images: str | Path | None = None,
+    prior: str | None = None,
     lang: str = "en",
     import_: Named = (),
 ) -> Comparison:
@@ -92,13 +93,14 @@ def compare(
         title: of the page.
         images: a folder that gets curves.png, reconstructions.png, samples.png, table.md and,
             where beta differs, rate-distortion.png.
+        prior: what the samples are drawn from, as in `Run.sample`: "model" or "fitted".
         lang: the language of the sentences, "en" or "zh"; numbers and options are the same.
         import_: files and modules of your own parts that the runs were trained with.
 
     Raises:
         VaekitError: for fewer than two runs, one twice, runs of different data, `rank="elbo"` of
-            different likelihoods, one that fewer than two have, another language, and what cannot
-            be written.
+            different likelihoods, one that fewer than two have, another prior or language, and what
+            cannot be written.
     """
     at_least("limit", limit, 1)
     say, page = words(lang).gettext, Path(out)
@@ -109,7 +111,9 @@ def compare(
     if not above.is_dir():
         raise VaekitError(f"cannot make {page.parent}: {above} is a file. Name another place.")
     opened = open_runs(runs, data_dir=data_dir, device=device)
-    found = Compared.of(opened, rank, say, limit=limit, seed=seed, data_dir=data_dir)
+    if prior is not None:
+        choose("prior", prior, dict.fromkeys(("model", "fitted")))
+    found = Compared.of(opened, rank, say, prior, limit=limit, seed=seed, data_dir=data_dir)
     title = title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name)
     write(page, render("compare.html.j2", lang=lang, title=title, found=found, opened=opened))
     if images is not None:
@@ -138,6 +142,7 @@ class Compared:
         best: the number that ranks, if any.
         seed: of the samples.
         say: the translation of words.
+        prior: of the samples, as in `Run.sample`.
     """
 
     opened: RunSet
@@ -147,9 +152,19 @@ class Compared:
     best: Measure | None
     seed: int
     say: Words
+    prior: str | None
 
     @classmethod
-    def of(cls, opened: RunSet, rank: str | None, say: Words, *, seed: int, **how: Any) -> Compared:
+    def of(
+        cls,
+        opened: RunSet,
+        rank: str | None,
+        say: Words,
+        prior: str | None,
+        *,
+        seed: int,
+        **how: Any,
+    ) -> Compared:
         """Measure the runs, and put them in order if a rank is named."""
         numbers = measures(opened)
         wanted = None if rank is None else ranking.rank_by(opened, numbers, rank)
@@ -162,7 +177,7 @@ class Compared:
         best = ranking.first_rank(alone, ranking.ranking(numbers, opened.comparable), wanted)
         if best and rank:
             settings, alone = (ranking.in_order(rows, best) for rows in (settings, alone))
-        return cls(opened, numbers, settings, alone, best, seed, say)
+        return cls(opened, numbers, settings, alone, best, seed, say, prior)
 
     @cached_property
     def says(self) -> list[tuple[str, str]]:
@@ -186,7 +201,8 @@ class Compared:
         rows += [(one.name, one.seen(one.run.reconstruct(*one.first))) for one in entries]
         count = SHOWN * (2 if len(entries) <= 3 else 1)
         drawing = [one for one in entries if Offer.DRAWS in one.run.offers]
-        samples = [(one.name, one.seen(one.run.sample(count, seed=self.seed))) for one in drawing]
+        how: Any = {"seed": self.seed, "prior": self.prior}
+        samples = [(one.name, one.seen(one.run.sample(count, **how))) for one in drawing]
         return {"reconstructions": rows} | ({"samples": samples} if samples else {})
 
     @property
