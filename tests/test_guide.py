@@ -34,6 +34,7 @@ SMALLER = {
     r"--validation \d{2,}": "--validation 20",
     r"--limit \d+": "--limit 50",
     r"--row \d+": "--row 0",
+    r"--rows \d+ \d+": "--rows 0 1",
     r"channels=16,32,64,128": "channels=4,4,4,4",
     r"(--grid [^,\s]+,[^,\s]+)\S*": r"\1",  # two values of an option
     r"(--config examples/tutorials/\S+)(?!.*--epochs)": r"\1 --epochs 1",
