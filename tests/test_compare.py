@@ -622,14 +622,14 @@ def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
 
 def test_samples_come_from_the_prior_that_is_named(here: Path, tmp_path: Path) -> None:
     paths, how = [here / "narrow", here / "beta"], {"out": tmp_path / "p.html", "limit": 20}
-    drawn, pages = {}, {}
+    drawn, pages, plain = {}, {}, opened_and_measured(paths)[0].plain
     for prior in ("model", "fitted"):
         found = compare(paths, prior=prior, images=tmp_path, **how)  # type: ignore[arg-type]
         drawn[prior], pages[prior] = (tmp_path / "samples.png").read_bytes(), found.path.read_text()
         runs = [vaekit.load(path) for path in paths]
         rows = zip(found.table["Bound and latent"][1:], runs, strict=True)
-        named = [(name, run.sample(24, prior=prior)) for (name, *_), run in rows]
-        assert drawn[prior] == vaekit.report.png_bytes(labeled(named))
+        named = [(plain.get(n, n), run.sample(24, prior=prior)) for (n, *_), run in rows]
+        assert drawn[prior] == vaekit.report.png_bytes(labeled(named, times=2))
     assert drawn["model"] != drawn["fitted"]
     assert "draws z of p(z), all from one seed" in pages["model"]
     with pytest.raises(vaekit.VaekitError, match="unknown prior 'p'"):
