@@ -27,12 +27,14 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 SMALLER = {
     r"^vaekit reproduce \S+": "vaekit train vae --data mnist --latent 2 --epochs 1",
     r"(--data|vaekit data) mnist\b": r"\1 small.npz",
-    r"--epochs \d+": "--epochs 1",
+    r"(--config examples/tutorials/(conv|deep|first|text)\S+)": r"\1 --data small.npz",
+    r"--epochs \d+[\d,]*": "--epochs 1",
     r"\b(samples|steps|images)=\d+": r"\1=2",
     r"--seeds \d+": "--seeds 2",
     r"--validation \d{2,}": "--validation 20",
     r"--limit \d+": "--limit 50",
     r"--row \d+": "--row 0",
+    r"--rows \d+ \d+": "--rows 0 1",
     r"channels=16,32,64,128": "channels=4,4,4,4",
     r"(--grid [^,\s]+,[^,\s]+)\S*": r"\1",  # two values of an option
     r"(tutorials/colorizer\.yaml) --net :": r"\1 --net :hidden=8:",  # of 4500
