@@ -39,6 +39,7 @@ SMALLER = {
     r"(--grid [^,\s]+,[^,\s]+)\S*": r"\1",  # two values of an option
     r"(tutorials/colorizer\.yaml)(?! --net)": r"\1 --net :dense=true:hidden=4500:residual=false",
     r"hidden=4500": "hidden=8",  # 90 million weights
+    r"--prior fitted": "--prior model",  # 50 codes are too few to fit to
     r"(--config examples/tutorials/\S+)(?!.*--epochs)": r"\1 --epochs 1",
     r"(--config examples/tutorials/\S+)(?!.*--limit)": r"\1 --limit 50",
     r"(--data avatars)(?!.*--limit)": r"\1 --limit 50",
