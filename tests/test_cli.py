@@ -219,6 +219,21 @@ def test_options_come_from_a_yaml_file_and_flags_win(tmp_path: Path) -> None:
     assert config["training"]["lr"] == 0.01
 
 
+def test_options_of_a_part_change_that_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a name they change the file's part, with one they replace it."""
+    file = tmp_path / "options.yaml"
+    file.write_text("likelihood: gaussian:scale=2:mean=relu\nnet: {name: mlp, hidden: [9, 7]}\n")
+    for typed, wanted in (
+        (["--likelihood", ":scale=3"], ["gaussian:scale=3:mean=relu"]),
+        (["--likelihood=:scale=3", "--net", ":norm=batch"], [":norm=batch", "hidden=9,7"]),
+        (["--likelihood", "gaussian:scale=3"], ["likelihood: gaussian:scale=3\n"]),
+    ):
+        text = shown(capsys, "train", "vae", "--config", str(file), *typed, "--print-config")
+        assert [word for word in wanted if word not in text] == []
+
+
 def test_flags_win_with_underscores_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "options.yaml"
     file.write_text("batch_size: 7\n")

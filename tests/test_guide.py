@@ -37,8 +37,8 @@ SMALLER = {
     r"--rows \d+ \d+": "--rows 0 1",
     r"channels=16,32,64,128": "channels=4,4,4,4",
     r"(--grid [^,\s]+,[^,\s]+)\S*": r"\1",  # two values of an option
-    r"(tutorials/colorizer\.yaml)(?! --net)": r"\1 --net :dense=true:hidden=4500:residual=false",
-    r"hidden=4500": "hidden=8",  # 90 million weights
+    r"(tutorials/colorizer\.yaml)(?! --net)": r"\1 --net :hidden=8",  # 90 million weights
+    r"--net :gain=1": "--net :gain=1:hidden=8",
     r"--prior fitted": "--prior model",  # 50 codes are too few to fit to
     r"(--config examples/tutorials/\S+)(?!.*--epochs)": r"\1 --epochs 1",
     r"(--config examples/tutorials/\S+)(?!.*--limit)": r"\1 --limit 50",
@@ -212,7 +212,7 @@ def test_commands_become_small() -> None:
     )
     assert _smaller("vaekit train --config examples/tutorials/colorizer.yaml --out runs/a") == (
         "vaekit train --threads 1 --config examples/tutorials/colorizer.yaml --limit 50 "
-        "--epochs 1 --net :dense=true:hidden=8:residual=false --out runs/a"
+        "--epochs 1 --net :hidden=8 --out runs/a"
     )
     assert _smaller("vaekit sweep vae --grid net.init=he,torch,glorot --out runs/a") == (
         "vaekit sweep vae --grid net.init=he,torch --out runs/a"

@@ -24,7 +24,7 @@ from vaekit.cli import _samples as samples
 from vaekit.cli import _train as train
 from vaekit.cli._show import IMPORTS, columns, help_of, say
 from vaekit.errors import VaekitError, unknown
-from vaekit.registry import KINDS, spec_of, text
+from vaekit.registry import KINDS, parse, spec_of, text
 
 app = App(
     name="vaekit",
@@ -122,6 +122,10 @@ def _add_file(words: list[str], path: Path) -> None:
         if name == "recipe":
             if len(words) == 1 or words[1].startswith("-"):
                 words.insert(1, str(value))
+        elif value is not None and name in KINDS and flag in typed:
+            for _, given in _take(words, flag):  # `:scale=fitted` changes what the file says
+                over = {**(spec_of(name, value) if given.startswith(":") else {}), **_named(given)}
+                words.append(f"{flag}={text(over)}")
         elif value is None or {flag, off} & typed:
             continue
         elif isinstance(value, bool):
@@ -132,6 +136,11 @@ def _add_file(words: list[str], path: Path) -> None:
             raise VaekitError(f"got {value} for {name} in {path}; expected one value.")
         else:
             words.append(f"{flag}={text(spec_of(name, value)) if name in KINDS else value}")
+
+
+def _named(written: str) -> dict[str, Any]:
+    """Return a typed part as a spec, without a name where none is typed."""
+    return {option: value for option, value in parse(written).items() if value != ""}
 
 
 def _add_recipe(words: list[str], app_: App) -> None:
