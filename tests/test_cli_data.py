@@ -119,7 +119,7 @@ def test_the_card_in_lines_and_its_image(here: Path, capsys: pytest.CaptureFixtu
     assert "CC BY 4.0" in lines["note"]
     with Image.open(here / "digits.png") as image:
         made = np.asarray(image)
-    factor, gap = 10, 2
+    factor, gap = 12, 2
     assert made.shape == (8 * 8 * factor + 7 * gap, 8 * 8 * factor + 7 * gap, 4)
     places = [number * 1497 // 64 for number in range(64)]  # evenly over all training rows
     images = data.load("digits").train.images[places, 0].numpy()

@@ -200,10 +200,11 @@ def test_the_network_fits_any_size_and_begins_at_the_gray_picture(
 
 def test_the_weights_of_the_dense_network() -> None:
     with torch.device("meta"):
-        net = vk.ColorNet((64, 64), (16,), dense=True)
-    count = 7 * 32 * 32 * 12288 + 12288 + 16 * 7 * 25 + 7 + 16 * 16 + 16
+        net = vk.ColorNet((30, 30), dense=True, hidden=(4500,))
+    convolutions = 10 * 25 + 10 + 10 * 5 * 25 + 5
+    count = 5 * 59 * 59 * 4500 + 4500 + 4500 * 2700 + 2700 + convolutions
     assert sum(value.numel() for value in net.parameters()) == count
-    assert round(count / 1e6) == 88
+    assert round(count / 1e6) == 90
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
@@ -234,7 +235,9 @@ def test_the_recipe_starts_at_the_mean_colors_of_the_data() -> None:
     expected = (mean - (mean * torch.from_numpy(WEIGHTS)).sum()).float()
     torch.testing.assert_close(net.output.bias.detach(), expected)
     assert made.model.noise == pytest.approx(2 / 255)
-    dense = build("colorizer", spec, net=":dense=true:channels=4").model
+    dense = build("colorizer", spec, net=":dense=true:channels=4,2:residual=false").model
     assert isinstance(dense.likelihood.net.output, nn.Linear)
+    start = dense.likelihood.net.output.bias.detach().view(3, 6, 6)  # nothing is added to it
+    torch.testing.assert_close(start, (rows.double().mean(0) / 255).float())
     with pytest.raises(VaekitError, match="a Gaussian of one scale"):
         build("colorizer", spec, likelihood=":scale=free")
