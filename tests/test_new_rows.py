@@ -235,6 +235,25 @@ def test_files_of_codes_agree(photos: tuple[Path, Path], tmp_path: Path, ending:
     assert labels == [name.partition("/")[0] for name in names]
 
 
+def test_labels_that_the_run_does_not_know(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are left out with a word; a run that is conditioned on them refuses them."""
+    x = RNG.rand(40, 6, 6).astype(np.float32)
+    few, none, more = np.arange(40) % 3, (x[:2], None), (x[:2], np.array([1, 7]))
+    plain = vaekit.train("vae", data=(x, few), out=tmp_path / "plain", **SMALL)
+    assert plain.read((x[:2], np.array([1, 2]))).labels.tolist() == [1, 2]  # type: ignore[union-attr]
+    assert plain.read(more).labels is None
+    assert "the label '7' is none of this run's: 0, 1, 2" in caplog.text
+    told = vaekit.train("cvae", data=(x, few), out=tmp_path / "told", **SMALL)
+    with pytest.raises(VaekitError, match="the label '7' is none of this run's"):
+        told.encode(more)
+    with pytest.raises(VaekitError, match="has no labels, on which this run is conditioned"):
+        told.encode(none)
+    bare = vaekit.train("vae", data=x, out=tmp_path / "bare", **SMALL)
+    assert bare.read(more).labels is None
+
+
 def test_counts_and_flags_are_read_as_in_training(tmp_path: Path) -> None:
     """Few rows do not tell what they are: all zeros, all ones, whole numbers of another type."""
     counts = RNG.poisson(3, (40, 5)).astype(np.int64)

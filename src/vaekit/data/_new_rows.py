@@ -17,7 +17,7 @@ from vaekit.data._dataset import Dataset
 from vaekit.data._pixels import pixels_of
 from vaekit.data._preparation import conditioned, placed
 from vaekit.data._sources import read
-from vaekit.data._splits import together
+from vaekit.data._splits import numbers_of, together
 from vaekit.data._values import from_value, is_value
 from vaekit.errors import VaekitError
 
@@ -60,6 +60,9 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         raise VaekitError(f"{source.name} has rows of shape {shape}; this run takes {takes.shape}.")
     named = not given and source.name == how.data  # which brings its own splits
     rows = together([*source.splits.values()]) if named else source.train
+    if rows.labels is not None and int(rows.labels.max()) >= takes.classes:
+        cells = [str(number) for number in rows.labels.tolist()]
+        rows = replace(rows, labels=numbers_of(cells, takes) if takes.classes else None)
     rows = placed("test", rows, how, replace(takes.values, binarize=False, dequantize=False))
     if takes.context and rows.labels is None:
         raise VaekitError(

@@ -23,11 +23,10 @@ ENDINGS = (".csv", ".npz", ".parquet")
 def save_codes(run: Run, rows: Split, path: Path) -> Path:
     """Write E[z|x] and the standard deviations of z of rows, in their order.
 
-    A .csv or a .parquet has the columns `row` (a file's name, an identifier, the line of a
-    table's file, or a number from 0), z0, z1,
-    ..., sd0, sd1, ... (where the posterior has deviations), and `label` (the class by its name,
-    where there are labels); an .npz the arrays `codes`, `deviations`, `rows`, `labels` and
-    `class_names`. A .csv is written as the rows are encoded.
+    A .csv or a .parquet has the columns `row` (a file's name, an identifier, the line of a table's
+    file, or a number from 0), z0, z1, ..., sd0, sd1, ... (where the posterior has deviations), and
+    `label` (the class by its name, where there are labels); an .npz the arrays `codes`,
+    `deviations`, `rows`, `labels` and `class_names`. A .csv is written as the rows are encoded.
 
     Raises:
         VaekitError: for another ending, or where it cannot be written.
