@@ -215,8 +215,8 @@ def test_images_from_minus_one_are_mapped_in_all_splits(tmp_path: Path) -> None:
     mine = load(path)
     assert np.allclose(mine.train.images[:, 0], (levels + 1) / 2, atol=1e-7)
     assert np.allclose(mine.test.images[:, 0], (np.abs(levels[:4]) + 1) / 2, atol=1e-7)
-    assert mine.note == f"{path}; values from -1 to 1 mapped by (x + 1) / 2"
-    assert load(save(tmp_path, images=np.abs(levels))).note == str(path)
+    assert mine.said == "values from -1 to 1 mapped by (x + 1) / 2"
+    assert not load(save(tmp_path, images=np.abs(levels))).said
     table = load(save(tmp_path, images=levels.reshape(20, 4)))
     assert table.train.images.min() < 0
 

@@ -344,7 +344,7 @@ def test_what_is_prepared_of_a_loader() -> None:
     rows = RNG.normal(3, 2, (40, 7))
     given = from_value({"train": [rows[:30], rows[30:]], "validation": [rows[:4], rows[4:9]]})
     assert given.rows == {"train": 40, "validation": 9, "test": 9}
-    assert given.note == "given; no test rows: validation rows stand for them"
+    assert given.said == "no test rows: validation rows stand for them"
     whole = from_value({"train": rows, "test": rows[:9]})
     made = prepare(given, Data(standardize=True))
     same = prepare(whole, Data(standardize=True, validation=0))

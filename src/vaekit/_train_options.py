@@ -22,6 +22,17 @@ PathText = Annotated[
 ]
 
 
+def _names(value: Any) -> Any:
+    """Return names that are written one after the other, as a,b,c, as several."""
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list | tuple):
+        return value
+    return tuple(each.strip() for name in several for each in str(name).split(","))
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
 class Options(BaseModel):
     """A record of options: frozen, all numbers finite, and an unknown name is an error."""
 
@@ -73,6 +84,29 @@ class Data(Options):
 
     label: str | None = None
     """The column of a .csv that is a class. It is no feature; its name, or its number from 1."""
+
+    labels: PathText | None = None
+    """A table of labels beside images. A row for each file; a column holds the files' names."""
+
+    label_from: str | None = None
+    """The class of an image from its path. A regular expression whose first bracket is the class,
+    as '([a-z]+)\\.'"""
+
+    columns: Names = ()
+    """The columns of a table that are features, as a,b,c. By default all that are numbers."""
+
+    drop: Names = ()
+    """Columns of a table to leave out."""
+
+    date: Names = ()
+    """Columns of a table that are dates. Read as days since 1970."""
+
+    missing: Literal["refuse", "drop", "mean"] = "refuse"
+    """What becomes of gaps in a table. `drop` leaves such rows out, `mean` fills in the mean of
+    the column's training rows."""
+
+    kind: Literal["binary", "gray", "color", "counts", "table"] | None = None
+    """What the values are, where a file does not tell."""
 
     context: Literal["none", "label"] = "none"
     """Condition the model on nothing, or on the label. The label is one-hot."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import vaekit
 from vaekit._io import in_words, search_folders
-from vaekit.cli._show import MaybeOut, MaybeWhole, answer, columns, table
+from vaekit.cli._show import MaybeOut, MaybeWhole, answer, table
+from vaekit.cli._show import columns as in_columns
 from vaekit.errors import VaekitError, choose
 from vaekit.registry import KINDS, describe, entries, import_installed, text
 
@@ -28,6 +29,13 @@ def data(
     gray: bool = False,
     label: str | None = None,
     group: str | None = None,
+    labels: str | None = None,
+    label_from: str | None = None,
+    columns: tuple[str, ...] = (),
+    drop: tuple[str, ...] = (),
+    date: tuple[str, ...] = (),
+    missing: str = "refuse",
+    kind: str | None = None,
     test: float | None = None,
     clean: bool = False,
     json: bool = False,
@@ -46,6 +54,13 @@ def data(
         gray: Turn color images gray.
         label: The column of a .csv that is a label.
         group: What keeps rows together; see `vaekit train vae --help-all`.
+        labels: A table of labels beside images.
+        label_from: A regular expression whose first bracket, in an image's path, is its class.
+        columns: The columns of a table that are features, as a,b,c.
+        drop: Columns of a table to leave out.
+        date: Columns of a table that are dates.
+        missing: What becomes of gaps in a table: refuse, drop or mean.
+        kind: What the values are: binary, gray, color, counts or table.
         test: Test rows: a fraction, or a count.
         clean: Empty the cache of decoded images, and leave.
     """
@@ -69,6 +84,8 @@ def data(
 
         values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
         values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
+        values |= {"labels": labels, "label_from": label_from, "columns": columns, "drop": drop}
+        values |= {"date": date, "missing": missing, "kind": kind}
         options = vaekit.data.labeled(checked(Data, values))
         dataset = vaekit.data.read(options)
         parts = vaekit.recipes.find_recipe("vae").parts
@@ -125,7 +142,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),
         "columns": ", ".join(facts["columns"]),
     }
-    for name in ("likelihood", "note", "source", "sha256", "image"):
+    for name in ("likelihood", "said", "note", "source", "sha256", "image"):
         lines[name] = facts.get(name)
     yield from (f"{title:11} {words}" for title, words in lines.items() if words)
 
@@ -146,7 +163,7 @@ def parts(kind: str | None = None, name: str | None = None, /, *, json: bool = F
     known = {each: entries(each) for each in KINDS if entries(each)}
     if kind is None:
         rows = {each: f"{KINDS[each]}: {', '.join(known[each])}" for each in known}
-        answer(json, known, columns(rows, ""))
+        answer(json, known, in_columns(rows, ""))
         return
     choose("kind of part", kind, known)
     listed = known[kind] if name is None else {name: describe(kind, name)}
@@ -166,7 +183,7 @@ def _part_lines(kind: str, name: str, entry: dict[str, Any]) -> Iterator[str]:
     else:
         options = entry["options"].items()
         rows = {text({"name": "", n: option["default"]}): option["help"] for n, option in options}
-    yield from columns(rows)
+    yield from in_columns(rows)
 
 
 def recipes(*, json: bool = False) -> None:

@@ -61,7 +61,8 @@ GLOBAL = {
     "--version": "Show the versions of vaekit and torch, and the device.",
 }
 SELDOM = {  # options of train and sweep that only --help-all shows
-    "test", "split_seed", "group", "crop", "standardize", "range", "dequantize", "cache",
+    "test", "split_seed", "group", "crop", "labels", "label_from", "columns", "drop", "date",
+    "missing", "kind", "standardize", "range", "dequantize", "cache",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "snapshots", "threads", "precision", "compile", "capture",
 }  # fmt: skip

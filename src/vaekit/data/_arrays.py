@@ -196,7 +196,7 @@ def _from_arrays(path: Path, arrays: Arrays, options: Data) -> Dataset:
         images = MappedRows(stored) if stays else tensor_of(stored)
         parts[name] = _split(path, arrays, prefix, images)
     facts: Any = {"mapped": how.mapped, "top": how.top}
-    return dataset_of(path, how.kind, parts, options, note=how.note, **facts)
+    return dataset_of(path, how.kind, parts, options, said=how.note, **facts)
 
 
 def _split(path: Path, arrays: Arrays, prefix: str, images: Tensor | Rows) -> Split:

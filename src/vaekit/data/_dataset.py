@@ -166,6 +166,7 @@ class Dataset:
         shuffled: whether `train` already is what `partition` takes under a limit, in its order.
         stream: the loader of the training rows, of which `train` is then a sample; or None.
         mapped, top: how stored values were read: see `DataSpec`.
+        said: what was guessed or left out when they were read, for people; or empty.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -191,6 +192,7 @@ class Dataset:
     stream: Stream | None = None
     mapped: bool = False
     top: float | None = None
+    said: str = ""
 
     def __post_init__(self) -> None:
         DataSpec(self.name, (), self.kind, 0)  # which knows the kinds
@@ -314,7 +316,7 @@ def card(dataset: Dataset) -> dict[str, Any]:
         name, kind, shape; rows per split; classes, their names (where they have some) and the rows
         of each class per split; factors: their names, and how many values each takes; columns;
         range, mean and density (the part that is not 0) of the values as they are stored, over all
-        splits (mean and density over a sample of streamed rows); source, note; sha256, the
+        splits (mean and density over a sample of streamed rows); source, note, said; sha256, the
         `fingerprint`, and test_sha256, that of the test rows.
 
     Example:
@@ -345,6 +347,7 @@ def card(dataset: Dataset) -> dict[str, Any]:
         "density": sum(part.filled for part in seen) / total,
         "source": dataset.source,
         "note": dataset.note,
+        "said": dataset.said,
         "sha256": sha256,
         "test_sha256": test,
     }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vaekit._io import note
 from vaekit._train_options import Data, NewData
 from vaekit.data._dataset import Dataset
 from vaekit.data._pixels import pixels_of
@@ -69,6 +70,8 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
             f"{source.name} has no labels, on which this run is conditioned: name them, as the "
             "column of a table or folders of images."
         )
+    if source.said:
+        note(f"{source.name}: {source.said}.")
     rows = conditioned(rows, replace(source, classes=takes.classes), how.context)
     return replace(source, train=rows, test=rows, validation=None)
 

@@ -202,7 +202,6 @@ def joined(
     parts: Mapping[str, Any],
     *,
     name: str = "",
-    note: str = "",
     class_names: tuple[str, ...] = (),
     **facts: Any,
 ) -> Dataset:
@@ -213,8 +212,7 @@ def joined(
         kind, class_names: as in `Dataset`.
         parts: the splits by name.
         name: of rows that were given and come from no path.
-        note: what is to be known of the values.
-        facts: more of `Dataset`.
+        facts: more of `Dataset`, as `said`.
     """
     source = "given" if name else str(path)
     labels = [int(part.labels.max()) for part in parts.values() if part.labels is not None]
@@ -223,7 +221,7 @@ def joined(
         kind,
         classes=len(class_names) or max(labels, default=-1) + 1,
         source=source,
-        note=f"{source}; {note}" if note else source,
+        note=source,
         class_names=class_names,
         **parts,
         **facts,

@@ -276,8 +276,8 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
         notes.insert(0, f"no test rows: {stand} for them")
     facts: dict[str, Any] = {"class_names": class_names, "column_names": train.columns}
     facts |= {"mapped": how.mapped, "top": how.top}
-    note = "; ".join(notes)
-    data = dataset_of("data", how.kind, splits, options, name=name, note=note, **facts)
+    said = "; ".join(notes)
+    data = dataset_of("data", how.kind, splits, options, name=name, said=said, **facts)
     if train.survey is None:
         return data
     classes = max(data.classes, len(train.survey.labels))
