@@ -73,7 +73,7 @@ def test_an_array_is_what_its_file_is(name: str, tmp_path: Path) -> None:
     alike(from_value((torch.from_numpy(array.copy()), torch.from_numpy(LABELS))), read)
     options = Data(limit=30, context="label", validation=4)
     alike(prepare(given, options), prepare(read, options))
-    assert given.note.removeprefix("given") == read.note.removeprefix(read.source)
+    assert given.said == read.said
 
 
 def test_an_array_alone_a_tensor_and_the_names_of_what_is_given() -> None:
@@ -113,7 +113,7 @@ def test_splits_that_are_there_are_taken_and_the_rest_is_held_out() -> None:
 
 def test_one_range_serves_all_splits() -> None:
     both = from_value({"train": LEVELS / 255.0, "test": LEVELS[:4] / 127.5 - 1})
-    assert both.note.endswith("mapped by (x + 1) / 2")
+    assert both.said.endswith("mapped by (x + 1) / 2")
     assert both.train.bounds[0] >= 0.5
 
 
@@ -285,7 +285,7 @@ def test_a_loader_is_streamed_and_its_statistics_are_those_of_its_rows() -> None
     whole = from_value(dict.fromkeys(("train", "test"), (LEVELS, LABELS)))
     assert (streamed.name, streamed.kind, streamed.classes) == ("loader", "color", 3)
     assert streamed.validation is None
-    assert streamed.note == ("given; no test rows: a sample of the training rows stands for them")
+    assert streamed.said == ("no test rows: a sample of the training rows stands for them")
     one, two = streamed.spec(), whole.spec()
     assert one.to_json() == two.to_json() | {"name": "loader"}
     assert one.mean is not None
