@@ -133,8 +133,19 @@ def test_colors_for_what_another_command_wrote(home: Path, run: Run, tmp_path: P
         assert len(expected) == 8
         whole = (255 * gray["images"].clip(0, 1)).round().astype(np.uint8)
     np.savez(walk, images=whole)
-    main(["colorize", str(walk), "--colorizer", str(home / "c"), "-n", "3", "-o", str(made)])
-    with np.load(made) as found:
+    main(
+        [
+            "colorize",
+            str(walk),
+            "--colorizer",
+            str(home / "c"),
+            "-n",
+            "3",
+            "-o",
+            str(few := tmp_path / "few.npz"),
+        ]
+    )
+    with np.load(few) as found:
         assert len(found["images"]) == 3
         np.testing.assert_allclose(found["images"], expected[:3], atol=0.02)
 

@@ -225,7 +225,8 @@ def test_walks_and_codes_of_a_conditional_run(
         ("evaluate", "ais:steps=4", "--limit", "4"),
     ):
         end = "gif" if command == "animate" else "png"
-        out = ["-o", str(tmp_path / f"{command}.{end}")] if command not in NO_OUT else []
+        out = ["-o", str(tmp_path / f"{command}.{end}"), "--overwrite"]
+        out = [] if command in NO_OUT else out
         main([command, folder, *words, *out])
     main(["encode", folder, "-o", str(tmp_path / "codes.npz")])
     with np.load(tmp_path / "codes.npz") as arrays:

@@ -137,7 +137,7 @@ def test_a_gif_has_one_palette_and_its_paper_stays_white(
 ) -> None:
     for one in (run, color):
         path = tmp_path / "film.gif"
-        call("animate", one.path, "-o", path)
+        call("animate", one.path, "-o", path, "--overwrite")
         assert local_palettes(path.read_bytes()) == 0
         frames, _ = moving(path)
         assert all((frame[:3] == 255).all() and (frame[:, :8] == 255).all() for frame in frames)
@@ -366,7 +366,8 @@ def test_the_plane_has_codes_and_decoded_images_on_the_same_axes(run: Run, tmp_p
 
 def test_a_film_of_chosen_epochs(run: Run, tmp_path: Path) -> None:
     for words, count in (("0,3", 2), ("log", 4), ("2", 1)):
-        call("animate", run.path, "--epochs", words, "-o", tmp_path / "film.webp")
+        path = tmp_path / "film.webp"
+        call("animate", run.path, "--epochs", words, "-o", path, "--overwrite")
         assert len(moving(tmp_path / "film.webp")[0]) == count
     kept = [*range(0, 201, 2)]
     assert film_epochs(kept) == kept

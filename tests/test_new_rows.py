@@ -29,7 +29,7 @@ def codes_of(path: Path) -> dict[str, list[float]]:
 
 def encoded(run: Path, data: Path, *more: str) -> dict[str, list[float]]:
     out = data.parent / "codes.csv"
-    main(["encode", str(run), "--data", str(data), "-o", str(out), *more])
+    main(["encode", str(run), "--data", str(data), "-o", str(out), "--overwrite", *more])
     return codes_of(out)
 
 
@@ -132,6 +132,42 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "run", folder
 
 
+@pytest.mark.parametrize("kind", ["uint8", "floats", "signed", "counts", "flags", "table"])
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_a_row_of_an_array_has_one_code(kind: str, ending: str, tmp_path: Path) -> None:
+    rng = np.random.RandomState(1)
+    rows = {
+        "uint8": rng.randint(0, 256, (30, 6, 6)).astype(np.uint8),
+        "floats": rng.rand(30, 6, 6),
+        "signed": rng.rand(30, 6, 6, 3).astype(np.float32) * 2 - 1,
+        "counts": rng.poisson(3, (30, 5)),
+        "flags": rng.rand(30, 5) < 0.4,
+        "table": rng.randn(30, 5) * 100,
+    }[kind]
+
+    def write(name: str, part: np.ndarray) -> Path:
+        path = tmp_path / f"{name}{ending}"
+        np.save(path, part) if ending == ".npy" else np.savez(path, images=part)
+        return path
+
+    run, order = tmp_path / "run", rng.permutation(30)
+    data = write("x", rows)
+    vaekit.train("vae", data=data, standardize=kind == "table" or None, out=run, **SMALL)
+    whole = encoded(run, data)
+    assert list(whole) == [str(i) for i in range(30)]
+    alone = encoded(run, write("one", rows[7:8]))
+    shuffled = encoded(run, write("shuffled", rows[order]))
+    np.testing.assert_allclose(alone["0"], whole["7"], 1e-6, 1e-6)
+    for new, old in enumerate(order):
+        np.testing.assert_allclose(shuffled[str(new)], whole[str(old)], 1e-6, 1e-6)
+    loaded = vaekit.load(run)
+    np.testing.assert_allclose(loaded.encode(rows[7:8])[0], whole["7"][:2], 1e-5, 1e-6)
+    ours, own = loaded.dataset().test, tmp_path / f"own{ending}"
+    write("own", rows[[int(i) for i in ours.ids]])  # type: ignore[union-attr]
+    measured = [loaded.evaluate(**how)["elbo"] for how in ({}, {"data": own})]  # type: ignore[arg-type]
+    assert measured[0] == pytest.approx(measured[1], 1e-6)
+
+
 def test_an_image_has_one_code_in_whatever_it_comes(
     photos: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -194,17 +230,15 @@ def test_new_images_go_through_reconstruct_and_a_class_alone(
     photos: tuple[Path, Path], tmp_path: Path
 ) -> None:
     run, folder = photos
-    main(
-        [
-            "reconstruct",
-            str(run),
-            "--data",
-            str(folder / "old" / "dark"),
-            "-o",
-            str(tmp_path / "r.png"),
-        ]
-    )
+    dark, light = (str(folder / "old" / name) for name in ("dark", "light"))
+    main(["reconstruct", str(run), "--data", dark, "-o", str(tmp_path / "r.png")])
     assert (tmp_path / "r.png").exists()
+    out = str(tmp_path / "w.npz")
+    main(["interpolate", str(run), "--data", f"{dark}/0.png", f"{light}/7.png", "-o", out])
+    loaded = vaekit.load(run)
+    ends = loaded.reconstruct([f"{dark}/0.png", f"{light}/7.png"])
+    walk = torch.from_numpy(np.load(out)["images"])
+    torch.testing.assert_close(walk[[0, -1]], ends)
     new = tmp_path / "new"
     (new / "light").mkdir(parents=True)
     Image.open(folder / "old" / "light" / "7.png").save(new / "light" / "a.png")

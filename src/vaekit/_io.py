@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -273,6 +274,15 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("vaekit", appauthor=False)
+
+
+def stamp_of(path: str | Path) -> list[int]:
+    """Return size and time of change of a file, which tell whether it was changed; [] of none."""
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return []
+    return [facts.st_size, facts.st_mtime_ns] if stat.S_ISREG(facts.st_mode) else []
 
 
 def search_folders(data_dir: str | Path | None = None) -> tuple[Path, ...]:

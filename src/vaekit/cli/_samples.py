@@ -11,11 +11,10 @@ import vaekit
 from vaekit import report
 from vaekit.cli._show import (
     MaybeNumber,
-    MaybeOut,
     MaybeWhole,
     Number,
     Opening,
-    Out,
+    Output,
     Rows,
     Whole,
     say,
@@ -31,20 +30,23 @@ if TYPE_CHECKING:
     from vaekit.runs import Run
 
 
+ROWS = (".csv", ".parquet")  # what rows of a table are written to
+
+
 def sample(
     run: Path,
     /,
     *,
     n: Number = 64,
     label: str | None = None,
-    out: Out = Path("samples.png"),
-    draws: bool = False,
+    to: Output = Output(),
+    draws: bool | None = None,
     prior: str | None = None,
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
     opening: Opening = Opening(),
 ) -> Path:
-    """Draw new images: a grid (.png), or an array.
+    """Draw new images, or new rows of a table: a grid (.png), arrays, or a .csv of such rows.
 
     z is drawn from the prior fitted to the codes of training rows, where that suits held-out codes
     better than p(z). A run that is conditioned on labels draws one --label, or a row for each
@@ -53,28 +55,36 @@ def sample(
     Example: vaekit sample runs/vae-mnist -n 64 -o samples.png
 
     Args:
-        draws: Draw x, in place of its mean E[x|z].
+        draws: Draw x, in place of its mean E[x|z]; by default of tables alone.
         prior: model: draw z from p(z); fitted: from the other, even where it is no better.
     """
     loaded = opening.load(run, n=n)
     fixed = report.settings(set_)
-    how: Any = {"mean": not draws, "seed": seed, "fixed": fixed, "prior": prior}
+    drawn = loaded.spec.is_table if draws is None else draws
+    how: Any = {"mean": not drawn, "seed": seed, "fixed": fixed, "prior": prior}
     edits = ", ".join(f"z{dim} = {value:g}" for dim, value in fixed.items()).replace("-", "−")
-    if label is not None:
+    table, classes = loaded.spec.is_table, loaded.class_names
+    if label is not None or table:
         images, columns = loaded.sample(n, label=label, **how), None
     else:
         images, columns = report.sample_images(loaded, n, **how)
 
     def draw(images: Tensor) -> Image:
-        if not columns:
-            rows, over = [("", images)], edits
-        else:
-            over = "; ".join(filter(None, ("each column: one z", edits)))
+        rows = [("", images)]
+        if columns:
             rows = list(zip(loaded.class_names, images.split(columns), strict=True))
+        over = "; ".join(filter(None, ("each column: one z" if columns else "", edits)))
         many = columns or report.columns_of(len(images))
-        return report.labeled(rows, many, over=over, together=len(rows))
+        under = "draws of x" if drawn else "E[x|z], means of x: not draws"
+        return report.labeled(rows, many, over=over, under=under, together=len(rows))
 
-    path = _save(loaded, images, out, draw=draw if columns or edits else None)
+    more: dict[str, Any] = {}
+    if loaded.conditional:  # in equal shares, as `Run.sample` draws them
+        number = None if label is None else vaekit.data.label_of(label, loaded.spec, classes)
+        named = [row * len(classes) // n if number is None else number for row in range(n)]
+        more = {loaded.config.data.label or "label": [classes[each] for each in named]}
+    path = to.at(run, "samples.csv" if table else "samples.png")
+    _save(loaded, images, path, draw=draw, drawn=drawn, more=more)
     if fitted := loaded.sampled_prior(prior):
         say(f"samples: prior {fitted}")
     return path
@@ -86,12 +96,13 @@ def reconstruct(
     *,
     data: str | None = None,
     n: Number = 16,
-    out: Out = Path("reconstructions.png"),
+    to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
     """Reconstruct test images, or new ones: each above its E[x|z].
 
-    Of a colorizer: true colors, what it sees of them, and its colors E[x|g].
+    Of a table: a .csv of E[x|z] in the units of the file. Of a colorizer: true colors, what it
+    sees of them, and its colors E[x|g].
 
     Example: vaekit reconstruct runs/vae-mnist -n 16
 
@@ -101,25 +112,31 @@ def reconstruct(
     loaded = opening.load(run, n=n)
     new = None if data is None else loaded.read(data, data_dir=opening.data_dir)
     test = loaded.dataset(opening.data_dir).test if new is None else new
-    originals, context = test.batch(vaekit.data.spread(len(test), n))
+    shown = vaekit.data.spread(len(test), n)
+    originals, context = test.batch(shown)
     images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
     x, again = seen(originals), seen(images)
     kinds = {"x": x, "E[x|z]": again}
     if loaded.config.recipe == "colorizer":
         gray = vaekit.luminance(x).expand_as(x)
         kinds = {"true": x, "gray g": gray, "E[x|g]": again}
-    return report.save_images(x, out, again, draw=lambda: report.pairs(kinds))
+    path = to.at(run, "reconstructions" + (".csv" if loaded.spec.is_table else ".png"))
+    if path.suffix in ROWS:
+        more = {} if test.ids is None else {"row": test.ids[shown.numpy()]}
+        return report.save_rows(loaded.spec, images, path, drawn=False, more=more)
+    return report.save_images(x, path, again, draw=lambda: report.pairs(kinds))
 
 
 def interpolate(
     run: Path,
     /,
     *,
-    n: Number = 5,
+    data: tuple[str, ...] = (),
+    n: MaybeNumber = None,
     steps: Whole = 10,
     kind: str = "linear",
     seed: Whole = 0,
-    out: Out = Path("interpolation.png"),
+    to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
     """Walk from one test image to another in the latent, a row a pair.
@@ -130,18 +147,29 @@ def interpolate(
     Example: vaekit interpolate runs/vae-mnist --kind spherical
 
     Args:
-        n: How many pairs.
+        data: New images, in pairs: two files or more, or what `vaekit encode` takes.
+        n: How many pairs; by default five, or as many as there are.
         kind: linear or spherical.
         seed: The seed of the choice of images.
     """
     loaded = opening.load(run, n=n)
     import torch
 
-    test = loaded.dataset(opening.data_dir).test
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
-    x, context = test.batch(order[: 2 * n])
-    if len(x) < 2 * n:
-        raise VaekitError(f"got `n={n}`; {len(x)} test rows make {len(x) // 2} pairs at most.")
+    if data:
+        new = data[0] if len(data) == 1 else list(data)
+        test = loaded.read(new, data_dir=opening.data_dir)
+        order = torch.arange(len(test))
+    else:
+        test = loaded.dataset(opening.data_dir).test
+        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    most = len(test) // 2
+    n = min(5, most) if n is None else n
+    if not 0 < n <= most:
+        raise VaekitError(
+            f"got `n={n}`; {len(test)} {'new' if data else 'test'} rows make {most} pairs at most."
+        )
+    order = order[: 2 * n]
+    x, context = test.batch(order.view(-1, 2).T.flatten() if data else order)
     ends = None if context is None else (context[:n], context[n:])
     images = report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
     first, last = (loaded.spec.values.inverse(part) for part in (x[:n], x[n:]))
@@ -152,7 +180,7 @@ def interpolate(
         rows = [("", torch.cat([a[None], walk, b[None]])) for a, walk, b in walks]
         return report.labeled(rows, steps + 2, heads=heads, together=n, apart=(1, steps + 1))
 
-    return _save(loaded, images.flatten(0, 1), out, draw=draw)
+    return _save(loaded, images.flatten(0, 1), to.at(run, "interpolation.png"), draw=draw)
 
 
 def traverse(
@@ -167,7 +195,7 @@ def traverse(
     row: MaybeWhole = None,
     set_: tuple[str, ...] = (),
     label: str | None = None,
-    out: Out = Path("traversal.png"),
+    to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
     """Move one latent dimension at a time, and say what it does.
@@ -202,7 +230,7 @@ def traverse(
         heads = [report.short(round(value, 2)) for value in values.tolist()]
         return report.labeled(rows, steps, heads=heads)
 
-    return _save(loaded, images.flatten(0, 1), out, draw=draw)
+    return _save(loaded, images.flatten(0, 1), to.at(run, "traversal.png"), draw=draw)
 
 
 def _center(
@@ -228,7 +256,7 @@ def manifold(
     *,
     side: Whole = 20,
     label: str | None = None,
-    out: Out = Path("manifold.png"),
+    to: Output = Output(),
     opening: Opening = Opening(),
 ) -> Path:
     """Decode the plane of a 2-dimensional latent on a grid.
@@ -247,7 +275,7 @@ def manifold(
     def draw(images: Tensor) -> Image:
         return report.on_axes(images.unflatten(0, (side, side)), *axes)
 
-    return _save(loaded, images.flatten(0, 1), out, draw=draw)
+    return _save(loaded, images.flatten(0, 1), to.at(run, "manifold.png"), draw=draw)
 
 
 def scatter(
@@ -257,7 +285,7 @@ def scatter(
     n: Number = 2000,
     plane: bool = False,
     label: str | None = None,
-    out: Out = Path("scatter.png"),
+    to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
     """Plot codes in the colors of their classes, with their spread.
@@ -271,9 +299,8 @@ def scatter(
         n: Test rows, evenly spread.
         plane: Beside the codes, on the same axes, what is decoded there, of a latent of 2
             dimensions.
-        out: The file: .png or .svg.
     """
-    _check_figure(out)
+    out = _figure(to, run, "scatter.png")
     loaded = opening.load(run, n=n)
     data = loaded.dataset(opening.data_dir)
     rows = data.test.take(vaekit.data.spread(len(data.test), n))
@@ -293,7 +320,7 @@ def overlap(
     /,
     *,
     rows: tuple[int, int] = (0, 1),
-    out: Out = Path("overlap.png"),
+    to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
     """Plot two posteriors over the line of a 1-dimensional latent.
@@ -305,9 +332,8 @@ def overlap(
 
     Args:
         rows: Two test rows.
-        out: The file: .png or .svg.
     """
-    _check_figure(out)
+    out = _figure(to, run, "overlap.png")
     loaded = opening.load(run)
     import torch
 
@@ -326,7 +352,7 @@ def animate(
     *,
     what: str = "reconstructions",
     epochs: str | None = None,
-    out: MaybeOut = None,
+    to: Output = Output(),
     fps: float = 8.0,
 ) -> Path:
     """Make a film of the training: the same images after each epoch.
@@ -337,11 +363,10 @@ def animate(
         what: reconstructions or samples.
         epochs: Those that are shown, as 0,1,2,5,10; log: 0, 1, 2, 3, 5, 8, 13, ... and the last. By
             default all that were kept.
-        out: The file: .gif or .webp; by default WHAT.gif.
         fps: Frames per second.
     """
     start()
-    path = out or Path(f"{what}.gif")
+    path = to.at(run, f"{what}.gif")
     return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps, epochs=epochs)
 
 
@@ -352,7 +377,7 @@ def encode(
     data: str | None = None,
     id: str | None = None,  # noqa: A002
     split: str = "test",
-    out: Out = Path("codes.csv"),
+    to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
     """Encode new rows, or a split of the training's data: means and deviations of z, row by row.
@@ -366,14 +391,13 @@ def encode(
         data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
         id: The column of a table that names its rows.
         split: Without new rows: test, validation or train.
-        out: The file of codes: .csv, .npz or .parquet.
     """
     loaded = opening.load(run)
     if data is not None:
         rows = loaded.read(data, id=id, data_dir=opening.data_dir)
     else:
         rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
-    return report.save_codes(loaded, rows, out)
+    return report.save_codes(loaded, rows, to.at(run, "codes.csv"))
 
 
 def colorize(
@@ -386,7 +410,7 @@ def colorize(
     label: str | None = None,
     columns: MaybeWhole = None,
     seed: Whole = 0,
-    out: Out = Path("colored.png"),
+    to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
     """Color gray images: samples of a run, or those in an .npz.
@@ -406,6 +430,7 @@ def colorize(
     chosen: dict[str, Any] = {"reconstruct": reconstruct, "label": label}
     gray = _gray(source, opening, n, seed, chosen)
     images = report.colorize(painter, gray)
+    out = to.at(colorizer, "colored.png")
     if out.suffix == ".npz":
         return report.save_images(images, out)
     kinds = {"gray": gray.expand(-1, 3, -1, -1), "colored": images}
@@ -435,14 +460,22 @@ def _check_row(row: int, rows: int) -> None:
         raise VaekitError(f"there is no test row {row}; there are 0 to {rows - 1}.")
 
 
-def _check_figure(path: Path) -> None:
+def _figure(to: Output, run: Path, name: str) -> Path:
+    path = to.at(run, name)
     if path.suffix not in (".png", ".svg"):
         raise VaekitError(f"got the file {path}; expected one that ends in .png or .svg.")
+    return path
 
 
 def _save(
-    run: Run, images: Tensor, path: Path, draw: Callable[[Tensor], Image] | None = None
+    run: Run,
+    x: Tensor,
+    path: Path,
+    draw: Callable[[Tensor], Image] | None = None,
+    **rows: Any,
 ) -> Path:
-    """Write images of a run in the units of its data; `draw` makes a sheet of these."""
-    seen = run.spec.values.inverse(images)
+    """Write images or rows of a run in the units of its data; `draw` makes a sheet of these."""
+    if path.suffix in ROWS and run.spec.is_table:
+        return report.save_rows(run.spec, x, path, **rows)
+    seen = run.spec.values.inverse(x)
     return report.save_images(seen, path, draw=partial(draw, seen) if draw else None)

@@ -54,7 +54,6 @@ def options_of_all_commands() -> None:
         label: A class, by number or name, of a run that is conditioned on labels.
         n: How many images.
         steps, columns: Images in a row.
-        out: The file: an image (.png), or an array (.npz).
         seed: The seed of everything that is drawn.
         set_: DIM=VALUE: put this latent dimension at VALUE, in standard deviations of the prior;
             again for another, as --set 3=+2 --set 0=-1.
@@ -95,6 +94,33 @@ class Rows(Opening):
     """How a run is opened, and where its data set is."""
 
     data_dir: str | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Output:
+    """Where a command writes.
+
+    Args:
+        out: The file: an image (.png) or arrays (.npz), of rows also .csv and .parquet, of plots
+            .svg. By default in RUN/outputs/.
+        overwrite: Replace the file that --out names.
+    """
+
+    out: MaybeOut = None
+    overwrite: bool = False
+
+    def at(self, run: Path, name: str) -> Path:
+        """Return the file that is named, or this name among the outputs of a run.
+
+        Raises:
+            VaekitError: for a file that is there already, unless it is to be replaced.
+        """
+        if self.out is None:  # a saved model may be a file
+            return run / "outputs" / name if run.is_dir() else Path(name)
+        if self.out.exists() and not self.overwrite:
+            raise VaekitError(f"there is a file {self.out}: name another, or add `overwrite`.")
+        return self.out
 
 
 def start() -> None:

@@ -274,7 +274,17 @@ class Dataset:
             column_names=self.column_names,
             mapped=self.mapped,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
+            whole=_whole(train.images) if self.column_names and stream is None else (),
         )
+
+
+def _whole(rows: Tensor | Rows) -> tuple[tuple[float, float] | None, ...]:
+    """Return the ends of each column whose values are all whole numbers; None of others."""
+    whole = torch.stack([(part == part.round()).all(0) for part in chunks(rows)]).all(0)
+    low = torch.stack([part.amin(0) for part in chunks(rows)]).amin(0)
+    high = torch.stack([part.amax(0) for part in chunks(rows)]).amax(0)
+    ends = zip(low.tolist(), high.tolist(), whole, strict=True)
+    return tuple((least, most) if each else None for least, most, each in ends)
 
 
 def fingerprint(dataset: Dataset) -> str:

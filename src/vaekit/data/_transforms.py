@@ -6,8 +6,10 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,6 +139,8 @@ class DataSpec:
         column_names: of a table's columns; or empty.
         mapped: whether stored floats from -1 to 1 became (x + 1) / 2.
         top: what became 255 in binary rows; None where nothing did.
+        whole: of a table's columns, each the least and the largest of its training values where all
+            are whole numbers, else None; or empty.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -162,6 +166,7 @@ class DataSpec:
     column_names: tuple[str, ...] = field(default=(), repr=False)
     mapped: bool = field(default=False, repr=False)
     top: float | None = field(default=None, repr=False)
+    whole: tuple[tuple[float, float] | None, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -180,6 +185,34 @@ class DataSpec:
         """
         return torch.zeros(n, *self.shape) if self.source is None else self.source(n)
 
+    def columns_of(self, x: Tensor, *, drawn: bool = True) -> dict[str, np.ndarray]:
+        """Return rows of a table `(N, D)`, as a model sees them, by column in the file's units.
+
+        With `drawn`, columns of whole numbers are whole again, and within those of the training;
+        means of rows, as E[x|z], are no such numbers.
+
+        Example:
+            >>> spec = DataSpec("t", (2,), "table", 20, whole=((0, 1), None))
+            >>> spec.columns_of(torch.full((1, 2), 1.5))
+            {'1': array([1]), '2': array([1.5])}
+        """
+        units = self.values.inverse(x.cpu().double()) * (255 if self.top == 255 else 1)
+        names = self.column_names or map(str, range(1, 1 + self.shape[0]))
+        columns = dict(zip(names, units.numpy().T, strict=True))
+        if not drawn:
+            return columns
+        for (name, column), ends in zip(columns.items(), self.whole or repeat(None), strict=False):
+            if self.kind in ("counts", "binary"):
+                columns[name] = column.round().astype(np.int64)
+            elif ends is not None:
+                columns[name] = column.round().clip(*ends).astype(np.int64)
+        return columns
+
+    @property
+    def is_table(self) -> bool:
+        """Whether rows are rows of a table `(D,)`: all but images."""
+        return len(self.shape) == 1
+
     @property
     def unit(self) -> str:
         """What a log-likelihood of these data is given in.
@@ -188,7 +221,7 @@ class DataSpec:
             >>> DataSpec("t", (3,), "table", rows=20).unit
             'nats per row'
         """
-        return "nats per image" if len(self.shape) == 3 else "nats per row"
+        return "nats per row" if self.is_table else "nats per image"
 
     def to_json(self) -> dict[str, Any]:
         """Return the record without its tensors, as plain JSON values.
@@ -200,7 +233,7 @@ class DataSpec:
         names = ("name", "shape", "kind", "rows", "classes")
         lists = {n: list(getattr(self, n)) for n in ("context", "class_names", "column_names")}
         plain = {name: getattr(self, name) for name in names} | {"shape": list(self.shape)}
-        plain |= {n: getattr(self, n) for n in ("mapped", "top") if getattr(self, n)}
+        plain |= {n: getattr(self, n) for n in ("mapped", "top", "whole") if getattr(self, n)}
         return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 
     @classmethod

@@ -1,5 +1,4 @@
 from vaekit.report._blocks import nearest as nearest
-from vaekit.report._code_files import save_codes as save_codes
 from vaekit.report._codes import Codes as Codes
 from vaekit.report._codes import by_factor as by_factor
 from vaekit.report._codes import fixed_rows as fixed_rows
@@ -51,6 +50,8 @@ from vaekit.report._network import save_network as save_network
 from vaekit.report._pages import render as render
 from vaekit.report._ranking import lead as lead
 from vaekit.report._ranking import sentences as sentences
+from vaekit.report._row_files import save_codes as save_codes
+from vaekit.report._row_files import save_rows as save_rows
 from vaekit.report._run_report import kl_bars as kl_bars
 from vaekit.report._run_report import write_run_report as write_run_report
 from vaekit.report._run_set import RunSet as RunSet

@@ -47,6 +47,7 @@ def labeled(
     *,
     heads: Sequence[str] = (),
     over: str = "",
+    under: str = "",
     together: int = 1,
     apart: Sequence[int] = (),
     width: int = WIDE,
@@ -59,7 +60,7 @@ def labeled(
             several lines. Where no row has a name there is no room for names.
         columns: images side by side.
         heads: of the columns; where there is no room for all, the first, the last and some others.
-        over: a line of words above them.
+        over, under: a line of words above and below them.
         together: so many bands stand close to each other, as originals and reconstructions.
         apart: the columns that stand apart from those before them.
         width: of the sheet, pixels: images are enlarged by the largest whole factor that fits, of
@@ -89,11 +90,13 @@ def labeled(
     factor = max(1, min(across, down))
     bands = [joined(band, [GAP] * len(band), factor, apart) for band in lines]
     heights = [max(band.height, line * len(name)) for band, name in zip(bands, names, strict=True)]
-    words = left + int(font.getlength(over))
+    words = left + int(max(map(font.getlength, (over, under))))
     size = max(left + max(band.width for band in bands), words) + edge
-    page = Image.new("RGB", (size, top + sum(heights) + sum(gaps) + edge), "white")
+    down = top + sum(heights) + sum(gaps)
+    page = Image.new("RGB", (size, down + edge + line * bool(under)), "white")
     pen = ImageDraw.Draw(page)
     pen.text((left, edge), over, SOFT, font)
+    pen.text((left, down + edge / 2), under, SOFT, font)
     middles = [
         left + (factor * wide + GAP) * n + factor * wide / 2 + BAND * sum(n >= a for a in apart)
         for n in range(len(heads))

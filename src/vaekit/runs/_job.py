@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from vaekit import training
+from vaekit._io import stamp_of
 from vaekit._torchutil import find_device
 from vaekit.data import (
     MAPPED,
@@ -175,6 +176,7 @@ def describe(job: Job) -> dict[str, Any]:
         "seed": job.config.training.seed,
         "data": {
             **{name: job.card[name] for name in ("source", "note", "sha256")},
+            "stamp": stamp_of(job.source.source),
             **{name: job.data.rows.get(name, 0) for name in ROWS},
             "card": job.card,
         },

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit._io import note, write
+from vaekit._io import note, stamp_of, write
 from vaekit._torchutil import find_device, lazy, load_state, rng
 from vaekit.data import (
     Dataset,
@@ -225,12 +225,14 @@ class Run:
         *,
         label: int | str | None = None,
         context: Tensor | None = None,
-        mean: bool = True,
+        mean: bool | None = None,
         seed: int = 0,
         fixed: Mapping[int, float] | None = None,
         prior: str | None = None,
     ) -> Tensor:
-        """Return E[x|z] for n draws of z from the prior, `(n, *X)`; with `mean=False` draws of x.
+        """Return images E[x|z] for n draws of z from the prior, `(n, *X)`; of tables, draws of x.
+
+        `mean` asks for the means of a table, or for draws of images.
 
         By default z comes from the prior fitted to the codes, where it suits held-out codes better
         than p(z); `prior="model"` draws from p(z), and `prior="fitted"` from the other in any case.
@@ -243,6 +245,7 @@ class Run:
             VaekitError: for a model without a prior, or a dimension that z does not have.
         """
         model = self.require(Offer.DRAWS)
+        mean = not self.spec.is_table if mean is None else mean
         if label is not None:
             context = self.context(label, n)
         elif context is None and self.conditional:
@@ -367,10 +370,18 @@ class Run:
     def dataset(self, data_dir: str | None = None) -> Dataset:
         """Return the data set it was trained on, its rows as they were then.
 
+        Where its rows have changed since, that is said.
+
         Raises:
             VaekitError: where it is not found, or has changed its shape.
         """
-        return self.prepared(self.source(data_dir))
+        source = self.source(data_dir)
+        data = self.prepared(source)
+        if self.recorded and source.name != self.config.data.data:  # a set by name is checked
+            stamp = self.folder.read_json("run")["data"].get("stamp")
+            if not stamp or stamp != stamp_of(source.source):
+                self._fingerprint(source)
+        return data
 
     def with_data(self, value: Any) -> Run:
         """Return the run with the data in memory that it was trained on.
@@ -492,8 +503,8 @@ class Run:
         digest = fingerprint(source)
         if digest != self.sha256:
             note(
-                f"{source.name} has changed since {self.path} was trained: what is measured may "
-                "hold rows that it was trained on."
+                f"{source.name} has changed since {self.path} was trained: what is shown or "
+                "measured may hold rows that it was trained on."
             )
         return digest
 

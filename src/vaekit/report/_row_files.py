@@ -1,23 +1,45 @@
-"""The codes of rows in a file: means and deviations of z, and where each row comes from."""
+"""Rows in a file: of a table in its units and types, and codes with where each row comes from."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaekit._io import npz_bytes, replacing, write
-from vaekit.data import Split
+from vaekit.data import DataSpec, Split
 from vaekit.errors import VaekitError
 from vaekit.models import rows_at_once
 from vaekit.report._codes import posteriors
 from vaekit.runs import Run
 
 ENDINGS = (".csv", ".npz", ".parquet")
+DIGITS = "%.10g"  # of numbers that are not whole
+
+
+def save_rows(
+    spec: DataSpec, x: Tensor, path: Path, *, drawn: bool = True, more: Mapping[str, Any] = {}
+) -> Path:
+    """Write rows `(N, D)` as a model sees them into a .csv or .parquet: see `DataSpec.columns_of`.
+
+    `more` are further columns, before them, as their labels.
+
+    Raises:
+        VaekitError: where it cannot be written.
+    """
+    columns = {**more, **spec.columns_of(x, drawn=drawn)}
+    if path.suffix == ".parquet":
+        return _parquet(columns, path)
+    import pandas
+
+    text = pandas.DataFrame(columns).to_csv(index=False, float_format=DIGITS)
+    return write(path, text.encode())
 
 
 def save_codes(run: Run, rows: Split, path: Path) -> Path:
@@ -34,11 +56,13 @@ def save_codes(run: Run, rows: Split, path: Path) -> Path:
     if path.suffix not in ENDINGS:
         raise VaekitError(f"got the file {path}; expected one that ends in {', '.join(ENDINGS)}.")
     if path.suffix == ".csv":
+        blocks = _blocks(run, rows)
+        first = next(blocks)  # which refuses what has no codes, before anything is written
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            for number, columns in enumerate(_blocks(run, rows)):
-                if number == 0:
-                    writer.writerow(columns)
+            writer.writerow(first)
+            for columns in chain([first], blocks):
                 writer.writerows(zip(*(each.tolist() for each in columns.values()), strict=True))
         return path
     blocks = list(_blocks(run, rows))
@@ -73,11 +97,9 @@ def _parquet(columns: dict[str, np.ndarray], path: Path) -> Path:
     import pandas
 
     try:
-        with replacing(path) as part:
-            pandas.DataFrame(columns).to_parquet(part, index=False)
+        return write(path, pandas.DataFrame(columns).to_parquet(index=False))
     except ImportError:
         raise VaekitError(
             f"{path}: .parquet needs pyarrow, which is not installed: pip install "
             "'vaekit[parquet]', or name a .csv."
         ) from None
-    return path
