@@ -551,6 +551,7 @@ def test_the_mutual_information_is_between_nothing_and_log_n() -> None:
     for name in (*PARTS, "rate", "marginal_kl"):
         assert abs(getattr(none, name)) < 1e-12
     assert all_of_it.mutual_information == pytest.approx(math.log(50), abs=1e-6)
+    assert (none.bounded, all_of_it.bounded) == (False, True)
     one = aggregate_posterior(sharp, [(x[:1], None)])
     assert abs(one.mutual_information) < 1e-9
     assert math.isnan(one.errors["rate"])

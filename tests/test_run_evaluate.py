@@ -231,6 +231,9 @@ def test_the_range_of_the_values_is_that_of_the_ratio(tmp_path: Path) -> None:
     assert x.min() == -1
     ratio = 10 * torch.log10(4 / (x - run.reconstruct(x)).double().square().mean((1, 2, 3)))
     assert found["psnr"] == pytest.approx(ratio.mean().item())
+    on_screen = [(part + 1) / 2 for part in (x, run.reconstruct(x))]
+    assert found["ssim"] == pytest.approx(ssim(*on_screen).mean().item())
+    assert found["mse"] == pytest.approx((on_screen[0] - on_screen[1]).square().mean().item())
 
 
 def test_a_table_has_no_measures_of_images(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from vaekit.registry import register
 ACTIVE = 0.01  # Var_x E[z_j|x] of a unit that is active: Burda et al., arXiv 1509.00519
 BYTES = 2**20  # of densities at a time: the size of a core's cache
 PARTS = ("mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
+BOUNDED = 0.95  # of log N: what is left of the rate is not mutual information alone
 NAMES = ("rate", "distortion", *PARTS, "kl_sampled")
 
 
@@ -203,7 +204,9 @@ def aggregate_posterior(
         log N; `marginal_kl`, KL(q(z) || p(z)); `total_correlation`, KL(q(z) || prod_d q(z_d)), None
         where q(z|x) does not factorize; `dimension_wise_kl`, sum_d KL(q(z_d) || p(z_d)), None where
         q(z|x) or p(z) does not; `kl_sampled`, the mean KL from the same draws as these terms;
-        `errors`, the standard error of each, by name; `rows`, N; and `samples`.
+        `errors`, the standard error of each, by name; `rows`, N; `samples`; and `bounded`, whether
+        the mutual information is within 5 % of log N, its most: then it, `marginal_kl` and
+        `total_correlation` say how few rows there are, and more of the model take more rows.
 
     Raises:
         VaekitError: for no rows, a posterior without a density, several latents, or numbers that
@@ -241,8 +244,10 @@ def aggregate_posterior(
     rows = {name: value.mean(0) for name, value in values.items()}
     for name, value in rows.items():
         checks.refuse_not_a_number(name.replace("_", " "), value[None])
+    most = BOUNDED * math.log(len(rows["rate"]))
     return checks.Numbers(
         {name: rows[name].mean().item() if name in rows else None for name in NAMES},
+        bounded=0 < most <= rows["mutual_information"].mean().item(),
         errors={name: checks.standard_error(value) for name, value in rows.items()},
         rows=len(rows["rate"]),
         samples=samples,
@@ -326,3 +331,10 @@ class Aggregate(Study):
         """Return the numbers of `aggregate_posterior`."""
         batches = subject.batches("aggregate posterior", self.draws)
         return aggregate_posterior(subject.model, batches, samples=self.draws)
+
+    def lines(self, record: Record) -> Iterator[Line]:
+        """Yield a line for each number; those that the number of rows bounds say so."""
+        bounded = f"bounded by log N = {math.log(record['rows']):.2f}: take more rows"
+        for name, value, error, unit in super().lines(record):
+            cut = record.get("bounded") and name in PARTS[:3]
+            yield name, value, error, bounded if cut else unit

@@ -105,7 +105,7 @@ class Subject:
 
     @property
     def span(self) -> float:
-        """Return the range of the values of an image."""
+        """Return the range of the values of an image, as the model sees it."""
         return self.spec.values.high - self.spec.values.low if self.images else 1.0
 
     @property

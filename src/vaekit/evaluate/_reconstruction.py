@@ -181,7 +181,10 @@ def _errors(x: Tensor, y: Tensor, data_range: float) -> dict[str, Tensor]:
 
 @register("metric", "reconstruction")
 class Reconstruction(Metric):
-    """How near E[x|z] at the codes of x is to x: MSE, L1, and of images PSNR, SSIM, MS-SSIM."""
+    """How near E[x|z] at the codes of x is to x: MSE, L1, and of images PSNR, SSIM, MS-SSIM.
+
+    Images are compared on [0, 1], whatever range the model sees.
+    """
 
     places = frozenset({"compare"})
     columns = (
@@ -194,7 +197,10 @@ class Reconstruction(Metric):
 
     def update(self, trace: Trace) -> None:
         """Store the numbers of each row."""
-        errors = _errors(trace.x, trace.reconstruction, self.subject.span)
+        x, y = trace.x, trace.reconstruction
+        if self.subject.images:  # SSIM is of luminances: it hangs on where black is
+            x, y = map(self.subject.spec.values.inverse, (x, y))
+        errors = _errors(x, y, 1.0)
         if not self.subject.images:
             del errors["psnr"]
         self.keep(**errors)
