@@ -65,8 +65,8 @@ def save_codes(run: Run, rows: Split, path: Path) -> Path:
             for columns in chain([first], blocks):
                 writer.writerows(zip(*(each.tolist() for each in columns.values()), strict=True))
         return path
-    blocks = list(_blocks(run, rows))
-    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    parts = list(_blocks(run, rows))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if path.suffix == ".parquet":
         return _parquet(columns, path)
     z, sd = ([v for n, v in columns.items() if n.rstrip("0123456789") == k] for k in ("z", "sd"))

@@ -16,6 +16,9 @@ from vaekit.runs._job import Job as Job
 from vaekit.runs._job import describe as describe
 from vaekit.runs._job import make_job as make_job
 from vaekit.runs._job import optimize as optimize
+from vaekit.runs._opening import keep_evaluation as keep_evaluation
+from vaekit.runs._opening import open_run as open_run
+from vaekit.runs._opening import trained as trained
 from vaekit.runs._parallel import Row as Row
 from vaekit.runs._reproduce import METRICS as METRICS
 from vaekit.runs._reproduce import Reproduction as Reproduction
@@ -30,10 +33,7 @@ from vaekit.runs._reproduce import verdict as verdict
 from vaekit.runs._run import Run as Run
 from vaekit.runs._run import colorizer_of as colorizer_of
 from vaekit.runs._run import fixed_at as fixed_at
-from vaekit.runs._run import keep_evaluation as keep_evaluation
-from vaekit.runs._run import open_run as open_run
 from vaekit.runs._run import refuse_data as refuse_data
-from vaekit.runs._run import trained as trained
 from vaekit.runs._saved_models import keep_model as keep_model
 from vaekit.runs._saved_models import metric_lines as metric_lines
 from vaekit.runs._saved_models import save as save

@@ -35,7 +35,8 @@ from vaekit._train_options import Options, checked
 from vaekit.errors import VaekitError, choose
 from vaekit.runs._config import Config
 from vaekit.runs._folder import RunFolder
-from vaekit.runs._run import Run, open_run
+from vaekit.runs._opening import open_run
+from vaekit.runs._run import Run
 
 ZOO = Path(__file__).with_name("zoo")
 LOCAL = (("data", "data_dir"), ("training", "device"), ("training", "threads"))

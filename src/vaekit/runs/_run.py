@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit._io import note, stamp_of, write
-from vaekit._torchutil import find_device, lazy, load_state, rng
+from vaekit._io import note, stamp_of
+from vaekit._torchutil import lazy, rng
 from vaekit.data import (
     Dataset,
     DataSpec,
@@ -34,17 +33,15 @@ from vaekit.errors import VaekitError, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.models import LatentModel, LayerTable, Model, flat_codes, layer_tables, split_codes
 from vaekit.objectives import Objective
-from vaekit.objectives import weights as weights_of
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
-from vaekit.runs._building import build_with
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._fitted import FittedPrior, fitted_prior
 from vaekit.runs._folder import RunFolder
-from vaekit.runs._saved_models import read_weights, save
+from vaekit.runs._saved_models import save
 
 if TYPE_CHECKING:
-    from vaekit.runs._job import Job
+    pass
 
 PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
 PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
@@ -585,86 +582,6 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
     for dim, value in fixed.items():
         codes[:, dim] = mean[:, dim] + value * scale[:, dim]
     return codes.unflatten(1, z.shape[1:])
-
-
-def trained(job: Job) -> Run:
-    """Return the run that has just been trained, with its model and its data.
-
-    The model takes the weights of the best epoch, where rows were held out; the weights of the
-    objective are again those of the options, where a schedule has moved them.
-    """
-    model, objective = job.recipe.model, job.recipe.objective
-    for path, (module, name) in weights_of(objective).items():
-        getattr(module, name).fill_(job.weights[path])
-    state, which, step = read_weights(job.folder, None)
-    model.load_state_dict(state)
-    data = job.source, job.data
-    return Run(job.folder, job.config, job.spec, model.eval(), objective, which, step, data)
-
-
-def open_run(
-    path: str | Path,
-    *,
-    weights: str | None = None,
-    device: str = "auto",
-    model: Model | None = None,
-    objective: Objective | None = None,
-) -> Run:
-    """Open the run in this folder, or the saved model.
-
-    Args:
-        path: the run folder; or a folder, or a .vaekit, that `Run.save` wrote.
-        weights: "best" (where rows were held out, the default), "last", or "ema".
-        device: where the model goes.
-        model, objective: of a run that was composed of classes of your own; the model gets the
-            weights.
-
-    Raises:
-        VaekitError: where this is no run folder, or the weights are missing or of another model.
-    """
-    folder = RunFolder(path)
-    record = folder.read_json("config")
-    config = Config.from_json(record)
-    try:
-        spec = DataSpec.from_json(record.get("spec") or {})
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise VaekitError(f"config.json does not fit: its spec: {error}") from None
-    target = find_device(device)
-    state, which, step = read_weights(folder, weights)
-    with rng(0, target):
-        recipe = build_with(state, config, spec, folder.path, model=model, objective=objective)
-    model, objective = recipe.model.to(target).eval(), recipe.objective
-    if any(True for _ in objective.parameters()) and folder.last.is_file():
-        # What it has learned, a critic say; its weights stay as the options set them.
-        learned = load_state(folder.last)["progress"]["objective"]
-        for path in weights_of(objective):
-            learned.pop(path, None)
-        objective.load_state_dict(learned, strict=False)
-    return Run(folder, config, spec, model, objective.to(target), which, step)
-
-
-def keep_evaluation(run: Run, results: dict[str, Any]) -> None:
-    """Add a record to the run's evaluation.json; one of the same protocol is replaced.
-
-    A .vaekit keeps none.
-
-    Raises:
-        VaekitError: where it cannot be written, or holds something else.
-    """
-    if run.path.is_file():
-        return
-
-    def how(record: dict[str, Any]) -> list[Any]:
-        metrics = {name: part for name, part in record.items() if isinstance(part, dict)}
-        keys = ("samples", "steps", "levels")
-        return [
-            metrics.pop("protocol", None),
-            {name: [part.get(key) for key in keys] for name, part in metrics.items()},
-        ]
-
-    others = [record for record in run.folder.evaluations() if how(record) != how(results)]
-    text = json.dumps([*others, results], indent=2) + "\n"
-    write(run.path / "evaluation.json", text.encode())
 
 
 def colorizer_of(run: Run) -> Any:

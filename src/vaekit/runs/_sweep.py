@@ -19,8 +19,8 @@ from vaekit.errors import VaekitError, at_least, unknown
 from vaekit.registry import checked, text
 from vaekit.runs._config import RECORDS, Config, flat_fields
 from vaekit.runs._folder import RunFolder, next_folder
+from vaekit.runs._opening import open_run
 from vaekit.runs._parallel import Row, train_all
-from vaekit.runs._run import open_run
 
 if TYPE_CHECKING:
     from vaekit.signature import RecipeOptions
