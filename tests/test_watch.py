@@ -298,3 +298,14 @@ def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None
     assert said_at(Watch(), [free] * 4) == []
     (text,) = Watch(mismatched=1, gap=0.1)(replace(free, fitted=True), 4, steps=9)
     assert "it is too wide, by (sigma / error)²" in text
+    assert "overfits" not in text
+    assert "take less dropout, or a smaller lr" in text
+
+
+def test_a_scale_that_dropout_widens_is_no_overfitting(tmp_path: Path) -> None:
+    """Sigma is fitted to errors under dropout, which are larger than those without."""
+    options = {"latent": 8, "net": "mlp:hidden=64:dropout=0.9", "epochs": 12}
+    (text,) = [t for t in trained(tmp_path / "r", **options)[1] if "likelihood's" in t]
+    assert "it is too wide" in text
+    assert "overfits" not in text
+    assert "less dropout" in text

@@ -23,6 +23,10 @@ WORSE = 2  # epochs in a row below the first step
 ERRORS = 5.0  # standard errors of the first step's rows: below by less is their noise
 SCALES = {2: ("sigma", "root mean square", "²"), 1: ("scale", "mean absolute", "")}  # by power
 OVERFITS = "it was fitted to the training rows, so the model overfits: take patience=10"
+LOOSE = (
+    "it was fitted to passes of the training, whose errors are larger, as under dropout or large "
+    "steps: take less dropout, or a smaller lr"
+)
 FIT_IT = "take scale=fitted (where the objective has several samples, scale={:.2g})"
 NARROWER = ", or a narrower likelihood (scale=fitted)"
 NEVER_ALIVE = (
@@ -187,7 +191,8 @@ class Watch:
             effect += (
                 f", so the KL weighs {times:.3g} times too {'much' if ratio > 1 else 'little'}"
             )
-        mend = OVERFITS if examined.fitted else FIT_IT.format(seen)
+        fitted = LOOSE if ratio > 1 else OVERFITS  # what is too wide has not learned by heart
+        mend = fitted if examined.fitted else FIT_IT.format(seen)
         return (
             f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
             f"{epoch}: it is too {effect}, by ({name} / error){sign}; {mend}."
