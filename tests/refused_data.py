@@ -126,7 +126,6 @@ DATA = [
     case("negative counts", X, "-1", "counts go from 0", make=npz(images=COUNTS - 1)),
     case("labels too few", X, "'labels'", "(19,)", "(20,)", make=images(20, labels=[0] * 19)),
     case("labels of floats", X, "'labels'", "float64", make=images(20, labels=[0.5] * 20)),
-    case("labels negative", X, "'labels' has the value -1", make=images(20, labels=[-1] * 20)),
     case("factors too few", X, "'factors'", "(20, F)", make=images(20, factors=np.ones((3, 2)))),
     case("groups too few", X, "'groups'", "(20,)", make=images(20, groups=[1] * 3)),
     case("test images without labels", X, "'test_labels'",

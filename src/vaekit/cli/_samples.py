@@ -102,8 +102,8 @@ def reconstruct(
     new = None if data is None else loaded.read(data, data_dir=opening.data_dir)
     test = loaded.dataset(opening.data_dir).test if new is None else new
     originals, context = test.batch(vaekit.data.spread(len(test), n))
-    images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    x, again = seen(originals), seen(images)
+    images = loaded.reconstruct(originals, context)
+    x, again = (_units(loaded, part, out) for part in (originals, images))
     kinds = {"x": x, "E[x|z]": again}
     if loaded.config.recipe == "colorizer":
         gray = vaekit.luminance(x).expand_as(x)
@@ -444,5 +444,11 @@ def _save(
     run: Run, images: Tensor, path: Path, draw: Callable[[Tensor], Image] | None = None
 ) -> Path:
     """Write images of a run in the units of its data; `draw` makes a sheet of these."""
-    seen = run.spec.values.inverse(images)
+    seen = _units(run, images, path)
     return report.save_images(seen, path, draw=partial(draw, seen) if draw else None)
+
+
+def _units(run: Run, images: Tensor, path: Path) -> Tensor:
+    """Return images in [0, 1] to be drawn; as arrays those of a range of their own stay in it."""
+    arrays = path.suffix == ".npz" and run.spec.own is not None
+    return images if arrays else run.spec.values.inverse(images)
