@@ -147,7 +147,7 @@ def spoilt(value: float) -> np.ndarray:
         ({"images": noise(9, 4, 4)}, "has 9 rows; expected 10 at least."),
         (
             {"images": noise(20, 4, 4), "labels": np.arange(19)},
-            "'labels' has type int64 and shape (19,); expected one integer or text per image: (20,).",
+            "'labels' has type int64 and shape (19,); expected one integer or text per image: (20",
         ),
         ({"images": noise(20, 4, 4), "labels": np.ones(20) / 2}, "'labels' has type float64"),
         ({"images": noise(20, 4, 4), "factors": np.ones(20)}, "one row per image: (20, F)."),
