@@ -110,7 +110,7 @@ def test_npz_with_its_own_test_split(tmp_path: Path) -> None:
     mine = load(path)
     assert np.array_equal(mine.train.images[:, 0], train)
     assert np.array_equal(mine.test.images[:, 0], test)
-    assert (mine.test.labels.tolist(), mine.classes) == ([4, 0, 1], 5)
+    assert (mine.test.labels.tolist(), mine.class_names) == ([3, 0, 1], ("0", "1", "2", "4"))
 
 
 def test_npz_is_binary_only_if_both_splits_are(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def spoilt(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: x, y; write"),
+        ({"a": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: a, y; write"),
         ({"images": np.array([[1], "a"] * 20, dtype=object)}, "'images' holds Python objects"),
         ({"images": noise(20)}, "has shape (20,); expected (N, H, W)"),
         ({"images": noise(20, 4, 4, 2)}, "has shape (20, 4, 4, 2); expected"),
@@ -140,7 +140,6 @@ def spoilt(value: float) -> np.ndarray:
         ({"images": spoilt(np.nan)}, "has 1 values that are NaN or infinite"),
         ({"images": spoilt(np.inf)}, "has 1 values that are NaN or infinite"),
         ({"images": spoilt(1e300)}, "has 1 values that are NaN or infinite"),
-        ({"images": spoilt(-1.5)}, "has floats from -1.5 to 1; expected 0 to 1, or -1 to 1. Scale"),
         (
             {"images": noise(20, 4, 4) * 1.0},
             "to 255; expected 0 to 1, or -1 to 1. Scale them",
@@ -148,10 +147,9 @@ def spoilt(value: float) -> np.ndarray:
         ({"images": noise(9, 4, 4)}, "has 9 rows; expected 10 at least."),
         (
             {"images": noise(20, 4, 4), "labels": np.arange(19)},
-            "'labels' has type int64 and shape (19,); expected one integer per image: (20,).",
+            "'labels' has type int64 and shape (19,); expected one integer or text per image: (20",
         ),
-        ({"images": noise(20, 4, 4), "labels": np.ones(20)}, "'labels' has type float64"),
-        ({"images": noise(20, 4, 4), "labels": np.arange(20) - 1}, "has the value -1"),
+        ({"images": noise(20, 4, 4), "labels": np.ones(20) / 2}, "'labels' has type float64"),
         ({"images": noise(20, 4, 4), "factors": np.ones(20)}, "one row per image: (20, F)."),
         (
             {"images": noise(20, 4, 4), "labels": np.arange(20), "test_images": noise(9, 4, 4)},
@@ -211,10 +209,10 @@ def test_whole_numbers_in_a_table_are_counts(tmp_path: Path, dtype: str) -> None
 
 def test_images_from_minus_one_are_mapped_in_all_splits(tmp_path: Path) -> None:
     levels = np.linspace(-1, 1, 20 * 4).reshape(20, 2, 2)
-    path = save(tmp_path, images=levels, test_images=np.abs(levels[:4]))
+    path = save(tmp_path, images=levels, test_images=levels[4:8])
     mine = load(path)
     assert np.allclose(mine.train.images[:, 0], (levels + 1) / 2, atol=1e-7)
-    assert np.allclose(mine.test.images[:, 0], (np.abs(levels[:4]) + 1) / 2, atol=1e-7)
+    assert np.allclose(mine.test.images[:, 0], (levels[4:8] + 1) / 2, atol=1e-7)
     assert mine.said == "values from -1 to 1 mapped by (x + 1) / 2"
     assert not load(save(tmp_path, images=np.abs(levels))).said
     table = load(save(tmp_path, images=levels.reshape(20, 4)))
@@ -284,10 +282,6 @@ def test_other_sparse_matrices_are_refused(tmp_path: Path) -> None:
         ),
         ({"images": noise(20, 3), "groups": np.ones(20)}, "'groups' has type float64"),
         ({"images": noise(20, 3), "factors": np.full((20, 1), np.nan)}, "'factors' has 20 values"),
-        (
-            {"images": noise(20, 3, 3) / 100},
-            "has floats from 0 to 2.55; expected 0 to 1, or -1 to 1",
-        ),
         ({"images": np.zeros((0, 3, 3), np.uint8)}, "'images' is empty: shape (0, 3, 3);"),
         ({"images": noise(1, 3, 3)}, "has 1 rows; expected 10 at least."),
         ({"images": np.array(5)}, "has shape (); expected (N, H, W)"),

@@ -114,13 +114,13 @@ def reconstruct(
     test = loaded.dataset(opening.data_dir).test if new is None else new
     shown = vaekit.data.spread(len(test), n)
     originals, context = test.batch(shown)
-    images, seen = loaded.reconstruct(originals, context), loaded.spec.values.inverse
-    x, again = seen(originals), seen(images)
+    images = loaded.reconstruct(originals, context)
+    path = to.at(run, "reconstructions" + (".csv" if loaded.spec.is_table else ".png"))
+    x, again = (_units(loaded, part, path) for part in (originals, images))
     kinds = {"x": x, "E[x|z]": again}
     if loaded.config.recipe == "colorizer":
         gray = vaekit.luminance(x).expand_as(x)
         kinds = {"true": x, "gray g": gray, "E[x|g]": again}
-    path = to.at(run, "reconstructions" + (".csv" if loaded.spec.is_table else ".png"))
     if path.suffix in ROWS:
         more = {} if test.ids is None else {"row": test.ids[shown.numpy()]}
         return report.save_rows(loaded.spec, images, path, drawn=False, more=more)
@@ -477,5 +477,11 @@ def _save(
     """Write images or rows of a run in the units of its data; `draw` makes a sheet of these."""
     if path.suffix in ROWS and run.spec.is_table:
         return report.save_rows(run.spec, x, path, **rows)
-    seen = run.spec.values.inverse(x)
+    seen = _units(run, x, path)
     return report.save_images(seen, path, draw=partial(draw, seen) if draw else None)
+
+
+def _units(run: Run, images: Tensor, path: Path) -> Tensor:
+    """Return images in [0, 1] to be drawn; as arrays those of a range of their own stay in it."""
+    arrays = path.suffix == ".npz" and run.spec.own is not None
+    return images if arrays else run.spec.values.inverse(images)

@@ -1,4 +1,3 @@
-from vaekit.data._arrays import MAPPED as MAPPED
 from vaekit.data._avatar_factors import AVATAR_FACTORS as AVATAR_FACTORS
 from vaekit.data._avatar_factors import kept_for_test as kept_for_test
 from vaekit.data._avatar_factors import random_avatars as random_avatars
@@ -20,6 +19,7 @@ from vaekit.data._preparation import conditioned as conditioned
 from vaekit.data._preparation import label_of as label_of
 from vaekit.data._preparation import one_hot as one_hot
 from vaekit.data._preparation import prepare as prepare
+from vaekit.data._readings import MAPPED as MAPPED
 from vaekit.data._rows import MappedRows as MappedRows
 from vaekit.data._rows import Rows as Rows
 from vaekit.data._rows import SparseRows as SparseRows

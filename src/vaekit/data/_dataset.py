@@ -165,7 +165,7 @@ class Dataset:
         column_names: of a table's columns; or empty.
         shuffled: whether `train` already is what `partition` takes under a limit, in its order.
         stream: the loader of the training rows, of which `train` is then a sample; or None.
-        mapped, top: how stored values were read: see `DataSpec`.
+        mapped, top, own: how stored values were read: see `DataSpec`.
         said: what was guessed or left out when they were read, for people; or empty.
 
     Raises:
@@ -192,6 +192,7 @@ class Dataset:
     stream: Stream | None = None
     mapped: bool = False
     top: float | None = None
+    own: tuple[float, float] | None = None
     said: str = ""
 
     def __post_init__(self) -> None:
@@ -273,6 +274,7 @@ class Dataset:
             class_names=self.class_names,
             column_names=self.column_names,
             mapped=self.mapped,
+            own=self.own,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train.images) if self.column_names and stream is None else (),
         )
@@ -325,9 +327,10 @@ def card(dataset: Dataset) -> dict[str, Any]:
     Returns:
         name, kind, shape; rows per split; classes, their names (where they have some) and the rows
         of each class per split; factors: their names, and how many values each takes; columns;
-        range, mean and density (the part that is not 0) of the values as they are stored, over all
-        splits (mean and density over a sample of streamed rows); source, note, said; sha256, the
-        `fingerprint`, and test_sha256, that of the test rows.
+        range, mean and density (the part that is not 0) of the values as they are stored (range and
+        mean in the file's units, where they keep their own range), over all splits (mean and
+        density over a sample of streamed rows); source, note, said; sha256, the `fingerprint`, and
+        test_sha256, that of the test rows.
 
     Example:
         >>> from vaekit.data import load
@@ -341,6 +344,11 @@ def card(dataset: Dataset) -> dict[str, Any]:
     total = sum(map(len, splits.values())) * math.prod(shape)
     ends = [part.bounds for part in splits.values()]
     ends += [] if dataset.stream is None else [dataset.stream.bounds]
+    mean = sum(float(part.sums.sum()) for part in seen) / total
+    if dataset.own is not None:  # in the units of the file
+        least, most = dataset.own
+        ends = [(least + (most - least) * a, least + (most - least) * b) for a, b in ends]
+        mean = least + (most - least) * mean
     return {
         "name": dataset.name,
         "kind": dataset.kind,
@@ -353,7 +361,7 @@ def card(dataset: Dataset) -> dict[str, Any]:
         "factors": _factors(dataset),
         "columns": list(dataset.column_names),
         "range": [min(low for low, _ in ends), max(high for _, high in ends)],
-        "mean": sum(float(part.sums.sum()) for part in seen) / total,
+        "mean": mean,
         "density": sum(part.filled for part in seen) / total,
         "source": dataset.source,
         "note": dataset.note,

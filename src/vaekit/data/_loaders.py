@@ -14,10 +14,11 @@ from torch import Tensor
 
 from vaekit._io import note
 from vaekit._torchutil import Moments
-from vaekit.data._arrays import Reading, annotation, as_rows, tensor_of
 from vaekit.data._batches import Batch, check_start
 from vaekit.data._dataset import Split
+from vaekit.data._labels import annotation
 from vaekit.data._preparation import one_hot
+from vaekit.data._readings import Reading, as_rows, tensor_of
 from vaekit.data._rows import Survey
 from vaekit.errors import VaekitError
 
@@ -189,8 +190,8 @@ class Stream:
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each element, as canonical floats, float64."""
         mean, deviation = self.survey.moments.mean, self.survey.moments.variance.sqrt()
-        if self.how.mapped:
-            mean, deviation = (mean + 1) / 2, deviation / 2
+        if (low := self.how.low, width := self.how.high - self.how.low) != (0, 1):
+            mean, deviation = (mean - low) / width, deviation / width
         top = self.how.top or (255 if self.survey.like.dtype == np.uint8 else 1)
         return mean / top, deviation / top
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -226,8 +227,11 @@ def shaped(data: Dataset, how: Data) -> Dataset:
             f"`crop={how.crop}` is more than the images of {data.name} have "
             f"({width} x {height}); take less."
         )
+    ends = (0.0, 1.0) if data.own is None else (-math.inf, math.inf)
     splits = {
-        name: replace(split, images=torch.cat([_shaped(p, how) for p in chunks(split.images)]))
+        name: replace(
+            split, images=torch.cat([_shaped(p, how, ends) for p in chunks(split.images)])
+        )
         for name, split in data.splits.items()
     }
     before = (how.crop, how.crop) if how.crop else (width, height)
@@ -238,7 +242,7 @@ def shaped(data: Dataset, how: Data) -> Dataset:
     return replace(data, kind=kind, **splits)  # type: ignore[arg-type]
 
 
-def _shaped(images: Tensor, how: Data) -> Tensor:
+def _shaped(images: Tensor, how: Data, ends: tuple[float, float]) -> Tensor:
     from PIL import Image
 
     array = images.numpy()
@@ -250,7 +254,7 @@ def _shaped(images: Tensor, how: Data) -> Tensor:
             color = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
             return _planes(_squared(_flat(color, 1 if how.gray else 3), how))
         planes = np.stack([np.asarray(_squared(Image.fromarray(plane), how)) for plane in image])
-        return planes if planes.dtype == np.uint8 else planes.clip(0, 1)
+        return planes if planes.dtype == np.uint8 else planes.clip(*ends)
 
     blocks = in_blocks(lambda rows: np.stack([one(array[r]) for r in rows]), len(array), BLOCK)
     return torch.from_numpy(np.concatenate(list(blocks)))

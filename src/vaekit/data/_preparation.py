@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 VALIDATION = 0.1
 IMAGES = ("binary", "gray", "color")
 LEVELS = "gray and color images of 8 bits"
+OWN = (
+    "the values of {} keep their own range: leave `range` and `binarize`, or scale them to [0, 1]."
+)
 EXCLUDED = "`dequantize` and `binarize` exclude each other: leave one."
 
 
@@ -80,6 +83,7 @@ def _check(data: Dataset, options: Data) -> None:
         (options.dequantize and not levels, f"`dequantize` is for {LEVELS}{other}"),
         (options.dequantize and binarized, EXCLUDED),
         (ranged and binarized, "binarized pixels are 0 and 1: leave `range`, or `binarize`."),
+        ((ranged or binarized) and data.own is not None, OWN.format(data.name)),
         (loader and options.limit, f"`limit` {served} take fewer in the loader."),
         (loader and options.validation, f"`validation` {served} give {split}."),
         (fixed, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
@@ -91,7 +95,7 @@ def _check(data: Dataset, options: Data) -> None:
 def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
     named = data.kind == "table" and bool(data.column_names)
     if not (named if options.standardize is None else options.standardize):
-        low, high = map(float, options.range.split(","))
+        low, high = data.own or map(float, options.range.split(","))
         return Transform(low, high)
     if data.stream is not None:
         mean, scale = data.stream.moments
@@ -174,6 +178,9 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
     text = str(label)
     if text in names:
         return list(names).index(text)
+    if any(name.removeprefix("-").isdecimal() for name in spec.class_names):  # names, not places
+        shown = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
+        raise VaekitError(f"got the label {label}; the labels of {spec.name} are {shown}.")
     if text.isdecimal() and int(text) < spec.classes:
         return int(text)
     numbered = f"0 to {spec.classes - 1}"

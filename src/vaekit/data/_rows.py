@@ -124,7 +124,7 @@ class SparseRows(Rows):
     """A table `(N, D)` of which only what is not 0 is stored: compressed sparse rows.
 
     Args:
-        values: what is not 0, float32.
+        values: what is not 0, float32; uint8 of bits.
         columns: its columns, int64.
         starts: where each row begins in both, and the end: int64 `(N + 1,)`.
         width: D.
@@ -138,12 +138,10 @@ class SparseRows(Rows):
                 [0., 0., 0.]])
     """
 
-    dtype = torch.float32
-
     def __init__(self, values: Tensor, columns: Tensor, starts: Tensor, width: int) -> None:
         self.values, self.columns, self.starts = values, columns, starts
         self.shape = torch.Size((len(starts) - 1, width))
-        self.device = values.device
+        self.device, self.dtype = values.device, values.dtype
 
     def _positions(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return, for all that the rows at `index` store, the row and where it is stored."""

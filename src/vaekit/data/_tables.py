@@ -20,6 +20,7 @@ from torch import Tensor
 from vaekit._io import note
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._images import natural
+from vaekit.data._readings import kind_of
 from vaekit.data._splits import dataset_of, keyed, numbers_of, taken
 from vaekit.errors import VaekitError, unknown
 
@@ -252,7 +253,8 @@ def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
 def _dataset(path: Path, table: Table, lines: np.ndarray | None = None) -> Dataset:
     if not len(table.frame):
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
-    features = torch.from_numpy(table.features())
+    how = kind_of(str(path), numbers := table.features(), table.options)
+    features = torch.from_numpy(how(numbers))
     texts, groups = table.labels_and_groups()
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
@@ -262,9 +264,8 @@ def _dataset(path: Path, table: Table, lines: np.ndarray | None = None) -> Datas
     elif texts is not None:
         labels, names = classed(texts, table.no_class)
     rows = Split(features, labels, groups=groups, ids=table.ids(lines))
-    return dataset_of(
-        path, "table", rows, table.options, class_names=names, column_names=table.columns
-    )
+    facts: Any = {"class_names": names, "column_names": table.columns, **how.facts}
+    return dataset_of(path, how.kind, rows, table.options, **facts)
 
 
 def text_columns(path: Path) -> list[str]:

@@ -139,6 +139,7 @@ class DataSpec:
         column_names: of a table's columns; or empty.
         mapped: whether stored floats from -1 to 1 became (x + 1) / 2.
         top: what became 255 in binary rows; None where nothing did.
+        own: the range of floats of images that a model sees as they are; stored, it is [0, 1].
         whole: of a table's columns, each the least and the largest of its training values where all
             are whole numbers, else None; or empty.
 
@@ -166,6 +167,7 @@ class DataSpec:
     column_names: tuple[str, ...] = field(default=(), repr=False)
     mapped: bool = field(default=False, repr=False)
     top: float | None = field(default=None, repr=False)
+    own: tuple[float, float] | None = field(default=None, repr=False)
     whole: tuple[tuple[float, float] | None, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -233,7 +235,7 @@ class DataSpec:
         names = ("name", "shape", "kind", "rows", "classes")
         lists = {n: list(getattr(self, n)) for n in ("context", "class_names", "column_names")}
         plain = {name: getattr(self, name) for name in names} | {"shape": list(self.shape)}
-        plain |= {n: getattr(self, n) for n in ("mapped", "top", "whole") if getattr(self, n)}
+        plain |= {n: getattr(self, n) for n in ("mapped", "top", "own", "whole") if getattr(self, n)}
         return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 
     @classmethod

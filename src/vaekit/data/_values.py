@@ -13,8 +13,8 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, TensorDataset
 
 from vaekit._train_options import Data
-from vaekit.data._arrays import Reading, annotation, as_rows, reading, tensor_of
 from vaekit.data._dataset import Dataset, Split
+from vaekit.data._labels import annotation, numbered
 from vaekit.data._loaders import (
     FirstPass,
     Items,
@@ -26,9 +26,10 @@ from vaekit.data._loaders import (
     read_items,
 )
 from vaekit.data._pixels import shaped
+from vaekit.data._readings import Reading, as_rows, reading, tensor_of
 from vaekit.data._rows import MappedRows, Rows, available
-from vaekit.data._splits import dataset_of, numbers_of, refuse, spread, taken
-from vaekit.data._tables import classed, read_frame
+from vaekit.data._splits import dataset_of, refuse, spread, taken
+from vaekit.data._tables import read_frame
 from vaekit.data._transforms import DataSpec
 from vaekit.errors import VaekitError, unknown
 
@@ -145,7 +146,7 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
         name = "tensor" if isinstance(value, Tensor) else "array"
-        return _array(name, what, value, taken(options))
+        return _array(name, what, value, taken(options), options.kind)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
     if mapped and not items:
@@ -155,8 +156,10 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     return _loader(what, value, options, training)
 
 
-def _array(name: str, what: str, value: Any, takes: DataSpec | None = None) -> _Part:
-    rows = as_rows(what, as_array(what, value), takes)
+def _array(
+    name: str, what: str, value: Any, takes: DataSpec | None = None, kind: str | None = None
+) -> _Part:
+    rows = as_rows(what, as_array(what, value), takes, kind)
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 
@@ -165,7 +168,8 @@ def _frame(what: str, frame: Any, options: Data) -> _Part:
     labels, groups = table.labels_and_groups()
     y = None if labels is None else np.array(labels, str)
     facts: dict[str, Any] = {"groups": groups, "ids": table.ids(), "columns": table.columns}
-    return replace(_array("dataframe", what, table.features()), y=y, **facts)
+    kind = options.kind if taken(options) is None else None
+    return replace(_array("dataframe", what, table.features(), kind=kind), y=y, **facts)
 
 
 def _y(what: str, y: Any) -> np.ndarray:
@@ -263,19 +267,20 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
                 f"expected {', '.join(train.columns) or 'none with names'} as in {train.what}."
             )
     seen = [part.seen for part in parts.values()]
-    how = Reading("table") if train.columns else reading("data", seen, taken(options))
+    how = reading("data", seen, taken(options), options.kind)
     annotations, class_names = _annotations(parts, taken(options))
     splits = {
         n: Split(part.stored(how), groups=part.groups, ids=part.ids, **annotations[n])
         for n, part in parts.items()
     }
-    notes = [how.note] if how.note else []
+    scaled = how.kind == "table" and (options.standardize is not None or train.columns)
+    notes = [how.said] if how.said and not scaled else []
     if train.loader is not None and "test" not in splits:
         splits["test"] = splits.get("validation", splits["train"])
         stand = "validation rows stand" if "validation" in splits else SAMPLED
         notes.insert(0, f"no test rows: {stand} for them")
     facts: dict[str, Any] = {"class_names": class_names, "column_names": train.columns}
-    facts |= {"mapped": how.mapped, "top": how.top}
+    facts |= how.facts
     said = "; ".join(notes)
     data = dataset_of("data", how.kind, splits, options, name=name, said=said, **facts)
     if train.survey is None:
@@ -298,20 +303,16 @@ def _annotations(
     sorts = {(y.dtype.kind == "U", y.ndim) for y in ys.values()}
     if len(sorts) > 1:
         raise VaekitError("y is text or factors in one split and not in another; give it alike.")
-    ((text, dims),) = sorts
-    names: tuple[str, ...] = ()
-    if text and dims == 1:
-        cells = [str(cell) for y in ys.values() for cell in y]
-        no_class = "a label is text or a whole number"
-        if takes is not None:
-            known = numbers_of(cells, takes)
-            return {"train": {} if known is None else {"labels": known}}, takes.class_names
-        labels, names = classed(cells, lambda i: VaekitError(f"y has '{cells[i]}'; {no_class}."))
-        numbers = labels.split([len(y) for y in ys.values()])
-        ys = {name: part.numpy() for name, part in zip(ys, numbers, strict=True)}
-    key = "factors" if dims == 2 else "labels"
+    ((_, dims),) = sorts
+    whats = {f"y of {part.what}": name for name, part in parts.items()}
+    if dims == 1 and parts["train"].survey is None:
+        rows = {what: parts[name].rows for what, name in whats.items()}
+        numbers, names = numbered({w: ys[name] for w, name in whats.items()}, rows, takes)
+        found = zip(whats.values(), numbers, strict=True)
+        return {n: {} if labels is None else {"labels": labels} for n, labels in found}, names
+    key = "factors" if dims == 2 else "labels"  # those of a loader are counted as it serves them
     annotations = {
-        name: {key: annotation(f"y of {part.what}", key, ys[name], part.rows)}
-        for name, part in parts.items()
+        name: {key: annotation(what, key, ys[name], parts[name].rows)}
+        for what, name in whats.items()
     }
-    return annotations, names
+    return annotations, ()

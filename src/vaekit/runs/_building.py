@@ -167,6 +167,8 @@ def check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
 
 def to_unit(data: Dataset) -> str:
     """Return how the values of these data come into [0, 1]."""
+    if data.own is not None:
+        return "scale them to [0, 1] in the file"
     if data.train.images.ndim > 2:
         return "take `range='0,1'` for images"
     return "write the rows in [0, 1], as (x + 1) / 2 where they were scaled to [-1, 1]"

@@ -92,8 +92,8 @@ class Job:
         if why := self.config.recipe == COMPOSED and self.config.parts.get("why"):
             yield f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}"
         low, high = data.train.x_bounds
-        if data.said and data.said != MAPPED:
-            yield f"{data.name}: {data.said}."
+        if said := "; ".join(part for part in data.said.split("; ") if part != MAPPED):
+            yield f"{data.name}: {said}."
         if MAPPED in data.said and low >= 0:
             yield (
                 f"the images of {data.name} are stored from -1 to 1; the model sees (x + 1) / 2, "

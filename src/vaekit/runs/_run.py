@@ -337,9 +337,11 @@ class Run:
             ends = self.spec.values.low, self.spec.values.high
             room = (ends[1] - ends[0]) / 2  # a decoder's mean may leave the range a little
             if not ends[0] - room <= low <= high <= ends[1] + room:
+                mend = "divide levels by 255, or pass uint8"
+                mend = mend if self.spec.own is None else "give them as its training rows were"
                 raise VaekitError(
                     f"got images with values from {low:g} to {high:g}; this run takes "
-                    f"[{ends[0]:g}, {ends[1]:g}]: divide levels by 255, or pass uint8."
+                    f"[{ends[0]:g}, {ends[1]:g}]: {mend}."
                 )
         x = x.to(self.device, next(self.model.parameters()).dtype)
         return x, self._context(context)
