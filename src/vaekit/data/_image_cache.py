@@ -30,7 +30,7 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
-    from vaekit.data._images import ImageFiles
+    from vaekit.data._image_files import ImageFiles
 
 FORMAT = 2  # counts up when the same files are to give other pixels
 WORTH = 1_000  # images: more than these are remembered unasked
@@ -81,7 +81,7 @@ class _Decoding:
         self.most = self.count * self.first.pixels[0].nbytes * (1 if options.gray else 3)
 
     def read(self, target: Path) -> tuple[Tensor | Rows, str, list[str]]:
-        """Return all pixels, their kind and what is said; by way of the cache where that is worth it."""
+        """Return all pixels, their kind and what is said; by way of the cache if it is worth it."""
         cache, most, remembered = self.options.cache, self.most, None
         large = cache or not _fits(most)
         worth = large or (self.count > WORTH and self.size <= ROOM)

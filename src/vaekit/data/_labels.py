@@ -104,7 +104,7 @@ def _plain(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    from vaekit.data._images import is_image
+    from vaekit.data._image_files import is_image
 
     return text.rpartition(".")[0] if is_image(text) else text
 

@@ -96,7 +96,8 @@ class _Reading:
         inner = self._unwrap()
         words = self._split_folders()
         if words:
-            self._leave([i for i, p in self.parts.items() if self._head(p) not in words], "file")
+            for head in sorted(self._heads() - set(words)):
+                self._leave([i for i, p in self.parts.items() if self._head(p) == head], "file")
             self.guessed |= any(word.lower() not in PLAIN for word in words) or bool(self.left)
             self.words += [f"in the folder {'/'.join(inner)}"] if inner else []
             for i, p in self.parts.items():
@@ -174,7 +175,7 @@ class _Reading:
 
     def _unwrap(self) -> list[str]:
         """Leave out the folders that all images share, and return them."""
-        inner = []
+        inner = list[str]()
         while len(heads := self._heads()) == 1 and "" not in heads and not heads & self.known:
             inner += heads
             self.parts = {i: p[1:] for i, p in self.parts.items()}
@@ -262,7 +263,10 @@ class _Reading:
                 name: torch.from_numpy(named == name) for name in dict.fromkeys(named.tolist())
             }
             rows = self._without(bare, {name: rows.take(mask) for name, mask in masks.items()})
-            counts = [f"{name} {len(part)}" for name, part in rows.items()]
+            named_rows = {
+                name: rows[name] for name in ("train", "validation", "test") if name in rows
+            }
+            counts = [f"{name} {len(part)}" for name, part in named_rows.items()]
         counts += [f"{len(class_names)} classes"] if class_names else []
         if self.guessed and counts:
             self.words.insert(0, "read as: " + ", ".join(counts))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vaekit._train_options import Data
-    from vaekit.data._images import ImageFiles, Member
+    from vaekit.data._image_files import ImageFiles, Member
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 PAGED = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")

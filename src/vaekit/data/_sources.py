@@ -18,7 +18,8 @@ from vaekit.data._arrays import load_npy, load_npz
 from vaekit.data._avatars import load_avatars
 from vaekit.data._dataset import Dataset
 from vaekit.data._embedded import load_digits, load_shapes
-from vaekit.data._images import is_image, load_images
+from vaekit.data._image_files import is_image
+from vaekit.data._images import load_images
 from vaekit.data._named_sets import READERS, Parts
 from vaekit.data._pixels import shaped
 from vaekit.data._splits import refuse, taken
