@@ -105,7 +105,8 @@ READ: dict[str, tuple[Files, tuple[int, ...], tuple[str, ...], tuple[str, ...]]]
     "masks that people wear": (images("mask", "no_mask"), (11, 1), ("mask", "no_mask"), ()),
     "a flat test folder": (images("train/a", "train/b", "test"), (12, 6), AB,
                            ("read as: train 12, test 6, 2 classes", "rows of test have no labels")),
-    "test beside classes": (images("a", "b", "test"), (12, 6), AB, ("rows of test have no labels",)),
+    "test beside classes": (images("a", "b", "test"), (12, 6), AB,
+                            ("rows of test have no labels",)),
     "classes in order": (
         images("10", "9", "2", "cat", "Dog", "-1") | {"empty/": b""},
         (32, 4), ("-1", "2", "9", "10", "cat", "Dog"), ("left out: 1 empty folder (empty)",),
@@ -196,6 +197,7 @@ def test_labels_in_a_table_beside_images(tmp_path: Path, name: str) -> None:
     assert (rows(mine), mine.class_names) == ((11, 1), ("0", "1", "2"))
     for part in mine.splits.values():
         wanted = [int(Path(file).stem) % 3 for file in part.ids]
+        assert part.labels is not None
         assert part.labels.tolist() == wanted
 
 
@@ -218,7 +220,7 @@ def test_attributes_become_factors_and_gaps_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("table", "words"),
-    [("file,y\nz,1\n", "no column holds the names"), ("file,y\n0,1\n0,2\n", "in two rows")],
+    [("file,y\nz,q\n", "no column holds the names"), ("file,y\n0,1\n0,2\n", "in two rows")],
 )
 def test_tables_of_labels_that_do_not_fit(tmp_path: Path, table: str, words: str) -> None:
     path = folder(tmp_path / "p", images("", each=12) | {"y.csv": table.encode()})

@@ -132,7 +132,7 @@ def _matched(frame: pandas.DataFrame, names: Sequence[str]) -> tuple[str, np.nda
         for column in frame.columns:
             cells = [form(cell) for cell in frame[column]]
             hits = wanted.intersection(cells)
-            if 2 * len(hits) < min(len(wanted), len(set(cells))) or not hits:
+            if 2 * len(hits) < min(len(wanted), len(cells)) or not hits:
                 continue
             place: dict[str, int] = {}
             for row, cell in enumerate(cells):

@@ -263,10 +263,8 @@ class _Reading:
                 name: torch.from_numpy(named == name) for name in dict.fromkeys(named.tolist())
             }
             rows = self._without(bare, {name: rows.take(mask) for name, mask in masks.items()})
-            named_rows = {
-                name: rows[name] for name in ("train", "validation", "test") if name in rows
-            }
-            counts = [f"{name} {len(part)}" for name, part in named_rows.items()]
+            order = [name for name in ("train", "validation", "test") if name in rows]
+            counts = [f"{name} {len(rows[name])}" for name in order]
         counts += [f"{len(class_names)} classes"] if class_names else []
         if self.guessed and counts:
             self.words.insert(0, "read as: " + ", ".join(counts))
