@@ -279,7 +279,7 @@ def test_subfolders_are_classes(tmp_path: Path, place: Callable[[Path, Files], P
 
 def test_one_folder_or_loose_images_are_no_classes(tmp_path: Path) -> None:
     assert load(folder(tmp_path / "a", levels([f"x/{i}.png" for i in range(10)]))).classes == 0
-    names = [f"x/{i}.png" for i in range(10)] + ["y/1.png", "loose.png"]
+    names = [f"x/{i}.png" for i in range(10)] + ["y/1.png", "loose.png", "more.png"]
     mine = load(folder(tmp_path / "b", levels(names)))
     assert (mine.classes, mine.train.labels, mine.class_names) == (0, None, ())
 

@@ -178,7 +178,7 @@ def train(
         objects = {"model": recipe, "objective": objective}
         config = Config.composed(**objects, **values)
     config = config.importing(imports)
-    name = f"{config.recipe}-{Path(config.data.data).stem}"
+    name = f"{config.recipe}-{Path(config.data.data).absolute().stem}"
     folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
     folder.refuse_content()
     objects["value"] = data if config.data.data == GIVEN else None

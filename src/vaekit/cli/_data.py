@@ -96,8 +96,19 @@ def data(
             raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
         if images and (out is not None or not json):
             x = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
-            facts["image"] = str(vaekit.report.save_images(x, out or Path(f"{dataset.name}.png")))
+            path = out or Path(f"{dataset.name}.png")
+            kept = "" if out else _kept(path, Path(dataset.source))
+            facts["image"] = kept or str(vaekit.report.save_images(x, path))
         answer(json, facts, _lines(facts))
+
+
+def _kept(path: Path, source: Path) -> str:
+    """Return why no image is drawn there unasked; nothing where it may be."""
+    if source.is_dir() and path.absolute().parent.resolve().is_relative_to(source.resolve()):
+        return f"not drawn: {path} would lie in the data; name another file as --out"
+    if path.exists() and not vaekit.data.is_own(path):
+        return f"not drawn: there is another {path}; name a file as --out"
+    return ""
 
 
 def _sets(data_dir: str | None) -> Iterator[dict[str, Any]]:

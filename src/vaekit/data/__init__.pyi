@@ -11,6 +11,7 @@ from vaekit.data._dataset import fingerprint as fingerprint
 from vaekit.data._dataset import generator as generator
 from vaekit.data._embedded import draw_shapes as draw_shapes
 from vaekit.data._image_cache import clean_cache as clean_cache
+from vaekit.data._image_files import is_own as is_own
 from vaekit.data._loaders import Loader as Loader
 from vaekit.data._loaders import Stream as Stream
 from vaekit.data._new_rows import batch_of as batch_of

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,7 +30,7 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
-    from vaekit.data._images import ImageFiles
+    from vaekit.data._image_files import ImageFiles
 
 FORMAT = 2  # counts up when the same files are to give other pixels
 WORTH = 1_000  # images: more than these are remembered unasked
@@ -38,10 +39,11 @@ BLOCK = 1 << 24  # bytes: of what a thread decodes before it hands over
 MOST = 256  # images: the same
 ZEROS = bytes(1 << 20)
 Pixels = np.ndarray[Any, Any]
+Filled = tuple[Pixels, str, list[str]]  # pixels, their kind, and what is said of them
 
 
-def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, str]:
-    """Return the pixels of all images, uint8 `(N, C, H, W)`, and their kind.
+def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, str, list[str]]:
+    """Return the pixels of all images, uint8 `(N, C, H, W)`, their kind, and what is said of them.
 
     Each file is opened once. More than `WORTH` images are remembered in the user's cache once they
     are decoded. They are read from there row by row where `options.cache` is true, or where memory
@@ -57,10 +59,10 @@ def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, str]:
     target = _pixel_file(files, options)
     remembered = None if cache is False else _recall(target, count)
     if remembered is not None:
-        array, kind = remembered
+        array, kind, said = remembered
         note(f"{count} images ({in_words(array.nbytes)}) are read from {target}.")
         mapped = cache or not _fits(array.nbytes)
-        return MappedRows(array) if mapped else torch.from_numpy(array), kind
+        return MappedRows(array) if mapped else torch.from_numpy(array), kind, said
     Image.init()  # before threads do
     with warnings.catch_warnings():
         # Pillow warns of what is refused here, or does not matter to pixels.
@@ -78,8 +80,8 @@ class _Decoding:
         self.size = self.count * self.first.pixels.nbytes
         self.most = self.count * self.first.pixels[0].nbytes * (1 if options.gray else 3)
 
-    def read(self, target: Path) -> tuple[Tensor | Rows, str]:
-        """Return all pixels and their kind; by way of the cache where that is worth it."""
+    def read(self, target: Path) -> tuple[Tensor | Rows, str, list[str]]:
+        """Return all pixels, their kind and what is said; by way of the cache if it is worth it."""
         cache, most, remembered = self.options.cache, self.most, None
         large = cache or not _fits(most)
         worth = large or (self.count > WORTH and self.size <= ROOM)
@@ -91,16 +93,16 @@ class _Decoding:
             self.check_room(self.size)
             # Pages that nobody touches are no memory.
             buffer = np.empty(most if _fits(most) else self.size, np.uint8)
-            array, kind = self.fill(buffer, self.check_room)
-            return torch.from_numpy(array), kind
-        array, kind = remembered
+            array, kind, said = self.fill(buffer, self.check_room)
+            return torch.from_numpy(array), kind, said
+        array, kind, said = remembered
         if large:
-            return MappedRows(array), kind
+            return MappedRows(array), kind, said
         note(
             f"{self.count} images ({in_words(array.nbytes)}) are remembered in {target.parent}; "
             "`vaekit data --clean` empties it."
         )
-        return torch.from_numpy(array), kind
+        return torch.from_numpy(array), kind, said
 
     def check_room(self, size: int) -> None:
         """Refuse so many bytes of pixels where memory does not hold them."""
@@ -110,10 +112,8 @@ class _Decoding:
             "Leave `cache` on: they are then read from a file; or take a smaller `size`.",
         )
 
-    def fill(
-        self, buffer: Pixels, check: Callable[[int], None] = lambda size: None
-    ) -> tuple[Pixels, str]:
-        """Return all images in order, in the first bytes of `buffer`, and their kind.
+    def fill(self, buffer: Pixels, check: Callable[[int], None] = lambda size: None) -> Filled:
+        """Return all images in order, in the first bytes of `buffer`, their kind, and what is said.
 
         They are gray if all are, else in color. Where the first image in color makes them three
         times as many bytes, `check` is called first.
@@ -126,7 +126,10 @@ class _Decoding:
             return buffer[: self.count * math.prod(shape)].reshape(self.count, *shape)
 
         images, wrong = view(self.first.pixels.shape), []
+        pages, blank = Counter[str](), list[str]()
         for row, image in enumerate(self):
+            pages.update({image.name: image.pages - 1} if image.pages > 1 else {})
+            blank += [image.name] if image.blank else []
             wrong += [image] if image.corrupt else []
             if wrong:
                 continue
@@ -142,7 +145,8 @@ class _Decoding:
                 f"'{wrong[0].name}' ({wrong[0].corrupt}); remove or replace them."
             )
         binary = every(torch.from_numpy(images), lambda part: (part == 0) | (part == 255))
-        return images, "binary" if binary else "gray" if images.shape[1] == 1 else "color"
+        kind = "binary" if binary else "gray" if images.shape[1] == 1 else "color"
+        return images, kind, list(_said(pages, blank))
 
     def __iter__(self) -> Iterator[Opened]:
         """Yield every image in order."""
@@ -156,6 +160,16 @@ class _Decoding:
         block = max(1, min(MOST, BLOCK // size)) if size else 1
         for part in in_blocks(work, len(rest), block):
             yield from part
+
+
+def _said(pages: Counter[str], blank: list[str]) -> Iterator[str]:
+    """Yield what is not in the pixels: further pages, and what is white on transparent."""
+    if pages:
+        files = f"{len(pages)} file{'s' * (len(pages) > 1)} ({next(iter(pages))})"
+        yield f"left out: {pages.total()} further pages or frames of {files}, the first is read"
+    if blank:
+        images = f"{len(blank)} image{'s' * (len(blank) > 1)} ({blank[0]})"
+        yield f"{images} of one flat color, where what is transparent is laid over white"
 
 
 def _fits(size: int) -> bool:
@@ -179,12 +193,13 @@ def _pixel_file(files: ImageFiles, how: Data) -> Path:
     return _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.pixels"
 
 
-def _recall(target: Path, rows: int) -> tuple[Pixels, str] | None:
-    """Return what is remembered there, mapped and copied on writing, and its kind; or None."""
+def _recall(target: Path, rows: int) -> Filled | None:
+    """Return what is remembered there, mapped and copied on writing, as `fill` does; or None."""
     record = target.with_suffix(".json")
     try:
         facts = json.loads(record.read_text())
         kind, shape = str(facts["kind"]), tuple(map(int, facts["shape"]))
+        said = [str(words) for words in facts["said"]]
         if shape[0] != rows or target.stat().st_size != math.prod(shape):
             return None
         array: Pixels = np.memmap(target, np.uint8, "c", shape=shape)
@@ -192,12 +207,12 @@ def _recall(target: Path, rows: int) -> tuple[Pixels, str] | None:
         return None
     with suppress(OSError):
         os.utime(record)  # when it was used last
-    return array, kind
+    return array, kind, said
 
 
 def _store(
-    target: Path, most: int, fill: Callable[[Pixels], tuple[Pixels, str]], *, must: bool
-) -> tuple[Pixels, str] | None:
+    target: Path, most: int, fill: Callable[[Pixels], Filled], *, must: bool
+) -> Filled | None:
     """Remember what `fill` puts into a buffer of `most` bytes, and return what `_recall` does.
 
     Where it cannot be written nothing is left; it is None then, and a note, or an error if `must`.
@@ -211,12 +226,12 @@ def _store(
         record.unlink(missing_ok=True)
         with replacing(target) as temporary:
             _reserve(temporary, most)
-            images, kind = fill(np.memmap(temporary, np.uint8, "r+"))
+            images, kind, said = fill(np.memmap(temporary, np.uint8, "r+"))
             shape = images.shape
             del images  # a system may refuse to cut or rename what is mapped
             os.truncate(temporary, math.prod(shape))
         with replacing(record) as temporary:
-            temporary.write_text(json.dumps({"shape": shape, "kind": kind}))
+            temporary.write_text(json.dumps({"shape": shape, "kind": kind, "said": said}))
         return _recall(target, shape[0])
     except OSError as error:
         why = f"cannot write {target} ({error.strerror or error})"

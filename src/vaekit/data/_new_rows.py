@@ -53,7 +53,7 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
     known |= {"data_dir": None} if given else {"data": os.fspath(data)}
     table = hasattr(data, "columns") if given else TABLE.search(known["data"].lower())
     if not table:  # labels and groups of others are not columns
-        known |= {"label": None, "group": None}
+        known |= {"label": known["label"] if known["labels"] else None, "group": None}
     how = NewData(**known)
     source = from_value(_batch(data, how), how) if given else read(how)
     shape = tuple(source.train.images.shape[1:])

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vaekit._train_options import Data
-    from vaekit.data._images import ImageFiles, Member
+    from vaekit.data._image_files import ImageFiles, Member
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
+PAGED = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 GRAY = ("1", "L", "LA", "La")
 MODES = (*GRAY, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 BLOCK = 256  # images
@@ -49,7 +50,7 @@ def _flat(image: Image, channels: int) -> Image:
     """Return it gray (1 channel; ITU-R 601-2 luma) or RGB, what is transparent over white."""
     from PIL.Image import new
 
-    if "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBA", "RGBa"):
+    if _transparent(image):
         image = image.convert("RGBA")
         white = new("RGB", image.size, (255, 255, 255))
         white.paste(image, mask=image.getchannel("A"))
@@ -70,12 +71,16 @@ class Opened:
         size: its width and height, upright.
         pixels: uint8 `(C, H, W)`: one channel if it is gray or is to become so, else three.
         corrupt: why it cannot be read; empty where it can.
+        pages: of a stack or an animation, of which the first is read.
+        blank: whether it became one flat color because what is transparent lies over white.
     """
 
     name: str
     size: tuple[int, int] = (0, 0)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros((1, 0, 0), np.uint8))
     corrupt: str = ""
+    pages: int = 1
+    blank: bool = False
 
 
 def pixel_limit() -> float:
@@ -112,9 +117,11 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
                     f"convert it to 8-bit gray (L) or color (RGB)."
                 )
             channels = 1 if how.gray or _is_gray(image) else 3
-            upright = _upright(image)
+            pages, upright = _pages(image), _upright(image)
             _check_size(files.path, name, upright.size, how, first)
-            return Opened(name, upright.size, _planes(_squared(_flat(upright, channels), how)))
+            flat = _flat(upright, channels)
+            pixels, blank = _planes(_squared(flat, how)), _blank(upright, flat)
+            return Opened(name, upright.size, pixels, pages=pages, blank=blank)
     except VaekitError:
         raise
     except bombs as error:
@@ -128,6 +135,31 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
         return Opened(name, corrupt="no image, or a damaged one")
     except Exception as error:  # Pillow's readers raise whatever damaged bytes make of them
         return Opened(name, corrupt=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _pages(image: Image) -> int:
+    """Return how many images a file holds, of those formats in which all are meant to be seen."""
+    try:
+        return int(getattr(image, "n_frames", 1)) if image.format in PAGED else 1
+    except Exception:  # of a file that is damaged behind its first image, which is read
+        image.seek(0)
+        return 1
+
+
+def _blank(image: Image, flat: Image) -> bool:
+    """Return whether an image lost all it showed when it was laid over white."""
+    if not _transparent(image) or any(low < high for low, high in _ends(flat)):
+        return False
+    return _ends(image.convert("RGBA"))[3][0] < 255
+
+
+def _ends(image: Image) -> list[tuple[int, int]]:
+    """Return the least and the largest value of each channel."""
+    return [channel.getextrema() for channel in image.split()]  # type: ignore[misc]
+
+
+def _transparent(image: Image) -> bool:
+    return "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBA", "RGBa")
 
 
 def _is_gray(image: Image) -> bool:

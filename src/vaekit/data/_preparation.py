@@ -154,7 +154,8 @@ def conditioned(split: Split, data: Dataset, context: str) -> Split:
     if split.labels is None or data.classes < 2:
         raise VaekitError(
             f"`context=label` needs labels of two classes or more; {data.name} has none: leave it, "
-            "or name the column of a .csv that holds them, as `label=class`."
+            "or name the column of a .csv that holds them, as `label=class`; of images a table, as "
+            "`labels=labels.csv`, or what their names tell, as `label_from='([a-z]+)[.]'`."
         )
     return replace(split, context=one_hot(split.labels, data.classes))
 

@@ -18,7 +18,8 @@ from vaekit.data._arrays import load_npy, load_npz
 from vaekit.data._avatars import load_avatars
 from vaekit.data._dataset import Dataset
 from vaekit.data._embedded import load_digits, load_shapes
-from vaekit.data._images import SUFFIXES, load_images
+from vaekit.data._image_files import is_image
+from vaekit.data._images import load_images
 from vaekit.data._named_sets import READERS, Parts
 from vaekit.data._pixels import shaped
 from vaekit.data._splits import refuse, taken
@@ -333,7 +334,7 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
     path = _expanded(options.data)
     folder = _first(Path.is_dir, path, folders) if options.data else None
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    image = taken(options) is not None and suffix[1:] in SUFFIXES
+    image = taken(options) is not None and is_image(path.name)
     if folder is not None or suffix == ".zip" or image:
         return load_images(folder or _file(path, folders), options)
     if suffix in FORMATS:

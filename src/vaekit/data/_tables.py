@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vaekit._io import note
 from vaekit.data._dataset import Dataset, Split
-from vaekit.data._images import natural
+from vaekit.data._layout import natural
 from vaekit.data._readings import kind_of
 from vaekit.data._splits import dataset_of, keyed, numbers_of, taken
 from vaekit.errors import VaekitError, unknown

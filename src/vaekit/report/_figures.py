@@ -121,8 +121,8 @@ def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
     stream, kind = io.BytesIO(), path.suffix[1:]
     with look(), catch_warnings():
         simplefilter("ignore", UserWarning)  # letters that matplotlib's own font has not
-        unsigned = {"Software" if kind == "png" else "Date": None}
-        draw().savefig(stream, format=kind, dpi=DPI, metadata=unsigned)
+        signed = {"Software": "vaekit"} if kind == "png" else {"Date": None}
+        draw().savefig(stream, format=kind, dpi=DPI, metadata=signed)
     return write(path, stream.getvalue())
 
 

@@ -1,0 +1,239 @@
+"""The image files of a folder or a .zip: which are read, and which are left out."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from vaekit._io import in_words
+from vaekit.data._layout import counted, natural
+from vaekit.data._pixels import pixel_limit
+from vaekit.errors import VaekitError
+
+JPEG = ("jpg", "jpeg", "jpe", "jfif")
+PLANES = ("ppm", "pgm", "pbm", "pnm")
+SUFFIXES = frozenset(("png", *JPEG, "bmp", "gif", "webp", "tif", "tiff", *PLANES))
+DECODED = {"avif": "avif"} | dict.fromkeys(("jp2", "j2k", "jpx"), "jpg_2000")  # if Pillow can
+TEXTS = frozenset(  # of which nobody expects that they are read
+    ("", "txt", "md", "rst", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "html", "pdf",
+     "ini", "db", "log", "py", "ipynb", "sh", "toml", "cfg")
+)  # fmt: skip
+OWN = b"tEXtSoftware\0vaekit"  # at the start of a PNG that vaekit drew
+HEAD = 128  # bytes of a file that tell so
+LOOKED = 10_000  # PNG files: of more, none is opened to tell whose it is
+COMPRESSIONS = frozenset(
+    (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image file.
+
+    Attributes:
+        name: its path from the folder, with slashes.
+        size: its bytes.
+        stamp: tells its content from another: when it was changed, or a checksum.
+        entry: in a .zip, where it is there.
+    """
+
+    name: str
+    size: int
+    stamp: int
+    entry: zipfile.ZipInfo | None = None
+
+
+class ImageFiles:
+    """The images in a folder and its subfolders, or in a .zip, in natural order; to be closed.
+
+    Hidden files are left out, links are followed. `open` may be called from several threads.
+
+    Raises:
+        VaekitError: where it cannot be read, or has no images.
+    """
+
+    def __init__(self, path: Path) -> None:
+        alone = path.is_file() and is_image(path.name)
+        self.path = path.parent if alone else path
+        try:
+            self.archive = None if alone or path.is_dir() else zipfile.ZipFile(path)
+        except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
+            raise VaekitError(
+                f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
+                "write it again."
+            ) from error
+        self.others, self.tables = Counter[str](), list[str]()
+        self.runs, self.empty, self.own = list[str](), list[str](), list[str]()
+        archive = self.archive
+        members = self._in_folder(path) if archive is None else self._in_archive(path, archive)
+        if alone:
+            facts = path.stat()
+            members = iter([Member(path.name, facts.st_size, facts.st_mtime_ns)])
+        self.members = sorted(members, key=lambda member: natural(member.name))
+        if not self.members:
+            looked = f".{', .'.join(sorted(SUFFIXES))}"
+            left = f"; left out: {', '.join(self.left)}" if self.left else ""
+            raise VaekitError(f"{path} has no images; looked for {looked}{left}.")
+        if not alone:
+            self._leave_own()
+
+    def _note_folders(self, names: Collection[str]) -> None:
+        """Note the runs, and the empty folders, of an archive."""
+        inside: dict[str, set[str]] = {}
+        for name in names:
+            parts = name.rstrip("/").split("/")
+            for depth in range(len(parts)):
+                inside.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
+        self.runs += [each for each, held in inside.items() if each and is_run(held, held)]
+        self.empty += [
+            n.rstrip("/") for n in names if n.endswith("/") and n.rstrip("/") not in inside
+        ]
+
+    def _wanted(self, name: str) -> bool:
+        """Return whether a file is an image; others are counted by their ending."""
+        parts = name.split("/")
+        if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+            return False
+        wanted = is_image(parts[-1])
+        if not wanted:
+            self.others[parts[-1].rpartition(".")[2].lower() if "." in parts[-1] else ""] += 1
+            if name.lower().endswith((".csv", ".tsv")):
+                self.tables.append(name)
+        return wanted
+
+    def _leave_own(self) -> None:
+        """Leave out images that vaekit drew, by the first bytes of each, where others are there."""
+        drawn = [each for each in self.members if each.name.lower().endswith(".png")]
+        if len(drawn) > LOOKED:
+            return
+        self.own = [each.name for each in drawn if self._is_own(each)]
+        if self.own and len(self.own) < len(self.members):
+            own = set(self.own)
+            self.members = [each for each in self.members if each.name not in own]
+        else:
+            self.own = []
+
+    def _is_own(self, member: Member) -> bool:
+        try:
+            with self.open(member) as stream:
+                return OWN in stream.read(HEAD)
+        except Exception:  # a damaged one is told where it is decoded
+            return False
+
+    @property
+    def left(self) -> list[str]:
+        """What is left out, in words; not what is text, as a license or a list."""
+        others = {e: n for e, n in sorted(self.others.items()) if e not in TEXTS}
+        words = [f"{n} .{ending}" for ending, n in others.items()]
+        for names, what in (
+            (self.own, "image that vaekit drew"),
+            (self.runs, "folder of a run"),
+            (self.empty, "empty folder"),
+        ):
+            if names:
+                more = ", ..." if len(names) > 1 else ""
+                words.append(f"{counted(len(names), what)} ({min(names, key=natural)}{more})")
+        return words
+
+    def _in_folder(self, path: Path) -> Iterator[Member]:
+        def fail(error: OSError) -> None:
+            raise error
+
+        seen = set()
+        try:
+            for folder, below, names in os.walk(path, onerror=fail, followlinks=True):
+                facts = os.stat(folder)
+                new = (facts.st_dev, facts.st_ino) not in seen  # and no link to a folder above
+                seen.add((facts.st_dev, facts.st_ino))
+                inner = Path(folder).relative_to(path).as_posix()
+                if inner != "." and is_run(names, below):
+                    self.runs.append(inner)
+                    below[:] = []
+                    continue
+                if not below and not names and inner != ".":
+                    self.empty.append(inner)
+                below[:] = [name for name in below if new and not name.startswith(".")]
+                within = [f"{inner}/{name}".removeprefix("./") for name in names if new]
+                for name in filter(self._wanted, within):
+                    facts = os.stat(os.path.join(path, name))  # a Path for each costs as much again
+                    if not stat.S_ISREG(facts.st_mode):
+                        raise VaekitError(
+                            f"{path / name} is not a plain file; remove or rename it."
+                        )
+                    yield Member(name, facts.st_size, facts.st_mtime_ns)
+        except OSError as error:
+            raise VaekitError(
+                f"cannot read {error.filename or path}: {error.strerror}. Make it readable, "
+                "or remove it."
+            ) from error
+
+    def _in_archive(self, path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
+        entries = [(each.filename.replace("\\", "/"), each) for each in archive.infolist()]
+        self._note_folders([name for name, _ in entries])
+        for name, entry in entries:
+            inside = any(name.startswith(f"{run}/") for run in self.runs)
+            if entry.is_dir() or inside or not self._wanted(name):
+                continue
+            what = f"{path}: '{entry.filename}'"
+            if entry.flag_bits & 1:
+                raise VaekitError(f"{what} is encrypted; unzip it and name the folder.")
+            if entry.compress_type not in COMPRESSIONS:
+                raise VaekitError(
+                    f"{what} is compressed in a way that Python cannot read (method "
+                    f"{entry.compress_type}); unzip it and name the folder."
+                )
+            if entry.file_size > 4 * pixel_limit():  # bytes: at most four channels
+                raise VaekitError(
+                    f"{what} would unpack to {in_words(entry.file_size)}, more than any image that "
+                    "is read; remove it."
+                )
+            yield Member(name, entry.file_size, entry.CRC, entry)
+
+    def open(self, member: Member) -> IO[bytes]:
+        """Open one of the files."""
+        if self.archive is None or member.entry is None:
+            return (self.path / member.name).open("rb")
+        return self.archive.open(member.entry)
+
+    def close(self) -> None:
+        """Close the archive, if it is one."""
+        if self.archive is not None:
+            self.archive.close()
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file of this name is an image that is read: by its ending.
+
+    Example:
+        >>> [is_image(name) for name in ("a.PNG", "a.jfif", "a.txt")]
+        [True, True, False]
+    """
+    ending = name.rpartition(".")[2].lower() if "." in name else ""
+    return ending in SUFFIXES or (ending in DECODED and _decodes(DECODED[ending]))
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a file is an image that vaekit drew."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return OWN in stream.read(HEAD)
+
+
+@cache
+def _decodes(feature: str) -> bool:
+    from PIL import features
+
+    return bool(features.check(feature))
+
+
+def is_run(names: Collection[str], folders: Collection[str]) -> bool:
+    """Return whether a folder that holds these is one of vaekit's runs."""
+    return "config.json" in names and ("run.json" in names or "checkpoints" in folders)
