@@ -235,7 +235,9 @@ class DataSpec:
         names = ("name", "shape", "kind", "rows", "classes")
         lists = {n: list(getattr(self, n)) for n in ("context", "class_names", "column_names")}
         plain = {name: getattr(self, name) for name in names} | {"shape": list(self.shape)}
-        plain |= {n: getattr(self, n) for n in ("mapped", "top", "own", "whole") if getattr(self, n)}
+        plain |= {
+            n: getattr(self, n) for n in ("mapped", "top", "own", "whole") if getattr(self, n)
+        }
         return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 
     @classmethod
