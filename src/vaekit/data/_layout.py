@@ -32,6 +32,7 @@ MASKS = re.compile(
     r"(?P<sure>ground[-_ ]?truths?|gt|annotations?|segmentations?|seg[-_ ]?masks?)|masks?|labels?",
     re.IGNORECASE,
 )
+MASK = re.compile(r"(.+)[-_](?:mask|gt|seg|segmentation|groundtruth)\.\w+", re.IGNORECASE)
 IMAGES = re.compile(r"images?|imgs?|photos?|pictures?|pics?|inputs?|data", re.IGNORECASE)
 STRAY = 0.05  # of the files: no more than this, or one, lie beside folders by mistake
 Parts = dict[int, list[str]]  # of the paths, by their places; those that are left out are removed
@@ -94,6 +95,9 @@ class _Reading:
         self._leave_masks()
         self._read_labels()
         inner = self._unwrap()
+        if all(len(p) > 2 and split_of(p[1]) for p in self.parts.values()):  # splits of each class
+            self.parts = {i: [p[1], p[0], *p[2:]] for i, p in self.parts.items()}
+            self.guessed = True
         words = self._split_folders()
         if words:
             for head in sorted(self._heads() - set(words)):
@@ -125,7 +129,14 @@ class _Reading:
                 del self.parts[place]
 
     def _leave_masks(self) -> None:
-        """Leave out folders of masks that lie beside images."""
+        """Leave out masks that lie beside images: folders of them, or a file for an image."""
+        stems = {"/".join(p).rpartition(".")[0] for p in self.parts.values()}
+        files = [
+            i
+            for i, p in self.parts.items()
+            if (match := MASK.fullmatch("/".join(p))) and match[1] in stems
+        ]
+        self._leave(files, "mask")
         below = defaultdict(set)  # folders, and "" for files, in each folder
         for folder in {tuple(p[:-1]) for p in self.parts.values()}:
             below[folder].add("")
@@ -212,7 +223,9 @@ class _Reading:
         if "train" in splits and others == {""}:
             if self._few([i for i, p in self.parts.items() if len(p) == 1]):
                 return words
-        elif "train" not in splits and others:
+        elif splits == {"validation"}:
+            return {}  # beside invalid, say
+        elif "train" not in splits and len(others) > 1:
             return words | dict.fromkeys(others, "train")
         elif len(others) > 1 and not any(len(p) > 2 for p in self.parts.values()):
             return {}  # classes, one of which happens to be called so
@@ -303,7 +316,9 @@ class _Reading:
         for folder, name in zip(folders, named.tolist(), strict=True):
             if name in splits:
                 splits[name].add(folder)
-        bare = sorted(name for name, inside in splits.items() if inside == {""})
+        trained = {f for f, n in zip(folders, named.tolist(), strict=True) if n == "train"}
+        strange = len(trained) > 1  # as in test/unknown
+        bare = [n for n, f in splits.items() if f == {""} or (strange and not f & trained)]
         used = {f for f, n in zip(folders, named.tolist(), strict=True) if n not in bare}
         if "" in used or len(used) < (1 if given else 2):
             return None, (), []
