@@ -12,6 +12,7 @@ import torch
 
 import vaekit
 from vaekit._train_options import Data
+from vaekit.cli.main import main
 from vaekit.data import card, from_value, label_of, load, prepare
 from vaekit.errors import VaekitError
 
@@ -224,3 +225,33 @@ def test_labels_of_new_rows_go_by_their_names(tmp_path: Path) -> None:
     assert run.read((LEVELS, np.full(40, 3))).labels.tolist() == [2] * 40
     with pytest.raises(VaekitError, match="the label '0' is none of this run's: 1, 2, 3"):
         run.read((LEVELS, Y))
+
+
+def test_rows_of_a_binary_run_are_bits(tmp_path: Path) -> None:
+    bits = np.random.default_rng(0).random((60, 5)) < 0.4
+    run = vaekit.train("vae", data=bits.astype(int), out=tmp_path / "run", **SMALL)
+    codes = run.encode(bits)
+    assert torch.equal(run.encode(bits.astype("f4")), codes)
+    for bad in (bits / 2, bits * 3):
+        with pytest.raises(VaekitError, match="other values than 0 and 1"):
+            run.encode(bad)
+
+
+def test_samples_of_what_was_mapped_come_back_in_its_range(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((60, 6, 6)).astype("f4") * 2 - 1
+    np.save(tmp_path / "x.npy", x)
+    vaekit.train("vae", data=tmp_path / "x.npy", out=tmp_path / "run", **SMALL)
+    main(["reconstruct", str(tmp_path / "run"), "-n", "6", "-o", str(tmp_path / "r.npz")])
+    with np.load(tmp_path / "r.npz") as file:
+        assert file["images"].min() < -0.9
+        assert abs(file["reconstructions"].mean()) < 0.1
+
+
+def test_one_hot_rows_given_in_python_are_labels() -> None:
+    x, labels = np.zeros((30, 4, 4), np.uint8), np.arange(30) % 3
+    x[:, 0, 0] = labels
+    for y in (np.eye(3)[labels], np.eye(3, dtype=int)[labels]):
+        mine = from_value((x, y))
+        assert mine.classes == 3
+        assert mine.train.labels is not None
+        assert torch.equal(mine.train.labels, mine.train.images[:, 0, 0, 0].long())

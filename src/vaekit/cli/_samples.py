@@ -116,7 +116,7 @@ def reconstruct(
     originals, context = test.batch(shown)
     images = loaded.reconstruct(originals, context)
     path = to.at(run, "reconstructions" + (".csv" if loaded.spec.is_table else ".png"))
-    x, again = (_units(loaded, part, path) for part in (originals, images))
+    x, again = map(loaded.spec.values.inverse, (originals, images))
     kinds = {"x": x, "E[x|z]": again}
     if loaded.config.recipe == "colorizer":
         gray = vaekit.luminance(x).expand_as(x)
@@ -124,7 +124,8 @@ def reconstruct(
     if path.suffix in ROWS:
         more = {} if test.ids is None else {"row": test.ids[shown.numpy()]}
         return report.save_rows(loaded.spec, images, path, drawn=False, more=more)
-    return report.save_images(x, path, again, draw=lambda: report.pairs(kinds))
+    draw, ends = partial(report.pairs, kinds), loaded.spec.ends
+    return report.save_images(x, path, again, draw=draw, ends=ends)
 
 
 def interpolate(
@@ -477,11 +478,5 @@ def _save(
     """Write images or rows of a run in the units of its data; `draw` makes a sheet of these."""
     if path.suffix in ROWS and run.spec.is_table:
         return report.save_rows(run.spec, x, path, **rows)
-    seen = _units(run, x, path)
-    return report.save_images(seen, path, draw=partial(draw, seen) if draw else None)
-
-
-def _units(run: Run, images: Tensor, path: Path) -> Tensor:
-    """Return images in [0, 1] to be drawn; as arrays those of a range of their own stay in it."""
-    arrays = path.suffix == ".npz" and run.spec.own is not None
-    return images if arrays else run.spec.values.inverse(images)
+    seen, ends = run.spec.values.inverse(x), run.spec.ends
+    return report.save_images(seen, path, draw=partial(draw, seen) if draw else None, ends=ends)

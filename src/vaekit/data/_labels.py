@@ -104,7 +104,7 @@ def _flat(what: str, array: np.ndarray, rows: int) -> np.ndarray:
     """Return labels as whole numbers or text, `(N,)`."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    elif array.ndim == 2 and _is_one_hot(array):
+    elif array.ndim == 2 and is_one_hot(array):
         array = array.argmax(1)
     if array.dtype.kind == "f" and (abs(array) <= WHOLE).all() and (array == np.rint(array)).all():
         array = array.astype(np.int64)
@@ -116,7 +116,8 @@ def _flat(what: str, array: np.ndarray, rows: int) -> np.ndarray:
     return np.char.strip(array) if array.dtype.kind == "U" else array
 
 
-def _is_one_hot(array: np.ndarray) -> bool:
+def is_one_hot(array: np.ndarray) -> bool:
+    """Return whether each row has one 1 and else 0."""
     if array.dtype.kind not in "iubf" or not array.shape[1]:
         return False
     return bool(((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all())

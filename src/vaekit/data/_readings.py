@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -321,7 +321,16 @@ def _as_trained(what: str, parts: Sequence[np.ndarray], takes: DataSpec) -> Read
     said = f"values from {low:.7g} to {high:.7g} are clipped to [{least:g}, 1]" if clip else ""
     levels = any(part.dtype == np.uint8 and part.max() > 1 for part in parts)  # of bools, too
     top = 255 if levels else takes.top
-    return Reading(takes.kind, least, 1.0, clip=clip, top=top, said=said)
+    how = Reading(takes.kind, least, 1.0, clip=clip, top=top, said=said)
+    plain = replace(how, top=None)
+    if takes.kind == "binary" and takes.top and not all(_are_bits(plain(part)) for part in parts):
+        raise VaekitError(f"{what} has other values than 0 and 1, all that this run takes.")
+    return how
+
+
+def _are_bits(rows: np.ndarray) -> bool:
+    top = 255 if rows.dtype == np.uint8 and rows.max() > 1 else 1
+    return all(((part == 0) | (part == top)).all() for part in _blocks(rows))
 
 
 def _in_own(what: str, parts: Sequence[np.ndarray], own: tuple[float, float], kind: str) -> Reading:

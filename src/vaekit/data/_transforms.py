@@ -211,6 +211,11 @@ class DataSpec:
         return columns
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """The range of the data's floats, where it is not [0, 1]."""
+        return self.own or ((-1.0, 1.0) if self.mapped else None)
+
+    @property
     def is_table(self) -> bool:
         """Whether rows are rows of a table `(D,)`: all but images."""
         return len(self.shape) == 1

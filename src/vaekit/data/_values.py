@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from vaekit._train_options import Data
 from vaekit.data._dataset import Dataset, Split
-from vaekit.data._labels import annotation, numbered
+from vaekit.data._labels import annotation, is_one_hot, numbered
 from vaekit.data._loaders import (
     FirstPass,
     Items,
@@ -305,7 +305,8 @@ def _annotations(
         raise VaekitError("y is text or factors in one split and not in another; give it alike.")
     ((_, dims),) = sorts
     whats = {f"y of {part.what}": name for name, part in parts.items()}
-    if dims == 1 and parts["train"].survey is None:
+    classes = dims == 1 or (dims == 2 and all(map(is_one_hot, ys.values())))
+    if classes and parts["train"].survey is None:
         rows = {what: parts[name].rows for what, name in whats.items()}
         numbers, names = numbered({w: ys[name] for w, name in whats.items()}, rows, takes)
         found = zip(whats.values(), numbers, strict=True)

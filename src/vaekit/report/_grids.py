@@ -251,4 +251,6 @@ def gray_file(path: Path) -> Tensor:
     if (images.dtype.kind != "f" and not whole) or not images.size:
         raise VaekitError(f"{path} holds images of type {images.dtype}; expected some floats.")
     gray = torch.from_numpy(images.astype(np.float32))
-    return gray / 255 if whole else gray
+    ends = read_array(path, "range")
+    low, high = (0, 255 if whole else 1) if ends is None else ends.tolist()
+    return (gray - low) / (high - low)

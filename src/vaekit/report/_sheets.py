@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import Tensor
 
 from vaekit._io import npz_bytes, write
@@ -214,6 +215,7 @@ def save_images(
     *,
     columns: int | None = None,
     draw: Callable[[], Image] | None = None,
+    ends: tuple[float, float] | None = None,
 ) -> Path:
     """Write images `(N, C, H, W)`, and their reconstructions, as a grid (.png) or arrays (.npz).
 
@@ -223,6 +225,7 @@ def save_images(
         reconstructions: of one shape with the images: a row under each row of images.
         columns: images side by side.
         draw: draws what a .png shows in place of that, as `labeled` does.
+        ends: the range of the data, which an .npz is then in, and keeps as `range`.
 
     Raises:
         VaekitError: for another ending, rows that are no images in a .png, and where it cannot be
@@ -232,7 +235,12 @@ def save_images(
     both = {"images": images, "reconstructions": reconstructions}
     kinds = {name: part for name, part in both.items() if part is not None}
     if path.suffix == ".npz":
-        return write(path, npz_bytes(**{name: part.numpy() for name, part in kinds.items()}))
+        arrays = {name: part.numpy() for name, part in kinds.items()}
+        if ends is not None:
+            low, high = ends
+            arrays = {name: low + (high - low) * part for name, part in arrays.items()}
+            arrays["range"] = np.array(ends)
+        return write(path, npz_bytes(**arrays))
     if path.suffix != ".png":
         raise VaekitError(f"got the file {path}; expected one that ends in .png or .npz.")
     if images.dim() != 4:
