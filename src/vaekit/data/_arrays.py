@@ -231,6 +231,8 @@ def as_rows(what: str, array: np.ndarray, takes: DataSpec | None = None) -> np.n
     if takes is not None and array.ndim == 2 and takes.kind in ("table", "counts"):
         levels = takes.top == 255 and array.dtype == np.uint8
         array = array if levels or array.dtype.kind not in "iub" else array.astype(np.float64)
+        if takes.values.offset is not None and not levels:
+            array = array - takes.values.offset.numpy()
         return array if levels else _finite(what, array)
     if array.dtype == np.bool_:
         return array * np.uint8(255)

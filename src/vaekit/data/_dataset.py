@@ -330,6 +330,12 @@ def card(dataset: Dataset) -> dict[str, Any]:
     shape = dataset.train.images.shape[1:]
     total = sum(map(len, splits.values())) * math.prod(shape)
     ends = [part.bounds for part in splits.values()]
+    mean = sum(float(part.sums.sum()) for part in seen) / total
+    if dataset.train.values.offset is not None:  # in the units of the file
+        whole = {n: pick(part.images, torch.arange(len(part))) for n, part in splits.items()}
+        units = [splits[n].values.units(rows) for n, rows in whole.items()]
+        ends = [(float(part.min()), float(part.max())) for part in units]
+        mean = sum(float(part.sum()) for part in units) / total
     ends += [] if dataset.stream is None else [dataset.stream.bounds]
     return {
         "name": dataset.name,
@@ -343,7 +349,7 @@ def card(dataset: Dataset) -> dict[str, Any]:
         "factors": _factors(dataset),
         "columns": list(dataset.column_names),
         "range": [min(low for low, _ in ends), max(high for _, high in ends)],
-        "mean": sum(float(part.sums.sum()) for part in seen) / total,
+        "mean": mean,
         "density": sum(part.filled for part in seen) / total,
         "source": dataset.source,
         "note": dataset.note,
