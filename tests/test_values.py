@@ -252,7 +252,11 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
     assert from_value(wide, Data(label="2")).class_names == ("0", "1", "2")
     nullable = frame(a=pandas.array([*range(39), None], dtype="Int64"), b=range(40))
     for given, option, message in (
-        (nullable, {}, "^data: column 'a' is empty in row 39. Fill the cell, or remove the row.$"),
+        (
+            nullable,
+            {},
+            "^data: column 'a' is empty in row 39. Fill the cell, or remove the row: `missing=drop` leaves",
+        ),
         (
             frame(a=["x"] * 40),
             {},
@@ -268,7 +272,7 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
         (
             frame(a=pandas.date_range("2020", periods=40)),
             {},
-            "has 2020-01-01 00:00:00, which is no number",
+            "has 2020-01-01 00:00:00, a date, in row 0. Read it as days by `date='a'`",
         ),
     ):
         with pytest.raises(VaekitError, match=message):

@@ -46,7 +46,11 @@ def is_gap(cell: Any) -> bool:
         >>> [is_gap(cell) for cell in ("", " NA", "?", None, "0", "x")]
         [True, True, True, True, False, False]
     """
-    return cell is None or cell != cell or str(cell).strip().lower() in GAPS
+    if isinstance(cell, str):
+        return cell.strip().lower() in GAPS
+    import pandas
+
+    return bool(pandas.isna(cell))
 
 
 def number(text: str, mark: str = ".") -> float:

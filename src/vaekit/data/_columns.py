@@ -323,7 +323,7 @@ class Table:
         """Return the error for a cell: by default for a gap."""
         where, cell = self.locate(row, column)
         if not fault:
-            text = "" if cell is None or cell != cell else str(cell).strip()
+            text = isinstance(cell, str) and cell.strip()
             fault = "has {}, a gap," if text else "is empty"
             feature = taken(self.options) is None and column not in self.apart
             mend = GAP if feature else f"{FILL}."

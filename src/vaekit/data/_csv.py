@@ -136,30 +136,48 @@ def read_text(path: Path, options: Data) -> TextTable:
     """
     encoding, count, skipped = _lines(path)
     with opened(path, encoding) as stream:
-        first = next(iter(stream), "")
-    separator = SEPARATOR.fullmatch(first)
-    if separator:
-        skipped = (0, *skipped)
-    with opened(path, encoding) as stream:
-        head = list(islice(enumerate(stream), len(skipped) + HEAD))
-    lines = [line for i, line in head if i not in skipped and line.strip()]
-    if not lines:
-        raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
-    said = ["not UTF-8: read as Western European text (cp1252)"] if encoding == "cp1252" else []
-    delimiter = separator[1] if separator else _delimiter(lines)
-    if not separator and delimiter == "," and _is_decimal(lines, options):
-        delimiter = "\t"  # which is in no line
-        said += ["one column with decimal commas (`columns='1,2'` reads two of whole numbers)"]
-    elif delimiter != "," and not separator and path.name.lower().find(".csv") > 0:
-        several = any(delimiter in line.strip() for line in lines)
-        said += [f"cells separated by {NAMES.get(delimiter, repr(delimiter))}"] if several else []
-    rows = _cut(lines, delimiter)
-    names, header, more = _names(rows, [line for i, line in head if i in skipped], delimiter)
-    body = rows[int(header) :]
-    columns = list(zip(*body, strict=False))
-    mark = "," if any(form_of(column)[1] == "," for column in columns) else "."
-    facts = {"mark": mark, "header": header, "names": names, "said": (*said, *more)}
-    return TextTable(path, encoding, delimiter, count=count, skipped=skipped, **facts)  # type: ignore[arg-type]
+        head = list(islice(enumerate(stream), len(skipped) + HEAD + 1))
+        separator = SEPARATOR.fullmatch(head[0][1]) if head else None
+        skipped = (0, *skipped) if separator else skipped
+        lines = [line for i, line in head if i not in skipped and line.strip()]
+        if not lines:
+            raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
+        said = ["not UTF-8: read as Western European text (cp1252)"] * (encoding == "cp1252")
+        delimiter = separator[1] if separator else _delimiter(lines)
+        if not separator and delimiter == "," and _is_decimal(lines, options):
+            delimiter = "\t"  # which is in no line
+            said += ["one column (`columns='1,2'` reads two of whole numbers)"]
+        elif not separator and delimiter in "".join(lines) and ".csv" in path.name.lower():
+            known = NAMES.get(delimiter, f"'{delimiter}'")
+            said += [f"cells separated by {known}"] if delimiter != "," else []
+        rows = _cut(lines, delimiter)
+        comments = [line for i, line in head if i in skipped]
+        names, header, more = _names(rows, comments, delimiter)
+    mark = _mark(path, rows[int(header) :], delimiter)
+    facts: Any = {"mark": mark, "header": header, "names": names, "said": (*said, *more)}
+    return TextTable(path, encoding, delimiter, count=count, skipped=skipped, **facts)
+
+
+def _mark(path: Path, body: list[list[str]], delimiter: str) -> str:
+    """Return the decimal mark: what a column shows; else a comma between semicolons.
+
+    Raises:
+        VaekitError: where cells as 1,003 may be either, and nothing tells.
+    """
+    marks, either, points = set(), "", False
+    for column in zip(*body, strict=False):
+        form, known = form_of(column)
+        commas = [cell for cell in column if "," in cell]
+        points |= form == "number" and any("." in cell for cell in column)
+        marks |= {known} if len(known) == 1 else set()
+        either = either or (commas[0] if len(known) == 2 and commas else "")
+    if either and not marks and not points and delimiter not in ",;":
+        raise VaekitError(
+            f"{path} has '{either}', which is {number(either):g} or {number(either, ','):g}: "
+            "write it without the comma, or with a point."
+        )
+    semicolons = bool(either) and not marks and not points and delimiter == ";"
+    return "," if "," in marks or semicolons else "."
 
 
 @contextmanager
