@@ -255,12 +255,12 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
         (
             nullable,
             {},
-            "^data: column 'a' is empty in row 39. Fill the cell, or remove the row: `missing=drop` leaves",
+            "^data: column 'a' is empty in row 39. Fill the cell, or remove the row: `missing",
         ),
         (
             frame(a=["x"] * 40),
             {},
-            "^data: column 'a' has 'x', .* in row 0. .*`group='a'`; else remove",
+            "^data: column 'a' has 'x', .* in row 0. .*`group='a'`; else leave it out: `drop='a'`",
         ),
         (frame(a=[np.inf] * 40), {}, "column 'a' has inf, which is not finite, in row 0"),
         (frame(a=[1e39] * 40), {}, "column 'a' has 1e.39, which is too large .*Scale the column"),
