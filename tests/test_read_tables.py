@@ -94,7 +94,8 @@ READ = {
         lines("id,a", *[f"{i + 1},{v}" for i, v in enumerate(FLOATS)]), "a id", FLOATS,
         asked={"columns": "a,id"}),
     "id that repeats": Entry(
-        lines("a,id", *[f"{v},{i // 2}" for i, v in enumerate(FLOATS)]), "a id", FLOATS),
+        lines("a,id", *[f"{v},{i // 2}" for i, v in enumerate(FLOATS)]), "a id", FLOATS,
+        "'id' is read as a feature (`drop='id'` leaves it out)"),
     "name": Entry(
         lines("name,a", *[f"row{i},{v}" for i, v in enumerate(FLOATS)]), "a", FLOATS,
         "'name' names the rows and is no feature"),

@@ -121,7 +121,7 @@ class Table:
         values = self._values(i)
         counted = (np.sort(values) - np.arange(len(values)) == values.min()).all()
         whole = bool((values == np.rint(values)).all())
-        return bool(counted and values.min() in (0, 1)) or (whole and _is_id(self.names[i]))
+        return bool(counted and values.min() in (0, 1)) or (whole and is_id(self.names[i]))
 
     @cached_property
     def empty(self) -> list[int]:
@@ -339,14 +339,14 @@ class Table:
 
 def names_rows(name: str) -> bool:
     """Return whether a column of this name may count, name or identify the rows."""
-    return bool(INDEX.fullmatch(name) or NAME.fullmatch(name)) or _is_id(name)
+    return bool(INDEX.fullmatch(name) or NAME.fullmatch(name)) or is_id(name)
 
 
-def _is_id(name: str) -> bool:
+def is_id(name: str) -> bool:
     """Return whether a column of this name identifies what its rows are about.
 
     Example:
-        >>> [_is_id(name) for name in ("id", "PassengerId", "user_id", "ID", "humid", "idle")]
+        >>> [is_id(name) for name in ("id", "PassengerId", "user_id", "ID", "humid", "idle")]
         [True, True, True, True, False, False]
     """
     return bool(ID.fullmatch(name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaekit.data._cells import UNSAID
-from vaekit.data._columns import Table, listed
+from vaekit.data._columns import Table, is_id, listed
 from vaekit.data._splits import taken
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def _guessed(table: Table) -> Iterator[str]:
     for i in table.positions:
         if not names[i]:
             yield f"{_called(table, i)} has no name and is read as a feature"
+        elif is_id(names[i]) and not table.options.columns:
+            yield f"'{names[i]}' is read as a feature (`drop={names[i]!r}` leaves it out)"
 
 
 def _names(table: Table, places: np.ndarray) -> Iterator[str]:
@@ -104,7 +106,7 @@ def strange(rows: np.ndarray, names: Sequence[str]) -> Iterator[str]:
     if found := [name for name, same in zip(names, low == high, strict=True) if same]:
         yield f"{listed(found)} {'is' if len(found) == 1 else 'are'} the same in all rows"
     for end in (low, high):
-        for i in np.flatnonzero(np.isin(end, SENTINELS) & (low < high)):
+        for i in np.flatnonzero(np.isin(end, SENTINELS) & (low < high)).tolist():
             column, value = rows[:, i], end[i]
             rest = column[(column != value) & ~np.isnan(column)]
             far = min(abs(rest.min() - value), abs(rest.max() - value))

@@ -18,6 +18,7 @@ from vaekit.data._csv import TextTable, read_text
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._images import natural
 from vaekit.data._remarks import said_of
+from vaekit.data._rows import pick
 from vaekit.data._splits import dataset_of, keyed, numbers_of, refuse, taken, whole
 from vaekit.data._transforms import Transform
 from vaekit.errors import VaekitError
@@ -199,8 +200,7 @@ def filled(data: Dataset, options: Data) -> Dataset:
     """
     if options.missing != "mean" or data.train.images.dtype != torch.float32:
         return data
-    takes, rows = taken(options), data.train.images
-    assert isinstance(rows, Tensor)
+    takes, rows = taken(options), pick(data.train.images, torch.arange(len(data.train)))
     mean = rows.double().nanmean(0) if takes is None else takes.values.loc
     if mean is None:  # the training had other options
         return data
@@ -210,11 +210,11 @@ def filled(data: Dataset, options: Data) -> Dataset:
             f"{data.source}: column '{name}' has nothing but gaps in the training rows: "
             f"`drop={name!r}`."
         )
-    parts = {
-        name: replace(part, images=torch.where(part.images.isnan(), mean.float(), part.images))  # type: ignore[union-attr]
-        for name, part in data.splits.items()
-    }
-    return replace(data, **parts)  # type: ignore[arg-type]
+    parts: dict[str, Any] = {}
+    for name, part in data.splits.items():
+        rows = pick(part.images, torch.arange(len(part)))
+        parts[name] = replace(part, images=torch.where(rows.isnan(), mean.float(), rows))
+    return replace(data, **parts)
 
 
 def classed(
