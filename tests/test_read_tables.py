@@ -338,7 +338,7 @@ def test_a_label_is_a_name_and_never_a_place() -> None:
     names = ["-1", "1", "3"]
     assert [label_of(label, spec, names) for label in (-1, "-1", "1.0", 3)] == [0, 0, 1, 2]
     for label in (0, 2, "x"):
-        with pytest.raises(VaekitError, match="the classes of t are -1, 1, 3"):
+        with pytest.raises(VaekitError, match="the labels of t are -1, 1, 3"):
             label_of(label, spec, names)
 
 

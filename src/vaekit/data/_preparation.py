@@ -179,4 +179,6 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
     if text in names:
         return list(names).index(text)
     shown = f"{', '.join(names[:8])}{', ...' * (len(names) > 8)}"
-    raise VaekitError(f"got the label {label}; the classes of {spec.name} are {shown}.")
+    if list(names) == [str(i) for i in range(len(names))]:
+        shown = f"0 to {len(names) - 1}"
+    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {shown}.")
