@@ -616,7 +616,7 @@ def test_a_csv_is_standardised_and_comes_back(tmp_path: Path) -> None:
         (lines("a,b", *["1,2"] * 5, "", "1"), {}, "has 1 cells in line 8; expected 2 as before."),
         (lines("a,b", *["1,2"] * 30, "1,,3"), {}, "has 3 cells in line 32; expected 2 as before."),
         (lines("a,b", "1,2", "1,"), {}, "column 'b' is empty in line 3. Fill the cell, or remove"),
-        (lines("a,b", "1,2", "nan,2"), {}, "column 'a' has 'nan', which is not finite, in line 3."),
+        (lines("a,b", "1,2", "nan,2"), {}, "column 'a' has 'nan', a gap, in line 3."),
         (lines("1,2", "1,-inf"), {}, "column '2' has '-inf', which is not finite, in line 2."),
         (
             lines("a,b", "1,1e39"),
@@ -627,10 +627,10 @@ def test_a_csv_is_standardised_and_comes_back(tmp_path: Path) -> None:
             lines("x,species", "1,setosa"),
             {},
             "column 'species' has 'setosa', which is no number, in line 2. If it is a label or a "
-            "group: `label='species'`, `group='species'`; else remove it.",
+            "group: `label='species'`, `group='species'`; else leave it out: `drop='species'`.",
         ),
         (lines("a,b", "1,1_000"), {}, "has '1_000', which is no number, in line 2."),
-        (lines("a;b", "1;2,5"), {}, "has '2,5', which is no number, in line 2."),
+        (lines("a;b", "1;2,5,1"), {}, "has '2,5,1', which is no number, in line 2."),
         (lines("a,b", *["1,2"] * 12), {"label": "c"}, "unknown column of"),
         (lines("a,b", *["1,2"] * 12), {"label": "3"}, "'3'. Known: a, b."),
         (lines("a,b", *["1,2"] * 12), {"label": "bb"}, "'bb'; did you mean 'b'? Known: a, b."),
@@ -660,11 +660,9 @@ def test_the_line_is_the_files(tmp_path: Path, again: int) -> None:
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:
-    path = write(tmp_path, text(), "utf-16")
-    with fails(f"{path} is no UTF-8 text; save it as CSV in UTF-8."):
-        load(path)
-    path.write_bytes(b"1,2\n" * 12 + b"1,\xff\n")
-    with fails(f"{path} is no UTF-8 text"):
+    path = write(tmp_path, "a,b\n")
+    path.write_bytes(b"\x89PNG\0\xff\n" * 12)
+    with fails(f"{path} is no text; save it as CSV in UTF-8."):
         load(path)
     path.write_text("a" * 200_000 + "\n")
     with fails("cannot be read as .csv: field larger than field limit"):
@@ -672,15 +670,6 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     path.write_bytes(os.urandom(4000))
     with fails(str(path)):
         load(path)
-
-
-def test_a_first_column_without_a_name_is_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    notes: list[str] = []
-    monkeypatch.setattr("vaekit.data._tables.note", notes.append)
-    load(write(tmp_path, lines(",a", *[f"{i},2" for i in range(12)])))
-    assert "its first column has no name and is read as a feature" in notes[0]
 
 
 def test_blank_lines_before_the_header_are_skipped(tmp_path: Path) -> None:
@@ -718,9 +707,7 @@ def test_parquet_is_read_as_a_dataframe_is_or_names_its_extra(
         load(path)
 
 
-@pytest.mark.parametrize(
-    "cell", ["True", "0x1", "1,2", "-", "None", "NA", "\0", "1\0002", "1e", "1j"]
-)
+@pytest.mark.parametrize("cell", ["0x1", "1,2,3", "maybe", "\0", "1\0002", "1e", "1j"])
 def test_cells_that_pandas_may_read_and_are_no_numbers(tmp_path: Path, cell: str) -> None:
     with fails("which is no number, in line 3."):
         load(write(tmp_path, lines("a;b", "1;2", f"1;{cell}", *["1;2"] * 12)))

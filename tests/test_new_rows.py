@@ -85,7 +85,8 @@ def test_columns_that_do_not_fit_are_refused_by_name(
         (frame[["a", "b"]], "lacks the column 'c'; this run takes a, b, c"),
         (frame.assign(d=1), "has the column 'd'; this run takes a, b, c"),
         (frame.rename(columns={"c": "C"}), "lacks the column 'c'"),
-        (frame.assign(c="?"), "column 'c' has '?', which is no number"),
+        (frame.assign(c="?"), "column 'c' has '?', a gap, in line 2. Fill the cell"),
+        (frame.assign(c="many"), "column 'c' has 'many', which is no number"),
     ):
         part.to_csv(tmp_path / "t.csv", index=False)
         with pytest.raises(SystemExit, match="2"):

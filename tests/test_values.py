@@ -253,11 +253,15 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
     assert from_value(wide, Data(label="2")).class_names == ("0", "1", "2")
     nullable = frame(a=pandas.array([*range(39), None], dtype="Int64"), b=range(40))
     for given, option, message in (
-        (nullable, {}, "^data: column 'a' is empty in row 39. Fill the cell, or remove the row.$"),
+        (
+            nullable,
+            {},
+            "^data: column 'a' is empty in row 39. Fill the cell, or remove the row: `missing",
+        ),
         (
             frame(a=["x"] * 40),
             {},
-            "^data: column 'a' has 'x', .* in row 0. .*`group='a'`; else remove",
+            "^data: column 'a' has 'x', .* in row 0. .*`group='a'`; else leave it out: `drop='a'`",
         ),
         (frame(a=[np.inf] * 40), {}, "column 'a' has inf, which is not finite, in row 0"),
         (frame(a=[1e39] * 40), {}, "column 'a' has 1e.39, which is too large .*Scale the column"),
@@ -269,7 +273,7 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
         (
             frame(a=pandas.date_range("2020", periods=40)),
             {},
-            "has 2020-01-01 00:00:00, which is no number",
+            "has 2020-01-01 00:00:00, a date, in row 0. Read it as days by `date='a'`",
         ),
     ):
         with pytest.raises(VaekitError, match=message):

@@ -93,17 +93,18 @@ class Data(Options):
     as '([a-z]+)\\.'"""
 
     columns: Names = ()
-    """The columns of a table that are features, as a,b,c. By default all that are numbers."""
+    """The columns of a table that are features, as a,b,c. By default all but an index, and a column
+    `id` or `name` that identifies the rows."""
 
     drop: Names = ()
     """Columns of a table to leave out."""
 
     date: Names = ()
-    """Columns of a table that are dates. Read as days since 1970."""
+    """Columns of a table that are dates. They become days since 1970-01-01."""
 
     missing: Literal["refuse", "drop", "mean"] = "refuse"
-    """What becomes of gaps in a table. `drop` leaves such rows out, `mean` fills in the mean of
-    the column's training rows."""
+    """What becomes of gaps in a table (empty, NA, null, ?). `drop` leaves such rows out, `mean`
+    fills in the mean of the column's training rows."""
 
     kind: Literal["binary", "gray", "color", "counts", "table"] | None = None
     """What the values are, where a file does not tell."""

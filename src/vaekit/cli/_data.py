@@ -153,8 +153,11 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),
         "columns": ", ".join(facts["columns"]),
     }
+    from vaekit.cli.main import in_shell
+
     for name in ("likelihood", "said", "note", "source", "sha256", "image"):
         lines[name] = facts.get(name)
+    lines["said"] = in_shell(facts["said"])
     yield from (f"{title:11} {words}" for title, words in lines.items() if words)
 
 

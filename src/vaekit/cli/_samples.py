@@ -123,7 +123,8 @@ def reconstruct(
         kinds = {"true": x, "gray g": gray, "E[x|g]": again}
     if path.suffix in ROWS:
         more = {} if test.ids is None else {"row": test.ids[shown.numpy()]}
-        return report.save_rows(loaded.spec, images, path, drawn=False, more=more)
+        dates = loaded.config.data.date
+        return report.save_rows(loaded.spec, images, path, drawn=False, dates=dates, more=more)
     draw, ends = partial(report.pairs, kinds), loaded.spec.ends
     return report.save_images(x, path, again, draw=draw, ends=ends)
 
@@ -477,6 +478,6 @@ def _save(
 ) -> Path:
     """Write images or rows of a run in the units of its data; `draw` makes a sheet of these."""
     if path.suffix in ROWS and run.spec.is_table:
-        return report.save_rows(run.spec, x, path, **rows)
+        return report.save_rows(run.spec, x, path, dates=run.config.data.date, **rows)
     seen, ends = run.spec.values.inverse(x), run.spec.ends
     return report.save_images(seen, path, draw=partial(draw, seen) if draw else None, ends=ends)

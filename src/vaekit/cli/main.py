@@ -177,7 +177,8 @@ def _run(words: list[str]) -> None:
         load(IMPORTS)
     for path in named["--config"]:
         _add_file(words, Path(path))
-    words += [f"{name}={value}" for name, value in _take(words, "--range")]  # of -1,1 no option
+    # Of -1 no option is made.
+    words += [f"{name}={value}" for name, value in _take(words, "--range|--label")]
     if words and words[0] in RECIPE_COMMANDS:
         _add_recipe(words, app[words[0]])
     if "--version" in words:

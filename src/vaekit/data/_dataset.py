@@ -276,15 +276,16 @@ class Dataset:
             mapped=self.mapped,
             own=self.own,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
-            whole=_whole(train.images) if self.column_names and stream is None else (),
+            whole=_whole(train) if self.column_names and stream is None else (),
         )
 
 
-def _whole(rows: Tensor | Rows) -> tuple[tuple[float, float] | None, ...]:
+def _whole(rows: Split) -> tuple[tuple[float, float] | None, ...]:
     """Return the ends of each column whose values are all whole numbers; None of others."""
-    whole = torch.stack([(part == part.round()).all(0) for part in chunks(rows)]).all(0)
-    low = torch.stack([part.amin(0) for part in chunks(rows)]).amin(0)
-    high = torch.stack([part.amax(0) for part in chunks(rows)]).amax(0)
+    parts = [rows.values.units(part) for part in chunks(rows.images)]
+    whole = torch.stack([(part == part.round()).all(0) for part in parts]).all(0)
+    low = torch.stack([part.amin(0) for part in parts]).amin(0)
+    high = torch.stack([part.amax(0) for part in parts]).amax(0)
     ends = zip(low.tolist(), high.tolist(), whole, strict=True)
     return tuple((least, most) if each else None for least, most, each in ends)
 
@@ -343,8 +344,13 @@ def card(dataset: Dataset) -> dict[str, Any]:
     shape = dataset.train.images.shape[1:]
     total = sum(map(len, splits.values())) * math.prod(shape)
     ends = [part.bounds for part in splits.values()]
-    ends += [] if dataset.stream is None else [dataset.stream.bounds]
     mean = sum(float(part.sums.sum()) for part in seen) / total
+    if dataset.train.values.offset is not None:  # in the units of the file
+        whole = {n: pick(part.images, torch.arange(len(part))) for n, part in splits.items()}
+        units = [splits[n].values.units(rows) for n, rows in whole.items()]
+        ends = [(float(part.min()), float(part.max())) for part in units]
+        mean = sum(float(part.sum()) for part in units) / total
+    ends += [] if dataset.stream is None else [dataset.stream.bounds]
     if dataset.own is not None:  # in the units of the file
         least, most = dataset.own
         ends = [(least + (most - least) * a, least + (most - least) * b) for a, b in ends]

@@ -25,7 +25,7 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     from vaekit.data._transforms import DataSpec
 
-TABLE = re.compile(r"[.](csv|tsv|parquet)([.]gz)?$")
+TABLE = re.compile(r"[.](csv|tsv|data|txt|parquet)([.]gz)?$")
 # Of a training alone: how its rows were chosen.
 CHOICE = dict.fromkeys(("validation", "test", "limit", "cache"))
 

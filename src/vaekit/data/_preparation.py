@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit._torchutil import Moments
 from vaekit.data._dataset import Dataset, Split, generator
 from vaekit.data._rows import chunks, is_random
-from vaekit.data._splits import partition
+from vaekit.data._splits import partition, whole
 from vaekit.data._transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
 
@@ -94,9 +94,12 @@ def _check(data: Dataset, options: Data) -> None:
 
 def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
     named = data.kind == "table" and bool(data.column_names)
+    offset = train.values.offset
     if not (named if options.standardize is None else options.standardize):
         low, high = data.own or map(float, options.range.split(","))
-        return Transform(low, high)
+        filled = named and options.missing == "mean"
+        mean = (train.survey.sums / len(train)).float() if filled else None
+        return Transform(low, high, loc=mean, offset=offset)
     if data.stream is not None:
         mean, scale = data.stream.moments
         largest = mean.abs()
@@ -108,7 +111,7 @@ def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
             largest = torch.maximum(largest, rows.abs().amax(0))
         mean, scale = moments.mean, moments.variance.sqrt()
     scale = scale.masked_fill(scale <= 1e-9 * largest, 1.0)  # of a column that does not vary
-    return Transform(loc=mean.float(), scale=scale.float())
+    return Transform(loc=mean.float(), scale=scale.float(), offset=offset)
 
 
 def placed(name: str, split: Split, options: Data, values: Transform) -> Split:
@@ -161,14 +164,14 @@ def conditioned(split: Split, data: Dataset, context: str) -> Split:
 
 
 def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
-    """Return the number of a label that a model is conditioned on: itself, or a class's name.
+    """Return the number of a class by its name, which may be a number: a place is no name.
 
     Raises:
         VaekitError: where the model is not conditional, or there is no such class.
 
     Example:
         >>> spec = DataSpec("t", (3,), "table", rows=20, classes=2, context=(2,))
-        >>> label_of(1, spec, ["dog", "cat"]), label_of("cat", spec, ["dog", "cat"])
+        >>> label_of(3, spec, ["-1", "3"]), label_of("cat", spec, ["dog", "cat"])
         (1, 1)
     """
     if not spec.context:
@@ -176,14 +179,11 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
             f"got the label {label}; this run is not conditioned on labels: leave it, or train "
             "one that is, as `vaekit train cvae`."
         )
-    text = str(label)
+    text = str(label).strip()
+    text = text if text in names else whole(text) or text
     if text in names:
         return list(names).index(text)
-    if any(name.removeprefix("-").isdecimal() for name in spec.class_names):  # names, not places
-        shown = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
-        raise VaekitError(f"got the label {label}; the labels of {spec.name} are {shown}.")
-    if text.isdecimal() and int(text) < spec.classes:
-        return int(text)
-    numbered = f"0 to {spec.classes - 1}"
-    shown = "" if names[0] == "0" else f", or {', '.join(names[:5])}{', ...' * (len(names) > 5)}"
-    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {numbered}{shown}.")
+    shown = f"{', '.join(names[:8])}{', ...' * (len(names) > 8)}"
+    if list(names) == [str(i) for i in range(len(names))]:
+        shown = f"0 to {len(names) - 1}"
+    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {shown}.")

@@ -54,6 +54,8 @@ def as_rows(
     if takes is not None and table and takes.kind in ("table", "counts"):
         levels = takes.top == 255 and array.dtype == np.uint8
         array = array if levels or not whole else array.astype(np.float64)
+        if takes.values.offset is not None and not levels:
+            array = array - takes.values.offset.numpy()
         return array if levels else finite(what, array)
     if kind == "counts" and table and takes is None:
         return counts_of(what, array).astype(np.int32, copy=False)
@@ -221,8 +223,8 @@ def _are_counts(parts: Sequence[np.ndarray]) -> bool:
     return all(part.dtype == np.int32 for part in parts) and range_of(parts) != (0, 1)
 
 
-def kind_of(what: str, rows: np.ndarray, options: Data) -> Reading:
-    """Return how the finite float32 rows of a table are read: "table", or "binary" of 0 and 1.
+def kind_of(what: str, parts: Sequence[np.ndarray], options: Data) -> Reading:
+    """Return how float32 rows of a table are read, all splits alike: "binary" of 0 and 1 alone.
 
     Raises:
         VaekitError: where the values are not of the kind that `options` ask for.
@@ -230,13 +232,14 @@ def kind_of(what: str, rows: np.ndarray, options: Data) -> Reading:
     Example:
         >>> from vaekit._train_options import Data
         >>> rows = np.float32([[0, 1], [1, 0]])
-        >>> kind_of("t", rows, Data()).kind, kind_of("t", rows + 1, Data(kind="counts")).kind
+        >>> kind_of("t", [rows], Data()).kind, kind_of("t", [rows + 1], Data(kind="counts")).kind
         ('binary', 'counts')
     """
     takes = taken(options)
     if options.kind == "counts" and takes is None:
-        counts_of(what, rows)
-    return reading(what, [rows], takes, options.kind)
+        for part in parts:
+            counts_of(what, part)
+    return reading(what, parts, takes, options.kind)
 
 
 def _top(parts: Sequence[np.ndarray]) -> int | None:

@@ -29,12 +29,12 @@ from vaekit.errors import VaekitError, choose, unknown
 GIVEN = "given"  # in place of a name or a path
 PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
 
+TEXTS = (".csv", ".tsv", ".data", ".txt")
 # A new format is one entry: the end of the path, and a function of the path and how to read it.
 FORMATS: dict[str, Callable[..., Dataset]] = {
     ".npz": load_npz,
     ".npy": load_npy,
-    ".csv": load_csv,
-    ".tsv": load_csv,
+    **dict.fromkeys(TEXTS, load_csv),
     ".parquet": load_parquet,
 }
 # Formats whose readers can leave the rows in the file.
@@ -333,7 +333,7 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
         raise unknown("data set", options.data, entries)
     path = _expanded(options.data)
     folder = _first(Path.is_dir, path, folders) if options.data else None
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    suffix = _suffix(path)
     image = taken(options) is not None and is_image(path.name)
     if folder is not None or suffix == ".zip" or image:
         return load_images(folder or _file(path, folders), options)
@@ -350,12 +350,14 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
 def labeled(options: Data) -> Data:
     """Return the same; of a .csv without a label named, its one column of text is the label."""
     path = _expanded(options.data)
-    table = path.name.lower().removesuffix(".gz")[-4:] in (".csv", ".tsv")
-    if not table or options.label is not None:
+    if _suffix(path) not in TEXTS or options.label is not None:
         return options
-    columns = text_columns(_file(path, search_folders(options.data_dir)))
-    names = [name for name in columns if name != options.group]
+    names = text_columns(_file(path, search_folders(options.data_dir)), options)
     return options.model_copy(update={"label": names[0]}) if len(names) == 1 else options
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _expanded(name: str) -> Path:

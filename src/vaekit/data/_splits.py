@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MIN_ROWS = 10
 TEST = 0.1
+UNLIKE = 1000  # scales of columns that one deviation of a likelihood does not suit
 
 
 def hold_out(rows: Split, test_rows: int, seed: int = 0) -> tuple[Split, Split]:
@@ -169,7 +170,28 @@ def dataset_of(
         >>> dataset_of("mine.csv", "table", Split(torch.rand(30, 2)), Data()).test
         Split(3 rows, (2,), torch.float32)
     """
-    return joined(path, kind, split_up(path, rows, options), **facts)
+    parts = split_up(path, rows, options)
+    images, scaled = parts["train"].images, options.standardize or facts.get("column_names")
+    said = facts.get("said", "")
+    plain = kind == "table" and not scaled and taken(options) is None
+    if plain and isinstance(images, Tensor) and "standardize" not in said:
+        facts["said"] = "; ".join(filter(None, (said, unscaled(images))))
+    return joined(path, kind, parts, **facts)
+
+
+def unscaled(rows: Tensor) -> str:
+    """Return what is to be said of a table whose columns differ much in scale; else nothing.
+
+    Example:
+        >>> unscaled(torch.arange(20.0)[:, None] * torch.tensor([1e6, 1e-3]))
+        'columns vary by 0.0059 to 5.9e+06, and are not standardized (`standardize` does it)'
+    """
+    spread = rows.float().std(0)
+    spread = spread[spread > 0]
+    if not len(spread) or spread.max() <= UNLIKE * spread.min():
+        return ""
+    scales = f"{spread.min():.2g} to {spread.max():.2g}"
+    return f"columns vary by {scales}, and are not standardized (`standardize` does it)"
 
 
 def split_up(
@@ -265,6 +287,19 @@ def keyed(keys: np.ndarray | list[str]) -> Tensor:
     return torch.from_numpy(np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64))
 
 
+def whole(cell: str) -> str:
+    """Return a whole number as it is usually written, exactly; empty where a text is none.
+
+    Example:
+        >>> [whole(cell) for cell in ("9007199254740993", "1.0", "1e3", "-0", "1.5", "x")]
+        ['9007199254740993', '1', '1000', '0', '', '']
+    """
+    try:
+        return str(int(Decimal(cell))) if "_" not in cell and float(cell).is_integer() else ""
+    except (ValueError, ArithmeticError):
+        return ""
+
+
 def numbers_of(cells: Sequence[str], takes: DataSpec) -> Tensor | None:
     """Return the numbers of labels by the classes of a training; None where one is not among them.
 
@@ -272,7 +307,7 @@ def numbers_of(cells: Sequence[str], takes: DataSpec) -> Tensor | None:
         VaekitError: where the model is conditioned on them, and there is another.
     """
     number = {name: i for i, name in enumerate(takes.class_names or map(str, range(takes.classes)))}
-    cells = [str(int(float(c))) if re.fullmatch(r"-?[0-9]+\.0*", c) else c for c in cells]
+    cells = [cell if cell in number else whole(cell) or cell for cell in cells]
     strange = sorted({cell for cell in cells if cell not in number})
     if strange:
         text = f"the label '{strange[0]}' is none of this run's: {', '.join([*number][:8])}"

@@ -43,7 +43,9 @@ class Transform:
         binarize: each value v in [0, 1] becomes a draw of Bernoulli(v), anew each time.
         dequantize: each level k of 0..255 becomes (k + u) / 256, u uniform on [0, 1), anew each
             time (Theis et al., arXiv 1511.01844, sec. 3.1).
-        loc, scale: of tables: x = (row - loc) / scale.
+        loc, scale: of tables: x = (row - loc) / scale; without a scale, loc is what gaps become.
+        offset: float64, what was taken from the columns of a table before they were stored, so that
+            float32 holds them.
 
     Example:
         >>> transform = Transform(low=-1.0)
@@ -58,6 +60,7 @@ class Transform:
     dequantize: bool = False
     loc: Tensor | None = None
     scale: Tensor | None = None
+    offset: Tensor | None = None
 
     @property
     def random(self) -> bool:
@@ -94,10 +97,19 @@ class Transform:
     def inverse(self, x: Tensor) -> Tensor:
         """Return x in the units of the data: images in [0, 1], columns of tables as they were."""
         if self.loc is not None and self.scale is not None:
-            return x * self.scale.to(x.device) + self.loc.to(x.device)
-        if (self.low, self.high) != (0.0, 1.0):
-            return (x - self.low) / (self.high - self.low)
-        return x
+            x = x * self.scale.to(x.device) + self.loc.to(x.device)
+        elif (self.low, self.high) != (0.0, 1.0):
+            x = (x - self.low) / (self.high - self.low)
+        return self.units(x)
+
+    def units(self, rows: Tensor) -> Tensor:
+        """Return stored rows in the units of their file: float64 where an offset was taken.
+
+        Example:
+            >>> Transform(offset=torch.tensor([1.7e9], dtype=torch.float64)).units(torch.ones(1, 1))
+            tensor([[1.7000e+09]], dtype=torch.float64)
+        """
+        return rows if self.offset is None else rows.double() + self.offset.to(rows.device)
 
     @property
     def bits(self) -> float:
@@ -117,7 +129,8 @@ class Transform:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Transform:
         """Return what `to_json` wrote."""
-        tensors = {n: torch.tensor(record[n]) for n in ("loc", "scale") if n in record}
+        types = {"loc": torch.float32, "scale": torch.float32, "offset": torch.float64}
+        tensors = {n: torch.tensor(record[n], dtype=t) for n, t in types.items() if n in record}
         return cls(**{**record, **tensors})
 
 

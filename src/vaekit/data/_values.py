@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, TensorDataset
@@ -26,10 +27,10 @@ from vaekit.data._loaders import (
     read_items,
 )
 from vaekit.data._pixels import shaped
-from vaekit.data._readings import Reading, as_rows, reading, tensor_of
+from vaekit.data._readings import Reading, as_rows, kind_of, reading, tensor_of
 from vaekit.data._rows import MappedRows, Rows, available
 from vaekit.data._splits import dataset_of, refuse, spread, taken
-from vaekit.data._tables import read_frame
+from vaekit.data._tables import filled, less, read_frame, rows_of
 from vaekit.data._transforms import DataSpec
 from vaekit.errors import VaekitError, unknown
 
@@ -113,6 +114,7 @@ class _Part:
         stored: returns what is stored of them.
         rows: how many they are.
         y: labels or factors, numbers or text.
+        offset, said: of the columns of a DataFrame.
         survey, loader: where the rows are a sample of those that a loader serves.
     """
 
@@ -125,6 +127,8 @@ class _Part:
     groups: Tensor | None = None
     ids: np.ndarray | None = None
     columns: tuple[str, ...] = ()
+    offset: np.ndarray | None = None
+    said: str = ""
     survey: FirstPass | None = None
     loader: Any = None
 
@@ -165,11 +169,14 @@ def _array(
 
 def _frame(what: str, frame: Any, options: Data) -> _Part:
     table = read_frame(what, frame, options)
-    labels, groups = table.labels_and_groups()
-    y = None if labels is None else np.array(labels, str)
-    facts: dict[str, Any] = {"groups": groups, "ids": table.ids(), "columns": table.columns}
-    kind = options.kind if taken(options) is None else None
-    return replace(_array("dataframe", what, table.features(), kind=kind), y=y, **facts)
+    if not len(frame):
+        raise VaekitError(f"{what} is empty: a DataFrame of no rows.")
+    rows = rows_of(table)
+    y = None if rows.labels is None else np.array(rows.labels, str)
+    stored = lambda how: tensor_of(how(rows.features))  # noqa: E731
+    facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids}
+    facts |= {"columns": table.columns, "offset": rows.offset, "said": rows.said}
+    return _Part("dataframe", what, rows.features, stored, len(rows.features), **facts)
 
 
 def _y(what: str, y: Any) -> np.ndarray:
@@ -267,14 +274,21 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
                 f"expected {', '.join(train.columns) or 'none with names'} as in {train.what}."
             )
     seen = [part.seen for part in parts.values()]
-    how = reading("data", seen, taken(options), options.kind)
+    how = kind_of("data", seen, options) if train.columns else None
+    how = how or reading("data", seen, taken(options), options.kind)
     annotations, class_names = _annotations(parts, taken(options))
     splits = {
-        n: Split(part.stored(how), groups=part.groups, ids=part.ids, **annotations[n])
+        n: Split(
+            _moved(part.stored(how), part.offset, train.offset),
+            groups=part.groups,
+            ids=part.ids,
+            values=less(train.offset),
+            **annotations[n],
+        )
         for n, part in parts.items()
     }
     scaled = how.kind == "table" and (options.standardize is not None or train.columns)
-    notes = [how.said] if how.said and not scaled else []
+    notes = [each for each in ("" if scaled else how.said, train.said) if each]
     if train.loader is not None and "test" not in splits:
         splits["test"] = splits.get("validation", splits["train"])
         stand = "validation rows stand" if "validation" in splits else SAMPLED
@@ -284,9 +298,17 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
     said = "; ".join(notes)
     data = dataset_of("data", how.kind, splits, options, name=name, said=said, **facts)
     if train.survey is None:
-        return data
+        return filled(data, options) if train.columns else data
     classes = max(data.classes, len(train.survey.labels))
     return replace(data, classes=classes, stream=Stream(train.loader, train.survey, how))
+
+
+def _moved(rows: Tensor | Rows, offset: np.ndarray | None, other: np.ndarray | None) -> Any:
+    """Return rows less one offset as they are less another one."""
+    if offset is None or other is None or (offset == other).all():
+        return rows
+    assert isinstance(rows, Tensor)
+    return (rows.double() + torch.from_numpy(offset - other)).float()
 
 
 def _annotations(

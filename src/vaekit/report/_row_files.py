@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,36 @@ DIGITS = "%.10g"  # of numbers that are not whole
 
 
 def save_rows(
-    spec: DataSpec, x: Tensor, path: Path, *, drawn: bool = True, more: Mapping[str, Any] = {}
+    spec: DataSpec,
+    x: Tensor,
+    path: Path,
+    *,
+    drawn: bool = True,
+    dates: Collection[str] = (),
+    more: Mapping[str, Any] = {},
 ) -> Path:
     """Write rows `(N, D)` as a model sees them into a .csv or .parquet: see `DataSpec.columns_of`.
 
-    `more` are further columns, before them, as their labels.
+    Args:
+        spec: of the data of a run.
+        x: the rows.
+        path: the file.
+        drawn: whether they are draws, which have the types of the data, or means.
+        dates: the columns that are days since 1970, and dates in the file.
+        more: further columns, before them, as their labels.
 
     Raises:
         VaekitError: where it cannot be written.
     """
-    columns = {**more, **spec.columns_of(x, drawn=drawn)}
-    if path.suffix == ".parquet":
-        return _parquet(columns, path)
     import pandas
 
+    columns = {**more, **spec.columns_of(x, drawn=drawn)}
+    for name in (each for each in dates if each in columns):
+        days = columns[name]
+        form = "%Y-%m-%d" if days.dtype.kind == "i" else "%Y-%m-%dT%H:%M:%S"
+        columns[name] = pandas.to_datetime(days, unit="D").strftime(form)
+    if path.suffix == ".parquet":
+        return _parquet(columns, path)
     text = pandas.DataFrame(columns).to_csv(index=False, float_format=DIGITS)
     return write(path, text.encode())
 

@@ -152,7 +152,7 @@ def check_range(recipe: Recipe, data: Dataset, px: Distribution) -> None:
         )
     for which, split in data.splits.items():
         low, high = split.x_bounds
-        if which == "train" and data.stream is not None and split.values.loc is None:
+        if which == "train" and data.stream is not None and split.values.scale is None:
             low, high = split.values.ends(torch.tensor(data.stream.bounds).to(split.images.dtype))
         gaps = Offer.GAPS in recipe.model.offers
         if not (math.isfinite(low) and math.isfinite(high)) and not gaps:

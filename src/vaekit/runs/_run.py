@@ -511,7 +511,7 @@ class Run:
         """Return what of a protocol is the same for all metrics."""
         prepared = self.config.data.model_dump(include=PREPARATION, exclude_defaults=True)
         if self.spec.kind == "table":  # whether a density is of the units of the file
-            prepared["standardize"] = self.spec.values.loc is not None
+            prepared["standardize"] = self.spec.values.scale is not None
         return {
             "weights": self.weights,
             "step": self.step,

@@ -1,0 +1,116 @@
+"""What is said of a table: what was guessed of its text, and what is strange in its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaekit.data._cells import UNSAID
+from vaekit.data._columns import Table, is_id, listed
+from vaekit.data._splits import taken
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+SENTINELS = [float(sign * (10**digits - 1)) for digits in (3, 4, 5, 6) for sign in (1, -1)]
+FORMS = {"percent": "read in percent", "boolean": "read as 0 and 1"}
+
+
+def said_of(table: Table, rows: np.ndarray, places: np.ndarray) -> str:
+    """Return what was guessed, what was left out and what is strange.
+
+    Args:
+        table: of the rows.
+        rows: its features in the file's units, `(N, D)`; NaN is a gap that is to be filled.
+        places: of these rows in the table.
+    """
+    if taken(table.options) is not None:
+        return "; ".join(_gaps(table, rows))
+    parts = (_guessed(table), _names(table, places), _gaps(table, rows))
+    return "; ".join((*(said for part in parts for said in part), *strange(rows, table.columns)))
+
+
+def _guessed(table: Table) -> Iterator[str]:
+    yield from table.said
+    names, forms = table.names, {i: table.form(i) for i in table.positions}
+    texts = {i: table.column(i) for i in table.positions if i in table.read}
+    for i in table.identifiers:
+        keep = names[i] and table.form(i) == "number"
+        more = f" (`columns='{names[i]},...'` keeps it)" if keep else ""
+        yield f"{_called(table, i)} names the rows and is no feature{more}"
+    for i in table.empty:
+        if names[i] != "" and (not names[i].isdecimal() or _gap_texts(table, [i]) - {""}):
+            yield f"{_called(table, i)} is empty and left out"
+    for form, what in FORMS.items():
+        if found := [names[i] for i, each in forms.items() if each == form]:
+            yield f"{listed(found)} {what}"
+    numbers = {i: column for i, column in texts.items() if column.form == "number"}
+    mark = {i: table.mark if table.mark in c.marks else c.marks[0] for i, c in numbers.items()}
+    if table.mark == "," or "," in mark.values():
+        yield "decimal commas"
+    for own, other in (".,", ",."):
+        if found := [names[i] for i, m in mark.items() if m == own and texts[i].has(other)]:
+            yield f"{listed(found)} read with '{other}' between thousands"
+    for i in table.positions:
+        if not names[i]:
+            yield f"{_called(table, i)} has no name and is read as a feature"
+        elif is_id(names[i]) and not table.options.columns:
+            yield f"'{names[i]}' is read as a feature (`drop={names[i]!r}` leaves it out)"
+
+
+def _names(table: Table, places: np.ndarray) -> Iterator[str]:
+    """Yield what is strange in labels and groups."""
+    for role, what in (("label", "class"), ("group", "group")):
+        for i in table.asked[role]:
+            found = set(texts := table.texts(i)[places])
+            if len(found) == len(texts):
+                yield f"each row is a {what} of its own by '{table.names[i]}'"
+            raw = {str(cell) for cell in table.frame.iloc[:, i]}
+            if both := sorted(raw & found & {each.strip() for each in raw - found}):
+                yield f"'{both[0]}' with and without spaces around is one {what}"
+
+
+def _gaps(table: Table, rows: np.ndarray) -> Iterator[str]:
+    shown = sorted(_gap_texts(table, [*table.positions, *table.empty]))
+    if found := [text for text in shown if text.lower() not in UNSAID]:
+        yield f"{', '.join(map(repr, found))} {'is a gap' if len(found) == 1 else 'are gaps'}"
+    left = len(table.frame) - len(rows)
+    if left:
+        yield f"{left} of {len(table.frame)} rows have gaps and are left out"
+    if count := int(np.isnan(rows).sum()):
+        yield f"{count} gap{'s' * (count > 1)} filled with the mean of the column"
+
+
+def _gap_texts(table: Table, columns: Collection[int]) -> set[str]:
+    return {text for i in columns if i in table.read for text in table.column(i).gaps}
+
+
+def _called(table: Table, i: int) -> str:
+    name = table.names[i]
+    return f"'{name}'" if name else "the first column" if i == 0 else f"column {i + 1}"
+
+
+def strange(rows: np.ndarray, names: Sequence[str]) -> Iterator[str]:
+    """Yield what is strange in rows `(N, D)`: columns that do not vary, and codes of gaps.
+
+    Example:
+        >>> rows = np.stack([np.ones(30), np.r_[np.arange(28), -999, -999]], 1)
+        >>> list(strange(rows, ["a", "b"]))
+        ["'a' is the same in all rows", "'b' has -999 in 2 rows, far from the others: is it a gap?"]
+    """
+    if len(rows) < 2:
+        return
+    low, high = np.fmin.reduce(rows), np.fmax.reduce(rows)
+    if found := [name for name, same in zip(names, low == high, strict=True) if same]:
+        yield f"{listed(found)} {'is' if len(found) == 1 else 'are'} the same in all rows"
+    for end in (low, high):
+        for i in np.flatnonzero(np.isin(end, SENTINELS) & (low < high)).tolist():
+            column, value = rows[:, i], end[i]
+            rest = column[(column != value) & ~np.isnan(column)]
+            far = min(abs(rest.min() - value), abs(rest.max() - value))
+            times = int((column == value).sum())
+            if times > 1 and far > rest.max() - rest.min():
+                where = f"{value:g} in {times} rows"
+                yield f"'{names[i]}' has {where}, far from the others: is it a gap?"
