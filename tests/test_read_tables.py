@@ -250,9 +250,9 @@ REFUSED = {
     "two kinds of numbers": (lines("a;b", *body(lambda i: f"{'1.5.' if i==5 else i};{i}")), {},
                              "'1.5.', which is no number, in line 7"),
     "no text": (b"\x89PNG\0\xff\n" * 20, {}, "is no text; save it as CSV in UTF-8"),
-    "images": (lines("a,b", *body(lambda i: f"{i},{i}")), {"kind": "gray"}, "holds no images"),
-    "not binary": (lines("a,b", *body(lambda i: f"{i},{i}")), {"kind": "binary"}, "not all its values are 0"),
-    "no counts": (lines("a,b", *body(lambda i: f"{i-5},{i}")), {"kind": "counts"}, "holds counts, but not all"),
+    "images": (lines("a,b", *body(lambda i: f"{i},{i}")), {"kind": "gray"}, "does not suit"),
+    "not binary": (lines("a,b", *body(lambda i: f"{i},{i}")), {"kind": "binary"}, "is not 0 and 1 only"),
+    "no counts": (lines("a,b", *body(lambda i: f"{i-5},{i}")), {"kind": "counts"}, "counts go from 0"),
 }  # fmt: skip
 
 
@@ -321,7 +321,7 @@ def test_splits_of_frames_share_an_offset() -> None:
 
 def test_a_table_of_unlike_columns_that_is_not_standardized_is_said() -> None:
     rows = np.random.default_rng(0).normal(size=(40, 2)) * [1e6, 1e-3]
-    assert "are not standardized (`standardize` does it)" in from_value(rows).said
+    assert "`standardize`" in from_value(rows).said
     assert from_value(rows, Data(standardize=True)).said == ""
     assert from_value(rows * [1e-6, 1e3]).said == ""
 

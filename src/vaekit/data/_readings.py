@@ -212,9 +212,10 @@ def reading(
         return Reading("binary", how.low, how.high, clip=how.clip, top=top, said=how.said)
     if kind == "binary":
         low, high = range_of(parts)
+        mend = ": `binarize` makes it so" if parts[0].ndim > 2 else ""
         raise VaekitError(
             f"`kind=binary` does not suit {what}, which goes from {low:g} to {high:g} and is not 0 "
-            "and 1 only (of uint8, 0 and 255): `binarize` makes it so."
+            f"and 1 only (of uint8, 0 and 255){mend}."
         )
     return how
 

@@ -15,7 +15,7 @@ from vaekit.data._cells import is_number
 from vaekit.data._columns import Table, names_rows
 from vaekit.data._csv import TextTable, read_text
 from vaekit.data._dataset import Dataset, Split
-from vaekit.data._layout import natural
+from vaekit.data._layout import by_class
 from vaekit.data._readings import kind_of
 from vaekit.data._remarks import said_of
 from vaekit.data._rows import pick
@@ -218,6 +218,6 @@ def classed(
         names = {cell: whole(cell) for cell in names}
         if strange := {cell for cell, name in names.items() if not name}:
             raise bad(next(i for i, cell in enumerate(cells) if cell in strange))
-    order = sorted(set(names.values()), key=int if numbers else natural)
+    order = sorted(set(names.values()), key=int if numbers else by_class)
     number = {name: i for i, name in enumerate(order)}
     return torch.tensor([number[names[cell]] for cell in cells]), tuple(order)
