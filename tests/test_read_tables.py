@@ -197,6 +197,9 @@ READ = {
     "labels beyond 2^53": Entry(
         lines("a,y", *[f"{v},{2**53 + i % 4}" for i, v in enumerate(FLOATS)]), "a", FLOATS,
         asked={"label": "y"}, classes=" ".join(str(2**53 + i) for i in range(4))),
+    "quotes after spaces": Entry(
+        lines("a,y", *[f'{v}, "s{i % 2}, t"' for i, v in enumerate(FLOATS)]), "a", FLOATS,
+        asked={"label": "y"}, classes="s0, t s1, t"),
     "labels with spaces": Entry(
         lines("a,y", *[f"{v},{['yes', 'no', ' yes'][i % 3]}" for i, v in enumerate(FLOATS)]), "a",
         FLOATS, "'yes' with and without spaces around is one class", {"label": "y"},

@@ -47,6 +47,7 @@ class TextTable:
         names: of the columns: numbers from 1 where the file has none.
         count: of lines.
         skipped: the lines that are comments, from 0.
+        spaced: whether quotes follow spaces.
         said: what was guessed.
     """
 
@@ -59,6 +60,7 @@ class TextTable:
     count: int = 0
     skipped: tuple[int, ...] = ()
     said: tuple[str, ...] = ()
+    spaced: bool = False
 
     def rows(self, stream: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Yield the line and the cells of each row."""
@@ -67,7 +69,7 @@ class TextTable:
         reader = csv.reader(
             (line.strip() + "\n" for line in lines) if self.delimiter == " " else lines,
             delimiter=self.delimiter,
-            skipinitialspace=self.delimiter == " ",
+            skipinitialspace=self.spaced or self.delimiter == " ",
         )
         return ((reader.line_num, cells) for cells in reader if not _blank(cells))
 
@@ -88,6 +90,7 @@ class TextTable:
                     na_filter=False,
                     decimal=self.mark,
                     skiprows=list(self.skipped),
+                    skipinitialspace=self.spaced,
                     float_precision="round_trip",
                     low_memory=False,  # by blocks, a column of text would keep some numbers
                 )
@@ -155,6 +158,7 @@ def read_text(path: Path, options: Data) -> TextTable:
         names, header, more = _names(rows, comments, delimiter)
     mark = _mark(path, rows[int(header) :], delimiter)
     facts: Any = {"mark": mark, "header": header, "names": names, "said": (*said, *more)}
+    facts["spaced"] = delimiter != " " and _is_spaced(lines, delimiter)
     return TextTable(path, encoding, delimiter, count=count, skipped=skipped, **facts)
 
 
@@ -219,9 +223,13 @@ def _lines(path: Path) -> tuple[str, int, tuple[int, ...]]:
 
 
 def _cut(lines: list[str], delimiter: str) -> list[list[str]]:
-    table = TextTable(Path(), delimiter=delimiter)
+    table = TextTable(Path(), delimiter=delimiter, spaced=_is_spaced(lines, delimiter))
     rows = table.rows(iter(lines))  # type: ignore[arg-type]
     return [[cell.strip() for cell in cells] for _, cells in rows]
+
+
+def _is_spaced(lines: list[str], delimiter: str) -> bool:
+    return any(f'{delimiter} "' in line for line in lines)
 
 
 def _blank(cells: list[str]) -> bool:
