@@ -977,6 +977,7 @@ def test_card_counts_by_hand() -> None:
         "density": 0.5,
         "source": "here",
         "note": "a note",
+        "said": "",
         "sha256": digest.hexdigest(),
     }
 
