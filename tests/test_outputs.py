@@ -49,6 +49,17 @@ def test_samples_of_a_table_are_draws_in_its_units_and_types(people: Path, tmp_p
     assert set(pandas.read_csv(tmp_path / "u.csv")["city"]) == {"Ulm"}
 
 
+def test_classes_go_by_their_names_alone(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(people / "run")
+    for command in ("traverse", "report"):  # which take a class of their own choice
+        main([command, run, *(["-o", str(tmp_path / "t.npz")] if command == "traverse" else [])])
+    with pytest.raises(SystemExit, match="2"):
+        main(["sample", run, "--label", "0"])
+    assert "got the label 0; the labels of people are Bonn, Ulm" in capsys.readouterr().err
+
+
 def test_means_of_a_table_are_not_rounded(people: Path, tmp_path: Path) -> None:
     out = tmp_path / "means.csv"
     main(["sample", str(people / "run"), "--no-draws", "-n", "50", "-o", str(out)])

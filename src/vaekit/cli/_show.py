@@ -51,7 +51,7 @@ def options_of_all_commands() -> None:
 
     Args:
         run: A run folder, or a saved model.
-        label: A class, by number or name, of a run that is conditioned on labels.
+        label: A class, by its name, of a run that is conditioned on labels.
         n: How many images.
         steps, columns: Images in a row.
         seed: The seed of everything that is drawn.

@@ -279,7 +279,7 @@ class Run:
 
     def by_class(self, n: int, **how: Any) -> Tensor:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
-        return torch.stack([self.sample(n, label=y, **how) for y in range(self.spec.classes)])
+        return torch.stack([self.sample(n, label=y, **how) for y in self.class_names])
 
     def read(self, data: Any, *, id: str | None = None, data_dir: str | None = None) -> Split:  # noqa: A002
         """Return new rows as this model takes them: by sizes, columns and statistics of its own.
