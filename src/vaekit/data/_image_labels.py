@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data._splits import whole
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def read_labels(path: Path, names: Sequence[str], options: Data, strict: bool) -
         )
     column, rows = match
     label, numbers = _columns(file, frame, column, options)
-    cells = None if label is None else [_cell(frame[label].iloc[r]) if r >= 0 else "" for r in rows]
+    cells = None
+    if label is not None:
+        named = [whole(text.strip()) or text.strip() for text in frame[label]]
+        cells = [named[row] if row >= 0 else "" for row in rows]
     lacking = {i for i, row in enumerate(rows) if row < 0 or (cells is not None and not cells[i])}
     spare = len(frame) - len({row for row in rows if row >= 0})
     words = [f"{spare} rows of {file.name} have no image"] if spare else []
@@ -178,9 +181,3 @@ def _is_number(cell: str) -> bool:
         return bool(np.isfinite(float(cell)))
     except ValueError:
         return False
-
-
-def _cell(text: str) -> str:
-    """Return a class as it is called: whole numbers without their decimals."""
-    match = re.fullmatch(r"(-?[0-9]+)\.0*", text.strip())
-    return match[1] if match else text.strip()
