@@ -193,5 +193,5 @@ def test_shell_says_which_prior(run: Run, tmp_path: Path, capsys: pytest.Capture
     out = str(tmp_path / "s.png")
     main(["sample", str(run.path), "-n", "4", "-o", out])
     assert "samples: prior fitted to the codes" in capsys.readouterr().out
-    main(["sample", str(run.path), "-n", "4", "-o", out, "--prior", "model"])
+    main(["sample", str(run.path), "-n", "4", "-o", out, "--overwrite", "--prior", "model"])
     assert "fitted" not in capsys.readouterr().out

@@ -93,6 +93,7 @@ def test_samples_with_dimensions_set(run: Run, tmp_path: Path) -> None:
         "model",
         "-o",
         out,
+        "--overwrite",
     )
     z = drawn(run, 5, 3)
     z[:, 3], z[:, 0] = 2.0, -1.0
@@ -115,26 +116,51 @@ def test_samples_with_dimensions_set(run: Run, tmp_path: Path) -> None:
         "model",
         "-o",
         out,
+        "--overwrite",
     )
     torch.testing.assert_close(images(out), run.decode(z))
 
 
 def test_samples_of_labels_with_dimensions_set(told: Run, tmp_path: Path) -> None:
     out = tmp_path / "s.npz"
-    call("sample", told.path, "-n", 20, "--set", "1=0.5", "--prior", "model", "-o", out)
+    call(
+        "sample",
+        told.path,
+        "-n",
+        20,
+        "--set",
+        "1=0.5",
+        "--prior",
+        "model",
+        "-o",
+        out,
+        "--overwrite",
+    )
     z = drawn(told, 2, 0, torch.eye(10)[:2])
     z[:, 1] = 0.5
     rows = [told.decode(z, torch.eye(10)[[label, label]]) for label in range(10)]
     torch.testing.assert_close(images(out), torch.cat(rows))
     call(
-        "sample", told.path, "-n", 2, "--label", 7, "--set", "1=0.5", "--prior", "model", "-o", out
+        "sample",
+        told.path,
+        "-n",
+        2,
+        "--label",
+        7,
+        "--set",
+        "1=0.5",
+        "--prior",
+        "model",
+        "-o",
+        out,
+        "--overwrite",
     )
     torch.testing.assert_close(images(out), rows[7])
 
 
 def test_a_traversal_around_an_edited_code(run: Run, told: Run, tmp_path: Path) -> None:
     out = tmp_path / "t.npz"
-    ends = ("--dims", 2, "--steps", 2, "-o", out)
+    ends = ("--dims", 2, "--steps", 2, "-o", out, "--overwrite")
     call("traverse", run.path, "--row", 4, "--set", "3=+2", *ends)
     z = run.encode(run.dataset().test.x(slice(4, 5))).repeat(2, 1)
     z[:, 3], z[:, 2] = 2.0, torch.tensor([-3.0, 3.0])

@@ -20,7 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("nn", "parts", "models", "objectives", "evaluate", "recipes", "data")
 DOC = ROOT / "docs" / "parts.md"
 STUB = ROOT / "src" / "vaekit" / "signature.pyi"
-TYPES = {"PathText": "str | PathLike[str]", "tuple[str, ...]": "Sequence[str]"}
+TYPES = {
+    "PathText": "str | PathLike[str]",
+    "Names": "str | Sequence[str]",
+    "tuple[str, ...]": "Sequence[str]",
+}
 
 
 def registered() -> dict[str, dict[str, object]]:

@@ -26,6 +26,13 @@ class TrainOptions(TypedDict, total=False):
     crop: int | None
     gray: bool
     label: str | None
+    labels: str | PathLike[str] | None
+    label_from: str | None
+    columns: str | Sequence[str]
+    drop: str | Sequence[str]
+    date: str | Sequence[str]
+    missing: Literal["refuse", "drop", "mean"]
+    kind: Literal["binary", "gray", "color", "counts", "table"] | None
     context: Literal["none", "label"]
     standardize: bool | None
     range: Literal["0,1", "-1,1", "0,255"]

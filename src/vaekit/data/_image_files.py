@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 from collections import Counter
@@ -27,7 +28,9 @@ TEXTS = frozenset(  # of which nobody expects that they are read
 )  # fmt: skip
 OWN = b"tEXtSoftware\0vaekit"  # at the start of a PNG that vaekit drew
 HEAD = 128  # bytes of a file that tell so
-LOOKED = 10_000  # PNG files: of more, none is opened to tell whose it is
+MAYBE_OWN = re.compile(
+    r"(^|/)[^/0-9]*[.]png$", re.IGNORECASE
+)  # numbered ones are not opened for it
 COMPRESSIONS = frozenset(
     (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 )
@@ -110,9 +113,7 @@ class ImageFiles:
 
     def _leave_own(self) -> None:
         """Leave out images that vaekit drew, by the first bytes of each, where others are there."""
-        drawn = [each for each in self.members if each.name.lower().endswith(".png")]
-        if len(drawn) > LOOKED:
-            return
+        drawn = [each for each in self.members if MAYBE_OWN.search(each.name)]
         self.own = [each.name for each in drawn if self._is_own(each)]
         if self.own and len(self.own) < len(self.members):
             own = set(self.own)
