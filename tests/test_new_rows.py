@@ -227,6 +227,22 @@ def test_images_that_do_not_fit_are_refused(photos: tuple[Path, Path], name: str
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_by_its_bare_name_has_each_row_once_and_its_changes_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        Path("new").mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(f"new/{number}.png")
+    run = vaekit.train("vae", data="new", out="run", **SMALL)
+    assert len(run.read("new")) == 12
+    main(["encode", "run", "--data", "new", "-o", "codes.csv"])
+    assert list(codes_of(Path("codes.csv"))) == [f"{number}.png" for number in range(12)]
+    Image.fromarray(np.full((8, 8), 99, np.uint8)).save("new/3.png")
+    vaekit.load("run").dataset()
+    assert "new has changed since" in caplog.text
+
+
 def test_new_images_go_through_reconstruct_and_a_class_alone(
     photos: tuple[Path, Path], tmp_path: Path
 ) -> None:

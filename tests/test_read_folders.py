@@ -130,7 +130,7 @@ READ: dict[str, tuple[Files, tuple[int, ...], tuple[str, ...], tuple[str, ...]]]
     "unknown endings": (images("", each=12) | {"a.heic": b"x", "b.HEIC": b"x", "c.psd": b"x",
                                                "notes.txt": b"x", "LICENSE": b"x"},
                         (11, 1), (), ("left out: 2 .heic, 1 .psd",)),
-    "a run": (images("", each=12) | RUN, (11, 1), (), ("left out: 1 folder of a run (runs/x)",)),
+    "a run": (images("", each=12) | RUN, (11, 1), (), ("left out: 1 run folder (runs/x)",)),
     "a project": (images("", each=12) | {"config.json": b"{}"}, (11, 1), (), ()),
     "a table beside": (images("", each=12) | {"y.csv": b"name,y\n"}, (11, 1), (),
                        ("y.csv may hold labels",)),

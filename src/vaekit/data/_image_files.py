@@ -135,7 +135,7 @@ class ImageFiles:
         words = [f"{n} .{ending}" for ending, n in others.items()]
         for names, what in (
             (self.own, "image that vaekit drew"),
-            (self.runs, "folder of a run"),
+            (self.runs, "run folder"),
             (self.empty, "empty folder"),
         ):
             if names:

@@ -17,7 +17,7 @@ from vaekit._train_options import Data, NewData
 from vaekit.data._dataset import Dataset
 from vaekit.data._pixels import pixels_of
 from vaekit.data._preparation import conditioned, placed
-from vaekit.data._sources import read
+from vaekit.data._sources import read, sets
 from vaekit.data._splits import numbers_of, together
 from vaekit.data._values import from_value, is_value
 from vaekit.errors import VaekitError
@@ -59,7 +59,7 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
     shape = tuple(source.train.images.shape[1:])
     if shape != takes.shape:
         raise VaekitError(f"{source.name} has rows of shape {shape}; this run takes {takes.shape}.")
-    named = not given and source.name == how.data  # which brings its own splits
+    named = not given and how.data in sets(how.data_dir)  # which brings its own splits
     rows = together([*source.splits.values()]) if named else source.train
     if rows.labels is not None and int(rows.labels.max()) >= takes.classes:
         cells = [str(number) for number in rows.labels.tolist()]

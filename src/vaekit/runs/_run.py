@@ -27,6 +27,7 @@ from vaekit.data import (
     prepare,
     read,
     read_new,
+    sets,
 )
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, choose
@@ -339,6 +340,7 @@ class Run:
             if not ends[0] - room <= low <= high <= ends[1] + room:
                 mend = "divide levels by 255, or pass uint8"
                 mend = mend if self.spec.own is None else "give them as its training rows were"
+                mend = mend if low == low else "remove what is NaN"
                 raise VaekitError(
                     f"got images with values from {low:g} to {high:g}; this run takes "
                     f"[{ends[0]:g}, {ends[1]:g}]: {mend}."
@@ -376,7 +378,8 @@ class Run:
         """
         source = self.source(data_dir)
         data = self.prepared(source)
-        if self.recorded and source.name != self.config.data.data:  # a set by name is checked
+        named = self.config.data.data in sets(data_dir or self.config.data.data_dir)
+        if self.recorded and not named:  # a set by name is checked where it is read
             stamp = self.folder.read_json("run")["data"].get("stamp")
             if not stamp or stamp != stamp_of(source.source):
                 self._fingerprint(source)
