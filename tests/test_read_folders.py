@@ -273,6 +273,9 @@ def test_the_image_of_a_set_spares_data_and_other_files(
     main(["data", "p"])
     assert "there is another p.png" in capsys.readouterr().out
     assert Path("p.png").read_bytes() == STRAY["0.png"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "p", "-o", "p.png"])
+    assert "name another, or add --overwrite" in capsys.readouterr().err
     Path("p.png").unlink()
     for _ in range(2):  # its own one is drawn again
         main(["data", "p"])

@@ -23,6 +23,7 @@ def data(
     /,
     *,
     out: MaybeOut = None,
+    overwrite: bool = False,
     data_dir: str | None = None,
     size: MaybeWhole = None,
     crop: MaybeWhole = None,
@@ -62,6 +63,7 @@ def data(
         missing: What becomes of gaps in a table: refuse, drop or mean.
         kind: What the values are: binary, gray, color, counts or table.
         test: Test rows: a fraction, or a count.
+        overwrite: Replace the file that --out names.
         clean: Empty the cache of decoded images, and leave.
     """
     if clean:
@@ -92,6 +94,8 @@ def data(
         likelihood = vaekit.recipes.likelihood_spec(parts, dataset.kind)["name"]
         facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
         images = len(dataset.train.images.shape) == 4
+        if out is not None and out.exists() and not overwrite:
+            raise VaekitError(f"there is a file {out}: name another, or add `overwrite`.")
         if out is not None and not images:
             raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
         if images and (out is not None or not json):
