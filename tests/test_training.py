@@ -238,6 +238,18 @@ def test_ctrl_c_ends_with_a_checkpoint_and_resuming_is_exact(
 
 
 @pytest.mark.slow
+def test_an_interrupted_epoch_keeps_its_seconds(tmp_path: Path, monkeypatch: Any) -> None:
+    clock = iter(range(0, 1000, 3))  # each call three seconds after the one before
+    monkeypatch.setattr("vaekit.training._loop.time.perf_counter", lambda: float(next(clock)))
+    vaekit.train("vae", out=tmp_path / "cut", epochs=2, callbacks=[Probe(3)], **AVERAGED)
+    run = vaekit.resume(tmp_path / "cut", report=False)
+    first, second = run.folder.records()
+    assert (first["seconds"], second["seconds"]) == (6.0, 3.0)  # in two pieces, and in one
+    rows = run.dataset().rows["train"]
+    assert first["images_per_second"] == pytest.approx(rows / 6.0, abs=0.06)
+    assert second["images_per_second"] == pytest.approx(rows / 3.0, abs=0.06)
+
+
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     """kill -9 at five points drawn anew each time the test runs."""
     import random

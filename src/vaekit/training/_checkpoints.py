@@ -178,8 +178,8 @@ class Supervisor:
             "best": better,
             "stopped_early": self.best.exhausted(self.epoch),
             "warnings": warnings,
-            "seconds": round(progress.seconds, 4),
-            "images_per_second": round(progress.rows / max(progress.seconds, 1e-9), 1),
+            "seconds": round(progress.took, 4),
+            "images_per_second": round(progress.rows / max(progress.took, 1e-9), 1),
         }
         self.folder.append(record)
         self.tell("record", record)

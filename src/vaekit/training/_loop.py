@@ -114,7 +114,6 @@ def fit(
             progress.end_epoch()
             if on_epoch and on_epoch(progress):
                 break
-            progress.seconds = 0.0
     return progress
 
 

@@ -192,8 +192,9 @@ class Progress:
     means: dict[str, float] = field(default_factory=dict)  # of the epoch that has just ended
     gradient_norm: float | None = None  # its mean over that epoch
     start: tuple[float, float] | None = None  # objective of the first step, and standard error
-    rows: int = 0
-    seconds: float = 0.0
+    rows: int = 0  # of that epoch
+    took: float = 0.0  # the seconds of its steps
+    seconds: float = 0.0  # of the steps of the current epoch so far, those before a resume included
     interrupted: bool = False
     critic: torch.optim.Optimizer | None = None
 
@@ -206,6 +207,7 @@ class Progress:
         """Read the means of the epoch, over all processes, and start the next one's."""
         self.meter.join()
         self.means, self.rows = self.meter.means(), self.meter.rows
+        self.took, self.seconds = self.seconds, 0.0
         self.gradient_norm = self.gradient.value()
         self.meter.reset()
         self.gradient.reset()
@@ -221,6 +223,7 @@ class Progress:
             **{name: None if part is None else dict(part.state_dict()) for name, part in parts},
             "meter": self.meter.state(),
             "gradient": self.gradient.state(),
+            "seconds": self.seconds,
             "start": self.start,
             "random": random,
         }
@@ -234,7 +237,7 @@ class Progress:
         self.meter.restore(state["meter"], self.device)
         if "gradient" in state:  # older checkpoints have none
             self.gradient.restore(state["gradient"], self.device)
-        self.start = state.get("start")
+        self.start, self.seconds = state.get("start"), state.get("seconds", 0.0)
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
