@@ -200,3 +200,51 @@ def test_the_tutorials_net_has_its_paddings_and_its_weights() -> None:
         assert net.encoder((3, *size), (4,))(torch.zeros(2, 3, *size)).shape == (2, 4)
     with pytest.raises(VaekitError, match="from 7 x 7"):
         net.encoder((1, 6, 8), (4,))
+
+
+@pytest.mark.parametrize("fast", ["auto", "off"])
+def test_the_mean_field_run_takes_the_steps_of_its_source(fast: str) -> None:
+    """The source's network and loop in plain torch beside the protocol: the same weights, batches
+    and noise for 45 steps, every third of them on a short batch; losses and weights agree."""
+    entry = known()["mean-field"]
+    rows = vaekit.data.Split((torch.rand(300, 1, 28, 28) < 0.2).to(torch.uint8) * 255)
+    spec = DataSpec("bits", (1, 28, 28), "binary", rows=300)
+    names = ("latent", "net", "posterior", "objective")
+    made: Any = build(entry.recipe, spec, **{name: entry.options[name] for name in names})
+    sizes = [(784, 256), (256, 256), (256, 256), (128, 256), (256, 256), (256, 784)]
+    a, b, c, d, e, f = layers = [torch.nn.Linear(*pair) for pair in sizes]
+    encoder = torch.nn.Sequential(a, torch.nn.ReLU(), b, torch.nn.ReLU(), c)
+    decoder = torch.nn.Sequential(d, torch.nn.ReLU(), e, torch.nn.ReLU(), f)
+    plain = torch.nn.ModuleList(layers)
+    with torch.no_grad():
+        for ours, theirs in zip(made.model.parameters(), plain.parameters(), strict=True):
+            theirs.copy_(ours)
+    batches = vaekit.Batches(rows, 128, seed=0)
+    config = Config.flat(entry.recipe, **{**entry.options, "data": "digits"}).training
+    options = {"lr": config.lr, "more": config.optimizer_options}
+    ours = vaekit.training.make_optimizer(config.optimizer, made.model.parameters(), **options)
+    theirs = torch.optim.RMSprop(plain.parameters(), lr=1e-3, centered=True)
+    losses: list[float] = []
+    torch.manual_seed(1)
+    how: Any = {"steps": 45, "optimizer": ours, "fast": fast}
+    note = lambda p: losses.append(p.means["objective"] * p.rows)  # noqa: E731
+    vaekit.fit(made.model, made.objective, batches, on_epoch=note, **how)
+    torch.manual_seed(1)
+    expected: list[float] = []
+    for epoch in range(15):
+        elbos = 0.0
+        for x, _ in batches.epoch(epoch):
+            loc, before = encoder(x.flatten(1)).chunk(2, dim=-1)
+            q = torch.distributions.Normal(loc, torch.nn.functional.softplus(before))
+            z = loc + q.scale * torch.randn_like(loc)
+            prior = torch.distributions.Normal(0.0, 1.0).log_prob(z) - q.log_prob(z)
+            x_given_z = torch.distributions.Bernoulli(logits=decoder(z)).log_prob(x.flatten(1))
+            elbo = (x_given_z.sum(1) + prior.sum(1)).sum()
+            theirs.zero_grad()
+            (-elbo).backward()
+            theirs.step()
+            elbos += elbo.item()
+        expected.append(elbos)
+    assert losses == pytest.approx(expected, rel=1e-5)
+    for one, other in zip(made.model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
