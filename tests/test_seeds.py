@@ -205,3 +205,21 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
         assert time.monotonic() < until, "a worker lives on"
         time.sleep(0.1)
     assert (tmp_path / "s" / "seed-0" / "checkpoints" / "last.safetensors").is_file()
+
+
+def test_the_seeds_of_a_table_share_rows_and_units(tmp_path: Path) -> None:
+    """The rows hang on `split_seed` alone, so that the densities that are averaged have one unit:
+    that of columns divided by the deviations of the same training rows."""
+    rows = torch.randn(90, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 9, 80])
+    lines = [",".join(f"{value:.6g}" for value in row) for row in rows.tolist()]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *lines]))
+    how: Any = {**SMALL, "data": str(tmp_path / "t.csv"), "limit": None, "validation": 20}
+    vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", **how)
+    one, two = (vaekit.load(tmp_path / "s" / f"seed-{seed}") for seed in (0, 1))
+    a, b = one.spec.values, two.spec.values
+    assert torch.equal(a.loc, b.loc)
+    assert torch.equal(a.scale, b.scale)
+    assert torch.equal(one.dataset().test.x(), two.dataset().test.x())
+    train = one.dataset().train
+    assert train.x().mean(0) == pytest.approx(torch.zeros(3).numpy(), abs=1e-5)
+    assert train.x().std(0, correction=0) == pytest.approx(torch.ones(3).numpy(), abs=1e-5)

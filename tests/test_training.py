@@ -703,7 +703,9 @@ def test_validation_is_in_eval_mode_with_the_same_draws_and_reports_the_elbo() -
     rows = Batches(load("digits").test, 300, shuffle=False)
     recipe.model.train()
     state = {k: v.clone() for k, v in recipe.model.state_dict().items()}
-    first, second, other = (examine(progress, rows, seed).means for seed in (3, 3, 4))
+    first, second, other = (
+        examine(progress.model, progress.objective, rows, seed).means for seed in (3, 3, 4)
+    )
     assert first == second
     assert first != other
     assert all(torch.equal(state[k], v) for k, v in recipe.model.state_dict().items())
@@ -737,7 +739,7 @@ def test_activations_whose_features_are_not_dim_1_stop_no_training(
     rows = Batches(Split(torch.rand(50, 64)), 20, shuffle=False)
     adam = torch.optim.Adam(model.parameters(), lr=1e-4)
     progress = fit(model, ELBO(), rows, steps=3, optimizer=adam)
-    assert examine(progress, rows, 0).dead_units == dead
+    assert examine(progress.model, progress.objective, rows, 0).dead_units == dead
 
 
 def test_the_stored_scale_follows_the_last_batches() -> None:

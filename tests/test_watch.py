@@ -39,7 +39,10 @@ def test_examining_leaves_mode_hooks_random_state_and_buffers_alone() -> None:
     progress = Progress(made.model.train(), made.objective, None, None, torch.device("cpu"))  # type: ignore[arg-type]
     kept = {k: v.clone() for k, v in made.model.state_dict().items()}
     before = torch.get_rng_state()
-    first, second = examine(progress, rows, 5), examine(progress, rows, 5)
+    first, second = (
+        examine(progress.model, progress.objective, rows, 5),
+        examine(progress.model, progress.objective, rows, 5),
+    )
     assert first == second
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(kept[k], v) for k, v in made.model.state_dict().items())
@@ -110,7 +113,7 @@ def trained(path: Path, name: str = "vae", **options: Any) -> tuple[vaekit.Run, 
     small = {"data": "digits", "latent": 4, "net": "mlp:hidden=32", "threads": 1, "report": False}
     run = vaekit.train(name, out=path, callbacks=[notes], **{**small, **options})
     said = [text for record in run.folder.records() for text in record["warnings"]]
-    assert said == notes.notes
+    assert said == [text for text in notes.notes if "still rising" not in text]
     return run, said
 
 
@@ -163,7 +166,7 @@ def test_an_autoencoder_has_neither_kl_nor_collapse(tmp_path: Path) -> None:
 
 def found(kl: float | None = 1.0, active: int = 1, scale: Any = None, **rest: Any) -> Examined:
     latent = Latent(None, [1.0] * active + [0.0])
-    means = {} if kl is None else {"kl": kl}
+    means = {"objective": -9.0} | ({} if kl is None else {"kl": kl})
     return Examined(means, latent, scale, rest.get("fitted", False), rest.get("power", 2), None)
 
 
@@ -219,7 +222,7 @@ def test_dead_units_are_told_once_from_a_quarter_on() -> None:
     assert at(0.25, None, 0.0) == []
     (text,) = Watch()(replace(found(), dead_units=0.456), 1, steps=99)
     assert text.startswith("46% of the hidden units are dead at epoch 1: ")
-    assert "activation=gelu or leaky-relu" in text
+    assert "take activation=gelu, activation=leaky-relu, norm=batch, or a smaller lr" in text
 
 
 def test_relu_units_that_died_are_told(tmp_path: Path) -> None:
@@ -299,7 +302,7 @@ def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None
     (text,) = Watch(mismatched=1, gap=0.1)(replace(free, fitted=True), 4, steps=9)
     assert "it is too wide, by (sigma / error)²" in text
     assert "overfits" not in text
-    assert "take less dropout, or a smaller lr" in text
+    assert "take a smaller lr" in text
 
 
 def test_a_scale_that_dropout_widens_is_no_overfitting(tmp_path: Path) -> None:

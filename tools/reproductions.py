@@ -16,7 +16,7 @@ from vaekit.runs import Reproduction, known, measured, verdict
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "reproductions.csv"
 BEGIN, END = "<!-- reproductions -->\n", "<!-- end reproductions -->\n"
-HEAD = """| `vaekit reproduce` | model and data | measured | reference | here | ± | verdict |
+HEAD = """| `vaekit reproduce` | model and data | measured | reference | here: mean ± deviation over seeds | ± over rows | verdict |
 |---|---|---|---|---|---|---|
 """
 SHORT = {
@@ -38,7 +38,7 @@ def short(lang: str) -> str:
     """The same in fewer columns: the reference, the mean of what came out here, a verdict."""
     lines = []
     for one, rows in _measured():
-        mean, reference = _mean(rows), float(rows[0]["reference"])
+        mean, reference = _mean(rows), one.reference or float(rows[0]["reference"])
         off = mean - reference
         words = WORDS[lang][verdict(one, off)].format(abs(off))
         lines.append(f"| `{one.name}` | {one.title} | {reference:.2f} | {mean:.2f} | {words} |\n")
@@ -56,10 +56,11 @@ def _mean(rows: list[dict[Any, str]]) -> float:
 
 
 def _line(one: Reproduction, rows: list[dict[Any, str]]) -> str:
-    mean, reference = _mean(rows), float(rows[0]["reference"])
+    mean, reference = _mean(rows), one.reference or float(rows[0]["reference"])
     shown = ", ".join(f"{float(row['ours']):.2f}" for row in rows)
     if len(rows) > 1:
-        shown = f"**{mean:.2f}** ({shown})"
+        spread = statistics.stdev(float(row["ours"]) for row in rows)
+        shown = f"**{mean:.2f}** ± {spread:.2f} ({shown})"
     error = max(float(row["standard_error"]) for row in rows)
     cells = [
         f"`{one.name}`",

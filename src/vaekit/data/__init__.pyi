@@ -21,6 +21,7 @@ from vaekit.data._preparation import label_of as label_of
 from vaekit.data._preparation import one_hot as one_hot
 from vaekit.data._preparation import prepare as prepare
 from vaekit.data._readings import MAPPED as MAPPED
+from vaekit.data._remarks import unlike as unlike
 from vaekit.data._rows import MappedRows as MappedRows
 from vaekit.data._rows import Rows as Rows
 from vaekit.data._rows import SparseRows as SparseRows

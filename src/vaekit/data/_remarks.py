@@ -1,11 +1,14 @@
-"""What is said of a table: what was guessed of its text, and what is strange in its values."""
+"""What is said of data: what was guessed of a table, what is strange, and in what tests differ."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vaekit.data._cells import UNSAID
 from vaekit.data._columns import Table, is_id, listed
@@ -14,7 +17,13 @@ from vaekit.data._splits import taken
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from vaekit.data._dataset import Dataset
+
 SENTINELS = [float(sign * (10**digits - 1)) for digits in (3, 4, 5, 6) for sign in (1, -1)]
+COMPARED, VALUES = 2000, 4_000_000  # rows of each split, and values of these, at most
+FEWEST = 20  # rows, or groups, that tell something of the others
+APART, SURE = 0.5, 6.0  # standard deviations, and standard errors, from which rows are unlike
+SPOKEN = 3  # differences that are named
 FORMS = {"percent": "read in percent", "boolean": "read as 0 and 1"}
 
 
@@ -114,3 +123,55 @@ def strange(rows: np.ndarray, names: Sequence[str]) -> Iterator[str]:
             if times > 1 and far > rest.max() - rest.min():
                 where = f"{value:g} in {times} rows"
                 yield f"'{names[i]}' has {where}, far from the others: is it a gap?"
+
+
+def unlike(data: Dataset) -> str:
+    """Return in what test rows are unlike training rows, for people; nothing where they are alike.
+
+    Compared are the means of each value, of its square distance from the mean of training rows, and
+    of images of their brightness and contrast. They are unlike from half a standard deviation and
+    six standard errors on. Rows of one group count as one. Under 20 rows tell nothing.
+
+    Example:
+        >>> from vaekit.data import Dataset, Split
+        >>> rows = torch.arange(600.0).remainder(7).view(-1, 3)
+        >>> unlike(Dataset("alike", "table", Split(rows), Split(rows[:50])))
+        ''
+        >>> unlike(Dataset("other", "table", Split(rows), Split(rows[:50] + 9.0 * torch.eye(3)[1])))
+        'column 2 is higher by 4.5 standard deviations, column 2 varies more by 3.1 ...'
+    """
+    splits = (data.train, data.test)
+    counts = [len(s) if s.groups is None else len(s.groups.unique()) for s in splits]
+    if min(counts) < FEWEST:
+        return ""
+    size = max(100, min(COMPARED, VALUES // math.prod(data.train.images.shape[1:])))
+    rows = [split.example(min(size, len(split))).flatten(1) for split in splits]
+    counts = [min(pair) for pair in zip(counts, map(len, rows), strict=True)]
+    center, names = rows[0].mean(0), data.column_names or range(1, 1 + rows[0].shape[1])
+    parts = [[x, (x - center).square()] for x in rows]
+    words = [f"column {name} {what}" for what in ("is {}er", "varies {}") for name in names]
+    if data.train.images.ndim == 4:
+        of_rows = [[x.mean(1, keepdim=True), x.std(1, keepdim=True)] for x in rows]
+        parts = [a + b for a, b in zip(of_rows, parts, strict=True)]
+        words = ["the brightness is {}er", "the contrast is {}er"]
+        words += [f"a pixel {what}" for what in ("is {}er", "varies {}") for _ in center]
+    first, other = (torch.cat(each, 1) for each in parts)
+    apart = _effects(first, other, counts[0], counts[1])
+    found: dict[str, float] = {}
+    for n in apart.abs().argsort(descending=True, stable=True)[: int((apart != 0).sum())].tolist():
+        ways = ("high", "low") if "{}er" in words[n] else ("more", "less")
+        found.setdefault(words[n].format(ways[bool(apart[n] < 0)]), abs(apart[n].item()))
+    spoken = list(found.items())[:SPOKEN]
+    return ", ".join(f"{what} by {min(size, 99):.2g} standard deviations" for what, size in spoken)
+
+
+def _effects(first: Tensor, other: Tensor, count: int, others: int) -> Tensor:
+    """Return by how many standard deviations each column's mean differs; 0 where by few, or chance.
+
+    Its error takes the variance of either side, or of the first for both, where that is more: a
+    value that is rare in the first may be absent from few others.
+    """
+    by, a, b = other.mean(0) - first.mean(0), first.var(0), other.var(0)
+    error = torch.maximum(a / count + b / others, a * (1 / count + 1 / others)).sqrt()
+    effects = by / ((a + b) / 2).sqrt()
+    return torch.where((by.abs() > SURE * error) & (effects.abs() >= APART), effects, 0.0)

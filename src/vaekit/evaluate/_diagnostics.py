@@ -87,6 +87,7 @@ class ScaleMeter:
     Attributes:
         fitted: whether the scale is fitted to the training rows in closed form.
         power: 2 for squares, 1 for absolute values.
+        size: how many elements a row has.
 
     Example:
         >>> from vaekit.distributions import Gaussian
@@ -98,7 +99,7 @@ class ScaleMeter:
     """
 
     def __init__(self) -> None:
-        self.fitted, self.power = False, 2
+        self.fitted, self.power, self.size = False, 2, 1
         self._sums = torch.zeros(())
 
     def add(self, trace: Trace) -> None:
@@ -107,7 +108,7 @@ class ScaleMeter:
         if not isinstance(px, Gaussian | Laplace):
             return
         self.power = 1 if isinstance(px, Laplace) else 2
-        self.fitted = px.store is not None
+        self.fitted, self.size = px.store is not None, math.prod(px.event_shape)
         error, scale = trace.x - px.loc.detach(), px.scale.detach()
         count = torch.tensor(float(error.numel()), device=error.device)
         if trace.mask is not None:
@@ -126,6 +127,17 @@ class ScaleMeter:
         claimed, seen, count = self._sums.tolist()
         root = 1 / self.power
         return (claimed / count) ** root, (seen / count) ** root
+
+    def gain(self) -> float:
+        """Return how many nats per row the scale of the errors would add to log p(x|z).
+
+        D (log(claimed / seen) + ((seen / claimed)^p - 1) / p), which is the difference of two
+        Gaussians, or Laplace distributions, at their errors' mean power.
+        """
+        if (found := self.means()) is None or not all(found):
+            return 0.0
+        ratio = found[1] / found[0]
+        return self.size * ((ratio**self.power - 1) / self.power - math.log(ratio))
 
 
 def gradient_noise(

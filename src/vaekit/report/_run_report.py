@@ -28,12 +28,11 @@ from vaekit.report._pages import mark, render, words
 from vaekit.report._run_set import Words
 from vaekit.report._tables import table_blocks
 from vaekit.runs import Run, colorizer_of, keep_fitted
+from vaekit.training import rising
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
 NAMES = 24  # bars that have names
 SHOWS = ("pairs", "samples", "walk", "dims", "table", "cloud")  # blocks of the page
-RECENT = 5  # epochs, and a fifth at most, that tell whether a training had finished
-LEAST = 1e-3  # of the objective's best value: what it must rise by in these
 
 # Names that the records bring, which are translated as they come.
 NAMED = (
@@ -157,8 +156,7 @@ class RunFacts:
     def progress(self) -> dict[str, Any]:
         """The best epoch, and whether the training had finished.
 
-        It had not where the best epoch is among the last ones, the objective rose in these by more
-        than a thousandth of its best value, and the training did not stop of itself.
+        It had not where the objective was `vaekit.training.rising`.
         """
         records = self.epochs
         split = "validation" if all(r.get("validation") for r in records) else "train"
@@ -167,13 +165,10 @@ class RunFacts:
         if len(known) < 2:
             return {"finished": True, "best": None}
         top, epoch = max(known)
-        last, recent = records[-1], max(1, min(RECENT, len(known) // 5))
-        before, since = known[-1 - recent]
-        rise, stopped = known[-1][0] - before, bool(last.get("stopped_early"))
-        late = epoch > last["epoch"] - recent and rise > LEAST * abs(top)
-        best = {"top": value(top), "epoch": epoch, "last": last["epoch"]}
-        when = {"split": split, "best": best, "rise": value(rise), "first": since}
-        return {"finished": stopped or not late, "stopped": stopped, **when}
+        best = {"top": value(top), "epoch": epoch, "last": records[-1]["epoch"]}
+        still, stopped = rising(records), bool(records[-1].get("stopped_early"))
+        when = {"rise": value(still[0]), "first": still[1]} if still else {}
+        return {"finished": still is None, "stopped": stopped, "split": split, "best": best, **when}
 
     def numbers(self, *, color: bool) -> list[tuple[str, str]]:
         """Return the numbers of all metrics in words; with `color`, of a colorizer's alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from vaekit.data import (
     from_value,
     prepare,
     read,
+    sets,
+    unlike,
 )
 from vaekit.distributions import Distribution
 from vaekit.evaluate import is_likelihood
@@ -37,6 +39,10 @@ from vaekit.runs._folder import RunFolder, environment, git_state
 from vaekit.runs._saved_models import config_json
 
 ROWS = ("train", "validation", "test")
+STILL = (
+    "the training ended while still rising, by {:.3g} nats since epoch {}: train longer, by "
+    "`vaekit train --resume {} --epochs {}`."
+)
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
 
@@ -78,6 +84,21 @@ class Job:
         """Return the content of config.json."""
         return config_json(self.config, self.spec, self.card["sha256"])
 
+    def given(self) -> dict[str, set[str]]:
+        """Return the values that each option of the parts and of the training has, by its name."""
+        found: dict[str, set[str]] = {}
+
+        def walk(name: str, value: Any) -> None:
+            if isinstance(value, Mapping):
+                for inner, each in value.items():
+                    walk(inner, each)
+            else:
+                found.setdefault(name, set()).add(str(value))
+
+        walk("", self.config.parts)
+        walk("", self.config.training.model_dump())
+        return found
+
     def notes(self) -> Iterator[str]:
         """Yield what is worth knowing before the training; none of it stops it."""
         data, rows, size = self.data, self.data.rows["train"], self.batches.batch_size
@@ -91,6 +112,11 @@ class Job:
             )
         if why := self.config.recipe == COMPOSED and self.config.parts.get("why"):
             yield f"this run opens with model= alone, as vaekit.load(RUN, model=...): {why}"
+        if self.config.data.data not in sets() and (other := unlike(data)):
+            yield (
+                f"the test rows of {data.name} are unlike its training rows: {other}; their "
+                "numbers are then of other data than what was learned. See how they were split."
+            )
         low, high = data.train.x_bounds
         if said := "; ".join(part for part in data.said.split("; ") if part != MAPPED):
             yield f"{data.name}: {said}."
@@ -200,9 +226,12 @@ def optimize(
     how: Any = {"seed": options.seed, "every": every, "callbacks": callbacks}
     how |= {"validation": job.measured(job.data.validation), "sample": job.sample()}
     how |= {"test": job.measured(job.data.test)} if options.test_bound else {}
+    how |= {"lr": options.lr, "given": job.given()}
     watcher = training.Supervisor(job.folder, best, **how)
     steps, first, resumed = options.epochs * len(job.batches), 0, None
-    if state is not None:
+    if state is None:
+        watcher.begin(model, objective)
+    else:
         watcher.restore(state)
         resumed, first = state["progress"], state["progress"]["step"]
     early = watcher.best.exhausted(watcher.epoch)
@@ -237,5 +266,8 @@ def optimize(
         )
         if not progress.interrupted:
             callbacks.tell("finish", model, watcher.epoch)
+            if first < steps and (still := training.rising(job.folder.records())):
+                more = STILL.format(*still, job.folder.path, options.epochs * 2)
+                callbacks.tell("note", more)
         watcher.save(progress)
     return progress

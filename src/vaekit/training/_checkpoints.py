@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch import nn
+
 from vaekit._torchutil import save_state
 from vaekit.data import Batches
-from vaekit.objectives import weights
+from vaekit.objectives import Objective, weights
 from vaekit.training._callbacks import Callback, Callbacks
 from vaekit.training._progress import DivergedError, Progress, bad_weights
 from vaekit.training._watch import Course, Examined, Watch, examine, with_elbo
@@ -92,6 +94,8 @@ class Supervisor:
         seed: of the validation's draws.
         every: seconds between checkpoints; the last epoch and the best ones are always saved.
         callbacks: get each epoch, its record, and what the user should know.
+        lr: the learning rate that was asked for; by default the optimizer's of today.
+        given: the values of the training's options by their names: see `Course`.
     """
 
     folder: Folder
@@ -102,11 +106,20 @@ class Supervisor:
     seed: int = 0
     every: float = 5.0
     callbacks: Sequence[Callback] = ()
+    lr: float | None = None
+    given: Mapping[str, set[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.tell = Callbacks(self.callbacks).tell
         self.rows = self.sample if self.validation is None else self.validation
         self.epoch, self.watch, self._saved = 0, Watch(), -math.inf
+
+    def begin(self, model: nn.Module, objective: Objective) -> None:
+        """Measure the model before its first step."""
+        if self.rows is not None:
+            now = examine(model, objective, self.rows, self.seed)
+            more = now.gain if now.fitted else 0.0  # a fitted scale is not fitted before a step
+            self.watch.untrained = now.means["objective"] + more
 
     def __call__(self, progress: Progress) -> bool:
         """Return whether to stop."""
@@ -116,7 +129,8 @@ class Supervisor:
                 "Try a smaller lr, or clip=1."
             )
         self.epoch += 1
-        examined = None if self.rows is None else examine(progress, self.rows, self.seed)
+        how = (progress.model, progress.objective)
+        examined = None if self.rows is None else examine(*how, self.rows, self.seed)
         means = examined.means if examined and self.validation is not None else None
         better = self.best.improves(means or with_elbo(progress.means), self.epoch, progress.step)
         if better and means:
@@ -156,12 +170,14 @@ class Supervisor:
         examined: Examined | None,
         better: bool,
     ) -> None:
-        lr = progress.optimizer.param_groups[0]["lr"]
+        lr, players = progress.optimizer.param_groups[0]["lr"], (progress.model, progress.objective)
         values = {path: getattr(*at).item() for path, at in weights(progress.objective).items()}
         warnings: list[str] = []
         if examined:
             beta = float(getattr(progress.objective, "beta", 1.0))
-            course = Course(progress.means["objective"], progress.start, lr, beta)
+            asked, held_out = lr if self.lr is None else self.lr, self.validation is not None
+            now = progress.means["objective"]
+            course = Course(now, progress.start, asked, beta, held_out, self.given)
             steps = progress.step - self.best.after
             warnings = self.watch(examined, self.epoch, steps=steps, course=course)
         record = {
@@ -169,7 +185,7 @@ class Supervisor:
             "step": progress.step,
             "train": progress.means,
             "validation": validation,
-            **({"test": examine(progress, self.test, self.seed).means} if self.test else {}),
+            **({"test": examine(*players, self.test, self.seed).means} if self.test else {}),
             "latent": examined and examined.latent_record(),
             "dead_units": examined and examined.dead_units,
             "gradient_norm": progress.gradient_norm,

@@ -1,50 +1,76 @@
-"""Warnings of what goes wrong quietly: idle latents, dead units, a wrong scale, large steps."""
+"""Warnings of what goes wrong quietly: idle latents, dead units, a wrong scale, rows by heart."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vaekit._torchutil import evaluating, rng
 from vaekit.data import Batches
 from vaekit.evaluate import ACTIVE, DeadUnits, Latent, LatentMeter, ScaleMeter
-from vaekit.training._progress import Meter, Progress
+from vaekit.objectives import Objective
+from vaekit.training._progress import Meter
 
 MOST = 256  # dimensions that a line of metrics.jsonl lists one by one
 COLLAPSED = 3  # measured epochs in a row without an active unit
 SETTLED = 100  # steps after the warm-up before which a latent may just not have started
 MISMATCHED = 2  # measured epochs in a row with a scale further off than FACTOR
 FACTOR = 2.0
+ONCE = ("kl_warmup", "patience")  # options that help by any value
+LIVELIER = ("activation=gelu", "activation=leaky-relu")
 DYING = 0.4  # share of dead hidden units with which a latent seldom comes alive
 MANY = 0.25  # share of dead hidden units that is worth a word
 CLOSING = 0.9  # a gap that is below this share of the epoch before's is on its way out
 WORSE = 2  # epochs in a row below the first step
 ERRORS = 5.0  # standard errors of the first step's rows: below by less is their noise
+WINDOW = 5  # epochs whose mean is taken where a course is judged
+NOISE = 4.0  # standard errors of such a mean, from epoch to epoch: a fall by less is chance
+SHARE = 0.02  # of all that a training gained: what it must fall by to be spoken of
+STILL = 0.03  # what it must rise by over a fifth of its epochs
+LEAST = 0.05  # nats, below which neither matters
 SCALES = {2: ("sigma", "root mean square", "²"), 1: ("scale", "mean absolute", "")}  # by power
-OVERFITS = "it was fitted to the training rows, so the model overfits: take patience=10"
+OVERFITS = "it was fitted to the training rows, so the model overfits: take {}"
 LOOSE = (
     "it was fitted to passes of the training, whose errors are larger, as under dropout or large "
-    "steps: take less dropout, or a smaller lr"
+    "steps: take {}"
 )
 FIT_IT = "take scale=fitted (where the objective has several samples, scale={:.2g})"
-NARROWER = ", or a narrower likelihood (scale=fitted)"
-NEVER_ALIVE = (
-    "{:.0%} of the hidden units are dead; try the net's option activation=gelu, or a smaller lr."
-)
+NEVER_ALIVE = "{:.0%} of the hidden units are dead; try {}."
 TOO_HEAVY = (
     "The KL weighs {:g} times what it does in the bound (so does a mean over pixels in place of a "
     "sum): take beta=1."
 )
-IGNORED = (
-    "The decoder ignores z; try kl_warmup=linear:10, the net's option init=he, a smaller weight of "
-    "the KL (the objective's beta=0.5){}."
-)
 DEAD = (
     "{share:.0%} of the hidden units are dead at epoch {epoch}: they give the same number for "
-    "every row, so hardly a gradient reaches their weights, and few come back; take "
-    "activation=gelu or leaky-relu, norm=batch, or a smaller lr."
+    "every row, so hardly a gradient reaches their weights, and few come back; take {mend}."
 )
+BY_HEART = (
+    "the model overfits: on validation rows the objective fell by {fall:.3g} nats from its best, "
+    "around epoch {best}, to epoch {epoch}, and on training rows it rose by {rise:.3g}. The "
+    "weights of the best epoch are kept; take {mend}."
+)
+
+
+def mends(given: Mapping[str, set[str]], *known: str) -> str:
+    """Return the mends that are not among the options already, as "a, b, or c".
+
+    Example:
+        >>> mends({"init": {"he"}, "patience": {"None"}}, "init=he", "patience=10", "a smaller lr")
+        'patience=10, or a smaller lr'
+        >>> mends({"patience": {"3"}}, "patience=10", "a smaller net")
+        'a smaller net'
+    """
+
+    def has(mend: str) -> bool:
+        name, _, value = mend.split()[-1].partition("=")
+        values = given.get(name, set())
+        return value in values or (name in ONCE and bool(values - {"None", "none"}))
+
+    new = [mend for mend in known if not has(mend)]
+    return ", or ".join([", ".join(new[:-1])] * (len(new) > 1) + new[-1:])
 
 
 @dataclass(frozen=True)
@@ -57,6 +83,7 @@ class Examined:
         scale: what the likelihood claims and that of its errors: see `ScaleMeter`.
         fitted, power: of that meter.
         dead_units: the share of hidden units that no row moves; None without activations.
+        gain: nats per row that the scale of the errors would add.
     """
 
     means: dict[str, float]
@@ -65,6 +92,7 @@ class Examined:
     fitted: bool
     power: int
     dead_units: float | None
+    gain: float = 0.0
 
     def latent_record(self) -> dict[str, Any] | None:
         """Return the latent for metrics.jsonl; of very many dimensions the KL's sum and ends."""
@@ -85,19 +113,18 @@ def with_elbo(means: dict[str, float]) -> dict[str, float]:
     return means | ({"elbo": means["log_likelihood"] - means["kl"]} if "kl" in means else {})
 
 
-def examine(progress: Progress, batches: Batches, seed: int) -> Examined:
-    """Measure a model at the current step, with the same draws every time."""
-    model: Any = progress.model
-    objective = progress.objective
+def examine(model: Any, objective: Objective, batches: Batches, seed: int) -> Examined:
+    """Measure a model as it is now, with the same draws every time."""
     meter, latent, scale = Meter(), LatentMeter(), ScaleMeter()
-    with rng(seed, progress.device), evaluating(model, objective), DeadUnits(model) as dead:
+    with rng(seed, batches.device), evaluating(model, objective), DeadUnits(model) as dead:
         for x, context in batches.epoch(0):
             trace = model(x, context, samples=objective.samples)
             meter.add(objective(trace))
             latent.update(trace)
             scale.add(trace)
     means, units = with_elbo(meter.means()), dead.fraction()
-    return Examined(means, latent.latent(), scale.means(), scale.fitted, scale.power, units)
+    of_scale = (scale.means(), scale.fitted, scale.power)
+    return Examined(means, latent.latent(), *of_scale, units, scale.gain())
 
 
 @dataclass(frozen=True)
@@ -107,14 +134,18 @@ class Course:
     Attributes:
         objective: its mean over the epoch, nats.
         start: its mean at the first step, before its update, and the standard error; or None.
-        lr: the learning rate.
+        lr: the learning rate that was asked for, which a schedule may have changed since.
         beta: the weight of the KL.
+        held_out: whether the measured rows are not those of the training.
+        given: the values of the options by their names, which no advice repeats.
     """
 
     objective: float
     start: tuple[float, float] | None
     lr: float
     beta: float = 1.0
+    held_out: bool = False
+    given: Mapping[str, set[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -124,8 +155,12 @@ class Watch:
     Posterior collapse: no unit has Var_x E[z_j|x] > 0.01 for three epochs after the warm-up, and a
     hundred steps have passed since. Scale: the likelihood's own is further than a factor of 2 from
     that of its errors for two epochs, and does not close the gap by a tenth or more an epoch.
-    Dead units: more than a quarter of the hidden units. Worse: for two epochs after the warm-up the
-    objective is below that of the first step, by more than five standard errors of its rows.
+    While the objective rises nothing is lost yet. Dead units: more than a quarter of the hidden
+    units. Worse: for two epochs after the warm-up the objective is below that of the first step, by
+    more than five standard errors of its rows, and so it is on the measured rows.
+    Overfitting: the mean over five epochs of the objective on validation rows has fallen from its
+    best by a fiftieth of all that was gained, and by four times what it jumps by from epoch to
+    epoch; that on training rows has risen.
 
     Example:
         >>> watch = Watch()
@@ -139,31 +174,46 @@ class Watch:
     gap: float = math.inf
     worse: int = 0
     said: list[str] = field(default_factory=list)
+    untrained: float | None = None  # the objective on the measured rows before the first step
+    seen: list[list[float]] = field(default_factory=list)  # objectives of validation, of training
 
     def __call__(
         self, examined: Examined, epoch: int, *, steps: int, course: Course | None = None
     ) -> list[str]:
         """Return the new warnings after this epoch, `steps` after the end of the warm-up."""
         share = examined.dead_units or 0.0
+        given = course.given if course else {}
+        mend = mends(given, *LIVELIER, "norm=batch", "a smaller lr")
+        if course is not None and steps > 0:
+            self.seen.append([examined.means["objective"], course.objective])
         texts = {
-            "collapse": self._collapse(examined, epoch, steps, course.beta if course else 1.0),
-            "scale": self._scale(examined, epoch),
-            "dead": DEAD.format(share=share, epoch=epoch) if share > MANY else None,
-            "worse": self._worse(course, epoch, steps),
+            "collapse": self._collapse(examined, epoch, steps, course),
+            "scale": self._scale(examined, epoch, given),
+            "dead": DEAD.format(share=share, epoch=epoch, mend=mend) if share > MANY else None,
+            "worse": self._worse(examined, course, epoch, steps),
+            "by heart": self._by_heart(course, epoch, steps),
         }
         new = {name: text for name, text in texts.items() if text and name not in self.said}
         self.said += new
         return list(new.values())
 
-    def _collapse(self, examined: Examined, epoch: int, steps: int, beta: float) -> str | None:
+    def _collapse(
+        self, examined: Examined, epoch: int, steps: int, course: Course | None
+    ) -> str | None:
         latent, dead = examined.latent, examined.dead_units or 0.0
         idle = "kl" in examined.means and latent is not None and latent.active_units == 0
         self.collapsed = self.collapsed + 1 if idle and steps > 0 else 0
-        if self.collapsed < COLLAPSED or steps < SETTLED:
+        if self.collapsed < COLLAPSED or steps < SETTLED or self._rises():
             return None
-        mend = IGNORED.format("" if examined.scale is None else NARROWER)
+        beta, given = (course.beta, course.given) if course else (1.0, {})
+        known = ["kl_warmup=linear:10", "the net's option init=he"]
+        known += ["a smaller weight of the KL (the objective's beta=0.5)"]
+        if examined.scale is not None and not examined.fitted:
+            known += ["a narrower likelihood, as scale=fitted"]
+        mend = f"The decoder ignores z; try {mends(given, *known)}."
         if dead > DYING:
-            mend = NEVER_ALIVE.format(dead)
+            livelier = mends(given, "the net's option activation=gelu", "a smaller lr")
+            mend = NEVER_ALIVE.format(dead, livelier)
         elif beta > 1:
             mend = TOO_HEAVY.format(beta)
         return (
@@ -172,7 +222,15 @@ class Watch:
             f"nats. {mend}"
         )
 
-    def _scale(self, examined: Examined, epoch: int) -> str | None:
+    def _rises(self) -> bool:
+        """Return whether the objective on the measured rows still rose in the last epochs."""
+        held = [pair[0] for pair in self.seen]
+        if len(held) < COLLAPSED:
+            return False
+        first = held[0] if self.untrained is None else self.untrained
+        return held[-1] - held[-COLLAPSED] > max(LEAST, SHARE * (max(held) - first))
+
+    def _scale(self, examined: Examined, epoch: int, given: Mapping[str, set[str]]) -> str | None:
         alone = not examined.fitted and "kl" not in examined.means  # no term that it weighs against
         known = examined.scale is not None and all(0 < v < math.inf for v in examined.scale)
         if alone or not known or examined.scale is None:
@@ -191,18 +249,26 @@ class Watch:
             effect += (
                 f", so the KL weighs {times:.3g} times too {'much' if ratio > 1 else 'little'}"
             )
-        fitted = LOOSE if ratio > 1 else OVERFITS  # what is too wide has not learned by heart
-        mend = fitted if examined.fitted else FIT_IT.format(seen)
+        mend = FIT_IT.format(seen)
+        if examined.fitted and ratio > 1:  # what is too wide has not learned by heart
+            drops = any(value not in ("0", "0.0") for value in given.get("dropout", ()))
+            mend = LOOSE.format("less dropout, or a smaller lr" if drops else "a smaller lr")
+        elif examined.fitted:
+            mend = OVERFITS.format(mends(given, "patience=10", "a smaller net", "more rows"))
         return (
             f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
             f"{epoch}: it is too {effect}, by ({name} / error){sign}; {mend}."
         )
 
-    def _worse(self, course: Course | None, epoch: int, steps: int) -> str | None:
+    def _worse(
+        self, examined: Examined, course: Course | None, epoch: int, steps: int
+    ) -> str | None:
         if course is None or course.start is None:
             return None
-        first, error = course.start
-        below = course.objective < first - ERRORS * error
+        first, margin = course.start[0], ERRORS * course.start[1]
+        below = course.objective < first - margin
+        if self.untrained is not None:  # rows may have heavy tails
+            below &= examined.means["objective"] < self.untrained - margin
         self.worse = self.worse + 1 if below and steps > 0 else 0
         if self.worse < WORSE:
             return None
@@ -211,3 +277,66 @@ class Watch:
             f"{course.objective:.5g} nats, at the first step, untrained, it was {first:.5g}. "
             f"The steps are too large: take lr={course.lr / 10:.2g} in place of {course.lr:.2g}."
         )
+
+    def _by_heart(self, course: Course | None, epoch: int, steps: int) -> str | None:
+        if course is None or not course.held_out:
+            return None
+        held, learned = ([pair[n] for pair in self.seen] for n in (0, 1))
+        if len(held) < 2 * WINDOW:
+            return None
+        means = _running(held)
+        best = max(range(len(means) - WINDOW), key=means.__getitem__)
+        fall, rise = means[best] - means[-1], _running(learned)[-1] - _running(learned)[best]
+        gained = means[best] - held[0]
+        if fall < max(LEAST, SHARE * gained, NOISE * _error(held, WINDOW)) or rise <= 0:
+            return None
+        shown = {"best": epoch - len(means) + 1 + best - WINDOW // 2, "fall": fall, "rise": rise}
+        mend = mends(course.given, "patience=10", "a smaller net", "more rows")
+        return BY_HEART.format(epoch=epoch, mend=mend, **shown)
+
+
+def _running(numbers: Sequence[float]) -> list[float]:
+    """Return the mean of each WINDOW numbers in a row."""
+    return [statistics.fmean(numbers[n : n + WINDOW]) for n in range(len(numbers) - WINDOW + 1)]
+
+
+def _error(numbers: Sequence[float], window: int) -> float:
+    """Return the standard error of a difference of two means over `window` numbers in a row.
+
+    By the second differences of the last numbers, in which a steady rise or fall drops out.
+    """
+    last = numbers[-max(2 * window, 6) :]
+    bends = [a - 2 * b + c for a, b, c in zip(last, last[1:], last[2:], strict=False)]
+    return math.sqrt(statistics.fmean(bend**2 for bend in bends) / 6 * 2 / window)
+
+
+def rising(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
+    """Return by how much the objective still rose at the end of a training, and since which epoch.
+
+    None where it had stopped: the mean over the last fifth of the epochs is above that over the
+    fifth before by less than 3 % of all that was gained, or than chance allows; where the
+    training stopped by its patience; and under ten epochs with the weights of the last one (a
+    warm-up's are not), which tell nothing.
+
+    Args:
+        records: of metrics.jsonl; of validation rows where all have them.
+
+    Example:
+        >>> records = [{"epoch": n, "train": {"objective": -100.0 / n}} for n in range(1, 11)]
+        >>> rising(records)[1], rising([{**r, "train": {"objective": -1.0}} for r in records])
+        (9, None)
+    """
+    if not records or records[-1].get("stopped_early"):
+        return None
+    split = "validation" if all(r.get("validation") for r in records) else "train"
+    while records[0].get("weights") != records[-1].get("weights"):
+        records = records[1:]
+    known = [r[split]["objective"] for r in records]
+    fifth = len(known) // 5
+    if fifth < 2 or not all(map(math.isfinite, known)):
+        return None
+    before, since = statistics.fmean(known[-2 * fifth : -fifth]), statistics.fmean(known[-fifth:])
+    rise, gained = since - before, max(known) - known[0]
+    if rise <= max(LEAST, STILL * gained, NOISE * _error(known, fifth)):
+        return None
+    return rise, records[-fifth]["epoch"]
