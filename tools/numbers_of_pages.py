@@ -1,6 +1,6 @@
 """Writes the numbers that pages quote: runs what each is of, and puts the results in their place.
 
-python tools/numbers_of_pages.py [NAME ...]    # by default all; --quick: those that take some seconds
+python tools/numbers_of_pages.py [NAME ...]   # by default all; --quick: of some seconds
 
 docs/numbers.toml names them: the code, which sets `found` to a list of numbers, after the Python of
 the first page where `block` says so; the text in which they stand, with a format in braces for
@@ -58,8 +58,9 @@ def main(names: list[str]) -> None:
             continue
         found = measured(entry)
         for page in (ROOT / page for page in entry["pages"]):
-            before, text = stands(entry, page), entry["text"].strip().format(*found)
-            page.write_text(pattern(entry).sub(lambda _: text, page.read_text(), 1))
+            before, old = stands(entry, page), pattern(entry).search(page.read_text())
+            text = entry["text"].strip().format(*found)
+            page.write_text(page.read_text().replace(old[0] if old else text, text))
             print(f"{name}: {page.relative_to(ROOT)}: {before} -> {stands(entry, page)}")
 
 
