@@ -237,7 +237,6 @@ def test_ctrl_c_ends_with_a_checkpoint_and_resuming_is_exact(
     assert_same_run(whole, tmp_path / "cut")
 
 
-@pytest.mark.slow
 def test_an_interrupted_epoch_keeps_its_seconds(tmp_path: Path, monkeypatch: Any) -> None:
     clock = iter(range(0, 1000, 3))  # each call three seconds after the one before
     monkeypatch.setattr("vaekit.training._loop.time.perf_counter", lambda: float(next(clock)))
@@ -250,6 +249,7 @@ def test_an_interrupted_epoch_keeps_its_seconds(tmp_path: Path, monkeypatch: Any
     assert second["images_per_second"] == pytest.approx(rows / 3.0, abs=0.06)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     """kill -9 at five points drawn anew each time the test runs."""
     import random

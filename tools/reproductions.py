@@ -16,7 +16,7 @@ from vaekit.runs import Reproduction, known, measured, verdict
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "reproductions.csv"
 BEGIN, END = "<!-- reproductions -->\n", "<!-- end reproductions -->\n"
-HEAD = """| `vaekit reproduce` | model, data | measured | reference | here ± over seeds | ± over rows | |
+HEAD = """| `vaekit reproduce` | model, data | measured | reference | here ± over seeds | ± rows | |
 |---|---|---|---|---|---|---|
 """
 SHORT = {
