@@ -101,7 +101,7 @@ ILL: list[tuple[str, dict[str, Any]]] = [
     ("overfitting, too narrow", {**FEW, "recipe": "ae"}),
     *(("dead units, collapse", {**RELU, "seed": seed}) for seed in (0, 1, 3)),
     ("dead units", {**RELU, "seed": 2}),
-    ("dead units, steps too large", {**RELU, "lr": 0.1, **BITS}),
+    ("dead units", {**RELU, "lr": 0.1, **BITS}),
     *(("steps too large, dead units", {**STEEP, "lr": lr, "seed": seed})
       for lr, seed in ((0.2, 0), (0.3, 1), (0.2, 2), (0.5, 3))),
     ("steps too large, dead units", {**CONSTANT, "lr": 1.0, **BITS, "epochs": 10}),

@@ -175,7 +175,7 @@ class Watch:
     worse: int = 0
     said: list[str] = field(default_factory=list)
     untrained: float | None = None  # the objective on the measured rows before the first step
-    seen: list[list[float]] = field(default_factory=list)  # objectives of validation, of training
+    seen: list[list[float]] = field(default_factory=list)  # measured, of training; KL; by epoch
 
     def __call__(
         self, examined: Examined, epoch: int, *, steps: int, course: Course | None = None
@@ -185,7 +185,8 @@ class Watch:
         given = course.given if course else {}
         mend = mends(given, *LIVELIER, "norm=batch", "a smaller lr")
         if course is not None and steps > 0:
-            self.seen.append([examined.means["objective"], course.objective])
+            means = examined.means
+            self.seen.append([means["objective"], course.objective, means.get("kl", 0.0)])
         texts = {
             "collapse": self._collapse(examined, epoch, steps, course),
             "scale": self._scale(examined, epoch, given),
@@ -223,12 +224,13 @@ class Watch:
         )
 
     def _rises(self) -> bool:
-        """Return whether the objective on the measured rows still rose in the last epochs."""
-        held = [pair[0] for pair in self.seen]
-        if len(held) < COLLAPSED:
+        """Return whether the objective on the measured rows, or the KL, rose in the last epochs."""
+        if len(self.seen) < COLLAPSED:
             return False
-        first = held[0] if self.untrained is None else self.untrained
-        return held[-1] - held[-COLLAPSED] > max(LEAST, SHARE * (max(held) - first))
+        (first, _, before), (last, _, now) = self.seen[-COLLAPSED], self.seen[-1]
+        start = self.seen[0][0] if self.untrained is None else self.untrained
+        gained = max(pair[0] for pair in self.seen) - start
+        return now - before > LEAST or last - first > max(LEAST, SHARE * gained)
 
     def _scale(self, examined: Examined, epoch: int, given: Mapping[str, set[str]]) -> str | None:
         alone = not examined.fitted and "kl" not in examined.means  # no term that it weighs against
