@@ -179,16 +179,17 @@ def test_the_loop_takes_the_step_of_a_hand_written_one() -> None:
 
 
 class Probe(Callback):
-    """Notes the records, and may press Ctrl-C."""
+    """Notes the records, and may press Ctrl-C, or send another signal."""
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
+    def __init__(self, interrupt_at: int | None = None, number: int = signal.SIGINT) -> None:
         super().__init__()
+        self.number = number
         self.records: list[dict[str, Any]] = []
         self.interrupt_at = interrupt_at
 
     def step(self, progress: Progress) -> None:
         if progress.step == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
 
     def record(self, record: dict[str, Any]) -> None:
         self.records.append(record)
@@ -247,6 +248,37 @@ def test_an_interrupted_epoch_keeps_its_seconds(tmp_path: Path, monkeypatch: Any
     rows = run.dataset().rows["train"]
     assert first["images_per_second"] == pytest.approx(rows / 6.0, abs=0.06)
     assert second["images_per_second"] == pytest.approx(rows / 3.0, abs=0.06)
+
+
+class Crash(vaekit.Callback):
+    """Ends the process of a training, as far as a test can."""
+
+    def step(self, progress: Progress) -> None:
+        if progress.step == 5:
+            raise RuntimeError("crash")
+
+
+def test_a_checkpoint_is_written_in_the_middle_of_an_epoch(whole: Path, tmp_path: Path) -> None:
+    how: Any = {"epochs": 4, "callbacks": [Crash()], "checkpoint_seconds": 0, **AVERAGED}
+    with pytest.raises(RuntimeError, match="crash"):
+        vaekit.train("vae", out=tmp_path / "cut", **how)
+    state = load_state(tmp_path / "cut" / "checkpoints" / "last.safetensors")
+    assert state["progress"]["step"] == 3, "of six in the first epoch; that of step 1 went on"
+    vaekit.resume(tmp_path / "cut", report=False)
+    assert_same_run(whole, tmp_path / "cut")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_ends_a_process_ends_a_training_with_a_checkpoint(
+    whole: Path, tmp_path: Path, name: str
+) -> None:
+    number = signal.Signals[name]
+    ends = Probe(3, number)
+    vaekit.train("vae", out=tmp_path / "cut", epochs=4, callbacks=[ends], **AVERAGED)
+    assert ends.interrupted
+    assert signal.getsignal(number) == signal.SIG_DFL
+    vaekit.resume(tmp_path / "cut", report=False)
+    assert_same_run(whole, tmp_path / "cut")
 
 
 @pytest.mark.slow

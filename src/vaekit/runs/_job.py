@@ -241,6 +241,8 @@ def optimize(
 
         def after_step(progress: training.Progress) -> bool:
             callbacks.tell("step", progress)
+            if progress.step % len(job.batches) and progress.step < steps:  # else an epoch ended
+                watcher.step(progress)
             return pressed()
 
         callbacks.tell("started", options.epochs, steps, first)

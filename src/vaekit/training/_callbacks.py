@@ -1,4 +1,4 @@
-"""What follows a training: callbacks, and Ctrl-C as a flag."""
+"""What follows a training: callbacks, and the signals that end it as a flag."""
 
 from __future__ import annotations
 
@@ -70,20 +70,28 @@ class Callbacks(list[Callback]):
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C set a flag, which the yielded function reads; a second one interrupts at once."""
+    """Let Ctrl-C set a flag, which the yielded function reads; a second one interrupts at once.
+
+    So do SIGTERM, as of a machine that shuts down, and SIGHUP, as of a terminal that is closed,
+    where nothing else takes or ignores them.
+    """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
         return
-    before: Any = signal.getsignal(signal.SIGINT)
+    ends = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
+    known = [end for end in ends if end is not None and signal.getsignal(end) == signal.SIG_DFL]
+    before: Any = {end: signal.getsignal(end) for end in (signal.SIGINT, *known)}
 
     def handle(number: int, frame: FrameType | None) -> None:
         if pressed.is_set():
             raise KeyboardInterrupt
         pressed.set()
 
-    signal.signal(signal.SIGINT, handle)
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield pressed.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, how in before.items():
+            signal.signal(number, how)

@@ -18,6 +18,8 @@ from vaekit.training._callbacks import Callback, Callbacks
 from vaekit.training._progress import DivergedError, Progress, bad_weights
 from vaekit.training._watch import Course, Examined, Watch, examine, with_elbo
 
+COST = 100.0  # times what a checkpoint took to write, before the next one is written
+
 
 @dataclass
 class Best:
@@ -92,7 +94,8 @@ class Supervisor:
         sample: rows on which latent, scale and units are measured where none are held out.
         test: test rows whose terms are recorded too, and decide nothing; or None.
         seed: of the validation's draws.
-        every: seconds between checkpoints; the last epoch and the best ones are always saved.
+        every: seconds between checkpoints, after an epoch or in the middle of one, and more where
+            they take long to write; 0 writes all. The last step is always saved.
         callbacks: get each epoch, its record, and what the user should know.
         lr: the learning rate that was asked for; by default the optimizer's of today.
         given: the values of the training's options by their names: see `Course`.
@@ -112,7 +115,9 @@ class Supervisor:
     def __post_init__(self) -> None:
         self.tell = Callbacks(self.callbacks).tell
         self.rows = self.sample if self.validation is None else self.validation
-        self.epoch, self.watch, self._saved = 0, Watch(), -math.inf
+        self.epoch, self.watch, self._saved = 0, Watch(), time.monotonic()
+        self._took = 0.0
+        self._coming, self._waits = self.folder.last.with_name("coming.safetensors"), False
 
     def begin(self, model: nn.Module, objective: Objective) -> None:
         """Measure the model before its first step."""
@@ -138,20 +143,44 @@ class Supervisor:
             save_state(self.folder.best, weights_now, self.folder.mend)
         self._record(progress, means, examined, better)
         self.tell("epoch", progress.model, self.epoch)
-        if time.monotonic() - self._saved >= self.every:
+        if self._is_time():
             self.save(progress)
         return self.best.exhausted(self.epoch)
 
+    def step(self, progress: Progress) -> None:
+        """Write a checkpoint in the middle of an epoch, where the last one is old enough.
+
+        It becomes the last one after one more step: weights of which the loss is not finite have
+        lost the training, and would take its last good checkpoint with them.
+        """
+        if self._waits:
+            self._coming.replace(self.folder.last)
+        self._waits = not self._waits and self._is_time()
+        if self._waits:
+            self._write(progress, self._coming)
+
+    def _is_time(self) -> bool:
+        """Return whether the last checkpoint is old enough: writing them takes 1 % of the time."""
+        pause = max(self.every, COST * self._took) if self.every else 0.0
+        return time.monotonic() - self._saved >= pause
+
     def save(self, progress: Progress) -> None:
         """Write the checkpoint that resuming takes."""
+        self._write(progress, self.folder.last)
+        self._waits = False
+        self._coming.unlink(missing_ok=True)
+
+    def _write(self, progress: Progress, path: Path) -> None:
         state = {
             "progress": progress.state(),
             "best": asdict(self.best),
             "watch": asdict(self.watch),
             "epoch": self.epoch,
         }
-        save_state(self.folder.last, state, self.folder.mend)
+        began = time.monotonic()
+        save_state(path, state, self.folder.mend)
         self._saved = time.monotonic()
+        self._took = self._saved - began
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `save` wrote, with today's patience and warm-up."""
