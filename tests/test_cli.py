@@ -492,3 +492,28 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
 def test_a_recipe_goes_by_hyphens_too(capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "beta-vae", "--help"])
     assert "vaekit train beta_vae" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "out", "err"),
+    [
+        ("", 0, "a ? b", ""),
+        ("> /dev/full", 2, "", "standard output is full"),
+        (">&-", 0, "", ""),
+        ("2>&-", 0, "a ? b", ""),
+        ("| true", 0, "", ""),
+    ],
+)
+def test_output_that_finds_no_place_is_no_traceback(
+    ending: str, code: int, out: str, err: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell of ASCII letters, in which ± has no place; a full disk; streams that are closed."""
+    say = "import importlib; m = importlib.import_module('vaekit.cli.main'); "
+    say += "m._run = lambda a: print('a \\xb1 b'); m.main([])"
+    for name, value in {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    words = f'{sys.executable} -c "{say}" {ending}'
+    done = subprocess.run(words, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (code, out)
+    assert err in done.stderr
+    assert "Traceback" not in done.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +180,48 @@ def test_gray_values_under_a_bernoulli_have_no_nll(
         assert "does not normalize over gray values" in shown.err
         assert "--binarize" in shown.err
     assert not (tmp_path / "r" / "evaluation.json").exists()
+
+
+KEEPS = """
+import sys, threading, vaekit
+from vaekit.runs import keep_evaluation
+run = vaekit.load(sys.argv[1])
+def keep(first):
+    for n in range(first, first + 10):
+        keep_evaluation(run, {"elbo": -1.0, "protocol": {"seed": n}})
+threads = [threading.Thread(target=keep, args=(int(sys.argv[2]) + 10 * k,)) for k in range(2)]
+[each.start() for each in threads]
+[each.join() for each in threads]
+"""
+
+
+def test_measurements_at_once_are_all_kept(run: Run, tmp_path: Path) -> None:
+    """Two processes of two threads each, ten records a thread."""
+    (run.path / "evaluation.json").unlink(missing_ok=True)
+    words = [[sys.executable, "-c", KEEPS, str(run.path), str(first)] for first in (0, 20)]
+    for process in [subprocess.Popen(each) for each in words]:
+        assert process.wait() == 0
+    kept = json.loads((run.path / "evaluation.json").read_text())
+    assert sorted(record["protocol"]["seed"] for record in kept) == list(range(40))
+    assert not list(run.path.glob(".*")), "no lock is left"
+
+
+def test_what_was_measured_is_kept_before_it_is_printed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = run.path / "evaluation.json"
+    kept.unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("vaekit.cli._runs.answer", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(run.path, "--limit", 10)
+    assert len(json.loads(kept.read_text())) == 1
+    kept.write_text("{")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        evaluate(run.path, "--limit", 10)
+    assert "elbo" in capsys.readouterr().out, "shown though it cannot be kept"
+    kept.unlink()
 
 
 def test_bits_of_a_likelihood_of_levels(tmp_path: Path) -> None:

@@ -192,21 +192,53 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def locked(path: Path, *, tries: int = 5, remove: bool = False) -> Iterator[bool]:
     """Take the lock of this file, which ends with the process; yield False where another has it.
 
-    Where the file system knows no locks, everybody has it.
+    Where the file system knows no locks, everybody has it. `is_locked` holds one for microseconds,
+    so it is tried a few times; with `remove` its holder removes the file at the end.
 
     Raises:
         VaekitError: where the file cannot be opened for writing.
     """
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        except OSError as error:
+            raise _refusal(path, error, "") from error
+        with file:
+            mine = _lock(file, tries=tries)
+            if mine and not _is(file, path):  # its holder removed it before it was ours
+                continue
+            try:
+                yield mine
+            finally:
+                if mine and remove:
+                    with suppress(OSError):  # Windows removes no open file
+                        path.unlink()
+            return
+
+
+def _is(file: IO[bytes], path: Path) -> bool:
+    """Return whether a file is still what its path names."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise _refusal(path, error, "") from error
-    with file:
-        yield _lock(file, tries=5)  # `is_locked` holds a lock for microseconds
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Read, change and write a file while nobody else does, in another process or thread.
+
+    Raises:
+        VaekitError: where another has it for half a minute.
+    """
+    with locked(path.with_name(f".{path.name}.lock"), tries=1500, remove=True) as mine:
+        if not mine:
+            raise VaekitError(f"another process writes {path}: wait for it.")
+        yield
 
 
 def is_locked(path: Path) -> bool:

@@ -133,8 +133,10 @@ def evaluate(
     how: dict[str, Any] = {"data": data, "split": split, "limit": limit, "seed": seed}
     how |= {"data_dir": opening.data_dir, "on_rows": RowCount() if sys.stderr.isatty() else None}
     record = loaded.evaluate(*metrics, **how)
-    answer(json, record, _lines(record, "z" if "latent" in loaded.offers else "the noise"))
-    vaekit.runs.keep_evaluation(loaded, record)
+    try:  # first: what took hours outlives a closed pipe; and it is shown where it cannot be kept
+        vaekit.runs.keep_evaluation(loaded, record)
+    finally:
+        answer(json, record, _lines(record, "z" if "latent" in loaded.offers else "the noise"))
 
 
 def _lines(record: dict[str, Any], drawn: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import logging
 import os
 import platform
@@ -253,8 +254,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command: what a user can mend is one line on standard error and exit code 2."""
     logger, notes = logging.getLogger("vaekit"), Notes()
     logger.addHandler(notes)
+    _open_streams()
     try:
         _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
     except (VaekitError, CycloptsError) as error:
         text = in_shell(str(error))
         if isinstance(error, UnusedCliTokensError):
@@ -268,5 +271,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader, as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("vaekit: standard output is full: name another place for it.", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     finally:
         logger.removeHandler(notes)
+
+
+def _open_streams() -> None:
+    """Make streams that take all that is printed: closed ones, and those of few letters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed, as by `>&-`
+            setattr(sys, name, open(os.devnull, "w", errors="replace"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a sign that an ASCII terminal lacks is a ?

@@ -122,7 +122,7 @@ class RunFolder:
             VaekitError: where another process trains into it, it cannot be made, or, with
                 `create`, it has content. What was made is removed where no run begins.
         """
-        new = io.missing_folders(self.last.parent)
+        new, mine = io.missing_folders(self.last.parent), False
         if create:
             try:
                 self.refuse_content()
@@ -141,7 +141,8 @@ class RunFolder:
                 yield
         finally:
             if new and not (self.path / "config.json").exists():
-                self.lock.unlink(missing_ok=True)
+                if mine:
+                    self.lock.unlink(missing_ok=True)
                 io.remove_empty(new)
 
     def refuse_content(self) -> None:

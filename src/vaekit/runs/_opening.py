@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaekit._io import write
+from vaekit._io import alone, write
 from vaekit._torchutil import find_device, load_state, rng
 from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
@@ -98,6 +98,7 @@ def keep_evaluation(run: Run, results: dict[str, Any]) -> None:
             {name: [part.get(key) for key in keys] for name, part in metrics.items()},
         ]
 
-    others = [record for record in run.folder.evaluations() if how(record) != how(results)]
-    text = json.dumps([*others, results], indent=2) + "\n"
-    write(run.path / "evaluation.json", text.encode())
+    path = run.path / "evaluation.json"
+    with alone(path):
+        others = [record for record in run.folder.evaluations() if how(record) != how(results)]
+        write(path, (json.dumps([*others, results], indent=2) + "\n").encode())

@@ -29,7 +29,7 @@ import torch
 from pydantic import Field
 
 import vaekit
-from vaekit._io import write
+from vaekit._io import alone, write
 from vaekit._torchutil import evaluating
 from vaekit._train_options import Options, checked
 from vaekit.errors import VaekitError, choose
@@ -253,7 +253,8 @@ def record(row: Mapping[str, Any], path: Path) -> Path:
     import pandas as pd
 
     key = (row["name"], str(row["seed"]))
-    others = [old for old in measured(path) if (old["name"], old["seed"]) != key]
-    table = pd.DataFrame([*others, {name: str(value) for name, value in row.items()}])
-    text = table.to_csv(columns=list(row), index=False, lineterminator="\n")
-    return write(path, text.encode())
+    with alone(path):
+        others = [old for old in measured(path) if (old["name"], old["seed"]) != key]
+        table = pd.DataFrame([*others, {name: str(value) for name, value in row.items()}])
+        text = table.to_csv(columns=list(row), index=False, lineterminator="\n")
+        return write(path, text.encode())
