@@ -23,6 +23,7 @@ from vaekit._torchutil import load_state, save_state
 from vaekit.cli._progress import Lines, Notes, Terminal
 from vaekit.cli.main import main
 from vaekit.distributions import Laplace
+from vaekit.errors import VaekitError
 from vaekit.parts import StandardNormal
 from vaekit.runs import RunFolder, git_state, tabulate
 
@@ -561,3 +562,28 @@ def test_a_run_goes_on_where_its_data_have_moved(
     again = vaekit.resume(run.path, epochs=2, data_dir=second)
     assert [record["epoch"] for record in again.folder.records()] == [1, 2]
     assert again.evaluate("bound:samples=1")["protocol"]["rows"] == 200
+
+
+def test_a_default_folder_that_another_training_took_is_left_to_it(
+    run: vaekit.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = (run.path / "config.json").read_bytes()
+    places = iter([run.path, tmp_path / "mine"])  # looked for when it was still free
+    monkeypatch.setattr("vaekit.api.next_folder", lambda *_: next(places))
+    options = {"net": "mlp:hidden=8", "limit": 200, "epochs": 1, "report": False}
+    assert vaekit.train("vae", data="digits", latent=2, **options).path == tmp_path / "mine"
+    assert (run.path / "config.json").read_bytes() == before
+
+
+def test_who_does_not_get_the_lock_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second process begins a run in a folder that a first one has just made and locked."""
+    first, second = (RunFolder(tmp_path / "r") for _ in range(2))
+    with first.locked(create=True):
+        monkeypatch.setattr("vaekit._io.missing_folders", lambda _: [tmp_path / "r"])  # as it was
+        refused = pytest.raises(VaekitError, match="another process trains")
+        with refused, second.locked(create=True):
+            pass
+        assert first.lock.exists()

@@ -35,6 +35,7 @@ from vaekit.runs import (
     Row,
     Run,
     RunFolder,
+    TakenError,
     check_reproduction,
     default_folder,
     describe,
@@ -179,11 +180,16 @@ def train(
         config = Config.composed(**objects, **values)
     config = config.importing(imports)
     name = f"{config.recipe}-{Path(config.data.data).absolute().stem}"
-    folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
-    folder.refuse_content()
     objects["value"] = data if config.data.data == GIVEN else None
     how: dict[str, Any] = {"report": report, "every": checkpoint_seconds, "lang": lang}
-    return _go(config, folder, callbacks, create=True, **how, **objects)
+    while True:
+        folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
+        try:
+            folder.refuse_content()
+            return _go(config, folder, callbacks, create=True, **how, **objects)
+        except TakenError:  # the next free one may be another training's by now
+            if out is not None:
+                raise
 
 
 def resume(

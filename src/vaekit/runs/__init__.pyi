@@ -8,6 +8,7 @@ from vaekit.runs._fitted import keep_fitted as keep_fitted
 from vaekit.runs._fitted import rows_to_fit as rows_to_fit
 from vaekit.runs._fitted import takes_fitted as takes_fitted
 from vaekit.runs._folder import RunFolder as RunFolder
+from vaekit.runs._folder import TakenError as TakenError
 from vaekit.runs._folder import git_state as git_state
 from vaekit.runs._folder import next_folder as next_folder
 from vaekit.runs._graph import build_structure as build_structure

@@ -73,6 +73,10 @@ def git_state() -> dict[str, Any] | None:
     return None if commit in ("", "(initial)") else {"commit": commit, "dirty": dirty}
 
 
+class TakenError(VaekitError):
+    """The folder of a run holds one, or another process begins one there."""
+
+
 def next_folder(parent: Path, name: str) -> Path:
     """Return the first of `name-1`, `name-2`, ... that does not exist."""
     number = 1
@@ -135,7 +139,7 @@ class RunFolder:
             with io.locked(self.lock) as mine:
                 if not mine:
                     mend = "wait for it, or name another `out`"
-                    raise VaekitError(f"another process trains into {self.path}: {mend}.")
+                    raise TakenError(f"another process trains into {self.path}: {mend}.")
                 io.sweep(self.path)
                 io.sweep(self.lock.parent)
                 yield
@@ -161,7 +165,7 @@ class RunFolder:
             path.name not in known and path.suffix != ".tmp" for path in self.path.iterdir()
         )
         if content or (begun and any(self.last.parent.glob("*.safetensors"))):
-            raise VaekitError(
+            raise TakenError(
                 f"{self.path} exists: name another `out`, or continue it with `vaekit train "
                 f"--resume {self.path}`."
             )
