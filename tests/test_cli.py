@@ -517,3 +517,17 @@ def test_output_that_finds_no_place_is_no_traceback(
     assert (done.returncode, done.stdout.strip()) == (code, out)
     assert err in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_names_that_steer_a_terminal_are_shown_as_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    title = "\x1b]0;owned\x07"
+    (tmp_path / f"{title}.csv").write_text(f"a,b,{title}\n" + "1,2,x\n3,4,y\n" * 30)
+    main(["data", str(tmp_path / f"{title}.csv"), "--label", title])
+    assert "\x1b" not in (shown := capsys.readouterr().out)
+    assert r"\x1b]0;owned\x07" in shown
+    with pytest.raises(SystemExit):
+        main(["data", str(tmp_path / f"{title}.no")])
+    assert "\x1b" not in (shown := capsys.readouterr().err)
+    assert r"\x1b]0;owned\x07" in shown
