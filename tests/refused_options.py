@@ -52,6 +52,20 @@ OPTIONS = [
     case("schedule", "train vae --schedule beta", "expected NAME=KIND:NUMBERS"),
     case("schedule kind", "train vae --schedule beta=liner:0:1:9", "did you mean 'linear'"),
     case("schedule target", "train vae --schedule bta=linear:0:1:9", "did you mean 'beta'"),
+    case("schedule nan", "train vae --lr-schedule step:nan:1", "'step:nan:1'", "expected constant"),
+    case("schedule inf", "train vae --schedule beta=linear:0:inf:9", "finite numbers"),
+    case("rate below 0", "train vae --schedule lr=linear:0:-1:5", "expected rates of 0 and above"),
+    case(
+        "endless warm-up", "train vae --kl-warmup linear:1e400", "'linear:1e400'", "linear:EPOCHS"
+    ),
+    case("device meta", "train vae --device meta", "there is no device 'meta'", "--device auto"),
+    case("threads", "train vae --threads 1000000", "--threads 1000000", "1024"),
+    case(
+        "batch norm of one row",
+        "train vae --net :norm=batch --batch-size 1",
+        "--batch-size 1",
+        "expected 2 or more",
+    ),
     case("split", "evaluate run --split tst", "did you mean 'test'"),
     case("weights", "evaluate run --weights bst", "did you mean 'best'", "ema"),
     case("whole draws", "evaluate run nll:samples=1.5", "expected a whole number"),

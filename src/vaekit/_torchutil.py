@@ -78,7 +78,7 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()  # the device meta has no numbers
     except (RuntimeError, AssertionError, NotImplementedError):
         raise VaekitError(
             f"there is no device '{name}' here: take `device=auto` or `device=cpu`."

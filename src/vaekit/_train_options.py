@@ -202,7 +202,7 @@ class Training(Options):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """CPU threads."""
 
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"

@@ -4,6 +4,7 @@
 import ast
 import functools
 import itertools
+import json
 import logging
 import shlex
 import sys
@@ -258,17 +259,32 @@ def read_options(path: Path) -> dict[str, Any]:
     """Return the options in a YAML file, or in the config.json of a run."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Takes a name once alone: of two values the last would win in silence."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [key.value for key, _ in node.value]
+            for name in names:
+                if not isinstance(name, str) or names.count(name) > 1:
+                    what = f"a name is {name!r}" if not isinstance(name, str) else f"{name} twice"
+                    raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+            return super().construct_mapping(node, deep)
+
     options: Any = None
     try:
-        options, why = yaml.safe_load(path.read_bytes()), "it holds no names with values"
+        options, why = yaml.load(path.read_bytes(), Loader), "it holds no names with values"
+        json.dumps(options, default=str)  # what holds itself, or is 5,000 brackets deep, is no JSON
+    except RecursionError:
+        options, why = None, "it is nested too deeply"
     except OSError as error:
         why = "there is no file" if isinstance(error, FileNotFoundError) else "cannot read"
         raise VaekitError(f"{why} {path}; expected a YAML file of options.") from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
-        why = getattr(error, "problem", None) or "it holds other bytes than text"
+        why = getattr(error, "problem", None) or "it holds other bytes than text, or itself"
+        options = None
         why += f" in line {mark.line + 1}" if mark else ""
-    if not isinstance(options, dict):
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
         mend = "expected lines as `latent: 8`"
         raise VaekitError(f"{path} is no YAML file of options: {why}; {mend}.")
     if not isinstance(options.get("parts"), dict):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vaekit import training
 from vaekit._io import stamp_of
@@ -28,6 +29,7 @@ from vaekit.data import (
     unlike,
 )
 from vaekit.distributions import Distribution
+from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.models import rows_at_once
 from vaekit.objectives import players
@@ -176,6 +178,8 @@ def make_job(
     px = example_of(recipe, spec) if composed else model.example(spec.context).px
     check_range(recipe, data, px)
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
+    if batches.batch_size == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
+        raise VaekitError("got `batch_size=1` for a net of `norm=batch`; expected 2 or more.")
     steps = options.epochs * len(batches)
     schedules, warm = training.make_schedules(options, objective, steps, len(batches))
     training.targets(schedules, model, objective)

@@ -74,6 +74,8 @@ def _read(text: str) -> tuple[str, list[float]]:
         numbers = [float(number) for number in rest]
     except ValueError:
         raise VaekitError(f"got the schedule '{text}'; expected {usage} in numbers.") from None
+    if not all(map(math.isfinite, numbers)):
+        raise VaekitError(f"got the schedule '{text}'; expected {usage} in finite numbers.")
     bad_length = name not in ("constant", "step") and any(n <= 0 for n in numbers[2:])
     if len(numbers) not in counts or bad_length:
         raise VaekitError(f"got the schedule '{text}'; expected {usage}, lengths above 0.")
@@ -189,7 +191,7 @@ def kl_warmup(text: str, end: float, steps: int, per_epoch: int) -> tuple[Schedu
             cycles, _, ratio = (rest or "4").partition(":")
             cyclic = f"cyclic:0:{end}:{steps}:{cycles}:{ratio or 0.5}"
             return parse(cyclic), settles(cyclic)
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         pass
     raise VaekitError(
         f"got the warm-up '{text}'; expected none, linear:EPOCHS, cosine:EPOCHS or "
@@ -222,6 +224,8 @@ def make_schedules(
         if not equals:
             raise VaekitError(f"got the schedule '{text}'; expected NAME=KIND:NUMBERS.")
         schedules[name] = parse(rest)
+        if name in ("lr", "critic_lr") and min(_read(rest)[1][:2]) < 0:
+            raise VaekitError(f"got the schedule '{text}'; expected rates of 0 and above.")
         over = over if name in ("lr", "critic_lr") else max(over, settles(rest))
     return schedules, over
 
