@@ -23,9 +23,10 @@ HEAD = """# Conformance
 
 What proves each part, and how far it is from its oracle: the largest error, relative to the
 oracle's value where that exceeds 1, over all values of the test. Oracles share no code with vaekit,
-but for the rows `one by one`, `of all rows`, `in chunks of 32`, `the mean of the same weights` and
-`log weights of the trace`, which hold two ways to the same number to each other. Written by `python
-tools/conformance.py` from a run of the tests, which fail above the limit.
+but for the rows `one by one`, `of all rows`, `in chunks of 32`, `the mean of the same weights`,
+`log weights of the trace`, `those of the recursion`, `evaluate of its runs, to the digits shown`,
+`vaekit` and `vaekit Gaussian`, which hold two ways to the same number to each other. Written by
+`python tools/conformance.py` from a run of the tests, which fail above the limit.
 
 | part | oracle | error | limit | test |
 |---|---|---|---|---|
