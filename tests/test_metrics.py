@@ -151,7 +151,9 @@ def test_a_latent_that_hangs_on_draws_is_averaged_over_them() -> None:
     assert latent.kl_per_dim == pytest.approx([(1 + 9 + 25 + 49) / 8])
 
 
-def test_the_scale_meter_takes_roots_of_mean_squares_and_means_of_magnitudes() -> None:
+def test_the_scale_meter_takes_roots_of_mean_squares_and_means_of_magnitudes(
+    proves: Proves,
+) -> None:
     x = torch.randn(30, 4)
     loc, log_scale = torch.randn(2, 30, 4), torch.randn(2, 30, 4)
     for family, power in ((Gaussian, 2), (Laplace, 1)):
@@ -161,7 +163,7 @@ def test_the_scale_meter_takes_roots_of_mean_squares_and_means_of_magnitudes() -
             meter.add(Trace(x[rows], (), px, None))
         expected = [(v.abs() ** power).mean().item() ** (1 / power) for v in
                     (log_scale.exp(), x - loc)]  # fmt: skip
-        assert meter.means() == pytest.approx(tuple(expected), rel=1e-5)
+        proves("scales claimed and seen", "their formula", meter.means(), expected, limit=1e-5)
         assert meter.power == power
     meter = ScaleMeter()
     meter.add(Trace(x, (), Bernoulli(loc), None))
@@ -176,7 +178,7 @@ def test_gaps_do_not_count_in_the_scale() -> None:
     assert meter.means() == pytest.approx((1.0, 1.0))
 
 
-def test_dead_units_are_those_that_no_row_and_no_position_moves() -> None:
+def test_dead_units_are_those_that_no_row_and_no_position_moves(proves: Proves) -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2), nn.Tanh())
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([0.0, 1.0, -1.0, 1.0]).view(4, 1, 1, 1))
@@ -188,7 +190,9 @@ def test_dead_units_are_those_that_no_row_and_no_position_moves() -> None:
         for part in x.split(2):
             net(part)
     # constant 1; moved; -1 clipped to 0; below zero; tanh moved; tanh constant
-    assert dead.fraction() == pytest.approx(4 / 6)
+    proves(
+        "share of dead units", "four of six, by construction", dead.fraction(), 4 / 6, limit=1e-12
+    )
     assert not any(m._forward_hooks for m in net.modules())
     with torch.no_grad(), DeadUnits(net, rows=4) as early:
         net(x)

@@ -27,6 +27,7 @@ from vaekit._torchutil import load_state
 from vaekit.data import DataSpec, Split, load
 from vaekit.evaluate import Rows, Subject, ais, bidirectional, measured, predict
 from vaekit.registry import make
+from vaekit.report import manifold
 from vaekit.training import Callback, Progress
 
 Array = NDArray[np.float64]
@@ -553,3 +554,13 @@ def test_each_number_on_the_page_of_a_sweep_is_that_of_its_runs(
                     proves(part, oracle, got, round(float(wanted), decimals), limit=1e-9)
                     seen.add((name, title))
     assert seen == {(name, title) for name, known in hand.items() for title in known}
+
+
+def test_the_plane_of_a_run_is_at_quantiles_of_its_prior(tmp_path: Path, proves: Proves) -> None:
+    run = vk.train("vae", latent=2, limit=60, epochs=1, net="mlp:hidden=4", out=tmp_path / "r",
+                   report=False, snapshots=0)  # fmt: skip
+    images, (first, second) = manifold(run, 6)
+    wanted = stats.norm.ppf((np.arange(6) + 0.5) / 6)
+    proves("plane of a latent", "scipy's ppf at (i + 1/2) / n", first, wanted, limit=1e-6)
+    proves("plane of a latent", "scipy's ppf at (i + 1/2) / n", second, wanted[::-1], limit=1e-6)
+    assert images.shape[:2] == (6, 6)
