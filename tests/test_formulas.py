@@ -182,9 +182,13 @@ def test_families_make_their_parameters_by_formula(proves: Proves) -> None:
     for name, wanted in maps.items():
         q = vk.Gaussian(4, mean=name, scale=0.25)(raw[:, :4])
         proves(f"family mean, {name}", "numpy", q.mean, wanted, limit=1e-12)
+    raw = some(4, 15, 2)
+    of_each: Any = vk.Categorical((3, 2), levels=5)(raw)
+    wanted = of(raw).reshape(4, 3, 5, 2).swapaxes(2, 3)  # all levels of a channel, then the next
+    proves("family logits of a Categorical", "numpy", of_each.logits, wanted, limit=0)
     shared: Any = vk.Laplace(4, scale="shared").double()
     nn.init.constant_(shared.scale.log_scale, 0.7)
-    scale = shared(raw[:, :4]).scale
+    scale = shared(some(7, 4)).scale
     proves("family scale, shared and fixed", "exp and itself", scale, np.exp(0.7), limit=1e-7)
     proves("family scale, shared and fixed", "exp and itself", q.scale, 0.25, limit=1e-7)
 
