@@ -379,7 +379,7 @@ def test_inverse_weights_of_the_reverse_chain_average_to_the_inverse_of_p() -> N
     model = oracle.vae(variance=narrow)
     for schedule in ("linear", "sigmoid"):
         found = bidirectional(
-            model, 20_000, chains=1, steps=4, leapfrogs=3, start="posterior", schedule=schedule
+            model, 10_000, chains=2, steps=4, leapfrogs=3, start="posterior", schedule=schedule
         )
         ratio = (oracle.log_prob(found.x) - found.upper).exp()
         error = ratio.std() / math.sqrt(len(ratio))

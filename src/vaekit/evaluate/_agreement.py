@@ -109,7 +109,8 @@ class Agreement(Study):
     """How many images E[x|z, y], z from the prior, y in equal shares, a classifier calls y.
 
     The classifier is trained on the training rows of the model's data, once, and stored in the
-    cache. Its accuracy on the test rows is reported, since no share can be trusted beyond it.
+    cache. Its accuracy on the test rows is reported, since no share can be trusted beyond it. The
+    error of the share is over the draws of z, within each label; None for one image of a label.
 
     Args:
         images: how many the classifier looks at.
@@ -143,12 +144,14 @@ class Agreement(Study):
         data = subject.data()
         classifier = _classifier(subject, data).to(device)
         right = (predict(classifier, images) == labels).double()
-        shares = [right[labels == label].mean().item() for label in labels.unique().tolist()]
+        parts = [right[labels == label] for label in labels.unique().tolist()]
+        shares = [part.mean().item() for part in parts]
         worst = min(range(len(shares)), key=shares.__getitem__)
-        share = right.mean().item()
+        # As many of each label are asked for: what differs between labels is not left to chance.
+        known = [len(part) * part.var().item() for part in parts if len(part) > 1]
         return {
-            "share": share,
-            "standard_error": math.sqrt(share * (1 - share) / n),
+            "share": right.mean().item(),
+            "standard_error": math.sqrt(sum(known)) / n if len(known) == len(parts) else None,
             "worst_share": shares[worst],
             "worst_class": subject.class_names[worst],
             "shares": shares,
