@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from vaekit.evaluate import (
     reconstructions,
     standard_error,
 )
+from vaekit.runs import fit_prior, fixed_batches, rows_to_fit
 from vaekit.testing import LinearGaussian
 
 STUDIES = ("nll:samples=5", "ais:steps=2:rows=30", "aggregate", "reconstruction")
@@ -134,6 +137,26 @@ def test_evaluate_has_errors_over_groups_and_says_so(
     assert "\n± is one standard error over 6 groups\n" in capsys.readouterr().out
 
 
+def test_each_study_has_errors_over_groups(runs: list[Any]) -> None:
+    """As the same numbers of the same rows do not have without their groups."""
+    run, data = runs[0], runs[0].dataset()
+    loose = replace(data, test=replace(data.test, groups=None))
+    parts = [run.subject(each, source=each) for each in (data, loose)]
+    over, alone = (
+        measured(part, {name: one for name, (one, _) in chosen(part, "evaluate", STUDIES).items()})
+        for part in parts
+    )
+    assert over["nll"]["mean"] == alone["nll"]["mean"]
+    for name in ("nll", "ais"):
+        apart = over[name]["standard_error"] / alone[name]["standard_error"]
+        assert abs(apart - 1) > 0.1, name
+    for name in ("aggregate", "reconstruction"):
+        assert over[name]["errors"].keys() == alone[name]["errors"].keys()
+        for key, error in over[name]["errors"].items():
+            assert not error or abs(error / alone[name]["errors"][key] - 1) > 1e-3, key
+    assert alone["nll"]["standard_error_over"] == "60 rows"
+
+
 def test_rows_under_a_limit_take_their_groups_along(runs: list[Any]) -> None:
     values, groups = by_hand(runs[0], limit=7)
     found = runs[0].evaluate(limit=7)
@@ -177,12 +200,23 @@ def test_a_comparison_has_differences_and_gaps_over_groups(runs: list[Any], tmp_
     wanted = math.hypot(sandwich(train, of), sandwich(one, groups))
     assert found.runs[0]["train_test_gap_standard_error"] == pytest.approx(wanted)
     assert found.runs[0]["standard_error_over"] == "6 groups"
+    subject = runs[0].subject(runs[0].dataset())
+    bound = chosen(subject, "compare")["bound"][0]
+    measured(subject, {"bound": bound})
+    square = bound.row("mse")
+    assert square is not None
+    known = found.runs[0]["mse_standard_error"]
+    assert known == pytest.approx(sandwich(square.numpy(), groups))
     assert found.notes[0].startswith("± is one standard error over 6 groups")
 
 
 def test_the_report_says_over_what_its_errors_are(runs: list[Any]) -> None:
     page = runs[0].folder.report.read_text()
     assert "± is one standard error over 6 groups of test rows" in page
+    test = runs[0].dataset().test
+    square = (runs[0].reconstruct(test.x()) - test.x()).square().mean(1).double().numpy()
+    error = sandwich(square, test.groups.numpy())
+    assert f"{square.mean():.4f} ± {error:.4f}" in re.sub("<[^>]*>", "", page)
 
 
 def test_the_fitted_prior_is_judged_by_groups(runs: list[Any]) -> None:
@@ -190,3 +224,10 @@ def test_the_fitted_prior_is_judged_by_groups(runs: list[Any]) -> None:
     assert fitted is not None
     assert fitted.groups > 1
     assert f"± over {fitted.groups} groups" in str(fitted)
+    parts = rows_to_fit(runs[0].dataset())
+    assert fitted.groups == len(parts[1].groups.unique())
+    train, held_out = (fixed_batches(part, 0) for part in parts)
+    alone = fit_prior(runs[0].model, train, held_out)
+    assert alone is not None
+    assert alone.gain == pytest.approx(fitted.gain)
+    assert abs(alone.error / fitted.error - 1) > 0.05

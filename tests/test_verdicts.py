@@ -156,8 +156,14 @@ def test_what_is_equal_in_print_is_said_to_be_equal() -> None:
     )
     assert psnr.startswith("The PSNR differs by 1.00 over 1,000 rows: 21.00 dB for b, 20.00 for a")
     same = np.array([[-144.96] + [np.nan] * 3] * 3)
-    (text,) = said(setting("a", same), setting("b", same))
-    assert "equal" in text
+    for other in (same, same - 0.001):
+        (ahead, *_) = leads([setting("a", same), setting("b", other)], NUMBERS, True)
+        assert not ahead.clear, "no best is marked in the table"
+        (text,) = said(setting("a", same), setting("b", other))
+        assert text == (
+            "The bound (ELBO) of a and b is equal in the digits that are shown: "
+            "−144.96 nats per image."
+        )
 
 
 def test_one_seed_beside_several_names_no_winner() -> None:

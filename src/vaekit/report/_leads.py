@@ -145,10 +145,13 @@ def lead(settings: Sequence[Setting], of: Measure) -> Lead | None:
     numbers = [[entry.value(of) for entry in setting.entries] for setting in (best, other)]
     by = abs((best.value(of) or 0.0) - (other.value(of) or 0.0))
     ahead = Lead(of, best, other, by, _over_rows(best, other, of))
-    return ahead if min(map(len, numbers)) < 2 else ahead._replace(**t_test(by, *numbers))
+    if min(map(len, numbers)) < 2:
+        return ahead
+    error, p = t_test(by, *numbers)
+    return ahead._replace(error=error, p=p)
 
 
-def t_test(by: float, first: Sequence[Any], second: Sequence[Any]) -> dict[str, float]:
+def t_test(by: float, first: Sequence[Any], second: Sequence[Any]) -> tuple[float, float]:
     """Return the error of the difference of two means, and p, of two sides.
 
     Of as many seeds it is Student's test, for which unequal variances matter little then; Welch's
@@ -156,19 +159,19 @@ def t_test(by: float, first: Sequence[Any], second: Sequence[Any]) -> dict[str, 
     each. Of unequal numbers it is Welch's.
 
     Example:
-        >>> t_test(4.0, [1.0, 2.0, 3.0], [5.0, 6.0, 7.0])["p"]  # t = 4.9 with 4 degrees of freedom
-        0.00804...
+        >>> t_test(4.0, [1.0, 2.0, 3.0], [5.0, 6.0, 7.0])  # t = 4.9 with 4 degrees of freedom
+        (0.816..., 0.00804...)
     """
     from scipy.special import stdtr
 
     counts = len(first), len(second)
     parts = [error_over(numbers) ** 2 for numbers in (first, second)]
     if not sum(parts):
-        return {"error": 0.0, "p": float(not by)}
+        return 0.0, float(not by)
     below = sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
     degrees = sum(counts) - 2 if counts[0] == counts[1] else sum(parts) ** 2 / below
     error = math.sqrt(sum(parts))
-    return {"error": error, "p": 2 * float(stdtr(degrees, -by / error))}
+    return error, 2 * float(stdtr(degrees, -by / error))
 
 
 def _over_rows(best: Setting, other: Setting, of: Measure) -> float:
