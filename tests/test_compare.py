@@ -50,6 +50,7 @@ from vaekit.report import (
     spread_chart,
     that_matter,
     tradeoff,
+    typical_of,
 )
 
 SMALL: dict[str, Any] = {
@@ -175,19 +176,37 @@ def test_the_numbers_are_those_of_evaluate(here: Path, two: Comparison) -> None:
         assert two.runs[0][name] == pytest.approx(found["reconstruction"][name], rel=1e-6)
 
 
-def test_the_lead_is_that_of_paired_rows(here: Path, two: Comparison) -> None:
+def test_a_difference_is_that_of_paired_rows_and_names_no_winner(
+    here: Path, two: Comparison
+) -> None:
     one, other = (by_hand(here / name, 50)["psnr"] for name in ("narrow", "wide"))
     apart = np.abs((one - other).mean())
     error = (one - other).std(ddof=1) / 50**0.5
-    told = "more" if apart > 2 * error else "less"
     (sentence,) = (words for words in two.words if words.startswith("The PSNR"))
-    best = "norm=none latent=2" if one.mean() > other.mean() else "norm=batch latent=5"
-    assert f"is higher for {best}: " in sentence
-    assert f"{apart:.2f} ± {error:.2f} is {told} than twice its standard error" in sentence
-    bounds = sorted((row["elbo"] for row in two.runs), reverse=True)
+    assert sentence.startswith(f"The PSNR differs by {apart:.2f} ± {error:.2f} over 50 rows: ")
+    bounds = sorted(((row["elbo"], row["name"]) for row in two.runs), reverse=True)
     (sentence,) = (words for words in two.words if words.startswith("The bound"))
-    shown = [f"{value:.2f}".replace("-", "−") for value in bounds]
-    assert f"{shown[0]} nats per image against {shown[1]};" in sentence
+    (best, first), (worst, second) = ((f"{v:.2f}".replace("-", "−"), name) for v, name in bounds)
+    assert f": {best} nats per image for {first}, {worst} for {second}; two seeds" in sentence
+    known, of = typical_of(vaekit.load(here / "narrow"))
+    assert sentence.endswith(f"typically differ by {known['elbo']:.2g}.")
+    assert not any(re.search("(high|low)(er|est) for", words) for words in two.words)
+    assert two.notes[0] == "± is one standard error over 50 rows; differences are paired by row."
+    assert "--seeds 3" in two.notes[1]
+    assert f"10 seeds of {of['recipe']} on digits (gray data)" in two.notes[2]
+    best_cells = re.findall('<td class="best"', two.path.read_text())
+    assert not best_cells
+
+
+def test_the_gap_of_training_and_test_rows_has_the_error_of_both(
+    here: Path, two: Comparison
+) -> None:
+    """The root of the sum of squares: the rows are others."""
+    for name, row in zip(("narrow", "wide"), two.runs, strict=True):
+        parts = [by_hand(here / name, 50, split) for split in ("train", "test")]
+        errors = [(p["log_likelihood"] - p["kl"]).std(ddof=1) / 50**0.5 for p in parts]
+        assert row["train_test_gap_standard_error"] == pytest.approx(np.hypot(*errors), rel=1e-4)
+        assert row["standard_error_over"] == "50 rows"
 
 
 class Peak(Metric):
@@ -221,18 +240,18 @@ def entry(name: str, elbo: list[float]) -> Entry:
     return made
 
 
-def test_a_lead_is_clear_above_twice_its_standard_error() -> None:
+def test_a_difference_of_one_seed_each_is_known_over_rows_and_never_clear() -> None:
     base = [0.0, 10.0, 20.0, 30.0]
     near = [value + apart for value, apart in zip(base, (2.0, 1.0, 2.0, 1.0), strict=True)]
-    found = lead([alone("a", base), alone("b", near), alone("c", [-50.0] * 4)], PEAK)
+    found = lead([alone("a", base), alone("b", near)], PEAK)
     assert found is not None
-    assert (found.best.name, found.next.name, found.by) == ("b", "a", 1.5)
-    assert found.error == pytest.approx(np.std([2, 1, 2, 1], ddof=1) / 2)
-    assert found.clear, "by itself, each mean has an error of 6.5"
-    wild = [value + apart for value, apart in zip(base, (9.0, -5.0, 5.0, -3.0), strict=True)]
-    unclear = lead([alone("a", base), alone("b", wild)], PEAK)
-    assert unclear is not None
-    assert not unclear.clear
+    assert (found.best.name, found.other.name, found.by) == ("b", "a", 1.5)
+    assert found.rows == pytest.approx(np.std([2, 1, 2, 1], ddof=1) / 2)
+    assert np.isnan(found.error)
+    assert not found.clear
+    three = lead([alone("a", base), alone("b", near), alone("c", [-50.0] * 4)], PEAK)
+    assert three is not None
+    assert (three.best.name, three.other.name) == ("b", "c"), "the ends"
 
 
 # names and words ------------------------------------------------------------------------------
@@ -537,11 +556,14 @@ def test_seeds_of_a_setting_are_one_row_with_their_spread(
     errors = values.std(1, ddof=1) / 3**0.5
     assert [one["psnr_standard_error"] for one in found.settings] == pytest.approx(errors)
     best, other = values[values.mean(1).argsort()[::-1]]
-    apart, error = (best - other).mean(), (best - other).std(ddof=1) / 3**0.5
+    apart, error = (best - other).mean(), np.hypot(*values.std(1, ddof=1)) / 3**0.5
     (sentence,) = (words for words in found.words if words.startswith("The PSNR"))
-    assert f"the difference of {number_text(apart, error)} over 3 seeds" in sentence
-    low, high = stats.t.interval(0.95, 2, apart, error)
-    assert ("does not tell them apart" in sentence) == (low <= 0 <= high)
+    assert f"the difference is {number_text(apart, error)} over 3 seeds (p = " in sentence
+    assert " over 50 rows." in sentence
+    assert [one["standard_error_over"] for one in found.settings] == ["3 seeds"] * 2
+    assert {one["standard_error_over"] for one in found.runs} == {"50 rows"}
+    assert found.notes[0].startswith("± of several seeds is one standard error over these")
+    assert not any("--seeds" in note for note in found.notes)
     page = Reader(found.path.read_text())
     shown = number_text(values[0].mean(), errors[0])
     assert any(row[0] == "latent=2" and shown in row for row in page.rows)
@@ -554,12 +576,14 @@ def test_seeds_that_differ_are_two_samples(seeds: list[Path]) -> None:
     of = Measure("psnr", "reconstruction", Column("psnr", "PSNR", "dB", better=1))
     found = lead(settings, of)
     assert found is not None
-    one, two = (np.array([e.value(of) for e in each.entries]) for each in (found.best, found.next))
-    test = stats.ttest_ind(one, two, equal_var=False)
+    one, two = (np.array([e.value(of) for e in each.entries]) for each in (found.best, found.other))
+    test = stats.ttest_ind(one, two, equal_var=len(one) == len(two))
     assert found.by == pytest.approx(one.mean() - two.mean())
     assert found.error == pytest.approx(found.by / test.statistic)
-    assert found.errors == pytest.approx(stats.t.ppf(0.975, test.df))
-    assert found.seeds == 2
+    assert found.p == pytest.approx(test.pvalue)
+    rows = [torch.stack([e.row(of) for e in s.entries]).mean(0) for s in (found.best, found.other)]  # type: ignore[misc]
+    apart = (rows[0] - rows[1]).numpy()
+    assert found.rows == pytest.approx(apart.std(ddof=1) / 20**0.5)
     assert opened.seeded
 
 
@@ -647,7 +671,7 @@ def test_a_table_has_no_images(tmp_path: Path) -> None:
     assert (page.images, page.charts) == (0, 3 + 6)
     assert {p.name for p in (tmp_path / "p").iterdir()} == {"curves.png", "table.md"}
     assert found.runs[0]["psnr"] is None
-    assert any(sentence.startswith("The mean square error is lower") for sentence in found.words)
+    assert any(sentence.startswith("The mean square error differs") for sentence in found.words)
     assert "rows a second" in found.path.read_text()
 
 
@@ -660,8 +684,8 @@ def test_bounds_of_different_likelihoods_are_not_ranked(here: Path, tmp_path: Pa
     text = Reader((tmp_path / "p.html").read_text()).text
     for where in (shown, text):
         assert "bounds of different likelihoods are not comparable" in where
-        assert "The bound is" not in where
-        assert "The PSNR is" in where
+        assert "The bound (ELBO)" not in where
+        assert "The PSNR differs" in where
         assert "Judge by PSNR, SSIM and mean square error instead" in where
 
 
@@ -702,13 +726,13 @@ def test_rank_orders_the_table(here: Path, tmp_path: Path) -> None:
 
 def test_a_metric_that_is_registered_stands_on_the_page(here: Path, tmp_path: Path) -> None:
     register("metric", "peak")(Peak)
-    paths = [here / name for name in ("narrow", "beta4")]
+    paths = [here / name for name in ("narrow", "wide")]
     found = compare(paths, out=tmp_path / "p.html", limit=20, rank="peak")
     values = [row["peak"] for row in found.runs]
     assert values == sorted(values, reverse=True)
     assert found.table["Further metrics"][0] == ["", "brightest pixel, levels"]
-    (sentence,) = (words for words in found.words if words.startswith("The brightest pixel is"))
-    assert f"higher for {found.runs[0]['name']}: {values[0]:.3f} levels against" in sentence
+    (sentence,) = (words for words in found.words if words.startswith("The brightest pixel"))
+    assert f": {values[0]:.3f} levels for {found.runs[0]['name']}, {values[1]:.3f}" in sentence
     text = Reader(found.path.read_text()).text
     for words in (sentence, "brightest pixel, levels", "The brightest value of a reconstruction."):
         assert words in text
@@ -719,7 +743,7 @@ def test_recipes_of_every_kind_compare(here: Path, tmp_path: Path) -> None:
     paths = [here / "narrow", here / "beta4", *more, here / "auto"]
     found = compare(paths, out=tmp_path / "p.html", limit=20)
     assert not found.comparable, "a bound given the label is none of x alone"
-    assert "Gaussian given the label of cvae" in found.notes[0]
+    assert "Gaussian given the label of cvae" in found.notes[1]
     assert [row["elbo"] is None for row in found.runs] == [False] * 4 + [True]
     assert compare([here / "narrow", more[0]], out=tmp_path / "q.html", limit=20).comparable
 
@@ -743,7 +767,7 @@ def test_fewer_rows_to_train_on_are_no_other_data(here: Path, tmp_path: Path) ->
     few = trained(tmp_path / "few", latent=2, limit=100, seed=3)
     found = compare([here / "narrow", few], out=tmp_path / "p.html", limit=20)
     assert found.words[0].startswith("They differ in limit: 300 against 100; seed: 0 against 3")
-    assert not any("another seed" in note for note in found.notes)
+    assert any("another seed" in note for note in found.notes), "one of each is no several"
 
 
 def test_the_same_rows_of_another_content_are_refused(here: Path, tmp_path: Path) -> None:

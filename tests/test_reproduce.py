@@ -72,6 +72,7 @@ def test_a_row_is_what_was_measured() -> None:
     expected = run.evaluate("bound:samples=1")
     assert row["ours"] == pytest.approx(-expected["elbo"], abs=1e-4)
     assert row["standard_error"] == pytest.approx(expected["elbo_standard_error"], abs=1e-4)
+    assert row["standard_error_over"] == expected["standard_error_over"]
     assert row["steps"] == run.folder.records()[-1]["step"]
     last = vaekit.load(run.path, weights="last")
     more = last.evaluate("bound:samples=1", "nll:samples=4", split="train", limit=20)["nll"]

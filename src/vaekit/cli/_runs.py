@@ -153,6 +153,8 @@ def _lines(record: dict[str, Any], drawn: str) -> Iterator[str]:
     kind = "relaxed " if how["draws"] == "relaxed" else ""
     draws = f"{count} {kind}draw{'s' * (count != 1)} of {drawn}, seed {how['seed']}"
     yield f"{which} {how['split']} rows of {how['data']}; {draws}; weights {how['weights']}{step}"
+    if "standard_error_over" in record:
+        yield vaekit.evaluate.over_words(record["standard_error_over"])
     made = ", ".join(f"{name} {value}" for name, value in how["made"].items())
     parts = (f"{how['likelihood']} likelihood", how["unit"], made and f"data with {made}")
     yield "; ".join(filter(None, parts))

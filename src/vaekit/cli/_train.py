@@ -299,7 +299,7 @@ def _seed_lines(result: Mapping[str, Any], out: Path) -> Iterator[str]:
     mean, error = result["mean"], result["standard_error"]
     rows = {f"seed {row['seed']}": row for row in result["runs"]} | {"mean": mean}
     if len(result["runs"]) > 1:
-        rows["± standard error"] = error
+        rows[f"± over {result['standard_error_over']}"] = error
     yield " " * 16 + "".join(f"{name.replace('_', '-'):>16}" for name in mean)
     for title, row in rows.items():
         yield f"{title:16}" + "".join(f"{row[name]:>16.4f}" for name in mean)

@@ -6,8 +6,11 @@ from vaekit.evaluate._annealing import ais as ais
 from vaekit.evaluate._annealing import bidirectional as bidirectional
 from vaekit.evaluate._annealing import hmc as hmc
 from vaekit.evaluate._annealing import leapfrog as leapfrog
+from vaekit.evaluate._checks import average as average
 from vaekit.evaluate._checks import bits_per_dim as bits_per_dim
+from vaekit.evaluate._checks import counted as counted
 from vaekit.evaluate._checks import is_likelihood as is_likelihood
+from vaekit.evaluate._checks import over_words as over_words
 from vaekit.evaluate._checks import standard_error as standard_error
 from vaekit.evaluate._diagnostics import DeadUnits as DeadUnits
 from vaekit.evaluate._diagnostics import ScaleMeter as ScaleMeter

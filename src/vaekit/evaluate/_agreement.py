@@ -18,6 +18,7 @@ from vaekit._torchutil import evaluating, load_state, rng, save_state
 from vaekit.data import Batches, Dataset, Split, one_hot
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError, at_least
+from vaekit.evaluate._checks import counted
 from vaekit.evaluate._metrics import Column, Line, Record, Study, Subject
 from vaekit.registry import register
 
@@ -152,6 +153,7 @@ class Agreement(Study):
         return {
             "share": right.mean().item(),
             "standard_error": math.sqrt(sum(known)) / n if len(known) == len(parts) else None,
+            "standard_error_over": counted(n, what="images"),
             "worst_share": shares[worst],
             "worst_class": subject.class_names[worst],
             "shares": shares,

@@ -340,14 +340,16 @@ class Annealing(Study):
     def study(self, subject: Subject) -> Record:
         """Return the bound, and how far the two bounds of simulated data are apart."""
         model: Any = subject.model
-        batches = list(subject.rows.batches("ais", 10, self.most))
+        rows = subject.rows.few(self.most)
+        batches = list(rows.batches("ais", 10))
         parts = [ais(model, x, context, steps=self.steps) for x, context in batches]
         log_p = torch.cat([part.log_p for part in parts])
         some = [context for _, context in batches if context is not None]
         both = bidirectional(model, len(log_p), torch.cat(some) if some else None, steps=self.steps)
         return {
             "mean": -log_p.mean().item(),
-            "standard_error": checks.standard_error(log_p),
+            "standard_error": checks.standard_error(log_p, rows.groups),
+            "standard_error_over": rows.over,
             "acceptance": sum(part.acceptance for part in parts) / len(parts),
             "steps": self.steps,
             "chains": len(parts[0].log_weight),

@@ -65,19 +65,63 @@ def refuse_not_a_number(what: str, values: Tensor) -> None:
         )
 
 
-def standard_error(values: Tensor) -> float:
-    """Return the standard error of the mean of independent values `(N,)`; nan for one.
+def standard_error(values: Tensor, groups: Tensor | None = None) -> float:
+    """Return the standard error of the mean of values `(N,)`; nan for one, and for one group.
+
+    That of independent values is their standard deviation over sqrt(N). Rows of one group, as the
+    images of one person, are alike: of G groups it is the root of
+    G / (G - 1) sum_g (sum_(n in g) (v_n - mean))^2, over N, which is the same where each row is a
+    group of its own.
+
+    Args:
+        values: of the rows.
+        groups: int64 `(N,)`, of each row; None where rows are independent.
+
+    References:
+        Liang and Zeger 1986, Longitudinal data analysis using generalized linear models.
 
     Example:
-        >>> round(standard_error(torch.tensor([1.0, 2.0, 3.0])), 4)
-        0.5774
+        >>> values = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        >>> round(standard_error(values), 4)
+        0.6455
+        >>> round(standard_error(values, torch.tensor([7, 7, 5, 5])), 4)
+        1.0
     """
-    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    apart = values - values.mean()
+    if groups is not None:
+        names, of = groups.to(values.device).unique(return_inverse=True)
+        apart = apart.new_zeros(len(names)).index_add_(0, of, apart)
+    count = len(apart)
+    if count < 2:
+        return math.nan
+    return math.sqrt(count / (count - 1)) * apart.norm().item() / len(values)
 
 
-def average(values: Tensor) -> tuple[float, float]:
+def counted(rows: int, groups: Tensor | None = None, what: str = "rows") -> str:
+    """Return over what an error is: groups where rows have some.
+
+    Example:
+        >>> counted(1000), counted(4, torch.tensor([7, 7, 5, 5])), counted(10, what="seeds")
+        ('1,000 rows', '2 groups', '10 seeds')
+    """
+    count, what = (rows, what) if groups is None else (len(groups.unique()), "groups")
+    return f"{count:,} {what.removesuffix('s') if count == 1 else what}"
+
+
+def over_words(over: str) -> str:
+    """Return in words what an error is over; that one row, or one group, has none.
+
+    Example:
+        >>> over_words("6 groups"), over_words("1 group")
+        ('± is one standard error over 6 groups', '1 group has no standard error')
+    """
+    one = over.startswith("1 ")
+    return f"{over} has no standard error" if one else f"± is one standard error over {over}"
+
+
+def average(values: Tensor, groups: Tensor | None = None) -> tuple[float, float]:
     """Return the mean over rows `(N,)` and its standard error."""
-    return values.mean().item(), standard_error(values)
+    return values.mean().item(), standard_error(values, groups)
 
 
 def is_likelihood(space: Space, kind: str) -> bool:

@@ -184,7 +184,7 @@ def _rows(values: Tensor, event_dim: int) -> Tensor:
 
 
 def aggregate_posterior(
-    model: Model, batches: Iterable[Batch], *, samples: int = 1
+    model: Model, batches: Iterable[Batch], *, samples: int = 1, groups: Tensor | None = None
 ) -> checks.Numbers:
     """Compute rate, distortion, and how the rate splits, over a whole data set, nats per example.
 
@@ -197,6 +197,7 @@ def aggregate_posterior(
         model: a model with one latent whose posterior has a density.
         batches: pairs (x, context), each row once.
         samples: draws of z for each row.
+        groups: of all rows: see `standard_error`.
 
     Returns:
         `rate`, the mean KL(q(z|x) || p(z)), in closed form where there is one; `distortion`, the
@@ -248,7 +249,7 @@ def aggregate_posterior(
     return checks.Numbers(
         {name: rows[name].mean().item() if name in rows else None for name in NAMES},
         bounded=0 < most <= rows["mutual_information"].mean().item(),
-        errors={name: checks.standard_error(value) for name, value in rows.items()},
+        errors={name: checks.standard_error(value, groups) for name, value in rows.items()},
         rows=len(rows["rate"]),
         samples=samples,
     )
@@ -330,7 +331,8 @@ class Aggregate(Study):
     def study(self, subject: Subject) -> Record:
         """Return the numbers of `aggregate_posterior`."""
         batches = subject.batches("aggregate posterior", self.draws)
-        return aggregate_posterior(subject.model, batches, samples=self.draws)
+        how: Any = {"samples": self.draws, "groups": self.groups}
+        return aggregate_posterior(subject.model, batches, **how)
 
     def lines(self, record: Record) -> Iterator[Line]:
         """Yield a line for each number; those that the number of rows bounds say so."""

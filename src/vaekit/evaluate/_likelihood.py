@@ -64,7 +64,7 @@ class Bound(Metric):
         record: Record = {}
         for name in ("elbo", "log_likelihood", "kl", "mse"):
             values = self.row(name)
-            mean, error = (None, None) if values is None else checks.average(values)
+            mean, error = (None, None) if values is None else checks.average(values, self.groups)
             record |= {name: mean, f"{name}{suffix}": error}
         del record[f"mse{suffix}"]
         return record
@@ -89,11 +89,13 @@ class Bound(Metric):
             yield "bits per dimension", f"{record['bits_per_dim']:.3f} bits"
 
 
-def measure(model: Model, batches: Iterable[Batch], *, samples: int = 1) -> checks.Numbers:
+def measure(
+    model: Model, batches: Iterable[Batch], *, samples: int = 1, groups: Tensor | None = None
+) -> checks.Numbers:
     """Compute the ELBO, its two terms and the pixel error over a data set, at `samples` draws.
 
     The draws are draws in eval mode too: this is an ELBO, not the loss of a decoded mean; always
-    with beta = 1 and without penalties.
+    with beta = 1 and without penalties. `groups` are those of all rows: see `standard_error`.
 
     Returns:
         Means, nats per example, None where the model has no such number: `elbo`, `log_likelihood`,
@@ -109,6 +111,7 @@ def measure(model: Model, batches: Iterable[Batch], *, samples: int = 1) -> chec
         (50, True)
     """
     metric = Bound(samples=samples)
+    metric.groups = groups
     with evaluating(model), exact(model):
         for x, context in cut(model, batches, samples):
             metric.update(model(x, context, samples=metric.samples))
@@ -246,9 +249,16 @@ def rows_and_draws(
 
 
 def nll(
-    model: LatentModel, batches: Iterable[Batch], *, samples: int = 5000, chunk: int | None = None
+    model: LatentModel,
+    batches: Iterable[Batch],
+    *,
+    samples: int = 5000,
+    chunk: int | None = None,
+    groups: Tensor | None = None,
 ) -> checks.Numbers:
     """Estimate the mean of -log p(x) over a data set, by importance sampling.
+
+    `groups` are those of all rows: see `standard_error`.
 
     Returns:
         `mean`, nats per example, an upper bound in expectation; `standard_error`, over the rows,
@@ -272,7 +282,7 @@ def nll(
     halves = [part.at_half for part in parts if part.at_half is not None]
     return checks.Numbers(
         mean=-log_p.mean().item(),
-        standard_error=checks.standard_error(log_p),
+        standard_error=checks.standard_error(log_p, groups),
         at_half=-torch.cat(halves).mean().item() if halves else None,
         samples=samples,
         rows=len(log_p),
@@ -313,7 +323,8 @@ class NegativeLogLikelihood(Study):
         """Return the numbers of `nll`, and bits per dimension."""
         size = max(1, min(500, 500_000 // self.draws))  # progress is reported by batches
         model: Any = subject.model
-        record = nll(model, subject.rows.batches("nll", size), samples=self.draws)
+        rows = subject.rows.batches("nll", size)
+        record = nll(model, rows, samples=self.draws, groups=self.groups)
         bits = checks.bits_per_dim(-record.mean, subject.px.space, subject.spec)
         return {**record, "bits_per_dim": bits}
 

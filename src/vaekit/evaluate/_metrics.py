@@ -15,6 +15,7 @@ from vaekit._torchutil import evaluating, lazy, rng
 from vaekit.data import Dataset, DataSpec, Split, spread
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, at_least
+from vaekit.evaluate._checks import counted
 from vaekit.models import Model, Trace, exact, pieces, rows_at_once
 from vaekit.registry import Spec, checked, entries, find, make
 
@@ -41,6 +42,11 @@ class Rows:
         device: where batches go.
         limit: so many only, evenly spread: a split may be sorted.
         on_rows: is called with the progress.
+
+    Attributes:
+        count: how many they are.
+        index: which rows of the split.
+        groups: of each row, where the split has groups, else None.
     """
 
     def __init__(
@@ -52,18 +58,27 @@ class Rows:
     ) -> None:
         self.split, self.device, self.on_rows = split, device, on_rows
         self.count = len(split) if limit is None else min(at_least("limit", limit, 1), len(split))
+        self.index = spread(len(split), self.count)
+        self.groups = None if split.groups is None else split.groups.cpu()[self.index]
 
-    def batches(
-        self, what: str = "", size: int = BATCH, most: int | None = None
-    ) -> Iterator[Batch]:
+    @property
+    def over(self) -> str:
+        """Return over what a standard error of their mean is: "1,000 rows", or "6 groups"."""
+        return counted(self.count, self.groups)
+
+    def few(self, most: int) -> Rows:
+        """Return at most so many of the split, evenly spread."""
+        return Rows(self.split, self.device, min(self.count, most), self.on_rows)
+
+    def batches(self, what: str = "", size: int = BATCH) -> Iterator[Batch]:
         """Yield the rows, so many at a time; `what` is the name that `on_rows` gets."""
-        rows, done = min(self.count, most or self.count), 0
-        for index in spread(len(self.split), rows).split(size):
+        done = 0
+        for index in self.index.split(size):
             x, context = self.split.batch(index)
             yield x.to(self.device), None if context is None else context.to(self.device)
             done += len(index)
             if self.on_rows is not None:
-                self.on_rows(what, done, rows)
+                self.on_rows(what, done, self.count)
 
 
 @dataclass(eq=False)
@@ -146,12 +161,14 @@ class Metric(ABC):
         columns: the numbers that are printed.
         places: of "evaluate", "report" and "compare"; empty: only where it is named.
         samples: how many draws it wants; None where any number will do.
+        groups: of the rows, over which errors are then; None where rows are independent.
     """
 
     needs: ClassVar[frozenset[Offer]] = frozenset()
     columns: ClassVar[tuple[Column, ...]] = ()
     places: ClassVar[frozenset[str]] = PLACES
     samples: tuple[int, ...] | None = None
+    groups: Tensor | None = None
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -160,7 +177,7 @@ class Metric(ABC):
 
     def begin(self, subject: Subject) -> None:
         """Start a pass over a subject."""
-        self.subject = subject
+        self.subject, self.groups = subject, subject.rows.groups
 
     def suits(self, subject: Subject) -> str | None:
         """Return why this metric does not apply, beyond what it needs; None where it does."""
@@ -288,7 +305,7 @@ def measured(subject: Subject, metrics: Mapping[str, Metric]) -> dict[str, Recor
     """Return the record of each metric: studies, and those of one shared pass.
 
     Each study, and the pass, begins with the draws of the subject's seed, so that no number
-    depends on what else is measured.
+    depends on what else is measured. A record with standard errors says over what they are.
     """
     for metric in metrics.values():
         metric.begin(subject)
@@ -300,7 +317,10 @@ def measured(subject: Subject, metrics: Mapping[str, Metric]) -> dict[str, Recor
         with rng(subject.seed, subject.rows.device):
             if isinstance(metric, Study):
                 metric.record = metric.study(subject)
-            records[name] = plain(metric.compute())
+            record = plain(metric.compute())
+        if any(key.endswith(("errors", "standard_error")) for key in record):
+            record.setdefault("standard_error_over", subject.rows.over)
+        records[name] = record
     return records
 
 

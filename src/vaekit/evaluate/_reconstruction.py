@@ -208,7 +208,7 @@ class Reconstruction(Metric):
     def compute(self) -> Record:
         """Return means and standard errors; PSNR of images alone: other values have no range."""
         values = {name: torch.cat(parts) for name, parts in self.rows.items()}
-        averages = {name: average(value) for name, value in values.items()}
+        averages = {name: average(value, self.groups) for name, value in values.items()}
         return {
             **dict.fromkeys(("mse", "l1", "psnr", "ssim", "ms_ssim")),
             **{name: mean for name, (mean, _) in averages.items()},
@@ -223,8 +223,16 @@ class Reconstruction(Metric):
             yield f"  {name}", record[name], error, "decibels" if name == "psnr" else ""
 
 
-def reconstructions(model: Model, batches: Iterable[Batch], *, data_range: float = 1.0) -> Numbers:
+def reconstructions(
+    model: Model,
+    batches: Iterable[Batch],
+    *,
+    data_range: float = 1.0,
+    groups: Tensor | None = None,
+) -> Numbers:
     """Compare a model's reconstructions with the data, over a data set.
+
+    `groups` are those of all rows: see `standard_error`.
 
     Returns:
         Means of E[x|z] at z = E[z|x] against x: `mse`, `l1`, `psnr`, `ssim` and `ms_ssim`, the
@@ -244,6 +252,7 @@ def reconstructions(model: Model, batches: Iterable[Batch], *, data_range: float
         (50, None, tensor(True))
     """
     metric = Reconstruction()
+    metric.groups = groups
     parts = cut(model, batches)
     for errors in some(_errors(x, model.reconstruct(x, c), data_range) for x, c in parts):
         metric.keep(**errors)
@@ -256,6 +265,7 @@ def colors(
     *,
     data_range: float = 1.0,
     levels: Sequence[float] = (1.0,),
+    groups: Tensor | None = None,
 ) -> Numbers:
     """Measure how near a colorizer comes to the true colors over a data set, and its denoising.
 
@@ -265,6 +275,7 @@ def colors(
         data_range: the largest possible value of x less the smallest.
         levels: standard deviations of noise on the gray images, gray levels; it is drawn from
             torch's generator.
+        groups: of all rows: see `standard_error`.
 
     Returns:
         Of E[x|g] against the true colors x, g the gray image without noise: `psnr`, decibels;
@@ -294,13 +305,13 @@ def colors(
         level, few = data_range / LEVELS, cut(model, batches)
         parts = some(_color_errors(model, x, level, levels) for x, _ in few)
     color, gray, light, *noise = (torch.cat(column) for column in zip(*parts, strict=True))
-    of = _gain(gray, color, data_range)
+    of = _gain(gray, color, data_range, groups)
     root = light.mean().sqrt().item() * LEVELS / data_range
     errors = {
-        "psnr": DECIBELS * _relative(color),
-        "gray_psnr": DECIBELS * _relative(gray),
+        "psnr": DECIBELS * _relative(color, groups),
+        "gray_psnr": DECIBELS * _relative(gray, groups),
         "gain": of.gain_error,
-        "luminance_error": root * _relative(light) / 2,
+        "luminance_error": root * _relative(light, groups) / 2,
     }
     return Numbers(
         psnr=of.after,
@@ -309,7 +320,7 @@ def colors(
         luminance_error=root,
         errors=errors,
         noise=[
-            Numbers(levels=size, **_gain(before, after, data_range))
+            Numbers(levels=size, **_gain(before, after, data_range, groups))
             for size, before, after in zip(levels, noise[::2], noise[1::2], strict=True)
         ],
         rows=len(color),
@@ -329,20 +340,21 @@ def _color_errors(
     return errors
 
 
-def _gain(before: Tensor, after: Tensor, data_range: float) -> Numbers:
+def _gain(before: Tensor, after: Tensor, data_range: float, groups: Tensor | None) -> Numbers:
     """Return the PSNR of the mean errors `(B,)`, its rise in decibels, and the error of that."""
     top = DECIBELS * math.log(data_range**2)
+    apart = before / before.mean() - after / after.mean()
     return Numbers(
         before=top - DECIBELS * before.mean().log().item(),
         after=top - DECIBELS * after.mean().log().item(),
         gain=DECIBELS * (before.mean().log() - after.mean().log()).item(),
-        gain_error=DECIBELS * standard_error(before / before.mean() - after / after.mean()),
+        gain_error=DECIBELS * standard_error(apart, groups),
     )
 
 
-def _relative(errors: Tensor) -> float:
+def _relative(errors: Tensor, groups: Tensor | None) -> float:
     """Return the standard error of the mean of `(B,)`, as a part of the mean."""
-    return standard_error(errors / errors.mean())
+    return standard_error(errors / errors.mean(), groups)
 
 
 @register("metric", "color")
@@ -372,7 +384,8 @@ class Color(Study):
         """Return the numbers of `colors`."""
         model: Any = subject.model
         rows = subject.batches("color")
-        record = colors(model, rows, data_range=subject.span, levels=self.levels)
+        how: Any = {"levels": self.levels, "groups": self.groups}
+        record = colors(model, rows, data_range=subject.span, **how)
         return {**record, "levels": self.levels}
 
     def lines(self, record: Record) -> Iterator[Line]:

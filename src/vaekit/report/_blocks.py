@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +15,7 @@ from torch import Tensor
 from vaekit._torchutil import rng
 from vaekit.data import Dataset, Split, spread
 from vaekit.distributions import Offer
+from vaekit.evaluate import average
 from vaekit.models import flat_codes, luminance
 from vaekit.report._codes import (
     Codes,
@@ -90,8 +92,9 @@ class Rebuilt:
     @property
     def error(self) -> str:
         """The mean square error, and its standard error."""
-        errors = self.errors.double()
-        return f"{errors.mean():.4f} ± {errors.std() / max(len(errors), 1) ** 0.5:.4f}"
+        groups = self.rows.groups
+        mean, error = average(self.errors.double(), None if groups is None else groups.cpu())
+        return f"{mean:.4f}" + (f" ± {error:.4f}" if math.isfinite(error) else "")
 
     @property
     def share(self) -> str:

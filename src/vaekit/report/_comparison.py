@@ -17,6 +17,7 @@ from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.registry import describe
 from vaekit.report import _epochs as epochs
+from vaekit.report import _leads as leading
 from vaekit.report import _ranking as ranking
 from vaekit.report import _spreads as spreads
 from vaekit.report._curves import Chart
@@ -174,22 +175,29 @@ class Compared:
             Setting(name, [entries[row] for row in rows]) for name, rows in opened.settings.items()
         ]
         alone = [Setting(entry.name, [entry]) for entry in entries]
-        best = ranking.first_rank(alone, ranking.ranking(numbers, opened.comparable), wanted)
+        best = ranking.first_rank(alone, leading.ranking(numbers, opened.comparable), wanted)
         if best and rank:
-            settings, alone = (ranking.in_order(rows, best) for rows in (settings, alone))
+            settings, alone = (leading.in_order(rows, best) for rows in (settings, alone))
         return cls(opened, numbers, settings, alone, best, seed, say, prior)
 
     @cached_property
     def says(self) -> list[tuple[str, str]]:
         """What differs, and what came of it: claims, and what they rest on."""
         opened, found = self.opened, (self.settings, self.numbers)
-        claims = ranking.sentences(*found, opened.comparable, opened.options, self.say)
+        how = self.say, self.typical[0]
+        claims = ranking.sentences(*found, opened.comparable, opened.options, *how)
         return [(in_words(opened.options, self.say), ""), *claims]
 
     @cached_property
+    def typical(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """By what two seeds of such runs typically differ, and how that is known."""
+        return ranking.typical_of(self.opened.runs[0])
+
+    @cached_property
     def notes(self) -> list[str]:
-        """What is to heed."""
-        return list(ranking.notes(self.opened, self.settings, self.numbers, self.say))
+        """Over what errors are, and what else is to heed."""
+        found = ranking.notes(self.opened, self.settings, self.numbers, self.say, self.typical[1])
+        return [ranking.errors_note(self.settings, self.say), *found]
 
     @cached_property
     def walls(self) -> dict[str, list[tuple[str, Tensor]]]:
@@ -231,7 +239,7 @@ class Compared:
     @property
     def spreads(self) -> list[Chart]:
         """A chart of each of the first numbers that rank, and of the KL."""
-        ranks = {of.key for of in ranking.ranking(self.numbers, self.opened.comparable)} | {"kl"}
+        ranks = {of.key for of in leading.ranking(self.numbers, self.opened.comparable)} | {"kl"}
         shown = [of for of in self.numbers if of.key in ranks][:SPREADS]
         unit = self.say(self.opened.runs[0].spec.unit)
         drawn = (
@@ -253,20 +261,18 @@ class Compared:
 
     def table(self, rows: Sequence[Setting]) -> list[Part]:
         """Return the parts of the table, each with the cells that are best and told apart."""
-        clear = {}
-        for of in ranking.ranking(self.numbers, self.opened.comparable):
-            if (ahead := ranking.lead(rows, of)) and ahead.clear:
-                clear[self.title(of)] = rows.index(ahead.best)
+        found = leading.leads(rows, self.numbers, self.opened.comparable)
+        clear = {self.title(one.of): rows.index(one.best) for one in found if one.clear}
         size, facts = self.say("Size and training"), self.say("Runs")
         parts = self.measured_columns(rows)
         parts[size] = self.size_columns(rows) | parts.pop(size, {})
         parts[facts] = self.run_columns(rows)
-        found = []
+        shown = []
         for title, columns in parts.items():
             best = {(clear[name], n) for n, name in enumerate(columns, 1) if name in clear}
             lines = zip([row.name for row in rows], *columns.values(), strict=True)
-            found.append((title, ["", *columns], [list(line) for line in lines], best))
-        return found
+            shown.append((title, ["", *columns], [list(line) for line in lines], best))
+        return shown
 
     def title(self, of: Measure) -> str:
         """Return the title of a column, with its unit."""

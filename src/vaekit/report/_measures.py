@@ -13,16 +13,24 @@ import torch
 from torch import Tensor
 
 from vaekit.data import spread
-from vaekit.evaluate import Column, Metric, chosen, error_of, measured, standard_error
+from vaekit.evaluate import Column, Metric, chosen, counted, error_of, measured, standard_error
 from vaekit.report._pages import mark
-from vaekit.report._run_set import RunSet
+from vaekit.report._run_set import RunSet, Words
 from vaekit.runs import Run
 
 BOUNDS = "Bound and latent"  # the group of what hangs on the likelihood, in the data's unit
 SHOWN = 12  # test images that are shown
 TITLES = (  # of vaekit's metrics and of their groups, to be translated
-    *(mark("bound (ELBO)"), mark("active units"), mark("perplexity of the codes"), mark("dB")),
+    *(
+        mark("rows"),
+        mark("groups"),
+        mark("bound (ELBO)"),
+        mark("active units"),
+        mark("perplexity of the codes"),
+        mark("dB"),
+    ),
     *(mark("share of the codes that is used"), mark("gradient noise"), mark("image"), mark("row")),
+    *(mark("rows"), mark("groups"), mark("group")),
     mark("The ELBO and its two terms, the square error of E[x|z] over draws of z, and bits."),
     mark("Active units, the KL of each dimension, and how wide the posterior is."),
     mark(
@@ -106,7 +114,12 @@ class Entry:
         known, rows = error_of(self.records.get(of.metric, {}), of.column.name), self.row(of)
         if known is not None or rows is None or len(rows) < 2:
             return known
-        return standard_error(rows)
+        return standard_error(rows, self.metrics[of.metric].groups)
+
+    def over(self, say: Words = str) -> str:
+        """Return over what its standard errors are, as "1,000 rows" or "6 groups"."""
+        count, what = next(iter(self.metrics.values())).subject.rows.over.split()
+        return f"{count} {say(what)}"
 
     def row(self, of: Measure) -> Tensor | None:
         """Return the number of each test row, `(N,)`, where the metric has them."""
@@ -143,7 +156,7 @@ class Entry:
         known |= {"images_per_second": self.speed}
         known |= {name: self.last(name) for name in ("dead_units", "gradient_norm")}
         known |= {"epochs": len(self.epochs), "weights": self.run.weights, "step": self.run.step}
-        return {**known, "metrics": self.records}
+        return {**known, "standard_error_over": self.over(), "metrics": self.records}
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +174,11 @@ class Setting:
     def value(self, of: Measure) -> float | None:
         """Return the mean over seeds of a number."""
         return self.mean(lambda entry: entry.value(of))
+
+    def row(self, of: Measure) -> Tensor | None:
+        """Return the number of each test row, `(N,)`, a mean over seeds, or None."""
+        rows = [row for entry in self.entries if (row := entry.row(of)) is not None]
+        return torch.stack(rows).mean(0) if len(rows) == len(self.entries) else None
 
     def error(self, of: Measure) -> float | None:
         """Return the standard error over seeds; of one run that over rows."""
@@ -181,7 +199,10 @@ class Setting:
     def plain(self, numbers: Sequence[Measure]) -> dict[str, Any]:
         """Return the means over seeds as JSON takes them."""
         runs = [entry.name for entry in self.entries]
-        return {"name": self.name, "runs": runs, **_with_errors(self, numbers)}
+        seeds = counted(len(runs), what="seeds")
+        over = self.entries[0].over() if len(runs) == 1 else seeds
+        known = {"name": self.name, "runs": runs, **_with_errors(self, numbers)}
+        return {**known, "standard_error_over": over}
 
     @property
     def gap(self) -> tuple[float, float] | None:

@@ -1,135 +1,28 @@
-"""Who is ahead among runs, by how much, and whether that is told apart; and the sentences of it."""
+"""What is said of runs that are compared: by what they rank, claims, and what is to heed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-import torch
+import numpy as np
 
 from vaekit.errors import VaekitError, choose
-from vaekit.evaluate import standard_error
 from vaekit.report._curves import value as brief
-from vaekit.report._measures import BOUNDS, Measure, Setting, error_over, number_text, quantile
+from vaekit.report._leads import leads, ranked, ranking
+from vaekit.report._measures import BOUNDS, Measure, Setting
 from vaekit.report._run_set import RunSet, Words
+from vaekit.runs import Run
 
 NAMED = 4  # settings that a sentence names one by one
 SAME_WORK = {"beta", "seed", "lr", "weight_decay", "clip", "epochs", "limit", "patience",
              "kl_warmup", "lr_schedule", "schedule", "scale", "start", "init"}  # fmt: skip
+SEEDS_FILE = Path(__file__).with_name("seeds.csv")  # of tools/seedspread.py
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 ALIKE = 1.25  # times: what a machine's speed may swing by, more or less
-
-
-class Lead(NamedTuple):
-    """How far the best setting is ahead of the next one.
-
-    Attributes:
-        of: the number that they are compared by.
-        best, next: the two.
-        by: the difference, 0 or more.
-        error: its standard error: over rows that both met, so that what is hard for both drops
-            out; of several seeds over these, paired where they are the same. nan where unknown.
-        errors: how many of them a clear difference exceeds.
-        seeds: of each; 1 where the error is over rows.
-    """
-
-    of: Measure
-    best: Setting
-    next: Setting
-    by: float
-    error: float
-    errors: float = 2.0
-    seeds: int = 1
-
-    @property
-    def clear(self) -> bool:
-        """Whether the two are told apart."""
-        return self.by > self.errors * self.error
-
-    def numbers(self, say: Words, *, two: bool) -> str:
-        """Return the numbers of the best and of the next, which of two needs no name."""
-        of, show = self.of, self.seeds > 1
-        best, other = (
-            setting.text(of) if show else of.text(setting.value(of))
-            for setting in (self.best, self.next)
-        )
-        spec = self.best.entries[0].run.spec
-        if unit := spec.unit if of.column.group == BOUNDS else of.column.unit:
-            best += f" {say(unit)}"
-        against = say(" against {other}") if two else say("; next is {next} with {other}")
-        return best + against.format(next=self.next.name, other=other)
-
-    def apart(self, say: Words) -> str:
-        """Return the difference in words, and whether it tells the two apart."""
-        if math.isnan(self.error):
-            return ""
-        if not self.by and not self.error:
-            return say("; they are equal")
-        if self.seeds > 1:
-            clear = say("; the difference of {apart} over {seeds} seeds tells them apart")
-            unclear = say("; the difference of {apart} over {seeds} seeds does not tell them apart")
-        else:
-            clear = say("; the difference of {apart} is more than twice its standard error")
-            unclear = say(
-                "; the difference of {apart} is less than twice its standard error: these test "
-                "rows do not tell them apart"
-            )
-        apart = number_text(self.by, self.error, self.of.column.decimals)
-        return (clear if self.clear else unclear).format(apart=apart, seeds=self.seeds)
-
-
-def in_order(settings: Sequence[Setting], of: Measure) -> list[Setting]:
-    """Return them with the best first, and those without the number last."""
-    known = [setting for setting in settings if setting.value(of) is not None]
-    known.sort(key=lambda setting: -of.column.better * (setting.value(of) or 0.0))
-    return [*known, *(setting for setting in settings if setting not in known)]
-
-
-def ranked(settings: Sequence[Setting], of: Measure) -> list[Setting]:
-    """Return those that have the number, the best first."""
-    return [setting for setting in in_order(settings, of) if setting.value(of) is not None]
-
-
-def lead(settings: Sequence[Setting], of: Measure) -> Lead | None:
-    """Return how far the best is ahead; None where fewer than two have the number."""
-    order = ranked(settings, of)
-    if len(order) < 2:
-        return None
-    best, other = order[:2]
-    by = abs((best.value(of) or 0.0) - (other.value(of) or 0.0))
-    if max(len(best.entries), len(other.entries)) > 1:
-        return Lead(of, best, other, by, *_over_seeds(best, other, of))
-    first, second = best.entries[0].row(of), other.entries[0].row(of)
-    if first is None or second is None:
-        return Lead(of, best, other, by, math.nan)
-    apart = of.column.better * (first - second)
-    finite = apart[torch.isfinite(apart)]  # an image that both reproduce exactly has inf - inf
-    return Lead(of, best, other, finite.mean().item(), standard_error(finite))
-
-
-def _over_seeds(best: Setting, other: Setting, of: Measure) -> tuple[float, float, int]:
-    """Return the error of a difference, how many of them are clear, and how many seeds there are.
-
-    Seeds that both have are paired; others are two samples of unequal variance (Welch).
-    """
-    both = [{e.run.config.training.seed: e.value(of) for e in s.entries} for s in (best, other)]
-    first, second = both
-    seeds = min(len(first), len(second))
-    if seeds < 2:
-        return math.nan, 2.0, seeds
-    if first.keys() == second.keys():
-        apart = [first[seed] - second[seed] for seed in first]  # type: ignore[operator]
-        return error_over(apart), quantile(seeds - 1), seeds
-    parts = [error_over([*each.values()]) ** 2 for each in both]
-    below = sum(part**2 / (len(each) - 1) for part, each in zip(parts, both, strict=True))
-    degrees = sum(parts) ** 2 / below if below else 1.0
-    return math.sqrt(sum(parts)), quantile(degrees), seeds
-
-
-def ranking(numbers: Sequence[Measure], comparable: bool) -> list[Measure]:
-    """Return the numbers that rank: best when high first; bounds where they compare."""
-    able = [m for m in numbers if m.column.better and (comparable or m.column.group != BOUNDS)]
-    return sorted(able, key=lambda m: -m.column.better)
 
 
 def rank_by(opened: RunSet, numbers: Sequence[Measure], rank: str) -> Measure:
@@ -173,23 +66,18 @@ def sentences(
     comparable: bool,
     options: Iterable[str],
     say: Words = str,
+    typical: Mapping[str, float] = EMPTY,
 ) -> Iterator[tuple[str, str]]:
     """Yield for each number that ranks, each count, and speed a claim and what it rests on.
 
     Speed is compared where an option differs on which it hangs: all else is how busy the machine
-    was.
+    was. `typical` is what two seeds differ by: see `typical_of`.
     """
     if not comparable:
         yield say("Their likelihoods differ, so their bounds are not comparable."), ""
-    for of in ranking(numbers, comparable):
-        if (ahead := lead(settings, of)) is None:
-            continue
-        two = len(ranked(settings, of)) == 2
-        high = say("The {number} is higher for {name}:"), say("The {number} is highest for {name}:")
-        low = say("The {number} is lower for {name}:"), say("The {number} is lowest for {name}:")
-        words = (high if of.column.better > 0 else low)[0 if two else 1]
-        claim = words.format(number=say(of.title), name=ahead.best.name)
-        yield claim, ahead.numbers(say, two=two) + ahead.apart(say) + say(".")
+    for ahead in leads(settings, numbers, comparable):
+        two = len(ranked(settings, ahead.of)) == 2
+        yield ahead.claims(say, two, typical.get(ahead.of.key))
     for of in numbers:
         if not of.column.better and not of.column.decimals:
             yield from _counts(settings, of, say)
@@ -234,9 +122,13 @@ def _speed(settings: Sequence[Setting], say: Words) -> Iterator[tuple[str, str]]
 
 
 def notes(
-    opened: RunSet, settings: Sequence[Setting], numbers: Sequence[Measure], say: Words = str
+    opened: RunSet,
+    settings: Sequence[Setting],
+    numbers: Sequence[Measure],
+    say: Words = str,
+    known: Mapping[str, Any] = EMPTY,
 ) -> Iterator[str]:
-    """Yield what is to heed when these runs are compared."""
+    """Yield what is to heed when these runs are compared; `known` as of `typical_of`."""
     able = ranking(numbers, True)
     bounds = [of for of in able if of.column.group == BOUNDS]
     others = [of for of in able if of not in bounds]
@@ -258,8 +150,55 @@ def notes(
         if without := [setting.name for setting in settings if setting.value(of) is None]:
             words = say("There is no {number} of {names}.")
             yield f"{words.format(number=say(of.title), names=', '.join(without))} {instead}"
-    if len({run.config.training.seed for run in opened.runs}) == 1:
-        yield say(
-            "Standard errors are over test rows; each run was trained once, and another seed can "
-            "change more than that: see vaekit train RECIPE --seeds 5."
+    if all(len(setting.entries) > 1 for setting in settings):
+        return
+    yield say(
+        "One seed of an option names no winner: its errors are over rows alone, and another seed "
+        "may change more. Train several, as `vaekit train RECIPE --seeds 3` or, in a sweep, "
+        "`--grid seed=0,1,2`, and compare their runs."
+    )
+    if known:
+        words = say(
+            "What two seeds typically differ by is the median over the pairs of {seeds} seeds of "
+            "{recipe} on {data} ({kind} data), the bound by as many values as rows have here."
         )
+        yield words.format(**known)
+
+
+def errors_note(settings: Sequence[Setting], say: Words = str) -> str:
+    """Return over what errors are, and by what settings are told apart."""
+    over = settings[0].entries[0].over(say)
+    words = say("± is one standard error over {over}; differences are paired by row.")
+    if any(len(setting.entries) > 1 for setting in settings):
+        words = say(
+            "± of several seeds is one standard error over these, of one run over {over}. p is "
+            "that of a t-test over seeds, corrected by Holm over all numbers that rank here: up to "
+            "0.05 tells settings apart."
+        )
+    elif over.split()[0] == "1":
+        words = say("There is no standard error over {over}.")
+    return words.format(over=over)
+
+
+def typical_of(run: Run) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return by what two seeds of such a run typically differ, by number, and how that is known.
+
+    It is the median over pairs of the seeds in seeds.csv, of the first recipe with this kind of
+    data and likelihood. Nats grow with the values of a row, and are scaled by these. Both are empty
+    for other kinds.
+    """
+    import pandas as pd
+    from scipy.spatial.distance import pdist
+
+    table = pd.read_csv(SEEDS_FILE)
+    table = table[(table.kind == run.spec.kind) & (table.likelihood == type(run.px).__name__)]
+    if table.empty:
+        return {}, {}
+    table = table[table.recipe == table.recipe.iloc[0]]
+    first, keys = (
+        table.iloc[0],
+        ["elbo", *(["psnr", "ssim", "mse"] * (run.spec.unit[-5:] == "image"))],
+    )
+    found = {key: float(np.median(pdist(table[[key]]))) for key in keys}
+    found["elbo"] *= math.prod(run.spec.shape) / int(first["values"])
+    return found, {"seeds": len(table), **first[["recipe", "data", "kind"]]}

@@ -185,6 +185,12 @@ class RunFacts:
         return f"the model's own {name}", f"{math.exp(log_scale.item()):.4f}"
 
     @property
+    def clusters(self) -> int:
+        """Of how many groups the measured rows are, over which errors then are; 0 without."""
+        groups = self.metrics["bound"].groups
+        return 0 if groups is None else len(groups.unique())
+
+    @property
     def groups(self) -> tuple[str, int]:
         """How many groups are in each split, in words, and how many are in two."""
         splits = self.data.splits.items()

@@ -15,8 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from vaekit._torchutil import evaluating, rng, safetensors_bytes
 from vaekit.data import Dataset, Split, generator, pick, spread
 from vaekit.distributions import COMPONENTS, GaussianMixture, Offer, choose_mixture
 from vaekit.errors import VaekitError
+from vaekit.evaluate import average
 from vaekit.models import LatentModel, Model, exact, pieces
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FITTED_FILE = "fitted.safetensors"
 ROWS, HELD_OUT = 4000, 1000
+NUMBERS = ("gain", "error", "rows", "held_out", "groups")
 AT_ONCE = 250  # rows of x in memory
 
 Rows = tuple[Tensor, Tensor | None]  # x, and what a model is given beside it
@@ -48,6 +49,7 @@ class FittedPrior:
         error: the standard error of that over these codes.
         rows: of training that it was fitted to.
         held_out: rows of which the held-out codes are.
+        groups: of these rows, over which the error then is; 0 where they have none.
     """
 
     density: GaussianMixture
@@ -55,6 +57,7 @@ class FittedPrior:
     error: float
     rows: int
     held_out: int
+    groups: int = 0
 
     @property
     def better(self) -> bool:
@@ -72,12 +75,17 @@ class FittedPrior:
         )
         return (
             f"fitted to the codes: {count}, under which held-out codes are {self.gain:.2f} ± "
-            f"{self.error:.2f} nats more likely than under p(z)"
+            f"{self.error:.2f} nats more likely than under p(z), ± over {self.over}"
         )
+
+    @property
+    def over(self) -> str:
+        """Return over what the error is."""
+        return f"{self.groups:,} groups" if self.groups else f"{self.held_out:,} codes"
 
     def to_bytes(self, key: str) -> bytes:
         """Return the content of its file; `key` says of which weights it is."""
-        numbers = {name: getattr(self, name) for name in ("gain", "error", "rows", "held_out")}
+        numbers = {name: getattr(self, name) for name in NUMBERS}
         parts = {name: getattr(self.density, name) for name in self.density.parameters}
         return safetensors_bytes(
             {name: part.contiguous() for name, part in parts.items()},
@@ -126,6 +134,7 @@ def fit_prior(
     held_out: Iterable[Rows],
     components: Sequence[int] = COMPONENTS,
     seed: int = 0,
+    groups: Tensor | None = None,
 ) -> FittedPrior | None:
     """Fit a mixture to a draw of q(z|x) for each row; None for too few rows, and codes of NaN.
 
@@ -134,6 +143,7 @@ def fit_prior(
         train, held_out: batches of canonical x, and what the model is conditioned on.
         components: the numbers of Gaussians to choose from.
         seed: of the draws and of the fit.
+        groups: of the held-out rows: see `standard_error`.
     """
     z, _ = _draw_codes(model, train, seed)
     others, log_p = _draw_codes(model, held_out, seed + 1)
@@ -146,8 +156,9 @@ def fit_prior(
     gains = (density.log_prob(others.flatten(1)) - log_p).double()
     loc = density.loc.view(-1, *z.shape[1:])
     density = GaussianMixture(density.log_weights, loc, density.tril)
-    error = gains.std().item() / sqrt(len(gains))
-    return FittedPrior(density, gains.mean().item(), error, len(z), len(others))
+    gain, error = average(gains, groups)
+    count = 0 if groups is None else len(groups.unique())
+    return FittedPrior(density, gain, error, len(z), len(others), count)
 
 
 def _draw_codes(model: LatentModel, batches: Iterable[Rows], seed: int) -> tuple[Tensor, Tensor]:
@@ -204,8 +215,10 @@ def _fit(run: Run, data: Dataset | None) -> FittedPrior | None:
         note(f"no prior is fitted to the codes, and samples are of p(z): {error}")
         return None
     seed = run.config.training.seed
-    train, held_out = (fixed_batches(split, seed) for split in rows_to_fit(data))
-    return fit_prior(cast(LatentModel, run.model), train, held_out, seed=seed)
+    parts = rows_to_fit(data)
+    train, held_out = (fixed_batches(split, seed) for split in parts)
+    how: Any = {"seed": seed, "groups": parts[1].groups}
+    return fit_prior(cast(LatentModel, run.model), train, held_out, **how)
 
 
 def keep_fitted(run: Run, data: Dataset) -> None:

@@ -143,10 +143,13 @@ def _score(run: Run, what: Measure) -> dict[str, Any]:
     how: Any = {"split": what.split, "limit": what.limit}
     if what.metric == "elbo":
         results = run.evaluate(f"bound:samples={what.samples}", **how)
-        return {"ours": -results["elbo"], "standard_error": results["elbo_standard_error"]}
-    results = run.evaluate("bound:samples=1", f"nll:samples={what.samples}", **how)["nll"]
-    half = {f"by {what.samples // 2} draws": f"{results['at_half']:.2f}"}
-    return {"ours": results["mean"], "standard_error": results["standard_error"], **half}
+        ours, error, half = -results["elbo"], results["elbo_standard_error"], {}
+    else:
+        results = run.evaluate("bound:samples=1", f"nll:samples={what.samples}", **how)["nll"]
+        ours, error = results["mean"], results["standard_error"]
+        half = {f"by {what.samples // 2} draws": f"{results['at_half']:.2f}"}
+    over = results["standard_error_over"]
+    return {"ours": ours, "standard_error": error, "standard_error_over": over, **half}
 
 
 def _principal_components(run: Run, what: Measure) -> dict[str, Any]:
@@ -199,7 +202,7 @@ def result_row(entry: Reproduction, run: Run, seed: int) -> dict[str, Any]:
     results = measure(run, entry.measure)
     records = run.folder.records()
     reference, ours = results.pop("reference", entry.reference), results.pop("ours")
-    error = results.pop("standard_error")
+    error, over = results.pop("standard_error"), results.pop("standard_error_over", "")
     results |= {each.label: f"{measure(run, each)['ours']:.2f}" for each in entry.more}
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -208,6 +211,7 @@ def result_row(entry: Reproduction, run: Run, seed: int) -> dict[str, Any]:
         "reference": round(reference, 4),
         "ours": round(ours, 4),
         "standard_error": round(error, 4),
+        "standard_error_over": over,
         "verdict": verdict(entry, ours - reference),
         "seed": seed,
         "steps": records[-1]["step"],

@@ -21,6 +21,7 @@ from vaekit._torchutil import load_state, safetensors_bytes
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, unknown
+from vaekit.evaluate import counted, over_words
 from vaekit.recipes import find_recipe
 from vaekit.registry import entries, make, text
 from vaekit.runs._building import sketch
@@ -147,7 +148,9 @@ def _numbers(run: Run) -> Iterator[str]:
     ]
     for results in evaluations:
         how = results["protocol"]
-        yield from (f"{how['rows']:,} {how['split']} rows:", "", "| | |", "|---|---|")
+        over = over_words(results.get("standard_error_over", counted(how["rows"])))
+        head = f"{how['rows']:,} {how['split']} rows; {over}:"
+        yield from (head, "", "| | |", "|---|---|")
         lines = [line for line in metric_lines(results) if line[1]]
         yield from (f"| {label} | {number} {more} |" for label, number, more in lines)
         yield ""

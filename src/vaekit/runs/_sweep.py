@@ -16,6 +16,7 @@ from vaekit._imports import Named, load
 from vaekit._io import write
 from vaekit._torchutil import rng
 from vaekit.errors import VaekitError, at_least, unknown
+from vaekit.evaluate import counted
 from vaekit.registry import checked, text
 from vaekit.runs._config import RECORDS, Config, flat_fields
 from vaekit.runs._folder import RunFolder, next_folder
@@ -54,7 +55,8 @@ def summarize(rows: Sequence[Row]) -> Row:
     if len(rows) > 1:
         root = math.sqrt(len(rows))
         error = {name: statistics.stdev(column) / root for name, column in columns.items()}
-    return {"mean": mean, "standard_error": error}
+    over = counted(len(rows), what="seeds")
+    return {"mean": mean, "standard_error": error, "standard_error_over": over}
 
 
 def train_seeds(
@@ -88,7 +90,8 @@ def train_seeds(
     Returns:
         What seeds.json holds: `runs` (a dict for each seed: seed, run, step, elbo, log_likelihood,
         kl, mse, warnings), `mean` and `standard_error` of elbo, log_likelihood and kl
-        (log_likelihood and mse where there is no bound), and `protocol`.
+        (log_likelihood and mse where there is no bound), `standard_error_over`, as "5 seeds", and
+        `protocol`.
 
     Raises:
         VaekitError: for anything that can be mended, in one line; nothing is written then.
