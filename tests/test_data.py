@@ -36,6 +36,7 @@ from vaekit.data import (
     pick,
     prepare,
 )
+from vaekit.data._preparation import placed
 from vaekit.errors import VaekitError
 
 
@@ -360,6 +361,18 @@ def test_static_binarisation_is_kept_and_threshold_is_a_comparison() -> None:
     order = partition(dataset().train, 0, seed=0)[0]
     assert torch.equal(made.train.x(), (order.x() > 0.5).float())
     assert torch.equal(made.test.x(), (dataset().test.images.float() > 127.5).float())
+
+
+def test_each_split_is_binarized_by_draws_of_its_own() -> None:
+    """Rows that are in two splits are drawn anew in the other."""
+    rows = dataset().test
+    drawn = [
+        placed(name, rows, Data(binarize="static"), Transform(binarize=True)).x()
+        for name in ("train", "validation", "test", "test")
+    ]
+    assert torch.equal(drawn[2], drawn[3])
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(drawn[one], drawn[other])
 
 
 # dequantizing and ranges ------------------------------------------------------------------------

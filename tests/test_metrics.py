@@ -22,6 +22,7 @@ from vaekit.distributions import Bernoulli, Delta, Gaussian, Laplace, StandardGa
 from vaekit.evaluate import (
     Classifier,
     DeadUnits,
+    Latent,
     LatentMeter,
     ScaleMeter,
     accuracy,
@@ -121,6 +122,11 @@ def test_several_latents_follow_each_other_and_what_does_not_exist_is_absent() -
     none = LatentMeter()
     none.update(trace_of())
     assert none.latent() is None
+
+
+def test_a_unit_is_active_above_a_hundredth() -> None:
+    """Burda et al. 2016, sec. 5.2: Var_x E[z|x] > 0.01."""
+    assert Latent(None, [0.0, 0.0099, 0.01, 0.0101, 0.012, 3.0]).active_units == 3
 
 
 def test_the_posterior_scale_is_the_root_of_the_mean_square_over_rows_dims_and_latents() -> None:

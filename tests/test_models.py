@@ -261,6 +261,18 @@ def test_iwae_takes_all_its_sample_dims_together() -> None:
     assert torch.allclose(IWAE(samples=15).value(trace), expected)
 
 
+def test_the_elbo_is_the_mean_over_all_its_draws() -> None:
+    oracle = LinearGaussian.fit(torch.randn(30, 4, dtype=torch.float64), 2)
+    trace = oracle.vae()(torch.randn(6, 4, dtype=torch.float64), samples=(3, 5))
+    log_p, log_q, log_prior = (
+        value.detach().expand(3, 5, 6).numpy()
+        for value in (trace.log_likelihood, trace.site.log_q, trace.site.log_p)
+    )
+    for kl, want in (("sampled", log_q - log_prior), ("closed", trace.kl.detach().numpy())):
+        expected = log_p.mean((0, 1)) - 0.7 * want.mean((0, 1))
+        assert ELBO(beta=0.7, kl=kl)(trace).value.detach().numpy() == pytest.approx(expected)
+
+
 def test_bounds_report_their_parts() -> None:
     trace = mlp_vae()(torch.rand(5, 6), samples=(3,))
     parts = ELBO(beta=2.0)(trace).parts

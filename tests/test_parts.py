@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from vaekit.parts import (
     ContinuousBernoulli,
     Delta,
     Family,
+    FittedScale,
+    FreeScale,
     Gaussian,
     Laplace,
     join,
@@ -142,6 +145,29 @@ def test_a_soft_floor_bounds_the_scale_and_keeps_a_gradient() -> None:
     assert gradient[0, 1] > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_free_scale_stays_finite_whatever_the_network_returns(dtype: torch.dtype) -> None:
+    """Its log is bounded by -15 and 10, and no gradient is a nan, which would spread to all."""
+    raw = torch.tensor([-1e6, -900.0, 0.0, 1e6], dtype=dtype, requires_grad=True)
+    for softplus, middle in ((False, 0), (True, math.log(math.log(2)))):
+        log_scale = FreeScale(2, softplus=softplus)(raw)
+        assert log_scale.tolist() == pytest.approx([-15, -15, middle, 10], abs=1e-4)
+        (gradient,) = torch.autograd.grad(log_scale.sum(), raw)
+        assert gradient.isfinite().all()
+        assert gradient[2] > 0
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-4, 0.0])
+def test_the_fitted_scale_follows_residuals_down_to_a_hundred_thousandth(size: float) -> None:
+    residual = size * torch.randn(40, 7)
+    scale = FittedScale(2).train()
+    fitted = scale.fit(residual, None)
+    expected = max(np.sqrt(np.square(residual.double().numpy()).mean()), 1e-5)
+    assert fitted is not None
+    assert fitted.exp().item() == pytest.approx(expected, rel=1e-5)
+    assert scale.log_scale.exp().item() == pytest.approx(expected, rel=1e-5)
+
+
 class Double(nn.Module):
     in_shape = (3,)
 
@@ -220,6 +246,13 @@ def test_a_categorical_of_other_levels_is_no_likelihood_of_bytes() -> None:
     assert not is_likelihood(Categorical(3, levels=5).space, "gray")
     assert not is_likelihood(Categorical(3).space, "table")
     assert bits_per_dim(-5.0, Categorical(3, levels=5).space, gray) is None
+
+
+@pytest.mark.parametrize("kind", ["binary", "table", "counts"])
+def test_a_categorical_of_bytes_is_no_likelihood_of_other_data(kind: str) -> None:
+    space = Categorical(3).space
+    assert not is_likelihood(space, kind)
+    assert bits_per_dim(-5.0, space, DataSpec("t", (3,), kind, rows=9)) is None
 
 
 def test_a_softplus_scale_is_that_of_softplus_and_starts_at_one() -> None:

@@ -1,0 +1,370 @@
+"""Mutation testing: one small wrong change at a time, and whether a test of its room sees it.
+
+    python tools/mutate.py ROOM [--seed 0] [--count 40] [--only 3,7]   draws mutants of a room
+    python tools/mutate.py --named                                     those of tools/mutants.toml
+    python tools/mutate.py --page                                      writes the reasons anew
+
+Works on a copy of the tree. Each mutant meets the tests that run its function, the quickest first
+and 40 seconds of them at most, in a fork of a process that has imported all but vaekit. What lives
+is printed as an entry for `tools/mutants.toml`, whose key `equal` says why no test can see it; the
+room's row of docs/mutants.md is written anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mutating import Mutant, draw
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMED, PAGE = ROOT / "tools" / "mutants.toml", ROOT / "docs" / "mutants.md"
+LIVED = ("survived", "uncovered")
+MOST = 40.0  # seconds of tests for one mutant
+HEAVY = (
+    "numpy scipy.stats scipy.special scipy.integrate pandas torch torch.distributions "
+    "torch.utils.data matplotlib.pyplot sklearn.mixture sklearn.linear_model sklearn.metrics "
+    "sklearn.decomposition PIL.Image hypothesis pydantic yaml rich.table cyclopts zuko pytest "
+    "jinja2 safetensors.torch pooch filelock platformdirs"
+)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Files of `src/vaekit` that are changed, and tests that are to see it."""
+
+    files: str
+    tests: str
+
+
+ROOMS = {
+    "distributions": Room("distributions/*", "distributions mixtures wrapped parts"),
+    "nn": Room("nn/*", "nn layers saving tutorials"),
+    "parts": Room(
+        "parts/*", "parts conditional wrapped linear_gaussian models colorizer fitted grid recipes"
+    ),
+    "models": Room(
+        "models/*", "models colorizer layers conditional linear_gaussian wrapped fitted"
+    ),
+    "objectives": Room(
+        "objectives/*", "models linear_gaussian gradients weights conditional colorizer"
+    ),
+    "evaluate": Room("evaluate/*", "evaluate metrics run_evaluate linear_gaussian fitted"),
+    "training": Room(
+        "training/_[!g]*",  # captured graphs need a GPU
+        "training watch optimizers gradients dense captured compiled snapshots weights passes",
+    ),
+    "data": Room(
+        "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
+        "data/_labels.py data/_pixels.py data/_arrays.py data/_rows.py data/_dataset.py",
+        "data data_splits data_files data_images values read_arrays new_rows avatars passes",
+    ),
+    "compare": Room(
+        "report/_run_set.py report/_spreads.py report/_curves.py report/_comparison.py",
+        "compare watch sweep seeds",
+    ),
+}
+
+
+class Tracer:
+    """A pytest plugin that notes which functions of vaekit each test calls, and its seconds."""
+
+    def __init__(self, package: str) -> None:
+        self.package, self.seen = package, set[tuple[str, int]]()
+        self.notes: dict[str, Any] = {}
+        self.shared: dict[str, set[tuple[str, int]]] = {}
+        self.passed: set[str] = set()
+
+    def call(self, frame: Any, event: str, arg: object) -> None:
+        code = frame.f_code
+        if code.co_filename.startswith(self.package):
+            self.seen.add((code.co_filename[len(self.package) :], code.co_firstlineno))
+
+    def pytest_runtest_protocol(self, item: Any) -> None:
+        self.seen = set()
+        self.notes[item.nodeid] = [time.perf_counter(), self.seen, list(item.fixturenames)]
+        sys.settrace(self.call)
+        threading.settrace(self.call)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        sys.settrace(None)
+        self.notes[nodeid][0] = time.perf_counter() - self.notes[nodeid][0]
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            self.passed.add(report.nodeid)
+
+    def pytest_fixture_post_finalizer(self, fixturedef: Any) -> None:
+        """Do nothing: what is shared is noted when it is set up."""
+
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> None:
+        if fixturedef.scope != "function":  # its calls are those of all tests that ask for it
+            self.shared[fixturedef.argname] = self.seen
+
+    def table(self) -> dict[str, Any]:
+        """Return `{test: [seconds, [[file, first line of a function], ...]]}` of what passed."""
+        table = {}
+        for test in self.passed:
+            seconds, seen, fixtures = self.notes[test]
+            shared = [self.shared[name] for name in fixtures if name in self.shared]
+            table[test] = [seconds, sorted(seen.union(*shared))]
+        return table
+
+
+class Chosen:
+    """A pytest plugin that runs the tests in `order` alone, and writes down which one failed."""
+
+    def __init__(self, order: list[str], to: Path) -> None:
+        self.order, self.to = {test: n for n, test in enumerate(order)}, to
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.order),
+            key=lambda item: self.order[item.nodeid],
+        )
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed and not self.to.exists():
+            self.to.write_text(report.nodeid)
+
+
+def forked(tree: Path, paths: list[str], plugin: object, seconds: float, log: Path) -> int | None:
+    """Run pytest in a fork that sees `tree`; return its exit code, None where it took too long."""
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
+            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            os.chdir(tree)
+            sys.path.insert(0, str(tree / "src"))
+            os.environ["PYTHONPATH"] = str(tree / "src")
+            sys.dont_write_bytecode = isinstance(plugin, Chosen)
+            import pytest
+
+            flags = ["-x"] if isinstance(plugin, Chosen) else []
+            flags += ["-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tree}/tmp"]
+            code = int(pytest.main([*paths, *flags], plugins=[plugin]))
+            if isinstance(plugin, Tracer):
+                (tree / "table.json").write_text(json.dumps(plugin.table()))
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    end = time.time() + 3 * seconds + 30  # the machine may be busy
+    while time.time() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else None
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def copied() -> Path:
+    """Return a copy of the tree as it stands, without what git ignores."""
+    tree = Path(tempfile.mkdtemp(prefix="vaekit-mutate-"))
+    listed = subprocess.check_output(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True
+    )
+    for name in listed.splitlines():
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+    return tree
+
+
+def covered(tree: Path, room: Room) -> dict[str, Any]:
+    """Return what each test of a room runs; remembered as long as code and tests are the same."""
+    paths = [f"tests/test_{name}.py" for name in room.tests.split()]
+    paths += sorted({f"src/vaekit/{name.split('/')[0]}" for name in room.files.split()})
+    content = hashlib.sha256(" ".join(paths).encode())
+    for file in sorted([*(tree / "src").rglob("*.py"), *(tree / path for path in paths)]):
+        content.update(file.read_bytes() if file.is_file() else b"")
+    kept = ROOT / ".pytest_cache" / "mutate" / f"{content.hexdigest()[:16]}.json"
+    if not kept.exists():
+        code = forked(tree, paths, Tracer(f"{tree}/src/vaekit/"), 1800, tree / "log")
+        if code != 0:
+            print(f"the tests end with {code} as they are:", (tree / "log").read_text()[-1500:])
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tree / "table.json", kept)
+    table: dict[str, Any] = json.loads(kept.read_text())
+    return table
+
+
+def chosen(mutant: Mutant, table: dict[str, Any]) -> list[str]:
+    """Return the tests that run the mutant's function, or its file; the quickest first."""
+    first, last = mutant.span
+    tests = [
+        (seconds, test)
+        for test, (seconds, seen) in table.items()
+        if any(file == mutant.file and first <= line <= last for file, line in seen)
+    ]
+    total, order = 0.0, list[str]()
+    for seconds, test in sorted(tests):
+        total += seconds
+        if order and total > MOST:
+            break
+        order.append(test)
+    return order
+
+
+def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]:
+    """Return `killed`, `timeout`, `survived` or `uncovered`, and the test that saw it."""
+    order = chosen(mutant, table)
+    if not order:
+        return "uncovered", ""
+    file, failed = tree / "src" / "vaekit" / mutant.file, tree / "failed"
+    before, stat = file.read_bytes(), file.stat()
+    failed.unlink(missing_ok=True)
+    file.write_text(mutant.source)
+    try:
+        seconds = 20 + 3 * sum(table[test][0] for test in order)
+        paths = list(dict.fromkeys(test.split("::")[0] for test in order))
+        code = forked(tree, paths, Chosen(order, failed), seconds, tree / "log")
+    finally:
+        file.write_bytes(before)
+        os.utime(file, (stat.st_atime, stat.st_mtime))  # as its compiled form says
+    if code is None:
+        return "timeout", ""
+    if code == 0:
+        return "survived", f"{len(order)} tests"
+    return "killed", failed.read_text() if failed.exists() else f"exit {code}"
+
+
+def shown(tree: Path, number: int, room: str, mutant: Mutant) -> str:
+    """Judge a mutant and print it; one that lives and is known as equal is `equal`."""
+    table, start = covered(tree, ROOMS[room]), time.time()
+    verdict, seen_by = judged(tree, mutant, table)
+    key = mutant.file, mutant.old.strip(), mutant.new.strip()
+    known = {(e["file"], e["old"], e["new"]) for e in reasons() if "equal" in e}
+    if verdict in LIVED and key in known:
+        verdict = "equal"
+    seconds, place = time.time() - start, f"{mutant.file}:{mutant.line}"
+    print(f"{number:3} {verdict:9} {seconds:5.1f} s  {mutant.operator:9} {place}  {seen_by}")
+    for sign, text in (("-", mutant.old), ("+", mutant.new)):
+        print(f"    {sign} {' '.join(text.split())}", flush=True)
+    return verdict
+
+
+def drawn(room: str, seed: int, count: int) -> list[tuple[str, Mutant]]:
+    """Return the mutants that a seed draws of a room, each with the room."""
+    source = ROOT / "src" / "vaekit"
+    files = {file for glob in ROOMS[room].files.split() for file in source.glob(glob)}
+    texts = {
+        str(file.relative_to(source)): file.read_text()
+        for file in sorted(files)
+        if file.suffix == ".py" and file.name != "__init__.py"
+    }
+    return [(room, mutant) for mutant in draw(texts, random.Random(f"{room} {seed}"), count)]
+
+
+def reasons() -> list[dict[str, Any]]:
+    """Return the entries of tools/mutants.toml."""
+    return tomllib.loads(NAMED.read_text())["mutant"] if NAMED.exists() else []
+
+
+def named() -> Iterator[tuple[str, Mutant]]:
+    """Yield those that are listed with no reason why they are equal, each with its room."""
+    for entry in reasons():
+        if "equal" not in entry:
+            text = (ROOT / "src" / "vaekit" / entry["file"]).read_text()
+            assert text.count(entry["old"]) == 1, f"{entry['file']} has not once: {entry['old']}"
+            line = text[: text.index(entry["old"])].count("\n") + 1
+            yield (
+                entry["room"],
+                Mutant.of(entry["file"], text, line, entry["old"], entry["new"]),
+            )
+
+
+def entry(room: str, mutant: Mutant) -> str:
+    """Return a mutant as an entry for tools/mutants.toml."""
+    quote = "'''" if "\n" in mutant.old + mutant.new or "'" in mutant.old + mutant.new else "'"
+    return (
+        f'[[mutant]]\nroom = "{room}"\nfile = "{mutant.file}"\n'
+        f"old = {quote}{mutant.old.strip()}{quote}\nnew = {quote}{mutant.new.strip()}{quote}\n"
+    )
+
+
+def write_page(row: str = "") -> None:
+    """Write the room's row, and all reasons, into docs/mutants.md."""
+    text = PAGE.read_text()
+    head, rows, _ = re.split(r"(?<=\|\n)(?=\| distributions)|(?=\n## Equal)", text)
+    lines = dict.fromkeys(ROOMS, "") | {line.split()[1]: line for line in rows.splitlines()}
+    if row:
+        lines[row.split()[1]] = row
+    body = "\n".join(line or f"| {name} | | | | |" for name, line in lines.items())
+    parts = ["\n## Equal\n"]
+    for room in ROOMS:
+        of_room = [e for e in reasons() if e["room"] == room and "equal" in e]
+        parts += [f"\n### {room}\n\n"] if of_room else []
+        for e in of_room:
+            old, new = (" ".join(e[key].split()) for key in ("old", "new"))
+            parts.append(f"- `{e['file']}`: `{old}` becomes `{new}`: {e['equal']}\n")
+    PAGE.write_text(f"{head}{body}\n{''.join(parts)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("room", nargs="?", choices=ROOMS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--only", help="numbers of mutants, as 3,7")
+    parser.add_argument("--named", action="store_true", help="those of tools/mutants.toml")
+    parser.add_argument("--page", action="store_true", help="only write docs/mutants.md")
+    args = parser.parse_args()
+    if args.page:
+        write_page()
+        return
+    os.environ.update(OMP_NUM_THREADS="1", MPLBACKEND="agg", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    os.environ.pop("VAEKIT_DATA", None)  # what holds on any machine
+    mutants = list(named()) if args.named else drawn(args.room, args.seed, args.count)
+    only = set(map(int, args.only.split(","))) if args.only else set(range(len(mutants)))
+    counts, lived, start = collections.Counter[str](), list[str](), time.time()
+    for name in HEAVY.split():
+        __import__(name)
+    sys.modules["torch"].set_num_threads(1)
+    tree = copied()
+    try:
+        for n, (room, mutant) in enumerate(mutants):
+            if n in only:
+                verdict = shown(tree, n, room, mutant)
+                counts[verdict] += 1
+                lived += [entry(room, mutant)] if verdict in LIVED else []
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+    print(f"\n{dict(counts)} in {time.time() - start:.0f} s\n", *lived, sep="\n")
+    if args.room and not args.only:
+        killed, rows = counts["killed"] + counts["timeout"], len(mutants)
+        write_page(f"| {args.room} | {args.seed} | {rows} | {killed} | {counts['equal']} |")
+
+
+if __name__ == "__main__":
+    main()
