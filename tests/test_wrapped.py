@@ -122,6 +122,8 @@ def test_what_torch_offers_is_offered_and_nothing_else(name: str) -> None:
 def test_a_mean_that_is_not_a_number_is_not_offered() -> None:
     p = TorchDistribution(td.Cauchy(torch.zeros(3), torch.ones(3)), event_dim=1)
     assert not {"mean", "moments"} & p.offers
+    mixed = td.StudentT(torch.tensor([0.9, 3.0]))  # the first has no mean
+    assert not {"mean", "moments"} & TorchDistribution(mixed, event_dim=1).offers
 
 
 def test_a_kl_is_torchs_where_torch_has_one(proves: Any) -> None:

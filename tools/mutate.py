@@ -200,21 +200,27 @@ def copied() -> Path:
 
 
 def covered(tree: Path, room: Room) -> dict[str, Any]:
-    """Return what each test of a room runs; remembered as long as code and tests are the same."""
+    """Return what each test of a room runs; kept as long as code and file of tests are the same."""
     paths = [f"tests/test_{name}.py" for name in room.tests.split()]
     paths += sorted({f"src/vaekit/{name.split('/')[0]}" for name in room.files.split()})
-    content = hashlib.sha256(" ".join(paths).encode())
-    for file in sorted([*(tree / "src").rglob("*.py"), *(tree / path for path in paths)]):
-        content.update(file.read_bytes() if file.is_file() else b"")
-    kept = ROOT / ".pytest_cache" / "mutate" / f"{content.hexdigest()[:16]}.json"
-    if not kept.exists():
-        code = forked(tree, paths, Tracer(f"{tree}/src/vaekit/"), 1800, tree / "log")
-        if code != 0:
-            print(f"the tests end with {code} as they are:", (tree / "log").read_text()[-1500:])
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(tree / "table.json", kept)
-    table: dict[str, Any] = json.loads(kept.read_text())
-    return table
+    code = b"".join(file.read_bytes() for file in sorted((tree / "src").rglob("*.py")))
+    kept = {
+        path: ROOT / ".pytest_cache" / "mutate" / hashlib.sha256(text + code).hexdigest()[:16]
+        for path in paths
+        for text in [(tree / path).read_bytes() if path.endswith(".py") else path.encode()]
+    }
+    if fresh := [path for path in paths if not kept[path].exists()]:
+        result = forked(tree, fresh, Tracer(f"{tree}/src/vaekit/"), 1800, tree / "log")
+        if result != 0:
+            print(f"the tests end with {result} as they are:", (tree / "log").read_text()[-1500:])
+        table = json.loads((tree / "table.json").read_text())
+        for path in fresh:
+            kept[path].parent.mkdir(parents=True, exist_ok=True)
+            of_path = {test: row for test, row in table.items() if test.startswith(path)}
+            kept[path].write_text(json.dumps(of_path))
+    return {
+        test: row for file in kept.values() for test, row in json.loads(file.read_text()).items()
+    }
 
 
 def chosen(mutant: Mutant, table: dict[str, Any]) -> list[str]:
