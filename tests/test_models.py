@@ -279,6 +279,8 @@ def test_bounds_report_their_parts() -> None:
     assert torch.allclose(parts["kl"], trace.kl.mean(0))
     assert torch.allclose(parts["log_likelihood"], trace.log_likelihood.mean(0))
     assert parts["kl"].min() > 0
+    assert trace.kl.requires_grad
+    assert not any(part.requires_grad for part in parts.values())
     assert "kl" not in Reconstruction()(autoencoder()(torch.rand(5, 3))).parts
 
 
