@@ -489,7 +489,7 @@ def test_every_measure_is_the_full_sum(monkeypatch: pytest.MonkeyPatch, proves: 
         assert found.mutual_information < math.log(23)
 
 
-def test_rows_far_from_a_point_count_in_q_of_z_as_scipy_counts_them(proves: Proves) -> None:
+def test_rows_far_from_a_point_count_in_q_of_z_as_scipy_counts_them() -> None:
     """One row at the point, 5,000 others so far that each adds exp(-32) or nothing at all."""
     at = torch.cat([torch.zeros(1), torch.full((5000,), 8.0), torch.full((500,), 60.0)])
     q = d.Gaussian(at[:, None].double(), torch.zeros(1, dtype=torch.float64))
@@ -498,7 +498,7 @@ def test_rows_far_from_a_point_count_in_q_of_z_as_scipy_counts_them(proves: Prov
     expected = logsumexp(norm.logpdf(z.numpy(), at.numpy()), axis=1) - math.log(len(at))
     assert terms is not None
     for got in (log_q, terms[:, 0]):
-        proves("log q(z)", "scipy's logsumexp", got, expected, limit=1e-12)
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 def test_rate_and_distortion_are_those_of_the_closed_forms(proves: Proves) -> None:

@@ -20,7 +20,8 @@ What proves each part, and how far it is from its oracle: the largest error, rel
 oracle's value where that exceeds 1, over all values of the test. Oracles share no code with vaekit,
 but for the rows `one by one`, `of all rows`, `in chunks of 32`, `the mean of the same weights` and
 `log weights of the trace`, which hold two ways to the same number to each other. Written by `python
-tools/conformance.py` from a run of the tests, which fail above the limit.
+tools/conformance.py` from a run of the tests, which fail above the limit; what else they would
+see stands in [mutants.md](mutants.md).
 
 | part | oracle | error | limit | test |
 |---|---|---|---|---|

@@ -4,10 +4,10 @@
     python tools/mutate.py --named                                     those of tools/mutants.toml
     python tools/mutate.py --page                                      writes the reasons anew
 
-Works on a copy of the tree. Each mutant meets the tests that run its function, the quickest first
-and 15 seconds of them at most, in a fork of a process that has imported all but vaekit. What lives
-is printed as an entry for `tools/mutants.toml`, whose key `equal` says why no test can see it; the
-room's row of docs/mutants.md is written anew.
+It works on a copy of the tree. Each mutant meets the tests that run its function, the quickest
+first and 15 seconds of them at most, in a fork of a process that has imported all but vaekit. What
+lives is printed as an entry for tools/mutants.toml, whose key `equal` says why no test can see it;
+the room's row of docs/mutants.md is written anew.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ import time
 import tomllib
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mutating import Mutant, draw
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "vaekit"
 NAMED, PAGE = ROOT / "tools" / "mutants.toml", ROOT / "docs" / "mutants.md"
 LIVED = ("survived", "uncovered")
 MOST = 15.0  # seconds of tests for one mutant
@@ -48,8 +48,7 @@ HEAVY = (
 )
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """Files of `src/vaekit` that are changed, and tests that are to see it."""
 
     files: str
@@ -86,9 +85,9 @@ class Tracer:
 
     def __init__(self, package: str) -> None:
         self.package, self.seen = package, set[tuple[str, int]]()
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[str, tuple[float, set[tuple[str, int]], list[str]]] = {}
         self.shared: dict[str, set[tuple[str, int]]] = {}
-        self.passed: set[str] = set()
+        self.table: dict[str, Any] = {}
 
     def call(self, frame: Any, event: str, arg: object) -> None:
         code = frame.f_code
@@ -97,33 +96,23 @@ class Tracer:
 
     def pytest_runtest_protocol(self, item: Any) -> None:
         self.seen = set()
-        self.notes[item.nodeid] = [time.perf_counter(), self.seen, list(item.fixturenames)]
+        self.notes[item.nodeid] = time.perf_counter(), self.seen, list(item.fixturenames)
         sys.settrace(self.call)
         threading.settrace(self.call)
 
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        sys.settrace(None)
-        self.notes[nodeid][0] = time.perf_counter() - self.notes[nodeid][0]
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "call" and report.passed:
-            self.passed.add(report.nodeid)
-
-    def pytest_fixture_post_finalizer(self, fixturedef: Any) -> None:
-        """Do nothing: what is shared is noted when it is set up."""
-
-    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> None:
+    def pytest_fixture_setup(self, fixturedef: Any) -> None:
         if fixturedef.scope != "function":  # its calls are those of all tests that ask for it
             self.shared[fixturedef.argname] = self.seen
 
-    def table(self) -> dict[str, Any]:
-        """Return `{test: [seconds, [[file, first line of a function], ...]]}` of what passed."""
-        table = {}
-        for test in self.passed:
-            seconds, seen, fixtures = self.notes[test]
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            start, seen, fixtures = self.notes[report.nodeid]
             shared = [self.shared[name] for name in fixtures if name in self.shared]
-            table[test] = [seconds, sorted(seen.union(*shared))]
-        return table
+            calls = sorted(seen.union(*shared))
+            self.table[report.nodeid] = time.perf_counter() - start, calls
+
+    def pytest_runtest_logfinish(self) -> None:
+        sys.settrace(None)
 
 
 class Chosen:
@@ -133,17 +122,15 @@ class Chosen:
         self.order, self.to = {test: n for n, test in enumerate(order)}, to
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = sorted(
-            (item for item in items if item.nodeid in self.order),
-            key=lambda item: self.order[item.nodeid],
-        )
+        items[:] = [item for item in items if item.nodeid in self.order]
+        items.sort(key=lambda item: self.order[item.nodeid])
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.to.exists():
             self.to.write_text(report.nodeid)
 
 
-def forked(tree: Path, paths: list[str], plugin: object, seconds: float, log: Path) -> int | None:
+def forked(tree: Path, paths: list[str], plugin: Any, seconds: float) -> int | None:
     """Run pytest in a fork that sees `tree`; return its exit code, None where it took too long."""
     child = os.fork()
     if not child:
@@ -151,25 +138,23 @@ def forked(tree: Path, paths: list[str], plugin: object, seconds: float, log: Pa
         try:
             os.setsid()
             resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
-            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            out = os.open(tree / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(tree)
             sys.path.insert(0, str(tree / "src"))
             os.environ["PYTHONPATH"] = str(tree / "src")
             sys.dont_write_bytecode = isinstance(plugin, Chosen)
-            import pytest
-
-            flags = ["-x"] if isinstance(plugin, Chosen) else []
-            flags += ["-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tree}/tmp"]
-            code = int(pytest.main([*paths, *flags], plugins=[plugin]))
+            flags = ["-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tree}/tmp"]
+            flags += ["-x"] if isinstance(plugin, Chosen) else []
+            code = int(sys.modules["pytest"].main([*paths, *flags], plugins=[plugin]))
             if isinstance(plugin, Tracer):
-                (tree / "table.json").write_text(json.dumps(plugin.table()))
+                (tree / "table.json").write_text(json.dumps(plugin.table))
         except BaseException:
             traceback.print_exc()
-            sys.stderr.flush()
         finally:
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
     end = time.time() + 3 * seconds + 30  # the machine may be busy
     while time.time() < end:
@@ -185,10 +170,8 @@ def forked(tree: Path, paths: list[str], plugin: object, seconds: float, log: Pa
 def copied() -> Path:
     """Return a copy of the tree as it stands, without what git ignores."""
     tree = Path(tempfile.mkdtemp(prefix="vaekit-mutate-"))
-    listed = subprocess.check_output(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True
-    )
-    for name in listed.splitlines():
+    listed = ["git", "ls-files", "-co", "--exclude-standard"]
+    for name in subprocess.check_output(listed, cwd=ROOT, text=True).splitlines():
         if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
@@ -206,7 +189,7 @@ def covered(tree: Path, room: Room) -> dict[str, Any]:
         for text in [(tree / path).read_bytes() if path.endswith(".py") else path.encode()]
     }
     if fresh := [path for path in paths if not kept[path].exists()]:
-        result = forked(tree, fresh, Tracer(f"{tree}/src/vaekit/"), 1800, tree / "log")
+        result = forked(tree, fresh, Tracer(f"{tree}/src/vaekit/"), 1800)
         if result != 0:
             print(f"the tests end with {result} as they are:", (tree / "log").read_text()[-1500:])
         table = json.loads((tree / "table.json").read_text())
@@ -214,25 +197,17 @@ def covered(tree: Path, room: Room) -> dict[str, Any]:
             kept[path].parent.mkdir(parents=True, exist_ok=True)
             of_path = {test: row for test, row in table.items() if test.startswith(path)}
             kept[path].write_text(json.dumps(of_path))
-    return {
-        test: row for file in kept.values() for test, row in json.loads(file.read_text()).items()
-    }
+    return {test: row for at in kept.values() for test, row in json.loads(at.read_text()).items()}
 
 
 def chosen(mutant: Mutant, table: dict[str, Any]) -> list[str]:
     """Return the tests that run the mutant's function, or its file; the quickest first."""
     first, last = mutant.span
-    tests = [
-        (seconds, test)
-        for test, (seconds, seen) in table.items()
-        if any(file == mutant.file and first <= line <= last for file, line in seen)
-    ]
     total, order = 0.0, list[str]()
-    for seconds, test in sorted(tests):
-        total += seconds
-        if order and total > MOST:
-            break
-        order.append(test)
+    for test, (seconds, seen) in sorted(table.items(), key=lambda item: item[1][0]):
+        if any(file == mutant.file and first <= line <= last for file, line in seen):
+            total += seconds
+            order += [test] if total < MOST or not order else []
     return order
 
 
@@ -246,9 +221,8 @@ def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]
     failed.unlink(missing_ok=True)
     file.write_text(mutant.source)
     try:
-        seconds = 20 + 3 * sum(table[test][0] for test in order)
         paths = list(dict.fromkeys(test.split("::")[0] for test in order))
-        code = forked(tree, paths, Chosen(order, failed), seconds, tree / "log")
+        code = forked(tree, paths, Chosen(order, failed), 20 + 3 * MOST)
     finally:
         file.write_bytes(before)
         os.utime(file, (stat.st_atime, stat.st_mtime))  # as its compiled form says
@@ -263,9 +237,8 @@ def shown(tree: Path, number: int, room: str, mutant: Mutant) -> str:
     """Judge a mutant and print it; one that lives and is known as equal is `equal`."""
     table, start = covered(tree, ROOMS[room]), time.time()
     verdict, seen_by = judged(tree, mutant, table)
-    key = mutant.file, mutant.old.strip(), mutant.new.strip()
     known = {(e["file"], e["old"], e["new"]) for e in reasons() if "equal" in e}
-    if verdict in LIVED and key in known:
+    if verdict in LIVED and (mutant.file, mutant.old.strip(), mutant.new.strip()) in known:
         verdict = "equal"
     seconds, place = time.time() - start, f"{mutant.file}:{mutant.line}"
     print(f"{number:3} {verdict:9} {seconds:5.1f} s  {mutant.operator:9} {place}  {seen_by}")
@@ -276,10 +249,9 @@ def shown(tree: Path, number: int, room: str, mutant: Mutant) -> str:
 
 def drawn(room: str, seed: int, count: int) -> list[tuple[str, Mutant]]:
     """Return the mutants that a seed draws of a room, each with the room."""
-    source = ROOT / "src" / "vaekit"
-    files = {file for glob in ROOMS[room].files.split() for file in source.glob(glob)}
+    files = {file for glob in ROOMS[room].files.split() for file in SOURCE.glob(glob)}
     texts = {
-        str(file.relative_to(source)): file.read_text()
+        str(file.relative_to(SOURCE)): file.read_text()
         for file in sorted(files)
         if file.suffix == ".py" and file.name != "__init__.py"
     }
@@ -288,53 +260,48 @@ def drawn(room: str, seed: int, count: int) -> list[tuple[str, Mutant]]:
 
 def reasons() -> list[dict[str, Any]]:
     """Return the entries of tools/mutants.toml."""
-    return tomllib.loads(NAMED.read_text())["mutant"] if NAMED.exists() else []
+    entries: list[dict[str, Any]] = tomllib.loads(NAMED.read_text())["mutant"]
+    return entries
 
 
 def named() -> Iterator[tuple[str, Mutant]]:
     """Yield those that are listed with no reason why they are equal, each with its room."""
-    for entry in reasons():
-        if "equal" not in entry:
-            text = (ROOT / "src" / "vaekit" / entry["file"]).read_text()
-            assert text.count(entry["old"]) == 1, f"{entry['file']} has not once: {entry['old']}"
-            line = text[: text.index(entry["old"])].count("\n") + 1
-            yield (
-                entry["room"],
-                Mutant.of(entry["file"], text, line, entry["old"], entry["new"]),
-            )
+    for each in reasons():
+        if "equal" not in each:
+            text, old = (SOURCE / each["file"]).read_text(), each["old"]
+            if text.count(old) != 1:
+                sys.exit(f"{each['file']} has {text.count(old)} times: {old}")
+            line = text[: text.index(old)].count("\n") + 1
+            yield each["room"], Mutant.of(each["file"], text, line, old, each["new"])
 
 
 def entry(room: str, mutant: Mutant) -> str:
     """Return a mutant as an entry for tools/mutants.toml."""
-    quote = "'''" if "\n" in mutant.old + mutant.new or "'" in mutant.old + mutant.new else "'"
+    old, new = mutant.old.strip(), mutant.new.strip()
+    quote = "'''" if {"\n", "'"} & set(old + new) else "'"
     return (
         f'[[mutant]]\nroom = "{room}"\nfile = "{mutant.file}"\n'
-        f"old = {quote}{mutant.old.strip()}{quote}\nnew = {quote}{mutant.new.strip()}{quote}\n"
+        f"old = {quote}{old}{quote}\nnew = {quote}{new}{quote}\n"
     )
 
 
 def write_page(row: str = "") -> None:
     """Write the room's row, and all reasons, into docs/mutants.md."""
-    text = PAGE.read_text()
-    head, rows, _ = re.split(r"(?<=\|\n)(?=\| distributions)|(?=\n## Equal)", text)
-    lines = dict.fromkeys(ROOMS, "") | {line.split()[1]: line for line in rows.splitlines()}
-    if row:
-        lines[row.split()[1]] = row
-    body = "\n".join(line or f"| {name} | | | | |" for name, line in lines.items())
-    parts = ["\n## Equal\n"]
+    head, rows, _ = re.split(r"(?<=\|\n)(?=\| distributions)|(?=\n## Equal)", PAGE.read_text())
+    lines = {line.split()[1]: line for line in [*rows.splitlines(), row] if line}
+    parts = [lines.get(room, f"| {room} | | | | |") + "\n" for room in ROOMS] + ["\n## Equal\n"]
     for room in ROOMS:
-        of_room = [e for e in reasons() if e["room"] == room and "equal" in e]
+        of_room = [each for each in reasons() if each["room"] == room and "equal" in each]
         parts += [f"\n### {room}\n\n"] if of_room else []
-        for e in of_room:
-            old, new = (" ".join(e[key].split()) for key in ("old", "new"))
-            parts.append(f"- `{e['file']}`: `{old}` becomes `{new}`: {e['equal']}\n")
-    PAGE.write_text(f"{head}{body}\n{''.join(parts)}")
+        for each in of_room:
+            old, new = (" ".join(each[key].split()) for key in ("old", "new"))
+            parts.append(f"- `{each['file']}`: `{old}` becomes `{new}`: {each['equal']}.\n")
+    PAGE.write_text(head + "".join(parts))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    shape = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     parser.add_argument("room", nargs="?", choices=ROOMS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=40)
