@@ -53,6 +53,19 @@ def test_an_objective_refuses_a_model_that_lacks_what_it_needs() -> None:
             require(objective, model)
 
 
+def test_a_weight_is_any_number_from_zero_on() -> None:
+    for weight in (0.0, 0.05, 2.0):
+        assert ELBO(beta=weight).beta.item() == pytest.approx(weight)
+        assert vk.Coloring(luminance=weight).luminance.item() == pytest.approx(weight)
+    for build in (lambda: ELBO(beta=-0.01), lambda: vk.Coloring(luminance=-0.01)):
+        with pytest.raises(vk.VaekitError, match=r"got .*-0\.01"):
+            build()
+
+
+def test_a_kl_at_the_draw_needs_densities_and_one_in_closed_form_needs_none() -> None:
+    assert ELBO(kl="sampled").needs - ELBO().needs == {"density"}
+
+
 def test_printing_a_vae_shows_its_three_distributions() -> None:
     text = repr(LinearGaussian.fit(torch.randn(20, 4), 2).vae())
     assert "(prior): StandardNormal((2,))" in text

@@ -38,13 +38,15 @@ from mutating import Mutant, draw
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "vaekit"
 NAMED, PAGE = ROOT / "tools" / "mutants.toml", ROOT / "docs" / "mutants.md"
+CACHE = ROOT / ".pytest_cache" / "mutate"
 LIVED = ("survived", "uncovered")
+INDEX = "tests/test_registry.py::test_the_index_and_the_page_are_those_of_the_code"  # of defaults
 MOST = 15.0  # seconds of tests for one mutant
 HEAVY = (
     "numpy scipy.stats scipy.special scipy.integrate pandas torch torch.distributions "
     "torch.utils.data matplotlib.pyplot sklearn.mixture sklearn.linear_model sklearn.metrics "
     "sklearn.decomposition PIL.Image hypothesis pydantic yaml rich.table cyclopts zuko pytest "
-    "jinja2 safetensors.torch pooch filelock platformdirs"
+    "jinja2 safetensors.torch pooch filelock platformdirs torch._dynamo"
 )
 
 
@@ -184,7 +186,7 @@ def covered(tree: Path, room: Room) -> dict[str, Any]:
     paths += sorted({f"src/vaekit/{name.split('/')[0]}" for name in room.files.split()})
     code = b"".join(file.read_bytes() for file in sorted((tree / "src").rglob("*.py")))
     kept = {
-        path: ROOT / ".pytest_cache" / "mutate" / hashlib.sha256(text + code).hexdigest()[:16]
+        path: CACHE / hashlib.sha256(text + code).hexdigest()[:16]
         for path in paths
         for text in [(tree / path).read_bytes() if path.endswith(".py") else path.encode()]
     }
@@ -194,7 +196,6 @@ def covered(tree: Path, room: Room) -> dict[str, Any]:
             print(f"the tests end with {result} as they are:", (tree / "log").read_text()[-1500:])
         table = json.loads((tree / "table.json").read_text())
         for path in fresh:
-            kept[path].parent.mkdir(parents=True, exist_ok=True)
             of_path = {test: row for test, row in table.items() if test.startswith(path)}
             kept[path].write_text(json.dumps(of_path))
     return {test: row for at in kept.values() for test, row in json.loads(at.read_text()).items()}
@@ -208,7 +209,7 @@ def chosen(mutant: Mutant, table: dict[str, Any]) -> list[str]:
         if any(file == mutant.file and first <= line <= last for file, line in seen):
             total += seconds
             order += [test] if total < MOST or not order else []
-    return order
+    return [*order, INDEX] if order and first == 1 else order
 
 
 def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]:
@@ -240,6 +241,8 @@ def shown(tree: Path, number: int, room: str, mutant: Mutant) -> str:
     known = {(e["file"], e["old"], e["new"]) for e in reasons() if "equal" in e}
     if verdict in LIVED and (mutant.file, mutant.old.strip(), mutant.new.strip()) in known:
         verdict = "equal"
+    remembered = CACHE / hashlib.sha256(mutant.source.encode()).hexdigest()[:20]
+    remembered.write_text(verdict)
     seconds, place = time.time() - start, f"{mutant.file}:{mutant.line}"
     print(f"{number:3} {verdict:9} {seconds:5.1f} s  {mutant.operator:9} {place}  {seen_by}")
     for sign, text in (("-", mutant.old), ("+", mutant.new)):
@@ -285,6 +288,14 @@ def entry(room: str, mutant: Mutant) -> str:
     )
 
 
+def row(room: str, seed: int, mutants: list[Mutant]) -> str:
+    """Return the row of a room: the last verdict on each mutant counts."""
+    kept = [CACHE / hashlib.sha256(mutant.source.encode()).hexdigest()[:20] for mutant in mutants]
+    found = collections.Counter(at.read_text() for at in kept if at.exists())
+    killed = found["killed"] + found["timeout"]
+    return f"| {room} | {seed} | {found.total()} | {killed} | {found['equal']} |"
+
+
 def write_page(row: str = "") -> None:
     """Write the room's row, and all reasons, into docs/mutants.md."""
     head, rows, _ = re.split(r"(?<=\|\n)(?=\| distributions)|(?=\n## Equal)", PAGE.read_text())
@@ -320,6 +331,7 @@ def main() -> None:
     for name in HEAVY.split():
         __import__(name)
     sys.modules["torch"].set_num_threads(1)
+    CACHE.mkdir(parents=True, exist_ok=True)
     tree = copied()
     try:
         for n, (room, mutant) in enumerate(mutants):
@@ -330,9 +342,8 @@ def main() -> None:
     finally:
         shutil.rmtree(tree, ignore_errors=True)
     print(f"\n{dict(counts)} in {time.time() - start:.0f} s\n", *lived, sep="\n")
-    if args.room and not args.only:
-        killed, rows = counts["killed"] + counts["timeout"], len(mutants)
-        write_page(f"| {args.room} | {args.seed} | {rows} | {killed} | {counts['equal']} |")
+    if args.room:
+        write_page(row(args.room, args.seed, [mutant for _, mutant in mutants]))
 
 
 if __name__ == "__main__":
