@@ -14,6 +14,7 @@ from vaekit import distributions as d
 from vaekit.data import DataSpec
 from vaekit.evaluate import bits_per_dim, is_likelihood
 from vaekit.models import Trace
+from vaekit.nn import in_words
 from vaekit.objectives import ELBO, IWAE
 from vaekit.parts import (
     Bernoulli,
@@ -71,6 +72,39 @@ def test_a_family_starts_at_the_mean_it_is_given(name: str) -> None:
     mean = mean.view(family.event_shape)
     got = family(family.start(mean).unsqueeze(0)).mean[0]
     assert torch.allclose(got, mean, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [Bernoulli(3), ContinuousBernoulli(3), Gaussian(3, mean="sigmoid"), Gaussian(3, mean="tanh")],
+    ids=repr,
+)
+def test_pixels_that_are_always_black_or_white_start_near_them(family: Family) -> None:
+    mean = torch.tensor([0.0, 0.5, 1.0])
+    start = family.start(mean)
+    assert start.isfinite().all()
+    assert torch.allclose(family(start[None]).mean[0], mean, atol=0.0101)
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        (Gaussian(3, scale="shared"), "mean of a Gaussian, one learned scale"),
+        (Laplace(3, scale="fitted"), "location of a Laplace distribution, one fitted scale"),
+        (Gaussian(3, scale=0.5, mean="tanh"), "mean of a Gaussian, scale 0.5, mean through tanh"),
+        (Gaussian(3), "mean and log variance of a Gaussian"),
+        (
+            vk.NegativeBinomial(4),
+            "log means of a negative binomial, one learned log dispersion each",
+        ),
+        (
+            vk.NegativeBinomial(4, dispersion="free"),
+            "log means and log dispersions of a negative binomial",
+        ),
+    ],
+)
+def test_a_family_says_what_the_network_gives_it(family: Family, words: str) -> None:
+    assert in_words(family.gives) == words
 
 
 def test_check_family_finds_a_wrong_constant() -> None:

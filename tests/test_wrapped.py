@@ -119,6 +119,11 @@ def test_what_torch_offers_is_offered_and_nothing_else(name: str) -> None:
             _ = p.mean
 
 
+def test_what_a_diverged_network_gives_is_passed_on_for_the_loop_to_name() -> None:
+    p = TorchFamily(td.Normal, 3)(torch.full((2, 6), torch.nan))
+    assert p.log_prob(torch.zeros(2, 3)).isnan().all()
+
+
 def test_a_mean_that_is_not_a_number_is_not_offered() -> None:
     p = TorchDistribution(td.Cauchy(torch.zeros(3), torch.ones(3)), event_dim=1)
     assert not {"mean", "moments"} & p.offers
