@@ -223,7 +223,7 @@ def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]
     file.write_text(mutant.source)
     try:
         paths = list(dict.fromkeys(test.split("::")[0] for test in order))
-        code = forked(tree, paths, Chosen(order, failed), 20 + 3 * MOST)
+        code = forked(tree, paths, Chosen(order, failed), 12 + 2 * MOST)
     finally:
         file.write_bytes(before)
         os.utime(file, (stat.st_atime, stat.st_mtime))  # as its compiled form says
