@@ -224,6 +224,19 @@ def test_conditional_folds_and_restores_any_leading_dims() -> None:
         assert torch.equal(p(z).mean, 2 * z)
 
 
+def test_a_network_may_return_location_and_log_variance_apart() -> None:
+    class Pair(nn.Module):
+        in_shape = (3,)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return 2 * x, x - 1
+
+    x = torch.randn(5, 4, 3)
+    p = Conditional(Pair(), Gaussian(3))(x)
+    assert torch.equal(p.mean, 2 * x)
+    assert torch.allclose(p.variance, (x - 1).exp())
+
+
 def test_the_context_joins_every_sample_of_its_row() -> None:
     context = torch.eye(4)
 
