@@ -5,7 +5,7 @@
     python tools/mutate.py --page                                      writes the reasons anew
 
 It works on a copy of the tree. Each mutant meets the tests that run its function, the quickest
-first and six seconds of them at most, in a fork of a process that has imported all but vaekit. What
+first and four seconds of them at most, in a fork of a process that has imported all but vaekit. What
 lives is printed as an entry for tools/mutants.toml, whose key `equal` says why no test can see it;
 the room's row of docs/mutants.md is written anew.
 """
@@ -41,7 +41,7 @@ NAMED, PAGE = ROOT / "tools" / "mutants.toml", ROOT / "docs" / "mutants.md"
 CACHE = ROOT / ".pytest_cache" / "mutate"
 LIVED = ("survived", "uncovered")
 INDEX = "tests/test_registry.py::test_the_index_and_the_page_are_those_of_the_code"  # of defaults
-MOST = 6.0  # seconds of tests for one mutant
+MOST = 4.0  # seconds of tests for one mutant
 HEAVY = (
     "numpy scipy.stats scipy.special scipy.integrate pandas torch torch.distributions "
     "torch.utils.data matplotlib.pyplot sklearn.mixture sklearn.linear_model sklearn.metrics "
@@ -223,7 +223,7 @@ def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]
     file.write_text(mutant.source)
     try:
         paths = list(dict.fromkeys(test.split("::")[0] for test in order))
-        code = forked(tree, paths, Chosen(order, failed), 12 + 2 * MOST)
+        code = forked(tree, paths, Chosen(order, failed), 20.0)
     finally:
         file.write_bytes(before)
         os.utime(file, (stat.st_atime, stat.st_mtime))  # as its compiled form says
