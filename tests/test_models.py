@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+from scipy.stats import norm
 from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import distributions as d
-from vaekit.models import VAE, Site, Trace
+from vaekit.models import VAE, Site, Trace, rows_at_once
 from vaekit.objectives import ELBO, IWAE, Bound, Objective, Reconstruction, require
 from vaekit.parts import (
     Bernoulli,
@@ -314,6 +315,37 @@ def test_evaluating_gives_every_part_its_mode_back() -> None:
     assert model.likelihood.training
     with pytest.raises(vk.VaekitError, match="the context has 3 rows; expected 2"):
         model.sample(2, torch.eye(3))
+
+
+def test_a_mask_weighs_the_terms_of_the_likelihood() -> None:
+    """1 counts a value whole, 0 not at all, 0.25 by a quarter: against scipy's density."""
+    model = autoencoder()
+    x = torch.randn(4, 3)
+    mask = torch.tensor([1.0, 0.0, 0.25])
+    trace = model(x, mask=mask.expand(4, 3))
+    terms = norm.logpdf(x.numpy(), trace.px.mean[0].detach().numpy())
+    expected = (terms * mask.numpy()).sum(1)
+    assert trace.log_likelihood[0].detach().numpy() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("pixels", "draws"), [(6, 1), (3000, 1), (3000, 7), (100_000, 500)])
+def test_as_many_rows_are_decoded_at_a_time_as_fill_8_mib(pixels: int, draws: int) -> None:
+    """At 4 bytes a number; on an accelerator 16 MiB; a row is 1 KiB at least, and one is decoded."""
+    of_row = max(4 * pixels, 1024) * draws
+    for device, room in (("cpu", 2**23), ("meta", 2**24)):
+        rows = rows_at_once(mlp_vae(pixels).to(device), draws)
+        assert rows * of_row <= room < (rows + 1) * of_row or rows == 1
+        assert rows > 1 or of_row > room / 2
+
+
+def test_a_prior_says_what_the_posterior_lacks_first_in_the_alphabet() -> None:
+    class Wants(StandardNormal):
+        needs = d.offering("rsample", "codes", "stopped", "moments")
+
+    net = vk.MLP(2, 4)
+    likelihood = Conditional(vk.MLP(2, 2), Gaussian(2, scale=1.0))
+    with pytest.raises(vk.VaekitError, match=r"^Wants needs [^,]* \(codes\), which"):
+        VAE(Wants(2), Conditional(net, Gaussian(2)), likelihood)
 
 
 def test_what_is_masked_changes_nothing() -> None:

@@ -61,7 +61,10 @@ ROOMS = {
     "distributions": Room("distributions/*", "distributions mixtures wrapped parts"),
     "nn": Room("nn/*", "nn layers saving tutorials"),
     "parts": Room("parts/*", "parts conditional wrapped linear_gaussian models colorizer fitted"),
-    "models": Room("models/*", "models colorizer layers conditional linear_gaussian wrapped"),
+    "models": Room(
+        "models/*",
+        "models colorizer layers conditional linear_gaussian wrapped probe_codes probe_ladder",
+    ),
     "objectives": Room(
         "objectives/*", "models linear_gaussian gradients weights conditional colorizer"
     ),
