@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import distributions as d
-from vaekit.models import VAE, Site, Trace, rows_at_once
+from vaekit.models import VAE, Site, Trace, pieces, rows_at_once
 from vaekit.objectives import ELBO, IWAE, Bound, Objective, Reconstruction, require
 from vaekit.parts import (
     Bernoulli,
@@ -330,12 +330,20 @@ def test_a_mask_weighs_the_terms_of_the_likelihood() -> None:
 
 @pytest.mark.parametrize(("pixels", "draws"), [(6, 1), (3000, 1), (3000, 7), (100_000, 500)])
 def test_as_many_rows_are_decoded_at_a_time_as_fill_8_mib(pixels: int, draws: int) -> None:
-    """At 4 bytes a number; on an accelerator 16 MiB; a row is 1 KiB at least, and one is decoded."""
+    """At 4 bytes a number, a row at 1 KiB at least; on an accelerator 16 MiB; one row always."""
     of_row = max(4 * pixels, 1024) * draws
     for device, room in (("cpu", 2**23), ("meta", 2**24)):
         rows = rows_at_once(mlp_vae(pixels).to(device), draws)
         assert rows * of_row <= room < (rows + 1) * of_row or rows == 1
         assert rows > 1 or of_row > room / 2
+
+
+def test_pieces_hold_every_row_once_and_one_label_beside_each() -> None:
+    x, label = torch.arange(20_000)[:, None], torch.ones(1, 3)
+    parts = list(pieces(mlp_vae(), x, None, label))
+    assert torch.equal(torch.cat([part for part, _, _ in parts]), x)
+    assert [len(part) for part, _, _ in parts] == [8192, 8192, 3616]
+    assert all(none is None and one is label for _, none, one in parts)
 
 
 def test_a_prior_says_what_the_posterior_lacks_first_in_the_alphabet() -> None:
