@@ -5,7 +5,7 @@
     python tools/mutate.py --page                                      writes the reasons anew
 
 It works on a copy of the tree. Each mutant meets the tests that run its function, the quickest
-first and four seconds of them at most, in a fork of a process that has imported all but vaekit. What
+first and `--most` seconds (4) of them, in a fork of a process that has imported all but vaekit. What
 lives is printed as an entry for tools/mutants.toml, whose key `equal` says why no test can see it;
 the room's row of docs/mutants.md is written anew.
 """
@@ -41,7 +41,6 @@ NAMED, PAGE = ROOT / "tools" / "mutants.toml", ROOT / "docs" / "mutants.md"
 CACHE = ROOT / ".pytest_cache" / "mutate"
 LIVED = ("survived", "uncovered")
 INDEX = "tests/test_registry.py::test_the_index_and_the_page_are_those_of_the_code"  # of defaults
-MOST = 4.0  # seconds of tests for one mutant
 HEAVY = (
     "numpy scipy.stats scipy.special scipy.integrate pandas torch torch.distributions "
     "torch.utils.data matplotlib.pyplot sklearn.mixture sklearn.linear_model sklearn.metrics "
@@ -204,20 +203,20 @@ def covered(tree: Path, room: Room) -> dict[str, Any]:
     return {test: row for at in kept.values() for test, row in json.loads(at.read_text()).items()}
 
 
-def chosen(mutant: Mutant, table: dict[str, Any]) -> list[str]:
+def chosen(mutant: Mutant, table: dict[str, Any], most: float) -> list[str]:
     """Return the tests that run the mutant's function, or its file; the quickest first."""
     first, last = mutant.span
     total, order = 0.0, list[str]()
     for test, (seconds, seen) in sorted(table.items(), key=lambda item: item[1][0]):
         if any(file == mutant.file and first <= line <= last for file, line in seen):
             total += seconds
-            order += [test] if total < MOST or not order else []
+            order += [test] if total < most or not order else []
     return [*order, INDEX] if order and first == 1 else order
 
 
-def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]:
+def judged(tree: Path, mutant: Mutant, table: dict[str, Any], most: float) -> tuple[str, str]:
     """Return `killed`, `timeout`, `survived` or `uncovered`, and the test that saw it."""
-    order = chosen(mutant, table)
+    order = chosen(mutant, table, most)
     if not order:
         return "uncovered", ""
     file, failed = tree / "src" / "vaekit" / mutant.file, tree / "failed"
@@ -226,7 +225,7 @@ def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]
     file.write_text(mutant.source)
     try:
         paths = list(dict.fromkeys(test.split("::")[0] for test in order))
-        code = forked(tree, paths, Chosen(order, failed), 20.0)
+        code = forked(tree, paths, Chosen(order, failed), 20 + 2 * most)
     finally:
         file.write_bytes(before)
         os.utime(file, (stat.st_atime, stat.st_mtime))  # as its compiled form says
@@ -237,10 +236,10 @@ def judged(tree: Path, mutant: Mutant, table: dict[str, Any]) -> tuple[str, str]
     return "killed", failed.read_text() if failed.exists() else f"exit {code}"
 
 
-def shown(tree: Path, number: int, room: str, mutant: Mutant) -> str:
+def shown(tree: Path, number: int, room: str, mutant: Mutant, most: float) -> str:
     """Judge a mutant and print it; one that lives and is known as equal is `equal`."""
     table, start = covered(tree, ROOMS[room]), time.time()
-    verdict, seen_by = judged(tree, mutant, table)
+    verdict, seen_by = judged(tree, mutant, table, most)
     known = {(e["file"], e["old"], e["new"]) for e in reasons() if "equal" in e}
     if verdict in LIVED and (mutant.file, mutant.old.strip(), mutant.new.strip()) in known:
         verdict = "equal"
@@ -319,6 +318,7 @@ def main() -> None:
     parser.add_argument("room", nargs="?", choices=ROOMS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--most", type=float, default=4.0, help="seconds of tests for a mutant")
     parser.add_argument("--only", help="numbers of mutants, as 3,7")
     parser.add_argument("--named", action="store_true", help="those of tools/mutants.toml")
     parser.add_argument("--page", action="store_true", help="only write docs/mutants.md")
@@ -339,7 +339,7 @@ def main() -> None:
     try:
         for n, (room, mutant) in enumerate(mutants):
             if n in only:
-                verdict = shown(tree, n, room, mutant)
+                verdict = shown(tree, n, room, mutant, args.most)
                 counts[verdict] += 1
                 lived += [entry(room, mutant)] if verdict in LIVED else []
     finally:
