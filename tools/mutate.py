@@ -5,9 +5,9 @@
     python tools/mutate.py --page                                      writes the reasons anew
 
 It works on a copy of the tree. Each mutant meets the tests that run its function, the quickest
-first and `--most` seconds (4) of them, in a fork of a process that has imported all but vaekit. What
-lives is printed as an entry for tools/mutants.toml, whose key `equal` says why no test can see it;
-the room's row of docs/mutants.md is written anew.
+first and `--most` seconds (4) of them, in a fork of a process that has imported all but vaekit.
+What lives is printed as an entry for tools/mutants.toml, whose key `equal` says why no test can see
+it; the room's row of docs/mutants.md is written anew.
 """
 
 from __future__ import annotations
