@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import distributions as d
-from vaekit.models import VAE, Site, Trace, pieces, rows_at_once
+from vaekit.models import VAE, Site, Trace, in_pieces, pieces, rows_at_once
 from vaekit.objectives import ELBO, IWAE, Bound, Objective, Reconstruction, require
 from vaekit.parts import (
     Bernoulli,
@@ -344,6 +344,14 @@ def test_pieces_hold_every_row_once_and_one_label_beside_each() -> None:
     assert torch.equal(torch.cat([part for part, _, _ in parts]), x)
     assert [len(part) for part, _, _ in parts] == [8192, 8192, 3616]
     assert all(none is None and one is label for _, none, one in parts)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 8192, 8193, 16_384, 20_000])
+def test_work_in_pieces_is_that_on_all_rows(rows: int) -> None:
+    x = torch.arange(rows)[:, None]
+    one, two = in_pieces(mlp_vae(), lambda x, _: (x + 1, 2 * x), x, None)
+    assert torch.equal(one, x + 1)
+    assert torch.equal(two, 2 * x)
 
 
 def test_a_prior_says_what_the_posterior_lacks_first_in_the_alphabet() -> None:
