@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import distributions as d
-from vaekit.models import VAE, Site, Trace, in_pieces, pieces, rows_at_once
+from vaekit.models import VAE, Site, Trace, pieces, rows_at_once
+from vaekit.models.base import in_pieces
 from vaekit.objectives import ELBO, IWAE, Bound, Objective, Reconstruction, require
 from vaekit.parts import (
     Bernoulli,
