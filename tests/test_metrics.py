@@ -124,6 +124,19 @@ def test_several_latents_follow_each_other_and_what_does_not_exist_is_absent() -
     assert none.latent() is None
 
 
+def test_meters_keep_nothing_of_the_graph() -> None:
+    px = Gaussian(torch.randn(1, 5, 3, requires_grad=True), torch.zeros(3, requires_grad=True))
+    meter = ScaleMeter()
+    meter.add(Trace(torch.randn(5, 3), (), px, None))
+    assert not meter._sums.requires_grad
+    latent = LatentMeter()
+    loc = torch.randn(5, 2, requires_grad=True)
+    latent.update(trace_of(Site.draw("z", Gaussian(loc, loc), StandardGaussian(loc[0]), (2,))))
+    found = [m for moments in latent._moments.values() for m in moments.values()]
+    assert len(found) == 3
+    assert not any(moments.mean.requires_grad for moments in found)
+
+
 def test_a_unit_is_active_above_a_hundredth() -> None:
     """Burda et al. 2016, sec. 5.2: Var_x E[z|x] > 0.01."""
     assert Latent(None, [0.0, 0.0099, 0.01, 0.0101, 0.012, 3.0]).active_units == 3
@@ -594,6 +607,7 @@ def test_agreement_of_a_model_and_of_one_that_ignores_its_label(
     assert found["classifier_accuracy"] > 0.97
     assert found["share"] > 0.9
     assert found["worst_share"] == min(found["shares"]) <= found["share"]
+    assert len(found["shares"]) == 10, "as many images of each class"
     assert found["share"] == pytest.approx(np.mean(found["shares"]))
     assert found["standard_error"] == pytest.approx(
         np.sqrt(found["share"] * (1 - found["share"]) / 500)

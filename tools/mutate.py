@@ -33,6 +33,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from mutating import Mutant, draw
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +68,7 @@ ROOMS = {
     "objectives": Room(
         "objectives/*", "models linear_gaussian gradients weights conditional colorizer"
     ),
-    "evaluate": Room("evaluate/*", "evaluate metrics run_evaluate linear_gaussian fitted"),
+    "evaluate": Room("evaluate/*", "evaluate metrics linear_gaussian run_evaluate"),
     "training": Room(
         "training/_[!g]*",  # captured graphs need a GPU
         "training watch optimizers gradients dense snapshots weights",
@@ -90,7 +91,7 @@ class Tracer:
     def __init__(self, package: str) -> None:
         self.package, self.seen = package, set[tuple[str, int]]()
         self.notes: dict[str, tuple[float, set[tuple[str, int]], list[str]]] = {}
-        self.shared: dict[str, set[tuple[str, int]]] = {}
+        self.shared: dict[str, tuple[float, set[tuple[str, int]]]] = {}
         self.table: dict[str, Any] = {}
 
     def call(self, frame: Any, event: str, arg: object) -> None:
@@ -104,16 +105,20 @@ class Tracer:
         sys.settrace(self.call)
         threading.settrace(self.call)
 
-    def pytest_fixture_setup(self, fixturedef: Any) -> None:
-        if fixturedef.scope != "function":  # its calls are those of all tests that ask for it
-            self.shared[fixturedef.argname] = self.seen
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if fixturedef.scope != "function":  # each test that asks for it may be the first to do so
+            self.shared[fixturedef.argname] = time.perf_counter() - start, set(self.seen)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" and report.passed:
             start, seen, fixtures = self.notes[report.nodeid]
             shared = [self.shared[name] for name in fixtures if name in self.shared]
-            calls = sorted(seen.union(*shared))
-            self.table[report.nodeid] = time.perf_counter() - start, calls
+            calls = sorted(seen.union(*(calls for _, calls in shared)))
+            seconds = time.perf_counter() - start + sum(seconds for seconds, _ in shared)
+            self.table[report.nodeid] = seconds, calls
 
     def pytest_runtest_logfinish(self) -> None:
         sys.settrace(None)
@@ -151,7 +156,7 @@ def forked(tree: Path, paths: list[str], plugin: Any, seconds: float) -> int | N
             sys.dont_write_bytecode = isinstance(plugin, Chosen)
             flags = ["-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tree}/tmp"]
             flags += ["-x"] if isinstance(plugin, Chosen) else []
-            code = int(sys.modules["pytest"].main([*paths, *flags], plugins=[plugin]))
+            code = int(pytest.main([*paths, *flags], plugins=[plugin]))
             if isinstance(plugin, Tracer):
                 (tree / "table.json").write_text(json.dumps(plugin.table))
         except BaseException:
@@ -160,7 +165,7 @@ def forked(tree: Path, paths: list[str], plugin: Any, seconds: float) -> int | N
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    end = time.time() + 3 * seconds + 30  # the machine may be busy
+    end = time.time() + 10 * seconds  # the machine may be busy
     while time.time() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
