@@ -29,7 +29,7 @@ import threading
 import time
 import tomllib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,11 +106,12 @@ class Tracer:
         threading.settrace(self.call)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+    def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, object, object]:
         start = time.perf_counter()
-        yield
+        result = yield
         if fixturedef.scope != "function":  # each test that asks for it may be the first to do so
             self.shared[fixturedef.argname] = time.perf_counter() - start, set(self.seen)
+        return result
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" and report.passed:
