@@ -243,14 +243,11 @@ def judged(tree: Path, mutant: Mutant, table: dict[str, Any], most: float) -> tu
 
 
 def shown(tree: Path, number: int, room: str, mutant: Mutant, most: float) -> str:
-    """Judge a mutant and print it; one that lives and is known as equal is `equal`."""
+    """Judge a mutant, print it, and return its verdict."""
     table, start = covered(tree, ROOMS[room]), time.time()
     verdict, seen_by = judged(tree, mutant, table, most)
-    known = {(e["file"], e["old"], e["new"]) for e in reasons() if "equal" in e}
-    if verdict in LIVED and (mutant.file, mutant.old.strip(), mutant.new.strip()) in known:
-        verdict = "equal"
-    remembered = CACHE / hashlib.sha256(mutant.source.encode()).hexdigest()[:20]
-    remembered.write_text(verdict)
+    remembered(mutant).write_text(verdict)
+    verdict = counted(mutant)
     seconds, place = time.time() - start, f"{mutant.file}:{mutant.line}"
     print(f"{number:3} {verdict:9} {seconds:5.1f} s  {mutant.operator:9} {place}  {seen_by}")
     for sign, text in (("-", mutant.old), ("+", mutant.new)):
@@ -296,19 +293,33 @@ def entry(room: str, mutant: Mutant) -> str:
     )
 
 
+def remembered(mutant: Mutant) -> Path:
+    """Return where the last verdict on a mutant is kept."""
+    return CACHE / hashlib.sha256(mutant.source.encode()).hexdigest()[:20]
+
+
+def counted(mutant: Mutant) -> str:
+    """Return the last verdict on a mutant, "" for none; `equal` where its reason is listed."""
+    at = remembered(mutant)
+    verdict = at.read_text() if at.exists() else ""
+    key = mutant.file, mutant.old.strip(), mutant.new.strip()
+    known = {(e["file"], e["old"], e["new"]) for e in reasons() if "equal" in e}
+    return "equal" if verdict in LIVED and key in known else verdict
+
+
 def row(room: str, seed: int, mutants: list[Mutant]) -> str:
     """Return the row of a room: the last verdict on each mutant counts."""
-    kept = [CACHE / hashlib.sha256(mutant.source.encode()).hexdigest()[:20] for mutant in mutants]
-    found = collections.Counter(at.read_text() for at in kept if at.exists())
-    killed = found["killed"] + found["timeout"]
-    return f"| {room} | {seed} | {found.total()} | {killed} | {found['equal']} |"
+    found = collections.Counter(filter(None, map(counted, mutants)))
+    killed, equal = found["killed"] + found["timeout"], found["equal"]
+    total = found.total()
+    return f"| {room} | {seed} | {total} | {killed} | {equal} | {total - killed - equal} |"
 
 
 def write_page(row: str = "") -> None:
     """Write the room's row, and all reasons, into docs/mutants.md."""
     head, rows, _ = re.split(r"(?<=\|\n)(?=\| distributions)|(?=\n## Equal)", PAGE.read_text())
     lines = {line.split()[1]: line for line in [*rows.splitlines(), row] if line}
-    parts = [lines.get(room, f"| {room} | | | | |") + "\n" for room in ROOMS] + ["\n## Equal\n"]
+    parts = [lines.get(room, f"| {room} | | | | | |") + "\n" for room in ROOMS] + ["\n## Equal\n"]
     for room in ROOMS:
         of_room = [each for each in reasons() if each["room"] == room and "equal" in each]
         parts += [f"\n### {room}\n\n"] if of_room else []
