@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +38,7 @@ from vaekit.evaluate import (
     ssim,
     train_classifier,
 )
+from vaekit.evaluate._agreement import _classifier
 from vaekit.models import VAE, Site, Trace
 from vaekit.objectives import Objective
 from vaekit.testing import LinearGaussian
@@ -122,6 +125,20 @@ def test_several_latents_follow_each_other_and_what_does_not_exist_is_absent() -
     none = LatentMeter()
     none.update(trace_of())
     assert none.latent() is None
+
+
+@pytest.mark.parametrize("samples", [(1,), (4,), (2, 3)])
+def test_numbers_of_draws_are_no_rows(samples: tuple[int, ...]) -> None:
+    loc = torch.randn(40, 2, 3, dtype=torch.float64)
+    q = Gaussian(loc, torch.zeros(2, 3, dtype=torch.float64), event_dim=2)
+    p = StandardGaussian(torch.zeros(2, 3, dtype=torch.float64), event_dim=2)
+    meter = LatentMeter()
+    meter.update(trace_of(Site.draw("z", q, p, samples)))
+    latent = meter.latent()
+    assert latent is not None
+    assert latent.variance == pytest.approx(loc.flatten(1).numpy().var(0).tolist())
+    expected = 0.5 * np.square(loc.flatten(1).numpy()).mean(0)
+    assert latent.kl_per_dim == pytest.approx(expected.tolist())
 
 
 def test_meters_keep_nothing_of_the_graph() -> None:
@@ -628,6 +645,27 @@ def test_agreement_of_a_model_and_of_one_that_ignores_its_label(
         with torch.no_grad():
             weight.copy_(kept)
     assert 0.02 < blind < 0.3
+
+
+def test_the_classifier_of_other_labels_is_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is trained once for each data set and its labels, and then read from the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    trained: list[object] = []
+
+    def train(*_: object, **__: object) -> Classifier:
+        trained.append(_)
+        return Classifier((1, 8, 8), 2)
+
+    monkeypatch.setattr("vaekit.evaluate._agreement.train_classifier", train)
+    spec = SimpleNamespace(classes=2, shape=(1, 8, 8))
+    rows = SimpleNamespace(on_rows=None, device="cpu")
+    asked = [([0, 1], "a", 1), ([0, 1], "a", 1), ([1, 0], "a", 2), ([1, 0], "b", 3)]
+    for labels, key, count in asked:
+        data: Any = SimpleNamespace(name="d", train=SimpleNamespace(labels=torch.tensor(labels)))
+        _classifier(SimpleNamespace(spec=spec, rows=rows, key=key), data)  # type: ignore[arg-type]
+        assert len(trained) == count
 
 
 def test_what_is_refused(run: Run, tmp_path: Path) -> None:
