@@ -93,6 +93,15 @@ def test_each_step_gains_likelihood() -> None:
     assert values[-1] > values[0]
 
 
+def test_a_fit_stops_at_the_first_step_that_gains_less_than_0_003_nats_a_point() -> None:
+    z = points()
+    values = [fit_mixture(z, 3, steps=k).log_prob(z).mean().item() for k in range(12)]
+    gains = [after - before for before, after in itertools.pairwise(values)]
+    last = next(k for k, gain in enumerate(gains, 1) if gain < 3e-3)
+    assert torch.equal(fit_mixture(z, 3).loc, fit_mixture(z, 3, steps=last).loc)
+    assert not torch.equal(fit_mixture(z, 3).loc, fit_mixture(z, 3, steps=last - 1).loc)
+
+
 def test_one_component_is_the_gaussian_of_the_moments() -> None:
     z = points()
     p = fit_mixture(z, 1)

@@ -65,6 +65,15 @@ def test_family_conforms(family: Family) -> None:
     check_family(family)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES.values(), *COUNTS.values()], ids=[*FAMILIES, *COUNTS])
+def test_what_offers_moments_has_the_variance_of_its_draws(family: Family) -> None:
+    p = family(torch.zeros(1, *family.param_shape))
+    if "moments" in p.offers:
+        draws = p.sample((4000,)).double()
+        expected = p.variance.double().broadcast_to(draws.shape[1:])
+        assert torch.allclose(draws.var(0), expected, rtol=0.25)
+
+
 @pytest.mark.parametrize("name", [n for n in FAMILIES if n != "delta"])
 def test_a_family_starts_at_the_mean_it_is_given(name: str) -> None:
     family = FAMILIES[name].to(torch.float64)
