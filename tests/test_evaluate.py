@@ -29,8 +29,8 @@ from vaekit.evaluate import (
     nll,
     rows_and_draws,
 )
-from vaekit.evaluate._latent import Aggregate
 from vaekit.models import VAE
+from vaekit.registry import make
 from vaekit.testing import LinearGaussian
 
 
@@ -512,7 +512,7 @@ def test_what_the_number_of_rows_bounds_says_so(bounded: bool) -> None:
     parts = ("mutual_information", "marginal_kl", "total_correlation")
     names = ("rate", "distortion", *parts, "dimension_wise_kl", "kl_sampled")
     record = {**dict.fromkeys(names, 1.0), "errors": {}, "rows": 100, "bounded": bounded}
-    words = {name: more for name, _, _, more in Aggregate().lines(record)}
+    words = {name: more for name, _, _, more in make("metric", {"name": "aggregate"}).lines(record)}
     assert list(words) == list(names)
     for name, more in words.items():
         assert ("bounded by log N = 4.61" in more) == (bounded and name in parts)

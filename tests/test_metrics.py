@@ -38,9 +38,9 @@ from vaekit.evaluate import (
     ssim,
     train_classifier,
 )
-from vaekit.evaluate._agreement import _classifier
 from vaekit.models import VAE, Site, Trace
 from vaekit.objectives import Objective
+from vaekit.registry import make
 from vaekit.testing import LinearGaussian
 
 Values = list[float]
@@ -659,12 +659,18 @@ def test_the_classifier_of_other_labels_is_another(
         return Classifier((1, 8, 8), 2)
 
     monkeypatch.setattr("vaekit.evaluate._agreement.train_classifier", train)
+    monkeypatch.setattr("vaekit.evaluate._agreement.accuracy", lambda *_: 1.0)
+    model = SimpleNamespace(sample=lambda n, *_, mean: torch.zeros(n, 1, 8, 8))
     spec = SimpleNamespace(classes=2, shape=(1, 8, 8))
     rows = SimpleNamespace(on_rows=None, device="cpu")
+    agreement: Any = make("metric", {"name": "agreement"})
     asked = [([0, 1], "a", 1), ([0, 1], "a", 1), ([1, 0], "a", 2), ([1, 0], "b", 3)]
     for labels, key, count in asked:
-        data: Any = SimpleNamespace(name="d", train=SimpleNamespace(labels=torch.tensor(labels)))
-        _classifier(SimpleNamespace(spec=spec, rows=rows, key=key), data)  # type: ignore[arg-type]
+        train_rows = SimpleNamespace(labels=torch.tensor(labels))
+        data = SimpleNamespace(name="d", train=train_rows, test=None)
+        subject = SimpleNamespace(model=model, spec=spec, rows=rows, key=key, class_names="ab")
+        subject.data = lambda data=data: data
+        agreement.study(subject)
         assert len(trained) == count
 
 
