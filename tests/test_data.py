@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,19 @@ def test_static_binarisation_is_kept_and_threshold_is_a_comparison() -> None:
     order = partition(dataset().train, 0, seed=0)[0]
     assert torch.equal(made.train.x(), (order.x() > 0.5).float())
     assert torch.equal(made.test.x(), (dataset().test.images.float() > 127.5).float())
+
+
+def test_each_split_is_binarized_by_draws_of_its_own() -> None:
+    """All rows are of one gray, so that equal draws would be equal splits."""
+    gray = replace(dataset().test, images=torch.full_like(dataset().test.images, 128))
+    data = replace(dataset(), train=gray, validation=gray, test=gray)
+    one, again = (prepare(data, Data(binarize="static")) for _ in "ab")
+    assert one.validation is not None
+    splits = [one.train.x(), one.validation.x(), one.test.x()]
+    assert torch.equal(splits[2], again.test.x())
+    for first, second in itertools.combinations(splits, 2):
+        assert first.shape == second.shape
+        assert not torch.equal(first, second)
 
 
 # dequantizing and ranges ------------------------------------------------------------------------

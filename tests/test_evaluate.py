@@ -30,6 +30,7 @@ from vaekit.evaluate import (
     rows_and_draws,
 )
 from vaekit.models import VAE
+from vaekit.registry import make
 from vaekit.testing import LinearGaussian
 
 
@@ -268,6 +269,14 @@ def test_transitions_leave_their_density_unchanged_and_meet_each_row_with_its_ow
         assert ((values.mean(0) - expected).abs() < 4.5 * error).all()
 
 
+def test_a_proposal_where_there_is_no_density_is_refused_with_chance_zero() -> None:
+    z = torch.linspace(-0.9, 0.9, 20, dtype=torch.float64).view(10, 2, 1)
+    far = torch.tensor([30.0, 50.0], dtype=torch.float64)
+    new, chance = hmc(lambda z: (1 - z.square()).log().sum(-1), z, far, 1)
+    assert torch.equal(new, z)
+    assert torch.equal(chance, torch.zeros(10, 2, dtype=torch.float64))
+
+
 def curved(latent: int, pixels: int = 6) -> VAE:
     """A decoder that bends, and an encoder that knows nothing."""
     model = VAE(
@@ -487,6 +496,38 @@ def test_every_measure_is_the_full_sum(monkeypatch: pytest.MonkeyPatch, proves: 
         assert sum(getattr(found, name) for name in PARTS) == pytest.approx(found.kl_sampled)
         assert (found.rows, found.samples) == (23, 1)
         assert found.mutual_information < math.log(23)
+
+
+def test_the_square_error_is_that_of_the_means_at_the_draws() -> None:
+    model, x = perturbed()
+    torch.manual_seed(4)
+    found = vk.measure(model, [(x, None)], samples=3)
+    torch.manual_seed(4)
+    y = model(x, samples=(3,)).px.mean.detach()
+    assert found.mse == pytest.approx(np.square(x.numpy() - y.numpy()).mean())
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_what_the_number_of_rows_bounds_says_so(bounded: bool) -> None:
+    parts = ("mutual_information", "marginal_kl", "total_correlation")
+    names = ("rate", "distortion", *parts, "dimension_wise_kl", "kl_sampled")
+    record = {**dict.fromkeys(names, 1.0), "errors": {}, "rows": 100, "bounded": bounded}
+    words = {name: more for name, _, _, more in make("metric", {"name": "aggregate"}).lines(record)}
+    assert list(words) == list(names)
+    for name, more in words.items():
+        assert ("bounded by log N = 4.61" in more) == (bounded and name in parts)
+
+
+def test_rows_far_from_a_point_count_in_q_of_z_as_scipy_counts_them() -> None:
+    """One row at the point, 5,000 others so far that each adds exp(-32) or nothing at all."""
+    at = torch.cat([torch.zeros(1), torch.full((5000,), 8.0), torch.full((500,), 60.0)])
+    q = d.Gaussian(at[:, None].double(), torch.zeros(1, dtype=torch.float64))
+    z = torch.tensor([[0.0], [0.5], [30.0]], dtype=torch.float64)
+    log_q, terms = aggregate_log_prob([q], z)
+    expected = logsumexp(norm.logpdf(z.numpy(), at.numpy()), axis=1) - math.log(len(at))
+    assert terms is not None
+    for got in (log_q, terms[:, 0]):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 def test_rate_and_distortion_are_those_of_the_closed_forms(proves: Proves) -> None:

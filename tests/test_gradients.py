@@ -130,6 +130,15 @@ def test_parts_without_parameters_and_frozen_ones_are_skipped() -> None:
     assert fit(model, objective, rows(8, 4), steps=2, optimizer=adam).step == 2
 
 
+def test_the_critic_is_in_no_part() -> None:
+    model, objective = vae(), Learns(posterior=1.0, rest=1.0)
+    objective.critic = nn.Linear(3, 1)
+    parts = by_part(model, objective, ("posterior", "rest"))
+    found = [p for _, own in parts for p in own]
+    assert {id(p) for p in found} == {id(p) for p in [*model.parameters(), objective.log_price]}
+    assert len(found) == len(list(model.parameters())) + 1
+
+
 def test_parts_are_looked_up_once_and_the_last_graph_is_freed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -166,6 +166,34 @@ def test_networks_of_ones_own() -> None:
     assert encoder.parameters + broken.parameters == total
 
 
+class Swish(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.sigmoid()
+
+
+class Backwards(nn.Module):
+    """Its layers are defined in another order than they compute in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.unused = nn.Linear(5, 4), nn.Linear(3, 3)
+        self.swish, self.first = Swish(), nn.Linear(9, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.swish(self.first(x)))
+
+
+def test_layers_defined_in_another_order_stand_as_they_compute() -> None:
+    """One that is not called stays behind the one before it; an activation of one's own counts."""
+    encoder, _ = layer_tables(composed(Backwards(), nn.Linear(2, 9)))
+    assert rows(encoder) == [
+        ("dense", (5,), 50),
+        ("Swish", (5,), 0),
+        ("dense", (4,), 24),
+        ("dense", None, 12),
+    ]
+
+
 def test_what_two_networks_share_is_counted_once() -> None:
     shared = nn.Linear(9, 9)
     encoder = nn.Sequential(shared, nn.Linear(9, 4))
@@ -201,6 +229,23 @@ def test_a_model_of_another_kind() -> None:
         ("Plain", "4", "3"),
         ("sum", "", "13"),
     ]
+
+
+class Grouped(Plain):
+    """Its networks stand in a container of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = vk.Conditional(nn.Linear(4, 4), vk.Gaussian(2), in_shape=4)
+        self.up = nn.ModuleDict({"code": inner, "more": nn.Sequential(nn.Linear(4, 4), nn.Tanh())})
+
+    def forward(self, x: Tensor, context: Any = None, **how: Any) -> Any:
+        return self.up["more"](self.up["code"](x).mean)
+
+
+def test_networks_in_a_container_have_a_table_each() -> None:
+    titles = [table.title() for table in layer_tables(Grouped())]
+    assert titles[:2] == ["up.code", "up.more"]
 
 
 def test_mode_random_state_and_hooks_stay() -> None:

@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from vaekit.distributions import Bernoulli, Delta, Gaussian, Laplace, StandardGa
 from vaekit.evaluate import (
     Classifier,
     DeadUnits,
+    Latent,
     LatentMeter,
     ScaleMeter,
     accuracy,
@@ -37,6 +40,7 @@ from vaekit.evaluate import (
 )
 from vaekit.models import VAE, Site, Trace
 from vaekit.objectives import Objective
+from vaekit.registry import make
 from vaekit.testing import LinearGaussian
 
 Values = list[float]
@@ -121,6 +125,38 @@ def test_several_latents_follow_each_other_and_what_does_not_exist_is_absent() -
     none = LatentMeter()
     none.update(trace_of())
     assert none.latent() is None
+
+
+@pytest.mark.parametrize("samples", [(1,), (4,), (2, 3)])
+def test_numbers_of_draws_are_no_rows(samples: tuple[int, ...]) -> None:
+    loc = torch.randn(40, 2, 3, dtype=torch.float64)
+    q = Gaussian(loc, torch.zeros(2, 3, dtype=torch.float64), event_dim=2)
+    p = StandardGaussian(torch.zeros(2, 3, dtype=torch.float64), event_dim=2)
+    meter = LatentMeter()
+    meter.update(trace_of(Site.draw("z", q, p, samples)))
+    latent = meter.latent()
+    assert latent is not None
+    assert latent.variance == pytest.approx(loc.flatten(1).numpy().var(0).tolist())
+    expected = 0.5 * np.square(loc.flatten(1).numpy()).mean(0)
+    assert latent.kl_per_dim == pytest.approx(expected.tolist())
+
+
+def test_meters_keep_nothing_of_the_graph() -> None:
+    px = Gaussian(torch.randn(1, 5, 3, requires_grad=True), torch.zeros(3, requires_grad=True))
+    meter = ScaleMeter()
+    meter.add(Trace(torch.randn(5, 3), (), px, None))
+    assert not meter._sums.requires_grad
+    latent = LatentMeter()
+    loc = torch.randn(5, 2, requires_grad=True)
+    latent.update(trace_of(Site.draw("z", Gaussian(loc, loc), StandardGaussian(loc[0]), (2,))))
+    found = [m for moments in latent._moments.values() for m in moments.values()]
+    assert len(found) == 3
+    assert not any(moments.mean.requires_grad for moments in found)
+
+
+def test_a_unit_is_active_above_a_hundredth() -> None:
+    """Burda et al. 2016, sec. 5.2: Var_x E[z|x] > 0.01."""
+    assert Latent(None, [0.0, 0.0099, 0.01, 0.0101, 0.012, 3.0]).active_units == 3
 
 
 def test_the_posterior_scale_is_the_root_of_the_mean_square_over_rows_dims_and_latents() -> None:
@@ -593,6 +629,7 @@ def test_agreement_of_a_model_and_of_one_that_ignores_its_label(
     assert found["classifier_accuracy"] > 0.97
     assert found["share"] > 0.9
     assert found["worst_share"] == min(found["shares"]) <= found["share"]
+    assert len(found["shares"]) == 10, "as many images of each class"
     assert found["share"] == pytest.approx(np.mean(found["shares"]))
     within = np.mean([share * (1 - share) / 49 for share in found["shares"]])
     assert found["standard_error"] == pytest.approx(np.sqrt(within / 10))
@@ -612,6 +649,33 @@ def test_agreement_of_a_model_and_of_one_that_ignores_its_label(
         with torch.no_grad():
             weight.copy_(kept)
     assert 0.02 < blind < 0.3
+
+
+def test_the_classifier_of_other_labels_is_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is trained once for each data set and its labels, and then read from the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    trained: list[object] = []
+
+    def train(*_: object, **__: object) -> Classifier:
+        trained.append(_)
+        return Classifier((1, 8, 8), 2)
+
+    monkeypatch.setattr("vaekit.evaluate._agreement.train_classifier", train)
+    monkeypatch.setattr("vaekit.evaluate._agreement.accuracy", lambda *_: 1.0)
+    model = SimpleNamespace(sample=lambda n, *_, mean: torch.zeros(n, 1, 8, 8))
+    spec = SimpleNamespace(classes=2, shape=(1, 8, 8))
+    rows = SimpleNamespace(on_rows=None, device="cpu")
+    agreement: Any = make("metric", {"name": "agreement"})
+    asked = [([0, 1], "a", 1), ([0, 1], "a", 1), ([1, 0], "a", 2), ([1, 0], "b", 3)]
+    for labels, key, count in asked:
+        train_rows = SimpleNamespace(labels=torch.tensor(labels))
+        data = SimpleNamespace(name="d", train=train_rows, test=None)
+        subject = SimpleNamespace(model=model, spec=spec, rows=rows, key=key, class_names="ab")
+        subject.data = lambda data=data: data
+        agreement.study(subject)
+        assert len(trained) == count
 
 
 def test_what_is_refused(run: Run, tmp_path: Path) -> None:

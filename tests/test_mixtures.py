@@ -41,6 +41,14 @@ def test_density_and_moments_are_those_of_torch(shape: tuple[int, ...]) -> None:
     assert p.event_shape == shape
 
 
+def test_a_latent_is_pulled_where_torch_pulls_it() -> None:
+    p = some()
+    z = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    (got,) = torch.autograd.grad(p.log_prob(z).sum(), z)
+    (expected,) = torch.autograd.grad(reference(p).log_prob(z).sum(), z)
+    assert torch.allclose(got, expected, atol=1e-10)
+
+
 def test_float32_is_within_1e_4_nats_where_covariances_are_well_conditioned() -> None:
     p = some(8, (16,))
     eye = torch.eye(16, dtype=torch.float64)
@@ -85,6 +93,15 @@ def test_each_step_gains_likelihood() -> None:
     assert values[-1] > values[0]
 
 
+def test_a_fit_stops_at_the_first_step_that_gains_less_than_0_003_nats_a_point() -> None:
+    z = points()
+    values = [fit_mixture(z, 3, steps=k).log_prob(z).mean().item() for k in range(12)]
+    gains = [after - before for before, after in itertools.pairwise(values)]
+    last = next(k for k, gain in enumerate(gains, 1) if gain < 3e-3)
+    assert torch.equal(fit_mixture(z, 3).loc, fit_mixture(z, 3, steps=last).loc)
+    assert not torch.equal(fit_mixture(z, 3).loc, fit_mixture(z, 3, steps=last - 1).loc)
+
+
 def test_one_component_is_the_gaussian_of_the_moments() -> None:
     z = points()
     p = fit_mixture(z, 1)
@@ -119,6 +136,32 @@ def test_number_of_components_is_chosen_by_held_out_points() -> None:
 def test_too_few_points_get_no_mixture() -> None:
     assert choose_mixture(torch.randn(15, 8), torch.randn(9, 8)) is None
     assert choose_mixture(torch.randn(15, 8).repeat(2, 1), torch.randn(9, 8)) is not None
+
+
+def test_two_points_for_each_dimension_of_each_component_are_enough() -> None:
+    z = torch.cat([torch.randn(6, 3) - 20, torch.randn(6, 3) + 20])
+    mixture = choose_mixture(z, z, (1, 2, 3))
+    assert mixture is not None
+    assert len(mixture.log_weights) == 2
+    assert choose_mixture(z[:5], z, (1,)) is None
+
+
+def test_points_far_from_zero_have_their_spread_in_float32_too() -> None:
+    wide = torch.randn(600, 3)
+    p = fit_mixture(wide + 3000, 1)
+    spread = p.tril[0] @ p.tril[0].T
+    assert torch.allclose(spread, torch.cov(wide.T, correction=0), atol=1e-2)
+
+
+def test_a_component_of_one_point_far_out_leaves_the_others_as_they_are() -> None:
+    """Its covariance is rounding alone, which need not have a root."""
+    z = torch.randn(20_000, 6)
+    far = 1000 + torch.rand(1, 6)
+    p = fit_mixture(torch.cat([far, z]), 2)
+    assert p.log_prob(z).isfinite().all()
+    assert (p.tril.diagonal(dim1=1, dim2=2) > 0).all()
+    broad = p.tril[p.log_weights.argmax()]
+    assert torch.allclose(broad @ broad.T, torch.cov(z.T, correction=0), atol=0.1)
 
 
 def test_constant_dimensions_are_no_trouble() -> None:

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+from scipy.stats import norm
 from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import distributions as d
-from vaekit.models import VAE, Site, Trace
+from vaekit.models import VAE, Site, Trace, pieces, rows_at_once
 from vaekit.objectives import ELBO, IWAE, Bound, Objective, Reconstruction, require
 from vaekit.parts import (
     Bernoulli,
@@ -51,6 +52,19 @@ def test_an_objective_refuses_a_model_that_lacks_what_it_needs() -> None:
     for objective in (ELBO(), IWAE()):
         with pytest.raises(vk.VaekitError, match=r"needs (a KL between|the densities of a draw)"):
             require(objective, model)
+
+
+def test_a_weight_is_any_number_from_zero_on() -> None:
+    for weight in (0.0, 0.05, 2.0):
+        assert ELBO(beta=weight).beta.item() == pytest.approx(weight)
+        assert vk.Coloring(luminance=weight).luminance.item() == pytest.approx(weight)
+    for build in (lambda: ELBO(beta=-0.01), lambda: vk.Coloring(luminance=-0.01)):
+        with pytest.raises(vk.VaekitError, match=r"got .*-0\.01"):
+            build()
+
+
+def test_a_kl_at_the_draw_needs_densities_and_one_in_closed_form_needs_none() -> None:
+    assert ELBO(kl="sampled").needs - ELBO().needs == {"density"}
 
 
 def test_printing_a_vae_shows_its_three_distributions() -> None:
@@ -261,12 +275,26 @@ def test_iwae_takes_all_its_sample_dims_together() -> None:
     assert torch.allclose(IWAE(samples=15).value(trace), expected)
 
 
+def test_the_elbo_is_the_mean_over_all_its_draws() -> None:
+    oracle = LinearGaussian.fit(torch.randn(30, 4, dtype=torch.float64), 2)
+    trace = oracle.vae()(torch.randn(6, 4, dtype=torch.float64), samples=(3, 5))
+    log_p, log_q, log_prior = (
+        value.detach().expand(3, 5, 6).numpy()
+        for value in (trace.log_likelihood, trace.site.log_q, trace.site.log_p)
+    )
+    for kl, want in (("sampled", log_q - log_prior), ("closed", trace.kl.detach().numpy())):
+        expected = log_p.mean((0, 1)) - 0.7 * want.mean((0, 1))
+        assert ELBO(beta=0.7, kl=kl)(trace).value.detach().numpy() == pytest.approx(expected)
+
+
 def test_bounds_report_their_parts() -> None:
     trace = mlp_vae()(torch.rand(5, 6), samples=(3,))
     parts = ELBO(beta=2.0)(trace).parts
     assert torch.allclose(parts["kl"], trace.kl.mean(0))
     assert torch.allclose(parts["log_likelihood"], trace.log_likelihood.mean(0))
     assert parts["kl"].min() > 0
+    assert trace.kl.requires_grad
+    assert not any(part.requires_grad for part in parts.values())
     assert "kl" not in Reconstruction()(autoencoder()(torch.rand(5, 3))).parts
 
 
@@ -287,6 +315,53 @@ def test_evaluating_gives_every_part_its_mode_back() -> None:
     assert model.likelihood.training
     with pytest.raises(vk.VaekitError, match="the context has 3 rows; expected 2"):
         model.sample(2, torch.eye(3))
+
+
+def test_a_mask_weighs_the_terms_of_the_likelihood() -> None:
+    """1 counts a value whole, 0 not at all, 0.25 by a quarter: against scipy's density."""
+    model = autoencoder()
+    x = torch.randn(4, 3)
+    mask = torch.tensor([1.0, 0.0, 0.25])
+    trace = model(x, mask=mask.expand(4, 3))
+    terms = norm.logpdf(x.numpy(), trace.px.mean[0].detach().numpy())
+    expected = (terms * mask.numpy()).sum(1)
+    assert trace.log_likelihood[0].detach().numpy() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("pixels", "draws"), [(6, 1), (3000, 1), (3000, 7), (100_000, 500)])
+def test_as_many_rows_are_decoded_at_a_time_as_fill_8_mib(pixels: int, draws: int) -> None:
+    """At 4 bytes a number, a row at 1 KiB at least; on an accelerator 16 MiB; one row always."""
+    of_row = max(4 * pixels, 1024) * draws
+    for device, room in (("cpu", 2**23), ("meta", 2**24)):
+        rows = rows_at_once(mlp_vae(pixels).to(device), draws)
+        assert rows * of_row <= room < (rows + 1) * of_row or rows == 1
+        assert rows > 1 or of_row > room / 2
+
+
+def test_pieces_hold_every_row_once_and_one_label_beside_each() -> None:
+    x, label = torch.arange(20_000)[:, None], torch.ones(1, 3)
+    parts = list(pieces(mlp_vae(), x, None, label))
+    assert torch.equal(torch.cat([part for part, _, _ in parts]), x)
+    assert [len(part) for part, _, _ in parts] == [8192, 8192, 3616]
+    assert all(none is None and one is label for _, none, one in parts)
+
+
+@pytest.mark.parametrize("rows", [1, 8192, 8193, 16_384, 20_000])
+def test_codes_decoded_in_pieces_are_those_decoded_at_once(rows: int) -> None:
+    model, z = mlp_vae(), torch.randn(rows, 2)
+    with torch.no_grad():
+        expected = model.likelihood(z).mean
+    assert torch.allclose(model.decode(z), expected, atol=1e-6)
+
+
+def test_a_prior_says_what_the_posterior_lacks_first_in_the_alphabet() -> None:
+    class Wants(StandardNormal):
+        needs = d.offering("rsample", "codes", "stopped", "moments")
+
+    net = vk.MLP(2, 4)
+    likelihood = Conditional(vk.MLP(2, 2), Gaussian(2, scale=1.0))
+    with pytest.raises(vk.VaekitError, match=r"^Wants needs [^,]* \(codes\), which"):
+        VAE(Wants(2), Conditional(net, Gaussian(2)), likelihood)
 
 
 def test_what_is_masked_changes_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from vaekit import distributions as d
 from vaekit.data import DataSpec
 from vaekit.evaluate import bits_per_dim, is_likelihood
 from vaekit.models import Trace
+from vaekit.nn import in_words
 from vaekit.objectives import ELBO, IWAE
 from vaekit.parts import (
     Bernoulli,
@@ -21,6 +23,8 @@ from vaekit.parts import (
     ContinuousBernoulli,
     Delta,
     Family,
+    FittedScale,
+    FreeScale,
     Gaussian,
     Laplace,
     join,
@@ -61,6 +65,15 @@ def test_family_conforms(family: Family) -> None:
     check_family(family)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES.values(), *COUNTS.values()], ids=[*FAMILIES, *COUNTS])
+def test_what_offers_moments_has_the_variance_of_its_draws(family: Family) -> None:
+    p = family(torch.zeros(1, *family.param_shape))
+    if "moments" in p.offers:
+        draws = p.sample((4000,)).double()
+        expected = p.variance.double().broadcast_to(draws.shape[1:])
+        assert torch.allclose(draws.var(0), expected, rtol=0.25)
+
+
 @pytest.mark.parametrize("name", [n for n in FAMILIES if n != "delta"])
 def test_a_family_starts_at_the_mean_it_is_given(name: str) -> None:
     family = FAMILIES[name].to(torch.float64)
@@ -68,6 +81,46 @@ def test_a_family_starts_at_the_mean_it_is_given(name: str) -> None:
     mean = mean.view(family.event_shape)
     got = family(family.start(mean).unsqueeze(0)).mean[0]
     assert torch.allclose(got, mean, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "ends"),
+    [
+        (Bernoulli(3), (1e-3, 1 - 1e-3)),
+        (ContinuousBernoulli(3), (1e-2, 1 - 1e-2)),
+        (Categorical(3, levels=5), (1e-2, 1 - 1e-2)),
+        (Gaussian(3, mean="sigmoid"), (1e-3, 1 - 1e-3)),
+        (Gaussian(3, mean="tanh"), (0, 1 - 1e-3)),
+    ],
+)
+def test_pixels_that_are_always_black_or_white_start_near_them(
+    family: Family, ends: tuple[float, float]
+) -> None:
+    """Near, and not at: there a gradient leads nowhere, or the parameters are infinite."""
+    start = family.start(torch.tensor([0.0, 0.5, 1.0]))
+    expected = torch.tensor([ends[0], 0.5, ends[1]])
+    assert torch.allclose(family(start[None]).mean[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        (Gaussian(3, scale="shared"), "mean of a Gaussian, one learned scale"),
+        (Laplace(3, scale="fitted"), "location of a Laplace distribution, one fitted scale"),
+        (Gaussian(3, scale=0.5, mean="tanh"), "mean of a Gaussian, scale 0.5, mean through tanh"),
+        (Gaussian(3), "mean and log variance of a Gaussian"),
+        (
+            vk.NegativeBinomial(4),
+            "log means of a negative binomial, one learned log dispersion each",
+        ),
+        (
+            vk.NegativeBinomial(4, dispersion="free"),
+            "log means and log dispersions of a negative binomial",
+        ),
+    ],
+)
+def test_a_family_says_what_the_network_gives_it(family: Family, words: str) -> None:
+    assert in_words(family.gives) == words
 
 
 def test_check_family_finds_a_wrong_constant() -> None:
@@ -142,6 +195,29 @@ def test_a_soft_floor_bounds_the_scale_and_keeps_a_gradient() -> None:
     assert gradient[0, 1] > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_free_scale_stays_finite_whatever_the_network_returns(dtype: torch.dtype) -> None:
+    """Its log is bounded by -15 and 10, and no gradient is a nan, which would spread to all."""
+    raw = torch.tensor([-1e6, -900.0, 0.0, 1e6], dtype=dtype, requires_grad=True)
+    for softplus, middle in ((False, 0), (True, math.log(math.log(2)))):
+        log_scale = FreeScale(2, softplus=softplus)(raw)
+        assert log_scale.tolist() == pytest.approx([-15, -15, middle, 10], abs=1e-4)
+        (gradient,) = torch.autograd.grad(log_scale.sum(), raw)
+        assert gradient.isfinite().all()
+        assert gradient[2] > 0
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-4, 0.0])
+def test_the_fitted_scale_follows_residuals_down_to_a_hundred_thousandth(size: float) -> None:
+    residual = size * torch.randn(40, 7)
+    scale = FittedScale(2).train()
+    fitted = scale.fit(residual, None)
+    expected = max(np.sqrt(np.square(residual.double().numpy()).mean()), 1e-5)
+    assert fitted is not None
+    assert fitted.exp().item() == pytest.approx(expected, rel=1e-5)
+    assert scale.log_scale.exp().item() == pytest.approx(expected, rel=1e-5)
+
+
 class Double(nn.Module):
     in_shape = (3,)
 
@@ -155,6 +231,19 @@ def test_conditional_folds_and_restores_any_leading_dims() -> None:
     for lead in [(4,), (5, 4), (2, 5, 4)]:
         z = torch.randn(*lead, 3)
         assert torch.equal(p(z).mean, 2 * z)
+
+
+def test_a_network_may_return_location_and_log_variance_apart() -> None:
+    class Pair(nn.Module):
+        in_shape = (3,)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return 2 * x, x - 1
+
+    x = torch.randn(5, 4, 3)
+    p = Conditional(Pair(), Gaussian(3))(x)
+    assert torch.equal(p.mean, 2 * x)
+    assert torch.allclose(p.variance, (x - 1).exp())
 
 
 def test_the_context_joins_every_sample_of_its_row() -> None:
@@ -220,6 +309,13 @@ def test_a_categorical_of_other_levels_is_no_likelihood_of_bytes() -> None:
     assert not is_likelihood(Categorical(3, levels=5).space, "gray")
     assert not is_likelihood(Categorical(3).space, "table")
     assert bits_per_dim(-5.0, Categorical(3, levels=5).space, gray) is None
+
+
+@pytest.mark.parametrize("kind", ["binary", "table", "counts"])
+def test_a_categorical_of_bytes_is_no_likelihood_of_other_data(kind: str) -> None:
+    space = Categorical(3).space
+    assert not is_likelihood(space, kind)
+    assert bits_per_dim(-5.0, space, DataSpec("t", (3,), kind, rows=9)) is None
 
 
 def test_a_softplus_scale_is_that_of_softplus_and_starts_at_one() -> None:

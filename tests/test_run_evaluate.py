@@ -72,6 +72,7 @@ def test_each_part_is_what_the_library_gives(run: Run) -> None:
         assert images[name] == pytest.approx(values.mean())
         assert images["errors"][name] == pytest.approx(values.std(ddof=1) / 60**0.5)
     assert images["mse"] == pytest.approx((x - y).square().mean().item())
+    assert found["implied_sigma"] == pytest.approx(math.sqrt(found["mse"]))
     with torch.no_grad():
         q = run.model.posterior(x)
         kl = torch.distributions.kl_divergence(

@@ -721,6 +721,14 @@ def test_a_schedule_of_a_weight_is_a_warm_up_too() -> None:
     assert make_schedules(options, made("vae").objective, 100, 10)[1] == 50
 
 
+def test_the_best_weights_are_chosen_once_the_warm_up_is_over() -> None:
+    weight = made("beta_vae").objective
+    for warm_up, epochs in (("linear:3", 3), ("cosine:2.5", 2.5), ("none", 0)):
+        schedules, over = make_schedules(Training(kl_warmup=warm_up), weight, 100, 10)
+        assert over == 10 * epochs
+        assert not schedules or schedules["objective.beta"](over) == weight.beta.item()
+
+
 @pytest.mark.parametrize("epochs", [0, -3])
 def test_a_refused_resume_leaves_the_run_as_it_was(whole: Path, epochs: int) -> None:
     before = (whole / "config.json").read_text()

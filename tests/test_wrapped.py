@@ -119,9 +119,24 @@ def test_what_torch_offers_is_offered_and_nothing_else(name: str) -> None:
             _ = p.mean
 
 
+def test_a_uniform_lives_on_pixels_where_all_of_it_is_on_zero_to_one() -> None:
+    one = torch.ones(2)
+    assert TorchDistribution(td.Uniform(0 * one, one), event_dim=1).space.kind == "pixels"
+    half = torch.tensor([0.0, 0.5])
+    for low, high in ((half, one), (0 * one, one + half)):
+        assert TorchDistribution(td.Uniform(low, high), event_dim=1).space.kind != "pixels"
+
+
+def test_what_a_diverged_network_gives_is_passed_on_for_the_loop_to_name() -> None:
+    p = TorchFamily(td.Normal, 3)(torch.full((2, 6), torch.nan))
+    assert p.log_prob(torch.zeros(2, 3)).isnan().all()
+
+
 def test_a_mean_that_is_not_a_number_is_not_offered() -> None:
     p = TorchDistribution(td.Cauchy(torch.zeros(3), torch.ones(3)), event_dim=1)
     assert not {"mean", "moments"} & p.offers
+    mixed = td.StudentT(torch.tensor([0.9, 3.0]))  # the first has no mean
+    assert not {"mean", "moments"} & TorchDistribution(mixed, event_dim=1).offers
 
 
 def test_a_kl_is_torchs_where_torch_has_one(proves: Any) -> None:

@@ -26,7 +26,8 @@ oracle's value where that exceeds 1, over all values of the test. Oracles share 
 but for the rows `one by one`, `of all rows`, `in chunks of 32`, `the mean of the same weights`,
 `log weights of the trace`, `those of the recursion`, `evaluate of its runs, to the digits shown`,
 `vaekit` and `vaekit Gaussian`, which hold two ways to the same number to each other. Written by
-`python tools/conformance.py` from a run of the tests, which fail above the limit.
+`python tools/conformance.py` from a run of the tests, which fail above the limit; what else
+they would see stands in [mutants.md](mutants.md).
 
 | part | oracle | error | limit | test |
 |---|---|---|---|---|

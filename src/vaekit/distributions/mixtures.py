@@ -144,6 +144,8 @@ def _spread_points(z: Tensor, count: int, seed: int) -> Tensor:
 
 def _maximized(z: Tensor, shares: Tensor, ridge: Tensor) -> GaussianMixture:
     """Return the mixture of the greatest likelihood, where `(N, K)` shares say whose a point is."""
+    center = z.mean(0)
+    z = z - center  # far from 0 the squares below would cancel
     counts = shares.sum(0) + 1e-6
     loc = shares.T @ z / counts[:, None]
     second = torch.stack([(z.T * share) @ z for share in shares.T]) / counts[:, None, None]
@@ -153,7 +155,7 @@ def _maximized(z: Tensor, shares: Tensor, ridge: Tensor) -> GaussianMixture:
     if failed.any():  # as few points as dimensions, and rounding: their spread by element
         spread = covariance.diagonal(dim1=1, dim2=2).clamp_min(ridge).sqrt().diag_embed()
         tril = torch.where((failed > 0)[:, None, None], spread, tril)
-    return GaussianMixture((counts / counts.sum()).log(), loc, tril.contiguous())
+    return GaussianMixture((counts / counts.sum()).log(), loc + center, tril.contiguous())
 
 
 def choose_mixture(
