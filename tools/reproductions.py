@@ -16,9 +16,10 @@ from vaekit.runs import Reproduction, known, measured, verdict
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "reproductions.csv"
 BEGIN, END = "<!-- reproductions -->\n", "<!-- end reproductions -->\n"
-HEAD = """| `vaekit reproduce` | model, data | measured | reference | here ± over seeds | ± rows | |
-|---|---|---|---|---|---|---|
-"""
+HEAD = (
+    "| `vaekit reproduce` | model and data | measured | reference | here, ± over seeds "
+    "| ± over rows | verdict |\n|---|---|---|---|---|---|---|\n"
+)
 SHORT = {
     "en": "| `vaekit reproduce` | model and data | reference | here | reproduced |\n",
     "zh": "| `vaekit reproduce` | 模型和数据 | 参考值 | 这里的结果 | 是否复现 |\n",
