@@ -95,7 +95,7 @@ ILL: list[tuple[str, dict[str, Any]]] = [
     ("overfitting", {**FEW, **BITS, "validation": 50}),
     ("overfitting", FEW),
     ("overfitting", {**FEW, "likelihood": "laplace:scale=fitted"}),
-    ("overfitting", {**FEW, "likelihood": ":scale=0.3"}),
+    ("overfitting", {**FEW, "likelihood": ":scale=0.3", "epochs": 160}),
     ("overfitting", {**FEW, "data": table(90, counts=True), "kind": "counts",
                      "net": "mlp:hidden=512,512"}),
     ("overfitting, too narrow", {**FEW, "recipe": "ae"}),

@@ -115,7 +115,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         self.tell = Callbacks(self.callbacks).tell
         self.rows = self.sample if self.validation is None else self.validation
-        self.epoch, self.watch, self._saved = 0, Watch(), time.monotonic()
+        self.epoch, self.watch, self._saved = 0, Watch(), -math.inf
         self._took = 0.0
         self._coming, self._waits = self.folder.last.with_name("coming.safetensors"), False
 

@@ -160,7 +160,7 @@ class Watch:
     more than five standard errors of its rows, and so it is on the measured rows.
     Overfitting: the mean over five epochs of the objective on validation rows has fallen from its
     best by a fiftieth of all that was gained, and by four times what it jumps by from epoch to
-    epoch; that on training rows has risen.
+    epoch, and so had that over the five before; that on training rows has risen.
 
     Example:
         >>> watch = Watch()
@@ -284,11 +284,12 @@ class Watch:
         if course is None or not course.held_out:
             return None
         held, learned = ([pair[n] for pair in self.seen] for n in (0, 1))
-        if len(held) < 2 * WINDOW:
+        if len(held) < 3 * WINDOW:
             return None
         means = _running(held)
-        best = max(range(len(means) - WINDOW), key=means.__getitem__)
-        fall, rise = means[best] - means[-1], _running(learned)[-1] - _running(learned)[best]
+        best = max(range(len(means) - 2 * WINDOW), key=means.__getitem__)
+        fall = means[best] - max(means[-1], means[-1 - WINDOW])  # noise is slower than epochs, too
+        rise = _running(learned)[-1] - _running(learned)[best]
         gained = means[best] - held[0]
         if fall < max(LEAST, SHARE * gained, NOISE * _error(held, WINDOW)) or rise <= 0:
             return None
