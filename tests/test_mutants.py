@@ -1,0 +1,57 @@
+"""Laws that no other test tells from a small mistake: see docs/mutants.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import sparse
+
+import vaekit as vk
+from vaekit import VaekitError
+from vaekit.data import load
+from vaekit.registry import make
+
+
+def test_log_counts_gives_its_net_the_logarithm_of_one_more() -> None:
+    net = vk.MLP(3, 2, hidden=(4,)).double()
+    counts = torch.tensor([[0.0, 1.0, 1e6], [5.0, 0.0, 2.0]], dtype=torch.float64)
+    expected = net(torch.from_numpy(np.log(counts.numpy() + 1)))
+    assert torch.allclose(vk.nn.LogCounts(net)(counts), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("grid", [(7, 4), (4, 7), (4, 4)])
+def test_a_stage_needs_both_sides_of_an_image(grid: tuple[int, int]) -> None:
+    with pytest.raises(VaekitError, match=f"{grid[0]} x {grid[1]} is too small"):
+        vk.nn.UnpoolEncoder((1, *grid), 2, (2,), (8,), kernel=5, padding="valid")
+
+
+@pytest.mark.parametrize("shapes", [((3, 8, 8), (3, 8, 8)), ((1, 8, 8), (1, 8, 8))])
+def test_a_net_of_colors_takes_gray_and_gives_color(shapes: tuple[Any, Any]) -> None:
+    net = make("net", {"name": "color"})
+    with pytest.raises(VaekitError, match="maps gray images to color"):
+        net.decoder(*shapes, 4)
+
+
+def test_gray_of_float_images_is_pillows(tmp_path: Path) -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", colors.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    found = load(str(tmp_path / "x.npy"), gray=True)
+    gray = {np.asarray(Image.fromarray(each).convert("L")).tobytes() for each in colors}
+    rows = torch.cat([found.train.x(), found.test.x()])
+    rounded = (rows * 255).round().to(torch.uint8)
+    near = [np.frombuffer(each, np.uint8).reshape(8, 8).astype(int) for each in gray]
+    for row in rounded[:, 0].numpy().astype(int):
+        assert min(np.abs(row - other).max() for other in near) <= 1
+
+
+def test_counts_of_one_column_are_read(tmp_path: Path) -> None:
+    counts = np.arange(30).reshape(30, 1)
+    sparse.save_npz(tmp_path / "counts.npz", sparse.csr_matrix(counts))
+    found = load(str(tmp_path / "counts.npz"))
+    assert found.spec().shape == (1,)
+    assert sorted(torch.cat([found.train.x(), found.test.x()]).flatten().tolist()) == [*range(30)]
