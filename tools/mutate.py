@@ -59,7 +59,7 @@ class Room(NamedTuple):
 
 ROOMS = {
     "distributions": Room("distributions/*", "distributions mixtures wrapped parts"),
-    "nn": Room("nn/*", "nn layers saving tutorials"),
+    "nn": Room("nn/*", "nn layers saving tutorials mutants formulas"),
     "parts": Room("parts/*", "parts conditional wrapped linear_gaussian models colorizer fitted"),
     "models": Room(
         "models/*",
@@ -76,7 +76,7 @@ ROOMS = {
     "data": Room(
         "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
         "data/_labels.py data/_pixels.py data/_arrays.py data/_rows.py data/_dataset.py",
-        "data data_splits data_files data_images values read_arrays new_rows avatars passes",
+        "data data_splits data_files data_images values read_arrays new_rows avatars passes mutants",
     ),
     "compare": Room(
         "report/_run_set.py report/_spreads.py report/_curves.py report/_comparison.py",
