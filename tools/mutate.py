@@ -76,7 +76,8 @@ ROOMS = {
     "data": Room(
         "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
         "data/_labels.py data/_pixels.py data/_arrays.py data/_rows.py data/_dataset.py",
-        "data data_splits data_files data_images values read_arrays new_rows avatars passes mutants",
+        "data data_splits data_files data_images values read_arrays new_rows avatars passes "
+        "mutants",
     ),
     "compare": Room(
         "report/_run_set.py report/_spreads.py report/_curves.py report/_comparison.py",
