@@ -123,38 +123,13 @@ def test_samples_with_dimensions_set(run: Run, tmp_path: Path) -> None:
 
 def test_samples_of_labels_with_dimensions_set(told: Run, tmp_path: Path) -> None:
     out = tmp_path / "s.npz"
-    call(
-        "sample",
-        told.path,
-        "-n",
-        20,
-        "--set",
-        "1=0.5",
-        "--prior",
-        "model",
-        "-o",
-        out,
-        "--overwrite",
-    )
+    how = ("--set", "1=0.5", "--prior", "model", "-o", out, "--overwrite")
+    call("sample", told.path, "-n", 20, *how)
     z = drawn(told, 2, 0, torch.eye(10)[:2])
     z[:, 1] = 0.5
     rows = [told.decode(z, torch.eye(10)[[label, label]]) for label in range(10)]
     torch.testing.assert_close(images(out), torch.cat(rows))
-    call(
-        "sample",
-        told.path,
-        "-n",
-        2,
-        "--label",
-        7,
-        "--set",
-        "1=0.5",
-        "--prior",
-        "model",
-        "-o",
-        out,
-        "--overwrite",
-    )
+    call("sample", told.path, "-n", 2, "--label", 7, *how)
     torch.testing.assert_close(images(out), rows[7])
 
 

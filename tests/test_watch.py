@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from illnesses import Notes
 from torch import Tensor, nn
 
 import vaekit
@@ -95,17 +96,6 @@ def test_a_mean_is_restored_as_it_was() -> None:
     assert again.value() == 2.0
     again.reset()
     assert again.value() is None
-
-
-class Notes(vaekit.Callback):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def trained(path: Path, name: str = "vae", **options: Any) -> tuple[vaekit.Run, list[str]]:
