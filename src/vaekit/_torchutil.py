@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -86,11 +87,70 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+class _Turns:
+    """Who may draw from torch's random state, which all threads share: one, in order of coming."""
+
+    def __init__(self) -> None:
+        self.changed, self.depth = threading.Condition(), 0
+        self.threads: deque[int] = deque()  # the first one has it
+        self.outside: Any = None  # the state that it puts back at the end
+
+    @property
+    def mine(self) -> bool:
+        """Return whether it is this thread's turn."""
+        return bool(self.threads) and self.threads[0] == threading.get_ident()
+
+    def take(self) -> None:
+        """Wait for this thread's turn, which may be taken again within it."""
+        with self.changed:
+            if not self.mine:
+                self.threads.append(threading.get_ident())
+                try:
+                    self.changed.wait_for(lambda: self.mine)
+                except BaseException:
+                    self.threads.remove(threading.get_ident())
+                    self.changed.notify_all()
+                    raise
+            self.depth += 1
+
+    def leave(self) -> None:
+        """End what `take` began."""
+        with self.changed:
+            self.depth -= 1
+            if not self.depth:
+                self.threads.popleft()
+                self.changed.notify_all()
+
+
+_turns = _Turns()
+if hasattr(os, "register_at_fork"):  # the other threads are not in the child
+    os.register_at_fork(after_in_child=_turns.__init__)  # type: ignore[misc]
+
+
+def _random_state(device: torch.device) -> tuple[Any, ...]:
+    """Return the random state of CPU and device, and how many threads an operation has."""
+    which = () if device.type == "mps" else (device,)  # which has one alone
+    there = () if device.type == "cpu" else (getattr(torch, device.type).get_rng_state(*which),)
+    return torch.get_rng_state(), there, device, torch.get_num_threads()
+
+
+def _set_random_state(state: tuple[Any, ...]) -> None:
+    cpu, there, device, threads = state
+    torch.set_rng_state(cpu)
+    for value in there:
+        which = () if device.type == "mps" else (device,)
+        getattr(torch, device.type).set_rng_state(value, *which)
+    torch.set_num_threads(threads)
+
+
 @contextmanager
 def rng(
     seed: int, device: torch.device | str = "cpu", threads: int | None = None
 ) -> Iterator[None]:
     """Seed the global random state and set the threads; restore both afterwards.
+
+    One thread at a time has the state for itself; the others wait, till it ends or gives way
+    (`give_way`). A thread in here must not wait for one that wants to enter.
 
     Raises:
         VaekitError: for a seed below 0 or from 2**63 on.
@@ -104,15 +164,53 @@ def rng(
     """
     if not 0 <= seed < 1 << 63:
         raise VaekitError(f"got `seed={seed}`; expected 0 to 2**63 - 1.")
-    before, device = torch.get_num_threads(), torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    device = torch.device(device)
+    places = ["cpu"] if device.type == "cpu" else ["cpu", device]  # torch.manual_seed seeds all
+    _turns.take()
+    try:
+        before = _random_state(device)
+        outermost = _turns.depth == 1
+        _turns.outside = before if outermost else _turns.outside
         try:
-            if threads is not None:
-                torch.set_num_threads(threads)
+            seeded = [torch.Generator(each).manual_seed(seed).get_state() for each in places]
+            threads = torch.get_num_threads() if threads is None else threads
+            _set_random_state((seeded[0], seeded[1:], device, threads))
             yield
         finally:
-            torch.set_num_threads(before)
+            _set_random_state(_turns.outside if outermost else before)
+    finally:
+        _turns.leave()
+
+
+def waited_for() -> bool:
+    """Return whether other threads wait in `rng` for this one."""
+    return len(_turns.threads) > 1 and _turns.mine
+
+
+def give_way() -> None:
+    """Let the threads that wait in `rng` go first, and go on as if there had been none.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> def draw(seed):
+        ...     with rng(seed):
+        ...         first = torch.rand(2)
+        ...         give_way()
+        ...         return torch.cat([first, torch.rand(2)])
+        >>> with ThreadPoolExecutor(4) as pool:
+        ...     drawn = list(pool.map(draw, [7] * 40))
+        >>> all(torch.equal(each, draw(7)) for each in drawn)
+        True
+    """
+    if not waited_for():
+        return
+    inside, depth = _random_state(_turns.outside[2]), _turns.depth
+    _set_random_state(_turns.outside)
+    _turns.depth = 1
+    _turns.leave()
+    _turns.take()
+    _turns.outside, _turns.depth = _random_state(inside[2]), depth
+    _set_random_state(inside)
 
 
 @contextmanager

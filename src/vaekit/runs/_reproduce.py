@@ -30,7 +30,7 @@ from pydantic import Field
 
 import vaekit
 from vaekit._io import alone, write
-from vaekit._torchutil import evaluating
+from vaekit._torchutil import evaluating, rng
 from vaekit._train_options import Options, checked
 from vaekit.errors import VaekitError, choose
 from vaekit.runs._config import Config
@@ -163,8 +163,7 @@ def _principal_components(run: Run, what: Measure) -> dict[str, Any]:
     minor = values[:-size]
     log_det = values[-size:].log().sum() + len(minor) * minor.mean().log()
     exact = 0.5 * (len(values) * (math.log(2 * math.pi) + 1) + log_det.item())
-    torch.manual_seed(0)
-    with evaluating(model):
+    with rng(0, run.device), evaluating(model):
         elbo = model(x, samples=(what.samples,)).log_weight.double().mean(0)
     decoder = model.likelihood.net
     learned = decoder(torch.eye(size)) - decoder(torch.zeros(size, size))

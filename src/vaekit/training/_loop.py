@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vaekit._torchutil import ranks
+from vaekit._torchutil import give_way, ranks, waited_for
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
 from vaekit.objectives import Objective, require
@@ -137,6 +137,9 @@ def _train_epoch(
             progress.interrupted = True
         if progress.interrupted or progress.step == steps:
             break
+        if waited_for():
+            with computing("fp32"):
+                give_way()
     progress.seconds += time.perf_counter() - began
 
 
