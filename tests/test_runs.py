@@ -137,10 +137,10 @@ def test_a_run_killed_at_any_moment_of_its_checkpoints_ends_as_if_it_had_not(
     """SIGKILL at random times while a checkpoint is written after every epoch of milliseconds."""
     path = tmp_path / "cut"
     code = TRAIN + (
-        "common = dict(checkpoint_seconds=0)\n"
+        "small['checkpoint_seconds'] = 0\n"
         "print('go', flush=True)\n"
-        "if sys.argv[2] == 'start': train('vae', out=sys.argv[1], epochs=200, **small, **common)\n"
-        "else: resume(sys.argv[1], report=False, **common)\n"
+        "if sys.argv[2] == 'start': train('vae', out=sys.argv[1], epochs=200, **small)\n"
+        "else: resume(sys.argv[1], report=False)\n"
     )
     killed = 0
     for number in range(5):

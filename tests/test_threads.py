@@ -55,11 +55,15 @@ def test_a_training_lets_others_sample_between_its_steps(tmp_path, run):
 
 def test_what_threads_measure_is_what_one_measures(run):
     def measure(_):
-        return run.evaluate("nll:samples=20", limit=40)
+        results = run.evaluate("nll:samples=20", limit=40)
+        return results["elbo"], results["nll"]
 
     alone = measure(0)
     with ThreadPoolExecutor(4) as pool:
-        assert all((each["elbo"], each["nll"]) == (alone["elbo"], alone["nll"]) for each in pool.map(measure, range(6)))
+        assert all(
+            (each["elbo"], each["nll"]) == (alone["elbo"], alone["nll"])
+            for each in pool.map(measure, range(6))
+        )
 
 
 def test_the_state_of_the_caller_stays_as_it_was(run):
@@ -105,10 +109,9 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue():
     from vaekit import _torchutil
 
     def other():
-        with pytest.raises(KeyboardInterrupt):
-            _torchutil._turns.changed.wait_for = interrupted
-            with rng(0):
-                pass
+        _torchutil._turns.changed.wait_for = interrupted
+        with pytest.raises(KeyboardInterrupt), rng(0):
+            pass
 
     def interrupted(_):
         raise KeyboardInterrupt

@@ -26,14 +26,16 @@ from vaekit._train_options import Training
 from vaekit.data import Batches, Dataset, Split, conditioned, load
 from vaekit.distributions import Gaussian as GaussianDistribution
 from vaekit.distributions import offering
+from vaekit.errors import VaekitError
 from vaekit.models import VAE, Trace
 from vaekit.objectives import ELBO, Objective
 from vaekit.parts import Conditional, Gaussian, StandardNormal
-from vaekit.runs import flat_fields
+from vaekit.runs import RunFolder, flat_fields
 from vaekit.training import (
     Best,
     DivergedError,
     Progress,
+    Supervisor,
     examine,
     fit,
     make_average,
@@ -268,6 +270,55 @@ def test_a_checkpoint_is_written_in_the_middle_of_an_epoch(whole: Path, tmp_path
     assert_same_run(whole, tmp_path / "cut")
 
 
+def test_of_every_nth_epoch_a_checkpoint_stays_that_opens_and_goes_on(
+    whole: Path, tmp_path: Path
+) -> None:
+    vaekit.train("vae", out=tmp_path / "kept", epochs=4, keep_every=2, **AVERAGED)
+    folder = tmp_path / "kept" / "checkpoints"
+    names = {path.name for path in folder.glob("epoch-*")}
+    assert names == {"epoch-2.safetensors", "epoch-4.safetensors"}
+    vaekit.train("vae", out=tmp_path / "short", epochs=2, **AVERAGED)
+    kept, short = (
+        vaekit.load(tmp_path / "kept", weights="epoch-2"),
+        vaekit.load(tmp_path / "short", weights="last"),
+    )
+    assert (kept.weights, kept.step) == ("epoch-2", short.step)
+    theirs = short.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in kept.model.state_dict().items())
+    (folder / "epoch-2.safetensors").replace(folder / "last.safetensors")
+    vaekit.resume(tmp_path / "kept", report=False)
+    assert_same_run(whole, tmp_path / "kept")
+    with pytest.raises(VaekitError, match=r"there is no checkpoint .*epoch-3"):
+        vaekit.load(tmp_path / "kept", weights="epoch-3")
+
+
+@pytest.mark.parametrize(
+    ("every", "took", "pause"),
+    [(5, 0.01, 5), (5, 0.1, 10), (5, 1.0, 30), (5, 4.0, 80), (60, 0.5, 60)],
+)
+def test_how_long_a_checkpoint_waits_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: float, took: float, pause: float
+) -> None:
+    watcher = Supervisor(RunFolder(tmp_path), Best("elbo"), every=every)
+    watcher._saved, watcher._took = 100.0, took
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0 + pause)
+    assert watcher._is_time()
+    monkeypatch.setattr(time, "monotonic", lambda: 99.9 + pause)
+    assert not watcher._is_time()
+
+
+def test_ctrl_c_in_the_report_says_that_the_training_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vaekit.api.write_run_report", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="the training is done; `vaekit train --resume"):
+        vaekit.train("vae", out=tmp_path / "r", epochs=1, **SMALL)
+    assert (tmp_path / "r" / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_what_ends_a_process_ends_a_training_with_a_checkpoint(
     whole: Path, tmp_path: Path, name: str
@@ -287,6 +338,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     import random
 
     options = {**SMALL, "epochs": 40, "validation": 50, "report": False}
+    options["checkpoint_seconds"] = 0
     options["net"] = "mlp:hidden=16:dropout=0.1"
     whole = vaekit.train("vae", out=tmp_path / "whole", threads=1, **options)
     cut = tmp_path / "cut"
@@ -298,7 +350,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
         "        if progress.step == int(sys.argv[2]):\n"
         "            import os, signal\n"
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
-        "common = dict(callbacks=[Stop()], report=False, checkpoint_seconds=0)\n"
+        "common = dict(callbacks=[Stop()], report=False)\n"
         "if sys.argv[1] == 'start':\n"
         f"    vaekit.train('vae', out={str(cut)!r}, threads=1, **common, "
         f"**{ {k: v for k, v in options.items() if k != 'report'}!r})\n"

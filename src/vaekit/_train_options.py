@@ -196,6 +196,14 @@ class Training(Options):
     snapshots: int = Field(default=1, ge=0)
     """Keep images of every Nth epoch. For `vaekit animate`; 0 keeps none."""
 
+    checkpoint_seconds: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    """The least time between checkpoints. In mid-epoch too; where writing one takes long, it is
+    more; 0 writes one after each step."""
+
+    keep_every: int | None = Field(default=None, ge=1)
+    """Keep a checkpoint of every Nth epoch. As checkpoints/epoch-N.safetensors, which
+    `weights=epoch-N` opens."""
+
     seed: int = Field(default=0, ge=0)
     """The seed of weights, order and noise."""
 

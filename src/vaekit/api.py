@@ -68,7 +68,6 @@ def _go(
     create: bool = False,
     changed: bool = False,
     report: bool = True,
-    every: float = 5.0,
     lang: str = "en",
     **objects: Any,
 ) -> Run:
@@ -81,7 +80,6 @@ def _go(
         create: whether the run is new; one that is not is `locked` already.
         changed: whether config.json is to be written again.
         report: whether to write report.html, in the language `lang`.
-        every: the least seconds between checkpoints.
         objects: the model, objective and data that come from Python.
     """
     options = config.training
@@ -98,14 +96,18 @@ def _go(
                 callbacks.tell("note", note)
             progress: Progress | None = None
             try:
-                progress = optimize(job, state, callbacks, every=every)
+                progress = optimize(job, state, callbacks)
             finally:
                 callbacks.tell("ended", progress is None or progress.interrupted)
             run = trained(job)
             if not progress.interrupted:
-                keep_model(run)
-                if report:
-                    write_run_report(run, lang=lang)
+                try:
+                    keep_model(run)
+                    if report:
+                        write_run_report(run, lang=lang)
+                except KeyboardInterrupt:
+                    what = f"`vaekit train --resume {folder.path}` writes what is missing"
+                    raise KeyboardInterrupt(f"the training is done; {what}.") from None
             return run
 
 
@@ -131,7 +133,6 @@ def train(
     out: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
     report: bool = True,
-    checkpoint_seconds: float = 5.0,
     import_: Named = (),
     lang: str = "en",
     **options: Unpack[TrainOptions],
@@ -146,7 +147,6 @@ def train(
         out: the run folder; by default the next free one under `runs/`.
         callbacks: follow the training; by default its notes are logged, on the logger `vaekit`.
         report: whether to write report.html at the end.
-        checkpoint_seconds: the least time between checkpoints.
         import_: files of your own parts, as `["mine.py"]`, and names of modules. The run keeps a
             copy of a file, and whoever opens the run names either in turn.
         lang: the language of the report.
@@ -181,7 +181,7 @@ def train(
     config = config.importing(imports)
     name = f"{config.recipe}-{Path(config.data.data).absolute().stem}"
     objects["value"] = data if config.data.data == GIVEN else None
-    how: dict[str, Any] = {"report": report, "every": checkpoint_seconds, "lang": lang}
+    how: dict[str, Any] = {"report": report, "lang": lang}
     while True:
         folder = RunFolder(next_folder(Path("runs"), name) if out is None else out)
         try:
@@ -202,7 +202,6 @@ def resume(
     data_dir: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
     report: bool = True,
-    checkpoint_seconds: float = 5.0,
     import_: Named = (),
     lang: str = "en",
 ) -> Run:
@@ -238,7 +237,7 @@ def resume(
             raise VaekitError(
                 f"got `epochs={epochs}`; {folder.path} has {done} already: ask for more."
             )
-        how: dict[str, Any] = {"report": report, "every": checkpoint_seconds, "lang": lang}
+        how: dict[str, Any] = {"report": report, "lang": lang}
         objects = {"model": model, "objective": objective, "value": data}
         changed = config is not before
         return _go(config, folder, callbacks, state=state, changed=changed, **how, **objects)
@@ -258,7 +257,8 @@ def load(
 
     Args:
         run: the run folder; or a folder, or a .vaekit, that `save` wrote.
-        weights: "best" (the default where rows were held out), "last" or "ema".
+        weights: "best" (the default where rows were held out), "last", "ema", or "epoch-10" of
+            those that `keep_every` kept.
         device: where the model goes.
         import_: files and modules of your own parts that the run was trained with; of each file
             the run has a copy, as `["runs/mine/imports/mine.py"]`.

@@ -54,6 +54,8 @@ class TrainOptions(TypedDict, total=False):
     patience: int | None
     ema: float | None
     snapshots: int
+    checkpoint_seconds: float
+    keep_every: int | None
     seed: int
     device: str
     threads: int | None

@@ -90,7 +90,7 @@ def save(run: Path, to: Path, /, *, weights: str | None = None, overwrite: bool 
 
     Args:
         to: A folder, or a file that ends in .vaekit.
-        weights: best, last or ema.
+        weights: best, last, ema or epoch-N.
         overwrite: Replace what is there.
     """
     return Opening(weights, device="cpu").load(run).save(to, overwrite=overwrite)

@@ -75,7 +75,7 @@ class Opening:
     """How a run is opened.
 
     Args:
-        weights: best (the default, if rows were held out), last or ema.
+        weights: best (the default, if rows were held out), last, ema, or epoch-N (--keep-every).
     """
 
     weights: str | None = None

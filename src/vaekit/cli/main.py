@@ -65,7 +65,7 @@ SELDOM = {  # options of train and sweep that only --help-all shows
     "test", "split_seed", "group", "crop", "labels", "label_from", "columns", "drop", "date",
     "missing", "kind", "standardize", "range", "dequantize", "cache",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
-    "snapshots", "threads", "precision", "compile", "capture",
+    "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",
 }  # fmt: skip
 HELP = {"--help", "-h", "--help-all"}
 SHORT = {"-n": "--number", "-o": "--out"}
@@ -266,7 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             text = f"got {words}, for which there is no place; {mend}."
         print(f"vaekit: {shown(text)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        if said := str(stopped):
+            print(f"vaekit: {shown(said)}", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     except BrokenPipeError:  # the reader, as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -215,7 +215,7 @@ def describe(job: Job) -> dict[str, Any]:
 
 
 def optimize(
-    job: Job, state: dict[str, Any] | None, callbacks: training.Callbacks, *, every: float = 5.0
+    job: Job, state: dict[str, Any] | None, callbacks: training.Callbacks
 ) -> training.Progress:
     """Run the loop to its end, to an early stop, or to Ctrl-C; the last state is saved.
 
@@ -223,11 +223,11 @@ def optimize(
         job: what is trained.
         state: the checkpoint that it goes on from, or None.
         callbacks: are told how it goes.
-        every: the least seconds between checkpoints.
     """
     options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
     best = training.Best(objective.monitor, options.patience, after=job.warm)
-    how: Any = {"seed": options.seed, "every": every, "callbacks": callbacks}
+    how: Any = {"seed": options.seed, "callbacks": callbacks}
+    how |= {"every": options.checkpoint_seconds, "keep": options.keep_every}
     how |= {"validation": job.measured(job.data.validation), "sample": job.sample()}
     how |= {"test": job.measured(job.data.test)} if options.test_bound else {}
     how |= {"lr": options.lr, "given": job.given()}

@@ -50,7 +50,8 @@ def open_run(
 
     Args:
         path: the run folder; or a folder, or a .vaekit, that `Run.save` wrote.
-        weights: "best" (where rows were held out, the default), "last", or "ema".
+        weights: "best" (where rows were held out, the default), "last", "ema", or "epoch-N" of
+            those that `keep_every` kept.
         device: where the model goes.
         model, objective: of a run that was composed of classes of your own; the model gets the
             weights.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -167,8 +168,12 @@ def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
     """Return the model's state, which weights it is, and after how many steps (or None).
 
     Raises:
-        VaekitError: for other weights than best, last and ema, or where they are missing or broken.
+        VaekitError: for other weights than best, last, ema and epoch-N, or where they are missing
+            or broken.
     """
+    if weights and re.fullmatch(r"epoch-\d+", weights):
+        progress = _part(folder.last.with_name(f"{weights}.safetensors"), "progress")
+        return progress["model"], weights, progress["step"]
     if weights not in (None, *WEIGHTS):
         raise unknown("weights", str(weights), WEIGHTS)
     if not folder.last.is_file() and not folder.best.is_file():

@@ -18,7 +18,8 @@ from vaekit.training._callbacks import Callback, Callbacks
 from vaekit.training._progress import DivergedError, Progress, bad_weights
 from vaekit.training._watch import Course, Examined, Watch, examine, with_elbo
 
-COST = 100.0  # times what a checkpoint took to write, before the next one is written
+SHARE, MOST = 0.01, 0.05  # of the time goes into checkpoints; the second where they take long
+LOST = 30.0  # seconds that a killed training loses at most, but for MOST
 
 
 @dataclass
@@ -94,8 +95,9 @@ class Supervisor:
         sample: rows on which latent, scale and units are measured where none are held out.
         test: test rows whose terms are recorded too, and decide nothing; or None.
         seed: of the validation's draws.
-        every: seconds between checkpoints, after an epoch or in the middle of one, and more where
-            they take long to write; 0 writes all. The last step is always saved.
+        every: the least seconds between checkpoints, after an epoch or in the middle of one, and
+            more where they take long to write; 0 writes all. The last step is always saved.
+        keep: of every so many epochs a numbered checkpoint stays.
         callbacks: get each epoch, its record, and what the user should know.
         lr: the learning rate that was asked for; by default the optimizer's of today.
         given: the values of the training's options by their names: see `Course`.
@@ -108,6 +110,7 @@ class Supervisor:
     test: Batches | None = None
     seed: int = 0
     every: float = 5.0
+    keep: int | None = None
     callbacks: Sequence[Callback] = ()
     lr: float | None = None
     given: Mapping[str, set[str]] = field(default_factory=dict)
@@ -145,6 +148,9 @@ class Supervisor:
         self.tell("epoch", progress.model, self.epoch)
         if self._is_time():
             self.save(progress)
+        if self.keep and self.epoch % self.keep == 0:
+            name = f"epoch-{self.epoch}.safetensors"
+            self._write(progress, self.folder.last.with_name(name))
         return self.best.exhausted(self.epoch)
 
     def step(self, progress: Progress) -> None:
@@ -160,8 +166,12 @@ class Supervisor:
             self._write(progress, self._coming)
 
     def _is_time(self) -> bool:
-        """Return whether the last checkpoint is old enough: writing them takes 1 % of the time."""
-        pause = max(self.every, COST * self._took) if self.every else 0.0
+        """Return whether the last checkpoint is old enough.
+
+        Writing them takes 1 % of the time, or so much that a killed training loses half a minute.
+        """
+        pause = max(self.every, min(self._took / SHARE, LOST), self._took / MOST)
+        pause = pause if self.every else 0.0
         return time.monotonic() - self._saved >= pause
 
     def save(self, progress: Progress) -> None:
