@@ -165,7 +165,7 @@ def rng(
     if not 0 <= seed < 1 << 63:
         raise VaekitError(f"got `seed={seed}`; expected 0 to 2**63 - 1.")
     device = torch.device(device)
-    places = ["cpu"] if device.type == "cpu" else ["cpu", device]  # torch.manual_seed seeds all
+    places: list[Any] = ["cpu", *([] if device.type == "cpu" else [device])]
     _turns.take()
     try:
         before = _random_state(device)
