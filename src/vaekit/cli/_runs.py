@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import vaekit
-from vaekit.cli._show import MaybeOut, MaybeWhole, Opening, Out, Rows, Whole, answer, start, table
+from vaekit.cli._show import (
+    MaybeOut,
+    MaybeWhole,
+    Opening,
+    Out,
+    Rows,
+    Styled,
+    Whole,
+    answer,
+    start,
+    table,
+)
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -77,7 +88,7 @@ def show_layers(tables: Sequence[LayerTable], json: bool) -> None:
     lines = []
     for each in tables:
         shown = table([("layer", "output", "parameters"), *each.rows()], left=(0, 1))
-        lines += [each.title(), shown.strip("\n"), *filter(None, [each.meaning()]), ""]
+        lines += [each.title(), Styled(shown.strip("\n")), *filter(None, [each.meaning()]), ""]
     answer(json, content, [*lines, f"parameters in all: {total:,}"])
 
 

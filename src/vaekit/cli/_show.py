@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
 ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
 SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z`])")
-STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all that is no letter, tab or line
-UNSTYLED = re.compile(rf"(?!\x1b\[[\d;]*m){STEERING.pattern}")  # the same but for colors and bold
+# all that is no letter, tab or line, and what turns the direction of letters
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 WIDE = 300  # columns of a table where standard output is no terminal
 
 
@@ -138,19 +138,23 @@ def start() -> None:
     keep_memory()
 
 
-def shown(text: str, steering: re.Pattern[str] = STEERING) -> str:
+class Styled(str):
+    """Text with colors of our own; names in it are `shown`."""
+
+
+def shown(text: str) -> str:
     """Return text without what steers a terminal: a name in a file of others may hold it.
 
     Example:
         >>> shown(chr(27) + "]0;title").replace(chr(92), "/")
         '/x1b]0;title'
     """
-    return steering.sub(lambda sign: repr(sign[0])[1:-1], text)
+    return STEERING.sub(lambda sign: repr(sign[0])[1:-1], text)
 
 
 def say(text: object = "") -> None:
     """Print a line, or a table with its styles, on standard output."""
-    print(shown(str(text), UNSTYLED))  # noqa: T201
+    print(text if isinstance(text, Styled) else shown(str(text)))  # noqa: T201
 
 
 def answer(as_json: bool, content: Any, lines: Iterable[object]) -> None:
@@ -159,7 +163,7 @@ def answer(as_json: bool, content: Any, lines: Iterable[object]) -> None:
         say(line)
 
 
-def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> Styled:
     """Return titles and rows as a table, as wide as it is where standard output is no terminal.
 
     Args:
@@ -181,7 +185,7 @@ def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
     console = Console(width=console.width if console.is_terminal else WIDE)
     with console.capture() as capture:
         console.print(table)
-    return capture.get().removesuffix("\n")
+    return Styled(capture.get().removesuffix("\n"))
 
 
 def columns(rows: Mapping[str, str], indent: str = "  ", most: int = 100) -> list[str]:

@@ -338,6 +338,7 @@ def resume(
     resume: Path,
     epochs: MaybeWhole = None,
     data_dir: str | None = None,
+    report: bool = True,
     lang: str = "en",
     quiet: bool = False,
     json: bool = False,
@@ -352,8 +353,10 @@ def resume(
     Args:
         resume: Continue this run exactly where it stopped.
         epochs: Epochs in all.
+        report: Write no report.html.
     """
-    _train_one("resume", resume, quiet, json, epochs=epochs, data_dir=data_dir, lang=lang)
+    how: Any = {"epochs": epochs, "data_dir": data_dir, "report": report, "lang": lang}
+    _train_one("resume", resume, quiet, json, **how)
 
 
 def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None:
