@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from torch import Tensor
 
 import vaekit
 from vaekit import Run
+from vaekit.data import Split
 from vaekit.errors import VaekitError
 from vaekit.report import (
     BAND,
@@ -44,6 +45,7 @@ from vaekit.report import (
     training_curves,
     write_run_report,
 )
+from vaekit.report._blocks import Rebuilt
 
 TEMPLATES = Path(vaekit.__file__).parent / "report" / "templates"
 NASTY = """<b onclick="x('&amp;')">"x" & 'y'</b><script>alert(1)</script>"""
@@ -780,9 +782,16 @@ def test_to_write_a_report_imports_no_matplotlib(run: Run) -> None:
     assert done.stdout == "False\n"
 
 
+def test_the_error_of_a_small_mean_square_error_has_the_digits_it_needs() -> None:
+    rows, none = Split(torch.rand(100, 3)), cast(Any, None)
+    errors = torch.tensor([0.0031, 0.0033]).repeat(50)  # 0.0032, and 0.0001 / sqrt(99)
+    shown = Rebuilt(none, none, rows, rows.x(), rows.x(), None, errors)
+    assert shown.error == "0.003200 ± 0.000010"
+
+
 @pytest.mark.parametrize(
     ("epochs", "sentence"),
-    [(3, "It trained for 3 epochs."), (12, "It had stopped getting better.")],
+    [(3, "It trained for 3 epochs."), (12, "At the end it hardly got better.")],
 )
 def test_a_few_epochs_are_no_verdict(epochs: int, sentence: str, tmp_path: Path) -> None:
     """An objective that falls after its first epoch, as in a training that has just begun."""
@@ -796,4 +805,4 @@ def test_a_few_epochs_are_no_verdict(epochs: int, sentence: str, tmp_path: Path)
     text = vaekit.report.write_run_report(run).read_text()
     assert sentence in text
     assert f"in epoch 1 of {epochs}" in text
-    assert ("stopped getting better" in text) == (epochs == 12)
+    assert ("hardly got better" in text) == (epochs == 12)

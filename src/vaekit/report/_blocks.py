@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -27,6 +26,7 @@ from vaekit.report._codes import (
     strips,
 )
 from vaekit.report._grids import sample_images
+from vaekit.report._measures import number_text
 from vaekit.report._pages import Cell, address, bars_around, cells, masks, sheet, small
 from vaekit.report._run_set import Words
 from vaekit.report._walks import interpolate, traverse
@@ -94,7 +94,7 @@ class Rebuilt:
         """The mean square error, and its standard error."""
         groups = self.rows.groups
         mean, error = average(self.errors.double(), None if groups is None else groups.cpu())
-        return f"{mean:.4f}" + (f" ± {error:.4f}" if math.isfinite(error) else "")
+        return number_text(mean, error, decimals=4)
 
     @property
     def share(self) -> str:
