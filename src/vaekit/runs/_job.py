@@ -214,6 +214,24 @@ def describe(job: Job) -> dict[str, Any]:
     }
 
 
+def supervisor(job: Job, callbacks: training.Callbacks) -> training.Supervisor:
+    """Return what validates, saves and records after each epoch of a training."""
+    options = job.config.training
+    return training.Supervisor(
+        job.folder,
+        training.Best(job.recipe.objective.monitor, options.patience, after=job.warm),
+        validation=job.measured(job.data.validation),
+        sample=job.sample(),
+        test=job.measured(job.data.test) if options.test_bound else None,
+        seed=options.seed,
+        every=options.checkpoint_seconds,
+        keep=options.keep_every,
+        callbacks=callbacks,
+        lr=options.lr,
+        given=job.given(),
+    )
+
+
 def optimize(
     job: Job, state: dict[str, Any] | None, callbacks: training.Callbacks
 ) -> training.Progress:
@@ -225,22 +243,20 @@ def optimize(
         callbacks: are told how it goes.
     """
     options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
-    best = training.Best(objective.monitor, options.patience, after=job.warm)
-    how: Any = {"seed": options.seed, "callbacks": callbacks}
-    how |= {"every": options.checkpoint_seconds, "keep": options.keep_every}
-    how |= {"validation": job.measured(job.data.validation), "sample": job.sample()}
-    how |= {"test": job.measured(job.data.test)} if options.test_bound else {}
-    how |= {"lr": options.lr, "given": job.given()}
-    watcher = training.Supervisor(job.folder, best, **how)
-    steps, first, resumed = options.epochs * len(job.batches), 0, None
+    watcher, steps, first = supervisor(job, callbacks), options.epochs * len(job.batches), 0
     if state is None:
         watcher.begin(model, objective)
     else:
         watcher.restore(state)
-        resumed, first = state["progress"], state["progress"]["step"]
+        first = state["progress"]["step"]
     early = watcher.best.exhausted(watcher.epoch)
     steps = first if early else steps
     callbacks.tell("begin", model, None if state is None else watcher.epoch)
+    callbacks.tell("started", options.epochs, steps, first)
+    if state is not None and first >= steps:
+        why = f"it has its {options.epochs} epochs; ask for more epochs to go on"
+        why = f"no epoch was better for {options.patience}, its patience" if early else why
+        callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
     with training.interruptible() as pressed:
 
         def after_step(progress: training.Progress) -> bool:
@@ -249,11 +265,6 @@ def optimize(
                 watcher.step(progress)
             return pressed()
 
-        callbacks.tell("started", options.epochs, steps, first)
-        if state is not None and first >= steps:
-            why = f"it has its {options.epochs} epochs; ask for more epochs to go on"
-            why = f"no epoch was better for {options.patience}, its patience" if early else why
-            callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
         progress = training.fit(
             *(model, objective, job.batches),
             steps=steps,
@@ -264,7 +275,7 @@ def optimize(
             average=training.make_average(model, options.ema),
             on_epoch=watcher,
             on_step=after_step,
-            resume=resumed,
+            resume=state and state["progress"],
             precision=options.precision,
             compiled=options.compile,
             captured=options.capture,
