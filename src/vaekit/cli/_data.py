@@ -1,21 +1,33 @@
 """The commands that list what there is by name: `data`, `parts` and `recipes`."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: the type of the options is made here.
 import math
 import textwrap
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import vaekit
 from vaekit._io import in_words, search_folders
-from vaekit.cli._show import MaybeOut, MaybeWhole, answer, table
+from vaekit.cli._options import flat, record_of
+from vaekit.cli._show import MaybeOut, answer, table
 from vaekit.cli._show import columns as in_columns
 from vaekit.errors import VaekitError, choose
 from vaekit.registry import KINDS, describe, entries, import_installed, text
 
 IMAGES = 64  # in the image of a data set
+NOT_READ = {
+    "data",
+    "validation",
+    "limit",
+    "context",
+    "standardize",
+    "range",
+    "binarize",
+    "dequantize",
+}
+READING = record_of("Data", {}, without=NOT_READ)  # how rows are read, not what is made of them
 
 
 def data(
@@ -24,20 +36,7 @@ def data(
     *,
     out: MaybeOut = None,
     overwrite: bool = False,
-    data_dir: str | None = None,
-    size: MaybeWhole = None,
-    crop: MaybeWhole = None,
-    gray: bool = False,
-    label: str | None = None,
-    group: str | None = None,
-    labels: str | None = None,
-    label_from: str | None = None,
-    columns: tuple[str, ...] = (),
-    drop: tuple[str, ...] = (),
-    date: tuple[str, ...] = (),
-    missing: str = "refuse",
-    kind: str | None = None,
-    test: float | None = None,
+    options: flat(READING, "Data") = READING,  # type: ignore[valid-type]
     clean: bool = False,
     json: bool = False,
 ) -> None:
@@ -50,19 +49,6 @@ def data(
     Args:
         name: A data set's name, or a path; without one, all are listed.
         out: The file of the image; by default NAME.png, here.
-        size: Scale images to SIZE x SIZE.
-        crop: First keep the central CROP x CROP pixels.
-        gray: Turn color images gray.
-        label: The column of a .csv that is a label.
-        group: What keeps rows together; see `vaekit train vae --help-all`.
-        labels: A table of labels beside images.
-        label_from: A regular expression whose first bracket, in an image's path, is its class.
-        columns: The columns of a table that are features, as a,b,c.
-        drop: Columns of a table to leave out.
-        date: Columns of a table that are dates.
-        missing: What becomes of gaps in a table: refuse, drop or mean.
-        kind: What the values are: binary, gray, color, counts or table.
-        test: Test rows: a fraction, or a count.
         overwrite: Replace the file that --out names.
         clean: Empty the cache of decoded images, and leave.
     """
@@ -74,7 +60,7 @@ def data(
         content = {"folder": str(folder), "sets": sets, "bytes": freed}
         answer(json, content, [f"freed {in_words(freed)}: {words}"])
     elif name is None:
-        listed = list(_sets(data_dir))
+        listed = list(_sets(options.data_dir))
         rows = [["name", "kind", "shape", "train", "test", "where"]]
         for each in listed:
             shape = " x ".join(map(str, each["shape"]))
@@ -84,15 +70,11 @@ def data(
     else:
         from vaekit._train_options import Data, checked
 
-        values: dict[str, Any] = {"data": name, "data_dir": data_dir, "test": test}
-        values |= {"size": size, "crop": crop, "gray": gray, "label": label, "group": group}
-        values |= {"labels": labels, "label_from": label_from, "columns": columns, "drop": drop}
-        values |= {"date": date, "missing": missing, "kind": kind}
-        options = vaekit.data.labeled(checked(Data, values))
-        dataset = vaekit.data.read(options)
+        reading = vaekit.data.labeled(checked(Data, {"data": name, **asdict(options)}))
+        dataset = vaekit.data.read(reading)
         parts = vaekit.recipes.find_recipe("vae").parts
         likelihood = vaekit.recipes.likelihood_spec(parts, dataset.kind)["name"]
-        facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": options.label}
+        facts = {**vaekit.data.card(dataset), "likelihood": likelihood, "label": reading.label}
         images = len(dataset.train.images.shape) == 4
         if out is not None and out.exists() and not overwrite:
             raise VaekitError(f"there is a file {out}: name another, or add `overwrite`.")

@@ -1,24 +1,23 @@
 """The commands that train: `train RECIPE`, `train --resume RUN`, `sweep RECIPE`, `demo`."""
 
 # No `from __future__ import annotations`: the commands' types are made for each recipe.
-import ast
 import functools
-import itertools
 import json
 import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, make_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 import vaekit
+from vaekit.cli._options import flat, make_record, record_of
 from vaekit.cli._runs import NO_LIKELIHOOD, show_comparison, show_layers
-from vaekit.cli._show import IMPORTS, MaybeOut, MaybeWhole, Whole, answer, say, start
+from vaekit.cli._show import IMPORTS, MaybeOut, MaybeWhole, answer, say, start
 from vaekit.errors import VaekitError
 from vaekit.recipes import find_recipe, resolve
 from vaekit.registry import KINDS, Spec, entries, text
@@ -160,32 +159,11 @@ class SweepOptions(RunOptions):
         show_comparison(comparison, self.json)
 
 
-def _fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
-    """Yield name, type, default and help of each option, from the source of _train_options.py.
-
-    Importing it builds pydantic's models, which takes longer than all of help.
-    """
-    types = {"PathText": str, "Names": tuple[str, ...], "int": Whole, "Literal": Literal}
-    source = Path(vaekit.__file__).with_name("_train_options.py").read_text()
-    classes = (each for each in ast.parse(source).body if isinstance(each, ast.ClassDef))
-    body: Any = next(each.body for each in classes if each.name == record)
-    for field, below in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign):
-            value: Any = field.value
-            said = {each.arg: each.value for each in getattr(value, "keywords", ())}
-            yield (
-                ast.unparse(field.target),
-                eval(ast.unparse(field.annotation), types),  # of vaekit's own file alone
-                ast.literal_eval(said.get("default", value)),
-                " ".join(below.value.value.split()),
-            )
-
-
 @functools.cache
 def _records(recipe: str) -> tuple[Any, ...]:
     """Return the options of a recipe's parts, of data and of training, with their defaults."""
     entry, parts = find_recipe(recipe), resolve(recipe, {})
-    rows: dict[str, list[Any]] = {"Parts": []}
+    rows: list[Any] = []
     kind: Any
     for name in entry.asks:
         kind, words, shown = MaybeWhole, "The size of the latent.", str(parts[name])
@@ -196,20 +174,9 @@ def _records(recipe: str) -> tuple[Any, ...]:
         if name == "likelihood":
             words += " Gray values under bernoulli are the usual loss and not a likelihood."
         parameter = Parameter(help=words, show_default=shown)
-        rows["Parts"].append((name, Annotated[kind, parameter], None))
-    for record in ("Data", "Training"):
-        rows[record] = [
-            (name, Annotated[kind, Parameter(help=words)], entry.options.get(name, default))
-            for name, kind, default, words in _fields_of(record)
-        ]
-    # cyclopts takes a class of the module `types` for a built-in one
-    how: dict[str, Any] = {"frozen": True, "namespace": {"__module__": __name__}}
-    return tuple(make_dataclass(name, fields, **how)() for name, fields in rows.items())
-
-
-def _flat(record: Any, group: str) -> Any:
-    """Return the type of an argument whose fields are options."""
-    return Annotated[type(record), Parameter(name="*", group=group)]
+        rows.append((name, Annotated[kind, parameter], None))
+    data, training = (record_of(record, entry.options) for record in ("Data", "Training"))
+    return make_record("Parts", rows), data, training
 
 
 def recipe_command(verb: str, recipe: str, paths: dict[str, str]) -> Callable[..., None]:
@@ -225,10 +192,10 @@ def recipe_command(verb: str, recipe: str, paths: dict[str, str]) -> Callable[..
 
     def command(
         *,
-        parts: _flat(parts_, "Parts") = parts_,  # type: ignore[valid-type]
-        data: _flat(data_, "Data") = data_,  # type: ignore[valid-type]
-        training: _flat(training_, "Training") = training_,  # type: ignore[valid-type]
-        run: _flat(run_, "Run") = run_,  # type: ignore[valid-type]
+        parts: flat(parts_, "Parts") = parts_,  # type: ignore[valid-type]
+        data: flat(data_, "Data") = data_,  # type: ignore[valid-type]
+        training: flat(training_, "Training") = training_,  # type: ignore[valid-type]
+        run: flat(run_, "Run") = run_,  # type: ignore[valid-type]
     ) -> None:
         options: dict[str, Any] = {}
         for record, default in ((parts, parts_), (data, data_), (training, training_)):
