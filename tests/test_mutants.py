@@ -55,3 +55,34 @@ def test_counts_of_one_column_are_read(tmp_path: Path) -> None:
     found = load(str(tmp_path / "counts.npz"))
     assert found.spec().shape == (1,)
     assert sorted(torch.cat([found.train.x(), found.test.x()]).flatten().tolist()) == [*range(30)]
+
+
+def test_sums_over_an_epoch_keep_no_graph_alive() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    mean = vk.training.Mean()
+    mean.add(2 * weight)
+    assert not mean.total.requires_grad  # type: ignore[union-attr]
+    loss = vk.training.differentiate(vk.objectives.Bound(2 * weight), 3)
+    assert not loss.requires_grad
+
+
+def test_a_rate_that_falls_below_0_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VaekitError, match="expected rates of 0 and above"):
+        vk.train("vae", schedule=("lr=linear:1e-3:-1:50",), out=tmp_path / "r")
+
+
+def test_a_running_mean_of_weights_is_of_buffers_too() -> None:
+    norm = torch.nn.BatchNorm1d(2)
+    average = vk.training.make_average(norm, 0.5)
+    assert average is not None
+    average.update_parameters(norm)
+    norm(torch.full((4, 2), 10.0))  # the running mean becomes 1
+    average.update_parameters(norm)
+    torch.testing.assert_close(average.module.running_mean, torch.full((2,), 0.5))
+
+
+def test_seconds_are_recorded_to_a_tenth_of_a_millisecond(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"limit": 100, "latent": 1, "net": "mlp:hidden=4", "report": False}
+    run = vk.train("vae", epochs=3, out=tmp_path / "r", **small)
+    seconds = [record["seconds"] for record in run.folder.records()]
+    assert seconds == [round(each, 4) for each in seconds]

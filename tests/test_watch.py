@@ -295,6 +295,24 @@ def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None
     assert "take a smaller lr" in text
 
 
+def test_overfitting_names_the_best_epoch_and_the_falls() -> None:
+    """Validation rises by 2 an epoch to epoch 20 and falls by 1 then; training rows rise on."""
+    held = [-abs(20 - epoch) * (2.0 if epoch < 20 else 1.0) for epoch in range(61)]
+    watch, said = Watch(), {}
+    for epoch in range(1, 61):
+        now = replace(found(), means={"objective": held[epoch]})
+        course = Course(3.0 * epoch, None, 1e-3, held_out=True)
+        for text in watch(now, epoch, steps=10 * epoch, course=course):
+            said[epoch] = text
+    ((epoch, text),) = said.items()
+    numbers = re.search(r"fell by (\S+) nats from its best, around epoch (\d+), to epoch", text)
+    assert numbers
+    means = {last: sum(held[last - 4 : last + 1]) / 5 for last in range(5, 61)}  # of five epochs
+    best = max(means, key=means.__getitem__)
+    assert int(numbers[2]) == best - 2  # its middle
+    assert float(numbers[1]) == pytest.approx(means[best] - means[epoch - 5], abs=0.01)
+
+
 def test_a_scale_that_dropout_widens_is_no_overfitting(tmp_path: Path) -> None:
     """Sigma is fitted to errors under dropout, which are larger than those without."""
     options = {"latent": 8, "net": "mlp:hidden=64:dropout=0.9", "epochs": 12}

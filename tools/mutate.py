@@ -71,7 +71,7 @@ ROOMS = {
     "evaluate": Room("evaluate/*", "evaluate metrics linear_gaussian run_evaluate colorizer"),
     "training": Room(
         "training/_[!g]*",  # captured graphs need a GPU
-        "training watch optimizers gradients dense snapshots weights",
+        "training watch optimizers gradients dense snapshots weights ranks mutants",
     ),
     "data": Room(
         "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
@@ -80,8 +80,8 @@ ROOMS = {
         "mutants",
     ),
     "compare": Room(
-        "report/_run_set.py report/_spreads.py report/_curves.py report/_comparison.py",
-        "compare watch sweep seeds",
+        "report/_run_set.py report/_ranking.py report/_leads.py report/_measures.py",
+        "verdicts groups compare sweep seeds compare_tables",
     ),
 }
 
