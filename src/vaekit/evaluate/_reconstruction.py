@@ -17,7 +17,17 @@ from vaekit._torchutil import evaluating
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate._checks import Numbers, average, refuse_gaps, some, standard_error
-from vaekit.evaluate._metrics import Batch, Column, Line, Metric, Record, Study, Subject, cut
+from vaekit.evaluate._metrics import (
+    Batch,
+    Column,
+    Line,
+    Metric,
+    Record,
+    Study,
+    Subject,
+    cut,
+    in_units,
+)
 from vaekit.models import Colorizer, Model, Trace, luminance
 from vaekit.registry import register
 
@@ -200,6 +210,7 @@ class Reconstruction(Metric):
         x, y = trace.x, trace.reconstruction
         if self.subject.images:  # SSIM is of luminances: it hangs on where black is
             x, y = map(self.subject.spec.values.inverse, (x, y))
+        x, y = (in_units(each, self.scale) for each in (x, y))
         errors = _errors(x, y, 1.0)
         if not self.subject.images:
             del errors["psnr"]
