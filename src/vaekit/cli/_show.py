@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, Parameter, Token, convert
 
 import vaekit
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, visible
 from vaekit.registry import helps
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
 ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
 SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z`])")
-STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all that is no letter, tab or line
-UNSTYLED = re.compile(rf"(?!\x1b\[[\d;]*m){STEERING.pattern}")  # the same but for colors and bold
+STYLE = re.compile(r"(\x1b\[[\d;]*m)")  # colors and bold
 WIDE = 300  # columns of a table where standard output is no terminal
 
 
@@ -138,19 +137,10 @@ def start() -> None:
     keep_memory()
 
 
-def shown(text: str, steering: re.Pattern[str] = STEERING) -> str:
-    """Return text without what steers a terminal: a name in a file of others may hold it.
-
-    Example:
-        >>> shown(chr(27) + "]0;title").replace(chr(92), "/")
-        '/x1b]0;title'
-    """
-    return steering.sub(lambda sign: repr(sign[0])[1:-1], text)
-
-
 def say(text: object = "") -> None:
     """Print a line, or a table with its styles, on standard output."""
-    print(shown(str(text), UNSTYLED))  # noqa: T201
+    parts = STYLE.split(str(text))  # every other one is a style
+    print("".join(p if n % 2 else visible(p) for n, p in enumerate(parts)))  # noqa: T201
 
 
 def answer(as_json: bool, content: Any, lines: Iterable[object]) -> None:
@@ -174,9 +164,9 @@ def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, title in enumerate(rows[0]):
         justify: Any = "left" if column in left else "right"
-        table.add_column(Text(shown(title)), justify=justify, overflow="fold")
+        table.add_column(Text(visible(title)), justify=justify, overflow="fold")
     for row in rows[1:]:
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console()
     console = Console(width=console.width if console.is_terminal else WIDE)
     with console.capture() as capture:

@@ -14,7 +14,7 @@ from torch import Tensor
 from vaekit._imports import Named, load
 from vaekit._io import make_folder, remove_empty, write
 from vaekit.distributions import Offer
-from vaekit.errors import VaekitError, at_least, choose
+from vaekit.errors import VaekitError, at_least, choose, visible
 from vaekit.registry import describe
 from vaekit.report import _epochs as epochs
 from vaekit.report import _leads as leading
@@ -360,5 +360,6 @@ class Compared:
         lines = [["", *(row.name for row in self.alone)], ["---", *("---:" for _ in self.alone)]]
         for _, head, texts, _ in self.table(self.alone):
             lines += list(map(list, zip(head, *texts, strict=True)))[1:]
-        joined = (" | ".join(cell.replace("|", "/") for cell in line) for line in lines)
+        told = ([visible(cell, lines=False).replace("|", "/") for cell in line] for line in lines)
+        joined = map(" | ".join, told)
         write(folder / "table.md", "".join(f"| {line} |\n" for line in joined).encode())
