@@ -1,4 +1,4 @@
-"""`make demo` by a Python that is none: what it refuses before it fetches, and what it does twice."""
+"""`make demo` by a Python that is none: what is refused before it fetches, and a second one."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 STALE = 3600  # seconds after which nobody writes to a temporary file any more
 TIMEOUT = (10, 60)  # seconds: to connect, and between two chunks of a download
+warnings.filterwarnings("ignore", "only soft file lock")  # of filelock, where a system has no other
 
 
 @contextmanager
