@@ -5,10 +5,16 @@ What stands in for them on Windows and macOS is not seen here: nothing was run t
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "vaekit"
+ON_DEVICE = ("distributions", "nn", "parts", "models", "objectives", "evaluate", "training")
 
 MISSING = """
 import os, signal, sys
@@ -55,3 +61,21 @@ def test_nothing_needs_what_only_some_systems_have(tmp_path: Path) -> None:
     assert [json.loads(line)["epoch"] for line in records] == [1, 2]
     assert (tmp_path / "run" / "report.html").is_file()
     assert len(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == 1
+
+
+@pytest.mark.parametrize("room", ON_DEVICE)
+def test_nothing_on_a_model_s_device_is_of_float64(room: str) -> None:
+    """Which MPS does not know: `wide` is for that. Numbers that are made on the CPU may be."""
+    found = []
+    for path in (SOURCE / room).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            words = ast.unparse(node)
+            placed = node.func.attr.startswith("new_") or "device=" in words
+            double = node.func.attr == "double" or (
+                node.func.attr in ("to", "type") and "float64" in words
+            )
+            if double or ("float64" in words and placed):
+                found.append(f"{path.name}:{node.lineno}: {words}")
+    assert not found

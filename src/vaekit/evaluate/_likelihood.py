@@ -202,12 +202,12 @@ def importance_sampled(
     size = rows_and_draws(model, rows, samples, chunk)
     # glibc keeps what is freed up to the largest block that was: else each piece costs page faults.
     torch.empty(31 << 20, dtype=torch.uint8)
-    halves = x.new_full((2, rows), -math.inf, dtype=torch.float64)
+    halves = wide(x.new_full((2, rows), -math.inf))
     threads = torch.get_num_threads() if x.device.type == "cpu" else 1
 
     def log_sum(piece: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
         where, draws = piece
-        return halves[where], model.scored(*draws).log_weight.double().logsumexp(0)
+        return halves[where], wide(model.scored(*draws).log_weight).logsumexp(0)
 
     with evaluating(model), exact(model):
         pieces = _pieces(model, (x, context, mask), samples, size)

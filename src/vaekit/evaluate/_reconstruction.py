@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit._torchutil import evaluating
+from vaekit._torchutil import evaluating, wide
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate._checks import Numbers, average, refuse_gaps, some, standard_error
@@ -173,7 +173,7 @@ def _pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         )
     refuse_gaps("x", x)
     refuse_gaps("y", y)
-    return x.double(), y.double()
+    return wide(x), wide(y)
 
 
 def _images(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
