@@ -1,6 +1,7 @@
 # Two commands do all the set-up: `make demo` and `make test`. Both are quick the second time.
 #
-#   make demo      create .venv, install, train a VAE on drawn faces, write the report
+#   make demo      create .venv, install, train a VAE on drawn faces, write the report; the second
+#                  time it says where that is
 #   make test      lint, types, tests and doctests
 #   make test-fast what one runs between edits: parts, data, registry, refusals; no long training
 #   make test-all  all of them: kills, full disks, every command of the guide
@@ -32,7 +33,13 @@ PINS := $(VENV)/constraints.txt
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.package
-	@$(BIN)/vaekit demo --out $(OUT)
+	@if [ -f $(OUT)/report.html ]; then \
+	  echo "open     file://$(abspath $(OUT))/report.html (trained before; OUT=FOLDER trains anew)"; \
+	elif [ -f $(OUT)/config.json ]; then \
+	  $(BIN)/vaekit train --resume $(OUT); \
+	else \
+	  $(BIN)/vaekit demo --out $(OUT); \
+	fi
 
 test: check
 	@$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -56,7 +63,7 @@ lint: $(VENV)/.dev
 install: $(VENV)/.dev
 
 $(VENV)/.torch: constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@PYTHON="$(PYTHON)" sh tools/venv.sh $(VENV)
 	@sed 's/^torch==.*/torch==$(TORCH)/' constraints.txt > $(PINS)
 	@if [ -n "$(CUDA)" ]; then \
 	  echo "installing torch $(TORCH) with CUDA (several GB)"; \

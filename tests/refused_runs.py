@@ -180,7 +180,8 @@ RUNS = [
     case("sweep of data", "sweep vae --grid data=digits,mnist", "do not compare"),
     case("sweep jobs", "sweep vae --grid latent=2,3 --jobs 0", "got --jobs 0"),
     case("sweep into a run", "sweep vae --grid latent=2,3 --out run", "holds other things than"),
-    case("sweep into a file", "sweep vae --grid latent=2,3 --out f", "f exists", make=file("f")),
+    case("sweep into a file", "sweep vae --grid latent=2,3 --out f", "cannot make f",
+         make=file("f")),
     # Places to write to.
     case("out a run", "train vae --out run", "run exists", "--resume run"),
     case("out a folder with files", "train vae --out d", "d exists", "--out", make=file("d/mine")),

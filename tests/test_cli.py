@@ -522,12 +522,13 @@ def test_output_that_finds_no_place_is_no_traceback(
 def test_names_that_steer_a_terminal_are_shown_as_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    title = "\x1b]0;owned\x07"
+    title = "\x1b]0;owned\x07\u202e"
     (tmp_path / f"{title}.csv").write_text(f"a,b,{title}\n" + "1,2,x\n3,4,y\n" * 30)
     main(["data", str(tmp_path / f"{title}.csv"), "--label", title])
     assert "\x1b" not in (shown := capsys.readouterr().out)
-    assert r"\x1b]0;owned\x07" in shown
+    assert r"\x1b]0;owned\x07\u202e" in shown
     with pytest.raises(SystemExit):
-        main(["data", str(tmp_path / f"{title}.no")])
+        main(["data", str(tmp_path / f"{title}\n.no")])
     assert "\x1b" not in (shown := capsys.readouterr().err)
-    assert r"\x1b]0;owned\x07" in shown
+    assert r"\x1b]0;owned\x07\u202e .no" in shown
+    assert shown.count("\n") == 1, "an error is a line"

@@ -236,7 +236,8 @@ def entry(name: str, elbo: list[float]) -> Entry:
     metric = Peak()
     metric.keep(peak=values)
     records = {"peak": metric.compute()}
-    made.__dict__.update(name=name, metrics={"peak": metric}, records=records)
+    run = SimpleNamespace(spec=SimpleNamespace(unit="nats per image", kind="gray"))
+    made.__dict__.update(name=name, metrics={"peak": metric}, records=records, run=run)
     return made
 
 
@@ -597,7 +598,7 @@ def test_the_spread_of_seeds_is_drawn(seeds: list[Path]) -> None:
     _, settings = opened_and_measured(seeds)
     of = Measure("psnr", "reconstruction", Column("psnr", "PSNR", "dB", better=1))
     style = {one.name: SimpleNamespace(kind="") for one in settings}
-    chart = spread_chart(of, "dB", settings, style)  # type: ignore[arg-type]
+    chart = spread_chart(of, settings, style)  # type: ignore[arg-type]
     assert chart is not None
     assert chart.svg.count("<circle") == 6
     assert chart.svg.count('class="band"') == 2
@@ -611,7 +612,7 @@ def test_a_number_that_is_not_finite_is_left_out_of_the_chart() -> None:
     """As the PSNR of images that are reproduced exactly."""
     settings = [alone(name, [elbo]) for name, elbo in (("a", -1.0), ("b", -2.0), ("c", np.inf))]
     style = {one.name: SimpleNamespace(kind="") for one in settings}
-    chart = spread_chart(PEAK, "dB", settings, style)  # type: ignore[arg-type]
+    chart = spread_chart(PEAK, settings, style)  # type: ignore[arg-type]
     assert chart is not None
     assert chart.svg.count("<circle") == 2
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import torch
 
 import vaekit
 from vaekit._torchutil import load_state
+from vaekit.api import compare_grid
+from vaekit.cli._train import RunOptions
 from vaekit.cli.main import main
 from vaekit.runs import parse_grid, tabulate
 from vaekit.training import Callback, Progress
@@ -218,3 +223,75 @@ def test_json_is_one_object(
     found = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in found["runs"]] == ["latent=2", "latent=3"]
     assert found["differences"] == {"latent": [2, 3]}
+
+
+# Folders, and what a page would refuse --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lang": "fr"}, "unknown language 'fr'"),
+        ({"images": "file/images"}, "cannot make file/images"),
+        ({"out": "page"}, "expected a file that ends in .html"),
+        ({"out": "file/g"}, "cannot make file/g"),
+    ],
+)
+def test_what_the_page_would_refuse_is_refused_before_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "page" / "compare.html").mkdir(parents=True)
+    with pytest.raises(vaekit.VaekitError) as caught:
+        compare_grid("vae", {"latent": [2, 3]}, SMALL, **{"out": "g", **options})
+    assert message in str(caught.value)
+    assert {path.name for path in tmp_path.rglob("*")} == {"file", "page", "compare.html"}
+
+
+@pytest.mark.parametrize("verb", ["train", "train_seeds"])
+def test_a_language_without_a_catalog_is_refused_before_the_training(
+    tmp_path: Path, verb: str
+) -> None:
+    with pytest.raises(vaekit.VaekitError, match="unknown language 'fr'"):
+        getattr(vaekit, verb)("vae", out=tmp_path / "g", lang="fr", **SMALL)
+    assert not (tmp_path / "g").exists()
+
+
+def test_ten_at_once_have_ten_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made, not looked for: each is there before any of the others may take it."""
+    taken: list[Path] = []
+    together = threading.Barrier(10)
+
+    def train_all(out: Path, configs: Any, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        taken.append(out)
+        together.wait(60)
+        (out / "run").mkdir()
+        return [{"elbo": 0.0, "log_likelihood": 0.0, "kl": 0.0, "protocol": {}} for _ in configs]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vaekit.runs._sweep.train_all", train_all)
+    monkeypatch.setattr("vaekit.api.compare", lambda *_, **__: None)
+
+    def one(number: int) -> None:
+        if number % 2:
+            vaekit.train_seeds("vae", seeds=1, **SMALL)
+        else:
+            compare_grid("vae", {"latent": [2, 3]}, SMALL)
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(one, range(10)))
+    names = [f"vae-digits-{what}-{n}" for what in ("seeds", "sweep") for n in range(1, 6)]
+    assert sorted(map(str, taken)) == [f"runs/{name}" for name in names]
+
+
+def test_the_commands_have_a_folder_each_and_leave_none_that_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as stack:
+        entered = [RunOptions().several("sweep", "vae", {}) for _ in range(3)]
+        found = [stack.enter_context(each)["out"].name for each in entered]
+        (tmp_path / "runs" / found[1] / "latent=2").mkdir()
+    assert found == [f"vae-digits-sweep-{number}" for number in (1, 2, 3)]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [found[1]]

@@ -42,7 +42,7 @@ def entry(name: str, numbers: Sequence[float], rows: Any = None) -> Entry:
     known = {key: None if np.isnan(v) else float(v) for key, v in zip(KEYS, numbers, strict=True)}
     over = SimpleNamespace(rows=SimpleNamespace(over="1,000 rows"))
     metric = SimpleNamespace(row=lambda _: rows, groups=None, subject=over)
-    run = SimpleNamespace(spec=SimpleNamespace(unit="nats per image"))
+    run = SimpleNamespace(spec=SimpleNamespace(unit="nats per image", kind="gray"))
     metrics = {"bound": metric, "reconstruction": metric}
     made.__dict__.update(name=name, metrics=metrics, records=dict.fromkeys(metrics, known), run=run)
     return made

@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 STALE = 3600  # seconds after which nobody writes to a temporary file any more
 TIMEOUT = (10, 60)  # seconds: to connect, and between two chunks of a download
+warnings.filterwarnings("ignore", "only soft file lock")  # of filelock, where a system has no other
 
 
 @contextmanager
@@ -93,13 +95,7 @@ def write(path: str | Path, data: bytes, mend: str = "") -> Path:
     path = Path(path)
     if not path.name:
         raise VaekitError(f"'{path}' names no file.")
-    missing = missing_folders(path.parent)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VaekitError(
-            f"cannot make {path.parent}: {error.strerror or error}. Name another place."
-        ) from error
+    missing = make_folder(path.parent)
     try:
         try:
             _write_once(path, data)
@@ -136,6 +132,22 @@ def missing_folders(folder: Path) -> list[Path]:
         ['b', 'a']
     """
     return [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it; return those that there were not, the lowest first.
+
+    Raises:
+        VaekitError: where it cannot be made.
+    """
+    missing = missing_folders(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remove_empty(missing)
+        why = error.strerror or error
+        raise VaekitError(f"cannot make {folder}: {why}. Name another place.") from error
+    return missing
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from vaekit.errors import VaekitError, unknown
 
+LANGUAGES = {"en": "en", "zh": "zh-CN"}  # of report pages, with their names in HTML
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 

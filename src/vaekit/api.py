@@ -20,14 +20,14 @@ import torch
 from vaekit._imports import Named
 from vaekit._imports import load as load_imports
 from vaekit._torchutil import find_device, load_state, rng
-from vaekit._train_options import Data, Training, checked
+from vaekit._train_options import LANGUAGES, Data, Training, checked
 from vaekit.data import GIVEN, is_value
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, choose
 from vaekit.models import Model
 from vaekit.objectives import Objective
 from vaekit.registry import checked as part
 from vaekit.registry import make
-from vaekit.report import Comparison, compare, snapshots_of, write_run_report
+from vaekit.report import Comparison, check_page, compare, snapshots_of, write_run_report
 from vaekit.runs import (
     PAGE,
     Config,
@@ -37,9 +37,9 @@ from vaekit.runs import (
     RunFolder,
     TakenError,
     check_reproduction,
-    default_folder,
     describe,
     find_reproduction,
+    folder_of,
     keep_model,
     make_job,
     next_folder,
@@ -82,6 +82,7 @@ def _go(
         report: whether to write report.html, in the language `lang`.
         objects: the model, objective and data that come from Python.
     """
+    choose("language", lang, LANGUAGES)
     options = config.training
     with rng(options.seed, find_device(options.device), options.threads):
         job = make_job(config, folder, **objects)
@@ -371,19 +372,20 @@ def compare_grid(
 ) -> Comparison:
     """Do what `sweep` does; return the comparison, with the runs in the order of the grid."""
     load_imports(import_)
-    data = Config.flat(recipe, **options).data.data
-    out = default_folder(recipe, data, "sweep") if out is None else Path(out)
+    config = Config.flat(recipe, **options)
     how |= {"import_": import_, "lang": lang}
-    folders, varied = train_grid(recipe, grid, options, out, **how)
-    return compare(
-        folders,
-        out=out / PAGE,
-        data_dir=options.get("data_dir"),
-        device=options.get("device", "auto"),
-        title=f"{recipe} on {Path(data).stem}: {' by '.join(varied)}",
-        images=images,
-        lang=lang,
-    )
+    with folder_of(out, config, "sweep") as folder:
+        check_page(folder / PAGE, images, lang)
+        folders, varied = train_grid(recipe, grid, options, folder, **how)
+        return compare(
+            folders,
+            out=folder / PAGE,
+            data_dir=options.get("data_dir"),
+            device=options.get("device", "auto"),
+            title=f"{recipe} on {Path(config.data.data).stem}: {' by '.join(varied)}",
+            images=images,
+            lang=lang,
+        )
 
 
 def reproduce(

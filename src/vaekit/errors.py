@@ -6,12 +6,18 @@ An argument stands in backticks as in Python, `size=64`; the command line writes
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TypeVar
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
+
+
+# All that steers a terminal or a page and is no letter: controls but for tab and line, what turns
+# the direction of text, halves of letters, and what XML has no place for.
+STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 
 
 class VaekitError(ValueError):
@@ -28,6 +34,21 @@ def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
     near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return VaekitError(f"unknown {what} '{name}'{hint} Known: {', '.join(known) or 'none'}.")
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """Return text without what steers its reader, as a name in a file of others may.
+
+    Args:
+        text: of any kind.
+        lines: whether tabs and ends of lines stay; a name has none.
+
+    Example:
+        >>> visible(chr(27) + "]0;title").replace(chr(92), "/")
+        '/x1b]0;title'
+    """
+    steering = STEERING if lines else rf"[\t\n\u2028\u2029]|{STEERING}"
+    return re.sub(steering, lambda sign: repr(sign[0])[1:-1], text)
 
 
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:

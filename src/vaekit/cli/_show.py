@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, Parameter, Token, convert
 
 import vaekit
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, visible
 from vaekit.registry import helps
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
 ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
 SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z`])")
-# all that is no letter, tab or line, and what turns the direction of letters
-STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 WIDE = 300  # columns of a table where standard output is no terminal
 
 
@@ -139,22 +137,12 @@ def start() -> None:
 
 
 class Styled(str):
-    """Text with colors of our own; names in it are `shown`."""
-
-
-def shown(text: str) -> str:
-    """Return text without what steers a terminal: a name in a file of others may hold it.
-
-    Example:
-        >>> shown(chr(27) + "]0;title").replace(chr(92), "/")
-        '/x1b]0;title'
-    """
-    return STEERING.sub(lambda sign: repr(sign[0])[1:-1], text)
+    """Text with colors of our own; names in it are `visible`."""
 
 
 def say(text: object = "") -> None:
     """Print a line, or a table with its styles, on standard output."""
-    print(text if isinstance(text, Styled) else shown(str(text)))  # noqa: T201
+    print(text if isinstance(text, Styled) else visible(str(text)))  # noqa: T201
 
 
 def answer(as_json: bool, content: Any, lines: Iterable[object]) -> None:
@@ -178,9 +166,9 @@ def table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> Styled
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, title in enumerate(rows[0]):
         justify: Any = "left" if column in left else "right"
-        table.add_column(Text(shown(title)), justify=justify, overflow="fold")
+        table.add_column(Text(visible(title)), justify=justify, overflow="fold")
     for row in rows[1:]:
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console()
     console = Console(width=console.width if console.is_terminal else WIDE)
     with console.capture() as capture:

@@ -66,13 +66,13 @@ class RunOptions:
     def several(self, what: str, recipe: str, options: Spec) -> Iterator[Spec]:
         """Yield what seeds and a sweep are trained with; after Ctrl-C say how to go on."""
         start()
-        data = vaekit.runs.Config.flat(recipe, **options).data.data
-        out = self.out or vaekit.runs.default_folder(recipe, data, what)
-        try:
-            yield {"out": out, "report": self.report, "lang": self.lang, "import_": IMPORTS}
-        except KeyboardInterrupt:
-            say(f"stopped  continue with the same command and --out {out}")
-            sys.exit(130)
+        config = vaekit.runs.Config.flat(recipe, **options)
+        with vaekit.runs.folder_of(self.out, config, what) as out:
+            try:
+                yield {"out": out, "report": self.report, "lang": self.lang, "import_": IMPORTS}
+            except KeyboardInterrupt:
+                say(f"stopped  continue with the same command and --out {out}")
+                sys.exit(130)
 
     def show_done(self, row: Mapping[str, Any]) -> None:
         """Log that one of several is trained, with its numbers and warnings; if quiet, these."""

@@ -23,8 +23,8 @@ from vaekit.cli import _data as data
 from vaekit.cli import _runs as runs
 from vaekit.cli import _samples as samples
 from vaekit.cli import _train as train
-from vaekit.cli._show import IMPORTS, columns, help_of, say, shown
-from vaekit.errors import VaekitError, unknown
+from vaekit.cli._show import IMPORTS, columns, help_of, say
+from vaekit.errors import VaekitError, unknown, visible
 from vaekit.registry import KINDS, parse, spec_of, text
 
 app = App(
@@ -246,7 +246,7 @@ class Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        text = shown(in_shell(record.getMessage()))
+        text = visible(in_shell(record.getMessage()))
         print(f"vaekit: note: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -264,11 +264,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             words = shlex.join(error.unused_tokens or ())
             mend = "each value follows its option, as --data mnist: see --help"
             text = f"got {words}, for which there is no place; {mend}."
-        print(f"vaekit: {shown(text)}", file=sys.stderr)  # noqa: T201
+        print(f"vaekit: {visible(text)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt as stopped:
         if said := str(stopped):
-            print(f"vaekit: {shown(said)}", file=sys.stderr)  # noqa: T201
+            print(f"vaekit: {visible(said)}", file=sys.stderr)  # noqa: T201
         sys.exit(130)
     except BrokenPipeError:  # the reader, as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

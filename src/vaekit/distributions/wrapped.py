@@ -10,7 +10,7 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import constraints
 
-from vaekit._torchutil import lazy
+from vaekit._torchutil import lazy, wide
 from vaekit.distributions.base import Distribution, Offer, Space, offering, reals, sum_event
 from vaekit.distributions.divergences import closed_form
 from vaekit.errors import VaekitError
@@ -116,7 +116,7 @@ class TorchDistribution(Distribution):
         while hasattr(support, "base_constraint"):
             support = support.base_constraint
         ends = [getattr(support, f"{end}_bound", None) for end in ("lower", "upper")]
-        low, high = (None if e is None else torch.as_tensor(e).double() for e in ends)
+        low, high = (None if e is None else wide(torch.as_tensor(e)) for e in ends)
         kind, levels = type(support).__name__.strip("_").lower(), None
         if isinstance(self.distribution, td.Categorical) and len(self.event_shape) == 1:
             kind, levels = "codes", self.distribution.logits.shape[-1]

@@ -34,6 +34,7 @@ from vaekit.evaluate._metrics import Study as Study
 from vaekit.evaluate._metrics import Subject as Subject
 from vaekit.evaluate._metrics import chosen as chosen
 from vaekit.evaluate._metrics import error_of as error_of
+from vaekit.evaluate._metrics import log_volume as log_volume
 from vaekit.evaluate._metrics import measured as measured
 from vaekit.evaluate._metrics import shown as shown
 from vaekit.evaluate._reconstruction import colors as colors

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit._io import cache_folder
-from vaekit._torchutil import evaluating, load_state, rng, save_state
+from vaekit._torchutil import evaluating, load_state, rng, save_state, wide
 from vaekit.data import Batches, Dataset, Split, one_hot
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError, at_least
@@ -144,7 +144,7 @@ class Agreement(Study):
         assert subject.data is not None
         data = subject.data()
         classifier = _classifier(subject, data).to(device)
-        right = (predict(classifier, images) == labels).double()
+        right = wide(predict(classifier, images) == labels)
         parts = [right[labels == label] for label in labels.unique().tolist()]
         shares = [part.mean().item() for part in parts]
         worst = min(range(len(shares)), key=shares.__getitem__)

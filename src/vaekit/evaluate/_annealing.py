@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit._torchutil import evaluating
+from vaekit._torchutil import evaluating, wide
 from vaekit.distributions import Distribution, offering
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import _checks as checks
@@ -143,16 +143,16 @@ class _Path:
 
         In reverse from an exact draw of the posterior.
         """
-        log_weight, accepted = torch.zeros(z.shape[:2], dtype=torch.float64, device=z.device), []
+        log_weight, accepted = wide(z.new_zeros(z.shape[:2])), []
         gaps = list(enumerate(itertools.pairwise(self.betas)))
         for i, (before, after) in reversed(gaps) if reverse else gaps:
             if not reverse:
-                log_weight += (after - before) * self.log_ratio(z).double()
+                log_weight += (after - before) * wide(self.log_ratio(z))
             if i < len(steps):
                 z, chance = self.moved(z, i + 1, steps[i])
                 accepted.append(chance.mean().item())
             if reverse:
-                log_weight += (after - before) * self.log_ratio(z).double()
+                log_weight += (after - before) * wide(self.log_ratio(z))
         return log_weight, accepted
 
 

@@ -166,11 +166,11 @@ class Codebook(Metric):
 
     def compute(self) -> Record:
         """Return `perplexity`, `share_used`, and how many `codes` there are."""
-        counts = self.sums["counts"].double()
+        counts = wide(self.sums["counts"])
         share = counts / counts.sum()
         return {
             "perplexity": float(torch.special.entr(share).sum().exp()),
-            "share_used": float((counts > 0).double().mean()),
+            "share_used": float(wide(counts > 0).mean()),
             "codes": len(counts),
         }
 
@@ -236,7 +236,7 @@ def aggregate_posterior(
             site = trace.site
             scored = [site.log_q, site.log_p, site.kl, trace.log_likelihood]
             sites.append(site)
-            scores.append(torch.stack(scored).double())
+            scores.append(wide(torch.stack(scored)))
         z = torch.cat([site.z for site in checks.some(sites)], 1)
         log_q, terms = aggregate_log_prob([site.q for site in sites], z.flatten(0, 1))
     log_qx, log_p, kl, log_px = torch.cat(scores, 2)
@@ -299,7 +299,7 @@ def aggregate_log_prob(
             else:
                 columns = [_summed(q.log_prob(few[:, None]))[:, None]]
             sums.append(torch.cat(columns, 1))
-        parts.append(torch.stack(sums).double().logsumexp(0) - math.log(sum(rows)))
+        parts.append(wide(torch.stack(sums)).logsumexp(0) - math.log(sum(rows)))
     value = torch.cat(parts)
     return value[:, 0], value[:, 1:] if factors else None
 

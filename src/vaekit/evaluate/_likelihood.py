@@ -16,7 +16,18 @@ from vaekit._torchutil import evaluating, in_order, wide
 from vaekit.distributions import Offer, offering
 from vaekit.errors import at_least
 from vaekit.evaluate import _checks as checks
-from vaekit.evaluate._metrics import Batch, Column, Line, Metric, Record, Study, Subject, cut
+from vaekit.evaluate._metrics import (
+    Batch,
+    Column,
+    Line,
+    Metric,
+    Record,
+    Study,
+    Subject,
+    cut,
+    in_units,
+    log_volume,
+)
 from vaekit.models import LatentModel, Model, Trace, exact, rows_at_once
 from vaekit.objectives import over_samples
 from vaekit.registry import register
@@ -50,13 +61,14 @@ class Bound(Metric):
 
     def update(self, trace: Trace) -> None:
         """Store log-likelihood, kl, ELBO and mean square error of each row, in float64."""
-        log_likelihood = over_samples(wide(trace.log_likelihood))
+        log_likelihood = over_samples(wide(trace.log_likelihood)) - log_volume(trace, self.scale)
         self.keep(log_likelihood=log_likelihood)
         if Offer.BOUND in trace.model.offers:
             kl = over_samples(wide(trace.kl))
             self.keep(kl=kl, elbo=log_likelihood - kl)
         if Offer.MEAN in trace.px.offers:
-            square = (trace.x - trace.px.mean).square().flatten(trace.log_likelihood.dim())
+            apart = in_units(trace.x - trace.px.mean, self.scale)
+            square = apart.square().flatten(trace.log_likelihood.dim())
             self.keep(mse=over_samples(wide(square).mean(-1)))
 
     def means(self, suffix: str) -> Record:
@@ -190,12 +202,12 @@ def importance_sampled(
     size = rows_and_draws(model, rows, samples, chunk)
     # glibc keeps what is freed up to the largest block that was: else each piece costs page faults.
     torch.empty(31 << 20, dtype=torch.uint8)
-    halves = x.new_full((2, rows), -math.inf, dtype=torch.float64)
+    halves = wide(x.new_full((2, rows), -math.inf))
     threads = torch.get_num_threads() if x.device.type == "cpu" else 1
 
     def log_sum(piece: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
         where, draws = piece
-        return halves[where], model.scored(*draws).log_weight.double().logsumexp(0)
+        return halves[where], wide(model.scored(*draws).log_weight).logsumexp(0)
 
     with evaluating(model), exact(model):
         pieces = _pieces(model, (x, context, mask), samples, size)

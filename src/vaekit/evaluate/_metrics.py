@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from vaekit._torchutil import evaluating, lazy, rng
+from vaekit._torchutil import evaluating, lazy, rng, wide
 from vaekit.data import Dataset, DataSpec, Split, spread
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, at_least
@@ -96,6 +96,8 @@ class Subject:
         class_names: of its labels.
         seed: of the draws.
         name: what errors call it.
+        scale: of a table's columns, `(D,)`: the units of the data, of which numbers are then;
+            None where they are of what the model sees.
     """
 
     model: Model
@@ -108,6 +110,7 @@ class Subject:
     class_names: Sequence[str] = ()
     seed: int = 0
     name: str = "this model"
+    scale: Tensor | None = None
 
     @lazy
     def px(self) -> Distribution:
@@ -127,6 +130,30 @@ class Subject:
     def images(self) -> bool:
         """Return whether rows are images."""
         return len(self.spec.shape) == 3
+
+
+def in_units(x: Tensor, scale: Tensor | None) -> Tensor:
+    """Return differences of rows `(..., D)` in the units of the data: see `Subject.scale`."""
+    return x if scale is None else wide(x) * wide(scale.to(x.device))
+
+
+def log_volume(trace: Trace, scale: Tensor | None) -> Tensor | float:
+    """Return what a density loses in the units of the data, of each row `(B,)` or of all.
+
+    Of v = loc + scale x it is log p(v) = log p(x) - sum log scale, over the columns that are seen;
+    a probability is the same in any unit.
+
+    Example:
+        >>> from vaekit.distributions import Gaussian
+        >>> px = Gaussian(torch.zeros(1, 3, 2), torch.zeros(()))
+        >>> trace = Trace(x=torch.zeros(3, 2), sites=(), px=px, model=None)
+        >>> log_volume(trace, torch.tensor([1.0, 10.0]))
+        tensor(2.3026, dtype=torch.float64)
+    """
+    if scale is None or trace.px.space.discrete:
+        return 0.0
+    logs = wide(scale.to(trace.x.device)).log()
+    return (logs if trace.mask is None else logs * trace.mask).sum(-1)
 
 
 class Column(NamedTuple):
@@ -162,6 +189,7 @@ class Metric(ABC):
         places: of "evaluate", "report" and "compare"; empty: only where it is named.
         samples: how many draws it wants; None where any number will do.
         groups: of the rows, over which errors are then; None where rows are independent.
+        scale: of a table's columns: see `Subject`.
     """
 
     needs: ClassVar[frozenset[Offer]] = frozenset()
@@ -169,6 +197,7 @@ class Metric(ABC):
     places: ClassVar[frozenset[str]] = PLACES
     samples: tuple[int, ...] | None = None
     groups: Tensor | None = None
+    scale: Tensor | None = None
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -177,7 +206,7 @@ class Metric(ABC):
 
     def begin(self, subject: Subject) -> None:
         """Start a pass over a subject."""
-        self.subject, self.groups = subject, subject.rows.groups
+        self.subject, self.groups, self.scale = subject, subject.rows.groups, subject.scale
 
     def suits(self, subject: Subject) -> str | None:
         """Return why this metric does not apply, beyond what it needs; None where it does."""

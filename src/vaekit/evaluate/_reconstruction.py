@@ -13,11 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit._torchutil import evaluating
+from vaekit._torchutil import evaluating, wide
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError
 from vaekit.evaluate._checks import Numbers, average, refuse_gaps, some, standard_error
-from vaekit.evaluate._metrics import Batch, Column, Line, Metric, Record, Study, Subject, cut
+from vaekit.evaluate._metrics import (
+    Batch,
+    Column,
+    Line,
+    Metric,
+    Record,
+    Study,
+    Subject,
+    cut,
+    in_units,
+)
 from vaekit.models import Colorizer, Model, Trace, luminance
 from vaekit.registry import register
 
@@ -163,7 +173,7 @@ def _pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         )
     refuse_gaps("x", x)
     refuse_gaps("y", y)
-    return x.double(), y.double()
+    return wide(x), wide(y)
 
 
 def _images(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,6 +210,7 @@ class Reconstruction(Metric):
         x, y = trace.x, trace.reconstruction
         if self.subject.images:  # SSIM is of luminances: it hangs on where black is
             x, y = map(self.subject.spec.values.inverse, (x, y))
+        x, y = (in_units(each, self.scale) for each in (x, y))
         errors = _errors(x, y, 1.0)
         if not self.subject.images:
             del errors["psnr"]

@@ -9,6 +9,7 @@ from vaekit.report._codes import posteriors as posteriors
 from vaekit.report._codes import standard_prior as standard_prior
 from vaekit.report._codes import strips as strips
 from vaekit.report._comparison import Comparison as Comparison
+from vaekit.report._comparison import check_page as check_page
 from vaekit.report._comparison import compare as compare
 from vaekit.report._curves import COLORS as COLORS
 from vaekit.report._curves import Chart as Chart

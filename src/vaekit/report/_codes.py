@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit._torchutil import evaluating
 from vaekit.data import Split, generator, pick, spread
 from vaekit.distributions import Distribution, Offer, StandardGaussian
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, visible
 from vaekit.models import exact, flat_codes, rows_at_once
 from vaekit.report._curves import Chart, Plot, cut, short
 from vaekit.runs import Run
@@ -200,7 +200,7 @@ def cloud(codes: Codes, words: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "dims": axes,
         "middle": square.middle[axes].tolist(),
         "class": [number.get(row, 0) for row in range(len(codes.means))],
-        "names": [name for name, _ in groups],
+        "names": [visible(name, lines=False) for name, _ in groups],
         "scale": square.unit,
         "size": [480, 480],
     }

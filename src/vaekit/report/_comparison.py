@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from vaekit._imports import Named, load
-from vaekit._io import write
+from vaekit._io import make_folder, remove_empty, write
 from vaekit.distributions import Offer
-from vaekit.errors import VaekitError, at_least, choose
+from vaekit.errors import VaekitError, at_least, choose, visible
 from vaekit.registry import describe
 from vaekit.report import _epochs as epochs
 from vaekit.report import _leads as leading
@@ -25,7 +25,7 @@ from vaekit.report._figures import save_figure
 from vaekit.report._grids import png_bytes
 from vaekit.report._measures import SHOWN, Measure, Setting, measure, measures, number_text
 from vaekit.report._pages import Cell, cells, mark, render, small, words
-from vaekit.report._run_set import RunSet, Words, in_words, open_runs
+from vaekit.report._run_set import RunSet, Words, in_words, open_runs, unit_of
 from vaekit.report._sheets import labeled
 
 Columns = dict[str, list[str]]  # by their titles, the text of each row
@@ -104,13 +104,9 @@ def compare(
             cannot be written.
     """
     at_least("limit", limit, 1)
-    say, page = words(lang).gettext, Path(out)
     load(import_)
-    if page.suffix != ".html" or page.is_dir():
-        raise VaekitError(f"got the page {page}; expected a file that ends in .html.")
-    above = next(path for path in page.absolute().parents if path.exists())
-    if not above.is_dir():
-        raise VaekitError(f"cannot make {page.parent}: {above} is a file. Name another place.")
+    check_page(page := Path(out), images, lang)
+    say = words(lang).gettext
     opened = open_runs(runs, data_dir=data_dir, device=device)
     if prior is not None:
         choose("prior", prior, dict.fromkeys(("model", "fitted")))
@@ -130,6 +126,19 @@ def compare(
         settings=[row.plain(found.numbers) for row in found.settings if opened.seeded],
         table={title: [head, *rows] for title, head, rows, _ in found.table(found.alone)},
     )
+
+
+def check_page(page: Path, images: str | Path | None, lang: str) -> None:
+    """Refuse a page, a folder of images or a language before hours of work go into them.
+
+    Raises:
+        VaekitError: for what is no .html, cannot be made, or has no translation.
+    """
+    words(lang)
+    if page.suffix != ".html" or page.is_dir():
+        raise VaekitError(f"got the page {page}; expected a file that ends in .html.")
+    for folder in (page.parent, *([] if images is None else [Path(images)])):
+        remove_empty(make_folder(folder))
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,11 +250,13 @@ class Compared:
         """A chart of each of the first numbers that rank, and of the KL."""
         ranks = {of.key for of in leading.ranking(self.numbers, self.opened.comparable)} | {"kl"}
         shown = [of for of in self.numbers if of.key in ranks][:SPREADS]
-        unit = self.say(self.opened.runs[0].spec.unit)
-        drawn = (
-            spreads.spread_chart(of, unit, self.settings, self.styles, self.say) for of in shown
-        )
+        drawn = (spreads.spread_chart(of, self.settings, self.styles, self.say) for of in shown)
         return [chart for chart in drawn if chart is not None]
+
+    @property
+    def unit(self) -> str:
+        """What bounds are in."""
+        return unit_of(self.opened.runs[0].spec, self.say)
 
     @property
     def measured_on(self) -> dict[str, int]:
@@ -349,5 +360,6 @@ class Compared:
         lines = [["", *(row.name for row in self.alone)], ["---", *("---:" for _ in self.alone)]]
         for _, head, texts, _ in self.table(self.alone):
             lines += list(map(list, zip(head, *texts, strict=True)))[1:]
-        joined = (" | ".join(cell.replace("|", "/") for cell in line) for line in lines)
+        told = ([visible(cell, lines=False).replace("|", "/") for cell in line] for line in lines)
+        joined = map(" | ".join, told)
         write(folder / "table.md", "".join(f"| {line} |\n" for line in joined).encode())

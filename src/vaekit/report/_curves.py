@@ -9,12 +9,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
+from html import escape as escaped
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 import numpy as np
+
+from vaekit.errors import visible
 
 CSS = (Path(__file__).parent / "templates" / "style.css").read_text()
 # The colors of the page in light, for files; "train" and "validation" are of two kinds of things.
@@ -34,6 +36,16 @@ class Chart(NamedTuple):
     unit: str
     svg: str
     words: str = ""
+
+
+def escape(words: str) -> str:
+    """Return words as SVG takes them: names may hold what is no letter.
+
+    Example:
+        >>> escape("a < b" + chr(27)).replace(chr(92), "/")
+        'a &lt; b/x1b'
+    """
+    return escaped(visible(words, lines=False))
 
 
 def value(number: float) -> str:
@@ -144,7 +156,7 @@ class Plot:
         """Add text at a place in units; `anchor` is "start", "middle" or "end"."""
         class_ = f' class="{kind}"' if kind else ""
         where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-        self.add(f"<text{class_} {where}>{escape(words, quote=False)}</text>")
+        self.add(f"<text{class_} {where}>{escape(words)}</text>")
 
     def beside(
         self, point: tuple[float, float], right: float, down: float, words: str, **how: str
@@ -156,7 +168,7 @@ class Plot:
     def upright(self, x: float, y: float, words: str) -> None:
         """Add text that is turned, and ends at a place in units."""
         where = f'transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="end"'
-        self.add(f"<text {where}>{escape(words, quote=False)}</text>")
+        self.add(f"<text {where}>{escape(words)}</text>")
 
     def vertical(self, x: float) -> None:
         """Add a line of the grid at a value of x."""

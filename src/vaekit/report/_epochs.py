@@ -14,7 +14,7 @@ from vaekit.report._curves import COLORS, Chart, Ends, Line, Points, finite, lim
 from vaekit.report._figures import FULL, name_text
 from vaekit.report._measures import Setting
 from vaekit.report._pages import mark
-from vaekit.report._run_set import RunSet, Words, telling
+from vaekit.report._run_set import RunSet, Words, telling, unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,21 +167,21 @@ class Panel(NamedTuple):
 def panels(opened: RunSet, settings: Sequence[Setting], say: Words = str) -> Iterator[Panel]:
     """Yield a panel for each number that epochs record; more where the settings are many.
 
-    Of objectives that differ the ELBO is shown, which every run has; where the likelihoods do not
-    compare, what hangs on them is left out.
+    Of objectives that differ, and of tables that runs scaled, the ELBO is shown, which every run
+    has; where the likelihoods do not compare, what hangs on them is left out.
     """
     changed = {name.partition(".")[0] for name in opened.options}
     terms = dict(TERMS)
-    if changed & {"objective", "kl_warmup", "schedule"}:
+    if opened.scaled or changed & {"objective", "kl_warmup", "schedule"}:
         terms = {ELBO if name == "objective" else name: title for name, title in TERMS.items()}
         terms[ELBO] = ELBO
-    unit, both = opened.runs[0].spec.unit, ("validation", "test", "train")
+    spec, both = opened.runs[0].spec, ("validation", "test", "train")
     wanted: list[tuple[str, tuple[str, str], tuple[str | None, ...]]] = [
-        (name, (title, unit), both)
+        (name, (say(title), say(spec.unit) if name == "kl" else unit_of(spec, say)), both)
         for name, title in terms.items()
         if opened.comparable or name == "kl"
     ]
-    wanted += [(name, titles, (None,)) for name, titles in OTHERS.items()]
+    wanted += [(name, (say(title), say(of)), (None,)) for name, (title, of) in OTHERS.items()]
     style, step = styles(opened), _together(settings)
     for name, (title, of), splits in wanted:
         drawn = [list(style[one.name].lines(one, name, splits)) for one in settings]
@@ -193,7 +193,7 @@ def panels(opened: RunSet, settings: Sequence[Setting], say: Words = str) -> Ite
         for start in range(0, len(drawn), step):
             some = [line for group in drawn[start : start + step] for line in group]
             if some:
-                yield Panel(say(title), say(of), some, y, log)
+                yield Panel(title, of, some, y, log)
 
 
 def axis(

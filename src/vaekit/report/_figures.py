@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vaekit._io import write
 from vaekit.distributions import Gaussian, Offer
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, visible
 from vaekit.report._codes import Codes, posterior, posteriors, standard_prior
 from vaekit.report._curves import COLORS, cut, value
 from vaekit.report._walks import check_plane, decoded
@@ -105,7 +105,7 @@ def name_text(name: str, longest: int) -> str:
         >>> name_text("in $ or £", 5), name_text("_hidden", 9)
         ('in \\\\$…', ' _hidden')
     """
-    name = cut(name, longest)
+    name = cut(visible(name, lines=False), longest)
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")  # legends skip "_..."
 
 
@@ -123,7 +123,8 @@ def save_figure(draw: Callable[[], Figure], path: Path) -> Path:
         simplefilter("ignore", UserWarning)  # letters that matplotlib's own font has not
         signed = {"Software": "vaekit"} if kind == "png" else {"Date": None}
         draw().savefig(stream, format=kind, dpi=DPI, metadata=signed)
-    return write(path, stream.getvalue())
+    content = stream.getvalue()
+    return write(path, visible(content.decode()).encode() if kind == "svg" else content)
 
 
 def class_figure(codes: Codes, *, size: tuple[int, int] = (500, 440), title: str = "") -> Figure:

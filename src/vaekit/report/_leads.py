@@ -77,11 +77,10 @@ class Lead(NamedTuple):
             two: whether no other setting has the number.
             typical: what two seeds of a recipe differ by, where that is known.
         """
-        spec, decimals = self.best.entries[0].run.spec, self.of.column.decimals
+        entry, decimals = self.best.entries[0], self.of.column.decimals
         (first, second), seeded = self.texts, not math.isnan(self.p)
         first = first.split()[0] if self.equal else first
-        if unit := spec.unit if self.of.column.group == BOUNDS else self.of.column.unit:
-            first += f" {say(unit)}"
+        first = f"{first} {entry.unit(self.of, say)}".rstrip()
         counts = dict.fromkeys(f"{len(s.entries)}" for s in (self.best, self.other))
         over_rows = number_text(self.by, self.rows, decimals)
         shown = {
@@ -92,7 +91,7 @@ class Lead(NamedTuple):
             "second": second,
             "apart": number_text(self.by, self.error, decimals) if seeded else over_rows,
             "rows": over_rows.partition(" ")[2],
-            "over": self.best.entries[0].over(say),
+            "over": entry.over(say),
             "seeds": " + ".join(counts),
             "p": f"{self.p:.2g}",
             "typical": "" if typical is None else f"{float(f'{typical:.2g}'):,g}",

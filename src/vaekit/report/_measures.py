@@ -13,9 +13,18 @@ import torch
 from torch import Tensor
 
 from vaekit.data import spread
-from vaekit.evaluate import Column, Metric, chosen, counted, error_of, measured, standard_error
+from vaekit.evaluate import (
+    Column,
+    Metric,
+    chosen,
+    counted,
+    error_of,
+    log_volume,
+    measured,
+    standard_error,
+)
 from vaekit.report._pages import mark
-from vaekit.report._run_set import RunSet, Words
+from vaekit.report._run_set import OWN, RunSet, Words, unit_of
 from vaekit.runs import Run
 
 BOUNDS = "Bound and latent"  # the group of what hangs on the likelihood, in the data's unit
@@ -93,7 +102,7 @@ class Entry:
         metrics, records: what was measured, by name, and the numbers.
         gap: of the first ranked number, by how much that of training rows exceeds that of test
             rows, and the standard error; None without such a number.
-        epochs: of metrics.jsonl.
+        epochs: of metrics.jsonl, log-likelihoods in the units of the data.
         first: some test rows, and their context.
     """
 
@@ -115,6 +124,16 @@ class Entry:
         if known is not None or rows is None or len(rows) < 2:
             return known
         return standard_error(rows, self.metrics[of.metric].groups)
+
+    def unit(self, of: Measure, say: Words = str) -> str:
+        """Return the unit of a number in words; "" where it has none."""
+        spec, name = self.run.spec, of.column.name
+        if name in ("elbo", "log_likelihood"):
+            return unit_of(spec, say)
+        if name in ("mse", "l1") and spec.kind == "table":
+            return say(OWN)
+        unit = spec.unit if of.column.group == BOUNDS else of.column.unit
+        return unit and say(unit)
 
     def over(self, say: Words = str) -> str:
         """Return over what its standard errors are, as "1,000 rows" or "6 groups"."""
@@ -251,13 +270,16 @@ def measures(opened: RunSet) -> list[Measure]:
 
 
 def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None) -> Entry:
-    """Measure a run on up to `limit` test rows, evenly spread; the draws are of `seed`."""
+    """Measure a run on up to `limit` test rows, evenly spread; the draws are of `seed`.
+
+    Numbers of a table are in its own units, so that runs compare that scaled it in other ways.
+    """
     source = run.source(data_dir)
     data = run.prepared(source)
-    subject = run.subject(data, limit=limit, seed=seed, source=source)
+    subject = run.subject(data, limit=limit, seed=seed, source=source, units=True)
     metrics = {name: metric for name, (metric, _) in chosen(subject, "compare").items()}
     records, gap = measured(subject, metrics), None
-    train = run.subject(data, "train", limit=subject.rows.count, seed=seed)
+    train = run.subject(data, "train", limit=subject.rows.count, seed=seed, units=True)
     known = [(key, one) for key, (one, _) in chosen(train, "compare").items()]
     ranks = [(key, one, column) for key, one in known for column in one.columns if column.better]
     for key, one, column in ranks[:1]:
@@ -266,4 +288,15 @@ def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None)
             errors = [error_of(each, column.name) or math.nan for each in (trained, records[key])]
             gap = trained[column.name] - test, math.hypot(*errors)
     first = data.test.batch(spread(len(data.test), SHOWN))
-    return Entry(run, name, metrics, records, gap, run.folder.records(), first)
+    moved = float(log_volume(run.model.example(run.spec.context), subject.scale))
+    epochs = [_moved(record, moved) for record in run.folder.records()]
+    return Entry(run, name, metrics, records, gap, epochs, first)
+
+
+def _moved(record: dict[str, Any], by: float) -> dict[str, Any]:
+    """Return the record of an epoch, its log-likelihoods less by so much."""
+    found = dict(record)
+    for split in ("train", "validation", "test"):
+        if (known := (record.get(split) or {}).get("log_likelihood")) is not None:
+            found[split] = {**record[split], "log_likelihood": known - by}
+    return found

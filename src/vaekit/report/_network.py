@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LayerTable
 from vaekit.nn import in_words, times
-from vaekit.report._curves import CSS, LETTER, LINE
+from vaekit.report._curves import CSS, LETTER, LINE, escape
 from vaekit.report._pages import mark
 from vaekit.report._run_set import Words
 from vaekit.runs import Run

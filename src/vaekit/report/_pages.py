@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vaekit.errors import choose
+from vaekit._train_options import LANGUAGES
+from vaekit.errors import choose, visible
 from vaekit.report._curves import CSS, finite, value
 from vaekit.report._grids import levels
 
 HERE = Path(__file__).parent
 SIDE = 112  # pixels: larger images are shown smaller
-LANGUAGES = {"en": "en", "zh": "zh-CN"}  # with their names in HTML
 
 
 def mark(text: str) -> str:
@@ -57,7 +57,16 @@ def render(template: str, *, lang: str = "en", **values: Any) -> bytes:
     Raises:
         VaekitError: for another language.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+
+    translated: Any
+
+    def named(value: Any) -> Any:
+        return visible(value, lines=False) if type(value) is str else value
+
+    @pass_context
+    def gettext(context: Any, text: str, **names: Any) -> Any:
+        return translated(context, text, **{name: named(value) for name, value in names.items()})
 
     pages = Environment(
         loader=FileSystemLoader(HERE / "templates"),
@@ -66,8 +75,10 @@ def render(template: str, *, lang: str = "en", **values: Any) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=named,
     )
     pages.install_gettext_translations(words(lang), newstyle=True)  # type: ignore[attr-defined]
+    translated, pages.globals["gettext"] = pages.globals["gettext"], gettext
     pages.filters["number"] = lambda number: value(number) if finite(number) else "–"
     pages.filters["count"] = "{:,}".format
     script = (HERE / "templates" / "report.js").read_text()

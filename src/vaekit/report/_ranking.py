@@ -146,6 +146,11 @@ def notes(
             "{name} is not a likelihood of these data: the bounds are the usual loss, the same for "
             "all runs here, and compare with nothing else."
         ).format(name=opened.likelihoods[0].name)
+    if opened.scaled:
+        yield say(
+            "A model sees columns that are scaled by its own training rows; here densities and "
+            "square errors are in the units of the data, which those of `vaekit evaluate` are not."
+        )
     for of in bounds:
         if without := [setting.name for setting in settings if setting.value(of) is None]:
             words = say("There is no {number} of {names}.")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from vaekit.data import Dataset, spread
+from vaekit.data import Dataset, DataSpec, Split, spread
 from vaekit.distributions import Offer, Space
 from vaekit.errors import VaekitError
 from vaekit.evaluate import is_likelihood
 from vaekit.recipes import flat_options, likelihood_spec
+from vaekit.report._pages import mark
 from vaekit.runs import COMPOSED, Config, Run, open_run
 
 SEEN = 1000  # test rows that are looked at
@@ -22,6 +24,7 @@ PLACE = {"data_dir", "device", "threads", "cache"}  # where, not what
 ABSENT = "none"
 LONGEST = 48  # letters of a short name
 MOST = 3  # options in a short name
+OWN = mark("in the units of the data")
 
 Values = Mapping[str, Sequence[Any]]  # by option, the value of each run
 Words = Callable[[str], str]
@@ -32,7 +35,7 @@ class Likelihood(NamedTuple):
 
     Attributes:
         name: of the distribution, and whether it is of x given a label.
-        fixed: its options that are numbers, which nothing learned, in words.
+        fixed: its options that are numbers, which nothing learned, in words, and of what columns.
         proper: whether it normalizes over the values of the data.
         space: of x.
     """
@@ -50,6 +53,8 @@ class Likelihood(NamedTuple):
         fixed = [f"{n} {v:g}" for n, v in options if type(v) in (int, float)]
         name = type(run.px).__name__ + (" given the label" if run.conditional else "")
         proper = is_likelihood(run.px.space, run.spec.kind)
+        if run.spec.values.scale is not None:  # another scale in the units of the data
+            fixed = [t + " of standardized columns" * t.startswith("scale ") for t in fixed]
         return cls(name, ", ".join(fixed), proper, run.px.space)
 
     @property
@@ -95,6 +100,11 @@ class RunSet:
         return len({one.measure for one in self.likelihoods}) == 1
 
     @property
+    def scaled(self) -> bool:
+        """Whether a run sees other columns of a table than are stored."""
+        return any(run.spec.values.scale is not None for run in self.runs)
+
+    @property
     def seeded(self) -> bool:
         """Whether a setting has several seeds."""
         return len(self.settings) < len(self.runs)
@@ -108,6 +118,16 @@ class RunSet:
         words = say("{kind} of {names}")
         texts = (words.format(kind=kind, names=", ".join(n)) for kind, n in groups.items())
         return "; ".join(texts)
+
+
+def unit_of(spec: DataSpec, say: Words = str) -> str:
+    """Return in words what a log-density is in where runs are compared.
+
+    Example:
+        >>> unit_of(DataSpec("t", (3,), "table", rows=20))
+        'nats per row, in the units of the data'
+    """
+    return say(spec.unit) + (f", {say(OWN)}" if spec.kind == "table" else "")
 
 
 def flat(config: Config, kind: str, parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -388,14 +408,20 @@ def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:
                          for text in map(str, (value, facts[what]))]  # fmt: skip
                 raise _unlike(runs, run, f"{what} {' and '.join(texts)}")
     data = runs[0].dataset(data_dir)
-    seen = data.test.x(spread(len(data.test), SEEN))
+    seen = _unscaled(data.test)
     for run in runs[1:]:
         test = run.dataset(data_dir).test
         if len(test) != len(data.test):
             raise _unlike(runs, run, f"{len(data.test)} and {len(test)} test rows")
-        if not torch.equal(test.x(spread(len(test), SEEN)), seen):
+        if not torch.equal(_unscaled(test), seen):
             raise _unlike(runs, run, "test rows that their options prepare in different ways")
     return data
+
+
+def _unscaled(split: Split) -> Tensor:
+    """Return some rows as a model sees them, but columns of tables as they are stored."""
+    values = replace(split.values, loc=None, scale=None)
+    return replace(split, values=values).x(spread(len(split), SEEN))
 
 
 def _unlike(runs: Sequence[Run], other: Run, why: str) -> VaekitError:

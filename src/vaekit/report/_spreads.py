@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vaekit.report._curves import COLORS, Chart, Ends, Plot, finite, short, ticks
 from vaekit.report._epochs import KINDS, LONGEST, Style, line_color
 from vaekit.report._figures import name_text, paper
-from vaekit.report._measures import BOUNDS, Measure, Setting
+from vaekit.report._measures import Measure, Setting
 from vaekit.report._run_set import RunSet, Words, plain_text
 
 if TYPE_CHECKING:
@@ -24,12 +24,9 @@ Styles = Mapping[str, Style]
 
 
 def spread_chart(
-    of: Measure, unit: str, settings: Sequence[Setting], style: Styles, say: Words = str
+    of: Measure, settings: Sequence[Setting], style: Styles, say: Words = str
 ) -> Chart | None:
-    """Draw a dot for each run, the mean of each setting, and its 95 % interval as a band.
-
-    `unit` is that of bounds.
-    """
+    """Draw a dot for each run, the mean of each setting, and its 95 % interval as a band."""
     rows = []
     for setting in settings:
         if finite(mean := setting.value(of)):
@@ -61,7 +58,7 @@ def spread_chart(
         plot.text(left, y - 11, setting.name, "strong")
         plot.text(right, y - 11, setting.text(of), anchor="end")
     texts = ", ".join(f"{setting.name} {setting.text(of)}" for setting, *_ in rows)
-    unit = unit if of.column.group == BOUNDS else of.column.unit and say(of.column.unit)
+    unit = settings[0].entries[0].unit(of, say)
     return Chart(say(of.title), unit, plot.svg(f"{say(of.title)}: {texts}"))
 
 

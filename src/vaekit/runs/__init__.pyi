@@ -39,7 +39,7 @@ from vaekit.runs._saved_models import keep_model as keep_model
 from vaekit.runs._saved_models import metric_lines as metric_lines
 from vaekit.runs._saved_models import save as save
 from vaekit.runs._sweep import PAGE as PAGE
-from vaekit.runs._sweep import default_folder as default_folder
+from vaekit.runs._sweep import folder_of as folder_of
 from vaekit.runs._sweep import parse_grid as parse_grid
 from vaekit.runs._sweep import summarize as summarize
 from vaekit.runs._sweep import train_grid as train_grid

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vaekit._io import note, write
-from vaekit._torchutil import evaluating, rng, safetensors_bytes
+from vaekit._torchutil import evaluating, rng, safetensors_bytes, wide
 from vaekit.data import Dataset, Split, generator, pick, spread
 from vaekit.distributions import COMPONENTS, GaussianMixture, Offer, choose_mixture
 from vaekit.errors import VaekitError
@@ -153,7 +153,7 @@ def fit_prior(
         density = choose_mixture(z.flatten(1), others.flatten(1), components, seed=seed)
     if density is None:
         return None
-    gains = (density.log_prob(others.flatten(1)) - log_p).double()
+    gains = wide(density.log_prob(others.flatten(1)) - log_p)
     loc = density.loc.view(-1, *z.shape[1:])
     density = GaussianMixture(density.log_weights, loc, density.tril)
     gain, error = average(gains, groups)

@@ -85,6 +85,27 @@ def next_folder(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
+@contextmanager
+def claimed(parent: Path, name: str) -> Iterator[Path]:
+    """Make the first of `name-1`, `name-2`, ... that is free, for this process alone.
+
+    What is empty in the end is removed.
+    """
+    made: list[Path] = []
+    while True:
+        made += io.make_folder(parent)
+        folder = next_folder(parent, name)
+        try:
+            folder.mkdir()
+            break
+        except (FileExistsError, FileNotFoundError):  # another process made it, or left
+            pass
+    try:
+        yield folder
+    finally:
+        io.remove_empty([folder, *made])
+
+
 def _parsed(text: bytes) -> Any:
     """Return the JSON of a file; None where it is none."""
     try:

@@ -422,8 +422,11 @@ class Run:
         source: Dataset | None = None,
         sha256: str = "",
         on_rows: Callable[[str, int, int], None] | None = None,
+        units: bool = False,
     ) -> Subject:
         """Return what metrics look at: this model on the rows of a split of `data`.
+
+        With `units` numbers of a table are of its own units, whatever its columns were scaled by.
 
         Raises:
             VaekitError: for an unknown split, or a limit below 1.
@@ -441,6 +444,7 @@ class Run:
             class_names=self.class_names,
             seed=seed,
             name=str(self.path),
+            scale=self.spec.values.scale if units else None,
         )
 
     def evaluate(

@@ -21,7 +21,7 @@ from vaekit._io import note, write
 from vaekit._torchutil import load_state, safetensors_bytes
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer
-from vaekit.errors import VaekitError, unknown
+from vaekit.errors import VaekitError, unknown, visible
 from vaekit.evaluate import counted, over_words
 from vaekit.recipes import find_recipe
 from vaekit.registry import entries, make, text
@@ -106,7 +106,7 @@ def _files(run: Run) -> dict[str, bytes]:
     }
     step = "" if run.step is None else str(run.step)
     weights = safetensors_bytes(state, {"format": "pt", "weights": run.weights, "step": step})
-    return {WEIGHTS_FILE: weights, "README.md": "\n".join(card(run)).encode()}
+    return {WEIGHTS_FILE: weights, "README.md": visible("\n".join(card(run))).encode()}
 
 
 def card(run: Run) -> Iterator[str]:

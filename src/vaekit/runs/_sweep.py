@@ -7,7 +7,8 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -19,7 +20,7 @@ from vaekit.errors import VaekitError, at_least, unknown
 from vaekit.evaluate import counted
 from vaekit.registry import checked, text
 from vaekit.runs._config import RECORDS, Config, flat_fields
-from vaekit.runs._folder import RunFolder, next_folder
+from vaekit.runs._folder import RunFolder, claimed
 from vaekit.runs._opening import open_run
 from vaekit.runs._parallel import Row, train_all
 
@@ -31,9 +32,12 @@ PAGE, IMAGES = "compare.html", "images"  # what stands beside the runs of a grid
 BOUND, POINT = ("elbo", "log_likelihood", "kl"), ("log_likelihood", "mse")
 
 
-def default_folder(recipe: str, data: str, what: str) -> Path:
-    """Return the next free folder of its kind under `runs/`."""
-    return next_folder(Path("runs"), f"{recipe}-{Path(data).stem}-{what}")
+@contextmanager
+def folder_of(out: str | Path | None, config: Config, what: str) -> Iterator[Path]:
+    """Yield `out`; by default a new folder of its kind under `runs/`, which no other has."""
+    name = f"{config.recipe}-{Path(config.data.data).stem}-{what}"
+    with claimed(Path("runs"), name) if out is None else nullcontext(Path(out)) as folder:
+        yield folder
 
 
 def summarize(rows: Sequence[Row]) -> Row:
@@ -100,7 +104,6 @@ def train_seeds(
     at_least("seeds", seeds, 1)
     imports = load(import_)
     config = Config.flat(recipe, **{**options, "threads": options.get("threads") or 1})
-    out = default_folder(recipe, config.data.data, "seeds") if out is None else Path(out)
     configs = {}
     for seed in range(config.training.seed, config.training.seed + seeds):
         training = config.training.model_copy(update={"seed": seed})
@@ -115,10 +118,12 @@ def train_seeds(
         return {"seed": config.training.seed, "run": str(run.path), "step": step, **numbers}
 
     how: dict[str, Any] = {"report": report, "lang": lang, "on_row": on_seed}
-    rows = train_all(out, configs, evaluate, content=("seeds", r"seed-.*|seeds\.json"), **how)
-    protocol, *_ = [row.pop("protocol") for row in rows]
-    summary = {"recipe": recipe, "runs": rows, **summarize(rows), "protocol": protocol}
-    write(out / "seeds.json", (json.dumps(summary, indent=2) + "\n").encode())
+    content = "seeds", r"seed-.*|seeds\.json"
+    with folder_of(out, config, "seeds") as folder:
+        rows = train_all(folder, configs, evaluate, content=content, **how)
+        protocol, *_ = [row.pop("protocol") for row in rows]
+        summary = {"recipe": recipe, "runs": rows, **summarize(rows), "protocol": protocol}
+        write(folder / "seeds.json", (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 
