@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from vaekit._arguments import shown
 from vaekit.errors import VaekitError, unknown
 
 O = TypeVar("O", bound="Options")  # noqa: E741
@@ -43,6 +44,18 @@ class Options(BaseModel):
         defer_build=True,
         use_attribute_docstrings=True,
     )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            expected = first["msg"].replace("Input should be ", "expected ")
+            expected = expected.replace("greater than or equal to", "at least")
+            if first["type"] == "missing":
+                raise VaekitError(f"`{first['loc'][0]}` is missing.") from None
+            value = shown(first["input"])
+            raise VaekitError(f"got `{first['loc'][0]}={value}`; {expected}.") from None
 
 
 class Data(Options):
@@ -233,14 +246,4 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
     for name in values:
         if name not in record.model_fields:
             raise unknown("option", name, list(record.model_fields))
-    try:
-        return record(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        expected = first["msg"].replace("Input should be ", "expected ")
-        expected = expected.replace("greater than or equal to", "at least")
-        if first["type"] == "missing":
-            raise VaekitError(f"`{first['loc'][0]}` is missing.") from None
-        shown = " ".join(repr(first["input"]).split())  # of an array, many lines
-        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-        raise VaekitError(f"got `{first['loc'][0]}={shown}`; {expected}.") from None
+    return record(**values)

@@ -14,8 +14,19 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 
+ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+
+
 class VaekitError(ValueError):
-    """Something the user can mend. The command line prints its one line and exits with code 2."""
+    r"""Something the user can mend. The command line prints its one line and exits with code 2.
+
+    Example:
+        >>> print(VaekitError("got `name=a\nb`."))
+        got `name=a\nb`.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(str(message).translate(ESCAPED))
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:

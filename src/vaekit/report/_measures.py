@@ -250,7 +250,7 @@ def measures(opened: RunSet) -> list[Measure]:
     return list(known.values())
 
 
-def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None) -> Entry:
+def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: Any) -> Entry:
     """Measure a run on up to `limit` test rows, evenly spread; the draws are of `seed`."""
     source = run.source(data_dir)
     data = run.prepared(source)

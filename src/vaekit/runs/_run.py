@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import vaekit
+from vaekit._borders import borders
 from vaekit._io import note, stamp_of
 from vaekit._torchutil import lazy, rng
 from vaekit.data import (
@@ -48,6 +49,7 @@ PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop",
 PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
 
 
+@borders
 @dataclass(eq=False, repr=False)
 class Run:
     """A run folder, its model and its objective.
@@ -282,7 +284,13 @@ class Run:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
         return torch.stack([self.sample(n, label=y, **how) for y in self.class_names])
 
-    def read(self, data: Any, *, id: str | None = None, data_dir: str | None = None) -> Split:  # noqa: A002
+    def read(
+        self,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002
+        data_dir: str | Path | None = None,
+    ) -> Split:
         """Return new rows as this model takes them: by sizes, columns and statistics of its own.
 
         Args:
@@ -296,7 +304,7 @@ class Run:
         """
         return self.new_data(data, id=id, data_dir=data_dir).test
 
-    def new_data(self, data: Any, **how: str | None) -> Dataset:
+    def new_data(self, data: Any, **how: Any) -> Dataset:
         """Return new rows as a data set, whose test split has all of them: see `read`."""
         moved = {"data_dir": how.pop("data_dir", None) or self.config.data.data_dir}
         return read_new(data, self.config.data.model_copy(update=moved), self.spec, **how)
@@ -357,7 +365,7 @@ class Run:
             raise VaekitError(f"{self.path} takes {takes}; got {got}.")
         return None if context is None else context.float().to(self.device)
 
-    def source(self, data_dir: str | None = None) -> Dataset:
+    def source(self, data_dir: str | Path | None = None) -> Dataset:
         """Return the data set it was trained on, as it is stored.
 
         Raises:
@@ -368,7 +376,7 @@ class Run:
         moved = {} if data_dir is None else {"data_dir": data_dir}
         return read(self.config.data.model_copy(update=moved), mapped=True)
 
-    def dataset(self, data_dir: str | None = None) -> Dataset:
+    def dataset(self, data_dir: str | Path | None = None) -> Dataset:
         """Return the data set it was trained on, its rows as they were then.
 
         Where its rows have changed since, that is said.
@@ -450,7 +458,7 @@ class Run:
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
-        data_dir: str | None = None,
+        data_dir: str | Path | None = None,
         on_rows: Callable[[str, int, int], None] | None = None,
     ) -> dict[str, Any]:
         """Return the bound and other metrics on a split, and how they were measured.

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from vaekit._borders import border
 from vaekit._imports import Named, load
 from vaekit._io import write
 from vaekit._torchutil import rng
@@ -59,6 +60,7 @@ def summarize(rows: Sequence[Row]) -> Row:
     return {"mean": mean, "standard_error": error, "standard_error_over": over}
 
 
+@border
 def train_seeds(
     recipe: str = "vae",
     *,
