@@ -8,11 +8,12 @@ missing argument and an unknown name are Python's own TypeError, and stay that.
 from __future__ import annotations
 
 import collections.abc as abc
+import enum
 import importlib
 import inspect
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -25,29 +26,41 @@ from torch import nn
 
 import vaekit as vk
 from vaekit._arguments import ROOMS, hints
-from vaekit._train_options import Data
+from vaekit._train_options import Data, Training
 from vaekit.errors import VaekitError
+
+GRAY, COLOR = (1, 8, 8), (3, 8, 8)
+
+
+class Odd:
+    """It takes anything, as a callback must."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
 
 WRONG: list[Any] = [
     *(None, True, -1, 0, 2.5, math.nan, math.inf, 10**30),
     *("3", "", b"", "\x1b[0m\n", [], (), {}, [None], ["a"], [-1], [10**30], {"a": object()}),
-    *(object(), int, lambda: 0),
+    *(object(), Odd, lambda *_: 0),
     *(np.zeros((2, 2, 2, 2)), np.array(["a"]), np.array(3), np.float32(-1)),
     *(torch.zeros(0), torch.tensor(3), torch.zeros(2, 3, 4, 5, 6), torch.full((3,), math.nan)),
     *(torch.zeros(2, dtype=torch.int64), torch.zeros(3, dtype=torch.complex64)),
     torch.zeros(2, 3, device="meta"),
 ]
-GRAY, COLOR = (1, 8, 8), (3, 8, 8)
 
 
 def classes() -> dict[str, type]:
-    """All public classes that can be made, each once, by their first name."""
+    """All public classes that can be made, each once, by their first name.
+
+    Errors take any words; an enumeration compares what comes with its own first.
+    """
     found: dict[type, str] = {}
     for room in (vk, *(importlib.import_module(f"vaekit.{name}") for name in (*ROOMS, "testing"))):
         for name in room.__all__:
             part = getattr(room, name)
             made = inspect.isclass(part) and not inspect.isabstract(part)
-            if made and not issubclass(part, Exception):
+            if made and not issubclass(part, Exception | enum.Enum):
                 found.setdefault(part, f"{room.__name__}.{name}".removeprefix("vaekit."))
     return {name: part for part, name in found.items()}
 
@@ -115,7 +128,6 @@ ARGUMENTS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "DataSpec": lambda: {"kind": "gray", "shape": GRAY},
     "Dataset": lambda: {"kind": "gray", "train": images().train, "test": images().train},
     "LogCounts": lambda: {"net": vk.MLP(3, 4)},
-    "Offer": lambda: {"value": "mean"},
     "VAE": lambda: {name: getattr(vae(), name) for name in ("prior", "posterior", "likelihood")},
     "data.Loader": lambda: {"stream": stream(), "split": images().train},
     "data.MappedRows": lambda: {"array": np.zeros((4, 3))},
@@ -162,6 +174,12 @@ def refusals(call: Callable[[Any], Any], where: str) -> tuple[list[str], list[bo
     return faults, refused
 
 
+def test_an_offer_of_another_word_is_none() -> None:
+    for wrong in ("means", 3, None, [], {}):
+        with pytest.raises(VaekitError, match="unknown offer"):
+            vk.Offer(wrong)
+
+
 @pytest.mark.parametrize("name", classes())
 def test_no_constructor_raises_anything_else(name: str) -> None:
     """What has a type of its own refuses an object of none."""
@@ -170,7 +188,7 @@ def test_no_constructor_raises_anything_else(name: str) -> None:
     part(**arguments)
     of, faults = hints(part.__new__ if issubclass(part, tuple) else part.__init__, part), []
     for each in inspect.signature(part).parameters.values():
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) or name == "Offer":
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             continue
 
         def call(wrong: Any, argument: str = each.name) -> Any:
@@ -181,3 +199,116 @@ def test_no_constructor_raises_anything_else(name: str) -> None:
         if of.get(each.name, Any) is not Any:
             faults += [] if any(refused) else [f"{each.name} takes anything: {of[each.name]}"]
     assert not faults, "\n".join(faults)
+
+
+SMALL: Any = {"latent": 2, "epochs": 1, "threads": 1, "report": False, "net": "mlp:hidden=8"}
+
+
+def trained(recipe: str, folder: Path) -> vk.Run:
+    return vk.train(recipe, data="digits", limit=64, out=folder / recipe, **SMALL)
+
+
+@pytest.fixture(scope="module", params=["vae", "cvae"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> vk.Run:
+    return trained(request.param, tmp_path_factory.mktemp("runs"))
+
+
+def usual(run: vk.Run, folder: Path) -> dict[str, dict[str, Any]]:
+    """A good call of each method of a run."""
+    context = run.context("3", 2) if run.conditional else None
+    batch = {"x": torch.rand(2, *run.spec.shape), "context": context}
+    data = torch.randint(0, 255, (4, *run.spec.shape), dtype=torch.uint8)
+    return {
+        "by_class": {"n": 1},
+        "context": {"label": 3, "n": 2},
+        "decode": {"z": torch.zeros(2, 2), "context": context},
+        "encode": batch,
+        "evaluate": {"limit": 4},
+        "new_data": {"data": data},
+        "prepared": {"source": run.source()},
+        "prior": {"context": None if context is None else context[:1]},
+        "read": {"data": data},
+        "reconstruct": batch,
+        "sample": {"n": 2, "context": context},
+        "save": {"path": folder / "saved", "overwrite": True},
+        "subject": {"data": run.dataset()},
+        "with_data": {"value": data},
+    }
+
+
+def walked(function: Callable[..., Any], given: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Call a function with each wrong value of each argument, the others as given."""
+    faults = []
+    for name in sorted(names):
+
+        def call(wrong: Any, argument: str = name) -> Any:
+            return function(**{**given, argument: wrong})
+
+        faults += refusals(call, name)[0]
+    assert not faults, "\n".join(faults)
+
+
+METHODS = [name for name, m in vars(vk.Run).items() if name[0] != "_" and inspect.isfunction(m)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_of_a_run_raises_anything_else(
+    run: vk.Run, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function = getattr(run, method)
+    given = usual(run, tmp_path).get(method, {})
+    unlabeled = ("read", "new_data") if run.conditional else ("context", "by_class")
+    if method not in ("with_data", *unlabeled):  # which are refused as a whole
+        function(**given)
+    names = {*given, *inspect.signature(function).parameters} - {"how", "metrics", "words"}
+    walked(function, given, names)
+
+
+def test_words_and_metrics_of_a_run_are_refused_too(run: vk.Run) -> None:
+    for function in (run.require, run.evaluate):
+        faults, refused = refusals(function, "words")
+        assert not faults, "\n".join(faults)
+        assert all(refused[:6])
+
+
+class TookError(VaekitError):
+    """What stands in for a training: all that came was taken."""
+
+
+def take(*_: Any, **__: Any) -> Any:
+    raise TookError("it would train.")
+
+
+def calls(run: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """A good call of each function of `vaekit.api`."""
+    rows = np.zeros((64, 8, 8), np.uint8)
+    return {
+        "compare": {"runs": [run, run], "limit": 4, "out": folder / "c.html"},
+        "load": {"run": run},
+        "reproduce": {"name": "linear-mnist", "out": folder / "reproduced"},
+        "resume": {"run": run, "epochs": 2},
+        "save": {"run": run, "path": folder / "saved", "overwrite": True},
+        "sweep": {"grid": {"latent": [1, 2]}, "data": "digits", "out": folder / "swept"},
+        "train": {"data": rows, "out": folder / "trained", **SMALL},
+        "train_seeds": {"data": "digits", "out": folder / "seeds"},
+    }
+
+
+@pytest.mark.parametrize("verb", sorted({*vk.api.__all__} - {"Run"}))
+def test_no_verb_raises_anything_else(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All options of a training go through `train`; what the others make of them is the same."""
+    monkeypatch.chdir(tmp_path)
+    given = calls(trained("vae", tmp_path).path, tmp_path)[verb]
+    for where in ("api.optimize", "api.describe", "runs._parallel.describe"):
+        monkeypatch.setattr(f"vaekit.{where}", take)
+    function = getattr(vk, verb)
+    names = {*given, *inspect.signature(function).parameters} - {"options"}
+    if verb == "train":
+        names |= {*Data.model_fields, *Training.model_fields, "latent", "prior", "likelihood"}
+    if verb in ("train", "train_seeds", "sweep", "resume"):
+        with pytest.raises(TookError):
+            function(**given)
+    walked(function, given, names)

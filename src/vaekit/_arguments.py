@@ -17,7 +17,7 @@ import types
 import typing
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from itertools import islice
+from itertools import islice, zip_longest
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -26,6 +26,7 @@ from vaekit.errors import VaekitError
 
 C = TypeVar("C", bound=type)
 Fits = Callable[[Any], bool]
+Asked = tuple[str, Any, Fits]  # the name of an argument, its annotation, whether a value fits
 
 ROOMS = (
     *("distributions", "nn", "parts", "models", "objectives", "data", "evaluate", "recipes"),
@@ -184,6 +185,11 @@ def hints(function: Callable[..., Any], owner: type = object) -> dict[str, Any]:
     return found
 
 
+def _check(asked: Asked | None, value: Any) -> None:
+    if asked is not None and not asked[2](value):
+        raise VaekitError(f"got `{asked[0]}={shown(value)}`; expected {words(asked[1])}.")
+
+
 def checking(function: Callable[..., Any], owner: type = object) -> Callable[..., None]:
     """Return what raises an error where arguments are not of their annotations.
 
@@ -191,19 +197,18 @@ def checking(function: Callable[..., Any], owner: type = object) -> Callable[...
     """
 
     @functools.cache
-    def prepared() -> tuple[list[tuple[str, Any, Fits]], dict[str, tuple[str, Any, Fits]]]:
+    def prepared() -> tuple[list[Asked], Asked | None, dict[str, Asked]]:
         parameters = inspect.signature(function).parameters.values()
         of = {name: (name, hint, fits(hint)) for name, hint in hints(function, owner).items()}
-        return [of[p.name] for p in parameters if p.kind in POSITIONAL], of
+        more = next((of[p.name] for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        return [of[p.name] for p in parameters if p.kind in POSITIONAL], more, of
 
     def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        positional, of = prepared()
-        for (name, hint, good), value in zip(positional, args, strict=False):
-            if not good(value):
-                raise VaekitError(f"got `{name}={shown(value)}`; expected {words(hint)}.")
+        positional, more, of = prepared()
+        for asked, value in zip_longest(positional[: len(args)], args, fillvalue=more):
+            _check(asked, value)
         for name, value in kwargs.items():
-            if name in of and not of[name][2](value):
-                raise VaekitError(f"got `{name}={shown(value)}`; expected {words(of[name][1])}.")
+            _check(of.get(name), value)
 
     return check
 

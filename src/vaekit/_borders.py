@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from vaekit._arguments import checking
-from vaekit._torchutil import lazy
+from vaekit._arguments import checking, shown
+from vaekit._torchutil import lazy, out_of_memory
+from vaekit.errors import VaekitError
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
@@ -70,8 +71,17 @@ def border(function: F) -> F:
     @functools.wraps(function)
     def entered(*args: Any, **kwargs: Any) -> Any:
         check(args, kwargs)
+        for value in (*args, *kwargs.values()):
+            if getattr(value, "is_meta", False):
+                raise VaekitError(f"got {shown(value)} on the device meta, which has no numbers.")
         with surroundings():
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except (MemoryError, RuntimeError) as error:
+                if (asked := out_of_memory(error)) is None:
+                    raise
+                mend = "ask for less at a time"
+                raise VaekitError(f"memory ran out, at {asked} more: {mend}.") from error
 
     return entered  # type: ignore[return-value]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from vaekit._io import write
+from vaekit._io import in_words, write
 from vaekit.errors import VaekitError
 
 T = TypeVar("T")
@@ -90,7 +91,7 @@ def find_device(name: str) -> torch.device:
 def rng(
     seed: int, device: torch.device | str = "cpu", threads: int | None = None
 ) -> Iterator[None]:
-    """Seed the global random state and set the threads; restore both afterwards.
+    """Seed the global random state and set the threads, one a core at most; restore both.
 
     Raises:
         VaekitError: for a seed below 0 or from 2**63 on.
@@ -109,7 +110,7 @@ def rng(
         torch.manual_seed(seed)
         try:
             if threads is not None:
-                torch.set_num_threads(threads)
+                torch.set_num_threads(min(threads, cores()))
             yield
         finally:
             torch.set_num_threads(before)
@@ -179,6 +180,27 @@ def over_ranks(value: Tensor) -> Tensor:
     if ranks() > 1:
         torch.distributed.all_reduce(value)
     return value
+
+
+ASKED = re.compile(r"(?:tried|Tried) to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Return what an allocation that failed asked for, in words; None for any other error.
+
+    Example:
+        >>> out_of_memory(RuntimeError("DefaultCPUAllocator: tried to allocate 3221225472 bytes"))
+        '3.0 GiB'
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("another"))
+        ('some', None)
+    """
+    failed = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if not failed and "DefaultCPUAllocator" not in str(error):
+        return None
+    found = ASKED.search(str(error))
+    asked = "some" if found is None else found[1] or found[2]
+    number, _, unit = asked.partition(" ")
+    return in_words(int(number)) if unit == "bytes" else asked
 
 
 def cores() -> int:

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from vaekit._arguments import shown
+from vaekit._arguments import fits, shown, words
 from vaekit.errors import VaekitError, unknown
 
+LANGUAGES = {"en": "en", "zh": "zh-CN"}  # of reports, with their names in HTML
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 
@@ -46,6 +47,11 @@ class Options(BaseModel):
     )
 
     def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            fields = type(self).model_fields
+            hint: Any = fields[name].annotation or Any if name in fields else Any
+            if isinstance(value, bool) and not fits(hint)(value):  # which would pass for a number
+                raise VaekitError(f"got `{name}={value}`; expected {words(hint)}.")
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -86,7 +92,7 @@ class Data(Options):
     """Keep rows of one group in one split. For images a regular expression, searched in the file's
     path, whose first bracket is the key, as 'p(\\d+)_', or 'folder'; for a .csv a column."""
 
-    size: int | None = Field(default=None, ge=1)
+    size: int | None = Field(default=None, ge=1, le=1 << 14)
     """Scale images to SIZE x SIZE. The shorter side is scaled, the center kept."""
 
     crop: int | None = Field(default=None, ge=1)

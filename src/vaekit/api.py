@@ -21,9 +21,9 @@ from vaekit._borders import border
 from vaekit._imports import Named
 from vaekit._imports import load as load_imports
 from vaekit._torchutil import find_device, load_state, rng
-from vaekit._train_options import Data, Training, checked
+from vaekit._train_options import LANGUAGES, Data, Training, checked
 from vaekit.data import GIVEN, is_value
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, at_least, choose
 from vaekit.models import Model
 from vaekit.objectives import Objective
 from vaekit.registry import checked as part
@@ -86,6 +86,8 @@ def _go(
         objects: the model, objective and data that come from Python.
     """
     options = config.training
+    at_least("checkpoint_seconds", every, 0.0)
+    choose("language", lang, LANGUAGES)
     with rng(options.seed, find_device(options.device), options.threads):
         job = make_job(config, folder, **objects)
         with folder.locked(create=True) if create else nullcontext():

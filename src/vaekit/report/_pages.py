@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vaekit._train_options import LANGUAGES
 from vaekit.errors import choose
 from vaekit.report._curves import CSS, finite, value
 from vaekit.report._grids import levels
 
 HERE = Path(__file__).parent
 SIDE = 112  # pixels: larger images are shown smaller
-LANGUAGES = {"en": "en", "zh": "zh-CN"}  # with their names in HTML
 
 
 def mark(text: str) -> str:

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 from vaekit._imports import sources
 from vaekit._torchutil import cores, find_device, rng
-from vaekit.errors import VaekitError
+from vaekit._train_options import LANGUAGES
+from vaekit.errors import VaekitError, choose
 from vaekit.runs._config import Config
 from vaekit.runs._folder import RunFolder
 from vaekit.runs._job import Job, describe, make_job
@@ -86,6 +87,7 @@ def train_all(
         KeyboardInterrupt: after Ctrl-C; each has saved its checkpoint.
     """
     words, pattern = content
+    choose("language", lang, LANGUAGES)
     names = [path.name for path in out.iterdir()] if out.is_dir() else []
     others = [name for name in names if not re.fullmatch(rf"{pattern}|.*\.tmp", name)]
     if others or (out.exists() and not out.is_dir()):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import vaekit
+from vaekit._arguments import shown
 from vaekit._borders import borders
 from vaekit._io import note, stamp_of
 from vaekit._torchutil import lazy, rng
@@ -20,7 +21,9 @@ from vaekit.data import (
     Dataset,
     DataSpec,
     Split,
+    available,
     batch_of,
+    check_memory,
     fingerprint,
     from_value,
     label_of,
@@ -31,7 +34,7 @@ from vaekit.data import (
     sets,
 )
 from vaekit.distributions import Distribution, Offer
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.models import LatentModel, LayerTable, Model, flat_codes, layer_tables, split_codes
 from vaekit.objectives import Objective
@@ -208,7 +211,7 @@ class Run:
         first = next(model.parameters())
         x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
         with rng(0, self.device), torch.no_grad():
-            return model(x, context.float().to(self.device)).site.p
+            return model(x, self._context(context)).site.p
 
     def context(self, label: int | str, n: int = 1) -> Tensor:
         """Return a label, or a class by its name, one-hot in n rows: what the methods below take.
@@ -216,6 +219,7 @@ class Run:
         Raises:
             VaekitError: for a run that is not conditional, or a label that is not in the data.
         """
+        affordable(self, at_least("n", n, 0))
         number = label_of(label, self.spec, self.class_names)
         return one_hot(torch.full((n,), number), self.spec.classes).float()
 
@@ -245,6 +249,7 @@ class Run:
             VaekitError: for a model without a prior, or a dimension that z does not have.
         """
         model = self.require(Offer.DRAWS)
+        affordable(self, at_least("n", n, 0))
         mean = not self.spec.is_table if mean is None else mean
         if label is not None:
             context = self.context(label, n)
@@ -330,7 +335,14 @@ class Run:
 
     def decode(self, z: Any, context: Tensor | None = None) -> Tensor:
         """Return E[x|z], `(B, *X)`, for codes as `encode` gives them, numbers of any type."""
-        codes = torch.as_tensor(z).to(self.device, next(self.model.parameters()).dtype)
+        try:
+            codes = torch.as_tensor(z)
+        except (TypeError, ValueError, RuntimeError):
+            codes = torch.zeros(0, dtype=torch.complex64)
+        if codes.is_complex():
+            raise VaekitError(f"got `z={shown(z)}`; expected numbers (B, *Z).")
+        codes = codes.to(self.device, next(self.model.parameters()).dtype)
+        affordable(self, len(codes) if codes.dim() else 1)
         zs = split_codes(codes, self.latent_shapes)
         return self.vae.decode(zs, self._context(context)).cpu()
 
@@ -358,7 +370,10 @@ class Run:
 
     def _context(self, context: Tensor | None) -> Tensor | None:
         """Return the context on the device; refuse it where the model takes none, or needs some."""
-        if (context is not None) != self.conditional:
+        fits = context is None or not (
+            context.is_complex() or tuple(context.shape[1:]) != self.spec.context
+        )
+        if not fits or (context is not None) != self.conditional:
             shape = ", ".join(map(str, self.spec.context))
             takes = f"a context of shape (B, {shape})" if self.conditional else "no context"
             got = "none" if context is None else f"shape {tuple(context.shape)}"
@@ -373,8 +388,11 @@ class Run:
         """
         if data_dir is None and self.data is not None:
             return self.data[0]
-        moved = {} if data_dir is None else {"data_dir": data_dir}
-        return read(self.config.data.model_copy(update=moved), mapped=True)
+        options = self.config.data
+        moved = {"data_dir": options.data_dir if data_dir is None else data_dir}
+        if (path := self.folder.anchored(options.data)).exists():
+            moved["data"] = str(path)
+        return read(options.model_copy(update=moved), mapped=True)
 
     def dataset(self, data_dir: str | Path | None = None) -> Dataset:
         """Return the data set it was trained on, its rows as they were then.
@@ -542,6 +560,17 @@ LACKS = {
     Offer.ONE_SITE: "has several latents: this is for models with one.",
     Offer.MOMENTS: "has a posterior without a variance: a point, or one that is only drawn from.",
 }
+
+
+def affordable(run: Run, rows: int) -> None:
+    """Refuse to decode more rows than the memory holds: before they are made.
+
+    Raises:
+        VaekitError: with how many would fit.
+    """
+    each = 8 * (prod(run.spec.shape) + run.latent_size)  # float32, and a copy
+    most = f"ask for at most {(available() or 0) // each:,} at a time"
+    check_memory(f"{rows:,} rows of {run.spec.shape}", rows * each, f"{most}.")
 
 
 def refuse_data(data: Dataset, path: Path) -> None:
