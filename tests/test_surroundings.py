@@ -17,7 +17,13 @@ import vaekit as vk
 from vaekit._borders import surroundings
 from vaekit.cli.main import main
 
-SMALL: Any = {"latent": 2, "epochs": 1, "threads": 1, "report": False, "net": "mlp:hidden=8"}
+SMALL: Any = {"fast": "off"} | {  # by autograd
+    "latent": 2,
+    "epochs": 1,
+    "threads": 1,
+    "report": False,
+    "net": "mlp:hidden=8",
+}
 ROWS = np.random.default_rng(0).integers(0, 255, (64, 8, 8), np.uint8)
 
 
