@@ -13,7 +13,18 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "vaekit"
 
 # The rooms, in one strict order: a module imports from its own room and from those before it.
 ROOMS = (
-    *("errors", "_io", "_torchutil", "registry", "_train_options", "distributions", "nn", "parts"),
+    *(
+        "errors",
+        "_arguments",
+        "_io",
+        "_torchutil",
+        "_borders",
+        "registry",
+        "_train_options",
+        "distributions",
+        "nn",
+        "parts",
+    ),
     *("models", "objectives", "data", "evaluate", "recipes", "_imports", "training", "runs"),
     *("report", "api", "cli", "testing"),
 )

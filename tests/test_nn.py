@@ -352,9 +352,9 @@ def test_conv_decoder_is_the_composition_of_its_layers() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MLP(0, 1), "in_shape is 0; every size must be a whole number, at least 1."),
+        (lambda: MLP(0, 1), "in_shape is 0; every size must be a whole number, at least 1,"),
         (lambda: MLP(1, (2, -1)), "out_shape is (2, -1); every size must be a whole number"),
-        (lambda: MLP(1, 2.5), "out_shape is 2.5; every size must be a whole number"),
+        (lambda: MLP(1, 2.5), "got `out_shape=2.5`; expected a whole number or a sequence of"),
         (lambda: MLP((), 1), "in_shape is (); it takes at least 1 size"),
         (lambda: MLP(1, 1, hidden=(8, 0)), "hidden is (8, 0); every size must be a whole number"),
         (lambda: MLP(1, 1, norm="bach"), "unknown norm 'bach'; did you mean 'batch'?"),

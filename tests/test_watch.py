@@ -37,7 +37,9 @@ def recipe() -> Any:
 def test_examining_leaves_mode_hooks_random_state_and_buffers_alone() -> None:
     made = recipe()
     rows = Batches(Split(load("digits").test.images), 128, shuffle=False)
-    progress = Progress(made.model.train(), made.objective, None, None, torch.device("cpu"))  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
+    cpu = torch.device("cpu")
+    progress = Progress(made.model.train(), made.objective, optimizer, None, cpu)
     kept = {k: v.clone() for k, v in made.model.state_dict().items()}
     before = torch.get_rng_state()
     first, second = (

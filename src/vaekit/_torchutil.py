@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import sys
 import threading
 from collections import deque
@@ -17,7 +18,7 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from vaekit._io import write
+from vaekit._io import in_words, write
 from vaekit.errors import VaekitError
 
 T = TypeVar("T")
@@ -147,7 +148,7 @@ def _set_random_state(state: tuple[Any, ...]) -> None:
 def rng(
     seed: int, device: torch.device | str = "cpu", threads: int | None = None
 ) -> Iterator[None]:
-    """Seed the global random state and set the threads; restore both afterwards.
+    """Seed the global random state and set the threads, one a core at most; restore both.
 
     One thread at a time has the state for itself; the others wait, till it ends or gives way
     (`give_way`). A thread in here must not wait for one that wants to enter.
@@ -173,7 +174,7 @@ def rng(
         _turns.outside = before if outermost else _turns.outside
         try:
             seeded = [torch.Generator(each).manual_seed(seed).get_state() for each in places]
-            threads = torch.get_num_threads() if threads is None else threads
+            threads = torch.get_num_threads() if threads is None else min(threads, cores())
             _set_random_state((seeded[0], seeded[1:], device, threads))
             yield
         finally:
@@ -277,6 +278,27 @@ def over_ranks(value: Tensor) -> Tensor:
     if ranks() > 1:
         torch.distributed.all_reduce(value)
     return value
+
+
+ASKED = re.compile(r"(?:tried|Tried) to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Return what an allocation that failed asked for, in words; None for any other error.
+
+    Example:
+        >>> out_of_memory(RuntimeError("DefaultCPUAllocator: tried to allocate 3221225472 bytes"))
+        '3.0 GiB'
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("another"))
+        ('some', None)
+    """
+    failed = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if not failed and "DefaultCPUAllocator" not in str(error):
+        return None
+    found = ASKED.search(str(error))
+    asked = "some" if found is None else found[1] or found[2]
+    number, _, unit = asked.partition(" ")
+    return in_words(int(number)) if unit == "bytes" else asked
 
 
 def cores() -> int:

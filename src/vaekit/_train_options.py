@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from vaekit._arguments import fits, shown, words
 from vaekit.errors import VaekitError, unknown
 
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # of report pages, with their names in HTML
@@ -45,6 +46,23 @@ class Options(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            fields = type(self).model_fields
+            hint: Any = fields[name].annotation or Any if name in fields else Any
+            if isinstance(value, bool) and not fits(hint)(value):  # which would pass for a number
+                raise VaekitError(f"got `{name}={value}`; expected {words(hint)}.")
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            expected = first["msg"].replace("Input should be ", "expected ")
+            expected = expected.replace("greater than or equal to", "at least")
+            if first["type"] == "missing":
+                raise VaekitError(f"`{first['loc'][0]}` is missing.") from None
+            value = shown(first["input"])
+            raise VaekitError(f"got `{first['loc'][0]}={value}`; {expected}.") from None
+
 
 class Data(Options):
     """What is trained on, and what is made of it."""
@@ -74,7 +92,7 @@ class Data(Options):
     """Keep rows of one group in one split. For images a regular expression, searched in the file's
     path, whose first bracket is the key, as 'p(\\d+)_', or 'folder'; for a .csv a column."""
 
-    size: int | None = Field(default=None, ge=1)
+    size: int | None = Field(default=None, ge=1, le=1 << 14)
     """Scale images to SIZE x SIZE. The shorter side is scaled, the center kept."""
 
     crop: int | None = Field(default=None, ge=1)
@@ -242,14 +260,4 @@ def checked(record: type[O], values: dict[str, Any]) -> O:
     for name in values:
         if name not in record.model_fields:
             raise unknown("option", name, list(record.model_fields))
-    try:
-        return record(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        expected = first["msg"].replace("Input should be ", "expected ")
-        expected = expected.replace("greater than or equal to", "at least")
-        if first["type"] == "missing":
-            raise VaekitError(f"`{first['loc'][0]}` is missing.") from None
-        shown = " ".join(repr(first["input"]).split())  # of an array, many lines
-        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
-        raise VaekitError(f"got `{first['loc'][0]}={shown}`; {expected}.") from None
+    return record(**values)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
+from vaekit._borders import border
 from vaekit._imports import Named
 from vaekit._imports import load as load_imports
 from vaekit._torchutil import find_device, load_state, rng
@@ -127,6 +128,7 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
         folder.write_json("config", job.to_json())
 
 
+@border
 def train(
     recipe: str | Model = "vae",
     objective: str | Mapping[str, Any] | Objective | None = None,
@@ -193,6 +195,7 @@ def train(
                 raise
 
 
+@border
 def resume(
     run: str | Path,
     *,
@@ -244,6 +247,7 @@ def resume(
         return _go(config, folder, callbacks, state=state, changed=changed, **how, **objects)
 
 
+@border
 def load(
     run: str | Path,
     *,
@@ -277,6 +281,7 @@ def load(
     return opened if data is None else opened.with_data(data)
 
 
+@border
 def save(run: Run | str | Path, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a run's model to a folder, or to a file that ends in .vaekit: see `Run.save`.
 
@@ -316,6 +321,7 @@ def train_as_child() -> None:
         sys.exit(130)
 
 
+@border
 def sweep(
     recipe: str = "vae",
     *,
@@ -388,6 +394,7 @@ def compare_grid(
         )
 
 
+@border
 def reproduce(
     name: str | Path,
     *,

@@ -21,7 +21,15 @@ STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff
 
 
 class VaekitError(ValueError):
-    """Something the user can mend. The command line prints its one line and exits with code 2."""
+    r"""Something the user can mend. The command line prints its one line and exits with code 2.
+
+    Example:
+        >>> print(VaekitError("got `name=a\nb`."))
+        got `name=a\nb`.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(str(message), lines=False))
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:

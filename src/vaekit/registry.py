@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vaekit._arguments import guard
 from vaekit._io import note
 from vaekit.errors import VaekitError, unknown
 
@@ -510,6 +511,7 @@ def exports(
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         if home[name] == package:
             return importlib.import_module(f"{package}.{name}")
-        return getattr(importlib.import_module(home[name]), name)
+        value = getattr(importlib.import_module(home[name]), name)
+        return guard(value) if inspect.isclass(value) else value
 
     return get, lambda: sorted(home), sorted(home)

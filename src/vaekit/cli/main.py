@@ -266,6 +266,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             text = f"got {words}, for which there is no place; {mend}."
         print(f"vaekit: {visible(text)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if (asked := _out_of_memory(error)) is None:
+            raise
+        print(f"vaekit: memory ran out, at {asked} more: ask for less at a time.", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     except KeyboardInterrupt as stopped:
         if said := str(stopped):
             print(f"vaekit: {visible(said)}", file=sys.stderr)  # noqa: T201
@@ -281,6 +286,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     finally:
         logger.removeHandler(notes)
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    """Return what was asked for where memory ran out; torch is not imported before it is needed."""
+    from vaekit._torchutil import out_of_memory
+
+    return out_of_memory(error)
 
 
 def _open_streams() -> None:

@@ -26,6 +26,8 @@ from vaekit.data._rows import MappedRows as MappedRows
 from vaekit.data._rows import Rows as Rows
 from vaekit.data._rows import SparseRows as SparseRows
 from vaekit.data._rows import TakenRows as TakenRows
+from vaekit.data._rows import available as available
+from vaekit.data._rows import check_memory as check_memory
 from vaekit.data._rows import pick as pick
 from vaekit.data._sources import GIVEN as GIVEN
 from vaekit.data._sources import SETS as SETS

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vaekit._torchutil import in_blocks
 from vaekit.data._dataset import Dataset
-from vaekit.data._rows import chunks
+from vaekit.data._rows import check_memory, chunks
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -259,6 +259,10 @@ def shaped(data: Dataset, how: Data) -> Dataset:
             f"`crop={how.crop}` is more than the images of {data.name} have "
             f"({width} x {height}); take less."
         )
+    if how.size is not None:
+        rows, first = sum(map(len, data.splits.values())), data.train.images
+        wanted = 2 * rows * channels * how.size**2 * (1 if first.dtype == torch.uint8 else 4)
+        check_memory(f"{rows:,} images at `size={how.size}`", wanted, "Lower `size`, or `limit`.")
     ends = (0.0, 1.0) if data.own is None else (-math.inf, math.inf)
     splits = {
         name: replace(

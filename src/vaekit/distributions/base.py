@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import log, pi
-from typing import ClassVar, Self
+from typing import ClassVar, NoReturn, Self
 
 import torch
 from torch import Tensor
 
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, unknown
 
 HALF_LOG_TAU = 0.5 * log(2 * pi)
 
@@ -34,6 +34,10 @@ class Offer(StrEnum):
         member = str.__new__(cls, word)
         member._value_, member.meaning = word, meaning
         return member
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise unknown("offer", str(value), list(cls))
 
     LATENT = "latent", "latents to encode to and decode from"
     RSAMPLE = "rsample", "draws of the posterior that carry gradients to it"

@@ -44,7 +44,8 @@ class Classifier(nn.Module):
         for (before, after), stride in zip(pairwise(channels), (2, 1, 2), strict=True):
             conv = nn.Conv2d(before, after, 3, stride, 1, bias=False)
             layers += [conv, nn.BatchNorm2d(after), nn.GELU()]
-        head = nn.Linear(128 * math.prod(-(-size // 4) for size in shape[1:]), classes)
+        places = math.prod(-(-size // 4) for size in shape[1:])
+        head = nn.Linear(128 * places, at_least("classes", classes, 1))
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.4), head)
 
     def forward(self, x: Tensor) -> Tensor:

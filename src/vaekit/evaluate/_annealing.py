@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import evaluating, wide
+from vaekit.data import check_memory
 from vaekit.distributions import Distribution, offering
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import _checks as checks
@@ -169,6 +170,7 @@ class _Plan:
     def __post_init__(self) -> None:
         for name in ("chains", "steps", "leapfrogs"):
             at_least(name, getattr(self, name), 1)
+        check_memory(f"{self.steps:,} steps", 64 * self.steps, "Take fewer `steps`.")
         choose("start", self.start, dict.fromkeys(["prior", "posterior"]))
         choose("schedule", self.schedule, SCHEDULES)
 

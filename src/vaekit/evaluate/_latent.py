@@ -15,10 +15,21 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import Moments, evaluating, wide
+from vaekit.data import check_memory
 from vaekit.distributions import Distribution, Offer, offering
 from vaekit.errors import at_least
 from vaekit.evaluate import _checks as checks
-from vaekit.evaluate._metrics import Batch, Column, Line, Metric, Record, Study, Subject, cut
+from vaekit.evaluate._metrics import (
+    FEWER,
+    Batch,
+    Column,
+    Line,
+    Metric,
+    Record,
+    Study,
+    Subject,
+    cut,
+)
 from vaekit.models import Model, Trace, exact
 from vaekit.registry import register
 
@@ -330,6 +341,10 @@ class Aggregate(Study):
 
     def study(self, subject: Subject) -> Record:
         """Return the numbers of `aggregate_posterior`."""
+        codes = self.draws * subject.rows.count
+        model: Any = subject.model
+        site = model.example(subject.spec.context).site
+        check_memory(f"{codes:,} codes", 16 * codes * site.z.numel(), FEWER)
         batches = subject.batches("aggregate posterior", self.draws)
         how: Any = {"samples": self.draws, "groups": self.groups}
         return aggregate_posterior(subject.model, batches, **how)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import evaluating, lazy, rng, wide
-from vaekit.data import Dataset, DataSpec, Split, spread
+from vaekit.data import Dataset, DataSpec, Split, check_memory, spread
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, at_least
 from vaekit.evaluate._checks import counted
@@ -330,6 +330,9 @@ def _refusal(metric: Metric, name: str, subject: Subject) -> str | None:
     return None if why is None else f"there is no {name} of {subject.name}: {why}"
 
 
+FEWER = "Take fewer `samples`."
+
+
 def measured(subject: Subject, metrics: Mapping[str, Metric]) -> dict[str, Record]:
     """Return the record of each metric: studies, and those of one shared pass.
 
@@ -358,6 +361,7 @@ def _pass(subject: Subject, metrics: Sequence[Metric]) -> None:
     wanted = list(dict.fromkeys(m.samples for m in metrics if m.samples is not None)) or [(1,)]
     model, draws = subject.model, max(map(math.prod, wanted))
     size = max(1, min(1000 // draws, rows_at_once(model, draws)))
+    check_memory(f"{draws:,} draws of a row", 8 * draws * math.prod(model.x_shape), FEWER)
     with evaluating(model), exact(model):
         for x, context in subject.rows.batches("bound", size):
             traces = model.passes(x, context, wanted)

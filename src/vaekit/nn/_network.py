@@ -187,8 +187,10 @@ def sizes(what: str, value: Sizes, *, least: int = 1) -> Shape:
     numbers = tuple(value) if isinstance(value, Sequence) else (value,)
     if len(numbers) < least:
         raise VaekitError(f"{what} is {value}; it takes at least {least} size, such as (32,).")
-    if not all(isinstance(size, int) and size >= 1 for size in numbers):
-        raise VaekitError(f"{what} is {value}; every size must be a whole number, at least 1.")
+    if not all(isinstance(size, int) and 1 <= size < 1 << 31 for size in numbers):
+        raise VaekitError(
+            f"{what} is {value}; every size must be a whole number, at least 1, below 2**31."
+        )
     return numbers
 
 

@@ -174,7 +174,7 @@ def make_scale(how: str | float, power: int, floor: float | None = None) -> Scal
         ...
         vaekit.errors.VaekitError: unknown scale 'fited'; did you mean 'fitted'? ...
     """
-    if isinstance(how, int | float):
+    if not isinstance(how, str):
         return FixedScale(float(how))
     makers: dict[str, Callable[[], Scale]] = {
         "free": lambda: FreeScale(power, floor),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from vaekit._arguments import shown
 from vaekit.errors import VaekitError, unknown
 from vaekit.registry import Spec, checked, describe, entries, find, register
 
@@ -165,11 +166,11 @@ def _changed(part: str, value: Any, base: Any) -> Any:
     if part == "latent":
         size = int(value) if isinstance(value, str) and value.isdecimal() else value
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MOST:
-            raise VaekitError(f"latent is {size!r}; expected a whole number from 1 to {MOST}.")
+            raise VaekitError(f"latent is {shown(size)}; expected a whole number from 1 to {MOST}.")
         return size
     if part == "likelihood" and base is None:
         spec = checked(part, value, {"name": "gaussian"})
-        name = value["name"] if isinstance(value, dict) else str(value).partition(":")[0]
+        name = value.get("name") if isinstance(value, dict) else str(value).partition(":")[0]
         return spec if name or not isinstance(value, str | dict) else {**spec, "name": ""}
     return checked(part, value, base)
 

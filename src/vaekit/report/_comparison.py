@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vaekit._borders import border
 from vaekit._imports import Named, load
 from vaekit._io import make_folder, remove_empty, write
 from vaekit.distributions import Offer
@@ -61,6 +62,7 @@ class Comparison:
     table: dict[str, list[list[str]]]
 
 
+@border
 def compare(
     runs: Sequence[str | Path],
     *,
@@ -68,7 +70,7 @@ def compare(
     limit: int = 1000,
     rank: str | None = None,
     seed: int = 0,
-    data_dir: str | None = None,
+    data_dir: str | Path | None = None,
     device: str = "auto",
     title: str | None = None,
     images: str | Path | None = None,

@@ -51,7 +51,7 @@ def save_film(
         folder: of a run that was trained with snapshots.
         path: ends in .gif or .webp.
         what: "reconstructions", with the originals above them, or "samples".
-        fps: frames per second, more than 0 and 50 at most.
+        fps: frames per second, from 0.01 to 50.
         epochs: those that are shown, as `film_epochs` takes them; by default all that were kept.
 
     Raises:
@@ -62,8 +62,8 @@ def save_film(
 
     if path.suffix not in FORMATS:
         raise VaekitError(f"got the file {path}; expected one that ends in .gif or .webp.")
-    if not 0 < fps <= 50:
-        raise VaekitError(f"got `fps={fps:g}`; expected more than 0, and 50 at most.")
+    if not 0.01 <= fps <= 50:  # a GIF holds no image for more than 655 seconds
+        raise VaekitError(f"got `fps={fps:g}`; expected more than 0, from 0.01 to 50 at most.")
     if path.suffix == ".webp" and not features.check("webp"):
         raise VaekitError("pillow was built without WebP here: take a file that ends in .gif.")
     frames, step = training_frames(folder, what, epochs), round(1000 / fps)

@@ -214,7 +214,7 @@ def gray_images(
     reconstruct: bool = False,
     label: str | None = None,
     seed: int = 0,
-    data_dir: str | None = None,
+    data_dir: str | Path | None = None,
 ) -> Tensor:
     """Return n images of a run, in [0, 1] but for what its output exceeds that by.
 

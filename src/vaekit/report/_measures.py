@@ -269,7 +269,7 @@ def measures(opened: RunSet) -> list[Measure]:
     return list(known.values())
 
 
-def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: str | None) -> Entry:
+def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: Any) -> Entry:
     """Measure a run on up to `limit` test rows, evenly spread; the draws are of `seed`.
 
     Numbers of a table are in its own units, so that runs compare that scaled it in other ways.

@@ -45,7 +45,7 @@ NAMED = (
 )
 
 
-def write_run_report(run: Run, *, data_dir: str | None = None, lang: str = "en") -> Path:
+def write_run_report(run: Run, *, data_dir: str | Path | None = None, lang: str = "en") -> Path:
     """Write report.html into the run folder, and the prior fitted to the codes beside it.
 
     Its numbers come from up to 1,000 test rows.

@@ -343,7 +343,7 @@ def settings_of(
 
 
 def open_runs(
-    paths: Sequence[str | Path], *, data_dir: str | None = None, device: str = "auto"
+    paths: Sequence[str | Path], *, data_dir: str | Path | None = None, device: str = "auto"
 ) -> RunSet:
     """Open the runs.
 
@@ -388,7 +388,7 @@ def open_runs(
     return RunSet(runs, short, differing, settings, likelihoods, data, naming)
 
 
-def _same_data(runs: Sequence[Run], data_dir: str | None) -> Dataset:
+def _same_data(runs: Sequence[Run], data_dir: str | Path | None) -> Dataset:
     """Return the data set of the first run, or refuse runs whose test rows are others."""
     cards = [run.folder.read_json("run")["data"].get("card", {}) for run in runs]
     rows = all("test_sha256" in card for card in cards)  # earlier versions did not write it

@@ -19,7 +19,7 @@ from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import ACTIVE, Latent, chosen, measured
 from vaekit.models import flat_codes
-from vaekit.runs import Run
+from vaekit.runs import Run, affordable
 
 SAMPLES = 10_000  # of the prior, for its quantiles
 MOST = 10  # dimensions that are shown where nobody names them
@@ -74,6 +74,7 @@ def interpolate(
 
     The context of x and that of y, `(K, *G)` each, goes the straight way.
     """
+    affordable(run, len(x) * steps)
     here, there = (None, None) if context is None else context
     z = between(run.encode(x, here), run.encode(y, there), steps=steps, kind=kind)
     way = None if context is None else between(*context, steps=steps).flatten(0, 1)
@@ -98,6 +99,7 @@ def traverse(
     wrong = [dim for dim in dims if not 0 <= dim < z.numel()]
     if wrong:
         raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {z.numel() - 1}.")
+    affordable(run, len(dims) * len(values))
     codes = z.flatten().repeat(len(dims), len(values), 1)
     for row, dim in enumerate(dims):
         codes[row, :, dim] = values
@@ -152,7 +154,8 @@ def manifold(
         VaekitError: for a latent of other than two real dimensions, or fewer than one image a side.
     """
     check_plane(run)
-    at = (torch.arange(at_least("side", side, 1)) + 0.5) / side
+    affordable(run, at_least("side", side, 1) ** 2)
+    at = (torch.arange(side) + 0.5) / side
     quantiles = torch.special.ndtri(at)[:, None].expand(-1, 2)
     prior = run.prior(context) if {Offer.DRAWS, Offer.ONE_SITE} <= run.offers else None
     if isinstance(prior, Gaussian | StandardGaussian):

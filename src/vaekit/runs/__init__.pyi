@@ -17,6 +17,7 @@ from vaekit.runs._job import Job as Job
 from vaekit.runs._job import describe as describe
 from vaekit.runs._job import make_job as make_job
 from vaekit.runs._job import optimize as optimize
+from vaekit.runs._memory import StepMemory as StepMemory
 from vaekit.runs._opening import keep_evaluation as keep_evaluation
 from vaekit.runs._opening import open_run as open_run
 from vaekit.runs._opening import trained as trained
@@ -32,6 +33,7 @@ from vaekit.runs._reproduce import record as record
 from vaekit.runs._reproduce import result_row as result_row
 from vaekit.runs._reproduce import verdict as verdict
 from vaekit.runs._run import Run as Run
+from vaekit.runs._run import affordable as affordable
 from vaekit.runs._run import colorizer_of as colorizer_of
 from vaekit.runs._run import fixed_at as fixed_at
 from vaekit.runs._run import refuse_data as refuse_data

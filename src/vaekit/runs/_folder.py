@@ -118,24 +118,46 @@ class RunFolder:
     """Reads and writes a run folder; every file is whole or absent.
 
     Attributes:
-        path: where it is.
         mend: how to go on after a full disk.
-        lock: locked by the process that trains.
-        last: the checkpoint that resuming takes.
-        best: the weights of the best epoch.
-        weights: those that a saved model has.
-        report: the report.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self._path, self._at = Path(path), os.getcwd()
         self.mend = f"continue with `vaekit train --resume {self.path}`"
-        checkpoints = self.path / "checkpoints"
-        self.lock = checkpoints / ".lock"
-        self.last = checkpoints / "last.safetensors"
-        self.best = checkpoints / "best.safetensors"
-        self.weights = self.path / WEIGHTS_FILE
-        self.report = self.path / "report.html"
+
+    def anchored(self, path: str | Path) -> Path:
+        """Return a path as it was given, as long as the working directory is the one of then."""
+        return Path(path) if os.getcwd() == self._at else Path(self._at, path)
+
+    @property
+    def path(self) -> Path:
+        """Return where it is."""
+        return self.anchored(self._path)
+
+    @property
+    def lock(self) -> Path:
+        """Return what is locked by the process that trains."""
+        return self.path / "checkpoints" / ".lock"
+
+    @property
+    def last(self) -> Path:
+        """Return the checkpoint that resuming takes."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Return the weights of the best epoch."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """Return the weights that a saved model has."""
+        return self.path / WEIGHTS_FILE
+
+    @property
+    def report(self) -> Path:
+        """Return the report."""
+        return self.path / "report.html"
 
     @contextmanager
     def locked(self, *, create: bool = False) -> Iterator[None]:

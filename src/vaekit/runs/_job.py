@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vaekit import training
 from vaekit._io import stamp_of
-from vaekit._torchutil import find_device
+from vaekit._torchutil import cores, find_device, out_of_memory
 from vaekit.data import (
     MAPPED,
     Batches,
@@ -38,6 +39,7 @@ from vaekit.recipes import Recipe
 from vaekit.runs._building import build_on, check_range, example_of, to_unit
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._folder import RunFolder, environment, git_state
+from vaekit.runs._memory import StepMemory
 from vaekit.runs._saved_models import config_json
 
 ROWS = ("train", "validation", "test")
@@ -64,6 +66,7 @@ class Job:
         weights: those of the objective, before a schedule moves them.
         warm: the step at which the warm-up is over.
         px: p(x|z) of one row.
+        memory: what a step takes.
     """
 
     config: Config
@@ -81,6 +84,7 @@ class Job:
     weights: dict[str, float]
     warm: int
     px: Distribution
+    memory: StepMemory
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of config.json."""
@@ -103,6 +107,8 @@ class Job:
 
     def notes(self) -> Iterator[str]:
         """Yield what is worth knowing before the training; none of it stops it."""
+        if (threads := self.config.training.threads or 0) > cores():
+            yield f"got `threads={threads}`; there are {cores()} cores: that many are used."
         data, rows, size = self.data, self.data.rows["train"], self.batches.batch_size
         if size > rows:
             more = f"a batch of {size} is more than the {rows} training rows"
@@ -190,10 +196,12 @@ def make_job(
     training.refuse_graphs(objective, options.compile, options.capture)
     if options.capture:
         training.refuse_capture(optimizer, device)
+    memory = StepMemory.of(recipe, spec.context)
+    memory.check(min(batches.batch_size, data.rows["train"]))
     weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
     return Job(
         *(config, folder, source, data, card(source), spec, recipe, device, batches),
-        *(optimizer, critic, schedules, weights, warm, px),
+        *(optimizer, critic, schedules, weights, warm, px, memory),
     )
 
 
@@ -265,7 +273,8 @@ def optimize(
                 watcher.step(progress)
             return pressed()
 
-        progress = training.fit(
+        fit = partial(
+            training.fit,
             *(model, objective, job.batches),
             steps=steps,
             optimizer=job.optimizer,
@@ -281,6 +290,12 @@ def optimize(
             captured=options.capture,
             fast=options.fast,
         )
+        try:
+            progress = fit()
+        except (MemoryError, RuntimeError) as error:
+            if (asked := out_of_memory(error)) is None:
+                raise
+            raise job.memory.refused(job.batches.batch_size, asked) from None
         if not progress.interrupted:
             callbacks.tell("finish", model, watcher.epoch)
             if first < steps and (still := training.rising(job.folder.records())):

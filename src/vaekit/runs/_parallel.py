@@ -88,6 +88,7 @@ def train_all(
     """
     choose("language", lang, LANGUAGES)
     words, pattern = content
+    choose("language", lang, LANGUAGES)
     names = [path.name for path in out.iterdir()] if out.is_dir() else []
     others = [name for name in names if not re.fullmatch(rf"{pattern}|.*\.tmp", name)]
     if others or (out.exists() and not out.is_dir()):

@@ -13,13 +13,17 @@ import torch
 from torch import Tensor
 
 import vaekit
+from vaekit._arguments import shown
+from vaekit._borders import borders
 from vaekit._io import note, stamp_of
 from vaekit._torchutil import lazy, rng
 from vaekit.data import (
     Dataset,
     DataSpec,
     Split,
+    available,
     batch_of,
+    check_memory,
     fingerprint,
     from_value,
     label_of,
@@ -30,7 +34,7 @@ from vaekit.data import (
     sets,
 )
 from vaekit.distributions import Distribution, Offer
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.models import LatentModel, LayerTable, Model, flat_codes, layer_tables, split_codes
 from vaekit.objectives import Objective
@@ -48,6 +52,7 @@ PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop",
 PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
 
 
+@borders
 @dataclass(eq=False, repr=False)
 class Run:
     """A run folder, its model and its objective.
@@ -206,7 +211,7 @@ class Run:
         first = next(model.parameters())
         x = torch.zeros(1, *model.x_shape, dtype=first.dtype, device=first.device)
         with rng(0, self.device), torch.no_grad():
-            return model(x, context.float().to(self.device)).site.p
+            return model(x, self._context(context)).site.p
 
     def context(self, label: int | str, n: int = 1) -> Tensor:
         """Return a label, or a class by its name, one-hot in n rows: what the methods below take.
@@ -214,6 +219,7 @@ class Run:
         Raises:
             VaekitError: for a run that is not conditional, or a label that is not in the data.
         """
+        affordable(self, at_least("n", n, 0))
         number = label_of(label, self.spec, self.class_names)
         return one_hot(torch.full((n,), number), self.spec.classes).float()
 
@@ -243,6 +249,7 @@ class Run:
             VaekitError: for a model without a prior, or a dimension that z does not have.
         """
         model = self.require(Offer.DRAWS)
+        affordable(self, at_least("n", n, 0))
         mean = not self.spec.is_table if mean is None else mean
         if label is not None:
             context = self.context(label, n)
@@ -282,7 +289,13 @@ class Run:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
         return torch.stack([self.sample(n, label=y, **how) for y in self.class_names])
 
-    def read(self, data: Any, *, id: str | None = None, data_dir: str | None = None) -> Split:  # noqa: A002
+    def read(
+        self,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002
+        data_dir: str | Path | None = None,
+    ) -> Split:
         """Return new rows as this model takes them: by sizes, columns and statistics of its own.
 
         Args:
@@ -296,7 +309,7 @@ class Run:
         """
         return self.new_data(data, id=id, data_dir=data_dir).test
 
-    def new_data(self, data: Any, **how: str | None) -> Dataset:
+    def new_data(self, data: Any, **how: Any) -> Dataset:
         """Return new rows as a data set, whose test split has all of them: see `read`."""
         moved = {"data_dir": how.pop("data_dir", None) or self.config.data.data_dir}
         return read_new(data, self.config.data.model_copy(update=moved), self.spec, **how)
@@ -322,7 +335,14 @@ class Run:
 
     def decode(self, z: Any, context: Tensor | None = None) -> Tensor:
         """Return E[x|z], `(B, *X)`, for codes as `encode` gives them, numbers of any type."""
-        codes = torch.as_tensor(z).to(self.device, next(self.model.parameters()).dtype)
+        try:
+            codes = torch.as_tensor(z)
+        except (TypeError, ValueError, RuntimeError):
+            codes = torch.zeros(0, dtype=torch.complex64)
+        if codes.is_complex():
+            raise VaekitError(f"got `z={shown(z)}`; expected numbers (B, *Z).")
+        codes = codes.to(self.device, next(self.model.parameters()).dtype)
+        affordable(self, len(codes) if codes.dim() else 1)
         zs = split_codes(codes, self.latent_shapes)
         return self.vae.decode(zs, self._context(context)).cpu()
 
@@ -350,14 +370,17 @@ class Run:
 
     def _context(self, context: Tensor | None) -> Tensor | None:
         """Return the context on the device; refuse it where the model takes none, or needs some."""
-        if (context is not None) != self.conditional:
+        fits = context is None or not (
+            context.is_complex() or tuple(context.shape[1:]) != self.spec.context
+        )
+        if not fits or (context is not None) != self.conditional:
             shape = ", ".join(map(str, self.spec.context))
             takes = f"a context of shape (B, {shape})" if self.conditional else "no context"
             got = "none" if context is None else f"shape {tuple(context.shape)}"
             raise VaekitError(f"{self.path} takes {takes}; got {got}.")
         return None if context is None else context.float().to(self.device)
 
-    def source(self, data_dir: str | None = None) -> Dataset:
+    def source(self, data_dir: str | Path | None = None) -> Dataset:
         """Return the data set it was trained on, as it is stored.
 
         Raises:
@@ -365,10 +388,13 @@ class Run:
         """
         if data_dir is None and self.data is not None:
             return self.data[0]
-        moved = {} if data_dir is None else {"data_dir": data_dir}
-        return read(self.config.data.model_copy(update=moved), mapped=True)
+        options = self.config.data
+        moved = {"data_dir": options.data_dir if data_dir is None else data_dir}
+        if (path := self.folder.anchored(options.data)).exists():
+            moved["data"] = str(path)
+        return read(options.model_copy(update=moved), mapped=True)
 
-    def dataset(self, data_dir: str | None = None) -> Dataset:
+    def dataset(self, data_dir: str | Path | None = None) -> Dataset:
         """Return the data set it was trained on, its rows as they were then.
 
         Where its rows have changed since, that is said.
@@ -454,7 +480,7 @@ class Run:
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
-        data_dir: str | None = None,
+        data_dir: str | Path | None = None,
         on_rows: Callable[[str, int, int], None] | None = None,
     ) -> dict[str, Any]:
         """Return the bound and other metrics on a split, and how they were measured.
@@ -538,6 +564,17 @@ LACKS = {
     Offer.ONE_SITE: "has several latents: this is for models with one.",
     Offer.MOMENTS: "has a posterior without a variance: a point, or one that is only drawn from.",
 }
+
+
+def affordable(run: Run, rows: int) -> None:
+    """Refuse to decode more rows than the memory holds: before they are made.
+
+    Raises:
+        VaekitError: with how many would fit.
+    """
+    each = 8 * (prod(run.spec.shape) + run.latent_size)  # float32, and a copy
+    most = f"ask for at most {(available() or 0) // each:,} at a time"
+    check_memory(f"{rows:,} rows of {run.spec.shape}", rows * each, f"{most}.")
 
 
 def refuse_data(data: Dataset, path: Path) -> None:

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from vaekit._arguments import shown
+from vaekit._borders import border
 from vaekit._imports import Named, load
 from vaekit._io import write
 from vaekit._torchutil import rng
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from vaekit.signature import RecipeOptions
 
 Grid = Mapping[str, Sequence[Any]]
+MOST_SEEDS = 10_000
 PAGE, IMAGES = "compare.html", "images"  # what stands beside the runs of a grid
 BOUND, POINT = ("elbo", "log_likelihood", "kl"), ("log_likelihood", "mse")
 
@@ -63,6 +66,7 @@ def summarize(rows: Sequence[Row]) -> Row:
     return {"mean": mean, "standard_error": error, "standard_error_over": over}
 
 
+@border
 def train_seeds(
     recipe: str = "vae",
     *,
@@ -101,9 +105,10 @@ def train_seeds(
         VaekitError: for anything that can be mended, in one line; nothing is written then.
         KeyboardInterrupt: after Ctrl-C; each seed has saved its checkpoint.
     """
-    at_least("seeds", seeds, 1)
+    if at_least("seeds", seeds, 1) > MOST_SEEDS:
+        raise VaekitError(f"got `seeds={shown(seeds)}`; expected at most {MOST_SEEDS:,}.")
     imports = load(import_)
-    config = Config.flat(recipe, **{**options, "threads": options.get("threads") or 1})
+    config = Config.flat(recipe, **_alone(options))
     configs = {}
     for seed in range(config.training.seed, config.training.seed + seeds):
         training = config.training.model_copy(update={"seed": seed})
@@ -150,6 +155,12 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
     return grid
 
 
+def _alone(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with a thread for each training, where no number is given."""
+    threads = options.get("threads")
+    return {**options, "threads": 1 if threads is None else threads}
+
+
 def train_grid(
     recipe: str,
     grid: Grid,
@@ -169,7 +180,7 @@ def train_grid(
     imports = load(import_)
     if jobs is not None:
         at_least("jobs", jobs, 1)
-    options = {**options, "threads": options.get("threads") or 1}
+    options = _alone(options)
     values = _values(recipe, grid, options)
     configs = {}
     for combination in itertools.product(*values.values()):

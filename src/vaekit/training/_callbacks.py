@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -61,6 +61,9 @@ class Notes(Callback):
 
 class Callbacks(list[Callback]):
     """Several callbacks, called in their order: `callbacks.tell("record", record)`."""
+
+    def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
+        super().__init__(callbacks)
 
     def tell(self, what: str, *arguments: Any) -> None:
         """Call this method of each."""

@@ -72,9 +72,13 @@ class Folder(Protocol):
         mend: how to go on after a full disk.
     """
 
-    best: Path
-    last: Path
     mend: str
+
+    @property
+    def best(self) -> Path: ...
+
+    @property
+    def last(self) -> Path: ...
 
     def append(self, record: dict[str, Any]) -> None:
         """Add the record of an epoch."""
