@@ -168,7 +168,23 @@ def append_line(path: Path, record: Mapping[str, Any], mend: str = "") -> None:
         raise _refusal(path, error, mend) from error
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def parsed(text: bytes | str) -> Any:
+    """Return what JSON holds; what is nested too deeply is none.
+
+    Raises:
+        ValueError: for what is no JSON.
+
+    Example:
+        >>> parsed('{"epoch": 1}')
+        {'epoch': 1}
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_lines(path: Path) -> list[Any]:
     """Return the records of a file of JSON lines; one that was cut off is left out.
 
     Example:
@@ -185,9 +201,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     records = []
     for line in path.read_bytes().split(b"\n") if path.is_file() else []:
         with suppress(ValueError):
-            record = json.loads(line)
-            if isinstance(record, dict):
-                records.append(record)
+            records.append(parsed(line))
     return records
 
 
@@ -199,9 +213,11 @@ def locked(path: Path, *, tries: int = 5, remove: bool = False) -> Iterator[bool
     so it is tried a few times; with `remove` its holder removes the file at the end.
 
     Raises:
-        VaekitError: where the file cannot be opened for writing.
+        VaekitError: where the file cannot be opened for writing, or is none.
     """
     while True:
+        if _no_file(path):
+            raise VaekitError(f"{path} is no file, and it would be locked: remove it.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
@@ -218,6 +234,14 @@ def locked(path: Path, *, tries: int = 5, remove: bool = False) -> Iterator[bool
                     with suppress(OSError):  # Windows removes no open file
                         path.unlink()
             return
+
+
+def _no_file(path: Path) -> bool:
+    """Return whether a folder, a link or a fifo, which opens when its other end does, is here."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _is(file: IO[bytes], path: Path) -> bool:
@@ -243,6 +267,8 @@ def alone(path: Path) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock of this file."""
+    if _no_file(path):
+        return False
     try:
         with path.open("rb") as file:
             return not _lock(file, tries=1)

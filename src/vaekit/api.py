@@ -19,7 +19,7 @@ import torch
 
 from vaekit._imports import Named
 from vaekit._imports import load as load_imports
-from vaekit._torchutil import find_device, load_state, rng
+from vaekit._torchutil import find_device, rng
 from vaekit._train_options import Data, Training, checked
 from vaekit.data import GIVEN, is_value
 from vaekit.errors import VaekitError
@@ -45,13 +45,24 @@ from vaekit.runs import (
     next_folder,
     open_run,
     optimize,
+    read_config,
     refuse_data,
     result_row,
+    sketch,
     train_grid,
     train_seeds,
     trained,
 )
-from vaekit.training import Callback, Callbacks, Notes, Progress, check_state
+from vaekit.training import (
+    Callback,
+    Callbacks,
+    Notes,
+    Progress,
+    check_state,
+    check_weights,
+    load_checkpoint,
+    make_average,
+)
 
 if TYPE_CHECKING:
     from vaekit.signature import RecipeOptions, TrainOptions
@@ -115,7 +126,9 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
     if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
         refuse_data(job.source, folder.path)
     if state is not None:
-        check_state(folder.last, state, recipe.model, recipe.objective, job.optimizer)
+        average = make_average(recipe.model, job.config.training.ema)
+        how = (recipe.model, recipe.objective, job.optimizer, average, job.device)
+        check_state(folder.last, state, Progress(*how, critic=job.critic))
     folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
     if state is None:
         folder.rewind(-1)
@@ -221,7 +234,8 @@ def resume(
     """
     load_imports(import_)
     folder = RunFolder(run)
-    before = config = Config.from_json(folder.read_json("config"))
+    config, spec = read_config(folder)
+    before = config
     folder.read_json("run")  # which a saved model has not
     if epochs is not None:
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
@@ -230,9 +244,13 @@ def resume(
         moved = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
         config = replace(config, data=moved)
     with folder.locked():
-        state = load_state(folder.last) if folder.last.exists() else None
-        step = (state or {}).get("progress", {}).get("step", 0)
-        lines = [line for line in folder.records() if line.get("step", step + 1) <= step]
+        state, step = None, 0
+        if os.path.lexists(folder.last):
+            state = load_checkpoint(folder.last)
+            step = state["progress"]["step"]
+            if empty := None if model else sketch(config, spec, objective=objective):
+                check_weights(folder.last, state, empty)
+        lines = [line for line in folder.records() if line["step"] <= step]
         done = max((line["epoch"] for line in lines), default=0)
         if epochs is not None and epochs < done:
             raise VaekitError(
