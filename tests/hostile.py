@@ -12,7 +12,7 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def forged(name: str, value: torch.Tensor, draw: random.Random) -> dict[str, tor
     made: tuple[dict[str, torch.Tensor], ...] = (
         {},
         {f"{name}x": value},
-        {name: value, f"{name}x": value},
+        {name: value, f"{name}x": value.clone()},
         {name: value.flatten()[:-1].clone()},
         {name: value[None].clone()},
         {name: value.to(torch.int64)},
@@ -273,12 +273,15 @@ def wrong(command: str) -> str:
     return "" if good and len(lines[0]) < 1000 else f"code {code}, {error[:300]!r}"
 
 
-def checked(seed: int, good: Path, place: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield fault, command and what is wrong, for each command on a run with the fault."""
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(good, place / "run")
-    shutil.copytree(good, place / "good")
+def checked(
+    seed: int, good: Path, place: Path, commands: Collection[str] = tuple(COMMANDS)
+) -> Iterator[str]:
+    """Put a fault into a copy of a run; yield what is wrong with the answers of these commands."""
+    for name in ("run", "good"):
+        shutil.copytree(good, place / name)
     fault = damage(place / "run", seed)
-    for name, command in COMMANDS.items():
-        if bad := wrong(command.replace("{}", str(place / "run"))):
-            yield fault, name, bad
+    for name in commands:
+        if bad := wrong(COMMANDS[name].replace("{}", str(place / "run"))):
+            yield f"{seed}: {fault}: {name}: {bad}"
+    if "runs" in commands and '"name": "good"' not in said(f"runs {place} --json")[1]:
+        yield f"{seed}: {fault}: the other run is hidden"

@@ -248,7 +248,9 @@ def resume(
         if os.path.lexists(folder.last):
             state = load_checkpoint(folder.last)
             step = state["progress"]["step"]
-            if empty := None if model else sketch(config, spec, objective=objective):
+            with rng(0):
+                empty = None if model else sketch(config, spec, objective=objective)
+            if empty is not None:
                 check_weights(folder.last, state, empty)
         lines = [line for line in folder.records() if line["step"] <= step]
         done = max((line["epoch"] for line in lines), default=0)

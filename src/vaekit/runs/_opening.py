@@ -49,7 +49,7 @@ def read_config(folder: RunFolder) -> tuple[Config, DataSpec]:
     try:
         config = Config.from_json(record)
         try:
-            return config, DataSpec.from_json(record.get("spec"))
+            return config, DataSpec.from_json(record.get("spec", {}))
         except VaekitError as error:
             raise VaekitError(f"config.json does not fit: its spec: {error} {MEND}") from None
     except VaekitError as error:

@@ -58,6 +58,7 @@ class Epoch(Record):
     stopped_early: bool = False
     warnings: list[str] = []
     seconds: Seconds = 0.0
+    images_per_second: float | None = None
 
 
 class Card(Record):
@@ -77,7 +78,7 @@ class Rows(Record):
     train: Whole = 0
     validation: Whole = 0
     test: Whole = 0
-    card: Card | None = None
+    card: Card = Field(default=None)
 
 
 class Machine(Record):
@@ -111,7 +112,7 @@ class Protocol(Record):
 class Evaluation(Record):
     """A record of evaluation.json; each metric reads its own numbers."""
 
-    protocol: Protocol | None = None
+    protocol: Protocol = Field(default=None)
     standard_error_over: str = ""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".vaekit"
 WEIGHTS = ("best", "last", "ema")
-DIGITS = 15  # of a step
 
 
 def config_json(config: Config, spec: DataSpec, sha256: str) -> dict[str, Any]:
@@ -198,12 +198,8 @@ def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
             return _saved(folder.weights, content, weights)
     if weights == "best" or (weights is None and folder.best.is_file()):
         steps = [r["step"] for r in folder.records() if r.get("best")]
-        state = load_state(folder.best)
-        if "model" not in state:
-            why = "is another kind of checkpoint: it has no model; restore it."
-            raise VaekitError(f"{folder.best} {why}")
-        return state["model"], "best", max(steps, default=None)
-    progress = load_checkpoint(folder.last)["progress"]
+        return _part(folder.best, "model"), "best", max(steps, default=None)
+    progress = _part(folder.last, "progress")
     if weights != "ema":
         return progress["model"], "last", progress["step"]
     if progress["average"] is None:
@@ -213,13 +209,20 @@ def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
     return state, "ema", progress["step"]
 
 
+def _part(path: Path, name: str) -> dict[str, Any]:
+    state = load_checkpoint(path) if name == "progress" else load_state(path)
+    if name not in state:
+        raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
+    return state[name]
+
+
 def _saved(
     path: Path, content: bytes, weights: str | None
 ) -> tuple[dict[str, Any], str, int | None]:
     """Read the weights of a saved model, which holds one of best, last and ema."""
     state, known = read_tensors(content, path)
     which, step = known.get("weights", "last"), known.get("step", "")
-    if which not in WEIGHTS or len(step) > DIGITS:
+    if not re.fullmatch(r"best|last|ema|epoch-\d{1,15}", which) or len(step) > 15:
         raise VaekitError(f"{path} does not say which weights it holds: {RESTORE}")
     if weights not in (None, which):
         raise VaekitError(f"{path} holds the weights {which}; got {weights}: take {which}.")
