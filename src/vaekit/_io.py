@@ -184,7 +184,7 @@ def parsed(text: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_lines(path: Path) -> list[Any]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the records of a file of JSON lines; one that was cut off is left out.
 
     Example:
@@ -201,7 +201,9 @@ def read_lines(path: Path) -> list[Any]:
     records = []
     for line in path.read_bytes().split(b"\n") if path.is_file() else []:
         with suppress(ValueError):
-            records.append(parsed(line))
+            record = parsed(line)
+            if isinstance(record, dict):
+                records.append(record)
     return records
 
 

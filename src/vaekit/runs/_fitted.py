@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from vaekit._io import note, write
+from vaekit._io import note, parsed, write
 from vaekit._safetensors import read_tensors, safetensors_bytes
 from vaekit._torchutil import evaluating, rng
 from vaekit.data import Dataset, Split, generator, pick, spread
@@ -102,13 +102,13 @@ class FittedPrior:
             parts, known = read_tensors(content, Path(FITTED_FILE))
             count, size = len(parts["log_weights"]), math.prod(shape)
             shapes = ((count,), (count, *shape), (count, size, size))
-            numbers, whole = json.loads(known["numbers"]), GaussianMixture.parameters
+            numbers, whole = parsed(known["numbers"]), GaussianMixture.parameters
             for name, expected in zip(whole, shapes, strict=True):
                 same_shape(name, parts[name].shape, expected)
-            good = known["weights"] == key and all(part.isfinite().all() for part in parts.values())
-            values = [kind(numbers[name]) for name, kind in NUMBERS.items()]
+            real = all(p.is_floating_point() and p.isfinite().all() for p in parts.values())
+            values = {n: kind(numbers[n]) for n, kind in NUMBERS.items() if n in numbers}
             density = GaussianMixture(*(parts[name].float() for name in whole))
-            return cls(density, *values) if good else None
+            return cls(density, **values) if real and known["weights"] == key else None
         except (ValueError, KeyError, TypeError, OverflowError):
             return None
 

@@ -73,12 +73,12 @@ class Rows(Record):
     """What run.json says of the data."""
 
     sha256: str
-    note: str = ""
+    note: str
+    train: Whole
+    validation: Whole
+    test: Whole
     stamp: list[int] = []
-    train: Whole = 0
-    validation: Whole = 0
-    test: Whole = 0
-    card: Card = Field(default=None)
+    card: Card = None  # type: ignore[assignment]  # it may be missing, and not null
 
 
 class Machine(Record):
@@ -112,7 +112,7 @@ class Protocol(Record):
 class Evaluation(Record):
     """A record of evaluation.json; each metric reads its own numbers."""
 
-    protocol: Protocol = Field(default=None)
+    protocol: Protocol = None  # type: ignore[assignment]  # likewise
     standard_error_over: str = ""
 
 
@@ -168,12 +168,12 @@ def record_of(name: str, content: bytes, kind: Any = None) -> Any:
 
 
 def epochs_of(path: Path) -> list[dict[str, Any]]:
-    """Return the records of metrics.jsonl; a line that was cut off is left out.
+    """Return the records of metrics.jsonl; lines cut off, and those of no epoch, are left out.
 
     Raises:
         VaekitError: as `record_of`.
     """
-    return [_checked(Epoch, tree) for tree in read_lines(path)]
+    return [_checked(Epoch, tree) for tree in read_lines(path) if "epoch" in tree]
 
 
 def _checked(kind: Any, tree: Any) -> Any:
