@@ -66,7 +66,28 @@ def refused(command: str, run: Path) -> str:
 
 
 # Those from 43 on are faults that a reader without checks takes for its own.
-SEEDS = [*range(32), 43, 49, 51, 54, 58, 76, 77, 78, 89, 98, 99, 100, 107, 111, 114, 115, 117, 125]
+SEEDS = [
+    *range(32),
+    43,
+    49,
+    51,
+    54,
+    58,
+    76,
+    77,
+    78,
+    89,
+    98,
+    99,
+    100,
+    107,
+    111,
+    114,
+    115,
+    117,
+    125,
+    2120,
+]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

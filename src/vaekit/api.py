@@ -21,7 +21,7 @@ from vaekit._imports import Named
 from vaekit._imports import load as load_imports
 from vaekit._torchutil import find_device, rng
 from vaekit._train_options import Data, Training, checked
-from vaekit.data import GIVEN, is_value
+from vaekit.data import GIVEN, DataSpec, is_value
 from vaekit.errors import VaekitError
 from vaekit.models import Model
 from vaekit.objectives import Objective
@@ -120,6 +120,20 @@ def _go(
             return run
 
 
+def _checkpoint(
+    folder: RunFolder, config: Config, spec: DataSpec, model: Any, objective: Any
+) -> dict[str, Any] | None:
+    """Return the checkpoint of a run, or None; one of another model takes no memory."""
+    if not os.path.lexists(folder.last):
+        return None
+    state = load_checkpoint(folder.last)
+    with rng(0):
+        empty = None if model else sketch(config, spec, objective=objective)
+    if empty is not None:
+        check_weights(folder.last, state, empty)
+    return state
+
+
 def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
     """Make the folder ready to go on; refuse other data or another model before a file changes."""
     folder, recipe = job.folder, job.recipe
@@ -129,7 +143,12 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
         average = make_average(recipe.model, job.config.training.ema)
         how = (recipe.model, recipe.objective, job.optimizer, average, job.device)
         check_state(folder.last, state, Progress(*how, critic=job.critic))
-    folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
+    try:
+        folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
+    except OSError as error:
+        raise VaekitError(
+            f"cannot replace {folder.weights}: {error.strerror}; remove it."
+        ) from error
     if state is None:
         folder.rewind(-1)
         folder.write_json("run", describe(job))  # it begins here and now
@@ -244,14 +263,8 @@ def resume(
         moved = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
         config = replace(config, data=moved)
     with folder.locked():
-        state, step = None, 0
-        if os.path.lexists(folder.last):
-            state = load_checkpoint(folder.last)
-            step = state["progress"]["step"]
-            with rng(0):
-                empty = None if model else sketch(config, spec, objective=objective)
-            if empty is not None:
-                check_weights(folder.last, state, empty)
+        state = _checkpoint(folder, config, spec, model, objective)
+        step = state["progress"]["step"] if state else 0
         lines = [line for line in folder.records() if line["step"] <= step]
         done = max((line["epoch"] for line in lines), default=0)
         if epochs is not None and epochs < done:
