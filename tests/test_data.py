@@ -133,15 +133,12 @@ def test_spec_survives_json() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shape": None}, "a data record does not fit: shape: Field required."),
-        ({"color": 3}, "color: Unexpected keyword argument; got 3."),
-        ({"rows": "many"}, "rows: Input should be a valid integer; got 'many'."),
-        ({"shape": "abc"}, "shape: Input should be a valid array; got 'abc'."),
-        (
-            {"shape": [1, 2.5]},
-            "shape.1: Input should be a valid integer; got 2.5.",
-        ),
-        ({"kind": "grey"}, "unknown kind of data 'grey'; did you mean 'gray'?"),
+        ({"shape": None}, "a data record does not fit: it has no shape."),
+        ({"color": 3}, "it has an unknown key color."),
+        ({"rows": "many"}, "it holds 'many' for rows; expected a valid integer."),
+        ({"shape": "abc"}, "it holds 'abc' for shape; expected a valid array."),
+        ({"shape": [1, 2.5]}, "it holds 2.5 for shape.1; expected a valid integer."),
+        ({"kind": "grey"}, "it has a fault: unknown kind of data 'grey'; did you mean 'gray'?"),
     ],
 )
 def test_spec_refuses_a_bad_record(change: dict[str, Any], message: str) -> None:

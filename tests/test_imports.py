@@ -13,25 +13,16 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "vaekit"
 
 # The rooms, in one strict order: a module imports from its own room and from those before it.
 ROOMS = (
-    *(
-        "errors",
-        "_arguments",
-        "_io",
-        "_torchutil",
-        "_borders",
-        "registry",
-        "_train_options",
-        "distributions",
-        "nn",
-        "parts",
-    ),
+    *("errors", "_arguments", "_io", "_safetensors", "_torchutil", "_borders", "registry"),
+    *("_train_options", "distributions", "nn", "parts"),
     *("models", "objectives", "data", "evaluate", "recipes", "_imports", "training", "runs"),
     *("report", "api", "cli", "testing"),
 )
 APART = [{"distributions", "nn"}, {"distributions", "data"}, {"nn", "data"}]
 HEAVY = {"sklearn", "matplotlib", "PIL", "pooch", "pandas", "zuko", "yaml", "rich"}
 BASE = {"torch", "numpy", "vaekit"}
-BARE_ROOMS = {*ROOMS[ROOMS.index("distributions") : ROOMS.index("data")], "evaluate", "_torchutil"}
+LOW = {"evaluate", "_safetensors", "_torchutil"}
+BARE_ROOMS = LOW | {*ROOMS[ROOMS.index("distributions") : ROOMS.index("data")]}
 
 
 def files() -> list[tuple[str, Path]]:

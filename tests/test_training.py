@@ -677,7 +677,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "x.safetensors"
     save_state(path, {"weights": torch.ones(30)})
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(vaekit.VaekitError, match="truncated or no checkpoint"):
+    with pytest.raises(vaekit.VaekitError, match="truncated or holds no tensors"):
         load_state(path)
 
 

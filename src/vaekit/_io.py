@@ -180,6 +180,22 @@ def append_line(path: Path, record: Mapping[str, Any], mend: str = "") -> None:
         raise _refusal(path, error, mend) from error
 
 
+def parsed(text: bytes | str) -> Any:
+    """Return what JSON holds; what is nested too deeply is none.
+
+    Raises:
+        ValueError: for what is no JSON.
+
+    Example:
+        >>> parsed('{"epoch": 1}')
+        {'epoch': 1}
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the records of a file of JSON lines; one that was cut off is left out.
 
@@ -197,7 +213,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     records = []
     for line in path.read_bytes().split(b"\n") if path.is_file() else []:
         with suppress(ValueError):
-            record = json.loads(line)
+            record = parsed(line)
             if isinstance(record, dict):
                 records.append(record)
     return records
@@ -211,9 +227,11 @@ def locked(path: Path, *, tries: int = 5, remove: bool = False) -> Iterator[bool
     so it is tried a few times; with `remove` its holder removes the file at the end.
 
     Raises:
-        VaekitError: where the file cannot be opened for writing.
+        VaekitError: where the file cannot be opened for writing, or is none.
     """
     while True:
+        if _no_file(path):
+            raise VaekitError(f"{path} is no file, and it would be locked: remove it.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
@@ -230,6 +248,14 @@ def locked(path: Path, *, tries: int = 5, remove: bool = False) -> Iterator[bool
                     with suppress(OSError):  # Windows removes no open file
                         path.unlink()
             return
+
+
+def _no_file(path: Path) -> bool:
+    """Return whether a folder, a link or a fifo, which opens when its other end does, is here."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _is(file: IO[bytes], path: Path) -> bool:
@@ -255,6 +281,8 @@ def alone(path: Path) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock of this file."""
+    if _no_file(path):
+        return False
     try:
         with path.open("rb") as file:
             return not _lock(file, tries=1)

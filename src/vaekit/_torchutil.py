@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from vaekit._io import in_words, write
+from vaekit._io import in_words, parsed, write
+from vaekit._safetensors import MEND, read_tensors, safetensors_bytes
 from vaekit.errors import VaekitError
 
 T = TypeVar("T")
@@ -228,6 +229,45 @@ def evaluating(*parts: nn.Module, gradients: bool = False) -> Iterator[None]:
             module.training = training
 
 
+def misfit(state: Any, module: nn.Module) -> str | None:
+    """Return in what a state of weights is not one of this module; None where it is one.
+
+    Example:
+        >>> misfit({"weight": torch.ones(1, 2), "bias": torch.ones(1)}, nn.Linear(3, 1))
+        'weight is (1, 2); expected (1, 3)'
+    """
+    known = module.state_dict()
+    if not isinstance(state, dict):
+        return f"it is a {type(state).__name__}"
+    for name in sorted(state.keys() ^ known.keys(), key=str):
+        return f"{name} is {'unknown' if name in state else 'missing'}"
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            return f"{name} is a {type(value).__name__}"
+        if value.shape != known[name].shape:
+            return f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}"
+        if value.is_floating_point() != known[name].is_floating_point():
+            return f"{name} is of {value.dtype}; expected {known[name].dtype}"
+    return None
+
+
+def lost_weight(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
+    """Return which of these weights are no numbers any more; None where all are.
+
+    Those of the module may be infinite where they are new, as a mask is.
+
+    Example:
+        >>> lost_weight({"weight": torch.tensor([[1.0, torch.nan]])}, nn.Linear(2, 1, bias=False))
+        'weight has NaN or infinite numbers, in 1 of 2 values'
+    """
+    known = module.state_dict()
+    for name, value in state.items():
+        lost = ~value.isfinite() & known[name].isfinite().to(value.device)
+        if count := int(lost.sum()):
+            return f"{name} has NaN or infinite numbers, in {count} of {value.numel()} values"
+    return None
+
+
 def wide(value: Tensor) -> Tensor:
     """Return it in float64, or the widest type that the device has."""
     return value.float() if value.device.type == "mps" else value.double()
@@ -419,26 +459,6 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     return tuple(values) if kind == TUPLE else values
 
 
-def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return the content of a .safetensors file, the same for the same tensors and metadata.
-
-    The library writes metadata in an order that changes from call to call.
-
-    Example:
-        >>> words = {"b": "2", "a": "1", "c": "3"}
-        >>> len({safetensors_bytes({"x": torch.ones(2)}, words) for _ in range(20)})
-        1
-    """
-    from safetensors.torch import save
-
-    content = save(dict(tensors), dict(metadata))
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(metadata.items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    return content[:8] + text.ljust(size) + content[8 + size :]
-
-
 def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
     """Write nested dicts, lists, numbers, strings and tensors; see `load_state`.
 
@@ -454,7 +474,7 @@ def load_state(path: Path) -> dict[str, Any]:
     """Return what `save_state` wrote, on the CPU. Nothing is unpickled.
 
     Raises:
-        VaekitError: where the file is missing, truncated, or no checkpoint.
+        VaekitError: where the file is missing, truncated, damaged, or no checkpoint.
 
     Example:
         >>> import tempfile
@@ -464,17 +484,18 @@ def load_state(path: Path) -> dict[str, Any]:
         ...     load_state(path)
         {'step': 3, 'weights': {0: tensor([1., 1.])}}
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise VaekitError(f"there is no checkpoint {path}: restore it, or train again.")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return _unpack(json.loads(metadata["state"]), tensors)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise VaekitError(
-            f"{path} is truncated or no checkpoint of vaekit ({type(error).__name__}): "
-            "take another one, or train again."
-        ) from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
+    tensors, metadata = read_tensors(content, path)
+    try:
+        state = _unpack(parsed(metadata["state"]), tensors)
+        if not isinstance(state, dict):
+            raise TypeError
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        why = type(error).__name__
+        raise VaekitError(f"{path} is no checkpoint of vaekit ({why}): {MEND}") from None
+    return state

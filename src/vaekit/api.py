@@ -20,9 +20,9 @@ import torch
 from vaekit._borders import border
 from vaekit._imports import Named
 from vaekit._imports import load as load_imports
-from vaekit._torchutil import find_device, load_state, rng
+from vaekit._torchutil import find_device, rng
 from vaekit._train_options import LANGUAGES, Data, Training, checked
-from vaekit.data import GIVEN, is_value
+from vaekit.data import GIVEN, DataSpec, is_value
 from vaekit.errors import VaekitError, choose
 from vaekit.models import Model
 from vaekit.objectives import Objective
@@ -46,13 +46,24 @@ from vaekit.runs import (
     next_folder,
     open_run,
     optimize,
+    read_config,
     refuse_data,
     result_row,
+    sketch,
     train_grid,
     train_seeds,
     trained,
 )
-from vaekit.training import Callback, Callbacks, Notes, Progress, check_state
+from vaekit.training import (
+    Callback,
+    Callbacks,
+    Notes,
+    Progress,
+    check_state,
+    check_weights,
+    load_checkpoint,
+    make_average,
+)
 
 if TYPE_CHECKING:
     from vaekit.signature import RecipeOptions, TrainOptions
@@ -113,14 +124,35 @@ def _go(
             return run
 
 
+def _checkpoint(
+    folder: RunFolder, config: Config, spec: DataSpec, model: Any, objective: Any
+) -> dict[str, Any] | None:
+    """Return the checkpoint of a run, or None; one of another model takes no memory."""
+    if not os.path.lexists(folder.last):
+        return None
+    state = load_checkpoint(folder.last)
+    with rng(0):
+        empty = None if model else sketch(config, spec, objective=objective)
+    if empty is not None:
+        check_weights(folder.last, state, empty)
+    return state
+
+
 def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
     """Make the folder ready to go on; refuse other data or another model before a file changes."""
     folder, recipe = job.folder, job.recipe
     if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
         refuse_data(job.source, folder.path)
     if state is not None:
-        check_state(folder.last, state, recipe.model, recipe.objective, job.optimizer)
-    folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
+        average = make_average(recipe.model, job.config.training.ema)
+        how = (recipe.model, recipe.objective, job.optimizer, average, job.device)
+        check_state(folder.last, state, Progress(*how, critic=job.critic))
+    try:
+        folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
+    except OSError as error:
+        raise VaekitError(
+            f"cannot replace {folder.weights}: {error.strerror}; remove it."
+        ) from error
     if state is None:
         folder.rewind(-1)
         folder.write_json("run", describe(job))  # it begins here and now
@@ -224,7 +256,8 @@ def resume(
     """
     load_imports(import_)
     folder = RunFolder(run)
-    before = config = Config.from_json(folder.read_json("config"))
+    config, spec = read_config(folder)
+    before = config
     folder.read_json("run")  # which a saved model has not
     if epochs is not None:
         training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
@@ -233,9 +266,9 @@ def resume(
         moved = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
         config = replace(config, data=moved)
     with folder.locked():
-        state = load_state(folder.last) if folder.last.exists() else None
-        step = (state or {}).get("progress", {}).get("step", 0)
-        lines = [line for line in folder.records() if line.get("step", step + 1) <= step]
+        state = _checkpoint(folder, config, spec, model, objective)
+        step = state["progress"]["step"] if state else 0
+        lines = [line for line in folder.records() if line["step"] <= step]
         done = max((line["epoch"] for line in lines), default=0)
         if epochs is not None and epochs < done:
             raise VaekitError(

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -131,3 +131,27 @@ def same_shape(name: str, got: Sequence[int], expected: Sequence[int]) -> None:
     """
     if tuple(got) != tuple(expected):
         raise VaekitError(f"got `{name}` of shape {tuple(got)}; expected {tuple(expected)}.")
+
+
+def first_wrong(error: Any) -> str:
+    """Return what a record does wrong by the first error of pydantic's, as "has no data.sha256".
+
+    Example:
+        >>> from pydantic import TypeAdapter, ValidationError
+        >>> try:
+        ...     TypeAdapter(dict[str, int]).validate_python({"step": "x"}, strict=True)
+        ... except ValidationError as error:
+        ...     first_wrong(error)
+        "holds 'x' for step; expected a valid integer"
+    """
+    first = error.errors()[0]
+    where, got = ".".join(map(str, first["loc"])), repr(first["input"])
+    if first["type"] == "missing":
+        return f"has no {where}"
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"has an unknown key {where}"
+    if first["type"] == "value_error":
+        return f"has a fault: {first['msg'].removeprefix('Value error, ').rstrip('.')}"
+    expected = first["msg"].removeprefix("Input should be ")
+    got = got if len(got) <= 60 else f"{got[:60]}..."
+    return f"holds {got}{f' for {where}' if where else ''}; expected {expected}"

@@ -431,7 +431,7 @@ def _value(value: Any, option: Mapping[str, Any], where: str) -> Any:
     for each in sorted(kinds, key=lambda each: each == "str"):
         try:
             return _read(value, each)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
     words = [
         WORDS.get(each, "whole numbers with commas" if "int" in each else each.lower())
@@ -468,7 +468,7 @@ def text(spec: Spec, *, brief: str | None = None) -> str:
         'elbo:samples=5'
     """
     known = describe(brief, spec["name"])["options"] if brief else {}
-    pieces = [spec["name"]]
+    pieces = [str(spec.get("name", ""))]
     for name, value in spec.items():
         if name != "name" and not (name in known and known[name]["default"] == value):
             pieces.append(f"{name}={_written(value)}")

@@ -256,7 +256,10 @@ def read_options(path: Path) -> dict[str, Any]:
         raise VaekitError(f"{path} is no YAML file of options: {why}; {mend}.")
     if not isinstance(options.get("parts"), dict):
         return options
-    if options.get("recipe") == "composed":
+    records = [options.get(name, {}) for name in ("data", "training")]
+    if not isinstance(options.get("recipe"), str) or not all(isinstance(r, dict) for r in records):
+        raise VaekitError(f"{path} is broken: it holds no recipe with its data and training.")
+    if options["recipe"] == "composed":
         raise VaekitError(f"{path} is of a model that was composed in Python: name a recipe.")
     return _flat_config(options)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import repeat
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.errors import VaekitError, unknown
+from vaekit.errors import VaekitError, first_wrong, unknown
 
+T = TypeVar("T")
 KINDS = ("binary", "gray", "color", "counts", "table")
 
 
@@ -127,11 +128,43 @@ class Transform:
         return {n: v for n, v in plain.items() if v != getattr(Transform, n)}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Transform:
-        """Return what `to_json` wrote."""
+    def from_json(cls, record: Any) -> Transform:
+        """Return what `to_json` wrote.
+
+        Raises:
+            VaekitError: for what is no such record.
+        """
         types = {"loc": torch.float32, "scale": torch.float32, "offset": torch.float64}
-        tensors = {n: torch.tensor(record[n], dtype=t) for n, t in types.items() if n in record}
-        return cls(**{**record, **tensors})
+        known: dict[str, Any] = {
+            n: v for n, v in vars(_read(_Stored, record)).items() if v is not None
+        }
+        tensors = {n: torch.tensor(known[n], dtype=t) for n, t in types.items() if n in known}
+        return cls(**known | tensors)
+
+
+@dataclass
+class _Stored:
+    """A `Transform` as JSON."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
+
+    low: float = 0.0
+    high: float = 1.0
+    binarize: bool = False
+    dequantize: bool = False
+    loc: list[float] | None = None
+    scale: list[float] | None = None
+    offset: list[float] | None = None
+
+
+def _read(kind: type[T], record: Any) -> T:
+    """Return a record of JSON as what it has to be."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(record), strict=True)
+    except ValidationError as error:
+        raise VaekitError(f"a data record does not fit: it {first_wrong(error)}.") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,25 +292,33 @@ class DataSpec:
         return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> DataSpec:
+    def from_json(cls, record: Any) -> DataSpec:
         """Return the record that `to_json` wrote; `mean` and `source` are None.
 
         Raises:
-            VaekitError: for a key that is missing, unknown, or holds the wrong type.
+            VaekitError: for a key that is missing, unknown, or holds what does not fit.
 
         Example:
             >>> DataSpec.from_json(DataSpec("t", (3,), "table", rows=20).to_json()).shape
             (3,)
+            >>> DataSpec.from_json({"name": "t", "shape": [3], "kind": "table"})
+            Traceback (most recent call last):
+            vaekit.errors.VaekitError: a data record does not fit: it has no rows.
         """
-        from pydantic import TypeAdapter, ValidationError
+        values = record.get("values", {}) if isinstance(record, dict) else {}
+        plain = {**record, "values": {}} if isinstance(record, dict) else record
+        spec = replace(_read(cls, plain), values=Transform.from_json(values))
+        for name, found, expected in spec._lengths():
+            if found not in (0, expected):
+                why = f"it holds {found} {name}; expected {expected}"
+                raise VaekitError(f"a data record does not fit: {why}.")
+        return spec
 
-        plain = json.dumps({name: value for name, value in record.items() if name != "values"})
-        try:
-            spec = TypeAdapter(cls).validate_json(plain, strict=True)
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            got = "" if isinstance(wrong["input"], dict) else f"; got {wrong['input']!r}"
-            why = wrong["msg"].removeprefix("Value error, ").rstrip(".") + got
-            text = ": ".join(filter(None, [".".join(map(str, wrong["loc"])), why]))
-            raise VaekitError(f"a data record does not fit: {text}.") from None
-        return replace(spec, values=Transform.from_json(record.get("values", {})))
+    def _lengths(self) -> Iterator[tuple[str, int, int]]:
+        """Yield what there is one of for each class, or for each column: how many, and of those."""
+        yield "class_names", len(self.class_names), self.classes
+        if self.is_table:
+            values = {n: getattr(self.values, n) for n in ("loc", "scale", "offset")}
+            lists = {"column_names": self.column_names, "whole": self.whole, **values}
+            known = {name: v for name, v in lists.items() if v is not None}
+            yield from ((name, len(each), self.shape[0]) for name, each in known.items())

@@ -1,3 +1,4 @@
+from vaekit.runs._building import sketch as sketch
 from vaekit.runs._config import COMPOSED as COMPOSED
 from vaekit.runs._config import Config as Config
 from vaekit.runs._config import flat_fields as flat_fields
@@ -20,6 +21,7 @@ from vaekit.runs._job import optimize as optimize
 from vaekit.runs._memory import StepMemory as StepMemory
 from vaekit.runs._opening import keep_evaluation as keep_evaluation
 from vaekit.runs._opening import open_run as open_run
+from vaekit.runs._opening import read_config as read_config
 from vaekit.runs._opening import trained as trained
 from vaekit.runs._parallel import Row as Row
 from vaekit.runs._reproduce import METRICS as METRICS

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit._torchutil import lost_weight, misfit
 from vaekit.data import Dataset, DataSpec
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError
@@ -18,6 +19,7 @@ from vaekit.objectives import Objective, require
 from vaekit.recipes import Recipe, assemble
 from vaekit.registry import text
 from vaekit.runs._config import COMPOSED, MEND, Config
+from vaekit.runs._folder import MEND as RESTORE
 from vaekit.runs._graph import MOST, build_structure
 
 TOO_LARGE = re.compile("memory|overflow|numel|invalid size", re.IGNORECASE)
@@ -68,7 +70,7 @@ def build_with(
     """
     empty = None if objects.get("model") is not None else sketch(config, spec, **objects)
     if empty is not None:
-        _load(empty, state, path, assign=True)
+        load_weights(empty, state, path, assign=True)
         for name, buffer in empty.named_buffers():
             if name not in state and buffer.numel() > MOST:
                 raise VaekitError(f"{path} asks for {buffer.numel():,} elements of {name}.")
@@ -76,7 +78,7 @@ def build_with(
         recipe = build_model(config, spec, **objects)
     except (RuntimeError, MemoryError, OverflowError) as error:
         raise VaekitError(f"the model of {path} cannot be built: {error}.") from None
-    _load(recipe.model, state, path)
+    load_weights(recipe.model, state, path)
     return recipe
 
 
@@ -91,12 +93,24 @@ def sketch(config: Config, spec: DataSpec, **objects: Any) -> Model | None:
         return None
 
 
-def _load(model: nn.Module, state: dict[str, Tensor], path: Path, **how: bool) -> None:
-    try:
-        model.load_state_dict(state, **how)
-    except RuntimeError as error:
-        detail = str(error).split("\n")[1].strip()
-        raise VaekitError(f"the weights in {path} are of another model: {detail}") from None
+def load_weights(module: nn.Module, state: Any, path: Path, **how: bool) -> None:
+    """Fill a module with its weights; refuse those of another one, and those that are no numbers.
+
+    Args:
+        module: a model or an objective; on "meta" the numbers are not looked at.
+        state: its weights, or what a file has in their place.
+        path: of the run.
+        how: as `torch.nn.Module.load_state_dict` takes it.
+
+    Raises:
+        VaekitError: that says which weight does not fit.
+    """
+    if why := misfit(state, module):
+        raise VaekitError(f"the weights in {path} are of another model: {why}. {RESTORE}")
+    if not how and (why := lost_weight(state, module)):
+        mend = "Take other `weights`, or train again."
+        raise VaekitError(f"the weights in {path} are lost: {why}. {mend}")
+    module.load_state_dict(state, **how)
 
 
 def build_on(

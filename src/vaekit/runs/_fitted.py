@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from vaekit._io import note, write
-from vaekit._torchutil import evaluating, rng, safetensors_bytes, wide
+from vaekit._io import note, parsed, write
+from vaekit._safetensors import read_tensors, safetensors_bytes
+from vaekit._torchutil import evaluating, rng, wide
 from vaekit.data import Dataset, Split, generator, pick, spread
 from vaekit.distributions import COMPONENTS, GaussianMixture, Offer, choose_mixture
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, same_shape
 from vaekit.evaluate import average
 from vaekit.models import LatentModel, Model, exact, pieces
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 FITTED_FILE = "fitted.safetensors"
 ROWS, HELD_OUT = 4000, 1000
-NUMBERS = ("gain", "error", "rows", "held_out", "groups")
+NUMBERS = {"gain": float, "error": float, "rows": int, "held_out": int, "groups": int}
 AT_ONCE = 250  # rows of x in memory
 
 Rows = tuple[Tensor, Tensor | None]  # x, and what a model is given beside it
@@ -93,21 +96,20 @@ class FittedPrior:
         )
 
     @classmethod
-    def from_bytes(cls, content: bytes, key: str) -> FittedPrior | None:
-        """Return what was written; None for other weights, and for a broken file."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
+    def from_bytes(cls, content: bytes, key: str, shape: tuple[int, ...]) -> FittedPrior | None:
+        """Return what was written, of codes of this shape; None for other weights, and damage."""
         try:
-            parts = load(content)
-            size = int.from_bytes(content[:8], "little")
-            known = json.loads(content[8 : 8 + size])["__metadata__"]
-            if known["weights"] != key:
-                return None
-            names = GaussianMixture.parameters
-            density = GaussianMixture(*(parts[name] for name in names))
-            return cls(density, **json.loads(known["numbers"]))
-        except (SafetensorError, ValueError, KeyError, TypeError):
+            parts, known = read_tensors(content, Path(FITTED_FILE))
+            count, size = len(parts["log_weights"]), math.prod(shape)
+            shapes = ((count,), (count, *shape), (count, size, size))
+            numbers, whole = parsed(known["numbers"]), GaussianMixture.parameters
+            for name, expected in zip(whole, shapes, strict=True):
+                same_shape(name, parts[name].shape, expected)
+            real = all(p.is_floating_point() and p.isfinite().all() for p in parts.values())
+            values = {n: kind(numbers[n]) for n, kind in NUMBERS.items() if n in numbers}
+            density = GaussianMixture(*(parts[name].float() for name in whole))
+            return cls(density, **values) if real and known["weights"] == key else None
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
 
 
@@ -202,8 +204,8 @@ def fitted_prior(run: Run, data: Dataset | None = None) -> FittedPrior | None:
         return None
     key = weights_key(run.model)
     if key not in run.fitted_priors:
-        content = run.folder.read(FITTED_FILE)
-        known = None if content is None else FittedPrior.from_bytes(content, key)
+        content, (shape,) = run.folder.read(FITTED_FILE), run.latent_shapes
+        known = None if content is None else FittedPrior.from_bytes(content, key, shape)
         run.fitted_priors[key] = known or _fit(run, data)
     return run.fitted_priors[key]
 

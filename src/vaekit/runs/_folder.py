@@ -23,11 +23,11 @@ import shutil
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -35,7 +35,9 @@ import vaekit
 from vaekit import _io as io
 from vaekit._imports import copies, require
 from vaekit.errors import VaekitError
+from vaekit.runs._records import epochs_of, record_of
 
+T = TypeVar("T")
 MEND = "Restore it, or train again."
 WEIGHTS_FILE = "model.safetensors"
 SWELL = 100  # weights hardly shrink in a zip, and text by a tenth
@@ -104,14 +106,6 @@ def claimed(parent: Path, name: str) -> Iterator[Path]:
         yield folder
     finally:
         io.remove_empty([folder, *made])
-
-
-def _parsed(text: bytes) -> Any:
-    """Return the JSON of a file; None where it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 class RunFolder:
@@ -256,12 +250,7 @@ class RunFolder:
                     "this asks for: name its run folder."
                 )
             raise VaekitError(f"{self.path} {why}")
-        content = _parsed(text)
-        if not isinstance(content, dict):
-            why = "JSON" if content is None else "object"
-            raise VaekitError(f"{path} is broken: it holds no {why}. {MEND}")
-        if name == "run" and "sha256" not in (content.get("data") or ()):
-            raise VaekitError(f"{path} is broken: it has no data.sha256. {MEND}")
+        content: dict[str, Any] = self._sound(path, lambda: record_of(path.name, text))
         if name == "config":
             require(content.get("imports", []), self.path)
         return content
@@ -305,22 +294,34 @@ class RunFolder:
             VaekitError: where it holds something else.
         """
         path = self.path / "evaluation.json"
-        records = _parsed(path.read_bytes()) if path.is_file() else []
-        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise VaekitError(f"{path} is broken: it holds no list of records; move it away.")
-        return records
+        content = self.read(path.name) if self.path.is_dir() else None
+        return [] if content is None else self._sound(path, lambda: record_of(path.name, content))
+
+    def _sound(self, path: Path, read: Callable[[], T]) -> T:
+        """Return what is read from a file, or refuse it by its name."""
+        try:
+            return read()
+        except OSError as error:
+            raise VaekitError(f"cannot read {path}: {error.strerror}.") from error
+        except VaekitError as error:
+            raise VaekitError(f"{path} is broken: it {error}. {MEND}") from None
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
         io.append_line(self.path / "metrics.jsonl", record, self.mend)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the lines of metrics.jsonl; one that was cut off is left out."""
-        return io.read_lines(self.path / "metrics.jsonl")
+        """Return the lines of metrics.jsonl; one that was cut off is left out.
+
+        Raises:
+            VaekitError: for a line that is another record.
+        """
+        path = self.path / "metrics.jsonl"
+        return self._sound(path, lambda: epochs_of(path))
 
     def rewind(self, step: int) -> None:
         """Drop the records after this step: they will be made again."""
         if records := self.records():
-            early = [record for record in records if record.get("step", step + 1) <= step]
+            early = [record for record in records if record["step"] <= step]
             lines = "".join(json.dumps(record) + "\n" for record in early)
             io.write(self.path / "metrics.jsonl", lines.encode(), self.mend)

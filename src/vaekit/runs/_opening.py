@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit._io import alone, write
-from vaekit._torchutil import find_device, load_state, rng
+from vaekit._torchutil import find_device, rng
 from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
 from vaekit.models import Model
 from vaekit.objectives import Objective
 from vaekit.objectives import weights as weights_of
-from vaekit.runs._building import build_with
+from vaekit.runs._building import build_with, load_weights
 from vaekit.runs._config import Config
-from vaekit.runs._folder import RunFolder
+from vaekit.runs._folder import MEND, RunFolder
 from vaekit.runs._run import Run
 from vaekit.runs._saved_models import read_weights
+from vaekit.training import load_checkpoint
 
 if TYPE_CHECKING:
     from vaekit.runs._job import Job
@@ -36,6 +37,23 @@ def trained(job: Job) -> Run:
     model.load_state_dict(state)
     data = job.source, job.data
     return Run(job.folder, job.config, job.spec, model.eval(), objective, which, step, data)
+
+
+def read_config(folder: RunFolder) -> tuple[Config, DataSpec]:
+    """Return what config.json says: what is trained and how, and what is known of the data.
+
+    Raises:
+        VaekitError: where this is no run folder, or the file holds something else.
+    """
+    record = folder.read_json("config")
+    try:
+        config = Config.from_json(record)
+        try:
+            return config, DataSpec.from_json(record.get("spec", {}))
+        except VaekitError as error:
+            raise VaekitError(f"config.json does not fit: its spec: {error} {MEND}") from None
+    except VaekitError as error:
+        raise VaekitError(f"{folder.path}/{error}") from None
 
 
 def open_run(
@@ -60,12 +78,7 @@ def open_run(
         VaekitError: where this is no run folder, or the weights are missing or of another model.
     """
     folder = RunFolder(path)
-    record = folder.read_json("config")
-    config = Config.from_json(record)
-    try:
-        spec = DataSpec.from_json(record.get("spec") or {})
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise VaekitError(f"config.json does not fit: its spec: {error}") from None
+    config, spec = read_config(folder)
     target = find_device(device)
     state, which, step = read_weights(folder, weights)
     with rng(0, target):
@@ -73,10 +86,10 @@ def open_run(
     model, objective = recipe.model.to(target).eval(), recipe.objective
     if any(True for _ in objective.parameters()) and folder.last.is_file():
         # What it has learned, a critic say; its weights stay as the options set them.
-        learned = load_state(folder.last)["progress"]["objective"]
-        for path in weights_of(objective):
-            learned.pop(path, None)
-        objective.load_state_dict(learned, strict=False)
+        now, fixed = objective.state_dict(), weights_of(objective)
+        learned = load_checkpoint(folder.last)["progress"]["objective"]
+        learned = {n: v for n, v in learned.items() if n in now and n not in fixed}
+        load_weights(objective, {**now, **learned}, folder.path)
     return Run(folder, config, spec, model, objective.to(target), which, step)
 
 

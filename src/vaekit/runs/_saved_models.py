@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit._io import note, write
-from vaekit._torchutil import load_state, safetensors_bytes
+from vaekit._safetensors import MEND as RESTORE
+from vaekit._safetensors import read_tensors, safetensors_bytes
+from vaekit._torchutil import load_state
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, unknown, visible
@@ -30,6 +32,7 @@ from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._fitted import FITTED_FILE, fitted_prior, weights_key
 from vaekit.runs._folder import WEIGHTS_FILE, RunFolder
 from vaekit.runs._graph import outline
+from vaekit.training import load_checkpoint
 
 if TYPE_CHECKING:
     from vaekit.runs._run import Run
@@ -135,9 +138,26 @@ def metric_lines(record: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield what the metrics of an evaluation say: a label, a number with its error, words."""
     for name, values in {"bound": record, **record}.items():
         if isinstance(values, dict) and name in entries("metric"):
-            for label, value, error, more in make("metric", {"name": name}).lines(values):
+            for label, value, error, more in _read(name, values):
                 spread = "" if error is None else f" ± {error:.4f}"
                 yield label, "" if value is None else f"{value:.4f}{spread}", more
+
+
+def _read(name: str, values: dict[str, Any]) -> list[Any]:
+    """Return what a metric says of its record, which may be damaged, or of another version."""
+    try:
+        lines = make("metric", {"name": name}).lines(values)
+        return [
+            (str(label), *map(_number, (value, error)), str(more))
+            for label, value, error, more in lines
+        ]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        why = f"its numbers of {name} are others ({type(error).__name__}: {error})"
+        raise VaekitError(f"an evaluation cannot be shown: {why}. Measure it again.") from error
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _numbers(run: Run) -> Iterator[str]:
@@ -194,7 +214,7 @@ def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
 
 
 def _part(path: Path, name: str) -> dict[str, Any]:
-    state = load_state(path)
+    state = load_checkpoint(path) if name == "progress" else load_state(path)
     if name not in state:
         raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
     return state[name]
@@ -204,16 +224,10 @@ def _saved(
     path: Path, content: bytes, weights: str | None
 ) -> tuple[dict[str, Any], str, int | None]:
     """Read the weights of a saved model, which holds one of best, last and ema."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        state = load(content)
-        size = int.from_bytes(content[:8], "little")
-        known = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise VaekitError(f"{path} is broken ({type(error).__name__}): take another one.") from None
+    state, known = read_tensors(content, path)
     which, step = known.get("weights", "last"), known.get("step", "")
+    if not re.fullmatch(r"best|last|ema|epoch-\d{1,15}", which) or len(step) > 15:
+        raise VaekitError(f"{path} does not say which weights it holds: {RESTORE}")
     if weights not in (None, which):
         raise VaekitError(f"{path} holds the weights {which}; got {weights}: take {which}.")
     return state, which, int(step) if step.isdecimal() else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaekit._io import is_locked, read_lines
+from vaekit._io import is_locked
 from vaekit.errors import VaekitError, unknown
+from vaekit.runs._records import Head, epochs_of, record_of
 
 COLUMNS = (
     *("name", "recipe", "data", "latent", "epochs", "asked", "objective", "log_likelihood"),
@@ -53,7 +53,10 @@ def _find(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the run folders, each with its name in the table."""
 
     def is_run(path: Path) -> bool:
-        return (path / "config.json").exists() or (path / "checkpoints").is_dir()
+        try:
+            return (path / "config.json").exists() or (path / "checkpoints").is_dir()
+        except OSError:  # its row says why it cannot be read
+            return True
 
     if is_run(folder):
         yield folder, folder.resolve().name
@@ -66,30 +69,35 @@ def _find(folder: Path) -> Iterator[tuple[Path, str]]:
             yield from ((each, f"{path.name}/{each.name}") for each in inner if is_run(each))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the object in a file of a run, or say what is wrong with it."""
+def _read(path: Path, kind: Any = None) -> dict[str, Any]:
+    """Return the record in a file of a run, or say what is wrong with it."""
     if not path.is_file():
         raise VaekitError(f"no {path.name}")
+    return _named(path, lambda: record_of(path.name, path.read_bytes(), kind))
+
+
+def _named(path: Path, read: Callable[[], Any]) -> Any:
+    """Return what is read from a file; what is wrong with it begins with its name."""
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, OSError):
-        raise VaekitError(f"{path.name} holds no JSON") from None
-    if not isinstance(content, dict):
-        raise VaekitError(f"{path.name} holds no object")
-    return content
+        return read()
+    except OSError as error:
+        raise VaekitError(f"cannot read {path.name}: {error.strerror}") from None
+    except VaekitError as error:
+        raise VaekitError(f"{path.name} {error}") from None
 
 
 def _row(path: Path, name: str) -> dict[str, Any]:
     """Return the row of a run; where it is broken, its state says so."""
     row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "name": name}
     try:
-        config = _read(path / "config.json")
+        config = _read(path / "config.json", Head)
         row |= {"recipe": config["recipe"], "data": config["data"]["data"]}
         row |= {"latent": config["parts"].get("latent"), "asked": config["training"]["epochs"]}
         if not (path / "checkpoints").is_dir() and (path / "model.safetensors").is_file():
             return {**row, "state": "saved"}
         _read(path / "run.json")
-        records = read_lines(path / "metrics.jsonl")
+        lines = path / "metrics.jsonl"
+        records = _named(lines, lambda: epochs_of(lines))
         row |= _numbers(records)
         early = bool(records) and bool(records[-1].get("stopped_early"))
         done = early or row["epochs"] >= row["asked"]
@@ -97,8 +105,8 @@ def _row(path: Path, name: str) -> dict[str, Any]:
         row["state"] = "running" if running else "finished" if done else "stopped"
     except VaekitError as error:
         row["state"] = f"broken: {error}"
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        row["state"] = f"broken: {type(error).__name__}: {error}"
+    except OSError as error:
+        row["state"] = f"broken: {error.strerror}"
     return row
 
 
@@ -107,14 +115,14 @@ def _numbers(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not records:
         return {"epochs": 0}
     best = next((r for r in reversed(records) if r.get("best")), records[-1])
-    means = best["validation"] or best["train"]
+    means = best.get("validation") or best["train"]
     return {
         "epochs": records[-1]["epoch"],
         "objective": means["objective"],
         "log_likelihood": means.get("log_likelihood"),
         "kl": means.get("kl"),
         "active_units": (best.get("latent") or {}).get("active_units"),
-        "seconds": sum(r["seconds"] for r in records),
+        "seconds": sum(r.get("seconds", 0.0) for r in records),
     }
 
 

@@ -14,7 +14,9 @@ from vaekit.training._optimizers import make_optimizer as make_optimizer
 from vaekit.training._progress import DivergedError as DivergedError
 from vaekit.training._progress import Mean as Mean
 from vaekit.training._progress import Progress as Progress
-from vaekit.training._progress import check_state as check_state
+from vaekit.training._resuming import check_state as check_state
+from vaekit.training._resuming import check_weights as check_weights
+from vaekit.training._resuming import load_checkpoint as load_checkpoint
 from vaekit.training._schedules import Schedule as Schedule
 from vaekit.training._schedules import make_schedules as make_schedules
 from vaekit.training._schedules import parse as parse

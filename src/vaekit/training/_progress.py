@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -241,37 +240,3 @@ class Progress:
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
-
-
-def check_state(
-    path: Path,
-    state: Mapping[str, Any],
-    model: nn.Module,
-    objective: nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Refuse to resume this model with this optimizer from the checkpoint of another training.
-
-    Raises:
-        VaekitError: where parts are missing, or weights or optimizer are of another kind.
-    """
-
-    def refuse(why: str) -> NoReturn:
-        raise VaekitError(
-            f"{path} is of another training: {why}. Restore it, or the config.json it was made "
-            "with, or train again."
-        )
-
-    missing = {"progress", "best", "epoch"} - state.keys()
-    if missing:
-        refuse(f"it has no {min(missing)}")
-    for what, module in (("model", model), ("objective", objective)):
-        saved, known = state["progress"][what], module.state_dict()
-        for name in sorted(saved.keys() ^ known.keys()):
-            refuse(f"{name} is only in {'it' if name in saved else f'the {what}'}")
-        for name, value in saved.items():
-            if value.shape != known[name].shape:
-                refuse(f"{name} is {tuple(value.shape)}; expected {tuple(known[name].shape)}")
-    groups = [s["param_groups"] for s in (state["progress"]["optimizer"], optimizer.state_dict())]
-    for name in sorted(groups[0][0].keys() ^ groups[1][0].keys()):
-        refuse(f"the optimizer's option {name} is only in one of the two")
