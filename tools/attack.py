@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import importlib
 import json
 import os
 import random
@@ -30,10 +31,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
+sys.path.append(str(ROOT / "tests"))
 LIMIT, MEMORY = 120.0, 12 << 30  # seconds and bytes of a command
 SUBREAPER = 36  # prctl(2): orphans become children of this process
 SMALL = "--data digits --limit 200 --net mlp:hidden=16 --batch-size 32 --threads 1"
@@ -161,7 +163,10 @@ class Attack:
     """
 
     def __init__(self, cache: Path) -> None:
-        self.cache, self.known = cache, {}  # type: ignore[var-annotated]
+        self.cache = cache
+        self.known: dict[str, tuple[Path, dict[str, object], float]] = {}
+        self.hostile: Any = importlib.import_module("hostile")  # of tests/
+        self.hostile.train(cache / "hostile")
 
     def trained(self, kind: str) -> tuple[Path, dict[str, object], float]:
         """Return an uninterrupted training, its content, and how long it takes."""
@@ -213,18 +218,15 @@ class Attack:
 
     def folder(self, rng: random.Random, place: Path) -> None:
         """Damage a run folder, and read it with some commands."""
-        from hostile import damage
-
-        source, _, _ = self.trained(rng.choice(["plain", "patience"]))
-        shutil.copytree(source, place / "run")
-        shutil.copytree(source, place / "sound")
-        what = damage(place / "run", rng)
-        for words in rng.sample(READERS, 3):
+        for name in ("run", "good"):
+            shutil.copytree(self.cache / "hostile", place / name)
+        what = self.hostile.damage(place / "run", rng.randrange(1 << 32))
+        for command in rng.sample([*self.hostile.COMMANDS.values()], 3):
             try:
-                result = run(words.split(), place, (0, 2))
-            except WrongError as failure:
-                raise WrongError(f"{what}: {failure}") from None
-            if words.startswith("runs") and "sound" not in result.out:
+                result = run(command.replace("{}", "run").split(), place, (0, 2))
+            except WrongError as error:
+                raise WrongError(f"{what}: {error}") from None
+            if command.startswith("runs") and "good" not in result.out:
                 raise WrongError(f"{what}: the other run is hidden")
 
     def names(self, rng: random.Random, place: Path) -> None:
@@ -288,18 +290,6 @@ class Attack:
             raise WrongError(f"{len(kept)} of {count} records are kept")
 
 
-READERS = [
-    "runs .",
-    "show run",
-    "evaluate run --limit 20",
-    "sample run -n 4",
-    "reconstruct run -n 4",
-    "report run",
-    "train --resume run --epochs 13 --quiet",
-    "animate run",
-    "save run saved",
-    "compare run sound -o page.html",
-]
 PIECES = [
     *("\x1b[31m", "\x1b]0;x\x07", "\x07", "\u202e", "\n", "\t", "%s", "{x}", "$(true)", "`x`"),
     *("<b>", "&amp;", "'", '"', "-x", "--help", " ", "é", "名", "\U0001f600", "..", "~", "*", "\\"),
@@ -331,21 +321,12 @@ def small_disk(place: Path, size: int) -> Iterator[Callable[[], None]]:
 KINDS = ("kill", "disk", "folder", "names", "crowd")
 
 
-def warm_up(place: Path) -> None:
-    """Import what commands import, by a training with a report, so that forks need not."""
-    import torch
-
-    import vaekit
-
-    torch.set_num_threads(1)
-    how = {"data": "digits", "limit": 100, "latent": 1, "net": "mlp:hidden=4", "epochs": 1}
-    vaekit.train("vae", **how, threads=1, out=place).evaluate(limit=20)  # type: ignore[arg-type]
-
-
 def attack(
     seed: int, numbers: Sequence[int], kinds: Sequence[str] = KINDS
 ) -> tuple[Counter[str], dict[int, str]]:
     """Run these cases; return how many of each kind there were, and what failed."""
+    import torch
+
     counts: Counter[str] = Counter()
     failed: dict[int, str] = {}
     if os.geteuid():  # none but root mounts
@@ -355,9 +336,9 @@ def attack(
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         home = Path(folder)
         (home / "cache").mkdir()
-        warm_up(home / "warm")
-        gc.freeze()
+        torch.set_num_threads(1)
         cases = Attack(home / "cache")
+        gc.freeze()
         for number in numbers:
             rng, place = random.Random(f"{seed}/{number}"), home / f"case{number}"
             kind = rng.choice(kinds)
