@@ -109,7 +109,7 @@ OPTIONS = [
     case("scale nan", "train vae --likelihood :scale=nan", "scale", "nan"),
     case("scale inf", "train vae --likelihood :scale=inf", "scale", "inf"),
     case("hidden 0", "train vae --net :hidden=0", "0"),
-    case("hidden giant", "train vae --net :hidden=9999999999999", "9999999999999", "smaller"),
+    case("hidden giant", "train vae --net :hidden=9999999999999", "9999999999999", "below 2**31"),
     case("latent giant", "train vae --latent 9999999999999", "9999999999999"),
     case("channels -1", "train vae --net conv:channels=-1", "-1"),
     case("threads 0", "train vae --threads 0", "--threads 0"),

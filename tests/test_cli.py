@@ -530,5 +530,5 @@ def test_names_that_steer_a_terminal_are_shown_as_text(
     with pytest.raises(SystemExit):
         main(["data", str(tmp_path / f"{title}\n.no")])
     assert "\x1b" not in (shown := capsys.readouterr().err)
-    assert r"\x1b]0;owned\x07\u202e .no" in shown
+    assert r"\x1b]0;owned\x07\u202e\n.no" in shown
     assert shown.count("\n") == 1, "an error is a line"

@@ -162,7 +162,8 @@ def test_one_frame_is_a_film_and_the_words_fit_the_paper(run: Run, tmp_path: Pat
         images = np.zeros((8, 1, 8, 8), np.uint8)
         np.savez(tmp_path / "snapshots" / name, originals=images, samples=images)
     shutil.copy(run.path / "config.json", tmp_path)
-    record = {"epoch": 10000, "validation": {"objective": -1234567.0}}
+    record = {"epoch": 10000, "step": 10000, "train": {"objective": -1.0}}
+    record["validation"] = {"objective": -1234567.0}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
     (frame,) = training_frames(RunFolder(tmp_path), "samples")
     ink = np.argwhere(np.asarray(frame)[:31] < 200)

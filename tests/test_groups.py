@@ -200,7 +200,7 @@ def test_a_comparison_has_differences_and_gaps_over_groups(runs: list[Any], tmp_
     wanted = math.hypot(sandwich(train, of), sandwich(one, groups))
     assert found.runs[0]["train_test_gap_standard_error"] == pytest.approx(wanted)
     assert found.runs[0]["standard_error_over"] == "6 groups"
-    subject = runs[0].subject(runs[0].dataset())
+    subject = runs[0].subject(runs[0].dataset(), units=True)
     bound = chosen(subject, "compare")["bound"][0]
     measured(subject, {"bound": bound})
     square = bound.row("mse")

@@ -148,7 +148,7 @@ def test_an_unknown_name_is_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (FILE.replace('metric = "elbo"', 'metric = "elbow"'), "got `measure='elbow'`"),
+        (FILE.replace('metric = "elbo"', 'metric = "elbow"'), "got `metric='elbow'`"),
         (FILE.replace("reference = 10.0", ""), "it has no `reference`"),
         (FILE.replace("title", "tilte"), "did you mean 'title'"),
         ("title = ", "Invalid value"),

@@ -87,7 +87,7 @@ def test_one_seed_has_no_standard_error_and_no_bound_no_elbo(tmp_path: Path) -> 
     [
         ({"seeds": 0}, "expected a whole number of at least 1"),
         ({"data": "digts"}, "did you mean 'digits'"),
-        ({"data": torch.zeros(9, 4)}, "got `data=tensor"),
+        ({"data": torch.zeros(9, 4)}, "got `data=Tensor"),
         ({"latnt": 3}, "did you mean 'latent'"),
         ({"kl_warmup": "linear"}, "expected none, linear:EPOCHS"),
         ({"device": "cuda:99"}, "there is no device"),

@@ -107,7 +107,7 @@ def test_from_python_with_several_options(tmp_path: Path) -> None:
         ({"latent": [2, 3]}, {"latent": 4}, "the grid and an option besides"),
         ({"latent": [2]}, {}, "at least two values"),
         ({}, {}, "at least two values"),
-        ({"latent": 2}, {}, "expected a list of values"),
+        ({"latent": 2}, {}, "expected a mapping of text to sequences of values"),
         ({"latent": []}, {}, "expected a list of values"),
         ({"data": ["digits", "mnist"]}, {}, "runs of different data do not compare"),
         ({"latent": [2, 3]}, {"jobs": 0}, "got `jobs=0`"),

@@ -255,7 +255,7 @@ def test_two_files_of_one_name_do_not_meet(mine: Path) -> None:
     forget()
     with pytest.raises(VaekitError, match=r"mine.py and run/imports/mine_.*, and pass `import_=\["):
         vaekit.load("run")
-    vaekit.load("run", import_=(run.path / "imports").iterdir())
+    vaekit.load("run", import_=[*(run.path / "imports").iterdir()])
 
 
 def test_a_run_remembers_what_was_named_for_it_and_whose_parts_it_has(mine: Path) -> None:

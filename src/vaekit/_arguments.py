@@ -128,11 +128,18 @@ def words(hint: Any) -> str:
     if origin is abc.Callable or hint is abc.Callable:
         return "a function"
     if inspect.isclass(origin) and args and issubclass(origin, abc.Iterable):
-        inner = [words(each).removeprefix("a ") for each in args if each is not ...]
-        inner = [f"{each}s" if each.endswith("number") else each for each in inner]
-        return f"a {origin.__name__.lower()} of {' and '.join(inner)}"
+        inner = [_several(each) for each in args if each is not ...]
+        return f"a {origin.__name__.lower()} of {' to '.join(inner)}"
     name = getattr(hint, "__name__", str(hint))
     return WORDS.get(hint, f"{_article(name)} {name}")
+
+
+def _several(hint: Any) -> str:
+    """Return what a container of this holds."""
+    if hint in (Any, object, str):
+        return "text" if hint is str else "values"
+    first, of, rest = words(hint).removeprefix("an ").removeprefix("a ").partition(" of ")
+    return f"{first}{'' if ' or ' in first else 's'}{of}{rest}"
 
 
 def _article(name: str) -> str:

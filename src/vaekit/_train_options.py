@@ -56,6 +56,8 @@ class Options(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
+            if isinstance(inner := first.get("ctx", {}).get("error"), VaekitError):
+                raise inner from None
             expected = first["msg"].replace("Input should be ", "expected ")
             expected = expected.replace("greater than or equal to", "at least")
             if first["type"] == "missing":

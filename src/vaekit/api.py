@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
+from torch import nn
 
 from vaekit._borders import border
 from vaekit._imports import Named
@@ -162,7 +163,7 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
 
 @border
 def train(
-    recipe: str | Model = "vae",
+    recipe: str | nn.Module = "vae",  # of which a `Model` alone is trained
     objective: str | Mapping[str, Any] | Objective | None = None,
     *,
     out: str | Path | None = None,
@@ -462,7 +463,6 @@ def reproduce(
         check_reproduction(entry, folder, options)
         run = resume(folder, data_dir=data_dir, callbacks=callbacks)
     else:
-        options["checkpoint_seconds"] = 30.0
         run = train(entry.recipe, out=folder, callbacks=callbacks, **options)
     if any(callback.interrupted for callback in callbacks):
         raise VaekitError(f"stopped; the same command goes on from {run.path}.")

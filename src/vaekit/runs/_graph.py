@@ -268,5 +268,6 @@ def _call(make: Callable[..., nn.Module], path: str, *args: Any, **kwargs: Any) 
     try:
         return make(*args, **kwargs)
     except Exception as error:  # whatever a constructor says of arguments that are not its own
-        why = str(error).partition("\n")[0][:300]
-        raise _misfit(path, f"cannot be made: {type(error).__name__}: {why}") from None
+        why = str(error).partition("\n")[0][:300].rstrip(".")
+        why = why if isinstance(error, VaekitError) else f"{type(error).__name__}: {why}"
+        raise _misfit(path, f"cannot be made: {why}") from None
