@@ -86,3 +86,55 @@ def test_seconds_are_recorded_to_a_tenth_of_a_millisecond(tmp_path: Path) -> Non
     run = vk.train("vae", epochs=3, out=tmp_path / "r", **small)
     seconds = [record["seconds"] for record in run.folder.records()]
     assert seconds == [round(each, 4) for each in seconds]
+
+
+def test_images_made_smaller_stay_in_their_range(tmp_path: Path) -> None:
+    """The filter of a smaller size overshoots at edges."""
+    images = np.zeros((20, 1, 24, 24), np.float32)
+    images[:, :, :, 12:] = 1
+    images[:, :, 5:7] = 1
+    np.save(tmp_path / "edges.npy", images)
+    found = load(str(tmp_path / "edges.npy"), size=11)
+    assert (found.train.x().min(), found.train.x().max()) == (0, 1)
+
+
+def test_rows_of_two_labels_are_not_one_hot() -> None:
+    labels = np.eye(3, dtype=np.uint8)[np.arange(20) % 3]
+    rows = np.random.default_rng(0).random((20, 5), dtype=np.float32)
+    assert vk.data.from_value((rows, labels.copy())).classes == 3
+    labels[7] = 1
+    assert vk.data.from_value((rows, labels)).classes == 0
+
+
+class Few(torch.utils.data.Dataset[torch.Tensor]):
+    """Items that count how often each is read."""
+
+    def __init__(self, count: int) -> None:
+        self.reads = [0] * count
+
+    def __len__(self) -> int:
+        return len(self.reads)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.reads[index] += 1
+        return torch.full((2,), float(index))
+
+
+def test_items_that_do_not_fit_are_surveyed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaekit.data._values.available", lambda: 5000)
+    items = Few(600)
+    vk.data.from_value(items)
+    assert max(items.reads) <= 3  # two of them to see whether they change
+    assert sorted(items.reads)[300] == 1
+
+
+def test_a_survey_of_few_random_rows_counts_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Noisy(Few):
+        def __getitem__(self, index: int) -> torch.Tensor:
+            return torch.rand(2)
+
+    given = vk.data.from_value(Noisy(30))
+    some = given.train.take(torch.arange(3))
+    assert some.survey.filled == 6
