@@ -138,3 +138,10 @@ def test_a_survey_of_few_random_rows_counts_those_there_are(
     given = vk.data.from_value(Noisy(30))
     some = given.train.take(torch.arange(3))
     assert some.survey.filled == 6
+
+
+def test_classes_of_test_rows_alone_count() -> None:
+    rows, few = torch.rand(40, 3), torch.arange(40) % 3
+    given = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(rows, few), 8)
+    more = rows[:20].numpy(), np.arange(20) % 5
+    assert vk.data.from_value({"train": given, "test": more}).classes == 5
