@@ -190,7 +190,7 @@ def _length(n: int, kernel: int, stride: int, pad: int | None) -> tuple[int, int
     if pad is None and stride == 1 and kernel % 2 == 0:
         raise VaekitError(f"kernel is {kernel}; with stride 1 it must be odd, or `pads` be given.")
     if pad is None:
-        pad = (max(0, (n - 1) // stride * stride + kernel - n) + 1) // 2
+        pad = ((n - 1) // stride * stride + kernel - n + 1) // 2
     reach = n + 2 * pad - kernel
     if reach < 0 or pad < 0:
         raise VaekitError(

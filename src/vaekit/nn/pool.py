@@ -184,7 +184,7 @@ def unpool(h: Tensor, places: Tensor, grid: Shape) -> Tensor:
         grid: H and W of the result: what lies beyond the windows is 0.
 
     Example:
-        >>> unpool(torch.tensor([[[[5.0, 7.0]]]]), torch.tensor([[[[1.0, 2.0]]]]), (2, 3))
+        >>> unpool(torch.tensor([[[[5.0, 7.0]]]]), torch.tensor([[[[1.2, 1.9]]]]), (2, 3))
         tensor([[[[0., 5., 0.],
                   [0., 0., 7.]]]])
     """
