@@ -524,6 +524,8 @@ def test_images_name_settings_in_words(here: Path) -> None:
     ]  # fmt: skip
     same = {"latent": [2, 2, 8]}
     assert plain_names(same, rows) == {name: name for name in rows}, "words must tell them apart"
+    one = {"likelihood.scale": ["fitted", None]}
+    assert plain_names(one, {"a": 0, "b": 1}) == {"a": "a", "b": "b"}, "each must have some"
 
 
 def test_the_last_value_of_a_line_is_on_the_chart() -> None:
@@ -591,6 +593,13 @@ def test_seeds_that_differ_are_two_samples(seeds: list[Path]) -> None:
 def test_settings_may_have_unequal_numbers_of_seeds(seeds: list[Path], tmp_path: Path) -> None:
     found = compare(seeds[:-1], out=tmp_path / "p.html", limit=20)
     assert {len(row["runs"]) for row in found.settings} == {3, 2}
+    some = compare(seeds[:4], out=tmp_path / "q.html", limit=20)
+    assert any("One seed of an option names no winner" in note for note in some.notes)
+    assert some.notes[0].startswith("± of several seeds is one standard error over these, of one")
+    _, settings = opened_and_measured(seeds)
+    gaps = [entry.gap[0] for entry in settings[0].entries]
+    assert settings[0].gap is not None
+    assert settings[0].gap[0] == pytest.approx(sum(gaps) / 3)
     assert "0, 1, 2" in Reader(found.path.read_text()).text
 
 

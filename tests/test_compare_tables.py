@@ -94,6 +94,9 @@ def test_runs_that_scaled_columns_in_their_own_ways_compare_and_name_the_unit(
         moved = 0.0 if scale is None else float(scale.double().log().sum())
         assert row["elbo"] == pytest.approx(own["elbo"] - moved, abs=1e-4)
         assert row["kl"] == own["kl"]
+        train = run.evaluate(split="train", limit=own["protocol"]["rows"])
+        gap = train["elbo"] - own["elbo"]
+        assert row["train_test_gap"] == pytest.approx(gap, abs=1e-4)
 
 
 def test_the_curves_of_training_are_in_the_same_unit(here: Path) -> None:

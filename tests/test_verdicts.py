@@ -171,6 +171,14 @@ def test_one_seed_beside_several_names_no_winner() -> None:
     assert not winners(setting("a", rows[:3]), setting("b", rows[3:4] + 100))
 
 
+def test_square_errors_of_images_have_no_unit_of_a_table() -> None:
+    (of,) = (number for number in NUMBERS if number.column.name == "mse")
+    one = entry("a", [0.0] * 4)
+    assert one.unit(of) == of.column.unit
+    one.run.spec.kind = "table"
+    assert one.unit(of) == "in the units of the data"
+
+
 def test_what_two_seeds_differ_by_is_of_this_kind_of_data_and_this_likelihood() -> None:
     class Gaussian:
         pass

@@ -150,11 +150,12 @@ class Supervisor:
             save_state(self.folder.best, weights_now, self.folder.mend)
         self._record(progress, means, examined, better)
         self.tell("epoch", progress.model, self.epoch)
-        if self._is_time():
-            self.save(progress)
-        if self.keep and self.epoch % self.keep == 0:
+        due = self._is_time()
+        if self.keep and self.epoch % self.keep == 0:  # before the last one, which goes on from it
             name = f"epoch-{self.epoch}.safetensors"
             self._write(progress, self.folder.last.with_name(name))
+        if due:
+            self.save(progress)
         return self.best.exhausted(self.epoch)
 
     def step(self, progress: Progress) -> None:
