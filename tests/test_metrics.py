@@ -154,6 +154,15 @@ def test_meters_keep_nothing_of_the_graph() -> None:
     assert not any(moments.mean.requires_grad for moments in found)
 
 
+@pytest.mark.parametrize("log_scale", [-400.0, 400.0])
+def test_a_scale_that_lost_all_measure_has_a_gain(log_scale: float) -> None:
+    zeros = torch.zeros(1, 5, 3, dtype=torch.float64)
+    px = Gaussian(zeros, torch.tensor(log_scale, dtype=torch.float64))
+    meter = ScaleMeter()
+    meter.add(Trace(torch.full((5, 3), 1e150, dtype=torch.float64), (), px, None))
+    assert meter.gain() > 100
+
+
 def test_a_unit_is_active_above_a_hundredth() -> None:
     """Burda et al. 2016, sec. 5.2: Var_x E[z|x] > 0.01."""
     assert Latent(None, [0.0, 0.0099, 0.01, 0.0101, 0.012, 3.0]).active_units == 3

@@ -283,6 +283,7 @@ def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None
     assert at((1.0, 0.2), (1.0, 0.6), (1.0, 0.2), (1.0, 0.6)) == []
     assert at((1.0, 0.1), (0.7, 0.1), (0.5, 0.1), (0.36, 0.1), (0.27, 0.1), (0.2, 0.1)) == []
     assert at((math.inf, 0.1), (math.nan, 0.1), (1.0, 0.0)) == []
+    assert at((1e-200, 1e200), (1e-200, 1e200)) == at((1e200, 1e-200), (1e200, 1e-200)) == [2]
     (text,) = Watch(mismatched=1, gap=0.1)(found(scale=(0.2, 0.8), power=1), 4, steps=9)
     assert "mean absolute error 0.8" in text
     assert "too narrow, so the KL weighs 4 times too little" in text

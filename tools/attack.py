@@ -108,9 +108,9 @@ def run(words: Sequence[str], place: Path, allowed: Sequence[int] = (0,), **how:
     result = ended(start(words, place, **how), place)  # type: ignore[arg-type]
     said = [line for line in result.error.splitlines() if not line.startswith("vaekit: note:")]
     if "Traceback" in result.error or result.status not in allowed:
-        last = " / ".join(said[-2:])
+        last = " / ".join(said[-8:])
         raise WrongError(
-            f"status {result.status} of `vaekit {' '.join(words)[:200]}`: {last[:300]}"
+            f"status {result.status} of `vaekit {' '.join(words)[:200]}`: {last[-900:]}"
         )
     if result.status == 2 and len(said) != 1:
         raise WrongError(f"{len(said)} lines in place of one: {said[:3]}")

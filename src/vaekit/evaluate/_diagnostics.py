@@ -136,8 +136,9 @@ class ScaleMeter:
         """
         if (found := self.means()) is None or not all(found):
             return 0.0
-        ratio = found[1] / found[0]
-        return self.size * ((ratio**self.power - 1) / self.power - math.log(ratio))
+        apart = math.log(found[1]) - math.log(found[0])
+        most = min(self.power * apart, 700.0)  # beyond which an exponential overflows
+        return self.size * (math.expm1(most) / self.power - apart)
 
 
 def gradient_noise(

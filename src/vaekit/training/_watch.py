@@ -239,13 +239,14 @@ class Watch:
             self.mismatched, self.gap = 0, math.inf
             return None
         claimed, seen = examined.scale
-        gap = abs(math.log(claimed / seen))
+        apart = math.log(claimed) - math.log(seen)
+        gap = abs(apart)
         closing, self.gap = gap < CLOSING * self.gap and self.gap < math.inf, gap
         self.mismatched = self.mismatched + 1 if gap > math.log(FACTOR) and not closing else 0
         if self.mismatched < MISMATCHED:
             return None
         name, error, sign = SCALES[examined.power]
-        ratio = (claimed / seen) ** examined.power
+        ratio = math.exp(max(-700.0, min(examined.power * apart, 700.0)))
         effect, times = ("wide", ratio) if ratio > 1 else ("narrow", 1 / ratio)
         if "kl" in examined.means:
             effect += (
