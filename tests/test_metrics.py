@@ -154,7 +154,7 @@ def test_meters_keep_nothing_of_the_graph() -> None:
     assert not any(moments.mean.requires_grad for moments in found)
 
 
-@pytest.mark.parametrize("log_scale", [-400.0, 400.0])
+@pytest.mark.parametrize("log_scale", [-300.0, 300.0])
 def test_a_scale_that_lost_all_measure_has_a_gain(log_scale: float) -> None:
     zeros = torch.zeros(1, 5, 3, dtype=torch.float64)
     px = Gaussian(zeros, torch.tensor(log_scale, dtype=torch.float64))
