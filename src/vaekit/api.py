@@ -60,9 +60,6 @@ from vaekit.training import (
     Callbacks,
     Notes,
     Progress,
-    check_state,
-    check_weights,
-    load_checkpoint,
     make_average,
 )
 
@@ -129,6 +126,8 @@ def _checkpoint(
     folder: RunFolder, config: Config, spec: DataSpec, model: Any, objective: Any
 ) -> dict[str, Any] | None:
     """Return the checkpoint of a run, or None; one of another model takes no memory."""
+    from vaekit.training import check_weights, load_checkpoint  # which a new training needs not
+
     if not os.path.lexists(folder.last):
         return None
     state = load_checkpoint(folder.last)
@@ -145,6 +144,8 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
     if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
         refuse_data(job.source, folder.path)
     if state is not None:
+        from vaekit.training import check_state
+
         average = make_average(recipe.model, job.config.training.ema)
         how = (recipe.model, recipe.objective, job.optimizer, average, job.device)
         check_state(folder.last, state, Progress(*how, critic=job.critic))

@@ -18,7 +18,6 @@ from vaekit.runs._config import Config
 from vaekit.runs._folder import MEND, RunFolder
 from vaekit.runs._run import Run
 from vaekit.runs._saved_models import read_weights
-from vaekit.training import load_checkpoint
 
 if TYPE_CHECKING:
     from vaekit.runs._job import Job
@@ -85,6 +84,8 @@ def open_run(
         recipe = build_with(state, config, spec, folder.path, model=model, objective=objective)
     model, objective = recipe.model.to(target).eval(), recipe.objective
     if any(True for _ in objective.parameters()) and folder.last.is_file():
+        from vaekit.training import load_checkpoint
+
         # What it has learned, a critic say; its weights stay as the options set them.
         now, fixed = objective.state_dict(), weights_of(objective)
         learned = load_checkpoint(folder.last)["progress"]["objective"]

@@ -6,6 +6,7 @@ as it is. It needs no torch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -181,10 +182,13 @@ def _checked(kind: Any, tree: Any) -> Any:
     if _deeper(tree, DEEPEST):
         raise VaekitError("holds no JSON")
     try:
-        TypeAdapter(kind).validate_python(tree)
+        _adapter(kind).validate_python(tree)
     except ValidationError as error:
         raise VaekitError(first_wrong(error)) from None
     return tree
+
+
+_adapter = functools.cache(TypeAdapter)
 
 
 def _deeper(tree: Any, room: int) -> bool:

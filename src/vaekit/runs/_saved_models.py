@@ -32,7 +32,6 @@ from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._fitted import FITTED_FILE, fitted_prior, weights_key
 from vaekit.runs._folder import WEIGHTS_FILE, RunFolder
 from vaekit.runs._graph import outline
-from vaekit.training import load_checkpoint
 
 if TYPE_CHECKING:
     from vaekit.runs._run import Run
@@ -214,6 +213,8 @@ def read_weights(folder: RunFolder, weights: str | None) -> tuple[dict[str, Any]
 
 
 def _part(path: Path, name: str) -> dict[str, Any]:
+    from vaekit.training import load_checkpoint
+
     state = load_checkpoint(path) if name == "progress" else load_state(path)
     if name not in state:
         raise VaekitError(f"{path} is another kind of checkpoint: it has no {name}; restore it.")
