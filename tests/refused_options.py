@@ -52,6 +52,7 @@ OPTIONS = [
     case("schedule", "train vae --schedule beta", "expected NAME=KIND:NUMBERS"),
     case("schedule kind", "train vae --schedule beta=liner:0:1:9", "did you mean 'linear'"),
     case("schedule target", "train vae --schedule bta=linear:0:1:9", "did you mean 'beta'"),
+    case("lr falls below 0", "train vae --lr-schedule step:-1:1", "'step:-1:1'", "FACTOR of 0"),
     case("schedule nan", "train vae --lr-schedule step:nan:1", "'step:nan:1'", "expected constant"),
     case("schedule inf", "train vae --schedule beta=linear:0:inf:9", "finite numbers"),
     case("rate below 0", "train vae --schedule lr=linear:0:-1:5", "expected rates of 0 and above"),

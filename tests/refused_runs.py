@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from broken import (
     Make,
@@ -131,8 +133,11 @@ RUNS = [
          make=file("c.yaml", b"\xff\xfe\0\0")),
     case("config python tag", "train vae --config c.yaml", "c.yaml", "python/object", "line 1",
          make=file("c.yaml", "latent: !!python/object/apply:os.system ['touch pwned']")),
-    case("config that holds itself", "train vae --config c.yaml", "c.yaml is no YAML", "itself",
+    case("config that holds itself", "train vae --config c.yaml", "c.yaml is no YAML", "no alias",
          make=file("c.yaml", "latent: &a [*a]")),
+    case("config that swells", "train vae --config c.yaml", "c.yaml is no YAML", "line 2",
+         make=file("c.yaml", "a: &a [x, x]\n" + "".join(
+             f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghijkl")))),
     case("config of numbers", "train vae --config c.yaml", "c.yaml is no YAML",
          make=file("c.yaml", "1: 2")),
     case("config deep", "train vae --config c.yaml", "c.yaml is no YAML", "nested too deeply",

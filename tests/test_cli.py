@@ -532,3 +532,28 @@ def test_names_that_steer_a_terminal_are_shown_as_text(
     assert "\x1b" not in (shown := capsys.readouterr().err)
     assert r"\x1b]0;owned\x07\u202e\n.no" in shown
     assert shown.count("\n") == 1, "an error is a line"
+
+
+LATE = """
+import os, signal, sys, types
+import vaekit.__main__ as command
+late = types.ModuleType("vaekit.cli.main")
+def main():
+    from vaekit.cli._show import start
+    if sys.argv[1] == "computing":
+        start()
+    os.kill(os.getpid(), signal.SIGINT)
+late.main, late.app = main, None
+sys.modules["vaekit.cli.main"] = late
+signal.signal(signal.SIGINT, signal.default_int_handler)
+command.main()
+"""
+
+
+@pytest.mark.parametrize("when", ["importing", "computing"])
+def test_ctrl_c_in_the_middle_of_an_import_ends_without_a_word(when: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LATE, when], capture_output=True, text=True)
+    if when == "importing":
+        assert (done.returncode, done.stderr) == (130, "")
+    else:
+        assert done.stderr.endswith("KeyboardInterrupt\n"), "what computes may save and say it"

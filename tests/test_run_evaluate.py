@@ -139,7 +139,7 @@ def test_a_run_keeps_its_numbers_in_one_file(run: Run, capsys: pytest.CaptureFix
         evaluate(run.path, "--limit", 10)
     assert caught.value.code == 2
     shown = capsys.readouterr()
-    assert "elbo" in shown.out, "the numbers are not lost"
+    assert shown.out == "", "it is refused before anything is measured"
     assert "holds no JSON" in shown.err
     kept.unlink()
 
@@ -217,8 +217,12 @@ def test_what_was_measured_is_kept_before_it_is_printed(
         with pytest.raises(ZeroDivisionError):
             evaluate(run.path, "--limit", 10)
     assert len(json.loads(kept.read_text())) == 1
-    kept.write_text("{")
     capsys.readouterr()
+
+    def full(*_: object) -> None:
+        raise VaekitError("there is no space")
+
+    monkeypatch.setattr("vaekit.runs._opening.write", full)
     with pytest.raises(SystemExit):
         evaluate(run.path, "--limit", 10)
     assert "elbo" in capsys.readouterr().out, "shown though it cannot be kept"

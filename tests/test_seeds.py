@@ -176,10 +176,14 @@ def children(parent: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_all_and_the_same_call_continues(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_stops_all_and_the_same_call_continues(tmp_path: Path, name: str) -> None:
     out = tmp_path / "s"
     with started(out) as process:
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        if name == "SIGINT":
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        else:
+            process.send_signal(signal.Signals[name])
         shown, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert "stopped  continue with the same command and --out" in shown
@@ -200,6 +204,7 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
         workers = children(process.pid)
         assert workers
         process.kill()
+        assert "Traceback" not in process.communicate()[1], "of those who tell nobody"
     until = time.monotonic() + 30
     while any(map(living, workers)):
         assert time.monotonic() < until, "a worker lives on"

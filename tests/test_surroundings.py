@@ -54,8 +54,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 @pytest.mark.parametrize(
     "setting",
-    [float64, torch.no_grad, torch.inference_mode, lambda: torch.device("meta")],
-    ids=["float64", "no_grad", "inference", "meta"],
+    [
+        float64,
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.device("meta"),
+        lambda: torch.autocast("cpu", torch.bfloat16),
+    ],
+    ids=["float64", "no_grad", "inference", "meta", "autocast"],
 )
 def test_settings_of_torch_change_nothing_and_stay(
     plain: list[Any], tmp_path: Path, setting: Callable[[], AbstractContextManager[Any]]

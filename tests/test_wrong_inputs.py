@@ -312,3 +312,18 @@ def test_no_verb_raises_anything_else(
         with pytest.raises(TookError):
             function(**given)
     walked(function, given, names)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda run: run.sample(0),
+        lambda run: run.encode(torch.tensor(1.0)),
+        lambda run: run.reconstruct(torch.tensor(1.0)),
+        lambda run: run.encode(torch.rand(4, 1, 8, 8).to_sparse()),
+    ],
+    ids=["no samples", "one number", "one number rebuilt", "sparse"],
+)
+def test_rows_of_no_shape_are_refused(run: vk.Run, call: Any) -> None:
+    with pytest.raises(vk.VaekitError, match="expected"):
+        call(run)

@@ -47,7 +47,7 @@ _FLOAT32 = _Float32()
 def surroundings() -> Iterator[None]:
     """Let torch be as it is when it is imported; afterwards it is as the caller has set it.
 
-    That is float32 and the CPU by default, gradients on, no inference mode.
+    That is float32 and the CPU by default, gradients on, no inference mode, no autocast.
 
     Example:
         >>> with torch.inference_mode(), torch.device("meta"), surroundings():
@@ -59,6 +59,8 @@ def surroundings() -> Iterator[None]:
             settings.enter_context(torch.inference_mode(False))
         if not torch.is_grad_enabled():
             settings.enter_context(torch.enable_grad())
+        for kind in filter(torch.is_autocast_enabled, ("cpu", "cuda")):
+            settings.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":
             settings.enter_context(torch.device("cpu"))
         yield

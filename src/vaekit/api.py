@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -350,7 +350,10 @@ def train_as_child() -> None:
         if callback.interrupted:
             raise VaekitError("it was interrupted: the same call with the same `out` continues it.")
     except VaekitError as error:
-        sys.stdout.write(str(error))
+        with suppress(BrokenPipeError):  # the other may be gone
+            sys.stdout.write(str(error))
+            sys.stdout.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # which is flushed at the end once more
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

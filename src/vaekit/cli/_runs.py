@@ -139,6 +139,7 @@ def evaluate(
         limit: Measure this many rows, evenly spread.
     """
     loaded = opening.load(run)
+    loaded.folder.evaluations()  # what could not be kept is refused before it takes hours
     from vaekit.cli._progress import RowCount
 
     how: dict[str, Any] = {"data": data, "split": split, "limit": limit, "seed": seed}

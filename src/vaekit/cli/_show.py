@@ -6,6 +6,7 @@ import gc
 import json
 import re
 import shutil
+import signal
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ def start() -> None:
 
     gc.freeze()
     gc.enable()
+    if getattr(signal.getsignal(signal.SIGINT), "__name__", "") == "leave":  # of vaekit.__main__
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_flush_denormal(True)  # importance weights underflow; denormals are slow
     keep_memory()
 

@@ -227,7 +227,13 @@ def read_options(path: Path) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Takes a name once alone: of two values the last would win in silence."""
+        """Takes a name once, as the last value would win, and no alias: a few fill the memory."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.events.AliasEvent):
+                mark, what = self.peek_event().start_mark, "expected no alias, as *name"
+                raise yaml.composer.ComposerError(None, None, what, mark)
+            return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             names = [key.value for key, _ in node.value]

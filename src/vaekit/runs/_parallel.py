@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from vaekit.errors import VaekitError, choose
 from vaekit.runs._config import Config
 from vaekit.runs._folder import RunFolder
 from vaekit.runs._job import Job, describe, make_job
+from vaekit.training import handling
 
 Row = dict[str, Any]
 CHILD = "from vaekit.api import train_as_child; train_as_child()"
@@ -97,7 +99,9 @@ def train_all(
     workers = max(1, cores() // (first.threads or 1))
     workers = jobs or (workers if find_device(first.device).type == "cpu" else 1)
     rows: dict[str, Row] = {}
-    with closing(_trained(out, configs, workers, {"report": report, "lang": lang})) as trained:
+    how = {"report": report, "lang": lang}
+    ends = handling(signal.default_int_handler)  # so that the others save their checkpoints
+    with ends, closing(_trained(out, configs, workers, how)) as trained:
         for folder in trained:
             name, records = folder.path.name, folder.records()
             warnings = [text for record in records for text in record.get("warnings", [])]

@@ -249,7 +249,7 @@ class Run:
             VaekitError: for a model without a prior, or a dimension that z does not have.
         """
         model = self.require(Offer.DRAWS)
-        affordable(self, at_least("n", n, 0))
+        affordable(self, at_least("n", n, 1))
         mean = not self.spec.is_table if mean is None else mean
         if label is not None:
             context = self.context(label, n)
@@ -348,6 +348,8 @@ class Run:
 
     def _seen(self, x: Any, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return x as the model sees it, and the context, both on the device."""
+        if isinstance(x, Tensor) and (x.layout != torch.strided or not x.dim()):
+            raise VaekitError(f"got `x={shown(x)}`; expected rows (B, *X), dense.")
         if not (isinstance(x, Tensor) and x.is_floating_point()):
             rows = self.read(x)
             x, known = rows.batch()

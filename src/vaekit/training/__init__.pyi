@@ -1,6 +1,7 @@
 from vaekit.training._callbacks import Callback as Callback
 from vaekit.training._callbacks import Callbacks as Callbacks
 from vaekit.training._callbacks import Notes as Notes
+from vaekit.training._callbacks import handling as handling
 from vaekit.training._callbacks import interruptible as interruptible
 from vaekit.training._checkpoints import Best as Best
 from vaekit.training._checkpoints import Supervisor as Supervisor

@@ -79,22 +79,32 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     where nothing else takes or ignores them.
     """
     pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    ends = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
-    known = [end for end in ends if end is not None and signal.getsignal(end) == signal.SIG_DFL]
-    before: Any = {end: signal.getsignal(end) for end in (signal.SIGINT, *known)}
 
     def handle(number: int, frame: FrameType | None) -> None:
         if pressed.is_set():
             raise KeyboardInterrupt
         pressed.set()
 
+    with handling(handle, signal.SIGINT):
+        yield pressed.is_set
+
+
+@contextmanager
+def handling(handle: Callable[[int, FrameType | None], None], *more: int) -> Iterator[None]:
+    """Handle SIGTERM and SIGHUP, where nothing else takes or ignores them, and `more` signals.
+
+    Nothing is handled in another thread than the first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ends = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
+    known = [end for end in ends if end is not None and signal.getsignal(end) == signal.SIG_DFL]
+    before: Any = {end: signal.getsignal(end) for end in (*more, *known)}
     for number in before:
         signal.signal(number, handle)
     try:
-        yield pressed.is_set
+        yield
     finally:
         for number, how in before.items():
             signal.signal(number, how)

@@ -139,13 +139,15 @@ def learning_rate(text: str, lr: float, steps: int, per_epoch: int) -> Schedule:
             return parse(f"flat-linear:{lr}:0:{max(flat, 1e-9)}:{steps}")
         if name == "step":
             factor, _, epochs = rest.partition(":")
+            if float(factor) < 0:
+                raise ValueError
             at = ",".join(str(float(epoch) * per_epoch) for epoch in epochs.split(","))
             return parse(f"step:{lr}:{factor}:{at}")
     except ValueError:
         pass
     raise VaekitError(
         f"got the learning-rate schedule '{text}'; expected constant, cosine, flat-linear[:F] "
-        "with F between 0 and 1, or step:FACTOR:EPOCH1,EPOCH2,..."
+        "with F between 0 and 1, or step:FACTOR:EPOCH1,EPOCH2,... with a FACTOR of 0 or more."
     )
 
 
