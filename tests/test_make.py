@@ -55,7 +55,7 @@ class Place:
             (path / name).write_text(text)
             (path / name).chmod(0o755)
         self.environment = {
-            **os.environ,
+            **{k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))},
             "PATH": f"{path / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "CALLS": str(self.calls),
             "VAEKIT": str(path / "vaekit"),
