@@ -274,6 +274,7 @@ def test_mode_random_state_and_hooks_stay() -> None:
         (nn.MaxPool2d(3, 2, 1), "max-pooling 3 x 3, stride 2, padding 1"),
         (nn.AvgPool2d((2, 1)), "average pooling 2 x 1"),
         (nn.ZeroPad2d((1, 2, 0, 0)), "zero padding, left 1, right 2"),
+        (nn.ZeroPad2d((0, -1, 0, -2)), "crop, right 1, bottom 2"),
         (nn.ZeroPad2d(-1), "zero padding -1"),
         (nn.Upsample(scale_factor=2), "upsampling by 2, nearest"),
         (nn.Upsample((7, 8)), "upsampling to 7 x 8, nearest"),

@@ -30,6 +30,12 @@ def test_a_stage_needs_both_sides_of_an_image(grid: tuple[int, int]) -> None:
         vk.nn.UnpoolEncoder((1, *grid), 2, (2,), (8,), kernel=5, padding="valid")
 
 
+@pytest.mark.parametrize("grid", [(6, 28), (28, 6)])
+def test_the_net_of_a_tutorial_needs_seven_pixels_each_way(grid: tuple[int, int]) -> None:
+    with pytest.raises(VaekitError, match="takes images from 7 x 7"):
+        make("net", {"name": "tf-tutorial"}).encoder((1, *grid), (4,))
+
+
 @pytest.mark.parametrize("shapes", [((3, 8, 8), (3, 8, 8)), ((1, 8, 8), (1, 8, 8))])
 def test_a_net_of_colors_takes_gray_and_gives_color(shapes: tuple[Any, Any]) -> None:
     net = make("net", {"name": "color"})
