@@ -1,4 +1,4 @@
-"""The attack of tools/attack.py: 60 cases, or as many as the variable ATTACK says."""
+"""The attack of tools/attack.py: 300 cases, or as many as the variable ATTACK says."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and moun
 
 @pytest.mark.slow
 def test_nothing_is_lost_and_every_command_answers() -> None:
-    words = [sys.executable, TOOL, "--cases", os.environ.get("ATTACK", "60")]
+    words = [sys.executable, TOOL, "--cases", os.environ.get("ATTACK", "300")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
