@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from vaekit import data
-from vaekit._io import STALE, fetch
+from vaekit._io import STALE, fetch, write
 from vaekit.cli.main import main
 from vaekit.data import SETS, Entry, File, Form, Split
 from vaekit.errors import VaekitError
@@ -334,3 +334,9 @@ def test_ctrl_c_during_a_download(
     with pytest.raises(KeyboardInterrupt):
         data.load("afar")
     assert everything(cache) == []
+
+
+def test_a_name_that_the_file_system_takes_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 251 + ".png")
+    assert write(path, b"text").read_bytes() == b"text"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]

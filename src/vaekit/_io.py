@@ -46,7 +46,8 @@ def replacing(path: Path) -> Iterator[Path]:
         ...     [path.name for path in Path(folder).iterdir()]
         ['name.txt']
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    short = path.name[:50]  # a name has 255 bytes at most
+    temporary = path.with_name(f".{short}.{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
