@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -305,6 +307,25 @@ def test_how_long_a_checkpoint_waits_for_the_next(
     assert watcher._is_time()
     monkeypatch.setattr(time, "monotonic", lambda: 99.9 + pause)
     assert not watcher._is_time()
+
+
+def test_numbered_checkpoints_do_not_put_off_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count()  # each look at the clock takes one
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr("vaekit.training._checkpoints.time", clock)
+
+    class Late(Callback):
+        def step(self, progress: Progress) -> None:
+            if progress.step == 70:
+                raise RuntimeError("crash")
+
+    how: Any = {"epochs": 12, "keep_every": 1, "callbacks": [Late()], **AVERAGED}
+    with pytest.raises(RuntimeError, match="crash"):
+        vaekit.train("vae", out=tmp_path / "r", **how)
+    state = load_state(tmp_path / "r" / "checkpoints" / "last.safetensors")
+    assert state["progress"]["step"] > 35, "of an epoch in the second half"
 
 
 def test_ctrl_c_in_the_report_says_that_the_training_is_done(

@@ -150,11 +150,10 @@ class Supervisor:
             save_state(self.folder.best, weights_now, self.folder.mend)
         self._record(progress, means, examined, better)
         self.tell("epoch", progress.model, self.epoch)
-        due = self._is_time()
         if self.keep and self.epoch % self.keep == 0:  # before the last one, which goes on from it
             name = f"epoch-{self.epoch}.safetensors"
             self._write(progress, self.folder.last.with_name(name))
-        if due:
+        if self._is_time():
             self.save(progress)
         return self.best.exhausted(self.epoch)
 
@@ -169,6 +168,7 @@ class Supervisor:
         self._waits = not self._waits and self._is_time()
         if self._waits:
             self._write(progress, self._coming)
+            self._saved = time.monotonic()
 
     def _is_time(self) -> bool:
         """Return whether the last checkpoint is old enough.
@@ -182,6 +182,7 @@ class Supervisor:
     def save(self, progress: Progress) -> None:
         """Write the checkpoint that resuming takes."""
         self._write(progress, self.folder.last)
+        self._saved = time.monotonic()
         self._waits = False
         self._coming.unlink(missing_ok=True)
 
@@ -194,8 +195,7 @@ class Supervisor:
         }
         began = time.monotonic()
         save_state(path, state, self.folder.mend)
-        self._saved = time.monotonic()
-        self._took = self._saved - began
+        self._took = time.monotonic() - began
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `save` wrote, with today's patience and warm-up."""
