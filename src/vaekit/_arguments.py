@@ -120,6 +120,8 @@ def words(hint: Any) -> str:
         'a whole number, a tuple of whole numbers or None'
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return words(args[0])
     if origin in (typing.Union, types.UnionType):
         *most, last = dict.fromkeys(map(words, args))
         return " or ".join([", ".join(most), last] if most else [last])

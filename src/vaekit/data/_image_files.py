@@ -8,14 +8,14 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 from vaekit._io import in_words
 from vaekit.data._layout import counted, natural
-from vaekit.data._pixels import pixel_limit
+from vaekit.data._pixels import pages_of, pixel_limit
 from vaekit.errors import VaekitError
 
 JPEG = ("jpg", "jpeg", "jpe", "jfif")
@@ -45,24 +45,29 @@ class Member:
         size: its bytes.
         stamp: tells its content from another: when it was changed, or a checksum.
         entry: in a .zip, where it is there.
+        page: of a stack or an animation, from 0.
+        file: its path, where `name` has the page, too.
     """
 
     name: str
     size: int
     stamp: int
     entry: zipfile.ZipInfo | None = None
+    page: int = 0
+    file: str = ""
 
 
 class ImageFiles:
     """The images in a folder and its subfolders, or in a .zip, in natural order; to be closed.
 
-    Hidden files are left out, links are followed. `open` may be called from several threads.
+    Hidden files are left out, links are followed. `open` may be called from several threads. With
+    `pages`, each page of a stack or an animation is one of its own, as 'stack.tif#1'.
 
     Raises:
         VaekitError: where it cannot be read, or has no images.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, pages: bool = False) -> None:
         alone = path.is_file() and is_image(path.name)
         self.path = path.parent if alone else path
         try:
@@ -86,6 +91,8 @@ class ImageFiles:
             raise VaekitError(f"{path} has no images; looked for {looked}{left}.")
         if not alone:
             self._leave_own()
+        if pages:
+            self._spread_pages()
 
     def _note_folders(self, names: Collection[str]) -> None:
         """Note the runs, and the empty folders, of an archive."""
@@ -197,10 +204,22 @@ class ImageFiles:
                 )
             yield Member(name, entry.file_size, entry.CRC, entry)
 
+    def _spread_pages(self) -> None:
+        """Make each page of a stack or an animation a member, as 'stack.tif#1'."""
+        members = list[Member]()
+        for member in self.members:
+            pages = pages_of(self, member)
+            names = [f"{member.name}#{page + 1}" for page in range(pages)]
+            several = [
+                replace(member, name=name, page=i, file=member.name) for i, name in enumerate(names)
+            ]
+            members += several if pages > 1 else [member]
+        self.members = members
+
     def open(self, member: Member) -> IO[bytes]:
         """Open one of the files."""
         if self.archive is None or member.entry is None:
-            return (self.path / member.name).open("rb")
+            return (self.path / (member.file or member.name)).open("rb")
         return self.archive.open(member.entry)
 
     def close(self) -> None:

@@ -49,7 +49,14 @@ if TYPE_CHECKING:
     pass
 
 PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
-PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
+PLAIN = {
+    "binarize": "none",
+    "dequantize": False,
+    "validation": 0,
+    "limit": None,
+    "split_seed": 0,
+    "augment": (),
+}
 
 
 @borders
@@ -432,8 +439,12 @@ class Run:
             VaekitError: where its rows have another shape.
         """
         if self.data is not None and source is self.data[0]:
-            return self.data[1]
-        data = prepare(source, self.config.data, values=self.spec.values)
+            data = self.data[1]
+        else:
+            data = prepare(source, self.config.data, values=self.spec.values)
+        if data.train.values.augment:  # they are what they are, but in the training
+            values = replace(data.train.values, augment=())
+            data = replace(data, train=replace(data.train, values=values))
         shape = tuple(data.train.images.shape[1:])
         if shape != self.spec.shape:
             seen = f"this run was trained on {self.spec.shape}"
