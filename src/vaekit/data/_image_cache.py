@@ -268,6 +268,7 @@ def _recall(target: Path, rows: int) -> Filled | None:
         shape = tuple(map(int, facts.pop("shape")))
         dtype = np.dtype({"uint8": np.uint8, "float32": np.float32}[facts.pop("dtype")])
         facts["said"], facts["damaged"] = map(list, (facts["said"], facts["damaged"]))
+        facts |= {n: tuple(facts[n]) for n in ("levels", "own") if facts.get(n)}
         if shape[0] != rows or target.stat().st_size != math.prod(shape) * dtype.itemsize:
             return None
         array: Pixels = np.memmap(target, dtype, "c", shape=shape)

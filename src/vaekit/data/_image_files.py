@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,7 @@ JPEG = ("jpg", "jpeg", "jpe", "jfif")
 PLANES = ("ppm", "pgm", "pbm", "pnm")
 SUFFIXES = frozenset(("png", *JPEG, "bmp", "gif", "webp", "tif", "tiff", *PLANES))
 DECODED = {"avif": "avif"} | dict.fromkeys(("jp2", "j2k", "jpx"), "jpg_2000")  # if Pillow can
+HEIF = ("heic", "heif", "hif")  # by an extra
 TEXTS = frozenset(  # of which nobody expects that they are read
     ("", "txt", "md", "rst", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "html", "pdf",
      "ini", "db", "log", "py", "ipynb", "sh", "toml", "cfg")
@@ -139,7 +141,8 @@ class ImageFiles:
     def left(self) -> list[str]:
         """What is left out, in words; not what is text, as a license or a list."""
         others = {e: n for e, n in sorted(self.others.items()) if e not in TEXTS}
-        words = [f"{n} .{ending}" for ending, n in others.items()]
+        needs = dict.fromkeys(HEIF, " (pip install pillow-heif reads them)")
+        words = [f"{n} .{ending}{needs.get(ending, '')}" for ending, n in others.items()]
         for names, what in (
             (self.own, "image that vaekit drew"),
             (self.runs, "run folder"),
@@ -236,6 +239,8 @@ def is_image(name: str) -> bool:
         [True, True, False]
     """
     ending = name.rpartition(".")[2].lower() if "." in name else ""
+    if ending in HEIF:
+        return find_spec("pillow_heif") is not None
     return ending in SUFFIXES or (ending in DECODED and _decodes(DECODED[ending]))
 
 

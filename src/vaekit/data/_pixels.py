@@ -6,6 +6,7 @@ import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from vaekit._train_options import Data
     from vaekit.data._image_files import ImageFiles, Member
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 PAGED = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 GRAY = ("1", "L", "LA", "La")
 DEEP = {"I": np.int32, "F": np.float32}  # of more than 8 bits; "I;16" and the like are integers
@@ -117,6 +118,17 @@ class SeveralSizesError(VaekitError):
     """Images differ in size, and no size is asked for."""
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Return what Pillow calls the formats that are read; HEIF where pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return FORMATS
+    register_heif_opener()
+    return (*FORMATS, "HEIF")
+
+
 def pixel_limit() -> float:
     """Return the most pixels of an image: Pillow's own limit, against decompression bombs."""
     from PIL import Image
@@ -143,7 +155,7 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
     name = member.name
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with files.open(member) as stream, Image.open(stream, formats=FORMATS) as image:
+        with files.open(member) as stream, Image.open(stream, formats=formats()) as image:
             pages = _pages(image)
             if member.page:
                 image.seek(member.page)
@@ -197,7 +209,7 @@ def pages_of(files: ImageFiles, member: Member) -> int:
     with (
         suppress(Exception),
         files.open(member) as stream,
-        Image.open(stream, formats=FORMATS) as image,
+        Image.open(stream, formats=formats()) as image,
     ):
         return _pages(image)
     return 1
@@ -286,7 +298,7 @@ def usual_size(files: ImageFiles) -> int:
         with (
             suppress(Exception),  # damaged ones are told later
             files.open(member) as stream,
-            Image.open(stream, formats=FORMATS) as image,
+            Image.open(stream, formats=formats()) as image,
         ):
             sides.append(min(image.size))
     return min(USUAL, 1 << (int(np.median(sides)).bit_length() - 1))
@@ -302,7 +314,7 @@ def pixels_of(image: Path | Image, how: Data) -> np.ndarray:
 
     if isinstance(image, Path):
         try:
-            with Image.open(image, formats=FORMATS) as opened:
+            with Image.open(image, formats=formats()) as opened:
                 return pixels_of(opened.copy(), how)
         except (OSError, ValueError) as error:
             raise VaekitError(f"{image} is no image that can be read: {error}.") from None
