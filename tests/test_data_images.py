@@ -383,12 +383,12 @@ GOOD = encoded(noise(40, 40))
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "1 of 11 images cannot be read: 5x.png (no image, or a damaged one)"),
-        (b"hello", "1 of 11 images cannot be read: 5x.png (no image"),
-        (GOOD[:20], "1 of 11 images cannot be read: 5x.png ("),
-        (GOOD[:-600], "1 of 11 images cannot be read: 5x.png (image file is truncated"),
-        (GOOD[:300] + b"x" * 300 + GOOD[600:], "1 of 11 images cannot be read: 5x.png ("),
-        (encoded(noise(40, 40), "JPEG")[:-200], "read: 5x.png (image file is truncated"),
+        (b"", "1 of 11 images cannot be read: '5x.png' (no image, or a damaged one)"),
+        (b"hello", "1 of 11 images cannot be read: '5x.png' (no image"),
+        (GOOD[:20], "1 of 11 images cannot be read: '5x.png' ("),
+        (GOOD[:-600], "1 of 11 images cannot be read: '5x.png' (image file is truncated"),
+        (GOOD[:300] + b"x" * 300 + GOOD[600:], "1 of 11 images cannot be read: '5x.png' ("),
+        (encoded(noise(40, 40), "JPEG")[:-200], "read: '5x.png' (image file is truncated"),
         (png(40000, 40000), "'5x.png' has 1600000000 pixels; at most"),
         (png(10000, 10000), "'5x.png' has 100000000 pixels; at most 89478485"),
         (png(40, 40, 16, 0, bytes(40 * 81)), "'0.png' has values of uint8, '5x.png' int32. Bring"),
@@ -410,11 +410,11 @@ def test_images_that_are_refused(
 
 def test_all_spoilt_images_are_counted(tmp_path: Path) -> None:
     files = numbered(noise(300, 40, 40)) | {"2.png": GOOD[:-600], "270.png": GOOD[:-600]}
-    with fails("2 of 300 images cannot be read: 2.png (image file is truncated"):
+    with fails("2 of 300 images cannot be read: '2.png' (image file is truncated"):
         load(folder(tmp_path / "a", files))
     mine = load(tmp_path / "a", skip_damaged=True)
     assert mine.rows == {"train": 269, "test": 29}
-    assert re.search("left out: 2 damaged files: 2.png [(].*, 270.png [(]", mine.said)
+    assert re.search("left out: 2 damaged files: '2.png' [(].*, '270.png' [(]", mine.said)
     ids = np.concatenate([part.ids for part in mine.splits.values()])
     assert not {"2.png", "270.png"} & set(ids)
     pixels = {name: noise(300, 40, 40)[i] for i, name in enumerate(numbered(noise(300, 40, 40)))}
@@ -469,7 +469,7 @@ def test_zips_that_are_refused(tmp_path: Path) -> None:
             load(path)
     damaged = content[:200] + bytes(255 - byte for byte in content[200:400]) + content[400:]
     path.write_bytes(damaged)
-    with fails("1 of 10 images cannot be read: 0.png ("):
+    with fails("1 of 10 images cannot be read: '0.png' ("):
         load(path)
     with fails("did not find the file"):
         load(tmp_path / "none.zip")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -64,24 +63,21 @@ def _background(value: Any) -> Any:
     return value
 
 
-def _pair(name: str) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        """Return two numbers, the first the lower, as LOW,HIGH."""
-        several = value.split(",") if isinstance(value, str) else value
-        try:
-            low, high = map(float, several)
-        except (TypeError, ValueError):
-            low, high = 0.0, 0.0
-        if not -math.inf < low < high < math.inf:
-            raise VaekitError(f"got `{name}={shown(value)}`; expected LOW,HIGH, as 0,4095.")
-        return low, high
-
-    return read
+def _levels(value: Any) -> Any:
+    """Return two numbers, the first the lower, as LOW,HIGH."""
+    several = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = map(float, several)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not -math.inf < low < high < math.inf:
+        raise VaekitError(f"got `levels={shown(value)}`; expected LOW,HIGH, as 0,4095.")
+    return f"{low:.17g},{high:.17g}"
 
 
 Size = Annotated[int | str, BeforeValidator(_size)]
 Color = Annotated[str, BeforeValidator(_background)]
-Ends = Annotated[tuple[float, float], BeforeValidator(_pair("levels"))]
+Levels = Annotated[str, BeforeValidator(_levels)]
 
 
 class Options(BaseModel):
@@ -160,7 +156,7 @@ class Data(Options):
     background: Color = "white"
     """What lies behind transparent images, and around padded ones: white, black or #RRGGBB."""
 
-    levels: Ends | None = None
+    levels: Levels | None = None
     """The values of images that become 0 and 1, as 0,4095; others are cut off. By default integers
     of more than 8 bits are scaled by their own range, and floats keep theirs."""
 
@@ -230,6 +226,12 @@ class Data(Options):
             return None if self.size is None else (self.size, self.size)
         width, height = self.size.split("x")
         return int(width), int(height)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The values that become 0 and 1, where `levels` says them."""
+        low, high = map(float, (self.levels or "0,0").split(","))
+        return (low, high) if self.levels else None
 
 
 class NewData(Data):

@@ -22,9 +22,15 @@ class TrainOptions(TypedDict, total=False):
     limit: int | None
     split_seed: int
     group: str | None
-    size: int | None
+    size: Size | None
+    fit: Literal["crop", "pad", "stretch"]
     crop: int | None
     gray: bool
+    background: Color
+    levels: Levels | None
+    pages: Literal["first", "all"]
+    skip_damaged: bool
+    augment: str | Sequence[str]
     label: str | None
     labels: str | PathLike[str] | None
     label_from: str | None

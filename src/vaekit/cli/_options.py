@@ -24,7 +24,7 @@ def fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
         "PathText": str,
         "Size": str,
         "Color": str,
-        "Ends": str,
+        "Levels": str,
         "Names": tuple[str, ...],
         "int": Whole,
         "Literal": Literal,

@@ -62,7 +62,8 @@ GLOBAL = {
     "--version": "Show the versions of vaekit and torch, and the device.",
 }
 SELDOM = {  # options of train and sweep that only --help-all shows
-    "test", "split_seed", "group", "crop", "labels", "label_from", "columns", "drop", "date",
+    "test", "split_seed", "group", "fit", "crop", "background",
+    "levels", "pages", "skip_damaged", "augment", "labels", "label_from", "columns", "drop", "date",
     "missing", "kind", "standardize", "range", "dequantize", "cache",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",

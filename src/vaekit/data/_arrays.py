@@ -183,7 +183,7 @@ def _dense(
     """Return the rows of each split as they are stored, and what a data set keeps of them."""
     takes = taken(options)
     rows = [as_rows(f"{path}: {key}", array, takes, options.kind) for array, key in given]
-    how = reading(f"{path}: {given[0][1]}", rows, takes, options.kind, options.levels)
+    how = reading(f"{path}: {given[0][1]}", rows, takes, options.kind, options.ends)
     stored: list[Tensor | Rows] = []
     for part in map(how, rows):
         stays = isinstance(part, np.memmap) and part.dtype == np.uint8

@@ -97,9 +97,12 @@ class _Decoding:
 
     def __init__(self, files: ImageFiles, options: Data) -> None:
         self.files, self.options, self.count = files, options, len(files.members)
-        opened = (open_image(files, member, options) for member in files.members)
-        sound = (image for image in opened if not image.corrupt)
-        self.first = next(sound, None) or open_image(files, files.members[0], options)
+        self.opened = list[Opened]()  # up to the first that is sound
+        for member in files.members:
+            self.opened.append(open_image(files, member, options))
+            if not self.opened[-1].corrupt:
+                break
+        self.first = self.opened[-1]
         first, takes = self.first.pixels, taken(options)
         given = options.levels is not None or (takes is not None and takes.levels is not None)
         eight = first.dtype == np.uint8
@@ -182,7 +185,7 @@ class _Decoding:
 
     def left_out(self, wrong: dict[int, Opened]) -> str:
         """Return which files are left out, or refuse them."""
-        names = [f"{image.name} ({image.corrupt})" for image in wrong.values()]
+        names = [f"'{image.name}' ({image.corrupt})" for image in wrong.values()]
         listed = ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more" * (len(names) > NAMED)
         if self.options.skip_damaged and len(wrong) < self.count:
             return f"left out: {counted(len(names), 'damaged file')}: {listed}"
@@ -198,7 +201,7 @@ class _Decoding:
             kind = "binary" if binary else "gray" if images.shape[1] == 1 else "color"
             return images, {"kind": kind, "said": []}
         what, options = str(self.files.path), self.options
-        how = reading(what, [images], taken(options), options.kind, options.levels)
+        how = reading(what, [images], taken(options), options.kind, options.ends)
         stored = how(images) if how.bytes or how.top else images.view(np.float32)
         if stored.dtype != np.uint8:  # in the same bytes
             for row in range(self.count):
@@ -208,7 +211,8 @@ class _Decoding:
 
     def __iter__(self) -> Iterator[Opened]:
         """Yield every image in order."""
-        members, size = self.files.members, 3 * self.first.pixels[0].nbytes
+        yield from self.opened
+        members, size = self.files.members[len(self.opened) :], 3 * self.first.pixels[0].nbytes
         like = None if self.first.corrupt else self.first
 
         def work(rows: range) -> list[Opened]:

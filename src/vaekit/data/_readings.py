@@ -314,8 +314,8 @@ def _ranged(
     if kind is None and low >= 0 and 100 < high < 256:
         raise VaekitError(
             f"{what} has floats from {low:g} to {high:g}; expected 0 to 1, or -1 to 1. "
-            f"Scale them to [0, 1] (`levels=0,255` divides by 255), or store uint8; `kind={plain}` "
-            "keeps this range."
+            f"Scale them to [0, 1] (`levels='0,255'` divides by 255), or store uint8; "
+            f"`kind={plain}` keeps this range."
         )
     if len(floats) < len(parts):
         raise VaekitError(f"{what} has uint8 rows and floats from {low:g} to {high:g}: give alike.")
