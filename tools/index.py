@@ -23,6 +23,9 @@ STUB = ROOT / "src" / "vaekit" / "signature.pyi"
 TYPES = {
     "PathText": "str | PathLike[str]",
     "Names": "str | Sequence[str]",
+    "Size": "int | str",
+    "Color": "str",
+    "Levels": "str | Sequence[float]",
     "tuple[str, ...]": "Sequence[str]",
 }
 

@@ -22,12 +22,12 @@ class TrainOptions(TypedDict, total=False):
     limit: int | None
     split_seed: int
     group: str | None
-    size: Size | None
+    size: int | str | None
     fit: Literal["crop", "pad", "stretch"]
     crop: int | None
     gray: bool
-    background: Color
-    levels: Levels | None
+    background: str
+    levels: str | Sequence[float] | None
     pages: Literal["first", "all"]
     skip_damaged: bool
     augment: str | Sequence[str]
