@@ -497,7 +497,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sparse": (torch.eye(20).to_sparse(), "data is a sparse tensor; give data.to_dense()"),
     "vector": (np.arange(20), "data has shape (20,); expected (N, H, W)"),
     "deep": (np.zeros((20, 3, 4, 4, 4)), "data has shape (20, 3, 4, 4, 4); expected (N, H, W)"),
-    "channels": (np.zeros((20, 5, 4, 4)), "with 1 or 3 channels"),
+    "channels": (np.zeros((20, 5, 4, 4)), "with at most 16 channels"),
     "empty": (np.zeros((0, 3)), "data is empty: shape (0, 3); expected rows"),
     "few": (LEVELS[:9], "data has 9 rows; expected 10 at least"),
     "gaps": (NOT_FINITE, "data has 1 values that are NaN or infinite"),
