@@ -132,7 +132,7 @@ def spoilt(value: float) -> np.ndarray:
         ({"a": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: a, y; write"),
         ({"images": np.array([[1], "a"] * 20, dtype=object)}, "'images' holds Python objects"),
         ({"images": noise(20)}, "has shape (20,); expected (N, H, W)"),
-        ({"images": noise(20, 4, 4, 2)}, "has shape (20, 4, 4, 2); expected"),
+        ({"images": noise(20, 4, 4, 4)}, "has shape (20, 4, 4, 4); expected"),
         ({"images": noise(20, 4, 4, 4, 1)}, "has shape (20, 4, 4, 4, 1); expected"),
         ({"images": noise(20, 4, 0)}, "is empty: shape (20, 4, 0);"),
         ({"images": np.full((20, 4), "a")}, "has type <U1; expected integers"),
