@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 
 from vaekit._arguments import checking, shown
-from vaekit._torchutil import lazy, out_of_memory
+from vaekit._io import out_of_memory
+from vaekit._torchutil import lazy
 from vaekit.errors import VaekitError
 
 F = TypeVar("F", bound=Callable[..., Any])

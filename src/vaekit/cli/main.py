@@ -19,6 +19,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import vaekit
+from vaekit._io import out_of_memory
 from vaekit.cli import _data as data
 from vaekit.cli import _runs as runs
 from vaekit.cli import _samples as samples
@@ -266,10 +267,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             text = f"got {words}, for which there is no place; {mend}."
         print(f"vaekit: {visible(text)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except (MemoryError, RuntimeError) as error:
-        if (asked := _out_of_memory(error)) is None:
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if (asked := out_of_memory(error)) is None:
             raise
-        print(f"vaekit: memory ran out, at {asked} more: ask for less at a time.", file=sys.stderr)  # noqa: T201
+        how = f"at {asked} more: ask for less at a time"
+        if isinstance(error, ImportError):
+            how = "as a library was loaded: give it more"
+        print(f"vaekit: memory ran out, {how}.", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt as stopped:
         if said := str(stopped):
@@ -286,13 +290,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     finally:
         logger.removeHandler(notes)
-
-
-def _out_of_memory(error: Exception) -> str | None:
-    """Return what was asked for where memory ran out; torch is not imported before it is needed."""
-    from vaekit._torchutil import out_of_memory
-
-    return out_of_memory(error)
 
 
 def _open_streams() -> None:
