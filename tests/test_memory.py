@@ -125,7 +125,7 @@ def test_memory_that_runs_out_elsewhere_is_a_line(
 @pytest.mark.parametrize("command", ["train vae --data digits", "data digits", "data"])
 def test_memory_that_libraries_do_not_have_is_a_line(command: str) -> None:
     """Without it they hang, end the process or are a page of Python, by how much there is."""
-    words = f"ulimit -v 700000; {sys.executable} -m vaekit {command}"
+    words = f"ulimit -v 700000; exec {sys.executable} -m vaekit {command}"
     done = subprocess.run(words, shell=True, capture_output=True, text=True, timeout=60)
     said = "vaekit: torch takes 900.0 MiB of memory, and there is less: give it more.\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
