@@ -534,6 +534,10 @@ def test_names_that_steer_a_terminal_are_shown_as_text(
     assert "\x1b" not in (shown := capsys.readouterr().err)
     assert r"\x1b]0;owned\x07\u202e\n.no" in shown
     assert shown.count("\n") == 1, "an error is a line"
+    with pytest.raises(SystemExit):
+        main(["data", "digits", f"--{title}"])
+    assert "\x1b" not in (shown := capsys.readouterr().err), "of an option that is none"
+    assert "--\\x1b]0;owned" in shown
 
 
 LATE = """
