@@ -109,7 +109,7 @@ DATA = [
     case("npz of one number", X, "shape ()", "(N, H, W)", make=npz(images=3)),
     case("npz of five channels", X, "(20, 6, 6, 5)", "(N, H, W)",
          make=npz(images=noise(20, 6, 6, 5))),
-    case("npz bomb", X, "x.npz", "GiB", "are free", make=npz_of(giant_npy(20, 6), 1 << 45)),
+    case("npz bomb", X, "x.npz", "GiB", "--max-memory", make=npz_of(giant_npy(20, 6), 1 << 45)),
     case("npz giant shape", X, "x.npz", make=npz_of(giant_npy(1 << 40, 64))),
     case("npy giant shape", Y, "x.npy", make=file("x.npy", giant_npy(1 << 40, 64))),
     case("npy truncated", Y, "x.npy", make=cut("x.npy", make=npy(noise(20, 6, 6)))),

@@ -25,7 +25,7 @@ from torch import Tensor
 from vaekit._io import FULL, STALE, cache_folder, in_words, locked, note, replacing, sweep
 from vaekit._torchutil import in_blocks
 from vaekit.data._pixels import Opened, open_image
-from vaekit.data._rows import MappedRows, Rows, available, check_memory, every
+from vaekit.data._rows import MappedRows, Rows, available, check_file, check_memory, every
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ class _Decoding:
     def read(self, target: Path) -> tuple[Tensor | Rows, str, list[str]]:
         """Return all pixels, their kind and what is said; by way of the cache if it is worth it."""
         cache, most, remembered = self.options.cache, self.most, None
+        if cache is None and self.options.size is None:
+            size = sum(each.size for each in self.files.members)
+            check_file(self.files.path, self.size, self.options, size)
         large = cache or not _fits(most)
         worth = large or (self.count > WORTH and self.size <= ROOM)
         if cache is not False and worth and not self.first.corrupt:

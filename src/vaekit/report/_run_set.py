@@ -20,7 +20,7 @@ from vaekit.report._pages import mark
 from vaekit.runs import COMPOSED, Config, Run, open_run
 
 SEEN = 1000  # test rows that are looked at
-PLACE = {"data_dir", "device", "threads", "cache"}  # where, not what
+PLACE = {"data_dir", "device", "threads", "cache", "max_memory"}  # where, not what
 ABSENT = "none"
 LONGEST = 48  # letters of a short name
 MOST = 3  # options in a short name
