@@ -258,6 +258,11 @@ def said(command: str) -> tuple[int, str, str]:
 
 def wrong(command: str) -> str:
     """Return what is wrong with a command's answer: all but success, or one line and code 2."""
+    return answered(command)[1]
+
+
+def answered(command: str) -> tuple[int, str, str]:
+    """Return the code of a command, what is wrong with its answer, and its error line."""
     try:
         code, _, error = said(command)
     except Exception as crash:
@@ -265,12 +270,13 @@ def wrong(command: str) -> str:
         while at is not None and at.tb_next is not None:
             at = at.tb_next
         place = "" if at is None else f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
-        return f"{type(crash).__name__}: {str(crash)[:150]} at {place[-50:]}"
+        return 1, f"{type(crash).__name__}: {str(crash)[:150]} at {place[-50:]}", ""
     lines = [line for line in error.splitlines() if ": note: " not in line]
     if code == 0 and not lines:
-        return ""
+        return 0, "", ""
     good = code == 2 and len(lines) == 1 and lines[0].startswith("vaekit: ")
-    return "" if good and len(lines[0]) < 1000 else f"code {code}, {error[:300]!r}"
+    fits = good and len(lines[0]) < 1000
+    return code, "" if fits else f"code {code}, {error[:300]!r}", lines[0] if lines else ""
 
 
 def checked(

@@ -110,7 +110,7 @@ DATA = [
     case("npz of one number", X, "shape ()", "(N, H, W)", make=npz(images=3)),
     case("npz of volumes", X, "(20, 6, 6, 6)", "(N, H, W)", "of volumes, take slices",
          make=npz(images=noise(20, 6, 6, 6))),
-    case("npz bomb", X, "x.npz", "GiB", "are free", make=npz_of(giant_npy(20, 6), 1 << 45)),
+    case("npz bomb", X, "x.npz", "GiB", "--max-memory", make=npz_of(giant_npy(20, 6), 1 << 45)),
     case("npz giant shape", X, "x.npz", make=npz_of(giant_npy(1 << 40, 64))),
     case("npy giant shape", Y, "x.npy", make=file("x.npy", giant_npy(1 << 40, 64))),
     case("npy truncated", Y, "x.npy", make=cut("x.npy", make=npy(noise(20, 6, 6)))),

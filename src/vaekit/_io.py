@@ -365,6 +365,24 @@ def out_of_memory(error: BaseException) -> str | None:
     return in_words(int(number)) if unit == "bytes" else asked
 
 
+def bytes_of(name: str, size: str) -> int:
+    """Return the bytes that a size in words is, as `in_words` writes it; KB and GB are of 1024 too.
+
+    Raises:
+        VaekitError: for what is no size; `name` is the argument.
+
+    Example:
+        >>> bytes_of("max_memory", "1.5 GiB"), bytes_of("max_memory", "800m")
+        (1610612736, 838860800)
+    """
+    units = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+    written = r"(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?)(?:i?b|bytes)?"
+    match = re.fullmatch(written, size.strip().lower())
+    if match is None:
+        raise VaekitError(f"got `{name}={size}`; expected a size, as 8GiB or 500MiB.")
+    return int(float(match[1]) * 1024 ** units[match[2]])
+
+
 def cache_folder() -> Path:
     """Return the user's cache, as ~/.cache/vaekit: the folder of what can be made again."""
     from platformdirs import user_cache_path

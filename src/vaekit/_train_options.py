@@ -219,6 +219,10 @@ class Data(Options):
     default where they would take half of the free memory. More than 1,000 are remembered there by
     default, for the next training."""
 
+    max_memory: str | None = None
+    """The most memory that a file may ask for, as 8GiB. By default 2 GiB, or 20 times its own size
+    if that is more: a small file that unpacks to much more is refused."""
+
     @property
     def box(self) -> tuple[int, int] | None:
         """The width and the height that `size` asks for."""

@@ -22,7 +22,7 @@ from vaekit._borders import border
 from vaekit._imports import Named
 from vaekit._imports import load as load_imports
 from vaekit._torchutil import find_device, rng
-from vaekit._train_options import LANGUAGES, Data, Training, checked
+from vaekit._train_options import LANGUAGES
 from vaekit.data import GIVEN, DataSpec, is_value
 from vaekit.errors import VaekitError, choose
 from vaekit.models import Model
@@ -38,8 +38,11 @@ from vaekit.runs import (
     Run,
     RunFolder,
     TakenError,
+    carry_over,
+    changed,
     check_reproduction,
     describe,
+    find_data,
     find_reproduction,
     folder_of,
     keep_model,
@@ -76,7 +79,8 @@ def _go(
     *,
     state: dict[str, Any] | None = None,
     create: bool = False,
-    changed: bool = False,
+    before: Config | None = None,
+    words: Sequence[str] = (),
     report: bool = True,
     lang: str = "en",
     **objects: Any,
@@ -88,7 +92,8 @@ def _go(
         more: the callbacks, besides the film of the run.
         state: the checkpoint that it goes on from.
         create: whether the run is new; one that is not is `locked` already.
-        changed: whether config.json is to be written again.
+        before: the config that it goes on with, where that was another one.
+        words: what has changed, to be told and kept.
         report: whether to write report.html, in the language `lang`.
         objects: the model, objective and data that come from Python.
     """
@@ -100,10 +105,10 @@ def _go(
             if create:
                 folder.create(job.to_json(), describe(job))
             else:
-                _continue(job, state, changed)
+                _continue(job, state, before, words)
             film = snapshots_of(job)
             callbacks = Callbacks([*([film] if film else []), *(more or [Notes()])])
-            for note in folder.read_json("run")["notes"] if create else ():
+            for note in folder.read_json("run")["notes"] if create else words:
                 callbacks.tell("note", note)
             progress: Progress | None = None
             try:
@@ -138,7 +143,9 @@ def _checkpoint(
     return state
 
 
-def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
+def _continue(
+    job: Job, state: dict[str, Any] | None, before: Config | None, words: Sequence[str]
+) -> None:
     """Make the folder ready to go on; refuse other data or another model before a file changes."""
     folder, recipe = job.folder, job.recipe
     if folder.read_json("run")["data"]["sha256"] != job.card["sha256"]:
@@ -148,6 +155,8 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
 
         average = make_average(recipe.model, job.config.training.ema)
         how = (recipe.model, recipe.objective, job.optimizer, average, job.device)
+        if before is not None:
+            carry_over(state, job, before.training)
         check_state(folder.last, state, Progress(*how, critic=job.critic))
     try:
         folder.weights.unlink(missing_ok=True)  # until it is trained to its end again
@@ -158,7 +167,11 @@ def _continue(job: Job, state: dict[str, Any] | None, changed: bool) -> None:
     if state is None:
         folder.rewind(-1)
         folder.write_json("run", describe(job))  # it begins here and now
-    if changed:
+    if words:
+        record, step = folder.read_json("run"), state["progress"]["step"] if state else 0
+        record["notes"] = [*record["notes"], f"from step {step:,} on: {'; '.join(words)}"]
+        folder.write_json("run", record)
+    if before is not None:
         folder.write_json("config", job.to_json())
 
 
@@ -237,7 +250,12 @@ def resume(
     objective: Objective | None = None,
     data: Any = None,
     epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
     data_dir: str | Path | None = None,
+    training_data: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
     report: bool = True,
     import_: Named = (),
@@ -245,9 +263,13 @@ def resume(
 ) -> Run:
     """Continue a run exactly where its last checkpoint is; with `epochs`, to that many in all.
 
-    `data_dir` names the folder of its data set, where that has moved; `import_` the files and
-    modules of your own parts that the run was trained with; `model` and `objective` are those of a
-    run that was composed of classes of your own; `data` those that were given in Python.
+    `training_data` is the path of its data, or `data_dir` a folder that has them, where they have
+    moved; `import_` names the files and modules of your own parts that the run was trained with;
+    `model` and `objective` are those of a run that was composed of classes of your own; `data`
+    those that were given in Python.
+
+    `lr`, `batch_size`, `device` and `threads` are others from here on: config.json and a note in
+    run.json say so. A run whose device is not here goes on on the one that is.
 
     On the CPU, with the same threads and versions, the weights are bit for bit those of a run
     that was never interrupted. More epochs stretch a learning-rate schedule that spans the run.
@@ -260,13 +282,12 @@ def resume(
     folder = RunFolder(run)
     config, spec = read_config(folder)
     before = config
-    folder.read_json("run")  # which a saved model has not
-    if epochs is not None:
-        training = checked(Training, {**config.training.model_dump(), "epochs": epochs})
-        config = replace(config, training=training)
-    if data_dir is not None:
-        moved = checked(Data, {**config.data.model_dump(), "data_dir": data_dir})
-        config = replace(config, data=moved)
+    sha256 = folder.read_json("run")["data"]["sha256"]  # which a saved model has not
+    asked = {"lr": lr, "batch_size": batch_size, "device": device, "threads": threads}
+    config, words = changed(config, {"epochs": epochs, **asked})
+    if data is None:
+        where: Any = {"data_dir": data_dir, "training_data": training_data}
+        config = replace(config, data=find_data(folder, config.data, sha256, **where)[0])
     with folder.locked():
         state = _checkpoint(folder, config, spec, model, objective)
         step = state["progress"]["step"] if state else 0
@@ -278,8 +299,8 @@ def resume(
             )
         how: dict[str, Any] = {"report": report, "lang": lang}
         objects = {"model": model, "objective": objective, "value": data}
-        changed = config is not before
-        return _go(config, folder, callbacks, state=state, changed=changed, **how, **objects)
+        how |= {"before": None if config == before else before, "words": words}
+        return _go(config, folder, callbacks, state=state, **how, **objects)
 
 
 @border
@@ -292,6 +313,7 @@ def load(
     model: Model | None = None,
     objective: Objective | None = None,
     data: Any = None,
+    training_data: str | Path | None = None,
 ) -> Run:
     """Open the trained model of a run folder, or a saved one, with what is known of it.
 
@@ -306,13 +328,15 @@ def load(
             model gets the weights.
         data: of a run that was trained on data given in Python: the same ones, for what asks for
             them, as `Run.evaluate` does.
+        training_data: the path of the data that it was trained on, where they have moved.
 
     Raises:
         VaekitError: where this is no run folder, the weights are missing or of another model, or
             an import is missing or of another content.
     """
     load_imports(import_)
-    opened = open_run(run, weights=weights, device=device, model=model, objective=objective)
+    how: dict[str, Any] = {"model": model, "objective": objective, "training_data": training_data}
+    opened = open_run(run, weights=weights, device=device, **how)
     return opened if data is None else opened.with_data(data)
 
 

@@ -20,6 +20,9 @@ N = TypeVar("N", int, float)
 STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 
 
+LONG = re.compile(r"\S{300,}")  # a name or a cell of a damaged file
+
+
 class VaekitError(ValueError):
     r"""Something the user can mend. The command line prints its one line and exits with code 2.
 
@@ -29,7 +32,8 @@ class VaekitError(ValueError):
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(visible(str(message), lines=False))
+        text = LONG.sub(lambda word: f"{word[0][:250]}...{word[0][-20:]}", str(message))
+        super().__init__(visible(text, lines=False))
 
 
 def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
@@ -39,9 +43,21 @@ def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
         >>> unknown("activation", "rleu", ["relu", "tanh"])
         VaekitError("unknown activation 'rleu'; did you mean 'relu'? Known: relu, tanh.")
     """
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    short = [each for each in known if len(each) <= 100][:1000]
+    near = difflib.get_close_matches(name.lower()[:100], short, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    return VaekitError(f"unknown {what} '{name}'{hint} Known: {', '.join(known) or 'none'}.")
+    listed = cut(", ".join(known) or "none", 700)
+    return VaekitError(f"unknown {what} '{cut(name)}'{hint} Known: {listed}.")
+
+
+def cut(text: str, most: int = 60) -> str:
+    """Return a text for a message, its end left out where it is long.
+
+    Example:
+        >>> cut("short"), cut("1" * 5000, 5)
+        ('short', '11111...')
+    """
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def visible(text: str, *, lines: bool = True) -> str:

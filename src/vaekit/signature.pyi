@@ -45,6 +45,7 @@ class TrainOptions(TypedDict, total=False):
     binarize: Literal["none", "dynamic", "static", "threshold"]
     dequantize: bool
     cache: bool | None
+    max_memory: str | None
     epochs: int
     batch_size: int
     optimizer: str

@@ -16,6 +16,7 @@ from vaekit.cli._show import columns as in_columns
 from vaekit.errors import VaekitError, choose
 from vaekit.registry import KINDS, describe, entries, import_installed, text
 
+SHOWN, WIDE = 100, 60  # of classes and columns: so many, and so many letters of each
 IMAGES = 64  # in the image of a data set
 NOT_READ = {
     "data",
@@ -126,7 +127,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         levels += f" ({facts['mean'] / 255:.4f} of 255)"
     totals = [sum(counts) for counts in zip(*facts["class_counts"].values(), strict=True)]
     names = facts["class_names"] or range(len(totals))
-    classes = ", ".join(f"{name}: {rows:,}" for name, rows in zip(names, totals, strict=False))
+    some = list(zip(names, totals, strict=False))[:SHOWN]
+    classes = ", ".join(f"{str(name)[:WIDE]}: {rows:,}" for name, rows in some)
+    classes += f" and {len(totals) - SHOWN:,} more" * (len(totals) > SHOWN)
     count = f"{facts['classes']}: " if facts["class_names"] else f"{len(totals)}; rows "
     lines = {
         "name": facts["name"],
@@ -138,7 +141,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         "label": facts["label"] and f"the column {facts['label']}: --label '{facts['label']}'",
         "classes": classes and count + classes,
         "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),
-        "columns": ", ".join(facts["columns"]),
+        "columns": ", ".join(name[:WIDE] for name in facts["columns"][:SHOWN])
+        + f" and {len(facts['columns']) - SHOWN:,} more" * (len(facts["columns"]) > SHOWN),
     }
     from vaekit.cli.main import in_shell
 

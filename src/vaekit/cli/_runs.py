@@ -184,6 +184,7 @@ def compare(
     prior: str | None = None,
     lang: str = "en",
     data_dir: str | None = None,
+    training_data: str | None = None,
     device: str = "auto",
     json: bool = False,
 ) -> None:
@@ -202,7 +203,8 @@ def compare(
     """
     start()
     how: dict[str, Any] = {"out": out, "limit": limit, "rank": rank, "seed": seed, "title": title}
-    how |= {"images": images, "prior": prior, "lang": lang, "data_dir": data_dir, "device": device}
+    how |= {"images": images, "prior": prior, "lang": lang, "device": device}
+    how |= {"data_dir": data_dir, "training_data": training_data}
     show_comparison(vaekit.compare(runs, **how), json)
 
 

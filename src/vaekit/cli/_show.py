@@ -64,6 +64,7 @@ def options_of_all_commands() -> None:
             again for another, as --set 3=+2 --set 0=-1.
         split: test, validation or train.
         data_dir: The folder of data sets. By default VAEKIT_DATA, then the user cache.
+        training_data: The data that the run was trained on, where they have moved.
         device: auto, cpu, cuda, cuda:1 or mps.
         threads: CPU threads.
         lang: The language of report pages: en or zh.
@@ -90,7 +91,12 @@ class Opening:
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise VaekitError(f"got `{name}={value}`; expected at least 1.")
-        return vaekit.load(path, weights=self.weights, device=self.device)
+        return vaekit.load(path, weights=self.weights, device=self.device, **self.where)
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Return where the data of the training lie, as `vaekit.load` takes it."""
+        return {}
 
 
 @Parameter(name="*")
@@ -99,6 +105,12 @@ class Rows(Opening):
     """How a run is opened, and where its data set is."""
 
     data_dir: str | None = None
+    training_data: str | None = None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Return where the data of the training lie, as `vaekit.load` takes it."""
+        return {"training_data": self.training_data}
 
 
 @Parameter(name="*")

@@ -313,7 +313,12 @@ def resume(
     *,
     resume: Path,
     epochs: MaybeWhole = None,
+    lr: float | None = None,
+    batch_size: MaybeWhole = None,
+    device: str | None = None,
+    threads: MaybeWhole = None,
     data_dir: str | None = None,
+    training_data: str | None = None,
     report: bool = True,
     lang: str = "en",
     quiet: bool = False,
@@ -329,9 +334,13 @@ def resume(
     Args:
         resume: Continue this run exactly where it stopped.
         epochs: Epochs in all.
+        lr: Another learning rate from here on.
+        batch_size: Other rows per step from here on.
         report: Write no report.html.
     """
-    how: Any = {"epochs": epochs, "data_dir": data_dir, "report": report, "lang": lang}
+    how: Any = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "device": device}
+    how |= {"threads": threads, "data_dir": data_dir, "training_data": training_data}
+    how |= {"report": report, "lang": lang}
     _train_one("resume", resume, quiet, json, **how)
 
 

@@ -66,7 +66,7 @@ GLOBAL = {
 SELDOM = {  # options of train and sweep that only --help-all shows
     "test", "split_seed", "group", "fit", "crop", "background",
     "levels", "pages", "skip_damaged", "augment", "labels", "label_from", "columns", "drop", "date",
-    "missing", "kind", "standardize", "range", "dequantize", "cache",
+    "missing", "kind", "standardize", "range", "dequantize", "cache", "max_memory",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",
 }  # fmt: skip
@@ -161,11 +161,28 @@ def _add_recipe(words: list[str], app_: App) -> None:
             del app_[name]
         paths = {path[2:]: value for path, value in _take(words, PATH)}
         app_.command(train.recipe_command(words[0], name, paths), name=name)
-    elif not resumes and not HELP & set(words):
+    elif resumes:
+        _refuse_kept(words)
+    elif not HELP & set(words):
         raise VaekitError(
             f"got no recipe; expected it before all options, as `vaekit {words[0]} vae --data "
             "digits`, or `vaekit train --resume RUN`."
         )
+
+
+def _refuse_kept(words: Sequence[str]) -> None:
+    """Refuse the options that a run keeps when it is resumed."""
+    from vaekit._train_options import Data, Training
+
+    known = {each.name for each in train.train.assemble_argument_collection()}
+    for flag in (word.partition("=")[0] for word in words if word.startswith("--")):
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        kept = {"latent", *KINDS, *Data.model_fields, *Training.model_fields}
+        if flag not in known and name.partition(".")[0] in kept:
+            raise VaekitError(
+                f"a run keeps its `{name}`: `train --resume` takes `epochs`, `lr`, `batch_size`, "
+                "`device` and `threads`, and where the data are; for all else train anew."
+            )
 
 
 def _run(words: list[str]) -> None:

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit._io import in_words
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._keys import HOW, KEYS, SPARSE_KEYS, found
 from vaekit.data._labels import annotation, numbered
 from vaekit.data._readings import as_rows, counts_of, reading, tensor_of
-from vaekit.data._rows import LARGE, MappedRows, Rows, SparseRows, check_memory
+from vaekit.data._rows import LARGE, LEAST, MappedRows, Rows, SparseRows, check_file
 from vaekit.data._splits import dataset_of, refuse, taken
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, cut
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, np.ndarray]
 PREFIXES = {"train": "", "validation": "val_", "test": "test_"}  # of the keys of a split
 FEWER = "Take fewer rows, or uint8."
+WIDE = 64  # bytes for each column: of a dense row, of sums, and of weights
+LOOKED_AT = 1250  # values for each byte of a sparse file, which take time and no memory
 
 
 def load_npz(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
@@ -70,11 +73,16 @@ def load_npz(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
             raise VaekitError(f"{path} holds one bare array, not an .npz archive; {HOW}.")
         with file:
             keys, said = found(path, file.files)
-            entries = file.zip.infolist() if file.zip is not None else []
-            sizes = [
-                e.file_size for e in entries if e.filename.removesuffix(".npy") in keys.values()
-            ]
-            check_memory(str(path), sum(sizes), FEWER)  # before any member is unpacked
+            entries = {} if file.zip is None else {e.filename: e for e in file.zip.infolist()}
+            named = {n: entries.get(f"{key}.npy") for n, key in keys.items()}
+            wanted = 0.0
+            for name, entry in named.items():
+                if file.zip is not None and entry is not None and name.endswith("images"):
+                    with file.zip.open(entry) as head:
+                        wanted += _peak(head) * entry.file_size
+                else:
+                    wanted += 0 if entry is None else entry.file_size
+            check_file(path, int(wanted), options)  # before any member is unpacked
             read = partial(_memmap, path, file) if mapped else file.__getitem__
             arrays = {n: _array(path, key, partial(read, key)) for n, key in keys.items()}
         quoted = {n: f"'{key}'" for n, key in keys.items()}
@@ -100,7 +108,9 @@ def load_npy(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
         if stream.read(2) == b"PK":
             raise VaekitError(f"{path} is an .npz archive; name it so.")
         stream.seek(0)
-        check_memory(str(path), path.stat().st_size, FEWER)
+        peak = 1.0 if mapped else _peak(stream)
+        check_file(path, int(peak * path.stat().st_size), options)
+        stream.seek(0)
         mode: Any = {"file": path, "mmap_mode": "c"} if mapped else {"file": stream}
         array = _array(path, "the array", partial(np.load, **mode, allow_pickle=False))
         return _from_arrays(path, {"images": array}, options, {"images": "'images'"})
@@ -118,8 +128,29 @@ def _opened(path: Path, suffix: str, how: str) -> Iterator[IO[bytes]]:
     except MemoryError:
         raise VaekitError(f"{path} declares more than the free memory holds. {FEWER}") from None
     except Exception as error:  # numpy raises whatever damaged bytes make of its readers
-        why = "no array at all" if "pickle" in str(error) else " ".join(str(error).split())
+        why = (
+            "no array at all" if "pickle" in str(error) else cut(" ".join(str(error).split()), 200)
+        )
         raise VaekitError(f"{path} is not a readable {suffix} file ({why}); {how}.") from error
+
+
+def _peak(stream: IO[bytes]) -> float:
+    """Return how many times its bytes an array takes, by its head, until its rows are stored.
+
+    What is not float32 becomes so beside it, and images and counts are scaled or converted.
+    """
+    shape, _, dtype = _header(stream)
+    if dtype.kind not in "biuf" or dtype == np.uint8:
+        return 1.0
+    copies = (dtype != np.float32) + (len(shape) > 2 or dtype.kind in "iu")
+    return 2.0 if dtype.kind == "b" else 1 + copies * 4 / dtype.itemsize
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of an array in a file."""
+    version = np.lib.format.read_magic(stream)
+    readers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+    return readers[version != (1, 0)](stream)
 
 
 def _memmap(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
@@ -131,9 +162,7 @@ def _memmap(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     with path.open("rb") as stream:
         stream.seek(info.header_offset + 26)  # the local header: its name may have other extras
         stream.seek(sum(struct.unpack("<HH", stream.read(4))), os.SEEK_CUR)
-        version = np.lib.format.read_magic(stream)
-        readers = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
-        shape, by_columns, dtype = readers[version != (1, 0)](stream)
+        shape, by_columns, dtype = _header(stream)
         if dtype.hasobject:
             return file[key]
         return np.memmap(path, dtype, "c", stream.tell(), shape, "F" if by_columns else "C")
@@ -196,6 +225,7 @@ def _sparse(
     path: Path, arrays: Arrays, options: Data
 ) -> tuple[list[Tensor | Rows], dict[str, Any]]:
     """Return a sparse table, of counts or of bits, and what a data set keeps of it."""
+    _check_sparse(path, arrays["shape"], options)
     rows, takes = sparse_rows(arrays, str(path)), taken(options)
     kind = options.kind if takes is None else takes.kind
     bits = len(rows.values) > 0 and bool((rows.values <= 1).all())
@@ -206,6 +236,22 @@ def _sparse(
     values = rows.values.to(torch.uint8) * 255
     rows = SparseRows(values, rows.columns, rows.starts, rows.shape[1])
     return [rows], {"kind": "binary", "top": 1.0}
+
+
+def _check_sparse(path: Path, shape: np.ndarray, options: Data) -> None:
+    """Refuse a sparse table of which a row, or a look at all rows, takes more than its file may.
+
+    Raises:
+        VaekitError: with the option that lets it.
+    """
+    count, columns = (*map(int, shape.ravel()[:2].tolist()), 0, 0)[:2]
+    check_file(path, WIDE * columns, options)
+    size = path.stat().st_size
+    if options.max_memory is None and count * columns > max(LEAST, LOOKED_AT * size):
+        raise VaekitError(
+            f"{path} of {in_words(size)} has {count:,} rows of {columns:,} values, all of which "
+            "are looked at: if you trust it, `max_memory='2GiB'` lets it."
+        )
 
 
 def _beside(

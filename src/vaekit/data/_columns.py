@@ -13,7 +13,7 @@ import numpy as np
 
 from vaekit.data._cells import Column, is_gap, is_number
 from vaekit.data._splits import taken
-from vaekit.errors import VaekitError, unknown
+from vaekit.errors import VaekitError, cut, unknown
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
@@ -50,12 +50,15 @@ class Table:
     said: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for i, name in enumerate(self.names):
-            if name and name in self.names[:i]:
+        seen = set[str]()
+        for name in self.names:
+            if name in seen:
                 raise VaekitError(
-                    f"{self.what} has two columns '{name}'; give each a name of its own."
+                    f"{self.what} has two columns '{name[:60]}'; give each a name of its own."
                 )
+            seen.update({name} - {""})
         self.read: dict[int, Column] = {}  # the columns of text that were looked at
+        self.forms: dict[int, str] = {}  # of all columns that were
 
     # What columns are.
 
@@ -91,7 +94,7 @@ class Table:
         """Return the position of the column of this name; or of this number, counted from 1."""
         if name in self.names:
             return self.names.index(name)
-        if not name.isdecimal() or any(is_number(each) for each in self.names):
+        if not name.isdecimal() or len(name) > 18 or any(map(is_number, self.names)):
             return None
         return int(name) - 1 if 1 <= int(name) <= len(self.names) else None
 
@@ -177,6 +180,11 @@ class Table:
 
     def form(self, i: int) -> str:
         """Return what the cells of a column are: see `form_of`."""
+        if i not in self.forms:
+            self.forms[i] = self._form(i)
+        return self.forms[i]
+
+    def _form(self, i: int) -> str:
         from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
         cells = self.frame.iloc[:, i]
@@ -327,8 +335,8 @@ class Table:
             fault = "has {}, a gap," if text else "is empty"
             feature = taken(self.options) is None and column not in self.apart
             mend = GAP if feature else f"{FILL}."
-        shown = f"'{cell}'" if isinstance(cell, str) else cell
-        name = self.names[column]
+        shown = f"'{cut(cell)}'" if isinstance(cell, str) else cell
+        name = cut(self.names[column])
         return VaekitError(f"{self.what}: column '{name}' {fault.format(shown)} in {where}. {mend}")
 
     def no_class(self, row: int) -> VaekitError:

@@ -7,6 +7,7 @@ import gzip
 import math
 import re
 import warnings
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from vaekit.data._cells import form_of, is_gap, number
+from vaekit.data._rows import check_file
 from vaekit.data._splits import taken
 from vaekit.errors import VaekitError
 
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
 DELIMITERS = "\t;|, "  # the likely ones first: a comma may be a decimal mark, spaces lie in text
 ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
 NAMES = {"\t": "tabs", " ": "spaces"}
+SOME = 200  # cells of a line that tell what cuts it
+LOOK = 1 << 28  # bytes of unpacked text between looks at how many there are
 HEAD = 20  # lines that tell how the file is written
 SEPARATOR = re.compile(r"sep=(.)\s*")
 DECIMAL = re.compile(r"[+-]?\d+,(\d+)")
-WHOLE = re.compile(r"\d+")
+WHOLE = re.compile(r"\d{1,18}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class TextTable:
     def rows(self, stream: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Yield the line and the cells of each row."""
         skipped = set(self.skipped)
+        csv.field_size_limit(1 << 30)  # a line that another delimiter cuts is one long cell
         lines = ("\n" if i in skipped else line for i, line in enumerate(stream))
         reader = csv.reader(
             (line.strip() + "\n" for line in lines) if self.delimiter == " " else lines,
@@ -137,6 +142,7 @@ def read_text(path: Path, options: Data) -> TextTable:
     Raises:
         VaekitError: for a file that is missing, empty, or no text.
     """
+    _check_unpacked(path, options)
     encoding, count, skipped = _lines(path)
     with opened(path, encoding) as stream:
         head = list(islice(enumerate(stream), len(skipped) + HEAD + 1))
@@ -197,7 +203,22 @@ def opened(path: Path, encoding: str) -> Iterator[TextIO]:
         raise VaekitError(f"{path} is no text; save it as CSV in UTF-8.") from None
     except MemoryError:
         raise VaekitError(f"{path} is too large for the memory; take fewer rows.") from None
-    except (OSError, EOFError, csv.Error) as error:
+    except (OSError, EOFError, csv.Error, zlib.error) as error:
+        raise VaekitError(f"{path} cannot be read as .csv: {error}.") from error
+
+
+def _check_unpacked(path: Path, options: Data) -> None:
+    """Refuse a file that unpacks to more than it may."""
+    if path.suffix.lower() != ".gz" or not path.is_file():
+        return
+    try:
+        with gzip.open(path) as stream:
+            size = 0
+            while part := stream.read(1 << 20):
+                size += len(part)
+                if size % LOOK < len(part):
+                    check_file(path, size, options)
+    except (OSError, EOFError, zlib.error) as error:
         raise VaekitError(f"{path} cannot be read as .csv: {error}.") from error
 
 
@@ -249,7 +270,7 @@ def _delimiter(lines: list[str]) -> str:
         widths, first = {len(cells) for cells in body}, len(rows[0])
         if len(widths) != 1 or (first not in widths and (first < 2 or {first + 1} != widths)):
             continue
-        cells = [cell for row in body for cell in row]
+        cells = [cell for row in body for cell in row[:SOME]]
         numbers = sum(bool(form_of([cell])[1]) or is_gap(cell) for cell in cells) / len(cells)
         if len(body[0]) > 1 and numbers > most:
             best, most = delimiter, numbers

@@ -27,7 +27,7 @@ from vaekit._torchutil import in_blocks
 from vaekit.data._layout import counted
 from vaekit.data._pixels import Opened, SeveralSizesError, open_image, usual_size
 from vaekit.data._readings import reading
-from vaekit.data._rows import MappedRows, Rows, available, check_memory, every
+from vaekit.data._rows import MappedRows, Rows, available, check_file, check_memory, every
 from vaekit.data._splits import taken
 from vaekit.errors import VaekitError
 
@@ -114,6 +114,9 @@ class _Decoding:
         """Return all pixels and what is known of them; by way of the cache if it is worth it."""
         cache, most, remembered = self.options.cache, self.most, None
         target = _pixel_file(self.files, self.options)
+        if cache is None and self.options.size is None:
+            size = sum(each.size for each in self.files.members)
+            check_file(self.files.path, self.size, self.options, size)
         large = cache or not _fits(most)
         worth = large or (self.count > WORTH and self.size <= ROOM)
         if cache is not False and worth and not self.first.corrupt:

@@ -29,6 +29,7 @@ TEXTS = frozenset(  # of which nobody expects that they are read
      "ini", "db", "log", "py", "ipynb", "sh", "toml", "cfg")
 )  # fmt: skip
 OWN = b"tEXtSoftware\0vaekit"  # at the start of a PNG that vaekit drew
+DEEPEST = 200  # folders within each other
 HEAD = 128  # bytes of a file that tell so
 MAYBE_OWN = re.compile(
     r"(^|/)[^/0-9]*[.]png$", re.IGNORECASE
@@ -57,6 +58,14 @@ class Member:
     entry: zipfile.ZipInfo | None = None
     page: int = 0
     file: str = ""
+
+
+def _check_depth(path: Path, name: str) -> None:
+    if (depth := name.count("/")) > DEEPEST:
+        raise VaekitError(
+            f"{path} has folders within each other, {depth} deep; expected {DEEPEST} at most: move "
+            "what lies deeper up."
+        )
 
 
 class ImageFiles:
@@ -112,6 +121,8 @@ class ImageFiles:
 
     def _wanted(self, name: str) -> bool:
         """Return whether a file is an image; others are counted by their ending."""
+        if not name:  # as of an entry of a damaged .zip
+            return False
         parts = name.split("/")
         if any(part.startswith(".") or part == "__MACOSX" for part in parts):
             return False
@@ -168,6 +179,7 @@ class ImageFiles:
                 new = (facts.st_dev, facts.st_ino) not in seen  # and no link to a folder above
                 seen.add((facts.st_dev, facts.st_ino))
                 inner = Path(folder).relative_to(path).as_posix()
+                _check_depth(path, inner)
                 if inner != "." and is_run(names, below):
                     self.runs.append(inner)
                     below[:] = []
@@ -212,10 +224,11 @@ class ImageFiles:
 
     def _in_archive(self, path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
         entries = [(each.filename.replace("\\", "/"), each) for each in archive.infolist()]
-        self._note_folders([name for name, _ in entries])
+        self._note_folders([name for name, _ in entries if name.count("/") <= DEEPEST])
         for name, entry in entries:
+            _check_depth(path, name)
             inside = any(name.startswith(f"{run}/") for run in self.runs)
-            if entry.is_dir() or inside or not self._wanted(name):
+            if name.endswith("/") or inside or not self._wanted(name):
                 continue
             what = f"{path}: '{entry.filename}'"
             if entry.flag_bits & 1:

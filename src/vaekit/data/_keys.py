@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, cut
 
 KEYS = ("images", "labels", "factors", "groups")
 SPARSE_KEYS = ("data", "indices", "indptr", "shape")
@@ -42,9 +42,8 @@ def found(path: Path, keys: Sequence[str]) -> tuple[dict[str, str], str]:
     ranked = sorted([key for key in keys if key not in part], key=lambda key: _role(key)[1])
     likeliest = {_role(key)[0]: key for key in reversed(ranked)}
     if "images" not in likeliest:
-        raise VaekitError(
-            f"{path} has no array 'images'; it has: {', '.join(keys) or 'nothing'}; {HOW}."
-        )
+        there = cut(", ".join(keys), 300) or "nothing"
+        raise VaekitError(f"{path} has no array 'images'; it has: {there}; {HOW}.")
     prefixes = [split for split in ("", "val_", "test_") if f"{split}images" in likeliest]
     names = [f"{split}{name}" for split in prefixes for name in KEYS]
     read = {name: likeliest[name] for name in names if name in likeliest}
@@ -78,5 +77,7 @@ def _role(key: str) -> tuple[str, tuple[bool, int]]:
 
 def _left_out(keys: Sequence[str], read: dict[str, str]) -> str:
     others = [key for key in keys if key not in read.values()]
-    shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    shown = ", ".join(map(cut, others[:5])) + (
+        f" and {len(others) - 5} more" if len(others) > 5 else ""
+    )
     return f"left out: {shown}" if others else ""

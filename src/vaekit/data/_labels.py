@@ -17,6 +17,7 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     from vaekit.data._transforms import DataSpec
 
+MOST = 1 << 20  # classes that are counted from 0
 WHOLE = 1 << 53  # floats hold every whole number up to here
 # What may go with images: the kinds of types, the dims, and what is expected.
 ANNOTATIONS = {
@@ -35,8 +36,11 @@ def annotation(what: str, name: str, array: np.ndarray, rows: int) -> Tensor:
     _check(what, name, array, rows, kinds="iub" if name == "labels" else "")
     if name == "groups":
         return keyed(array)
-    if name == "labels" and array.min() < 0:
-        raise VaekitError(f"{what} has the value {array.min()}; expected integers from 0 on.")
+    if name == "labels" and not 0 <= array.min() <= array.max() < MOST:
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise VaekitError(
+            f"{what} has the value {wrong}; expected integers from 0 on, below {MOST:,}."
+        )
     whole = array.dtype.kind != "f"
     return torch.from_numpy(array.astype(np.int64) if whole else finite(what, array))
 

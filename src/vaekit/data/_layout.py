@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -374,18 +374,21 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[Any], str]:
     """Return a key that sorts names by the numbers in them.
 
     Example:
         >>> sorted(["a10.png", "a9.png", "A1.png"], key=natural)
         ['A1.png', 'a9.png', 'a10.png']
     """
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    parts: list[Any] = re.split(r"([0-9]+)", name)
+    for i in range(1, len(parts), 2):  # as numbers are ordered, of whatever length
+        digits = parts[i].lstrip("0")
+        parts[i] = len(digits), digits
+    return parts, name
 
 
-def by_class(name: str) -> tuple[bool, float, tuple[list[str | int], str], str]:
+def by_class(name: str) -> tuple[bool, float, tuple[list[Any], str], str]:
     """Return a key that sorts the names of classes: numbers first, then letters without case.
 
     Example:

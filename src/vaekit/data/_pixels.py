@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from contextlib import suppress
@@ -86,6 +87,9 @@ def _flat(image: Image, channels: int, background: str) -> Image:
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
 
+
+# What Pillow logs of a damaged file would be lines beside the one that refuses it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # one file ---------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit._torchutil import Moments
 from vaekit.data._augment import read_change
 from vaekit.data._dataset import Dataset, Split, generator
-from vaekit.data._rows import chunks, is_random
+from vaekit.data._rows import check_memory, chunks, is_random
 from vaekit.data._splits import partition, whole
 from vaekit.data._transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
@@ -167,6 +167,8 @@ def conditioned(split: Split, data: Dataset, context: str) -> Split:
             "or name the column of a .csv that holds them, as `label=class`; of images a table, as "
             "`labels=labels.csv`, or what their names tell, as `label_from='([a-z]+)[.]'`."
         )
+    size = 9 * len(split) * data.classes  # torch makes it of int64 first
+    check_memory(f"{len(split):,} labels of {data.classes:,} classes", size, "Name fewer classes.")
     return replace(split, context=one_hot(split.labels, data.classes))
 
 

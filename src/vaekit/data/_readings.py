@@ -202,7 +202,8 @@ class Reading:
         if rows.dtype == np.float32 and self.clip:
             rows = rows.clip(self.low, self.high)
         if rows.dtype == np.float32 and (self.low, self.high) != (0, 1):
-            rows = (rows - self.low) / (self.high - self.low)
+            rows = rows - self.low
+            rows /= self.high - self.low  # in place: once more would be as much memory again
         if self.top in (None, 255):
             return rows
         return np.multiply(rows, 255, dtype=np.uint8, casting="unsafe")

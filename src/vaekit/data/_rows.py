@@ -12,16 +12,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit._io import in_words
+from vaekit._io import bytes_of, in_words
 from vaekit.errors import VaekitError
 
+if TYPE_CHECKING:
+    from vaekit._train_options import Data
+
 CHUNK = 1 << 20  # elements: of the pieces in which all rows are looked at, which caches hold
+LEAST, TIMES = 2 << 30, 20  # bytes, or times its size, that a file may ask for: the larger
 LARGE = 1 << 26  # bytes: more rows than these are not copied when they are taken
 MEMINFO = Path("/proc/meminfo")
 
@@ -50,6 +54,30 @@ def check_memory(what: str, wanted: int, mend: str) -> None:
         raise VaekitError(
             f"{what} would take {in_words(wanted)}; {in_words(free)} are free. {mend}"
         )
+
+
+def check_file(path: Path, wanted: int, options: Data, size: int | None = None) -> None:
+    """Refuse a file that asks for more memory than it may, or than is free.
+
+    Args:
+        path: of the file.
+        wanted: the bytes that reading it takes at its peak.
+        options: whose `max_memory` may say how many it may ask for.
+        size: of the file, where that is known.
+
+    Raises:
+        VaekitError: in both cases.
+    """
+    size = path.stat().st_size if size is None else size
+    given = options.max_memory
+    most = max(LEAST, TIMES * size) if given is None else bytes_of("max_memory", given)
+    if wanted > most:
+        need = f"{-(-wanted // 2**30)}GiB"
+        raise VaekitError(
+            f"{path} of {in_words(size)} asks for {in_words(wanted)} of memory, more than "
+            f"{in_words(most)}: if you trust it, `max_memory={need!r}` lets it."
+        )
+    check_memory(str(path), wanted, "Take fewer rows, or uint8.")
 
 
 @dataclass(eq=False)

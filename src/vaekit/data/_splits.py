@@ -284,7 +284,11 @@ def keyed(keys: np.ndarray | list[str]) -> Tensor:
         >>> keyed(["b", "a", "b"])
         tensor([1, 0, 1])
     """
-    return torch.from_numpy(np.unique(np.asarray(keys), return_inverse=True)[1].astype(np.int64))
+    if isinstance(keys, np.ndarray):
+        return torch.from_numpy(np.unique(keys, return_inverse=True)[1].astype(np.int64))
+    # Not by an array of text, in which each key takes as much as the longest one.
+    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+    return torch.tensor([number[key] for key in keys])
 
 
 def whole(cell: str) -> str:

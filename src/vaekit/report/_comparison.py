@@ -77,6 +77,7 @@ def compare(
     prior: str | None = None,
     lang: str = "en",
     import_: Named = (),
+    training_data: str | Path | None = None,
 ) -> Comparison:
     """Compare runs of one data set on a page: what differs, and what came of it.
 
@@ -99,6 +100,7 @@ def compare(
         prior: what the samples are drawn from, as in `Run.sample`: "model" or "fitted".
         lang: the language of the sentences, "en" or "zh"; numbers and options are the same.
         import_: files and modules of your own parts that the runs were trained with.
+        training_data: the path of the data that they were trained on, where they have moved.
 
     Raises:
         VaekitError: for fewer than two runs, one twice, runs of different data, `rank="elbo"` of
@@ -109,7 +111,8 @@ def compare(
     load(import_)
     check_page(page := Path(out), images, lang)
     say = words(lang).gettext
-    opened = open_runs(runs, data_dir=data_dir, device=device)
+    where: dict[str, Any] = {"data_dir": data_dir, "training_data": training_data}
+    opened = open_runs(runs, device=device, **where)
     if prior is not None:
         choose("prior", prior, dict.fromkeys(("model", "fitted")))
     found = Compared.of(opened, rank, say, prior, limit=limit, seed=seed, data_dir=data_dir)

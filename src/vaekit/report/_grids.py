@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -66,7 +65,7 @@ def grid(*kinds: Tensor, columns: int | None = None, width: int = 830) -> Image:
             `in_color`); clamped to [0, 1], NaN is mid gray.
         columns: images in a row, N at most; by default those of `columns_of`.
         width: of the grid, pixels, at most. Each image is enlarged by the largest whole factor that
-            fits, of 1 where the images are large: they are never shrunk.
+            fits, and no image higher, of 1 where the images are large: they are never shrunk.
 
     Returns:
         An RGBA image.
@@ -90,8 +89,9 @@ def grid(*kinds: Tensor, columns: int | None = None, width: int = 830) -> Image:
     columns = columns if columns is not None else columns_of(shapes[0][0], several=several)
     rows = list(chain.from_iterable(zip(*(in_rows(part, columns) for part in tiles), strict=True)))
     gaps = [*[GAP] * (len(kinds) - 1), BAND if several else GAP]
-    count, _, wide, _ = rows[0].shape
-    factor = max(1, (at_least("width", width, 1) + GAP - GAP * count) // (count * wide))
+    count, high, wide, _ = rows[0].shape
+    factor = (at_least("width", width, 1) + GAP - GAP * count) // (count * wide)
+    factor = max(1, min(factor, width // high))  # of what is higher than wide, too
     return joined(rows, gaps * (len(rows) // len(kinds)), factor)
 
 
@@ -115,7 +115,7 @@ def read_array(path: Path, name: str) -> np.ndarray | None:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             return arrays[name]
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile):
+    except Exception:  # numpy raises whatever damaged bytes make of its readers
         return None
 
 

@@ -20,7 +20,7 @@ from vaekit.report._pages import mark
 from vaekit.runs import COMPOSED, Config, Run, open_run
 
 SEEN = 1000  # test rows that are looked at
-PLACE = {"data_dir", "device", "threads", "cache"}  # where, not what
+PLACE = {"data_dir", "device", "threads", "cache", "max_memory"}  # where, not what
 ABSENT = "none"
 LONGEST = 48  # letters of a short name
 MOST = 3  # options in a short name
@@ -343,7 +343,11 @@ def settings_of(
 
 
 def open_runs(
-    paths: Sequence[str | Path], *, data_dir: str | Path | None = None, device: str = "auto"
+    paths: Sequence[str | Path],
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    training_data: str | Path | None = None,
 ) -> RunSet:
     """Open the runs.
 
@@ -360,7 +364,7 @@ def open_runs(
     twice = next((n for n, folder in enumerate(folders) if folder in folders[:n]), None)
     if twice is not None:
         raise VaekitError(f"got the run {paths[twice]} twice; expected different runs.")
-    runs = [open_run(path, device=device) for path in paths]
+    runs = [open_run(path, device=device, training_data=training_data) for path in paths]
     options, usual = [], []
     for run in runs:
         if Offer.LATENT not in run.offers:

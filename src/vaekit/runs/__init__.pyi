@@ -19,6 +19,9 @@ from vaekit.runs._job import describe as describe
 from vaekit.runs._job import make_job as make_job
 from vaekit.runs._job import optimize as optimize
 from vaekit.runs._memory import StepMemory as StepMemory
+from vaekit.runs._moves import carry_over as carry_over
+from vaekit.runs._moves import changed as changed
+from vaekit.runs._moves import find_data as find_data
 from vaekit.runs._opening import keep_evaluation as keep_evaluation
 from vaekit.runs._opening import open_run as open_run
 from vaekit.runs._opening import read_config as read_config

@@ -40,6 +40,7 @@ from vaekit.runs._building import build_on, check_range, example_of, to_unit
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._folder import RunFolder, environment, git_state
 from vaekit.runs._memory import StepMemory
+from vaekit.runs._moves import place_of
 from vaekit.runs._saved_models import config_json
 
 ROWS = ("train", "validation", "test")
@@ -217,6 +218,7 @@ def describe(job: Job) -> dict[str, Any]:
         "data": {
             **{name: job.card[name] for name in ("source", "note", "sha256")},
             "stamp": stamp_of(job.source.source),
+            **place_of(job.source.source, job.folder.path),
             **{name: job.data.rows.get(name, 0) for name in ROWS},
             "card": job.card,
         },
@@ -253,7 +255,9 @@ def optimize(
         callbacks: are told how it goes.
     """
     options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
-    watcher, steps, first = supervisor(job, callbacks), options.epochs * len(job.batches), 0
+    watcher, first = supervisor(job, callbacks), 0
+    shift = 0 if state is None else state["progress"].get("shift", 0)
+    steps = options.epochs * len(job.batches) - shift
     if state is None:
         watcher.begin(model, objective)
     else:
@@ -271,7 +275,7 @@ def optimize(
 
         def after_step(progress: training.Progress) -> bool:
             callbacks.tell("step", progress)
-            if progress.step % len(job.batches) and progress.step < steps:  # else an epoch ended
+            if progress.place % len(job.batches) and progress.step < steps:  # else an epoch ended
                 watcher.step(progress)
             return pressed()
 

@@ -62,6 +62,7 @@ def open_run(
     device: str = "auto",
     model: Model | None = None,
     objective: Objective | None = None,
+    training_data: str | Path | None = None,
 ) -> Run:
     """Open the run in this folder, or the saved model.
 
@@ -72,6 +73,7 @@ def open_run(
         device: where the model goes.
         model, objective: of a run that was composed of classes of your own; the model gets the
             weights.
+        training_data: where the data of its training lie, if they have moved.
 
     Raises:
         VaekitError: where this is no run folder, or the weights are missing or of another model.
@@ -91,7 +93,9 @@ def open_run(
         learned = load_checkpoint(folder.last)["progress"]["objective"]
         learned = {n: v for n, v in learned.items() if n in now and n not in fixed}
         load_weights(objective, {**now, **learned}, folder.path)
-    return Run(folder, config, spec, model, objective.to(target), which, step)
+    run = Run(folder, config, spec, model, objective.to(target), which, step)
+    run.training_data = training_data
+    return run
 
 
 def keep_evaluation(run: Run, results: dict[str, Any]) -> None:

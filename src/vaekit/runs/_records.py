@@ -79,6 +79,8 @@ class Rows(Record):
     validation: Whole
     test: Whole
     stamp: list[int] = []
+    path: str = ""
+    from_run: str = ""
     card: Card = None  # type: ignore[assignment]  # it may be missing, and not null
 
 

@@ -43,6 +43,7 @@ from vaekit.registry import Spec, completed, spec_of
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._fitted import FittedPrior, fitted_prior
 from vaekit.runs._folder import RunFolder
+from vaekit.runs._moves import find_data
 from vaekit.runs._saved_models import save
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Run:
         step: optimizer steps after which these weights were saved; None where no record says.
         data: the data set of its training, where it is in memory: as stored, and as its rows were
             prepared; of a run that is opened None, and it is read when it is needed.
+        training_data: where the data of its training lie, if they have moved; or None.
     """
 
     folder: RunFolder
@@ -85,6 +87,7 @@ class Run:
     step: int | None
     data: tuple[Dataset, Dataset] | None = None
     fitted_priors: dict[str, FittedPrior | None] = field(default_factory=dict)
+    training_data: str | Path | None = None
 
     def __repr__(self) -> str:
         """Return what was trained on what, for how long, and where it is, in a line."""
@@ -392,18 +395,17 @@ class Run:
         return None if context is None else context.float().to(self.device)
 
     def source(self, data_dir: str | Path | None = None) -> Dataset:
-        """Return the data set it was trained on, as it is stored.
+        """Return the data set it was trained on, as it is stored, wherever it lies now.
 
         Raises:
-            VaekitError: where it is not found.
+            VaekitError: where it is not found; where it was found by its name or by
+                `training_data`, and has other rows.
         """
         if data_dir is None and self.data is not None:
             return self.data[0]
-        options = self.config.data
-        moved = {"data_dir": options.data_dir if data_dir is None else data_dir}
-        if (path := self.folder.anchored(options.data)).exists():
-            moved["data"] = str(path)
-        return read(options.model_copy(update=moved), mapped=True)
+        how: dict[str, Any] = {"data_dir": data_dir, "training_data": self.training_data}
+        options, data = find_data(self.folder, self.config.data, self.sha256, **how)
+        return read(options, mapped=True) if data is None else data
 
     def dataset(self, data_dir: str | Path | None = None) -> Dataset:
         """Return the data set it was trained on, its rows as they were then.

@@ -144,7 +144,7 @@ class Supervisor:
         how = (progress.model, progress.objective)
         examined = None if self.rows is None else examine(*how, self.rows, self.seed)
         means = examined.means if examined and self.validation is not None else None
-        better = self.best.improves(means or with_elbo(progress.means), self.epoch, progress.step)
+        better = self.best.improves(means or with_elbo(progress.means), self.epoch, progress.place)
         if better and means:
             weights_now = {"model": dict(progress.model.state_dict())}
             save_state(self.folder.best, weights_now, self.folder.mend)
@@ -222,7 +222,7 @@ class Supervisor:
             asked, held_out = lr if self.lr is None else self.lr, self.validation is not None
             now = progress.means["objective"]
             course = Course(now, progress.start, asked, beta, held_out, self.given)
-            steps = progress.step - self.best.after
+            steps = progress.place - self.best.after
             warnings = self.watch(examined, self.epoch, steps=steps, course=course)
         record = {
             "epoch": self.epoch,

@@ -110,7 +110,7 @@ def fit(
         objective.train()
         with computing(precision):
             _train_epoch(progress, update, batches, steps, on_step)
-        if progress.step % len(batches) == 0 or progress.step == steps:
+        if progress.place % len(batches) == 0 or progress.step == steps:
             progress.end_epoch()
             if on_epoch and on_epoch(progress):
                 break
@@ -125,10 +125,10 @@ def _train_epoch(
     on_step: Callable[[Progress], bool | None] | None,
 ) -> None:
     """Take the rest of the current epoch's steps, or of all."""
-    number, start = divmod(progress.step, len(batches))
+    number, start = divmod(progress.place, len(batches))
     began = time.perf_counter()
     for x, context in batches.epoch(number, start):
-        bound = update(x, context, progress.step)
+        bound = update(x, context, progress.place)
         progress.meter.add(bound)
         if progress.step == 0:
             progress.start = mean_and_error(bound.value)

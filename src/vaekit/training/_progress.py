@@ -123,7 +123,10 @@ class Mean:
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
         """Continue from what `state` returned."""
         self.count = state["count"]
-        self.total = None if state["total"] is None else state["total"].to(device)
+        total = state["total"]
+        if total is not None and device.type == "mps":  # which knows no float64
+            total = total.float()
+        self.total = None if total is None else total.to(device)
 
 
 class Meter:
@@ -186,6 +189,7 @@ class Progress:
     average: AveragedModel | None
     device: torch.device
     step: int = 0
+    shift: int = 0  # of the step: so far it would be, had its batches always been of this size
     meter: Meter = field(default_factory=Meter)
     gradient: Mean = field(default_factory=Mean)
     means: dict[str, float] = field(default_factory=dict)  # of the epoch that has just ended
@@ -196,6 +200,11 @@ class Progress:
     seconds: float = 0.0  # of the steps of the current epoch so far, those before a resume included
     interrupted: bool = False
     critic: torch.optim.Optimizer | None = None
+
+    @property
+    def place(self) -> int:
+        """Return the step of schedules and epochs, which a resume with other batches moves."""
+        return self.step + self.shift
 
     @property
     def _parts(self) -> dict[str, Any]:
@@ -219,6 +228,7 @@ class Progress:
         parts = self._parts.items()
         return {
             "step": self.step,
+            **({"shift": self.shift} if self.shift else {}),
             **{name: None if part is None else dict(part.state_dict()) for name, part in parts},
             "meter": self.meter.state(),
             "gradient": self.gradient.state(),
@@ -229,7 +239,7 @@ class Progress:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Set everything as it was when `state` was taken."""
-        self.step = state["step"]
+        self.step, self.shift = state["step"], state.get("shift", 0)
         for name, part in self._parts.items():
             if part is not None and state[name] is not None:
                 part.load_state_dict(state[name])

@@ -64,6 +64,7 @@ class Where(Part):
     """What `Progress.state` returned."""
 
     step: int = Field(ge=0)
+    shift: int = 0
     model: dict[str, Tensor]
     objective: dict[str, Tensor]
     optimizer: Optimizer
