@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import re
 import struct
+import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import scipy.sparse
 import torch
@@ -129,7 +131,10 @@ def spoilt(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: a, y; write"),
+        (
+            {"a": noise(20, 4, 4), "y": np.arange(20)},
+            "has no array 'images'; it has: a, y; name them, as `images=a`, and",
+        ),
         ({"images": np.array([[1], "a"] * 20, dtype=object)}, "'images' holds Python objects"),
         ({"images": noise(20)}, "has shape (20,); expected (N, H, W)"),
         ({"images": noise(20, 4, 4, 2)}, "has shape (20, 4, 4, 2); expected"),
@@ -473,7 +478,7 @@ def test_sparse_rows_need_all_arrays(tmp_path: Path) -> None:
     parts = csr()
     del parts["indptr"]
     path = save(tmp_path, labels=np.arange(12), **parts)
-    with fails("has no array 'images'; it has: labels, data, indices, shape; write"):
+    with fails("has no array 'images'; it has: labels, data, indices, shape; name"):
         load(path)
 
 
@@ -689,17 +694,26 @@ def test_tables_by_other_endings(tmp_path: Path) -> None:
         load(tmp_path / "mine.csv.gz")
 
 
-def test_parquet_is_read_as_a_dataframe_is_or_names_its_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "library", "extra"),
+    [("x.parquet", "pyarrow", "parquet"), ("x.xlsx", "openpyxl", "tables"),
+     ("x.h5", "h5py", "hdf5"), ("x.h5ad", "h5py", "hdf5")],
+)  # fmt: skip
+def test_a_library_that_is_not_installed_is_named(
+    name: str, library: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pandas = pytest.importorskip("pandas")
+    (tmp_path / name).write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, library, None)
+    with fails(f"reading {Path(name).suffix} needs {library}: pip install 'vaekit[{extra}]'."):
+        load(tmp_path / name)
+
+
+def test_parquet_is_read_as_a_dataframe_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.parquet"
     path.write_bytes(b"PAR1")
-    if importlib.util.find_spec("pyarrow") is None:
-        with fails("needs pyarrow, which is not installed: pip install 'vaekit[parquet]'"):
-            load(path)
     frame = pandas.DataFrame(TABLE, columns=["a", "b", "c"]).assign(sort=["x", "y"] * 20)
     monkeypatch.setattr("pandas.read_parquet", lambda _: frame)
+    monkeypatch.setitem(sys.modules, "pyarrow", types.ModuleType("pyarrow"))
     assert np.array_equal(rows(path, label="sort"), TABLE[np.lexsort(TABLE.T)])
     mine = load(path, label="sort")
     assert (mine.name, mine.column_names, mine.class_names) == ("mine", ("a", "b", "c"), ("x", "y"))

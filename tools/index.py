@@ -23,6 +23,7 @@ STUB = ROOT / "src" / "vaekit" / "signature.pyi"
 TYPES = {
     "PathText": "str | PathLike[str]",
     "Names": "str | Sequence[str]",
+    "Sides": "str | Sequence[int]",
     "tuple[str, ...]": "Sequence[str]",
 }
 

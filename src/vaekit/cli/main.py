@@ -63,7 +63,8 @@ GLOBAL = {
 }
 SELDOM = {  # options of train and sweep that only --help-all shows
     "test", "split_seed", "group", "crop", "labels", "label_from", "columns", "drop", "date",
-    "missing", "kind", "standardize", "range", "dequantize", "cache",
+    "missing", "kind", "standardize", "range", "dequantize", "cache", "images", "shape",
+    "test_data",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",
 }  # fmt: skip

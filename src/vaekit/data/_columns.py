@@ -23,6 +23,7 @@ FILL = "Fill the cell, or remove the row"
 GAP = f"{FILL}: `missing=drop` leaves such rows out, `missing=mean` fills in the column's mean."
 INDEX = re.compile(r"(index|unnamed: *\d+)?", re.IGNORECASE)
 NAME = re.compile(r"names?", re.IGNORECASE)
+CLASS = re.compile(r"labels?|class|target|y", re.IGNORECASE)
 ID = re.compile(r"(.*[_ -])?(id|uuid)|.*[a-z]I[dD]|I[dD]|.*_ID|UUID")
 PLAIN = 2.0**-12  # of a deviation: what float32 may lose of a column
 
@@ -39,6 +40,7 @@ class Table:
         locate: returns where a row and column lie, and the cell as it is written there.
         mark: the decimal mark of cells that are numbers under either.
         said: what was guessed.
+        lines: returns the line of each row in its file; or None.
     """
 
     what: str
@@ -48,14 +50,36 @@ class Table:
     locate: Callable[[int, int], tuple[str, Any]]
     mark: str = "."
     said: Sequence[str] = ()
+    lines: Callable[[], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
+        self._find_class()
         for i, name in enumerate(self.names):
             if name and name in self.names[:i]:
                 raise VaekitError(
                     f"{self.what} has two columns '{name}'; give each a name of its own."
                 )
         self.read: dict[int, Column] = {}  # the columns of text that were looked at
+
+    def _find_class(self) -> None:
+        """Take the one column besides pixels for the class.
+
+        Raises:
+            VaekitError: where none is named so.
+        """
+        options = self.options
+        if not options.shape or options.label or options.columns or options.drop:
+            return
+        pixels = math.prod(map(int, options.shape.split("x")))
+        named = [name for name in self.names if CLASS.fullmatch(name.strip())]
+        if len(self.names) == pixels + 1 and named:
+            self.options = options.model_copy(update={"label": named[0]})
+            self.said = (*self.said, f"'{named[0]}' is the class")
+        elif len(self.names) == pixels + 1 and not any(map(names_rows, self.names)):
+            raise VaekitError(
+                f"{self.what} has {pixels + 1} columns, one more than `shape={options.shape}` "
+                f"takes: name the class, as `label={self.names[0]}`, or what to `drop`."
+            )
 
     # What columns are.
 
@@ -154,9 +178,10 @@ class Table:
     def _known(self, takes: DataSpec, mine: list[int]) -> list[int]:
         """Return the columns that a trained model takes, in its order."""
         names = [self.names[i] for i in mine]
-        if not takes.column_names and len(mine) == takes.shape[-1]:
+        width = math.prod(takes.shape)
+        if not takes.column_names and len(mine) == width:
             return mine
-        known = takes.column_names or tuple(map(str, range(1, takes.shape[-1] + 1)))
+        known = takes.column_names or tuple(map(str, range(1, width + 1)))
         missing = [name for name in known if name not in names]
         more = [self.names[i] for i in mine if self.names[i] not in known and i not in self.empty]
         for wrong, what in ((missing, "lacks"), (more, "has")):
@@ -219,6 +244,7 @@ class Table:
             VaekitError: for a cell that is no finite number of float32.
         """
         takes, plain = taken(self.options), self.options.kind not in (None, "table")
+        plain |= self.options.shape is not None
         known = None if takes is None else takes.values.offset
         columns, offsets = [], np.zeros(len(self.positions))
         for place, i in enumerate(self.positions):
@@ -286,11 +312,11 @@ class Table:
             return list(texts)
         return None
 
-    def ids(self, lines: np.ndarray | None = None) -> np.ndarray:
+    def ids(self) -> np.ndarray:
         """Return what each row is called: the cell of a column that says it, else line or index."""
         for i in [*self.asked["id"], *self.identifiers[::-1]][:1]:
             return self.texts(i)
-        return self.frame.index.to_numpy() if lines is None else lines
+        return self.frame.index.to_numpy() if self.lines is None else self.lines()
 
     def texts(self, i: int) -> np.ndarray:
         """Return the cells of a column as text, without spaces around; a gap is empty."""

@@ -14,32 +14,43 @@ from typing import Any
 
 from vaekit._io import UnreachableError, checksum_of, fetch, search_folders
 from vaekit._train_options import Data, checked
-from vaekit.data._arrays import load_npy, load_npz
+from vaekit.data._anndata import anndata
+from vaekit.data._arrays import Named, dataset_in, npy_arrays, npz_arrays
 from vaekit.data._avatars import load_avatars
+from vaekit.data._columns import Table
 from vaekit.data._dataset import Dataset
 from vaekit.data._embedded import load_digits, load_shapes
+from vaekit.data._folders import load_folder
+from vaekit.data._formats import ARRAYS, CONVERT, FRAMES, frame_table
+from vaekit.data._idx import idx_arrays, is_idx
 from vaekit.data._image_files import is_image
 from vaekit.data._images import load_images
 from vaekit.data._named_sets import READERS, Parts
 from vaekit.data._pixels import shaped
 from vaekit.data._splits import refuse, taken
-from vaekit.data._tables import load_csv, load_parquet, text_columns
+from vaekit.data._tables import dataset_of_table, text_columns, text_table
 from vaekit.errors import VaekitError, choose, unknown
 
 GIVEN = "given"  # in place of a name or a path
-PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
+PATHS = "a folder or .zip of images, .npz, .npy, .csv, .xlsx, .parquet, .mat, .h5, .pt and others"
 
 TEXTS = (".csv", ".tsv", ".data", ".txt")
-# A new format is one entry: the end of the path, and a function of the path and how to read it.
-FORMATS: dict[str, Callable[..., Dataset]] = {
-    ".npz": load_npz,
-    ".npy": load_npy,
-    **dict.fromkeys(TEXTS, load_csv),
-    ".parquet": load_parquet,
+# A new format is one entry: the end of the path, and a function of the path and how to read it,
+# which gives a table or named arrays.
+TABLES: dict[str, Callable[[Path, Data], Table]] = {
+    **dict.fromkeys(TEXTS, text_table),
+    **{suffix: partial(frame_table, suffix) for suffix in FRAMES},
+}
+NAMED: dict[str, Callable[..., Named]] = {
+    ".npz": npz_arrays,
+    ".npy": npy_arrays,
+    ".h5ad": anndata,
+    **ARRAYS,
 }
 # Formats whose readers can leave the rows in the file.
 MAPPABLE = (".npz", ".npy")
 
+ARCHIVES = (".zip",)
 CATALOG = "catalog.toml"
 MAKERS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
@@ -331,20 +342,46 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
         return shaped(entries[options.data](folders, options), options)
     if options.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
         raise unknown("data set", options.data, entries)
-    path = _expanded(options.data)
+    if "://" in options.data:
+        raise VaekitError(f"{options.data} is an address: download it, and name the file.")
+    return _of_path(_expanded(options.data), folders, options, mapped)
+
+
+def _of_path(path: Path, folders: Sequence[Path], options: Data, mapped: bool) -> Dataset:
+    """Return the data set at a path."""
     folder = _first(Path.is_dir, path, folders) if options.data else None
     suffix = _suffix(path)
     image = taken(options) is not None and is_image(path.name)
-    if folder is not None or suffix == ".zip" or image:
+    other = None if folder is None else load_folder(folder, options)
+    if other is not None:
+        return shaped(other, options)
+    if folder is not None or suffix in ARCHIVES or image:
         return load_images(folder or _file(path, folders), options)
-    if suffix in FORMATS:
+    if suffix in TABLES:
+        table, keys = _file(path, folders), "it is for images and arrays: `label` names a column"
+        refuse(table, options, images=keys, labels=keys)
+        return shaped(dataset_of_table(table, TABLES[suffix](table, options)), options)
+    file = _first(Path.is_file, path, folders) if options.data else None
+    idx = suffix not in NAMED and file is not None and is_idx(file)
+    if suffix in NAMED or idx:
+        file = file or _file(path, folders)
         more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
-        return shaped(FORMATS[suffix](_file(path, folders), options, **more), options)
-    if options.data and _first(Path.exists, path, ()):
-        raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
+        given = idx_arrays(file, options) if idx else NAMED[suffix](file, options, **more)
+        return shaped(dataset_in(file, given, options), options)
+    raise _unread(path, suffix, file, folders, options)
+
+
+def _unread(
+    path: Path, suffix: str, file: Path | None, folders: Sequence[Path], options: Data
+) -> VaekitError:
+    """Return the error for what is no data that are read, with the mend."""
+    if suffix in CONVERT:
+        return VaekitError(f"{path} is of a format that is not read: {CONVERT[suffix]}.")
+    if file is not None:
+        return VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
     if len(path.parts) > 1 or path.is_absolute():
-        raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
-    raise unknown(f"data set (or path of {PATHS})", options.data, entries)
+        return not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
+    return unknown(f"data set (or path of {PATHS})", options.data, sets(options.data_dir))
 
 
 def labeled(options: Data) -> Data:

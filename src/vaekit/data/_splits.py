@@ -325,7 +325,8 @@ def refuse(path: str | Path, options: Data, **mends: str) -> None:
         VaekitError: for the first of `mends` that is set in `options`.
     """
     for name, mend in mends.items():
-        if getattr(options, name):
+        value = getattr(options, name)
+        if value or isinstance(value, float):  # a count of rows, 0 too
             raise _unsuited(name, path, mend)
 
 

@@ -27,7 +27,7 @@ from vaekit.data._loaders import (
     read_items,
 )
 from vaekit.data._pixels import shaped
-from vaekit.data._readings import Reading, as_rows, kind_of, reading, tensor_of
+from vaekit.data._readings import Reading, as_images, as_rows, kind_of, reading, tensor_of
 from vaekit.data._rows import MappedRows, Rows, available
 from vaekit.data._splits import dataset_of, refuse, spread, taken
 from vaekit.data._tables import filled, less, read_frame, rows_of
@@ -150,7 +150,7 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
         name = "tensor" if isinstance(value, Tensor) else "array"
-        return _array(name, what, value, taken(options), options.kind)
+        return _array(name, what, value, taken(options), options.kind, options.shape)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
     if mapped and not items:
@@ -161,9 +161,14 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
 
 
 def _array(
-    name: str, what: str, value: Any, takes: DataSpec | None = None, kind: str | None = None
+    name: str,
+    what: str,
+    value: Any,
+    takes: DataSpec | None = None,
+    kind: str | None = None,
+    shape: str | None = None,
 ) -> _Part:
-    rows = as_rows(what, as_array(what, value), takes, kind)
+    rows = as_rows(what, as_images(what, as_array(what, value), shape), takes, kind)
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 
@@ -173,10 +178,12 @@ def _frame(what: str, frame: Any, options: Data) -> _Part:
         raise VaekitError(f"{what} is empty: a DataFrame of no rows.")
     rows = rows_of(table)
     y = None if rows.labels is None else np.array(rows.labels, str)
-    stored = lambda how: tensor_of(how(rows.features))  # noqa: E731
-    facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids}
-    facts |= {"columns": table.columns, "offset": rows.offset, "said": rows.said}
-    return _Part("dataframe", what, rows.features, stored, len(rows.features), **facts)
+    seen = as_images(what, rows.features, options.shape)
+    seen = seen if seen is rows.features else as_rows(what, seen, taken(options))
+    stored = lambda how: tensor_of(how(seen))  # noqa: E731
+    facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids, "said": rows.said}
+    facts |= {"columns": () if options.shape else table.columns, "offset": rows.offset}
+    return _Part("dataframe", what, seen, stored, len(seen), **facts)
 
 
 def _y(what: str, y: Any) -> np.ndarray:
