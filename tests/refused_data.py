@@ -58,7 +58,7 @@ DATA = [
     # Images.
     case("no images", P, "p has no images", ".png", make=folder("p")),
     case("no images in a zip", Z, "p.zip has no images", make=zipped(0)),
-    case("one image", P, "1 image", "expected 10", make=image_files(1)),
+    case("one image", P, "1 image", "expected 5", make=image_files(1)),
     case("png truncated", P, "1 of 12 images", "'3.png'", "remove or replace",
          make=image_files(i3=png()[:60])),
     case("png damaged", P, "1 of 12 images", "'3.png'", make=image_files(i3=b"no png at all")),
@@ -97,7 +97,7 @@ DATA = [
     case("npz without images", X, "no array 'images'", "photos",
          make=npz(photos=noise(20, 6, 6), more=noise(20, 6, 6))),
     case("npz of no rows", X, "'images' is empty", "(0, 6, 6)", make=images(0)),
-    case("npz of one row", X, "1 row", "expected 10", make=images(1)),
+    case("npz of one row", X, "1 row", "expected 5", make=images(1)),
     case("npz of objects", X, "'images' holds Python objects", "numbers",
          make=npz(images=OBJECTS)),
     case("labels of objects", X, "'labels' holds Python objects",
@@ -178,7 +178,7 @@ DATA = [
     # Tables of text.
     case("csv empty", C, "x.csv has no rows", make=file("x.csv")),
     case("csv with a header only", C, "x.csv has no rows", make=csv("a,b,c", rows=0)),
-    case("csv of one row", C, "1 row", "expected 10", make=csv("a,b", rows=1, row="1,2")),
+    case("csv of one row", C, "1 row", "expected 5", make=csv("a,b", rows=1, row="1,2")),
     case("csv ragged", C, "2 cells in line 3", "expected 3", make=csv("a,b,c", "1,2,3", "1,2")),
     case("csv with text", TC, "column 'c'", "'x'", "line 2", "label", make=csv("a,b,c")),
     case("csv with a gap", C, "column 'b' is empty in line 2", "Fill the cell",

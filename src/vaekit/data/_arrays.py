@@ -210,6 +210,18 @@ def issparse(array: Any) -> bool:
     return type(array).__module__.startswith("scipy.sparse")
 
 
+def sparse_of(path: Path, given: Named) -> dict[str, Any]:
+    """Return arrays whose images are a matrix of scipy where they are the parts of one."""
+    if "images" in given.arrays:
+        return given.arrays
+    from scipy.sparse import csr_array
+
+    rows = sparse_rows(given.arrays, str(path))
+    parts = (rows.values.numpy(), rows.columns.numpy(), rows.starts.numpy())
+    beside = {name: each for name, each in given.arrays.items() if name in KEYS}
+    return {"images": csr_array(parts, shape=tuple(rows.shape)), **beside}
+
+
 def _flat(path: Path, given: Named, options: Data) -> Named:
     """Return sparse images as the parts of a csr matrix if they are counts, else dense."""
     matrix, arrays = given.arrays["images"], dict(given.arrays)

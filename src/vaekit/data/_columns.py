@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Table:
         mark: the decimal mark of cells that are numbers under either.
         said: what was guessed.
         lines: returns the line of each row in its file; or None.
+        files: of several files, the name of each and its rows.
     """
 
     what: str
@@ -51,6 +53,7 @@ class Table:
     mark: str = "."
     said: Sequence[str] = ()
     lines: Callable[[], np.ndarray] | None = None
+    files: Sequence[tuple[str, int]] = ()
 
     def __post_init__(self) -> None:
         self._find_class()
@@ -135,14 +138,18 @@ class Table:
         return [i for i in free if names_rows(self.names[i]) and self._is_identifier(i)]
 
     def _is_identifier(self, i: int) -> bool:
-        """Return whether the cells are all distinct, and text or numbers such as rows have."""
-        cells = self.frame.iloc[:, i]
+        """Return whether the cells of each file are distinct, and text or numbers of rows."""
+        ends = np.cumsum([rows for _, rows in self.files or [("", len(self.frame))]]).tolist()
+        return all(self._identifies(i, slice(a, b)) for a, b in pairwise([0, *ends]))
+
+    def _identifies(self, i: int, rows: slice) -> bool:
+        cells = self.frame.iloc[rows, i]
         if not len(cells) or cells.isna().any() or cells.duplicated().any():
             return False
         form = self.form(i)
         if form != "number":
             return form == "text"
-        values = self._values(i)
+        values = self._values(i)[rows]
         counted = (np.sort(values) - np.arange(len(values)) == values.min()).all()
         whole = bool((values == np.rint(values)).all())
         return bool(counted and values.min() in (0, 1)) or (whole and is_id(self.names[i]))
@@ -314,9 +321,13 @@ class Table:
 
     def ids(self) -> np.ndarray:
         """Return what each row is called: the cell of a column that says it, else line or index."""
-        for i in [*self.asked["id"], *self.identifiers[::-1]][:1]:
-            return self.texts(i)
-        return self.frame.index.to_numpy() if self.lines is None else self.lines()
+        named = [*self.asked["id"], *self.identifiers[::-1]][:1]
+        found = self.texts(named[0]) if named else None
+        if found is None:
+            found = self.frame.index.to_numpy() if self.lines is None else self.lines()
+        files = [name for name, rows in self.files for _ in range(rows)]
+        several = [f"{name}:{each}" for name, each in zip(files, found, strict=False)]
+        return np.array(several, object) if files else found
 
     def texts(self, i: int) -> np.ndarray:
         """Return the cells of a column as text, without spaces around; a gap is empty."""

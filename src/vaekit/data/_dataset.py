@@ -167,6 +167,8 @@ class Dataset:
         stream: the loader of the training rows, of which `train` is then a sample; or None.
         mapped, top, own: how stored values were read: see `DataSpec`.
         said: what was guessed or left out when they were read, for people; or empty.
+        untested: whether no rows are held out for tests: validation rows stand for them in
+            `test`, or where there are none training rows.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -194,8 +196,12 @@ class Dataset:
     top: float | None = None
     own: tuple[float, float] | None = None
     said: str = ""
+    untested: bool = False
 
     def __post_init__(self) -> None:
+        if self.untested:
+            stand = self.train if self.validation is None else self.validation
+            object.__setattr__(self, "test", stand)
         DataSpec(self.name, (), self.kind, 0)  # which knows the kinds
         if not len(self.train) or not len(self.test):
             raise VaekitError(
@@ -234,7 +240,8 @@ class Dataset:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        test = None if self.untested else self.test
+        named = {"train": self.train, "validation": self.validation, "test": test}
         return {name: part for name, part in named.items() if part is not None}
 
     @property

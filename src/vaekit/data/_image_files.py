@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from vaekit._io import in_words
+from vaekit.data._archives import Archive, read_archive
 from vaekit.data._layout import counted, natural
 from vaekit.data._pixels import pixel_limit
 from vaekit.errors import VaekitError
@@ -54,7 +55,7 @@ class Member:
 
 
 class ImageFiles:
-    """The images in a folder and its subfolders, or in a .zip, in natural order; to be closed.
+    """The images in a folder and its subfolders, or in an archive, in natural order; to be closed.
 
     Hidden files are left out, links are followed. `open` may be called from several threads.
 
@@ -62,20 +63,15 @@ class ImageFiles:
         VaekitError: where it cannot be read, or has no images.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, archive: Archive | None = None) -> None:
         alone = path.is_file() and is_image(path.name)
         self.path = path.parent if alone else path
-        try:
-            self.archive = None if alone or path.is_dir() else zipfile.ZipFile(path)
-        except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
-            raise VaekitError(
-                f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
-                "write it again."
-            ) from error
+        packed = archive is None and not alone and not path.is_dir()
+        self.archive: Archive | zipfile.ZipFile | None = read_archive(path) if packed else archive
         self.others, self.tables = Counter[str](), list[str]()
         self.runs, self.empty, self.own = list[str](), list[str](), list[str]()
-        archive = self.archive
-        members = self._in_folder(path) if archive is None else self._in_archive(path, archive)
+        files = self.archive
+        members = self._in_folder(path) if files is None else self._in_archive(path, files)
         if alone:
             facts = path.stat()
             members = iter([Member(path.name, facts.st_size, facts.st_mtime_ns)])
@@ -175,7 +171,7 @@ class ImageFiles:
                 "or remove it."
             ) from error
 
-    def _in_archive(self, path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
+    def _in_archive(self, path: Path, archive: zipfile.ZipFile | Archive) -> Iterator[Member]:
         entries = [(each.filename.replace("\\", "/"), each) for each in archive.infolist()]
         self._note_folders([name for name, _ in entries])
         for name, entry in entries:

@@ -47,13 +47,14 @@ SAMPLED = "a sample of the training rows stands"
 
 
 def is_value(data: Any) -> bool:
-    """Return whether data are given themselves, and not by a name or a path.
+    """Return whether data are given themselves, and not by a name, a path, or several paths.
 
     Example:
-        >>> is_value("digits"), is_value(np.ones((30, 2)))
-        (False, True)
+        >>> is_value("digits"), is_value(["a.csv", "b.csv"]), is_value(np.ones((30, 2)))
+        (False, False, True)
     """
-    return not isinstance(data, str | os.PathLike)
+    paths = isinstance(data, list | tuple) and len(data) > 0
+    return not all(isinstance(each, str | os.PathLike) for each in (data if paths else [data]))
 
 
 def from_value(value: Any, options: Data | None = None) -> Dataset:
@@ -84,7 +85,8 @@ def from_value(value: Any, options: Data | None = None) -> Dataset:
         vaekit.errors.VaekitError: data is a list of 3 numbers; expected a name, a path, ...
     """
     options = options or Data()
-    refuse("data", options, data_dir="it is for names and paths", cache="it is for files")
+    paths, split = "it is for names and paths", 'give {"train": ..., "test": ...}'
+    refuse("data", options, data_dir=paths, cache="it is for files", test_data=split)
     splits = value if isinstance(value, Mapping) else {"train": value}
     for name in splits:
         if name not in NAMES:
