@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import json
+import shutil
 import sys
 import tarfile
 import types
@@ -161,17 +162,48 @@ def test_a_comma_in_a_name_is_no_second_path(tmp_path: Path) -> None:
     assert load(tmp_path / "a,b.csv").rows == {"train": 23, "test": 2}
 
 
-def test_a_run_of_several_paths(tmp_path: Path) -> None:
+def test_a_run_of_several_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = tables(tmp_path)
-    run = vaekit.train("vae", data=paths, out=tmp_path / "run", **QUICK)
+    monkeypatch.chdir(tmp_path)
+    for i, data in enumerate((paths, "a.csv,b.csv")):
+        run = vaekit.train("vae", data=data, out=tmp_path / f"{i}", **QUICK)
+        assert run.config.data.data == ",".join(map(str, paths))
+    monkeypatch.chdir(paths[0].parents[1])
     assert vaekit.load(run.path).evaluate()["protocol"]["of"] == 4
     assert run.encode([*map(str, paths)]).shape == (40, 2)
+
+
+def test_a_labels_table_is_read_as_any_table(tmp_path: Path) -> None:
+    pictures(tmp_path / "mine", IMAGES)
+    rows = "".join(f"{i}.png;caf\u00e9{i % 2}\n" for i in range(40))
+    (tmp_path / "labels.csv").write_bytes(f"# mine\nfile;sort\n{rows}".encode("latin-1"))
+    mine = load(tmp_path / "mine", labels="labels.csv")
+    assert mine.class_names == ("caf\u00e90", "caf\u00e91")
+    place = [int(str(name).removesuffix(".png")) for name in mine.train.ids]
+    assert mine.train.labels.tolist() == [i % 2 for i in place]
+
+
+def test_a_dataset_of_the_kit_is_taken_as_it_is(tmp_path: Path) -> None:
+    mine = load("digits")
+    run = vaekit.train("vae", data=mine, limit=50, out=tmp_path / "run", **QUICK)
+    assert run.evaluate()["protocol"]["of"] == 300
+    assert vaekit.load(run.path, data=mine).evaluate()["protocol"]["of"] == 300
+    with pytest.raises(VaekitError, match="`test` does not suit data: a Dataset has its own"):
+        vaekit.train("vae", data=mine, test=5, out=tmp_path / "other", **QUICK)
+
+
+def test_a_misspelled_option_is_named_in_a_short_line(tmp_path: Path) -> None:
+    with pytest.raises(VaekitError, match="did you mean 'batch_size'") as caught:
+        vaekit.train("vae", batchsize=3, out=tmp_path / "run")
+    assert len(str(caught.value)) <= 200
 
 
 # test rows --------------------------------------------------------------------------------------
 
 
-def test_a_test_set_is_read_as_its_training_set(tmp_path: Path) -> None:
+def test_a_test_set_is_read_as_its_training_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     a, b = tables(tmp_path, sort=np.where(Y, "x", "y"), id=range(40))
     frame = pandas.read_csv(b)[["sort", "c", "a", "b", "id"]]
     frame.to_csv(b, index=False)
@@ -181,7 +213,10 @@ def test_a_test_set_is_read_as_its_training_set(tmp_path: Path) -> None:
     assert np.allclose(mine.test.images, TABLE[25:], atol=1e-5)
     assert mine.test.labels.tolist() == (1 - Y[25:]).tolist()
     assert mine.test.ids.tolist() == [str(i) for i in range(25, 40)]
-    run = vaekit.train("vae", data=a, label="sort", test_data=b, out=tmp_path / "run", **QUICK)
+    monkeypatch.chdir(tmp_path)
+    how = {"label": "sort", "test_data": "b.csv"}
+    run = vaekit.train("vae", data=a, out=tmp_path / "run", **how, **QUICK)
+    monkeypatch.chdir(tmp_path.parent)
     assert vaekit.load(run.path).evaluate()["protocol"]["of"] == 15
     data = run.dataset()
     assert torch.allclose(data.train.x().mean(0), torch.zeros(3), atol=0.5)
@@ -229,7 +264,8 @@ def test_no_row_is_held_out(
     assert run.dataset().rows == {"train": 36, "validation": 4}
     assert torch.equal(run.dataset().test.images, run.dataset().validation.images)
     assert "x: no row is held out for tests." in caplog.text
-    for call in (run.evaluate, lambda: vaekit.compare([run.path, run.path])):
+    other = shutil.copytree(run.path, tmp_path / "other")
+    for call in (run.evaluate, lambda: vaekit.compare([run.path, other])):
         with pytest.raises(VaekitError, match=r"has no test rows \(`test=0`\): measure `split=va"):
             call()
     assert run.evaluate(split="validation")["protocol"]["of"] == 4

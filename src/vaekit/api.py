@@ -208,6 +208,9 @@ def train(
         values["data"] = GIVEN
     elif data is not None:
         values["data"] = meant(data, options.get("data_dir"))
+    tests = options.get("test_data")
+    if tests is not None and os.path.exists(tests):  # found again from another folder
+        values["test_data"] = os.path.abspath(tests)
     objects: dict[str, Any] = {}
     if isinstance(recipe, str):
         values |= {} if objective is None else {"objective": objective}

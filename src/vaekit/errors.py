@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
+SHOWN = 100  # characters of the names beside the one that was meant
+
 
 # All that steers a terminal or a page and is no letter: controls but for tab and line, what turns
 # the direction of text, halves of letters, and what XML has no place for.
@@ -35,13 +37,17 @@ class VaekitError(ValueError):
 def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
     """Return the error for a name that is not known, with the nearest known one.
 
+    Of many names beside that one the first are shown.
+
     Example:
         >>> unknown("activation", "rleu", ["relu", "tanh"])
         VaekitError("unknown activation 'rleu'; did you mean 'relu'? Known: relu, tanh.")
     """
     near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    hint = f"; did you mean '{near[0]}'?" if near else "."
-    return VaekitError(f"unknown {what} '{name}'{hint} Known: {', '.join(known) or 'none'}.")
+    hint, shown = f"; did you mean '{near[0]}'?" if near else ".", ", ".join(known) or "none"
+    if near and len(shown) > SHOWN:
+        shown = f"{shown[:SHOWN].rpartition(', ')[0]}, ..."
+    return VaekitError(f"unknown {what} '{name}'{hint} Known: {shown.removesuffix('.')}.")
 
 
 def visible(text: str, *, lines: bool = True) -> str:

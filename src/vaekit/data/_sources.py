@@ -92,6 +92,9 @@ def meant(data: Any, data_dir: Any = None) -> str:
         paths = [_expanded(os.fspath(each)).absolute() for each in data]
         return checked(Data, {"data": paths}).data
     name = str(data)
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and not os.path.exists(name) and all(map(os.path.exists, parts)):
+        return meant(parts)
     entry = sets(data_dir).get(name.lower().replace("_", "-"))
     if entry is None or not os.path.exists(name) or entry.find((Path(),)):
         return name

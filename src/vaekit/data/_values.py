@@ -67,10 +67,10 @@ def from_value(value: Any, options: Data | None = None) -> Dataset:
     for the memory, is read item by item when a batch asks for it.
 
     Args:
-        value: an array or a tensor `(N, ...)`, a DataFrame, a map-style Dataset of x or (x, y), a
-            DataLoader or another iterable of batches that can be run through again and again, a
-            pair (x, y), or a dict of the splits. y holds labels `(N,)`, whole numbers from 0 or
-            text, or factors `(N, F)`.
+        value: an array or a tensor `(N, ...)`, a DataFrame, a `vaekit.data.Dataset`, a map-style
+            Dataset of torch of x or (x, y), a DataLoader or another iterable of batches that can be
+            run through again and again, a pair (x, y), or a dict of the splits. y holds labels
+            `(N,)`, whole numbers from 0 or text, or factors `(N, F)`.
         options: how it is read; `label` and `group` name columns of a DataFrame.
 
     Raises:
@@ -87,6 +87,10 @@ def from_value(value: Any, options: Data | None = None) -> Dataset:
     options = options or Data()
     paths, split = "it is for names and paths", 'give {"train": ..., "test": ...}'
     refuse("data", options, data_dir=paths, cache="it is for files", test_data=split)
+    if isinstance(value, Dataset):
+        own = "a Dataset has its own"
+        refuse("data", options, **dict.fromkeys(("label", "group", "test", "kind", "shape"), own))
+        return shaped(replace(value, source="given", note="given"), options)
     splits = value if isinstance(value, Mapping) else {"train": value}
     for name in splits:
         if name not in NAMES:
