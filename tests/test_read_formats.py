@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import re
 import struct
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,11 +20,13 @@ import pytest
 import scipy.io
 import scipy.sparse
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import dump_svmlight_file
 
 import vaekit
 from vaekit._train_options import Data
+from vaekit.cli.main import main
 from vaekit.data import Dataset, SparseRows, from_value, load
 from vaekit.errors import VaekitError
 
@@ -477,6 +480,56 @@ def test_what_is_not_read_is_one_line(
     assert not Path("sprung").exists()
 
 
+def sparse_mat(folder: Path) -> Path:
+    scipy.io.savemat(folder / "x.mat", {"X": scipy.sparse.csc_matrix(COUNTS * 1.0), "y": Y})
+    return folder / "x.mat"
+
+
+BYTES = {
+    ".mat": sparse_mat,
+    ".h5": tenx,
+    ".h5ad": cells,
+    "idx": file("x.idx", lambda path: path.write_bytes(idx(COUNTS.astype("i4")))),
+}
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_any_damaged_byte_is_read_or_one_line(name: str, tmp_path: Path) -> None:
+    if "h5" in name:
+        pytest.importorskip("h5py")
+    path = BYTES[name](tmp_path)
+    content, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for place in np.concatenate([rng.integers(0, 300, 60), rng.integers(0, len(content), 60)]):
+        spoilt = bytearray(content)
+        spoilt[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(spoilt)
+        try:
+            load(path)
+        except VaekitError as error:
+            refused += "\n" not in str(error)
+    assert 0 < refused < 120
+
+
+def test_variables_of_matlab_are_those_that_scipy_reads(tmp_path: Path) -> None:
+    every = {
+        "a": TABLE,
+        "b": GRAY,
+        "c": COUNTS > 1,
+        "d": np.float32([[3]]),
+        "e": COUNTS.astype("i2"),
+    }
+    others = {"text": "some", "cell": np.array([TABLE, "x"], object), "complex": TABLE + 1j}
+    for packed in (False, True):
+        scipy.io.savemat(tmp_path / "x.mat", every | others, do_compression=packed)
+        with pytest.raises(VaekitError, match="it has: a, b, c, d, e; name them, as `images=a`"):
+            load(tmp_path / "x.mat")
+        for key in ("a", "b", "e"):
+            mine = load(tmp_path / "x.mat", images=key)
+            wanted = at(scipy.io.loadmat(tmp_path / "x.mat")[key])
+            order = np.argsort(wanted.reshape(N, -1)[:, 0], kind="stable")
+            assert np.allclose(units(mine)[0], wanted[order])
+
+
 def test_genes_are_taken_by_their_names(tmp_path: Path) -> None:
     import h5py
 
@@ -523,3 +576,56 @@ def test_columns_that_may_be_pixels_are_named(tmp_path: Path) -> None:
         assert (f"pixels (`shape='{sides}'`" in said) if sides else "pixels" not in said
     square = pixels(label=False).iloc[:, :25]
     assert "pixels (`shape='5,5'` reads them as images)" in from_value(square).said
+
+
+def everything(folder: Path) -> None:
+    """The files that docs/data.md names."""
+    for name in ("photos", "ants", "bees"):
+        (folder / name).mkdir()
+        for i, image in enumerate(GRAY):
+            Image.fromarray(image).save(folder / name / f"{i}.png")
+    labels = pandas.DataFrame({"file": [f"{i}.png" for i in range(N)], "sort": NAMES})
+    labels.to_csv(folder / "photos" / "labels.csv", index=False)
+    with tarfile.open(folder / "photos.tar.gz", "w:gz") as tar:
+        tar.add(folder / "photos", arcname="photos")
+    for suffix, arrays in ((".npz", GIVEN), (".h5", GIVEN), (".pt", {"images": GRAY})):
+        write_in(suffix, arrays, folder)
+    write_in(".mat", {"faces": GRAY, "who": Y, "age": Y + 20}, folder)
+    npys(folder, classes=False).rename(folder / "slices")
+    mnist(folder)
+    for name in ("wine", "monday", "tuesday", "train", "test"):
+        frame().to_csv(folder / f"{name}.csv", index=False)
+    frame(**{"class": NAMES}).replace({"b": {TABLE[3, 1]: "NA"}}).to_csv(folder / "survey.csv")
+    square = pandas.DataFrame(RNG.integers(0, 256, (N, 784))).assign(label=Y)
+    square.to_csv(folder / "pixels.csv", index=False)
+    frame().to_excel(folder / "wine.xlsx", index=False)
+    cells(folder)
+    dump_svmlight_file(TABLE, Y, str(folder / "mine.libsvm"), zero_based=True)
+
+
+ROWS = re.findall(
+    r"^\| (.+) \| `vaekit (train .+)` \|$",
+    (Path(__file__).resolve().parent.parent / "docs" / "data.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    everything(folder)
+    return folder
+
+
+@pytest.mark.parametrize("command", [command for _, command in ROWS if "hf:" not in command])
+def test_what_the_page_says_to_type_trains(
+    command: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    few = ["--epochs", "1", "--net", "mlp:hidden=8", "--no-report", "--quiet"]
+    main([*command.split(), *few, "--out", str(tmp_path / "run")])
+    assert (tmp_path / "run" / "run.json").is_file()
+
+
+def test_the_page_has_many_kinds() -> None:
+    assert len(ROWS) >= 15

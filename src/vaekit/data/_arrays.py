@@ -199,7 +199,7 @@ def named(path: Path, arrays: Mapping[str, Any], options: Data, said: str = "") 
     sizes = (getattr(arrays[key], "nbytes", 0) for key in keys.values())
     check_memory(str(path), int(sum(sizes)), FEWER)
     chosen = {n: arrays[k] for n, k in keys.items()}
-    chosen = {n: each if issparse(each) else np.asarray(each) for n, each in chosen.items()}
+    chosen = {n: sound(a) if issparse(a) else np.asarray(a) for n, a in chosen.items()}
     return Named(
         chosen, {n: f"'{k}'" for n, k in keys.items()}, "; ".join(filter(None, (said, more)))
     )
@@ -220,6 +220,19 @@ def sparse_of(path: Path, given: Named) -> dict[str, Any]:
     parts = (rows.values.numpy(), rows.columns.numpy(), rows.starts.numpy())
     beside = {name: each for name, each in given.arrays.items() if name in KEYS}
     return {"images": csr_array(parts, shape=tuple(rows.shape)), **beside}
+
+
+def sound(matrix: Any) -> Any:
+    """Return a sparse matrix whose places lie in it; others would end the process.
+
+    Raises:
+        ValueError: for others.
+    """
+    if hasattr(matrix, "indptr"):
+        matrix.check_format(full_check=True)
+        if (np.diff(matrix.indptr) < 0).any():  # which scipy leaves unseen where nothing is stored
+            raise ValueError("the starts of its rows do not rise")
+    return matrix
 
 
 def _flat(path: Path, given: Named, options: Data) -> Named:
@@ -360,7 +373,7 @@ def sparse_rows(arrays: Arrays, what: str) -> SparseRows:
     counts = counts_of(f"{what}: 'data'", arrays["data"]).astype(np.float32)
     try:
         matrix = csr_array((counts, arrays["indices"], arrays["indptr"]), shape=tuple(shape))
-        matrix.check_format()
+        sound(matrix)
     except ValueError as error:
         raise VaekitError(
             f"{what} is no sparse table: {error}; write it with scipy.sparse.save_npz."

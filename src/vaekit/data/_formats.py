@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit._safetensors import read_tensors
-from vaekit.data._arrays import Named, named, opened
+from vaekit.data._arrays import Named, named, opened, sound
 from vaekit.data._columns import Table
+from vaekit.data._matlab import read_matlab
 from vaekit.data._tables import read_frame
 from vaekit.errors import VaekitError
 
@@ -112,12 +113,8 @@ def _arrays(*suffixes: str) -> Callable[[Reader], Reader]:
 @contextmanager
 def _mat(path: Path) -> Iterator[Held]:
     """Yield the variables of MATLAB; those of version 7.3 lie in HDF5, their dims turned around."""
-    from scipy.io import loadmat
-
-    try:
-        variables: Mapping[str, Any] = loadmat(path)
-        arrays = {key: each for key, each in variables.items() if not key.startswith("__")}
-    except NotImplementedError:
+    arrays = read_matlab(path)
+    if arrays is None:
         with _hdf5(path) as (variables, _):
             arrays = {key: np.asarray(each).T for key, each in variables.items()}
     first = rows_first(arrays)
@@ -166,7 +163,7 @@ def compressed(group: Any, shape: Any, form: str = "csr") -> Any:
     from scipy import sparse
 
     parts = tuple(np.asarray(group[key]) for key in ("data", "indices", "indptr"))
-    return getattr(sparse, f"{form}_array")(parts, shape=tuple(map(int, shape))).tocsr()
+    return sound(getattr(sparse, f"{form}_array")(parts, shape=tuple(map(int, shape)))).tocsr()
 
 
 @_arrays(".pt", ".pth")
