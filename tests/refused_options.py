@@ -126,7 +126,7 @@ OPTIONS = [
     case("validation nan", "train vae --validation nan", "validation", "nan"),
     case("validation of all", "train vae --validation 1e9", "1"),
     case("test 2 of a named set", "train vae --test 2", "test", "digits"),
-    case("test 0", "train vae --test 0", "--test 0"),
+    case("test 0", "train vae --test 0", "--test does not suit digits"),
     case("size 0", "train vae --size 0", "--size 0"),
     case("crop too large", "train vae --crop 9", "crop 9", "8 x 8", "take less"),
     case("samples 0", "train iwae --objective :samples=0", "iwae:samples=0", "at least 1"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import os
 import re
 import struct
+import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import scipy.sparse
 import torch
@@ -129,7 +131,10 @@ def spoilt(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": noise(20, 4, 4), "y": np.arange(20)}, "has no array 'images'; it has: a, y; write"),
+        (
+            {"a": noise(20, 4, 4), "y": np.arange(20)},
+            "has no array 'images'; it has: a, y; name them, as `images=a`, and",
+        ),
         ({"images": np.array([[1], "a"] * 20, dtype=object)}, "'images' holds Python objects"),
         ({"images": noise(20)}, "has shape (20,); expected (N, H, W)"),
         ({"images": noise(20, 4, 4, 4)}, "has shape (20, 4, 4, 4); expected"),
@@ -143,7 +148,7 @@ def spoilt(value: float) -> np.ndarray:
             {"images": noise(20, 4, 4) * 1.0},
             "to 255; expected 0 to 1, or -1 to 1. Scale them",
         ),
-        ({"images": noise(9, 4, 4)}, "has 9 rows; expected 10 at least."),
+        ({"images": noise(4, 4, 4)}, "has 4 rows; expected 5 at least."),
         (
             {"images": noise(20, 4, 4), "labels": np.arange(19)},
             "'labels' has type int64 and shape (19,); expected one integer or text per image: (20",
@@ -282,7 +287,7 @@ def test_other_sparse_matrices_are_refused(tmp_path: Path) -> None:
         ({"images": noise(20, 3), "groups": np.ones(20)}, "'groups' has type float64"),
         ({"images": noise(20, 3), "factors": np.full((20, 1), np.nan)}, "'factors' has 20 values"),
         ({"images": np.zeros((0, 3, 3), np.uint8)}, "'images' is empty: shape (0, 3, 3);"),
-        ({"images": noise(1, 3, 3)}, "has 1 rows; expected 10 at least."),
+        ({"images": noise(1, 3, 3)}, "has 1 rows; expected 5 at least."),
         ({"images": np.array(5)}, "has shape (); expected (N, H, W)"),
         ({"images": np.zeros((20, 3), "c8")}, "has type complex64; expected integers"),
         ({"images": np.zeros((20, 3), "M8[s]")}, "has type datetime64[s]; expected integers"),
@@ -472,7 +477,7 @@ def test_sparse_rows_need_all_arrays(tmp_path: Path) -> None:
     parts = csr()
     del parts["indptr"]
     path = save(tmp_path, labels=np.arange(12), **parts)
-    with fails("has no array 'images'; it has: labels, data, indices, shape; write"):
+    with fails("has no array 'images'; it has: labels, data, indices, shape; name"):
         load(path)
 
 
@@ -610,7 +615,7 @@ def test_a_csv_is_standardised_and_comes_back(tmp_path: Path) -> None:
         ("", {}, "has no rows."),
         ("\n\n", {}, "has no rows."),
         ("a,b\n", {}, "has no rows."),
-        (lines("a,b", "1,2"), {}, "has 1 rows; expected 10 at least."),
+        (lines("a,b", "1,2"), {}, "has 1 rows; expected 5 at least."),
         (lines("a,b", *["1,2"] * 5, "1,2,3"), {}, "has 3 cells in line 7; expected 2 as before."),
         (lines("a,b", *["1,2"] * 5, "", "1"), {}, "has 1 cells in line 8; expected 2 as before."),
         (lines("a,b", *["1,2"] * 30, "1,,3"), {}, "has 3 cells in line 32; expected 2 as before."),
@@ -688,17 +693,26 @@ def test_tables_by_other_endings(tmp_path: Path) -> None:
         load(tmp_path / "mine.csv.gz")
 
 
-def test_parquet_is_read_as_a_dataframe_is_or_names_its_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "library", "extra"),
+    [("x.parquet", "pyarrow", "parquet"), ("x.xlsx", "openpyxl", "tables"),
+     ("x.h5", "h5py", "hdf5"), ("x.h5ad", "h5py", "hdf5")],
+)  # fmt: skip
+def test_a_library_that_is_not_installed_is_named(
+    name: str, library: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pandas = pytest.importorskip("pandas")
+    (tmp_path / name).write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, library, None)
+    with fails(f"reading {Path(name).suffix} needs {library}: pip install 'vaekit[{extra}]'."):
+        load(tmp_path / name)
+
+
+def test_parquet_is_read_as_a_dataframe_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.parquet"
     path.write_bytes(b"PAR1")
-    if importlib.util.find_spec("pyarrow") is None:
-        with fails("needs pyarrow, which is not installed: pip install 'vaekit[parquet]'"):
-            load(path)
     frame = pandas.DataFrame(TABLE, columns=["a", "b", "c"]).assign(sort=["x", "y"] * 20)
     monkeypatch.setattr("pandas.read_parquet", lambda _: frame)
+    monkeypatch.setitem(sys.modules, "pyarrow", types.ModuleType("pyarrow"))
     assert np.array_equal(rows(path, label="sort"), TABLE[np.lexsort(TABLE.T)])
     mine = load(path, label="sort")
     assert (mine.name, mine.column_names, mine.class_names) == ("mine", ("a", "b", "c"), ("x", "y"))

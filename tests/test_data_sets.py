@@ -402,7 +402,7 @@ def test_an_incomplete_folder_does_not_count(nowhere: Path) -> None:
         ("mnits", "'mnits'; did you mean 'mnist'? Known: digits, shapes, avatars, "),
         ("MNIST", "'MNIST'; did you mean 'mnist'?"),
         ("faces.dat", "unknown data set (or path of a folder or .zip"),
-        ("", ".parquet) ''. Known: digits"),
+        ("", " and others) ''. Known: digits"),
     ],
 )
 def test_unknown_names(nowhere: Path, name: str, message: str) -> None:

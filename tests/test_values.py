@@ -501,7 +501,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "deep": (np.zeros((20, 3, 4, 4, 4)), "data has shape (20, 3, 4, 4, 4); expected (N, H, W)"),
     "channels": (np.zeros((20, 5, 4, 4)), "with at most 16 channels"),
     "empty": (np.zeros((0, 3)), "data is empty: shape (0, 3); expected rows"),
-    "few": (LEVELS[:9], "data has 9 rows; expected 10 at least"),
+    "few": (LEVELS[:4], "data has 4 rows; expected 5 at least"),
     "gaps": (NOT_FINITE, "data has 1 values that are NaN or infinite"),
     "range": (LEVELS * 1.0, "data has floats from 0 to 255; expected 0 to 1, or -1 to 1"),
     "negative": (-np.ones((20, 3), int), "data goes from -1 to -1; counts go from 0"),

@@ -26,6 +26,7 @@ TYPES = {
     "Size": "int | str",
     "Color": "str",
     "Levels": "str | Sequence[float]",
+    "Sides": "str | Sequence[int]",
     "tuple[str, ...]": "Sequence[str]",
 }
 

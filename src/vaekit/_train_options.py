@@ -28,6 +28,35 @@ PathText = Annotated[
 ]
 
 
+def _paths(value: Any) -> Any:
+    """Return several paths as one text, separated by commas."""
+    if not isinstance(value, list | tuple):
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
+    names = [os.fspath(each) for each in value]
+    if wrong := [name for name in names if "," in name]:
+        raise VaekitError(f"'{wrong[0]}' has a comma, which parts several paths: rename it.")
+    return ",".join(names)
+
+
+PathTexts = Annotated[str, BeforeValidator(_paths)]
+
+
+def _sides(value: Any) -> Any:
+    """Return the shape of a row, as 28,28 or 28x28 or (28, 28), as 28x28.
+
+    Raises:
+        VaekitError: for what is no two or three numbers from 1 on.
+    """
+    text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    sides = text.replace(",", "x").replace(" ", "").split("x")
+    if len(sides) not in (2, 3) or not all(re.fullmatch("0*[1-9][0-9]{0,4}", s) for s in sides):
+        raise VaekitError(f"got `shape={value}`; expected HEIGHT,WIDTH, as 28,28 or 3,32,32.")
+    return "x".join(str(int(side)) for side in sides)
+
+
+Sides = Annotated[str, BeforeValidator(_sides)]
+
+
 def _names(value: Any) -> Any:
     """Return names that are written one after the other, as a,b,c, as several."""
     several = [value] if isinstance(value, str) else value
@@ -114,9 +143,13 @@ class Options(BaseModel):
 class Data(Options):
     """What is trained on, and what is made of it."""
 
-    data: PathText = "digits"
+    data: PathTexts = "digits"
     """A data set's name, or a path to images, arrays or a table. `vaekit data` lists the names; a
-    path is a folder or .zip of images, .npz, .npy, .csv, .parquet."""
+    path is a folder, .zip or .tar of images, .npz, .npy, .mat, .h5, .pt, .csv, .xlsx, .parquet and
+    others. The rows of several, as a.csv,b.csv, follow each other."""
+
+    test_data: PathText | None = None
+    """The path of test rows, read as the training rows are."""
 
     data_dir: PathText | None = None
     """The folder of data sets. By default VAEKIT_DATA, then the user cache."""
@@ -125,8 +158,9 @@ class Data(Options):
     """Rows held out of training: a fraction, or a count. From 1 on it is a count; 0 holds out none.
     By default the set's own validation rows, else a tenth."""
 
-    test: float | None = Field(default=None, gt=0)
-    """Test rows held out of a path that brings none. A fraction, or a count; by default a tenth."""
+    test: float | None = Field(default=None, ge=0)
+    """Test rows held out of a path that brings none. A fraction, or a count; by default a tenth; 0
+    holds out none."""
 
     limit: int | None = Field(default=None, ge=2)
     """Use this many training rows only. Of a folder or .zip of images no others are opened, but for
@@ -174,7 +208,15 @@ class Data(Options):
     """The column of a .csv that is a class. It is no feature; its name, or its number from 1."""
 
     labels: PathText | None = None
-    """A table of labels beside images. A row for each file; a column holds the files' names."""
+    """A table of labels beside images, or a key. A row of the table for each file; a column holds
+    the files' names. In a file of arrays, the key of the labels."""
+
+    images: str | None = None
+    """The key of the images in a file of arrays."""
+
+    shape: Sides | None = None
+    """The shape of images that are rows of a table, as 28,28 or 3,32,32. Whole numbers from 0 to
+    255 become pixels; a further column `label` is the class."""
 
     label_from: str | None = None
     """The class of an image from its path. A regular expression whose first bracket is the class,

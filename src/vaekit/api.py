@@ -23,7 +23,7 @@ from vaekit._imports import Named
 from vaekit._imports import load as load_imports
 from vaekit._torchutil import find_device, rng
 from vaekit._train_options import LANGUAGES
-from vaekit.data import GIVEN, DataSpec, is_value
+from vaekit.data import GIVEN, DataSpec, is_value, meant
 from vaekit.errors import VaekitError, choose
 from vaekit.models import Model
 from vaekit.objectives import Objective
@@ -219,6 +219,11 @@ def train(
     data = options.get("data")
     if data is not None and is_value(data):
         values["data"] = GIVEN
+    elif data is not None:
+        values["data"] = meant(data, options.get("data_dir"))
+    tests = options.get("test_data")
+    if tests is not None and os.path.exists(tests):  # found again from another folder
+        values["test_data"] = os.path.abspath(tests)
     objects: dict[str, Any] = {}
     if isinstance(recipe, str):
         values |= {} if objective is None else {"objective": objective}

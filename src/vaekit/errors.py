@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
+SHOWN = 100  # characters of the names beside the one that was meant
+
 
 # All that steers a terminal or a page and is no letter: controls but for tab and line, what turns
 # the direction of text, halves of letters, and what XML has no place for.
@@ -39,6 +41,8 @@ class VaekitError(ValueError):
 def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
     """Return the error for a name that is not known, with the nearest known one.
 
+    Of many names beside that one the first are shown.
+
     Example:
         >>> unknown("activation", "rleu", ["relu", "tanh"])
         VaekitError("unknown activation 'rleu'; did you mean 'relu'? Known: relu, tanh.")
@@ -46,8 +50,10 @@ def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
     short = [each for each in known if len(each) <= 100][:1000]
     near = difflib.get_close_matches(name.lower()[:100], short, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    listed = cut(", ".join(known) or "none", 700)
-    return VaekitError(f"unknown {what} '{cut(name)}'{hint} Known: {listed}.")
+    shown = cut(", ".join(known) or "none", 700)
+    if near and len(shown) > SHOWN:
+        shown = f"{shown[:SHOWN].rpartition(', ')[0]}, ..."
+    return VaekitError(f"unknown {what} '{cut(name)}'{hint} Known: {shown.removesuffix('.')}.")
 
 
 def cut(text: str, most: int = 60) -> str:

@@ -16,6 +16,7 @@ class TrainOptions(TypedDict, total=False):
     latent: int
     model: Part
     data: Any
+    test_data: str | PathLike[str] | None
     data_dir: str | PathLike[str] | None
     validation: float | None
     test: float | None
@@ -33,6 +34,8 @@ class TrainOptions(TypedDict, total=False):
     augment: str | Sequence[str]
     label: str | None
     labels: str | PathLike[str] | None
+    images: str | None
+    shape: str | Sequence[int] | None
     label_from: str | None
     columns: str | Sequence[str]
     drop: str | Sequence[str]

@@ -72,7 +72,8 @@ def data(
     else:
         from vaekit._train_options import Data, checked
 
-        reading = vaekit.data.labeled(checked(Data, {"data": name, **asdict(options)}))
+        path = vaekit.data.meant(name, options.data_dir)
+        reading = vaekit.data.labeled(checked(Data, {"data": path, **asdict(options)}))
         dataset = vaekit.data.read(reading)
         parts = vaekit.recipes.find_recipe("vae").parts
         likelihood = vaekit.recipes.likelihood_spec(parts, dataset.kind)["name"]
@@ -84,9 +85,9 @@ def data(
             raise VaekitError(f"'{dataset.name}' holds no images to draw: leave `out`.")
         if images and (out is not None or not json):
             x = dataset.train.x(vaekit.data.spread(len(dataset.train), IMAGES))
-            path = out or Path(f"{dataset.name}.png")
-            kept = "" if out else _kept(path, Path(dataset.source))
-            facts["image"] = kept or str(vaekit.report.save_images(x, path))
+            image = out or Path(f"{dataset.name}.png")
+            kept = "" if out else _kept(image, Path(dataset.source))
+            facts["image"] = kept or str(vaekit.report.save_images(x, image))
         answer(json, facts, _lines(facts))
 
 

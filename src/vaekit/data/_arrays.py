@@ -1,12 +1,14 @@
-"""Arrays in .npz and .npy files: images, tables, counts (sparse ones too), and their labels."""
+"""Arrays by name, as an .npz has them: images, tables, counts (sparse too), and their labels."""
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from vaekit._io import in_words
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._keys import HOW, KEYS, SPARSE_KEYS, found
 from vaekit.data._labels import annotation, numbered
-from vaekit.data._readings import as_rows, counts_of, reading, tensor_of
+from vaekit.data._readings import as_images, as_rows, counts_of, reading, tensor_of
 from vaekit.data._rows import LARGE, LEAST, MappedRows, Rows, SparseRows, check_file
 from vaekit.data._splits import dataset_of, refuse, taken
 from vaekit.errors import VaekitError, cut
@@ -66,13 +68,18 @@ def load_npz(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
         ...     load(Path(folder, "mine.npz")).train
         Split(18 rows, (1, 8, 8), torch.uint8)
     """
+    return dataset_in(path, npz_arrays(path, options, mapped=mapped), options)
+
+
+def npz_arrays(path: Path, options: Data, *, mapped: bool = False) -> Named:
+    """Return the arrays of an .npz file: see `load_npz`."""
     refuse(path, options, label="its key 'labels' holds them", group="its key 'groups' holds them")
-    with _opened(path, ".npz", HOW) as stream:
+    with opened(path, ".npz", HOW) as stream:
         file = np.load(stream, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise VaekitError(f"{path} holds one bare array, not an .npz archive; {HOW}.")
         with file:
-            keys, said = found(path, file.files)
+            keys, said = found(path, file.files, options)
             entries = {} if file.zip is None else {e.filename: e for e in file.zip.infolist()}
             named = {n: entries.get(f"{key}.npy") for n, key in keys.items()}
             wanted = 0.0
@@ -85,8 +92,7 @@ def load_npz(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
             check_file(path, int(wanted), options)  # before any member is unpacked
             read = partial(_memmap, path, file) if mapped else file.__getitem__
             arrays = {n: _array(path, key, partial(read, key)) for n, key in keys.items()}
-        quoted = {n: f"'{key}'" for n, key in keys.items()}
-        return _from_arrays(path, arrays, options, quoted, said)
+        return Named(arrays, {n: f"'{key}'" for n, key in keys.items()}, said)
 
 
 def load_npy(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
@@ -103,8 +109,14 @@ def load_npy(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
         ...     load(Path(folder, "mine.npy")).kind
         'counts'
     """
-    refuse(path, options, **dict.fromkeys(("label", "group"), "an .npy has none; take an .npz"))
-    with _opened(path, ".npy", "write it with numpy.save(path, images)") as stream:
+    return dataset_in(path, npy_arrays(path, options, mapped=mapped), options)
+
+
+def npy_arrays(path: Path, options: Data, *, mapped: bool = False) -> Named:
+    """Return the array of an .npy file: see `load_npy`."""
+    mend = "an .npy has none; take an .npz"
+    refuse(path, options, **dict.fromkeys(("label", "group", "labels", "images"), mend))
+    with opened(path, ".npy", "write it with numpy.save(path, images)") as stream:
         if stream.read(2) == b"PK":
             raise VaekitError(f"{path} is an .npz archive; name it so.")
         stream.seek(0)
@@ -113,11 +125,11 @@ def load_npy(path: Path, options: Data, *, mapped: bool = False) -> Dataset:
         stream.seek(0)
         mode: Any = {"file": path, "mmap_mode": "c"} if mapped else {"file": stream}
         array = _array(path, "the array", partial(np.load, **mode, allow_pickle=False))
-        return _from_arrays(path, {"images": array}, options, {"images": "'images'"})
+        return Named({"images": array}, {"images": "'images'"})
 
 
 @contextmanager
-def _opened(path: Path, suffix: str, how: str) -> Iterator[IO[bytes]]:
+def opened(path: Path, suffix: str, how: str) -> Iterator[IO[bytes]]:
     """Open a file; whatever its damaged bytes raise becomes one line."""
     try:
         # Opened here, for numpy leaves its own handle open when the archive is corrupt.
@@ -185,12 +197,101 @@ def _array(path: Path, key: str, read: Callable[[], np.ndarray]) -> np.ndarray:
     return array
 
 
-def _from_arrays(
-    path: Path, arrays: Arrays, options: Data, keys: Mapping[str, str], said: str = ""
-) -> Dataset:
+@dataclass(frozen=True)
+class Named:
+    """Arrays by what they are.
+
+    Attributes:
+        arrays: `images`, `labels`, `test_images` and so on; or the parts of a csr matrix.
+        keys: how errors call each.
+        said: what was guessed, and left out.
+        ids: what the rows are called, by the prefix of their split.
+        column_names: of a table.
+    """
+
+    arrays: dict[str, Any]
+    keys: dict[str, str]
+    said: str = ""
+    ids: dict[str, np.ndarray] = field(default_factory=dict)
+    column_names: tuple[str, ...] = ()
+
+
+def named(path: Path, arrays: Mapping[str, Any], options: Data, said: str = "") -> Named:
+    """Return what arrays of any library are, by their keys: see `found`.
+
+    Raises:
+        VaekitError: for keys that tell nothing, and more than the free memory holds.
+    """
+    mend = "its labels and groups are arrays: `labels=KEY`"
+    refuse(path, options, label=mend, group=mend)
+    keys, more = found(path, list(arrays), options)
+    sizes = (getattr(arrays[key], "nbytes", 0) for key in keys.values())
+    check_file(path, int(sum(sizes)), options)
+    chosen = {n: arrays[k] for n, k in keys.items()}
+    chosen = {n: sound(a) if issparse(a) else np.asarray(a) for n, a in chosen.items()}
+    return Named(
+        chosen, {n: f"'{k}'" for n, k in keys.items()}, "; ".join(filter(None, (said, more)))
+    )
+
+
+def issparse(array: Any) -> bool:
+    """Return whether this is a sparse matrix of scipy, which is imported for none."""
+    return type(array).__module__.startswith("scipy.sparse")
+
+
+def sparse_of(path: Path, given: Named) -> dict[str, Any]:
+    """Return arrays whose images are a matrix of scipy where they are the parts of one."""
+    if "images" in given.arrays:
+        return given.arrays
+    from scipy.sparse import csr_array
+
+    rows = sparse_rows(given.arrays, str(path))
+    parts = (rows.values.numpy(), rows.columns.numpy(), rows.starts.numpy())
+    beside = {name: each for name, each in given.arrays.items() if name in KEYS}
+    return {"images": csr_array(parts, shape=tuple(rows.shape)), **beside}
+
+
+def sound(matrix: Any) -> Any:
+    """Return a sparse matrix whose places lie in it; others would end the process.
+
+    Raises:
+        ValueError: for others.
+    """
+    if hasattr(matrix, "indptr"):
+        matrix.check_format(full_check=True)
+        if (np.diff(matrix.indptr) < 0).any():  # which scipy leaves unseen where nothing is stored
+            raise ValueError("the starts of its rows do not rise")
+    return matrix
+
+
+def _flat(path: Path, given: Named, options: Data) -> Named:
+    """Return sparse images as the parts of a csr matrix if they are counts, else dense."""
+    matrix, arrays = given.arrays["images"], dict(given.arrays)
+    whole = matrix.dtype.kind in "iub" or bool((matrix.data == np.rint(matrix.data)).all())
+    counts = whole and matrix.nnz > 0 and matrix.data.min() >= 0 and options.kind != "table"
+    if counts and not options.shape:
+        rows = matrix.tocsr()
+        arrays |= {key: getattr(rows, key) for key in SPARSE_KEYS[:3]}
+        arrays["shape"] = np.array(rows.shape)
+        del arrays["images"]
+    else:
+        check_file(path, 4 * math.prod(matrix.shape), options)
+        arrays["images"] = matrix.astype(np.float32).toarray()
+    return replace(given, arrays=arrays)
+
+
+def dataset_in(path: Path, given: Named, options: Data) -> Dataset:
+    """Return the data set in arrays by name.
+
+    Raises:
+        VaekitError: for arrays that do not fit each other, or what is read: see `load_npz`.
+    """
+    if "images" in given.arrays and issparse(given.arrays["images"]):
+        given = _flat(path, given, options)
+    arrays, keys, said = given.arrays, given.keys, given.said
     prefixes = {n: p for n, p in PREFIXES.items() if f"{p}images" in arrays} or {"train": ""}
     if "images" in arrays:
-        images, facts = _dense(
+        images, facts = dense(
             path, [(arrays[f"{p}images"], keys[f"{p}images"]) for p in prefixes.values()], options
         )
     else:
@@ -198,20 +299,25 @@ def _from_arrays(
     beside, names = _beside(
         path, arrays, keys, dict(zip(prefixes.values(), images, strict=True)), taken(options)
     )
-    pairs = zip(images, beside, strict=True)
-    parts = {n: Split(rows, **b) for n, (rows, b) in zip(prefixes, pairs, strict=True)}
+    parts = {
+        n: Split(rows, ids=given.ids.get(p), **b)
+        for (n, p), rows, b in zip(prefixes.items(), images, beside, strict=True)
+    }
+    facts |= {"column_names": given.column_names} if images[0].ndim == 2 else {}
     said = "; ".join(filter(None, [facts.pop("said", ""), said]))
     return dataset_of(
         path, facts.pop("kind"), parts, options, said=said, class_names=names, **facts
     )
 
 
-def _dense(
+def dense(
     path: Path, given: Sequence[tuple[np.ndarray, str]], options: Data
 ) -> tuple[list[Tensor | Rows], dict[str, Any]]:
     """Return the rows of each split as they are stored, and what a data set keeps of them."""
     takes = taken(options)
-    rows = [as_rows(f"{path}: {key}", array, takes, options.kind) for array, key in given]
+    whats = [f"{path}: {key}" for _, key in given]
+    arrays = [as_images(w, a, options.shape) for w, (a, _) in zip(whats, given, strict=True)]
+    rows = [as_rows(w, a, takes, options.kind) for w, a in zip(whats, arrays, strict=True)]
     how = reading(f"{path}: {given[0][1]}", rows, takes, options.kind, options.ends)
     stored: list[Tensor | Rows] = []
     for part in map(how, rows):
@@ -313,7 +419,7 @@ def sparse_rows(arrays: Arrays, what: str) -> SparseRows:
     counts = counts_of(f"{what}: 'data'", arrays["data"]).astype(np.float32)
     try:
         matrix = csr_array((counts, arrays["indices"], arrays["indptr"]), shape=tuple(shape))
-        matrix.check_format()
+        sound(matrix)
     except ValueError as error:
         raise VaekitError(
             f"{what} is no sparse table: {error}; write it with scipy.sparse.save_npz."

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ FILL = "Fill the cell, or remove the row"
 GAP = f"{FILL}: `missing=drop` leaves such rows out, `missing=mean` fills in the column's mean."
 INDEX = re.compile(r"(index|unnamed: *\d+)?", re.IGNORECASE)
 NAME = re.compile(r"names?", re.IGNORECASE)
+CLASS = re.compile(r"labels?|class|target|y", re.IGNORECASE)
 ID = re.compile(r"(.*[_ -])?(id|uuid)|.*[a-z]I[dD]|I[dD]|.*_ID|UUID")
 PLAIN = 2.0**-12  # of a deviation: what float32 may lose of a column
 
@@ -39,6 +41,8 @@ class Table:
         locate: returns where a row and column lie, and the cell as it is written there.
         mark: the decimal mark of cells that are numbers under either.
         said: what was guessed.
+        lines: returns the line of each row in its file; or None.
+        files: of several files, the name of each and its rows.
     """
 
     what: str
@@ -48,8 +52,11 @@ class Table:
     locate: Callable[[int, int], tuple[str, Any]]
     mark: str = "."
     said: Sequence[str] = ()
+    lines: Callable[[], np.ndarray] | None = None
+    files: Sequence[tuple[str, int]] = ()
 
     def __post_init__(self) -> None:
+        self._find_class()
         seen = set[str]()
         for name in self.names:
             if name in seen:
@@ -59,6 +66,26 @@ class Table:
             seen.update({name} - {""})
         self.read: dict[int, Column] = {}  # the columns of text that were looked at
         self.forms: dict[int, str] = {}  # of all columns that were
+
+    def _find_class(self) -> None:
+        """Take the one column besides pixels for the class.
+
+        Raises:
+            VaekitError: where none is named so.
+        """
+        options = self.options
+        if not options.shape or options.label or options.columns or options.drop:
+            return
+        pixels = math.prod(map(int, options.shape.split("x")))
+        named = [name for name in self.names if CLASS.fullmatch(name.strip())]
+        if len(self.names) == pixels + 1 and named:
+            self.options = options.model_copy(update={"label": named[0]})
+            self.said = (*self.said, f"'{named[0]}' is the class")
+        elif len(self.names) == pixels + 1 and not any(map(names_rows, self.names)):
+            raise VaekitError(
+                f"{self.what} has {pixels + 1} columns, one more than `shape={options.shape}` "
+                f"takes: name the class, as `label={self.names[0]}`, or what to `drop`."
+            )
 
     # What columns are.
 
@@ -114,14 +141,18 @@ class Table:
         return [i for i in free if names_rows(self.names[i]) and self._is_identifier(i)]
 
     def _is_identifier(self, i: int) -> bool:
-        """Return whether the cells are all distinct, and text or numbers such as rows have."""
-        cells = self.frame.iloc[:, i]
+        """Return whether the cells of each file are distinct, and text or numbers of rows."""
+        ends = np.cumsum([rows for _, rows in self.files or [("", len(self.frame))]]).tolist()
+        return all(self._identifies(i, slice(a, b)) for a, b in pairwise([0, *ends]))
+
+    def _identifies(self, i: int, rows: slice) -> bool:
+        cells = self.frame.iloc[rows, i]
         if not len(cells) or cells.isna().any() or cells.duplicated().any():
             return False
         form = self.form(i)
         if form != "number":
             return form == "text"
-        values = self._values(i)
+        values = self._values(i)[rows]
         counted = (np.sort(values) - np.arange(len(values)) == values.min()).all()
         whole = bool((values == np.rint(values)).all())
         return bool(counted and values.min() in (0, 1)) or (whole and is_id(self.names[i]))
@@ -157,9 +188,10 @@ class Table:
     def _known(self, takes: DataSpec, mine: list[int]) -> list[int]:
         """Return the columns that a trained model takes, in its order."""
         names = [self.names[i] for i in mine]
-        if not takes.column_names and len(mine) == takes.shape[-1]:
+        width = math.prod(takes.shape)
+        if not takes.column_names and len(mine) == width:
             return mine
-        known = takes.column_names or tuple(map(str, range(1, takes.shape[-1] + 1)))
+        known = takes.column_names or tuple(map(str, range(1, width + 1)))
         missing = [name for name in known if name not in names]
         more = [self.names[i] for i in mine if self.names[i] not in known and i not in self.empty]
         for wrong, what in ((missing, "lacks"), (more, "has")):
@@ -227,6 +259,7 @@ class Table:
             VaekitError: for a cell that is no finite number of float32.
         """
         takes, plain = taken(self.options), self.options.kind not in (None, "table")
+        plain |= self.options.shape is not None
         known = None if takes is None else takes.values.offset
         columns, offsets = [], np.zeros(len(self.positions))
         for place, i in enumerate(self.positions):
@@ -294,11 +327,15 @@ class Table:
             return list(texts)
         return None
 
-    def ids(self, lines: np.ndarray | None = None) -> np.ndarray:
+    def ids(self) -> np.ndarray:
         """Return what each row is called: the cell of a column that says it, else line or index."""
-        for i in [*self.asked["id"], *self.identifiers[::-1]][:1]:
-            return self.texts(i)
-        return self.frame.index.to_numpy() if lines is None else lines
+        named = [*self.asked["id"], *self.identifiers[::-1]][:1]
+        found = self.texts(named[0]) if named else None
+        if found is None:
+            found = self.frame.index.to_numpy() if self.lines is None else self.lines()
+        files = [name for name, rows in self.files for _ in range(rows)]
+        several = [f"{name}:{each}" for name, each in zip(files, found, strict=False)]
+        return np.array(several, object) if files else found
 
     def texts(self, i: int) -> np.ndarray:
         """Return the cells of a column as text, without spaces around; a gap is empty."""

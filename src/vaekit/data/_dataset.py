@@ -168,6 +168,8 @@ class Dataset:
         levels, top, own: how stored values were read: see `DataSpec`.
         said: what was guessed or left out when they were read, for people; or empty.
         chosen: options of reading that were chosen unasked, as the size of images of several sizes.
+        untested: whether no rows are held out for tests: validation rows stand for them in
+            `test`, or where there are none training rows.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -196,8 +198,12 @@ class Dataset:
     own: tuple[float, float] | None = None
     said: str = ""
     chosen: dict[str, Any] = field(default_factory=dict)
+    untested: bool = False
 
     def __post_init__(self) -> None:
+        if self.untested:
+            stand = self.train if self.validation is None else self.validation
+            object.__setattr__(self, "test", stand)
         DataSpec(self.name, (), self.kind, 0)  # which knows the kinds
         if not len(self.train) or not len(self.test):
             raise VaekitError(
@@ -236,7 +242,8 @@ class Dataset:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits there are, by name."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        test = None if self.untested else self.test
+        named = {"train": self.train, "validation": self.validation, "test": test}
         return {name: part for name, part in named.items() if part is not None}
 
     @property

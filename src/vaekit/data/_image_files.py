@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from vaekit._io import in_words
+from vaekit.data._archives import Archive, read_archive
 from vaekit.data._layout import counted, natural
 from vaekit.data._pixels import pages_of, pixel_limit
 from vaekit.errors import VaekitError
@@ -69,7 +70,7 @@ def _check_depth(path: Path, name: str) -> None:
 
 
 class ImageFiles:
-    """The images in a folder and its subfolders, or in a .zip, in natural order; to be closed.
+    """The images in a folder and its subfolders, or in an archive, in natural order; to be closed.
 
     Hidden files are left out. Links are followed, but for dead ones and those to a folder above.
     `open` may be called from several threads. With `pages`, each page of a stack or an animation is
@@ -79,21 +80,16 @@ class ImageFiles:
         VaekitError: where it cannot be read, or has no images.
     """
 
-    def __init__(self, path: Path, *, pages: bool = False) -> None:
+    def __init__(self, path: Path, archive: Archive | None = None, *, pages: bool = False) -> None:
         alone = path.is_file() and is_image(path.name)
         self.path = path.parent if alone else path
-        try:
-            self.archive = None if alone or path.is_dir() else zipfile.ZipFile(path)
-        except Exception as error:  # zipfile raises whatever damaged bytes make of its reader
-            raise VaekitError(
-                f"{path} is not a readable .zip ({error}): it is truncated or corrupt; fetch or "
-                "write it again."
-            ) from error
+        packed = archive is None and not alone and not path.is_dir()
+        self.archive: Archive | zipfile.ZipFile | None = read_archive(path) if packed else archive
         self.others, self.tables = Counter[str](), list[str]()
         self.dead, self.upward = list[str](), list[str]()
         self.runs, self.empty, self.own = list[str](), list[str](), list[str]()
-        archive = self.archive
-        members = self._in_folder(path) if archive is None else self._in_archive(path, archive)
+        files = self.archive
+        members = self._in_folder(path) if files is None else self._in_archive(path, files)
         if alone:
             facts = path.stat()
             members = iter([Member(path.name, facts.st_size, facts.st_mtime_ns)])
@@ -222,7 +218,7 @@ class ImageFiles:
             self.dead.append(name)
         return dead
 
-    def _in_archive(self, path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
+    def _in_archive(self, path: Path, archive: zipfile.ZipFile | Archive) -> Iterator[Member]:
         entries = [(each.filename.replace("\\", "/"), each) for each in archive.infolist()]
         self._note_folders([name for name, _ in entries if name.count("/") <= DEEPEST])
         for name, entry in entries:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data._csv import read_text
 from vaekit.data._splits import whole
 from vaekit.errors import VaekitError
 
@@ -55,7 +56,7 @@ def read_labels(path: Path, names: Sequence[str], options: Data, strict: bool) -
         raise VaekitError(
             f"`labels={options.labels}` is neither in {path} nor here; give its path from there."
         )
-    frame = _read(file)
+    frame = _read(file, options)
     match = _matched(frame, names)
     if match is None:
         if not strict:
@@ -85,20 +86,10 @@ def _found(path: Path, name: str) -> Path | None:
     return next((f / name for f in folders if (f / name).is_file()), None)
 
 
-def _read(file: Path) -> pandas.DataFrame:
+def _read(file: Path, options: Data) -> pandas.DataFrame:
     """Return the cells as text."""
-    import pandas
-
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            first = stream.readline()
-        separator = max(",;\t", key=first.count)
-        frame = pandas.read_csv(
-            file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError) as error:  # of pandas, and of text in another encoding
-        why = " ".join(str(error).split())
-        raise VaekitError(f"{file} cannot be read as a table of labels: {why}.") from None
+    text = read_text(file, options)
+    frame = text.frame(range(len(text.names))).set_axis(text.names, axis=1)
     return frame.drop_duplicates()
 
 

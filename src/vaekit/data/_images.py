@@ -14,17 +14,20 @@ from torch import Tensor
 from vaekit.data._dataset import Dataset
 from vaekit.data._image_cache import read_pixels
 from vaekit.data._image_files import ImageFiles
-from vaekit.data._layout import Layout, layout
+from vaekit.data._layout import Layout, layout, split_of
 from vaekit.data._rows import Rows, chunks, take
 from vaekit.data._splits import check_rows, joined, limited, refuse, split_up, taken
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vaekit._train_options import Data
+    from vaekit.data._archives import Archive
     from vaekit.data._transforms import DataSpec
 
 
-def load_images(path: Path, options: Data) -> Dataset:
+def load_images(path: Path, options: Data, archive: Archive | None = None) -> Dataset:
     """Return the images in a folder and its subfolders, or in a .zip, which is never unpacked.
 
     Files that end in one of `SUFFIXES` are read, hidden ones not, in natural order (9 before 10).
@@ -61,11 +64,12 @@ def load_images(path: Path, options: Data) -> Dataset:
     _check(path, options)
     limit, seed, shuffled = options.limit, options.split_seed, False
     takes = taken(options)
-    with closing(ImageFiles(path, pages=options.pages == "all")) as files:
+    with closing(ImageFiles(path, archive, pages=options.pages == "all")) as files:
         if takes is None:
             check_rows(path, len(files.members), "images")
         names = [each.name for each in files.members]
-        found = layout(path, names, options, takes)
+        rooted = archive is not None and archive.rooted
+        found = layout(path, _told(names) if rooted else names, options, takes)
         parts = split_up(path, found.rows, options)
         if limit is not None and limit < len(parts["train"]):
             parts["train"], shuffled = limited(parts["train"], limit, seed), True
@@ -97,6 +101,19 @@ def load_images(path: Path, options: Data) -> Dataset:
         chosen={"size": facts.pop("size")} if "size" in facts else {},
         **facts,
     )
+
+
+def _told(names: Sequence[str]) -> list[str]:
+    """Return what names below several paths tell of classes: folders in them, or they themselves.
+
+    Example:
+        >>> _told(["a/cat/1.png", "b/dog/1.png"]), _told(["cat/1.png", "dog/1.png"])
+        (['cat/1.png', 'dog/1.png'], ['cat/1.png', 'dog/1.png'])
+    """
+    inner = [name.partition("/")[2] for name in names]
+    roots = {name.partition("/")[0] for name in names}
+    own = all("/" in name for name in inner) and not any(map(split_of, roots))
+    return inner if own else list(names)
 
 
 def _said(files: ImageFiles, found: Layout, options: Data) -> list[str]:

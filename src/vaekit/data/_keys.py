@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vaekit.errors import VaekitError, cut
+from vaekit.data._splits import taken
+from vaekit.errors import VaekitError, cut, unknown
+
+if TYPE_CHECKING:
+    from vaekit._train_options import Data
 
 KEYS = ("images", "labels", "factors", "groups")
 SPARSE_KEYS = ("data", "indices", "indptr", "shape")
@@ -21,13 +26,17 @@ CALLED = {
 SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 
 
-def found(path: Path, keys: Sequence[str]) -> tuple[dict[str, str], str]:
+def found(
+    path: Path, keys: Sequence[str], options: Data | None = None
+) -> tuple[dict[str, str], str]:
     """Return the key in the file of each array that is read, and what is to be said of them.
 
-    Arrays are called `images`, `val_labels`, `test_factors` and so on.
+    Arrays are called `images`, `val_labels`, `test_factors` and so on. Those that `options.images`
+    and `options.labels` name come first; one array alone is the images.
 
     Raises:
-        VaekitError: for a file without images, and splits of which some have labels.
+        VaekitError: for a file without images, a key that is not there, and splits of which some
+            have labels.
 
     Example:
         >>> found(Path("m.npz"), ["x_train", "y_train", "x_test", "y_test", "extra"])[0]
@@ -35,15 +44,19 @@ def found(path: Path, keys: Sequence[str]) -> tuple[dict[str, str], str]:
         >>> found(Path("a.npz"), ["arr_0", "arr_1"])[1]
         "images are 'arr_0'; left out: arr_1"
     """
-    if "images" not in keys and set(SPARSE_KEYS) <= set(keys):
+    asked = _asked(path, keys, options)
+    if not {"images"} & {*keys, *asked} and set(SPARSE_KEYS) <= set(keys):
         sparse = {key: key for key in (*SPARSE_KEYS, "format", *KEYS[1:]) if key in keys}
         return sparse, _left_out(keys, sparse)
     part = {"data"} if {"indices", "indptr"} & set(keys) else set()  # of a sparse matrix, not whole
-    ranked = sorted([key for key in keys if key not in part], key=lambda key: _role(key)[1])
-    likeliest = {_role(key)[0]: key for key in reversed(ranked)}
+    ranked = sorted([key for key in keys if key not in part], key=lambda key: role(key)[1])
+    likeliest = {role(key)[0]: key for key in reversed(ranked) if key not in asked.values()}
+    likeliest |= asked if "images" in asked or len(keys) != 1 else {"images": keys[0]}
     if "images" not in likeliest:
-        there = cut(", ".join(keys), 300) or "nothing"
-        raise VaekitError(f"{path} has no array 'images'; it has: {there}; {HOW}.")
+        likely = [key for key in keys if not role(key)[0]] or keys
+        mend = f"name them, as `images={likely[0]}`, and `labels`" if keys else HOW
+        shown = cut(", ".join(keys[:8]) + ", ..." * (len(keys) > 8), 300)
+        raise VaekitError(f"{path} has no array 'images'; it has: {shown or 'nothing'}; {mend}.")
     prefixes = [split for split in ("", "val_", "test_") if f"{split}images" in likeliest]
     names = [f"{split}{name}" for split in prefixes for name in KEYS]
     read = {name: likeliest[name] for name in names if name in likeliest}
@@ -54,8 +67,18 @@ def found(path: Path, keys: Sequence[str]) -> tuple[dict[str, str], str]:
                     f"{path} has '{read[split + 'images']}', so it needs both '{name}' and "
                     f"'{split}{name}', or neither."
                 )
-    guessed = [f"{n} are '{key}'" for n, key in read.items() if _is_guess(n, key)]
+    guessed = [f"{n} are '{k}'" for n, k in read.items() if _is_guess(n, k) and n not in asked]
     return read, "; ".join(filter(None, [", ".join(guessed), _left_out(keys, read)]))
+
+
+def _asked(path: Path, keys: Sequence[str], options: Data | None) -> dict[str, str]:
+    """Return the keys that options name; of new rows, those that are there."""
+    named = {} if options is None else {"images": options.images, "labels": options.labels}
+    asked = {name: key for name, key in named.items() if key}
+    for key in [] if options is None or taken(options) else asked.values():
+        if key not in keys:
+            raise unknown(f"array of {path}", key, keys)
+    return {name: key for name, key in asked.items() if key in keys}
 
 
 def _is_guess(name: str, key: str) -> bool:
@@ -63,9 +86,9 @@ def _is_guess(name: str, key: str) -> bool:
     return name in KEYS and key != name and not re.search("train", key, re.IGNORECASE)
 
 
-def _role(key: str) -> tuple[str, tuple[bool, int]]:
+def role(key: str) -> tuple[str, tuple[bool, int]]:
     """Return what a key is called here, or nothing, and its rank among keys called so."""
-    words = [word for word in re.split(r"[_ .-]", key.lower()) if word]
+    words = [word for word in re.split(r"[_ ./-]", key.lower()) if word]
     splits = [SPLITS[word] for word in words if word in SPLITS]
     rest = "_".join(word for word in words if word not in SPLITS)
     for name, others in CALLED.items():

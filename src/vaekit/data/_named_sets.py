@@ -6,11 +6,8 @@ of classes and factors. The files have been checked before by their checksums.
 
 from __future__ import annotations
 
-import gzip
-import math
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +18,7 @@ from torch import Tensor
 
 from vaekit.data._arrays import sparse_rows
 from vaekit.data._dataset import Split
+from vaekit.data._idx import read_idx
 from vaekit.data._rows import MappedRows, Rows
 from vaekit.data._splits import hold_out
 from vaekit.errors import VaekitError
@@ -92,27 +90,8 @@ def _read_idx(paths: Paths, class_names: Sequence[str]) -> Parts:
 
 
 def _idx(path: Path, ndim: int) -> Tensor:
-    """Return the uint8 tensor in an idx file, gzipped or not (told by its first bytes)."""
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError, zlib.error) as error:
-        raise VaekitError(
-            f"cannot read {path} ({error}): it is missing, truncated or corrupt; fetch it again."
-        ) from error
-    start, header = bytes((0, 0, 8, ndim)), 4 + 4 * ndim  # 8 stands for unsigned bytes
-    if content[:4] != start or len(content) < header:
-        raise VaekitError(
-            f"{path} is no idx file of {ndim} dimensions: its {len(content)} bytes start with "
-            f"{content[:4]!r}; expected {start!r}. Fetch it again."
-        )
-    sizes = np.frombuffer(content[4:header], ">u4").tolist()
-    if len(content) != header + math.prod(sizes):
-        raise VaekitError(
-            f"{path} should hold {' x '.join(map(str, sizes))} = {math.prod(sizes)} bytes; it "
-            f"holds {len(content) - header}. It is truncated or corrupt: fetch it again."
-        )
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(sizes).copy())
+    """Return the uint8 tensor in an idx file."""
+    return torch.from_numpy(read_idx(path, ndim))
 
 
 @_reader("packed")

@@ -14,10 +14,12 @@ import numpy as np
 
 from vaekit._io import note
 from vaekit._train_options import Data, NewData
+from vaekit.data._catalog import sets
 from vaekit.data._dataset import Dataset
+from vaekit.data._image_files import is_image
 from vaekit.data._pixels import pixels_of
 from vaekit.data._preparation import conditioned, placed
-from vaekit.data._sources import read, sets
+from vaekit.data._sources import meant, read
 from vaekit.data._splits import numbers_of, together
 from vaekit.data._values import from_value, is_value
 from vaekit.errors import VaekitError
@@ -25,9 +27,10 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     from vaekit.data._transforms import DataSpec
 
-TABLE = re.compile(r"[.](csv|tsv|data|txt|parquet)([.]gz)?$")
+# Whose labels are columns.
+TABLE = re.compile(r"[.]((csv|tsv|data|txt)([.]gz)?|parquet|feather|xls[xm]|h5ad)$")
 # Of a training alone: how its rows were chosen.
-CHOICE = dict.fromkeys(("validation", "test", "limit", "cache"))
+CHOICE = dict.fromkeys(("validation", "test", "test_data", "limit", "cache"))
 
 
 def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None) -> Dataset:  # noqa: A002
@@ -49,8 +52,9 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         VaekitError: for rows that are not such as the model takes, each with what is not.
     """
     known = options.model_dump() | CHOICE | {"takes": takes, "id": id}
-    given = is_value(data)
-    known |= {"data_dir": None} if given else {"data": os.fspath(data)}
+    several = isinstance(data, list | tuple) and not is_value(data)
+    given = is_value(data) or (several and all(is_image(os.fspath(each)) for each in data))
+    known |= {"data_dir": None} if given else {"data": meant(data, options.data_dir)}
     table = hasattr(data, "columns") if given else TABLE.search(known["data"].lower())
     if not table:  # labels and groups of others are not columns
         known |= {"label": known["label"] if known["labels"] else None, "group": None}

@@ -29,6 +29,30 @@ CHANNELS = 16  # at most
 WIDE = 1000.0  # a table with larger values trains badly as it is
 
 
+def as_images(what: str, array: np.ndarray, shape: str | None) -> np.ndarray:
+    """Return rows `(N, D)` as images of the shape, if there is one; whole levels become uint8.
+
+    Raises:
+        VaekitError: for another D; `what` names the rows.
+
+    Example:
+        >>> as_images("mine", np.arange(12.0).reshape(2, 6), "2x3").shape
+        (2, 2, 3)
+    """
+    if not shape or array.ndim != 2:
+        return array
+    sides = tuple(map(int, shape.split("x")))
+    if array.shape[1] != math.prod(sides):
+        called = f"{' x '.join(map(str, sides))} = {math.prod(sides)}"
+        raise VaekitError(f"`shape={shape}` asks for {called} values; {what} has {array.shape[1]}.")
+    images = array.reshape(-1, *sides)
+    levels = images.dtype.kind in "iuf" and all(
+        ((part >= 0) & (part <= 255) & (part == np.rint(part))).all() for part in _blocks(images)
+    )
+    above = levels and images.size > 0 and images.max() > 1  # 0 and 1 alone are bits
+    return images.astype(np.uint8) if above or (levels and images.dtype.kind != "f") else images
+
+
 def as_rows(
     what: str, array: np.ndarray, takes: DataSpec | None = None, kind: str | None = None
 ) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ COMPARED, VALUES = 2000, 4_000_000  # rows of each split, and values of these, a
 FEWEST = 20  # rows, or groups, that tell something of the others
 APART, SURE = 0.5, 6.0  # standard deviations, and standard errors, from which rows are unlike
 SPOKEN = 3  # differences that are named
+PIXELS = ((28, 28), (32, 32), (64, 64), (3, 32, 32), (3, 64, 64))  # of images in many tables
 FORMS = {"percent": "read in percent", "boolean": "read as 0 and 1"}
 
 
@@ -37,8 +39,22 @@ def said_of(table: Table, rows: np.ndarray, places: np.ndarray) -> str:
     """
     if taken(table.options) is not None:
         return "; ".join(_gaps(table, rows))
-    parts = (_guessed(table), _names(table, places), _gaps(table, rows))
-    return "; ".join((*(said for part in parts for said in part), *strange(rows, table.columns)))
+    parts = [_guessed(table), _names(table, places), _gaps(table, rows)]
+    if not table.options.shape:
+        parts += [_pixels(rows, table.columns), strange(rows, table.columns)]
+    return "; ".join(said for part in parts for said in part)
+
+
+def _pixels(rows: np.ndarray, names: Sequence[str]) -> Iterator[str]:
+    """Yield the shape of images whose pixels these columns may be."""
+    shape = next((sides for sides in PIXELS if math.prod(sides) == len(names)), None)
+    called = len(names) > 3 and all(re.fullmatch("pixels?[ _.]?[0-9x]+", n.lower()) for n in names)
+    if not shape and called and math.isqrt(len(names)) ** 2 == len(names):
+        shape = (math.isqrt(len(names)),) * 2
+    levels = rows.size and rows.min() == 0 and 128 <= rows.max() <= 255 and (rows % 1 == 0).all()
+    if shape and (called or levels):
+        sides = ",".join(map(str, shape))
+        yield f"the columns may be pixels (`shape='{sides}'` reads them as images)"
 
 
 def _guessed(table: Table) -> Iterator[str]:

@@ -1,284 +1,53 @@
-"""Where data sets come from: a path, or a name in a catalog.
-
-The names of vaekit are in catalog.toml; the `catalog.toml` of a data folder adds others.
-"""
+"""Where data sets come from: a name in a catalog, a path or several, or a hub."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from vaekit._io import UnreachableError, checksum_of, fetch, search_folders
-from vaekit._train_options import Data, checked
-from vaekit.data._arrays import load_npy, load_npz
-from vaekit.data._avatars import load_avatars
+from vaekit._io import note, search_folders
+from vaekit._train_options import Data, NewData, checked
+from vaekit.data._anndata import anndata
+from vaekit.data._archives import TARS, joined_files
+from vaekit.data._arrays import Named, dataset_in, npy_arrays, npz_arrays
+from vaekit.data._catalog import not_found, sets
+from vaekit.data._columns import Table
 from vaekit.data._dataset import Dataset
-from vaekit.data._embedded import load_digits, load_shapes
-from vaekit.data._image_files import is_image
+from vaekit.data._folders import load_folder
+from vaekit.data._formats import ARRAYS, CONVERT, FRAMES, frame_table
+from vaekit.data._hub import START, read_hub
+from vaekit.data._idx import idx_arrays, is_idx
+from vaekit.data._image_files import ImageFiles, is_image
 from vaekit.data._images import load_images
-from vaekit.data._named_sets import READERS, Parts
 from vaekit.data._pixels import shaped
-from vaekit.data._splits import refuse, taken
-from vaekit.data._tables import load_csv, load_parquet, text_columns
-from vaekit.errors import VaekitError, choose, unknown
+from vaekit.data._several import joined_arrays, joined_tables
+from vaekit.data._splits import UNTESTED, refuse, taken
+from vaekit.data._tables import dataset_of_table, text_columns, text_table
+from vaekit.data._values import from_value
+from vaekit.errors import VaekitError, unknown
 
 GIVEN = "given"  # in place of a name or a path
-PATHS = "a folder or .zip of images, .npz, .npy, .csv, .parquet"
+PATHS = "a folder or .zip of images, .npz, .npy, .csv, .xlsx, .parquet, .mat, .h5, .pt and others"
 
 TEXTS = (".csv", ".tsv", ".data", ".txt")
-# A new format is one entry: the end of the path, and a function of the path and how to read it.
-FORMATS: dict[str, Callable[..., Dataset]] = {
-    ".npz": load_npz,
-    ".npy": load_npy,
-    **dict.fromkeys(TEXTS, load_csv),
-    ".parquet": load_parquet,
+# A new format is one entry: the end of the path, and a function of the path and how to read it,
+# which gives a table or named arrays.
+TABLES: dict[str, Callable[[Path, Data], Table]] = {
+    **dict.fromkeys(TEXTS, text_table),
+    **{suffix: partial(frame_table, suffix) for suffix in FRAMES},
+}
+NAMED: dict[str, Callable[..., Named]] = {
+    ".npz": npz_arrays,
+    ".npy": npy_arrays,
+    ".h5ad": anndata,
+    **ARRAYS,
 }
 # Formats whose readers can leave the rows in the file.
 MAPPABLE = (".npz", ".npy")
-
-CATALOG = "catalog.toml"
-MAKERS: dict[str, Callable[..., Dataset]] = {
-    "digits": load_digits,
-    "shapes": load_shapes,
-    "avatars": load_avatars,
-}
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a known content.
-
-    Attributes:
-        path: under a folder of data sets, with slashes.
-        checksum: its sha256, or "md5:" and its md5.
-        urls: where it can be downloaded, the best first.
-        plain: the sha256 of what a `.gz` holds; it may lie unzipped, without the ending.
-
-    Raises:
-        ValueError: for a path that leads out of that folder.
-    """
-
-    path: str
-    checksum: str
-    urls: tuple[str, ...] = ()
-    plain: str | None = None
-
-    def __post_init__(self) -> None:
-        pure = PurePosixPath(self.path)
-        if pure.is_absolute() or ".." in pure.parts:  # it is written there when it is downloaded
-            raise ValueError(f"the path '{self.path}' must lie below the folder of the data")
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return PurePosixPath(self.path).name
-
-    def at(self, folder: Path) -> Path | None:
-        """Return where it lies in the folder, or None."""
-        paths = (folder / self.name, folder / self.name.removesuffix(".gz"))
-        return next((path for path in paths if path.is_file()), None)
-
-    def check(self, path: Path) -> None:
-        """Refuse a file at `path` that is not this one.
-
-        Raises:
-            VaekitError: for another checksum.
-        """
-        wanted = self.checksum if path.name == self.name else self.plain
-        got = wanted and checksum_of(path, like=wanted)
-        if got == wanted:
-            return
-        mend = "delete it, and it is downloaded again" if self.urls else "fetch it again"
-        if path.suffix == ".npz":
-            mend += f", or name its path as `data`, to train on it as it is: {path}"
-        raise VaekitError(
-            f"{path} is truncated or another file: its checksum is {got}, expected {wanted}; "
-            f"{mend}."
-        )
-
-
-@dataclass(frozen=True)
-class Form:
-    """One of the forms in which a data set exists.
-
-    Attributes:
-        files: all of them are needed.
-        read: from their paths, in this order, to the parts of the data set.
-    """
-
-    files: tuple[File, ...]
-    read: Callable[[Sequence[Path]], Parts]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A data set by name; called with the folders to search, it gives the `Dataset`.
-
-    Attributes:
-        name: as `data` takes it.
-        kind, shape, classes: as in `Dataset` and `DataSpec`.
-        rows: of the training and the test split.
-        note: what it is and where it comes from.
-        license: as its origin states it.
-        forms: the first whose files are there is read; else the first that can be downloaded.
-        make: gives a set without files; it is passed the folders.
-        validation: rows that the set itself holds out.
-        drawn: whether `make` is passed the options of reading too, and draws rows of their size.
-
-    Raises:
-        VaekitError: when called, where the files are not there and cannot be downloaded, or are
-            not those expected.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    rows: tuple[int, int]
-    classes: int
-    note: str
-    license: str
-    forms: tuple[Form, ...] = ()
-    make: Callable[..., Dataset] | None = None
-    validation: int = 0
-    drawn: bool = False
-
-    def __call__(self, folders: Sequence[Path], asked: Data | None = None) -> Dataset:
-        if self.make is not None:
-            return self.make(folders, asked) if self.drawn else self.make(folders)
-        form, paths = self.find(folders) or self._download(folders)
-        for file, path in zip(form.files, paths, strict=True):
-            file.check(path)
-        try:
-            parts = form.read(paths)
-        except VaekitError:
-            raise
-        except Exception as error:  # readers raise whatever files of another kind make of them
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise VaekitError(
-                f"{paths[0]} cannot be read as '{self.name}' ({why}): mend `read` in its catalog."
-            ) from error
-        return Dataset(
-            self.name,
-            self.kind,
-            classes=self.classes,
-            source=str(paths[0] if len(paths) == 1 else paths[0].parent),
-            note=f"{self.note}; license {self.license}",
-            **parts,
-        )
-
-    def find(self, folders: Sequence[Path]) -> tuple[Form, list[Path]] | None:
-        """Return the first form whose files all lie in one folder, and their paths; or None."""
-        for form in self.forms:
-            for folder in self._below(form, folders):
-                paths = [path for path in (file.at(folder) for file in form.files) if path]
-                if len(paths) == len(form.files):
-                    return form, paths
-        return None
-
-    @property
-    def public(self) -> Form | None:
-        """The first form that can be downloaded."""
-        return next((f for f in self.forms if all(file.urls for file in f.files)), None)
-
-    def _below(self, form: Form, folders: Sequence[Path]) -> list[Path]:
-        parent = PurePosixPath(form.files[0].path).parent
-        return list(dict.fromkeys(p for f in folders for p in (f / parent, f / self.name, f)))
-
-    def _download(self, folders: Sequence[Path]) -> tuple[Form, list[Path]]:
-        form = self.public
-        if form is None:
-            raise VaekitError(f"{self._missing(folders)} It cannot be downloaded: {self.note}.")
-        try:
-            return form, [fetch(f.urls, folders[-1] / f.path, f.checksum) for f in form.files]
-        except UnreachableError as error:
-            raise VaekitError(f"{error} Nor is it at hand: {self._missing(folders)}") from error
-
-    def _missing(self, folders: Sequence[Path]) -> VaekitError:
-        choices = [", ".join(file.name for file in form.files) for form in self.forms]
-        unzipped = any(file.plain for form in self.forms for file in form.files)
-        files = " or ".join(choices) + ("; or without .gz" if unzipped else "")
-        searched = [folder for form in self.forms for folder in self._below(form, folders)]
-        return not_found(f"the files of '{self.name}' ({files})", searched)
-
-
-def not_found(what: str, folders: Sequence[Path]) -> VaekitError:
-    """Return the error for data that are in none of `folders`: where it looked, and the mend."""
-    looked = ", ".join(str(folder) for folder in dict.fromkeys(folders))
-    return VaekitError(
-        f"did not find {what}; looked in: {looked}. "
-        f"Name the folder that has it as `data_dir`, or in VAEKIT_DATA."
-    )
-
-
-def _read_catalog(path: Path) -> dict[str, Entry]:
-    """Return the sets of a catalog, by name.
-
-    Raises:
-        VaekitError: for a file that is no TOML, or tables that are not as docs/data.md says.
-    """
-    try:
-        catalog = {}
-        for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
-            facts: dict[str, Any] = {"classes": 0, "license": "not stated", "forms": (), **table}
-            train, test = facts["rows"]
-            facts |= {"rows": (train, test), "shape": tuple(facts["shape"])}
-            facts["forms"] = tuple(_form(**form) for form in facts["forms"])
-            facts["make"] = MAKERS[facts["make"]] if "make" in facts else None
-            catalog[name] = Entry(name, **facts)
-        return catalog
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise VaekitError(
-            f"{path} is no catalog of data sets: {' '.join(str(error).split())}. Mend it; expected "
-            "a table for each set, as docs/data.md shows."
-        ) from error
-
-
-def _form(
-    *,
-    files: Sequence[Mapping[str, str]],
-    read: str = "path",
-    urls: Sequence[str] = (),
-    **options: Any,
-) -> Form:
-    reader = choose("reader", read, READERS)
-    names = [PurePosixPath(file["path"]).name for file in files]
-    addresses = [tuple(start + name for start in urls) for name in names]
-    return Form(
-        tuple(File(**file, urls=each) for file, each in zip(files, addresses, strict=True)),
-        partial(reader, **options) if options else reader,
-    )
-
-
-# A set of your own is one more entry, here or in the catalog of a data folder.
-SETS: dict[str, Entry] = _read_catalog(Path(__file__).with_name(CATALOG))
-
-
-def sets(data_dir: str | Path | None = None) -> dict[str, Entry]:
-    """Return the data sets known by name: vaekit's, and those of the catalogs in data folders.
-
-    Args:
-        data_dir: the first folder with a `catalog.toml`; then $VAEKIT_DATA and the user's cache.
-
-    Raises:
-        VaekitError: for a catalog that cannot be read, or has a set of a name that is taken.
-
-    Example:
-        >>> list(sets())[:3]
-        ['digits', 'shapes', 'avatars']
-    """
-    entries = dict(SETS)
-    # One folder may be named in two ways.
-    for folder in {each.resolve(): each for each in search_folders(data_dir)}.values():
-        path = folder / CATALOG
-        for name, entry in _read_catalog(path).items() if path.is_file() else ():
-            if name in entries:
-                raise VaekitError(f"{path}: there is a set '{name}' already; name it otherwise.")
-            entries[name] = entry
-    return entries
 
 
 def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
@@ -291,12 +60,15 @@ def known(data_dir: str | Path | None = None) -> tuple[str, ...]:
     return tuple(sets(data_dir))
 
 
-def load(name: str | Path, data_dir: str | Path | None = None, **how: Any) -> Dataset:
+def load(
+    name: str | Path | Sequence[str | Path], data_dir: str | Path | None = None, **how: Any
+) -> Dataset:
     """Return a data set by its name, or from a path.
 
     Args:
-        name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy or
-            .csv; a relative path is looked for from here, then in the folders.
+        name: one of `known()`, or the path of a folder or .zip of images, of an .npz, .npy, .csv
+            or others, or several paths; a relative one is looked for from here, then in the
+            folders.
         data_dir: the first folder to search; then come $VAEKIT_DATA and the user's cache.
         how: how it is read: fields of `vaekit._train_options.Data`, as `size=64`.
 
@@ -308,7 +80,26 @@ def load(name: str | Path, data_dir: str | Path | None = None, **how: Any) -> Da
         10
     """
     folder = None if data_dir is None else str(data_dir)
-    return read(checked(Data, {"data": str(name), "data_dir": folder, **how}))
+    return read(checked(Data, {"data": meant(name, folder), "data_dir": folder, **how}))
+
+
+def meant(data: Any, data_dir: Any = None) -> str:
+    """Return names and paths as options take them: one called as a set, which is here, is a path.
+
+    Several paths are absolute.
+    """
+    if isinstance(data, list | tuple):
+        paths = [_expanded(os.fspath(each)).absolute() for each in data]
+        return checked(Data, {"data": paths}).data
+    name = str(data)
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and not os.path.exists(name) and all(map(os.path.exists, parts)):
+        return meant(parts)
+    entry = sets(data_dir).get(name.lower().replace("_", "-"))
+    if entry is None or not os.path.exists(name) or entry.find((Path(),)):
+        return name
+    note(f"{name} is the {'folder' if os.path.isdir(name) else 'file'} here, no set of that name.")
+    return os.path.join(os.curdir, name)
 
 
 def read(options: Data, *, mapped: bool = False) -> Dataset:
@@ -319,6 +110,25 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
     Raises:
         VaekitError: for an unknown name, and for data that are not found or cannot be read.
     """
+    if options.test_data is None:
+        return _read(options, mapped)
+    if options.test is not None:
+        raise VaekitError("`test` and `test_data` exclude each other: leave one.")
+    data = _read(options.model_copy(update={"test": 0.0}), mapped)
+    takes = data.spec()
+    if options.missing == "mean" and data.kind == "table":
+        mean = (data.train.survey.sums / len(data.train)).float()
+        takes = replace(takes, values=replace(takes.values, loc=mean))
+    own = {"data": options.test_data, "test_data": None, "limit": None, "takes": takes}
+    tests = _read(NewData(**options.model_dump() | own), mapped)
+    if data.train.images.shape[1:] != tests.train.images.shape[1:]:
+        shapes = [tuple(each.train.images.shape[1:]) for each in (tests, data)]
+        raise VaekitError(f"{tests.source} has rows of shape {shapes[0]}; expected {shapes[1]}.")
+    said = data.said.replace(UNTESTED, f"test rows of {tests.name}")
+    return replace(data, test=tests.train, untested=False, said=said)
+
+
+def _read(options: Data, mapped: bool) -> Dataset:
     if options.data == GIVEN:
         raise VaekitError(
             "the run was trained on data that were given in Python and are not stored: give them "
@@ -327,30 +137,104 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
     folders, entries = search_folders(options.data_dir), sets(options.data_dir)
     if options.data in entries:
         reason = "a set known by name has its own"
-        refuse(options.data, options, label=reason, group="its splits are set", test=reason)
+        own = dict.fromkeys(("label", "test_data", "test"), reason)
+        refuse(options.data, options, **own, group="its splits are set")
         return shaped(entries[options.data](folders, options), options)
-    if options.data.lower().replace("_", "-") in entries:  # no folder of such a name is meant
-        raise unknown("data set", options.data, entries)
+    if options.data.startswith(START):
+        found = read_hub(options)
+        if isinstance(found, dict):
+            return from_value(found, options.model_copy(update={"data_dir": None}))
+        return load_images(Path(options.data), options, found)
+    if "://" in options.data:
+        raise VaekitError(f"{options.data} is an address: download it, and name the file.")
     path = _expanded(options.data)
+    here = options.data and _first(Path.exists, path, folders) is not None
+    if not here and options.data.lower().replace("_", "-") in entries:
+        raise unknown("data set", options.data, entries)
+    parts = [part.strip() for part in options.data.split(",")]
+    if not here and len(parts) > 1 and all(parts):
+        return _of_several([_expanded(part) for part in parts], folders, options)
+    return _of_path(path, folders, options, mapped)
+
+
+def _of_several(paths: Sequence[Path], folders: Sequence[Path], options: Data) -> Dataset:
+    """Return the data set of the rows of several paths, one after the other.
+
+    Raises:
+        VaekitError: where they are of several sorts, or do not fit each other.
+    """
+    found = [_first(Path.is_dir, path, folders) or _file(path, folders) for path in paths]
+    sorts = {_sort(path) for path in found}
+    if len(sorts) > 1 or sorts == {""}:
+        kinds = ", ".join(path.name for path in found)
+        raise VaekitError(f"{kinds} are not all tables, arrays or images; expected one sort.")
+    first, name = found[0], "+".join(path.stem for path in found[:3])
+    name += "+..." if len(found) > 3 else ""
+    if sorts == {"images"}:
+        files = joined_files(found, [ImageFiles(path) for path in found])
+        data = load_images(Path(options.data), options, files)
+    elif sorts == {"table"}:
+        tables = [TABLES[_suffix(path)](path, options) for path in found]
+        data = shaped(dataset_of_table(first, joined_tables(tables)), options)
+    else:
+        several = [_named(path, options) for path in found]
+        data = shaped(dataset_in(first, joined_arrays(found, several), options), options)
+    return replace(data, name=name, source=options.data)
+
+
+def _sort(path: Path) -> str:
+    """Return what a path holds: "table", "arrays" or "images"; nothing of others."""
+    if path.is_dir() or _is_archive(path):
+        return "images"
+    if _suffix(path) in TABLES:
+        return "table"
+    return "arrays" if _suffix(path) in NAMED or is_idx(path) else ""
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.lower().endswith((".zip", *TARS))
+
+
+def _named(path: Path, options: Data, mapped: bool = False) -> Named:
+    """Return the arrays in a file."""
+    suffix = _suffix(path)
+    more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
+    return NAMED[suffix](path, options, **more) if suffix in NAMED else idx_arrays(path, options)
+
+
+def _of_path(path: Path, folders: Sequence[Path], options: Data, mapped: bool) -> Dataset:
+    """Return the data set at a path."""
     folder = _first(Path.is_dir, path, folders) if options.data else None
     suffix = _suffix(path)
     image = taken(options) is not None and is_image(path.name)
-    if folder is not None or suffix == ".zip" or image:
+    other = None if folder is None else load_folder(folder, options)
+    if other is not None:
+        return shaped(other, options)
+    if folder is not None or _is_archive(path) or image:
         return load_images(folder or _file(path, folders), options)
-    if suffix in FORMATS:
-        more = {"mapped": True} if mapped and suffix in MAPPABLE else {}
-        return shaped(FORMATS[suffix](_file(path, folders), options, **more), options)
-    if options.data and _first(Path.exists, path, ()):
+    if suffix in TABLES:
+        table, keys = _file(path, folders), "it is for images and arrays: `label` names a column"
+        refuse(table, options, images=keys, labels=keys)
+        return shaped(dataset_of_table(table, TABLES[suffix](table, options)), options)
+    file = _first(Path.is_file, path, folders) if options.data else None
+    if suffix in NAMED or (file is not None and is_idx(file)):
+        file = file or _file(path, folders)
+        return shaped(dataset_in(file, _named(file, options, mapped), options), options)
+    if suffix in CONVERT:
+        raise VaekitError(f"{path} is of a format that is not read: {CONVERT[suffix]}.")
+    if file is not None:
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
     if len(path.parts) > 1 or path.is_absolute():
         raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
-    raise unknown(f"data set (or path of {PATHS})", options.data, entries)
+    known = sets(options.data_dir)
+    raise unknown(f"data set (or path of {PATHS})", options.data, known)
 
 
 def labeled(options: Data) -> Data:
     """Return the same; of a .csv without a label named, its one column of text is the label."""
     path = _expanded(options.data)
-    if _suffix(path) not in TEXTS or options.label is not None:
+    several = "," in options.data and not path.exists()
+    if _suffix(path) not in TEXTS or options.label is not None or several:
         return options
     names = text_columns(_file(path, search_folders(options.data_dir)), options)
     return options.model_copy(update={"label": names[0]}) if len(names) == 1 else options

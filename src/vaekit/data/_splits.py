@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from vaekit._train_options import Data
     from vaekit.data._transforms import DataSpec
 
-MIN_ROWS = 10
+MIN_ROWS = 5
 TEST = 0.1
+UNTESTED = "no row is held out for tests"
 UNLIKE = 1000  # scales of columns that one deviation of a likelihood does not suit
 
 
@@ -197,7 +198,7 @@ def unscaled(rows: Tensor) -> str:
 def split_up(
     path: str | Path, rows: Split | Mapping[str, Split], options: Data
 ) -> dict[str, Split]:
-    """Return the splits, test rows held out where there are none.
+    """Return the splits, test rows held out where there are none, unless `test` is 0.
 
     Of rows that a trained model takes none are: all are in "train", and one again in "test".
 
@@ -210,11 +211,14 @@ def split_up(
         rows = together([*parts.values()])
         return {"train": rows, "test": rows.take(torch.zeros(1, dtype=torch.int64))}
     check_rows(path, len(parts["train"]))
+    if "test" not in parts and test == 0:
+        return parts
     if "test" not in parts:
         count = count_rows("test", TEST if test is None else test, len(parts["train"]))
         parts["train"], parts["test"] = hold_out(parts["train"], count, options.split_seed)
     elif test is not None:
-        raise _unsuited("test", path, "it brings its own test rows")
+        asked = "test" if options.test_data is None else "test_data"
+        raise _unsuited(asked, path, "it brings its own test rows")
     return parts
 
 
@@ -238,6 +242,12 @@ def joined(
     """
     source = "given" if name else str(path)
     labels = [int(part.labels.max()) for part in parts.values() if part.labels is not None]
+    if "test" not in parts:
+        parts = {**parts, "test": parts["train"]}
+        facts["untested"] = True
+        facts["said"] = "; ".join(
+            filter(None, (facts.get("said", ""), "no row is held out for tests"))
+        )
     return Dataset(
         name or Path(path).absolute().stem,
         kind,
@@ -329,7 +339,8 @@ def refuse(path: str | Path, options: Data, **mends: str) -> None:
         VaekitError: for the first of `mends` that is set in `options`.
     """
     for name, mend in mends.items():
-        if getattr(options, name):
+        value = getattr(options, name)
+        if value or isinstance(value, float):  # a count of rows, 0 too
             raise _unsuited(name, path, mend)
 
 

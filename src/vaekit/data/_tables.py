@@ -1,4 +1,4 @@
-"""Tables: .csv, .tsv and .parquet files, and DataFrames; a bad cell is named by its place."""
+"""Tables: files of text, and DataFrames of any origin; a bad cell is named by its place."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vaekit.data._cells import is_number
 from vaekit.data._columns import Table, names_rows
-from vaekit.data._csv import TextTable, read_text
+from vaekit.data._csv import read_text
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._layout import by_class
-from vaekit.data._readings import kind_of
+from vaekit.data._readings import as_images, as_rows, kind_of, reading, tensor_of
 from vaekit.data._remarks import said_of
 from vaekit.data._rows import pick
 from vaekit.data._splits import dataset_of, keyed, numbers_of, taken, whole
@@ -54,29 +54,7 @@ def load_csv(path: Path, options: Data) -> Dataset:
         >>> mine.train, mine.column_names, mine.class_names
         (Split(18 rows, (2,), torch.float32), ('a', 'b'), ('x', 'y'))
     """
-    table, text = _read_csv(path, options)
-    return _dataset(path, table, text.lines(len(table.frame)))
-
-
-def load_parquet(path: Path, options: Data) -> Dataset:
-    """Return the table in a .parquet file, which is read as a DataFrame is.
-
-    Raises:
-        VaekitError: where pyarrow is not installed, and as `read_frame`.
-    """
-    import pandas
-
-    try:
-        frame = pandas.read_parquet(path)
-    except ImportError:
-        raise VaekitError(
-            f"{path}: .parquet needs pyarrow, which is not installed: "
-            "pip install 'vaekit[parquet]', or save the table as .csv."
-        ) from None
-    except Exception as error:  # pyarrow raises whatever damaged bytes make of its reader
-        why = " ".join(str(error).split())
-        raise VaekitError(f"{path} cannot be read as .parquet: {why}.") from error
-    return _dataset(path, read_frame(str(path), frame, options))
+    return dataset_of_table(path, text_table(path, options))
 
 
 def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
@@ -94,11 +72,12 @@ def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
 
 def text_columns(path: Path, options: Data) -> list[str]:
     """Return the columns of text that neither options nor their names say what they are of."""
-    table, _ = _read_csv(path, options)
+    table = text_table(path, options)
     return [table.names[i] for i in table.positions if table.form(i) == "text"]
 
 
-def _read_csv(path: Path, options: Data) -> tuple[Table, TextTable]:
+def text_table(path: Path, options: Data) -> Table:
+    """Return the table in a file of text: see `load_csv`."""
     text = read_text(path, options)
 
     def locate(row: int, column: int) -> tuple[str, str]:
@@ -111,7 +90,8 @@ def _read_csv(path: Path, options: Data) -> tuple[Table, TextTable]:
     table.frame = text.frame(texts)  # which keeps what names something as it is written
     if not len(table.frame):
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
-    return table, text
+    table.lines = lambda: text.lines(len(table.frame))
+    return table
 
 
 @dataclass(frozen=True)
@@ -137,7 +117,7 @@ class TableRows:
     said: str
 
 
-def rows_of(table: Table, lines: np.ndarray | None = None) -> TableRows:
+def rows_of(table: Table) -> TableRows:
     """Return the rows of a table that are read.
 
     Raises:
@@ -149,23 +129,33 @@ def rows_of(table: Table, lines: np.ndarray | None = None) -> TableRows:
     features = features if len(places) == len(features) else features[places]
     said = said_of(table, features + offset if offset.any() else features, places)
     numbers = None if groups is None else keyed(groups)
-    return TableRows(features, offset, labels, numbers, table.ids(lines)[places], places, said)
+    return TableRows(features, offset, labels, numbers, table.ids()[places], places, said)
 
 
-def _dataset(path: Path, table: Table, lines: np.ndarray | None = None) -> Dataset:
-    rows, takes = rows_of(table, lines), taken(table.options)
+def dataset_of_table(path: Path, table: Table) -> Dataset:
+    """Return the data set in a table; its rows are images if `options.shape` says so.
+
+    Raises:
+        VaekitError: as `load_csv`.
+    """
+    rows, options = rows_of(table), table.options
+    takes = taken(options)
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
     if rows.labels is not None and takes is not None:
         labels, names = numbers_of(rows.labels, takes), takes.class_names
     elif rows.labels is not None:
         labels, names = classed(rows.labels, lambda i: table.no_class(int(rows.places[i])))
-    how = kind_of(str(path), [rows.features], table.options)
-    images, values = torch.from_numpy(how(rows.features)), less(rows.offset)
+    facts: dict[str, Any] = {"class_names": names, "column_names": table.columns, "said": rows.said}
+    if options.shape:
+        stored = as_rows(str(path), as_images(str(path), rows.features, options.shape), takes)
+        how = reading(str(path), [stored], takes, options.kind)
+        facts |= {"column_names": (), "said": "; ".join(filter(None, (rows.said, how.said)))}
+    else:
+        stored, how = rows.features, kind_of(str(path), [rows.features], options)
+    images, values = tensor_of(how(stored)), less(rows.offset)
     split = Split(images, labels, groups=rows.groups, ids=rows.ids, values=values)
-    facts: dict[str, Any] = {"class_names": names, "column_names": table.columns}
-    facts |= {"said": rows.said, **how.facts}
-    return filled(dataset_of(path, how.kind, split, table.options, **facts), table.options)
+    return filled(dataset_of(path, how.kind, split, options, **facts, **how.facts), options)
 
 
 def less(offset: np.ndarray | None) -> Transform:

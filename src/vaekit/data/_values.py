@@ -27,7 +27,7 @@ from vaekit.data._loaders import (
     read_items,
 )
 from vaekit.data._pixels import shaped
-from vaekit.data._readings import Reading, as_rows, kind_of, reading, tensor_of
+from vaekit.data._readings import Reading, as_images, as_rows, kind_of, reading, tensor_of
 from vaekit.data._rows import MappedRows, Rows, available
 from vaekit.data._splits import dataset_of, refuse, spread, taken
 from vaekit.data._tables import filled, less, read_frame, rows_of
@@ -47,13 +47,14 @@ SAMPLED = "a sample of the training rows stands"
 
 
 def is_value(data: Any) -> bool:
-    """Return whether data are given themselves, and not by a name or a path.
+    """Return whether data are given themselves, and not by a name, a path, or several paths.
 
     Example:
-        >>> is_value("digits"), is_value(np.ones((30, 2)))
-        (False, True)
+        >>> is_value("digits"), is_value(["a.csv", "b.csv"]), is_value(np.ones((30, 2)))
+        (False, False, True)
     """
-    return not isinstance(data, str | os.PathLike)
+    paths = isinstance(data, list | tuple) and len(data) > 0
+    return not all(isinstance(each, str | os.PathLike) for each in (data if paths else [data]))
 
 
 def from_value(value: Any, options: Data | None = None) -> Dataset:
@@ -66,10 +67,10 @@ def from_value(value: Any, options: Data | None = None) -> Dataset:
     for the memory, is read item by item when a batch asks for it.
 
     Args:
-        value: an array or a tensor `(N, ...)`, a DataFrame, a map-style Dataset of x or (x, y), a
-            DataLoader or another iterable of batches that can be run through again and again, a
-            pair (x, y), or a dict of the splits. y holds labels `(N,)`, whole numbers from 0 or
-            text, or factors `(N, F)`.
+        value: an array or a tensor `(N, ...)`, a DataFrame, a `vaekit.data.Dataset`, a map-style
+            Dataset of torch of x or (x, y), a DataLoader or another iterable of batches that can be
+            run through again and again, a pair (x, y), or a dict of the splits. y holds labels
+            `(N,)`, whole numbers from 0 or text, or factors `(N, F)`.
         options: how it is read; `label` and `group` name columns of a DataFrame.
 
     Raises:
@@ -84,7 +85,12 @@ def from_value(value: Any, options: Data | None = None) -> Dataset:
         vaekit.errors.VaekitError: data is a list of 3 numbers; expected a name, a path, ...
     """
     options = options or Data()
-    refuse("data", options, data_dir="it is for names and paths", cache="it is for files")
+    paths, split = "it is for names and paths", 'give {"train": ..., "test": ...}'
+    refuse("data", options, data_dir=paths, cache="it is for files", test_data=split)
+    if isinstance(value, Dataset):
+        own = "a Dataset has its own"
+        refuse("data", options, **dict.fromkeys(("label", "group", "test", "kind", "shape"), own))
+        return shaped(replace(value, source="given", note="given"), options)
     splits = value if isinstance(value, Mapping) else {"train": value}
     for name in splits:
         if name not in NAMES:
@@ -150,7 +156,7 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
         name = "tensor" if isinstance(value, Tensor) else "array"
-        return _array(name, what, value, taken(options), options.kind)
+        return _array(name, what, value, taken(options), options.kind, options.shape)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
     if mapped and not items:
@@ -161,9 +167,14 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
 
 
 def _array(
-    name: str, what: str, value: Any, takes: DataSpec | None = None, kind: str | None = None
+    name: str,
+    what: str,
+    value: Any,
+    takes: DataSpec | None = None,
+    kind: str | None = None,
+    shape: str | None = None,
 ) -> _Part:
-    rows = as_rows(what, as_array(what, value), takes, kind)
+    rows = as_rows(what, as_images(what, as_array(what, value), shape), takes, kind)
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 
@@ -173,10 +184,12 @@ def _frame(what: str, frame: Any, options: Data) -> _Part:
         raise VaekitError(f"{what} is empty: a DataFrame of no rows.")
     rows = rows_of(table)
     y = None if rows.labels is None else np.array(rows.labels, str)
-    stored = lambda how: tensor_of(how(rows.features))  # noqa: E731
-    facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids}
-    facts |= {"columns": table.columns, "offset": rows.offset, "said": rows.said}
-    return _Part("dataframe", what, rows.features, stored, len(rows.features), **facts)
+    seen = as_images(what, rows.features, options.shape)
+    seen = seen if seen is rows.features else as_rows(what, seen, taken(options))
+    stored = lambda how: tensor_of(how(seen))  # noqa: E731
+    facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids, "said": rows.said}
+    facts |= {"columns": () if options.shape else table.columns, "offset": rows.offset}
+    return _Part("dataframe", what, seen, stored, len(seen), **facts)
 
 
 def _y(what: str, y: Any) -> np.ndarray:

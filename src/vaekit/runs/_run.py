@@ -474,7 +474,8 @@ class Run:
         Raises:
             VaekitError: for an unknown split, or a limit below 1.
         """
-        rows = Rows(choose("split", split, data.splits), self.device, limit, on_rows)
+        splits = {**data.splits, "test": data.test}
+        rows = Rows(choose("split", split, splits), self.device, limit, on_rows)
         plain = self.config.data.model_copy(update=PLAIN)
         return Subject(
             self.model,
@@ -489,6 +490,18 @@ class Run:
             name=str(self.path),
             scale=self.spec.values.scale if units else None,
         )
+
+    def check_tested(self, data: Dataset) -> None:
+        """Refuse data of which no test rows were held out.
+
+        Raises:
+            VaekitError: for those.
+        """
+        if data.untested:
+            raise VaekitError(
+                f"{self.path} has no test rows (`test=0`): measure `split=validation`, or other "
+                "rows as `data=PATH`."
+            )
 
     def evaluate(
         self,
@@ -524,6 +537,8 @@ class Run:
         how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows}
         if data is None:
             source = self.source(data_dir)
+            if split == "test":
+                self.check_tested(source)
             rows, sha256 = self.prepared(source), self._fingerprint(source)
             subject = self.subject(rows, split, source=source, sha256=sha256, **how)
         else:
