@@ -70,7 +70,7 @@ def test_stored_values_are_taken_and_not_fitted_anew(tmp_path: Path) -> None:
     earlier = prepare(read(asked), asked).train.values
     again = prepare(read(asked), asked, values=earlier)
     assert again.train.values.binarize
-    assert not again.test.values.random
+    assert not again.test.values.binarize
 
 
 def test_rows_are_called_by_what_they_come_from(tmp_path: Path) -> None:

@@ -321,3 +321,25 @@ def test_sums_of_a_checkpoint_are_of_float32_where_a_device_has_no_other() -> No
     mean = Mean()
     mean.restore({"total": Total(), "count": 3}, torch.device("mps"))
     assert str(mean.total) == "float32 on mps"
+
+
+def test_several_files_and_test_rows_move_with_their_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, draw = tmp_path / "first", np.random.default_rng(0)
+    place.mkdir()
+    for name in ("a", "b", "tests"):
+        rows = draw.normal(size=(30, 3))
+        np.savetxt(place / f"{name}.csv", rows, delimiter=",", header="x,y,z", comments="")
+    monkeypatch.chdir(place)
+    vaekit.train("vae", data="a.csv,b.csv", test_data="tests.csv", out="run", epochs=1, **QUICK)
+    before = measured(Path("run"))
+    place.rename(tmp_path / "second")
+    monkeypatch.chdir(tmp_path)
+    assert measured(Path("second", "run")) == before
+    second = tmp_path / "second"
+    (second / "run").rename(tmp_path / "run")
+    assert measured(Path("run"), data_dir=second) == before
+    (second / "b.csv").unlink()
+    with pytest.raises(VaekitError, match=r"did not find '.*b.csv'"):
+        measured(Path("run"), data_dir=second)

@@ -155,7 +155,7 @@ def test_keys_of_others(name: str, tmp_path: Path) -> None:
         ({"images": UNIT * 80 - 80, "test_images": UNIT}, None, "from -80 to 0 and other rows"),
         ({"images": UNIT * 80 - 80, "test_images": LEVELS}, None, "one range"),
         ({"images": UNIT * 9 - 4, "test_images": UNIT * 90 - 40}, None, "from -40 to 50"),
-        ({"images": UNIT * 255}, None, "`levels=0,255` divides.* `kind=gray` keeps this range"),
+        ({"images": UNIT * 255}, None, "`levels='0,255'` divides.* `kind=gray` keeps this range"),
         ({"images": FEW - 3.0}, "counts", "from -3 to .*counts go from 0"),
         ({"images": FEW + 0.5}, "counts", "counts are whole numbers"),
         ({"images": FEW}, "binary", "is not 0 and 1 only"),

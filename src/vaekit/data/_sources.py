@@ -120,7 +120,7 @@ def read(options: Data, *, mapped: bool = False) -> Dataset:
         mean = (data.train.survey.sums / len(data.train)).float()
         takes = replace(takes, values=replace(takes.values, loc=mean))
     own = {"data": options.test_data, "test_data": None, "limit": None, "takes": takes}
-    tests = _read(NewData(**options.model_dump() | own), mapped)
+    tests = _read(NewData(**options.model_dump() | data.chosen | own), mapped)
     if data.train.images.shape[1:] != tests.train.images.shape[1:]:
         shapes = [tuple(each.train.images.shape[1:]) for each in (tests, data)]
         raise VaekitError(f"{tests.source} has rows of shape {shapes[0]}; expected {shapes[1]}.")

@@ -219,6 +219,7 @@ def describe(job: Job) -> dict[str, Any]:
             **{name: job.card[name] for name in ("source", "note", "sha256")},
             "stamp": stamp_of(job.source.source),
             **place_of(job.source.source, job.folder.path),
+            "tests": place_of(job.config.data.test_data or "", job.folder.path),
             **{name: job.data.rows.get(name, 0) for name in ROWS},
             "card": job.card,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vaekit.runs._job import Job
 
 Where = str | Path | None
+PLACE = ("path", "from_run")
 
 
 def place_of(source: str, folder: Path) -> dict[str, str]:
@@ -31,13 +32,24 @@ def place_of(source: str, folder: Path) -> dict[str, str]:
         >>> place_of("src", Path("runs/a"))["from_run"].replace(os.sep, "/")
         '../../src'
     """
-    if not os.path.exists(source):
+    parts = paths_in(source)
+    if not all(map(os.path.exists, parts)):
         return {}
-    place = {"path": os.path.abspath(source)}
+    place = {"path": ",".join(map(os.path.abspath, parts))}
     try:
-        return place | {"from_run": os.path.relpath(source, folder)}
+        return place | {"from_run": ",".join(os.path.relpath(part, folder) for part in parts)}
     except ValueError:  # on another drive
         return place
+
+
+def paths_in(text: str) -> list[str]:
+    """Return the paths that are written one after the other, as a.csv,b.csv; or the one there is.
+
+    Example:
+        >>> paths_in("a.csv,b.csv")
+        ['a.csv', 'b.csv']
+    """
+    return [text] if os.path.exists(text) else [part.strip() for part in text.split(",")]
 
 
 def find_data(
@@ -77,8 +89,14 @@ def find_data(
     if options.data == GIVEN and training_data is None:
         return plain, None
     known = {} if training_data is not None else _known(folder)
-    places = _places(folder, options, known, data_dir) if training_data is None else [training_data]
-    there = dict.fromkeys(str(place) for place in places if os.path.exists(place))
+    places: Iterable[Any] = [training_data]
+    if training_data is None:
+        places = _all_places(folder, options.data, known, data_dir)
+    there = [p for p in dict.fromkeys(map(str, places)) if all(map(os.path.exists, paths_in(p)))]
+    if options.test_data and not os.path.exists(options.test_data):
+        own = _places(folder, options.test_data, _known(folder).get("tests", {}), data_dir)
+        found = next((str(place) for place in own if os.path.exists(place)), options.test_data)
+        plain = plain.model_copy(update={"test_data": found})
     why = ""
     for place in there:
         moved = plain.model_copy(update={"data": place})
@@ -113,15 +131,35 @@ def _known(folder: RunFolder) -> Mapping[str, Any]:
 def _is_recorded(place: str, options: Data, known: Mapping[str, Any]) -> bool:
     """Return whether this is where the training read the data: there, changes are said."""
     typed = os.path.expanduser(options.data)
-    recorded = known.get("path", typed if os.path.isabs(typed) else os.path.abspath(place))
-    return os.path.abspath(place) == recorded
+    here = ",".join(map(os.path.abspath, paths_in(place)))
+    return here == known.get("path", typed if os.path.isabs(typed) else here)
+
+
+def _all_places(
+    folder: RunFolder, text: str, known: Mapping[str, Any], data_dir: str | None
+) -> Iterator[Path | str]:
+    """Yield where data of one path or of several may lie; of several each in the same place."""
+    parts = paths_in(text)
+    if len(parts) == 1:
+        yield from _places(folder, text, known, data_dir)
+        return
+    each = [
+        _places(
+            folder,
+            part,
+            {name: known[name].split(",")[i] for name in PLACE if name in known},
+            data_dir,
+        )
+        for i, part in enumerate(parts)
+    ]
+    yield from (",".join(map(str, several)) for several in zip(*each, strict=False))
 
 
 def _places(
-    folder: RunFolder, options: Data, known: Mapping[str, Any], data_dir: str | None
+    folder: RunFolder, text: str, known: Mapping[str, Any], data_dir: str | None
 ) -> Iterator[Path]:
-    """Yield where the data may lie, the likeliest first."""
-    typed = Path(os.path.expanduser(options.data))
+    """Yield where data may lie, the likeliest first."""
+    typed = Path(os.path.expanduser(text))
     yield folder.anchored(typed)
     path = Path(known.get("path", typed))
     yield folder.anchored(path)

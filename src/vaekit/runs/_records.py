@@ -81,6 +81,7 @@ class Rows(Record):
     stamp: list[int] = []
     path: str = ""
     from_run: str = ""
+    tests: dict[str, str] = {}
     card: Card = None  # type: ignore[assignment]  # it may be missing, and not null
 
 
