@@ -30,7 +30,8 @@ PathText = Annotated[
 
 def _paths(value: Any) -> Any:
     """Return several paths as one text, separated by commas."""
-    if not isinstance(value, list | tuple):
+    several = isinstance(value, list | tuple) and len(value) > 0
+    if not several or not all(isinstance(each, str | os.PathLike) for each in value):
         return os.fspath(value) if isinstance(value, os.PathLike) else value
     names = [os.fspath(each) for each in value]
     if wrong := [name for name in names if "," in name]:
@@ -50,7 +51,9 @@ def _sides(value: Any) -> Any:
     text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     sides = text.replace(",", "x").replace(" ", "").split("x")
     if len(sides) not in (2, 3) or not all(re.fullmatch("0*[1-9][0-9]{0,4}", s) for s in sides):
-        raise VaekitError(f"got `shape={value}`; expected HEIGHT,WIDTH, as 28,28 or 3,32,32.")
+        raise VaekitError(
+            f"got `shape={shown(value)}`; expected HEIGHT,WIDTH, as 28,28 or 3,32,32."
+        )
     return "x".join(str(int(side)) for side in sides)
 
 

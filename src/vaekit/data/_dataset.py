@@ -252,6 +252,18 @@ class Dataset:
         streamed = {} if self.stream is None else {"train": self.stream.rows}
         return {name: len(part) for name, part in self.splits.items()} | streamed
 
+    def check_tested(self, run: str) -> None:
+        """Refuse to measure test rows where none were held out.
+
+        Raises:
+            VaekitError: where none were; `run` names what was trained.
+        """
+        if self.untested:
+            raise VaekitError(
+                f"{run} has no test rows (`test=0`): measure `split=validation`, or other rows as "
+                "`data=PATH`."
+            )
+
     def batches(
         self, batch_size: int, *, seed: int = 0, device: str | torch.device = "cpu"
     ) -> Batches | Loader:

@@ -276,7 +276,7 @@ def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: Any) -> Ent
     Numbers of a table are in its own units, so that runs compare that scaled it in other ways.
     """
     source = run.source(data_dir)
-    run.check_tested(source)
+    source.check_tested(str(run.path))
     data = run.prepared(source)
     subject = run.subject(data, limit=limit, seed=seed, source=source, units=True)
     metrics = {name: metric for name, (metric, _) in chosen(subject, "compare").items()}

@@ -491,18 +491,6 @@ class Run:
             scale=self.spec.values.scale if units else None,
         )
 
-    def check_tested(self, data: Dataset) -> None:
-        """Refuse data of which no test rows were held out.
-
-        Raises:
-            VaekitError: for those.
-        """
-        if data.untested:
-            raise VaekitError(
-                f"{self.path} has no test rows (`test=0`): measure `split=validation`, or other "
-                "rows as `data=PATH`."
-            )
-
     def evaluate(
         self,
         *metrics: str | Spec,
@@ -538,7 +526,7 @@ class Run:
         if data is None:
             source = self.source(data_dir)
             if split == "test":
-                self.check_tested(source)
+                source.check_tested(str(self.path))
             rows, sha256 = self.prepared(source), self._fingerprint(source)
             subject = self.subject(rows, split, source=source, sha256=sha256, **how)
         else:
