@@ -34,7 +34,7 @@ class VaekitError(ValueError):
     """
 
     def __init__(self, message: str = "") -> None:
-        text = LONG.sub(lambda word: f"{word[0][:250]}...{word[0][-20:]}", str(message))
+        text = LONG.sub(lambda word: f"{word[0][:80]}...{word[0][-80:]}", str(message))
         super().__init__(visible(text, lines=False))
 
 
