@@ -246,6 +246,9 @@ class NewData(Data):
     id: str | None = None
     """The column of a table that names its rows."""
 
+    free: bool = False
+    """Labels are of any classes, not of the run's."""
+
 
 class Training(Options):
     """How it is trained."""

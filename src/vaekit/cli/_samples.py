@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -400,6 +401,55 @@ def encode(
     else:
         rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
     return report.save_codes(loaded, rows, to.at(run, "codes.csv"))
+
+
+def score(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    id: str | None = None,  # noqa: A002
+    split: str = "test",
+    samples: Whole = 50,
+    threshold: float | None = None,
+    odd: str | None = None,
+    label: str | None = None,
+    limit: MaybeWhole = None,
+    seed: Whole = 0,
+    to: Output = Output(),
+    opening: Rows = Rows(),
+) -> Path:
+    """Score how strange rows are: new ones, or a split of the training's data, row by row.
+
+    -log p(x) by importance sampling, -ELBO and the error of reconstruction, each with its
+    percentile against the run's own validation rows; of a table the columns that stand out.
+
+    Example: vaekit score runs/vae-photos --data new/ -o scores.csv
+
+    Args:
+        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
+        id: The column of a table that names its rows.
+        split: Without new rows: test, validation or train.
+        samples: Draws for -log p(x); 0 leaves it out.
+        threshold: Mark rows from this percentile on, as 0.99.
+        odd: The class that is odd: say how well the scores tell it from the others.
+        label: The column of a table that is the class.
+        limit: Score this many rows, evenly spread.
+    """
+    from vaekit.cli._progress import RowCount
+    from vaekit.runs import score_rows
+
+    path = to.at(run, "scores.csv")
+    if path.suffix not in (".csv", ".parquet", ".npz"):
+        raise VaekitError(f"got the file {path}; expected one that ends in .csv, .parquet or .npz.")
+    loaded = opening.load(run)
+    how: dict[str, Any] = {"split": split, "samples": samples, "limit": limit, "seed": seed}
+    how |= {"threshold": threshold, "odd": odd, "label": label, "id": id}
+    counted = RowCount() if sys.stderr.isatty() else None
+    scored = score_rows(loaded, data, data_dir=opening.data_dir, on_rows=counted, **how)
+    for line in scored.lines():
+        say(line)
+    return report.save_columns(scored.table(), path)
 
 
 def colorize(

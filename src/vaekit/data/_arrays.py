@@ -20,7 +20,7 @@ from vaekit.data._keys import HOW, KEYS, SPARSE_KEYS, found
 from vaekit.data._labels import annotation, numbered
 from vaekit.data._readings import as_rows, counts_of, reading, tensor_of
 from vaekit.data._rows import LARGE, MappedRows, Rows, SparseRows, check_memory
-from vaekit.data._splits import dataset_of, refuse, taken
+from vaekit.data._splits import classes_of, dataset_of, refuse, taken
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _from_arrays(
     else:
         images, facts = _sparse(path, arrays, options)
     beside, names = _beside(
-        path, arrays, keys, dict(zip(prefixes.values(), images, strict=True)), taken(options)
+        path, arrays, keys, dict(zip(prefixes.values(), images, strict=True)), classes_of(options)
     )
     pairs = zip(images, beside, strict=True)
     parts = {n: Split(rows, **b) for n, (rows, b) in zip(prefixes, pairs, strict=True)}

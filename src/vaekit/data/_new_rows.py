@@ -30,7 +30,15 @@ TABLE = re.compile(r"[.](csv|tsv|data|txt|parquet)([.]gz)?$")
 CHOICE = dict.fromkeys(("validation", "test", "limit", "cache"))
 
 
-def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None) -> Dataset:  # noqa: A002
+def read_new(
+    data: Any,
+    options: Data,
+    takes: DataSpec,
+    *,
+    id: str | None = None,  # noqa: A002
+    label: str | None = None,
+    free: bool = False,
+) -> Dataset:
     """Return new rows as a trained model takes them; all are in `test`, in their order.
 
     Sizes, gray and range are those of the training, statistics are the training's, and columns of a
@@ -44,11 +52,15 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         options: of the training.
         takes: what the run knows of its data.
         id: the column of a table that names its rows.
+        label: the column of a table that is a class; by default that of the training.
+        free: labels may be of any classes, but where the run is conditioned on them.
 
     Raises:
         VaekitError: for rows that are not such as the model takes, each with what is not.
     """
-    known = options.model_dump() | CHOICE | {"takes": takes, "id": id}
+    free = free and not takes.context
+    known = options.model_dump() | CHOICE | {"takes": takes, "id": id, "free": free}
+    known |= {} if label is None else {"label": label}
     given = is_value(data)
     known |= {"data_dir": None} if given else {"data": os.fspath(data)}
     table = hasattr(data, "columns") if given else TABLE.search(known["data"].lower())
@@ -61,7 +73,7 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         raise VaekitError(f"{source.name} has rows of shape {shape}; this run takes {takes.shape}.")
     named = not given and how.data in sets(how.data_dir)  # which brings its own splits
     rows = together([*source.splits.values()]) if named else source.train
-    if rows.labels is not None and int(rows.labels.max()) >= takes.classes:
+    if rows.labels is not None and not free and int(rows.labels.max()) >= takes.classes:
         cells = [str(number) for number in rows.labels.tolist()]
         rows = replace(rows, labels=numbers_of(cells, takes) if takes.classes else None)
     rows = placed(
@@ -74,7 +86,8 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         )
     if source.said:
         note(f"{source.name}: {source.said}.")
-    rows = conditioned(rows, replace(source, classes=takes.classes), how.context)
+    classes = source.classes if free else takes.classes
+    rows = conditioned(rows, replace(source, classes=classes), how.context)
     return replace(source, train=rows, test=rows, validation=None)
 
 

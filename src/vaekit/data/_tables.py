@@ -19,7 +19,7 @@ from vaekit.data._layout import by_class
 from vaekit.data._readings import kind_of
 from vaekit.data._remarks import said_of
 from vaekit.data._rows import pick
-from vaekit.data._splits import dataset_of, keyed, numbers_of, taken, whole
+from vaekit.data._splits import classes_of, dataset_of, keyed, numbers_of, taken, whole
 from vaekit.data._transforms import Transform
 from vaekit.errors import VaekitError
 
@@ -153,7 +153,7 @@ def rows_of(table: Table, lines: np.ndarray | None = None) -> TableRows:
 
 
 def _dataset(path: Path, table: Table, lines: np.ndarray | None = None) -> Dataset:
-    rows, takes = rows_of(table, lines), taken(table.options)
+    rows, takes = rows_of(table, lines), classes_of(table.options)
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
     if rows.labels is not None and takes is not None:

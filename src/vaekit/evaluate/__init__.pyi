@@ -44,3 +44,8 @@ from vaekit.evaluate._reconstruction import mse as mse
 from vaekit.evaluate._reconstruction import psnr as psnr
 from vaekit.evaluate._reconstruction import reconstructions as reconstructions
 from vaekit.evaluate._reconstruction import ssim as ssim
+from vaekit.evaluate._scores import Scores as Scores
+from vaekit.evaluate._scores import percentiles as percentiles
+from vaekit.evaluate._scores import score as score
+from vaekit.evaluate._scores import separation as separation
+from vaekit.evaluate._scores import usual_terms as usual_terms

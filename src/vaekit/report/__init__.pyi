@@ -57,6 +57,7 @@ from vaekit.report._ranking import SEEDS_FILE as SEEDS_FILE
 from vaekit.report._ranking import sentences as sentences
 from vaekit.report._ranking import typical_of as typical_of
 from vaekit.report._row_files import save_codes as save_codes
+from vaekit.report._row_files import save_columns as save_columns
 from vaekit.report._row_files import save_rows as save_rows
 from vaekit.report._run_report import kl_bars as kl_bars
 from vaekit.report._run_report import write_run_report as write_run_report

@@ -46,7 +46,7 @@ from vaekit.runs._folder import RunFolder
 from vaekit.runs._saved_models import save
 
 if TYPE_CHECKING:
-    pass
+    import pandas
 
 PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
 PLAIN = {
@@ -540,6 +540,30 @@ class Run:
             **self.protocol(),
         }
         return {**results.pop("bound", {}), **results, "protocol": protocol}
+
+    def score(self, data: Any = None, **how: Any) -> pandas.DataFrame:
+        """Return how strange rows are, the larger the stranger: a table, a line for each row.
+
+        Its columns are `row` (a file's name, an identifier, the line of a table's file, or a number
+        from 0); what the model has of `nll`, -log p(x) by importance sampling, `bound`, -ELBO, both
+        in `spec.unit`, and `error`, the mean square of x - E[x|z]; of each the `_percentile`
+        against the run's own validation rows (see `percentiles`); `strange`; of a table the three
+        columns that add most to -log p(x|z), and by how many nats more than usual; and `label`.
+
+        Args:
+            data: new rows, as `read` takes them, in place of a split.
+            how: `split` ("test"), `samples` (draws for `nll`, 50), `threshold` (the percentile of
+                the first score from which a row is `strange`), `id` and `label` (columns of a
+                table), `limit`, `seed` and `data_dir`, as in `evaluate`.
+
+        Raises:
+            VaekitError: as `read` and `evaluate`, and for a threshold outside (0, 1).
+        """
+        import pandas
+
+        from vaekit.runs._scoring import score_rows
+
+        return pandas.DataFrame(score_rows(self, data, **how).table())
 
     def _fingerprint(self, source: Dataset) -> str:
         """Return the sha256 of the rows; note where the run was trained on others."""
