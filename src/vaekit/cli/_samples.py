@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 import vaekit
 from vaekit import report
@@ -20,6 +22,7 @@ from vaekit.cli._show import (
     Whole,
     say,
     start,
+    whole,
 )
 from vaekit.errors import VaekitError, choose
 
@@ -450,6 +453,56 @@ def score(
     for line in scored.lines():
         say(line)
     return report.save_columns(scored.table(), path)
+
+
+def neighbors(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    k: Annotated[int, Parameter(name=["-k", "--k"], converter=whole)] = 10,
+    id: str | None = None,  # noqa: A002
+    split: str = "test",
+    among: str = "train",
+    to: Output = Output(),
+    opening: Rows = Rows(),
+) -> Path:
+    """Find the rows that are nearest by their codes: of new rows, or of a split, among others.
+
+    A .csv has k lines for each row; of images a .png shows the first rows, each with its neighbors.
+
+    Example: vaekit neighbors runs/vae-photos --data new/ -k 10
+
+    Args:
+        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
+        k: How many neighbors.
+        id: The column of a table that names its rows.
+        split: Without new rows: test, validation or train.
+        among: Where neighbors are looked for: train, validation, test, or a path.
+    """
+    path = to.at(run, "neighbors.csv")
+    loaded = opening.load(run, k=k)
+    known = loaded.dataset(opening.data_dir)
+    if data is not None:
+        rows = loaded.read(data, id=id, data_dir=opening.data_dir)
+    else:
+        rows = choose("split", split, known.splits)
+    if among in known.splits or not Path(among).exists():
+        others = choose("split", among, known.splits)
+    else:
+        others = loaded.read(among, id=id, data_dir=opening.data_dir)
+    found = report.neighbors(loaded, rows, others, k)
+    if path.suffix != ".png":
+        table = report.neighbor_table(found, rows, others, tuple(loaded.class_names))
+        return report.save_columns(table, path)
+    if loaded.spec.is_table:
+        raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
+    images = report.neighbor_images(loaded, found, rows, others)
+    names = range(len(images)) if rows.ids is None else rows.ids
+    bands = [(str(name), each) for name, each in zip(names, images, strict=False)]
+    heads = ["row", *map(str, range(1, k + 1))]
+    draw = lambda: report.labeled(bands, k + 1, heads=heads, apart=[1])  # noqa: E731
+    return report.save_images(images.flatten(0, 1), path, draw=draw)
 
 
 def colorize(

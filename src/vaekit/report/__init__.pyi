@@ -51,6 +51,10 @@ from vaekit.report._measures import Setting as Setting
 from vaekit.report._measures import measure as measure
 from vaekit.report._measures import measures as measures
 from vaekit.report._measures import number_text as number_text
+from vaekit.report._neighbors import nearest_codes as nearest_codes
+from vaekit.report._neighbors import neighbor_images as neighbor_images
+from vaekit.report._neighbors import neighbor_table as neighbor_table
+from vaekit.report._neighbors import neighbors as neighbors
 from vaekit.report._network import save_network as save_network
 from vaekit.report._pages import render as render
 from vaekit.report._ranking import SEEDS_FILE as SEEDS_FILE
