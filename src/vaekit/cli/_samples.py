@@ -52,6 +52,8 @@ def sample(
 ) -> Path:
     """Draw new images, or new rows of a table: a grid (.png), arrays, or a .csv of such rows.
 
+    Into a folder, as -o new/, each image is a file of its own, by class where it has one.
+
     z is drawn from the prior fitted to the codes of training rows, where that suits held-out codes
     better than p(z). A run that is conditioned on labels draws one --label, or a row for each
     class.
@@ -82,12 +84,16 @@ def sample(
         under = "draws of x" if drawn else "E[x|z], means of x: not draws"
         return report.labeled(rows, many, over=over, under=under, together=len(rows))
 
-    more: dict[str, Any] = {}
+    named: list[Any] = []
     if loaded.conditional:  # in equal shares, as `Run.sample` draws them
         number = None if label is None else vaekit.data.label_of(label, loaded.spec, classes)
-        named = [row * len(classes) // n if number is None else number for row in range(n)]
-        more = {loaded.config.data.label or "label": [classes[each] for each in named]}
+        shares = [row * len(classes) // len(images) for row in range(len(images))]
+        named = [classes[each if number is None else number] for each in shares]
+    more = {loaded.config.data.label or "label": named} if named else {}
     path = to.at(run, "samples.csv" if table else "samples.png")
+    if not path.suffix and not table:
+        within = [str(name).replace("/", "-") for name in named]
+        return report.save_folder(loaded.spec.values.inverse(images), path, within)
     _save(loaded, images, path, draw=draw, drawn=drawn, more=more)
     if fitted := loaded.sampled_prior(prior):
         say(f"samples: prior {fitted}")

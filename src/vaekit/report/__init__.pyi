@@ -75,6 +75,7 @@ from vaekit.report._run_set import short_names as short_names
 from vaekit.report._sheets import labeled as labeled
 from vaekit.report._sheets import on_axes as on_axes
 from vaekit.report._sheets import pairs as pairs
+from vaekit.report._sheets import save_folder as save_folder
 from vaekit.report._sheets import save_images as save_images
 from vaekit.report._snapshots import Snapshots as Snapshots
 from vaekit.report._snapshots import frame_epochs as frame_epochs
