@@ -190,9 +190,9 @@ class Data(Options):
     date: Names = ()
     """Columns of a table that are dates. They become days since 1970-01-01."""
 
-    missing: Literal["refuse", "drop", "mean"] = "refuse"
+    missing: Literal["refuse", "drop", "mean", "allow"] = "refuse"
     """What becomes of gaps in a table (empty, NA, null, ?). `drop` leaves such rows out, `mean`
-    fills in the mean of the column's training rows."""
+    fills in the mean of the column's training rows, `allow` trains on what is seen of each row."""
 
     kind: Literal["binary", "gray", "color", "counts", "table"] | None = None
     """What the values are, where a file does not tell."""

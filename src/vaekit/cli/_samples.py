@@ -461,6 +461,39 @@ def score(
     return report.save_columns(scored.table(), path)
 
 
+def impute(
+    run: Path,
+    /,
+    *,
+    data: str,
+    id: str | None = None,  # noqa: A002
+    samples: Whole = 100,
+    draws: Whole = 0,
+    seed: Whole = 0,
+    to: Output = Output(),
+    opening: Rows = Rows(),
+) -> Path:
+    """Fill in the gaps of new rows of a table, given what is seen of each.
+
+    With the mean of what is missing, or --draws of it, which all are written. What is seen stays.
+
+    Example: vaekit impute runs/vae-wine --data gaps.csv -o filled.csv
+
+    Args:
+        data: New rows: a table with empty cells.
+        id: The column of a table that names its rows.
+        samples: Draws of z for each row.
+        draws: Draws of each row; 0 for the mean.
+    """
+    path = to.at(run, "filled.csv")
+    loaded = opening.load(run)
+    how: dict[str, Any] = {"id": id, "samples": samples, "draws": draws, "seed": seed}
+    table = loaded.impute(data, data_dir=opening.data_dir, **how)
+    return report.save_columns(
+        {str(name): table[name].to_numpy() for name in table}, path, digits=None
+    )
+
+
 def neighbors(
     run: Path,
     /,

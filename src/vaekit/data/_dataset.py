@@ -168,6 +168,7 @@ class Dataset:
         levels, top, own: how stored values were read: see `DataSpec`.
         said: what was guessed or left out when they were read, for people; or empty.
         chosen: options of reading that were chosen unasked, as the size of images of several sizes.
+        gaps: whether NaN in rows stands for what is not seen.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -196,6 +197,7 @@ class Dataset:
     own: tuple[float, float] | None = None
     said: str = ""
     chosen: dict[str, Any] = field(default_factory=dict)
+    gaps: bool = False
 
     def __post_init__(self) -> None:
         DataSpec(self.name, (), self.kind, 0)  # which knows the kinds
@@ -262,7 +264,12 @@ class Dataset:
         train = self.train if train is None else train
         train.x(slice(256))  # noise drawn before the weights: published seeds count on it
         scale = 255 if train.images.dtype == torch.uint8 else 1
-        mean = train.survey.sums.double() / (scale * len(train)) if stream is None else stream.mean
+        if self.gaps:
+            mean = pick(train.images, torch.arange(len(train))).double().nanmean(0)
+        elif stream is None:
+            mean = train.survey.sums.double() / (scale * len(train))
+        else:
+            mean = stream.mean
         return DataSpec(
             self.name,
             tuple(train.images.shape[1:]),
@@ -277,6 +284,7 @@ class Dataset:
             column_names=self.column_names,
             levels=self.levels,
             own=self.own,
+            gaps=self.gaps,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train) if self.column_names and stream is None else (),
         )
@@ -285,9 +293,9 @@ class Dataset:
 def _whole(rows: Split) -> tuple[tuple[float, float] | None, ...]:
     """Return the ends of each column whose values are all whole numbers; None of others."""
     parts = [rows.values.units(part) for part in chunks(rows.images)]
-    whole = torch.stack([(part == part.round()).all(0) for part in parts]).all(0)
-    low = torch.stack([part.amin(0) for part in parts]).amin(0)
-    high = torch.stack([part.amax(0) for part in parts]).amax(0)
+    whole = torch.stack([((part == part.round()) | part.isnan()).all(0) for part in parts]).all(0)
+    low = torch.stack([part.nan_to_num(torch.inf).amin(0) for part in parts]).amin(0)
+    high = torch.stack([part.nan_to_num(-torch.inf).amax(0) for part in parts]).amax(0)
     ends = zip(low.tolist(), high.tolist(), whole, strict=True)
     return tuple((least, most) if each else None for least, most, each in ends)
 

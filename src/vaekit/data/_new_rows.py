@@ -38,6 +38,7 @@ def read_new(
     id: str | None = None,  # noqa: A002
     label: str | None = None,
     free: bool = False,
+    missing: str | None = None,
 ) -> Dataset:
     """Return new rows as a trained model takes them; all are in `test`, in their order.
 
@@ -53,6 +54,7 @@ def read_new(
         takes: what the run knows of its data.
         id: the column of a table that names its rows.
         label: the column of a table that is a class; by default that of the training.
+        missing: what becomes of gaps in a table; by default as in the training.
         free: labels may be of any classes, but where the run is conditioned on them.
 
     Raises:
@@ -61,6 +63,7 @@ def read_new(
     free = free and not takes.context
     known = options.model_dump() | CHOICE | {"takes": takes, "id": id, "free": free}
     known |= {} if label is None else {"label": label}
+    known |= {} if missing is None else {"missing": missing}
     given = is_value(data)
     known |= {"data_dir": None} if given else {"data": os.fspath(data)}
     table = hasattr(data, "columns") if given else TABLE.search(known["data"].lower())

@@ -58,8 +58,15 @@ def save_rows(
     return write(path, text.encode())
 
 
-def save_columns(columns: Mapping[str, np.ndarray], path: Path) -> Path:
+def save_columns(
+    columns: Mapping[str, np.ndarray], path: Path, digits: str | None = DIGITS
+) -> Path:
     """Write columns of equal length into a .csv, a .parquet, or the arrays of an .npz.
+
+    Args:
+        columns: by name.
+        path: the file.
+        digits: how numbers are written; None as short as they are told from others of their type.
 
     Raises:
         VaekitError: for another ending, or where it cannot be written.
@@ -68,7 +75,7 @@ def save_columns(columns: Mapping[str, np.ndarray], path: Path) -> Path:
 
     if path.suffix == ".csv":
         frame = pandas.DataFrame(columns)
-        return write(path, frame.to_csv(index=False, float_format=DIGITS).encode())
+        return write(path, frame.to_csv(index=False, float_format=digits).encode())
     if path.suffix == ".parquet":
         return _parquet(dict(columns), path)
     if path.suffix not in ENDINGS:

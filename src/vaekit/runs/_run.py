@@ -565,6 +565,37 @@ class Run:
 
         return pandas.DataFrame(score_rows(self, data, **how).table())
 
+    def impute(
+        self,
+        data: Any,
+        *,
+        samples: int = 100,
+        draws: int = 0,
+        id: str | None = None,  # noqa: A002
+        seed: int = 0,
+        data_dir: str | Path | None = None,
+    ) -> pandas.DataFrame:
+        """Return rows of a table with their gaps filled in, in the units of the data.
+
+        Its columns are `row`, with draws `draw`, and those of the data; what is seen is as it was,
+        and columns of whole numbers are whole. See `vaekit.evaluate.impute`.
+
+        Args:
+            data: new rows, as `read` takes them; NaN or an empty cell is a gap.
+            samples: draws of z for each row.
+            draws: how many draws of each row; 0 for the mean of what is missing.
+            id: the column that names the rows.
+            seed: of the draws.
+            data_dir: where data sets lie.
+
+        Raises:
+            VaekitError: for a run of images, and as `read`.
+        """
+        from vaekit.runs._filling import fill
+
+        how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed}
+        return fill(self, data, id=id, data_dir=data_dir, **how)
+
     def _fingerprint(self, source: Dataset) -> str:
         """Return the sha256 of the rows; note where the run was trained on others."""
         if self.data is not None and source is self.data[0]:
