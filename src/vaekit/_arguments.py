@@ -155,7 +155,10 @@ def shown(value: Any) -> str:
         >>> shown("3"), shown(object())
         ("'3'", 'an object')
     """
-    shape = getattr(value, "shape", None)
+    try:
+        shape = getattr(value, "shape", None)
+    except RuntimeError:  # a nested tensor has none
+        shape = None
     if shape is not None:
         return f"{type(value).__name__} of shape {tuple(shape)}"
     plain = isinstance(value, int | float | str | bytes | list | tuple | dict | None)

@@ -62,8 +62,9 @@ class Member:
 class ImageFiles:
     """The images in a folder and its subfolders, or in a .zip, in natural order; to be closed.
 
-    Hidden files are left out, links are followed. `open` may be called from several threads. With
-    `pages`, each page of a stack or an animation is one of its own, as 'stack.tif#1'.
+    Hidden files are left out. Links are followed, but for dead ones and those to a folder above.
+    `open` may be called from several threads. With `pages`, each page of a stack or an animation is
+    one of its own, as 'stack.tif#1'.
 
     Raises:
         VaekitError: where it cannot be read, or has no images.
@@ -80,6 +81,7 @@ class ImageFiles:
                 "write it again."
             ) from error
         self.others, self.tables = Counter[str](), list[str]()
+        self.dead, self.upward = list[str](), list[str]()
         self.runs, self.empty, self.own = list[str](), list[str](), list[str]()
         archive = self.archive
         members = self._in_folder(path) if archive is None else self._in_archive(path, archive)
@@ -147,6 +149,8 @@ class ImageFiles:
             (self.own, "image that vaekit drew"),
             (self.runs, "run folder"),
             (self.empty, "empty folder"),
+            (self.dead, "dead link"),
+            (self.upward, "upward link"),
         ):
             if names:
                 more = ", ..." if len(names) > 1 else ""
@@ -170,9 +174,11 @@ class ImageFiles:
                     continue
                 if not below and not names and inner != ".":
                     self.empty.append(inner)
-                below[:] = [name for name in below if new and not name.startswith(".")]
+                shown = [name for name in below if new and not name.startswith(".")]
+                below[:] = [name for name in shown if not self._leads_up(path, inner, name)]
                 within = [f"{inner}/{name}".removeprefix("./") for name in names if new]
-                for name in filter(self._wanted, within):
+                alive = (name for name in within if not self._is_dead(path, name))
+                for name in filter(self._wanted, alive):
                     facts = os.stat(os.path.join(path, name))  # a Path for each costs as much again
                     if not stat.S_ISREG(facts.st_mode):
                         raise VaekitError(
@@ -184,6 +190,25 @@ class ImageFiles:
                 f"cannot read {error.filename or path}: {error.strerror}. Make it readable, "
                 "or remove it."
             ) from error
+
+    def _leads_up(self, path: Path, folder: str, name: str) -> bool:
+        """Return, and note, whether this is a link to a folder that holds it or the data."""
+        link = path / folder / name
+        if not link.is_symlink():
+            return False
+        target = link.resolve()
+        found = any(place.resolve().is_relative_to(target) for place in (path, link.parent))
+        if found:
+            self.upward.append(f"{folder}/{name}".removeprefix("./"))
+        return found
+
+    def _is_dead(self, path: Path, name: str) -> bool:
+        """Return, and note, whether this is a link to nothing, or to itself."""
+        link = os.path.join(path, name)
+        dead = os.path.islink(link) and not os.path.exists(link)
+        if dead and not os.path.basename(name).startswith("."):
+            self.dead.append(name)
+        return dead
 
     def _in_archive(self, path: Path, archive: zipfile.ZipFile) -> Iterator[Member]:
         entries = [(each.filename.replace("\\", "/"), each) for each in archive.infolist()]

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vaekit import training
-from vaekit._io import stamp_of
-from vaekit._torchutil import cores, find_device, out_of_memory
+from vaekit._io import out_of_memory, stamp_of
+from vaekit._torchutil import cores, find_device
 from vaekit.data import (
     MAPPED,
     Batches,

@@ -294,6 +294,8 @@ class Run:
 
     def by_class(self, n: int, **how: Any) -> Tensor:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
+        if not self.class_names:
+            raise VaekitError(f"{self.path} knows no classes.")
         return torch.stack([self.sample(n, label=y, **how) for y in self.class_names])
 
     def read(
@@ -346,7 +348,7 @@ class Run:
             codes = torch.as_tensor(z)
         except (TypeError, ValueError, RuntimeError):
             codes = torch.zeros(0, dtype=torch.complex64)
-        if codes.is_complex():
+        if codes.is_complex() or codes.dim() < 2:
             raise VaekitError(f"got `z={shown(z)}`; expected numbers (B, *Z).")
         codes = codes.to(self.device, next(self.model.parameters()).dtype)
         affordable(self, len(codes) if codes.dim() else 1)
@@ -640,6 +642,8 @@ def affordable(run: Run, rows: int) -> None:
     Raises:
         VaekitError: with how many would fit.
     """
+    if rows >= 1 << 63:
+        raise VaekitError(f"got {shown(rows)} rows; expected fewer than 2^63.")
     each = 8 * (prod(run.spec.shape) + run.latent_size)  # float32, and a copy
     most = f"ask for at most {(available() or 0) // each:,} at a time"
     check_memory(f"{rows:,} rows of {run.spec.shape}", rows * each, f"{most}.")
