@@ -158,3 +158,22 @@ def test_every_command_says_that_data_have_changed(
         caplog.clear()
         main([command, str(tmp_path / "run")])
         assert caplog.text.count("x has changed since") == 1, command
+
+
+def test_samples_go_into_a_folder_of_files_by_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how: Any = {"latent": 2, "net": "mlp:hidden=8", "epochs": 1, "report": False}
+    run = vaekit.train("cvae", data="digits", out=tmp_path / "run", **how)
+    main(["sample", str(run.path), "-n", "20", "-o", str(tmp_path / "new")])
+    files = sorted((tmp_path / "new").rglob("*.png"))
+    assert [file.parent.name for file in files] == [str(i // 2) for i in range(20)]
+    expected = run.spec.values.inverse(vaekit.report.sample_images(run, 20)[0])
+    for file, image in zip(files, expected, strict=True):
+        with Image.open(file) as opened:
+            assert np.array_equal(opened, (image[0].clamp(0, 1) * 255).round())
+    mine = vaekit.data.load(tmp_path / "new")  # they can be trained on
+    assert (mine.classes, sum(mine.rows.values())) == (10, 20)
+    with pytest.raises(SystemExit):
+        main(["sample", str(run.path), "-n", "20", "-o", str(tmp_path / "new"), "--overwrite"])
+    assert "there is a folder" in capsys.readouterr().err

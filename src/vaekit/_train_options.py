@@ -235,9 +235,9 @@ class Data(Options):
     date: Names = ()
     """Columns of a table that are dates. They become days since 1970-01-01."""
 
-    missing: Literal["refuse", "drop", "mean"] = "refuse"
+    missing: Literal["refuse", "drop", "mean", "allow"] = "refuse"
     """What becomes of gaps in a table (empty, NA, null, ?). `drop` leaves such rows out, `mean`
-    fills in the mean of the column's training rows."""
+    fills in the mean of the column's training rows, `allow` trains on what is seen of each row."""
 
     kind: Literal["binary", "gray", "color", "counts", "table"] | None = None
     """What the values are, where a file does not tell."""
@@ -294,6 +294,9 @@ class NewData(Data):
 
     id: str | None = None
     """The column of a table that names its rows."""
+
+    free: bool = False
+    """Labels are of any classes, not of the run's."""
 
 
 class Training(Options):

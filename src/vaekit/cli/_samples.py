@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 import vaekit
 from vaekit import report
@@ -19,6 +22,7 @@ from vaekit.cli._show import (
     Whole,
     say,
     start,
+    whole,
 )
 from vaekit.errors import VaekitError, choose
 
@@ -47,6 +51,8 @@ def sample(
     opening: Opening = Opening(),
 ) -> Path:
     """Draw new images, or new rows of a table: a grid (.png), arrays, or a .csv of such rows.
+
+    Into a folder, as -o new/, each image is a file of its own, by class where it has one.
 
     z is drawn from the prior fitted to the codes of training rows, where that suits held-out codes
     better than p(z). A run that is conditioned on labels draws one --label, or a row for each
@@ -78,12 +84,16 @@ def sample(
         under = "draws of x" if drawn else "E[x|z], means of x: not draws"
         return report.labeled(rows, many, over=over, under=under, together=len(rows))
 
-    more: dict[str, Any] = {}
+    named: list[Any] = []
     if loaded.conditional:  # in equal shares, as `Run.sample` draws them
         number = None if label is None else vaekit.data.label_of(label, loaded.spec, classes)
-        named = [row * len(classes) // n if number is None else number for row in range(n)]
-        more = {loaded.config.data.label or "label": [classes[each] for each in named]}
+        shares = [row * len(classes) // len(images) for row in range(len(images))]
+        named = [classes[each if number is None else number] for each in shares]
+    more = {loaded.config.data.label or "label": named} if named else {}
     path = to.at(run, "samples.csv" if table else "samples.png")
+    if not path.suffix and not table:
+        within = [str(name).replace("/", "-") for name in named]
+        return report.save_folder(loaded.spec.values.inverse(images), path, within)
     _save(loaded, images, path, draw=draw, drawn=drawn, more=more)
     if fitted := loaded.sampled_prior(prior):
         say(f"samples: prior {fitted}")
@@ -400,6 +410,138 @@ def encode(
     else:
         rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
     return report.save_codes(loaded, rows, to.at(run, "codes.csv"))
+
+
+def score(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    id: str | None = None,  # noqa: A002
+    split: str = "test",
+    samples: Whole = 50,
+    threshold: float | None = None,
+    odd: str | None = None,
+    label: str | None = None,
+    limit: MaybeWhole = None,
+    seed: Whole = 0,
+    to: Output = Output(),
+    opening: Rows = Rows(),
+) -> Path:
+    """Score how strange rows are: new ones, or a split of the training's data, row by row.
+
+    -log p(x) by importance sampling, -ELBO and the error of reconstruction, each with its
+    percentile against the run's own validation rows; of a table the columns that stand out.
+
+    Example: vaekit score runs/vae-photos --data new/ -o scores.csv
+
+    Args:
+        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
+        id: The column of a table that names its rows.
+        split: Without new rows: test, validation or train.
+        samples: Draws for -log p(x); 0 leaves it out.
+        threshold: Mark rows from this percentile on, as 0.99.
+        odd: The class that is odd: say how well the scores tell it from the others.
+        label: The column of a table that is the class.
+        limit: Score this many rows, evenly spread.
+    """
+    from vaekit.cli._progress import RowCount
+    from vaekit.runs import score_rows
+
+    path = to.at(run, "scores.csv")
+    if path.suffix not in (".csv", ".parquet", ".npz"):
+        raise VaekitError(f"got the file {path}; expected one that ends in .csv, .parquet or .npz.")
+    loaded = opening.load(run)
+    how: dict[str, Any] = {"split": split, "samples": samples, "limit": limit, "seed": seed}
+    how |= {"threshold": threshold, "odd": odd, "label": label, "id": id}
+    counted = RowCount() if sys.stderr.isatty() else None
+    scored = score_rows(loaded, data, data_dir=opening.data_dir, on_rows=counted, **how)
+    for line in scored.lines():
+        say(line)
+    return report.save_columns(scored.table(), path)
+
+
+def impute(
+    run: Path,
+    /,
+    *,
+    data: str,
+    id: str | None = None,  # noqa: A002
+    samples: Whole = 100,
+    draws: Whole = 0,
+    seed: Whole = 0,
+    to: Output = Output(),
+    opening: Rows = Rows(),
+) -> Path:
+    """Fill in the gaps of new rows of a table, given what is seen of each.
+
+    With the mean of what is missing, or --draws of it, which all are written. What is seen stays.
+
+    Example: vaekit impute runs/vae-wine --data gaps.csv -o filled.csv
+
+    Args:
+        data: New rows: a table with empty cells.
+        id: The column of a table that names its rows.
+        samples: Draws of z for each row.
+        draws: Draws of each row; 0 for the mean.
+    """
+    path = to.at(run, "filled.csv")
+    loaded = opening.load(run)
+    how: dict[str, Any] = {"id": id, "samples": samples, "draws": draws, "seed": seed}
+    table = loaded.impute(data, data_dir=opening.data_dir, **how)
+    return report.save_columns(
+        {str(name): table[name].to_numpy() for name in table}, path, digits=None
+    )
+
+
+def neighbors(
+    run: Path,
+    /,
+    *,
+    data: str | None = None,
+    k: Annotated[int, Parameter(name=["-k", "--k"], converter=whole)] = 10,
+    id: str | None = None,  # noqa: A002
+    split: str = "test",
+    among: str = "train",
+    to: Output = Output(),
+    opening: Rows = Rows(),
+) -> Path:
+    """Find the rows that are nearest by their codes: of new rows, or of a split, among others.
+
+    A .csv has k lines for each row; of images a .png shows the first rows, each with its neighbors.
+
+    Example: vaekit neighbors runs/vae-photos --data new/ -k 10
+
+    Args:
+        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
+        k: How many neighbors.
+        id: The column of a table that names its rows.
+        split: Without new rows: test, validation or train.
+        among: Where neighbors are looked for: train, validation, test, or a path.
+    """
+    path = to.at(run, "neighbors.csv")
+    loaded = opening.load(run, k=k)
+    known = loaded.dataset(opening.data_dir)
+    if data is not None:
+        rows = loaded.read(data, id=id, data_dir=opening.data_dir)
+    else:
+        rows = choose("split", split, known.splits)
+    if among in known.splits or not Path(among).exists():
+        others = choose("split", among, known.splits)
+    else:
+        others = loaded.read(among, id=id, data_dir=opening.data_dir)
+    found = report.neighbors(loaded, rows, others, k)
+    if path.suffix != ".png":
+        table = report.neighbor_table(found, rows, others, tuple(loaded.class_names))
+        return report.save_columns(table, path)
+    if loaded.spec.is_table:
+        raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
+    images = report.neighbor_images(loaded, found, rows, others)
+    names = range(len(images)) if rows.ids is None else rows.ids
+    bands = [(str(name), each) for name, each in zip(names, images, strict=False)]
+    heads = ["row", *map(str, range(1, k + 1))]
+    draw = lambda: report.labeled(bands, k + 1, heads=heads, apart=[1])  # noqa: E731
+    return report.save_images(images.flatten(0, 1), path, draw=draw)
 
 
 def colorize(

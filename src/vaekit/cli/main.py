@@ -50,7 +50,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
         *(samples.manifold, samples.scatter, samples.overlap, samples.animate),
     ),
     "Measure": (runs.evaluate, runs.compare, runs.reproduce),
-    "Use": (samples.encode, samples.colorize),
+    "Use": (samples.encode, samples.score, samples.impute, samples.neighbors, samples.colorize),
     "Manage": (runs.runs, runs.info, runs.save),
 }
 for group in COMMANDS.values():

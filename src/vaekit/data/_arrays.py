@@ -23,7 +23,7 @@ from vaekit.data._keys import HOW, KEYS, SPARSE_KEYS, found
 from vaekit.data._labels import annotation, numbered
 from vaekit.data._readings import as_images, as_rows, counts_of, reading, tensor_of
 from vaekit.data._rows import LARGE, LEAST, MappedRows, Rows, SparseRows, check_file
-from vaekit.data._splits import dataset_of, refuse, taken
+from vaekit.data._splits import classes_of, dataset_of, refuse, taken
 from vaekit.errors import VaekitError, cut
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def dataset_in(path: Path, given: Named, options: Data) -> Dataset:
     else:
         images, facts = _sparse(path, arrays, options)
     beside, names = _beside(
-        path, arrays, keys, dict(zip(prefixes.values(), images, strict=True)), taken(options)
+        path, arrays, keys, dict(zip(prefixes.values(), images, strict=True)), classes_of(options)
     )
     parts = {
         n: Split(rows, ids=given.ids.get(p), **b)

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from vaekit.data._transforms import DataSpec
 
 FILL = "Fill the cell, or remove the row"
-GAP = f"{FILL}: `missing=drop` leaves such rows out, `missing=mean` fills in the column's mean."
+GAP = (
+    f"{FILL}: `missing=drop` leaves such rows out, `missing=mean` fills in the column's mean, "
+    "`missing=allow` trains on what is seen."
+)
 INDEX = re.compile(r"(index|unnamed: *\d+)?", re.IGNORECASE)
 NAME = re.compile(r"names?", re.IGNORECASE)
 CLASS = re.compile(r"labels?|class|target|y", re.IGNORECASE)

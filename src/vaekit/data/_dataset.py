@@ -170,6 +170,7 @@ class Dataset:
         chosen: options of reading that were chosen unasked, as the size of images of several sizes.
         untested: whether no rows are held out for tests: validation rows stand for them in
             `test`, or where there are none training rows.
+        gaps: whether NaN in rows stands for what is not seen.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -199,6 +200,7 @@ class Dataset:
     said: str = ""
     chosen: dict[str, Any] = field(default_factory=dict)
     untested: bool = False
+    gaps: bool = False
 
     def __post_init__(self) -> None:
         if self.untested:
@@ -281,7 +283,12 @@ class Dataset:
         train = self.train if train is None else train
         train.x(slice(256))  # noise drawn before the weights: published seeds count on it
         scale = 255 if train.images.dtype == torch.uint8 else 1
-        mean = train.survey.sums.double() / (scale * len(train)) if stream is None else stream.mean
+        if self.gaps:
+            mean = pick(train.images, torch.arange(len(train))).double().nanmean(0)
+        elif stream is None:
+            mean = train.survey.sums.double() / (scale * len(train))
+        else:
+            mean = stream.mean
         return DataSpec(
             self.name,
             tuple(train.images.shape[1:]),
@@ -296,6 +303,7 @@ class Dataset:
             column_names=self.column_names,
             levels=self.levels,
             own=self.own,
+            gaps=self.gaps,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train) if self.column_names and stream is None else (),
         )
@@ -304,9 +312,9 @@ class Dataset:
 def _whole(rows: Split) -> tuple[tuple[float, float] | None, ...]:
     """Return the ends of each column whose values are all whole numbers; None of others."""
     parts = [rows.values.units(part) for part in chunks(rows.images)]
-    whole = torch.stack([(part == part.round()).all(0) for part in parts]).all(0)
-    low = torch.stack([part.amin(0) for part in parts]).amin(0)
-    high = torch.stack([part.amax(0) for part in parts]).amax(0)
+    whole = torch.stack([((part == part.round()) | part.isnan()).all(0) for part in parts]).all(0)
+    low = torch.stack([part.nan_to_num(torch.inf).amin(0) for part in parts]).amin(0)
+    high = torch.stack([part.nan_to_num(-torch.inf).amax(0) for part in parts]).amax(0)
     ends = zip(low.tolist(), high.tolist(), whole, strict=True)
     return tuple((least, most) if each else None for least, most, each in ends)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit.data._dataset import Split
 from vaekit.data._image_labels import Labels, read_labels
-from vaekit.data._splits import keyed, numbers_of
+from vaekit.data._splits import classes_of, keyed, numbers_of
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -308,10 +308,10 @@ class _Reading:
         elif self.options.label_from:
             folders = self._matched("label_from", self.options.label_from)
         given = self.given
-        if self.takes is not None:  # a folder of one class may come, too
-            mine = set(folders) <= set(self.takes.class_names)
-            labels = numbers_of(folders, self.takes) if mine or given else None
-            return labels, () if labels is None else self.takes.class_names, []
+        if takes := classes_of(self.options):  # a folder of one class may come, too
+            mine = set(folders) <= set(takes.class_names)
+            labels = numbers_of(folders, takes) if mine or given else None
+            return labels, () if labels is None else takes.class_names, []
         splits = {} if given else {n: set[str]() for n in named.tolist() if n != "train"}
         for folder, name in zip(folders, named.tolist(), strict=True):
             if name in splits:

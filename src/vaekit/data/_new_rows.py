@@ -33,7 +33,16 @@ TABLE = re.compile(r"[.]((csv|tsv|data|txt)([.]gz)?|parquet|feather|xls[xm]|h5ad
 CHOICE = dict.fromkeys(("validation", "test", "test_data", "limit", "cache"))
 
 
-def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None) -> Dataset:  # noqa: A002
+def read_new(
+    data: Any,
+    options: Data,
+    takes: DataSpec,
+    *,
+    id: str | None = None,  # noqa: A002
+    label: str | None = None,
+    free: bool = False,
+    missing: str | None = None,
+) -> Dataset:
     """Return new rows as a trained model takes them; all are in `test`, in their order.
 
     Sizes, gray and range are those of the training, statistics are the training's, and columns of a
@@ -47,11 +56,17 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         options: of the training.
         takes: what the run knows of its data.
         id: the column of a table that names its rows.
+        label: the column of a table that is a class; by default that of the training.
+        missing: what becomes of gaps in a table; by default as in the training.
+        free: labels may be of any classes, but where the run is conditioned on them.
 
     Raises:
         VaekitError: for rows that are not such as the model takes, each with what is not.
     """
-    known = options.model_dump() | CHOICE | {"takes": takes, "id": id}
+    free = free and not takes.context
+    known = options.model_dump() | CHOICE | {"takes": takes, "id": id, "free": free}
+    known |= {} if label is None else {"label": label}
+    known |= {} if missing is None else {"missing": missing}
     several = isinstance(data, list | tuple) and not is_value(data)
     given = is_value(data) or (several and all(is_image(os.fspath(each)) for each in data))
     known |= {"data_dir": None} if given else {"data": meant(data, options.data_dir)}
@@ -65,7 +80,7 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         raise VaekitError(f"{source.name} has rows of shape {shape}; this run takes {takes.shape}.")
     named = not given and how.data in sets(how.data_dir)  # which brings its own splits
     rows = together([*source.splits.values()]) if named else source.train
-    if rows.labels is not None and int(rows.labels.max()) >= takes.classes:
+    if rows.labels is not None and not free and int(rows.labels.max()) >= takes.classes:
         cells = [str(number) for number in rows.labels.tolist()]
         rows = replace(rows, labels=numbers_of(cells, takes) if takes.classes else None)
     rows = placed(
@@ -78,7 +93,8 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
         )
     if source.said:
         note(f"{source.name}: {source.said}.")
-    rows = conditioned(rows, replace(source, classes=takes.classes), how.context)
+    classes = source.classes if free else takes.classes
+    rows = conditioned(rows, replace(source, classes=classes), how.context)
     return replace(source, train=rows, test=rows, validation=None)
 
 

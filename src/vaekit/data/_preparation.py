@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit._torchutil import Moments
 from vaekit.data._augment import read_change
 from vaekit.data._dataset import Dataset, Split, generator
-from vaekit.data._rows import check_memory, chunks, is_random
+from vaekit.data._rows import check_memory, chunks, is_random, pick
 from vaekit.data._splits import partition, whole
 from vaekit.data._transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
@@ -56,6 +56,9 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
         amount = VALIDATION if options.validation is None else options.validation
         train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
         validation = validation if brought else drawn
+    gaps = options.missing == "allow" and data.kind == "table"
+    if gaps:
+        _refuse_empty(data, train)
     values = _fitted(data, options, train) if values is None else values
     values = replace(values, binarize=False, dequantize=False, augment=())
     splits = {"train": train, "validation": validation, "test": data.test}
@@ -65,7 +68,7 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
         if split is not None
     }
     kind = data.kind if options.binarize == "none" else "binary"
-    return replace(data, kind=kind, **{"validation": None, **parts})  # type: ignore[arg-type]
+    return replace(data, kind=kind, gaps=gaps, **{"validation": None, **parts})  # type: ignore[arg-type]
 
 
 def _check(data: Dataset, options: Data) -> None:
@@ -106,7 +109,11 @@ def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
         filled = named and options.missing == "mean"
         mean = (train.survey.sums / len(train)).float() if filled else None
         return Transform(low, high, loc=mean, offset=offset)
-    if data.stream is not None:
+    if options.missing == "allow":
+        rows = pick(train.images, torch.arange(len(train))).double()
+        mean, largest = rows.nanmean(0), rows.nan_to_num().abs().amax(0)
+        scale = (rows - mean).square().nanmean(0).sqrt()
+    elif data.stream is not None:
         mean, scale = data.stream.moments
         largest = mean.abs()
     else:
@@ -118,6 +125,17 @@ def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
         mean, scale = moments.mean, moments.variance.sqrt()
     scale = scale.masked_fill(scale <= 1e-9 * largest, 1.0)  # of a column that does not vary
     return Transform(loc=mean.float(), scale=scale.float(), offset=offset)
+
+
+def _refuse_empty(data: Dataset, train: Split) -> None:
+    """Refuse a column of a table that has nothing but gaps."""
+    empty = torch.stack([part.isnan().all(0) for part in chunks(train.images)]).all(0)
+    for column in empty.nonzero().flatten().tolist()[:1]:
+        name = data.column_names[column] if data.column_names else str(column + 1)
+        raise VaekitError(
+            f"{data.name}: column '{name}' has nothing but gaps in the training rows: "
+            f"`drop={name!r}`."
+        )
 
 
 def placed(name: str, split: Split, options: Data, values: Transform) -> Split:

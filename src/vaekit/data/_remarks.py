@@ -105,7 +105,10 @@ def _gaps(table: Table, rows: np.ndarray) -> Iterator[str]:
     if left:
         yield f"{left} of {len(table.frame)} rows have gaps and are left out"
     if count := int(np.isnan(rows).sum()):
-        yield f"{count} gap{'s' * (count > 1)} filled with the mean of the column"
+        how = (
+            "not seen" if table.options.missing == "allow" else "filled with the mean of the column"
+        )
+        yield f"{count} gap{'s' * (count > 1)} {how}"
 
 
 def _gap_texts(table: Table, columns: Collection[int]) -> set[str]:

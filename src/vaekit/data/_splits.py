@@ -314,6 +314,11 @@ def whole(cell: str) -> str:
         return ""
 
 
+def classes_of(options: Data) -> DataSpec | None:
+    """Return the trained model whose classes labels are of; None where they are their own."""
+    return None if getattr(options, "free", False) else taken(options)
+
+
 def numbers_of(cells: Sequence[str], takes: DataSpec) -> Tensor | None:
     """Return the numbers of labels by the classes of a training; None where one is not among them.
 

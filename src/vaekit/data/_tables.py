@@ -19,7 +19,7 @@ from vaekit.data._layout import by_class
 from vaekit.data._readings import as_images, as_rows, kind_of, reading, tensor_of
 from vaekit.data._remarks import said_of
 from vaekit.data._rows import pick
-from vaekit.data._splits import dataset_of, keyed, numbers_of, taken, whole
+from vaekit.data._splits import classes_of, dataset_of, keyed, numbers_of, taken, whole
 from vaekit.data._transforms import Transform
 from vaekit.errors import VaekitError
 
@@ -139,17 +139,17 @@ def dataset_of_table(path: Path, table: Table) -> Dataset:
         VaekitError: as `load_csv`.
     """
     rows, options = rows_of(table), table.options
-    takes = taken(options)
+    takes, known = taken(options), classes_of(options)
     labels: Tensor | None = None
     names: tuple[str, ...] = ()
-    if rows.labels is not None and takes is not None:
-        labels, names = numbers_of(rows.labels, takes), takes.class_names
+    if rows.labels is not None and known is not None:
+        labels, names = numbers_of(rows.labels, known), known.class_names
     elif rows.labels is not None:
         labels, names = classed(rows.labels, lambda i: table.no_class(int(rows.places[i])))
     facts: dict[str, Any] = {"class_names": names, "column_names": table.columns, "said": rows.said}
     if options.shape:
         stored = as_rows(str(path), as_images(str(path), rows.features, options.shape), takes)
-        how = reading(str(path), [stored], takes, options.kind)
+        how = reading(str(path), [stored], takes, options.kind, options.ends)
         facts |= {"column_names": (), "said": "; ".join(filter(None, (rows.said, how.said)))}
     else:
         stored, how = rows.features, kind_of(str(path), [rows.features], options)

@@ -190,6 +190,7 @@ class DataSpec:
         own: the range of floats of images that a model sees as they are; stored, it is [0, 1].
         whole: of a table's columns, each the least and the largest of its training values where all
             are whole numbers, else None; or empty.
+        gaps: whether NaN in rows stands for what is not seen.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -217,6 +218,7 @@ class DataSpec:
     top: float | None = field(default=None, repr=False)
     own: tuple[float, float] | None = field(default=None, repr=False)
     whole: tuple[tuple[float, float] | None, ...] = field(default=(), repr=False)
+    gaps: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -289,7 +291,9 @@ class DataSpec:
         lists = {n: list(getattr(self, n)) for n in ("context", "class_names", "column_names")}
         plain = {name: getattr(self, name) for name in names} | {"shape": list(self.shape)}
         plain |= {
-            n: getattr(self, n) for n in ("levels", "top", "own", "whole") if getattr(self, n)
+            n: getattr(self, n)
+            for n in ("levels", "top", "own", "whole", "gaps")
+            if getattr(self, n)
         }
         return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 

@@ -29,7 +29,7 @@ from vaekit.data._loaders import (
 from vaekit.data._pixels import shaped
 from vaekit.data._readings import Reading, as_images, as_rows, kind_of, reading, tensor_of
 from vaekit.data._rows import MappedRows, Rows, available
-from vaekit.data._splits import dataset_of, refuse, spread, taken
+from vaekit.data._splits import classes_of, dataset_of, refuse, spread, taken
 from vaekit.data._tables import filled, less, read_frame, rows_of
 from vaekit.data._transforms import DataSpec
 from vaekit.errors import VaekitError, unknown
@@ -289,7 +289,7 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
     seen = [part.seen for part in parts.values()]
     how = kind_of("data", seen, options) if train.columns else None
     how = how or reading("data", seen, taken(options), options.kind, options.ends)
-    annotations, class_names = _annotations(parts, taken(options))
+    annotations, class_names = _annotations(parts, classes_of(options))
     splits = {
         n: Split(
             _moved(part.stored(how), part.offset, train.offset),

@@ -15,6 +15,7 @@ from vaekit.evaluate._checks import standard_error as standard_error
 from vaekit.evaluate._diagnostics import DeadUnits as DeadUnits
 from vaekit.evaluate._diagnostics import ScaleMeter as ScaleMeter
 from vaekit.evaluate._diagnostics import gradient_noise as gradient_noise
+from vaekit.evaluate._imputing import impute as impute
 from vaekit.evaluate._latent import ACTIVE as ACTIVE
 from vaekit.evaluate._latent import Codebook as Codebook
 from vaekit.evaluate._latent import Latent as Latent
@@ -44,3 +45,8 @@ from vaekit.evaluate._reconstruction import mse as mse
 from vaekit.evaluate._reconstruction import psnr as psnr
 from vaekit.evaluate._reconstruction import reconstructions as reconstructions
 from vaekit.evaluate._reconstruction import ssim as ssim
+from vaekit.evaluate._scores import Scores as Scores
+from vaekit.evaluate._scores import percentiles as percentiles
+from vaekit.evaluate._scores import score as score
+from vaekit.evaluate._scores import separation as separation
+from vaekit.evaluate._scores import usual_terms as usual_terms

@@ -68,8 +68,12 @@ class Bound(Metric):
             self.keep(kl=kl, elbo=log_likelihood - kl)
         if Offer.MEAN in trace.px.offers:
             apart = in_units(trace.x - trace.px.mean, self.scale)
-            square = apart.square().flatten(trace.log_likelihood.dim())
-            self.keep(mse=over_samples(wide(square).mean(-1)))
+            square = wide(apart.square().flatten(trace.log_likelihood.dim()))
+            if trace.mask is None:
+                self.keep(mse=over_samples(square.mean(-1)))
+            else:
+                seen = wide(trace.mask.expand_as(trace.x).flatten(1))
+                self.keep(mse=over_samples((square * seen).sum(-1) / seen.sum(-1)))
 
     def means(self, suffix: str) -> Record:
         """Return means and, with this suffix, standard errors; None for what there is not."""

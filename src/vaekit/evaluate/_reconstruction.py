@@ -211,7 +211,11 @@ class Reconstruction(Metric):
         if self.subject.images:  # SSIM is of luminances: it hangs on where black is
             x, y = map(self.subject.spec.values.inverse, (x, y))
         x, y = (in_units(each, self.scale) for each in (x, y))
-        errors = _errors(x, y, 1.0)
+        seen = None if trace.mask is None else trace.mask.expand_as(x).to(x.dtype)
+        errors = _errors(x, y, 1.0) if seen is None else _errors(x * seen, y * seen, 1.0)
+        if seen is not None:  # of each row the mean over what is seen
+            share = seen.flatten(1).mean(1)
+            errors |= {name: errors[name] / share for name in ("mse", "l1")}
         if not self.subject.images:
             del errors["psnr"]
         self.keep(**errors)

@@ -51,12 +51,17 @@ from vaekit.report._measures import Setting as Setting
 from vaekit.report._measures import measure as measure
 from vaekit.report._measures import measures as measures
 from vaekit.report._measures import number_text as number_text
+from vaekit.report._neighbors import nearest_codes as nearest_codes
+from vaekit.report._neighbors import neighbor_images as neighbor_images
+from vaekit.report._neighbors import neighbor_table as neighbor_table
+from vaekit.report._neighbors import neighbors as neighbors
 from vaekit.report._network import save_network as save_network
 from vaekit.report._pages import render as render
 from vaekit.report._ranking import SEEDS_FILE as SEEDS_FILE
 from vaekit.report._ranking import sentences as sentences
 from vaekit.report._ranking import typical_of as typical_of
 from vaekit.report._row_files import save_codes as save_codes
+from vaekit.report._row_files import save_columns as save_columns
 from vaekit.report._row_files import save_rows as save_rows
 from vaekit.report._run_report import kl_bars as kl_bars
 from vaekit.report._run_report import write_run_report as write_run_report
@@ -70,6 +75,7 @@ from vaekit.report._run_set import short_names as short_names
 from vaekit.report._sheets import labeled as labeled
 from vaekit.report._sheets import on_axes as on_axes
 from vaekit.report._sheets import pairs as pairs
+from vaekit.report._sheets import save_folder as save_folder
 from vaekit.report._sheets import save_images as save_images
 from vaekit.report._snapshots import Snapshots as Snapshots
 from vaekit.report._snapshots import frame_epochs as frame_epochs

@@ -53,7 +53,7 @@ class Rebuilt:
         rows: of the test split.
         x, made: the rows and E[x|z] at their codes, canonical, `(N, *X)`.
         codes: `(N, ...)`; None without a latent.
-        errors: the mean square of x - made of each row, `(N,)`.
+        errors: the mean square of x - made of each row, of what is seen of it, `(N,)`.
     """
 
     run: Run
@@ -71,7 +71,7 @@ class Rebuilt:
         x, context = fixed_rows(rows), None if rows.context is None else rows.context.float()
         codes = run.encode(x, context) if Offer.LATENT in run.offers else None
         made = run.reconstruct(x, context) if codes is None else run.decode(codes, context)
-        return cls(run, data, rows, x, made, codes, (x - made).square().flatten(1).mean(1))
+        return cls(run, data, rows, x, made, codes, (x - made).square().flatten(1).nanmean(1))
 
     def seen(self, x: Tensor) -> Tensor:
         """Return images as a screen shows them, in [0, 1] and of 112 pixels a side at most."""
@@ -100,7 +100,7 @@ class Rebuilt:
     def share(self) -> str:
         """How much of the variance of the rows is explained."""
         x = self.x.double()
-        variance = (x - x.mean(0)).square().flatten(1).mean(1).mean()
+        variance = (x - x.nanmean(0)).square().flatten(1).nanmean(1).mean()
         return f"{float(1 - self.errors.double().mean() / variance):.0%}".replace("-", "−")
 
 

@@ -58,6 +58,32 @@ def save_rows(
     return write(path, text.encode())
 
 
+def save_columns(
+    columns: Mapping[str, np.ndarray], path: Path, digits: str | None = DIGITS
+) -> Path:
+    """Write columns of equal length into a .csv, a .parquet, or the arrays of an .npz.
+
+    Args:
+        columns: by name.
+        path: the file.
+        digits: how numbers are written; None as short as they are told from others of their type.
+
+    Raises:
+        VaekitError: for another ending, or where it cannot be written.
+    """
+    import pandas
+
+    if path.suffix == ".csv":
+        frame = pandas.DataFrame(columns)
+        return write(path, frame.to_csv(index=False, float_format=digits).encode())
+    if path.suffix == ".parquet":
+        return _parquet(dict(columns), path)
+    if path.suffix not in ENDINGS:
+        raise VaekitError(f"got the file {path}; expected one that ends in {', '.join(ENDINGS)}.")
+    texts = {n: v.astype(str) if v.dtype == object else v for n, v in columns.items()}
+    return write(path, npz_bytes(**texts))
+
+
 def save_codes(run: Run, rows: Split, path: Path) -> Path:
     """Write E[z|x] and the standard deviations of z of rows, in their order.
 

@@ -7,6 +7,8 @@ are drawn; one of twice the size is shown at half. Shapes: images `(N, C, H, W)`
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,8 +27,10 @@ from vaekit.report._grids import (
     GAP,
     columns_of,
     grid,
+    in_color,
     in_rows,
     joined,
+    levels,
     png_bytes,
     tiles_of,
 )
@@ -251,6 +255,40 @@ def save_images(
     if draw is None and reconstructions is not None:
         draw = partial(pairs, {"x": images, "E[x|z]": reconstructions}, columns)
     return write(path, png_bytes(draw() if draw else grid(images, columns=columns)))
+
+
+def save_folder(images: Tensor, path: Path, within: Sequence[str] = ()) -> Path:
+    """Write each image `(N, C, H, W)`, floats in [0, 1], as a PNG of its own into a new folder.
+
+    They are called 0.png, 1.png and on, in as many digits as the last has. The folder is there when
+    all are written.
+
+    Args:
+        images: what is written.
+        path: the folder.
+        within: of each image, the folder in it, as its class; or empty.
+
+    Raises:
+        VaekitError: where it is there already, or cannot be written.
+    """
+    from PIL import Image
+
+    if path.exists():
+        raise VaekitError(f"there is a folder {path}: name another.")
+    pixels = levels(in_color(images)).permute(0, 2, 3, 1).numpy()
+    digits, place = len(str(len(pixels) - 1)), path.with_name(f".{path.name[:50]}.{os.getpid()}")
+    try:
+        for i, image in enumerate(pixels):
+            folder = place / (within[i] if within else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            made = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+            (folder / f"{i:0{digits}}.png").write_bytes(png_bytes(made, small=False))
+        place.rename(path)
+    except OSError as error:
+        raise VaekitError(f"cannot write {path}: {error.strerror}. Name another place.") from None
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return path
 
 
 def letters(times: int = 1) -> FreeTypeFont:

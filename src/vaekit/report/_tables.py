@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from vaekit.data import spread
 from vaekit.distributions import Offer
@@ -94,7 +93,8 @@ def scaled(table: Table) -> list[Tensor]:
     if table.counts:
         both = [part.clamp(min=0).log1p() for part in both]
         return [part / both[0].max().clamp(min=0.1) for part in both]
-    loc, scale = both[0].mean(0), both[0].std(0, False)
+    loc = both[0].nanmean(0)
+    scale = (both[0] - loc).square().nanmean(0).sqrt()
     return [(part - loc) / torch.where(scale > 0, scale, 1) / SPREAD for part in both]
 
 
@@ -111,9 +111,17 @@ def correlations(table: Table, _: Words = str) -> Iterator[Chart]:
 
 
 def correlated(rows: Tensor) -> Tensor:
-    """Return the correlations of columns, `(D, D)`."""
-    x = normalize(rows.double() - rows.double().mean(0), dim=0)
-    return x.T @ x
+    """Return the correlations of columns, `(D, D)`, each over the rows that have both.
+
+    Example:
+        >>> correlated(torch.tensor([[1.0, 2.0], [2.0, 4.0], [3.0, torch.nan]]))
+        tensor([[1., 1.],
+                [1., 1.]], dtype=torch.float64)
+    """
+    x, seen = (rows.double() - rows.double().nanmean(0)).nan_to_num(), (~rows.isnan()).double()
+    count, sums = (seen.T @ seen).clamp(min=1), x.T @ seen  # of the first, where the second is seen
+    squares = (x.square().T @ seen - sums.square() / count).clamp(min=1e-30)
+    return (x.T @ x - sums * sums.T / count) / (squares * squares.T).sqrt()
 
 
 def heat(values: Tensor, names: Sequence[str], words: str, lines: Sequence[str] = ()) -> str:
@@ -158,8 +166,9 @@ def explained(table: Table, _: Words = str) -> Chart:
         'R² of 3 columns, from 1.00 to 1.00'
     """
     x, made = table.rows.double(), table.reconstructions.double()
-    total = (x - x.mean(0)).square().sum(0)
-    share = torch.where(total > 0, 1 - (x - made).square().sum(0) / total, torch.zeros_like(total))
+    total = (x - x.nanmean(0)).square().nansum(0)
+    apart = (x - made).square().nansum(0)
+    share = torch.where(total > 0, 1 - apart / total, torch.zeros_like(total))
     found = share[table.shown].nan_to_num(0.0, 0.0, 0.0).tolist()
     words = _("R² of {} columns, from {:.2f} to {:.2f}").format(len(found), min(found), max(found))
     return bars(_("explained"), "R²", found, table.names, top=1.02, words=words)
@@ -203,6 +212,7 @@ def moments(table: Table) -> list[tuple[str, str, str]]:
 
 
 def _spread(values: Tensor) -> str:
+    values = values[~values.isnan()]
     return f"{values.mean():.4g} ± {values.std(unbiased=False):.3g}".replace("-", "−")
 
 

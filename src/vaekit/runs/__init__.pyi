@@ -45,6 +45,8 @@ from vaekit.runs._run import refuse_data as refuse_data
 from vaekit.runs._saved_models import keep_model as keep_model
 from vaekit.runs._saved_models import metric_lines as metric_lines
 from vaekit.runs._saved_models import save as save
+from vaekit.runs._scoring import Scored as Scored
+from vaekit.runs._scoring import score_rows as score_rows
 from vaekit.runs._sweep import PAGE as PAGE
 from vaekit.runs._sweep import folder_of as folder_of
 from vaekit.runs._sweep import parse_grid as parse_grid

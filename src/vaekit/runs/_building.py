@@ -40,7 +40,10 @@ def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> 
         if any(part is not None for part in objects.values()):
             why = f"the run is of the recipe {config.recipe}, which says its model"
             raise VaekitError(f"{why}: leave `model` and `objective`.")
-        return assemble(config.recipe, config.parts, spec)
+        recipe = assemble(config.recipe, config.parts, spec)
+        if spec.gaps:
+            _allow_gaps(recipe.model)
+        return recipe
     parts: dict[str, Any] = {}
     for name, kind in (("model", Model), ("objective", Objective)):
         part, tree = objects.get(name), config.parts[name]
@@ -56,6 +59,15 @@ def build_model(config: Config, spec: DataSpec, **objects: nn.Module | None) -> 
         if not issubclass(kind, Tensor):
             raise VaekitError(f"{name} of the model is a {kind.__name__}: weights alone are saved.")
     return Recipe(**parts)
+
+
+def _allow_gaps(model: Any) -> None:
+    """Let NaN in x say that a value is not seen, or refuse a model that takes none such."""
+    model.gaps = True
+    if Offer.GAPS not in model.offers:
+        raise VaekitError(
+            f"a {type(model).__name__} takes no gaps: take `missing=drop` or `missing=mean`."
+        )
 
 
 def build_with(

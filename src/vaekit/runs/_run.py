@@ -47,7 +47,7 @@ from vaekit.runs._moves import find_data
 from vaekit.runs._saved_models import save
 
 if TYPE_CHECKING:
-    pass
+    import pandas
 
 PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
 PLAIN = {
@@ -547,6 +547,61 @@ class Run:
             **self.protocol(),
         }
         return {**results.pop("bound", {}), **results, "protocol": protocol}
+
+    def score(self, data: Any = None, **how: Any) -> pandas.DataFrame:
+        """Return how strange rows are, the larger the stranger: a table, a line for each row.
+
+        Its columns are `row` (a file's name, an identifier, the line of a table's file, or a number
+        from 0); what the model has of `nll`, -log p(x) by importance sampling, `bound`, -ELBO, both
+        in `spec.unit`, and `error`, the mean square of x - E[x|z]; of each the `_percentile`
+        against the run's own validation rows (see `percentiles`); `strange`; of a table the three
+        columns that add most to -log p(x|z), and by how many nats more than usual; and `label`.
+
+        Args:
+            data: new rows, as `read` takes them, in place of a split.
+            how: `split` ("test"), `samples` (draws for `nll`, 50), `threshold` (the percentile of
+                the first score from which a row is `strange`), `id` and `label` (columns of a
+                table), `limit`, `seed` and `data_dir`, as in `evaluate`.
+
+        Raises:
+            VaekitError: as `read` and `evaluate`, and for a threshold outside (0, 1).
+        """
+        import pandas
+
+        from vaekit.runs._scoring import score_rows
+
+        return pandas.DataFrame(score_rows(self, data, **how).table())
+
+    def impute(
+        self,
+        data: Any,
+        *,
+        samples: int = 100,
+        draws: int = 0,
+        id: str | None = None,  # noqa: A002
+        seed: int = 0,
+        data_dir: str | Path | None = None,
+    ) -> pandas.DataFrame:
+        """Return rows of a table with their gaps filled in, in the units of the data.
+
+        Its columns are `row`, with draws `draw`, and those of the data; what is seen is as it was,
+        and columns of whole numbers are whole. See `vaekit.evaluate.impute`.
+
+        Args:
+            data: new rows, as `read` takes them; NaN or an empty cell is a gap.
+            samples: draws of z for each row.
+            draws: how many draws of each row; 0 for the mean of what is missing.
+            id: the column that names the rows.
+            seed: of the draws.
+            data_dir: where data sets lie.
+
+        Raises:
+            VaekitError: for a run of images, and as `read`.
+        """
+        from vaekit.runs._filling import fill
+
+        how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed}
+        return fill(self, data, id=id, data_dir=data_dir, **how)
 
     def _fingerprint(self, source: Dataset) -> str:
         """Return the sha256 of the rows; note where the run was trained on others."""

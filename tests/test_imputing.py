@@ -1,0 +1,173 @@
+"""What is missing is filled in as the exact conditional of a linear Gaussian model says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+import vaekit
+from vaekit.cli.main import main
+from vaekit.errors import VaekitError
+from vaekit.evaluate import impute
+from vaekit.testing import LinearGaussian
+
+D, B = 5, 40
+
+
+@pytest.fixture
+def problem() -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A model, rows with gaps, and mean and covariance of what is missing given what is seen."""
+    torch.manual_seed(0)
+    mix = torch.randn(D, D)
+    rows = torch.randn(500, D) @ mix + 0.3
+    oracle = LinearGaussian.fit(rows, latent=2)
+    weight, mean = oracle.weight.double(), oracle.mean.double()
+    covariance = weight @ weight.T + oracle.variance.double() * torch.eye(D)
+    x = rows[:B].clone()
+    missing = torch.rand(B, D, generator=torch.Generator().manual_seed(1)) < 0.4
+    missing[:, 0] = False
+    x[missing] = torch.nan
+    expected, spread = x.double().clone(), torch.zeros(B, D, dtype=torch.float64)
+    for i in range(B):
+        m, o = missing[i], ~missing[i]
+        gain = covariance[m][:, o] @ covariance[o][:, o].inverse()
+        expected[i, m] = mean[m] + gain @ (x[i, o].double() - mean[o])
+        spread[i, m] = (covariance[m][:, m] - gain @ covariance[o][:, m]).diagonal()
+    variance = 9 * oracle.posterior(rows)[1].diagonal()  # wide: what is seen tells less of z
+    return oracle.vae(variance=variance), x, missing, expected, spread
+
+
+def test_a_single_fill_is_the_conditional_mean(problem: Any) -> None:
+    model, x, missing, expected, spread = problem
+    torch.manual_seed(0)
+    filled = impute(model, x, samples=20_000)
+    assert torch.equal(filled[~missing], x[~missing])
+    apart = (filled.double() - expected)[missing] / spread[missing].sqrt()
+    assert apart.abs().max() < 0.15
+    assert apart.square().mean().sqrt() < 0.04
+
+
+def test_draws_have_the_conditional_mean_and_variance(problem: Any) -> None:
+    model, x, missing, expected, spread = problem
+    torch.manual_seed(0)
+    drawn = impute(model, x, samples=5000, draws=2000).double()
+    assert drawn.shape == (2000, B, D)
+    assert torch.equal(drawn[7][~missing], x[~missing].double())
+    apart = (drawn.mean(0) - expected)[missing] / spread[missing].sqrt()
+    assert apart.square().mean().sqrt() < 0.06
+    ratio = drawn.var(0)[missing] / spread[missing]
+    assert (ratio - 1).abs().median() < 0.05
+    assert (ratio.mean() - 1).abs() < 0.05
+
+
+def test_rows_without_gaps_stay_and_wrong_numbers_are_refused(problem: Any) -> None:
+    model, x, missing, *_ = problem
+    whole = torch.where(missing, torch.zeros_like(x), x)
+    assert torch.equal(impute(model, whole, samples=2), whole)
+    for how in ({"samples": 0}, {"draws": -1}):
+        with pytest.raises(VaekitError, match="at least"):
+            impute(model, x, **how)
+
+
+# a table with gaps, through a run ---------------------------------------------------------------
+
+
+def table(rows: int, seed: int) -> pandas.DataFrame:
+    draw = np.random.default_rng(seed)
+    a = draw.normal(size=rows)
+    b = 2 * a + 0.2 * draw.normal(size=rows)
+    level = draw.integers(0, 4, rows) + 10 * (a > 0)
+    return pandas.DataFrame({"a": a, "b": b, "level": level, "far": 1e6 + 100 * a})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("gaps")
+    whole = table(1500, 0)
+    gaps = np.random.default_rng(9).random(whole.shape) < 0.2
+    whole.astype(float).mask(gaps).to_csv(place / "t.csv", index=False)
+    how: dict[str, Any] = {"latent": 2, "net": "mlp:hidden=32", "epochs": 40}
+    vaekit.train("vae", data=str(place / "t.csv"), missing="allow", out=place / "run", **how)
+    return place / "run"
+
+
+def test_statistics_are_those_of_what_is_seen(run: Path) -> None:
+    loaded = vaekit.load(run)
+    data = loaded.dataset()
+    rows = data.train.values.units(data.train.images).double().numpy()
+    assert 0.15 < np.isnan(rows).mean() < 0.25
+    values = loaded.spec.values
+    assert values.loc is not None
+    assert values.scale is not None
+    stored = data.train.images.double().numpy()
+    assert np.allclose(values.loc, np.nanmean(stored, 0), atol=1e-4)
+    assert np.allclose(values.scale, np.nanstd(stored, 0), rtol=1e-4)
+    assert loaded.spec.gaps
+    x = loaded.spec.values(data.train.images)
+    assert float(x.nanmean(0).abs().max()) < 1e-4
+
+
+def test_the_report_and_numbers_of_a_table_with_gaps_are_numbers(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert not re.search(r"\bnan\b", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
+    record = vaekit.load(run).evaluate("nll:samples=20", "reconstruction")
+    assert all(np.isfinite(record[name]) for name in ("elbo", "kl", "mse"))
+    assert record["mse"] < 0.5  # 1 is the mean's
+
+
+def test_the_shell_fills_a_table_and_keeps_what_is_seen(run: Path, tmp_path: Path) -> None:
+    whole = table(200, 1)
+    gaps = np.random.default_rng(1).random(whole.shape) < 0.25
+    given = whole.astype({"level": "Int64"}).mask(gaps)
+    given.insert(0, "name", [f"r{i}" for i in range(200)])
+    given.to_csv(tmp_path / "new.csv", index=False)
+    words = ["impute", str(run), "--data", str(tmp_path / "new.csv"), "--id", "name"]
+    main([*words, "-o", str(tmp_path / "filled.csv")])
+    filled = pandas.read_csv(tmp_path / "filled.csv")
+    assert list(filled) == ["row", *whole]
+    assert filled["row"].tolist() == given["name"].tolist()
+    assert not filled.isna().any(axis=None)
+    seen = filled[list(whole)].to_numpy()[~gaps]
+    assert np.allclose(seen, whole.to_numpy()[~gaps], rtol=1e-6)
+    assert filled["level"].dtype == np.int64
+    error = (filled[list(whole)] - whole).where(gaps).pow(2).mean()
+    mean = (whole.mean() - whole).where(gaps).pow(2).mean()
+    assert (error[["a", "b", "far"]] < 0.5 * mean[["a", "b", "far"]]).all()
+    main([*words, "--draws", "3", "-o", str(tmp_path / "draws.csv")])
+    draws = pandas.read_csv(tmp_path / "draws.csv")
+    assert len(draws) == 600
+    assert draws["draw"].value_counts().to_dict() == {1: 200, 2: 200, 3: 200}
+    spread = draws.groupby("row")["a"].std().loc[given["name"]].to_numpy()
+    assert (spread[~gaps[:, 0]] == 0).all()
+    assert (spread[gaps[:, 0]] > 0).all()
+
+
+def test_python_fills_frames(run: Path) -> None:
+    rows = table(30, 2)
+    rows.loc[3, "b"] = np.nan
+    filled = vaekit.load(run).impute(rows)
+    assert list(filled) == ["row", *rows]
+    assert np.isfinite(filled["b"][3])
+    assert np.allclose(filled["b"].drop(3), rows["b"].drop(3), rtol=1e-6)
+
+
+def test_what_takes_no_gaps_is_refused(tmp_path: Path) -> None:
+    rows = table(100, 0)
+    rows.loc[3, "a"] = np.nan
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    how: dict[str, Any] = {"data": str(tmp_path / "t.csv"), "epochs": 1, "report": False}
+    with pytest.raises(VaekitError, match="`missing=allow` trains on what is seen"):
+        vaekit.train("vae", out=tmp_path / "a", **how)
+    rows["b"] = np.nan
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(VaekitError, match="column 'b' has nothing but gaps"):
+        vaekit.train("vae", out=tmp_path / "b", missing="allow", columns=list(rows), **how)
+    digits = vaekit.train("vae", data="digits", epochs=1, out=tmp_path / "c", report=False)
+    with pytest.raises(VaekitError, match="tables"):
+        digits.impute(np.zeros((2, 8, 8), "u1"))
