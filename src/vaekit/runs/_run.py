@@ -548,7 +548,20 @@ class Run:
         }
         return {**results.pop("bound", {}), **results, "protocol": protocol}
 
-    def score(self, data: Any = None, **how: Any) -> pandas.DataFrame:
+    def score(
+        self,
+        data: Any = None,
+        *,
+        split: str = "test",
+        samples: int = 50,
+        threshold: float | None = None,
+        odd: str | None = None,
+        id: str | None = None,  # noqa: A002
+        label: str | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        data_dir: str | Path | None = None,
+    ) -> pandas.DataFrame:
         """Return how strange rows are, the larger the stranger: a table, a line for each row.
 
         Its columns are `row` (a file's name, an identifier, the line of a table's file, or a number
@@ -559,9 +572,12 @@ class Run:
 
         Args:
             data: new rows, as `read` takes them, in place of a split.
-            how: `split` ("test"), `samples` (draws for `nll`, 50), `threshold` (the percentile of
-                the first score from which a row is `strange`), `id` and `label` (columns of a
-                table), `limit`, `seed` and `data_dir`, as in `evaluate`.
+            split: "test", "validation" or "train".
+            samples: draws for `nll`; 0 leaves it out.
+            threshold: the percentile of the first score from which a row is `strange`.
+            odd: a class that there must be, whatever the classes of the run.
+            id, label: the columns of a table that name its rows, and their class.
+            limit, seed, data_dir: as in `evaluate`.
 
         Raises:
             VaekitError: as `read` and `evaluate`, and for a threshold outside (0, 1).
@@ -570,7 +586,9 @@ class Run:
 
         from vaekit.runs._scoring import score_rows
 
-        return pandas.DataFrame(score_rows(self, data, **how).table())
+        how: dict[str, Any] = {"split": split, "samples": samples, "threshold": threshold}
+        how |= {"odd": odd, "id": id, "label": label, "limit": limit, "seed": seed}
+        return pandas.DataFrame(score_rows(self, data, data_dir=data_dir, **how).table())
 
     def impute(
         self,
