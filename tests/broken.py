@@ -31,9 +31,9 @@ def noise(*shape: int) -> np.ndarray:
     return levels
 
 
-def png(width: int = 6, height: int = 6) -> bytes:
+def png(width: int = 6, height: int = 6, kind: str = "u1") -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(noise(height, width)).save(stream, "PNG")
+    Image.fromarray(noise(height, width).astype(kind)).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -501,6 +501,7 @@ def test_a_recipe_goes_by_hyphens_too(capsys: pytest.CaptureFixture[str]) -> Non
         ("> /dev/full", 2, "", "standard output is full"),
         (">&-", 0, "", ""),
         ("2>&-", 0, "a ? b", ""),
+        ("2>/dev/full", 0, "a ? b", ""),
         ("| true", 0, "", ""),
     ],
 )
@@ -509,7 +510,8 @@ def test_output_that_finds_no_place_is_no_traceback(
 ) -> None:
     """A shell of ASCII letters, in which ± has no place; a full disk; streams that are closed."""
     say = "import importlib; m = importlib.import_module('vaekit.cli.main'); "
-    say += "m._run = lambda a: print('a \\xb1 b'); m.main([])"
+    say += "import sys; say = lambda to: print('a \\xb1 b', file=to, flush=True); "
+    say += "m._run = lambda a: [say(sys.stderr), say(sys.stdout)]; m.main([])"
     for name, value in {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
         monkeypatch.setenv(name, value)
     words = f'{sys.executable} -c "{say}" {ending}'
@@ -532,6 +534,10 @@ def test_names_that_steer_a_terminal_are_shown_as_text(
     assert "\x1b" not in (shown := capsys.readouterr().err)
     assert r"\x1b]0;owned\x07\u202e\n.no" in shown
     assert shown.count("\n") == 1, "an error is a line"
+    with pytest.raises(SystemExit):
+        main(["data", "digits", f"--{title}"])
+    assert "\x1b" not in (shown := capsys.readouterr().err), "of an option that is none"
+    assert "--\\x1b]0;owned" in shown
 
 
 LATE = """

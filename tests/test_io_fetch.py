@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from vaekit import data
-from vaekit._io import STALE, fetch, write
+from vaekit._io import STALE, fetch, replacing, write
 from vaekit.cli.main import main
 from vaekit.data import SETS, Entry, File, Form, Split
 from vaekit.errors import VaekitError
@@ -339,4 +339,14 @@ def test_ctrl_c_during_a_download(
 def test_a_name_that_the_file_system_takes_is_written(tmp_path: Path) -> None:
     path = tmp_path / ("a" * 251 + ".png")
     assert write(path, b"text").read_bytes() == b"text"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_two_writers_of_a_file_have_a_temporary_one_each(tmp_path: Path) -> None:
+    """As two threads of one process."""
+    path = tmp_path / "a.json"
+    with replacing(path) as one, replacing(path) as other:
+        one.write_bytes(b"one")
+        other.write_bytes(b"other")
+    assert path.read_bytes() == b"one", "the last to end"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]

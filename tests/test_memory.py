@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,35 @@ def test_memory_that_runs_out_elsewhere_is_a_line(
     assert left.value.code == 2
     said = "vaekit: memory ran out, at 26.8 GiB more: ask for less at a time.\n"
     assert capsys.readouterr().err.endswith(said)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs ulimit -v")
+@pytest.mark.parametrize("command", ["train vae --data digits", "data digits", "data"])
+def test_memory_that_libraries_do_not_have_is_a_line(command: str) -> None:
+    """Without it they hang, end the process or are a page of Python, by how much there is."""
+    words = f"ulimit -v 700000; exec {sys.executable} -m vaekit {command}"
+    done = subprocess.run(words, shell=True, capture_output=True, text=True, timeout=60)
+    said = "vaekit: torch takes 900.0 MiB of memory, and there is less: give it more.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "at some more: ask for less at a time"),
+        (ImportError("x.so: failed to map segment from shared object"), "as a library was loaded"),
+    ],
+)
+def test_memory_that_runs_out_in_an_import_is_a_line(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["vaekit.cli.main"], "_run", fail)
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert capsys.readouterr().err.startswith(f"vaekit: memory ran out, {said}")
 
 
 def test_more_threads_than_cores_are_not_taken(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ READ: dict[str, tuple[Files, tuple[int, ...], tuple[str, ...], tuple[str, ...]]]
     "jpeg 2000": (images("", kind="jp2", each=12), (11, 1), (), ()),
     "unknown endings": (images("", each=12) | {"a.heic": b"x", "b.HEIC": b"x", "c.psd": b"x",
                                                "notes.txt": b"x", "LICENSE": b"x"},
-                        (11, 1), (), ("left out: 2 .heic, 1 .psd",)),
+                        (11, 1), (), ("left out: 2 .heic (pip install", "them), 1 .psd")),
     "a run": (images("", each=12) | RUN, (11, 1), (), ("left out: 1 run folder (runs/x)",)),
     "a project": (images("", each=12) | {"config.json": b"{}"}, (11, 1), (), ()),
     "a table beside": (images("", each=12) | {"y.csv": b"name,y\n"}, (11, 1), (),

@@ -160,15 +160,20 @@ def test_images_are_not_changed_and_may_need_gradients() -> None:
     [
         torch.rand(5, 64),
         torch.rand(5, 8, 8),
-        torch.rand(5, 2, 8, 8),
         torch.rand(0, 1, 8, 8),
         torch.rand(5, 1, 8, 0),
         torch.zeros(5, 1, 8, 8, dtype=torch.uint8),
     ],
 )
 def test_grid_refuses(images: Tensor) -> None:
-    with fails(f"with 1 or 3 channels and N at least 1; got {images.dtype}, {tuple(images.shape)}"):
+    with fails(f"(N, C, H, W) and N at least 1; got {images.dtype}, {tuple(images.shape)}"):
         grid(images)
+
+
+def test_other_channels_are_drawn_in_color() -> None:
+    x = torch.rand(3, 5, 8, 8)
+    assert grid(x).tobytes() == grid(x[:, :3]).tobytes()
+    assert grid(x[:, :2]).tobytes() == grid(x[:, (0, 1, 1)]).tobytes()
 
 
 def test_grid_refuses_sizes() -> None:

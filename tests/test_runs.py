@@ -576,6 +576,13 @@ def test_a_default_folder_that_another_training_took_is_left_to_it(
     assert (run.path / "config.json").read_bytes() == before
 
 
+def test_the_default_folder_of_a_long_name_can_be_made(tmp_path: Path) -> None:
+    for number in (1, 2):
+        place = vaekit.runs.next_folder(tmp_path, "\U0001f600" * 250)
+        place.mkdir()
+        assert place.name.endswith(f"-{number}")
+
+
 def test_who_does_not_get_the_lock_leaves_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

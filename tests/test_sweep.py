@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -272,6 +273,14 @@ def test_ten_at_once_have_ten_folders(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vaekit.runs._sweep.train_all", train_all)
     monkeypatch.setattr("vaekit.api.compare", lambda *_, **__: None)
+    looked = vaekit.runs.next_folder
+
+    def late(parent: Path, name: str) -> Path:
+        found = looked(parent, name)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr("vaekit.runs._folder.next_folder", late)
 
     def one(number: int) -> None:
         if number % 2:

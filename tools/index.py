@@ -24,6 +24,9 @@ TYPES = {
     "PathText": "str | PathLike[str]",
     "Names": "str | Sequence[str]",
     "Sides": "str | Sequence[int]",
+    "Size": "int | str",
+    "Color": "str",
+    "Levels": "str | Sequence[float]",
     "tuple[str, ...]": "Sequence[str]",
 }
 

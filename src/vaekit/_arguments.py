@@ -120,6 +120,8 @@ def words(hint: Any) -> str:
         'a whole number, a tuple of whole numbers or None'
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return words(args[0])
     if origin in (typing.Union, types.UnionType):
         *most, last = dict.fromkeys(map(words, args))
         return " or ".join([", ".join(most), last] if most else [last])
@@ -153,7 +155,10 @@ def shown(value: Any) -> str:
         >>> shown("3"), shown(object())
         ("'3'", 'an object')
     """
-    shape = getattr(value, "shape", None)
+    try:
+        shape = getattr(value, "shape", None)
+    except RuntimeError:  # a nested tensor has none
+        shape = None
     if shape is not None:
         return f"{type(value).__name__} of shape {tuple(shape)}"
     plain = isinstance(value, int | float | str | bytes | list | tuple | dict | None)

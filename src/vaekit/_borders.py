@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import threading
@@ -12,9 +13,11 @@ from typing import Any, TypeVar
 import torch
 
 from vaekit._arguments import checking, shown
-from vaekit._torchutil import lazy, out_of_memory
+from vaekit._io import out_of_memory
+from vaekit._torchutil import lazy
 from vaekit.errors import VaekitError
 
+NUL = "embedded null byte"  # in the error of a path that has one
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
@@ -66,6 +69,15 @@ def surroundings() -> Iterator[None]:
         yield
 
 
+def _refuse_odd(x: torch.Tensor) -> None:
+    """Refuse tensors that torch computes little with."""
+    if x.is_meta:
+        raise VaekitError(f"got {shown(x)} on the device meta, which has no numbers.")
+    if x.is_nested or x.is_quantized or "float8" in str(x.dtype):
+        kind = "nested" if x.is_nested else str(x.dtype).removeprefix("torch.")
+        raise VaekitError(f"got a Tensor that is {kind}; expected plain numbers, as float32.")
+
+
 def border(function: F) -> F:
     """Let a function check its arguments, and run in `surroundings`."""
     check = checking(function)
@@ -74,8 +86,8 @@ def border(function: F) -> F:
     def entered(*args: Any, **kwargs: Any) -> Any:
         check(args, kwargs)
         for value in (*args, *kwargs.values()):
-            if getattr(value, "is_meta", False):
-                raise VaekitError(f"got {shown(value)} on the device meta, which has no numbers.")
+            if isinstance(value, torch.Tensor):
+                _refuse_odd(value)
         with surroundings():
             try:
                 return function(*args, **kwargs)
@@ -84,6 +96,13 @@ def border(function: F) -> F:
                     raise
                 mend = "ask for less at a time"
                 raise VaekitError(f"memory ran out, at {asked} more: {mend}.") from error
+            except (ValueError, OSError) as error:  # of paths
+                long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+                if not (long or isinstance(error, UnicodeEncodeError) or NUL in str(error)):
+                    raise
+                raise VaekitError(
+                    f"got a path that no file can have: {str(error)[:99]}."
+                ) from error
 
     return entered  # type: ignore[return-value]
 

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 import stat
 import sys
 import time
@@ -340,6 +341,28 @@ def in_words(count: float) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count:.0f} bytes"
+
+
+FAILED = "DefaultCPUAllocator|failed to map segment"  # of a tensor, of a library that is loaded
+ASKED = re.compile(r"(?:tried|Tried) to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Return what an allocation that failed asked for, in words; None for any other error.
+
+    Example:
+        >>> out_of_memory(RuntimeError("DefaultCPUAllocator: tried to allocate 3221225472 bytes"))
+        '3.0 GiB'
+        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("another"))
+        ('some', None)
+    """
+    failed = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+    if not failed and not re.search(FAILED, str(error)):
+        return None
+    found = ASKED.search(str(error))
+    asked = "some" if found is None else found[1] or found[2]
+    number, _, unit = asked.partition(" ")
+    return in_words(int(number)) if unit == "bytes" else asked
 
 
 def cache_folder() -> Path:

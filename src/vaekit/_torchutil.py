@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import re
 import sys
 import threading
 from collections import deque
@@ -18,7 +17,7 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from vaekit._io import in_words, parsed, write
+from vaekit._io import parsed, write
 from vaekit._safetensors import MEND, read_tensors, safetensors_bytes
 from vaekit.errors import VaekitError
 
@@ -318,27 +317,6 @@ def over_ranks(value: Tensor) -> Tensor:
     if ranks() > 1:
         torch.distributed.all_reduce(value)
     return value
-
-
-ASKED = re.compile(r"(?:tried|Tried) to allocate ([\d.]+ \w+)|Unable to allocate ([\d.]+ \w+)")
-
-
-def out_of_memory(error: BaseException) -> str | None:
-    """Return what an allocation that failed asked for, in words; None for any other error.
-
-    Example:
-        >>> out_of_memory(RuntimeError("DefaultCPUAllocator: tried to allocate 3221225472 bytes"))
-        '3.0 GiB'
-        >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("another"))
-        ('some', None)
-    """
-    failed = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if not failed and "DefaultCPUAllocator" not in str(error):
-        return None
-    found = ASKED.search(str(error))
-    asked = "some" if found is None else found[1] or found[2]
-    number, _, unit = asked.partition(" ")
-    return in_words(int(number)) if unit == "bytes" else asked
 
 
 def cores() -> int:

@@ -7,6 +7,7 @@ from this source.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +18,8 @@ from vaekit._arguments import fits, shown, words
 from vaekit.errors import VaekitError, unknown
 
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # of report pages, with their names in HTML
+MOST_SIDE = 1 << 14  # pixels
+COLORS = ("white", "black")
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 
@@ -66,6 +69,47 @@ def _names(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+def _size(value: Any) -> Any:
+    """Return a side of squares as a number, and width and height as WxH."""
+    match = (
+        re.fullmatch(r"\s*(\d+)\s*(?:[xX*\u00d7]\s*(\d+)\s*)?", value)
+        if isinstance(value, str)
+        else None
+    )
+    sides = [value] * 2 if isinstance(value, int) else []
+    sides = [int(each or match[1]) for each in match.groups()] if match else sides
+    if not sides or not all(1 <= each <= MOST_SIDE for each in sides):
+        raise VaekitError(
+            f"got `size={shown(value)}`; expected a side of 1 to {MOST_SIDE}, as 64, or "
+            "WIDTHxHEIGHT, as 96x128."
+        )
+    return sides[0] if sides[0] == sides[1] else f"{sides[0]}x{sides[1]}"
+
+
+def _background(value: Any) -> Any:
+    """Refuse what is no color."""
+    if value not in COLORS and not re.fullmatch("#[0-9a-fA-F]{6}", str(value)):
+        raise VaekitError(f"got `background={shown(value)}`; expected white, black or #RRGGBB.")
+    return value
+
+
+def _levels(value: Any) -> Any:
+    """Return two numbers, the first the lower, as LOW,HIGH."""
+    several = value.split(",") if isinstance(value, str) else value
+    try:
+        low, high = map(float, several)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not -math.inf < low < high < math.inf:
+        raise VaekitError(f"got `levels={shown(value)}`; expected LOW,HIGH, as 0,4095.")
+    return f"{low:.17g},{high:.17g}"
+
+
+Size = Annotated[int | str, BeforeValidator(_size)]
+Color = Annotated[str, BeforeValidator(_background)]
+Levels = Annotated[str, BeforeValidator(_levels)]
 
 
 class Options(BaseModel):
@@ -132,14 +176,36 @@ class Data(Options):
     """Keep rows of one group in one split. For images a regular expression, searched in the file's
     path, whose first bracket is the key, as 'p(\\d+)_', or 'folder'; for a .csv a column."""
 
-    size: int | None = Field(default=None, ge=1, le=1 << 14)
-    """Scale images to SIZE x SIZE. The shorter side is scaled, the center kept."""
+    size: Size | None = None
+    """Scale images to SIZE x SIZE, or WIDTHxHEIGHT, as 96x128. Images of several sizes become 64 x
+    64 by default, or less where they are small."""
+
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How images of other proportions come to that size. `crop` cuts the longer side, the center
+    kept; `pad` lays the whole image on the background; `stretch` distorts it."""
 
     crop: int | None = Field(default=None, ge=1)
     """Keep the central CROP x CROP pixels first."""
 
     gray: bool = False
     """Turn color images gray."""
+
+    background: Color = "white"
+    """What lies behind transparent images, and around padded ones: white, black or #RRGGBB."""
+
+    levels: Levels | None = None
+    """The values of images that become 0 and 1, as 0,4095; others are cut off. By default integers
+    of more than 8 bits are scaled by their own range, and floats keep theirs."""
+
+    pages: Literal["first", "all"] = "first"
+    """Which images of a stack or an animation are rows: the first, or all."""
+
+    skip_damaged: bool = False
+    """Leave out image files that cannot be read. They are listed."""
+
+    augment: Names = ()
+    """Change training images at random, anew each time: flip (left and right), crop:4 (moved by up
+    to 4 pixels), rotate:10 (turned by up to 10 degrees); several as flip,crop:4."""
 
     label: str | None = None
     """The column of a .csv that is a class. It is no feature; its name, or its number from 1."""
@@ -197,6 +263,20 @@ class Data(Options):
     """Decode images once, into the user cache. Rows of a folder or .zip are read from there; by
     default where they would take half of the free memory. More than 1,000 are remembered there by
     default, for the next training."""
+
+    @property
+    def box(self) -> tuple[int, int] | None:
+        """The width and the height that `size` asks for."""
+        if self.size is None or isinstance(self.size, int):
+            return None if self.size is None else (self.size, self.size)
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The values that become 0 and 1, where `levels` says them."""
+        low, high = map(float, (self.levels or "0,0").split(","))
+        return (low, high) if self.levels else None
 
 
 class NewData(Data):

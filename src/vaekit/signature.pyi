@@ -23,9 +23,15 @@ class TrainOptions(TypedDict, total=False):
     limit: int | None
     split_seed: int
     group: str | None
-    size: int | None
+    size: int | str | None
+    fit: Literal["crop", "pad", "stretch"]
     crop: int | None
     gray: bool
+    background: str
+    levels: str | Sequence[float] | None
+    pages: Literal["first", "all"]
+    skip_damaged: bool
+    augment: str | Sequence[str]
     label: str | None
     labels: str | PathLike[str] | None
     images: str | None

@@ -11,7 +11,7 @@ from typing import Any
 import vaekit
 from vaekit._io import in_words, search_folders
 from vaekit.cli._options import flat, record_of
-from vaekit.cli._show import MaybeOut, answer, table
+from vaekit.cli._show import MaybeOut, answer, start, table
 from vaekit.cli._show import columns as in_columns
 from vaekit.errors import VaekitError, choose
 from vaekit.registry import KINDS, describe, entries, import_installed, text
@@ -52,6 +52,7 @@ def data(
         overwrite: Replace the file that --out names.
         clean: Empty the cache of decoded images, and leave.
     """
+    start()
     if clean:
         if name is not None:
             raise VaekitError(f"`clean` empties the cache of all sets: leave {name}, or `clean`.")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import mmap
 import re
 import shutil
 import signal
+import sys
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, Parameter, Token, convert
 
 import vaekit
+from vaekit._io import in_words
 from vaekit.errors import VaekitError, visible
 from vaekit.registry import helps
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
 ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
 SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z`])")
+LIBRARIES = 900 << 20  # bytes of addresses that torch and what comes with it take
 WIDE = 300  # columns of a table where standard output is no terminal
 
 
@@ -124,8 +128,23 @@ class Output:
         return self.out
 
 
+def _leave_room() -> None:
+    """Refuse a limit, as of `ulimit -v`, under which libraries hang, or end it, as they load."""
+    if "torch" in sys.modules or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return
+    try:
+        how = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        mmap.mmap(-1, LIBRARIES, flags=how, prot=mmap.PROT_READ).close()
+    except OSError:
+        room = in_words(LIBRARIES)
+        raise VaekitError(
+            f"torch takes {room} of memory, and there is less: give it more."
+        ) from None
+
+
 def start() -> None:
     """Do what every command that computes does first."""
+    _leave_room()
     gc.disable()  # torch brings a million objects to stay: collections would walk them all
     import torch
 

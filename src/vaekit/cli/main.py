@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import errno
+import io
 import logging
 import os
 import platform
@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 import vaekit
+from vaekit._io import FULL, out_of_memory
 from vaekit.cli import _data as data
 from vaekit.cli import _runs as runs
 from vaekit.cli import _samples as samples
@@ -62,7 +64,8 @@ GLOBAL = {
     "--version": "Show the versions of vaekit and torch, and the device.",
 }
 SELDOM = {  # options of train and sweep that only --help-all shows
-    "test", "split_seed", "group", "crop", "labels", "label_from", "columns", "drop", "date",
+    "test", "split_seed", "group", "fit", "crop", "background",
+    "levels", "pages", "skip_damaged", "augment", "labels", "label_from", "columns", "drop", "date",
     "missing", "kind", "standardize", "range", "dequantize", "cache", "images", "shape",
     "test_data",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
@@ -267,10 +270,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             text = f"got {words}, for which there is no place; {mend}."
         print(f"vaekit: {visible(text)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except (MemoryError, RuntimeError) as error:
-        if (asked := _out_of_memory(error)) is None:
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if (asked := out_of_memory(error)) is None:
             raise
-        print(f"vaekit: memory ran out, at {asked} more: ask for less at a time.", file=sys.stderr)  # noqa: T201
+        how = f"at {asked} more: ask for less at a time"
+        if isinstance(error, ImportError):
+            how = "as a library was loaded: give it more"
+        print(f"vaekit: memory ran out, {how}.", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt as stopped:
         if said := str(stopped):
@@ -280,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno not in FULL or error.filename is not None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print("vaekit: standard output is full: name another place for it.", file=sys.stderr)  # noqa: T201
@@ -289,11 +295,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logger.removeHandler(notes)
 
 
-def _out_of_memory(error: Exception) -> str | None:
-    """Return what was asked for where memory ran out; torch is not imported before it is needed."""
-    from vaekit._torchutil import out_of_memory
+class _Unheard(io.FileIO):
+    """A file that loses what cannot be written: no word is worth a training.
 
-    return out_of_memory(error)
+    Standard error may be a file on a full disk, or a terminal that has gone.
+    """
+
+    def write(self, content: Any, /) -> int:
+        """Write, or lose it."""
+        with suppress(OSError):
+            return super().write(content)
+        return len(content)
 
 
 def _open_streams() -> None:
@@ -304,3 +316,8 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", errors="replace"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a sign that an ASCII terminal lacks is a ?
+    if os.name == "posix" and sys.stderr is sys.__stderr__ and sys.stderr is not None:
+        heard = io.BufferedWriter(_Unheard(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(
+            heard, encoding=sys.stderr.encoding, errors="replace", line_buffering=True
+        )

@@ -289,7 +289,7 @@ def dense(
     whats = [f"{path}: {key}" for _, key in given]
     arrays = [as_images(w, a, options.shape) for w, (a, _) in zip(whats, given, strict=True)]
     rows = [as_rows(w, a, takes, options.kind) for w, a in zip(whats, arrays, strict=True)]
-    how = reading(f"{path}: {given[0][1]}", rows, takes, options.kind)
+    how = reading(f"{path}: {given[0][1]}", rows, takes, options.kind, options.ends)
     stored: list[Tensor | Rows] = []
     for part in map(how, rows):
         stays = isinstance(part, np.memmap) and part.dtype == np.uint8

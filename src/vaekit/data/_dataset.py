@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,10 +165,11 @@ class Dataset:
         column_names: of a table's columns; or empty.
         shuffled: whether `train` already is what `partition` takes under a limit, in its order.
         stream: the loader of the training rows, of which `train` is then a sample; or None.
-        mapped, top, own: how stored values were read: see `DataSpec`.
+        levels, top, own: how stored values were read: see `DataSpec`.
         said: what was guessed or left out when they were read, for people; or empty.
         untested: whether no rows are held out for tests: validation rows stand for them in
             `test`, or where there are none training rows.
+        chosen: options of reading that were chosen unasked, as the size of images of several sizes.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -192,11 +193,12 @@ class Dataset:
     column_names: tuple[str, ...] = ()
     shuffled: bool = False
     stream: Stream | None = None
-    mapped: bool = False
+    levels: tuple[float, float] | None = None
     top: float | None = None
     own: tuple[float, float] | None = None
     said: str = ""
     untested: bool = False
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.untested:
@@ -292,7 +294,7 @@ class Dataset:
             context=() if train.context is None else tuple(train.context.shape[1:]),
             class_names=self.class_names,
             column_names=self.column_names,
-            mapped=self.mapped,
+            levels=self.levels,
             own=self.own,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train) if self.column_names and stream is None else (),
@@ -370,8 +372,8 @@ def card(dataset: Dataset) -> dict[str, Any]:
         ends = [(float(part.min()), float(part.max())) for part in units]
         mean = sum(float(part.sum()) for part in units) / total
     ends += [] if dataset.stream is None else [dataset.stream.bounds]
-    if dataset.own is not None:  # in the units of the file
-        least, most = dataset.own
+    if (units_of := dataset.own or dataset.levels) is not None:  # in the units of the file
+        least, most = units_of
         ends = [(least + (most - least) * a, least + (most - least) * b) for a, b in ends]
         mean = least + (most - least) * mean
     return {

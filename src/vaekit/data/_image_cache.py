@@ -24,28 +24,36 @@ from torch import Tensor
 
 from vaekit._io import FULL, STALE, cache_folder, in_words, locked, note, replacing, sweep
 from vaekit._torchutil import in_blocks
-from vaekit.data._pixels import Opened, open_image
+from vaekit.data._layout import counted
+from vaekit.data._pixels import Opened, SeveralSizesError, open_image, usual_size
+from vaekit.data._readings import reading
 from vaekit.data._rows import MappedRows, Rows, available, check_memory, every
+from vaekit.data._splits import taken
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit._train_options import Data
     from vaekit.data._image_files import ImageFiles
 
-FORMAT = 2  # counts up when the same files are to give other pixels
+FORMAT = 3  # counts up when the same files are to give other pixels
 WORTH = 1_000  # images: more than these are remembered unasked
 ROOM = 20 * 10**9  # bytes of all sets together
 BLOCK = 1 << 24  # bytes: of what a thread decodes before it hands over
 MOST = 256  # images: the same
 ZEROS = bytes(1 << 20)
+NAMED = 20  # damaged files, at most, that are listed
 Pixels = np.ndarray[Any, Any]
-Filled = tuple[Pixels, str, list[str]]  # pixels, their kind, and what is said of them
+# Pixels, and what is known of them, as JSON: `kind`, `said`, `damaged` (rows that hold nothing),
+# and the facts of their `Reading`.
+Facts = dict[str, Any]
+Filled = tuple[Pixels, Facts]
 
 
-def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, str, list[str]]:
-    """Return the pixels of all images, uint8 `(N, C, H, W)`, their kind, and what is said of them.
+def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, Facts]:
+    """Return the pixels of all images, `(N, C, H, W)`, uint8 or float32, and what is known of them.
 
-    Each file is opened once. More than `WORTH` images are remembered in the user's cache once they
+    Images of several sizes are brought to a usual one; it is `size` in the facts. Each file is
+    opened once. More than `WORTH` images are remembered in the user's cache once they
     are decoded. They are read from there row by row where `options.cache` is true, or where memory
     would not hold them twice.
 
@@ -55,20 +63,33 @@ def read_pixels(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, str, l
     """
     from PIL import Image
 
-    cache, count = options.cache, len(files.members)
-    target = _pixel_file(files, options)
-    remembered = None if cache is False else _recall(target, count)
-    if remembered is not None:
-        array, kind, said = remembered
-        note(f"{count} images ({in_words(array.nbytes)}) are read from {target}.")
-        mapped = cache or not _fits(array.nbytes)
-        return MappedRows(array) if mapped else torch.from_numpy(array), kind, said
     Image.init()  # before threads do
     with warnings.catch_warnings():
         # Pillow warns of what is refused here, or does not matter to pixels.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return _Decoding(files, options).read(target)
+        try:
+            return _remembered(files, options) or _Decoding(files, options).read()
+        except SeveralSizesError:
+            if taken(options) is not None:
+                raise
+            size = usual_size(files)
+            options = options.model_copy(update={"size": size})
+            rows, facts = _remembered(files, options) or _Decoding(files, options).read()
+    said = f"images of several sizes are brought to {size} x {size} (`size` says otherwise)"
+    return rows, {**facts, "size": size, "said": [said, *facts["said"]]}
+
+
+def _remembered(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, Facts] | None:
+    """Return what an earlier reading has left in the cache, if it has."""
+    count, target = len(files.members), _pixel_file(files, options)
+    filled = None if options.cache is False else _recall(target, count)
+    if filled is None:
+        return None
+    array, facts = filled
+    note(f"{count} images ({in_words(array.nbytes)}) are read from {target}.")
+    mapped = options.cache or not _fits(array.nbytes)
+    return MappedRows(array) if mapped else torch.from_numpy(array), facts
 
 
 class _Decoding:
@@ -76,13 +97,23 @@ class _Decoding:
 
     def __init__(self, files: ImageFiles, options: Data) -> None:
         self.files, self.options, self.count = files, options, len(files.members)
-        self.first = open_image(files, files.members[0], options)
-        self.size = self.count * self.first.pixels.nbytes
-        self.most = self.count * self.first.pixels[0].nbytes * (1 if options.gray else 3)
+        self.opened = list[Opened]()  # up to the first that is sound
+        for member in files.members:
+            self.opened.append(open_image(files, member, options))
+            if not self.opened[-1].corrupt:
+                break
+        self.first = self.opened[-1]
+        first, takes = self.first.pixels, taken(options)
+        given = options.levels is not None or (takes is not None and takes.levels is not None)
+        eight = first.dtype == np.uint8
+        self.dtype = np.dtype(np.int32) if eight and given else first.dtype
+        self.size = self.count * first.size * self.dtype.itemsize
+        self.most = self.size // len(first) * (3 if eight and not options.gray else 1)
 
-    def read(self, target: Path) -> tuple[Tensor | Rows, str, list[str]]:
-        """Return all pixels, their kind and what is said; by way of the cache if it is worth it."""
+    def read(self) -> tuple[Tensor | Rows, Facts]:
+        """Return all pixels and what is known of them; by way of the cache if it is worth it."""
         cache, most, remembered = self.options.cache, self.most, None
+        target = _pixel_file(self.files, self.options)
         large = cache or not _fits(most)
         worth = large or (self.count > WORTH and self.size <= ROOM)
         if cache is not False and worth and not self.first.corrupt:
@@ -93,16 +124,16 @@ class _Decoding:
             self.check_room(self.size)
             # Pages that nobody touches are no memory.
             buffer = np.empty(most if _fits(most) else self.size, np.uint8)
-            array, kind, said = self.fill(buffer, self.check_room)
-            return torch.from_numpy(array), kind, said
-        array, kind, said = remembered
+            array, facts = self.fill(buffer, self.check_room)
+            return torch.from_numpy(array), facts
+        array, facts = remembered
         if large:
-            return MappedRows(array), kind, said
+            return MappedRows(array), facts
         note(
             f"{self.count} images ({in_words(array.nbytes)}) are remembered in {target.parent}; "
             "`vaekit data --clean` empties it."
         )
-        return torch.from_numpy(array), kind, said
+        return torch.from_numpy(array), facts
 
     def check_room(self, size: int) -> None:
         """Refuse so many bytes of pixels where memory does not hold them."""
@@ -113,7 +144,7 @@ class _Decoding:
         )
 
     def fill(self, buffer: Pixels, check: Callable[[int], None] = lambda size: None) -> Filled:
-        """Return all images in order, in the first bytes of `buffer`, their kind, and what is said.
+        """Return all images in order, in the first bytes of `buffer`, and what is known of them.
 
         They are gray if all are, else in color. Where the first image in color makes them three
         times as many bytes, `check` is called first.
@@ -123,15 +154,17 @@ class _Decoding:
         """
 
         def view(shape: tuple[int, ...]) -> Pixels:
-            return buffer[: self.count * math.prod(shape)].reshape(self.count, *shape)
+            items = buffer[: self.count * math.prod(shape) * self.dtype.itemsize].view(self.dtype)
+            return items.reshape(self.count, *shape)
 
-        images, wrong = view(self.first.pixels.shape), []
-        pages, blank = Counter[str](), list[str]()
+        images, wrong = view(self.first.pixels.shape), dict[int, Opened]()
+        pages, blank, cut = Counter[str](), list[str](), 0
         for row, image in enumerate(self):
             pages.update({image.name: image.pages - 1} if image.pages > 1 else {})
             blank += [image.name] if image.blank else []
-            wrong += [image] if image.corrupt else []
-            if wrong:
+            cut += image.cut
+            wrong |= {row: image} if image.corrupt else {}
+            if row in wrong or (wrong and not self.options.skip_damaged):
                 continue
             if len(image.pixels) > images.shape[1]:
                 check(3 * images.nbytes)
@@ -139,37 +172,73 @@ class _Decoding:
                 for earlier in reversed(range(row)):  # from the end: they lie in the same bytes
                     images[earlier] = gray[earlier].copy()
             images[row] = image.pixels
-        if wrong:
-            raise VaekitError(
-                f"{self.files.path}: {len(wrong)} of {self.count} images cannot be read, first "
-                f"'{wrong[0].name}' ({wrong[0].corrupt}); remove or replace them."
-            )
-        binary = every(torch.from_numpy(images), lambda part: (part == 0) | (part == 255))
-        kind = "binary" if binary else "gray" if images.shape[1] == 1 else "color"
-        return images, kind, list(_said(pages, blank))
+        said = [self.left_out(wrong)] if wrong else []
+        for row in wrong:
+            images[row] = self.first.pixels[: images.shape[1]]
+        if self.options.pages == "first":
+            said += _further(pages)
+        elif pages and not self.options.group:
+            said.append("pages of one file may lie in several splits (`group='(.*)#'` does not)")
+        said += _said(blank, cut)
+        images, facts = self.levels(images)
+        return images, {**facts, "said": [*said, *facts["said"]], "damaged": list(wrong)}
+
+    def left_out(self, wrong: dict[int, Opened]) -> str:
+        """Return which files are left out, or refuse them."""
+        names = [f"'{image.name}' ({image.corrupt})" for image in wrong.values()]
+        listed = ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+        if self.options.skip_damaged and len(wrong) < self.count:
+            return f"left out: {counted(len(names), 'damaged file')}: {listed}"
+        raise VaekitError(
+            f"{self.files.path}: {len(wrong)} of {self.count} images cannot be read: {listed}; "
+            "remove or replace them, or leave them out by `skip_damaged`."
+        )
+
+    def levels(self, images: Pixels) -> Filled:
+        """Return pixels as they are stored: more than 8 bits, or given levels, as float32."""
+        if self.dtype == np.uint8:
+            binary = every(torch.from_numpy(images), lambda part: (part == 0) | (part == 255))
+            kind = "binary" if binary else "gray" if images.shape[1] == 1 else "color"
+            return images, {"kind": kind, "said": []}
+        what, options = str(self.files.path), self.options
+        how = reading(what, [images], taken(options), options.kind, options.ends)
+        stored = how(images) if how.bytes or how.top else images.view(np.float32)
+        if stored.dtype != np.uint8:  # in the same bytes
+            for row in range(self.count):
+                stored[row] = how(images[row].copy())
+        images = stored
+        return images, {"kind": how.kind, "said": [how.said] * bool(how.said), **how.facts}
 
     def __iter__(self) -> Iterator[Opened]:
         """Yield every image in order."""
-        yield self.first
-        rest, size = self.files.members[1:], 3 * self.first.pixels[0].nbytes
+        yield from self.opened
+        members, size = self.files.members[len(self.opened) :], 3 * self.first.pixels[0].nbytes
         like = None if self.first.corrupt else self.first
 
         def work(rows: range) -> list[Opened]:
-            return [open_image(self.files, rest[row], self.options, like) for row in rows]
+            return [open_image(self.files, members[row], self.options, like) for row in rows]
 
         block = max(1, min(MOST, BLOCK // size)) if size else 1
-        for part in in_blocks(work, len(rest), block):
+        for part in in_blocks(work, len(members), block):
             yield from part
 
 
-def _said(pages: Counter[str], blank: list[str]) -> Iterator[str]:
-    """Yield what is not in the pixels: further pages, and what is white on transparent."""
-    if pages:
-        files = f"{len(pages)} file{'s' * (len(pages) > 1)} ({next(iter(pages))})"
-        yield f"left out: {pages.total()} further pages or frames of {files}, the first is read"
+def _further(pages: Counter[str]) -> list[str]:
+    """Return what is said of pages that are not read."""
+    if not pages:
+        return []
+    files = f"{counted(len(pages), 'file')} ({next(iter(pages))})"
+    left = f"left out: {pages.total()} further pages or frames of {files}"
+    return [f"{left}, the first is read (`pages=all` reads all)"]
+
+
+def _said(blank: list[str], cut: int) -> Iterator[str]:
+    """Yield what is not in the pixels: what is white on transparent, and colors of 16 bits."""
     if blank:
-        images = f"{len(blank)} image{'s' * (len(blank) > 1)} ({blank[0]})"
-        yield f"{images} of one flat color, where what is transparent is laid over white"
+        images = f"{counted(len(blank), 'image')} ({blank[0]})"
+        yield f"{images} of one flat color once laid over white: `background=black` shows them"
+    if cut:
+        yield f"{counted(cut, 'image')} with colors of 16 bits, of which 8 are read"
 
 
 def _fits(size: int) -> bool:
@@ -187,7 +256,9 @@ def _folder() -> Path:
 
 def _pixel_file(files: ImageFiles, how: Data) -> Path:
     """Return where these images are remembered: named after all that changes pixels."""
-    options = [FORMAT, how.size, how.crop, how.gray]
+    names = ("size", "fit", "crop", "gray", "background", "levels", "skip_damaged", "pages", "kind")
+    takes = taken(how)
+    options = [FORMAT, *(getattr(how, name) for name in names), takes and takes.levels]
     members = [[member.name, member.size, member.stamp] for member in files.members]
     text = json.dumps([str(files.path.resolve()), options, members])
     return _folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.pixels"
@@ -198,16 +269,18 @@ def _recall(target: Path, rows: int) -> Filled | None:
     record = target.with_suffix(".json")
     try:
         facts = json.loads(record.read_text())
-        kind, shape = str(facts["kind"]), tuple(map(int, facts["shape"]))
-        said = [str(words) for words in facts["said"]]
-        if shape[0] != rows or target.stat().st_size != math.prod(shape):
+        shape = tuple(map(int, facts.pop("shape")))
+        dtype = np.dtype({"uint8": np.uint8, "float32": np.float32}[facts.pop("dtype")])
+        facts["said"], facts["damaged"] = map(list, (facts["said"], facts["damaged"]))
+        facts |= {n: tuple(facts[n]) for n in ("levels", "own") if facts.get(n)}
+        if shape[0] != rows or target.stat().st_size != math.prod(shape) * dtype.itemsize:
             return None
-        array: Pixels = np.memmap(target, np.uint8, "c", shape=shape)
+        array: Pixels = np.memmap(target, dtype, "c", shape=shape)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     with suppress(OSError):
         os.utime(record)  # when it was used last
-    return array, kind, said
+    return array, facts
 
 
 def _store(
@@ -226,12 +299,15 @@ def _store(
         record.unlink(missing_ok=True)
         with replacing(target) as temporary:
             _reserve(temporary, most)
-            images, kind, said = fill(np.memmap(temporary, np.uint8, "r+"))
-            shape = images.shape
-            del images  # a system may refuse to cut or rename what is mapped
-            os.truncate(temporary, math.prod(shape))
+            mapped = np.memmap(temporary, np.uint8, "r+")
+            images, facts = fill(mapped)
+            shape, dtype, size = images.shape, str(images.dtype), images.nbytes
+            if not np.shares_memory(images, mapped):
+                mapped[:size] = images.reshape(-1).view(np.uint8)
+            del images, mapped  # a system may refuse to cut or rename what is mapped
+            os.truncate(temporary, size)
         with replacing(record) as temporary:
-            temporary.write_text(json.dumps({"shape": shape, "kind": kind, "said": said}))
+            temporary.write_text(json.dumps({**facts, "shape": shape, "dtype": dtype}))
         return _recall(target, shape[0])
     except OSError as error:
         why = f"cannot write {target} ({error.strerror or error})"

@@ -8,21 +8,23 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 from vaekit._io import in_words
 from vaekit.data._archives import Archive, read_archive
 from vaekit.data._layout import counted, natural
-from vaekit.data._pixels import pixel_limit
+from vaekit.data._pixels import pages_of, pixel_limit
 from vaekit.errors import VaekitError
 
 JPEG = ("jpg", "jpeg", "jpe", "jfif")
 PLANES = ("ppm", "pgm", "pbm", "pnm")
 SUFFIXES = frozenset(("png", *JPEG, "bmp", "gif", "webp", "tif", "tiff", *PLANES))
 DECODED = {"avif": "avif"} | dict.fromkeys(("jp2", "j2k", "jpx"), "jpg_2000")  # if Pillow can
+HEIF = ("heic", "heif", "hif")  # by an extra
 TEXTS = frozenset(  # of which nobody expects that they are read
     ("", "txt", "md", "rst", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "html", "pdf",
      "ini", "db", "log", "py", "ipynb", "sh", "toml", "cfg")
@@ -46,29 +48,36 @@ class Member:
         size: its bytes.
         stamp: tells its content from another: when it was changed, or a checksum.
         entry: in a .zip, where it is there.
+        page: of a stack or an animation, from 0.
+        file: its path, where `name` has the page, too.
     """
 
     name: str
     size: int
     stamp: int
     entry: zipfile.ZipInfo | None = None
+    page: int = 0
+    file: str = ""
 
 
 class ImageFiles:
     """The images in a folder and its subfolders, or in an archive, in natural order; to be closed.
 
-    Hidden files are left out, links are followed. `open` may be called from several threads.
+    Hidden files are left out. Links are followed, but for dead ones and those to a folder above.
+    `open` may be called from several threads. With `pages`, each page of a stack or an animation is
+    one of its own, as 'stack.tif#1'.
 
     Raises:
         VaekitError: where it cannot be read, or has no images.
     """
 
-    def __init__(self, path: Path, archive: Archive | None = None) -> None:
+    def __init__(self, path: Path, archive: Archive | None = None, *, pages: bool = False) -> None:
         alone = path.is_file() and is_image(path.name)
         self.path = path.parent if alone else path
         packed = archive is None and not alone and not path.is_dir()
         self.archive: Archive | zipfile.ZipFile | None = read_archive(path) if packed else archive
         self.others, self.tables = Counter[str](), list[str]()
+        self.dead, self.upward = list[str](), list[str]()
         self.runs, self.empty, self.own = list[str](), list[str](), list[str]()
         files = self.archive
         members = self._in_folder(path) if files is None else self._in_archive(path, files)
@@ -82,6 +91,8 @@ class ImageFiles:
             raise VaekitError(f"{path} has no images; looked for {looked}{left}.")
         if not alone:
             self._leave_own()
+        if pages:
+            self._spread_pages()
 
     def _note_folders(self, names: Collection[str]) -> None:
         """Note the runs, and the empty folders, of an archive."""
@@ -128,11 +139,14 @@ class ImageFiles:
     def left(self) -> list[str]:
         """What is left out, in words; not what is text, as a license or a list."""
         others = {e: n for e, n in sorted(self.others.items()) if e not in TEXTS}
-        words = [f"{n} .{ending}" for ending, n in others.items()]
+        needs = dict.fromkeys(HEIF, " (pip install pillow-heif reads them)")
+        words = [f"{n} .{ending}{needs.get(ending, '')}" for ending, n in others.items()]
         for names, what in (
             (self.own, "image that vaekit drew"),
             (self.runs, "run folder"),
             (self.empty, "empty folder"),
+            (self.dead, "dead link"),
+            (self.upward, "upward link"),
         ):
             if names:
                 more = ", ..." if len(names) > 1 else ""
@@ -156,9 +170,11 @@ class ImageFiles:
                     continue
                 if not below and not names and inner != ".":
                     self.empty.append(inner)
-                below[:] = [name for name in below if new and not name.startswith(".")]
+                shown = [name for name in below if new and not name.startswith(".")]
+                below[:] = [name for name in shown if not self._leads_up(path, inner, name)]
                 within = [f"{inner}/{name}".removeprefix("./") for name in names if new]
-                for name in filter(self._wanted, within):
+                alive = (name for name in within if not self._is_dead(path, name))
+                for name in filter(self._wanted, alive):
                     facts = os.stat(os.path.join(path, name))  # a Path for each costs as much again
                     if not stat.S_ISREG(facts.st_mode):
                         raise VaekitError(
@@ -170,6 +186,25 @@ class ImageFiles:
                 f"cannot read {error.filename or path}: {error.strerror}. Make it readable, "
                 "or remove it."
             ) from error
+
+    def _leads_up(self, path: Path, folder: str, name: str) -> bool:
+        """Return, and note, whether this is a link to a folder that holds it or the data."""
+        link = path / folder / name
+        if not link.is_symlink():
+            return False
+        target = link.resolve()
+        found = any(place.resolve().is_relative_to(target) for place in (path, link.parent))
+        if found:
+            self.upward.append(f"{folder}/{name}".removeprefix("./"))
+        return found
+
+    def _is_dead(self, path: Path, name: str) -> bool:
+        """Return, and note, whether this is a link to nothing, or to itself."""
+        link = os.path.join(path, name)
+        dead = os.path.islink(link) and not os.path.exists(link)
+        if dead and not os.path.basename(name).startswith("."):
+            self.dead.append(name)
+        return dead
 
     def _in_archive(self, path: Path, archive: zipfile.ZipFile | Archive) -> Iterator[Member]:
         entries = [(each.filename.replace("\\", "/"), each) for each in archive.infolist()]
@@ -193,10 +228,22 @@ class ImageFiles:
                 )
             yield Member(name, entry.file_size, entry.CRC, entry)
 
+    def _spread_pages(self) -> None:
+        """Make each page of a stack or an animation a member, as 'stack.tif#1'."""
+        members = list[Member]()
+        for member in self.members:
+            pages = pages_of(self, member)
+            names = [f"{member.name}#{page + 1}" for page in range(pages)]
+            several = [
+                replace(member, name=name, page=i, file=member.name) for i, name in enumerate(names)
+            ]
+            members += several if pages > 1 else [member]
+        self.members = members
+
     def open(self, member: Member) -> IO[bytes]:
         """Open one of the files."""
         if self.archive is None or member.entry is None:
-            return (self.path / member.name).open("rb")
+            return (self.path / (member.file or member.name)).open("rb")
         return self.archive.open(member.entry)
 
     def close(self) -> None:
@@ -213,6 +260,8 @@ def is_image(name: str) -> bool:
         [True, True, False]
     """
     ending = name.rpartition(".")[2].lower() if "." in name else ""
+    if ending in HEIF:
+        return find_spec("pillow_heif") is not None
     return ending in SUFFIXES or (ending in DECODED and _decodes(DECODED[ending]))
 
 

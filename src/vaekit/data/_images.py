@@ -31,10 +31,11 @@ def load_images(path: Path, options: Data, archive: Archive | None = None) -> Da
     """Return the images in a folder and its subfolders, or in a .zip, which is never unpacked.
 
     Files that end in one of `SUFFIXES` are read, hidden ones not, in natural order (9 before 10).
-    They are turned as their EXIF record says, and laid over white where they are transparent; of an
-    animation or a stack the first image counts. If all are gray, or `options.gray`, they have one
-    channel, else three; the kind is "binary" if every value is 0 or 255. Runs of vaekit and images
-    that it drew are left out.
+    They are turned as their EXIF record says, and laid over `options.background` where they are
+    transparent; of an animation or a stack the first image counts, or all with `options.pages`. If
+    all are gray, or `options.gray`, they have one channel, else three; the kind is "binary" if
+    every value is 0 or 255. Gray images of more than 8 bits become floats: see `reading`. Images of
+    several sizes are brought to a usual one. Runs of vaekit and images that it drew are left out.
 
     Folders that all images share are passed. Then folders train, test and val (or training,
     testing, validation and the like) are the splits, the next folder is the class, if there are two
@@ -46,9 +47,8 @@ def load_images(path: Path, options: Data, archive: Archive | None = None) -> Da
 
     Raises:
         VaekitError: for a path that cannot be read, or in two ways, no or fewer than 10 images,
-            damaged files (how many, and the first), sizes that differ without `size`, more than 8
-            bits per value, more pixels than Pillow's limit, a `group` that does not match, and a
-            full disk.
+            damaged files (all are named) unless `skip_damaged`, images of several depths, more
+            pixels than Pillow's limit, a `group` that does not match, and a full disk.
 
     Example:
         >>> import tempfile
@@ -64,7 +64,7 @@ def load_images(path: Path, options: Data, archive: Archive | None = None) -> Da
     _check(path, options)
     limit, seed, shuffled = options.limit, options.split_seed, False
     takes = taken(options)
-    with closing(ImageFiles(path, archive)) as files:
+    with closing(ImageFiles(path, archive, pages=options.pages == "all")) as files:
         if takes is None:
             check_rows(path, len(files.members), "images")
         names = [each.name for each in files.members]
@@ -79,12 +79,15 @@ def load_images(path: Path, options: Data, archive: Archive | None = None) -> Da
         }
         wanted = torch.cat(list(places.values())).unique()
         files.members = [files.members[place] for place in wanted.tolist()]
-        images, kind, seen = read_pixels(files, options)
-        words = _said(files, found, options) + seen
+        images, facts = read_pixels(files, options)
+        words = _said(files, found, options) + facts.pop("said")
+    kind, damaged = facts.pop("kind"), wanted[facts.pop("damaged")]
     if takes is not None:
         images, kind = _as_trained(path, images, takes), takes.kind
     called = np.array(names, object)
     for name, part in parts.items():
+        sound = ~torch.isin(places[name], damaged)
+        part, places[name] = part.take(sound), places[name][sound]
         pixels = take(images, torch.searchsorted(wanted, places[name]))
         parts[name] = replace(part, images=pixels, ids=called[places[name].numpy()])
     return joined(
@@ -95,6 +98,8 @@ def load_images(path: Path, options: Data, archive: Archive | None = None) -> Da
         factor_names=found.factor_names,
         shuffled=shuffled,
         said="; ".join(words),
+        chosen={"size": facts.pop("size")} if "size" in facts else {},
+        **facts,
     )
 
 

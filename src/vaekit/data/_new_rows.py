@@ -68,7 +68,9 @@ def read_new(data: Any, options: Data, takes: DataSpec, *, id: str | None = None
     if rows.labels is not None and int(rows.labels.max()) >= takes.classes:
         cells = [str(number) for number in rows.labels.tolist()]
         rows = replace(rows, labels=numbers_of(cells, takes) if takes.classes else None)
-    rows = placed("test", rows, how, replace(takes.values, binarize=False, dequantize=False))
+    rows = placed(
+        "test", rows, how, replace(takes.values, binarize=False, dequantize=False, augment=())
+    )
     if takes.context and rows.labels is None:
         raise VaekitError(
             f"{source.name} has no labels, on which this run is conditioned: name them, as the "

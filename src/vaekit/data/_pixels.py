@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 PAGED = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
 GRAY = ("1", "L", "LA", "La")
+DEEP = {"I": np.int32, "F": np.float32}  # of more than 8 bits; "I;16" and the like are integers
 MODES = (*GRAY, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 BLOCK = 256  # images
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's
+USUAL = 64  # pixels: the largest side that is chosen unasked
+READING = ("size", "crop", "gray")  # what changes images that are arrays
 
 
-def _squared(image: Image, how: Data) -> Image:
-    """Return the central pixels; then the shorter side scaled, the center kept.
+def _framed(image: Image, how: Data) -> Image:
+    """Return the central pixels; then all scaled to the size that is asked for.
 
     Scaling is Lanczos', with its support widened when it makes smaller (no aliasing).
     """
@@ -41,20 +46,43 @@ def _squared(image: Image, how: Data) -> Image:
     if how.crop is not None:
         left, top = (image.width - how.crop) // 2, (image.height - how.crop) // 2
         image = image.crop((left, top, left + how.crop, top + how.crop))
-    if how.size is None:
+    if how.box is None:
         return image
-    return ImageOps.fit(image, (how.size, how.size), Image.Resampling.LANCZOS)
+    lanczos = Image.Resampling.LANCZOS
+    if how.fit == "stretch":
+        return image.resize(how.box, lanczos)
+    if how.fit == "pad":
+        return ImageOps.pad(image, how.box, lanczos, color=_around(image, how.background))
+    return ImageOps.fit(image, how.box, lanczos)
 
 
-def _flat(image: Image, channels: int) -> Image:
-    """Return it gray (1 channel; ITU-R 601-2 luma) or RGB, what is transparent over white."""
+def _around(image: Image, name: str) -> Any:
+    """Return a color as a value of this image: of more than 8 bits, white is its largest value."""
+    color = _color(name)
+    if image.mode == "RGB":
+        return color
+    share = float(np.dot(LUMA, color)) / 255
+    if image.mode != "F":
+        return round(255 * share)
+    low, high = _ends(image)[0]
+    return low + (high - low) * share
+
+
+def _color(name: str) -> tuple[int, int, int]:
+    from PIL.ImageColor import getrgb
+
+    return getrgb(name)[:3]
+
+
+def _flat(image: Image, channels: int, background: str) -> Image:
+    """Return it gray (1 channel; ITU-R 601-2 luma) or RGB, what is transparent over that color."""
     from PIL.Image import new
 
     if _transparent(image):
         image = image.convert("RGBA")
-        white = new("RGB", image.size, (255, 255, 255))
-        white.paste(image, mask=image.getchannel("A"))
-        image = white
+        behind = new("RGB", image.size, _color(background))
+        behind.paste(image, mask=image.getchannel("A"))
+        image = behind
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
 
@@ -69,10 +97,12 @@ class Opened:
     Attributes:
         name: of the file.
         size: its width and height, upright.
-        pixels: uint8 `(C, H, W)`: one channel if it is gray or is to become so, else three.
+        pixels: uint8 `(C, H, W)`: one channel if it is gray or is to become so, else three; int32
+            or float32 where they have more than 8 bits.
         corrupt: why it cannot be read; empty where it can.
         pages: of a stack or an animation, of which the first is read.
-        blank: whether it became one flat color because what is transparent lies over white.
+        blank: whether it became one flat color because of what lies behind transparent pixels.
+        cut: whether it has more than 8 bits, of which 8 are read.
     """
 
     name: str
@@ -81,6 +111,22 @@ class Opened:
     corrupt: str = ""
     pages: int = 1
     blank: bool = False
+    cut: bool = False
+
+
+class SeveralSizesError(VaekitError):
+    """Images differ in size, and no size is asked for."""
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return what Pillow calls the formats that are read; HEIF where pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return FORMATS
+    register_heif_opener()
+    return (*FORMATS, "HEIF")
 
 
 def pixel_limit() -> float:
@@ -100,28 +146,31 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
         first: an image whose size it must have where it is neither cropped nor scaled.
 
     Raises:
-        VaekitError: for an image with too many pixels or more than 8 bits per value, of which
-            nothing is decoded, and one of another size than `first`, or smaller than the crop.
+        SeveralSizesError: for an image of another size than `first`.
+        VaekitError: for an image with too many pixels, of which nothing is decoded, one that is
+            smaller than the crop, and one of another depth than `first`.
     """
     from PIL import Image, UnidentifiedImageError
 
     name = member.name
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with files.open(member) as stream, Image.open(stream, formats=FORMATS) as image:
-            # Of 16 bits per value Pillow would cut some to 8 without a word.
-            tiles = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
-            if image.mode not in MODES or re.search(";16[BLN]", tiles):
-                raise VaekitError(
-                    f"{files.path}: '{name}' has more than 8 bits per value (mode {image.mode}); "
-                    f"convert it to 8-bit gray (L) or color (RGB)."
-                )
-            channels = 1 if how.gray or _is_gray(image) else 3
-            pages, upright = _pages(image), _upright(image)
+        with files.open(member) as stream, Image.open(stream, formats=formats()) as image:
+            pages = _pages(image)
+            if member.page:
+                image.seek(member.page)
+            # Of colors of 16 bits Pillow gives 8.
+            cut = re.search(";16[BLN]?", " ".join(str(t[3]) for t in getattr(image, "tile", [])))
+            upright = _upright(image)
             _check_size(files.path, name, upright.size, how, first)
-            flat = _flat(upright, channels)
-            pixels, blank = _planes(_squared(flat, how)), _blank(upright, flat)
-            return Opened(name, upright.size, pixels, pages=pages, blank=blank)
+            pixels, blank = _read(upright, how)
+            if first is not None and first.pixels.dtype != pixels.dtype:
+                raise VaekitError(
+                    f"{files.path} has images of several depths: '{first.name}' has values of "
+                    f"{first.pixels.dtype}, '{name}' {pixels.dtype}. Bring them to one."
+                )
+            eight = bool(cut) and pixels.dtype == np.uint8
+            return Opened(name, upright.size, pixels, pages=pages, blank=blank, cut=eight)
     except VaekitError:
         raise
     except bombs as error:
@@ -137,6 +186,35 @@ def open_image(files: ImageFiles, member: Member, how: Data, first: Opened | Non
         return Opened(name, corrupt=" ".join(str(error).split()) or type(error).__name__)
 
 
+def _read(image: Image, how: Data) -> tuple[np.ndarray, bool]:
+    """Return the pixels of an upright image, and whether it lost all it showed."""
+    if image.mode[:2] in DEEP or image.mode[:2] == "I;":
+        wide = DEEP.get(image.mode, np.int32)
+        scaled = _framed(image.convert("F") if how.box else image, how)
+        pixels = np.asarray(scaled)
+        pixels = pixels.round() if wide is np.int32 and how.box else pixels
+        return np.ascontiguousarray(pixels[None].astype(wide)), False
+    if image.mode not in MODES:
+        raise VaekitError(
+            f"an image of Pillow's mode {image.mode} is not read: make it gray or RGB."
+        )
+    flat = _flat(image, 1 if how.gray or _is_gray(image) else 3, how.background)
+    return _planes(_framed(flat, how)), _blank(image, flat)
+
+
+def pages_of(files: ImageFiles, member: Member) -> int:
+    """Return how many images a file holds; 1 of a damaged one, which is told later."""
+    from PIL import Image
+
+    with (
+        suppress(Exception),
+        files.open(member) as stream,
+        Image.open(stream, formats=formats()) as image,
+    ):
+        return _pages(image)
+    return 1
+
+
 def _pages(image: Image) -> int:
     """Return how many images a file holds, of those formats in which all are meant to be seen."""
     try:
@@ -147,7 +225,7 @@ def _pages(image: Image) -> int:
 
 
 def _blank(image: Image, flat: Image) -> bool:
-    """Return whether an image lost all it showed when it was laid over white."""
+    """Return whether an image lost all it showed when it was laid over the background."""
     if not _transparent(image) or any(low < high for low, high in _ends(flat)):
         return False
     return _ends(image.convert("RGBA"))[3][0] < 255
@@ -202,10 +280,28 @@ def _check_size(
             f"`crop={how.crop}` is more than '{name}' in {path} has ({seen}); take less."
         )
     if how.crop is None and how.size is None and first is not None and size != first.size:
-        raise VaekitError(
+        raise SeveralSizesError(
             f"{path} has images of several sizes: '{first.name}' is {first.size[0]} x "
             f"{first.size[1]}, '{name}' {seen}. Bring them to one size, as with `size=64`."
         )
+
+
+def usual_size(files: ImageFiles) -> int:
+    """Return the size that images of several sizes are brought to unasked.
+
+    It is 64, or the largest power of two that is at most the median of the shorter sides.
+    """
+    from PIL import Image
+
+    sides = []
+    for member in files.members:
+        with (
+            suppress(Exception),  # damaged ones are told later
+            files.open(member) as stream,
+            Image.open(stream, formats=formats()) as image,
+        ):
+            sides.append(min(image.size))
+    return min(USUAL, 1 << (int(np.median(sides)).bit_length() - 1))
 
 
 def pixels_of(image: Path | Image, how: Data) -> np.ndarray:
@@ -218,12 +314,15 @@ def pixels_of(image: Path | Image, how: Data) -> np.ndarray:
 
     if isinstance(image, Path):
         try:
-            with Image.open(image, formats=FORMATS) as opened:
+            with Image.open(image, formats=formats()) as opened:
                 return pixels_of(opened.copy(), how)
         except (OSError, ValueError) as error:
             raise VaekitError(f"{image} is no image that can be read: {error}.") from None
-    gray = how.gray or (_is_gray(image) and getattr(how, "takes").shape[0] == 1)  # noqa: B009
-    return _planes(_squared(_flat(_upright(image), 1 if gray else 3), how))
+    takes = getattr(how, "takes").shape  # noqa: B009
+    image = _upright(image)
+    if len(takes) == 3 and takes[0] == 3 and _is_gray(image):
+        image = image.convert("RGBA" if _transparent(image) else "RGB")
+    return _read(image, how)[0]
 
 
 # a whole set ------------------------------------------------------------------------------------
@@ -244,7 +343,7 @@ def shaped(data: Dataset, how: Data) -> Dataset:
         >>> small.train, small.kind
         (Split(3456 rows, (1, 16, 16), torch.uint8), 'gray')
     """
-    named = [name for name in ("size", "crop", "gray") if getattr(how, name)]
+    named = [name for name in READING if getattr(how, name)]
     if not named:
         return data
     shape = tuple(data.train.images.shape[1:])
@@ -259,9 +358,11 @@ def shaped(data: Dataset, how: Data) -> Dataset:
             f"`crop={how.crop}` is more than the images of {data.name} have "
             f"({width} x {height}); take less."
         )
-    if how.size is not None:
+    if how.gray and channels not in (1, 3):
+        raise VaekitError(f"`gray` is for colors; {data.name} has {channels} channels: leave it.")
+    if how.box is not None:
         rows, first = sum(map(len, data.splits.values())), data.train.images
-        wanted = 2 * rows * channels * how.size**2 * (1 if first.dtype == torch.uint8 else 4)
+        wanted = 2 * rows * channels * math.prod(how.box) * (1 if first.dtype == torch.uint8 else 4)
         check_memory(f"{rows:,} images at `size={how.size}`", wanted, "Lower `size`, or `limit`.")
     ends = (0.0, 1.0) if data.own is None else (-math.inf, math.inf)
     splits = {
@@ -271,7 +372,7 @@ def shaped(data: Dataset, how: Data) -> Dataset:
         for name, split in data.splits.items()
     }
     before = (how.crop, how.crop) if how.crop else (width, height)
-    same_size = how.size is None or before == (how.size, how.size)
+    same_size = how.box is None or before == how.box
     colored = channels > 1 and not how.gray
     stays = data.kind == "binary" and same_size and colored == (channels > 1)
     kind = "binary" if stays else "color" if colored else "gray"
@@ -288,8 +389,8 @@ def _shaped(images: Tensor, how: Data, ends: tuple[float, float]) -> Tensor:
     def one(image: np.ndarray) -> np.ndarray:
         if image.dtype == np.uint8 and len(image) == 3:  # together is twice as fast as one by one
             color = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-            return _planes(_squared(_flat(color, 1 if how.gray else 3), how))
-        planes = np.stack([np.asarray(_squared(Image.fromarray(plane), how)) for plane in image])
+            return _planes(_framed(_flat(color, 1 if how.gray else 3, how.background), how))
+        planes = np.stack([np.asarray(_framed(Image.fromarray(plane), how)) for plane in image])
         return planes if planes.dtype == np.uint8 else planes.clip(*ends)
 
     blocks = in_blocks(lambda rows: np.stack([one(array[r]) for r in rows]), len(array), BLOCK)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import Moments
+from vaekit.data._augment import read_change
 from vaekit.data._dataset import Dataset, Split, generator
 from vaekit.data._rows import chunks, is_random
 from vaekit.data._splits import partition, whole
@@ -25,6 +26,7 @@ LEVELS = "gray and color images of 8 bits"
 OWN = (
     "the values of {} keep their own range: leave `range` and `binarize`, or scale them to [0, 1]."
 )
+TURNED = "binary images that are turned are not binary: leave `augment=rotate`, flip and crop suit."
 EXCLUDED = "`dequantize` and `binarize` exclude each other: leave one."
 
 
@@ -55,7 +57,7 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
         train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
         validation = validation if brought else drawn
     values = _fitted(data, options, train) if values is None else values
-    values = replace(values, binarize=False, dequantize=False)
+    values = replace(values, binarize=False, dequantize=False, augment=())
     splits = {"train": train, "validation": validation, "test": data.test}
     parts = {
         name: conditioned(placed(name, split, options, values), data, options.context)
@@ -75,10 +77,13 @@ def _check(data: Dataset, options: Data) -> None:
     fixed = binarize in ("static", "threshold") and (loader or is_random(rows))
     other = f"; {data.name} holds {data.kind} data: leave it."
     rows_are = "that a loader serves" if loader else "that change from read to read"
+    turned = [each for each in options.augment if read_change(each)[1] and "rotate" in each]
     served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
     for wrong, message in (
         (binarized and not images, f"`binarize={binarize}` is for images{other}"),
         (ranged and not images, f"`range={options.range}` is for images{other}"),
+        (options.augment and not images, f"`augment` is for images{other}"),
+        (turned and data.kind == "binary" and binarize != "dynamic", TURNED),
         (options.standardize and not table, f"`standardize` is for tables{other}"),
         (options.dequantize and not levels, f"`dequantize` is for {LEVELS}{other}"),
         (options.dequantize and binarized, EXCLUDED),
@@ -86,6 +91,7 @@ def _check(data: Dataset, options: Data) -> None:
         ((ranged or binarized) and data.own is not None, OWN.format(data.name)),
         (loader and options.limit, f"`limit` {served} take fewer in the loader."),
         (loader and options.validation, f"`validation` {served} give {split}."),
+        (loader and options.augment, f"`augment` {served} change them in the loader."),
         (fixed, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
     ):
         if wrong:
@@ -119,7 +125,8 @@ def placed(name: str, split: Split, options: Data, values: Transform) -> Split:
     binarize, training = options.binarize, name == "train"
     drawn = binarize in ("dynamic", "static")
     if training and (binarize == "dynamic" or options.dequantize):
-        return replace(split, values=replace(values, binarize=drawn, dequantize=options.dequantize))
+        values = replace(values, binarize=drawn, dequantize=options.dequantize)
+        return replace(split, values=replace(values, augment=options.augment))
     if binarize != "none" or options.dequantize or (is_random(split.images) and not training):
         # Not by the seed of the run: one draw for all runs. The words are a part of the seed: in
         # another spelling the rows are others, and so is every number that was measured on them.
@@ -133,7 +140,7 @@ def placed(name: str, split: Split, options: Data, values: Transform) -> Split:
         if binarize != "none":
             parts = (part.to(torch.uint8) * 255 for part in parts)
         split = replace(split, images=torch.cat(list(parts)))
-    return replace(split, values=values)
+    return replace(split, values=replace(values, augment=options.augment if training else ()))
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from vaekit._train_options import Data
     from vaekit.data._transforms import DataSpec
 
+MAPPED_ENDS = (-1.0, 1.0)
 MAPPED = "values from -1 to 1 mapped by (x + 1) / 2"
 EXACT = 1 << 24  # float32 holds every whole number up to here
 HAIR = 1 / 255  # floats outside their range by no more than a level are clipped
 ROOM = 0.5  # of a range of its own: so far other rows may lie outside it
+CHANNELS = 16  # at most
 WIDE = 1000.0  # a table with larger values trains badly as it is
 
 
@@ -64,16 +66,7 @@ def as_rows(
     """
     if array.size == 0:
         raise VaekitError(f"{what} is empty: shape {array.shape}; expected rows.")
-    shape: tuple[int, ...] = array.shape
-    if len(shape) == 3:
-        array = array[:, None]
-    elif len(shape) == 4 and shape[1] not in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    if len(shape) not in (2, 3, 4) or (len(shape) > 2 and array.shape[1] not in (1, 3)):
-        raise VaekitError(
-            f"{what} has shape {shape}; expected (N, H, W), (N, H, W, C) or (N, C, H, W) "
-            f"with 1 or 3 channels, or (N, D)."
-        )
+    array = _channels_first(what, array)
     table, whole = array.ndim == 2, array.dtype.kind in "iub"
     if takes is not None and table and takes.kind in ("table", "counts"):
         levels = takes.top == 255 and array.dtype == np.uint8
@@ -91,22 +84,57 @@ def as_rows(
         return array
     if table and whole:
         return counts_of(what, array).astype(np.int32, copy=False)
+    if whole:
+        return _integers(what, array)
     if array.dtype.kind != "f":
-        raise VaekitError(
-            f"{what} has type {array.dtype}; expected uint8 (0 to 255), bool, or floats."
-        )
+        raise VaekitError(f"{what} has type {array.dtype}; expected integers, bool, or floats.")
     return finite(what, array)
+
+
+def _channels_first(what: str, array: np.ndarray) -> np.ndarray:
+    """Return rows `(N, D)` as they are, images as `(N, C, H, W)`.
+
+    Channels are the first dim or the last: where one has 1 or 3 of them, it is it; else what is
+    smaller than both other sides, and at most `CHANNELS`.
+    """
+    shape: tuple[int, ...] = array.shape
+    if len(shape) == 2:
+        return array
+    if len(shape) == 3:
+        return array[:, None]
+    if len(shape) == 4:
+        plain = [axis for axis in (1, 3) if shape[axis] in (1, 3)]
+        sides = {1: min(shape[2:]), 3: min(shape[1:3])}
+        few = [axis for axis in (1, 3) if shape[axis] < min(sides[axis], CHANNELS + 1)]
+        for axis in [*plain, *few]:
+            return array if axis == 1 else array.transpose(0, 3, 1, 2)
+    volumes = "; of volumes, take slices" if len(shape) in (4, 5) else ""
+    raise VaekitError(
+        f"{what} has shape {shape}; expected (N, H, W), (N, H, W, C) or (N, C, H, W) with at most "
+        f"{CHANNELS} channels, or (N, D){volumes}."
+    )
+
+
+def _integers(what: str, array: np.ndarray) -> np.ndarray:
+    """Return the integers of images as int32, which float32 holds exactly."""
+    low, high = int(array.min()), int(array.max())
+    if not -EXACT <= low <= high <= EXACT:
+        raise VaekitError(
+            f"{what} goes from {low} to {high}; integers of images go from {-EXACT:,} to {EXACT:,}."
+        )
+    return array.astype(np.int32, copy=False)
 
 
 def _check_kind(what: str, array: np.ndarray, kind: str | None) -> None:
     """Refuse a kind that rows of this shape cannot be."""
     images, rows = array.ndim > 2, f"has rows of shape {array.shape[1:]}"
     channels = array.shape[1] if images else 0
-    fits = {"gray": channels == 1, "color": channels == 3, "counts": not images}
+    fits = {"gray": channels == 1, "color": channels > 1, "counts": not images}
     fits |= {"table": not images}
     if not fits.get(kind or "", True):
-        others = {0: "table, counts or binary", 1: "gray or binary", 3: "color or binary"}
-        raise VaekitError(f"`kind={kind}` does not suit {what}, which {rows}: {others[channels]}.")
+        others = {0: "table, counts or binary", 1: "gray or binary"}
+        mend = others.get(channels, "color or binary")
+        raise VaekitError(f"`kind={kind}` does not suit {what}, which {rows}: {mend}.")
 
 
 def counts_of(what: str, array: np.ndarray) -> np.ndarray:
@@ -163,9 +191,11 @@ class Reading:
 
     Attributes:
         kind: as in `Dataset`.
-        low, high: of floats of images: these become 0 and 1.
+        low, high: of images, but for those of 8 bits: these become 0 and 1.
         own: whether the model sees that range, as the data have it.
-        clip: whether some floats lie a hair outside it, and are clipped.
+        clip: whether some values lie outside it, and are clipped.
+        bytes: whether integers are levels of 8 bits.
+        cut: whether levels of 8 bits are scaled by that range, too.
         top: what becomes 255 in binary rows.
         said: what is to be known of the values.
     """
@@ -175,23 +205,23 @@ class Reading:
     high: float = 1.0
     own: bool = False
     clip: bool = False
+    bytes: bool = False
+    cut: bool = False
     top: float | None = None
     said: str = ""
 
     @property
-    def mapped(self) -> bool:
-        """Whether floats become (x + 1) / 2."""
-        return not self.own and self.low == -1
-
-    @property
     def facts(self) -> dict[str, Any]:
         """What a data set keeps of it."""
-        own = (self.low, self.high) if self.own else None
-        return {"mapped": self.mapped, "top": self.top, "own": own}
+        ends = (float(self.low), float(self.high))
+        own, levels = (ends, None) if self.own else (None, ends if ends != (0, 1) else None)
+        return {"levels": levels, "top": self.top, "own": own}
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return what is stored, uint8 or float32, of what `as_rows` returned."""
-        if rows.dtype == np.int32:
+        if self.bytes and rows.dtype == np.int32:
+            rows = rows.astype(np.uint8)
+        if rows.dtype == np.int32 or (self.cut and rows.dtype == np.uint8):
             rows = rows.astype(np.float32)
         if rows.dtype == np.float32 and self.clip:
             rows = rows.clip(self.low, self.high)
@@ -207,17 +237,20 @@ def reading(
     parts: Sequence[np.ndarray],
     takes: DataSpec | None = None,
     kind: str | None = None,
+    levels: tuple[float, float] | None = None,
 ) -> Reading:
     """Return how these splits, or samples of their values, are read: all alike.
 
     Floats of images are in [0, 1], or in [-1, 1] and reach well below 0; other ranges stay as they
-    are. What is a hair outside is clipped.
+    are. What is a hair outside is clipped. Integers of images are levels of 8 bits if they fit into
+    them; else the least and the largest become 0 and 1.
 
     Args:
         what: names them in errors.
         parts: as `as_rows` returns them; the training rows are the first.
         takes: what a trained model takes: they are read as its training rows were.
         kind: what they are, where it is said.
+        levels: what becomes 0 and 1 in images, where it is said.
 
     Raises:
         VaekitError: for splits of different ranges, floats that look like levels, values that are
@@ -228,7 +261,7 @@ def reading(
     _check_kind(what, parts[0], kind)
     if kind == "counts" or (kind != "binary" and _are_counts(parts)):
         return Reading("counts")
-    how = _ranged(what, parts, kind)
+    how = _ranged(what, parts, kind, levels)
     if (top := None if how.own else _top([how(part) for part in parts])) and kind in (
         None,
         "binary",
@@ -245,7 +278,8 @@ def reading(
 
 
 def _are_counts(parts: Sequence[np.ndarray]) -> bool:
-    return all(part.dtype == np.int32 for part in parts) and range_of(parts) != (0, 1)
+    table = parts[0].ndim == 2 and all(part.dtype == np.int32 for part in parts)
+    return table and range_of(parts) != (0, 1)
 
 
 def kind_of(what: str, parts: Sequence[np.ndarray], options: Data) -> Reading:
@@ -276,12 +310,21 @@ def _top(parts: Sequence[np.ndarray]) -> int | None:
     return None
 
 
-def _ranged(what: str, parts: Sequence[np.ndarray], kind: str | None) -> Reading:
+def _ranged(
+    what: str,
+    parts: Sequence[np.ndarray],
+    kind: str | None,
+    levels: tuple[float, float] | None = None,
+) -> Reading:
     """Return how rows that are neither counts nor binary are read, by the range of floats."""
     shape = parts[0].shape
     plain = "table" if len(shape) == 2 else "gray" if shape[1] == 1 else "color"
     if len(shape) == 2:
+        if levels is not None:
+            raise VaekitError(f"`levels` is for images; {what} has rows of shape {shape[1:]}.")
         return Reading(plain, said=_of_table(parts))
+    if levels is not None or all(part.dtype == np.int32 for part in parts):
+        return _of_levels(plain, parts, levels)
     floats = [part for part in parts if part.dtype == np.float32]
     low, high = range_of(floats) if floats else (0.0, 1.0)
     _check_alike(what, parts, low, high)
@@ -295,14 +338,33 @@ def _ranged(what: str, parts: Sequence[np.ndarray], kind: str | None) -> Reading
     if kind is None and low >= 0 and 100 < high < 256:
         raise VaekitError(
             f"{what} has floats from {low:g} to {high:g}; expected 0 to 1, or -1 to 1. "
-            f"Scale them to [0, 1] (x / 255 for levels), or store uint8; `kind={plain}` keeps "
-            "this range."
+            f"Scale them to [0, 1] (`levels='0,255'` divides by 255), or store uint8; "
+            f"`kind={plain}` keeps this range."
         )
     if len(floats) < len(parts):
         raise VaekitError(f"{what} has uint8 rows and floats from {low:g} to {high:g}: give alike.")
     low, high = range_of(floats[:1])  # other splits may be a little wider
     high = high if high > low else low + 1
     return Reading(plain, low, high, own=True, said=f"{text} keep their own range")
+
+
+def _of_levels(
+    plain: str, parts: Sequence[np.ndarray], levels: tuple[float, float] | None
+) -> Reading:
+    """Return how images are read that are integers, or of which it is said what becomes 0 and 1."""
+    low, high = range_of(parts)
+    text = f"values from {low:.7g} to {high:.7g}"
+    if levels is not None:
+        clip = low < levels[0] or high > levels[1]
+        said = f"{text}: {levels[0]:.7g} becomes 0, {levels[1]:.7g} becomes 1"
+        said += ", others are cut off" if clip else ""
+        return Reading(plain, *levels, clip=clip, cut=True, said=said)
+    if 0 <= low <= high <= 255:
+        return Reading(plain, bytes=True)
+    low, high = range_of(parts[:1])  # the training rows tell, and others are cut off
+    high = high if high > low else low + 1
+    said = f"{text} are scaled: {low:.7g} becomes 0, {high:.7g} becomes 1 (`levels` says otherwise)"
+    return Reading(plain, low, high, clip=True, said=said)
 
 
 def _check_alike(what: str, parts: Sequence[np.ndarray], low: float, high: float) -> None:
@@ -338,7 +400,16 @@ def _as_trained(what: str, parts: Sequence[np.ndarray], takes: DataSpec) -> Read
     images, floats = len(takes.shape) == 3, [p for p in parts if p.dtype.kind == "f"]
     if images and takes.own is not None:
         return _in_own(what, parts, takes.own, takes.kind)
-    least = -1.0 if takes.mapped else 0.0
+    if images and takes.levels not in (None, MAPPED_ENDS):
+        return _in_levels(what, parts, takes.levels, takes.kind)
+    whole = [part for part in parts if part.dtype == np.int32]
+    if images and whole and not 0 <= range_of(whole)[0] <= range_of(whole)[1] <= 255:
+        low, high = range_of(whole)
+        raise VaekitError(
+            f"{what} has integers from {low:g} to {high:g}; this run takes levels from 0 to 255: "
+            "scale them so."
+        )
+    least = -1.0 if takes.levels else 0.0
     low, high = range_of(floats) if images and floats else (0.0, 1.0)
     if low < least - HAIR or high > 1 + HAIR:
         mend = "divide by 255, or give uint8" if high > 2 else "scale them so"
@@ -349,7 +420,7 @@ def _as_trained(what: str, parts: Sequence[np.ndarray], takes: DataSpec) -> Read
     said = f"values from {low:.7g} to {high:.7g} are clipped to [{least:g}, 1]" if clip else ""
     levels = any(part.dtype == np.uint8 and part.max() > 1 for part in parts)  # of bools, too
     top = 255 if levels else takes.top
-    how = Reading(takes.kind, least, 1.0, clip=clip, top=top, said=said)
+    how = Reading(takes.kind, least, 1.0, clip=clip, bytes=images, top=top, said=said)
     plain = replace(how, top=None)
     if takes.kind == "binary" and takes.top and not all(_are_bits(plain(part)) for part in parts):
         raise VaekitError(f"{what} has other values than 0 and 1, all that this run takes.")
@@ -374,6 +445,21 @@ def _in_own(what: str, parts: Sequence[np.ndarray], own: tuple[float, float], ki
             f"rows had them, from {own[0]:g} to {own[1]:g}."
         )
     return Reading(kind, *own, own=True)
+
+
+def _in_levels(
+    what: str, parts: Sequence[np.ndarray], ends: tuple[float, float], kind: str
+) -> Reading:
+    """Return how images are read whose model takes values of a range as 0 to 1: they are cut."""
+    (low, high), room = range_of(parts), ROOM * (ends[1] - ends[0])
+    if low < ends[0] - room or high > ends[1] + room:
+        raise VaekitError(
+            f"{what} has values from {low:g} to {high:g}; this run takes those from {ends[0]:g} to "
+            f"{ends[1]:g}, which become 0 and 1: give them in the same unit."
+        )
+    clip = low < ends[0] or high > ends[1]
+    said = f"values from {low:.7g} to {high:.7g} are cut to [{ends[0]:g}, {ends[1]:g}]"
+    return Reading(kind, *ends, clip=clip, cut=True, said=said if clip else "")
 
 
 def range_of(parts: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -149,7 +149,7 @@ def dataset_of_table(path: Path, table: Table) -> Dataset:
     facts: dict[str, Any] = {"class_names": names, "column_names": table.columns, "said": rows.said}
     if options.shape:
         stored = as_rows(str(path), as_images(str(path), rows.features, options.shape), takes)
-        how = reading(str(path), [stored], takes, options.kind)
+        how = reading(str(path), [stored], takes, options.kind, options.ends)
         facts |= {"column_names": (), "said": "; ".join(filter(None, (rows.said, how.said)))}
     else:
         stored, how = rows.features, kind_of(str(path), [rows.features], options)

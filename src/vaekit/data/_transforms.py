@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data._augment import augmented
 from vaekit.errors import VaekitError, first_wrong, unknown
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Transform:
     Attributes:
         low, high: where 0 and 1 go.
         binarize: each value v in [0, 1] becomes a draw of Bernoulli(v), anew each time.
+        augment: images are changed at random, anew each time: see `augmented`.
         dequantize: each level k of 0..255 becomes (k + u) / 256, u uniform on [0, 1), anew each
             time (Theis et al., arXiv 1511.01844, sec. 3.1).
         loc, scale: of tables: x = (row - loc) / scale; without a scale, loc is what gaps become.
@@ -62,11 +64,7 @@ class Transform:
     loc: Tensor | None = None
     scale: Tensor | None = None
     offset: Tensor | None = None
-
-    @property
-    def random(self) -> bool:
-        """Whether the same row gives another x each time."""
-        return self.binarize or self.dequantize
+    augment: tuple[str, ...] = ()
 
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return canonical x, float32, for stored rows; random parts come from `generator`."""
@@ -74,7 +72,8 @@ class Transform:
 
     def draw(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return the random part alone: values in [0, 1] for images."""
-        if not self.random:
+        rows = augmented(rows, self.augment, generator) if self.augment else rows
+        if not (self.binarize or self.dequantize):
             return canonical(rows)
         u = torch.rand(rows.shape, generator=generator, device=rows.device)
         return (u < canonical(rows)).float() if self.binarize else (rows + u) / 256
@@ -125,7 +124,8 @@ class Transform:
             {'dequantize': True}
         """
         plain = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in vars(self).items()}
-        return {n: v for n, v in plain.items() if v != getattr(Transform, n)}
+        known = {n: v for n, v in plain.items() if v != getattr(Transform, n)}
+        return known | ({"augment": list(self.augment)} if self.augment else {})
 
     @classmethod
     def from_json(cls, record: Any) -> Transform:
@@ -139,6 +139,7 @@ class Transform:
             n: v for n, v in vars(_read(_Stored, record)).items() if v is not None
         }
         tensors = {n: torch.tensor(known[n], dtype=t) for n, t in types.items() if n in known}
+        known["augment"] = tuple(known.get("augment", ()))
         return cls(**known | tensors)
 
 
@@ -155,6 +156,7 @@ class _Stored:
     loc: list[float] | None = None
     scale: list[float] | None = None
     offset: list[float] | None = None
+    augment: list[str] | None = None
 
 
 def _read(kind: type[T], record: Any) -> T:
@@ -183,7 +185,7 @@ class DataSpec:
         context: the shape of what a model is conditioned on; () where it is not.
         class_names: of the labels in their order; or empty.
         column_names: of a table's columns; or empty.
-        mapped: whether stored floats from -1 to 1 became (x + 1) / 2.
+        levels: the values of images that are stored as 0 and 1, as (-1, 1); None where these are.
         top: what became 255 in binary rows; None where nothing did.
         own: the range of floats of images that a model sees as they are; stored, it is [0, 1].
         whole: of a table's columns, each the least and the largest of its training values where all
@@ -211,7 +213,7 @@ class DataSpec:
     context: tuple[int, ...] = field(default=(), repr=False)
     class_names: tuple[str, ...] = field(default=(), repr=False)
     column_names: tuple[str, ...] = field(default=(), repr=False)
-    mapped: bool = field(default=False, repr=False)
+    levels: tuple[float, float] | None = field(default=None, repr=False)
     top: float | None = field(default=None, repr=False)
     own: tuple[float, float] | None = field(default=None, repr=False)
     whole: tuple[tuple[float, float] | None, ...] = field(default=(), repr=False)
@@ -258,8 +260,8 @@ class DataSpec:
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """The range of the data's floats, where it is not [0, 1]."""
-        return self.own or ((-1.0, 1.0) if self.mapped else None)
+        """The range of the data's values, where it is not [0, 1]."""
+        return self.own or self.levels
 
     @property
     def is_table(self) -> bool:
@@ -287,7 +289,7 @@ class DataSpec:
         lists = {n: list(getattr(self, n)) for n in ("context", "class_names", "column_names")}
         plain = {name: getattr(self, name) for name in names} | {"shape": list(self.shape)}
         plain |= {
-            n: getattr(self, n) for n in ("mapped", "top", "own", "whole") if getattr(self, n)
+            n: getattr(self, n) for n in ("levels", "top", "own", "whole") if getattr(self, n)
         }
         return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 
@@ -307,6 +309,8 @@ class DataSpec:
         """
         values = record.get("values", {}) if isinstance(record, dict) else {}
         plain = {**record, "values": {}} if isinstance(record, dict) else record
+        if isinstance(plain, dict) and plain.pop("mapped", False) is True:  # of an earlier version
+            plain["levels"] = (-1.0, 1.0)
         spec = replace(_read(cls, plain), values=Transform.from_json(values))
         for name, found, expected in spec._lengths():
             if found not in (0, expected):

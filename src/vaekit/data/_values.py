@@ -288,7 +288,7 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
             )
     seen = [part.seen for part in parts.values()]
     how = kind_of("data", seen, options) if train.columns else None
-    how = how or reading("data", seen, taken(options), options.kind)
+    how = how or reading("data", seen, taken(options), options.kind, options.ends)
     annotations, class_names = _annotations(parts, taken(options))
     splits = {
         n: Split(

@@ -25,7 +25,7 @@ from vaekit.report._codes import (
     standard_prior,
     strips,
 )
-from vaekit.report._grids import sample_images
+from vaekit.report._grids import in_color, sample_images
 from vaekit.report._measures import number_text
 from vaekit.report._pages import Cell, address, bars_around, cells, masks, sheet, small
 from vaekit.report._run_set import Words
@@ -75,7 +75,7 @@ class Rebuilt:
 
     def seen(self, x: Tensor) -> Tensor:
         """Return images as a screen shows them, in [0, 1] and of 112 pixels a side at most."""
-        return small(self.run.spec.values.inverse(x))
+        return small(in_color(self.run.spec.values.inverse(x)))
 
     def name(self, row: int, _: Words) -> str:
         """Return the class of a row, or that it is a test image."""

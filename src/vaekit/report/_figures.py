@@ -23,6 +23,7 @@ from vaekit.distributions import Gaussian, Offer
 from vaekit.errors import VaekitError, visible
 from vaekit.report._codes import Codes, posterior, posteriors, standard_prior
 from vaekit.report._curves import COLORS, cut, value
+from vaekit.report._grids import in_color
 from vaekit.report._walks import check_plane, decoded
 from vaekit.runs import Run
 
@@ -432,5 +433,7 @@ def overlap_figure(
 
 
 def _pixels(image: Tensor) -> np.ndarray:
-    values = image.detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1).expand(3, -1, -1)
+    values = (
+        in_color(image).detach().cpu().double().nan_to_num(nan=0.5).clamp(0, 1).expand(3, -1, -1)
+    )
     return values.permute(1, 2, 0).numpy()

@@ -30,13 +30,13 @@ CLASSES = 20  # of which each has a row
 
 
 def is_image(images: Tensor) -> bool:
-    """Return whether this is `(N, C, H, W)` with 1 or 3 channels and no empty dimension.
+    """Return whether this is `(N, C, H, W)` with no empty dimension.
 
     Example:
         >>> is_image(torch.rand(5, 3, 8, 8)), is_image(torch.rand(5, 64))
         (True, False)
     """
-    return images.ndim == 4 and images.shape[1] in (1, 3) and images.numel() > 0
+    return images.ndim == 4 and images.numel() > 0
 
 
 def columns_of(count: int, *, several: bool = False) -> int:
@@ -62,8 +62,8 @@ def grid(*kinds: Tensor, columns: int | None = None, width: int = 830) -> Image:
     same row of each other.
 
     Args:
-        kinds: floats `(N, C, H, W)` of one shape, C = 1 (gray) or 3 (RGB); clamped to [0, 1], NaN
-            is mid gray.
+        kinds: floats `(N, C, H, W)` of one shape, C = 1 (gray), 3 (RGB) or another (see
+            `in_color`); clamped to [0, 1], NaN is mid gray.
         columns: images in a row, N at most; by default those of `columns_of`.
         width: of the grid, pixels, at most. Each image is enlarged by the largest whole factor that
             fits, of 1 where the images are large: they are never shrunk.
@@ -125,14 +125,30 @@ def levels(images: Tensor) -> Tensor:
     return (values * 255).round().to(torch.uint8)
 
 
+def in_color(images: Tensor) -> Tensor:
+    """Return images `(..., C, H, W)` in 1 or 3 channels.
+
+    Of two the first is red and the second is green and blue; of more than three the first three
+    are red, green and blue.
+
+    Example:
+        >>> [in_color(torch.rand(2, c, 4, 4)).shape[1] for c in (1, 2, 3, 5)]
+        [1, 3, 3, 3]
+    """
+    channels = images.shape[-3]
+    if channels in (1, 3):
+        return images
+    return images[..., (0, 1, 1) if channels == 2 else (0, 1, 2), :, :]
+
+
 def tiles_of(images: Tensor) -> np.ndarray:
     """Return images as tiles; refuse what is none."""
     if not is_image(images) or not images.is_floating_point():
         raise VaekitError(
-            f"images must be floats in [0, 1], (N, C, H, W) with 1 or 3 channels and N at least 1; "
-            f"got {images.dtype}, {tuple(images.shape)}."
+            f"images must be floats in [0, 1], (N, C, H, W) and N at least 1; got {images.dtype}, "
+            f"{tuple(images.shape)}."
         )
-    colors = levels(images).expand(-1, 3, -1, -1)
+    colors = levels(in_color(images)).expand(-1, 3, -1, -1)
     opaque = torch.full_like(colors[:, :1], 255)
     return torch.cat([colors, opaque], 1).permute(0, 2, 3, 1).numpy()
 

@@ -23,6 +23,7 @@ from vaekit.evaluate import (
     measured,
     standard_error,
 )
+from vaekit.report._grids import in_color
 from vaekit.report._pages import mark
 from vaekit.report._run_set import OWN, RunSet, Words, unit_of
 from vaekit.runs import Run
@@ -147,7 +148,7 @@ class Entry:
 
     def seen(self, images: Tensor) -> Tensor:
         """Return canonical images in the range of a screen."""
-        return self.run.spec.values.inverse(images)
+        return in_color(self.run.spec.values.inverse(images))
 
     @cached_property
     def parameters(self) -> int:

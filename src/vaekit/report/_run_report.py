@@ -111,7 +111,7 @@ class RunFacts:
         """Return the blocks of images, or those of a table in their stead, and the codes."""
         shape, offers = self.run.spec.shape, self.run.offers
         latent = Offer.LATENT in offers and Offer.CODES not in offers  # no straight lines in codes
-        drawable = len(shape) == 3 and shape[0] in (1, 3)
+        drawable = len(shape) == 3
         found: dict[str, Any] = dict.fromkeys(SHOWS)
         if drawable:
             found["pairs"] = blocks.reconstructions(shown, say)

@@ -24,7 +24,7 @@ from vaekit.data import generator, one_hot, pick, spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel
-from vaekit.report._grids import grid, levels, png_bytes, read_array
+from vaekit.report._grids import grid, in_color, levels, png_bytes, read_array
 from vaekit.runs import Job, RunFolder, fit_prior, fixed_batches, rows_to_fit, takes_fitted
 from vaekit.training import Callback
 
@@ -90,7 +90,10 @@ class Snapshots(Callback):
 
     def begin(self, model: Any, epoch: int | None) -> None:
         """Drop the frames after this epoch, which will come again; without one, begin anew."""
-        write(self.path / "originals.npz", npz_bytes(originals=levels(self.shown(self.x)).numpy()))
+        write(
+            self.path / "originals.npz",
+            npz_bytes(originals=levels(in_color(self.shown(self.x))).numpy()),
+        )
         sweep(self.path)
         for old in frame_epochs(self.path):
             if epoch is None or old > epoch:
@@ -108,7 +111,7 @@ class Snapshots(Callback):
         images = {"reconstructions": self.shown(model.reconstruct(self.x, self.context))}
         if Offer.DRAWS in model.offers:
             images["samples"] = self.shown(self.samples(model))
-        frame = npz_bytes(**{name: levels(part).numpy() for name, part in images.items()})
+        frame = npz_bytes(**{name: levels(in_color(part)).numpy() for name, part in images.items()})
         write(self._file(number), frame, self.folder.mend)
         latest = png_bytes(grid(self.shown(self.x), images["reconstructions"]), small=False)
         write(self.folder.path / "latest.png", latest, self.folder.mend)
@@ -135,7 +138,7 @@ class Snapshots(Callback):
 def snapshots_of(job: Job) -> Snapshots | None:
     """Return the film of test images, evenly spread; None for tables or by choice."""
     options, shape = job.config.training, job.spec.shape
-    if not options.snapshots or len(shape) != 3 or shape[0] not in (1, 3):
+    if not options.snapshots or len(shape) != 3:
         return None
     test = job.data.test
     index = spread(len(test), IMAGES)

@@ -80,8 +80,8 @@ class TakenError(VaekitError):
 
 
 def next_folder(parent: Path, name: str) -> Path:
-    """Return the first of `name-1`, `name-2`, ... that does not exist."""
-    number = 1
+    """Return the first of `name-1`, `name-2`, ... that does not exist; long names are cut."""
+    name, number = name[:60], 1  # a name has 255 bytes at most
     while (parent / f"{name}-{number}").exists():
         number += 1
     return parent / f"{name}-{number}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vaekit import training
-from vaekit._io import stamp_of
-from vaekit._torchutil import cores, find_device, out_of_memory
+from vaekit._io import out_of_memory, stamp_of
+from vaekit._torchutil import cores, find_device
 from vaekit.data import (
     MAPPED,
     Batches,
@@ -176,6 +176,8 @@ def make_job(
     options = config.training
     device = find_device(options.device)
     source = read(config.data) if value is None else from_value(value, config.data)
+    if source.chosen:  # so that it is the same for whoever opens the run
+        config = replace(config, data=config.data.model_copy(update=source.chosen))
     data = prepare(source, config.data)
     spec = data.spec()
     recipe = build_on(config, spec, device, **parts)

@@ -49,7 +49,14 @@ if TYPE_CHECKING:
     pass
 
 PREPARATION = {"binarize", "dequantize", "range", "standardize", "size", "crop", "gray"}
-PLAIN = {"binarize": "none", "dequantize": False, "validation": 0, "limit": None, "split_seed": 0}
+PLAIN = {
+    "binarize": "none",
+    "dequantize": False,
+    "validation": 0,
+    "limit": None,
+    "split_seed": 0,
+    "augment": (),
+}
 
 
 @borders
@@ -287,6 +294,8 @@ class Run:
 
     def by_class(self, n: int, **how: Any) -> Tensor:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
+        if not self.class_names:
+            raise VaekitError(f"{self.path} knows no classes.")
         return torch.stack([self.sample(n, label=y, **how) for y in self.class_names])
 
     def read(
@@ -339,7 +348,7 @@ class Run:
             codes = torch.as_tensor(z)
         except (TypeError, ValueError, RuntimeError):
             codes = torch.zeros(0, dtype=torch.complex64)
-        if codes.is_complex():
+        if codes.is_complex() or codes.dim() < 2:
             raise VaekitError(f"got `z={shown(z)}`; expected numbers (B, *Z).")
         codes = codes.to(self.device, next(self.model.parameters()).dtype)
         affordable(self, len(codes) if codes.dim() else 1)
@@ -432,8 +441,12 @@ class Run:
             VaekitError: where its rows have another shape.
         """
         if self.data is not None and source is self.data[0]:
-            return self.data[1]
-        data = prepare(source, self.config.data, values=self.spec.values)
+            data = self.data[1]
+        else:
+            data = prepare(source, self.config.data, values=self.spec.values)
+        if data.train.values.augment:  # they are what they are, but in the training
+            values = replace(data.train.values, augment=())
+            data = replace(data, train=replace(data.train, values=values))
         shape = tuple(data.train.images.shape[1:])
         if shape != self.spec.shape:
             seen = f"this run was trained on {self.spec.shape}"
@@ -577,6 +590,8 @@ def affordable(run: Run, rows: int) -> None:
     Raises:
         VaekitError: with how many would fit.
     """
+    if rows >= 1 << 63:
+        raise VaekitError(f"got {shown(rows)} rows; expected fewer than 2^63.")
     each = 8 * (prod(run.spec.shape) + run.latent_size)  # float32, and a copy
     most = f"ask for at most {(available() or 0) // each:,} at a time"
     check_memory(f"{rows:,} rows of {run.spec.shape}", rows * each, f"{most}.")
