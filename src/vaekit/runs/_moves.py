@@ -86,7 +86,8 @@ def find_data(
             at = Path(training_data)
             plain = options.model_copy(update={"data_dir": str(at if at.is_dir() else at.parent)})
         return plain, None
-    if options.data == GIVEN and training_data is None:
+    given = options.data == GIVEN or options.data.startswith("hf:")  # which its hub finds
+    if given and training_data is None:
         return plain, None
     known = {} if training_data is not None else _known(folder)
     places: Iterable[Any] = [training_data]
