@@ -20,6 +20,7 @@ from types import UnionType
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from torch import distributions as td
@@ -249,7 +250,7 @@ def usual(run: vk.Run, folder: Path) -> dict[str, dict[str, Any]]:
         "read": {"data": data},
         "reconstruct": batch,
         "sample": {"n": 2, "context": context},
-        "score": {"data": data, "samples": 1},
+        "score": {"samples": 1, "limit": 4},
         "save": {"path": folder / "saved", "overwrite": True},
         "subject": {"data": run.dataset()},
         "with_data": {"value": data},
@@ -279,10 +280,19 @@ def test_no_method_of_a_run_raises_anything_else(
     function = getattr(run, method)
     given = usual(run, tmp_path).get(method, {})
     unlabeled = ("read", "new_data") if run.conditional else ("context", "by_class")
-    if method not in ("with_data", *unlabeled):  # which are refused as a whole
+    if method not in ("with_data", "impute", *unlabeled):  # which are refused as a whole
         function(**given)
     names = {*given, *inspect.signature(function).parameters} - {"how", "metrics", "words"}
     walked(function, given, names)
+
+
+def test_nor_does_what_fills_a_table(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    run = vk.train("vae", data=rows, kind="table", out=tmp_path / "run", **SMALL)
+    rows[3, 1] = np.nan
+    given = {"data": pandas.DataFrame(rows[:4], columns=["1", "2", "3"]), "samples": 2}
+    run.impute(**given)
+    walked(run.impute, given, inspect.signature(run.impute).parameters)
 
 
 def test_words_and_metrics_of_a_run_are_refused_too(run: vk.Run) -> None:

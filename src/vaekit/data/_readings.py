@@ -67,6 +67,8 @@ def as_rows(
     if array.size == 0:
         raise VaekitError(f"{what} is empty: shape {array.shape}; expected rows.")
     array = _channels_first(what, array)
+    if array.dtype.kind not in "iubf":
+        raise VaekitError(f"{what} has type {array.dtype}; expected integers, bool, or floats.")
     table, whole = array.ndim == 2, array.dtype.kind in "iub"
     if takes is not None and table and takes.kind in ("table", "counts"):
         levels = takes.top == 255 and array.dtype == np.uint8
@@ -86,8 +88,6 @@ def as_rows(
         return counts_of(what, array).astype(np.int32, copy=False)
     if whole:
         return _integers(what, array)
-    if array.dtype.kind != "f":
-        raise VaekitError(f"{what} has type {array.dtype}; expected integers, bool, or floats.")
     return finite(what, array)
 
 

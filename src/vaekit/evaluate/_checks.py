@@ -11,9 +11,10 @@ from torch import Tensor
 
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer, Space
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, at_least
 
 T = TypeVar("T")
+MOST_DRAWS = 1_000_000  # of z for a row
 
 
 class Numbers(dict[str, Any]):
@@ -35,6 +36,18 @@ def some(parts: Iterable[T]) -> list[T]:
     if not (results := list(parts)):
         raise VaekitError("got no rows to measure; expected at least one.")
     return results
+
+
+def draws_of(name: str, value: int, least: int) -> int:
+    """Return a number of draws of each row; refuse one that nobody would wait for.
+
+    Example:
+        >>> draws_of("samples", 50, 0)
+        50
+    """
+    if at_least(name, value, least) > MOST_DRAWS:
+        raise VaekitError(f"got `{name}={value}`; expected at most {MOST_DRAWS:,}.")
+    return value
 
 
 def refuse_no_density(model: Any, what: str) -> None:

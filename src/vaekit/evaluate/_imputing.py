@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import evaluating, wide
-from vaekit.errors import at_least
 from vaekit.evaluate import _checks as checks
 from vaekit.models import LatentModel, exact, rows_at_once
 
@@ -55,7 +54,8 @@ def impute(
         (False, True)
     """
     checks.refuse_no_density(model, "imputation")
-    samples, draws = at_least("samples", samples, 1), at_least("draws", draws, 0)
+    samples = checks.draws_of("samples", samples, 1)
+    draws = checks.draws_of("draws", draws, 0)
     size = max(1, rows_at_once(model) // samples)
     filled = x.expand(max(1, draws), *x.shape).clone()
     rows = x.isnan().flatten(1).any(1).nonzero()[:, 0]

@@ -12,6 +12,7 @@ from torch import Tensor
 from vaekit._torchutil import rng, wide
 from vaekit.distributions import Offer
 from vaekit.errors import at_least
+from vaekit.evaluate import _checks as checks
 from vaekit.evaluate._likelihood import Bound, log_likelihood
 from vaekit.evaluate._metrics import Metric, Record, Subject, measured
 from vaekit.evaluate._reconstruction import Reconstruction
@@ -73,7 +74,7 @@ def score(subject: Subject, *, samples: int = 50, usual: Tensor | None = None) -
         samples: draws of z for -log p(x); 0 leaves it out.
         usual: what each column of a table usually adds to -log p(x|z): see `usual_terms`.
     """
-    samples = at_least("samples", samples, 0)
+    samples = checks.draws_of("samples", samples, 0)
     metrics: dict[str, Any] = {"bound": Bound(samples=10), "error": Reconstruction()}
     metrics = {name: each for name, each in metrics.items() if each.needs <= subject.model.offers}
     if usual is not None:

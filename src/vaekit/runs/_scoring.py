@@ -104,7 +104,7 @@ def score_rows(
 ) -> Scored:
     """Return how strange rows are to a run: see `Run.score`."""
     if threshold is not None and not 0 < threshold < 1:
-        raise VaekitError(f"got `threshold={threshold:g}`; expected a share between 0 and 1.")
+        raise VaekitError(f"got `threshold={threshold}`; expected a share between 0 and 1.")
     how: dict[str, Any] = {"seed": seed, "on_rows": on_rows}
     rows = _rows(run, data, split, data_dir, id=id, label=label, free=odd is not None)
     names = np.array(rows.class_names or [str(i) for i in range(rows.classes)], object)
@@ -139,7 +139,7 @@ def _strange(share: Tensor | None, threshold: float, reference: Scores | None) -
     count = len(next(iter(reference.values.values())))
     if threshold > count / (count + 1):
         raise VaekitError(
-            f"got `threshold={threshold:g}`; there are {count} validation rows, which tell "
+            f"got `threshold={threshold}`; there are {count} validation rows, which tell "
             f"percentiles up to {count / (count + 1):.4f}: take less."
         )
     return share >= threshold
