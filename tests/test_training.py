@@ -882,3 +882,11 @@ def test_further_options_reach_the_optimizer() -> None:
     for bad, message in (("eps", "expected NAME=VALUE"), ("epps=1", "did you mean 'eps'")):
         with pytest.raises(vaekit.VaekitError, match=message):
             make_optimizer("adam", [weight], lr=1e-3, more=(bad,))
+
+
+@pytest.mark.parametrize("batches", [torch.rand(40, 1, 8, 8), [torch.rand(8, 1, 8, 8)], None])
+def test_what_are_no_batches_is_refused(batches: Any) -> None:
+    made = recipes.build("vae", load("digits").spec(), latent=2)
+    adam = torch.optim.Adam(made.model.parameters())
+    with pytest.raises(VaekitError, match=r"expected `vaekit.Batches`. `vaekit.train"):
+        fit(made.model, made.objective, batches, steps=1, optimizer=adam)

@@ -88,6 +88,11 @@ def fit(
         >>> fit(made.model, made.objective, batches, steps=3, optimizer=adam).step
         3
     """
+    if not hasattr(batches, "epoch"):
+        raise VaekitError(
+            f"got batches of type {type(batches).__name__}; expected `vaekit.Batches`. "
+            "`vaekit.train(model, objective, data=...)` takes tensors, Datasets and DataLoaders."
+        )
     require(objective, model)
     refuse_graphs(objective, compiled, captured)
     critic = make_critic(objective) if critic is None else critic
