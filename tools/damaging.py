@@ -263,14 +263,15 @@ def archive(draw: random.Random) -> bytes:
 def idx(draw: random.Random) -> bytes:
     """The format of MNIST's files: a magic number, sizes, bytes; perhaps in a .gz."""
     sizes = list(draw.choice(((20, 5, 5), (40, 8, 8), (20,), (12, 3, 4, 4), (0, 5, 5))))
-    code = draw.choice((8, 8, 8, 9, 11, 12, 13, 14, 0, 255))
+    code = draw.choice((8, 8, 8, 8, 8, 9, 11, 12, 13, 14, 0, 255))
+    wide = {11: 2, 12: 4, 13: 4, 14: 8}.get(code, 1)
     content = np.random.default_rng(draw.randrange(9999)).bytes(
-        int(np.prod(sizes)) * draw.choice((1, 1, 4, 8))
+        int(np.prod(sizes)) * draw.choice((wide, wide, wide, wide, 4))
     )
-    if draw.random() < 0.4:
+    if draw.random() < 0.2:
         sizes[draw.randrange(len(sizes))] = abs(number(draw)) % 2**32
-    dims = draw.choice((len(sizes), len(sizes), draw.randrange(256)))
-    head = struct.pack(f">HBB{len(sizes)}I", draw.choice((0, 0, 0, 7)), code, dims, *sizes)
+    dims = draw.choice((*[len(sizes)] * 5, draw.randrange(256)))
+    head = struct.pack(f">HBB{len(sizes)}I", draw.choice((0, 0, 0, 0, 0, 7)), code, dims, *sizes)
     return gzip.compress(head + content) if draw.random() < 0.3 else head + content
 
 
@@ -289,12 +290,13 @@ def h5ad(draw: random.Random) -> bytes:
             group = file.create_group("X")
             group["data"], group["indices"] = np.ones(24, "f4"), np.arange(24) % 6
             group["indptr"] = np.linspace(0, 24, rows + 1).astype(int)
-            group.attrs["shape"] = [rows, draw.choice((6, 6, 2**20, 2**40, -1))]
-            group.attrs["encoding-type"] = draw.choice(
-                ("csr_matrix", "csr_matrix", "csc_matrix", "x")
-            )
-        file.create_group("var")["_index"] = [f"gene{i}" for i in range(draw.choice((6, 6, 6, 2)))]
-        obs = file.create_group("obs")
+            group.attrs["shape"] = [rows, draw.choice((6, 6, 6, 6, 6, 2**20, 2**40, -1))]
+            group.attrs["encoding-type"] = draw.choice((*["csr_matrix"] * 6, "csc_matrix", "x"))
+        var, obs = file.create_group("var"), file.create_group("obs")
+        for group in (var, obs):
+            if draw.random() < 0.9:
+                group.attrs["_index"] = "_index"
+        var["_index"] = [f"gene{i}" for i in range(draw.choice((*[6] * 8, 2)))]
         obs["_index"] = [f"cell{i}" for i in range(rows)]
         obs["kind"] = [draw.choice("ab") for _ in range(draw.choice((rows, rows, 3)))]
     return stream.getvalue()

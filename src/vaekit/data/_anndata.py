@@ -9,6 +9,7 @@ import numpy as np
 
 from vaekit.data._arrays import Named, opened
 from vaekit.data._formats import compressed, needed
+from vaekit.data._rows import check_file
 from vaekit.data._splits import taken
 from vaekit.errors import VaekitError, unknown
 
@@ -28,7 +29,10 @@ def anndata(path: Path, options: Data) -> Named:
         if key not in file:
             layers = [f"layers/{name}" for name in file.get("layers", ())]
             raise unknown(f"matrix of {path}", key, ["X", *layers])
-        matrix, genes = _matrix(file[key]), _index(file["raw/var" if key == "raw/X" else "var"])
+        stored = file[key]
+        parts = [stored] if hasattr(stored, "dtype") else list(stored.values())
+        check_file(path, sum(getattr(part, "nbytes", 0) for part in parts), options)
+        matrix, genes = _matrix(path, stored), _index(file["raw/var" if key == "raw/X" else "var"])
         arrays, columns = {"images": _by_name(path, matrix, genes, options)}, _columns(obs)
         for role, column in (("labels", options.label), ("groups", options.group)):
             if column is not None and (column in columns or taken(options) is None):
@@ -54,17 +58,20 @@ def _by_name(path: Path, matrix: Any, genes: list[str], options: Data) -> Any:
     return matrix[:, [place[name] for name in takes.column_names]]
 
 
-def _matrix(stored: Any) -> Any:
+def _matrix(path: Path, stored: Any) -> Any:
     if hasattr(stored, "dtype"):
         return np.asarray(stored)
     form = str(stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", "csr")))
+    if form[:3] not in ("csr", "csc"):
+        raise VaekitError(f"{path} holds a matrix of the form '{form}'; expected csr or csc.")
     return compressed(
         stored, stored.attrs.get("shape", stored.attrs.get("h5sparse_shape")), form[:3]
     )
 
 
 def _index(frame: Any) -> list[str]:
-    return [str(name) for name in _text(frame[frame.attrs.get("_index", "index")])]
+    known = (name for name in ("_index", "index") if name in frame)
+    return [str(name) for name in _text(frame[frame.attrs.get("_index", next(known, "_index"))])]
 
 
 def _columns(frame: Any) -> list[str]:
