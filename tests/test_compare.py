@@ -81,7 +81,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two(here: Path) -> Comparison:
     paths = [here / "narrow", here / "wide"]
-    return compare(paths, out=here / "two" / "page.html", limit=50, images=here / "two")
+    return compare(paths, out=here / "two" / "page.html", limit=50, files=here / "two")
 
 
 class Reader(HTMLParser):
@@ -635,7 +635,7 @@ def test_an_error_is_never_written_as_nothing() -> None:
 
 def test_rate_and_distortion_of_beta(here: Path, tmp_path: Path) -> None:
     paths = [here / "beta4", here / "beta"]
-    found = compare(paths, out=tmp_path / "p.html", limit=30, images=tmp_path / "p")
+    found = compare(paths, out=tmp_path / "p.html", limit=30, files=tmp_path / "p")
     assert (tmp_path / "p" / "rate-distortion.png").is_file()
     assert "Rate and distortion" in Reader(found.path.read_text()).text
     assert not any("a second" in words for words in found.words), "beta costs no time"
@@ -658,7 +658,7 @@ def test_samples_come_from_the_prior_that_is_named(here: Path, tmp_path: Path) -
     paths, how = [here / "narrow", here / "beta"], {"out": tmp_path / "p.html", "limit": 20}
     drawn, pages, plain = {}, {}, opened_and_measured(paths)[0].plain
     for prior in ("model", "fitted"):
-        found = compare(paths, prior=prior, images=tmp_path, **how)  # type: ignore[arg-type]
+        found = compare(paths, prior=prior, files=tmp_path, **how)  # type: ignore[arg-type]
         drawn[prior], pages[prior] = (tmp_path / "samples.png").read_bytes(), found.path.read_text()
         runs = [vaekit.load(path) for path in paths]
         rows = zip(found.table["Bound and latent"][1:], runs, strict=True)
@@ -676,7 +676,7 @@ def test_a_table_has_no_images(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     options = {"data": str(tmp_path / "t.csv"), "limit": None, "net": "mlp:hidden=4"}
     paths = [trained(tmp_path / str(size), latent=size, **options) for size in (1, 2)]
-    found = compare(paths, out=tmp_path / "p.html", images=tmp_path / "p")
+    found = compare(paths, out=tmp_path / "p.html", files=tmp_path / "p")
     page = Reader(found.path.read_text())
     assert (page.images, page.charts) == (0, 3 + 6)
     assert {p.name for p in (tmp_path / "p").iterdir()} == {"curves.png", "table.md"}

@@ -115,7 +115,7 @@ def test_no_title_of_a_figure_breaks_its_svg(tmp_path: Path) -> None:
 
 
 def test_files_beside_pages_have_names_as_text(here: Path, tmp_path: Path) -> None:
-    vaekit.compare([run_of(here), here / "two"], out=tmp_path / "p.html", images=tmp_path)
+    vaekit.compare([run_of(here), here / "two"], out=tmp_path / "p.html", files=tmp_path)
     for path in (run_of(here) / "README.md", tmp_path / "table.md"):
         content = path.read_text()
         assert not STEERS.search(content)

@@ -206,7 +206,7 @@ def test_its_report_and_pictures_do_without_samples(run: Run, tmp_path: Path) ->
             str(plain.path),
             "--out",
             str(tmp_path / "c.html"),
-            "--images",
+            "--files",
             str(pages),
         ]
     )

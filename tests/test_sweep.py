@@ -60,7 +60,7 @@ def test_a_grid_goes_on_where_it_was_and_is_compared(
     )
     assert len(begun.folder.records()) < 2
     grid = ["--grid", "latent=2,3", "--jobs", "1", "--out", str(out)]
-    main(["sweep", "vae", *grid, *QUICK, "--images", str(out / "images")])
+    main(["sweep", "vae", *grid, *QUICK, "--files", str(out / "images")])
     shown = capsys.readouterr()
     assert (out / "latent=2" / "metrics.jsonl").read_bytes() == before
     one, two = weights(alone.path), weights(out / "latent=3")
@@ -193,7 +193,7 @@ def test_the_help_lists_the_grid_and_all_options_of_train(
 ) -> None:
     main(["sweep", "beta_vae", "--help"])
     shown = capsys.readouterr().out
-    for flag in ("--grid", "--jobs", "--objective", "--net", "--epochs", "--images"):
+    for flag in ("--grid", "--jobs", "--objective", "--net", "--epochs", "--files"):
         assert flag in shown
 
 
@@ -233,7 +233,7 @@ def test_json_is_one_object(
     ("options", "message"),
     [
         ({"lang": "fr"}, "unknown language 'fr'"),
-        ({"images": "file/images"}, "cannot make file/images"),
+        ({"files": "file/images"}, "cannot make file/images"),
         ({"out": "page"}, "expected a file that ends in .html"),
         ({"out": "file/g"}, "cannot make file/g"),
     ],

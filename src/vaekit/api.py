@@ -440,7 +440,7 @@ def compare_grid(
     options: Mapping[str, Any],
     *,
     out: str | Path | None = None,
-    images: str | Path | None = None,
+    files: str | Path | None = None,
     import_: Named = (),
     lang: str = "en",
     **how: Any,
@@ -450,7 +450,7 @@ def compare_grid(
     config = Config.flat(recipe, **options)
     how |= {"import_": import_, "lang": lang}
     with folder_of(out, config, "sweep") as folder:
-        check_page(folder / PAGE, images, lang)
+        check_page(folder / PAGE, files, lang)
         folders, varied = train_grid(recipe, grid, options, folder, **how)
         return compare(
             folders,
@@ -458,7 +458,7 @@ def compare_grid(
             data_dir=options.get("data_dir"),
             device=options.get("device", "auto"),
             title=f"{recipe} on {Path(config.data.data).stem}: {' by '.join(varied)}",
-            images=images,
+            files=files,
             lang=lang,
         )
 

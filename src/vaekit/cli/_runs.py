@@ -180,7 +180,7 @@ def compare(
     rank: str | None = None,
     seed: Whole = 0,
     title: str | None = None,
-    images: Path | None = None,
+    files: Path | None = None,
     prior: str | None = None,
     lang: str = "en",
     data_dir: str | None = None,
@@ -198,12 +198,12 @@ def compare(
         limit: Measure this many test rows, and as many training rows.
         rank: Sort the table, the best first, by elbo, psnr, ssim or mse.
         title: The title of the page.
-        images: Write charts and images as .png, and table.md, to this folder.
+        files: Write charts and images as .png, and table.md, to this folder.
         prior: model: draw the samples' z from p(z); fitted: from the prior fitted to the codes.
     """
     start()
     how: dict[str, Any] = {"out": out, "limit": limit, "rank": rank, "seed": seed, "title": title}
-    how |= {"images": images, "prior": prior, "lang": lang, "device": device}
+    how |= {"files": files, "prior": prior, "lang": lang, "device": device}
     how |= {"data_dir": data_dir, "training_data": training_data}
     show_comparison(vaekit.compare(runs, **how), json)
 

@@ -138,12 +138,12 @@ class SweepOptions(RunOptions):
         grid: NAME=VALUE,VALUE: an option, or a part's option as net.hidden, and its values. Again
             for another.
         jobs: Runs at once. By default as many as there are cores.
-        images: Write the page's charts and images as .png, and table.md, to this folder.
+        files: Write the page's charts and images as .png, and table.md, to this folder.
     """
 
     grid: tuple[str, ...] = ()
     jobs: MaybeWhole = None
-    images: Path | None = None
+    files: Path | None = None
 
     def train(self, recipe: str, options: Spec) -> None:
         """Train a grid of a recipe's options, and print the comparison."""
@@ -153,7 +153,7 @@ class SweepOptions(RunOptions):
         with self.several("sweep", recipe, options) as how:
             from vaekit.api import compare_grid
 
-            how |= {"jobs": self.jobs, "images": self.images, "on_run": self.show_done}
+            how |= {"jobs": self.jobs, "files": self.files, "on_run": self.show_done}
             grid = vaekit.runs.parse_grid(self.grid)
             comparison = compare_grid(recipe, grid, options, **how)
         show_comparison(comparison, self.json)

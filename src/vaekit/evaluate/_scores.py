@@ -92,7 +92,7 @@ def score(subject: Subject, *, samples: int = 50, usual: Tensor | None = None) -
         found = {"nll": -torch.cat(parts).cpu(), **found}
     most = metrics["terms"] if usual is not None else None
     columns, excess = (None, None) if most is None else (most.row("column"), most.row("excess"))
-    return Scores({n: v.double() for n, v in found.items() if v is not None}, columns, excess)
+    return Scores({n: wide(v) for n, v in found.items() if v is not None}, columns, excess)
 
 
 def usual_terms(subject: Subject) -> Tensor:
@@ -114,7 +114,7 @@ def percentiles(values: Tensor, reference: Tensor) -> Tensor:
         tensor([0.0000, 0.6000, 0.8000], dtype=torch.float64)
     """
     below = torch.searchsorted(reference.sort().values, values.contiguous())
-    return below.double() / (len(reference) + 1)
+    return torch.from_numpy(below.numpy() / (len(reference) + 1))
 
 
 def separation(values: Tensor, odd: Tensor, *, seed: int = 0) -> dict[str, float]:
@@ -141,7 +141,7 @@ def separation(values: Tensor, odd: Tensor, *, seed: int = 0) -> dict[str, float
     """
     at_least("the number of odd rows", int(odd.sum()), 1)
     at_least("the number of other rows", int((~odd).sum()), 1)
-    draw, scores = np.random.default_rng(seed), values.double().numpy()
+    draw, scores = np.random.default_rng(seed), values.numpy().astype(float)
     both = [np.flatnonzero(odd.numpy() == which) for which in (True, False)]
     found = _separated(scores[both[0]], scores[both[1]])
     again = np.array(

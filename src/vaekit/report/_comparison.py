@@ -73,7 +73,7 @@ def compare(
     data_dir: str | Path | None = None,
     device: str = "auto",
     title: str | None = None,
-    images: str | Path | None = None,
+    files: str | Path | None = None,
     prior: str | None = None,
     lang: str = "en",
     import_: Named = (),
@@ -95,7 +95,7 @@ def compare(
         data_dir: where data sets lie.
         device: where it is measured.
         title: of the page.
-        images: a folder that gets curves.png, reconstructions.png, samples.png, table.md and,
+        files: a folder that gets curves.png, reconstructions.png, samples.png, table.md and,
             where beta differs, rate-distortion.png.
         prior: what the samples are drawn from, as in `Run.sample`: "model" or "fitted".
         lang: the language of the sentences, "en" or "zh"; numbers and options are the same.
@@ -109,7 +109,7 @@ def compare(
     """
     at_least("limit", limit, 1)
     load(import_)
-    check_page(page := Path(out), images, lang)
+    check_page(page := Path(out), files, lang)
     say = words(lang).gettext
     where: dict[str, Any] = {"data_dir": data_dir, "training_data": training_data}
     opened = open_runs(runs, device=device, **where)
@@ -118,8 +118,8 @@ def compare(
     found = Compared.of(opened, rank, say, prior, limit=limit, seed=seed, data_dir=data_dir)
     title = title or say("{n} runs on {data}").format(n=len(runs), data=opened.data.name)
     write(page, render("compare.html.j2", lang=lang, title=title, found=found, opened=opened))
-    if images is not None:
-        found.export(Path(images))
+    if files is not None:
+        found.export(Path(files))
     return Comparison(
         path=page,
         words=[f"{claim} {rest}".rstrip() for claim, rest in found.says],
@@ -133,8 +133,8 @@ def compare(
     )
 
 
-def check_page(page: Path, images: str | Path | None, lang: str) -> None:
-    """Refuse a page, a folder of images or a language before hours of work go into them.
+def check_page(page: Path, files: str | Path | None, lang: str) -> None:
+    """Refuse a page, a folder of files or a language before hours of work go into them.
 
     Raises:
         VaekitError: for what is no .html, cannot be made, or has no translation.
@@ -142,7 +142,7 @@ def check_page(page: Path, images: str | Path | None, lang: str) -> None:
     words(lang)
     if page.suffix != ".html" or page.is_dir():
         raise VaekitError(f"got the page {page}; expected a file that ends in .html.")
-    for folder in (page.parent, *([] if images is None else [Path(images)])):
+    for folder in (page.parent, *([] if files is None else [Path(files)])):
         remove_empty(make_folder(folder))
 
 
