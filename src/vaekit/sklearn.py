@@ -30,7 +30,7 @@ LEAST = 5  # rows that a training takes
 SEEDS = 2**31
 
 
-class _Fitted(BaseEstimator):  # type: ignore[misc]
+class _Fitted(BaseEstimator):
     """What both have: a run that is trained in a folder of its own, which does not stay."""
 
     def __init__(
@@ -122,7 +122,7 @@ class _Fitted(BaseEstimator):  # type: ignore[misc]
         return torch.cat(found).numpy() - volume
 
 
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitted):  # type: ignore[misc]
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitted):
     """A variational autoencoder of rows of numbers: codes, densities, samples.
 
     Args:
@@ -186,7 +186,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitted):  # type: 
         return tags
 
 
-class VAEOutlier(OutlierMixin, _Fitted):  # type: ignore[misc]
+class VAEOutlier(OutlierMixin, _Fitted):
     """A detector of outliers: rows that a variational autoencoder finds unlikely.
 
     The least likely share `contamination` of the training rows are outliers, and what is less
