@@ -255,3 +255,11 @@ def test_one_hot_rows_given_in_python_are_labels() -> None:
         assert mine.classes == 3
         assert mine.train.labels is not None
         assert torch.equal(mine.train.labels, mine.train.images[:, 0, 0, 0].long())
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_floats_that_no_range_can_scale_are_refused(value: float) -> None:
+    images = UNIT * 9
+    images.flat[3] = value
+    with pytest.raises(VaekitError, match="too large for float32 to scale"):
+        from_value(images)

@@ -26,6 +26,7 @@ EXACT = 1 << 24  # float32 holds every whole number up to here
 HAIR = 1 / 255  # floats outside their range by no more than a level are clipped
 ROOM = 0.5  # of a range of its own: so far other rows may lie outside it
 CHANNELS = 16  # at most
+WIDEST = 1e37  # of images: what is larger overflows where a range is scaled
 WIDE = 1000.0  # a table with larger values trains badly as it is
 
 
@@ -174,7 +175,7 @@ def finite(what: str, array: np.ndarray) -> np.ndarray:
     Raises:
         VaekitError: for NaN, and what is infinite as float32.
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32, copy=False)
     bad = sum(part.size - np.count_nonzero(np.isfinite(part)) for part in _blocks(array))
     if bad:
@@ -344,6 +345,8 @@ def _ranged(
         )
     if len(floats) < len(parts):
         raise VaekitError(f"{what} has uint8 rows and floats from {low:g} to {high:g}: give alike.")
+    if max(-low, high) > WIDEST:
+        raise VaekitError(f"{what} has {text}, too large for float32 to scale: make them smaller.")
     low, high = range_of(floats[:1])  # other splits may be a little wider
     high = high if high > low else low + 1
     return Reading(plain, low, high, own=True, said=f"{text} keep their own range")
