@@ -584,6 +584,15 @@ def everything(folder: Path) -> None:
         (folder / name).mkdir()
         for i, image in enumerate(GRAY):
             Image.fromarray(image).save(folder / name / f"{i}.png")
+    for name in ("scans", "stacks", "icons", "crawl"):
+        (folder / name).mkdir()
+    for i, image in enumerate(GRAY):
+        first, *rest = (Image.fromarray(image) for _ in range(3))
+        Image.fromarray(image.astype(np.uint16) * 16).save(folder / "scans" / f"{i}.png")
+        first.save(folder / "stacks" / f"{i}.tif", save_all=True, append_images=rest)
+        Image.fromarray(np.dstack([image] * 4)).save(folder / "icons" / f"{i}.png")
+        first.save(folder / "crawl" / f"{i}.jpg")
+    (folder / "crawl" / "3.jpg").write_bytes(b"no image")
     labels = pandas.DataFrame({"file": [f"{i}.png" for i in range(N)], "sort": NAMES})
     labels.to_csv(folder / "photos" / "labels.csv", index=False)
     with tarfile.open(folder / "photos.tar.gz", "w:gz") as tar:
