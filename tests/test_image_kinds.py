@@ -351,6 +351,9 @@ def test_training_rows_alone_are_changed_and_a_run_forgets_it(tmp_path: Path) ->
     train = run.dataset().train
     assert torch.equal(train.x(), train.images / 255)
     assert run.config.data.augment == ("flip",)
+    assert run.spec.values.augment == ()
+    with pytest.raises(VaekitError, match="`levels` does not suit shapes"):
+        load("shapes", levels="0,100")
 
 
 def test_an_interrupted_training_with_changes_goes_on_to_the_same_end(tmp_path: Path) -> None:

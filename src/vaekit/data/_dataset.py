@@ -297,7 +297,7 @@ class Dataset:
             classes=self.classes,
             mean=train.values.mean(mean.float()),
             source=train.example,
-            values=train.values,
+            values=replace(train.values, augment=()),  # which is of a training alone
             context=() if train.context is None else tuple(train.context.shape[1:]),
             class_names=self.class_names,
             column_names=self.column_names,

@@ -137,7 +137,7 @@ def _read(options: Data, mapped: bool) -> Dataset:
     folders, entries = search_folders(options.data_dir), sets(options.data_dir)
     if options.data in entries:
         reason = "a set known by name has its own"
-        own = dict.fromkeys(("label", "test_data", "test"), reason)
+        own = dict.fromkeys(("label", "test_data", "test", "levels", "skip_damaged"), reason)
         refuse(options.data, options, **own, group="its splits are set")
         return shaped(entries[options.data](folders, options), options)
     if options.data.startswith(START):

@@ -124,8 +124,7 @@ class Transform:
             {'dequantize': True}
         """
         plain = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in vars(self).items()}
-        known = {n: v for n, v in plain.items() if v != getattr(Transform, n)}
-        return known | ({"augment": list(self.augment)} if self.augment else {})
+        return {n: v for n, v in plain.items() if v != getattr(Transform, n)}
 
     @classmethod
     def from_json(cls, record: Any) -> Transform:
@@ -139,7 +138,6 @@ class Transform:
             n: v for n, v in vars(_read(_Stored, record)).items() if v is not None
         }
         tensors = {n: torch.tensor(known[n], dtype=t) for n, t in types.items() if n in known}
-        known["augment"] = tuple(known.get("augment", ()))
         return cls(**known | tensors)
 
 
@@ -156,7 +154,6 @@ class _Stored:
     loc: list[float] | None = None
     scale: list[float] | None = None
     offset: list[float] | None = None
-    augment: list[str] | None = None
 
 
 def _read(kind: type[T], record: Any) -> T:
