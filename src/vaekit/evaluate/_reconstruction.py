@@ -311,8 +311,8 @@ def colors(
         >>> net = vk.ColorNet((4, 4), channels=(2,))
         >>> p = vk.Conditional(net, vk.Gaussian((3, 4, 4), scale=0.1))
         >>> result = colors(vk.Colorizer(p), [(torch.rand(50, 3, 4, 4), None)])
-        >>> result.rows, round(result.noise[0].before)
-        (50, 48)
+        >>> result.rows, abs(result.noise[0].before - 48.2) < 1
+        (50, True)
     """
     if bad := [noise for noise in levels if not 0 < noise < math.inf]:
         raise VaekitError(f"got noise of {bad[0]} gray levels; expected a positive number.")
