@@ -70,5 +70,11 @@ def test_new_rows_among_new_rows_and_a_sheet(run: Path, tmp_path: Path) -> None:
     main([*words, "-o", str(tmp_path / "n.png")])
     with Image.open(tmp_path / "n.png") as sheet:
         assert sheet.height > 12 * 8
+    loaded = vaekit.load(run)  # new rows are floats, training rows bytes: both in [0, 1]
+    new, train = loaded.read(rows.astype("f4") / 255), loaded.dataset().train
+    found = vaekit.report.neighbors(loaded, new, train, 1)
+    seen = vaekit.report.neighbor_images(loaded, found, new, train)
+    assert torch.allclose(seen[:, 0, 0], torch.from_numpy(rows) / 255, atol=1e-6)
+    assert torch.equal(seen[:, 1], train.x(found[1][:, 0]))
     with pytest.raises(SystemExit):
         main([*words, "-k", "999"])

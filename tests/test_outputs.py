@@ -177,3 +177,9 @@ def test_samples_go_into_a_folder_of_files_by_class(
     with pytest.raises(SystemExit):
         main(["sample", str(run.path), "-n", "20", "-o", str(tmp_path / "new"), "--overwrite"])
     assert "there is a folder" in capsys.readouterr().err
+
+
+def test_a_class_that_is_called_as_a_folder_above_stays_in_its_own(tmp_path: Path) -> None:
+    made = vaekit.report.save_folder(torch.rand(3, 1, 4, 4), tmp_path / "new", ["..", "a/b", "c"])
+    assert sorted(path.name for path in made.iterdir()) == ["-", "a-b", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

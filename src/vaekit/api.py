@@ -222,9 +222,8 @@ def train(
     elif data is not None:
         values["data"] = meant(data, options.get("data_dir"))
     tests = options.get("test_data")
-    if isinstance(tests, str | os.PathLike) and os.path.exists(
-        tests
-    ):  # found again from another folder
+    if isinstance(tests, str | os.PathLike) and os.path.exists(tests):
+        # It is found again from another folder.
         values["test_data"] = os.path.abspath(tests)
     objects: dict[str, Any] = {}
     if isinstance(recipe, str):

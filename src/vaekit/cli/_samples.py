@@ -92,8 +92,8 @@ def sample(
     more = {loaded.config.data.label or "label": named} if named else {}
     path = to.at(run, "samples.csv" if table else "samples.png")
     if not path.suffix and not table:
-        within = [str(name).replace("/", "-") for name in named]
-        return report.save_folder(loaded.spec.values.inverse(images), path, within)
+        seen = loaded.spec.values.inverse(images)
+        return report.save_folder(seen, path, [*map(str, named)])
     _save(loaded, images, path, draw=draw, drawn=drawn, more=more)
     if fitted := loaded.sampled_prior(prior):
         say(f"samples: prior {fitted}")

@@ -86,7 +86,7 @@ def neighbor_images(
     """Return the first rows, with its neighbors behind it, in [0, 1]: `(R, 1 + k, C, H, W)`."""
     few = min(most, len(rows))
     index = found[1][:few]
-    beside = pick(among.images, index.flatten()).view(*index.shape, *among.images.shape[1:])
-    both = torch.cat([pick(rows.images, torch.arange(few))[:, None], beside], 1)
-    x = rows.values(both.flatten(0, 1))
-    return in_color(run.spec.values.inverse(x)).view(few, -1, *in_color(x).shape[1:])
+    beside = among.values(pick(among.images, index.flatten()))  # they may be stored otherwise
+    first = rows.values(pick(rows.images, torch.arange(few)))
+    x, others = (in_color(run.spec.values.inverse(part)) for part in (first, beside))
+    return torch.cat([x[:, None], others.view(few, -1, *x.shape[1:])], 1)

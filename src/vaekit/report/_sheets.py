@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -266,7 +267,8 @@ def save_folder(images: Tensor, path: Path, within: Sequence[str] = ()) -> Path:
     Args:
         images: what is written.
         path: the folder.
-        within: of each image, the folder in it, as its class; or empty.
+        within: of each image, the folder in it, as its class; or empty. A name that leads
+            elsewhere is made one that does not.
 
     Raises:
         VaekitError: where it is there already, or cannot be written.
@@ -279,7 +281,7 @@ def save_folder(images: Tensor, path: Path, within: Sequence[str] = ()) -> Path:
     digits, place = len(str(len(pixels) - 1)), path.with_name(f".{path.name[:50]}.{os.getpid()}")
     try:
         for i, image in enumerate(pixels):
-            folder = place / (within[i] if within else "")
+            folder = place / (re.sub(r"[/\\\0]|^[.]+$", "-", within[i]) if within else "")
             folder.mkdir(parents=True, exist_ok=True)
             made = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
             (folder / f"{i:0{digits}}.png").write_bytes(png_bytes(made, small=False))
