@@ -1,14 +1,11 @@
-"""The commands that look at a trained model or apply it: each returns the file that it wrote."""
+"""The commands that look at a trained model: each returns the file that it wrote."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 import vaekit
 from vaekit import report
@@ -22,9 +19,8 @@ from vaekit.cli._show import (
     Whole,
     say,
     start,
-    whole,
 )
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -380,216 +376,6 @@ def animate(
     start()
     path = to.at(run, f"{what}.gif")
     return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps, epochs=epochs)
-
-
-def encode(
-    run: Path,
-    /,
-    *,
-    data: str | None = None,
-    id: str | None = None,  # noqa: A002
-    split: str = "test",
-    to: Output = Output(),
-    opening: Rows = Rows(),
-) -> Path:
-    """Encode new rows, or a split of the training's data: means and deviations of z, row by row.
-
-    New rows are scaled as those of the training were; columns of a table go by their names. Each
-    line begins with where the row comes from: a file's name, an identifier, a line of a table.
-
-    Example: vaekit encode runs/vae-photos --data new/ -o codes.csv
-
-    Args:
-        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
-        id: The column of a table that names its rows.
-        split: Without new rows: test, validation or train.
-    """
-    loaded = opening.load(run)
-    if data is not None:
-        rows = loaded.read(data, id=id, data_dir=opening.data_dir)
-    else:
-        rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
-    return report.save_codes(loaded, rows, to.at(run, "codes.csv"))
-
-
-def score(
-    run: Path,
-    /,
-    *,
-    data: str | None = None,
-    id: str | None = None,  # noqa: A002
-    split: str = "test",
-    samples: Whole = 50,
-    threshold: float | None = None,
-    odd: str | None = None,
-    label: str | None = None,
-    limit: MaybeWhole = None,
-    seed: Whole = 0,
-    to: Output = Output(),
-    opening: Rows = Rows(),
-) -> Path:
-    """Score how strange rows are: new ones, or a split of the training's data, row by row.
-
-    -log p(x) by importance sampling, -ELBO and the error of reconstruction, each with its
-    percentile against the run's own validation rows; of a table the columns that stand out.
-
-    Example: vaekit score runs/vae-photos --data new/ -o scores.csv
-
-    Args:
-        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
-        id: The column of a table that names its rows.
-        split: Without new rows: test, validation or train.
-        samples: Draws for -log p(x); 0 leaves it out.
-        threshold: Mark rows from this percentile on, as 0.99.
-        odd: The class that is odd: say how well the scores tell it from the others.
-        label: The column of a table that is the class.
-        limit: Score this many rows, evenly spread.
-    """
-    from vaekit.cli._progress import RowCount
-    from vaekit.runs import score_rows
-
-    path = to.at(run, "scores.csv")
-    if path.suffix not in (".csv", ".parquet", ".npz"):
-        raise VaekitError(f"got the file {path}; expected one that ends in .csv, .parquet or .npz.")
-    loaded = opening.load(run)
-    how: dict[str, Any] = {"split": split, "samples": samples, "limit": limit, "seed": seed}
-    how |= {"threshold": threshold, "odd": odd, "label": label, "id": id}
-    counted = RowCount() if sys.stderr.isatty() else None
-    scored = score_rows(loaded, data, data_dir=opening.data_dir, on_rows=counted, **how)
-    for line in scored.lines():
-        say(line)
-    return report.save_columns(scored.table(), path)
-
-
-def impute(
-    run: Path,
-    /,
-    *,
-    data: str,
-    id: str | None = None,  # noqa: A002
-    samples: Whole = 100,
-    draws: Whole = 0,
-    seed: Whole = 0,
-    to: Output = Output(),
-    opening: Rows = Rows(),
-) -> Path:
-    """Fill in the gaps of new rows of a table, given what is seen of each.
-
-    With the mean of what is missing, or --draws of it, which all are written. What is seen stays.
-
-    Example: vaekit impute runs/vae-wine --data gaps.csv -o filled.csv
-
-    Args:
-        data: New rows: a table with empty cells.
-        id: The column of a table that names its rows.
-        samples: Draws of z for each row.
-        draws: Draws of each row; 0 for the mean.
-    """
-    path = to.at(run, "filled.csv")
-    loaded = opening.load(run)
-    how: dict[str, Any] = {"id": id, "samples": samples, "draws": draws, "seed": seed}
-    table = loaded.impute(data, data_dir=opening.data_dir, **how)
-    return report.save_columns(
-        {str(name): table[name].to_numpy() for name in table}, path, digits=None
-    )
-
-
-def neighbors(
-    run: Path,
-    /,
-    *,
-    data: str | None = None,
-    k: Annotated[int, Parameter(name=["-k", "--k"], converter=whole)] = 10,
-    id: str | None = None,  # noqa: A002
-    split: str = "test",
-    among: str = "train",
-    to: Output = Output(),
-    opening: Rows = Rows(),
-) -> Path:
-    """Find the rows that are nearest by their codes: of new rows, or of a split, among others.
-
-    A .csv has k lines for each row; of images a .png shows the first rows, each with its neighbors.
-
-    Example: vaekit neighbors runs/vae-photos --data new/ -k 10
-
-    Args:
-        data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
-        k: How many neighbors.
-        id: The column of a table that names its rows.
-        split: Without new rows: test, validation or train.
-        among: Where neighbors are looked for: train, validation, test, or a path.
-    """
-    path = to.at(run, "neighbors.csv")
-    loaded = opening.load(run, k=k)
-    known = loaded.dataset(opening.data_dir)
-    if data is not None:
-        rows = loaded.read(data, id=id, data_dir=opening.data_dir)
-    else:
-        rows = choose("split", split, known.splits)
-    if among in known.splits or not Path(among).exists():
-        others = choose("split", among, known.splits)
-    else:
-        others = loaded.read(among, id=id, data_dir=opening.data_dir)
-    found = report.neighbors(loaded, rows, others, k)
-    if path.suffix != ".png":
-        table = report.neighbor_table(found, rows, others, tuple(loaded.class_names))
-        return report.save_columns(table, path)
-    if loaded.spec.is_table:
-        raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
-    images = report.neighbor_images(loaded, found, rows, others)
-    names = range(len(images)) if rows.ids is None else rows.ids
-    bands = [(str(name), each) for name, each in zip(names, images, strict=False)]
-    heads = ["row", *map(str, range(1, k + 1))]
-    draw = lambda: report.labeled(bands, k + 1, heads=heads, apart=[1])  # noqa: E731
-    return report.save_images(images.flatten(0, 1), path, draw=draw)
-
-
-def colorize(
-    source: Path,
-    /,
-    *,
-    colorizer: Path,
-    n: MaybeNumber = None,
-    reconstruct: bool = False,
-    label: str | None = None,
-    columns: MaybeWhole = None,
-    seed: Whole = 0,
-    to: Output = Output(),
-    opening: Rows = Rows(),
-) -> Path:
-    """Color gray images: samples of a run, or those in an .npz.
-
-    In a .png, each row of gray images has its colors right under it; an .npz has the colors.
-
-    Example: vaekit colorize runs/vae-faces --colorizer runs/colorizer-faces
-
-    Args:
-        source: A run folder, or an .npz of gray images that a command wrote.
-        colorizer: The run folder of a colorizer.
-        n: How many; by default 16, or all of an .npz.
-        reconstruct: Reconstruct test images, in place of drawing samples.
-    """
-    painter = Opening(device=opening.device).load(colorizer, n=n, columns=columns)
-    vaekit.runs.colorizer_of(painter)
-    chosen: dict[str, Any] = {"reconstruct": reconstruct, "label": label}
-    gray = _gray(source, opening, n, seed, chosen)
-    images = report.colorize(painter, gray)
-    out = to.at(colorizer, "colored.png")
-    if out.suffix == ".npz":
-        return report.save_images(images, out)
-    kinds = {"gray": gray.expand(-1, 3, -1, -1), "colored": images}
-    return report.save_images(images, out, draw=lambda: report.pairs(kinds, columns))
-
-
-def _gray(source: Path, opening: Rows, n: int | None, seed: int, chosen: dict[str, Any]) -> Tensor:
-    """Return the gray images of an .npz, or those that a run makes."""
-    if source.suffix != ".npz":
-        how = {**chosen, "seed": seed, "data_dir": opening.data_dir}
-        return report.gray_images(opening.load(source), n or 16, **how)
-    for name, value in {**chosen, "weights": opening.weights}.items():
-        if value:
-            raise VaekitError(f"got `{name}`, which is for a run; {source} is a file: leave it.")
-    return report.gray_file(source)[:n]
 
 
 def _context(run: Run, label: str | None) -> Tensor | None:

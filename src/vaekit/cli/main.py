@@ -25,6 +25,7 @@ from vaekit.cli import _data as data
 from vaekit.cli import _runs as runs
 from vaekit.cli import _samples as samples
 from vaekit.cli import _train as train
+from vaekit.cli import _uses as uses
 from vaekit.cli._show import IMPORTS, columns, help_of, say
 from vaekit.errors import VaekitError, unknown, visible
 from vaekit.registry import KINDS, parse, spec_of, text
@@ -50,7 +51,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
         *(samples.manifold, samples.scatter, samples.overlap, samples.animate),
     ),
     "Measure": (runs.evaluate, runs.compare, runs.reproduce),
-    "Use": (samples.encode, samples.score, samples.impute, samples.neighbors, samples.colorize),
+    "Use": (uses.encode, uses.score, uses.impute, uses.neighbors, uses.colorize),
     "Manage": (runs.runs, runs.info, runs.save),
 }
 for group in COMMANDS.values():
