@@ -2,6 +2,7 @@ from vaekit.runs._building import sketch as sketch
 from vaekit.runs._config import COMPOSED as COMPOSED
 from vaekit.runs._config import Config as Config
 from vaekit.runs._config import flat_fields as flat_fields
+from vaekit.runs._edits import VARIETY as VARIETY
 from vaekit.runs._fitted import FittedPrior as FittedPrior
 from vaekit.runs._fitted import fit_prior as fit_prior
 from vaekit.runs._fitted import fixed_batches as fixed_batches
@@ -26,6 +27,7 @@ from vaekit.runs._opening import keep_evaluation as keep_evaluation
 from vaekit.runs._opening import open_run as open_run
 from vaekit.runs._opening import read_config as read_config
 from vaekit.runs._opening import trained as trained
+from vaekit.runs._outliers import outliers as outliers
 from vaekit.runs._parallel import Row as Row
 from vaekit.runs._reproduce import METRICS as METRICS
 from vaekit.runs._reproduce import Reproduction as Reproduction
