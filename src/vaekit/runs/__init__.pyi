@@ -49,6 +49,8 @@ from vaekit.runs._saved_models import metric_lines as metric_lines
 from vaekit.runs._saved_models import save as save
 from vaekit.runs._scoring import Scored as Scored
 from vaekit.runs._scoring import score_rows as score_rows
+from vaekit.runs._starting import begun as begun
+from vaekit.runs._starting import refuse_start as refuse_start
 from vaekit.runs._sweep import PAGE as PAGE
 from vaekit.runs._sweep import folder_of as folder_of
 from vaekit.runs._sweep import parse_grid as parse_grid
