@@ -42,7 +42,7 @@ def test_a_training_begins_with_the_weights_of_a_run(first: vaekit.Run, tmp_path
     )
     assert equal(again, whole, near=1e-12)
     saved = whole.save(tmp_path / "saved.vaekit")
-    more = vaekit.train("iwae", init_from=saved, epochs=1, out=tmp_path / "b", **plain, **STILL)
+    more = vaekit.train("vae", init_from=saved, epochs=1, out=tmp_path / "b", **plain, **STILL)
     assert equal(more, whole, near=1e-12)
     without = vaekit.train("vae", epochs=1, out=tmp_path / "c", **plain, **STILL)
     assert not equal(without, whole, near=1e-3)
