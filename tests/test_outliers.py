@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +177,24 @@ def test_of_a_table_a_figure_shows_how_scores_are_spread(tmp_path: Path) -> None
     first = scored.scores.values["nll"]
     assert scored.strange is not None
     assert torch.equal(scored.strange, first > scored.cut)
+
+
+def test_the_report_shows_the_strangest_and_the_likeliest_test_rows(run: vaekit.Run) -> None:
+    data, index = run.dataset(), torch.arange(0, 600, 10)
+    elbo = torch.randn(60, generator=torch.Generator().manual_seed(0)).double() * 9
+    elbo[7] = torch.nan
+    found = report.likely(run, data, elbo, index, str)
+    assert found is not None
+    assert found["chart"].svg.count("<rect") == report.bins(-elbo)[0].size - 1
+    order = elbo.nan_to_num(-torch.inf).argsort()
+    assert int(order[0]) == 7
+    (_, x), (_, _), (_, numbers) = found["rows"]
+    shown = torch.cat([order[:5], order[-5:].flip(0)])
+    said = [float(cell.content.replace("−", "-")) for cell in numbers]
+    assert np.isinf(said[0])
+    assert np.allclose(said[1:], -elbo[shown[1:]], atol=0.06)
+    for cell, image in zip(x, data.test.x(index[shown]), strict=True):
+        stream = io.BytesIO(base64.b64decode(cell.content.partition(",")[2]))
+        with Image.open(stream) as opened:
+            assert np.array_equal(np.asarray(opened.convert("L")), (255 * image[0]).round())
+    assert report.likely(run, data, torch.full((60,), torch.nan), index, str) is None

@@ -83,7 +83,9 @@ from vaekit.report._snapshots import snapshots_of as snapshots_of
 from vaekit.report._spreads import spread_chart as spread_chart
 from vaekit.report._spreads import tradeoff as tradeoff
 from vaekit.report._strange import Cards as Cards
+from vaekit.report._strange import bins as bins
 from vaekit.report._strange import cards as cards
+from vaekit.report._strange import likely as likely
 from vaekit.report._strange import outlier_sheet as outlier_sheet
 from vaekit.report._strange import score_figure as score_figure
 from vaekit.report._strange import score_sheet as score_sheet

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data import Dataset
 from vaekit.errors import visible
-from vaekit.report._curves import COLORS, value
+from vaekit.report._blocks import Rebuilt
+from vaekit.report._curves import COLORS, Chart, Plot, value
 from vaekit.report._figures import FULL, paper
 from vaekit.report._grids import GAP, in_rows, joined, tiles_of
+from vaekit.report._pages import Cell, cells
+from vaekit.report._run_set import Words
 from vaekit.report._sheets import EDGE, INK, LINE, SOFT, SPACE, WIDE, letters
 from vaekit.runs import Run, Scored
 
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 SMALL, UNDER = 12, 15  # pixels of a letter under an image, and of a line of them
 ACROSS, SHOWN = 6, 12  # cards side by side, and of each kind
 HIGH = 256  # pixels of a card's images, if they may be enlarged
-BINS = 40
+BINS, FIVE = 40, 5  # bars, and images of each kind on a page
 TITLES = {"nll": "−log p(x)", "bound": "−ELBO", "error": "mean square error"}
 
 
@@ -143,27 +147,86 @@ def score_figure(scored: Scored) -> Figure:
     Scores far above all others are counted in the last bar.
     """
     figure, (axes,) = paper(FULL, 260)
-    found, usual = scored.scores.values[scored.first].numpy(), scored.usual.get(scored.first)
-    known = found if usual is None else usual.numpy()
+    found, usual = scored.scores.values[scored.first], scored.usual.get(scored.first)
     both = [("scored rows", found, "train")]
     if usual is not None:
-        both.insert(0, ("validation rows of the run", known, "validation"))
-    quarter = np.quantile(known, [0.25, 0.75])
-    most = max(quarter[1] + 6 * np.diff(quarter)[0], scored.cut or -np.inf)
-    every = np.concatenate([values for _, values, _ in both])
-    every = every[np.isfinite(every)]
-    high = min(every.max(), max(most, every.min()))
-    edges = np.linspace(every.min(), high + (high == every.min()), BINS + 1)
+        both.insert(0, ("validation rows of the run", usual, "validation"))
+    least = -np.inf if scored.cut is None else scored.cut
+    edges, beyond = bins(*(values for _, values, _ in both), least=least)
     for name, values, color in both:
-        cut = np.minimum(np.nan_to_num(values, nan=np.inf), edges[-1])
-        shares = np.histogram(cut, edges)[0] / len(values)
+        shares = counted(values, edges) / len(values)
         axes.stairs(shares, edges, fill=True, color=COLORS[color], alpha=0.35)
         axes.stairs(shares, edges, color=COLORS[color], label=f"{name}: {len(values):,}")
     if scored.cut is not None:
         axes.axvline(scored.cut, color=COLORS["ink"], linestyle="--", linewidth=1.2)
         axes.text(scored.cut, axes.get_ylim()[1], " strange →", va="top")
-    beyond = " (all beyond are in the last bar)" * bool(every.max() > edges[-1])
     unit = "" if scored.first == "error" else ", nats"
-    axes.set(xlabel=f"{TITLES[scored.first]}{unit}{beyond}", ylabel="share of rows")
+    more = " (all beyond are in the last bar)" * beyond
+    axes.set(xlabel=f"{TITLES[scored.first]}{unit}{more}", ylabel="share of rows")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
+
+
+def bins(*scores: Tensor, least: float = -np.inf) -> tuple[np.ndarray, bool]:
+    """Return the edges of bars for scores, and whether some lie beyond the last.
+
+    Those that lie far above the third quartile of the first scores, and above `least`, do.
+
+    Example:
+        >>> edges, beyond = bins(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 1e6]))
+        >>> edges[-1].item(), beyond
+        (19.0, True)
+    """
+    every = np.concatenate([values.numpy() for values in scores])
+    every, known = (part[np.isfinite(part)] for part in (every, scores[0].numpy()))
+    if not len(known):
+        return np.linspace(0, 1, BINS + 1), True
+    first, third = np.quantile(known, [0.25, 0.75])
+    low, high = every.min(), min(every.max(), max(third + 6 * (third - first), least))
+    high = max(high, low + 1e-6 * max(1.0, abs(low)))
+    return np.linspace(low, high, BINS + 1), bool(every.max() > high)
+
+
+def counted(values: Tensor, edges: np.ndarray) -> np.ndarray:
+    """Return how many values each bar has; the last also those beyond it."""
+    cut = np.minimum(np.nan_to_num(values.numpy(), nan=np.inf), edges[-1])
+    return np.histogram(cut, edges)[0]
+
+
+def likely(run: Run, data: Dataset, elbo: Tensor, index: Tensor, _: Words) -> dict[str, Any] | None:
+    """Return how the -ELBO of test rows is spread, and cells of the strangest and likeliest images.
+
+    None where no number of them is finite.
+
+    Args:
+        run, data: whose rows they are.
+        elbo: of each row.
+        index: which test rows these are.
+        _: the translation of words.
+    """
+    if not elbo.isfinite().any():
+        return None
+    loss = -elbo.nan_to_num(-torch.inf)
+    edges, beyond = bins(loss)
+    counts = counted(loss, edges)
+    plot = Plot((edges[0], edges[-1]), (0, 1.05 * counts.max()), (640, 160))
+    plot.margins = (46, 70, 10, 30)
+    plot.grid(4)
+    for start, end, count in zip(edges, edges[1:], counts, strict=False):
+        (left, top), (right, bottom) = plot.at(start, count), plot.at(end, 0)
+        size = f'width="{max(right - left - 1, 1):.2f}" height="{bottom - top:.2f}"'
+        plot.add(f'<rect class="bar" x="{left:.2f}" y="{top:.2f}" {size}/>')
+    plot.below(_("nats"))
+    words = _("−ELBO of {} test rows").format(len(loss))
+    found: dict[str, Any] = {"chart": Chart(_("−ELBO"), _("rows"), plot.svg(words), words)}
+    found |= {"beyond": beyond, "rows": []}
+    if len(run.spec.shape) != 3 or len(loss) < 2 * FIVE:
+        return found
+    order = loss.argsort(descending=True, stable=True)
+    picks = torch.cat([order[:FIVE], order[-FIVE:].flip(0)])
+    shown = Rebuilt.of(run, data, data.test.take(index[picks]))
+    names = [shown.name(row, _) for row in range(len(picks))]
+    numbers = [Cell(value(number), kind="text") for number in loss[picks].tolist()]
+    x, made = (cells(shown.seen(part), names) for part in (shown.x, shown.made))
+    rows = [(_("original"), x), (_("rebuilt"), made), (_("−ELBO"), numbers)]
+    return found | {"rows": rows}
