@@ -39,8 +39,8 @@ def edit(
         raise VaekitError(f"got `toward={dict(toward)}`; expected finite strengths.")
     check_reals(run)
     x, context = run._seen(x, context)
-    shares = torch.ones(1) if steps is None else torch.linspace(0, 1, at_least("steps", steps, 2))
-    affordable(run, len(x) * len(shares))
+    affordable(run, len(x) * (1 if steps is None else at_least("steps", steps, 2)))
+    shares = torch.ones(1) if steps is None else torch.linspace(0, 1, steps)
     z, under = run.encode(x, context).flatten(1), None if context is None else context.cpu()
     moves, turns = torch.zeros_like(z), torch.zeros(()) if under is None else 0 * under
     data = run.dataset(data_dir)
