@@ -114,6 +114,11 @@ def test_rows_of_a_table_move_toward_a_class(tmp_path: Path) -> None:
     )
     call("interpolate", out, tmp_path / "new.csv", "-n", 2, "--steps", 3, "-o", tmp_path / "i.csv")
     walk = pandas.read_csv(tmp_path / "i.csv")
+    named = pandas.read_csv(tmp_path / "new.csv").assign(who=[*"abcde"])
+    named.to_csv(tmp_path / "named.csv", index=False)
+    words = (tmp_path / "named.csv", "--id", "who", "--toward", "high", 1, "-o", tmp_path / "n.csv")
+    call("edit", out, *words)
+    assert pandas.read_csv(tmp_path / "n.csv")["row"].tolist() == [*"abcde"]
     assert walk["pair"].tolist() == [0, 0, 0, 1, 1, 1]
     assert walk["at"].tolist() == [0, 0.5, 1] * 2
 
@@ -218,3 +223,17 @@ def test_data_without_labels_and_of_one_class_are_refused(tmp_path: Path) -> Non
     one = vaekit.train("vae", data=frame, label="sort", out=tmp_path / "one", **SMALL)
     with pytest.raises(VaekitError, match="all training rows are of `toward=all`"):
         one.edit(frame[:2], {"all": 1.0})
+
+
+def test_many_rows_fill_a_folder_and_a_sheet_shows_the_first(
+    run: vaekit.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = (255 * run.dataset().test.x(slice(20))).byte().numpy()
+    np.save(tmp_path / "new.npy", x)
+    words = ("edit", run.path, tmp_path / "new.npy", "--toward", "brown", 1, "--steps", 2)
+    call(*words, "-o", tmp_path / "e.png")
+    assert "shows the first 16 of 20 rows; an .npz or a folder has all" in capsys.readouterr().out
+    call(*words, "-o", tmp_path / "e.npz")
+    assert len(np.load(tmp_path / "e.npz")["images"]) == 40
+    call(*words, "-n", 18, "-o", tmp_path / "more.png")
+    assert "shows the first" not in capsys.readouterr().out

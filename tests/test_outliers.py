@@ -105,13 +105,18 @@ def test_misuse_is_one_line(run: vaekit.Run, how: dict[str, Any], message: str) 
         run.outliers(**how)
 
 
-def test_without_labels_or_a_bound_there_is_what_there_is(tmp_path: Path) -> None:
+def test_without_labels_or_a_bound_there_is_what_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     x = np.random.default_rng(0).normal(size=(80, 3))
     how: dict[str, Any] = {"latent": 1, "epochs": 1, "report": False}
     run = vaekit.train("vae", data=x, kind="table", out=tmp_path / "t", **how)
     assert "other_labels" not in run.outliers(3)
     with pytest.raises(VaekitError, match="`by=label` needs labels"):
         run.outliers(3, by="label")
+    with pytest.raises(SystemExit):
+        main(["outliers", str(run.path), "-o", str(tmp_path / "o.png")])
+    assert "o.png is an image, and rows of a table are none" in capsys.readouterr().err
     plain = vaekit.train("ae", data="digits", limit=80, out=tmp_path / "a", **how)
     assert plain.outliers(3)["error"].is_monotonic_decreasing
     with pytest.raises(VaekitError, match=r"has no `by=bound`; it has error"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import vaekit
 from vaekit import report
 from vaekit.cli._samples import ROWS, check_row, save_made
-from vaekit.cli._show import MaybeNumber, Output, Rows, Whole
+from vaekit.cli._show import MaybeNumber, Output, Rows, Whole, say
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vaekit.runs import Run
 
 
-ACROSS = 8  # images side by side
+ACROSS, MOST = 8, 16  # images side by side, and rows of a sheet
 
 
 def interpolate(
@@ -27,6 +27,7 @@ def interpolate(
     /,
     *rows: str,
     n: MaybeNumber = None,
+    id: str | None = None,  # noqa: A002
     steps: Whole = 10,
     kind: str = "linear",
     seed: Whole = 0,
@@ -43,6 +44,7 @@ def interpolate(
     Args:
         rows: New images in pairs, as a.png b.png; or a folder, a .zip, an array, a table.
         n: How many pairs; by default five, or as many as there are.
+        id: The column of a table that names its rows.
         kind: linear or spherical.
         seed: The seed of the choice of test images.
     """
@@ -52,7 +54,7 @@ def interpolate(
     if len(rows) > 1 and len(rows) % 2:
         raise VaekitError(f"got {len(rows)} images; expected pairs: from where and to where.")
     if rows:
-        test = _read(loaded, rows, opening)
+        test = _read(loaded, rows, opening, id)
         order = torch.arange(len(test))
     else:
         test = loaded.dataset(opening.data_dir).test
@@ -87,6 +89,7 @@ def edit(
     *rows: str,
     toward: tuple[tuple[str, float], ...] = (),
     n: MaybeNumber = None,
+    id: str | None = None,  # noqa: A002
     steps: Whole = 6,
     to: Output = Output(),
     opening: Rows = Rows(),
@@ -103,7 +106,8 @@ def edit(
         rows: New images, as a.png b.png; or a folder, a .zip, an array, a table.
         toward: A class, or a factor of the data, and a strength: 1 is the whole way, below 0 leads
             away. Again for another.
-        n: How many; by default all new ones, or eight test images.
+        n: How many; by default all new ones, of which a .png shows 16, or eight test images.
+        id: The column of a table that names its rows.
         steps: How many, from no change to the whole one.
     """
     loaded = opening.load(run, n=n)
@@ -116,13 +120,14 @@ def edit(
     strengths = dict(toward)
     if len(strengths) < len(toward):
         raise VaekitError("got the same class twice in `toward`: give it one strength.")
-    chosen = _read(loaded, rows, opening) if rows else loaded.dataset(opening.data_dir).test
+    path = to.at(run, "edited" + _ending(loaded))
+    chosen = _read(loaded, rows, opening, id) if rows else loaded.dataset(opening.data_dir).test
     if not rows or n is not None:
         chosen = chosen.take(vaekit.data.spread(len(chosen), n or 8))
+    chosen = chosen if n else _few(chosen, path)
     x, context = chosen.batch()
     how: dict[str, Any] = {"context": context, "data_dir": opening.data_dir, "steps": steps}
     images = loaded.edit(x, strengths, **how)
-    path = to.at(run, "edited" + _ending(loaded))
     names = [str(name) for name in range(len(x))] if chosen.ids is None else chosen.ids.tolist()
     if path.suffix in ROWS:
         return save_made(loaded, images[:, -1], path, drawn=False, more={"row": names})
@@ -152,19 +157,20 @@ def alike(
     path: Path,
     opening: Rows,
     *,
-    variety: float,
+    name: str | None,
+    variety: float | None,
     words: str,
     **how: Any,
 ) -> Path:
-    """Write what is drawn like one row: see `vaekit sample --like`."""
+    """Write what is drawn like a row, or new ones, whose names are in the column `name`."""
     import torch
 
     if like.isdecimal() and not Path(like).exists():
         test = run.dataset(opening.data_dir).test
         check_row(int(like), len(test))
-        rows = test.take(vaekit.data.spread(len(test), len(test))[int(like) : int(like) + 1])
+        rows = test.take(torch.tensor([int(like)]))
     else:
-        rows = run.read(like, data_dir=opening.data_dir)
+        rows = _few(_read(run, (like,), opening, name), path)
     x, context = rows.batch()
     made = run.sample(n, like=x, context=context, variety=variety, **how)
     names = [str(name) for name in range(len(x))] if rows.ids is None else rows.ids.tolist()
@@ -175,21 +181,30 @@ def alike(
         return report.save_folder(run.spec.values.inverse(made), path, names=called)
     given, again = map(run.spec.values.inverse, (x, run.reconstruct(x, context)))
 
+    under = f"variety {vaekit.runs.VARIETY if variety is None else variety:g}"
+
     def draw(images: Tensor) -> Image:
         bands = []
         for name, *both, part in zip(names, given, again, images.split(n), strict=True):
-            bands += [
-                (f"{name}\nand E[x|z]", torch.stack(both)),
-                (f"variety {vaekit.runs.VARIETY if variety is None else variety:g}", part),
-            ]
+            bands += [(f"{name}\nand E[x|z]", torch.stack(both)), (under, part)]
         return report.labeled(bands, min(n, ACROSS), over=words)
 
     more = {"like": [name for name in names for _ in range(n)]}
     return save_made(run, made, path, draw=draw, more=more, drawn=not how.get("mean"))
 
 
-def _read(run: Run, rows: tuple[str, ...], opening: Rows) -> Split:
-    return run.read(rows[0] if len(rows) == 1 else list(rows), data_dir=opening.data_dir)
+def _read(run: Run, rows: tuple[str, ...], opening: Rows, name: str | None) -> Split:
+    """Return new rows; `name` is the column that names them."""
+    new = rows[0] if len(rows) == 1 else list(rows)
+    return run.read(new, id=name, data_dir=opening.data_dir)
+
+
+def _few(rows: Split, path: Path) -> Split:
+    """Return as many rows as a sheet shows; all for other files."""
+    if path.suffix != ".png" or len(rows) <= MOST:
+        return rows
+    say(f"{path} shows the first {MOST} of {len(rows):,} rows; an .npz or a folder has all.")
+    return rows.take(vaekit.data.spread(len(rows), len(rows))[:MOST])
 
 
 def _ending(run: Run) -> str:

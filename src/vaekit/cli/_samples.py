@@ -43,6 +43,7 @@ def sample(
     prior: str | None = None,
     like: str | None = None,
     variety: float | None = None,
+    id: str | None = None,  # noqa: A002
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
     opening: Rows = Rows(),
@@ -62,6 +63,7 @@ def sample(
             table.
         variety: How unlike that row they may be, 0 to 1: 0 draws z from q(z|x), 1 a new one; by
             default 0.3.
+        id: The column that names the rows of a table.
         draws: Draw x, in place of its mean E[x|z]; by default of tables alone.
         prior: model: draw z from p(z); fitted: from the other, even where it is no better.
     """
@@ -75,10 +77,11 @@ def sample(
     if like is not None:
         from vaekit.cli._edits import alike
 
-        how |= {"label": label, "variety": variety}
+        how |= {"label": label, "variety": variety, "name": id}
         return alike(loaded, like, n, path, opening, words=edits, **how)
-    if variety is not None:
-        raise VaekitError("`variety` is of draws that are `like` a row: name one, or leave it.")
+    for name, value in {"variety": variety, "id": id}.items():
+        if value is not None:
+            raise VaekitError(f"`{name}` is of draws that are `like` a row: name one, or leave it.")
     if label is not None or table:
         images, columns = loaded.sample(n, label=label, **how), None
     else:

@@ -16,6 +16,8 @@ from vaekit.errors import VaekitError, choose
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vaekit.runs import Run
+
 
 def encode(
     run: Path,
@@ -91,7 +93,7 @@ def score(
     scored = vaekit.runs.score_rows(loaded, data, **how)
     for line in scored.lines():
         say(line)
-    if path.suffix == ".svg" or (path.suffix == ".png" and loaded.spec.is_table):
+    if path.suffix == ".svg" or (path.suffix == ".png" and len(loaded.spec.shape) != 3):
         return report.save_figure(lambda: report.score_figure(scored), path)
     if path.suffix == ".png":
         draw = lambda: report.score_sheet(loaded, scored)  # noqa: E731
@@ -128,6 +130,7 @@ def outliers(
     path = to.at(run, "outliers.csv")
     _one_of(path, ".csv", ".parquet", ".npz", ".png")
     loaded = opening.load(run, k=k)
+    _check_sheet(loaded, path)
     how: dict[str, Any] = {"split": split, "by": by, "samples": samples, "seed": seed}
     how |= {"data_dir": opening.data_dir, "on_rows": _counted()}
     found = vaekit.runs.outliers(loaded, k, **how)
@@ -142,6 +145,12 @@ def _one_of(path: Path, *endings: str) -> None:
     if path.suffix not in endings:
         known = f"{', '.join(endings[:-1])} or {endings[-1]}"
         raise VaekitError(f"got the file {path}; expected one that ends in {known}.")
+
+
+def _check_sheet(run: Run, path: Path) -> None:
+    """Refuse a sheet of images of rows that are none, before anything is computed."""
+    if path.suffix == ".png" and len(run.spec.shape) != 3:
+        raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
 
 
 def _counted() -> Any:
@@ -211,6 +220,7 @@ def neighbors(
     """
     path = to.at(run, "neighbors.csv")
     loaded = opening.load(run, k=k)
+    _check_sheet(loaded, path)
     known = loaded.dataset(opening.data_dir)
     if data is not None:
         rows = loaded.read(data, id=id, data_dir=opening.data_dir)
@@ -224,8 +234,6 @@ def neighbors(
     if path.suffix != ".png":
         table = report.neighbor_table(found, rows, others, tuple(loaded.class_names))
         return report.save_columns(table, path)
-    if loaded.spec.is_table:
-        raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
     images = report.neighbor_images(loaded, found, rows, others)
     names = range(len(images)) if rows.ids is None else rows.ids
     bands = [(str(name), each) for name, each in zip(names, images, strict=False)]
