@@ -175,7 +175,7 @@ def bins(*scores: Tensor, least: float = -np.inf) -> tuple[np.ndarray, bool]:
     Example:
         >>> edges, beyond = bins(torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0, 1e6]))
         >>> edges[-1].item(), beyond
-        (19.0, True)
+        (18.75, True)
     """
     every = np.concatenate([values.numpy() for values in scores])
     every, known = (part[np.isfinite(part)] for part in (every, scores[0].numpy()))

@@ -39,6 +39,7 @@ def begun(job: Job) -> Job:
     known, model = KEPT.fullmatch(asked), job.recipe.model
     path = Path(known[1] if known else asked)
     folder = RunFolder(path)
+    folder.read_json("config")  # which says where there is no run
     state, _, _ = read_weights(folder, None)
     if why := misfit(state, model):
         raise VaekitError(
