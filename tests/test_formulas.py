@@ -38,12 +38,22 @@ from vaekit.data import (
     read,
     spread,
 )
-from vaekit.evaluate import Codebook, Rows, Subject, bits_per_dim, colors, measured, standard_error
+from vaekit.evaluate import (
+    Codebook,
+    Rows,
+    Subject,
+    bits_per_dim,
+    colors,
+    correlated,
+    measured,
+    standard_error,
+    synthetic,
+)
 from vaekit.models import layer_tables
 from vaekit.nn import LatentDropout, UnpoolEncoder, activation, initialize, start_at, unpool
 from vaekit.objectives import ELBO, IWAE, Reconstruction
 from vaekit.registry import make
-from vaekit.report import Pair, Table, between, correlated, explained, scaled
+from vaekit.report import Pair, Table, between, explained, scaled
 from vaekit.runs import fit_prior, summarize
 from vaekit.testing import LinearGaussian
 from vaekit.training import DensePass, Mean, fit, make_optimizer, make_schedules, parse
@@ -724,6 +734,15 @@ def test_walks_correlations_and_crossings(proves: Proves) -> None:
     rows = some(50, 4).cumsum(1)
     wanted = np.corrcoef(of(rows).T)
     proves("correlation of columns", "numpy's corrcoef", correlated(rows), wanted, limit=1e-12)
+    more, train = some(50, 4), some(90, 4)
+    found = synthetic(more, rows, train)
+    apart = [stats.ks_2samp(*of(pair)).statistic for pair in zip(more.T, rows.T, strict=True)]
+    got, wanted = found.marginals, np.mean(apart)
+    proves("metric synthetic, marginals", "scipy's ks_2samp", got, wanted, limit=1e-12)
+    scale = train.std(0, unbiased=False)
+    near = [spatial.distance.cdist(of(x / scale), of(train / scale)).min(1) for x in (more, rows)]
+    wanted = stats.mannwhitneyu(near[1], near[0]).statistic / 50**2
+    proves("metric synthetic, nearer", "scipy's mannwhitneyu", found.nearer, wanted, limit=1e-12)
     counts = torch.randint(0, 9, (20, 4)).double()
     made = 0.7 * counts + 0.5
     share = r2_score(of(counts), of(made), multioutput="raw_values")

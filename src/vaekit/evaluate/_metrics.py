@@ -109,6 +109,7 @@ class Subject:
         name: what errors call it.
         scale: of a table's columns, `(D,)`: the units of the data, of which numbers are then;
             None where they are of what the model sees.
+        sample: draws so many rows, for a context of each; or None.
     """
 
     model: Model
@@ -122,6 +123,7 @@ class Subject:
     seed: int = 0
     name: str = "this model"
     scale: Tensor | None = None
+    sample: Callable[[int, Tensor | None], Tensor] | None = None
 
     @lazy
     def px(self) -> Distribution:
