@@ -76,11 +76,19 @@ def test_what_cannot_be_compared_is_refused() -> None:
         synthetic(REAL[:, :2], REAL, TRAIN)
 
 
+def test_whole_numbers_are_compared_as_they_are_written(tmp_path: Path) -> None:
+    dice = pandas.DataFrame(np.random.default_rng(0).integers(1, 4, (600, 2)), columns=["a", "b"])
+    how: dict[str, Any] = {"latent": 2, "net": "mlp:hidden=8", "epochs": 3, "report": False}
+    run = vaekit.train("vae", data=dice, out=tmp_path / "run", **how)
+    found = run.evaluate("synthetic")["synthetic"]
+    assert (found["copies"], found["copies_real"]) == (1.0, 1.0)  # all nine pairs were trained on
+
+
 def test_a_run_and_its_report_say_how_near_draws_are(tmp_path: Path) -> None:
     frame = pandas.DataFrame(rows(1200, 6).numpy(), columns=["a", "b", "c"])
     how: dict[str, Any] = {"latent": 2, "net": "mlp:hidden=32", "epochs": 40, "test": 200}
     run = vaekit.train("vae", data=frame, out=tmp_path / "run", **how)
-    found = run.evaluate("synthetic", data=None)["synthetic"]
+    found = run.evaluate("synthetic")["synthetic"]
     assert (found["rows"], found["worst_column"] in "abc") == (200, True)
     assert found["correlations"] < 0.2
     page = (tmp_path / "run" / "report.html").read_text()

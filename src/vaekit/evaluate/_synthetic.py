@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import wide
-from vaekit.data import Split, spread
+from vaekit.data import DataSpec, Split, spread
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError, at_least
 from vaekit.evaluate._checks import Numbers
@@ -187,7 +187,7 @@ class Synthetic(Study):
         rows = subject.rows.split.take(subject.rows.few(self.most).index)
         log = torch.log1p if subject.spec.kind == "counts" else torch.as_tensor
         context = None if rows.context is None else rows.context.float()
-        drawn = subject.sample(len(rows), context)
+        drawn = _rounded(subject.sample(len(rows), context), subject.spec)
         real, train = _all(rows), _all(subject.train)
         found = synthetic(log(drawn), log(real), log(train), seed=subject.seed)
         names = subject.spec.column_names
@@ -209,6 +209,17 @@ class Synthetic(Study):
             if record[column.name] is not None:
                 words = f"{shown(record, column)} ({_beside(record, column.name)})"
                 yield column.title, words
+
+
+def _rounded(x: Tensor, spec: DataSpec) -> Tensor:
+    """Return draws as they are written: columns of whole numbers rounded, within their ends."""
+    units, x = spec.values.inverse(x), wide(x).clone()
+    scale = torch.ones(x.shape[1]) if spec.values.scale is None else spec.values.scale
+    for column, ends in enumerate(spec.whole):
+        if ends is not None:
+            now = units[:, column]
+            x[:, column] += (now.round().clip(*ends) - now) / float(scale[column])
+    return x
 
 
 def _beside(record: Record, name: str) -> str:
