@@ -97,6 +97,9 @@ KNOWN: dict[str, tuple[d.Distribution, Array, Array | None, Callable[[Array], An
         ("StandardGaussian at temperature 2", d.StandardGaussian(0 * LOC).tempered(2),
          stats.norm(0 * of(LOC), 2)),
         ("Laplace", d.Laplace(LOC, LOG), stats.laplace(of(LOC), of(LOG.exp()))),
+        ("Logistic", d.Logistic(LOC, LOG), stats.logistic(of(LOC), of(LOG.exp()))),
+        ("StudentT", d.StudentT(LOC, LOG, torch.tensor(3.7, dtype=torch.float64)),
+         stats.t(3.7, of(LOC), of(LOG.exp()))),
         ("Bernoulli", d.Bernoulli(LOC), stats.bernoulli(S)),
         ("Poisson", d.Poisson(LOC), stats.poisson(np.exp(of(LOC)))),
         ("NegativeBinomial", d.NegativeBinomial(LOC, LOG),
@@ -122,6 +125,33 @@ KNOWN["GaussianMixture"] = (
     np.array([WEIGHTS @ of(LOC)]),
     np.array([WEIGHTS @ of(LOC**2 + (2 * LOG).exp()) - (WEIGHTS @ of(LOC)) ** 2]),
     lambda x: stats.norm(of(LOC), of(LOG.exp())).cdf(x) @ WEIGHTS[:, None],
+)
+
+
+KNOWN["LogCosh"] = (
+    d.LogCosh(LOC, LOG),
+    of(LOC),
+    None,
+    stats.hypsecant(of(LOC), of(LOG.exp())).cdf,
+)
+KNOWN["Mixture of Gaussians"] = (
+    d.Mixture(torch.tensor(WEIGHTS).log(), d.Gaussian(LOC[:, None], LOG[:, None])),
+    *KNOWN["GaussianMixture"][1:],
+)
+
+
+def binned(k: Array) -> Array:
+    """The chance of at most k of 0 to 4, of logistic variables between the middles."""
+    below = stats.logistic(of(LOC), of(LOG.exp())).cdf((np.rint(k) + 0.5) / 4)
+    return np.where(np.rint(k) >= 4, 1.0, below)
+
+
+CHANCES = np.diff([np.zeros(3), *(binned(np.full(3, float(k))) for k in range(5))], axis=0)
+KNOWN["DiscretizedLogistic"] = (
+    d.DiscretizedLogistic(LOC, LOG, 5),
+    np.arange(5) @ CHANCES / 4,
+    (np.arange(5) ** 2 @ CHANCES - (np.arange(5) @ CHANCES) ** 2) / 16,
+    lambda x: binned(4 * x),
 )
 
 

@@ -81,8 +81,8 @@ def synthetic(drawn: Tensor, real: Tensor, train: Tensor, *, seed: int = 0) -> N
         auroc=told["auroc"],
         auroc_standard_error=told["auroc_error"],
         nearer=1 - wide(below + (below + ties)).mean().item() / 2 / len(held),
-        copies=(own <= NEAR).double().mean().item(),
-        copies_real=(held <= NEAR).double().mean().item(),
+        copies=wide(own <= NEAR).mean().item(),
+        copies_real=wide(held <= NEAR).mean().item(),
         rows=len(real),
     )
 

@@ -14,7 +14,7 @@ from vaekit.errors import VaekitError, at_least, choose
 from vaekit.nn import Phrase, sizes
 from vaekit.parts.conditional import Family
 from vaekit.parts.priors import Prior
-from vaekit.parts.wrapped import ZukoFamily, unchecked, zuko
+from vaekit.parts.wrapped import ZukoFamily, masked, unchecked, zuko
 from vaekit.registry import register
 
 KINDS = {"maf": "MAF", "spline": "NSF"}  # by name: the class of zuko
@@ -64,7 +64,7 @@ class FlowPrior(Prior):
         size, widths = _vector("the prior flow", event_shape), [at_least("hidden", hidden, 1)] * 2
         make = getattr(zuko().flows, choose("flow", flow, KINDS))
         count = at_least("transforms", transforms, 1)
-        self.flow = make(size, transforms=count, hidden_features=widths)
+        self.flow = masked(lambda: make(size, transforms=count, hidden_features=widths))
         self.event_shape = (size,)
 
     @property
@@ -154,9 +154,10 @@ class Autoregressive(nn.Module):
 
     def __init__(self, size: int, given: int, hidden: int) -> None:
         super().__init__()
-        before = torch.ones(size, size, dtype=torch.bool).tril(-1)
-        adjacency = torch.cat([before, torch.ones(size, given, dtype=torch.bool)], 1)
-        self.net = zuko().nn.MaskedMLP(adjacency.repeat(2, 1), [hidden] * 2, nn.ELU)
+        every = torch.ones(size, size + given, dtype=torch.bool, device="cpu")
+        adjacency = torch.cat([every[:, :size].tril(-1), every[:, size:]], 1)
+        widths = [hidden] * 2
+        self.net = masked(lambda: zuko().nn.MaskedMLP(adjacency.repeat(2, 1), widths, nn.ELU))
 
     def _gate(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         m, a = self.net(torch.cat([z, h], -1)).chunk(2, -1)

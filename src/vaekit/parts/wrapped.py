@@ -193,6 +193,13 @@ def zuko() -> Any:
     return zuko
 
 
+def masked(make: Callable[[], nn.Module]) -> nn.Module:
+    """Return a network with masks, which zuko makes by operations that "meta" tensors lack."""
+    with torch.device("cpu"):
+        net = make()
+    return net.to(torch.get_default_device())
+
+
 def unchecked(flow: Any, offers: frozenset[d.Offer] | None = None) -> d.TorchDistribution:
     """Return a flow over vectors; torch would check every draw, and raise where one is NaN."""
     base = flow
@@ -246,7 +253,7 @@ class ZukoFamily(Family):
         if isinstance(flow, str):
             choose("flow", flow, dict.fromkeys(FLOWS))
             make = getattr(zuko().flows, flow.upper())
-        self.flow = make(self.event_shape[0], params, **options)
+        self.flow = masked(lambda: make(self.event_shape[0], params, **options))
         self.offers = self(torch.zeros(1, params)).offers | {d.Offer.FIXED}
 
     @property
