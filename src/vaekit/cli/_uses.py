@@ -41,12 +41,13 @@ def encode(
         id: The column of a table that names its rows.
         split: Without new rows: test, validation or train.
     """
+    path = to.at(run, "codes.csv")
     loaded = opening.load(run)
     if data is not None:
         rows = loaded.read(data, id=id, data_dir=opening.data_dir)
     else:
         rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
-    return report.save_codes(loaded, rows, to.at(run, "codes.csv"))
+    return report.save_codes(loaded, rows, path)
 
 
 def score(
@@ -97,7 +98,7 @@ def score(
         return report.save_figure(lambda: report.score_figure(scored), path)
     if path.suffix == ".png":
         draw = lambda: report.score_sheet(loaded, scored)  # noqa: E731
-        return report.save_images(scored.rows.x(), path, draw=draw)
+        return report.save_images(scored.rows.x(slice(1)), path, draw=draw)
     return report.save_columns(scored.table(), path)
 
 
@@ -136,7 +137,7 @@ def outliers(
     found = vaekit.runs.outliers(loaded, k, **how)
     if path.suffix == ".png":
         draw = lambda: report.outlier_sheet(loaded, found, by)  # noqa: E731
-        return report.save_images(found.rows.x(), path, draw=draw)
+        return report.save_images(found.rows.x(slice(1)), path, draw=draw)
     return report.save_columns(found.table(), path)
 
 
