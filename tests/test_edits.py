@@ -237,3 +237,22 @@ def test_many_rows_fill_a_folder_and_a_sheet_shows_the_first(
     assert len(np.load(tmp_path / "e.npz")["images"]) == 40
     call(*words, "-n", 18, "-o", tmp_path / "more.png")
     assert "shows the first" not in capsys.readouterr().out
+
+
+def test_codes_that_are_directions_stay_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = SMALL | {"data": "digits", "limit": 100, "out": tmp_path / "run"}
+    run = vaekit.train("power_spherical_vae", **how)
+    x, seen = run.dataset().test.x(slice(3)), []
+    whole = vaekit.models.LatentModel.decode
+
+    def decode(self: Any, zs: Any, context: Any = None) -> Any:
+        seen.append(zs[0] if isinstance(zs, tuple) else zs)
+        return whole(self, zs, context)
+
+    monkeypatch.setattr("vaekit.models.base.LatentModel.decode", decode)
+    run.edit(x, {"3": 9.0})
+    assert (seen[-1].norm(dim=1) <= 1 + 1e-5).all()
+    run.sample(4, like=x)
+    assert torch.allclose(seen[-1].norm(dim=1), torch.ones(12), atol=1e-5)

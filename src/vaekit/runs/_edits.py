@@ -19,6 +19,7 @@ from vaekit.runs._run import Run, affordable, fixed_at
 
 MOST = 5000  # rows of either side of a direction
 VARIETY = 0.3
+SPHERE = "sphere"  # the kind of a space of directions, whose means lie within
 
 
 def edit(
@@ -52,6 +53,8 @@ def edit(
     way = z[:, None] + shares[:, None] * moves[:, None]
     if under is not None:
         under = (under[:, None] + shares[:, None] * turns[:, None]).flatten(0, 1)
+    if on_sphere(run):
+        way = way / way.norm(dim=-1, keepdim=True).clamp(min=1)
     made = run.decode(way.flatten(0, 1), under).unflatten(0, way.shape[:2])
     return made[:, 0] if steps is None else made
 
@@ -63,8 +66,14 @@ def check_reals(run: Run) -> None:
         VaekitError: for a latent of other things than real numbers.
     """
     for site in run.vae.example(run.spec.context).sites:
-        if site.q.space.kind != "reals":
+        if site.q.space.kind not in ("reals", SPHERE):
             raise VaekitError(f"the codes of {run.path} are no real numbers: {site.q.space}.")
+
+
+def on_sphere(run: Run) -> bool:
+    """Return whether its one latent is a direction."""
+    spaces = [site.q.space.kind for site in run.vae.example(run.spec.context).sites]
+    return spaces == [SPHERE]
 
 
 def direction(run: Run, data: Dataset, name: str) -> Tensor:
@@ -150,6 +159,7 @@ def vary(
             new = fitted.density.sample((many,)).to(z)
         angle = variety * math.pi / 2
         z = math.cos(angle) * z + math.sin(angle) * new
+        z = torch.nn.functional.normalize(z, dim=-1) if on_sphere(run) else z
         z = fixed_at(z, fixed, run.prior(None if under is None else under[:1])) if fixed else z
         made = model.decode((z,), under) if mean else model.likelihood_at((z,), under).sample()
     return made.cpu()
