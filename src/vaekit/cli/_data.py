@@ -200,4 +200,5 @@ def recipes(*, json: bool = False) -> None:
     import_installed()
     titles = {name: vaekit.recipes.find_recipe(name).title for name in vaekit.recipes.names()}
     content = [{"name": name, "summary": title} for name, title in titles.items()]
-    answer(json, content, (f"{name:12} {title}" for name, title in titles.items()))
+    left = max(map(len, titles))
+    answer(json, content, (f"{name:{left}} {title}" for name, title in titles.items()))

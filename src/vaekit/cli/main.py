@@ -74,6 +74,7 @@ SELDOM = {  # options of train and sweep that only --help-all shows
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "init_from", "freeze",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",
+    "freeze",
 }  # fmt: skip
 HELP = {"--help", "-h", "--help-all"}
 SHORT = {"-n": "--number", "-o": "--out"}
