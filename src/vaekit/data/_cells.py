@@ -188,3 +188,29 @@ def iso(texts: Sequence[str]) -> list[str] | None:
             continue
         written.append(f"{year}-{int(month):02}-{int(day):02}{rest}")
     return written
+
+
+def iso_form(texts: Iterable[str]) -> str:
+    """Return how dates are written, as strftime says it; "" where it is not the same for all.
+
+    Example:
+        >>> iso_form(["2024/01/31", ""]), iso_form(["31.01.2024"]), iso_form(["01/31/2024"])
+        ('%Y/%m/%d', '%d.%m.%Y', '%m/%d/%Y')
+    """
+    full = [text for text in texts if not is_gap(text)]
+    written = iso(full)
+    for form in ("%Y{}%m{}%d", "%d{}%m{}%Y", "%m{}%d{}%Y"):
+        for mark in "-/.":
+            how = form.format(mark, mark)
+            if written and all(
+                _formed(day, how) == text for day, text in zip(written, full, strict=True)
+            ):
+                return how
+    return ""
+
+
+def _formed(day: str, how: str) -> str:
+    """Return a date, written year-month-day, in a form."""
+    for sign, part in zip(("%Y", "%m", "%d"), day.split("-"), strict=False):
+        how = how.replace(sign, part)
+    return how

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.data._cells import Column, is_gap, is_number
-from vaekit.data._splits import taken
+from vaekit.data._kinds import ColumnSpec
+from vaekit.data._mixed import blocks, kinds_of
+from vaekit.data._splits import taken, whole
 from vaekit.errors import VaekitError, cut, unknown
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Table:
         said: what was guessed.
         lines: returns the line of each row in its file; or None.
         files: of several files, the name of each and its rows.
+        known: the kinds of the columns, where training rows told them; or None.
     """
 
     what: str
@@ -57,6 +60,7 @@ class Table:
     said: Sequence[str] = ()
     lines: Callable[[], np.ndarray] | None = None
     files: Sequence[tuple[str, int]] = ()
+    known: tuple[ColumnSpec, ...] | None = None
 
     def __post_init__(self) -> None:
         self._find_class()
@@ -211,6 +215,17 @@ class Table:
         """The names of the features."""
         return tuple(self.names[i] for i in self.positions)
 
+    @cached_property
+    def kinds(self) -> tuple[ColumnSpec, ...]:
+        """What each feature is, where they are of several kinds: see `kinds_of`."""
+        return kinds_of(self)
+
+    @cached_property
+    def dates(self) -> set[int]:
+        """The positions of the columns that are read as dates."""
+        pairs = zip(self.positions, self.kinds, strict=False)
+        return {*self.asked["date"], *(i for i, column in pairs if column.kind == "date")}
+
     # What cells are.
 
     def form(self, i: int) -> str:
@@ -244,7 +259,7 @@ class Table:
         cells = self.frame.iloc[:, i]
         if is_numeric_dtype(cells):  # as those of truths are
             return cells.to_numpy(np.float64, na_value=np.nan)
-        if i not in self.asked["date"]:
+        if self.form(i) != "date":
             return self.column(i).values(self.mark)
         days = self.column(i).days()
         if days is None:
@@ -261,30 +276,37 @@ class Table:
         Raises:
             VaekitError: for a cell that is no finite number of float32.
         """
+        if self.kinds:
+            return blocks(self)
         takes, plain = taken(self.options), self.options.kind not in (None, "table")
         plain |= self.options.shape is not None
         known = None if takes is None else takes.values.offset
         columns, offsets = [], np.zeros(len(self.positions))
         for place, i in enumerate(self.positions):
-            values = self._checked(i)
+            values = self.checked(i)
             if known is not None:
                 offsets[place] = known[place]
             elif takes is None and not plain:
-                offsets[place] = offset_of(values)
+                offsets[place] = self.offset(values)
             if offsets[place]:
                 values = values - offsets[place]
             columns.append(values.astype(np.float32))
         return np.stack(columns, 1), offsets
 
-    def _checked(self, i: int) -> np.ndarray:
+    def offset(self, values: np.ndarray) -> float:
+        """Return what to take from a column: see `offset_of`."""
+        return offset_of(values)
+
+    def checked(self, i: int) -> np.ndarray:
         """Return the values of a column; refuse what is no number, and gaps."""
-        form, date = self.form(i), i in self.asked["date"]
+        form, date = self.form(i), i in self.dates
         if form == "date" and not date:
             name = self.names[i]
             mend = f"Read it as days by `date={name!r}`, or leave it out: `drop={name!r}`."
             raise self.refusal(self._first_full(i), i, "has {}, a date,", mend)
         if date and form not in ("date", "empty"):
-            mend = "Leave `date`; a date is written as 2024-01-31."
+            leave = "date" if i in self.asked["date"] else "kinds"
+            mend = f"Leave `{leave}`; a date is written as 2024-01-31."
             raise self.refusal(self._first_full(i), i, "has {}, which is no date,", mend)
         values = self._values(i)
         with np.errstate(over="ignore"):
@@ -346,6 +368,16 @@ class Table:
         texts = cells.astype(object).where(cells.notna(), "").astype(str).to_numpy(object)
         return np.array([text.strip() for text in texts], object)
 
+    def read_texts(self, i: int) -> np.ndarray:
+        """Return the cells of a column as texts of categories: whole numbers without a point."""
+        from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+        cells, texts = self.frame.iloc[:, i], self.texts(i)
+        if not is_numeric_dtype(cells) or is_bool_dtype(cells):
+            return texts
+        number = {text: whole(text) or text for text in {*texts}}
+        return np.array([number[text] for text in texts], object)
+
     # What is refused.
 
     def _fault(self, row: int, i: int) -> VaekitError:
@@ -355,10 +387,12 @@ class Table:
             return self.refusal(row, i)
         if self.form(i) in ("text", "date"):
             name = self.names[i]
-            texts = [self.names[j] for j in self.positions if self.form(j) == "text"]
+            kinds = dict(zip(self.positions, self.kinds, strict=False))
+            texts = [j for j in self.positions if self.form(j) == "text"]
+            drop = [self.names[j] for j in texts if j not in kinds or not kinds[j].categories]
             mend = (
-                f"If it is a label or a group: `label={name!r}`, `group={name!r}`; else leave it "
-                f"out: `drop={','.join(texts)!r}`."
+                f"If it is a category: `kinds={name + '=category'!r}`; a label or a group: "
+                f"`label={name!r}`, `group={name!r}`; else leave it out: `drop={','.join(drop)!r}`."
             )
             if taken(self.options) is not None:
                 mend = f"{FILL}."

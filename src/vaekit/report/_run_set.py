@@ -102,7 +102,7 @@ class RunSet:
     @property
     def scaled(self) -> bool:
         """Whether a run sees other columns of a table than are stored."""
-        return any(run.spec.values.scale is not None for run in self.runs)
+        return any(run.spec.values.scale is not None for run in self.runs if not run.spec.columns)
 
     @property
     def seeded(self) -> bool:
