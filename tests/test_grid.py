@@ -18,7 +18,7 @@ import test_probe_posterior
 import test_probe_prior
 import torch
 
-from vaekit.data import DataSpec
+from vaekit.data import ColumnSpec, DataSpec
 from vaekit.errors import VaekitError
 from vaekit.recipes import Recipe, build
 from vaekit.registry import entries
@@ -30,6 +30,11 @@ MORE = {
     "likelihood": ["gaussian:scale=fitted"],
     "objective": ["elbo:kl=sampled", "iwae:samples=3"],
 }
+COLUMNS = (
+    ColumnSpec("a", "numeric"),
+    ColumnSpec("s", "category", ("x", "y", "z")),
+    ColumnSpec("n", "count"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +53,8 @@ def lines() -> Iterator[tuple[str, str, str]]:
 
 
 def data_for(likelihood: str) -> DataSpec:
+    if likelihood == "blocks":
+        return DataSpec("grid", (5,), "mixed", rows=20, columns=COLUMNS)
     counts = likelihood in ("poisson", "negative-binomial")
     return DataSpec("grid", (1, 4, 4), "counts" if counts else "gray", rows=20)
 
@@ -69,6 +76,8 @@ def row(line: tuple[str, str, str]) -> list[Recipe | str]:
 def three_steps(recipe: Recipe, likelihood: str) -> None:
     """Three steps, after each of which all is finite."""
     x = torch.rand(6, 1, 4, 4)
+    if likelihood == "blocks":
+        x = torch.cat([x[:, 0, 0, :1], torch.eye(3).repeat(2, 1), x[:, 0, 1, :1].round()], 1)
     if data_for(likelihood).kind == "counts":
         x = (8 * x).round()
     optimizer = torch.optim.SGD([*recipe.model.parameters(), *recipe.objective.parameters()], 1e-4)

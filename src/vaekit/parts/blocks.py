@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import VaekitError, choose, same_shape
 from vaekit.nn import Phrase
 from vaekit.parts.conditional import Family
 from vaekit.parts.families import (
@@ -93,13 +93,15 @@ class Blocks(Family):
         dispersion: str = "shared",
     ) -> None:
         super().__init__(event_shape)
-        if not data.columns:
+        if not getattr(data, "columns", ()):
+            of = getattr(data, "kind", type(data).__name__)
             raise VaekitError(
-                f"blocks is for tables whose columns are of several kinds; {data.name} holds "
-                f"{data.kind} data: take another likelihood, or name `kinds`."
+                f"blocks is for tables whose columns are of several kinds; got data of the kind "
+                f"{of}: take another likelihood, or name `kinds`."
             )
         self._fitted = scale == "fitted"
         self.places, widths = _places(data)
+        same_shape("data", data.shape, self.event_shape)
         sizes = {name: len(places) for name, places in self.places.items()}
         makers = {
             "numeric": lambda: self._numeric(sizes["numeric"], numeric, scale),
