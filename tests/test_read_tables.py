@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit._train_options import Data, NewData, checked
+from vaekit._train_options import Data, NewData
 from vaekit.data import (
     Dataset,
     DataSpec,
     from_value,
     label_of,
-    labeled,
     load,
     prepare,
     read,
@@ -328,13 +327,6 @@ def test_a_table_of_unlike_columns_that_is_not_standardized_is_said() -> None:
     assert "`standardize`" in from_value(rows).said
     assert from_value(rows, Data(standardize=True)).said == ""
     assert from_value(rows * [1e-6, 1e3]).said == ""
-
-
-def test_the_label_that_is_guessed_is_the_one_column_of_text(tmp_path: Path) -> None:
-    rows = body(lambda i: f"{i},{i % 2 == 0},row{i},{['p', 'q'][i % 2]}")
-    path = write(tmp_path, Entry(lines("a,flag,name,sort", *rows), "", []))
-    assert labeled(checked(Data, {"data": str(path)})).label == "sort"
-    assert labeled(checked(Data, {"data": str(path), "drop": "sort"})).label is None
 
 
 def test_a_label_is_a_name_and_never_a_place() -> None:

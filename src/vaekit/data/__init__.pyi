@@ -39,7 +39,6 @@ from vaekit.data._rows import check_memory as check_memory
 from vaekit.data._rows import pick as pick
 from vaekit.data._sources import GIVEN as GIVEN
 from vaekit.data._sources import known as known
-from vaekit.data._sources import labeled as labeled
 from vaekit.data._sources import load as load
 from vaekit.data._sources import meant as meant
 from vaekit.data._sources import read as read

@@ -139,6 +139,9 @@ def said_of_kinds(table: Table) -> Iterator[str]:
         kinds.setdefault(column.kind + more, []).append(column.name)
     if kinds:
         yield ", ".join(f"{listed(names)} {kind}" for kind, names in kinds.items())
+    texts = [table.names[i] for i in table.positions if table.form(i) == "text"]
+    if kinds and len(texts) == 1 and not table.asked["label"]:
+        yield f"`label={texts[0]!r}` makes it a class, and no feature"
 
 
 def blocks(table: Table) -> tuple[np.ndarray, np.ndarray]:

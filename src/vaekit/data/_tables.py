@@ -77,12 +77,6 @@ def read_frame(
     return Table(what, names, frame, options, locate, known=known)
 
 
-def text_columns(path: Path, options: Data) -> list[str]:
-    """Return the columns of text that neither options nor their names say what they are of."""
-    table = text_table(path, options)
-    return [table.names[i] for i in table.positions if table.form(i) == "text"]
-
-
 def text_table(path: Path, options: Data) -> Table:
     """Return the table in a file of text: see `load_csv`."""
     text = read_text(path, options)

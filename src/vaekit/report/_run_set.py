@@ -424,7 +424,7 @@ def _same_data(runs: Sequence[Run], data_dir: str | Path | None) -> Dataset:
 
 def _unscaled(split: Split) -> Tensor:
     """Return some rows as a model sees them, but columns of tables as they are stored."""
-    values = replace(split.values, loc=None, scale=None)
+    values = replace(split.values, loc=None, scale=None, warps=())
     return replace(split, values=values).x(spread(len(split), SEEN))
 
 
