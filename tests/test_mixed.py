@@ -175,7 +175,7 @@ def test_what_does_not_suit_is_one_line(
 
 def test_kinds_are_of_tables() -> None:
     for data in (np.random.default_rng(0).random((30, 1, 8, 8)), np.ones((30, 2))):
-        with pytest.raises(VaekitError, match="`kinds` is for columns of tables"):
+        with pytest.raises(VaekitError, match="`kinds` is for tables of named columns"):
             vaekit.train("vae", data=data, kinds={"a": "log"})
 
 

@@ -147,7 +147,7 @@ class Warp:
         """Return log dt/dv at t."""
         if self.knots is None:
             return -t
-        v, scores = self.knots.to(t)
+        v, scores = self.knots.to(t.dtype)
         return (scores.diff() / v.diff()).log()[_segment(t, scores)]
 
     @property

@@ -90,7 +90,7 @@ def _check(data: Dataset, options: Data) -> None:
         (options.augment and not images, f"`augment` is for images{other}"),
         (turned and data.kind == "binary" and binarize != "dynamic", TURNED),
         (options.standardize is not None and data.kind == "mixed", STANDARDIZED),
-        (options.kinds and data.kind != "mixed", f"`kinds` is for columns of tables{other}"),
+        (options.kinds and data.kind != "mixed", f"`kinds` is for tables of named columns{other}"),
         (options.standardize and not table, f"`standardize` is for tables{other}"),
         (options.dequantize and not levels, f"`dequantize` is for {LEVELS}{other}"),
         (options.dequantize and binarized, EXCLUDED),

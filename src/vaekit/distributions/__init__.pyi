@@ -9,6 +9,7 @@ from vaekit.distributions.base import reals as reals
 from vaekit.distributions.base import sum_event as sum_event
 from vaekit.distributions.blocks import Blocks as Blocks
 from vaekit.distributions.blocks import OneHot as OneHot
+from vaekit.distributions.blocks import segments as segments
 from vaekit.distributions.continuous import Delta as Delta
 from vaekit.distributions.continuous import Gaussian as Gaussian
 from vaekit.distributions.continuous import Laplace as Laplace

@@ -12,6 +12,19 @@ from torch import Tensor
 from vaekit.distributions.base import Distribution, offering
 
 
+def segments(widths: Sequence[int]) -> Tensor:
+    """Return where the values of each category lie, `(C, widest)`; where there is none, their sum.
+
+    Example:
+        >>> segments((2, 3))
+        tensor([[0, 1, 5],
+                [2, 3, 4]])
+    """
+    lengths = torch.tensor(tuple(widths))
+    places, first = torch.arange(int(max(widths))), lengths.cumsum(0) - lengths
+    return torch.where(places < lengths[:, None], first[:, None] + places, sum(widths))
+
+
 @dataclass(eq=False, repr=False)
 class OneHot(Distribution):
     """Independent categories side by side, each one-hot: x log softmax(logits) per element.
@@ -22,6 +35,7 @@ class OneHot(Distribution):
     Args:
         logits: `(*batch, D)`.
         widths: how many values each category can take; they add up to D.
+        where: as `segments` gives it; by default made anew each time.
 
     Example:
         >>> p = OneHot(torch.zeros(5), widths=(2, 3))
@@ -31,22 +45,16 @@ class OneHot(Distribution):
 
     logits: Tensor
     widths: Sequence[int] = field(kw_only=True)
+    where: Tensor | None = field(default=None, kw_only=True)
 
     parameters = ("logits",)
     kind = "one-hot"
     offers = offering("draws", "density", "mean", "stopped", "exact")
 
-    def _segments(self) -> Tensor:
-        """Return where the logits of each category lie, `(C, widest)`; D where there is none."""
-        lengths = torch.tensor(tuple(self.widths), device=self.logits.device)
-        places = torch.arange(int(max(self.widths)), device=self.logits.device)
-        first = (lengths.cumsum(0) - lengths)[:, None]
-        return torch.where(places < lengths[:, None], first + places, sum(self.widths))
-
     def _padded(self) -> tuple[Tensor, Tensor]:
         """Return the logits by category, `(*batch, C, widest)`, with -inf for none; the places."""
         none = torch.full_like(self.logits[..., :1], -torch.inf)
-        where = self._segments()
+        where = segments(self.widths).to(none.device) if self.where is None else self.where
         return torch.cat([self.logits, none], -1)[..., where], where
 
     def _flat(self, values: Tensor, where: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from vaekit.parts.families import (
 from vaekit.registry import register
 
 NUMERIC = {"gaussian": Gaussian, "laplace": Laplace}
-LEAST = 0.01  # of a standardized column's fitted scale: one that is known would count for infinity
+LEAST = 0.01  # of a standardized column's scale: a value that is known would count for infinity
 
 
 class OneHot(Family):
@@ -38,15 +39,17 @@ class OneHot(Family):
         tensor([[0.5000, 0.5000, 0.3333, 0.3333, 0.3333]])
     """
 
+    where: Tensor
     distribution = d.OneHot
     gives = (("logits of a categorical",),)
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__(sum(widths))
         self.widths = tuple(widths)
+        self.register_buffer("where", d.segments(self.widths), persistent=False)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        return d.OneHot(params, widths=self.widths)
+        return d.OneHot(params, widths=self.widths, where=self.where)
 
     def start(self, mean: Tensor) -> Tensor:
         """Return the logarithms of probabilities, floored."""
@@ -110,12 +113,16 @@ class Blocks(Family):
             "category": lambda: OneHot(widths),
         }
         self.blocks = nn.ModuleDict({name: makers[name]() for name in sizes})
-        self._warps, self._values = data.values.warps, data.values
+        for name, each in self.places.items():
+            self.register_buffer(f"{name}_places", torch.tensor(each), persistent=False)
+        self._warps = tuple(_bends(data.values))
+        for warp in (each[0] for each in self._warps):
+            self.register_buffer(f"knots{warp.place}", warp.knots, persistent=False)
 
     @staticmethod
     def _numeric(size: int, name: str, scale: str | float) -> Any:
         family: Any = choose("numeric", name, NUMERIC)(size, scale=scale)
-        family.scale = make_scale(scale, family.power, shape=(size,))
+        family.scale = make_scale(scale, family.power, math.log(LEAST), (size,))
         if isinstance(family.scale, FittedScale):
             family.scale.least = LEAST**family.power
         return family
@@ -143,16 +150,16 @@ class Blocks(Family):
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         slices = zip(self._families, params.split(self._sizes, -1), strict=True)
         parts = tuple(family(part) for family, part in slices)
-        places = tuple(torch.tensor(each, device=params.device) for each in self.places.values())
+        places = tuple(self.get_buffer(f"{name}_places") for name in self.places)
         return d.Blocks(parts, places, self._slope if self._warps else None)
 
     def _slope(self, x: Tensor) -> Tensor:
         """Return log |dx/du| at x, `(..., D)`, for the standardized column u before it was bent."""
-        added, loc, scale = torch.zeros_like(x), self._values.loc, self._values.scale
-        for warp in self._warps:
-            deviation = float(scale[warp.place])
-            t = x[..., warp.place] * deviation + float(loc[warp.place])
-            added[..., warp.place] = warp.log_slope(t) + math.log(warp.spread / deviation)
+        added = torch.zeros_like(x)
+        for warp, loc, scale in self._warps:
+            here = replace(warp, knots=getattr(self, f"knots{warp.place}"))  # on the device
+            t = x[..., warp.place] * scale + loc
+            added[..., warp.place] = here.log_slope(t) + math.log(warp.spread / scale)
         return added
 
     @property
@@ -168,6 +175,12 @@ class Blocks(Family):
     def extra_repr(self) -> str:
         kinds = ", ".join(f"{len(each)} {name}" for name, each in self.places.items())
         return f"{self.event_shape}, {kinds}"
+
+
+def _bends(values: Any) -> Iterator[tuple[Any, float, float]]:
+    """Yield each warp of a table's columns, and what it is standardized by then."""
+    for warp in values.warps:
+        yield warp, float(values.loc[warp.place]), float(values.scale[warp.place])
 
 
 def _places(data: Any) -> tuple[dict[str, list[int]], list[int]]:
