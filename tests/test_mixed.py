@@ -345,6 +345,41 @@ def test_columns_come_in_any_order_and_types(run: Any) -> None:
     assert torch.equal(run.read(other.drop(columns="label")).x(), first)
 
 
+def test_runs_of_other_kinds_compare_and_a_saved_one_draws_the_same(run: Any) -> None:
+    """Their bounds are of the same numbers, and the test rows of the file are the same."""
+    path = run.path.parent / "plain"
+    words = f"train vae --data {run.path.parent}/adults.csv --missing allow --kinds visits=count"
+    main([*words.split(), "--epochs", "10", "--out", str(path), "--no-report"])
+    main(["compare", str(run.path), str(path), "--out", str(path.parent / "compare.html")])
+    assert "The bound (ELBO) differs by" in (path.parent / "compare.html").read_text()
+    plain = vaekit.load(path)
+    gain = plain.evaluate()["elbo"], run.evaluate()["elbo"]
+    assert gain[1] > gain[0] + 0.3  # a logarithm suits log-normal numbers
+    counted = run.path.parent / "counted"  # or not: a density of visits is no probability of them
+    words = words.replace(",visits=count", "").replace("visits=count", "visits=numeric")
+    main([*words.split(), "--epochs", "1", "--out", str(counted), "--no-report"])
+    main(["compare", str(path), str(counted), "--out", str(path.parent / "unlike.html")])
+    assert "their bounds are not comparable" in (path.parent / "unlike.html").read_text()
+    saved = vaekit.load(run.save(run.path.parent / "saved.vaekit"))
+    drawn = [each.sample(5, seed=1, prior="model") for each in (run, saved)]
+    assert torch.equal(*drawn)
+    assert saved.spec.to_json() == run.spec.to_json()
+    columns = [
+        {n: v.tolist() for n, v in each.spec.columns_of(drawn[0]).items()} for each in (run, saved)
+    ]
+    assert columns[0] == columns[1]
+
+
+def test_a_mixed_table_conditions_on_a_label(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"kinds": KINDS, "label": "income", "net": "mlp:hidden=8"}
+    how |= {"out": tmp_path / "r", "report": False, "epochs": 1}
+    run = vaekit.train("cvae", data=adults(400), **how)
+    assert run.class_names == ["<=50K", ">50K"]
+    assert "income" not in run.spec.columns_of(run.sample(3, label=">50K"))
+    resumed = vaekit.resume(tmp_path / "r", data=adults(400), epochs=2, report=False)
+    assert len(resumed.folder.records()) == 2
+
+
 def test_digits_that_are_a_category_keep_their_zeros(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     codes = np.array(["01234", "00010", "99999"])[draw.integers(0, 3, 100)]
