@@ -388,3 +388,33 @@ def test_digits_that_are_a_category_keep_their_zeros(tmp_path: Path) -> None:
     data = load(tmp_path / "a.csv", kinds={"zip": "category"})
     assert data.columns[0].categories == ("00010", "01234", "99999")
     assert load(tmp_path / "a.csv").kind == "table"
+
+
+def test_dates_of_new_rows_are_in_the_form_of_the_training() -> None:
+    """Alone, 02/03/2024 may be of March or of February."""
+    draw = np.random.default_rng(0)
+    days = pandas.Timestamp("2024-01-01") + pandas.to_timedelta(np.arange(100), unit="D")
+    train = pandas.DataFrame({"d": days.strftime("%m/%d/%Y"), "x": draw.normal(size=100)})
+    test = train[62:63].assign(d="03/03/2024")
+    data = from_value({"train": train, "test": test.assign(d="02/03/2024")})
+    assert isinstance(data.test.images, torch.Tensor)
+    assert data.test.images[0, 0] == (pandas.Timestamp("2024-02-03") - pandas.Timestamp(0)).days
+    with pytest.raises(VaekitError, match=r'data\["test"\] has the columns d; expected d, x'):
+        from_value({"train": train, "test": test[["d"]]})
+
+
+def test_large_numbers_and_names_with_commas(tmp_path: Path) -> None:
+    """Seconds since 1970 are more than float32 holds; written, draws are within the training's."""
+    draw = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {"at, s": 1.7e9 + draw.integers(0, 5000, 300), "sort": ["a", "b"] * 150}
+    )
+    how: dict[str, Any] = {"kinds": {"at, s": "quantile"}, "net": "mlp:hidden=8", "epochs": 1}
+    run = vaekit.train("vae", data=frame, out=tmp_path / "r", report=False, **how)
+    for each in (run, vaekit.load(tmp_path / "r", data=frame)):
+        columns = each.spec.columns_of(torch.tensor([[-9.0, 0], [0, 1], [9, 1]]))
+        low, middle, high = columns["at, s"]
+        assert frame["at, s"].min() == low
+        assert frame["at, s"].max() == high
+        assert abs(middle - frame["at, s"].median()) < 300
+    assert Data(kinds="at, s=log,b=count").kinds == ("at, s=log", "b=count")

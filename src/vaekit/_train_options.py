@@ -81,18 +81,22 @@ def _names(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
+PAIR = re.compile(r"(.+?=[^,=]*|.+)(?:,|$)")  # the name of a column may have commas
+
+
 def _kinds(value: Any) -> Any:
     """Return kinds of columns, as age=numeric,zip=category or a dict, as NAME=KIND each.
 
     Raises:
         VaekitError: for a name without a kind, an unknown kind, and a column with two.
     """
-    pairs = [f"{n}={k}" for n, k in value.items()] if isinstance(value, dict) else _names(value)
-    if not isinstance(pairs, list | tuple):
+    pairs = [f"{n}={k}" for n, k in value.items()] if isinstance(value, dict) else value
+    several = [pairs] if isinstance(pairs, str) else pairs
+    if not isinstance(several, list | tuple):
         return value
     found: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, kind = str(pair).rpartition("=")
+    for pair in (p for each in several for p in PAIR.findall(str(each))):
+        name, equals, kind = pair.strip().rpartition("=")
         if not equals or not name:
             raise VaekitError(
                 f"got `kinds={shown(pair)}`; expected NAME=KIND,..., as age=numeric,zip=category."

@@ -150,11 +150,20 @@ class Column:
             found = [math.nan if is_gap(text) else number(text, mark) for text in bare]
         return np.array(found, np.float64)[self.rows]
 
-    def days(self) -> np.ndarray | None:
-        """Return dates as days since 1970, NaN where there is none; None where day may be month."""
+    def days(self, form: str = "") -> np.ndarray | None:
+        """Return dates as days since 1970, NaN where there is none; None where day may be month.
+
+        They are read by a form, as strftime has it, where all are of it.
+        """
         import pandas
 
         written = iso(self.texts)
+        if form:
+            times = pandas.to_datetime(pandas.Series(self.texts), format=form, errors="coerce")
+            formed = [
+                is_gap(t) or not lost for t, lost in zip(self.texts, times.isna(), strict=True)
+            ]
+            written = times.dt.strftime("%Y-%m-%d").fillna("").tolist() if all(formed) else written
         if written is None:
             return None
         times = pandas.to_datetime(

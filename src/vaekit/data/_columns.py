@@ -261,11 +261,17 @@ class Table:
             return cells.to_numpy(np.float64, na_value=np.nan)
         if self.form(i) != "date":
             return self.column(i).values(self.mark)
-        days = self.column(i).days()
+        days = self.column(i).days(self._date_form(i))
         if days is None:
             mend = "Write dates as 2024-01-31, or with a number above 12 among the days."
             raise self.refusal(0, i, "has {}, whose day may be its month,", mend)
         return days
+
+    def _date_form(self, i: int) -> str:
+        """Return how the training wrote the dates of a column; "" where that is not known."""
+        takes = taken(self.options)
+        known = self.known if takes is None else takes.columns
+        return next((each.form for each in known or () if each.name == self.names[i]), "")
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the features less an offset as float32 `(N, D)`, and the offset, float64 `(D,)`.

@@ -35,6 +35,12 @@ def kinds_of(table: Table) -> tuple[ColumnSpec, ...]:
     if takes is not None:
         return takes.columns
     if table.known is not None:
+        names = tuple(column.name for column in table.known)
+        if names not in ((), table.columns):
+            raise VaekitError(
+                f"{table.what} has the columns {', '.join(table.columns)}; expected "
+                f"{', '.join(names)} as in the training rows."
+            )
         return table.known
     if options.kind is not None or options.shape:
         if options.kinds:

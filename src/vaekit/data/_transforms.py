@@ -197,9 +197,9 @@ class _StoredWarp:
             raise VaekitError("a data record does not fit: it holds a warp that is none.")
         if knots is None:
             return Warp(self.place, self.how, self.spread)
-        sizes = {len(each) for each in knots}
-        grown = len(knots) == 2 and len(sizes) == 1 and sizes > {1}
-        if not grown or any(a >= b for each in knots for a, b in pairwise(each)):
+        sizes = [len(each) for each in knots]
+        pairs = len(sizes) == 2 and sizes[0] == sizes[1] > 1
+        if not pairs or any(a >= b for each in knots for a, b in pairwise(each)):
             raise VaekitError("a data record does not fit: it holds knots that do not grow.")
         return Warp(self.place, self.how, self.spread, torch.tensor(knots))
 
@@ -311,7 +311,14 @@ class DataSpec:
 
     def written(self, units: Tensor, *, drawn: bool = True) -> dict[str, np.ndarray]:
         """Return rows of a mixed table `(N, D)`, in units, by column as the file has them."""
-        bounds = {warp.place: warp.ends for warp in self.values.warps}
+        offset = torch.zeros(self.shape) if self.values.offset is None else self.values.offset
+        bounds = {
+            warp.place: (
+                warp.ends[0] + offset[warp.place].item(),
+                warp.ends[1] + offset[warp.place].item(),
+            )
+            for warp in self.values.warps
+        }
         return written(self.columns, units.numpy(), self.whole, bounds, drawn=drawn)
 
     @property
