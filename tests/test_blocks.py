@@ -234,9 +234,10 @@ def test_the_encoder_sees_the_logarithm_of_counts_alone() -> None:
     expected = x.clone()
     expected[:, 4] = x[:, 4].log1p()
     assert torch.equal(net(x), net.net(expected))
-    for recipe, fixed in (("vae", False), ("iwae", True)):
-        family: Any = build(recipe, SPEC, latent=2).model
-        assert ("fixed" in family.likelihood.family.offers) == fixed
+    for recipe, fixed, size in (("vae", False, 9), ("iwae", True, 11)):  # of two numbers the scales
+        family: Any = build(recipe, SPEC, latent=2).model.likelihood.family  # type: ignore[attr-defined]
+        assert ("fixed" in family.offers) == fixed
+        assert family.param_shape == (size,)
     for likelihood in ("poisson", "negative-binomial"):
         with pytest.raises(VaekitError, match="of kind mixed: take `likelihood=blocks`"):
             build("vae", SPEC, likelihood=likelihood)

@@ -78,7 +78,7 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     """Return the likelihood that is asked for; else that of the kind of data.
 
     A scale that nobody names is fitted; under an objective that weighs draws it is learned, since
-    what is fitted is the optimum of the ELBO alone.
+    what is fitted is the optimum of the ELBO alone: of a mixed table by the network.
 
     Example:
         >>> likelihood_spec({"likelihood": None, "objective": {"name": "iwae"}}, "gray")
@@ -91,7 +91,7 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     needs = getattr(find("objective", parts["objective"]["name"]), "needs", ())
     weighted = isinstance(needs, frozenset) and "fixed" in needs
     if weighted and name in ("gaussian", "laplace", "blocks") and "scale" not in spec:
-        spec["scale"] = "shared"
+        spec["scale"] = "free" if name == "blocks" else "shared"
     return spec
 
 
