@@ -25,6 +25,7 @@ from vaekit.parts.families import (
 from vaekit.registry import register
 
 NUMERIC = {"gaussian": Gaussian, "laplace": Laplace}
+EACH = {(text,): (f"{text} each",) for text in ("one fitted scale", "one learned scale")}
 LEAST = 0.01  # of a standardized column's scale: a value that is known would count for infinity
 
 
@@ -164,8 +165,9 @@ class Blocks(Family):
 
     @property
     def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is, kind by kind."""
-        return tuple(phrase for family in self._families for phrase in family.gives)
+        """Return what the network's output is, kind by kind; each column has its own scale."""
+        phrases = (phrase for family in self._families for phrase in family.gives)
+        return tuple(EACH.get(phrase, phrase) for phrase in phrases)
 
     def start(self, mean: Tensor) -> Tensor:
         """Return parameters with this mean: see those of each kind."""
