@@ -21,6 +21,7 @@ THOUSANDS = {
     ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?"),
     ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?"),
 }
+PLAIN = 2.0**-12  # of a deviation: what float32 may lose of a column
 DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})([T ].*)?")
 DAY_OR_MONTH = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})([T ].*)?")
 
@@ -223,3 +224,18 @@ def _formed(day: str, how: str) -> str:
     for sign, part in zip(("%Y", "%m", "%d"), day.split("-"), strict=False):
         how = how.replace(sign, part)
     return how
+
+
+def offset_of(values: np.ndarray) -> float:
+    """Return what to take from a column before it is float32: 0 where that loses nothing.
+
+    Example:
+        >>> offset_of(np.arange(5) + 1.7e9), offset_of(np.arange(5) / 7)
+        (1700000002.0, 0.0)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = np.abs(values - values.astype(np.float32))
+    if not (loss > 0).any():
+        return 0.0
+    lost = float(np.nanmax(loss)) > PLAIN * float(np.nanstd(values))
+    return float(np.rint(np.nanmean(values))) if lost else 0.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.data._cells import Column, is_gap, is_number
+from vaekit.data._cells import Column, is_gap, is_number, offset_of
 from vaekit.data._kinds import ColumnSpec
 from vaekit.data._mixed import blocks, kinds_of
 from vaekit.data._splits import taken, whole
@@ -31,7 +31,6 @@ INDEX = re.compile(r"(index|unnamed: *\d+)?", re.IGNORECASE)
 NAME = re.compile(r"names?", re.IGNORECASE)
 CLASS = re.compile(r"labels?|class|target|y", re.IGNORECASE)
 ID = re.compile(r"(.*[_ -])?(id|uuid)|.*[a-z]I[dD]|I[dD]|.*_ID|UUID")
-PLAIN = 2.0**-12  # of a deviation: what float32 may lose of a column
 
 
 @dataclass(eq=False)
@@ -293,15 +292,11 @@ class Table:
             if known is not None:
                 offsets[place] = known[place]
             elif takes is None and not plain:
-                offsets[place] = self.offset(values)
+                offsets[place] = offset_of(values)
             if offsets[place]:
                 values = values - offsets[place]
             columns.append(values.astype(np.float32))
         return np.stack(columns, 1), offsets
-
-    def offset(self, values: np.ndarray) -> float:
-        """Return what to take from a column: see `offset_of`."""
-        return offset_of(values)
 
     def checked(self, i: int) -> np.ndarray:
         """Return the values of a column; refuse what is no number, and gaps."""
@@ -438,21 +433,6 @@ def is_id(name: str) -> bool:
         [True, True, True, True, False, False]
     """
     return bool(ID.fullmatch(name))
-
-
-def offset_of(values: np.ndarray) -> float:
-    """Return what to take from a column before it is float32: 0 where that loses nothing.
-
-    Example:
-        >>> offset_of(np.arange(5) + 1.7e9), offset_of(np.arange(5) / 7)
-        (1700000002.0, 0.0)
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        loss = np.abs(values - values.astype(np.float32))
-    if not (loss > 0).any():
-        return 0.0
-    lost = float(np.nanmax(loss)) > PLAIN * float(np.nanstd(values))
-    return float(np.rint(np.nanmean(values))) if lost else 0.0
 
 
 def listed(names: Sequence[str]) -> str:

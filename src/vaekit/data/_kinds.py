@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.errors import unknown
+from vaekit.errors import VaekitError, unknown
 
 KNOTS = 1000  # of a map by quantiles, at most
 
@@ -161,6 +162,35 @@ class Warp:
         """Return it as plain values."""
         knots = {} if self.knots is None else {"knots": self.knots.tolist()}
         return {"place": self.place, "how": self.how, "spread": self.spread, **knots}
+
+
+@dataclass
+class StoredWarp:
+    """A `Warp` as JSON."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
+
+    place: int
+    how: Literal["log", "log1p", "quantile"]
+    spread: float
+    knots: list[list[float]] | None = None
+
+    def made(self) -> Warp:
+        """Return the warp.
+
+        Raises:
+            VaekitError: for knots that do not grow.
+        """
+        knots = self.knots
+        if (self.how == "quantile") != (knots is not None) or self.spread <= 0:
+            raise VaekitError("a data record does not fit: it holds a warp that is none.")
+        if knots is None:
+            return Warp(self.place, self.how, self.spread)
+        sizes = [len(each) for each in knots]
+        pairs = len(sizes) == 2 and sizes[0] == sizes[1] > 1
+        if not pairs or any(a >= b for each in knots for a, b in pairwise(each)):
+            raise VaekitError("a data record does not fit: it holds knots that do not grow.")
+        return Warp(self.place, self.how, self.spread, torch.tensor(knots))
 
 
 def _segment(x: Tensor, ends: Tensor) -> Tensor:

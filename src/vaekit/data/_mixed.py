@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.data._cells import is_gap, is_number, iso_form
+from vaekit.data._cells import is_gap, is_number, iso_form, offset_of
 from vaekit.data._kinds import ColumnSpec
 from vaekit.data._layout import by_class
 from vaekit.data._splits import taken, whole
@@ -168,7 +168,7 @@ def blocks(table: Table) -> tuple[np.ndarray, np.ndarray]:
         if known is not None:
             offset[0] = known[sum(len(each) for each in offsets)]
         elif taken(table.options) is None and column.scaled and column.kind != "log":
-            offset[0] = table.offset(part[:, 0])
+            offset[0] = offset_of(part[:, 0])
         parts.append((part - offset).astype(np.float32))
         offsets.append(offset)
     return np.concatenate(parts, 1), np.concatenate(offsets)

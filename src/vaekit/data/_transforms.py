@@ -6,15 +6,15 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise, repeat
-from typing import Any, ClassVar, Literal, TypeVar
+from itertools import repeat
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.data._augment import augmented
-from vaekit.data._kinds import ColumnSpec, Warp, place_names, written
+from vaekit.data._kinds import ColumnSpec, StoredWarp, Warp, place_names, written
 from vaekit.errors import VaekitError, first_wrong, unknown
 
 T = TypeVar("T")
@@ -172,36 +172,7 @@ class _Stored:
     loc: list[float] | None = None
     scale: list[float] | None = None
     offset: list[float] | None = None
-    warps: list[_StoredWarp] | None = None
-
-
-@dataclass
-class _StoredWarp:
-    """A `Warp` as JSON."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
-
-    place: int
-    how: Literal["log", "log1p", "quantile"]
-    spread: float
-    knots: list[list[float]] | None = None
-
-    def made(self) -> Warp:
-        """Return the warp.
-
-        Raises:
-            VaekitError: for knots that do not grow.
-        """
-        knots = self.knots
-        if (self.how == "quantile") != (knots is not None) or self.spread <= 0:
-            raise VaekitError("a data record does not fit: it holds a warp that is none.")
-        if knots is None:
-            return Warp(self.place, self.how, self.spread)
-        sizes = [len(each) for each in knots]
-        pairs = len(sizes) == 2 and sizes[0] == sizes[1] > 1
-        if not pairs or any(a >= b for each in knots for a, b in pairwise(each)):
-            raise VaekitError("a data record does not fit: it holds knots that do not grow.")
-        return Warp(self.place, self.how, self.spread, torch.tensor(knots))
+    warps: list[StoredWarp] | None = None
 
 
 def _read(kind: type[T], record: Any) -> T:
