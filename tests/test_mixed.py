@@ -299,6 +299,7 @@ def test_a_run_on_a_mixed_table_is_used_as_any_other(run: Any, tmp_path: Path) -
         "score --data new.csv -o scores.csv",
         "neighbors --data new.csv -o near.csv",
         "evaluate nll:samples=5",
+        "evaluate synthetic",
     ):
         command, *rest = words.replace(" new.csv", f" {tmp_path}/new.csv").split()
         rest = [f"{tmp_path}/{w}" if w.endswith(".csv") and "/" not in w else w for w in rest]

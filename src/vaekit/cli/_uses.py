@@ -39,12 +39,13 @@ def encode(
         id: The column of a table that names its rows.
         split: Without new rows: test, validation or train.
     """
+    path = to.at(run, "codes.csv")
     loaded = opening.load(run)
     if data is not None:
         rows = loaded.read(data, id=id, data_dir=opening.data_dir)
     else:
         rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
-    return report.save_codes(loaded, rows, to.at(run, "codes.csv"))
+    return report.save_codes(loaded, rows, path)
 
 
 def score(

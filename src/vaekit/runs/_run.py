@@ -489,6 +489,7 @@ class Run:
             seed=seed,
             name=str(self.path),
             scale=self.spec.values.scale if units and not self.spec.columns else None,
+            sample=lambda n, context: self.sample(n, context=context, mean=False, seed=seed),
         )
 
     def evaluate(
