@@ -304,6 +304,7 @@ def test_every_form_is_in_the_catalog_of_the_report() -> None:
     catalog = gettext.translation("vaekit", LOCALES, ["zh"])._catalog  # type: ignore[attr-defined]
     forms = {form for module in MODULES for form, *_ in layer_phrases(module)} - {"{}"}
     shape: dict[str, Any] = {"event_shape": lambda: (1, 4, 4), "levels": lambda: 4}
+    vector = shape | {"event_shape": lambda: (4,)}
     mixed: dict[str, Any] = {"event_shape": lambda: (5,), "data": lambda: MIXED}
     for kind in ("posterior", "likelihood"):
         for name, entry in registry.entries(kind).items():
@@ -315,7 +316,7 @@ def test_every_form_is_in_the_catalog_of_the_report() -> None:
             for scale in scales:
                 spec = {"name": name, **({} if scale is None else {"scale": scale})}
                 spec |= {"mean": "tanh"} if "mean" in entry["options"] else {}
-                given = mixed if name == "blocks" else shape
+                given = mixed if name == "blocks" else vector if kind == "posterior" else shape
                 forms |= {form for form, *_ in registry.make(kind, spec, given).gives}
     assert forms - {*catalog} == set()
     assert len(forms) > 45
