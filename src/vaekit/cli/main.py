@@ -105,8 +105,8 @@ def _help(words: Sequence[str]) -> str:
     if command in (train.train, train.sweep):
         from vaekit import recipes as known
 
-        lines += ["", f"Recipes, as `vaekit {path[1]} vae`:"]
-        lines += columns({name: known.find_recipe(name).title for name in known.names()})
+        lines += ["", f"Recipes, as `vaekit {path[1]} vae`; `vaekit recipes` says what each is:"]
+        lines += columns({"": ", ".join(known.names())}, indent="")
     return "\n".join(lines)
 
 
