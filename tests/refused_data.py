@@ -187,7 +187,7 @@ DATA = [
     case("csv with two columns of text", C, "column 'b'", make=csv("a,b,c", row="1,y,x")),
     case("csv nan", C, "'nan', a gap, in line 2", "--missing drop",
          make=csv("a,b", "1,nan", row="1,2")),
-    case("csv with a date", C, "'2024-01-01', a date", "--date b", "--drop b",
+    case("csv with a date", C + " --kind table", "'2024-01-01', a date", "--date b", "--drop b",
          make=csv("a,b", row="1,2024-01-01")),
     case("csv infinite", C, "'-inf', which is not finite, in line 2",
          make=csv("a,b", "1,-inf", row="1,2")),

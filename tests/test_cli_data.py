@@ -202,14 +202,17 @@ def test_counts_and_factors_without_names(
     assert lines["factors"] == "factor 1 (2), factor 2 (2)"
 
 
-def test_a_table_with_a_column_of_text_has_it_as_its_label(
+def test_a_table_with_a_column_of_text_may_have_it_as_its_label(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `train --label` takes it; the card names the column."""
+    """It is a category unless the label; the card says how to make it one."""
     rows = "".join(f"{n},2.5,{'barolo' if n % 3 else 'grignolino'}\n" for n in range(20))
     (here / "wine.csv").write_text("acid,ash,class\n" + rows)
-    card = as_json(capsys, "wine.csv")
+    plain = as_json(capsys, "wine.csv")
+    assert (plain["label"], plain["columns"]) == (None, ["acid", "ash", "class"])
+    assert "'class' binary; `label='class'` makes it a class, and no feature" in plain["said"]
+    assert "range" not in said(capsys, "wine.csv")
+    card = as_json(capsys, "wine.csv", "--label", "class")
     assert (card["label"], card["columns"]) == ("class", ["acid", "ash"])
     assert card["class_names"] == ["barolo", "grignolino"]
-    assert card == as_json(capsys, "wine.csv", "--label", "class")
-    assert "--label 'class'" in said(capsys, "wine.csv")
+    assert "--label 'class'" in said(capsys, "wine.csv", "--label", "class")

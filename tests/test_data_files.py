@@ -630,8 +630,9 @@ def test_a_csv_is_standardised_and_comes_back(tmp_path: Path) -> None:
         (
             lines("x,species", "1,setosa"),
             {},
-            "column 'species' has 'setosa', which is no number, in line 2. If it is a label or a "
-            "group: `label='species'`, `group='species'`; else leave it out: `drop='species'`.",
+            "column 'species' has 'setosa', which is no number, in line 2. If it is a category: "
+            "`kinds='species=category'`; a label or a group: `label='species'`, "
+            "`group='species'`; else leave it out: `drop='species'`.",
         ),
         (lines("a,b", "1,1_000"), {}, "has '1_000', which is no number, in line 2."),
         (lines("a;b", "1;2,5,1"), {}, "has '2,5,1', which is no number, in line 2."),
@@ -717,7 +718,8 @@ def test_parquet_is_read_as_a_dataframe_is(tmp_path: Path, monkeypatch: pytest.M
     mine = load(path, label="sort")
     assert (mine.name, mine.column_names, mine.class_names) == ("mine", ("a", "b", "c"), ("x", "y"))
     with fails("column 'sort' has 'x', which is no number, in row 0."):
-        load(path)
+        load(path, kind="table")
+    assert load(path).kind == "mixed"
 
 
 @pytest.mark.parametrize("cell", ["0x1", "1,2,3", "maybe", "\0", "1\0002", "1e", "1j"])

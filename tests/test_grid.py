@@ -19,7 +19,7 @@ import test_probe_posterior
 import test_probe_prior
 import torch
 
-from vaekit.data import DataSpec
+from vaekit.data import ColumnSpec, DataSpec
 from vaekit.errors import VaekitError
 from vaekit.recipes import Recipe, build
 from vaekit.registry import entries
@@ -31,6 +31,11 @@ MORE = {
     "likelihood": ["gaussian:scale=fitted"],
     "objective": ["elbo:kl=sampled", "iwae:samples=3"],
 }
+COLUMNS = (
+    ColumnSpec("a", "numeric"),
+    ColumnSpec("s", "category", ("x", "y", "z")),
+    ColumnSpec("n", "count"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +54,17 @@ def lines() -> Iterator[tuple[str, str, str]]:
 
 
 def data_for(likelihood: str) -> DataSpec:
+    if likelihood == "blocks":
+        return DataSpec("grid", (5,), "mixed", rows=20, columns=COLUMNS)
     counts = likelihood in ("poisson", "negative-binomial")
     return DataSpec("grid", (1, 4, 4), "counts" if counts else "gray", rows=20)
+
+
+def rows_for(likelihood: str, x: torch.Tensor) -> torch.Tensor:
+    """Rows of the likelihood's kind, of images in [0, 1]."""
+    if likelihood == "blocks":
+        return torch.cat([x[:, 0, 0, :1], torch.eye(3).repeat(2, 1), x[:, 0, 1, :1].round()], 1)
+    return (8 * x).round() if data_for(likelihood).kind == "counts" else x
 
 
 def made(posterior: str, prior: str, objective: str, likelihood: str) -> Recipe | str:
@@ -72,9 +86,7 @@ def three_steps(recipe: Recipe, likelihood: str) -> None:
 
     Each parameter gets a gradient, and weights that are saved and loaded give the same bound.
     """
-    x = torch.rand(6, 1, 4, 4)
-    if data_for(likelihood).kind == "counts":
-        x = (8 * x).round()
+    x = rows_for(likelihood, torch.rand(6, 1, 4, 4))
     model, objective = recipe.model, recipe.objective
     optimizer = torch.optim.SGD([*model.parameters(), *objective.parameters()], 1e-4)
     for _ in range(3):
@@ -92,7 +104,7 @@ def three_steps(recipe: Recipe, likelihood: str) -> None:
 def same_when_loaded(recipe: Recipe, again: Recipe, likelihood: str) -> None:
     again.model.load_state_dict(recipe.model.state_dict())
     again.objective.load_state_dict(recipe.objective.state_dict())
-    x = torch.ones(6, 1, 4, 4)
+    x = rows_for(likelihood, torch.ones(6, 1, 4, 4))
     values = []
     for each in (recipe, again):
         each.model.eval()

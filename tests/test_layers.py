@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import vaekit as vk
 from vaekit import registry
 from vaekit.cli import main
-from vaekit.data import DataSpec
+from vaekit.data import ColumnSpec, DataSpec
 from vaekit.models import LayerTable, Model, layer_tables
 from vaekit.nn import in_words, layer_phrases
 from vaekit.recipes import build
@@ -24,6 +24,8 @@ from vaekit.recipes import build
 GRAY = DataSpec("gray", (1, 28, 28), "gray", rows=20)
 LABELED = DataSpec("labeled", (1, 28, 28), "gray", rows=20, context=(10,), classes=10)
 COLOR = DataSpec("color", (3, 12, 12), "color", rows=20)
+COLUMNS = [("a", "numeric"), ("b", "count"), ("c", "binary"), ("d", "category", ("x", "y"))]
+MIXED = DataSpec("t", (5,), "mixed", rows=20, columns=tuple(ColumnSpec(*c) for c in COLUMNS))
 COUNTS = DataSpec("counts", (30,), "counts", rows=20)
 
 
@@ -302,6 +304,8 @@ def test_every_form_is_in_the_catalog_of_the_report() -> None:
     catalog = gettext.translation("vaekit", LOCALES, ["zh"])._catalog  # type: ignore[attr-defined]
     forms = {form for module in MODULES for form, *_ in layer_phrases(module)} - {"{}"}
     shape: dict[str, Any] = {"event_shape": lambda: (1, 4, 4), "levels": lambda: 4}
+    vector = shape | {"event_shape": lambda: (4,)}
+    mixed: dict[str, Any] = {"event_shape": lambda: (5,), "data": lambda: MIXED}
     for kind in ("posterior", "likelihood"):
         for name, entry in registry.entries(kind).items():
             scales = (
@@ -310,8 +314,10 @@ def test_every_form_is_in_the_catalog_of_the_report() -> None:
                 else [None]
             )
             for scale in scales:
-                spec = {"name": name, **({} if scale is None else {"scale": scale, "mean": "tanh"})}
-                forms |= {form for form, *_ in registry.make(kind, spec, shape).gives}
+                spec = {"name": name, **({} if scale is None else {"scale": scale})}
+                spec |= {"mean": "tanh"} if "mean" in entry["options"] else {}
+                given = mixed if name == "blocks" else vector if kind == "posterior" else shape
+                forms |= {form for form, *_ in registry.make(kind, spec, given).gives}
     assert forms - {*catalog} == set()
     assert len(forms) > 45
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from conftest import Proves
@@ -392,6 +393,21 @@ def bernoulli(logits: Array, x: Array) -> tuple[Array, Array]:
     return x * log_expit(logits) + (1 - x) * log_expit(-logits), expit(logits)
 
 
+def blocks(raw: Array, x: Array) -> tuple[Array, Array]:
+    """Of a number, a category of three and a truth; the network's output has the truth second."""
+    log_p = raw[..., 2:] - logsumexp(raw[..., 2:], axis=-1, keepdims=True)
+    truth, sure = bernoulli(raw[..., 1:2], x[:, 4:])
+    parts = [stats.norm.logpdf(x[:, :1], raw[..., :1], 0.7), log_p * x[:, 1:4], truth]
+    return np.concatenate(parts, -1), np.concatenate([raw[..., :1], np.exp(log_p), sure], -1)
+
+
+def mixed_rows(rng: np.random.Generator) -> dict[str, pandas.DataFrame]:
+    """Training and test rows of a table of three columns."""
+    columns = {"a": rng.normal(3, 2, 200), "s": rng.choice(["x", "y", "z"], 200)}
+    frame = pandas.DataFrame(columns | {"b": rng.choice(["no", "yes"], 200)})
+    return {"train": frame[:160], "test": frame[160:]}
+
+
 def logistic(loc: Array, x: Array) -> tuple[Array, Array]:
     return stats.logistic.logpdf(x, loc, 0.3), loc
 
@@ -434,6 +450,7 @@ LIKELIHOODS = {
     "discretized-logistic:scale=0.2": discretized_logistic,
     "discretized-logistic-mixture:components=2": mixture,
     "bernoulli": bernoulli,
+    "blocks:scale=0.7": blocks,
     "laplace:scale=0.3": laplace,
     "continuous-bernoulli": continuous_bernoulli,
     "gaussian:scale=free": gaussian,
@@ -449,7 +466,9 @@ def test_the_bound_of_each_likelihood_by_hand(spec: str, tmp_path: Path, proves:
     rows = rng.poisson(rng.gamma(2, 2, (200, 6))) if counts else rng.random((200, 1, 3, 2)) * 255
     rows = rows.astype("uint8")
     np.savez(tmp_path / "x.npz", images=rows[:160], test_images=rows[160:])
-    run = vk.train("vae", data=tmp_path / "x.npz", kind="counts" if counts else "gray", latent=2,
+    data: Any = mixed_rows(rng) if "blocks" in spec else tmp_path / "x.npz"
+    kind: Any = None if "blocks" in spec else "counts" if counts else "gray"
+    run = vk.train("vae", data=data, kind=kind, latent=2,
                    likelihood=spec, net="mlp:hidden=9", epochs=3, lr=0.01, out=tmp_path / "r",
                    report=False, snapshots=0)  # fmt: skip
     louder(run.model, 3.0)

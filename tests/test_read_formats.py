@@ -605,6 +605,7 @@ def everything(folder: Path) -> None:
     for name in ("wine", "monday", "tuesday", "train", "test"):
         frame().to_csv(folder / f"{name}.csv", index=False)
     frame(**{"class": NAMES}).replace({"b": {TABLE[3, 1]: "NA"}}).to_csv(folder / "survey.csv")
+    frame(sex=["f", "m"] * (N // 2), since=["2024-01-31"] * N).to_csv(folder / "census.csv")
     square = pandas.DataFrame(RNG.integers(0, 256, (N, 784))).assign(label=Y)
     square.to_csv(folder / "pixels.csv", index=False)
     frame().to_excel(folder / "wine.xlsx", index=False)

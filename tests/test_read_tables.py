@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit._train_options import Data, NewData, checked
+from vaekit._train_options import Data, NewData
 from vaekit.data import (
     Dataset,
     DataSpec,
     from_value,
     label_of,
-    labeled,
     load,
     prepare,
     read,
@@ -230,11 +229,12 @@ def test_tables_are_read_as_a_person_would(tmp_path: Path, name: str) -> None:
 
 REFUSED = {
     "a date": (lines("d,b", *body(lambda i: f"2024-01-{i%28+1:02},{i}")),
-               {}, "column 'd' has '2024-01-01', a date, in line 2. Read it as days by `date='d'`, "
-               "or leave it out: `drop='d'`."),
+               {"kind": "table"}, "column 'd' has '2024-01-01', a date, in line 2. Read it as days by "
+               "`date='d'`, or leave it out: `drop='d'`."),
     "days or months": (lines("d,b", *body(lambda i: f"1/2/2024,{i}")), {"date": "d"}, "may be its month"),
     "no date": (lines("d,b", *body(lambda i: f"{i},{i}")), {"date": "d"}, "column 'd' has '0', which is no date"),
-    "text": (lines("a,b,c", *body(lambda i: f"x{i%2},{i},y{i%2}")), {}, "`drop='a,c'`"),
+    "text": (lines("a,b,c", *body(lambda i: f"x{i},{i},y{i}")), {}, "`drop='a,c'`"),
+    "text beside categories": (lines("a,b,c", *body(lambda i: f"x{i},{i},y{i%2}")), {}, "`drop='a'`"),
     "a gap": (lines("a,b", *body(lambda i: f"{i},{'NA' if i==7 else i}")), {},
               "column 'b' has 'NA', a gap, in line 9. Fill the cell, or remove the row: "
               "`missing=drop` leaves such rows out, `missing=mean`"),
@@ -310,7 +310,7 @@ def test_a_dataframe_is_read_as_its_file_is() -> None:
     assert (data.column_names, read_all(data)) == (("d", "p"), [i + 1.0 for i in range(N)])
     assert data.said == f"{ID}; 'p' read in percent"
     with pytest.raises(VaekitError, match=r"column 'd' has .*, a date, in row 0"):
-        from_value(frame)
+        from_value(frame, Data(kind="table"))
 
 
 def test_splits_of_frames_share_an_offset() -> None:
@@ -327,13 +327,6 @@ def test_a_table_of_unlike_columns_that_is_not_standardized_is_said() -> None:
     assert "`standardize`" in from_value(rows).said
     assert from_value(rows, Data(standardize=True)).said == ""
     assert from_value(rows * [1e-6, 1e3]).said == ""
-
-
-def test_the_label_that_is_guessed_is_the_one_column_of_text(tmp_path: Path) -> None:
-    rows = body(lambda i: f"{i},{i % 2 == 0},row{i},{['p', 'q'][i % 2]}")
-    path = write(tmp_path, Entry(lines("a,flag,name,sort", *rows), "", []))
-    assert labeled(checked(Data, {"data": str(path)})).label == "sort"
-    assert labeled(checked(Data, {"data": str(path), "drop": "sort"})).label is None
 
 
 def test_a_label_is_a_name_and_never_a_place() -> None:

@@ -115,3 +115,29 @@ def test_it_is_seeded_and_leaves_the_state_of_torch() -> None:
     assert np.array_equal(one, other)
     assert not np.array_equal(one, VAE(**QUICK, random_state=8).fit(train).transform(train))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_mixed_frame_has_codes_densities_and_samples_of_its_own_form() -> None:
+    draw = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {"s": draw.choice(["x", "y", "z"], 300), "g": draw.lognormal(size=300)}
+    )
+    frame["n"] = draw.normal(size=300) + (frame["s"] == "x") * 10
+    how: dict[str, Any] = {"latent": 2, "net": "mlp:hidden=16", "epochs": 30, "random_state": 0}
+    model = VAE(**how).fit(frame)
+    assert model.transform(frame).shape == (300, 2)
+    assert [*model.feature_names_in_] == ["s", "g", "n"]
+    made = model.sample(50)
+    assert (made.dtypes == frame.dtypes).all()
+    assert {*made["s"]} == {"x", "y", "z"}
+    assert model.inverse_transform(model.transform(frame[:3])).columns.tolist() == ["s", "g", "n"]
+    bent = VAE(**how, options={"kinds": {"g": "log"}}).fit(frame)
+    wide = frame.assign(n=frame["n"] * 100)
+    apart = VAE(**how).fit(wide).score(wide) - model.score(frame)
+    assert abs(apart + np.log(100)) < 1e-3  # of the units of the data
+    assert bent.score(frame) > model.score(frame) + 0.3  # which a logarithm of its own suits
+    assert np.allclose(pickle.loads(pickle.dumps(model)).score_samples(frame[:5]),
+                       model.score_samples(frame[:5]))  # fmt: skip
+    odd = frame.iloc[[0]].assign(n=100.0)
+    found = VAEOutlier(**how).fit(frame)
+    assert found.predict(pandas.concat([frame[:3], odd]))[-1] == -1

@@ -274,7 +274,7 @@ def test_a_dataframe_with_columns_that_are_numbers_and_gaps() -> None:
         ({"train": wide, "test": wide[[0, 1]]}, {}, r'data\["test"\] has the columns 0, 1; exp'),
         (
             frame(a=pandas.date_range("2020", periods=40)),
-            {},
+            {"kind": "table"},
             "has 2020-01-01 00:00:00, a date, in row 0. Read it as days by `date='a'`",
         ),
     ):

@@ -129,7 +129,11 @@ def stream() -> Any:
     return vk.data.from_value([torch.rand(4, 3) for _ in range(5)], Data()).stream
 
 
+COLUMNS = vk.data.ColumnSpec("a", "numeric"), vk.data.ColumnSpec("b", "count")
+MIXED = vk.DataSpec("t", (2,), "mixed", 20, columns=COLUMNS)
 ARGUMENTS: dict[str, Callable[[], Mapping[str, Any]]] = {
+    "Blocks": lambda: {"event_shape": 2, "data": MIXED},
+    "data.ColumnSpec": lambda: {"kind": "numeric"},
     "Batches": lambda: {"split": images().train},
     "ColorNet": lambda: {"shape": COLOR},
     "Colorizer": lambda: {

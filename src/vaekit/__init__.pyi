@@ -61,6 +61,7 @@ from vaekit.objectives import Objective as Objective
 from vaekit.objectives import Reconstruction as Reconstruction
 from vaekit.objectives import Weight as Weight
 from vaekit.parts import Bernoulli as Bernoulli
+from vaekit.parts import Blocks as Blocks
 from vaekit.parts import Categorical as Categorical
 from vaekit.parts import Conditional as Conditional
 from vaekit.parts import ContinuousBernoulli as ContinuousBernoulli

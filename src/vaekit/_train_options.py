@@ -20,6 +20,16 @@ from vaekit.errors import VaekitError, unknown
 LANGUAGES = {"en": "en", "zh": "zh-CN"}  # of report pages, with their names in HTML
 MOST_SIDE = 1 << 14  # pixels
 COLORS = ("white", "black")
+COLUMN_KINDS = {
+    "numeric": "a Gaussian",
+    "integer": "a Gaussian, whole when written",
+    "count": "a negative binomial",
+    "binary": "a Bernoulli",
+    "category": "a categorical",
+    "date": "a Gaussian of days",
+    "log": "a Gaussian of the logarithm",
+    "quantile": "a Gaussian of normal scores",
+}
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 
@@ -69,6 +79,37 @@ def _names(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+PAIR = re.compile(r"(.+?=[^,=]*|.+)(?:,|$)")  # the name of a column may have commas
+
+
+def _kinds(value: Any) -> Any:
+    """Return kinds of columns, as age=numeric,zip=category or a dict, as NAME=KIND each.
+
+    Raises:
+        VaekitError: for a name without a kind, an unknown kind, and a column with two.
+    """
+    pairs = [f"{n}={k}" for n, k in value.items()] if isinstance(value, dict) else value
+    several = [pairs] if isinstance(pairs, str) else pairs
+    if not isinstance(several, list | tuple):
+        return value
+    found: dict[str, str] = {}
+    for pair in (p for each in several for p in PAIR.findall(str(each))):
+        name, equals, kind = pair.strip().rpartition("=")
+        if not equals or not name:
+            raise VaekitError(
+                f"got `kinds={shown(pair)}`; expected NAME=KIND,..., as age=numeric,zip=category."
+            )
+        if kind not in COLUMN_KINDS:
+            raise unknown("kind of column", kind, COLUMN_KINDS)
+        if name in found:
+            raise VaekitError(f"`kinds` names '{name}' twice: give it one kind.")
+        found[name] = kind
+    return tuple(f"{name}={kind}" for name, kind in found.items())
+
+
+Kinds = Annotated[tuple[str, ...], BeforeValidator(_kinds)]
 
 
 def _size(value: Any) -> Any:
@@ -234,6 +275,10 @@ class Data(Options):
 
     date: Names = ()
     """Columns of a table that are dates. They become days since 1970-01-01."""
+
+    kinds: Kinds = ()
+    """What columns of a table are, as age=numeric,zip=category. One of numeric, integer, count,
+    binary, category, date, log, quantile; what is not named is seen by its cells."""
 
     missing: Literal["refuse", "drop", "mean", "allow"] = "refuse"
     """What becomes of gaps in a table (empty, NA, null, ?). `drop` leaves such rows out, `mean`

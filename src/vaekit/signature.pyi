@@ -40,6 +40,7 @@ class TrainOptions(TypedDict, total=False):
     columns: str | Sequence[str]
     drop: str | Sequence[str]
     date: str | Sequence[str]
+    kinds: str | Mapping[str, str]
     missing: Literal["refuse", "drop", "mean", "allow"]
     kind: Literal["binary", "gray", "color", "counts", "table"] | None
     context: Literal["none", "label"]

@@ -63,13 +63,16 @@ class _Fitted(BaseEstimator):
         self.random_state = random_state
 
     def _train(self, X: Any) -> None:
-        X = validate_data(self, X, dtype=FLOATS, ensure_min_samples=LEAST)
+        mixed = _is_mixed(X) or "kinds" in (self.options or {})
+        checks: dict[str, Any] = {"dtype": FLOATS, "ensure_min_samples": LEAST}
+        X = validate_data(self, X, **{"skip_check_array": True} if mixed else checks)
         seed = int(check_random_state(self.random_state).randint(SEEDS))
         how: dict[str, Any] = {"latent": self.latent, "net": self.net, "epochs": self.epochs}
         how |= {"batch_size": min(self.batch_size, len(X)), "lr": self.lr, "seed": seed}
-        how |= {"standardize": self.standardize, "validation": self.validation, "kind": "table"}
+        how |= {"validation": self.validation}
+        how |= {} if mixed else {"standardize": self.standardize, "kind": "table"}
         how |= {} if self.likelihood is None else {"likelihood": self.likelihood}
-        rows = np.array(X, np.float32)
+        rows = X if mixed else np.array(X, np.float32)
         with tempfile.TemporaryDirectory() as place:
             run = vaekit.train(
                 self.recipe,
@@ -107,6 +110,9 @@ class _Fitted(BaseEstimator):
     def _seen(self, X: Any) -> tuple[Any, torch.Tensor]:
         """Return checked rows, and these as the model sees them, float64."""
         check_is_fitted(self)
+        if self.run_.spec.columns:
+            X = validate_data(self, X, skip_check_array=True, reset=False)
+            return X, self.run_.read(X).x().double()
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         return X, self.run_.spec.values(torch.tensor(np.array(X, np.float64)))
 
@@ -117,13 +123,37 @@ class _Fitted(BaseEstimator):
         for row in x.split(1):  # each with the same draws, whatever stands beside it
             with rng(self.seed_, "cpu"):
                 found.append(log_likelihood(model, row, samples=self.samples))
-        scale = self.run_.spec.values.scale
-        volume = 0.0 if scale is None else float(scale.double().log().sum())
-        return torch.cat(found).numpy() - volume
+        return torch.cat(found).numpy() - self._volume()
+
+    def _volume(self) -> float:
+        """Return the logarithm of how much wider the columns are than what densities are of."""
+        values = self.run_.spec.values
+        if values.scale is None:
+            return 0.0
+        scale = values.scale.double().clone()
+        for warp in values.warps:  # see `vaekit.Blocks`
+            scale[warp.place] = warp.spread
+        return float(scale.log().sum())
+
+    def _units(self, x: torch.Tensor, drawn: bool) -> Any:
+        """Return rows in the units of the data; of a mixed table as a DataFrame."""
+        if not self.run_.spec.columns:
+            return self.run_.spec.values.inverse(x).numpy()
+        import pandas
+
+        return pandas.DataFrame(self.run_.spec.columns_of(x, drawn=drawn))
+
+
+def _is_mixed(X: Any) -> bool:
+    """Return whether X is a DataFrame with columns that are no numbers."""
+    kinds: list[Any] = getattr(getattr(X, "dtypes", None), "tolist", list)()
+    return hasattr(X, "columns") and any(getattr(kind, "kind", "O") not in "iufb" for kind in kinds)
 
 
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitted):
     """A variational autoencoder of rows of numbers: codes, densities, samples.
+
+    A DataFrame of texts, dates and numbers is a mixed table: see docs/howto/mixed.md.
 
     Args:
         latent: dimensions of z.
@@ -157,19 +187,19 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitted):
     def transform(self, X: Any) -> np.ndarray:
         """Return E[z|x] of rows, `(N, latent)`."""
         X, x = self._seen(X)
-        return self.run_.encode(x).flatten(1).numpy().astype(X.dtype)
+        return self.run_.encode(x).flatten(1).numpy().astype(getattr(X, "dtype", np.float64))
 
-    def inverse_transform(self, Z: Any) -> np.ndarray:
+    def inverse_transform(self, Z: Any) -> Any:
         """Return E[x|z] at codes `(N, latent)`, in the units of the data."""
         check_is_fitted(self)
         z = torch.tensor(np.array(Z, np.float64))
-        return self.run_.spec.values.inverse(self.run_.decode(z)).numpy()
+        return self._units(self.run_.decode(z), drawn=False)
 
-    def sample(self, n_samples: int = 1) -> np.ndarray:
+    def sample(self, n_samples: int = 1) -> Any:
         """Return draws of rows from the model, `(n_samples, D)`, in the units of the data."""
         check_is_fitted(self)
         drawn = self.run_.sample(n_samples, seed=self.seed_, mean=False, prior="model")
-        return self.run_.spec.values.inverse(drawn).numpy()
+        return self._units(drawn, drawn=True)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return log p(x) of rows, nats, by importance sampling with `samples` draws of each."""

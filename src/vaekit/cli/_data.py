@@ -73,7 +73,7 @@ def data(
         from vaekit._train_options import Data, checked
 
         path = vaekit.data.meant(name, options.data_dir)
-        reading = vaekit.data.labeled(checked(Data, {"data": path, **asdict(options)}))
+        reading = checked(Data, {"data": path, **asdict(options)})
         dataset = vaekit.data.read(reading)
         parts = vaekit.recipes.find_recipe("vae").parts
         likelihood = vaekit.recipes.likelihood_spec(parts, dataset.kind)["name"]
@@ -123,7 +123,8 @@ def _sets(data_dir: str | None) -> Iterator[dict[str, Any]]:
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """Yield what a data set holds, for people; of each class its rows, of all splits."""
     low, high = facts["range"]
-    levels = f"{low:g} to {high:g}, mean {facts['mean']:.4g}"
+    mixed = facts["kind"] == "mixed"  # whose columns have no range in common
+    levels = "" if mixed else f"{low:g} to {high:g}, mean {facts['mean']:.4g}"
     if facts["stored"] == "uint8":
         levels += f" ({facts['mean'] / 255:.4f} of 255)"
     totals = [sum(counts) for counts in zip(*facts["class_counts"].values(), strict=True)]
@@ -138,7 +139,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         "shape": f"{' x '.join(map(str, facts['shape']))}, {math.prod(facts['shape']):,} values",
         "rows": ", ".join(f"{part} {count:,}" for part, count in facts["rows"].items()),
         "range": levels,
-        "not 0": f"{facts['density']:.2%} of the values",
+        "not 0": "" if mixed else f"{facts['density']:.2%} of the values",
         "label": facts["label"] and f"the column {facts['label']}: --label '{facts['label']}'",
         "classes": classes and count + classes,
         "factors": ", ".join(f"{name} ({count})" for name, count in facts["factors"].items()),

@@ -69,7 +69,7 @@ GLOBAL = {
 SELDOM = {  # options of train and sweep that only --help-all shows
     "test", "split_seed", "group", "fit", "crop", "background",
     "levels", "pages", "skip_damaged", "augment", "labels", "label_from", "columns", "drop", "date",
-    "missing", "kind", "standardize", "range", "dequantize", "cache", "max_memory",
+    "missing", "kind", "kinds", "standardize", "range", "dequantize", "cache", "max_memory",
     "images", "shape", "test_data",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "init_from", "freeze",

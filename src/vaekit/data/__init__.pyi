@@ -17,6 +17,9 @@ from vaekit.data._dataset import generator as generator
 from vaekit.data._embedded import draw_shapes as draw_shapes
 from vaekit.data._image_cache import clean_cache as clean_cache
 from vaekit.data._image_files import is_own as is_own
+from vaekit.data._kinds import ColumnSpec as ColumnSpec
+from vaekit.data._kinds import Warp as Warp
+from vaekit.data._kinds import starts as starts
 from vaekit.data._loaders import Loader as Loader
 from vaekit.data._loaders import Stream as Stream
 from vaekit.data._new_rows import batch_of as batch_of
@@ -36,7 +39,6 @@ from vaekit.data._rows import check_memory as check_memory
 from vaekit.data._rows import pick as pick
 from vaekit.data._sources import GIVEN as GIVEN
 from vaekit.data._sources import known as known
-from vaekit.data._sources import labeled as labeled
 from vaekit.data._sources import load as load
 from vaekit.data._sources import meant as meant
 from vaekit.data._sources import read as read

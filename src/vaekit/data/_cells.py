@@ -21,6 +21,7 @@ THOUSANDS = {
     ".": re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?"),
     ",": re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?"),
 }
+PLAIN = 2.0**-12  # of a deviation: what float32 may lose of a column
 DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})([T ].*)?")
 DAY_OR_MONTH = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})([T ].*)?")
 
@@ -150,11 +151,20 @@ class Column:
             found = [math.nan if is_gap(text) else number(text, mark) for text in bare]
         return np.array(found, np.float64)[self.rows]
 
-    def days(self) -> np.ndarray | None:
-        """Return dates as days since 1970, NaN where there is none; None where day may be month."""
+    def days(self, form: str = "") -> np.ndarray | None:
+        """Return dates as days since 1970, NaN where there is none; None where day may be month.
+
+        They are read by a form, as strftime has it, where all are of it.
+        """
         import pandas
 
         written = iso(self.texts)
+        if form:
+            times = pandas.to_datetime(pandas.Series(self.texts), format=form, errors="coerce")
+            formed = [
+                is_gap(t) or not lost for t, lost in zip(self.texts, times.isna(), strict=True)
+            ]
+            written = times.dt.strftime("%Y-%m-%d").fillna("").tolist() if all(formed) else written
         if written is None:
             return None
         times = pandas.to_datetime(
@@ -188,3 +198,44 @@ def iso(texts: Sequence[str]) -> list[str] | None:
             continue
         written.append(f"{year}-{int(month):02}-{int(day):02}{rest}")
     return written
+
+
+def iso_form(texts: Iterable[str]) -> str:
+    """Return how dates are written, as strftime says it; "" where it is not the same for all.
+
+    Example:
+        >>> iso_form(["2024/01/31", ""]), iso_form(["31.01.2024"]), iso_form(["01/31/2024"])
+        ('%Y/%m/%d', '%d.%m.%Y', '%m/%d/%Y')
+    """
+    full = [text for text in texts if not is_gap(text)]
+    written = iso(full)
+    for form in ("%Y{}%m{}%d", "%d{}%m{}%Y", "%m{}%d{}%Y"):
+        for mark in "-/.":
+            how = form.format(mark, mark)
+            if written and all(
+                _formed(day, how) == text for day, text in zip(written, full, strict=True)
+            ):
+                return how
+    return ""
+
+
+def _formed(day: str, how: str) -> str:
+    """Return a date, written year-month-day, in a form."""
+    for sign, part in zip(("%Y", "%m", "%d"), day.split("-"), strict=False):
+        how = how.replace(sign, part)
+    return how
+
+
+def offset_of(values: np.ndarray) -> float:
+    """Return what to take from a column before it is float32: 0 where that loses nothing.
+
+    Example:
+        >>> offset_of(np.arange(5) + 1.7e9), offset_of(np.arange(5) / 7)
+        (1700000002.0, 0.0)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = np.abs(values - values.astype(np.float32))
+    if not (loss > 0).any():
+        return 0.0
+    lost = float(np.nanmax(loss)) > PLAIN * float(np.nanstd(values))
+    return float(np.rint(np.nanmean(values))) if lost else 0.0

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.data._cells import Column, is_gap, is_number
-from vaekit.data._splits import taken
+from vaekit.data._cells import Column, is_gap, is_number, offset_of
+from vaekit.data._kinds import ColumnSpec
+from vaekit.data._mixed import blocks, kinds_of
+from vaekit.data._splits import taken, whole
 from vaekit.errors import VaekitError, cut, unknown
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ INDEX = re.compile(r"(index|unnamed: *\d+)?", re.IGNORECASE)
 NAME = re.compile(r"names?", re.IGNORECASE)
 CLASS = re.compile(r"labels?|class|target|y", re.IGNORECASE)
 ID = re.compile(r"(.*[_ -])?(id|uuid)|.*[a-z]I[dD]|I[dD]|.*_ID|UUID")
-PLAIN = 2.0**-12  # of a deviation: what float32 may lose of a column
 
 
 @dataclass(eq=False)
@@ -46,6 +47,7 @@ class Table:
         said: what was guessed.
         lines: returns the line of each row in its file; or None.
         files: of several files, the name of each and its rows.
+        known: the kinds of the columns, where training rows told them; or None.
     """
 
     what: str
@@ -57,6 +59,7 @@ class Table:
     said: Sequence[str] = ()
     lines: Callable[[], np.ndarray] | None = None
     files: Sequence[tuple[str, int]] = ()
+    known: tuple[ColumnSpec, ...] | None = None
 
     def __post_init__(self) -> None:
         self._find_class()
@@ -211,6 +214,17 @@ class Table:
         """The names of the features."""
         return tuple(self.names[i] for i in self.positions)
 
+    @cached_property
+    def kinds(self) -> tuple[ColumnSpec, ...]:
+        """What each feature is, where they are of several kinds: see `kinds_of`."""
+        return kinds_of(self)
+
+    @cached_property
+    def dates(self) -> set[int]:
+        """The positions of the columns that are read as dates."""
+        pairs = zip(self.positions, self.kinds, strict=False)
+        return {*self.asked["date"], *(i for i, column in pairs if column.kind == "date")}
+
     # What cells are.
 
     def form(self, i: int) -> str:
@@ -244,13 +258,19 @@ class Table:
         cells = self.frame.iloc[:, i]
         if is_numeric_dtype(cells):  # as those of truths are
             return cells.to_numpy(np.float64, na_value=np.nan)
-        if i not in self.asked["date"]:
+        if self.form(i) != "date":
             return self.column(i).values(self.mark)
-        days = self.column(i).days()
+        days = self.column(i).days(self._date_form(i))
         if days is None:
             mend = "Write dates as 2024-01-31, or with a number above 12 among the days."
             raise self.refusal(0, i, "has {}, whose day may be its month,", mend)
         return days
+
+    def _date_form(self, i: int) -> str:
+        """Return how the training wrote the dates of a column; "" where that is not known."""
+        takes = taken(self.options)
+        known = self.known if takes is None else takes.columns
+        return next((each.form for each in known or () if each.name == self.names[i]), "")
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the features less an offset as float32 `(N, D)`, and the offset, float64 `(D,)`.
@@ -261,12 +281,14 @@ class Table:
         Raises:
             VaekitError: for a cell that is no finite number of float32.
         """
+        if self.kinds:
+            return blocks(self)
         takes, plain = taken(self.options), self.options.kind not in (None, "table")
         plain |= self.options.shape is not None
         known = None if takes is None else takes.values.offset
         columns, offsets = [], np.zeros(len(self.positions))
         for place, i in enumerate(self.positions):
-            values = self._checked(i)
+            values = self.checked(i)
             if known is not None:
                 offsets[place] = known[place]
             elif takes is None and not plain:
@@ -276,15 +298,16 @@ class Table:
             columns.append(values.astype(np.float32))
         return np.stack(columns, 1), offsets
 
-    def _checked(self, i: int) -> np.ndarray:
+    def checked(self, i: int) -> np.ndarray:
         """Return the values of a column; refuse what is no number, and gaps."""
-        form, date = self.form(i), i in self.asked["date"]
+        form, date = self.form(i), i in self.dates
         if form == "date" and not date:
             name = self.names[i]
             mend = f"Read it as days by `date={name!r}`, or leave it out: `drop={name!r}`."
             raise self.refusal(self._first_full(i), i, "has {}, a date,", mend)
         if date and form not in ("date", "empty"):
-            mend = "Leave `date`; a date is written as 2024-01-31."
+            leave = "date" if i in self.asked["date"] else "kinds"
+            mend = f"Leave `{leave}`; a date is written as 2024-01-31."
             raise self.refusal(self._first_full(i), i, "has {}, which is no date,", mend)
         values = self._values(i)
         with np.errstate(over="ignore"):
@@ -346,6 +369,16 @@ class Table:
         texts = cells.astype(object).where(cells.notna(), "").astype(str).to_numpy(object)
         return np.array([text.strip() for text in texts], object)
 
+    def read_texts(self, i: int) -> np.ndarray:
+        """Return the cells of a column as texts of categories: whole numbers without a point."""
+        from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+        cells, texts = self.frame.iloc[:, i], self.texts(i)
+        if not is_numeric_dtype(cells) or is_bool_dtype(cells):
+            return texts
+        number = {text: whole(text) or text for text in {*texts}}
+        return np.array([number[text] for text in texts], object)
+
     # What is refused.
 
     def _fault(self, row: int, i: int) -> VaekitError:
@@ -355,10 +388,12 @@ class Table:
             return self.refusal(row, i)
         if self.form(i) in ("text", "date"):
             name = self.names[i]
-            texts = [self.names[j] for j in self.positions if self.form(j) == "text"]
+            kinds = dict(zip(self.positions, self.kinds, strict=False))
+            texts = [j for j in self.positions if self.form(j) == "text"]
+            drop = [self.names[j] for j in texts if j not in kinds or not kinds[j].categories]
             mend = (
-                f"If it is a label or a group: `label={name!r}`, `group={name!r}`; else leave it "
-                f"out: `drop={','.join(texts)!r}`."
+                f"If it is a category: `kinds={name + '=category'!r}`; a label or a group: "
+                f"`label={name!r}`, `group={name!r}`; else leave it out: `drop={','.join(drop)!r}`."
             )
             if taken(self.options) is not None:
                 mend = f"{FILL}."
@@ -398,21 +433,6 @@ def is_id(name: str) -> bool:
         [True, True, True, True, False, False]
     """
     return bool(ID.fullmatch(name))
-
-
-def offset_of(values: np.ndarray) -> float:
-    """Return what to take from a column before it is float32: 0 where that loses nothing.
-
-    Example:
-        >>> offset_of(np.arange(5) + 1.7e9), offset_of(np.arange(5) / 7)
-        (1700000002.0, 0.0)
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        loss = np.abs(values - values.astype(np.float32))
-    if not (loss > 0).any():
-        return 0.0
-    lost = float(np.nanmax(loss)) > PLAIN * float(np.nanstd(values))
-    return float(np.rint(np.nanmean(values))) if lost else 0.0
 
 
 def listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import lazy
+from vaekit.data._kinds import ColumnSpec, place_names
 from vaekit.data._rows import Rows, Survey, chunks, every, is_random, pick, survey, take
 from vaekit.data._transforms import DataSpec, Transform
 from vaekit.errors import VaekitError
@@ -154,7 +155,8 @@ class Dataset:
     Attributes:
         name: short; names the runs.
         kind: "binary" (uint8, 0 and 255 only), "gray", "color", "counts" (float32,
-            whole numbers from 0 on), "table".
+            whole numbers from 0 on), "table", or "mixed": a table whose columns are of several
+            kinds, categories one-hot.
         train, test: the rows; same shape and type.
         classes: how many labels there are; 0 without labels.
         source: a path, "embedded", "generated" or "given".
@@ -171,6 +173,7 @@ class Dataset:
         untested: whether no rows are held out for tests: validation rows stand for them in
             `test`, or where there are none training rows.
         gaps: whether NaN in rows stands for what is not seen.
+        columns: of a mixed table, what each column is; or empty.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -201,6 +204,7 @@ class Dataset:
     chosen: dict[str, Any] = field(default_factory=dict)
     untested: bool = False
     gaps: bool = False
+    columns: tuple[ColumnSpec, ...] = ()
 
     def __post_init__(self) -> None:
         if self.untested:
@@ -240,6 +244,11 @@ class Dataset:
                 f"{called} holds counts, but not all are whole numbers from 0 on: "
                 "take the raw counts, or the kind table."
             )
+
+    @property
+    def place_names(self) -> tuple[str, ...]:
+        """The names of the places in a row: see `DataSpec.place_names`."""
+        return place_names(self.columns) or self.column_names
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -283,8 +292,9 @@ class Dataset:
         train = self.train if train is None else train
         train.x(slice(256))  # noise drawn before the weights: published seeds count on it
         scale = 255 if train.images.dtype == torch.uint8 else 1
-        if self.gaps:
-            mean = pick(train.images, torch.arange(len(train))).double().nanmean(0)
+        if self.gaps or self.columns:
+            rows = pick(train.images, torch.arange(len(train)))
+            mean = rows.double().nanmean(0)
         elif stream is None:
             mean = train.survey.sums.double() / (scale * len(train))
         else:
@@ -295,7 +305,7 @@ class Dataset:
             self.kind,
             rows=len(train) if stream is None else stream.rows,
             classes=self.classes,
-            mean=train.values.mean(mean.float()),
+            mean=train.values(rows).nanmean(0) if self.columns else train.values.mean(mean.float()),
             source=train.example,
             values=replace(train.values, augment=()),  # which is of a training alone
             context=() if train.context is None else tuple(train.context.shape[1:]),
@@ -304,6 +314,7 @@ class Dataset:
             levels=self.levels,
             own=self.own,
             gaps=self.gaps,
+            columns=self.columns,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train) if self.column_names and stream is None else (),
         )

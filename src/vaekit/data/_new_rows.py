@@ -70,7 +70,8 @@ def read_new(
     several = isinstance(data, list | tuple) and not is_value(data)
     given = is_value(data) or (several and all(is_image(os.fspath(each)) for each in data))
     known |= {"data_dir": None} if given else {"data": meant(data, options.data_dir)}
-    table = hasattr(data, "columns") if given else TABLE.search(known["data"].lower())
+    frame = hasattr(data, "columns") and not isinstance(data, Dataset)
+    table = frame if given else TABLE.search(known["data"].lower())
     if not table:  # labels and groups of others are not columns
         known |= {"label": known["label"] if known["labels"] else None, "group": None}
     how = NewData(**known)

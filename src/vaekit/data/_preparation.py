@@ -12,6 +12,7 @@ from torch import Tensor
 from vaekit._torchutil import Moments
 from vaekit.data._augment import read_change
 from vaekit.data._dataset import Dataset, Split, generator
+from vaekit.data._kinds import Warp, starts
 from vaekit.data._rows import check_memory, chunks, is_random, pick
 from vaekit.data._splits import partition, whole
 from vaekit.data._transforms import DataSpec, Transform, canonical
@@ -27,6 +28,7 @@ OWN = (
     "the values of {} keep their own range: leave `range` and `binarize`, or scale them to [0, 1]."
 )
 TURNED = "binary images that are turned are not binary: leave `augment=rotate`, flip and crop suit."
+STANDARDIZED = "numbers of a mixed table are standardized: leave `standardize`."
 EXCLUDED = "`dequantize` and `binarize` exclude each other: leave one."
 
 
@@ -56,7 +58,7 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
         amount = VALIDATION if options.validation is None else options.validation
         train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
         validation = validation if brought else drawn
-    gaps = options.missing == "allow" and data.kind == "table"
+    gaps = options.missing == "allow" and data.kind in ("table", "mixed")
     if gaps:
         _refuse_empty(data, train)
     values = _fitted(data, options, train) if values is None else values
@@ -87,6 +89,8 @@ def _check(data: Dataset, options: Data) -> None:
         (ranged and not images, f"`range={options.range}` is for images{other}"),
         (options.augment and not images, f"`augment` is for images{other}"),
         (turned and data.kind == "binary" and binarize != "dynamic", TURNED),
+        (options.standardize is not None and data.kind == "mixed", STANDARDIZED),
+        (options.kinds and data.kind != "mixed", f"`kinds` is for tables of named columns{other}"),
         (options.standardize and not table, f"`standardize` is for tables{other}"),
         (options.dequantize and not levels, f"`dequantize` is for {LEVELS}{other}"),
         (options.dequantize and binarized, EXCLUDED),
@@ -102,6 +106,8 @@ def _check(data: Dataset, options: Data) -> None:
 
 
 def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
+    if data.columns:
+        return of_columns(data, train)
     named = data.kind == "table" and bool(data.column_names)
     offset = train.values.offset
     if not (named if options.standardize is None else options.standardize):
@@ -127,11 +133,28 @@ def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
     return Transform(loc=mean.float(), scale=scale.float(), offset=offset)
 
 
+def of_columns(data: Dataset, train: Split) -> Transform:
+    """Return what becomes of the rows of a mixed table: warps, and scales of what is scaled."""
+    rows, offset = pick(train.images, torch.arange(len(train))), train.values.offset
+    columns = list(zip(starts(data.columns), data.columns, strict=True))
+    fits = (Warp.fit(place, column, rows[:, place]) for place, column in columns)
+    bent = Transform(warps=tuple(warp for warp in fits if warp is not None))
+    rows = bent(rows.double())
+    scaled = torch.zeros(rows.shape[1], dtype=torch.bool)
+    scaled[[place for place, column in columns if column.scaled]] = True
+    mean = rows.nanmean(0)
+    scale = (rows - mean).square().nanmean(0).sqrt()
+    scale = scale.masked_fill(scale <= 1e-9 * rows.nan_to_num().abs().amax(0), 1.0)
+    loc, scale = torch.where(scaled, mean, 0.0), torch.where(scaled, scale, 1.0)
+    return replace(bent, loc=loc.float(), scale=scale.float(), offset=offset)
+
+
 def _refuse_empty(data: Dataset, train: Split) -> None:
     """Refuse a column of a table that has nothing but gaps."""
     empty = torch.stack([part.isnan().all(0) for part in chunks(train.images)]).all(0)
     for column in empty.nonzero().flatten().tolist()[:1]:
-        name = data.column_names[column] if data.column_names else str(column + 1)
+        names = data.place_names
+        name = names[column].partition("=")[0] if names else str(column + 1)
         raise VaekitError(
             f"{data.name}: column '{name}' has nothing but gaps in the training rows: "
             f"`drop={name!r}`."

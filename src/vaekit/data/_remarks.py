@@ -13,6 +13,8 @@ from torch import Tensor
 
 from vaekit.data._cells import UNSAID
 from vaekit.data._columns import Table, is_id, listed
+from vaekit.data._kinds import starts
+from vaekit.data._mixed import said_of_kinds
 from vaekit.data._splits import taken
 
 if TYPE_CHECKING:
@@ -37,9 +39,10 @@ def said_of(table: Table, rows: np.ndarray, places: np.ndarray) -> str:
         rows: its features in the file's units, `(N, D)`; NaN is a gap that is to be filled.
         places: of these rows in the table.
     """
+    rows = rows[:, starts(table.kinds)] if table.kinds else rows
     if taken(table.options) is not None:
-        return "; ".join(_gaps(table, rows))
-    parts = [_guessed(table), _names(table, places), _gaps(table, rows)]
+        return "; ".join([*(table.said if table.kinds else ()), *_gaps(table, rows)])
+    parts = [_guessed(table), said_of_kinds(table), _names(table, places), _gaps(table, rows)]
     if not table.options.shape:
         parts += [_pixels(rows, table.columns), strange(rows, table.columns)]
     return "; ".join(said for part in parts for said in part)
@@ -68,7 +71,7 @@ def _guessed(table: Table) -> Iterator[str]:
     for i in table.empty:
         if names[i] != "" and (not names[i].isdecimal() or _gap_texts(table, [i]) - {""}):
             yield f"{_called(table, i)} is empty and left out"
-    for form, what in FORMS.items():
+    for form, what in FORMS.items() if not table.kinds else ():
         if found := [names[i] for i, each in forms.items() if each == form]:
             yield f"{listed(found)} {what}"
     numbers = {i: column for i, column in texts.items() if column.form == "number"}
@@ -166,7 +169,7 @@ def unlike(data: Dataset) -> str:
     size = max(100, min(COMPARED, VALUES // math.prod(data.train.images.shape[1:])))
     rows = [split.example(min(size, len(split))).flatten(1) for split in splits]
     counts = [min(pair) for pair in zip(counts, map(len, rows), strict=True)]
-    center, names = rows[0].mean(0), data.column_names or range(1, 1 + rows[0].shape[1])
+    center, names = rows[0].mean(0), data.place_names or range(1, 1 + rows[0].shape[1])
     parts = [[x, (x - center).square()] for x in rows]
     words = [f"column {name} {what}" for what in ("is {}er", "varies {}") for name in names]
     if data.train.images.ndim == 4:

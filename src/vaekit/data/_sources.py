@@ -26,7 +26,7 @@ from vaekit.data._images import load_images
 from vaekit.data._pixels import shaped
 from vaekit.data._several import joined_arrays, joined_tables
 from vaekit.data._splits import UNTESTED, refuse, taken
-from vaekit.data._tables import dataset_of_table, text_columns, text_table
+from vaekit.data._tables import dataset_of_table, text_table
 from vaekit.data._values import from_value
 from vaekit.errors import VaekitError, unknown
 
@@ -228,16 +228,6 @@ def _of_path(path: Path, folders: Sequence[Path], options: Data, mapped: bool) -
         raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
     known = sets(options.data_dir)
     raise unknown(f"data set (or path of {PATHS})", options.data, known)
-
-
-def labeled(options: Data) -> Data:
-    """Return the same; of a .csv without a label named, its one column of text is the label."""
-    path = _expanded(options.data)
-    several = "," in options.data and not path.exists()
-    if _suffix(path) not in TEXTS or options.label is not None or several:
-        return options
-    names = text_columns(_file(path, search_folders(options.data_dir)), options)
-    return options.model_copy(update={"label": names[0]}) if len(names) == 1 else options
 
 
 def _suffix(path: Path) -> str:

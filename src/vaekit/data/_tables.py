@@ -15,8 +15,9 @@ from vaekit.data._cells import is_number
 from vaekit.data._columns import Table, names_rows
 from vaekit.data._csv import read_text
 from vaekit.data._dataset import Dataset, Split
+from vaekit.data._kinds import ColumnSpec
 from vaekit.data._layout import by_class
-from vaekit.data._readings import as_images, as_rows, kind_of, reading, tensor_of
+from vaekit.data._readings import Reading, as_images, as_rows, kind_of, reading, tensor_of
 from vaekit.data._remarks import said_of
 from vaekit.data._rows import pick
 from vaekit.data._splits import classes_of, dataset_of, keyed, numbers_of, taken, whole
@@ -57,8 +58,13 @@ def load_csv(path: Path, options: Data) -> Dataset:
     return dataset_of_table(path, text_table(path, options))
 
 
-def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
-    """Return a DataFrame as a table; its index is no column.
+def read_frame(
+    what: str,
+    frame: pandas.DataFrame,
+    options: Data,
+    known: tuple[ColumnSpec, ...] | None = None,
+) -> Table:
+    """Return a DataFrame as a table; its index is no column. `known` are its columns' kinds.
 
     Raises:
         VaekitError: for columns of one name, and an unknown label or group; `what` names the frame.
@@ -67,13 +73,8 @@ def read_frame(what: str, frame: pandas.DataFrame, options: Data) -> Table:
     def locate(row: int, column: int) -> tuple[str, Any]:
         return f"row {frame.index[row]}", frame.iat[row, column]
 
-    return Table(what, [str(name) for name in frame.columns], frame, options, locate)
-
-
-def text_columns(path: Path, options: Data) -> list[str]:
-    """Return the columns of text that neither options nor their names say what they are of."""
-    table = text_table(path, options)
-    return [table.names[i] for i in table.positions if table.form(i) == "text"]
+    names = [str(name) for name in frame.columns]
+    return Table(what, names, frame, options, locate, known=known)
 
 
 def text_table(path: Path, options: Data) -> Table:
@@ -87,11 +88,19 @@ def text_table(path: Path, options: Data) -> Table:
     table = Table(str(path), text.names, None, options, locate, text.mark, text.said)
     texts = [i for i, name in enumerate(text.names) if text.header and names_rows(name)]
     texts += [i for role in ("label", "group", "id") for i in table.asked[role]]
+    texts += [text.names.index(name) for name in categories(options) if name in text.names]
     table.frame = text.frame(texts)  # which keeps what names something as it is written
     if not len(table.frame):
         raise VaekitError(f"{path} has no rows. Expected a line of numbers for each.")
     table.lines = lambda: text.lines(len(table.frame))
     return table
+
+
+def categories(options: Data) -> list[str]:
+    """Return the columns that are known to be categories, which may be written in digits."""
+    takes, pairs = taken(options), (each.rpartition("=") for each in options.kinds)
+    named = [name for name, _, kind in pairs if kind == "category"]
+    return [c.name for c in takes.columns if c.kind == "category"] if takes else named
 
 
 @dataclass(frozen=True)
@@ -147,10 +156,13 @@ def dataset_of_table(path: Path, table: Table) -> Dataset:
     elif rows.labels is not None:
         labels, names = classed(rows.labels, lambda i: table.no_class(int(rows.places[i])))
     facts: dict[str, Any] = {"class_names": names, "column_names": table.columns, "said": rows.said}
+    facts["columns"] = table.kinds
     if options.shape:
         stored = as_rows(str(path), as_images(str(path), rows.features, options.shape), takes)
         how = reading(str(path), [stored], takes, options.kind, options.ends)
         facts |= {"column_names": (), "said": "; ".join(filter(None, (rows.said, how.said)))}
+    elif table.kinds:
+        stored, how = rows.features, Reading("mixed")
     else:
         stored, how = rows.features, kind_of(str(path), [rows.features], options)
     images, values = tensor_of(how(stored)), less(rows.offset)
@@ -173,6 +185,11 @@ def filled(data: Dataset, options: Data) -> Dataset:
     if options.missing != "mean" or data.train.images.dtype != torch.float32:
         return data
     takes, rows = taken(options), pick(data.train.images, torch.arange(len(data.train)))
+    if data.columns and rows.isnan().any():
+        raise VaekitError(
+            f"{data.source} has gaps, and `missing=mean` has no mean of a category: take "
+            "`missing=allow`, or `missing=drop`."
+        )
     mean = rows.double().nanmean(0) if takes is None else takes.values.loc
     if mean is None:  # the training had other options
         return data

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from vaekit.data._augment import augmented
+from vaekit.data._kinds import ColumnSpec, StoredWarp, Warp, place_names, written
 from vaekit.errors import VaekitError, first_wrong, unknown
 
 T = TypeVar("T")
-KINDS = ("binary", "gray", "color", "counts", "table")
+KINDS = ("binary", "gray", "color", "counts", "table", "mixed")
 
 
 def canonical(images: Tensor) -> Tensor:
@@ -49,6 +50,7 @@ class Transform:
         loc, scale: of tables: x = (row - loc) / scale; without a scale, loc is what gaps become.
         offset: float64, what was taken from the columns of a table before they were stored, so that
             float32 holds them.
+        warps: of a mixed table, what comes before loc and scale: logarithms, and quantiles.
 
     Example:
         >>> transform = Transform(low=-1.0)
@@ -65,6 +67,7 @@ class Transform:
     scale: Tensor | None = None
     offset: Tensor | None = None
     augment: tuple[str, ...] = ()
+    warps: tuple[Warp, ...] = ()
 
     def __call__(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return canonical x, float32, for stored rows; random parts come from `generator`."""
@@ -88,10 +91,21 @@ class Transform:
         return low, high
 
     def _placed(self, x: Tensor) -> Tensor:
+        x = self._bent(x)
         if self.loc is not None and self.scale is not None:
             return (x - self.loc.to(x.device)) / self.scale.to(x.device)
         if (self.low, self.high) != (0.0, 1.0):
             return self.low + (self.high - self.low) * x
+        return x
+
+    def _bent(self, x: Tensor, *, back: bool = False) -> Tensor:
+        """Return rows `(N, D)` with each warp at its column; with `back` its inverse."""
+        if not self.warps:
+            return x
+        x = x.clone()
+        for warp in self.warps:
+            values = x[..., warp.place]
+            x[..., warp.place] = warp.inverse(values) if back else warp(values)
         return x
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -100,7 +114,7 @@ class Transform:
             x = x * self.scale.to(x.device) + self.loc.to(x.device)
         elif (self.low, self.high) != (0.0, 1.0):
             x = (x - self.low) / (self.high - self.low)
-        return self.units(x)
+        return self.units(self._bent(x, back=True))
 
     def units(self, rows: Tensor) -> Tensor:
         """Return stored rows in the units of their file: float64 where an offset was taken.
@@ -124,6 +138,7 @@ class Transform:
             {'dequantize': True}
         """
         plain = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in vars(self).items()}
+        plain["warps"] = [warp.to_json() for warp in self.warps] or ()
         return {n: v for n, v in plain.items() if v != getattr(Transform, n)}
 
     @classmethod
@@ -137,7 +152,10 @@ class Transform:
         known: dict[str, Any] = {
             n: v for n, v in vars(_read(_Stored, record)).items() if v is not None
         }
-        tensors = {n: torch.tensor(known[n], dtype=t) for n, t in types.items() if n in known}
+        tensors: dict[str, Any] = {
+            n: torch.tensor(known[n], dtype=t) for n, t in types.items() if n in known
+        }
+        tensors["warps"] = tuple(warp.made() for warp in known.get("warps", ()))
         return cls(**known | tensors)
 
 
@@ -154,6 +172,7 @@ class _Stored:
     loc: list[float] | None = None
     scale: list[float] | None = None
     offset: list[float] | None = None
+    warps: list[StoredWarp] | None = None
 
 
 def _read(kind: type[T], record: Any) -> T:
@@ -188,6 +207,7 @@ class DataSpec:
         whole: of a table's columns, each the least and the largest of its training values where all
             are whole numbers, else None; or empty.
         gaps: whether NaN in rows stands for what is not seen.
+        columns: of a mixed table, what each column is; or empty.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -216,6 +236,7 @@ class DataSpec:
     own: tuple[float, float] | None = field(default=None, repr=False)
     whole: tuple[tuple[float, float] | None, ...] = field(default=(), repr=False)
     gaps: bool = field(default=False, repr=False)
+    columns: tuple[ColumnSpec, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -246,6 +267,8 @@ class DataSpec:
             {'1': array([1]), '2': array([1.5])}
         """
         units = self.values.inverse(x.cpu().double()) * (255 if self.top == 255 else 1)
+        if self.columns:
+            return self.written(units, drawn=drawn)
         names = self.column_names or map(str, range(1, 1 + self.shape[0]))
         columns = dict(zip(names, units.numpy().T, strict=True))
         if not drawn:
@@ -256,6 +279,23 @@ class DataSpec:
             elif ends is not None:
                 columns[name] = column.round().clip(*ends).astype(np.int64)
         return columns
+
+    def written(self, units: Tensor, *, drawn: bool = True) -> dict[str, np.ndarray]:
+        """Return rows of a mixed table `(N, D)`, in units, by column as the file has them."""
+        offset = torch.zeros(self.shape) if self.values.offset is None else self.values.offset
+        bounds = {
+            warp.place: (
+                warp.ends[0] + offset[warp.place].item(),
+                warp.ends[1] + offset[warp.place].item(),
+            )
+            for warp in self.values.warps
+        }
+        return written(self.columns, units.numpy(), self.whole, bounds, drawn=drawn)
+
+    @property
+    def place_names(self) -> tuple[str, ...]:
+        """The names of the places in a row of a table: of a category its values, as sort=a."""
+        return place_names(self.columns) or self.column_names
 
     @property
     def ends(self) -> tuple[float, float] | None:
@@ -292,6 +332,8 @@ class DataSpec:
             for n in ("levels", "top", "own", "whole", "gaps")
             if getattr(self, n)
         }
+        if self.columns:
+            plain["columns"] = [column.to_json() for column in self.columns]
         return plain | {"values": self.values.to_json()} | {n: v for n, v in lists.items() if v}
 
     @classmethod
@@ -313,6 +355,13 @@ class DataSpec:
         if isinstance(plain, dict) and plain.pop("mapped", False) is True:  # of an earlier version
             plain["levels"] = (-1.0, 1.0)
         spec = replace(_read(cls, plain), values=Transform.from_json(values))
+        if bool(spec.columns) != (spec.kind == "mixed"):
+            raise VaekitError(
+                "a data record does not fit: columns have kinds in mixed tables alone."
+            )
+        bent = {warp.place: warp for warp in spec.values.warps}
+        if bent and (spec.values.scale is None or not {*bent} <= {*range(math.prod(spec.shape))}):
+            raise VaekitError("a data record does not fit: it bends a column that is not there.")
         for name, found, expected in spec._lengths():
             if found not in (0, expected):
                 why = f"it holds {found} {name}; expected {expected}"
@@ -324,6 +373,9 @@ class DataSpec:
         yield "class_names", len(self.class_names), self.classes
         if self.is_table:
             values = {n: getattr(self.values, n) for n in ("loc", "scale", "offset")}
-            lists = {"column_names": self.column_names, "whole": self.whole, **values}
+            named = "places" if self.columns else "column_names"
+            lists = {named: self.place_names, "whole": self.whole, **values}
             known = {name: v for name, v in lists.items() if v is not None}
             yield from ((name, len(each), self.shape[0]) for name, each in known.items())
+        if self.columns:
+            yield "column_names", len(self.column_names), len(self.columns)

@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from vaekit._train_options import Data
 from vaekit.data._dataset import Dataset, Split
+from vaekit.data._kinds import ColumnSpec
 from vaekit.data._labels import annotation, is_one_hot, numbered
 from vaekit.data._loaders import (
     FirstPass,
@@ -100,11 +101,12 @@ def from_value(value: Any, options: Data | None = None) -> Dataset:
             f"data is {described(dict(splits))}; expected train among them: "
             '{"train": ..., "validation": ..., "test": ...}.'
         )
-    parts = {}
+    parts: dict[str, _Part] = {}
     for name in NAMES:
         if name == "train" or splits.get(name) is not None:
             what = f'data["{name}"]' if splits is value else "data"
-            parts[name] = _part(what, splits[name], options, name == "train")
+            known = parts["train"].kinds if parts and parts["train"].columns else None
+            parts[name] = _part(what, splits[name], options, name == "train", known)
     name = "splits" if splits is value else parts["train"].name
     return shaped(_joined(parts, options, name), options)
 
@@ -133,25 +135,32 @@ class _Part:
     groups: Tensor | None = None
     ids: np.ndarray | None = None
     columns: tuple[str, ...] = ()
+    kinds: tuple[ColumnSpec, ...] = ()
     offset: np.ndarray | None = None
     said: str = ""
     survey: FirstPass | None = None
     loader: Any = None
 
 
-def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
+def _part(
+    what: str,
+    value: Any,
+    options: Data,
+    training: bool,
+    known: tuple[ColumnSpec, ...] | None = None,
+) -> _Part:
     if isinstance(value, TensorDataset) and len(value.tensors) <= 2:
         pair = (*value.tensors, None)[:2]
         return replace(_part(what, pair, options, training), name="dataset")
     if isinstance(value, tuple) and len(value) == 2:
-        part = _part(what, value[0], options, training)
+        part = _part(what, value[0], options, training, known)
         if value[1] is None:
             return part
         if part.y is not None or part.loader is not None:
             raise VaekitError(f"{what} has its labels twice; give x alone, or (x, y) of arrays.")
         return replace(part, y=_y(what, value[1]))
     if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
-        return _frame(what, value, options)
+        return _frame(what, value, options, known)
     mend = "it is for DataFrames"
     refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
@@ -178,8 +187,10 @@ def _array(
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 
-def _frame(what: str, frame: Any, options: Data) -> _Part:
-    table = read_frame(what, frame, options)
+def _frame(
+    what: str, frame: Any, options: Data, known: tuple[ColumnSpec, ...] | None = None
+) -> _Part:
+    table = read_frame(what, frame, options, known)
     if not len(frame):
         raise VaekitError(f"{what} is empty: a DataFrame of no rows.")
     rows = rows_of(table)
@@ -189,6 +200,7 @@ def _frame(what: str, frame: Any, options: Data) -> _Part:
     stored = lambda how: tensor_of(how(seen))  # noqa: E731
     facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids, "said": rows.said}
     facts |= {"columns": () if options.shape else table.columns, "offset": rows.offset}
+    facts["kinds"] = table.kinds
     return _Part("dataframe", what, seen, stored, len(seen), **facts)
 
 
@@ -287,7 +299,8 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
                 f"expected {', '.join(train.columns) or 'none with names'} as in {train.what}."
             )
     seen = [part.seen for part in parts.values()]
-    how = kind_of("data", seen, options) if train.columns else None
+    how = kind_of("data", seen, options) if train.columns and not train.kinds else None
+    how = Reading("mixed") if train.kinds else how
     how = how or reading("data", seen, taken(options), options.kind, options.ends)
     annotations, class_names = _annotations(parts, classes_of(options))
     splits = {
@@ -307,6 +320,7 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
         stand = "validation rows stand" if "validation" in splits else SAMPLED
         notes.insert(0, f"no test rows: {stand} for them")
     facts: dict[str, Any] = {"class_names": class_names, "column_names": train.columns}
+    facts["columns"] = train.kinds
     facts |= how.facts
     said = "; ".join(notes)
     data = dataset_of("data", how.kind, splits, options, name=name, said=said, **facts)

@@ -7,6 +7,9 @@ from vaekit.distributions.base import offering as offering
 from vaekit.distributions.base import pixels as pixels
 from vaekit.distributions.base import reals as reals
 from vaekit.distributions.base import sum_event as sum_event
+from vaekit.distributions.blocks import Blocks as Blocks
+from vaekit.distributions.blocks import OneHot as OneHot
+from vaekit.distributions.blocks import segments as segments
 from vaekit.distributions.continuous import Delta as Delta
 from vaekit.distributions.continuous import FullGaussian as FullGaussian
 from vaekit.distributions.continuous import Gaussian as Gaussian

@@ -33,7 +33,7 @@ class Contributions(Metric):
     """What each column of a table adds to -log p(x|z), over draws of z from q(z|x).
 
     Args:
-        usual: what it usually adds, `(D,)`; with it the columns that add most above it are kept.
+        usual: what it usually adds, `(C,)`; with it the columns that add most above it are kept.
     """
 
     samples = (10,)
@@ -46,12 +46,17 @@ class Contributions(Metric):
         """Add up the terms, or store the largest of each row and whose they are."""
         observed = torch.ones_like(trace.x) if trace.mask is None else trace.mask
         x = torch.where(observed != 0, trace.x, torch.zeros_like(trace.x))
-        terms = -(wide(trace.scored.terms(x)) * observed).mean(0)
+        terms = self._by_column(-(wide(trace.scored.terms(x)) * observed).mean(0))
         if self.usual is None:
             self.add(terms=terms.sum(0))
             return
         excess, column = (terms - self.usual.to(terms.device)).topk(min(MOST, terms.shape[1]))
         self.keep(excess=excess, column=column)
+
+    def _by_column(self, terms: Tensor) -> Tensor:
+        """Return the sums over the places of each column, `(B, C)`: a category has several."""
+        widths = [column.width for column in self.subject.spec.columns]
+        return torch.stack([part.sum(1) for part in terms.split(widths, 1)], 1) if widths else terms
 
     def compute(self) -> Record:
         return {}
@@ -116,7 +121,7 @@ def _score(subject: Subject, samples: int, usual: Tensor | None) -> Scores:
 
 
 def usual_terms(subject: Subject) -> Tensor:
-    """Return what each column of a table adds to -log p(x|z) on average over rows, `(D,)`."""
+    """Return what each column of a table adds to -log p(x|z) on average over rows, `(C,)`."""
     terms = Contributions()
     measured(subject, {"terms": terms})
     return terms.sums["terms"].cpu() / subject.rows.count

@@ -190,7 +190,7 @@ class Synthetic(Study):
         drawn = _rounded(subject.sample(len(rows), context), subject.spec)
         real, train = _all(rows), _all(subject.train)
         found = synthetic(log(drawn), log(real), log(train), seed=subject.seed)
-        names = subject.spec.column_names
+        names = subject.spec.place_names
         worst = found["worst_column"]
         found["worst_column"] = names[worst] if len(names) == drawn.shape[1] else str(worst + 1)
         return found
@@ -215,8 +215,9 @@ def _rounded(x: Tensor, spec: DataSpec) -> Tensor:
     """Return draws as they are written: columns of whole numbers rounded, within their ends."""
     units, x = spec.values.inverse(x), wide(x).clone()
     scale = torch.ones(x.shape[1]) if spec.values.scale is None else spec.values.scale
+    bent = {warp.place for warp in spec.values.warps}  # which are no less told by fractions
     for column, ends in enumerate(spec.whole):
-        if ends is not None:
+        if ends is not None and column not in bent:
             now = units[:, column]
             x[:, column] += (now.round().clip(*ends) - now) / float(scale[column])
     return x

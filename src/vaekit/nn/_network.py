@@ -251,6 +251,7 @@ class LogCounts(nn.Module):
 
     Args:
         net: a network with `in_shape`, which this one keeps; with `out_shape` too, if it has one.
+        places: of the counts in a row `(D,)`, where others are beside them; by default all are.
 
     Raises:
         VaekitError: where `net` has no `in_shape`.
@@ -262,7 +263,7 @@ class LogCounts(nn.Module):
         ((4,), torch.Size([1, 2]))
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, places: tuple[int, ...] = ()) -> None:
         super().__init__()
         if not hasattr(net, "in_shape"):
             raise VaekitError(
@@ -271,14 +272,20 @@ class LogCounts(nn.Module):
         self.net = net
         self.in_shape = net.in_shape
         self.out_shape = getattr(net, "out_shape", None)
+        self.places = tuple(places)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the network's output.
 
         Args:
-            x: `(N, *in_shape)`, 0 or more.
+            x: `(N, *in_shape)`, counts of 0 or more.
         """
-        y: Tensor = self.net(x.log1p())
+        if not self.places:
+            seen = x.log1p()
+        else:
+            seen = x.clone()
+            seen[:, self.places] = x[:, self.places].log1p()
+        y: Tensor = self.net(seen)
         return y
 
 

@@ -1,3 +1,4 @@
+from vaekit.parts.blocks import Blocks as Blocks
 from vaekit.parts.conditional import Conditional as Conditional
 from vaekit.parts.conditional import Family as Family
 from vaekit.parts.conditional import join as join

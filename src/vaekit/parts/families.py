@@ -109,11 +109,11 @@ class FixedScale(nn.Module):
 
 
 class SharedScale(nn.Module):
-    """One learned number, shared by all elements."""
+    """One learned number, shared by all elements; or one each, of `shape`."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.zeros(shape))
 
 
 class FittedScale(nn.Module):
@@ -123,17 +123,22 @@ class FittedScale(nn.Module):
     eq. 5), with p = 1 that of a Laplace distribution. While training, a batch is scored by its
     own optimum; evaluation and sampling use the stored running mean (over the last twenty
     batches or so), since an optimum found on the batch that it scores flatters. It is the optimum
-    of the ELBO; importance-weighted bounds have another, and want a "shared" scale.
+    of the ELBO; importance-weighted bounds have another, and want a "shared" scale. With a `shape`
+    each of its elements has its own.
+
+    Attributes:
+        least: the least scale^p.
     """
 
+    least = 1e-10
     _moment: Tensor
     _count: Tensor
 
-    def __init__(self, power: int) -> None:
+    def __init__(self, power: int, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.power = power
-        self.register_buffer("_moment", torch.ones(()))
-        self.register_buffer("_count", torch.zeros(()))
+        self.register_buffer("_moment", torch.ones(shape))
+        self.register_buffer("_count", torch.zeros(shape))
 
     @property
     def log_scale(self) -> Tensor:
@@ -146,13 +151,15 @@ class FittedScale(nn.Module):
         if not self.training:
             return None
         power = residual.abs() if self.power == 1 else residual.square()
+        over = tuple(range(power.dim() - self._moment.dim()))
         if mask is None:
-            parts = power.sum(), power.new_full((), power.numel())
+            total = power.sum(over)
+            parts = total, torch.full_like(total, power.numel() / total.numel())
         else:
             weight = mask.to(power.dtype).expand_as(power)
-            parts = (power * weight).sum(), weight.sum()
+            parts = (power * weight).sum(over), weight.sum(over)
         total, count = over_ranks(torch.stack(parts))
-        mean = (total / count.clamp(min=1)).clamp(min=1e-10).to(self._moment.dtype)
+        mean = (total / count.clamp(min=1)).clamp(min=self.least).to(self._moment.dtype)
         good = (count > 0) & torch.isfinite(mean)
         self._count += good
         moved = self._moment.lerp(mean, (1 / self._count.clamp(min=1)).clamp(min=0.05))
@@ -163,8 +170,12 @@ class FittedScale(nn.Module):
 Scale = FreeScale | FixedScale | SharedScale | FittedScale
 
 
-def make_scale(how: str | float, power: int, floor: float | None = None) -> Scale:
+def make_scale(
+    how: str | float, power: int, floor: float | None = None, shape: tuple[int, ...] = ()
+) -> Scale:
     """Return the scale named: "free", "softplus", "shared", "fitted", or a fixed number.
+
+    With a `shape`, a shared or fitted one is one number for each of its elements.
 
     Example:
         >>> make_scale(0.5, 2).log_scale
@@ -179,8 +190,8 @@ def make_scale(how: str | float, power: int, floor: float | None = None) -> Scal
     makers: dict[str, Callable[[], Scale]] = {
         "free": lambda: FreeScale(power, floor),
         "softplus": lambda: FreeScale(power, floor, softplus=True),
-        "shared": SharedScale,
-        "fitted": lambda: FittedScale(power),
+        "shared": lambda: SharedScale(shape),
+        "fitted": lambda: FittedScale(power, shape),
     }
     if how not in makers:
         raise unknown("scale", how, [*makers, "a number"])

@@ -24,6 +24,7 @@ LIKELIHOODS = {  # by the kind of data, where none is named
     "gray": "gaussian",
     "color": "gaussian",
     "table": "gaussian",
+    "mixed": "blocks",
     "counts": "negative-binomial",
 }
 
@@ -77,7 +78,7 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     """Return the likelihood that is asked for; else that of the kind of data.
 
     A scale that nobody names is fitted; under an objective that weighs draws it is learned, since
-    what is fitted is the optimum of the ELBO alone.
+    what is fitted is the optimum of the ELBO alone: of a mixed table by the network.
 
     Example:
         >>> likelihood_spec({"likelihood": None, "objective": {"name": "iwae"}}, "gray")
@@ -89,8 +90,8 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     spec = checked("likelihood", {"name": name, **options})
     needs = getattr(find("objective", parts["objective"]["name"]), "needs", ())
     weighted = isinstance(needs, frozenset) and "fixed" in needs
-    if weighted and name in ("gaussian", "laplace") and "scale" not in spec:
-        spec["scale"] = "shared"
+    if weighted and name in ("gaussian", "laplace", "blocks") and "scale" not in spec:
+        spec["scale"] = "free" if name == "blocks" else "shared"
     return spec
 
 
@@ -136,6 +137,7 @@ class Builder:
     @property
     def posterior(self) -> Conditional:
         """Return q(z|x): the encoder, and the family of its posterior."""
+        from vaekit.data import starts
         from vaekit.nn import LogCounts
         from vaekit.parts import Conditional, joined_shape
 
@@ -149,8 +151,10 @@ class Builder:
         if context and not self.net.planes:
             shape = (math.prod(shape),)
         net = self.net.encoder(joined_shape(shape, context), family.param_shape)
-        if self.data.kind == "counts":
-            net = LogCounts(net)
+        pairs = zip(starts(self.data.columns), self.data.columns, strict=True)
+        counts = [place for place, column in pairs if column.kind == "count"]
+        if self.data.kind == "counts" or counts:
+            net = LogCounts(net, tuple(counts))
         return Conditional(net, family, in_shape=self.data.shape)
 
     @cached_property

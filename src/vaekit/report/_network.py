@@ -51,6 +51,8 @@ FORMS = (
     mark("location and, before softplus, scale of a Laplace distribution"),
     *(mark("mean through {}"), mark("logits of a Bernoulli"), mark("location of a point mass")),
     *(mark("logits of a continuous Bernoulli"), mark("{} logits each of a categorical")),
+    *(mark("logits of a categorical"), mark("one fitted scale each")),
+    mark("one learned scale each"),
     *(mark("log means of a Poisson"), mark("log means of a negative binomial")),
     mark("log means and log dispersions of a negative binomial"),
     *(mark("one learned log dispersion each"), mark("{} of {}")),

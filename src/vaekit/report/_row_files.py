@@ -50,7 +50,7 @@ def save_rows(
     import pandas
 
     columns = {**more, **spec.columns_of(x, drawn=drawn)}
-    for name in (each for each in dates if each in columns):
+    for name in (each for each in dates if each in columns and not spec.columns):
         days = columns[name]
         form = "%Y-%m-%d" if days.dtype.kind == "i" else "%Y-%m-%dT%H:%M:%S"
         columns[name] = pandas.to_datetime(days, unit="D").strftime(form)

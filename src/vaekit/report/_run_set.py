@@ -48,13 +48,15 @@ class Likelihood(NamedTuple):
     @classmethod
     def of(cls, run: Run) -> Likelihood:
         """Return what a bound of this run is of. One of log p(x | label) is none of log p(x)."""
-        spec = run.parts.get("likelihood")
-        options = spec.items() if isinstance(spec, dict) else ()
+        part, spec = run.parts.get("likelihood"), run.spec
+        options = part.items() if isinstance(part, dict) else ()
         fixed = [f"{n} {v:g}" for n, v in options if type(v) in (int, float)]
         name = type(run.px).__name__ + (" given the label" if run.conditional else "")
-        proper = is_likelihood(run.px.space, run.spec.kind)
-        if run.spec.values.scale is not None:  # another scale in the units of the data
+        proper = is_likelihood(run.px.space, spec.kind)
+        if spec.values.scale is not None:  # another scale in the units of the data
             fixed = [t + " of standardized columns" * t.startswith("scale ") for t in fixed]
+        if discrete := [column.name for column in spec.columns if not column.scaled]:
+            fixed.append(f"probabilities of {', '.join(discrete)}")  # others are densities
         return cls(name, ", ".join(fixed), proper, run.px.space)
 
     @property
@@ -102,7 +104,7 @@ class RunSet:
     @property
     def scaled(self) -> bool:
         """Whether a run sees other columns of a table than are stored."""
-        return any(run.spec.values.scale is not None for run in self.runs)
+        return any(run.spec.values.scale is not None for run in self.runs if not run.spec.columns)
 
     @property
     def seeded(self) -> bool:
@@ -423,9 +425,12 @@ def _same_data(runs: Sequence[Run], data_dir: str | Path | None) -> Dataset:
 
 
 def _unscaled(split: Split) -> Tensor:
-    """Return some rows as a model sees them, but columns of tables as they are stored."""
-    values = replace(split.values, loc=None, scale=None)
-    return replace(split, values=values).x(spread(len(split), SEEN))
+    """Return some rows as a model sees them, but columns of tables as they are stored.
+
+    A gap, which equals nothing, is infinite.
+    """
+    values = replace(split.values, loc=None, scale=None, warps=())
+    return replace(split, values=values).x(spread(len(split), SEEN)).nan_to_num(torch.inf)
 
 
 def _unlike(runs: Sequence[Run], other: Run, why: str) -> VaekitError:

@@ -272,7 +272,7 @@ def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
         draws = see(x)
     counts = shown.data.kind == "counts"
     rows, made = see(shown.x[order]), see(shown.made[order])
-    table = Table(rows, made, draws, shown.data.column_names, counts)
+    table = Table(rows, made, draws, shown.data.place_names, counts)
     found |= {"table": table, "maps": list(row_maps(table, SHOWN, say))}
     found |= {"moments": moments(table), "draws": list(correlations(table, say))}
     if not counts:

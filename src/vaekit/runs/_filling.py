@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vaekit._torchutil import rng
-from vaekit.data import Split
+from vaekit.data import Split, starts
 from vaekit.errors import VaekitError
 from vaekit.evaluate import impute
 from vaekit.runs._run import Run
@@ -25,8 +25,8 @@ def fill(
     """Return rows of a table with their gaps filled in: see `Run.impute`."""
     import pandas
 
-    if run.spec.kind != "table" or not run.spec.is_table:
-        raise VaekitError(f"gaps are filled in tables of numbers; {run.path} is of other data.")
+    if run.spec.kind not in ("table", "mixed") or not run.spec.is_table:
+        raise VaekitError(f"gaps are filled in tables; {run.path} is of other data.")
     rows, made = run.new_data(data, missing="allow", **how).test, []
     with rng(seed, run.device):
         for index in torch.arange(len(rows)).split(BLOCK):
@@ -44,10 +44,11 @@ def fill(
 
 def _kept(run: Run, rows: Split, filled: torch.Tensor) -> dict[str, np.ndarray]:
     """Return the columns of filled rows in the units of the data; what is seen is as it was."""
-    seen = rows.values.units(rows.images).numpy()  # type: ignore[arg-type]
-    columns = run.spec.columns_of(filled)
-    for place, (name, column) in enumerate(columns.items()):
-        known = seen[:, place]
-        kind = column.dtype if column.dtype.kind == "i" else known.dtype
-        columns[name] = np.where(np.isnan(known), column, known).astype(kind)
+    units = rows.values.units(rows.images)  # type: ignore[arg-type]
+    columns, seen = run.spec.columns_of(filled), units.numpy().T
+    first = starts(run.spec.columns) or range(len(columns))
+    known = run.spec.written(units, drawn=False).values() if run.spec.columns else seen
+    for place, (name, column), cells in zip(first, columns.items(), known, strict=True):
+        kind = column.dtype if column.dtype.kind == "i" else cells.dtype
+        columns[name] = np.where(np.isnan(seen[place]), column, cells).astype(kind)
     return columns

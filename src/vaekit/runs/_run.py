@@ -500,7 +500,7 @@ class Run:
             class_names=self.class_names,
             seed=seed,
             name=str(self.path),
-            scale=self.spec.values.scale if units else None,
+            scale=self.spec.values.scale if units and not self.spec.columns else None,
             sample=lambda n, context: self.sample(n, context=context, mean=False, seed=seed),
         )
 
