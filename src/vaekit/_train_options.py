@@ -237,7 +237,8 @@ class Data(Options):
 
     missing: Literal["refuse", "drop", "mean", "allow"] = "refuse"
     """What becomes of gaps in a table (empty, NA, null, ?). `drop` leaves such rows out, `mean`
-    fills in the mean of the column's training rows, `allow` trains on what is seen of each row."""
+    fills in the mean of the column's training rows, `allow` trains on what is seen of each row, and
+    of arrays, images too, in which NaN is a gap."""
 
     kind: Literal["binary", "gray", "color", "counts", "table"] | None = None
     """What the values are, where a file does not tell."""
@@ -267,6 +268,11 @@ class Data(Options):
     max_memory: str | None = None
     """The most memory that a file may ask for, as 8GiB. By default 2 GiB, or 20 times its own size
     if that is more: a small file that unpacks to much more is refused."""
+
+    @property
+    def gaps(self) -> bool:
+        """Whether NaN in rows stands for what is not seen."""
+        return self.missing == "allow"
 
     @property
     def box(self) -> tuple[int, int] | None:

@@ -317,7 +317,8 @@ def dense(
     takes = taken(options)
     whats = [f"{path}: {key}" for _, key in given]
     arrays = [as_images(w, a, options.shape) for w, (a, _) in zip(whats, given, strict=True)]
-    rows = [as_rows(w, a, takes, options.kind) for w, a in zip(whats, arrays, strict=True)]
+    how_read = (takes, options.kind, options.gaps)
+    rows = [as_rows(w, a, *how_read) for w, a in zip(whats, arrays, strict=True)]
     how = reading(f"{path}: {given[0][1]}", rows, takes, options.kind, options.ends)
     stored: list[Tensor | Rows] = []
     for part in map(how, rows):

@@ -133,12 +133,12 @@ class Split:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest stored value; NaN where one is NaN."""
+        """The smallest and the largest stored value."""
         return self.survey.low, self.survey.high
 
     @lazy
     def x_bounds(self) -> tuple[float, float]:
-        """What bounds the values that a model sees; NaN where one is NaN."""
+        """What bounds the values that a model sees."""
         if self.values.loc is not None:
             seen = survey(map(self.values, chunks(self.images)))
             return seen.low, seen.high
@@ -284,7 +284,7 @@ class Dataset:
         train.x(slice(256))  # noise drawn before the weights: published seeds count on it
         scale = 255 if train.images.dtype == torch.uint8 else 1
         if self.gaps:
-            mean = pick(train.images, torch.arange(len(train))).double().nanmean(0)
+            mean = _mean_seen(train.images)
         elif stream is None:
             mean = train.survey.sums.double() / (scale * len(train))
         else:
@@ -307,6 +307,15 @@ class Dataset:
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train) if self.column_names and stream is None else (),
         )
+
+
+def _mean_seen(rows: Tensor | Rows) -> Tensor:
+    """Return the mean of each value over the rows that have it; of all values where none has."""
+    sums, counts = torch.zeros(()), torch.zeros(())
+    for part in chunks(rows):
+        sums = sums + part.nan_to_num().sum(0, dtype=torch.float64)
+        counts = counts + (~part.isnan()).sum(0)
+    return torch.where(counts > 0, sums / counts.clamp(min=1), sums.sum() / counts.sum())
 
 
 def _whole(rows: Split) -> tuple[tuple[float, float] | None, ...]:
@@ -373,12 +382,12 @@ def card(dataset: Dataset) -> dict[str, Any]:
     shape = dataset.train.images.shape[1:]
     total = sum(map(len, splits.values())) * math.prod(shape)
     ends = [part.bounds for part in splits.values()]
-    mean = sum(float(part.sums.sum()) for part in seen) / total
+    mean = sum(float(part.sums.sum()) for part in seen) / (total - sum(p.gaps for p in seen))
     if dataset.train.values.offset is not None:  # in the units of the file
         whole = {n: pick(part.images, torch.arange(len(part))) for n, part in splits.items()}
         units = [splits[n].values.units(rows) for n, rows in whole.items()]
-        ends = [(float(part.min()), float(part.max())) for part in units]
-        mean = sum(float(part.sum()) for part in units) / total
+        ends = [(each.low, each.high) for each in map(survey, ([part] for part in units))]
+        mean = float(torch.cat(units).nanmean())
     ends += [] if dataset.stream is None else [dataset.stream.bounds]
     if (units_of := dataset.own or dataset.levels) is not None:  # in the units of the file
         least, most = units_of

@@ -56,7 +56,8 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
         amount = VALIDATION if options.validation is None else options.validation
         train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
         validation = validation if brought else drawn
-    gaps = options.missing == "allow" and data.kind == "table"
+    floats = data.kind == "table" or train.images.dtype == torch.float32
+    gaps = options.gaps and floats and data.kind != "counts"
     if gaps:
         _refuse_empty(data, train)
     values = _fitted(data, options, train) if values is None else values
@@ -77,6 +78,7 @@ def _check(data: Dataset, options: Data) -> None:
     binarized, ranged = binarize != "none", options.range != "0,1"
     images, table = data.kind in IMAGES, data.kind == "table"
     levels = data.kind in ("gray", "color") and rows.dtype == torch.uint8
+    holed = options.gaps and images and rows.dtype == torch.float32
     fixed = binarize in ("static", "threshold") and (loader or is_random(rows))
     other = f"; {data.name} holds {data.kind} data: leave it."
     rows_are = "that a loader serves" if loader else "that change from read to read"
@@ -84,6 +86,7 @@ def _check(data: Dataset, options: Data) -> None:
     served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
     for wrong, message in (
         (binarized and not images, f"`binarize={binarize}` is for images{other}"),
+        (binarized and holed, "binarized pixels have no gaps: leave `binarize`, or `missing`."),
         (ranged and not images, f"`range={options.range}` is for images{other}"),
         (options.augment and not images, f"`augment` is for images{other}"),
         (turned and data.kind == "binary" and binarize != "dynamic", TURNED),
@@ -128,8 +131,12 @@ def _fitted(data: Dataset, options: Data, train: Split) -> Transform:
 
 
 def _refuse_empty(data: Dataset, train: Split) -> None:
-    """Refuse a column of a table that has nothing but gaps."""
+    """Refuse a column of a table, or images, that have nothing but gaps."""
     empty = torch.stack([part.isnan().all(0) for part in chunks(train.images)]).all(0)
+    if data.kind != "table":
+        if bool(empty.all()):
+            raise VaekitError(f"{data.name} has nothing but gaps: all its values are NaN.")
+        return
     for column in empty.nonzero().flatten().tolist()[:1]:
         name = data.column_names[column] if data.column_names else str(column + 1)
         raise VaekitError(

@@ -156,7 +156,7 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
         name = "tensor" if isinstance(value, Tensor) else "array"
-        return _array(name, what, value, taken(options), options.kind, options.shape)
+        return _array(name, what, value, options)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
     if mapped and not items:
@@ -166,15 +166,11 @@ def _part(what: str, value: Any, options: Data, training: bool) -> _Part:
     return _loader(what, value, options, training)
 
 
-def _array(
-    name: str,
-    what: str,
-    value: Any,
-    takes: DataSpec | None = None,
-    kind: str | None = None,
-    shape: str | None = None,
-) -> _Part:
-    rows = as_rows(what, as_images(what, as_array(what, value), shape), takes, kind)
+def _array(name: str, what: str, value: Any, options: Data | None = None) -> _Part:
+    """Return the rows of an array; without options, as of a loader, there are no gaps."""
+    how: tuple[Any, ...] = () if options is None else (taken(options), options.kind, options.gaps)
+    array = as_images(what, as_array(what, value), None if options is None else options.shape)
+    rows = as_rows(what, array, *how)
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 

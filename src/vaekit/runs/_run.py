@@ -368,8 +368,9 @@ class Run:
             context = known if context is None else context
         elif len(self.spec.shape) == 3 and x.numel():
             x = batch_of(x, self.spec.shape)
-            low, high = (value.item() for value in x.aminmax())
             ends = self.spec.values.low, self.spec.values.high
+            known_x = x.nan_to_num(ends[0]) if self.spec.gaps else x
+            low, high = (value.item() for value in known_x.aminmax())
             room = (ends[1] - ends[0]) / 2  # a decoder's mean may leave the range a little
             if not ends[0] - room <= low <= high <= ends[1] + room:
                 mend = "divide levels by 255, or pass uint8"
@@ -599,11 +600,12 @@ class Run:
         id: str | None = None,  # noqa: A002
         seed: int = 0,
         data_dir: str | Path | None = None,
-    ) -> pandas.DataFrame:
-        """Return rows of a table with their gaps filled in, in the units of the data.
+    ) -> Any:
+        """Return rows with their gaps filled in, in the units of the data: see `evaluate.impute`.
 
-        Its columns are `row`, with draws `draw`, and those of the data; what is seen is as it was,
-        and columns of whole numbers are whole. See `vaekit.evaluate.impute`.
+        Of a table a DataFrame: its columns are `row`, with draws `draw`, and those of the data;
+        what is seen is as it was, and columns of whole numbers are whole. Of images an array
+        `(N, *X)`, with draws `(draws, N, *X)`: in [0, 1], or in the range that the data have.
 
         Args:
             data: new rows, as `read` takes them; NaN or an empty cell is a gap.
@@ -614,12 +616,12 @@ class Run:
             data_dir: where data sets lie.
 
         Raises:
-            VaekitError: for a run of images, and as `read`.
+            VaekitError: for a run of counts or of binary data, and as `read`.
         """
         from vaekit.runs._filling import fill
 
-        how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed}
-        return fill(self, data, id=id, data_dir=data_dir, **how)
+        how = {"samples": samples, "seed": seed}
+        return fill(self, data, draws=draws, how=how, id=id, data_dir=data_dir)
 
     def _fingerprint(self, source: Dataset) -> str:
         """Return the sha256 of the rows; note where the run was trained on others."""
