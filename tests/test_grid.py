@@ -48,7 +48,7 @@ def lines() -> Iterator[tuple[str, str, str]]:
 
 
 def data_for(likelihood: str) -> DataSpec:
-    counts = likelihood in ("poisson", "negative-binomial")
+    counts = likelihood in ("poisson", "negative-binomial", "zinb")
     return DataSpec("grid", (1, 4, 4), "counts" if counts else "gray", rows=20)
 
 

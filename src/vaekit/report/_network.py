@@ -53,6 +53,8 @@ FORMS = (
     *(mark("logits of a continuous Bernoulli"), mark("{} logits each of a categorical")),
     *(mark("log means of a Poisson"), mark("log means of a negative binomial")),
     mark("log means and log dispersions of a negative binomial"),
+    mark("log means and logits of an added zero of a negative binomial"),
+    mark("log means, logits of an added zero and log dispersions of a negative binomial"),
     *(mark("one learned log dispersion each"), mark("{} of {}")),
     mark("{} numbers that condition a flow"),
 )
