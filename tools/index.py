@@ -23,6 +23,7 @@ STUB = ROOT / "src" / "vaekit" / "signature.pyi"
 TYPES = {
     "PathText": "str | PathLike[str]",
     "Names": "str | Sequence[str]",
+    "Conditions": "str | Sequence[str]",
     "Size": "int | str",
     "Color": "str",
     "Levels": "str | Sequence[float]",

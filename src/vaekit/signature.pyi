@@ -42,7 +42,8 @@ class TrainOptions(TypedDict, total=False):
     date: str | Sequence[str]
     missing: Literal["refuse", "drop", "mean", "allow"]
     kind: Literal["binary", "gray", "color", "counts", "table"] | None
-    context: Literal["none", "label"]
+    context: str | Sequence[str]
+    library: Literal["none", "observed"]
     standardize: bool | None
     range: Literal["0,1", "-1,1", "0,255"]
     binarize: Literal["none", "dynamic", "static", "threshold"]

@@ -380,9 +380,7 @@ def animate(
 
 def _context(run: Run, label: str | None) -> Tensor | None:
     """Return the context of a label; without one that of the first class, if there are classes."""
-    if label is not None:
-        return run.context(label)
-    return run.context(run.class_names[0]) if run.conditional else None
+    return None if label is None and not run.spec.context else run.context(label)
 
 
 def _check_row(row: int, rows: int) -> None:

@@ -28,6 +28,7 @@ def encode(
     data: str | None = None,
     id: str | None = None,  # noqa: A002
     split: str = "test",
+    denoised: bool = False,
     to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
@@ -35,6 +36,7 @@ def encode(
 
     New rows are scaled as those of the training were; columns of a table go by their names. Each
     line begins with where the row comes from: a file's name, an identifier, a line of a table.
+    With -o out.h5ad, the .h5ad of --data is written with the means as obsm["X_vaekit"] in it.
 
     Example: vaekit encode runs/vae-photos --data new/ -o codes.csv
 
@@ -42,13 +44,21 @@ def encode(
         data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
         id: The column of a table that names its rows.
         split: Without new rows: test, validation or train.
+        denoised: Write E[x|z] into an .h5ad, too, as layers["denoised"].
     """
-    loaded = opening.load(run)
+    loaded, path = opening.load(run), to.at(run, "codes.csv")
+    cells = path.suffix == ".h5ad"
+    if denoised and not cells:
+        raise VaekitError("`denoised` goes into an .h5ad: name one, as `out=cells.h5ad`.")
     if data is not None:
-        rows = loaded.read(data, id=id, data_dir=opening.data_dir)
-    else:
-        rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
-    return report.save_codes(loaded, rows, to.at(run, "codes.csv"))
+        given = loaded.new_data(data, id=id, data_dir=opening.data_dir)
+        if cells:
+            return report.save_cells(loaded, given, path, denoised=denoised)
+        return report.save_codes(loaded, given.test, path)
+    known = loaded.dataset(opening.data_dir)
+    if cells:
+        raise VaekitError(f"{path} would be a copy of an .h5ad: name that, as `data=cells.h5ad`.")
+    return report.save_codes(loaded, choose("split", split, known.splits), path)
 
 
 def score(

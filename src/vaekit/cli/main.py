@@ -67,7 +67,7 @@ GLOBAL = {
 SELDOM = {  # options of train and sweep that only --help-all shows
     "test", "split_seed", "group", "fit", "crop", "background",
     "levels", "pages", "skip_damaged", "augment", "labels", "label_from", "columns", "drop", "date",
-    "missing", "kind", "standardize", "range", "dequantize", "cache", "max_memory",
+    "missing", "kind", "standardize", "range", "dequantize", "cache", "max_memory", "library",
     "images", "shape", "test_data",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",

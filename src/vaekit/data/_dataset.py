@@ -49,6 +49,7 @@ class Split:
         context: `(N, *G)`: what a model is conditioned on; or None.
         ids: what each row is called where it comes from, `(N,)`: a file's name, a DataFrame's
             index; None stands for 0 to N - 1.
+        covariates: text `(N, C)`, cells of the columns that a model is conditioned on; or None.
 
     Raises:
         VaekitError: for another type, or parts of unequal length.
@@ -68,6 +69,7 @@ class Split:
     values: Transform = AS_STORED
     context: Tensor | None = None
     ids: np.ndarray | None = None
+    covariates: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim < 2:
@@ -75,7 +77,7 @@ class Split:
                 f"images must be uint8 or float32, (N, C, H, W) or (N, D); "
                 f"got {self.images.dtype}, {tuple(self.images.shape)}."
             )
-        for name in (*ANNOTATIONS, "ids"):
+        for name in (*ANNOTATIONS, "ids", "covariates"):
             part = getattr(self, name)
             if part is not None and name in ("labels", "groups") and part.dtype != torch.int64:
                 raise VaekitError(f"{name} must be int64; got {part.dtype}: {name}.long().")
@@ -96,6 +98,8 @@ class Split:
         parts: Any = {name: getattr(self, name) for name in ANNOTATIONS}
         parts = {name: part if part is None else part[index] for name, part in parts.items()}
         ids = positions if self.ids is None else self.ids[positions]
+        if self.covariates is not None:
+            parts["covariates"] = self.covariates[positions]
         return replace(self, images=take(self.images, index), ids=ids, **parts)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
@@ -171,6 +175,7 @@ class Dataset:
         untested: whether no rows are held out for tests: validation rows stand for them in
             `test`, or where there are none training rows.
         gaps: whether NaN in rows stands for what is not seen.
+        covariates, library: what rows are conditioned on besides labels: see `DataSpec`.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -201,6 +206,8 @@ class Dataset:
     chosen: dict[str, Any] = field(default_factory=dict)
     untested: bool = False
     gaps: bool = False
+    covariates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    library: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.untested:
@@ -304,6 +311,8 @@ class Dataset:
             levels=self.levels,
             own=self.own,
             gaps=self.gaps,
+            covariates=self.covariates,
+            library=self.library,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train) if self.column_names and stream is None else (),
         )

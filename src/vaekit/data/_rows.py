@@ -105,7 +105,7 @@ class Survey:
             low = part.masked_fill(gaps, math.inf).min().item()
             high = part.masked_fill(gaps, -math.inf).max().item()
             part = part.masked_fill(gaps, 0)
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
         whole = part.dtype == torch.uint8  # int32 sums of a piece are exact, and 30 x faster
         sums = part.sum(0, dtype=torch.int32).long() if whole else part.sum(0, dtype=torch.float64)
         self.sums = self.sums + sums

@@ -132,6 +132,7 @@ class _Part:
     y: np.ndarray | None = None
     groups: Tensor | None = None
     ids: np.ndarray | None = None
+    covariates: np.ndarray | None = None
     columns: tuple[str, ...] = ()
     offset: np.ndarray | None = None
     said: str = ""
@@ -185,6 +186,7 @@ def _frame(what: str, frame: Any, options: Data) -> _Part:
     stored = lambda how: tensor_of(how(seen))  # noqa: E731
     facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids, "said": rows.said}
     facts |= {"columns": () if options.shape else table.columns, "offset": rows.offset}
+    facts |= {"covariates": rows.covariates}
     return _Part("dataframe", what, seen, stored, len(seen), **facts)
 
 
@@ -291,6 +293,7 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
             _moved(part.stored(how), part.offset, train.offset),
             groups=part.groups,
             ids=part.ids,
+            covariates=part.covariates,
             values=less(train.offset),
             **annotations[n],
         )

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
-from vaekit.errors import choose
+from vaekit.errors import VaekitError, choose
 from vaekit.nn import Phrase
 from vaekit.parts.conditional import Family
 from vaekit.registry import register
 
 LOWEST, HIGHEST = -30.0, 20.0  # of a log-mean: float32 holds whole numbers up to exp(16.6) alone
 RARE = -2.0  # logits of an added zero at the start
+EMPTY = 1e-3  # in place of the total of a row that is all 0
 RAREST = 1e-4  # the least mean that a bias starts at
 
 
@@ -31,7 +32,12 @@ def _bounded(raw: Tensor) -> Tensor:
 
 def _start(mean: Tensor) -> Tensor:
     """Return what `_bounded` maps to the log of this mean, floored."""
-    gap = HIGHEST - mean.clamp(min=RAREST).log().clamp(max=HIGHEST - 1)
+    return _unbounded(mean.clamp(min=RAREST).log())
+
+
+def _unbounded(log_mean: Tensor) -> Tensor:
+    """Return what `_bounded` maps to these, where they are not near LOWEST."""
+    gap = HIGHEST - log_mean.clamp(max=HIGHEST - 1)
     return HIGHEST - (gap + torch.log(-torch.expm1(-gap)))
 
 
@@ -162,3 +168,61 @@ class ZeroInflatedNegativeBinomial(_Dispersed):
         log_mean = _start(mean.clamp(min=RAREST) * (1 + math.exp(RARE)))
         parts = [log_mean, torch.full_like(log_mean, RARE), torch.zeros_like(log_mean)]
         return torch.cat(parts[: self.copies])
+
+
+@register("module", "of-library")
+class OfLibrary(Family):
+    """Counts of a row whose total is known: the network says which share of it an element has.
+
+    The log of a mean is log softmax(network)_i + log total, and reaches a family of counts in
+    place of the network's; what else that takes stays the network's. The total is the last number
+    of the context, which the network itself does not get: see `Conditional`. Densities are those of
+    x given its total, log p(x | total, z), over counts of any total.
+
+    Args:
+        family: of counts, whose event is one row `(D,)`.
+
+    Raises:
+        VaekitError: for another family, and a pass without a context.
+
+    References:
+        Lopez et al. 2018, Deep generative modeling for single-cell transcriptomics.
+
+    Example:
+        >>> family = OfLibrary(Poisson(4))
+        >>> family(torch.zeros(1, 4), torch.tensor([[20.0]])).mean
+        tensor([[5., 5., 5., 5.]])
+    """
+
+    def __init__(self, family: Family) -> None:
+        if family.space.kind != "counts" or len(family.event_shape) != 1:
+            raise VaekitError(
+                f"a library size goes with likelihoods of rows of counts, as negative-binomial, "
+                f"zinb and poisson; got {family}: leave `library`, or take one of these."
+            )
+        super().__init__(family.event_shape)
+        self.family = family
+        self.distribution = family.distribution  # type: ignore[misc]
+        self.copies = family.copies
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        if context is None:
+            raise VaekitError("this likelihood is of a library size: give it as the context.")
+        logits, rest = params.split(
+            (self.event_shape[0], params.shape[-1] - self.event_shape[0]), -1
+        )
+        total = context[:, -1:].to(params.dtype).clamp(min=EMPTY)
+        log_mean = logits.log_softmax(-1) + total.log()
+        return self.family(torch.cat([_unbounded(log_mean), rest], -1))
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is, and that softmax makes shares of it."""
+        return (*self.family.gives, ("means as shares of the library size",))
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Return parameters whose shares are those of the mean."""
+        return self.family.start(mean)
+
+    def extra_repr(self) -> str:
+        return repr(self.family)

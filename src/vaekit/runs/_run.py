@@ -27,7 +27,6 @@ from vaekit.data import (
     fingerprint,
     from_value,
     label_of,
-    one_hot,
     prepare,
     read,
     read_new,
@@ -145,8 +144,8 @@ class Run:
 
     @property
     def conditional(self) -> bool:
-        """Return whether it was trained with a context."""
-        return bool(self.spec.context)
+        """Return whether it was trained with labels as context."""
+        return self.spec.labeled
 
     @property
     def class_names(self) -> list[str]:
@@ -223,15 +222,24 @@ class Run:
         with rng(0, self.device), torch.no_grad():
             return model(x, self._context(context)).site.p
 
-    def context(self, label: int | str, n: int = 1) -> Tensor:
-        """Return a label, or a class by its name, one-hot in n rows: what the methods below take.
+    def context(self, label: int | str | None = None, n: int = 1, **covariates: str) -> Tensor:
+        """Return what n rows are conditioned on, `(n, *G)`: what the methods below take.
+
+        Args:
+            label: of all, or a class by its name, where the run is conditioned on labels.
+            n: how many rows.
+            covariates: values of other columns, as `plate="P7"`; of others each in turn. A library
+                size is the median of the training's.
 
         Raises:
-            VaekitError: for a run that is not conditional, or a label that is not in the data.
+            VaekitError: for a run that is not conditional, or a value that is not in its data.
         """
         affordable(self, at_least("n", n, 0))
-        number = label_of(label, self.spec, self.class_names)
-        return one_hot(torch.full((n,), number), self.spec.classes).float()
+        if label is not None or not self.spec.context:
+            label = label_of(label, self.spec, self.class_names)  # type: ignore[arg-type]
+        made = self.spec.contexts(n, label, covariates)
+        assert made is not None
+        return made
 
     def sample(
         self,
@@ -252,8 +260,9 @@ class Run:
         than p(z); `prior="model"` draws from p(z), and `prior="fitted"` from the other in any case.
 
         A conditional run takes a label for all of them, or a context for each, or else the classes
-        in their order, in equal shares. `fixed={3: 2.0}` sets dimension 3 of z to 2 standard
-        deviations of the prior; the others are as they are drawn without it.
+        in their order, in equal shares; library sizes are drawn as the training's. `fixed={3: 2.0}`
+        sets dimension 3 of z to 2 standard deviations of the prior; the others are as they are
+        drawn without it.
 
         Raises:
             VaekitError: for a model without a prior, or a dimension that z does not have.
@@ -261,12 +270,11 @@ class Run:
         model = self.require(Offer.DRAWS)
         affordable(self, at_least("n", n, 1))
         mean = not self.spec.is_table if mean is None else mean
-        if label is not None:
-            context = self.context(label, n)
-        elif context is None and self.conditional:
-            context = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
-        context = self._context(context)
+        number = None if label is None else label_of(label, self.spec, self.class_names)
         with rng(seed, self.device), torch.no_grad():
+            if context is None or number is not None:
+                context = self.spec.contexts(n, number, drawn=True)
+            context = self._context(context)
             fitted = self.sampled_prior(prior)
             if fitted is None and not fixed:
                 return model.sample(n, context, mean=mean).cpu()
@@ -380,6 +388,8 @@ class Run:
                     f"got images with values from {low:g} to {high:g}; this run takes "
                     f"[{ends[0]:g}, {ends[1]:g}]: {mend}."
                 )
+        if context is None and self.spec.library and self.spec.context == (1,):
+            context = x.flatten(1).sum(1, keepdim=True)
         x = x.to(self.device, next(self.model.parameters()).dtype)
         return x, self._context(context)
 
@@ -388,9 +398,9 @@ class Run:
         fits = context is None or not (
             context.is_complex() or tuple(context.shape[1:]) != self.spec.context
         )
-        if not fits or (context is not None) != self.conditional:
+        if not fits or (context is not None) != bool(self.spec.context):
             shape = ", ".join(map(str, self.spec.context))
-            takes = f"a context of shape (B, {shape})" if self.conditional else "no context"
+            takes = f"a context of shape (B, {shape})" if self.spec.context else "no context"
             got = "none" if context is None else f"shape {tuple(context.shape)}"
             raise VaekitError(f"{self.path} takes {takes}; got {got}.")
         return None if context is None else context.float().to(self.device)
@@ -646,6 +656,7 @@ class Run:
             "likelihood": type(self.px).__name__,
             "is_likelihood": is_likelihood(self.px.space, self.spec.kind),
             "unit": self.spec.unit,
+            **({"given": self.spec.given} if self.spec.context else {}),
             "draws": "exact" if Offer.EXACT in self.offers else "relaxed",
             "made": prepared,
             "vaekit": vaekit.__version__,
