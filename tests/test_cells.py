@@ -144,7 +144,9 @@ def test_what_is_measured_says_what_it_is_given(run: Path, capsys: pytest.Captur
     assert loaded.spec.library[-1] == totals.max()
 
 
-def test_samples_have_totals_as_the_training_and_take_values_of_covariates(run: Path) -> None:
+def test_samples_have_totals_as_the_training_and_take_values_of_covariates(
+    run: Path, tmp_path: Path
+) -> None:
     loaded = vk.load(run)
     drawn = loaded.sample(400).sum(1)
     known = loaded.dataset().train.x().sum(1)
@@ -154,6 +156,11 @@ def test_samples_have_totals_as_the_training_and_take_values_of_covariates(run: 
     one = loaded.context(n=3, plate="P2")
     assert one[:, :2].tolist() == [[0, 1]] * 3
     assert loaded.sample(3, context=one).shape == (3, GENES)
+    words = ["sample", str(run), "-n", "200", "--given", "plate=P1", "-o", str(tmp_path / "s.csv")]
+    main(words)
+    assert pandas.read_csv(tmp_path / "s.csv").shape == (200, GENES)
+    with pytest.raises(VaekitError, match=r"unknown covariate 'plat'; did you mean 'plate'"):
+        loaded.sample(3, covariates={"plat": "P1"})
     with pytest.raises(VaekitError, match=r"unknown plate 'P3'. Known: P1, P2"):
         loaded.context(plate="P3")
     with pytest.raises(VaekitError, match="not conditioned on labels"):

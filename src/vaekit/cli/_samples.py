@@ -44,6 +44,7 @@ def sample(
     prior: str | None = None,
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
+    given: tuple[str, ...] = (),
     opening: Opening = Opening(),
 ) -> Path:
     """Draw new images, or new rows of a table: a grid (.png), arrays, or a .csv of such rows.
@@ -59,11 +60,13 @@ def sample(
     Args:
         draws: Draw x, in place of its mean E[x|z]; by default of tables alone.
         prior: model: draw z from p(z); fitted: from the other, even where it is no better.
+        given: The value of a column that the run is conditioned on, as plate=P7.
     """
     loaded = opening.load(run, n=n)
     fixed = report.settings(set_)
     drawn = loaded.spec.is_table if draws is None else draws
     how: Any = {"mean": not drawn, "seed": seed, "fixed": fixed, "prior": prior}
+    how["covariates"] = dict(_pair(word) for word in given)
     edits = ", ".join(f"z{dim} = {value:g}" for dim, value in fixed.items()).replace("-", "−")
     table, classes = loaded.spec.is_table, loaded.class_names
     if label is not None or table:
@@ -376,6 +379,14 @@ def animate(
     start()
     path = to.at(run, f"{what}.gif")
     return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps, epochs=epochs)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    """Return the name and the value of NAME=VALUE."""
+    name, equals, value = word.partition("=")
+    if not (name and equals and value):
+        raise VaekitError(f"got `given={word}`; expected NAME=VALUE, as plate=P7.")
+    return name, value
 
 
 def _context(run: Run, label: str | None) -> Tensor | None:

@@ -251,6 +251,7 @@ class Run:
         seed: int = 0,
         fixed: Mapping[int, float] | None = None,
         prior: str | None = None,
+        covariates: Mapping[str, str] | None = None,
     ) -> Tensor:
         """Return images E[x|z] for n draws of z from the prior, `(n, *X)`; of tables, draws of x.
 
@@ -260,9 +261,10 @@ class Run:
         than p(z); `prior="model"` draws from p(z), and `prior="fitted"` from the other in any case.
 
         A conditional run takes a label for all of them, or a context for each, or else the classes
-        in their order, in equal shares; library sizes are drawn as the training's. `fixed={3: 2.0}`
-        sets dimension 3 of z to 2 standard deviations of the prior; the others are as they are
-        drawn without it.
+        in their order, in equal shares; `covariates={"plate": "P7"}` chooses a value of a column,
+        of which each comes in turn else, and library sizes are drawn as the training's.
+        `fixed={3: 2.0}` sets dimension 3 of z to 2 standard deviations of the prior; the others are
+        as they are drawn without it.
 
         Raises:
             VaekitError: for a model without a prior, or a dimension that z does not have.
@@ -273,7 +275,7 @@ class Run:
         number = None if label is None else label_of(label, self.spec, self.class_names)
         with rng(seed, self.device), torch.no_grad():
             if context is None or number is not None:
-                context = self.spec.contexts(n, number, drawn=True)
+                context = self.spec.contexts(n, number, covariates or {}, drawn=True)
             context = self._context(context)
             fitted = self.sampled_prior(prior)
             if fitted is None and not fixed:
