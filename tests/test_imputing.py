@@ -235,6 +235,17 @@ def test_the_shell_writes_filled_images(holed: Any, tmp_path: Path) -> None:
     assert found == ["draw 1"] * len(given) + ["draw 2"] * len(given)
 
 
+def test_levels_that_were_dequantized_stay_as_they_were(tmp_path: Path) -> None:
+    run = vaekit.train("vae", data="digits", dequantize=True, epochs=1, out=tmp_path / "r",
+                       report=False)  # fmt: skip
+    levels = load("digits").test.images.numpy()[:20].astype(np.float32) / 255
+    given = levels.copy()
+    given[:, :, 2:4] = np.nan
+    filled = run.impute(given)
+    assert np.allclose(filled[~np.isnan(given)], levels[~np.isnan(given)], atol=1e-6)
+    assert 0 <= filled.min() <= filled.max() <= 1
+
+
 def test_gaps_of_images_are_refused_where_there_can_be_none(holed: Any, tmp_path: Path) -> None:
     place, _, given = holed
     how: dict[str, Any] = {"epochs": 1, "report": False, "out": tmp_path / "r"}

@@ -76,7 +76,9 @@ class Transform:
         if not (self.binarize or self.dequantize):
             return canonical(rows)
         u = torch.rand(rows.shape, generator=generator, device=rows.device)
-        return (u < canonical(rows)).float() if self.binarize else (rows + u) / 256
+        if self.binarize:
+            return (u < canonical(rows)).float()
+        return ((rows if rows.dtype == torch.uint8 else 255 * rows) + u) / 256
 
     def mean(self, mean: Tensor) -> Tensor:
         """Return the mean of x, where the mean of the canonical stored rows is `mean`."""

@@ -62,6 +62,9 @@ def fill_rows(
             if not run.spec.is_table:
                 stored = canonical(pick(rows.images, index))
                 filled = run.spec.values.inverse(filled)
+                if run.config.data.dequantize:  # level k was drawn as (k + u) / 256
+                    stored = (256 * stored).floor() / 255
+                    filled = ((256 * filled - 0.5) / 255).clamp(0, 1)
                 filled = low + (high - low) * torch.where(stored.isnan(), filled, stored)
             made.append(filled if draws else filled[None])
     return torch.cat(made, 1)
