@@ -11,6 +11,7 @@ import pandas
 import pytest
 import scipy.sparse
 import torch
+from conftest import Proves
 from scipy import stats
 from torch import Tensor
 
@@ -89,13 +90,13 @@ def test_means_are_shares_of_the_total(family: Any) -> None:
     assert torch.allclose(begun.mean / begun.mean.sum(), torch.arange(1, 5).double() / 10)
 
 
-def test_a_poisson_of_shares_is_scored_as_by_scipy() -> None:
+def test_a_poisson_of_shares_is_scored_as_by_scipy(proves: Proves) -> None:
     logits, total = torch.tensor([[0.3, -1.0, 2.0]]).double(), torch.tensor([[40.0]]).double()
     x = torch.tensor([[3.0, 0.0, 41.0]]).double()
     shares = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum()
-    expected = stats.poisson.logpmf(x.numpy(), 40 * shares).sum()
+    expected = stats.poisson.logpmf(x.numpy(), 40 * shares).sum(1)
     got = OfLibrary(vk.Poisson(3))(logits, total).log_prob(x)
-    assert got.item() == pytest.approx(expected, abs=1e-9)
+    proves("OfLibrary of a Poisson, density", "scipy", got, expected, limit=1e-9)
 
 
 def test_other_families_and_passes_without_a_total_are_refused() -> None:

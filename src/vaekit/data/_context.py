@@ -90,7 +90,7 @@ def _cells(split: Split, data: Dataset, name: str) -> np.ndarray:
     if split.covariates is None:
         raise VaekitError(
             f"`context={name}` names a column of a table, or of obs of an .h5ad; {data.name} has "
-            "none such."
+            "none such: take `context=label`, or none."
         )
     return split.covariates
 

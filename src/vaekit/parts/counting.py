@@ -195,7 +195,11 @@ class OfLibrary(Family):
     """
 
     def __init__(self, family: Family) -> None:
-        if family.space.kind != "counts" or len(family.event_shape) != 1:
+        if (
+            not isinstance(family, Family)
+            or family.space.kind != "counts"
+            or len(family.event_shape) != 1
+        ):
             raise VaekitError(
                 f"a library size goes with likelihoods of rows of counts, as negative-binomial, "
                 f"zinb and poisson; got {family}: leave `library`, or take one of these."
