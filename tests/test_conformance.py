@@ -24,6 +24,7 @@ METRICS = {  # how the row of a metric begins
     "latent": "evaluate.latent: KL per dimension",
     "nll": "metric nll, mean",
     "reconstruction": "SSIM",
+    "synthetic": "metric synthetic, marginals",
 }
 
 

@@ -38,12 +38,22 @@ from vaekit.data import (
     read,
     spread,
 )
-from vaekit.evaluate import Codebook, Rows, Subject, bits_per_dim, colors, measured, standard_error
+from vaekit.evaluate import (
+    Codebook,
+    Rows,
+    Subject,
+    bits_per_dim,
+    colors,
+    correlated,
+    measured,
+    standard_error,
+    synthetic,
+)
 from vaekit.models import layer_tables
 from vaekit.nn import LatentDropout, UnpoolEncoder, activation, initialize, start_at, unpool
 from vaekit.objectives import ELBO, IWAE, Reconstruction
 from vaekit.registry import make
-from vaekit.report import Pair, Table, between, correlated, explained, scaled
+from vaekit.report import Pair, Table, between, explained, scaled
 from vaekit.runs import fit_prior, summarize
 from vaekit.testing import LinearGaussian
 from vaekit.training import DensePass, Mean, fit, make_optimizer, make_schedules, parse
@@ -87,6 +97,9 @@ KNOWN: dict[str, tuple[d.Distribution, Array, Array | None, Callable[[Array], An
         ("StandardGaussian at temperature 2", d.StandardGaussian(0 * LOC).tempered(2),
          stats.norm(0 * of(LOC), 2)),
         ("Laplace", d.Laplace(LOC, LOG), stats.laplace(of(LOC), of(LOG.exp()))),
+        ("Logistic", d.Logistic(LOC, LOG), stats.logistic(of(LOC), of(LOG.exp()))),
+        ("StudentT", d.StudentT(LOC, LOG, torch.tensor(3.7, dtype=torch.float64)),
+         stats.t(3.7, of(LOC), of(LOG.exp()))),
         ("Bernoulli", d.Bernoulli(LOC), stats.bernoulli(S)),
         ("Poisson", d.Poisson(LOC), stats.poisson(np.exp(of(LOC)))),
         ("NegativeBinomial", d.NegativeBinomial(LOC, LOG),
@@ -112,6 +125,33 @@ KNOWN["GaussianMixture"] = (
     np.array([WEIGHTS @ of(LOC)]),
     np.array([WEIGHTS @ of(LOC**2 + (2 * LOG).exp()) - (WEIGHTS @ of(LOC)) ** 2]),
     lambda x: stats.norm(of(LOC), of(LOG.exp())).cdf(x) @ WEIGHTS[:, None],
+)
+
+
+KNOWN["LogCosh"] = (
+    d.LogCosh(LOC, LOG),
+    of(LOC),
+    None,
+    stats.hypsecant(of(LOC), of(LOG.exp())).cdf,
+)
+KNOWN["Mixture of Gaussians"] = (
+    d.Mixture(torch.tensor(WEIGHTS).log(), d.Gaussian(LOC[:, None], LOG[:, None])),
+    *KNOWN["GaussianMixture"][1:],
+)
+
+
+def binned(k: Array) -> Array:
+    """The chance of at most k of 0 to 4, of logistic variables between the middles."""
+    below = stats.logistic(of(LOC), of(LOG.exp())).cdf((np.rint(k) + 0.5) / 4)
+    return np.where(np.rint(k) >= 4, 1.0, below)
+
+
+CHANCES = np.diff([np.zeros(3), *(binned(np.full(3, float(k))) for k in range(5))], axis=0)
+KNOWN["DiscretizedLogistic"] = (
+    d.DiscretizedLogistic(LOC, LOG, 5),
+    np.arange(5) @ CHANCES / 4,
+    (np.arange(5) ** 2 @ CHANCES - (np.arange(5) @ CHANCES) ** 2) / 16,
+    lambda x: binned(4 * x),
 )
 
 
@@ -728,6 +768,15 @@ def test_walks_correlations_and_crossings(proves: Proves) -> None:
     rows = some(50, 4).cumsum(1)
     wanted = np.corrcoef(of(rows).T)
     proves("correlation of columns", "numpy's corrcoef", correlated(rows), wanted, limit=1e-12)
+    more, train = some(50, 4), some(90, 4)
+    found = synthetic(more, rows, train)
+    apart = [stats.ks_2samp(*of(pair)).statistic for pair in zip(more.T, rows.T, strict=True)]
+    got, wanted = found.marginals, np.mean(apart)
+    proves("metric synthetic, marginals", "scipy's ks_2samp", got, wanted, limit=1e-12)
+    scale = train.std(0, unbiased=False)
+    near = [spatial.distance.cdist(of(x / scale), of(train / scale)).min(1) for x in (more, rows)]
+    wanted = stats.mannwhitneyu(near[1], near[0]).statistic / 50**2
+    proves("metric synthetic, nearer", "scipy's mannwhitneyu", found.nearer, wanted, limit=1e-12)
     counts = torch.randint(0, 9, (20, 4)).double()
     made = 0.7 * counts + 0.5
     share = r2_score(of(counts), of(made), multioutput="raw_values")

@@ -66,6 +66,21 @@ def test_a_row_of_a_table_has_one_code(
         np.testing.assert_allclose(loaded.encode(given)[0], whole["9"][:2], 1e-4)
 
 
+def test_rows_in_pieces_have_the_codes_of_all_at_once(
+    table: tuple[Path, Path, pandas.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, folder, frame = table
+    loaded = vaekit.load(run)
+    features = frame[list("abc")]
+    whole = loaded.encode(features)
+    parts = np.concatenate([loaded.encode(features[at : at + 7]) for at in range(0, 60, 7)])
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
+    monkeypatch.setattr("vaekit.report._row_files.rows_at_once", lambda model: 7)
+    found = encoded(run, folder / "t.csv")
+    np.testing.assert_allclose([z[:2] for z in found.values()], whole, rtol=0, atol=1e-6)
+
+
 def test_names_of_rows_and_classes_are_written(
     table: tuple[Path, Path, pandas.DataFrame], tmp_path: Path
 ) -> None:

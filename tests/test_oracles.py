@@ -405,7 +405,47 @@ def bernoulli(logits: Array, x: Array) -> tuple[Array, Array]:
     return x * log_expit(logits) + (1 - x) * log_expit(-logits), expit(logits)
 
 
+def logistic(loc: Array, x: Array) -> tuple[Array, Array]:
+    return stats.logistic.logpdf(x, loc, 0.3), loc
+
+
+def student_t(loc: Array, x: Array) -> tuple[Array, Array]:
+    return stats.t.logpdf(x, 4, loc, 0.3), loc
+
+
+def log_cosh(loc: Array, x: Array) -> tuple[Array, Array]:
+    return stats.hypsecant.logpdf(x, loc, 0.3), loc
+
+
+def bins(loc: Array, scale: Any, x: Array) -> Array:
+    """The mass of a logistic variable within half a level of x, to infinity at the ends."""
+    above = np.where(x > 0.999, np.inf, (x + 0.5 / 255 - loc) / scale)
+    below = np.where(x < 0.001, -np.inf, (x - 0.5 / 255 - loc) / scale)
+    mass: Array = expit(above) - expit(below)
+    return mass
+
+
+def discretized_logistic(loc: Array, x: Array) -> tuple[Array, Array]:
+    at = np.arange(256) / 255
+    mean = sum(bins(loc, 0.2, np.full_like(loc, value)) * value for value in at)
+    return np.log(bins(loc, 0.2, x)), mean
+
+
+def mixture(raw: Array, x: Array) -> tuple[Array, Array]:
+    """Of two components of one channel: logits, locations and log scales of all pixels."""
+    logits, loc, log_scale = np.split(raw.reshape(*raw.shape[:2], 6, -1), 3, 2)
+    shares = np.exp(logits - logsumexp(logits, axis=2, keepdims=True))
+    scale = np.exp(log_scale.clip(-7, 5))
+    mass = (shares * bins(loc, scale, x[:, None])).sum(2)
+    return np.log(mass), (shares * loc).sum(2).clip(0, 1)
+
+
 LIKELIHOODS = {
+    "logistic:scale=0.3": logistic,
+    "student-t:df=4:scale=0.3": student_t,
+    "log-cosh:scale=0.3": log_cosh,
+    "discretized-logistic:scale=0.2": discretized_logistic,
+    "discretized-logistic-mixture:components=2": mixture,
     "bernoulli": bernoulli,
     "laplace:scale=0.3": laplace,
     "continuous-bernoulli": continuous_bernoulli,

@@ -69,7 +69,7 @@ class Logistic(Family):
 
 
 def enter() -> None:
-    register("likelihood", "logistic")(Logistic)
+    register("likelihood", "own-logistic")(Logistic)
 
 
 def test_its_density_and_its_draws_agree() -> None:
@@ -78,6 +78,6 @@ def test_its_density_and_its_draws_agree() -> None:
 
 def test_a_likelihood_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     enter()
-    found = walk(tmp_path, capsys, "vae", "--latent", "2", "--likelihood", "logistic:scale=0.3")
+    found = walk(tmp_path, capsys, "vae", "--latent", "2", "--likelihood", "own-logistic:scale=0.3")
     assert found["protocol"]["likelihood"] == "LogisticDistribution"
     assert found["nll"]["mean"] <= -found["elbo"]

@@ -124,10 +124,10 @@ def test_dreg_has_the_mean_gradient_of_the_bound_and_less_noise() -> None:
 
 def test_a_model_that_is_not_separate_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     enter()
-    register("prior", "vamp")(Vamp)
+    register("prior", "own-vamp")(Vamp)
     for name in ("piwae", "dreg"):
         capsys.readouterr()
-        code = run("train", "vae", *DATA, "--prior", "vamp", "--objective", name)
+        code = run("train", "vae", *DATA, "--prior", "own-vamp", "--objective", name)
         said = capsys.readouterr().err
         assert code == 2, said
         assert "needs a posterior whose parameters serve nothing else (separate)" in said

@@ -75,7 +75,7 @@ class Vamp(Prior):
 
 
 def enter() -> None:
-    register("prior", "vamp")(Vamp)
+    register("prior", "own-vamp")(Vamp)
 
 
 def test_its_density_is_the_mean_of_the_components() -> None:
@@ -87,6 +87,6 @@ def test_its_density_is_the_mean_of_the_components() -> None:
 
 def test_a_prior_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     enter()
-    found = walk(tmp_path, capsys, "vae", "--latent", "2", "--prior", "vamp:components=4")
+    found = walk(tmp_path, capsys, "vae", "--latent", "2", "--prior", "own-vamp:components=4")
     assert found["kl"] > 0
     assert found["aggregate"]["dimension_wise_kl"] is None  # the mixture does not factorize

@@ -23,6 +23,7 @@ from torch import Tensor
 import vaekit
 from vaekit.data import Split, spread
 from vaekit.errors import VaekitError
+from vaekit.evaluate import correlated
 from vaekit.report import (
     COLUMNS,
     Chart,
@@ -30,7 +31,6 @@ from vaekit.report import (
     Table,
     against,
     by_factor,
-    correlated,
     correlations,
     explained,
     kl_bars,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,22 @@ def test_scores_are_those_of_the_oracle() -> None:
     again = subject.model.reconstruct(x)  # type: ignore[union-attr]
     assert torch.allclose(found["error"], (x - again).square().mean(1).double(), atol=1e-5)
     assert "nll" not in score(subject, samples=0).values
+
+
+def test_rows_in_blocks_have_the_scores_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, subject = subject_of(X)
+    seen: list[tuple[str, int, int]] = []
+    rows = Rows(Split(X, groups=torch.arange(60) // 4), on_rows=lambda *done: seen.append(done))
+    whole = score(subject, samples=3000, usual=usual_terms(subject))
+    monkeypatch.setattr("vaekit.evaluate._scores.BLOCK", 25)
+    parts = score(replace(subject, rows=rows), samples=3000, usual=usual_terms(subject))
+    assert torch.allclose(whole.values["error"], parts.values["error"], atol=1e-6)
+    assert torch.allclose(whole.values["nll"], parts.values["nll"], atol=0.1)
+    assert torch.equal(parts.values["nll"][:25], score(subject, samples=3000).values["nll"][:25])
+    assert parts.columns is not None
+    assert parts.columns.shape == (60, 3)
+    assert [each for each in seen if each[0] == "nll"][-1] == ("nll", 60, 60)
+    assert all(a[1] < b[1] for a, b in itertools.pairwise(seen) if a[0] == b[0] == "nll")
 
 
 def test_contributions_are_the_terms_of_the_likelihood() -> None:
@@ -219,6 +238,32 @@ def test_without_its_training_data_there_are_scores_and_no_percentiles(
     assert [name for name in frame if "percentile" in name or "column" in name] == []
     with pytest.raises(VaekitError, match="`threshold` needs validation rows"):
         loaded.score(table(20, 1), threshold=0.9)
+
+
+PEAK = """
+import re, sys
+from vaekit.cli.main import main
+main(["score", *sys.argv[1:], "--samples", "2", "--device", "cpu"])
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_million_rows_are_scored_within_400_mib(run: Path, tmp_path: Path) -> None:
+    few = table(1000, 1)
+    pandas.concat([few] * 1000).to_csv(tmp_path / "many.csv", index=False, float_format="%.6g")
+    few.to_csv(tmp_path / "few.csv", index=False)
+    peaks = []
+    for name in ("few", "many"):
+        words = [str(run), "--data", str(tmp_path / f"{name}.csv"), "-o", str(tmp_path / name)]
+        words[-1] += ".out.csv"
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *words], check=True, capture_output=True, text=True
+        )
+        peaks.append(int(done.stdout.split()[-1]) / 1024)
+    assert (tmp_path / "many.out.csv").read_bytes().count(b"\n") == 1_000_001
+    assert peaks[1] - peaks[0] < 400
 
 
 @pytest.mark.parametrize("recipe", vaekit.recipes.names())

@@ -16,7 +16,7 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 STALE = 3600  # seconds after which nobody writes to a temporary file any more
+Content = bytes | Callable[[], Iterable[bytes]]
 TIMEOUT = (10, 60)  # seconds: to connect, and between two chunks of a download
 warnings.filterwarnings("ignore", "only soft file lock")  # of filelock, where a system has no other
 
@@ -77,12 +78,12 @@ def sweep(folder: Path, age: float = 0) -> None:
                 path.unlink()
 
 
-def write(path: str | Path, data: bytes, mend: str = "") -> Path:
+def write(path: str | Path, data: Content, mend: str = "") -> Path:
     """Write `data` to `path`, whole or not at all, making the folders above it.
 
     Args:
         path: the file.
-        data: its new content.
+        data: its new content; or what returns it, piece by piece.
         mend: how to go on once there is space, for the error.
 
     Raises:
@@ -109,9 +110,9 @@ def write(path: str | Path, data: bytes, mend: str = "") -> Path:
     return path
 
 
-def _write_once(path: Path, data: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+def _write_once(path: Path, data: Content) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines([data] if isinstance(data, bytes) else data())
 
 
 def _refusal(path: Path, error: OSError, mend: str) -> VaekitError:

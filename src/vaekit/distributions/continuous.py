@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class _LocationScale(Distribution):
     log_scale: Tensor
     store: Any = field(default=None, kw_only=True)
 
-    parameters = ("loc", "log_scale")
+    parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
     offers = USUAL | {Offer.RSAMPLE}
 
     @lazy
@@ -193,3 +193,53 @@ class Delta(Distribution):
             "Delta has no density: an autoencoder has no bound; use the reconstruction, or a "
             "posterior that has one (Gaussian)."
         )
+
+
+def logistic_noise(loc: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return draws of the standard logistic distribution, `(*shape, *loc.shape)`."""
+    u = torch.rand((*shape, *loc.shape), dtype=loc.dtype, device=loc.device)
+    edge = torch.finfo(loc.dtype).eps / 2
+    return torch.special.logit(u.clamp(edge, 1 - edge))
+
+
+@dataclass(eq=False, repr=False)
+class FullGaussian(Distribution):
+    """N(loc, L L^T) over vectors: log det and white residual by the triangular factor.
+
+    Args:
+        loc: `(*batch, D)`.
+        tril: L, `(*batch, D, D)`, lower with a positive diagonal.
+
+    Example:
+        >>> p = FullGaussian(torch.zeros(2), torch.eye(2))
+        >>> p.log_prob(torch.tensor([0.0, 1.0]))
+        tensor(-2.3379)
+    """
+
+    loc: Tensor
+    tril: Tensor
+
+    parameters = ("loc", "tril")
+    offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return self.tril.square().sum(-1)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        noise = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        return self.loc + (self.tril @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density `(...)`, nats."""
+        apart = (x - self.loc).unsqueeze(-1)
+        white = torch.linalg.solve_triangular(
+            self.tril.expand(*apart.shape[:-2], *self.tril.shape[-2:]), apart, upper=False
+        )
+        size = self.loc.shape[-1]
+        norm = self.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) + size * HALF_LOG_TAU
+        return -0.5 * white.squeeze(-1).square().sum(-1) - norm

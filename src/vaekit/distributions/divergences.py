@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.distributions.base import Distribution, sum_event
-from vaekit.distributions.continuous import Gaussian, Laplace, StandardGaussian
+from vaekit.distributions.continuous import FullGaussian, Gaussian, Laplace, StandardGaussian
 from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
 
@@ -87,6 +87,13 @@ def _standard_gaussian(q: StandardGaussian, p: Gaussian) -> Tensor:
 @closed_form(StandardGaussian, StandardGaussian)
 def _standards(q: StandardGaussian, p: StandardGaussian) -> Tensor:
     return torch.zeros_like(q.zero + p.zero)
+
+
+@closed_form(FullGaussian, StandardGaussian, whole=True)
+def _full_standard(q: FullGaussian, p: StandardGaussian) -> Tensor:
+    """Return 1/2 (|loc|^2 + |L|^2 - D) - sum log diag L."""
+    squares = q.loc.square().sum(-1) + q.tril.square().sum((-1, -2)) - q.loc.shape[-1]
+    return 0.5 * squares - q.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 @closed_form(Laplace, Laplace)

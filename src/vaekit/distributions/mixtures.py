@@ -1,16 +1,25 @@
-"""Mixtures of Gaussians with full covariances, and how one is fitted to points."""
+"""Mixtures: of Gaussians with full covariances, and how one is fitted; of any distributions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaekit._torchutil import lazy, rng
-from vaekit.distributions.base import HALF_LOG_TAU, Distribution, offering
+from vaekit.distributions.base import (
+    HALF_LOG_TAU,
+    USUAL,
+    Distribution,
+    Offer,
+    Space,
+    offering,
+)
+from vaekit.distributions.continuous import Gaussian
 
 RIDGE = 1e-4  # added to covariances, times the variance of all points: no component falls on one
 COMPONENTS = (1, 2, 5, 10, 20, 40)
@@ -94,6 +103,95 @@ class GaussianMixture(Distribution):
     def tempered(self, temperature: float) -> GaussianMixture:
         """Return it with the spread of each component times `temperature`."""
         return GaussianMixture(self.log_weights, self.loc, self.tril * temperature)
+
+
+@dataclass(eq=False, repr=False)
+class Mixture(Distribution):
+    """The density sum_k w_k p_k(z) of components that are one distribution with K of a batch.
+
+    A mixture of `Gaussian` is scored by two matrix products: ((z - m) / s)^2 summed over elements
+    is z^2 1/s^2 - 2 z m/s^2 + m^2/s^2, with z and m less the mean of all m.
+
+    Args:
+        log_weights: log w, `(K,)`.
+        each: the components, of batch shape `(K,)`.
+
+    Example:
+        >>> from vaekit.distributions.continuous import Gaussian
+        >>> each = Gaussian(torch.tensor([[-1.0], [1.0]]), torch.zeros(2, 1))
+        >>> p = Mixture(torch.tensor([0.5, 0.5]).log(), each)
+        >>> p.log_prob(torch.zeros(3, 1)), p.mean
+        (tensor([-1.4189, -1.4189, -1.4189]), tensor([0.]))
+    """
+
+    log_weights: Tensor
+    each: Distribution
+
+    parameters = ()
+
+    def __post_init__(self) -> None:
+        self.event_dim = self.each.event_dim
+
+    @property
+    def offers(self) -> frozenset[Offer]:  # type: ignore[override]
+        """Return what it can do: what the components can, but for products and gradients."""
+        return self.each.offers & USUAL - {Offer.FACTORS, Offer.STOPPED}
+
+    @property
+    def space(self) -> Space:
+        return self.each.space
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.each.event_shape
+
+    @property
+    def mean(self) -> Tensor:
+        """Return sum_k w_k E_k[z]."""
+        return torch.tensordot(self.log_weights.exp(), self.each.mean, 1)
+
+    @property
+    def variance(self) -> Tensor:
+        """Return the variance of each element: within the components, and of their means."""
+        each: Any = self.each
+        second = torch.tensordot(self.log_weights.exp(), each.variance + each.mean.square(), 1)
+        return second - self.mean.square()
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        z = self.each.sample(shape)  # (*shape, K, *event)
+        n, dim = len(self.log_weights), len(shape)
+        which = torch.multinomial(self.log_weights.exp(), math.prod(shape), replacement=True)
+        picked = which.view(*shape, 1, *[1] * self.event_dim).expand(*shape, 1, *z.shape[dim + 1 :])
+        return z.gather(dim, picked).squeeze(dim) if n > 1 else z.squeeze(dim)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density `(...)`, nats."""
+        if type(self.each) is not Gaussian:
+            joint = self.each.log_prob(x.unsqueeze(x.dim() - self.event_dim))
+            return (joint + self.log_weights).logsumexp(-1)
+        weight, shift, norm, center = self._products
+        z = (x - center).flatten(x.dim() - self.event_dim)
+        joint = torch.addmm(norm, torch.cat([z.square(), z], -1).flatten(0, -2), weight)
+        return (joint + shift).logsumexp(-1).view(x.shape[: x.dim() - self.event_dim])
+
+    @lazy
+    def _products(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the matrix `(2 D, K)`, the terms without z `(K,)` in two parts, and the center."""
+        each: Any = self.each
+        center = each.loc.detach().mean(0)
+        loc, log_scale = torch.broadcast_tensors(each.loc - center, each.log_scale)
+        loc, log_scale = loc.flatten(1), log_scale.flatten(1)
+        precision = torch.exp(-2 * log_scale)
+        matrix = torch.cat([-0.5 * precision, loc * precision], 1).T
+        shift = -0.5 * (loc.square() * precision).sum(1)
+        norm = self.log_weights - log_scale.sum(1) - loc.shape[1] * HALF_LOG_TAU
+        return matrix, shift, norm, center
+
+    def tempered(self, temperature: float) -> Distribution:
+        """Return it with the spread of each component times `temperature`."""
+        return (
+            self if temperature == 1 else Mixture(self.log_weights, self.each.tempered(temperature))
+        )
 
 
 def fit_mixture(z: Tensor, components: int, *, steps: int = 30, seed: int = 0) -> GaussianMixture:

@@ -50,3 +50,5 @@ from vaekit.evaluate._scores import percentiles as percentiles
 from vaekit.evaluate._scores import score as score
 from vaekit.evaluate._scores import separation as separation
 from vaekit.evaluate._scores import usual_terms as usual_terms
+from vaekit.evaluate._synthetic import correlated as correlated
+from vaekit.evaluate._synthetic import synthetic as synthetic

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -60,6 +61,7 @@ class Rows:
         self.count = len(split) if limit is None else min(at_least("limit", limit, 1), len(split))
         self.index = spread(len(split), self.count)
         self.groups = None if split.groups is None else split.groups.cpu()[self.index]
+        self.before, self.all = 0, self.count  # of the rows that `on_rows` is told of
 
     @property
     def over(self) -> str:
@@ -70,15 +72,24 @@ class Rows:
         """Return at most so many of the split, evenly spread."""
         return Rows(self.split, self.device, min(self.count, most), self.on_rows)
 
+    def blocks(self, size: int) -> Iterator[Rows]:
+        """Yield the same rows, so many at a time, to be measured one after the other."""
+        for before in range(0, self.count, size):
+            block, some = copy(self), slice(before, before + size)
+            block.index, block.before = self.index[some], before
+            block.count = len(block.index)
+            block.groups = None if self.groups is None else self.groups[some]
+            yield block
+
     def batches(self, what: str = "", size: int = BATCH) -> Iterator[Batch]:
         """Yield the rows, so many at a time; `what` is the name that `on_rows` gets."""
-        done = 0
+        done = self.before
         for index in self.index.split(size):
             x, context = self.split.batch(index)
             yield x.to(self.device), None if context is None else context.to(self.device)
             done += len(index)
             if self.on_rows is not None:
-                self.on_rows(what, done, self.count)
+                self.on_rows(what, done, self.all)
 
 
 @dataclass(eq=False)
@@ -98,6 +109,7 @@ class Subject:
         name: what errors call it.
         scale: of a table's columns, `(D,)`: the units of the data, of which numbers are then;
             None where they are of what the model sees.
+        sample: draws so many rows, for a context of each; or None.
     """
 
     model: Model
@@ -111,6 +123,7 @@ class Subject:
     seed: int = 0
     name: str = "this model"
     scale: Tensor | None = None
+    sample: Callable[[int, Tensor | None], Tensor] | None = None
 
     @lazy
     def px(self) -> Distribution:

@@ -6,8 +6,8 @@ Shapes: images `(B, C, H, W)`, results `(B,)`, in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -182,11 +182,17 @@ def _images(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return _pair(x, y)
 
 
-def _errors(x: Tensor, y: Tensor, data_range: float) -> dict[str, Tensor]:
-    errors = {"mse": mse(x, y), "l1": l1(x, y), "psnr": psnr(x, y, data_range)}
+def _errors(x: Tensor, y: Tensor, data_range: float, only: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Return the numbers of each row that such x have; or, of these, `only` some."""
+    known: dict[str, Callable[[], Tensor]] = {
+        "mse": lambda: mse(x, y),
+        "l1": lambda: l1(x, y),
+        "psnr": lambda: psnr(x, y, data_range),
+    }
     if x.dim() == 4:
-        errors |= {"ssim": ssim(x, y, data_range), "ms_ssim": ms_ssim(x, y, data_range)}
-    return errors
+        known["ssim"] = lambda: ssim(x, y, data_range)
+        known["ms_ssim"] = lambda: ms_ssim(x, y, data_range)
+    return {name: measure() for name, measure in known.items() if not only or name in only}
 
 
 @register("metric", "reconstruction")
@@ -196,6 +202,7 @@ class Reconstruction(Metric):
     Images are compared on [0, 1], whatever range the model sees.
     """
 
+    only: ClassVar[tuple[str, ...]] = ()  # of the numbers; all where empty
     places = frozenset({"compare"})
     columns = (
         Column("psnr", "PSNR", "dB", better=1, group=GROUP),
@@ -212,12 +219,13 @@ class Reconstruction(Metric):
             x, y = map(self.subject.spec.values.inverse, (x, y))
         x, y = (in_units(each, self.scale) for each in (x, y))
         seen = None if trace.mask is None else trace.mask.expand_as(x).to(x.dtype)
-        errors = _errors(x, y, 1.0) if seen is None else _errors(x * seen, y * seen, 1.0)
+        both = (x, y) if seen is None else (x * seen, y * seen)
+        errors = _errors(*both, 1.0, self.only)
         if seen is not None:  # of each row the mean over what is seen
             share = seen.flatten(1).mean(1)
-            errors |= {name: errors[name] / share for name in ("mse", "l1")}
+            errors |= {name: errors[name] / share for name in ("mse", "l1") if name in errors}
         if not self.subject.images:
-            del errors["psnr"]
+            errors.pop("psnr", None)
         self.keep(**errors)
 
     def compute(self) -> Record:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,13 @@ from vaekit.models import Trace
 
 MOST = 3  # columns of a table that are named for a row
 REDRAWS = 200  # of the rows, for standard errors
+BLOCK = 2**16  # rows that are scored before what they needed is let go
+
+
+class SquareError(Reconstruction):
+    """The mean square of x - E[x|z] at the codes of x, of each row."""
+
+    only = ("mse",)
 
 
 class Contributions(Metric):
@@ -75,7 +82,19 @@ def score(subject: Subject, *, samples: int = 50, usual: Tensor | None = None) -
         usual: what each column of a table usually adds to -log p(x|z): see `usual_terms`.
     """
     samples = checks.draws_of("samples", samples, 0)
-    metrics: dict[str, Any] = {"bound": Bound(samples=10), "error": Reconstruction()}
+    parts = [
+        _score(replace(subject, rows=rows, seed=subject.seed + place), samples, usual)
+        for place, rows in enumerate(subject.rows.blocks(BLOCK))
+    ]
+    joined = {name: torch.cat([part.values[name] for part in parts]) for name in parts[0].values}
+    if usual is None:
+        return Scores(joined)
+    both = zip(*((part.columns, part.excess) for part in parts), strict=True)
+    return Scores(joined, *map(torch.cat, both))
+
+
+def _score(subject: Subject, samples: int, usual: Tensor | None) -> Scores:
+    metrics: dict[str, Any] = {"bound": Bound(samples=10), "error": SquareError()}
     metrics = {name: each for name, each in metrics.items() if each.needs <= subject.model.offers}
     if usual is not None:
         metrics["terms"] = Contributions(usual)
@@ -90,8 +109,9 @@ def score(subject: Subject, *, samples: int = 50, usual: Tensor | None = None) -
                 for x, context in subject.batches("nll", samples)
             ]
         found = {"nll": -torch.cat(parts).cpu(), **found}
-    most = metrics["terms"] if usual is not None else None
-    columns, excess = (None, None) if most is None else (most.row("column"), most.row("excess"))
+    columns = excess = None
+    if usual is not None:
+        columns, excess = metrics["terms"].row("column").int(), metrics["terms"].row("excess")
     return Scores({n: wide(v) for n, v in found.items() if v is not None}, columns, excess)
 
 

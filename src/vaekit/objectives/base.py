@@ -177,6 +177,13 @@ def require(objective: Objective, model: Any) -> None:
             f"{type(objective).__name__} needs {word.meaning} ({word}), which this model does not "
             f"offer: {', '.join(named) or type(model).__name__}. Take {MENDS.get(word, OTHER)}."
         )
+    prior, needs = getattr(model, "prior", None), objective.needs
+    learned = isinstance(prior, nn.Module) and any(p.requires_grad for p in prior.parameters())
+    if learned and needs and not needs & {Offer.BOUND, Offer.DENSITY}:
+        raise VaekitError(
+            f"{type(objective).__name__} trains no prior, and the {type(prior).__name__} has "
+            "parameters: take the prior standard-normal or none, or an objective with a bound."
+        )
 
 
 OTHER = "another objective, or another posterior, prior or likelihood"

@@ -171,8 +171,9 @@ def make_scale(how: str | float, power: int, floor: float | None = None) -> Scal
 class _LocationScale(Family):
     """The base of the Gaussian and Laplace families; see Gaussian."""
 
-    power: ClassVar[int]
+    power: ClassVar[int] = 1
     terms: ClassVar[dict[str | float, str]]  # what the network gives, by where the scale is from
+    fits: ClassVar[bool] = True  # whether there is a closed form of the best shared scale
 
     def __init__(
         self,
@@ -183,6 +184,10 @@ class _LocationScale(Family):
         floor: float | None = None,
     ) -> None:
         super().__init__(event_shape)
+        if scale == "fitted" and not self.fits:
+            raise VaekitError(
+                f"a {type(self).__name__} has no scale in closed form: take scale=shared."
+            )
         self.mean = mean
         self._mean, self._inverse = choose("mean", mean, MEANS)
         self._how = scale
@@ -196,13 +201,17 @@ class _LocationScale(Family):
         return words if self._how == "fitted" else words | {d.Offer.FIXED}
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        event_dim, make = len(self.event_shape), self.distribution
+        event_dim, make = len(self.event_shape), self._make
         if isinstance(self.scale, FreeScale):
             loc, raw = params.chunk(2, -event_dim)
             return make(self._mean(loc), self.scale(raw), event_dim=event_dim)
         loc, scale = self._mean(params), self.scale.log_scale
         store = self.scale if self._how == "fitted" else None
         return make(loc, scale, event_dim=event_dim, store=store)
+
+    def _make(self, loc: Tensor, log_scale: Tensor, **how: Any) -> d.Distribution:
+        made: d.Distribution = self.distribution(loc, log_scale, **how)
+        return made
 
     @property
     def gives(self) -> tuple[Phrase, ...]:
@@ -283,7 +292,6 @@ class Laplace(_LocationScale):
     """
 
     distribution = d.Laplace
-    power = 1
     terms: ClassVar = {
         "one": "location of a Laplace distribution",
         "free": "location and log scale of a Laplace distribution",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, at_least
 from vaekit.nn import sizes
 from vaekit.registry import register
+
+IMAGES = ("binary", "gray", "color")
 
 
 class Prior(nn.Module, ABC):
@@ -114,3 +117,134 @@ class NoPrior(_Shaped):
     """
 
     distribution = _Nothing
+
+
+@register("prior", "gaussian")
+class GaussianPrior(Prior):
+    """Independent Gaussians whose means and scales are learned; they start at N(0, 1).
+
+    With a latent that may have any place and spread it is no restriction, and no gain: it is of use
+    where the posterior cannot move, or to see what the codes' spread is.
+
+    Example:
+        >>> GaussianPrior(2)().log_prob(torch.zeros(2)).item()
+        -1.8378770351409912
+    """
+
+    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+        super().__init__()
+        self.event_shape = sizes("event_shape", event_shape)
+        self.loc = nn.Parameter(torch.zeros(self.event_shape))
+        self.log_scale = nn.Parameter(torch.zeros(self.event_shape))
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return d.Gaussian.offers
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        return d.Gaussian(self.loc, self.log_scale, event_dim=len(self.event_shape))
+
+    def extra_repr(self) -> str:
+        return str(self.event_shape)
+
+
+@register("prior", "mixture")
+class MixturePrior(Prior):
+    """A mixture of Gaussians with learned weights, means and scales.
+
+    The means start at draws of N(0, 1), the scales at 1. It is the simplest prior that may have
+    clusters (Dilokthanakul et al., "Deep unsupervised clustering with Gaussian mixture variational
+    autoencoders", arXiv 1611.02648, with all of the mixture in p(z)).
+
+    Args:
+        event_shape: the shape of z.
+        components: how many.
+
+    Raises:
+        VaekitError: for fewer than one.
+
+    Example:
+        >>> MixturePrior(2, components=5)().sample((3,)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, components: int = 10) -> None:
+        super().__init__()
+        self.event_shape = sizes("event_shape", event_shape)
+        count = at_least("components", components, 1)
+        self.logits = nn.Parameter(torch.zeros(count))
+        self.loc = nn.Parameter(torch.randn(count, *self.event_shape))
+        self.log_scale = nn.Parameter(torch.zeros(count, *self.event_shape))
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        each = d.Gaussian(self.loc, self.log_scale, event_dim=len(self.event_shape))
+        return d.Mixture(self.logits.log_softmax(0), each)
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}, components={len(self.logits)}"
+
+
+@register("prior", "vamp")
+class VampPrior(Prior):
+    """The mixture of posteriors at learned inputs: 1/K sum_k q(z | u_k), eq. 9.
+
+    The inputs u start at training rows, and stay within the range of the data. The posterior is the
+    model's own, at every pass.
+
+    Args:
+        event_shape: the shape of z.
+        data: the `DataSpec` of the training rows.
+        components: K, how many inputs.
+
+    Raises:
+        VaekitError: for fewer than one, and for data that the model is conditioned on.
+
+    References:
+        Tomczak and Welling 2018, VAE with a VampPrior, arXiv 1705.07120.
+    """
+
+    needs = d.offering("draws", "density", "marginal")
+
+    def __init__(
+        self, event_shape: int | tuple[int, ...], data: Any, *, components: int = 100
+    ) -> None:
+        super().__init__()
+        self.event_shape = sizes("event_shape", event_shape)
+        if data.net_context:
+            raise VaekitError(
+                "the prior vamp is a mixture of posteriors, here under a context: "
+                "take another prior, as `prior=mixture`."
+            )
+        rows = data.example(min(at_least("components", components, 1), max(data.rows, 1)))
+        rows = rows.repeat(-(-components // len(rows)), *[1] * (rows.dim() - 1))[:components]
+        self.inputs = nn.Parameter(rows.nan_to_num().clone())
+        values = data.values
+        self.ends = (values.low, values.high) if data.kind in IMAGES else None
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        if posterior is None:
+            raise VaekitError("a VampPrior takes the posterior: `prior(context, posterior)`.")
+        inputs = self.inputs if self.ends is None else self.inputs.clamp(*self.ends)
+        weights = inputs.new_full((len(inputs),), -math.log(len(inputs)))
+        return d.Mixture(weights, posterior(inputs))
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}, components={len(self.inputs)}"

@@ -177,6 +177,38 @@ class TorchPrior(Prior):
 FLOWS = ("nsf", "maf", "nice")
 
 
+def zuko() -> Any:
+    """Return the package; its import turns torch's checks off for all, and they stay as they were.
+
+    Example:
+        >>> zuko().flows.MAF.__name__
+        'MAF'
+    """
+    checks = td.Distribution._validate_args
+    try:
+        import zuko
+        import zuko.flows
+    finally:
+        td.Distribution.set_default_validate_args(checks)
+    return zuko
+
+
+def masked(make: Callable[[], nn.Module]) -> nn.Module:
+    """Return a network with masks, which zuko makes by operations that "meta" tensors lack."""
+    with torch.device("cpu"):
+        net = make()
+    return net.to(torch.get_default_device())
+
+
+def unchecked(flow: Any, offers: frozenset[d.Offer] | None = None) -> d.TorchDistribution:
+    """Return a flow over vectors; torch would check every draw, and raise where one is NaN."""
+    base = flow
+    while base is not None:
+        base._validate_args = False
+        base = getattr(base, "base", None) or getattr(base, "base_dist", None)
+    return d.TorchDistribution(flow, event_dim=1, offers=offers)
+
+
 class ZukoFamily(Family):
     """A normalizing flow of zuko, conditioned on the network's output.
 
@@ -220,13 +252,8 @@ class ZukoFamily(Family):
         make: Any = flow
         if isinstance(flow, str):
             choose("flow", flow, dict.fromkeys(FLOWS))
-            checks = td.Distribution._validate_args
-            try:
-                from zuko import flows
-            finally:  # its import turns torch's checks off for all
-                td.Distribution.set_default_validate_args(checks)
-            make = getattr(flows, flow.upper())
-        self.flow = make(self.event_shape[0], params, **options)
+            make = getattr(zuko().flows, flow.upper())
+        self.flow = masked(lambda: make(self.event_shape[0], params, **options))
         self.offers = self(torch.zeros(1, params)).offers | {d.Offer.FIXED}
 
     @property
@@ -240,8 +267,4 @@ class ZukoFamily(Family):
         return (("{} numbers that condition a flow", str(self.params)),)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        flow = base = self.flow(params)
-        while base is not None:  # torch would check every draw, and raise where one is NaN
-            base._validate_args = False
-            base = getattr(base, "base", None) or getattr(base, "base_dist", None)
-        return d.TorchDistribution(flow, event_dim=1, offers=self.offers)
+        return unchecked(self.flow(params), self.offers)

@@ -238,6 +238,82 @@ recipe(
     objective="iwae:samples=5",
 )
 recipe(
+    "vamp_vae",
+    "A VAE whose prior is the mixture of its own posteriors at learned inputs.",
+    'Tomczak & Welling, "VAE with a VampPrior", arXiv 1705.07120.',
+    prior="vamp:components=500",
+    latent=40,
+    named=("prior",),
+)
+recipe(
+    "mixture_vae",
+    "A VAE whose prior is a mixture of Gaussians with learned weights, means and scales.",
+    'Dilokthanakul et al., "Deep unsupervised clustering with Gaussian mixture variational '
+    'autoencoders", arXiv 1611.02648, with all of the mixture in p(z).',
+    prior="mixture:components=10",
+    named=("prior",),
+)
+recipe(
+    "flow_prior_vae",
+    "A VAE whose prior is a normalizing flow: it goes where the codes are.",
+    'Chen et al., "Variational lossy autoencoder", arXiv 1611.02731, section 3.2.',
+    prior="flow",
+    named=("prior",),
+)
+recipe(
+    "iaf_vae",
+    "A VAE whose posterior is a Gaussian through inverse autoregressive layers.",
+    'Kingma et al., "Improved variational inference with inverse autoregressive flow", arXiv '
+    "1606.04934.",
+    posterior="iaf",
+    latent=32,
+    named=("posterior",),
+)
+recipe(
+    "planar_vae",
+    "A VAE whose posterior is a Gaussian through planar layers.",
+    'Rezende & Mohamed, "Variational inference with normalizing flows", arXiv 1505.05770.',
+    posterior="planar:steps=8",
+    named=("posterior",),
+)
+recipe(
+    "flow_vae",
+    "A VAE whose posterior is a flow of splines in coupling layers.",
+    'Durkan et al., "Neural spline flows", arXiv 1906.04032, section 5.3.',
+    posterior="spline",
+    named=("posterior",),
+)
+recipe(
+    "full_covariance_vae",
+    "A VAE whose posterior is a Gaussian with all covariances.",
+    'Kingma & Welling, "An introduction to variational autoencoders", arXiv 1906.02691, section '
+    "2.5.1.",
+    posterior="full-covariance",
+    named=("posterior",),
+)
+recipe(
+    "student_t_vae",
+    "A VAE that takes outliers calmly: Student-t tails of learned weight.",
+    'Takahashi et al., "Student-t variational autoencoder for robust density estimation", IJCAI '
+    "2018, with one scale and one number of degrees of freedom for all elements.",
+    likelihood="student-t",
+    named=("likelihood",),
+)
+recipe(
+    "log_cosh_vae",
+    "A VAE with squares near and absolute values far: the log-cosh loss, normalized.",
+    'Chen et al., "Log hyperbolic cosine loss improves variational auto-encoder", 2019.',
+    likelihood="log-cosh",
+    named=("likelihood",),
+)
+recipe(
+    "dmol_vae",
+    "A VAE of gray levels: a mixture of discretized logistics for each pixel.",
+    'Salimans et al., "PixelCNN++", arXiv 1701.05517, as the likelihood of a VAE.',
+    likelihood="discretized-logistic-mixture",
+    named=("likelihood",),
+)
+recipe(
     "colorizer",
     "A network from gray images, as a VAE makes them, to color: `vaekit colorize` applies it.",
     "Trained by the Gaussian likelihood of the colors given their luminance 0.30 R + 0.59 G + "

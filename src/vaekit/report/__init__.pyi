@@ -87,7 +87,6 @@ from vaekit.report._spreads import tradeoff as tradeoff
 from vaekit.report._tables import COLUMNS as COLUMNS
 from vaekit.report._tables import Table as Table
 from vaekit.report._tables import against as against
-from vaekit.report._tables import correlated as correlated
 from vaekit.report._tables import correlations as correlations
 from vaekit.report._tables import explained as explained
 from vaekit.report._tables import row_maps as row_maps

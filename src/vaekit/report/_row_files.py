@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Iterator, Mapping
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit._io import npz_bytes, replacing, write
+from vaekit._io import npz_bytes, write
 from vaekit.data import DataSpec, Split
 from vaekit.errors import VaekitError
 from vaekit.models import rows_at_once
@@ -20,6 +21,7 @@ from vaekit.report._codes import posteriors
 from vaekit.runs import Run
 
 ENDINGS = (".csv", ".npz", ".parquet")
+LINES = 1 << 14  # that are written at a time
 DIGITS = "%.10g"  # of numbers that are not whole
 
 
@@ -71,11 +73,8 @@ def save_columns(
     Raises:
         VaekitError: for another ending, or where it cannot be written.
     """
-    import pandas
-
     if path.suffix == ".csv":
-        frame = pandas.DataFrame(columns)
-        return write(path, frame.to_csv(index=False, float_format=digits).encode())
+        return write(path, partial(_lines, columns, digits))
     if path.suffix == ".parquet":
         return _parquet(dict(columns), path)
     if path.suffix not in ENDINGS:
@@ -98,15 +97,8 @@ def save_codes(run: Run, rows: Split, path: Path) -> Path:
     if path.suffix not in ENDINGS:
         raise VaekitError(f"got the file {path}; expected one that ends in {', '.join(ENDINGS)}.")
     if path.suffix == ".csv":
-        blocks = _blocks(run, rows)
-        first = next(blocks)  # which refuses what has no codes, before anything is written
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(first)
-            for columns in chain([first], blocks):
-                writer.writerows(zip(*(each.tolist() for each in columns.values()), strict=True))
-        return path
+        posteriors(run, rows.take(torch.arange(1)))  # refuses what has no codes before it writes
+        return write(path, lambda: _texts(_blocks(run, rows)))
     parts = list(_blocks(run, rows))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if path.suffix == ".parquet":
@@ -133,6 +125,25 @@ def _blocks(run: Run, rows: Split) -> Iterator[dict[str, np.ndarray]]:
         if part.labels is not None:
             block["label"] = names[part.labels.numpy()]
         yield block
+
+
+def _lines(columns: Mapping[str, np.ndarray], digits: str | None) -> Iterator[bytes]:
+    """Yield the text of a .csv, some lines at a time."""
+    import pandas
+
+    for start in range(0, max(len(next(iter(columns.values()), [])), 1), LINES):
+        some = pandas.DataFrame({n: each[start : start + LINES] for n, each in columns.items()})
+        yield some.to_csv(header=not start, index=False, float_format=digits).encode()
+
+
+def _texts(blocks: Iterator[dict[str, np.ndarray]]) -> Iterator[bytes]:
+    """Yield the text of a .csv, a block at a time, with numbers as short as they are told apart."""
+    for place, columns in enumerate(blocks):
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerows([] if place else [columns])
+        writer.writerows(zip(*(each.tolist() for each in columns.values()), strict=True))
+        yield stream.getvalue().encode()
 
 
 def _parquet(columns: dict[str, np.ndarray], path: Path) -> Path:

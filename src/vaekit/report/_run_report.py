@@ -42,6 +42,9 @@ NAMED = (
     *(mark("test log-likelihood"), mark("test KL"), mark("test ELBO"), mark("bits per dimension")),
     *(mark("the model's own sigma"), mark("the model's own scale"), mark("gain")),
     *(mark("PSNR against the true colors"), mark("luminance error")),
+    *(mark("draws: distance of columns (KS)"), mark("draws: error of correlations")),
+    *(mark("draws told from real rows (AUROC)"), mark("draws that are training rows")),
+    mark("draws nearer to training rows than real ones"),
 )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.data import spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
+from vaekit.evaluate import correlated
 from vaekit.report._blocks import Rebuilt
 from vaekit.report._curves import LETTER, Chart, Plot, bars, cut
 from vaekit.report._pages import address
@@ -21,6 +23,7 @@ COLUMNS, SHOWN = 24, 24  # of a map: columns, and rows
 LONGEST = 14  # letters of a column's name
 LEAST = 1e-3  # the least mean of a logarithmic axis
 WARM, COLD = (0xE0, 0x6A, 0x1E), (0x2B, 0x7C, 0xC0)  # above and below the middle of a scale
+PANELS, BINS, TEXTS = 9, 20, 6  # columns whose values are drawn, in so many bins or texts
 SPREAD = 2.5  # deviations at which a map of values has its full color
 
 
@@ -108,22 +111,6 @@ def correlations(table: Table, _: Words = str) -> Iterator[Chart]:
         words = f"{title}: {what}"
         svg = heat(correlated(part[:, table.shown]), table.names, words, table.names)
         yield Chart(title, _("correlation of columns"), svg, words)
-
-
-def correlated(rows: Tensor) -> Tensor:
-    """Return the correlations of columns, `(D, D)`, each over the rows that have both.
-
-    Example:
-        >>> import pandas
-        >>> x = torch.rand(30, 4).masked_fill(torch.rand(30, 4) < 0.3, torch.nan)
-        >>> apart = correlated(x).numpy() - pandas.DataFrame(x.numpy()).corr()
-        >>> bool(abs(apart).max(axis=None) < 1e-6)
-        True
-    """
-    x, seen = (rows.double() - rows.double().nanmean(0)).nan_to_num(), (~rows.isnan()).double()
-    count, sums = (seen.T @ seen).clamp(min=1), x.T @ seen  # of the first, where the second is seen
-    squares = (x.square().T @ seen - sums.square() / count).clamp(min=1e-30)
-    return (x.T @ x - sums * sums.T / count) / (squares * squares.T).sqrt()
 
 
 def heat(values: Tensor, names: Sequence[str], words: str, lines: Sequence[str] = ()) -> str:
@@ -218,6 +205,58 @@ def _spread(values: Tensor) -> str:
     return f"{values.mean():.4g} ± {values.std(unbiased=False):.3g}".replace("-", "−")
 
 
+def marginals(
+    real: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray], _: Words = str
+) -> Iterator[Chart]:
+    """Draw the shares of the values of columns: of data gray, of draws in color.
+
+    Example:
+        >>> x, y = (np.random.default_rng(seed).normal(size=100) for seed in (0, 1))
+        >>> [chart.words for chart in marginals({"a": x}, {"a": y})]
+        ['a: test rows, draws of the model']
+    """
+    for name in list(real)[:PANELS]:
+        both = [np.asarray(column[name]) for column in (real, drawn)]
+        both = [part[~np.isnan(part)] if part.dtype.kind == "f" else part for part in both]
+        if not all(map(len, both)):
+            continue
+        edges, heights, texts = _shares(both)
+        high = 1.1 * max(part.max() for part in heights)
+        plot = Plot((edges[0], edges[-1]), (0, high), (250, 150), (44, 12, 6, 24))
+        plot.grid(3)
+        for place, each in enumerate(texts):
+            across, low = plot.at(place + 0.5, 0)
+            plot.text(across, low + 18, cut(each, max(1, 30 // len(texts))), anchor="middle")
+        if not texts:
+            plot.below("")
+        for kind, part in zip(("idle", "accent"), heights, strict=True):
+            ends = np.repeat(edges, 2).tolist()
+            plot.line(list(zip(ends, [0.0, *np.repeat(part, 2).tolist(), 0.0], strict=True)), kind)
+        words = f"{name}: {_('test rows')}, {_('draws of the model')}"
+        yield Chart(cut(name, LONGEST), _("share of rows"), plot.svg(words), words)
+
+
+def _shares(both: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], list[str]]:
+    """Return edges, of data and of draws the shares between them, and names of these places.
+
+    Numbers lie in 20 bins between their 0.5 and 99.5 percent, whole ones in one each where they are
+    few; of other values there are the most frequent.
+    """
+    values = np.concatenate(both)
+    if values.dtype.kind not in "iufb":
+        names, counts = np.unique(values.astype(str), return_counts=True)
+        texts = names[counts.argsort(kind="stable")[::-1][:TEXTS]].tolist()
+        shares = [np.array([(part == text).mean() for text in texts]) for part in both]
+        return np.arange(len(texts) + 1.0), shares, texts
+    low, high = np.quantile(values.astype(float), [0.005, 0.995])
+    whole = (values == np.rint(values)).all() and high - low < BINS
+    edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, high or 1.0, BINS + 1)
+    if not edges[-1] > edges[0]:
+        edges = np.array([low - 0.5, low + 0.5])
+    shown = (part.astype(float).clip(edges[0], edges[-1]) for part in both)
+    return edges, [np.histogram(part, edges)[0] / len(part) for part in shown], []
+
+
 def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
     """Return the maps of a table, its columns, and what the model draws, for a report."""
     run, labels, see = shown.run, shown.rows.labels, shown.run.spec.values.inverse
@@ -225,13 +264,16 @@ def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
     if labels is not None:
         first = first[labels[first].argsort(stable=True)]
     order = [*first.tolist(), *sorted({*range(len(shown.x))} - {*first.tolist()})]
-    draws = None
+    draws, found = None, dict[str, Any]()
     if Offer.DRAWS in run.offers:
-        draws = see(run.sample(len(order), context=shown.context(order), mean=False))
+        x = run.sample(len(order), context=shown.context(order), mean=False)
+        both = [run.spec.columns_of(part, drawn=False) for part in (shown.x[order], x)]
+        found["marginals"] = list(marginals(both[0], both[1], say))
+        draws = see(x)
     counts = shown.data.kind == "counts"
     rows, made = see(shown.x[order]), see(shown.made[order])
     table = Table(rows, made, draws, shown.data.column_names, counts)
-    found: dict[str, Any] = {"table": table, "maps": list(row_maps(table, SHOWN, say))}
+    found |= {"table": table, "maps": list(row_maps(table, SHOWN, say))}
     found |= {"moments": moments(table), "draws": list(correlations(table, say))}
     if not counts:
         return {**found, "columns": [explained(table, say)]}

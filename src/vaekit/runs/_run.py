@@ -502,6 +502,7 @@ class Run:
             seed=seed,
             name=str(self.path),
             scale=self.spec.values.scale if units else None,
+            sample=lambda n, context: self.sample(n, context=context, mean=False, seed=seed),
         )
 
     def evaluate(

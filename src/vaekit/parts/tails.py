@@ -1,0 +1,187 @@
+"""Families with other tails than a Gaussian's, and a Gaussian that is not diagonal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaekit import distributions as d
+from vaekit.errors import VaekitError
+from vaekit.nn import Phrase
+from vaekit.parts.conditional import Family
+from vaekit.parts.families import PIXEL_FLOOR, FreeScale, _LocationScale
+from vaekit.registry import register
+
+
+def _phrases(name: str) -> dict[str | float, str]:
+    return {
+        "one": f"location of {name}",
+        "free": f"location and log scale of {name}",
+        "softplus": f"location and, before softplus, scale of {name}",
+    }
+
+
+@register("posterior", "logistic")
+@register("likelihood", "logistic", scale="shared", floor=PIXEL_FLOOR)
+class Logistic(_LocationScale):
+    """Independent logistic variables.
+
+    Args:
+        event_shape: the shape of one draw.
+        scale: as of `Gaussian`, but for "fitted"; a free one is given as log scale.
+        mean: what maps the network's output to the location: identity, sigmoid, tanh, relu.
+        floor: a soft lower bound of a free log-scale; give one for pixels.
+
+    Example:
+        >>> Logistic(3, scale=1.0)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
+        tensor([-4.1589])
+    """
+
+    distribution = d.Logistic
+    fits = False
+    terms: ClassVar = _phrases("a logistic distribution")
+
+
+@register("likelihood", "student-t", scale="shared", floor=PIXEL_FLOOR)
+class StudentT(_LocationScale):
+    """Independent Student-t variables: outliers cost the logarithm of their distance.
+
+    Args:
+        event_shape: the shape of one draw.
+        df: degrees of freedom above 2: a number; or 0, learned as 2 + softplus, from 5 on.
+        scale: as of `Gaussian`, but for "fitted".
+        mean: what maps the network's output to the location: identity, sigmoid, tanh, relu.
+        floor: a soft lower bound of a free log-scale; give one for pixels.
+
+    Raises:
+        VaekitError: for degrees of freedom of 2 or less.
+
+    References:
+        Takahashi et al. 2018, Student-t variational autoencoder for robust density estimation.
+
+    Example:
+        >>> StudentT(3, df=3.0, scale=1.0)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
+        tensor([-3.0023])
+    """
+
+    distribution = d.StudentT
+    fits = False
+    terms: ClassVar = _phrases("a Student-t distribution")
+
+    def __init__(
+        self,
+        event_shape: int | tuple[int, ...],
+        *,
+        df: float = 0.0,
+        scale: str | float = "free",
+        mean: str = "identity",
+        floor: float | None = None,
+    ) -> None:
+        super().__init__(event_shape, scale=scale, mean=mean, floor=floor)
+        if df and not 2 < df < math.inf:
+            raise VaekitError(f"got `df={df:g}`; expected a number above 2, or 0 to learn it.")
+        start = torch.tensor(math.log(math.expm1(3.0)) if not df else float(df))
+        self.learned = not df
+        if self.learned:
+            self.raw_df = nn.Parameter(start)
+        else:
+            self.register_buffer("df", start, persistent=False)
+
+    def _make(self, loc: Tensor, log_scale: Tensor, **how: Any) -> d.Distribution:
+        df = 2 + F.softplus(self.raw_df) if self.learned else self.df
+        return d.StudentT(loc, log_scale, df=df, **how)  # type: ignore[arg-type]
+
+
+@register("likelihood", "log-cosh", scale="shared", floor=PIXEL_FLOOR)
+class LogCosh(_LocationScale):
+    """Independent variables of the density c cosh(a u)^(-1/a): squares near, absolute values far.
+
+    Args:
+        event_shape: the shape of one draw.
+        a: how sharp the bend between the two is.
+        scale: as of `Gaussian`, but for "fitted".
+        mean: what maps the network's output to the location: identity, sigmoid, tanh, relu.
+        floor: a soft lower bound of a free log-scale; give one for pixels.
+
+    Raises:
+        VaekitError: for an `a` that is not positive.
+
+    References:
+        Chen et al. 2019, Log hyperbolic cosine loss improves variational auto-encoder, whose loss
+        log cosh(a u) / a has here what normalizes it.
+
+    Example:
+        >>> LogCosh(1, scale=1.0)(torch.zeros(1, 1)).log_prob(torch.zeros(1, 1))
+        tensor([-1.1447])
+    """
+
+    distribution = d.LogCosh
+    fits = False
+    terms: ClassVar = _phrases("a log-cosh distribution")
+
+    def __init__(
+        self,
+        event_shape: int | tuple[int, ...],
+        *,
+        a: float = 1.0,
+        scale: str | float = "free",
+        mean: str = "identity",
+        floor: float | None = None,
+    ) -> None:
+        super().__init__(event_shape, scale=scale, mean=mean, floor=floor)
+        if not 0 < a < math.inf:
+            raise VaekitError(f"got `a={a:g}`; expected a positive number.")
+        self.a = a
+
+    def _make(self, loc: Tensor, log_scale: Tensor, **how: Any) -> d.Distribution:
+        return d.LogCosh(loc, log_scale, a=self.a, **how)
+
+
+@register("posterior", "full-covariance")
+class FullGaussian(Family):
+    """Gaussians with all covariances, by a triangular factor of which the network gives each entry.
+
+    With D dimensions it returns D means, D logarithms of the diagonal and D (D - 1) / 2 entries
+    below it.
+
+    Raises:
+        VaekitError: for an event of several dims.
+
+    Example:
+        >>> family = FullGaussian(3)
+        >>> family.param_shape, family(torch.zeros(5, 9)).variance[0]
+        ((9,), tensor([1., 1., 1.]))
+    """
+
+    distribution = d.FullGaussian
+    bounds = FreeScale.bounds
+
+    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+        super().__init__(event_shape)
+        if len(self.event_shape) != 1:
+            raise VaekitError(
+                f"full-covariance is over vectors; got the event_shape {self.event_shape}."
+            )
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """Return the shape that the network must return for one example."""
+        (size,) = self.event_shape
+        return (2 * size + size * (size - 1) // 2,)
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is."""
+        return (("mean and triangular factor of a Gaussian",),)
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        (size,) = self.event_shape
+        loc, log_diagonal, below = params.split([size, size, size * (size - 1) // 2], -1)
+        tril = torch.diag_embed(log_diagonal.clamp(*self.bounds).exp())
+        row, column = torch.tril_indices(size, size, -1, device=params.device)
+        tril[..., row, column] = below
+        return d.FullGaussian(loc, tril)

@@ -1,0 +1,257 @@
+"""Priors, posteriors and likelihoods of the field, against what shares no code with them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zuko
+from scipy import stats
+from torch import Tensor
+from torch import distributions as td
+
+import vaekit as vk
+from vaekit import distributions as d
+from vaekit.cli.main import main
+from vaekit.data import DataSpec
+from vaekit.errors import VaekitError
+from vaekit.parts import IAF, FlowPrior, FullGaussian, PlanarFlow, SplineFlow
+from vaekit.recipes import build
+from vaekit.registry import checked, make
+from vaekit.testing import check_family
+
+Proves = Callable[..., None]
+GRAY = DataSpec("t", (1, 4, 4), "gray", rows=20)
+
+
+@pytest.fixture(autouse=True)
+def _double() -> Any:
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def likelihood(spec: str, shape: tuple[int, ...]) -> Any:
+    return make("likelihood", checked("likelihood", spec), {"event_shape": lambda: shape})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("logistic", "logistic:scale=free", "student-t", "student-t:df=4:scale=free", "log-cosh"),
+        *("log-cosh:a=3:scale=free", "discretized-logistic:levels=8", "discretized-logistic"),
+        *("discretized-logistic:scale=free:levels=8", "discretized-logistic-mixture:components=3"),
+    ],
+)
+def test_families_are_normalized_and_draw_from_their_density(spec: str) -> None:
+    check_family(likelihood(spec, (3, 2, 2)))
+
+
+@pytest.mark.parametrize("posterior", [IAF(3, hidden=8), SplineFlow(3, hidden=8),
+                                       FullGaussian(3), PlanarFlow(3)])  # fmt: skip
+def test_posteriors_have_gradients_and_densities_of_their_draws(posterior: Any) -> None:
+    if "marginal" in posterior.offers:
+        check_family(posterior.double())
+    q = posterior.double()(torch.randn(2, *posterior.param_shape))
+    z, log_q = q.rsample_and_log_prob((5,))
+    assert (z.shape, log_q.shape) == ((5, 2, 3), (5, 2))
+    if "marginal" in q.offers:
+        assert torch.allclose(q.log_prob(z), log_q, atol=1e-9)
+    else:
+        with pytest.raises(VaekitError, match="does not factorize"):
+            q.log_prob(z)
+
+
+@pytest.mark.parametrize("family", [IAF(3, steps=3, hidden=8, given=4), PlanarFlow(3)])
+def test_layers_say_how_much_they_stretch(family: Any, proves: Proves) -> None:
+    q = family.double()(2 * torch.randn(1, *family.param_shape))
+
+    def through(z: Tensor) -> Tensor:
+        z = z[None]
+        for layer in q.layers:
+            z = layer(z, q.h)[0]
+        return z[0]
+
+    z = torch.randn(3)
+    jacobian: Any = torch.autograd.functional.jacobian(through, z)
+    total, at = torch.zeros(()), z[None]
+    for layer in q.layers:
+        at, stretch = layer(at, q.h)
+        total = total + stretch[0]
+    name = f"log-determinant of {type(family).__name__}"
+    proves(name, "autograd's Jacobian", total, jacobian.det().abs().log(), limit=1e-9)
+
+
+def test_the_variance_of_log_cosh_is_that_of_its_density(proves: Proves) -> None:
+    for a in (0.3, 1.0, 4.0):
+        p = d.LogCosh(torch.zeros(1), torch.tensor(-0.3), a)
+        x = torch.linspace(-90, 90, 400_001)
+        wanted = (x**2 * p.terms(x[:, None])[:, 0].exp()).sum() * (x[1] - x[0])
+        proves("LogCosh, variance", "the trapezoidal rule", p.variance, wanted, limit=1e-8)
+
+
+def test_planar_layers_can_be_inverted_whatever_the_network_says() -> None:
+    family = PlanarFlow(2, steps=1).double()
+    points = torch.linspace(-4, 4, 2001)[:, None] * torch.tensor([0.6, 0.8])
+    for _ in range(50):
+        (layer,), h = family.layers, 5 * torch.randn(1, 5)
+        h[0, 2:4] = 5 * torch.tensor([0.6, 0.8])  # w, along which the points lie
+        moved = layer(points, h.expand(len(points), -1))[0] @ torch.tensor([0.6, 0.8])
+        assert (moved.diff() > 0).all()
+
+
+def test_full_covariance_is_torch_s(proves: Proves) -> None:
+    family = FullGaussian(4)
+    params = torch.randn(7, *family.param_shape)
+    q: Any = family(params)
+    known = td.MultivariateNormal(q.loc, scale_tril=q.tril)
+    x = torch.randn(5, 7, 4)
+    proves("FullGaussian, density", "torch.distributions", q.log_prob(x), known.log_prob(x),
+           limit=1e-10)  # fmt: skip
+    proves("FullGaussian, variance", "torch.distributions", q.variance, known.variance, limit=1e-12)
+    standard = td.MultivariateNormal(torch.zeros(4), torch.eye(4))
+    got = d.kl(q, d.StandardGaussian(torch.zeros(4)))
+    proves("KL(FullGaussian || StandardGaussian)", "torch.distributions", got,
+           td.kl_divergence(known, standard), limit=1e-10)  # fmt: skip
+    raw = params[0].numpy()
+    entries = np.diag(np.exp(raw[4:8]))
+    entries[np.tril_indices(4, -1)] = raw[8:]
+    proves("family factor of a FullGaussian", "numpy", q.tril[0], entries, limit=1e-12)
+
+
+def test_mixtures_by_matrix_products_are_torch_s(proves: Proves) -> None:
+    loc, log_scale = 3 * torch.randn(6, 2, 2) + 5, 0.3 * torch.randn(6, 2, 2)
+    weights = torch.randn(6).log_softmax(0)
+    ours = d.Mixture(weights, d.Gaussian(loc, log_scale, event_dim=2))
+    x = 9 * torch.rand(9, 3, 2, 2)
+    each = td.Independent(td.Normal(loc, log_scale.exp()), 2)
+    known = td.MixtureSameFamily(td.Categorical(logits=weights), each)
+    proves("Mixture, density", "torch.distributions", ours.log_prob(x), known.log_prob(x),
+           limit=1e-11)  # fmt: skip
+    laplaces = d.Mixture(weights, d.Laplace(loc, log_scale, event_dim=2))
+    each = td.Independent(td.Laplace(loc, log_scale.exp()), 2)
+    known = td.MixtureSameFamily(td.Categorical(logits=weights), each)
+    proves("Mixture of Laplace, density", "torch.distributions", laplaces.log_prob(x),
+           known.log_prob(x), limit=1e-11)  # fmt: skip
+    moved = d.Gaussian(loc.float() + 100, log_scale.float(), event_dim=2)
+    far = d.Mixture(weights.float(), moved).log_prob(x.float() + 100)
+    assert (far.double() - ours.log_prob(x)).abs().max() < 1e-3  # far from 0 as near it
+
+
+def test_the_mixture_of_discretized_logistics_is_a_sum_over_components(proves: Proves) -> None:
+    k, levels = 3, 5
+    logits, weights = torch.randn(k, 1, 1), 0.3 * torch.randn(k, 3, 1, 1)
+    loc, log_scale = torch.rand(k, 3, 1, 1), torch.randn(k, 3, 1, 1) - 1
+    p = d.DiscretizedLogisticMixture(logits, loc, log_scale, weights, bins=levels)
+    wanted, values = [], np.arange(levels) / (levels - 1)
+    for x in itertools.product(values, repeat=3):
+        total = 0.0
+        for i in range(k):
+            w = weights[i].flatten().numpy()
+            at = loc[i].flatten().numpy().copy()
+            at[1] += w[0] * (2 * x[0] - 1)
+            at[2] += w[1] * (2 * x[0] - 1) + w[2] * (2 * x[1] - 1)
+            mass = 1.0
+            for c in range(3):
+                cdf = stats.logistic(at[c], math.exp(float(log_scale[i, c]))).cdf
+                top = 1.0 if x[c] == 1 else cdf(x[c] + 0.5 / (levels - 1))
+                mass *= top - (0.0 if x[c] == 0 else cdf(x[c] - 0.5 / (levels - 1)))
+            total += float(logits.softmax(0)[i]) * mass
+        wanted.append(total)
+    v = torch.linspace(0, 1, levels)
+    grid = torch.cartesian_prod(v, v, v)[:, :, None, None]
+    got = p.log_prob(grid).exp()
+    proves("DiscretizedLogisticMixture, density", "scipy, summed", got, wanted, limit=1e-9)
+    assert abs(float(got.sum()) - 1) < 1e-9
+    draws = p.sample((40_000,)).flatten(1)
+    index = (draws * (levels - 1)).round().long() @ torch.tensor([levels**2, levels, 1])
+    counts = index.bincount(minlength=levels**3).numpy()
+    keep = np.array(wanted) * 40_000 > 5
+    chi = ((counts - np.array(wanted) * 40_000) ** 2 / (np.array(wanted) * 40_000))[keep].sum()
+    assert stats.chi2(keep.sum()).sf(chi) > 1e-4
+
+
+def test_the_flow_prior_is_zuko_s(proves: Proves) -> None:
+    prior = FlowPrior(2, hidden=16).double()
+    z = torch.randn(50, 2)
+    with torch.no_grad():
+        proves("prior flow, density", "zuko", prior().log_prob(z), prior.flow().log_prob(z),
+               limit=1e-12)  # fmt: skip
+        axis = torch.linspace(-9, 9, 601)
+        mass = prior().log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (18 / 600) ** 2
+    assert abs(float(mass) - 1) < 1e-3
+    assert isinstance(prior.flow, zuko.flows.Flow)
+
+
+def test_a_vamp_prior_is_the_mean_of_posteriors_at_its_inputs(proves: Proves) -> None:
+    model: Any = build("vae", GRAY, latent=2, prior="vamp:components=5").model.double()
+    model.prior.inputs.data = torch.rand(5, 1, 4, 4) * 3 - 1
+    q = model.posterior(model.prior.inputs.clamp(0, 1))
+    z = torch.randn(30, 2)
+    each = stats.norm(q.loc.detach().numpy(), q.scale.detach().numpy()).pdf(z.numpy()[:, None])
+    got = model.prior(None, model.posterior).log_prob(z)
+    proves("prior vamp, density", "scipy", got, np.log(each.prod(-1).mean(1)), limit=1e-10)
+    assert "separate" not in model.offers
+    rows = torch.rand(20, 1, 4, 4)
+    spec = DataSpec("t", (1, 4, 4), "gray", rows=3, source=lambda n: rows[:n])
+    started: Any = build("vae", spec, latent=2, prior="vamp:components=5").model.prior
+    assert torch.equal(started.inputs.double(), rows[[0, 1, 2, 0, 1]].to(started.inputs).double())
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"prior": "vamp", "posterior": "planar"}, "VampPrior needs the density of the posterior"),
+        ({"prior": "vamp:components=0"}, "components=0"),
+        ({"prior": "flow:flow=glow"}, "unknown flow 'glow'"),
+        ({"prior": "mixture", "objective": "reconstruction"}, "Reconstruction trains no prior"),
+        ({"likelihood": "student-t:df=1.5"}, "df=1.5`; expected a number above 2"),
+        ({"likelihood": "log-cosh:a=0"}, "a=0`; expected a positive number"),
+        ({"likelihood": "logistic:scale=fitted"}, "has no scale in closed form"),
+        ({"likelihood": "discretized-logistic:levels=1"}, "levels=1"),
+        ({"posterior": "spline", "latent": 1}, "the size of a latent of spline flows"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(VaekitError) as caught:
+        build("vae", GRAY, **{"latent": 2, **parts})
+    assert message in str(caught.value)
+    context = DataSpec("t", (1, 4, 4), "gray", rows=20, classes=2, context=(2,))
+    with pytest.raises(VaekitError, match="conditioned on labels"):
+        build("cvae", context, latent=2, prior="vamp")
+    with pytest.raises(VaekitError, match="is of images"):
+        build("vae", DataSpec("t", (5,), "table", rows=20), latent=2,
+              likelihood="discretized-logistic-mixture")  # fmt: skip
+
+
+NEW = ("vamp_vae", "mixture_vae", "flow_prior_vae", "iaf_vae", "planar_vae", "flow_vae",
+       "full_covariance_vae", "student_t_vae", "log_cosh_vae", "dmol_vae")  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", NEW)
+def test_a_recipe_goes_the_whole_way(recipe: str, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float32)
+    run, other = str(tmp_path / "run"), str(tmp_path / "other")
+    small = ["--data", "digits", "--latent", "2", "--net", "mlp:hidden=16", "--limit", "120"]
+    small += ["--prior", ":components=9"] if recipe == "vamp_vae" else []
+    main(["train", recipe, "--epochs", "2", "--out", run, *small])
+    main(["train", recipe, "--epochs", "1", "--out", other, *small])
+    main(["train", "--resume", other, "--epochs", "2"])
+    one, two = (vk.load(path, weights="last") for path in (run, other))
+    states = (each.model.state_dict().values() for each in (one, two))
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    assert "</html>" in (tmp_path / "run" / "report.html").read_text()
+    for command in (["evaluate", run, "nll:samples=20"], ["encode", run], ["score", run],
+                    ["sample", run, "-n", "4"], ["reconstruct", run], ["interpolate", run],
+                    ["traverse", run], ["scatter", run]):  # fmt: skip
+        main(command)
+    assert torch.isfinite(one.sample(3)).all()
+    found = one.evaluate("nll", limit=20)
+    assert found["nll"]["mean"] <= -found["elbo"] + 1
