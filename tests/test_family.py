@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import zuko
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor
 from torch import distributions as td
 
@@ -21,7 +21,7 @@ from vaekit import distributions as d
 from vaekit.cli.main import main
 from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
-from vaekit.parts import IAF, FlowPrior, FullGaussian, PlanarFlow, SplineFlow
+from vaekit.parts import IAF, FlowPrior, FullGaussian, PlanarFlow, PowerSpherical, SplineFlow
 from vaekit.recipes import build
 from vaekit.registry import checked, make
 from vaekit.testing import check_family
@@ -87,6 +87,35 @@ def test_layers_say_how_much_they_stretch(family: Any, proves: Proves) -> None:
         total = total + stretch[0]
     name = f"log-determinant of {type(family).__name__}"
     proves(name, "autograd's Jacobian", total, jacobian.det().abs().log(), limit=1e-9)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_the_power_spherical_distribution(size: int, proves: Proves) -> None:
+    family = PowerSpherical(size)
+    check_family(family, smooth=False)
+    q: Any = family(torch.cat([torch.randn(2, size), torch.tensor([[-1.0], [3.0]])], 1))
+    t = torch.linspace(-1, 1, 1_000_001)[1:-1]
+    ring = special.gammaln((size - 1) / 2)  # the sphere across: 2 pi^(s / 2) / gamma(s / 2)
+    weight = np.log(2) + (size - 1) / 2 * np.log(np.pi) - ring
+    for i in range(2):
+        log_p = float(q.concentration[i]) * torch.log1p(t) - q.log_norm[i]
+        mass = (log_p + weight + (size - 3) / 2 * torch.log1p(-t.square())).exp() * 2e-6
+        proves("PowerSpherical, mass", "a sum over cosines", mass.sum(), 1.0, limit=2e-3)
+        entropy = -(mass * log_p).sum() / mass.sum()
+        proves("PowerSpherical, entropy", "a sum over cosines", q.entropy()[i], entropy, limit=2e-3)
+        near = (mass * t).sum() / mass.sum()
+        proves("PowerSpherical, mean", "a sum over cosines", q.mean[i].norm(), near, limit=2e-3)
+    x = q.sample((100_000,))
+    assert torch.allclose(x.norm(dim=-1), torch.ones(()), atol=1e-9)
+    assert (x.mean(0) - q.mean).abs().max() < 0.01
+    assert (x.var(0) - q.variance).abs().max() < 0.01
+    flat = d.SphereUniform(torch.zeros(size))
+    got, gap = d.kl(q, flat), q.log_prob(x) - flat.log_prob(x)
+    assert (got - gap.mean(0)).abs().max() < 5 * gap.std(0).max() / 100_000**0.5  # type: ignore[operator]
+    area = 2 * np.pi ** (size / 2) / special.gamma(size / 2)
+    proves("SphereUniform, density", "the surface of the sphere", flat.log_prob(x[:5]),
+           np.full((5, 2), -np.log(area)), limit=1e-12)  # fmt: skip
+    assert torch.allclose(flat.sample((100_000,)).var(0), flat.variance, atol=0.01)
 
 
 def test_the_variance_of_log_cosh_is_that_of_its_density(proves: Proves) -> None:
@@ -231,8 +260,10 @@ def test_what_does_not_go_together_is_refused(parts: dict[str, Any], message: st
               likelihood="discretized-logistic-mixture")  # fmt: skip
 
 
-NEW = ("vamp_vae", "mixture_vae", "flow_prior_vae", "iaf_vae", "planar_vae", "flow_vae",
-       "full_covariance_vae", "student_t_vae", "log_cosh_vae", "dmol_vae")  # fmt: skip
+NEW = (
+    *("vamp_vae", "mixture_vae", "flow_prior_vae", "iaf_vae", "planar_vae", "flow_vae"),
+    *("full_covariance_vae", "power_spherical_vae", "student_t_vae", "log_cosh_vae", "dmol_vae"),
+)
 
 
 @pytest.mark.parametrize("recipe", NEW)

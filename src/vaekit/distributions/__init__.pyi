@@ -34,4 +34,6 @@ from vaekit.distributions.mixtures import fit_mixture as fit_mixture
 from vaekit.distributions.robust import LogCosh as LogCosh
 from vaekit.distributions.robust import Logistic as Logistic
 from vaekit.distributions.robust import StudentT as StudentT
+from vaekit.distributions.sphere import PowerSpherical as PowerSpherical
+from vaekit.distributions.sphere import SphereUniform as SphereUniform
 from vaekit.distributions.wrapped import TorchDistribution as TorchDistribution

@@ -17,6 +17,7 @@ from vaekit.distributions.base import Distribution, sum_event
 from vaekit.distributions.continuous import FullGaussian, Gaussian, Laplace, StandardGaussian
 from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
+from vaekit.distributions.sphere import PowerSpherical, SphereUniform, log_area
 
 Formula = Callable[[Any, Any], Tensor | None]
 FORMULAS: dict[tuple[type, type, bool], Formula] = {}
@@ -94,6 +95,12 @@ def _full_standard(q: FullGaussian, p: StandardGaussian) -> Tensor:
     """Return 1/2 (|loc|^2 + |L|^2 - D) - sum log diag L."""
     squares = q.loc.square().sum(-1) + q.tril.square().sum((-1, -2)) - q.loc.shape[-1]
     return 0.5 * squares - q.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@closed_form(PowerSpherical, SphereUniform, whole=True)
+def _spherical_uniform(q: PowerSpherical, p: SphereUniform) -> Tensor:
+    """Return the logarithm of the sphere's surface less the entropy of q."""
+    return log_area(q.loc.shape[-1]) - q.entropy()
 
 
 @closed_form(Laplace, Laplace)

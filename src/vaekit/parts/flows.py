@@ -21,7 +21,7 @@ KINDS = {"maf": "MAF", "spline": "NSF"}  # by name: the class of zuko
 GATE = 1.5  # what is added before the sigmoid of a gate: it starts near 1
 
 
-def _vector(name: str, event_shape: int | tuple[int, ...]) -> int:
+def vector(name: str, event_shape: int | tuple[int, ...]) -> int:
     """Return the size of a vector; refuse other shapes."""
     shape = sizes("event_shape", event_shape)
     if len(shape) != 1:
@@ -61,7 +61,7 @@ class FlowPrior(Prior):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        size, widths = _vector("the prior flow", event_shape), [at_least("hidden", hidden, 1)] * 2
+        size, widths = vector("the prior flow", event_shape), [at_least("hidden", hidden, 1)] * 2
         make = getattr(zuko().flows, choose("flow", flow, KINDS))
         count = at_least("transforms", transforms, 1)
         self.flow = masked(lambda: make(size, transforms=count, hidden_features=widths))
@@ -218,7 +218,7 @@ class _Flowed(Family):
 
     def __init__(self, event_shape: int | tuple[int, ...], given: int) -> None:
         super().__init__(event_shape)
-        self.size, self.given = _vector(type(self).__name__, event_shape), given
+        self.size, self.given = vector(type(self).__name__, event_shape), given
         self.layers = nn.ModuleList()
 
     @property
@@ -304,7 +304,7 @@ class PlanarFlow(_Flowed):
     backward = False
 
     def __init__(self, event_shape: int | tuple[int, ...], *, steps: int = 8) -> None:
-        size = _vector("planar", event_shape)
+        size = vector("planar", event_shape)
         each, count = 2 * size + 1, at_least("steps", steps, 1)
         super().__init__(event_shape, each * count)
         self.layers.extend(Planar(size, each * step) for step in range(count))
@@ -346,6 +346,6 @@ class SplineFlow(ZukoFamily):
     ) -> None:
         count, widths = at_least("transforms", transforms, 1), [at_least("hidden", hidden, 1)] * 2
         options = {"transforms": count, "hidden_features": widths, "passes": 2}
-        size = _vector("spline", event_shape)
+        size = vector("spline", event_shape)
         at_least("the size of a latent of spline flows", size, 2)
         super().__init__(event_shape, flow="nsf", params=at_least("given", given, 1), **options)

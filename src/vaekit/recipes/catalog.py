@@ -292,6 +292,16 @@ recipe(
     named=("posterior",),
 )
 recipe(
+    "power_spherical_vae",
+    "A VAE whose codes are directions: points of a sphere, spread evenly by the prior.",
+    'De Cao & Aziz, "The power spherical distribution", arXiv 2006.04437, after Davidson et al., '
+    '"Hyperspherical variational auto-encoders", arXiv 1804.00891.',
+    posterior="power-spherical",
+    prior="sphere",
+    latent=11,
+    fixed=("posterior", "prior"),
+)
+recipe(
     "student_t_vae",
     "A VAE that takes outliers calmly: Student-t tails of learned weight.",
     'Takahashi et al., "Student-t variational autoencoder for robust density estimation", IJCAI '
