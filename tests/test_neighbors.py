@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 import vaekit
 from vaekit.cli.main import main
 from vaekit.errors import VaekitError
-from vaekit.report import nearest_codes
+from vaekit.evaluate import nearest_codes
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("block", [1, 1 << 24])
 def test_they_are_those_of_scikit_learn(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.report._neighbors.BLOCK", block)
+    monkeypatch.setattr("vaekit.evaluate._neighbors.BLOCK", block)
     codes, among = torch.randn(30, 4), torch.randn(50, 4)
     distance, index = nearest_codes(codes, among, 7)
     known = NearestNeighbors(n_neighbors=7).fit(among.numpy())
     expected, places = known.kneighbors(codes.numpy())
     assert np.allclose(distance, expected, atol=1e-5)
     assert np.array_equal(index, places)
-    own, first = nearest_codes(codes, codes, 2, same=True)
+    own, first = nearest_codes(codes, codes, 2, own=torch.arange(30))
     assert not (first == torch.arange(30)[:, None]).any()
     assert (own > 0).all()
     for k in (0, 51):

@@ -266,7 +266,7 @@ def test_new_images_go_through_reconstruct_and_a_class_alone(
     main(["reconstruct", str(run), "--data", dark, "-o", str(tmp_path / "r.png")])
     assert (tmp_path / "r.png").exists()
     out = str(tmp_path / "w.npz")
-    main(["interpolate", str(run), "--data", f"{dark}/0.png", f"{light}/7.png", "-o", out])
+    main(["interpolate", str(run), f"{dark}/0.png", f"{light}/7.png", "-o", out])
     loaded = vaekit.load(run)
     ends = loaded.reconstruct([f"{dark}/0.png", f"{light}/7.png"])
     walk = torch.from_numpy(np.load(out)["images"])

@@ -653,8 +653,8 @@ def test_what_the_page_refers_to_is_there_once(html: str) -> None:
 
 
 def test_its_rows_stand_in_their_order(html: str) -> None:
-    ids = ["reconstructions", "samples", "walk", "dimensions", "codes", "training", "uses",
-           "numbers", "network", "next", "protocol"]  # fmt: skip
+    ids = ["reconstructions", "likely", "samples", "walk", "dimensions", "codes", "training",
+           "uses", "numbers", "network", "next", "protocol"]  # fmt: skip
     assert re.findall(r'<section class="row" id="(\w+)">', html) == ids
 
 

@@ -392,6 +392,13 @@ class Training(Options):
     """Keep a checkpoint of every Nth epoch. As checkpoints/epoch-N.safetensors, which
     `weights=epoch-N` opens."""
 
+    init_from: PathText | None = None
+    """Begin with the weights of this run. Its recipe, parts and shape of data must be the same; the
+    objective and the data may be others."""
+
+    freeze: Literal["none", "encoder", "decoder"] = "none"
+    """Keep the weights of this part. It has no dropout then, and its running statistics stay."""
+
     seed: int = Field(default=0, ge=0)
     """The seed of weights, order and noise."""
 

@@ -38,6 +38,7 @@ from vaekit.runs import (
     Run,
     RunFolder,
     TakenError,
+    begun,
     carry_over,
     changed,
     check_reproduction,
@@ -52,6 +53,7 @@ from vaekit.runs import (
     optimize,
     read_config,
     refuse_data,
+    refuse_start,
     result_row,
     sketch,
     train_grid,
@@ -101,6 +103,10 @@ def _go(
     options = config.training
     with rng(options.seed, find_device(options.device), options.threads):
         job = make_job(config, folder, **objects)
+        if create:
+            job = begun(job)
+        elif state is None:
+            refuse_start(config.training.init_from, f"{folder.path} has no checkpoint, and began")
         with folder.locked(create=True) if create else nullcontext():
             if create:
                 folder.create(job.to_json(), describe(job))

@@ -67,6 +67,8 @@ class TrainOptions(TypedDict, total=False):
     snapshots: int
     checkpoint_seconds: float
     keep_every: int | None
+    init_from: str | PathLike[str] | None
+    freeze: Literal["none", "encoder", "decoder"]
     seed: int
     device: str
     threads: int | None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import vaekit
 from vaekit import report
 from vaekit.cli._show import (
-    MaybeNumber,
     MaybeWhole,
     Number,
     Opening,
@@ -42,10 +41,13 @@ def sample(
     to: Output = Output(),
     draws: bool | None = None,
     prior: str | None = None,
+    like: str | None = None,
+    variety: float | None = None,
+    id: str | None = None,  # noqa: A002
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
     given: tuple[str, ...] = (),
-    opening: Opening = Opening(),
+    opening: Rows = Rows(),
 ) -> Path:
     """Draw new images, or new rows of a table: a grid (.png), arrays, or a .csv of such rows.
 
@@ -53,11 +55,16 @@ def sample(
 
     z is drawn from the prior fitted to the codes of training rows, where that suits held-out codes
     better than p(z). A run that is conditioned on labels draws one --label, or a row for each
-    class.
+    class. With --like they are like a row.
 
     Example: vaekit sample runs/vae-mnist -n 64 -o samples.png
 
     Args:
+        like: Draw around this test row, by its number, or around new ones: an image, a folder, a
+            table.
+        variety: How unlike that row they may be, 0 to 1: 0 draws z from q(z|x), 1 a new one; by
+            default 0.3.
+        id: The column that names the rows of a table.
         draws: Draw x, in place of its mean E[x|z]; by default of tables alone.
         prior: model: draw z from p(z); fitted: from the other, even where it is no better.
         given: The value of a column that the run is conditioned on, as plate=P7.
@@ -66,9 +73,18 @@ def sample(
     fixed = report.settings(set_)
     drawn = loaded.spec.is_table if draws is None else draws
     how: Any = {"mean": not drawn, "seed": seed, "fixed": fixed, "prior": prior}
-    how["covariates"] = dict(_pair(word) for word in given)
     edits = ", ".join(f"z{dim} = {value:g}" for dim, value in fixed.items()).replace("-", "−")
     table, classes = loaded.spec.is_table, loaded.class_names
+    path = to.at(run, "samples.csv" if table else "samples.png")
+    if like is not None:
+        from vaekit.cli._edits import alike
+
+        how |= {"label": label, "variety": variety, "name": id}
+        return alike(loaded, like, n, path, opening, words=edits, **how)
+    how["covariates"] = dict(_pair(word) for word in given)
+    for name, value in {"variety": variety, "id": id}.items():
+        if value is not None:
+            raise VaekitError(f"`{name}` is of draws that are `like` a row: name one, or leave it.")
     if label is not None or table:
         images, columns = loaded.sample(n, label=label, **how), None
     else:
@@ -89,11 +105,10 @@ def sample(
         shares = [row * len(classes) // len(images) for row in range(len(images))]
         named = [classes[each if number is None else number] for each in shares]
     more = {loaded.config.data.label or "label": named} if named else {}
-    path = to.at(run, "samples.csv" if table else "samples.png")
     if not path.suffix and not table:
         seen = loaded.spec.values.inverse(images)
         return report.save_folder(seen, path, [*map(str, named)])
-    _save(loaded, images, path, draw=draw, drawn=drawn, more=more)
+    save_made(loaded, images, path, draw=draw, drawn=drawn, more=more)
     if fitted := loaded.sampled_prior(prior):
         say(f"samples: prior {fitted}")
     return path
@@ -136,62 +151,6 @@ def reconstruct(
         return report.save_rows(loaded.spec, images, path, drawn=False, dates=dates, more=more)
     draw, ends = partial(report.pairs, kinds), loaded.spec.ends
     return report.save_images(x, path, again, draw=draw, ends=ends)
-
-
-def interpolate(
-    run: Path,
-    /,
-    *,
-    data: tuple[str, ...] = (),
-    n: MaybeNumber = None,
-    steps: Whole = 10,
-    kind: str = "linear",
-    seed: Whole = 0,
-    to: Output = Output(),
-    opening: Rows = Rows(),
-) -> Path:
-    """Walk from one test image to another in the latent, a row a pair.
-
-    The two images stand at the ends of their row, beside their reconstructions at 0 and 1; an .npz
-    has the walk alone.
-
-    Example: vaekit interpolate runs/vae-mnist --kind spherical
-
-    Args:
-        data: New images, in pairs: two files or more, or what `vaekit encode` takes.
-        n: How many pairs; by default five, or as many as there are.
-        kind: linear or spherical.
-        seed: The seed of the choice of images.
-    """
-    loaded = opening.load(run, n=n)
-    import torch
-
-    if data:
-        new = data[0] if len(data) == 1 else list(data)
-        test = loaded.read(new, data_dir=opening.data_dir)
-        order = torch.arange(len(test))
-    else:
-        test = loaded.dataset(opening.data_dir).test
-        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
-    most = len(test) // 2
-    n = min(5, most) if n is None else n
-    if not 0 < n <= most:
-        raise VaekitError(
-            f"got `n={n}`; {len(test)} {'new' if data else 'test'} rows make {most} pairs at most."
-        )
-    order = order[: 2 * n]
-    x, context = test.batch(order.view(-1, 2).T.flatten() if data else order)
-    ends = None if context is None else (context[:n], context[n:])
-    images = report.interpolate(loaded, x[:n], x[n:], steps=steps, kind=kind, context=ends)
-    first, last = (loaded.spec.values.inverse(part) for part in (x[:n], x[n:]))
-    heads = ["input", *(f"{step / (steps - 1):.2g}" for step in range(steps)), "input"]
-
-    def draw(images: Tensor) -> Image:
-        walks = zip(first, images.split(steps), last, strict=True)
-        rows = [("", torch.cat([a[None], walk, b[None]])) for a, walk, b in walks]
-        return report.labeled(rows, steps + 2, heads=heads, together=n, apart=(1, steps + 1))
-
-    return _save(loaded, images.flatten(0, 1), to.at(run, "interpolation.png"), draw=draw)
 
 
 def traverse(
@@ -241,7 +200,7 @@ def traverse(
         heads = [report.short(round(value, 2)) for value in values.tolist()]
         return report.labeled(rows, steps, heads=heads)
 
-    return _save(loaded, images.flatten(0, 1), to.at(run, "traversal.png"), draw=draw)
+    return save_made(loaded, images.flatten(0, 1), to.at(run, "traversal.png"), draw=draw)
 
 
 def _center(
@@ -253,7 +212,7 @@ def _center(
     context, shapes = _context(run, label), run.latent_shapes
     z = torch.zeros(shapes[0] if len(shapes) == 1 else (run.latent_size,))
     if row is not None:
-        _check_row(row, len(data.test))
+        check_row(row, len(data.test))
         x, row_context = data.test.batch(slice(row, row + 1))
         z, context = run.encode(x, row_context)[0], row_context if label is None else context
     if fixed:
@@ -286,7 +245,7 @@ def manifold(
     def draw(images: Tensor) -> Image:
         return report.on_axes(images.unflatten(0, (side, side)), *axes)
 
-    return _save(loaded, images.flatten(0, 1), to.at(run, "manifold.png"), draw=draw)
+    return save_made(loaded, images.flatten(0, 1), to.at(run, "manifold.png"), draw=draw)
 
 
 def scatter(
@@ -350,7 +309,7 @@ def overlap(
 
     test = loaded.dataset(opening.data_dir).test
     for row in rows:
-        _check_row(row, len(test))
+        check_row(row, len(test))
     x = report.fixed_rows(test, torch.tensor(rows))
     context = None if test.context is None else test.context[list(rows)]
     names = (f"test row {rows[0]}", f"test row {rows[1]}")
@@ -394,7 +353,7 @@ def _context(run: Run, label: str | None) -> Tensor | None:
     return None if label is None and not run.spec.context else run.context(label)
 
 
-def _check_row(row: int, rows: int) -> None:
+def check_row(row: int, rows: int) -> None:
     if not 0 <= row < rows:
         raise VaekitError(f"there is no test row {row}; there are 0 to {rows - 1}.")
 
@@ -406,7 +365,7 @@ def _figure(to: Output, run: Path, name: str) -> Path:
     return path
 
 
-def _save(
+def save_made(
     run: Run,
     x: Tensor,
     path: Path,

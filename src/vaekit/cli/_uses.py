@@ -81,6 +81,8 @@ def score(
 
     -log p(x) by importance sampling, -ELBO and the error of reconstruction, each with its
     percentile against the run's own validation rows; of a table the columns that stand out.
+    A .png shows the strangest and the most typical images; an .svg, and a .png of a table, how
+    the scores are spread.
 
     Example: vaekit score runs/vae-photos --data new/ -o scores.csv
 
@@ -94,20 +96,80 @@ def score(
         label: The column of a table that is the class.
         limit: Score this many rows, evenly spread.
     """
-    from vaekit.cli._progress import RowCount
-    from vaekit.runs import score_rows
-
     path = to.at(run, "scores.csv")
-    if path.suffix not in (".csv", ".parquet", ".npz"):
-        raise VaekitError(f"got the file {path}; expected one that ends in .csv, .parquet or .npz.")
+    _one_of(path, ".csv", ".parquet", ".npz", ".png", ".svg")
     loaded = opening.load(run)
     how: dict[str, Any] = {"split": split, "samples": samples, "limit": limit, "seed": seed}
     how |= {"threshold": threshold, "odd": odd, "label": label, "id": id}
-    counted = RowCount() if sys.stderr.isatty() else None
-    scored = score_rows(loaded, data, data_dir=opening.data_dir, on_rows=counted, **how)
+    how |= {"data_dir": opening.data_dir, "on_rows": _counted()}
+    scored = vaekit.runs.score_rows(loaded, data, **how)
     for line in scored.lines():
         say(line)
+    if path.suffix == ".svg" or (path.suffix == ".png" and len(loaded.spec.shape) != 3):
+        return report.save_figure(lambda: report.score_figure(scored), path)
+    if path.suffix == ".png":
+        draw = lambda: report.score_sheet(loaded, scored)  # noqa: E731
+        return report.save_images(scored.rows.x(slice(1)), path, draw=draw)
     return report.save_columns(scored.table(), path)
+
+
+def outliers(
+    run: Path,
+    /,
+    *,
+    k: Annotated[int, Parameter(name=["-k", "--k"], converter=whole)] = 20,
+    split: str = "train",
+    by: str | None = None,
+    samples: Whole = 50,
+    seed: Whole = 0,
+    to: Output = Output(),
+    opening: Rows = Rows(),
+) -> Path:
+    """Find the oddest rows of the training's own data: damaged ones, and labels that look wrong.
+
+    Those of the largest -ELBO. With labels each row also has the share of its 10 nearest rows by
+    code that have another label. A .png shows the images.
+
+    Example: vaekit outliers runs/vae-photos -k 20 -o odd.png
+
+    Args:
+        k: How many rows.
+        split: train, validation or test.
+        by: bound, -ELBO, the default; nll; error, that of the reconstruction; or label, the rows
+            most of whose neighbors have another.
+        samples: Draws for nll.
+    """
+    path = to.at(run, "outliers.csv")
+    _one_of(path, ".csv", ".parquet", ".npz", ".png")
+    loaded = opening.load(run, k=k)
+    _check_sheet(loaded, path)
+    how: dict[str, Any] = {"split": split, "by": by, "samples": samples, "seed": seed}
+    how |= {"data_dir": opening.data_dir, "on_rows": _counted()}
+    found = vaekit.runs.outliers(loaded, k, **how)
+    if path.suffix == ".png":
+        draw = lambda: report.outlier_sheet(loaded, found, by)  # noqa: E731
+        return report.save_images(found.rows.x(slice(1)), path, draw=draw)
+    return report.save_columns(found.table(), path)
+
+
+def _one_of(path: Path, *endings: str) -> None:
+    """Refuse a file of another ending, before anything is computed."""
+    if path.suffix not in endings:
+        known = f"{', '.join(endings[:-1])} or {endings[-1]}"
+        raise VaekitError(f"got the file {path}; expected one that ends in {known}.")
+
+
+def _check_sheet(run: Run, path: Path) -> None:
+    """Refuse a sheet of images of rows that are none, before anything is computed."""
+    if path.suffix == ".png" and len(run.spec.shape) != 3:
+        raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
+
+
+def _counted() -> Any:
+    """Return what shows on a terminal how many rows are done."""
+    from vaekit.cli._progress import RowCount
+
+    return RowCount() if sys.stderr.isatty() else None
 
 
 def impute(
@@ -193,6 +255,7 @@ def neighbors(
     """
     path = to.at(run, "neighbors.csv")
     loaded = opening.load(run, k=k)
+    _check_sheet(loaded, path)
     known = loaded.dataset(opening.data_dir)
     if data is not None:
         rows = loaded.read(data, id=id, data_dir=opening.data_dir)
@@ -206,8 +269,6 @@ def neighbors(
     if path.suffix != ".png":
         table = report.neighbor_table(found, rows, others, tuple(loaded.class_names))
         return report.save_columns(table, path)
-    if loaded.spec.is_table:
-        raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
     images = report.neighbor_images(loaded, found, rows, others)
     names = range(len(images)) if rows.ids is None else rows.ids
     bands = [(str(name), each) for name, each in zip(names, images, strict=False)]

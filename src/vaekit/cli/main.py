@@ -22,6 +22,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 import vaekit
 from vaekit._io import FULL, out_of_memory
 from vaekit.cli import _data as data
+from vaekit.cli import _edits as edits
 from vaekit.cli import _runs as runs
 from vaekit.cli import _samples as samples
 from vaekit.cli import _train as train
@@ -45,13 +46,14 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
             runs.show,
             samples.sample,
             samples.reconstruct,
-            samples.interpolate,
+            edits.interpolate,
+            edits.edit,
             samples.traverse,
         ),
         *(samples.manifold, samples.scatter, samples.overlap, samples.animate),
     ),
     "Measure": (runs.evaluate, runs.compare, runs.reproduce),
-    "Use": (uses.encode, uses.score, uses.impute, uses.neighbors, uses.colorize),
+    "Use": (uses.encode, uses.score, uses.outliers, uses.impute, uses.neighbors, uses.colorize),
     "Manage": (runs.runs, runs.info, runs.save),
 }
 for group in COMMANDS.values():
@@ -70,6 +72,7 @@ SELDOM = {  # options of train and sweep that only --help-all shows
     "missing", "kind", "standardize", "range", "dequantize", "cache", "max_memory", "library",
     "images", "shape", "test_data",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
+    "init_from", "freeze",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",
 }  # fmt: skip
 HELP = {"--help", "-h", "--help-all"}
@@ -102,8 +105,8 @@ def _help(words: Sequence[str]) -> str:
     if command in (train.train, train.sweep):
         from vaekit import recipes as known
 
-        lines += ["", f"Recipes, as `vaekit {path[1]} vae`:"]
-        lines += columns({name: known.find_recipe(name).title for name in known.names()})
+        lines += ["", f"Recipes, as `vaekit {path[1]} vae`; `vaekit recipes` says what each is:"]
+        lines += columns({"": ", ".join(known.names())}, indent="")
     return "\n".join(lines)
 
 

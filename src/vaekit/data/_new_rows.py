@@ -81,6 +81,8 @@ def read_new(
         raise VaekitError(f"{source.name} has rows of shape {shape}; this run takes {takes.shape}.")
     named = not given and how.data in sets(how.data_dir)  # which brings its own splits
     rows = together([*source.splits.values()]) if named else source.train
+    if given and several and not is_value(data):
+        rows = replace(rows, ids=_called([os.fspath(each) for each in data]))
     if rows.labels is not None and not free and int(rows.labels.max()) >= takes.classes:
         cells = [str(number) for number in rows.labels.tolist()]
         rows = replace(rows, labels=numbers_of(cells, takes) if takes.classes else None)
@@ -98,6 +100,12 @@ def read_new(
     facts: Any = {"classes": classes, "covariates": takes.covariates, "library": takes.library}
     rows = conditioned(rows, replace(source, **facts), how)
     return replace(source, train=rows, test=rows, validation=None)
+
+
+def _called(paths: Sequence[str]) -> np.ndarray:
+    """Return the names of files, or their paths where names are the same."""
+    names = [Path(path).name for path in paths]
+    return np.array(names if len(set(names)) == len(names) else paths, object)
 
 
 def _batch(data: Any, how: NewData) -> Any:

@@ -320,6 +320,8 @@ def pixels_of(image: Path | Image, how: Data) -> np.ndarray:
         try:
             with Image.open(image, formats=formats()) as opened:
                 return pixels_of(opened.copy(), how)
+        except FileNotFoundError:
+            raise VaekitError(f"there is no file {image}.") from None
         except (OSError, ValueError) as error:
             raise VaekitError(f"{image} is no image that can be read: {error}.") from None
     takes = getattr(how, "takes").shape  # noqa: B009

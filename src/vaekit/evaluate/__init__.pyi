@@ -38,6 +38,7 @@ from vaekit.evaluate._metrics import error_of as error_of
 from vaekit.evaluate._metrics import log_volume as log_volume
 from vaekit.evaluate._metrics import measured as measured
 from vaekit.evaluate._metrics import shown as shown
+from vaekit.evaluate._neighbors import nearest_codes as nearest_codes
 from vaekit.evaluate._reconstruction import colors as colors
 from vaekit.evaluate._reconstruction import l1 as l1
 from vaekit.evaluate._reconstruction import ms_ssim as ms_ssim

@@ -52,7 +52,6 @@ from vaekit.report._measures import Setting as Setting
 from vaekit.report._measures import measure as measure
 from vaekit.report._measures import measures as measures
 from vaekit.report._measures import number_text as number_text
-from vaekit.report._neighbors import nearest_codes as nearest_codes
 from vaekit.report._neighbors import neighbor_images as neighbor_images
 from vaekit.report._neighbors import neighbor_table as neighbor_table
 from vaekit.report._neighbors import neighbors as neighbors
@@ -84,6 +83,13 @@ from vaekit.report._snapshots import read_frame as read_frame
 from vaekit.report._snapshots import snapshots_of as snapshots_of
 from vaekit.report._spreads import spread_chart as spread_chart
 from vaekit.report._spreads import tradeoff as tradeoff
+from vaekit.report._strange import Cards as Cards
+from vaekit.report._strange import bins as bins
+from vaekit.report._strange import cards as cards
+from vaekit.report._strange import likely as likely
+from vaekit.report._strange import outlier_sheet as outlier_sheet
+from vaekit.report._strange import score_figure as score_figure
+from vaekit.report._strange import score_sheet as score_sheet
 from vaekit.report._tables import COLUMNS as COLUMNS
 from vaekit.report._tables import Table as Table
 from vaekit.report._tables import against as against

@@ -9,54 +9,16 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Split, pick
-from vaekit.errors import VaekitError
+from vaekit.evaluate import nearest_codes
 from vaekit.report._codes import posteriors
 from vaekit.report._grids import in_color
 from vaekit.runs import Run
 
-BLOCK = 1 << 24  # distances at a time
-
-
-def nearest_codes(
-    codes: Tensor, among: Tensor, k: int, *, same: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Return the Euclidean distances to the k nearest of other codes, and which they are.
-
-    Args:
-        codes: `(N, Z)`.
-        among: `(M, Z)`.
-        k: how many, M at most.
-        same: both are the same rows, and none is its own neighbor.
-
-    Returns:
-        Both `(N, k)`, the nearest first.
-
-    Raises:
-        VaekitError: for a k that is more than there are.
-
-    Example:
-        >>> nearest_codes(torch.tensor([[0.0, 0.0]]), torch.tensor([[9.0, 0.0], [3.0, 4.0]]), 1)
-        (tensor([[5.]]), tensor([[1]]))
-    """
-    if not 1 <= k <= len(among) - same:
-        raise VaekitError(f"got `k={k}`; expected 1 to {len(among) - same}, as many as there are.")
-    found = []
-    for start, part in zip(
-        range(0, len(codes), size := max(1, BLOCK // len(among))), codes.split(size), strict=True
-    ):
-        apart = torch.cdist(part, among, compute_mode="donot_use_mm_for_euclid_dist")
-        if same:
-            rows = torch.arange(len(part))
-            apart[rows, rows + start] = torch.inf
-        found.append(apart.topk(k, largest=False))
-    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
-
 
 def neighbors(run: Run, rows: Split, among: Split, k: int) -> tuple[Tensor, Tensor]:
     """Return `nearest_codes` of the codes E[z|x] of rows among those of others."""
-    same = rows is among
-    codes = posteriors(run, rows)[0]
-    return nearest_codes(codes, codes if same else posteriors(run, among)[0], k, same=same)
+    codes, own = posteriors(run, rows)[0], torch.arange(len(rows)) if rows is among else None
+    return nearest_codes(codes, posteriors(run, among)[0] if own is None else codes, k, own=own)
 
 
 def neighbor_table(

@@ -26,13 +26,14 @@ from vaekit.report._epochs import training_curves
 from vaekit.report._network import network
 from vaekit.report._pages import mark, render, words
 from vaekit.report._run_set import Words
+from vaekit.report._strange import likely
 from vaekit.report._tables import table_blocks
 from vaekit.runs import Run, colorizer_of, keep_fitted
 from vaekit.training import rising
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
 NAMES = 24  # bars that have names
-SHOWS = ("pairs", "samples", "walk", "dims", "table", "cloud")  # blocks of the page
+SHOWS = ("pairs", "likely", "samples", "walk", "dims", "table", "cloud")  # blocks of the page
 
 # Names that the records bring, which are translated as they come.
 NAMED = (
@@ -82,14 +83,14 @@ class RunFacts:
     Attributes:
         run, data: whose facts they are.
         records, metrics: what was measured, by the names of the metrics.
-        rows: how many test rows were measured.
+        index: which test rows were measured.
     """
 
     run: Run
     data: Dataset
     records: dict[str, dict[str, Any]]
     metrics: dict[str, Metric]
-    rows: int
+    index: Tensor
 
     @classmethod
     def of(cls, run: Run, data: Dataset) -> RunFacts:
@@ -97,7 +98,12 @@ class RunFacts:
         subject = run.subject(data, limit=ROWS)
         wanted = [] if Offer.LATENT in run.offers else ["bound:samples=1"]  # of one level of noise
         metrics = {name: one for name, (one, _) in chosen(subject, "report", wanted).items()}
-        return cls(run, data, measured(subject, metrics), metrics, subject.rows.count)
+        return cls(run, data, measured(subject, metrics), metrics, subject.rows.index)
+
+    @property
+    def rows(self) -> int:
+        """How many test rows were measured."""
+        return len(self.index)
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
@@ -124,6 +130,9 @@ class RunFacts:
             found["dims"] = blocks.dimensions(shown, self.latent.get("kl_per_dim"), say)
         if len(shape) == 1:
             found["table"] = table_blocks(shown, say)
+        elbo = self.metrics["bound"].row("elbo")
+        if elbo is not None:
+            found["likely"] = likely(self.run, self.data, elbo, self.index, say)
         if latent:
             found["cloud"] = blocks.clouds(shown, say, drawable=drawable)
         return found

@@ -258,7 +258,9 @@ def save_images(
     return write(path, png_bytes(draw() if draw else grid(images, columns=columns)))
 
 
-def save_folder(images: Tensor, path: Path, within: Sequence[str] = ()) -> Path:
+def save_folder(
+    images: Tensor, path: Path, within: Sequence[str] = (), *, names: Sequence[str] = ()
+) -> Path:
     """Write each image `(N, C, H, W)`, floats in [0, 1], as a PNG of its own into a new folder.
 
     They are called 0.png, 1.png and on, in as many digits as the last has. The folder is there when
@@ -269,6 +271,7 @@ def save_folder(images: Tensor, path: Path, within: Sequence[str] = ()) -> Path:
         path: the folder.
         within: of each image, the folder in it, as its class; or empty. A name that leads
             elsewhere is made one that does not.
+        names: of the files, in place of numbers, where no two are the same.
 
     Raises:
         VaekitError: where it is there already, or cannot be written.
@@ -277,20 +280,27 @@ def save_folder(images: Tensor, path: Path, within: Sequence[str] = ()) -> Path:
 
     if path.exists():
         raise VaekitError(f"there is a folder {path}: name another.")
+    named = len({_safe(name) for name in names}) == len(images)
     pixels = levels(in_color(images)).permute(0, 2, 3, 1).numpy()
     digits, place = len(str(len(pixels) - 1)), path.with_name(f".{path.name[:50]}.{os.getpid()}")
     try:
         for i, image in enumerate(pixels):
-            folder = place / (re.sub(r"[/\\\0]|^[.]+$", "-", within[i]) if within else "")
+            folder = place / (_safe(within[i]) if within else "")
             folder.mkdir(parents=True, exist_ok=True)
             made = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-            (folder / f"{i:0{digits}}.png").write_bytes(png_bytes(made, small=False))
+            name = _safe(names[i]) if named else f"{i:0{digits}}"
+            (folder / f"{name}.png").write_bytes(png_bytes(made, small=False))
         place.rename(path)
     except OSError as error:
         raise VaekitError(f"cannot write {path}: {error.strerror}. Name another place.") from None
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return path
+
+
+def _safe(name: str) -> str:
+    """Return the name of a file or a folder that leads nowhere else."""
+    return re.sub(r"[/\\\0]|^[.]+$", "-", name)[:100]
 
 
 def letters(times: int = 1) -> FreeTypeFont:

@@ -2,6 +2,7 @@ from vaekit.runs._building import sketch as sketch
 from vaekit.runs._config import COMPOSED as COMPOSED
 from vaekit.runs._config import Config as Config
 from vaekit.runs._config import flat_fields as flat_fields
+from vaekit.runs._edits import VARIETY as VARIETY
 from vaekit.runs._filling import fill_rows as fill_rows
 from vaekit.runs._filling import with_gaps as with_gaps
 from vaekit.runs._fitted import FittedPrior as FittedPrior
@@ -28,6 +29,7 @@ from vaekit.runs._opening import keep_evaluation as keep_evaluation
 from vaekit.runs._opening import open_run as open_run
 from vaekit.runs._opening import read_config as read_config
 from vaekit.runs._opening import trained as trained
+from vaekit.runs._outliers import outliers as outliers
 from vaekit.runs._parallel import Row as Row
 from vaekit.runs._reproduce import METRICS as METRICS
 from vaekit.runs._reproduce import Reproduction as Reproduction
@@ -49,6 +51,8 @@ from vaekit.runs._saved_models import metric_lines as metric_lines
 from vaekit.runs._saved_models import save as save
 from vaekit.runs._scoring import Scored as Scored
 from vaekit.runs._scoring import score_rows as score_rows
+from vaekit.runs._starting import begun as begun
+from vaekit.runs._starting import refuse_start as refuse_start
 from vaekit.runs._sweep import PAGE as PAGE
 from vaekit.runs._sweep import folder_of as folder_of
 from vaekit.runs._sweep import parse_grid as parse_grid

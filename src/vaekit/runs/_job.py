@@ -42,6 +42,7 @@ from vaekit.runs._folder import RunFolder, environment, git_state
 from vaekit.runs._memory import StepMemory
 from vaekit.runs._moves import place_of
 from vaekit.runs._saved_models import config_json
+from vaekit.runs._starting import freeze
 
 ROWS = ("train", "validation", "test")
 STILL = (
@@ -68,6 +69,7 @@ class Job:
         warm: the step at which the warm-up is over.
         px: p(x|z) of one row.
         memory: what a step takes.
+        frozen: the parts of the model whose weights stay.
     """
 
     config: Config
@@ -86,6 +88,7 @@ class Job:
     warm: int
     px: Distribution
     memory: StepMemory
+    frozen: tuple[nn.Module, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of config.json."""
@@ -183,6 +186,7 @@ def make_job(
     spec = data.spec()
     recipe = build_on(config, spec, device, **parts)
     model, objective = recipe.model, recipe.objective
+    frozen = freeze(model, options.freeze)
     composed = config.recipe == COMPOSED
     px = example_of(recipe, spec) if composed else model.example(spec.context).px
     check_range(recipe, data, px)
@@ -194,7 +198,9 @@ def make_job(
     training.targets(schedules, model, objective)
     how: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
     how |= {"more": options.optimizer_options}
-    optimizer = training.make_optimizer(options.optimizer, players(model, objective)[0], **how)
+    still = {id(p) for part in frozen for p in part.parameters()}
+    moved = [p for p in players(model, objective)[0] if id(p) not in still]
+    optimizer = training.make_optimizer(options.optimizer, moved, **how)
     critic = training.make_critic(objective)
     training.refuse_graphs(objective, options.compile, options.capture)
     if options.capture:
@@ -204,7 +210,7 @@ def make_job(
     weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
     return Job(
         *(config, folder, source, data, card(source), spec, recipe, device, batches),
-        *(optimizer, critic, schedules, weights, warm, px, memory),
+        *(optimizer, critic, schedules, weights, warm, px, memory, frozen),
     )
 
 
@@ -296,6 +302,7 @@ def optimize(
             compiled=options.compile,
             captured=options.capture,
             fast=options.fast,
+            frozen=job.frozen,
         )
         try:
             progress = fit()

@@ -22,6 +22,7 @@ from vaekit.errors import VaekitError, choose
 from vaekit.runs._config import Config
 from vaekit.runs._folder import RunFolder
 from vaekit.runs._job import Job, describe, make_job
+from vaekit.runs._starting import refuse_start
 from vaekit.training import handling
 
 Row = dict[str, Any]
@@ -96,6 +97,8 @@ def train_all(
     if others or (out.exists() and not out.is_dir()):
         raise VaekitError(f"{out} exists and holds other things than {words}: name another `out`.")
     first = next(iter(configs.values())).training
+    for config in configs.values():
+        refuse_start(config.training.init_from, "seeds and a sweep do not begin")
     workers = max(1, cores() // (first.threads or 1))
     workers = jobs or (workers if find_device(first.device).type == "cpu" else 1)
     rows: dict[str, Row] = {}

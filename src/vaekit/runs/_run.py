@@ -251,6 +251,8 @@ class Run:
         seed: int = 0,
         fixed: Mapping[int, float] | None = None,
         prior: str | None = None,
+        like: Any = None,
+        variety: float | None = None,
         covariates: Mapping[str, str] | None = None,
     ) -> Tensor:
         """Return images E[x|z] for n draws of z from the prior, `(n, *X)`; of tables, draws of x.
@@ -266,12 +268,22 @@ class Run:
         `fixed={3: 2.0}` sets dimension 3 of z to 2 standard deviations of the prior; the others are
         as they are drawn without it.
 
+        `like` are rows, as `encode` takes them, for n draws like each, `(B * n, *X)`: z then lies
+        between a draw of q(z|x), with a `variety` of 0, and a new one, with 1, on an arc around 0.
+        By default it is 0.3. The context is that of the rows; a label is what they are decoded
+        under.
+
         Raises:
             VaekitError: for a model without a prior, or a dimension that z does not have.
         """
+        mean = not self.spec.is_table if mean is None else mean
+        if like is not None:
+            from vaekit.runs._edits import vary
+
+            how: dict[str, Any] = {"context": context, "label": label, "mean": mean, "seed": seed}
+            return vary(self, like, n, variety=variety, fixed=fixed, prior=prior, **how)
         model = self.require(Offer.DRAWS)
         affordable(self, at_least("n", n, 1))
-        mean = not self.spec.is_table if mean is None else mean
         number = None if label is None else label_of(label, self.spec, self.class_names)
         with rng(seed, self.device), torch.no_grad():
             if context is None or number is not None:
@@ -603,6 +615,73 @@ class Run:
         how: dict[str, Any] = {"split": split, "samples": samples, "threshold": threshold}
         how |= {"odd": odd, "id": id, "label": label, "limit": limit, "seed": seed}
         return pandas.DataFrame(score_rows(self, data, data_dir=data_dir, **how).table())
+
+    def outliers(
+        self,
+        k: int = 20,
+        *,
+        split: str = "train",
+        by: str | None = None,
+        samples: int = 50,
+        seed: int = 0,
+        data_dir: str | Path | None = None,
+    ) -> pandas.DataFrame:
+        """Return the k oddest rows of the data of the training, the oddest first: see `score`.
+
+        With labels that no context tells the model there are two columns more: `other_labels`, the
+        share of the 10 nearest rows of the split by code that have another label, and
+        `neighbors_label`, the commonest label of these. A label may be wrong where the share is
+        near 1; it may also be a row between two classes.
+
+        Args:
+            k: how many.
+            split: "train", "validation" or "test".
+            by: "bound", -ELBO, which is the default; "nll", "error"; or "label": the rows most of
+                whose neighbors have another label.
+            samples: draws for `nll`.
+            seed, data_dir: as in `evaluate`.
+
+        Raises:
+            VaekitError: for another score or split, one that the model does not have, and fewer
+                than k rows.
+        """
+        import pandas
+
+        from vaekit.runs._outliers import outliers
+
+        how: dict[str, Any] = {"split": split, "by": by, "samples": samples, "seed": seed}
+        return pandas.DataFrame(outliers(self, k, data_dir=data_dir, **how).table())
+
+    def edit(
+        self,
+        x: Any,
+        toward: Mapping[str, float],
+        *,
+        context: Tensor | None = None,
+        steps: int | None = None,
+        data_dir: str | Path | None = None,
+    ) -> Tensor:
+        """Return E[x|z] with the codes of x moved toward classes, `(B, *X)`.
+
+        The way to a class is the mean code of its training rows less that of all others, times its
+        strength: below 0 it leads away. Where the run is conditioned on labels, its classes change
+        the context instead: 0 is the row's own class, 1 the other.
+
+        Args:
+            x: rows, as `encode` takes them.
+            toward: strengths by the name of a class; or of a factor of the data, whose rows above
+                its mean are told from the others, as {"glasses": 1.5}.
+            context: of a conditional run, as in `encode`.
+            steps: so many from no change to the whole one, `(B, steps, *X)`.
+            data_dir: where data sets lie.
+
+        Raises:
+            VaekitError: for a class that the data do not have, data that are not found, and a
+                model whose codes are no real numbers.
+        """
+        from vaekit.runs._edits import edit
+
+        return edit(self, x, toward, context=context, steps=steps, data_dir=data_dir)
 
     def impute(
         self,

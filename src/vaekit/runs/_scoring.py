@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,31 +29,57 @@ class Scored:
         rows: the rows.
         scores: of each.
         percentiles: by score, against the run's own validation rows; empty where there are none.
-        reference: how many these are.
-        strange: where a threshold is given, whether a row's first score is at or above it.
+        usual: the scores of these, by name.
+        cut: where a threshold is given, the first score from which a row is strange.
+        strange: then, whether it is.
         labels: the class of each row by its name, where there are labels.
         separation: how well each score tells odd rows from others, where these are known.
         columns: the names of a table's columns.
+        more: further columns of its table, by name.
     """
 
     rows: Split
     scores: Scores
     percentiles: dict[str, Tensor]
-    reference: int
+    usual: dict[str, Tensor]
+    cut: float | None
     strange: Tensor | None
     labels: np.ndarray | None
     separation: dict[str, dict[str, float]]
     columns: tuple[str, ...]
+    more: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def first(self) -> str:
         """The score that a threshold is of, and rows are sorted by: nll, else bound, else error."""
         return next(iter(self.scores.values))
 
+    @property
+    def names(self) -> np.ndarray:
+        """What each row is called where it comes from; else its number from 0."""
+        return np.arange(len(self.rows)) if self.rows.ids is None else self.rows.ids
+
+    def take(self, index: Tensor) -> Scored:
+        """Return the rows at `index`, in that order."""
+        where = index.numpy()
+
+        def part(values: Any) -> Any:
+            return None if values is None else values[index if torch.is_tensor(values) else where]
+
+        scores = {name: part(values) for name, values in self.scores.values.items()}
+        return replace(
+            self,
+            rows=self.rows.take(index),
+            scores=Scores(scores, part(self.scores.columns), part(self.scores.excess)),
+            percentiles={name: part(values) for name, values in self.percentiles.items()},
+            strange=part(self.strange),
+            labels=part(self.labels),
+            more={name: part(values) for name, values in self.more.items()},
+        )
+
     def table(self) -> dict[str, np.ndarray]:
         """Return the columns of a table of them: `row`, scores, percentiles, what is strange."""
-        index = np.arange(len(self.rows))
-        found = {"row": index if self.rows.ids is None else self.rows.ids}
+        found = {"row": self.names}
         for name, values in self.scores.values.items():
             found[name] = values.numpy()
             if name in self.percentiles:
@@ -68,13 +95,12 @@ class Scored:
                     f"column{place}": names[columns.numpy()],
                     f"excess{place}": excess.numpy(),
                 }
-        return found | ({} if self.labels is None else {"label": self.labels})
+        return found | ({} if self.labels is None else {"label": self.labels}) | self.more
 
     def lines(self) -> Iterator[str]:
         """Yield what a person wants to know of all rows."""
         values = self.scores.values[self.first]
-        names = np.arange(len(values)) if self.rows.ids is None else self.rows.ids
-        strangest = [str(names[i]) for i in values.argsort(descending=True)[:SHOWN].tolist()]
+        strangest = [str(self.names[i]) for i in values.argsort(descending=True)[:SHOWN].tolist()]
         yield f"{len(values):,} rows; the strangest by {self.first}: {', '.join(strangest)}"
         if self.strange is not None:
             count = int(self.strange.sum())
@@ -121,12 +147,15 @@ def score_rows(
     labels = None if part.labels is None else names[part.labels.numpy()]
     first = next(iter(scores.values))
     shares = {} if beside is None else _against(scores, beside)
-    strange = None
+    strange = cut = None
     if threshold is not None:
         strange = _strange(shares.get(first), threshold, beside)
+        cut = _cut(beside.values[first], threshold) if beside else None
     apart = {} if odd is None else _separated(scores, labels, odd, seed)
-    count = 0 if beside is None else len(beside.values[first])
-    return Scored(part, scores, shares, count, strange, labels, apart, run.spec.column_names)
+    usual_scores = {} if beside is None else beside.values
+    columns = run.spec.column_names or tuple(str(i + 1) for i in range(run.spec.shape[-1]))
+    facts = (shares, usual_scores, cut, strange, labels, apart, columns)
+    return Scored(part, scores, *facts)
 
 
 def _against(scores: Scores, reference: Scores) -> dict[str, Tensor]:
@@ -144,6 +173,12 @@ def _strange(share: Tensor | None, threshold: float, reference: Scores | None) -
             f"percentiles up to {count / (count + 1):.4f}: take less."
         )
     return share >= threshold
+
+
+def _cut(usual: Tensor, threshold: float) -> float:
+    """Return the score above which a row has at least such a percentile: see `percentiles`."""
+    place = math.ceil(threshold * (len(usual) + 1) - 1e-9)
+    return float(usual.sort().values[max(place, 1) - 1])
 
 
 def _rows(run: Run, data: Any, split: str, data_dir: Any, **how: Any) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +42,7 @@ def fit(
     compiled: bool = False,
     captured: bool = False,
     fast: str = "auto",
+    frozen: Sequence[nn.Module] = (),
 ) -> Progress:
     """Train a model: take `steps` steps of `optimizer` up the objective.
 
@@ -69,6 +70,7 @@ def fit(
             whole; with an optimizer that torch calls capturable.
         fast: "auto" takes the gradients of small dense VAEs by hand, without autograd, where it
             can; "off" never.
+        frozen: parts of the model that stay in eval mode, so that their statistics stay, too.
 
     Returns:
         Where the training is.
@@ -113,6 +115,8 @@ def fit(
     while progress.step < steps and not progress.interrupted:
         model.train()
         objective.train()
+        for part in frozen:
+            part.eval()
         with computing(precision):
             _train_epoch(progress, update, batches, steps, on_step)
         if progress.place % len(batches) == 0 or progress.step == steps:

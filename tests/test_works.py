@@ -1,0 +1,62 @@
+"""A trained model of every recipe at work: each command writes its file, or refuses it by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vaekit
+from vaekit.cli.main import main
+
+COMMANDS = {
+    "encode": "encode RUN --data NEW -o OUT.csv",
+    "score": "score RUN --data NEW --samples 2 -o OUT.csv",
+    "score sheet": "score RUN --data NEW --samples 2 -o OUT.png",
+    "score figure": "score RUN --data NEW --samples 2 -o OUT.svg",
+    "neighbors": "neighbors RUN --data NEW -k 2 -o OUT.csv",
+    "outliers": "outliers RUN -k 3 -o OUT.csv",
+    "outliers sheet": "outliers RUN -k 3 -o OUT.png",
+    "edit": "edit RUN NEW --toward 1 0.5 -o OUT.png",
+    "sample --like": "sample RUN --like 2 -n 3 -o OUT.png",
+    "interpolate": "interpolate RUN NEW -o OUT.png",
+}
+NO_PRIOR = "has no prior to draw from"
+COLORS = "is a colorizer: it has no latent"
+LATENT = ("encode", "neighbors", "edit", "sample --like", "interpolate")
+REFUSED = {
+    "ae": {"sample --like": NO_PRIOR},
+    "unpool_ae": {"sample --like": NO_PRIOR},
+    "colorizer": dict.fromkeys(LATENT, COLORS),
+}
+
+
+@pytest.mark.parametrize("recipe", vaekit.recipes.names())
+def test_every_recipe_does_it_or_says_what_it_lacks(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (80, 3, 16, 16)).astype("u1")
+    x = pixels if recipe == "colorizer" else pixels[:, 0]
+    how: dict[str, Any] = {"epochs": 1, "limit": 60, "report": False, "out": tmp_path / "run"}
+    vaekit.train(recipe, data=(x, np.arange(80) % 2), batch_size=20, **how)
+    np.savez(tmp_path / "train.npz", images=x, labels=np.arange(80) % 2)
+    np.savez(tmp_path / "new.npz", images=x[:8], labels=np.arange(8) % 2)
+    more = ["--training-data", str(tmp_path / "train.npz")]
+    for name, command in COMMANDS.items():
+        out = tmp_path / f"{name.replace(' ', '-')}"
+        named = command.replace("OUT", str(out)).replace("NEW", str(tmp_path / "new.npz"))
+        capsys.readouterr()
+        words = [*named.replace("RUN", str(tmp_path / "run")).split(), *more]
+        if name not in REFUSED.get(recipe, {}):
+            main(words)
+            assert Path(named.split()[-1]).stat().st_size > 100
+            continue
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert REFUSED[recipe][name] in line
+        assert str(tmp_path / "run") in line
