@@ -263,6 +263,23 @@ def test_negative_binomial_density_is_scipys(proves: Proves) -> None:
     proves("NegativeBinomial, density", "scipy", got, expected, limit=1e-10)
 
 
+def test_zero_inflated_density_is_that_of_the_mixture(proves: Proves) -> None:
+    x, log_mean, logits, log_dispersion = grid(
+        [0.0, 1.0, 7.0, 900.0], [-8.0, 0.0, 6.0], [-30.0, -2.0, 0.0, 5.0, 30.0], [-3.0, 0.0, 3.0]
+    )
+    m, t, added = log_mean.exp(), log_dispersion.exp(), special.expit(logits.numpy())
+    mass = (1 - added) * stats.nbinom.pmf(x, t, t / (t + m)) + added * (x == 0).numpy()
+    kept = mass > 1e-250
+    p = d.ZeroInflatedNegativeBinomial(log_mean, logits, log_dispersion, event_dim=0)
+    got, name = p.log_prob(x)[kept], "ZeroInflatedNegativeBinomial, density"
+    near = logits[kept] < 20  # beyond, 1 - s of float64 has lost its digits
+    proves(name, "scipy, a mixture", got[near], np.log(mass[kept][near]), limit=1e-10)
+    single = d.ZeroInflatedNegativeBinomial(
+        log_mean.float(), logits.float(), log_dispersion.float(), event_dim=0
+    )
+    proves(f"{name}, float32", "float64", single.log_prob(x.float())[kept], got, limit=1e-4)
+
+
 def exact(x: float, log_mean: float, log_dispersion: float) -> tuple[float, float, float]:
     """The log-density as Lopez et al. write it and its two slopes, with 60 digits."""
     with mpmath.workdps(60):
@@ -320,6 +337,10 @@ def test_masses_sum_to_one_and_have_the_moments(log_mean: float, proves: Proves)
     mean = torch.tensor(log_mean, dtype=DOUBLE)
     made: list[Any] = [d.Poisson(mean, event_dim=0)]
     made += [d.NegativeBinomial(mean, mean.new_tensor(t), event_dim=0) for t in (-2.0, 0.0, 5.0)]
+    made += [
+        d.ZeroInflatedNegativeBinomial(mean, mean.new_tensor(s), mean.new_zeros(()), event_dim=0)
+        for s in (-20.0, -1.0, 3.0)
+    ]
     for p in made:
         mass = p.log_prob(x).exp()
         first = (mass * x).sum()
@@ -375,11 +396,16 @@ def test_gradients_hold_at_zero_at_the_mean_and_far_from_it() -> None:
         (log_mean.requires_grad_(), log_dispersion.requires_grad_()),
     )
     assert torch.autograd.gradcheck(lambda a: d.Poisson(a, event_dim=0).log_prob(x), log_mean)
+    assert torch.autograd.gradcheck(
+        lambda a, s, b: d.ZeroInflatedNegativeBinomial(a, s, b, event_dim=0).log_prob(x),
+        (log_mean, log_mean.detach().flip(0).clone().requires_grad_(), log_dispersion),
+    )
 
 
 def test_draws_carry_no_gradients_and_stopped_drops_them() -> None:
     value = torch.zeros(3, requires_grad=True)
-    for p in (d.Poisson(value), d.NegativeBinomial(value, value)):
+    inflated = d.ZeroInflatedNegativeBinomial(value, value, value)
+    for p in (d.Poisson(value), d.NegativeBinomial(value, value), inflated):
         with pytest.raises(vk.VaekitError, match=f"draws of {type(p).__name__} carry no gradients"):
             p.rsample()
         assert p.space == d.counts(3)

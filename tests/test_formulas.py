@@ -265,6 +265,10 @@ def test_families_start_at_a_mean(proves: Proves) -> None:
             lambda logits: special.softmax(logits.reshape(4, 7), 1) @ level,
         ),
         "Poisson": (vk.Poisson(4), lambda r: np.exp(-30 + softplus(50 - softplus(20 - r)))),
+        "ZeroInflatedNegativeBinomial": (
+            vk.ZeroInflatedNegativeBinomial(4),
+            lambda r: np.exp(-30 + softplus(50 - softplus(20 - r[:4]))) * special.expit(-r[4:]),
+        ),
         "NegativeBinomial": (
             vk.NegativeBinomial(4),
             lambda r: np.exp(-30 + softplus(50 - softplus(20 - r))),

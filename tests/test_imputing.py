@@ -13,6 +13,7 @@ import torch
 
 import vaekit
 from vaekit.cli.main import main
+from vaekit.data import load
 from vaekit.errors import VaekitError
 from vaekit.evaluate import impute
 from vaekit.testing import LinearGaussian
@@ -172,6 +173,90 @@ def test_what_takes_no_gaps_is_refused(tmp_path: Path) -> None:
     rows.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(VaekitError, match="column 'b' has nothing but gaps"):
         vaekit.train("vae", out=tmp_path / "b", missing="allow", columns=list(rows), **how)
-    digits = vaekit.train("vae", data="digits", epochs=1, out=tmp_path / "c", report=False)
-    with pytest.raises(VaekitError, match="tables"):
-        digits.impute(np.zeros((2, 8, 8), "u1"))
+    counts = np.random.default_rng(0).poisson(2, (40, 5))
+    run = vaekit.train("vae", data=counts, epochs=1, out=tmp_path / "c", report=False)
+    with pytest.raises(VaekitError, match="counts data, which are stored without gaps"):
+        run.impute(counts)
+
+
+# images with gaps -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def holed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A folder, digits in [0, 1], and the same with a quarter of their pixels NaN."""
+    place = tmp_path_factory.mktemp("holed")
+    whole = load("digits").train.images.numpy().astype(np.float32) / 255
+    gaps = np.random.default_rng(3).random(whole.shape) < 0.25
+    given = np.where(gaps, np.float32(np.nan), whole)
+    np.savez(place / "d.npz", images=given)
+    return place, whole, given
+
+
+@pytest.mark.parametrize("net", ["mlp:hidden=64", "conv", "pool"])
+def test_images_with_gaps_train_and_are_filled(holed: Any, net: str, tmp_path: Path) -> None:
+    place, whole, given = holed
+    how: dict[str, Any] = {"net": net, "epochs": 15, "latent": 8, "report": net == "conv"}
+    how |= {"batch_size": 32, "lr": 3e-3}
+    run = vaekit.train("vae", data=str(place / "d.npz"), missing="allow", out=tmp_path / "r", **how)
+    gaps = np.isnan(given)
+    filled = run.impute(given[:300])
+    assert filled.shape == (300, 1, 8, 8)
+    assert np.array_equal(filled[~gaps[:300]], given[:300][~gaps[:300]])
+    error = np.square(filled - whole[:300])[gaps[:300]].mean()
+    mean = np.square(np.nanmean(given, 0) - whole[:300])[gaps[:300]].mean()
+    assert error < 0.8 * mean
+    record = run.evaluate("nll:samples=5", "reconstruction")
+    assert all(np.isfinite(record[name]) for name in ("elbo", "kl", "mse"))
+    card = run.folder.read_json("run")["data"]["card"]
+    assert card["range"] == [0, 1]
+    assert abs(card["mean"] - np.nanmean(given)) < 1e-4
+    if net == "conv":
+        page = (run.path / "report.html").read_text()
+        assert not re.search(r"\bnan\b", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
+
+
+def test_the_shell_writes_filled_images(holed: Any, tmp_path: Path) -> None:
+    _, whole, given = holed
+    levels = np.rint(4 * whole) - 7  # floats of a range of their own
+    np.save(tmp_path / "own.npy", np.where(np.isnan(given), np.nan, levels))
+    run = tmp_path / "r"
+    train = ["train", "vae", "--data", str(tmp_path / "own.npy"), "--missing", "allow", "-o"]
+    main([*train, str(run), "--epochs", "1", "--no-report"])
+    words = ["impute", str(run), "--data", str(tmp_path / "own.npy"), "-o"]
+    main([*words, str(tmp_path / "a.npz")])
+    filled = np.load(tmp_path / "a.npz")["images"]
+    assert np.array_equal(filled[~np.isnan(given)], levels[~np.isnan(given)])
+    assert np.isfinite(filled).all()
+    main([*words, str(tmp_path / "a.png")])
+    main([*words, str(tmp_path / "draws"), "--draws", "2"])
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    found = sorted(path.parent.name for path in (tmp_path / "draws").rglob("*.png"))
+    assert found == ["draw 1"] * len(given) + ["draw 2"] * len(given)
+
+
+def test_levels_that_were_dequantized_stay_as_they_were(tmp_path: Path) -> None:
+    run = vaekit.train("vae", data="digits", dequantize=True, epochs=1, out=tmp_path / "r",
+                       report=False)  # fmt: skip
+    levels = load("digits").test.images.numpy()[:20].astype(np.float32) / 255
+    given = levels.copy()
+    given[:, :, 2:4] = np.nan
+    filled = run.impute(given)
+    assert np.allclose(filled[~np.isnan(given)], levels[~np.isnan(given)], atol=1e-6)
+    assert 0 <= filled.min() <= filled.max() <= 1
+
+
+def test_gaps_of_images_are_refused_where_there_can_be_none(holed: Any, tmp_path: Path) -> None:
+    place, _, given = holed
+    how: dict[str, Any] = {"epochs": 1, "report": False, "out": tmp_path / "r"}
+    with pytest.raises(VaekitError, match=r"NaN is a gap, `missing=allow` trains on what is seen"):
+        vaekit.train("vae", data=str(place / "d.npz"), **how)
+    how["missing"] = "allow"
+    with pytest.raises(VaekitError, match="binarized pixels have no gaps"):
+        vaekit.train("vae", data=given, binarize="dynamic", **how)
+    with pytest.raises(VaekitError, match="nothing but gaps"):
+        vaekit.train("vae", data=np.full((40, 8, 8), np.nan), **how)
+    with pytest.raises(VaekitError, match="1497 values that are infinite"):
+        vaekit.train("vae", data=np.where(np.arange(64).reshape(8, 8) == 3, np.inf, given), **how)
+    with pytest.raises(VaekitError, match="takes no gaps"):
+        vaekit.train("colorizer", data=np.repeat(given, 3, 1), **how)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
-from vaekit.data import Split, load
+from vaekit.data import DataSpec, Split, load
 from vaekit.distributions import Bernoulli, Delta, Gaussian, Laplace, StandardGaussian
 from vaekit.evaluate import (
     Classifier,
@@ -674,7 +674,7 @@ def test_the_classifier_of_other_labels_is_another(
     monkeypatch.setattr("vaekit.evaluate._agreement.train_classifier", train)
     monkeypatch.setattr("vaekit.evaluate._agreement.accuracy", lambda *_: 1.0)
     model = SimpleNamespace(sample=lambda n, *_, mean: torch.zeros(n, 1, 8, 8))
-    spec = SimpleNamespace(classes=2, shape=(1, 8, 8))
+    spec = DataSpec("d", (1, 8, 8), "gray", rows=9, classes=2, context=(2,))
     rows = SimpleNamespace(on_rows=None, device="cpu")
     agreement: Any = make("metric", {"name": "agreement"})
     asked = [([0, 1], "a", 1), ([0, 1], "a", 1), ([1, 0], "a", 2), ([1, 0], "b", 3)]

@@ -57,6 +57,8 @@ COUNTS: dict[str, Family] = {
     "poisson": vk.Poisson((2, 3)),
     "shared": vk.NegativeBinomial(4),
     "free": vk.NegativeBinomial((2, 2, 1), dispersion="free"),
+    "zinb": vk.ZeroInflatedNegativeBinomial((2, 2)),
+    "zinb, free": vk.ZeroInflatedNegativeBinomial(3, dispersion="free"),
 }
 
 
@@ -116,6 +118,11 @@ def test_pixels_that_are_always_black_or_white_start_near_them(
         (
             vk.NegativeBinomial(4, dispersion="free"),
             "log means and log dispersions of a negative binomial",
+        ),
+        (
+            vk.ZeroInflatedNegativeBinomial(4),
+            "log means and logits of an added zero of a negative binomial, "
+            "one learned log dispersion each",
         ),
     ],
 )

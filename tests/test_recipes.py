@@ -34,13 +34,14 @@ NAMES = {
     "laplace": vk.Laplace,
     "negative-binomial": vk.NegativeBinomial,
     "poisson": vk.Poisson,
+    "zinb": vk.ZeroInflatedNegativeBinomial,
 }
 
 
 @pytest.mark.parametrize("kind", ["binary", "gray", "color", "table", "counts"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_likelihood_fits_the_kind_of_data_or_is_refused(name: str, kind: str) -> None:
-    over_counts = name in ("negative-binomial", "poisson")
+    over_counts = name in ("negative-binomial", "poisson", "zinb")
     if name in ("gaussian", "laplace") or over_counts == (kind == "counts"):
         model = build("vae", spec_of(kind), likelihood=name).model
         assert type(model.likelihood.family) is NAMES[name]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import vaekit
 from vaekit import Callback, recipes
 from vaekit._torchutil import load_state, save_state
-from vaekit._train_options import Training
+from vaekit._train_options import Data, Training
 from vaekit.data import Batches, Dataset, Split, conditioned, load
 from vaekit.distributions import Gaussian as GaussianDistribution
 from vaekit.distributions import offering
@@ -54,7 +54,7 @@ def digits(name: str = "vae") -> Dataset:
     """With the labels where the recipe is conditioned on them."""
     data = load("digits")
     context = recipes.find_recipe(name).options.get("context", "none")
-    parts = {n: conditioned(part, data, context) for n, part in data.splits.items()}
+    parts = {n: conditioned(part, data, Data(context=context)) for n, part in data.splits.items()}
     return replace(data, **parts)  # type: ignore[arg-type]
 
 

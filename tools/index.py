@@ -24,6 +24,7 @@ TYPES = {
     "PathText": "str | PathLike[str]",
     "Names": "str | Sequence[str]",
     "Kinds": "str | Mapping[str, str]",
+    "Conditions": "str | Sequence[str]",
     "Size": "int | str",
     "Color": "str",
     "Levels": "str | Sequence[float]",

@@ -74,6 +74,7 @@ from vaekit.parts import NoPrior as NoPrior
 from vaekit.parts import Poisson as Poisson
 from vaekit.parts import Prior as Prior
 from vaekit.parts import StandardNormal as StandardNormal
+from vaekit.parts import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from vaekit.parts import joined_shape as joined_shape
 from vaekit.recipes import Recipe as Recipe
 from vaekit.recipes import RecipeEntry as RecipeEntry

@@ -112,6 +112,24 @@ def _kinds(value: Any) -> Any:
 Kinds = Annotated[tuple[str, ...], BeforeValidator(_kinds)]
 
 
+def _conditions(value: Any) -> Any:
+    """Return what a model is conditioned on as one text, separated by commas.
+
+    Raises:
+        VaekitError: for none among others.
+    """
+    several = _names(value)
+    if not isinstance(several, tuple) or not all(several):
+        raise VaekitError(f"got `context={shown(value)}`; expected none, label, or columns: a,b.")
+    several = tuple(dict.fromkeys(several))
+    if "none" in several and len(several) > 1:
+        raise VaekitError(f"got `context={','.join(several)}`; expected none, or what there is.")
+    return ",".join(several)
+
+
+Conditions = Annotated[str, BeforeValidator(_conditions)]
+
+
 def _size(value: Any) -> Any:
     """Return a side of squares as a number, and width and height as WxH."""
     match = (
@@ -282,13 +300,19 @@ class Data(Options):
 
     missing: Literal["refuse", "drop", "mean", "allow"] = "refuse"
     """What becomes of gaps in a table (empty, NA, null, ?). `drop` leaves such rows out, `mean`
-    fills in the mean of the column's training rows, `allow` trains on what is seen of each row."""
+    fills in the mean of the column's training rows, `allow` trains on what is seen of each row, and
+    of arrays, images too, in which NaN is a gap."""
 
     kind: Literal["binary", "gray", "color", "counts", "table"] | None = None
     """What the values are, where a file does not tell."""
 
-    context: Literal["none", "label"] = "none"
-    """Condition the model on nothing, or on the label. The label is one-hot."""
+    context: Conditions = "none"
+    """Condition the model on none, label, or columns of few values, as label,plate. Columns are of
+    a table, where they are no features, or of obs of an .h5ad; each value is one-hot."""
+
+    library: Literal["none", "observed"] = "none"
+    """Give the likelihood of counts the total of each row. With `observed` the network says shares
+    of it; what is measured is log p(x | total)."""
 
     standardize: bool | None = None
     """Standardize the columns of a table. Subtract the training mean, divide by the training
@@ -312,6 +336,16 @@ class Data(Options):
     max_memory: str | None = None
     """The most memory that a file may ask for, as 8GiB. By default 2 GiB, or 20 times its own size
     if that is more: a small file that unpacks to much more is refused."""
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """The columns that the model is conditioned on, besides the label."""
+        return tuple(name for name in self.context.split(",") if name not in ("none", "label"))
+
+    @property
+    def gaps(self) -> bool:
+        """Whether NaN in rows stands for what is not seen."""
+        return self.missing == "allow"
 
     @property
     def box(self) -> tuple[int, int] | None:

@@ -503,7 +503,7 @@ def exports(
         ('find_recipe', ['Builder', 'Recipe'])
     """
     stub = Path(path).with_suffix(".pyi").read_text()
-    names = re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)
+    names = re.findall(r"^from (\S+) import (?:\(\s*)?(\w+) as \2(?:,\s*\))?$", stub, re.MULTILINE)
     home = {name: module for module, name in names}
 
     def get(name: str) -> Any:

@@ -43,7 +43,8 @@ class TrainOptions(TypedDict, total=False):
     kinds: str | Mapping[str, str]
     missing: Literal["refuse", "drop", "mean", "allow"]
     kind: Literal["binary", "gray", "color", "counts", "table"] | None
-    context: Literal["none", "label"]
+    context: str | Sequence[str]
+    library: Literal["none", "observed"]
     standardize: bool | None
     range: Literal["0,1", "-1,1", "0,255"]
     binarize: Literal["none", "dynamic", "static", "threshold"]

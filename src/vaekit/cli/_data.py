@@ -23,6 +23,7 @@ NOT_READ = {
     "validation",
     "limit",
     "context",
+    "library",
     "standardize",
     "range",
     "binarize",

@@ -20,14 +20,9 @@ def fields_of(record: str) -> Iterator[tuple[str, Any, Any, str]]:
 
     Importing it builds pydantic's models, which takes longer than all of help.
     """
-    texts = dict.fromkeys(("PathText", "PathTexts", "Sides", "Size", "Color", "Levels"), str)
-    types = {
-        **texts,
-        "Names": tuple[str, ...],
-        "Kinds": tuple[str, ...],
-        "int": Whole,
-        "Literal": Literal,
-    }
+    plain = ("PathText", "PathTexts", "Sides", "Size", "Color", "Levels", "Conditions")
+    lists = dict.fromkeys(("Names", "Kinds"), tuple[str, ...])
+    types = {**dict.fromkeys(plain, str), **lists, "int": Whole, "Literal": Literal}
     source = Path(vaekit.__file__).with_name("_train_options.py").read_text()
     classes = (each for each in ast.parse(source).body if isinstance(each, ast.ClassDef))
     body: Any = next(each.body for each in classes if each.name == record)

@@ -168,7 +168,8 @@ def _lines(record: dict[str, Any], drawn: str) -> Iterator[str]:
     if "standard_error_over" in record:
         yield vaekit.evaluate.over_words(record["standard_error_over"])
     made = ", ".join(f"{name} {value}" for name, value in how["made"].items())
-    parts = (f"{how['likelihood']} likelihood", how["unit"], made and f"data with {made}")
+    given = f" given {how['given']}" if how.get("given") else ""
+    parts = (f"{how['likelihood']} likelihood{given}", how["unit"], made and f"data with {made}")
     yield "; ".join(filter(None, parts))
     yield f"data sha256 {how['sha256'][:16]}; vaekit {how['vaekit']}, torch {how['torch']}"
 

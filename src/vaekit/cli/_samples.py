@@ -46,6 +46,7 @@ def sample(
     id: str | None = None,  # noqa: A002
     seed: Whole = 0,
     set_: tuple[str, ...] = (),
+    given: tuple[str, ...] = (),
     opening: Rows = Rows(),
 ) -> Path:
     """Draw new images, or new rows of a table: a grid (.png), arrays, or a .csv of such rows.
@@ -66,6 +67,7 @@ def sample(
         id: The column that names the rows of a table.
         draws: Draw x, in place of its mean E[x|z]; by default of tables alone.
         prior: model: draw z from p(z); fitted: from the other, even where it is no better.
+        given: The value of a column that the run is conditioned on, as plate=P7.
     """
     loaded = opening.load(run, n=n)
     fixed = report.settings(set_)
@@ -79,6 +81,7 @@ def sample(
 
         how |= {"label": label, "variety": variety, "name": id}
         return alike(loaded, like, n, path, opening, words=edits, **how)
+    how["covariates"] = dict(_pair(word) for word in given)
     for name, value in {"variety": variety, "id": id}.items():
         if value is not None:
             raise VaekitError(f"`{name}` is of draws that are `like` a row: name one, or leave it.")
@@ -337,11 +340,17 @@ def animate(
     return report.save_film(vaekit.runs.RunFolder(run), path, what, fps=fps, epochs=epochs)
 
 
+def _pair(word: str) -> tuple[str, str]:
+    """Return the name and the value of NAME=VALUE."""
+    name, equals, value = word.partition("=")
+    if not (name and equals and value):
+        raise VaekitError(f"got `given={word}`; expected NAME=VALUE, as plate=P7.")
+    return name, value
+
+
 def _context(run: Run, label: str | None) -> Tensor | None:
     """Return the context of a label; without one that of the first class, if there are classes."""
-    if label is not None:
-        return run.context(label)
-    return run.context(run.class_names[0]) if run.conditional else None
+    return None if label is None and not run.spec.context else run.context(label)
 
 
 def check_row(row: int, rows: int) -> None:

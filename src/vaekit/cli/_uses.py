@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from vaekit.runs import Run
 
+SHOWN = 24  # images of a sheet of what was filled in
+
 
 def encode(
     run: Path,
@@ -26,6 +28,7 @@ def encode(
     data: str | None = None,
     id: str | None = None,  # noqa: A002
     split: str = "test",
+    denoised: bool = False,
     to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
@@ -33,6 +36,7 @@ def encode(
 
     New rows are scaled as those of the training were; columns of a table go by their names. Each
     line begins with where the row comes from: a file's name, an identifier, a line of a table.
+    With -o out.h5ad, the .h5ad of --data is written with the means as obsm["X_vaekit"] in it.
 
     Example: vaekit encode runs/vae-photos --data new/ -o codes.csv
 
@@ -40,14 +44,21 @@ def encode(
         data: New rows: a folder, a .zip, an image, an array, a table, or a data set's name.
         id: The column of a table that names its rows.
         split: Without new rows: test, validation or train.
+        denoised: Write E[x|z] into an .h5ad, too, as layers["denoised"].
     """
-    path = to.at(run, "codes.csv")
-    loaded = opening.load(run)
+    loaded, path = opening.load(run), to.at(run, "codes.csv")
+    cells = path.suffix == ".h5ad"
+    if denoised and not cells:
+        raise VaekitError("`denoised` goes into an .h5ad: name one, as `out=cells.h5ad`.")
     if data is not None:
-        rows = loaded.read(data, id=id, data_dir=opening.data_dir)
-    else:
-        rows = choose("split", split, loaded.dataset(opening.data_dir).splits)
-    return report.save_codes(loaded, rows, path)
+        given = loaded.new_data(data, id=id, data_dir=opening.data_dir)
+        if cells:
+            return report.save_cells(loaded, given, path, denoised=denoised)
+        return report.save_codes(loaded, given.test, path)
+    known = loaded.dataset(opening.data_dir)
+    if cells:
+        raise VaekitError(f"{path} would be a copy of an .h5ad: name that, as `data=cells.h5ad`.")
+    return report.save_codes(loaded, choose("split", split, known.splits), path)
 
 
 def score(
@@ -173,25 +184,48 @@ def impute(
     to: Output = Output(),
     opening: Rows = Rows(),
 ) -> Path:
-    """Fill in the gaps of new rows of a table, given what is seen of each.
+    """Fill in the gaps of new rows, given what is seen of each: empty cells, NaN in arrays.
 
     With the mean of what is missing, or --draws of it, which all are written. What is seen stays.
+    Of images an .npz, a .png of some (seen, and filled right under it), or a folder, as -o filled/.
 
     Example: vaekit impute runs/vae-wine --data gaps.csv -o filled.csv
 
     Args:
-        data: New rows: a table with empty cells.
+        data: New rows: a table with empty cells, or an .npy or .npz in which NaN is a gap.
         id: The column of a table that names its rows.
         samples: Draws of z for each row.
         draws: Draws of each row; 0 for the mean.
     """
-    path = to.at(run, "filled.csv")
     loaded = opening.load(run)
-    how: dict[str, Any] = {"id": id, "samples": samples, "draws": draws, "seed": seed}
-    table = loaded.impute(data, data_dir=opening.data_dir, **how)
+    path = to.at(run, "filled.csv" if loaded.spec.is_table else "filled.png")
+    how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed}
+    if not loaded.spec.is_table:
+        return _filled_images(loaded, data, path, how, opening.data_dir)
+    table = loaded.impute(data, data_dir=opening.data_dir, id=id, **how)
     return report.save_columns(
         {str(name): table[name].to_numpy() for name in table}, path, digits=None
     )
+
+
+def _filled_images(run: Run, data: str, path: Path, how: Any, data_dir: str | None) -> Path:
+    """Write images with their gaps filled in: all of them, or in a .png some under what is seen."""
+    from vaekit.runs import fill_rows, with_gaps
+
+    rows = with_gaps(run, data, data_dir=data_dir)
+    if path.suffix == ".png":
+        rows = rows.take(vaekit.data.spread(len(rows), SHOWN))
+    filled = fill_rows(run, rows, **how)
+    if path.suffix == ".npz":
+        return report.save_images(filled if how["draws"] else filled[0], path)
+    seen, (low, high) = run.spec.values.inverse(rows.x()), run.spec.ends or (0.0, 1.0)
+    shown = (filled - low) / (high - low)
+    names = [f"draw {number}" for number in range(1, 1 + how["draws"])] or ["filled"]
+    if not path.suffix:
+        within = [name for name in names for _ in seen] if how["draws"] else []
+        return report.save_folder(shown.flatten(0, 1), path, within)
+    kinds = {"seen": seen, **dict(zip(names, shown, strict=True))}
+    return report.save_images(seen, path, draw=lambda: report.pairs(kinds))
 
 
 def neighbors(

@@ -70,11 +70,11 @@ SELDOM = {  # options of train and sweep that only --help-all shows
     "test", "split_seed", "group", "fit", "crop", "background",
     "levels", "pages", "skip_damaged", "augment", "labels", "label_from", "columns", "drop", "date",
     "missing", "kind", "kinds", "standardize", "range", "dequantize", "cache", "max_memory",
+    "library",
     "images", "shape", "test_data",
     "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
     "init_from", "freeze",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",
-    "freeze",
 }  # fmt: skip
 HELP = {"--help", "-h", "--help-all"}
 SHORT = {"-n": "--number", "-o": "--out"}

@@ -9,6 +9,8 @@ from vaekit.data._catalog import Entry as Entry
 from vaekit.data._catalog import File as File
 from vaekit.data._catalog import Form as Form
 from vaekit.data._catalog import sets as sets
+from vaekit.data._context import conditioned as conditioned
+from vaekit.data._context import one_hot as one_hot
 from vaekit.data._dataset import Dataset as Dataset
 from vaekit.data._dataset import Split as Split
 from vaekit.data._dataset import card as card
@@ -24,9 +26,7 @@ from vaekit.data._loaders import Loader as Loader
 from vaekit.data._loaders import Stream as Stream
 from vaekit.data._new_rows import batch_of as batch_of
 from vaekit.data._new_rows import read_new as read_new
-from vaekit.data._preparation import conditioned as conditioned
 from vaekit.data._preparation import label_of as label_of
-from vaekit.data._preparation import one_hot as one_hot
 from vaekit.data._preparation import prepare as prepare
 from vaekit.data._readings import MAPPED as MAPPED
 from vaekit.data._remarks import unlike as unlike

@@ -21,7 +21,8 @@ def anndata(path: Path, options: Data) -> Named:
     """Return the matrix of an .h5ad: sparse counts stay so; its `obs` hold labels and groups.
 
     `options.images` names another matrix than X, as layers/counts; `options.label` and
-    `options.group` are columns of `obs`. Genes are taken by their names by a trained model.
+    `options.group` are columns of `obs`, as are those of `options.context`. Genes are taken by
+    their names by a trained model.
     """
     h5py = needed("h5py", ".h5ad")
     with opened(path, ".h5ad", "write it again with AnnData.write_h5ad"), h5py.File(path) as file:
@@ -39,13 +40,28 @@ def anndata(path: Path, options: Data) -> Named:
                 if column not in columns:
                     raise unknown(f"column of obs in {path}", column, columns)
                 arrays[role] = _column(obs[column])
+        covariates = [_covariate(path, obs, name) for name in options.covariates]
         said = f"obs has {', '.join(columns[:8])} (`label={columns[0]}`)" if columns else ""
         said = "" if options.label or taken(options) else said
         keys = {name: f"'{name}'" for name in arrays} | {"images": f"'{key}'"}
         keys |= {part: f"'{key}/{part}'" for part in ("data", "indices", "indptr", "shape")}
         takes = taken(options)
         names = tuple(genes) if takes is None else takes.column_names
-        return Named(arrays, keys, said, {"": np.array(_index(obs), object)}, names)
+        ids = {"": np.array(_index(obs), object)}
+        beside = np.stack(covariates, 1) if covariates else None
+        return Named(arrays, keys, said, ids, names, beside)
+
+
+def _covariate(path: Path, obs: Any, name: str) -> np.ndarray:
+    """Return a column that a model is conditioned on, as text."""
+    columns = _columns(obs)
+    if name not in columns:
+        raise unknown(f"column of obs in {path}", name, columns)
+    cells = _column(obs[name]).astype(str)
+    if (cells == "").any():
+        row = _index(obs)[int(np.flatnonzero(cells == "")[0])]
+        raise VaekitError(f"{path}: column '{name}' of obs is empty in row {row}. Fill the cell.")
+    return cells
 
 
 def _by_name(path: Path, matrix: Any, genes: list[str], options: Data) -> Any:

@@ -207,6 +207,7 @@ class Named:
         said: what was guessed, and left out.
         ids: what the rows are called, by the prefix of their split.
         column_names: of a table.
+        covariates: of all rows, cells of the columns that a model is conditioned on, text `(N, C)`.
     """
 
     arrays: dict[str, Any]
@@ -214,6 +215,7 @@ class Named:
     said: str = ""
     ids: dict[str, np.ndarray] = field(default_factory=dict)
     column_names: tuple[str, ...] = ()
+    covariates: np.ndarray | None = None
 
 
 def named(path: Path, arrays: Mapping[str, Any], options: Data, said: str = "") -> Named:
@@ -300,7 +302,7 @@ def dataset_in(path: Path, given: Named, options: Data) -> Dataset:
         path, arrays, keys, dict(zip(prefixes.values(), images, strict=True)), classes_of(options)
     )
     parts = {
-        n: Split(rows, ids=given.ids.get(p), **b)
+        n: Split(rows, ids=given.ids.get(p), covariates=given.covariates, **b)
         for (n, p), rows, b in zip(prefixes.items(), images, beside, strict=True)
     }
     facts |= {"column_names": given.column_names} if images[0].ndim == 2 else {}
@@ -317,7 +319,8 @@ def dense(
     takes = taken(options)
     whats = [f"{path}: {key}" for _, key in given]
     arrays = [as_images(w, a, options.shape) for w, (a, _) in zip(whats, given, strict=True)]
-    rows = [as_rows(w, a, takes, options.kind) for w, a in zip(whats, arrays, strict=True)]
+    how_read = (takes, options.kind, options.gaps)
+    rows = [as_rows(w, a, *how_read) for w, a in zip(whats, arrays, strict=True)]
     how = reading(f"{path}: {given[0][1]}", rows, takes, options.kind, options.ends)
     stored: list[Tensor | Rows] = []
     for part in map(how, rows):

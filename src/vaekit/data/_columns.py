@@ -31,6 +31,7 @@ INDEX = re.compile(r"(index|unnamed: *\d+)?", re.IGNORECASE)
 NAME = re.compile(r"names?", re.IGNORECASE)
 CLASS = re.compile(r"labels?|class|target|y", re.IGNORECASE)
 ID = re.compile(r"(.*[_ -])?(id|uuid)|.*[a-z]I[dD]|I[dD]|.*_ID|UUID")
+APART = ("label", "group", "context")  # roles of columns that are no features
 
 
 @dataclass(eq=False)
@@ -104,7 +105,7 @@ class Table:
         """
         o, takes = self.options, taken(self.options)
         wanted = {"label": o.label, "group": o.group, "id": getattr(o, "id", None)}
-        several = {"columns": o.columns, "drop": o.drop, "date": o.date}
+        several = {"columns": o.columns, "drop": o.drop, "date": o.date, "context": o.covariates}
         every = {role: (name,) if name else () for role, name in wanted.items()} | several
         found: dict[str, list[int]] = {}
         for role, names in every.items():
@@ -116,7 +117,8 @@ class Table:
                 elif takes is None or role == "id":  # new rows need neither labels nor what is left
                     raise unknown(f"column of {self.what}", name, self.names)
         for one, other in (("drop", "columns"), ("drop", "label"), ("drop", "group"),
-                           ("drop", "date"), ("columns", "label"), ("date", "label")):  # fmt: skip
+                           ("drop", "date"), ("columns", "label"), ("date", "label"),
+                           ("drop", "context"), ("columns", "context")):  # fmt: skip
             for i in set(found[one]) & set(found[other]):
                 raise VaekitError(
                     f"{self.what}: `{one}` and `{other}` both name '{self.names[i]}': leave one."
@@ -134,7 +136,7 @@ class Table:
     @cached_property
     def apart(self) -> set[int]:
         """The positions of the columns that options say are no features."""
-        return {i for role in ("label", "group", "id", "drop") for i in self.asked[role]}
+        return {i for role in (*APART, "id", "drop") for i in self.asked[role]}
 
     @cached_property
     def identifiers(self) -> list[int]:
@@ -335,23 +337,24 @@ class Table:
         """Return the rows that are read: all, but for those with gaps where they are left out."""
         keep = np.ones(len(self.frame), bool)
         if self.options.missing == "drop":
-            apart = [i for role in ("label", "group") for i in self.asked[role]]
+            apart = [i for role in APART for i in self.asked[role]]
             for i in (*self.positions, *apart):
                 keep &= ~(self.gaps(i) if i not in apart else self.texts(i) == "")
         return np.flatnonzero(keep)
 
-    def texts_of(self, role: str, rows: np.ndarray) -> list[str] | None:
-        """Return the cells of these rows in the column that is "label" or "group"; None without.
+    def texts_of(self, role: str, rows: np.ndarray) -> list[np.ndarray]:
+        """Return the cells of these rows in the columns that are "label", "group" or "context".
 
         Raises:
             VaekitError: for an empty cell.
         """
+        found = []
         for i in self.asked[role]:
             texts = self.texts(i)[rows]
             if (texts == "").any():
                 raise self.refusal(int(rows[texts == ""][0]), i)
-            return list(texts)
-        return None
+            found.append(texts)
+        return found
 
     def ids(self) -> np.ndarray:
         """Return what each row is called: the cell of a column that says it, else line or index."""

@@ -50,6 +50,7 @@ class Split:
         context: `(N, *G)`: what a model is conditioned on; or None.
         ids: what each row is called where it comes from, `(N,)`: a file's name, a DataFrame's
             index; None stands for 0 to N - 1.
+        covariates: text `(N, C)`, cells of the columns that a model is conditioned on; or None.
 
     Raises:
         VaekitError: for another type, or parts of unequal length.
@@ -69,6 +70,7 @@ class Split:
     values: Transform = AS_STORED
     context: Tensor | None = None
     ids: np.ndarray | None = None
+    covariates: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim < 2:
@@ -76,7 +78,7 @@ class Split:
                 f"images must be uint8 or float32, (N, C, H, W) or (N, D); "
                 f"got {self.images.dtype}, {tuple(self.images.shape)}."
             )
-        for name in (*ANNOTATIONS, "ids"):
+        for name in (*ANNOTATIONS, "ids", "covariates"):
             part = getattr(self, name)
             if part is not None and name in ("labels", "groups") and part.dtype != torch.int64:
                 raise VaekitError(f"{name} must be int64; got {part.dtype}: {name}.long().")
@@ -97,6 +99,8 @@ class Split:
         parts: Any = {name: getattr(self, name) for name in ANNOTATIONS}
         parts = {name: part if part is None else part[index] for name, part in parts.items()}
         ids = positions if self.ids is None else self.ids[positions]
+        if self.covariates is not None:
+            parts["covariates"] = self.covariates[positions]
         return replace(self, images=take(self.images, index), ids=ids, **parts)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:
@@ -134,12 +138,12 @@ class Split:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest stored value; NaN where one is NaN."""
+        """The smallest and the largest stored value."""
         return self.survey.low, self.survey.high
 
     @lazy
     def x_bounds(self) -> tuple[float, float]:
-        """What bounds the values that a model sees; NaN where one is NaN."""
+        """What bounds the values that a model sees."""
         if self.values.loc is not None:
             seen = survey(map(self.values, chunks(self.images)))
             return seen.low, seen.high
@@ -174,6 +178,7 @@ class Dataset:
             `test`, or where there are none training rows.
         gaps: whether NaN in rows stands for what is not seen.
         columns: of a mixed table, what each column is; or empty.
+        covariates, library: what rows are conditioned on besides labels: see `DataSpec`.
 
     Raises:
         VaekitError: for splits that do not fit each other or the kind.
@@ -205,6 +210,8 @@ class Dataset:
     untested: bool = False
     gaps: bool = False
     columns: tuple[ColumnSpec, ...] = ()
+    covariates: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    library: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.untested:
@@ -292,20 +299,21 @@ class Dataset:
         train = self.train if train is None else train
         train.x(slice(256))  # noise drawn before the weights: published seeds count on it
         scale = 255 if train.images.dtype == torch.uint8 else 1
-        if self.gaps or self.columns:
-            rows = pick(train.images, torch.arange(len(train)))
-            mean = rows.double().nanmean(0)
+        if self.columns:  # whose warps are not linear
+            x = train.values(pick(train.images, torch.arange(len(train)))).nanmean(0)
+        elif self.gaps:
+            x = train.values.mean(_mean_seen(train.images).float())
         elif stream is None:
-            mean = train.survey.sums.double() / (scale * len(train))
+            x = train.values.mean((train.survey.sums.double() / (scale * len(train))).float())
         else:
-            mean = stream.mean
+            x = train.values.mean(stream.mean.float())
         return DataSpec(
             self.name,
             tuple(train.images.shape[1:]),
             self.kind,
             rows=len(train) if stream is None else stream.rows,
             classes=self.classes,
-            mean=train.values(rows).nanmean(0) if self.columns else train.values.mean(mean.float()),
+            mean=x,
             source=train.example,
             values=replace(train.values, augment=()),  # which is of a training alone
             context=() if train.context is None else tuple(train.context.shape[1:]),
@@ -315,9 +323,20 @@ class Dataset:
             own=self.own,
             gaps=self.gaps,
             columns=self.columns,
+            covariates=self.covariates,
+            library=self.library,
             top=255.0 if self.kind == "table" and scale == 255 else self.top,
             whole=_whole(train) if self.column_names and stream is None else (),
         )
+
+
+def _mean_seen(rows: Tensor | Rows) -> Tensor:
+    """Return the mean of each value over the rows that have it; of all values where none has."""
+    sums, counts = torch.zeros(()), torch.zeros(())
+    for part in chunks(rows):
+        sums = sums + part.nan_to_num().sum(0, dtype=torch.float64)
+        counts = counts + (~part.isnan()).sum(0)
+    return torch.where(counts > 0, sums / counts.clamp(min=1), sums.sum() / counts.sum())
 
 
 def _whole(rows: Split) -> tuple[tuple[float, float] | None, ...]:
@@ -384,12 +403,12 @@ def card(dataset: Dataset) -> dict[str, Any]:
     shape = dataset.train.images.shape[1:]
     total = sum(map(len, splits.values())) * math.prod(shape)
     ends = [part.bounds for part in splits.values()]
-    mean = sum(float(part.sums.sum()) for part in seen) / total
+    mean = sum(float(part.sums.sum()) for part in seen) / (total - sum(p.gaps for p in seen))
     if dataset.train.values.offset is not None:  # in the units of the file
         whole = {n: pick(part.images, torch.arange(len(part))) for n, part in splits.items()}
         units = [splits[n].values.units(rows) for n, rows in whole.items()]
-        ends = [(float(part.min()), float(part.max())) for part in units]
-        mean = sum(float(part.sum()) for part in units) / total
+        ends = [(each.low, each.high) for each in map(survey, ([part] for part in units))]
+        mean = float(torch.cat(units).nanmean())
     ends += [] if dataset.stream is None else [dataset.stream.bounds]
     if (units_of := dataset.own or dataset.levels) is not None:  # in the units of the file
         least, most = units_of

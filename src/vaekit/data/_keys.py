@@ -46,7 +46,8 @@ def found(
     """
     asked = _asked(path, keys, options)
     if not {"images"} & {*keys, *asked} and set(SPARSE_KEYS) <= set(keys):
-        sparse = {key: key for key in (*SPARSE_KEYS, "format", *KEYS[1:]) if key in keys}
+        known = (*SPARSE_KEYS, "format", "_is_array", *KEYS[1:])  # scipy writes both
+        sparse = {key: key for key in known if key in keys}
         return sparse, _left_out(keys, sparse)
     part = {"data"} if {"indices", "indptr"} & set(keys) else set()  # of a sparse matrix, not whole
     ranked = sorted([key for key in keys if key not in part], key=lambda key: role(key)[1])

@@ -288,7 +288,7 @@ class _Reading:
         """Return the splits, some without labels; none of those where a model needs labels."""
         for name in bare:
             self.guessed = True
-            if self.options.context == "label":
+            if "label" in self.options.context.split(","):
                 images = counted(len(parts.pop(name)), "image")
                 self.left.append(f"{images} of {name} without labels, on which the model depends")
             else:

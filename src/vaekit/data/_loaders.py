@@ -15,9 +15,9 @@ from torch import Tensor
 from vaekit._io import note
 from vaekit._torchutil import Moments
 from vaekit.data._batches import Batch, check_start
+from vaekit.data._context import one_hot
 from vaekit.data._dataset import Split
 from vaekit.data._labels import annotation
-from vaekit.data._preparation import one_hot
 from vaekit.data._readings import Reading, as_rows, tensor_of
 from vaekit.data._rows import Survey
 from vaekit.errors import VaekitError

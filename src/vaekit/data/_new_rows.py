@@ -15,10 +15,11 @@ import numpy as np
 from vaekit._io import note
 from vaekit._train_options import Data, NewData
 from vaekit.data._catalog import sets
+from vaekit.data._context import conditioned
 from vaekit.data._dataset import Dataset
 from vaekit.data._image_files import is_image
 from vaekit.data._pixels import pixels_of
-from vaekit.data._preparation import conditioned, placed
+from vaekit.data._preparation import placed
 from vaekit.data._sources import meant, read
 from vaekit.data._splits import numbers_of, together
 from vaekit.data._values import from_value, is_value
@@ -63,7 +64,7 @@ def read_new(
     Raises:
         VaekitError: for rows that are not such as the model takes, each with what is not.
     """
-    free = free and not takes.context
+    free = free and not takes.labeled
     known = options.model_dump() | CHOICE | {"takes": takes, "id": id, "free": free}
     known |= {} if label is None else {"label": label}
     known |= {} if missing is None else {"missing": missing}
@@ -89,7 +90,7 @@ def read_new(
     rows = placed(
         "test", rows, how, replace(takes.values, binarize=False, dequantize=False, augment=())
     )
-    if takes.context and rows.labels is None:
+    if takes.labeled and rows.labels is None:
         raise VaekitError(
             f"{source.name} has no labels, on which this run is conditioned: name them, as the "
             "column of a table or folders of images."
@@ -97,7 +98,8 @@ def read_new(
     if source.said:
         note(f"{source.name}: {source.said}.")
     classes = source.classes if free else takes.classes
-    rows = conditioned(rows, replace(source, classes=classes), how.context)
+    facts: Any = {"classes": classes, "covariates": takes.covariates, "library": takes.library}
+    rows = conditioned(rows, replace(source, **facts), how)
     return replace(source, train=rows, test=rows, validation=None)
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from vaekit._torchutil import Moments
 from vaekit.data._augment import read_change
+from vaekit.data._context import conditioned, with_context
 from vaekit.data._dataset import Dataset, Split, generator
 from vaekit.data._kinds import Warp, starts
-from vaekit.data._rows import check_memory, chunks, is_random, pick
+from vaekit.data._rows import chunks, is_random, pick
 from vaekit.data._splits import partition, whole
 from vaekit.data._transforms import DataSpec, Transform, canonical
 from vaekit.errors import VaekitError
@@ -58,14 +58,16 @@ def prepare(data: Dataset, options: Data, *, values: Transform | None = None) ->
         amount = VALIDATION if options.validation is None else options.validation
         train, drawn = partition(train, 0 if brought else amount, options.limit, seed)
         validation = validation if brought else drawn
-    gaps = options.missing == "allow" and data.kind in ("table", "mixed")
+    floats = data.kind in ("table", "mixed") or train.images.dtype == torch.float32
+    gaps = options.gaps and floats and data.kind != "counts"
     if gaps:
         _refuse_empty(data, train)
     values = _fitted(data, options, train) if values is None else values
     values = replace(values, binarize=False, dequantize=False, augment=())
     splits = {"train": train, "validation": validation, "test": data.test}
+    data = with_context(data, options, train)
     parts = {
-        name: conditioned(placed(name, split, options, values), data, options.context)
+        name: conditioned(placed(name, split, options, values), data, options)
         for name, split in splits.items()
         if split is not None
     }
@@ -79,6 +81,7 @@ def _check(data: Dataset, options: Data) -> None:
     binarized, ranged = binarize != "none", options.range != "0,1"
     images, table = data.kind in IMAGES, data.kind == "table"
     levels = data.kind in ("gray", "color") and rows.dtype == torch.uint8
+    holed = options.gaps and images and rows.dtype == torch.float32
     fixed = binarize in ("static", "threshold") and (loader or is_random(rows))
     other = f"; {data.name} holds {data.kind} data: leave it."
     rows_are = "that a loader serves" if loader else "that change from read to read"
@@ -86,6 +89,7 @@ def _check(data: Dataset, options: Data) -> None:
     served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
     for wrong, message in (
         (binarized and not images, f"`binarize={binarize}` is for images{other}"),
+        (binarized and holed, "binarized pixels have no gaps: leave `binarize`, or `missing`."),
         (ranged and not images, f"`range={options.range}` is for images{other}"),
         (options.augment and not images, f"`augment` is for images{other}"),
         (turned and data.kind == "binary" and binarize != "dynamic", TURNED),
@@ -96,6 +100,9 @@ def _check(data: Dataset, options: Data) -> None:
         (options.dequantize and binarized, EXCLUDED),
         (ranged and binarized, "binarized pixels are 0 and 1: leave `range`, or `binarize`."),
         ((ranged or binarized) and data.own is not None, OWN.format(data.name)),
+        (options.library != "none" and data.kind != "counts", f"`library` is for counts{other}"),
+        (loader and options.library != "none", f"`library` {served} give counts in memory."),
+        (loader and options.covariates, f"columns as `context` {served} give a table."),
         (loader and options.limit, f"`limit` {served} take fewer in the loader."),
         (loader and options.validation, f"`validation` {served} give {split}."),
         (loader and options.augment, f"`augment` {served} change them in the loader."),
@@ -150,8 +157,12 @@ def of_columns(data: Dataset, train: Split) -> Transform:
 
 
 def _refuse_empty(data: Dataset, train: Split) -> None:
-    """Refuse a column of a table that has nothing but gaps."""
+    """Refuse a column of a table, or images, that have nothing but gaps."""
     empty = torch.stack([part.isnan().all(0) for part in chunks(train.images)]).all(0)
+    if data.kind != "table":
+        if bool(empty.all()):
+            raise VaekitError(f"{data.name} has nothing but gaps: all its values are NaN.")
+        return
     for column in empty.nonzero().flatten().tolist()[:1]:
         names = data.place_names
         name = names[column].partition("=")[0] if names else str(column + 1)
@@ -184,35 +195,6 @@ def placed(name: str, split: Split, options: Data, values: Transform) -> Split:
     return replace(split, values=replace(values, augment=options.augment if training else ()))
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Return uint8 `(N, classes)`, 1 at the label and 0 elsewhere, of int64 `(N,)`.
-
-    Example:
-        >>> one_hot(torch.tensor([2, 0]), 3).tolist()
-        [[0, 0, 1], [1, 0, 0]]
-    """
-    return torch.nn.functional.one_hot(labels, classes).to(torch.uint8)
-
-
-def conditioned(split: Split, data: Dataset, context: str) -> Split:
-    """Return the split with what `context` names: "none", or "label".
-
-    Raises:
-        VaekitError: where the data have no labels.
-    """
-    if context == "none":
-        return replace(split, context=None)
-    if split.labels is None or data.classes < 2:
-        raise VaekitError(
-            f"`context=label` needs labels of two classes or more; {data.name} has none: leave it, "
-            "or name the column of a .csv that holds them, as `label=class`; of images a table, as "
-            "`labels=labels.csv`, or what their names tell, as `label_from='([a-z]+)[.]'`."
-        )
-    size = 9 * len(split) * data.classes  # torch makes it of int64 first
-    check_memory(f"{len(split):,} labels of {data.classes:,} classes", size, "Name fewer classes.")
-    return replace(split, context=one_hot(split.labels, data.classes))
-
-
 def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
     """Return the number of a class by its name, which may be a number: a place is no name.
 
@@ -224,7 +206,7 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
         >>> label_of(3, spec, ["-1", "3"]), label_of("cat", spec, ["dog", "cat"])
         (1, 1)
     """
-    if not spec.context:
+    if not spec.labeled:
         raise VaekitError(
             f"got the label {label}; this run is not conditioned on labels: leave it, or train "
             "one that is, as `vaekit train cvae`."

@@ -55,12 +55,16 @@ def as_images(what: str, array: np.ndarray, shape: str | None) -> np.ndarray:
 
 
 def as_rows(
-    what: str, array: np.ndarray, takes: DataSpec | None = None, kind: str | None = None
+    what: str,
+    array: np.ndarray,
+    takes: DataSpec | None = None,
+    kind: str | None = None,
+    gaps: bool | None = None,
 ) -> np.ndarray:
     """Return rows, channels first, of a type that is read: uint8, float32, or int32 of counts.
 
     Rows of a table that a trained model takes are of the type that its training rows had; else
-    `kind` may say what they are.
+    `kind` may say what they are. With `gaps` NaN stands for what is not seen.
 
     Raises:
         VaekitError: for another shape or type, and values that are not finite; `what` names it.
@@ -76,7 +80,7 @@ def as_rows(
         array = array if levels or not whole else array.astype(np.float64)
         if takes.values.offset is not None and not levels:
             array = array - takes.values.offset.numpy()
-        return array if levels else finite(what, array)
+        return array if levels else finite(what, array, gaps)
     if kind == "counts" and table and takes is None:
         return counts_of(what, array).astype(np.int32, copy=False)
     if kind == "table" and table and whole and takes is None:
@@ -89,7 +93,7 @@ def as_rows(
         return counts_of(what, array).astype(np.int32, copy=False)
     if whole:
         return _integers(what, array)
-    return finite(what, array)
+    return finite(what, array, gaps)
 
 
 def _channels_first(what: str, array: np.ndarray) -> np.ndarray:
@@ -169,19 +173,27 @@ def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
     return (array[start : start + size] for start in range(0, len(array), size))
 
 
-def finite(what: str, array: np.ndarray) -> np.ndarray:
+def finite(what: str, array: np.ndarray, gaps: bool | None = None) -> np.ndarray:
     """Return numbers as float32.
 
+    Args:
+        what: names them.
+        array: the numbers.
+        gaps: whether NaN is a gap; None where it cannot be one.
+
     Raises:
-        VaekitError: for NaN, and what is infinite as float32.
+        VaekitError: for NaN that is no gap, and what is infinite as float32.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32, copy=False)
+    holes = sum(np.count_nonzero(np.isnan(part)) for part in _blocks(array))
     bad = sum(part.size - np.count_nonzero(np.isfinite(part)) for part in _blocks(array))
-    if bad:
+    if bad > (holes if gaps else 0):
+        sort = "infinite" if gaps else "NaN or infinite"
+        mend = " Where NaN is a gap, `missing=allow` trains on what is seen."
         raise VaekitError(
-            f"{what} has {bad} values that are NaN or infinite (or too large for float32); "
-            f"remove those rows."
+            f"{what} has {bad - holes if gaps else bad} values that are {sort} (or too large for "
+            f"float32); remove those rows.{mend if gaps is False and bad == holes else ''}"
         )
     return array
 
@@ -467,8 +479,12 @@ def _in_levels(
 
 
 def range_of(parts: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return the smallest and the largest value of all."""
-    return min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    """Return the smallest and the largest value of all but gaps; NaN where all are gaps."""
+    low, high = min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+    if math.isnan(low + high):
+        low = min(float(np.fmin.reduce(part, None)) for part in parts)
+        high = max(float(np.fmax.reduce(part, None)) for part in parts)
+    return low, high
 
 
 def tensor_of(array: np.ndarray) -> Tensor:

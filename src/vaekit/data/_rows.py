@@ -85,21 +85,27 @@ class Survey:
     """What is known of values after a look at all of them.
 
     Attributes:
-        low, high: the smallest and the largest; NaN where one is NaN.
+        low, high: the smallest and the largest of those that are no gaps.
         sums: over the rows, of the shape of one: whole numbers of uint8, else float64.
         filled: how many are not 0.
+        gaps: how many are NaN.
     """
 
     low: float = math.inf
     high: float = -math.inf
     sums: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     filled: int = 0
+    gaps: int = 0
 
     def see(self, part: Tensor) -> None:
         """Take some more rows into account."""
-        low, high = torch.aminmax(part)
-        self.low = float(np.minimum(self.low, low.item()))  # which keeps NaN
-        self.high = float(np.maximum(self.high, high.item()))
+        low, high = (end.item() for end in torch.aminmax(part))
+        if math.isnan(low + high):
+            gaps, self.gaps = part.isnan(), self.gaps + int(part.isnan().sum())
+            low = part.masked_fill(gaps, math.inf).min().item()
+            high = part.masked_fill(gaps, -math.inf).max().item()
+            part = part.masked_fill(gaps, 0)
+        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
         whole = part.dtype == torch.uint8  # int32 sums of a piece are exact, and 30 x faster
         sums = part.sum(0, dtype=torch.int32).long() if whole else part.sum(0, dtype=torch.float64)
         self.sums = self.sums + sums

@@ -88,4 +88,6 @@ def joined_arrays(paths: Sequence[Path], several: Sequence[Named]) -> Named:
     said = "; ".join(dict.fromkeys(each.said for each in several if each.said))
     keys = {"images": "'images'"} | several[0].keys
     names = several[0].column_names
-    return Named(arrays, keys, said, {"": np.concatenate(ids)}, names)
+    beside = [each.covariates for each in several if each.covariates is not None]
+    covariates = np.concatenate(beside) if len(beside) == len(several) else None
+    return Named(arrays, keys, said, {"": np.concatenate(ids)}, names, covariates)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data._cells import is_number
-from vaekit.data._columns import Table, names_rows
+from vaekit.data._columns import APART, Table, names_rows
 from vaekit.data._csv import read_text
 from vaekit.data._dataset import Dataset, Split
 from vaekit.data._kinds import ColumnSpec
@@ -87,7 +87,7 @@ def text_table(path: Path, options: Data) -> Table:
 
     table = Table(str(path), text.names, None, options, locate, text.mark, text.said)
     texts = [i for i, name in enumerate(text.names) if text.header and names_rows(name)]
-    texts += [i for role in ("label", "group", "id") for i in table.asked[role]]
+    texts += [i for role in (*APART, "id") for i in table.asked[role]]
     texts += [text.names.index(name) for name in categories(options) if name in text.names]
     table.frame = text.frame(texts)  # which keeps what names something as it is written
     if not len(table.frame):
@@ -112,6 +112,7 @@ class TableRows:
         offset: what was taken from them, float64 `(D,)`.
         labels: as text; None without.
         groups: by number; None without.
+        covariates: text `(N, C)`; None without.
         ids: what each row is called.
         places: of the rows in the table.
         said: what was guessed and left out.
@@ -121,6 +122,7 @@ class TableRows:
     offset: np.ndarray
     labels: list[str] | None
     groups: Tensor | None
+    covariates: np.ndarray | None
     ids: np.ndarray
     places: np.ndarray
     said: str
@@ -134,11 +136,13 @@ def rows_of(table: Table) -> TableRows:
     """
     features, offset = table.features()
     places = table.kept()
-    labels, groups = (table.texts_of(role, places) for role in ("label", "group"))
+    labels, groups, context = (table.texts_of(role, places) for role in APART)
     features = features if len(places) == len(features) else features[places]
     said = said_of(table, features + offset if offset.any() else features, places)
-    numbers = None if groups is None else keyed(groups)
-    return TableRows(features, offset, labels, numbers, table.ids()[places], places, said)
+    facts: dict[str, Any] = {"labels": list(labels[0]) if labels else None}
+    facts |= {"groups": keyed(list(groups[0])) if groups else None}
+    facts |= {"covariates": np.stack(context, 1) if context else None}
+    return TableRows(features, offset, ids=table.ids()[places], places=places, said=said, **facts)
 
 
 def dataset_of_table(path: Path, table: Table) -> Dataset:
@@ -166,7 +170,13 @@ def dataset_of_table(path: Path, table: Table) -> Dataset:
     else:
         stored, how = rows.features, kind_of(str(path), [rows.features], options)
     images, values = tensor_of(how(stored)), less(rows.offset)
-    split = Split(images, labels, groups=rows.groups, ids=rows.ids, values=values)
+    split = Split(
+        *(images, labels),
+        groups=rows.groups,
+        ids=rows.ids,
+        values=values,
+        covariates=rows.covariates,
+    )
     return filled(dataset_of(path, how.kind, split, options, **facts, **how.facts), options)
 
 

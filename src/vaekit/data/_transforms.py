@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, ClassVar, TypeVar
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit.data._augment import augmented
 from vaekit.data._kinds import ColumnSpec, StoredWarp, Warp, place_names, written
-from vaekit.errors import VaekitError, first_wrong, unknown
+from vaekit.errors import VaekitError, choose, first_wrong, unknown
 
 T = TypeVar("T")
 KINDS = ("binary", "gray", "color", "counts", "table", "mixed")
@@ -79,7 +79,9 @@ class Transform:
         if not (self.binarize or self.dequantize):
             return canonical(rows)
         u = torch.rand(rows.shape, generator=generator, device=rows.device)
-        return (u < canonical(rows)).float() if self.binarize else (rows + u) / 256
+        if self.binarize:
+            return (u < canonical(rows)).float()
+        return ((rows if rows.dtype == torch.uint8 else 255 * rows) + u) / 256
 
     def mean(self, mean: Tensor) -> Tensor:
         """Return the mean of x, where the mean of the canonical stored rows is `mean`."""
@@ -175,6 +177,10 @@ class _Stored:
     warps: list[StoredWarp] | None = None
 
 
+def _one_hot(numbers: Tensor, of: int) -> Tensor:
+    return torch.nn.functional.one_hot(numbers, of).float()
+
+
 def _read(kind: type[T], record: Any) -> T:
     """Return a record of JSON as what it has to be."""
     from pydantic import TypeAdapter, ValidationError
@@ -208,6 +214,11 @@ class DataSpec:
             are whole numbers, else None; or empty.
         gaps: whether NaN in rows stands for what is not seen.
         columns: of a mixed table, what each column is; or empty.
+        covariates: the values, in their order, of each column that a model is conditioned on.
+        library: quantiles of the totals of rows, the least first, of a model that is given them.
+
+    A context `(G,)` holds the label, one-hot, where there is more of it than for the others; then
+    each covariate, one-hot; then the total.
 
     Raises:
         VaekitError: for an unknown kind.
@@ -237,6 +248,8 @@ class DataSpec:
     whole: tuple[tuple[float, float] | None, ...] = field(default=(), repr=False)
     gaps: bool = field(default=False, repr=False)
     columns: tuple[ColumnSpec, ...] = field(default=(), repr=False)
+    covariates: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    library: tuple[float, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -298,6 +311,81 @@ class DataSpec:
         return place_names(self.columns) or self.column_names
 
     @property
+    def net_context(self) -> tuple[int, ...]:
+        """The shape of what the networks get of a context: all but the total."""
+        size = sum(self.context) - 1
+        return self.context if not self.library else (size,) if size else ()
+
+    @property
+    def labeled(self) -> bool:
+        """Whether a model is conditioned on labels."""
+        others = sum(map(len, self.covariates.values())) + bool(self.library)
+        return sum(self.context) > others
+
+    @property
+    def given(self) -> str:
+        """What a model is conditioned on, in words; empty where it is on nothing.
+
+        Example:
+            >>> spec = DataSpec("t", (3,), "counts", 20, context=(5,), library=(1.0, 9.0),
+            ...     covariates={"plate": ("a", "b")})
+            >>> spec.given, spec.labeled, spec.net_context
+            ('the label, plate and the library size', True, (4,))
+        """
+        names = ["the label"] * self.labeled + [*self.covariates]
+        names += ["the library size"] * bool(self.library)
+        return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+    def contexts(
+        self,
+        n: int,
+        label: int | None = None,
+        chosen: Mapping[str, str] = {},
+        *,
+        drawn: bool = False,
+    ) -> Tensor | None:
+        """Return what n rows that are made are conditioned on, `(n, *context)`; None for nothing.
+
+        Args:
+            n: how many.
+            label: of all; by default the classes in their order, in equal shares.
+            chosen: the values of covariates; of others each value in turn.
+            drawn: whether totals are drawn as those of the training; else all are their median.
+
+        Raises:
+            VaekitError: for a covariate or a value that there is not.
+
+        Example:
+            >>> spec = DataSpec("t", (3,), "table", 20, context=(2,), covariates={"p": ("a", "b")})
+            >>> spec.contexts(3), spec.contexts(1, chosen={"p": "b"})
+            (tensor([[1., 0.],
+                    [0., 1.],
+                    [1., 0.]]), tensor([[0., 1.]]))
+        """
+        for name in chosen:
+            choose("covariate", name, self.covariates)
+        rows, parts = torch.arange(n), []
+        if self.labeled:
+            parts.append(_one_hot(rows * self.classes // max(n, 1), self.classes))
+            if label is not None:
+                parts = [_one_hot(torch.full((n,), label), self.classes)]
+        turn = 1
+        for name, values in self.covariates.items():
+            at = rows // turn % len(values)
+            if name in chosen:
+                places = {value: place for place, value in enumerate(values)}
+                at = torch.full((n,), choose(name, str(chosen[name]), places))
+            parts.append(_one_hot(at, len(values)))
+            turn *= len(values)
+        if self.library:
+            at = torch.rand(n) if drawn else torch.full((n,), 0.5)
+            at = at * (len(self.library) - 1)
+            known, low = torch.tensor(self.library), at.long()
+            between = torch.lerp(known[low], known[(low + 1).clamp(max=len(known) - 1)], at - low)
+            parts.append(between.round()[:, None])
+        return torch.cat(parts, 1) if parts else None
+
+    @property
     def ends(self) -> tuple[float, float] | None:
         """The range of the data's values, where it is not [0, 1]."""
         return self.own or self.levels
@@ -329,7 +417,7 @@ class DataSpec:
         plain = {name: getattr(self, name) for name in names} | {"shape": list(self.shape)}
         plain |= {
             n: getattr(self, n)
-            for n in ("levels", "top", "own", "whole", "gaps")
+            for n in ("levels", "top", "own", "whole", "gaps", "covariates", "library")
             if getattr(self, n)
         }
         if self.columns:

@@ -134,6 +134,7 @@ class _Part:
     y: np.ndarray | None = None
     groups: Tensor | None = None
     ids: np.ndarray | None = None
+    covariates: np.ndarray | None = None
     columns: tuple[str, ...] = ()
     kinds: tuple[ColumnSpec, ...] = ()
     offset: np.ndarray | None = None
@@ -165,7 +166,7 @@ def _part(
     refuse("data", options, label=f"{mend}: give (x, y)", group=mend)
     if hasattr(value, "__array__"):
         name = "tensor" if isinstance(value, Tensor) else "array"
-        return _array(name, what, value, taken(options), options.kind, options.shape)
+        return _array(name, what, value, options)
     items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
     mapped = isinstance(value, TorchDataset) and not isinstance(value, IterableDataset)
     if mapped and not items:
@@ -175,15 +176,11 @@ def _part(
     return _loader(what, value, options, training)
 
 
-def _array(
-    name: str,
-    what: str,
-    value: Any,
-    takes: DataSpec | None = None,
-    kind: str | None = None,
-    shape: str | None = None,
-) -> _Part:
-    rows = as_rows(what, as_images(what, as_array(what, value), shape), takes, kind)
+def _array(name: str, what: str, value: Any, options: Data | None = None) -> _Part:
+    """Return the rows of an array; without options, as of a loader, there are no gaps."""
+    how: tuple[Any, ...] = () if options is None else (taken(options), options.kind, options.gaps)
+    array = as_images(what, as_array(what, value), None if options is None else options.shape)
+    rows = as_rows(what, array, *how)
     return _Part(name, what, rows, lambda how: tensor_of(how(rows)), len(rows))
 
 
@@ -200,7 +197,7 @@ def _frame(
     stored = lambda how: tensor_of(how(seen))  # noqa: E731
     facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids, "said": rows.said}
     facts |= {"columns": () if options.shape else table.columns, "offset": rows.offset}
-    facts["kinds"] = table.kinds
+    facts |= {"kinds": table.kinds, "covariates": rows.covariates}
     return _Part("dataframe", what, seen, stored, len(seen), **facts)
 
 
@@ -308,6 +305,7 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
             _moved(part.stored(how), part.offset, train.offset),
             groups=part.groups,
             ids=part.ids,
+            covariates=part.covariates,
             values=less(train.offset),
             **annotations[n],
         )

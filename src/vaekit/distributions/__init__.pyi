@@ -17,6 +17,9 @@ from vaekit.distributions.continuous import Laplace as Laplace
 from vaekit.distributions.continuous import StandardGaussian as StandardGaussian
 from vaekit.distributions.counting import NegativeBinomial as NegativeBinomial
 from vaekit.distributions.counting import Poisson as Poisson
+from vaekit.distributions.counting import (
+    ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial,
+)
 from vaekit.distributions.discrete import Bernoulli as Bernoulli
 from vaekit.distributions.discrete import Categorical as Categorical
 from vaekit.distributions.discrete import ContinuousBernoulli as ContinuousBernoulli

@@ -1,4 +1,4 @@
-"""Counts: Poisson and negative binomial, in a form that keeps its digits.
+"""Counts: Poisson and negative binomials, in a form that keeps its digits.
 
 lgamma(x + t) - lgamma(t) and x log(x / m) - x are differences of large numbers. Stirling's formula
 taken out of each lgamma leaves small ones: the saddle-point form.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution
 
@@ -173,3 +174,67 @@ class NegativeBinomial(Distribution):
         first = x * log_ratio((seen - m) * t, seen * (m + t), m * (seen + t))
         deviance = first - t * log_ratio(x - m, x + t, m + t)
         return spread - deviance - _factorial_excess(x)
+
+
+@dataclass(eq=False, repr=False)
+class ZeroInflatedNegativeBinomial(Distribution):
+    """Independent counts that are 0 with probability s = sigmoid(logits), else negative binomials.
+
+    With the mean m = exp(log_mean) and the dispersion t = exp(log_dispersion) of the latter, whose
+    log-probability is log NB(x), per element
+
+    log(s + (1 - s) NB(0)) = softplus(log NB(0) - logits) - softplus(-logits)  where x = 0, else
+    log NB(x) - softplus(logits)
+
+    The mean is (1 - s) m, the variance (1 - s) m (1 + m (1 / t + s)).
+
+    Args:
+        log_mean: `(*batch, *event)`, as of `NegativeBinomial`.
+        logits: of an added zero, of the same shape.
+        log_dispersion: log t, of any shape that broadcasts to `log_mean`.
+        event_dim: how many of the last dims are one draw.
+
+    References:
+        Lopez et al. 2018, Deep generative modeling for single-cell transcriptomics.
+
+    Example:
+        >>> p = ZeroInflatedNegativeBinomial(torch.zeros(2), torch.zeros(2), torch.zeros(()))
+        >>> p.terms(torch.tensor([0.0, 1.0])).exp(), p.mean
+        (tensor([0.7500, 0.1250]), tensor([0.5000, 0.5000]))
+    """
+
+    log_mean: Tensor
+    logits: Tensor
+    log_dispersion: Tensor
+
+    parameters = ("log_mean", "logits", "log_dispersion")
+    kind = "counts"
+    offers = USUAL
+
+    @property
+    def counted(self) -> NegativeBinomial:
+        """Return the negative binomial of what is no added zero."""
+        return NegativeBinomial(self.log_mean, self.log_dispersion, event_dim=self.event_dim)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.sigmoid(-self.logits) * self.log_mean.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        added, mean = torch.sigmoid(self.logits), self.log_mean.exp()
+        return self.mean * (1 + mean * ((-self.log_dispersion).exp() + added))
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        drawn = self.counted.sample(shape)
+        return drawn * torch.bernoulli(torch.sigmoid(-self.logits).expand(drawn.shape))
+
+    def terms(self, x: Tensor) -> Tensor:
+        counted = self.counted.terms(x)
+        zero = _softplus(counted - self.logits) - _softplus(-self.logits)
+        return torch.where(x == 0, zero, counted - _softplus(self.logits))
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """Return log(1 + exp(x)), exact to the last digits of float64."""
+    return F.softplus(x, threshold=60)

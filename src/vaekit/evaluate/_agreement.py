@@ -127,7 +127,7 @@ class Agreement(Study):
 
     def suits(self, subject: Subject) -> str | None:
         """Refuse all but images of a model that is conditioned on labels."""
-        if not subject.spec.context:
+        if not subject.spec.labeled:
             return (
                 "it is not conditioned on labels, so its samples have none to agree with; train "
                 "one that is, such as cvae"
@@ -141,7 +141,9 @@ class Agreement(Study):
         classes, n, device = subject.spec.classes, self.images, subject.rows.device
         model: Any = subject.model
         labels = torch.arange(n) * classes // n
-        images = model.sample(n, F.one_hot(labels, classes).float().to(device), mean=True)
+        context = subject.spec.contexts(n)
+        assert context is not None
+        images = model.sample(n, context.to(device), mean=True)
         assert subject.data is not None
         data = subject.data()
         classifier = _classifier(subject, data).to(device)

@@ -3,6 +3,10 @@ from vaekit.parts.conditional import Conditional as Conditional
 from vaekit.parts.conditional import Family as Family
 from vaekit.parts.conditional import join as join
 from vaekit.parts.conditional import joined_shape as joined_shape
+from vaekit.parts.counting import NegativeBinomial as NegativeBinomial
+from vaekit.parts.counting import OfLibrary as OfLibrary
+from vaekit.parts.counting import Poisson as Poisson
+from vaekit.parts.counting import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from vaekit.parts.families import Bernoulli as Bernoulli
 from vaekit.parts.families import Categorical as Categorical
 from vaekit.parts.families import ContinuousBernoulli as ContinuousBernoulli
@@ -11,8 +15,6 @@ from vaekit.parts.families import FittedScale as FittedScale
 from vaekit.parts.families import FreeScale as FreeScale
 from vaekit.parts.families import Gaussian as Gaussian
 from vaekit.parts.families import Laplace as Laplace
-from vaekit.parts.families import NegativeBinomial as NegativeBinomial
-from vaekit.parts.families import Poisson as Poisson
 from vaekit.parts.flows import IAF as IAF
 from vaekit.parts.flows import FlowPrior as FlowPrior
 from vaekit.parts.flows import PlanarFlow as PlanarFlow

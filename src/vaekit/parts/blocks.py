@@ -14,14 +14,8 @@ from vaekit import distributions as d
 from vaekit.errors import VaekitError, choose, same_shape
 from vaekit.nn import Phrase
 from vaekit.parts.conditional import Family
-from vaekit.parts.families import (
-    Bernoulli,
-    FittedScale,
-    Gaussian,
-    Laplace,
-    NegativeBinomial,
-    make_scale,
-)
+from vaekit.parts.counting import NegativeBinomial
+from vaekit.parts.families import Bernoulli, FittedScale, Gaussian, Laplace, make_scale
 from vaekit.registry import register
 
 NUMERIC = {"gaussian": Gaussian, "laplace": Laplace}

@@ -119,6 +119,8 @@ class Conditional(nn.Module):
         in_shape: the shape of one input, without the context; needed where the network has no
             `in_shape` or takes a context besides. Where `net.in_shape` is one size, the input is
             flattened.
+        takes: how many numbers of a context `(B, G)` the network gets, the first ones; the others
+            reach the family alone. By default both get all.
 
     Raises:
         VaekitError: where the input or the network's output has another shape.
@@ -136,7 +138,12 @@ class Conditional(nn.Module):
     """
 
     def __init__(
-        self, net: nn.Module, family: Family, in_shape: int | tuple[int, ...] | None = None
+        self,
+        net: nn.Module,
+        family: Family,
+        in_shape: int | tuple[int, ...] | None = None,
+        *,
+        takes: int | None = None,
     ) -> None:
         super().__init__()
         shape: Any = getattr(net, "in_shape", None) if in_shape is None else in_shape
@@ -149,6 +156,7 @@ class Conditional(nn.Module):
         self.in_shape = sizes("in_shape", shape)
         inner = sizes("in_shape", getattr(net, "in_shape", self.in_shape))
         self._flattens = len(self.in_shape) > len(inner) == 1
+        self.takes = takes
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Distribution:
         lead = h.shape[: h.dim() - len(self.in_shape)]
@@ -160,7 +168,11 @@ class Conditional(nn.Module):
         flat = h.flatten(0, len(lead) - 1) if len(lead) > 1 else h
         if self._flattens:
             flat = flat.flatten(1)
-        params = self.net(flat if context is None else join(flat, _fold(context, lead)))
+        given = context
+        if context is not None and self.takes is not None:
+            given = context[:, : self.takes] if self.takes else None
+            context = context[:, self.takes :]
+        params = self.net(flat if given is None else join(flat, _fold(given, lead)))
         if isinstance(params, tuple | list):
             params = torch.cat(tuple(params), 1)
         family = self.family

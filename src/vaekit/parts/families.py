@@ -37,25 +37,6 @@ def _slope(mean: Tensor, mean_of: Map) -> Tensor:
     return (low + high) / 2
 
 
-LOWEST, HIGHEST = -30.0, 20.0  # of a log-mean: float32 holds whole numbers up to exp(16.6) alone
-RAREST = 1e-4  # the least mean that a bias starts at
-
-
-def _bounded(raw: Tensor) -> Tensor:
-    """Return `raw`, softly bounded by LOWEST and HIGHEST: its exp and the squares stay finite.
-
-    A hard clamp would cut the gradient that leads back, and an element beyond it would stay there.
-    """
-    low = HIGHEST - F.softplus(HIGHEST - raw, threshold=60)
-    return LOWEST + F.softplus(low - LOWEST, threshold=60)
-
-
-def _start(mean: Tensor) -> Tensor:
-    """Return what `_bounded` maps to the log of this mean, floored."""
-    gap = HIGHEST - mean.clamp(min=RAREST).log().clamp(max=HIGHEST - 1)
-    return HIGHEST - (gap + torch.log(-torch.expm1(-gap)))
-
-
 # name: (what makes a mean of the network's output, its inverse)
 MEANS: dict[str, tuple[Map, Map]] = {
     "identity": (_identity, _identity),
@@ -427,74 +408,3 @@ class Delta(_Plain):
 
     distribution = d.Delta
     gives = (("location of a point mass",),)
-
-
-@register("likelihood", "poisson")
-class Poisson(_Plain):
-    """Independent Poisson variables; the network returns log-means, softly bounded by 20.
-
-    Example:
-        >>> Poisson(3)(torch.zeros(1, 3)).mean
-        tensor([[1., 1., 1.]])
-    """
-
-    distribution = d.Poisson
-    gives = (("log means of a Poisson",),)
-    maps = staticmethod(_bounded)
-    starts = staticmethod(_start)
-
-
-@register("likelihood", "negative-binomial")
-class NegativeBinomial(Family):
-    """Independent negative binomials: counts with the variance m + m^2 / t for the mean m.
-
-    The network returns log-means. They and the log-dispersions are softly kept in [-30, 20].
-
-    Args:
-        event_shape: the shape of one draw.
-        dispersion: where t comes from. "shared": one learned log t per element of the event, the
-            same for all rows (the gene dispersion of Lopez et al., Nature Methods 2018); "free":
-            one per element and row from the network (which then returns twice the event:
-            log-means, then log-dispersions).
-
-    Raises:
-        VaekitError: for an unknown dispersion.
-
-    Example:
-        >>> NegativeBinomial(5).param_shape, NegativeBinomial(5, dispersion="free").param_shape
-        ((5,), (10,))
-        >>> NegativeBinomial(3)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
-        tensor([-2.0794], grad_fn=<SumBackward1>)
-    """
-
-    distribution = d.NegativeBinomial
-
-    def __init__(self, event_shape: int | tuple[int, ...], *, dispersion: str = "shared") -> None:
-        super().__init__(event_shape)
-        self.free = choose("dispersion", dispersion, {"shared": False, "free": True})
-        self.copies = 2 if self.free else 1  # log-means first
-        if not self.free:
-            self.log_dispersion = nn.Parameter(torch.zeros(self.event_shape))
-
-    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        event_dim = len(self.event_shape)
-        if self.free:
-            log_mean, log_dispersion = _bounded(params).chunk(2, -event_dim)
-        else:
-            log_mean, log_dispersion = _bounded(params), _bounded(self.log_dispersion)
-        return d.NegativeBinomial(log_mean, log_dispersion, event_dim=event_dim)
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is; and where the dispersion comes from."""
-        if self.free:
-            return (("log means and log dispersions of a negative binomial",),)
-        return (("log means of a negative binomial",), ("one learned log dispersion each",))
-
-    def start(self, mean: Tensor) -> Tensor:
-        """Return the log of the mean, floored at 1e-4; free dispersions at 1."""
-        log_mean = _start(mean)
-        return torch.cat([log_mean, torch.zeros_like(log_mean)]) if self.free else log_mean
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, dispersion={'free' if self.free else 'shared'!r}"

@@ -222,9 +222,9 @@ class VampPrior(Prior):
     ) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
-        if data.context:
+        if data.net_context:
             raise VaekitError(
-                "the prior vamp is a mixture of posteriors, which here are conditioned on labels: "
+                "the prior vamp is a mixture of posteriors, here under a context: "
                 "take another prior, as `prior=mixture`."
             )
         rows = data.example(min(at_least("components", components, 1), max(data.rows, 1)))

@@ -60,7 +60,7 @@ def build(name: str, data: DataSpec, **parts: Any) -> Recipe:
 
 def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
     """Return the model and the objective that these specs describe."""
-    if find_recipe(name).requires == "context" and not data.context:
+    if find_recipe(name).requires == "context" and not data.net_context:
         raise VaekitError(
             f"{name} is conditioned on labels; got `context=none`: leave it, or take the recipe "
             "vae."
@@ -114,7 +114,7 @@ class Builder:
             "data": lambda: data,
             "event_shape": lambda: self.event_shape,
             "x_shape": lambda: data.shape,
-            "context_shape": lambda: data.context,
+            "context_shape": lambda: data.net_context,
             "rows": lambda: data.rows,
         }
 
@@ -147,7 +147,7 @@ class Builder:
                 f"the net {self.parts['net']['name']} gives a point with its places, and no "
                 "spread: take `posterior=delta`, or `net=pool`."
             )
-        shape, context = self.data.shape, self.data.context
+        shape, context = self.data.shape, self.data.net_context
         if context and not self.net.planes:
             shape = (math.prod(shape),)
         net = self.net.encoder(joined_shape(shape, context), family.param_shape)
@@ -155,7 +155,12 @@ class Builder:
         counts = [place for place, column in pairs if column.kind == "count"]
         if self.data.kind == "counts" or counts:
             net = LogCounts(net, tuple(counts))
-        return Conditional(net, family, in_shape=self.data.shape)
+        return Conditional(net, family, in_shape=self.data.shape, takes=self._takes)
+
+    @property
+    def _takes(self) -> int | None:
+        """Return how much of the context the networks get, where that is not all."""
+        return sum(self.data.net_context) if self.data.library else None
 
     @cached_property
     def family(self) -> Family:
@@ -170,18 +175,22 @@ class Builder:
                 f"the likelihood {spec['name']} takes {takes}; the data {self.data.name} are of "
                 f"kind {kind}: take `likelihood={LIKELIHOODS[kind]}`."
             )
-        return family
+        if not self.data.library:
+            return family
+        from vaekit.parts import OfLibrary
+
+        return OfLibrary(family)
 
     def decoder(self, latent_shape: tuple[int, ...]) -> Conditional:
         """Return p(x|z) for a latent of this shape, its output started at the data's mean."""
         from vaekit.nn import start_at
         from vaekit.parts import Conditional, joined_shape
 
-        code = joined_shape(latent_shape, self.data.context)
+        code = joined_shape(latent_shape, self.data.net_context)
         net = self.net.decoder(code, self.family.param_shape, math.prod(latent_shape))
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
-        return Conditional(net, self.family, in_shape=latent_shape)
+        return Conditional(net, self.family, in_shape=latent_shape, takes=self._takes)
 
 
 @register("model", "colorizer")

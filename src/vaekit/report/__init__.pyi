@@ -1,4 +1,5 @@
 from vaekit.report._blocks import nearest as nearest
+from vaekit.report._cells import save_cells as save_cells
 from vaekit.report._codes import Codes as Codes
 from vaekit.report._codes import by_factor as by_factor
 from vaekit.report._codes import fixed_rows as fixed_rows

@@ -55,6 +55,9 @@ FORMS = (
     mark("one learned scale each"),
     *(mark("log means of a Poisson"), mark("log means of a negative binomial")),
     mark("log means and log dispersions of a negative binomial"),
+    mark("log means and logits of an added zero of a negative binomial"),
+    mark("log means, logits of an added zero and log dispersions of a negative binomial"),
+    mark("means as shares of the library size"),
     *(mark("one learned log dispersion each"), mark("{} of {}")),
     mark("{} numbers that condition a flow"),
 )

@@ -51,7 +51,7 @@ class Likelihood(NamedTuple):
         part, spec = run.parts.get("likelihood"), run.spec
         options = part.items() if isinstance(part, dict) else ()
         fixed = [f"{n} {v:g}" for n, v in options if type(v) in (int, float)]
-        name = type(run.px).__name__ + (" given the label" if run.conditional else "")
+        name = type(run.px).__name__ + (f" given {run.spec.given}" if run.spec.context else "")
         proper = is_likelihood(run.px.space, spec.kind)
         if spec.values.scale is not None:  # another scale in the units of the data
             fixed = [t + " of standardized columns" * t.startswith("scale ") for t in fixed]

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vaekit._io import npz_bytes, sweep, write
 from vaekit._torchutil import rng
-from vaekit.data import generator, one_hot, pick, spread
+from vaekit.data import generator, pick, spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel
@@ -146,8 +145,8 @@ def snapshots_of(job: Job) -> Snapshots | None:
     film = Snapshots(job.folder, x, options.snapshots, options.seed, job.spec.values.inverse)
     if test.context is not None:
         film.context = test.context[index].float().to(job.device)
-        classes = torch.arange(SAMPLES) * job.spec.classes // SAMPLES  # in their order
-        film.context_of_samples = one_hot(classes, job.spec.classes).float().to(job.device)
+        made = job.spec.contexts(SAMPLES)  # the classes in their order
+        film.context_of_samples = None if made is None else made.to(job.device)
     if takes_fitted(job.recipe.model) and job.data.stream is None:
         few = rows_to_fit(job.data, *(min(rows, VALUES // math.prod(shape)) for rows in FEW))
         train, others = (list(fixed_batches(split, options.seed)) for split in few)

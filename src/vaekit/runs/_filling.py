@@ -1,45 +1,73 @@
-"""Tables with gaps, filled in by a run."""
+"""Rows with gaps, filled in by a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from vaekit._torchutil import rng
-from vaekit.data import Split, starts
+from vaekit.data import Split, canonical, pick, starts
 from vaekit.errors import VaekitError
 from vaekit.evaluate import impute
 from vaekit.runs._run import Run
 
-if TYPE_CHECKING:
-    import pandas
-
 BLOCK = 500  # rows
 
 
-def fill(
-    run: Run, data: Any, *, samples: int = 100, draws: int = 0, seed: int = 0, **how: Any
-) -> pandas.DataFrame:
-    """Return rows of a table with their gaps filled in: see `Run.impute`."""
+def fill(run: Run, data: Any, *, draws: int = 0, how: Any, **given: Any) -> Any:
+    """Return rows with their gaps filled in: see `Run.impute`."""
     import pandas
 
-    if run.spec.kind not in ("table", "mixed") or not run.spec.is_table:
-        raise VaekitError(f"gaps are filled in tables; {run.path} is of other data.")
-    rows, made = run.new_data(data, missing="allow", **how).test, []
+    rows = with_gaps(run, data, **given)
+    filled = fill_rows(run, rows, draws=draws, **how)
+    if not run.spec.is_table:
+        return filled.numpy() if draws else filled[0].numpy()
+    ids = np.arange(len(rows)) if rows.ids is None else rows.ids
+    tables = [
+        pandas.DataFrame({"row": ids, **({"draw": number} if draws else {}), **_kept(run, rows, x)})
+        for number, x in enumerate(filled, 1)
+    ]
+    return pandas.concat(tables, ignore_index=True)
+
+
+def with_gaps(run: Run, data: Any, **given: Any) -> Split:
+    """Return new rows in which NaN is a gap.
+
+    Raises:
+        VaekitError: for a run of rows that have none: counts, and pixels that are 0 or 1.
+    """
+    if run.spec.kind in ("counts", "binary"):
+        raise VaekitError(
+            f"{run.path} was trained on {run.spec.kind} data, which are stored without gaps: "
+            "`vaekit impute` is for tables of numbers, and gray and color images."
+        )
+    return run.new_data(data, missing="allow", **given).test
+
+
+def fill_rows(
+    run: Run, rows: Split, *, samples: int = 100, draws: int = 0, seed: int = 0
+) -> torch.Tensor:
+    """Return rows of `with_gaps` filled in, `(draws or 1, N, *X)`: of a table as a model sees them.
+
+    Images are in [0, 1], or in a range of their own that the data have.
+    """
+    made, (low, high) = [], run.spec.own or run.spec.levels or (0.0, 1.0)
     with rng(seed, run.device):
         for index in torch.arange(len(rows)).split(BLOCK):
             x, context = rows.batch(index)
             under = None if context is None else context.to(run.device)
             filled = impute(run.vae, x.to(run.device), under, samples=samples, draws=draws).cpu()
+            if not run.spec.is_table:
+                stored = canonical(pick(rows.images, index))
+                filled = run.spec.values.inverse(filled)
+                if run.config.data.dequantize:  # level k was drawn as (k + u) / 256
+                    stored = (256 * stored).floor() / 255
+                    filled = ((256 * filled - 0.5) / 255).clamp(0, 1)
+                filled = low + (high - low) * torch.where(stored.isnan(), filled, stored)
             made.append(filled if draws else filled[None])
-    ids = np.arange(len(rows)) if rows.ids is None else rows.ids
-    tables = [
-        pandas.DataFrame({"row": ids, **({"draw": number} if draws else {}), **_kept(run, rows, x)})
-        for number, x in enumerate(torch.cat(made, 1), 1)
-    ]
-    return pandas.concat(tables, ignore_index=True)
+    return torch.cat(made, 1)
 
 
 def _kept(run: Run, rows: Split, filled: torch.Tensor) -> dict[str, np.ndarray]:

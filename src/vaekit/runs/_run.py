@@ -27,7 +27,6 @@ from vaekit.data import (
     fingerprint,
     from_value,
     label_of,
-    one_hot,
     prepare,
     read,
     read_new,
@@ -145,8 +144,8 @@ class Run:
 
     @property
     def conditional(self) -> bool:
-        """Return whether it was trained with a context."""
-        return bool(self.spec.context)
+        """Return whether it was trained with labels as context."""
+        return self.spec.labeled
 
     @property
     def class_names(self) -> list[str]:
@@ -223,15 +222,24 @@ class Run:
         with rng(0, self.device), torch.no_grad():
             return model(x, self._context(context)).site.p
 
-    def context(self, label: int | str, n: int = 1) -> Tensor:
-        """Return a label, or a class by its name, one-hot in n rows: what the methods below take.
+    def context(self, label: int | str | None = None, n: int = 1, **covariates: str) -> Tensor:
+        """Return what n rows are conditioned on, `(n, *G)`: what the methods below take.
+
+        Args:
+            label: of all, or a class by its name, where the run is conditioned on labels.
+            n: how many rows.
+            covariates: values of other columns, as `plate="P7"`; of others each in turn. A library
+                size is the median of the training's.
 
         Raises:
-            VaekitError: for a run that is not conditional, or a label that is not in the data.
+            VaekitError: for a run that is not conditional, or a value that is not in its data.
         """
         affordable(self, at_least("n", n, 0))
-        number = label_of(label, self.spec, self.class_names)
-        return one_hot(torch.full((n,), number), self.spec.classes).float()
+        if label is not None or not self.spec.context:
+            label = label_of(label, self.spec, self.class_names)  # type: ignore[arg-type]
+        made = self.spec.contexts(n, label, covariates)
+        assert made is not None
+        return made
 
     def sample(
         self,
@@ -245,6 +253,7 @@ class Run:
         prior: str | None = None,
         like: Any = None,
         variety: float | None = None,
+        covariates: Mapping[str, str] | None = None,
     ) -> Tensor:
         """Return images E[x|z] for n draws of z from the prior, `(n, *X)`; of tables, draws of x.
 
@@ -254,8 +263,10 @@ class Run:
         than p(z); `prior="model"` draws from p(z), and `prior="fitted"` from the other in any case.
 
         A conditional run takes a label for all of them, or a context for each, or else the classes
-        in their order, in equal shares. `fixed={3: 2.0}` sets dimension 3 of z to 2 standard
-        deviations of the prior; the others are as they are drawn without it.
+        in their order, in equal shares; `covariates={"plate": "P7"}` chooses a value of a column,
+        of which each comes in turn else, and library sizes are drawn as the training's.
+        `fixed={3: 2.0}` sets dimension 3 of z to 2 standard deviations of the prior; the others are
+        as they are drawn without it.
 
         `like` are rows, as `encode` takes them, for n draws like each, `(B * n, *X)`: z then lies
         between a draw of q(z|x), with a `variety` of 0, and a new one, with 1, on an arc around 0.
@@ -273,12 +284,11 @@ class Run:
             return vary(self, like, n, variety=variety, fixed=fixed, prior=prior, **how)
         model = self.require(Offer.DRAWS)
         affordable(self, at_least("n", n, 1))
-        if label is not None:
-            context = self.context(label, n)
-        elif context is None and self.conditional:
-            context = one_hot(torch.arange(n) * self.spec.classes // n, self.spec.classes)
-        context = self._context(context)
+        number = None if label is None else label_of(label, self.spec, self.class_names)
         with rng(seed, self.device), torch.no_grad():
+            if context is None or number is not None:
+                context = self.spec.contexts(n, number, covariates or {}, drawn=True)
+            context = self._context(context)
             fitted = self.sampled_prior(prior)
             if fitted is None and not fixed:
                 return model.sample(n, context, mean=mean).cpu()
@@ -380,8 +390,9 @@ class Run:
             context = known if context is None else context
         elif len(self.spec.shape) == 3 and x.numel():
             x = batch_of(x, self.spec.shape)
-            low, high = (value.item() for value in x.aminmax())
             ends = self.spec.values.low, self.spec.values.high
+            known_x = x.nan_to_num(ends[0]) if self.spec.gaps else x
+            low, high = (value.item() for value in known_x.aminmax())
             room = (ends[1] - ends[0]) / 2  # a decoder's mean may leave the range a little
             if not ends[0] - room <= low <= high <= ends[1] + room:
                 mend = "divide levels by 255, or pass uint8"
@@ -391,6 +402,8 @@ class Run:
                     f"got images with values from {low:g} to {high:g}; this run takes "
                     f"[{ends[0]:g}, {ends[1]:g}]: {mend}."
                 )
+        if context is None and self.spec.library and self.spec.context == (1,):
+            context = x.flatten(1).sum(1, keepdim=True)
         x = x.to(self.device, next(self.model.parameters()).dtype)
         return x, self._context(context)
 
@@ -399,9 +412,9 @@ class Run:
         fits = context is None or not (
             context.is_complex() or tuple(context.shape[1:]) != self.spec.context
         )
-        if not fits or (context is not None) != self.conditional:
+        if not fits or (context is not None) != bool(self.spec.context):
             shape = ", ".join(map(str, self.spec.context))
-            takes = f"a context of shape (B, {shape})" if self.conditional else "no context"
+            takes = f"a context of shape (B, {shape})" if self.spec.context else "no context"
             got = "none" if context is None else f"shape {tuple(context.shape)}"
             raise VaekitError(f"{self.path} takes {takes}; got {got}.")
         return None if context is None else context.float().to(self.device)
@@ -679,11 +692,12 @@ class Run:
         id: str | None = None,  # noqa: A002
         seed: int = 0,
         data_dir: str | Path | None = None,
-    ) -> pandas.DataFrame:
-        """Return rows of a table with their gaps filled in, in the units of the data.
+    ) -> Any:
+        """Return rows with their gaps filled in, in the units of the data: see `evaluate.impute`.
 
-        Its columns are `row`, with draws `draw`, and those of the data; what is seen is as it was,
-        and columns of whole numbers are whole. See `vaekit.evaluate.impute`.
+        Of a table a DataFrame: its columns are `row`, with draws `draw`, and those of the data;
+        what is seen is as it was, and columns of whole numbers are whole. Of images an array
+        `(N, *X)`, with draws `(draws, N, *X)`: in [0, 1], or in the range that the data have.
 
         Args:
             data: new rows, as `read` takes them; NaN or an empty cell is a gap.
@@ -694,12 +708,12 @@ class Run:
             data_dir: where data sets lie.
 
         Raises:
-            VaekitError: for a run of images, and as `read`.
+            VaekitError: for a run of counts or of binary data, and as `read`.
         """
         from vaekit.runs._filling import fill
 
-        how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed}
-        return fill(self, data, id=id, data_dir=data_dir, **how)
+        how = {"samples": samples, "seed": seed}
+        return fill(self, data, draws=draws, how=how, id=id, data_dir=data_dir)
 
     def _fingerprint(self, source: Dataset) -> str:
         """Return the sha256 of the rows; note where the run was trained on others."""
@@ -724,6 +738,7 @@ class Run:
             "likelihood": type(self.px).__name__,
             "is_likelihood": is_likelihood(self.px.space, self.spec.kind),
             "unit": self.spec.unit,
+            **({"given": self.spec.given} if self.spec.context else {}),
             "draws": "exact" if Offer.EXACT in self.offers else "relaxed",
             "made": prepared,
             "vaekit": vaekit.__version__,

@@ -87,7 +87,8 @@ class Scored:
         if self.strange is not None:
             found["strange"] = self.strange.numpy()
         if self.scores.columns is not None and self.scores.excess is not None:
-            names = np.array(self.columns, object)
+            most = int(self.scores.columns.max()) + 1 if len(self.rows) else 0
+            names = np.array(self.columns or [str(i) for i in range(1, 1 + most)], object)
             pairs = zip(self.scores.columns.T, self.scores.excess.T, strict=True)
             for place, (columns, excess) in enumerate(pairs, 1):
                 found |= {
