@@ -245,15 +245,18 @@ def test_a_vamp_prior_is_the_mean_of_posteriors_at_its_inputs(proves: Proves) ->
         ({"likelihood": "log-cosh:a=0"}, "a=0`; expected a positive number"),
         ({"likelihood": "logistic:scale=fitted"}, "has no scale in closed form"),
         ({"likelihood": "discretized-logistic:levels=1"}, "levels=1"),
-        ({"posterior": "spline", "latent": 1}, "the size of a latent of spline flows"),
+        ({"posterior": "spline", "latent": 1}, "latent=1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(parts: dict[str, Any], message: str) -> None:
     with pytest.raises(VaekitError) as caught:
         build("vae", GRAY, **{"latent": 2, **parts})
     assert message in str(caught.value)
+
+
+def test_data_that_a_part_is_not_for_are_refused() -> None:
     context = DataSpec("t", (1, 4, 4), "gray", rows=20, classes=2, context=(2,))
-    with pytest.raises(VaekitError, match="conditioned on labels"):
+    with pytest.raises(VaekitError, match="under a context: take the prior mixture"):
         build("cvae", context, latent=2, prior="vamp")
     with pytest.raises(VaekitError, match="is of images"):
         build("vae", DataSpec("t", (5,), "table", rows=20), latent=2,

@@ -154,6 +154,8 @@ ARGUMENTS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "distributions.TorchDistribution": lambda: {"distribution": td.Gamma(1.0, 1.0)},
     "evaluate.Classifier": lambda: {"shape": GRAY},
     "evaluate.Rows": lambda: {"split": images().train},
+    "parts.DiscretizedLogisticMixture": lambda: {"event_shape": (3, 2, 2)},
+    "parts.VampPrior": lambda: {"data": vk.DataSpec("t", (3,), "table", 9)},
     "parts.OfLibrary": lambda: {"family": vk.Poisson(3)},
     "parts.TorchFamily": lambda: {"cls": td.Gamma},
     "parts.TorchPrior": lambda: {"cls": td.Gamma, "concentration": 1.0, "rate": 1.0},

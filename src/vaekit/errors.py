@@ -120,6 +120,19 @@ def at_least(name: str, value: N, least: N) -> N:
     return value
 
 
+def within(name: str, value: int, least: int, most: int) -> int:
+    """Return `value` if it is a whole number between two ends.
+
+    Example:
+        >>> within("steps", 2000, 1, 1000)
+        Traceback (most recent call last):
+        vaekit.errors.VaekitError: got `steps=2000`; expected at most 1,000.
+    """
+    if at_least(name, value, least) > most:
+        raise VaekitError(f"got `{name}={value}`; expected at most {most:,}.")
+    return value
+
+
 def one_of(name: str, value: T, known: Collection[T]) -> T:
     """Return `value` if it is among those known.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError, at_least, choose
+from vaekit.errors import VaekitError, choose, within
 from vaekit.nn import Phrase, sizes
 from vaekit.parts.conditional import Family
 from vaekit.parts.priors import Prior
@@ -18,6 +18,7 @@ from vaekit.parts.wrapped import ZukoFamily, masked, unchecked, zuko
 from vaekit.registry import register
 
 KINDS = {"maf": "MAF", "spline": "NSF"}  # by name: the class of zuko
+DEEPEST, WIDEST = 1000, 10_000  # layers, and numbers of a layer
 GATE = 1.5  # what is added before the sigmoid of a gate: it starts near 1
 
 
@@ -26,7 +27,7 @@ def vector(name: str, event_shape: int | tuple[int, ...]) -> int:
     shape = sizes("event_shape", event_shape)
     if len(shape) != 1:
         raise VaekitError(f"{name} is over vectors; got the event_shape {shape}.")
-    return shape[0]
+    return within("latent", shape[0], 1, WIDEST)
 
 
 @register("prior", "flow")
@@ -61,9 +62,12 @@ class FlowPrior(Prior):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        size, widths = vector("the prior flow", event_shape), [at_least("hidden", hidden, 1)] * 2
+        size, widths = (
+            vector("the prior flow", event_shape),
+            [within("hidden", hidden, 1, WIDEST)] * 2,
+        )
         make = getattr(zuko().flows, choose("flow", flow, KINDS))
-        count = at_least("transforms", transforms, 1)
+        count = within("transforms", transforms, 1, DEEPEST)
         self.flow = masked(lambda: make(size, transforms=count, hidden_features=widths))
         self.event_shape = (size,)
 
@@ -273,9 +277,9 @@ class IAF(_Flowed):
         hidden: int = 64,
         given: int = 32,
     ) -> None:
-        super().__init__(event_shape, at_least("given", given, 0))
-        width = at_least("hidden", hidden, 1)
-        count = at_least("steps", steps, 1)
+        super().__init__(event_shape, within("given", given, 0, WIDEST))
+        width = within("hidden", hidden, 1, WIDEST)
+        count = within("steps", steps, 1, DEEPEST)
         self.layers.extend(Autoregressive(self.size, given, width) for _ in range(count))
 
     @property
@@ -305,7 +309,7 @@ class PlanarFlow(_Flowed):
 
     def __init__(self, event_shape: int | tuple[int, ...], *, steps: int = 8) -> None:
         size = vector("planar", event_shape)
-        each, count = 2 * size + 1, at_least("steps", steps, 1)
+        each, count = 2 * size + 1, within("steps", steps, 1, DEEPEST)
         super().__init__(event_shape, each * count)
         self.layers.extend(Planar(size, each * step) for step in range(count))
 
@@ -344,8 +348,13 @@ class SplineFlow(ZukoFamily):
         hidden: int = 64,
         given: int = 64,
     ) -> None:
-        count, widths = at_least("transforms", transforms, 1), [at_least("hidden", hidden, 1)] * 2
+        count, widths = (
+            within("transforms", transforms, 1, DEEPEST),
+            [within("hidden", hidden, 1, WIDEST)] * 2,
+        )
         options = {"transforms": count, "hidden_features": widths, "passes": 2}
         size = vector("spline", event_shape)
-        at_least("the size of a latent of spline flows", size, 2)
-        super().__init__(event_shape, flow="nsf", params=at_least("given", given, 1), **options)
+        within("latent", size, 2, WIDEST)
+        super().__init__(
+            event_shape, flow="nsf", params=within("given", given, 1, WIDEST), **options
+        )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError, at_least
+from vaekit.errors import VaekitError, within
 from vaekit.nn import Phrase
 from vaekit.parts.conditional import Family
 from vaekit.parts.families import EPS, make_scale
@@ -55,7 +55,7 @@ class DiscretizedLogistic(Family):
         super().__init__(event_shape)
         if scale in ("fitted", "softplus"):
             raise VaekitError(f"got `scale={scale}`; expected shared, free, or a number.")
-        self.levels = self.bins = at_least("levels", levels, 2)
+        self.levels = self.bins = within("levels", levels, 2, 2**16)
         made: Any = make_scale(scale, 1, SHARPEST)
         if scale == "shared":
             nn.init.constant_(made.log_scale, WIDE)
@@ -116,8 +116,8 @@ class DiscretizedLogisticMixture(Family):
             raise VaekitError(
                 f"discretized-logistic-mixture is of images; got rows of shape {self.event_shape}."
             )
-        self.levels = self.bins = at_least("levels", levels, 2)
-        self.components = at_least("components", components, 1)
+        self.levels = self.bins = within("levels", levels, 2, 2**16)
+        self.components = within("components", components, 1, 10_000)
         channels = self.event_shape[0]
         self.pairs = channels * (channels - 1) // 2
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError, at_least
+from vaekit.errors import VaekitError, within
 from vaekit.nn import sizes
 from vaekit.registry import register
 
 IMAGES = ("binary", "gray", "color")
+MOST = 100_000  # components
 
 
 class Prior(nn.Module, ABC):
@@ -177,7 +178,7 @@ class MixturePrior(Prior):
     def __init__(self, event_shape: int | tuple[int, ...], *, components: int = 10) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
-        count = at_least("components", components, 1)
+        count = within("components", components, 1, MOST)
         self.logits = nn.Parameter(torch.zeros(count))
         self.loc = nn.Parameter(torch.randn(count, *self.event_shape))
         self.log_scale = nn.Parameter(torch.zeros(count, *self.event_shape))
@@ -225,9 +226,9 @@ class VampPrior(Prior):
         if data.net_context:
             raise VaekitError(
                 "the prior vamp is a mixture of posteriors, here under a context: "
-                "take another prior, as `prior=mixture`."
+                "take the prior mixture."
             )
-        rows = data.example(min(at_least("components", components, 1), max(data.rows, 1)))
+        rows = data.example(min(within("components", components, 1, MOST), max(data.rows, 1)))
         rows = rows.repeat(-(-components // len(rows)), *[1] * (rows.dim() - 1))[:components]
         self.inputs = nn.Parameter(rows.nan_to_num().clone())
         values = data.values
