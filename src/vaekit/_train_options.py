@@ -307,8 +307,8 @@ class Data(Options):
     """What the values are, where a file does not tell."""
 
     context: Conditions = "none"
-    """Condition the model on none, label, or columns of few values, as label,plate. Columns are of
-    a table, where they are no features, or of obs of an .h5ad; each value is one-hot."""
+    """Condition the model on label, columns, or none. Columns, as label,plate, have few values, and
+    are of a table, where they are no features, or of obs of an .h5ad; each value is one-hot."""
 
     library: Literal["none", "observed"] = "none"
     """Give the likelihood of counts the total of each row. With `observed` the network says shares

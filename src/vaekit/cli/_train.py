@@ -43,6 +43,7 @@ DEMO: dict[str, Any] = {
     "lr_warmup": 100,
     "lr_schedule": "cosine",
 }
+SOME = 7  # parts of a kind that help names
 NUMBERS = ("elbo", "log_likelihood", "kl")  # that are printed of a run of several
 
 
@@ -168,8 +169,9 @@ def _records(recipe: str) -> tuple[Any, ...]:
     for name in entry.asks:
         kind, words, shown = MaybeWhole, "The size of the latent.", str(parts[name])
         if name != "latent":
-            kind, known = str | None, ", ".join(entries(name))
-            words = f"{KINDS[name]}: {known}. Options: vaekit parts {name}."
+            kind, known = str | None, [*entries(name)]
+            more = f" and {len(known) - SOME} more" if len(known) > SOME else ""
+            words = f"{KINDS[name]}: {', '.join(known[:SOME])}{more}. All: vaekit parts {name}."
             shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
         if name == "likelihood":
             words += " Gray values under bernoulli are the usual loss and not a likelihood."

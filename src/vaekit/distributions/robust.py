@@ -54,7 +54,7 @@ class StudentT(_LocationScale):
     Example:
         >>> zero = torch.zeros(1)
         >>> StudentT(zero, torch.zeros(()), torch.tensor(3.0)).log_prob(zero)
-        tensor(-1.0008)
+        tensor(-1.0009)
     """
 
     df: Tensor = field(default_factory=lambda: torch.tensor(5.0))

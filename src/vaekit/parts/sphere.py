@@ -20,7 +20,7 @@ class SpherePrior(Prior):
     """The uniform distribution over unit vectors: a code is a direction.
 
     Example:
-        >>> SpherePrior(3)().sample((5,)).norm(dim=-1)
+        >>> SpherePrior(3)().sample((5,)).norm(dim=-1).round(decimals=4)
         tensor([1., 1., 1., 1., 1.])
     """
 

@@ -65,7 +65,7 @@ class StudentT(_LocationScale):
 
     Example:
         >>> StudentT(3, df=3.0, scale=1.0)(torch.zeros(1, 3)).log_prob(torch.zeros(1, 3))
-        tensor([-3.0023])
+        tensor([-3.0027])
     """
 
     distribution = d.StudentT

@@ -60,6 +60,22 @@ FORMS = (
     mark("means as shares of the library size"),
     *(mark("one learned log dispersion each"), mark("{} of {}")),
     mark("{} numbers that condition a flow"),
+    mark("location of a Student-t distribution"),
+    mark("location and log scale of a Student-t distribution"),
+    mark("location and, before softplus, scale of a Student-t distribution"),
+    mark("location of a log-cosh distribution"),
+    mark("location and log scale of a log-cosh distribution"),
+    mark("location and, before softplus, scale of a log-cosh distribution"),
+    mark("location of a logistic distribution"),
+    mark("location and log scale of a logistic distribution"),
+    mark("location and, before softplus, scale of a logistic distribution"),
+    mark("location of a discretized logistic"),
+    mark("location and log scale of a discretized logistic"),
+    mark("direction and concentration of a power spherical distribution"),
+    mark("mean and log variance of a Gaussian, and the numbers of {} planar layers"),
+    mark("mean and log variance of a Gaussian, and {} numbers for {} autoregressive layers"),
+    mark("mean and triangular factor of a Gaussian"),
+    mark("{} discretized logistics for each pixel"),
 )
 
 
