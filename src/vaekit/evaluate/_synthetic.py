@@ -176,7 +176,7 @@ class Synthetic(Study):
         if subject.images:
             return "it is of tables"
         if subject.rows.count < LEAST:
-            return f"it takes {LEAST} rows"
+            return f"it takes {LEAST} rows, and there are {subject.rows.count}"
         missing = subject.train is None or subject.sample is None
         return "there are no training rows, or nothing that draws" if missing else None
 
