@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vaekit.objectives import Objective
     from vaekit.parts import Conditional, Family
 
+EXAMPLES = 200  # training rows by which a scale is started
 LIKELIHOODS = {  # by the kind of data, where none is named
     "binary": "bernoulli",
     "gray": "gaussian",
@@ -190,6 +191,10 @@ class Builder:
         net = self.net.decoder(code, self.family.param_shape, math.prod(latent_shape))
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
+            family: Any = self.family
+            if not getattr(family, "fits", True):  # whose scale has no closed form
+                apart = self.data.example(EXAMPLES) - self.data.mean
+                family.start_scale(float(apart.square().nanmean().sqrt()))
         return Conditional(net, self.family, in_shape=latent_shape, takes=self._takes)
 
 
