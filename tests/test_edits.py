@@ -256,3 +256,21 @@ def test_codes_that_are_directions_stay_such(
     assert (seen[-1].norm(dim=1) <= 1 + 1e-5).all()
     run.sample(4, like=x)
     assert torch.allclose(seen[-1].norm(dim=1), torch.ones(12), atol=1e-5)
+
+
+def test_another_label_leaves_the_rest_of_a_context(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    frame = pandas.DataFrame(draw.normal(size=(120, 2)), columns=["a", "b"])
+    frame["sort"], frame["plate"] = draw.choice(["x", "y"], 120), draw.choice(["P1", "P2"], 120)
+    how: dict[str, Any] = {"context": "label,plate", "label": "sort", "epochs": 1, "latent": 2}
+    how |= {"net": "mlp:hidden=8", "report": False, "out": tmp_path / "run"}
+    run = vaekit.train("cvae", data=frame, **how)
+    rows = frame[(frame["sort"] == "x") & (frame["plate"] == "P2")][:3]
+    x, context = run.read(rows).batch()
+    wanted = run.decode(run.encode(x, context), run.context("y", 3, plate="P2").float())
+    assert torch.allclose(run.edit(x, {"y": 1.0}, context=context), wanted, atol=1e-6)
+    one = run.sample(1, like=x, context=context, label="y", variety=0.0)
+    other = run.sample(1, like=x, context=run.context("y", 3, plate="P2").float(), variety=0.0)
+    assert one.shape == other.shape == (3, 2)
+    plain = run.sample(1, like=x, context=context, variety=0.0)
+    assert not torch.allclose(one, plain)

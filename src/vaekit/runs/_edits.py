@@ -46,8 +46,8 @@ def edit(
     moves, turns = torch.zeros_like(z), torch.zeros(()) if under is None else 0 * under
     data = run.dataset(data_dir)
     for name, strength in toward.items():
-        if under is not None and name in run.class_names:
-            turns = turns + strength * (run.context(name, len(x)) - under)
+        if under is not None and run.spec.labeled and name in run.class_names:
+            turns = turns + strength * (relabeled(run, under, name) - under)
         else:
             moves = moves + strength * direction(run, data, name)
     way = z[:, None] + shares[:, None] * moves[:, None]
@@ -57,6 +57,12 @@ def edit(
         way = way / way.norm(dim=-1, keepdim=True).clamp(min=1)
     made = run.decode(way.flatten(0, 1), under).unflatten(0, way.shape[:2])
     return made[:, 0] if steps is None else made
+
+
+def relabeled(run: Run, context: Tensor, label: int | str) -> Tensor:
+    """Return contexts `(N, G)` with another label; what else is in them is as it was."""
+    of, classes = run.context(label, len(context)).to(context), run.spec.classes
+    return torch.cat([of[:, :classes], context[:, classes:]], 1)
 
 
 def check_reals(run: Run) -> None:
@@ -152,7 +158,8 @@ def vary(
         z = site.z.transpose(0, 1).flatten(0, 1)
         under = None if context is None else context.repeat_interleave(n, 0)
         if label is not None:
-            under = run.context(label, many).to(run.device)
+            under = run.context(label, many).to(run.device) if under is None else under
+            under = relabeled(run, under, label)
         if fitted is None:
             (new,) = model.draw_prior(many, under)
         else:
