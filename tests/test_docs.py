@@ -59,7 +59,14 @@ def test_a_file_of_parts_of_ones_own_made_of_the_page_alone(
     small = ("--data", "digits", "--epochs", "1", "--threads", "1")
     own_parts = ("--import", "my_parts.py")
     main(["train", "vae", "--config", "options.yaml", *small, "--out", "runs/yaml"])
-    parts = ("--net", "linear:middle=4", "--posterior", "logistic", "--likelihood", "logistic")
+    parts = (
+        "--net",
+        "linear:middle=4",
+        "--posterior",
+        "own-logistic",
+        "--likelihood",
+        "own-logistic",
+    )
     main(
         [
             "train",

@@ -137,7 +137,7 @@ def _cards(run: Run, scored: Scored, title: str, score: str | None = None) -> Ca
             words[row].append(f"label {scored.labels[row]}")
         if scored.more:
             share, near = (scored.more[name][row] for name in ("other_labels", "neighbors_label"))
-            words[row].append(f"near {near} · {share:.0%} other")
+            words[row] += [f"{share:.0%} other", f"near {near}"]
     return Cards(title, both, words)
 
 

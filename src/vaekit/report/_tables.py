@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data import spread
+from vaekit.data import DataSpec, spread, starts
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import correlated
@@ -257,6 +257,15 @@ def _shares(both: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], l
     return edges, [np.histogram(part, edges)[0] / len(part) for part in shown], []
 
 
+def _by_column(spec: DataSpec, x: Tensor) -> dict[str, np.ndarray]:
+    """Return rows by column in the units of the file, without gaps; dates as days since 1970."""
+    found = spec.columns_of(x, drawn=False)
+    for place, column in zip(starts(spec.columns), spec.columns, strict=True):
+        if column.kind == "date":
+            found[column.name] = spec.values.inverse(x)[:, place].numpy()
+    return {n: v[v != None] if v.dtype == object else v for n, v in found.items()}  # noqa: E711
+
+
 def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
     """Return the maps of a table, its columns, and what the model draws, for a report."""
     run, labels, see = shown.run, shown.rows.labels, shown.run.spec.values.inverse
@@ -267,7 +276,7 @@ def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
     draws, found = None, dict[str, Any]()
     if Offer.DRAWS in run.offers:
         x = run.sample(len(order), context=shown.context(order), mean=False)
-        both = [run.spec.columns_of(part, drawn=False) for part in (shown.x[order], x)]
+        both = [_by_column(run.spec, part) for part in (shown.x[order], x)]
         found["marginals"] = list(marginals(both[0], both[1], say))
         draws = see(x)
     counts = shown.data.kind == "counts"
