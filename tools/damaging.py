@@ -182,7 +182,7 @@ def text(draw: random.Random) -> bytes:
     content = stream.getvalue().encode(
         draw.choice(("utf-8", "utf-8", "utf-8-sig", "utf-16")), "replace"
     )
-    return gzip.compress(content) if draw.random() < 0.1 else content
+    return gzip.compress(content, mtime=0) if draw.random() < 0.1 else content
 
 
 def picture(draw: random.Random, form: str, size: tuple[int, int]) -> bytes:
@@ -272,7 +272,7 @@ def idx(draw: random.Random) -> bytes:
         sizes[draw.randrange(len(sizes))] = abs(number(draw)) % 2**32
     dims = draw.choice((*[len(sizes)] * 5, draw.randrange(256)))
     head = struct.pack(f">HBB{len(sizes)}I", draw.choice((0, 0, 0, 0, 0, 7)), code, dims, *sizes)
-    return gzip.compress(head + content) if draw.random() < 0.3 else head + content
+    return gzip.compress(head + content, mtime=0) if draw.random() < 0.3 else head + content
 
 
 def h5ad(draw: random.Random) -> bytes:
