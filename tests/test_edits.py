@@ -258,6 +258,19 @@ def test_codes_that_are_directions_stay_such(
     assert torch.allclose(seen[-1].norm(dim=1), torch.ones(12), atol=1e-5)
 
 
+def test_what_a_run_of_a_table_takes_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = pandas.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
+    run = vaekit.train("vae", data=frame, out=tmp_path / "run", **SMALL | {"epochs": 1})
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(VaekitError, match="this run takes rows of 2 numbers: give a table"):
+        run.read(tmp_path / "a.png")
+    frame.assign(sort="x").to_csv(tmp_path / "new.csv", index=False)
+    run.new_data(str(tmp_path / "new.csv"), label="sort")
+    assert "this run was trained without labels; the labels of these rows are left" in caplog.text
+
+
 def test_another_label_leaves_the_rest_of_a_context(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     frame = pandas.DataFrame(draw.normal(size=(120, 2)), columns=["a", "b"])

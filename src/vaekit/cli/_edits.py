@@ -60,6 +60,8 @@ def interpolate(
         test = loaded.dataset(opening.data_dir).test
         order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
     most = len(test) // 2
+    if not most:
+        raise VaekitError("got one image; expected pairs: from where and to where.")
     n = min(most if len(rows) > 1 else 5, most) if n is None else n
     if not 0 < n <= most:
         raise VaekitError(

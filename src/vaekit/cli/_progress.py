@@ -47,7 +47,7 @@ class Lines(Notes):
         left = (now - self._began) / done * (self._steps - record["step"])
         log(
             f"epoch {record['epoch']}/{self._epochs}: {_numbers(record)} "
-            f"({record['images_per_second']:,.0f} images/s, {left:.0f} s left)"
+            f"({record['images_per_second']:,.0f} rows/s, {left:.0f} s left)"
         )
 
 
@@ -83,7 +83,7 @@ class Terminal(Notes):
 
     def record(self, record: dict[str, Any]) -> None:
         """Show the numbers of an epoch."""
-        rate = f"{record['images_per_second']:,.0f} images/s"
+        rate = f"{record['images_per_second']:,.0f} rows/s"
         self._bar.update(
             self._task,
             completed=record["step"],

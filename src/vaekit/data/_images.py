@@ -140,9 +140,10 @@ def _as_trained(path: Path, images: Tensor | Rows, takes: DataSpec) -> Tensor | 
     size, shape = (tuple(each[-2:]) for each in (images.shape, takes.shape))
     if len(takes.shape) != 3 or size != shape:
         seen, wanted = f"{size[1]} x {size[0]}", " x ".join(map(str, takes.shape[:0:-1]))
-        raise VaekitError(
-            f"{path} has images of {seen}; this run takes rows of {wanted}: bring them to that."
-        )
+        mend = f"rows of {wanted}: bring them to that"
+        if takes.is_table:
+            mend = f"rows of {takes.shape[0]} numbers: give a table, or an array of such rows"
+        raise VaekitError(f"{path} has images of {seen}; this run takes {mend}.")
     if images.shape[1] == takes.shape[0]:
         return images
     if takes.shape[0] == 1:

@@ -330,6 +330,7 @@ def numbers_of(cells: Sequence[str], takes: DataSpec) -> Tensor | None:
     strange = sorted({cell for cell in cells if cell not in number})
     if strange:
         text = f"the label '{strange[0]}' is none of this run's: {', '.join([*number][:8])}"
+        text = text if number else "this run was trained without labels"
         if takes.labeled:
             raise VaekitError(f"{text}; it is conditioned on them: name one of these.")
         note(f"{text}; the labels of these rows are left out.")
