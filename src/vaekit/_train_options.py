@@ -377,6 +377,9 @@ class NewData(Data):
     free: bool = False
     """Labels are of any classes, not of the run's."""
 
+    back: bool = False
+    """Rows of a table are to be written back: their cells are kept as they are read."""
+
 
 class Training(Options):
     """How it is trained."""

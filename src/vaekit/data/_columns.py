@@ -382,6 +382,25 @@ class Table:
         number = {text: whole(text) or text for text in {*texts}}
         return np.array([number[text] for text in texts], object)
 
+    def cells(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the cells of these rows as they were read, by column: numbers, and no features.
+
+        Of features that are dates or categories there are none.
+        """
+        from pandas.api.types import is_numeric_dtype
+
+        pairs = zip(self.positions, self.kinds, strict=False)
+        named = {*self.identifiers, *self.asked["id"]}
+        named |= {i for i, column in pairs if column.categories}
+        found: dict[str, np.ndarray] = {}
+        for i in dict.fromkeys((*self.positions, *range(len(self.names)))):
+            cells = self.frame.iloc[:, i]
+            if i in named or (i in self.positions and self.form(i) in ("date", "boolean")):
+                continue
+            plain = i not in self.positions or is_numeric_dtype(cells)
+            found[self.names[i]] = (cells.to_numpy() if plain else self._values(i))[rows]
+        return found
+
     # What is refused.
 
     def _fault(self, row: int, i: int) -> VaekitError:

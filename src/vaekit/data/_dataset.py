@@ -51,6 +51,7 @@ class Split:
         ids: what each row is called where it comes from, `(N,)`: a file's name, a DataFrame's
             index; None stands for 0 to N - 1.
         covariates: text `(N, C)`, cells of the columns that a model is conditioned on; or None.
+        cells: columns of a table as they were read, by name, where rows are to be written back.
 
     Raises:
         VaekitError: for another type, or parts of unequal length.
@@ -71,6 +72,7 @@ class Split:
     context: Tensor | None = None
     ids: np.ndarray | None = None
     covariates: np.ndarray | None = None
+    cells: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype not in (torch.uint8, torch.float32) or self.images.ndim < 2:
@@ -101,6 +103,8 @@ class Split:
         ids = positions if self.ids is None else self.ids[positions]
         if self.covariates is not None:
             parts["covariates"] = self.covariates[positions]
+        if self.cells is not None:
+            parts["cells"] = {name: column[positions] for name, column in self.cells.items()}
         return replace(self, images=take(self.images, index), ids=ids, **parts)
 
     def x(self, index: slice | Tensor | None = None) -> Tensor:

@@ -43,6 +43,7 @@ def read_new(
     label: str | None = None,
     free: bool = False,
     missing: str | None = None,
+    back: bool = False,
 ) -> Dataset:
     """Return new rows as a trained model takes them; all are in `test`, in their order.
 
@@ -60,12 +61,13 @@ def read_new(
         label: the column of a table that is a class; by default that of the training.
         missing: what becomes of gaps in a table; by default as in the training.
         free: labels may be of any classes, but where the run is conditioned on them.
+        back: rows of a table are to be written back: `Split.cells` keeps them as they are read.
 
     Raises:
         VaekitError: for rows that are not such as the model takes, each with what is not.
     """
     free = free and not takes.labeled
-    known = options.model_dump() | CHOICE | {"takes": takes, "id": id, "free": free}
+    known = options.model_dump() | CHOICE | {"takes": takes, "id": id, "free": free, "back": back}
     known |= {} if label is None else {"label": label}
     known |= {} if missing is None else {"missing": missing}
     several = isinstance(data, list | tuple) and not is_value(data)

@@ -115,6 +115,7 @@ class TableRows:
         covariates: text `(N, C)`; None without.
         ids: what each row is called.
         places: of the rows in the table.
+        cells: of the columns as they were read, where rows are to be written back.
         said: what was guessed and left out.
     """
 
@@ -126,6 +127,7 @@ class TableRows:
     ids: np.ndarray
     places: np.ndarray
     said: str
+    cells: dict[str, np.ndarray] | None = None
 
 
 def rows_of(table: Table) -> TableRows:
@@ -142,6 +144,8 @@ def rows_of(table: Table) -> TableRows:
     facts: dict[str, Any] = {"labels": list(labels[0]) if labels else None}
     facts |= {"groups": keyed(list(groups[0])) if groups else None}
     facts |= {"covariates": np.stack(context, 1) if context else None}
+    if getattr(table.options, "back", False):
+        facts["cells"] = table.cells(places)
     return TableRows(features, offset, ids=table.ids()[places], places=places, said=said, **facts)
 
 
@@ -176,6 +180,7 @@ def dataset_of_table(path: Path, table: Table) -> Dataset:
         ids=rows.ids,
         values=values,
         covariates=rows.covariates,
+        cells=rows.cells,
     )
     return filled(dataset_of(path, how.kind, split, options, **facts, **how.facts), options)
 

@@ -135,6 +135,7 @@ class _Part:
     groups: Tensor | None = None
     ids: np.ndarray | None = None
     covariates: np.ndarray | None = None
+    cells: dict[str, np.ndarray] | None = None
     columns: tuple[str, ...] = ()
     kinds: tuple[ColumnSpec, ...] = ()
     offset: np.ndarray | None = None
@@ -197,7 +198,7 @@ def _frame(
     stored = lambda how: tensor_of(how(seen))  # noqa: E731
     facts: dict[str, Any] = {"y": y, "groups": rows.groups, "ids": rows.ids, "said": rows.said}
     facts |= {"columns": () if options.shape else table.columns, "offset": rows.offset}
-    facts |= {"kinds": table.kinds, "covariates": rows.covariates}
+    facts |= {"kinds": table.kinds, "covariates": rows.covariates, "cells": rows.cells}
     return _Part("dataframe", what, seen, stored, len(seen), **facts)
 
 
@@ -306,6 +307,7 @@ def _joined(parts: dict[str, _Part], options: Data, name: str) -> Dataset:
             groups=part.groups,
             ids=part.ids,
             covariates=part.covariates,
+            cells=part.cells,
             values=less(train.offset),
             **annotations[n],
         )

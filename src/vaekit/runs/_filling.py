@@ -43,7 +43,7 @@ def with_gaps(run: Run, data: Any, **given: Any) -> Split:
             f"{run.path} was trained on {run.spec.kind} data, which are stored without gaps: "
             "`vaekit impute` is for tables of numbers, and gray and color images."
         )
-    return run.new_data(data, missing="allow", **given).test
+    return run.new_data(data, missing="allow", back=True, **given).test
 
 
 def fill_rows(
@@ -71,12 +71,24 @@ def fill_rows(
 
 
 def _kept(run: Run, rows: Split, filled: torch.Tensor) -> dict[str, np.ndarray]:
-    """Return the columns of filled rows in the units of the data; what is seen is as it was."""
+    """Return the columns of filled rows in the units of the data; what is seen is as it was read.
+
+    After the features come the columns that are none, as a label.
+    """
     units = rows.values.units(rows.images)  # type: ignore[arg-type]
-    columns, seen = run.spec.columns_of(filled), units.numpy().T
+    columns, seen, read = run.spec.columns_of(filled), units.numpy().T, dict(rows.cells or {})
     first = starts(run.spec.columns) or range(len(columns))
     known = run.spec.written(units, drawn=False).values() if run.spec.columns else seen
     for place, (name, column), cells in zip(first, columns.items(), known, strict=True):
-        kind = column.dtype if column.dtype.kind == "i" else cells.dtype
-        columns[name] = np.where(np.isnan(seen[place]), column, cells).astype(kind)
-    return columns
+        columns[name] = _merged(column, read.pop(name, cells), np.isnan(seen[place]))
+    return columns | read
+
+
+def _merged(made: np.ndarray, cells: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Return cells with what was made in their gaps; whole numbers where all are."""
+    if not gaps.any():
+        return cells
+    if cells.dtype.kind != "f":
+        return np.where(gaps, made, cells).astype(cells.dtype)
+    both = np.where(gaps, made, cells)
+    return both.astype(np.int64) if made.dtype.kind == "i" and (both % 1 == 0).all() else both
