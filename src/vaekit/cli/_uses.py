@@ -165,6 +165,12 @@ def _check_sheet(run: Run, path: Path) -> None:
         raise VaekitError(f"{path} is an image, and rows of a table are none: name a .csv.")
 
 
+def _some(rows: int, shown: int, name: str) -> None:
+    """Say that an image shows some rows alone, and what has all."""
+    if rows > shown:
+        say(f"{shown} of {rows:,} rows are shown; -o {name} has all of them")
+
+
 def _counted() -> Any:
     """Return what shows on a terminal how many rows are done."""
     from vaekit.cli._progress import RowCount
@@ -214,6 +220,7 @@ def _filled_images(run: Run, data: str, path: Path, how: Any, data_dir: str | No
 
     rows = with_gaps(run, data, data_dir=data_dir)
     if path.suffix == ".png":
+        _some(len(rows), SHOWN, "filled.npz")
         rows = rows.take(vaekit.data.spread(len(rows), SHOWN))
     filled = fill_rows(run, rows, **how)
     if path.suffix == ".npz":
@@ -270,6 +277,7 @@ def neighbors(
         table = report.neighbor_table(found, rows, others, tuple(loaded.class_names))
         return report.save_columns(table, path)
     images = report.neighbor_images(loaded, found, rows, others)
+    _some(len(rows), len(images), "near.csv")
     names = range(len(images)) if rows.ids is None else rows.ids
     bands = [(str(name), each) for name, each in zip(names, images, strict=False)]
     heads = ["row", *map(str, range(1, k + 1))]

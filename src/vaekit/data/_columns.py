@@ -199,6 +199,11 @@ class Table:
         width = math.prod(takes.shape)
         if not takes.column_names and len(mine) == width:
             return mine
+        if len(takes.shape) > 1 and not takes.column_names:
+            raise VaekitError(
+                f"{self.what} is a table of {len(mine)} columns; this run takes images of shape "
+                f"{takes.shape}: give images, an array, or a table of {width} pixels a row."
+            )
         known = takes.column_names or tuple(map(str, range(1, width + 1)))
         missing = [name for name in known if name not in names]
         more = [self.names[i] for i in mine if self.names[i] not in known and i not in self.empty]

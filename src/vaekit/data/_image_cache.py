@@ -143,7 +143,9 @@ class _Decoding:
         check_memory(
             f"{self.count} images of {self.files.path}, copied once to be split,",
             2 * size,
-            "Leave `cache` on: they are then read from a file; or take a smaller `size`.",
+            "Leave `cache` on: they are then read from a file; or take a smaller `size`."
+            if taken(self.options) is None
+            else "Give fewer of them at a time.",
         )
 
     def fill(self, buffer: Pixels, check: Callable[[int], None] = lambda size: None) -> Filled:
@@ -192,9 +194,10 @@ class _Decoding:
         listed = ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more" * (len(names) > NAMED)
         if self.options.skip_damaged and len(wrong) < self.count:
             return f"left out: {counted(len(names), 'damaged file')}: {listed}"
+        other = ", or leave them out by `skip_damaged`" if taken(self.options) is None else ""
         raise VaekitError(
             f"{self.files.path}: {len(wrong)} of {self.count} images cannot be read: {listed}; "
-            "remove or replace them, or leave them out by `skip_damaged`."
+            f"remove or replace them{other}."
         )
 
     def levels(self, images: Pixels) -> Filled:

@@ -215,7 +215,7 @@ def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:
     text = text if text in names else whole(text) or text
     if text in names:
         return list(names).index(text)
-    shown = f"{', '.join(names[:8])}{', ...' * (len(names) > 8)}"
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else ".")
     if list(names) == [str(i) for i in range(len(names))]:
-        shown = f"0 to {len(names) - 1}"
-    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {shown}.")
+        shown = f"0 to {len(names) - 1}."
+    raise VaekitError(f"got the label {label}; the labels of {spec.name} are {shown}")

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def as_rows(
         array = array if levels or not whole else array.astype(np.float64)
         if takes.values.offset is not None and not levels:
             array = array - takes.values.offset.numpy()
-        return array if levels else finite(what, array, gaps)
+        return array if levels else finite(what, array, gaps or None)
     if kind == "counts" and table and takes is None:
         return counts_of(what, array).astype(np.int32, copy=False)
     if kind == "table" and table and whole and takes is None:
@@ -93,7 +94,7 @@ def as_rows(
         return counts_of(what, array).astype(np.int32, copy=False)
     if whole:
         return _integers(what, array)
-    return finite(what, array, gaps)
+    return finite(what, array, gaps if takes is None else gaps or None)
 
 
 def _channels_first(what: str, array: np.ndarray) -> np.ndarray:
@@ -186,14 +187,18 @@ def finite(what: str, array: np.ndarray, gaps: bool | None = None) -> np.ndarray
     """
     with np.errstate(over="ignore", invalid="ignore"):
         array = array.astype(np.float32, copy=False)
-    holes = sum(np.count_nonzero(np.isnan(part)) for part in _blocks(array))
-    bad = sum(part.size - np.count_nonzero(np.isfinite(part)) for part in _blocks(array))
-    if bad > (holes if gaps else 0):
+    wrong = np.isinf if gaps else lambda part: ~np.isfinite(part)
+    counts = [np.count_nonzero(wrong(part)) for part in _blocks(array)]
+    if any(counts):
         sort = "infinite" if gaps else "NaN or infinite"
+        blocks = zip(accumulate(map(len, _blocks(array)), initial=0), _blocks(array), strict=False)
+        start, block = next(each for each in blocks if wrong(each[1]).any())
+        row = start + int(wrong(block.reshape(len(block), -1)).any(1).argmax())
         mend = " Where NaN is a gap, `missing=allow` trains on what is seen."
+        holes = gaps is False and not any(np.isinf(part).any() for part in _blocks(array))
         raise VaekitError(
-            f"{what} has {bad - holes if gaps else bad} values that are {sort} (or too large for "
-            f"float32); remove those rows.{mend if gaps is False and bad == holes else ''}"
+            f"{what} has {sum(counts)} values that are {sort} (or too large for float32), the "
+            f"first in row {row}; remove those rows.{mend if holes else ''}"
         )
     return array
 

@@ -105,7 +105,9 @@ def score_sheet(run: Run, scored: Scored) -> Image:
     most = order[:SHOWN], order[SHOWN:].flip(0)[:SHOWN]
     titles = "the strangest", "the most typical"
     groups = [_cards(run, scored.take(i), t) for i, t in zip(most, titles, strict=True) if len(i)]
-    return cards(groups, over=_over(scored, scored.first))
+    left = len(order) - sum(map(len, most))
+    more = f"; {left:,} between them are left out" if left > 0 else ""
+    return cards(groups, over=_over(scored, scored.first) + more)
 
 
 def outlier_sheet(run: Run, scored: Scored, by: str | None = None) -> Image:

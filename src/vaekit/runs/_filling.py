@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vaekit._io import note
 from vaekit._torchutil import rng
 from vaekit.data import Split, canonical, pick, starts
 from vaekit.errors import VaekitError
@@ -43,7 +44,10 @@ def with_gaps(run: Run, data: Any, **given: Any) -> Split:
             f"{run.path} was trained on {run.spec.kind} data, which are stored without gaps: "
             "`vaekit impute` is for tables of numbers, and gray and color images."
         )
-    return run.new_data(data, missing="allow", back=True, **given).test
+    rows = run.new_data(data, missing="allow", back=True, **given).test
+    if rows.images.dtype == torch.uint8 or not rows.survey.gaps:
+        note("none of these rows has a gap: they are written as they are.")
+    return rows
 
 
 def fill_rows(

@@ -63,7 +63,7 @@ def _suspected(run: Run, scored: Scored, index: Tensor) -> Scored:
     codes, names = codes_of(run, scored.rows), np.array(run.class_names, object)
     k = min(NEIGHBORS, len(codes) - 1)
     near = labels[nearest_codes(codes[index], codes, k, own=index)[1]]
-    other = (near != labels[index, None]).float().mean(1)
+    other = (near != labels[index, None]).sum(1) / torch.tensor(k, dtype=torch.float64)
     more = {"other_labels": other.numpy(), "neighbors_label": names[near.mode(1).values.numpy()]}
     return replace(scored.take(index), more=more)
 
