@@ -18,7 +18,7 @@ from vaekit import registry
 from vaekit.cli import main
 from vaekit.data import ColumnSpec, DataSpec
 from vaekit.models import LayerTable, Model, layer_tables
-from vaekit.nn import in_words, layer_phrases
+from vaekit.nn import Residual, in_words, layer_phrases
 from vaekit.recipes import build
 
 GRAY = DataSpec("gray", (1, 28, 28), "gray", rows=20)
@@ -282,6 +282,8 @@ def test_mode_random_state_and_hooks_stay() -> None:
         (nn.Upsample((7, 8)), "upsampling to 7 x 8, nearest"),
         (nn.GroupNorm(2, 4), "group norm, 2 groups"),
         (nn.Softplus(), "softplus"),
+        (nn.GLU(1), "gate"),
+        (Residual(4), "residual block"),
         (nn.PReLU(), "PReLU (num_parameters=1)"),
     ],
 )  # fmt: skip
@@ -296,7 +298,7 @@ MODULES = [
     *(nn.ZeroPad2d(1), nn.ZeroPad2d((1, 2, 3, 4)), nn.ZeroPad2d((0, -1, 0, 0)), nn.Upsample(3)),
     *(nn.Upsample(None, 2), nn.BatchNorm1d(2), nn.LayerNorm(2), nn.GroupNorm(1, 2), nn.ReLU()),
     *(nn.LeakyReLU(), nn.Dropout(), vk.LatentDropout(2, 0.1), nn.Flatten(), nn.PReLU()),
-    nn.Unflatten(1, (1, 2)),
+    *(nn.Unflatten(1, (1, 2)), nn.GLU(), Residual(4)),
 ]
 
 

@@ -21,6 +21,9 @@ from vaekit.nn import (
     ConvEncoder,
     LatentDropout,
     PoolEncoder,
+    Residual,
+    ResidualDecoder,
+    ResidualEncoder,
     UnpoolDecoder,
     UnpoolEncoder,
     activation,
@@ -72,6 +75,22 @@ def affine(layer: nn.Module) -> bool:
 def test_activation_is_its_formula(spec: str, wanted: Callable[[Tensor], Tensor]) -> None:
     x = torch.linspace(-3, 3, 61, dtype=torch.float64)
     torch.testing.assert_close(activation(spec)()(x), wanted(x))
+
+
+def test_a_gate_is_one_half_of_an_affine_map_times_the_other() -> None:
+    torch.manual_seed(0)
+    net = MLP(3, 2, (4, 5), activation="glu").double()
+    first, _, second, _ = net.body
+    assert (first.out_features, second.in_features, second.out_features) == (8, 4, 10)
+    h = torch.randn(7, 3, dtype=torch.float64)
+    x = h
+    for layer in (first, second):
+        width = layer.out_features // 2
+        (w, v), (b, c) = layer.weight.split(width), layer.bias.split(width)
+        h = (h @ w.T + b) / (1 + torch.exp(-(h @ v.T + c)))
+    torch.testing.assert_close(net(x), h @ net.output.weight.T + net.output.bias)
+    with pytest.raises(VaekitError, match="of dense nets alone"):
+        ConvEncoder((1, 4, 4), 2, activation="glu")
 
 
 def test_activation_makes_a_new_module_each_time() -> None:
@@ -241,6 +260,55 @@ def test_channels_last_changes_no_number(which: int) -> None:
     x = torch.randn(3, *net.in_shape, dtype=torch.float64)
     wanted = net(x)
     torch.testing.assert_close(net.to(memory_format=torch.channels_last)(x), wanted)
+
+
+# Residual blocks
+
+
+def test_a_residual_block_is_its_formula() -> None:
+    torch.manual_seed(1)
+    block = Residual(8, groups=4, activation="silu").double()  # in 2 groups of 4
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(3, 8, 5, 4, dtype=torch.float64)
+
+    def normed(x: Tensor, norm: nn.Module) -> Tensor:
+        groups = x.view(3, 2, -1)
+        mean, variance = groups.mean(2, keepdim=True), groups.var(2, correction=0, keepdim=True)
+        flat = ((groups - mean) / (variance + 1e-5).sqrt()).view(x.shape)
+        y = flat * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return y / (1 + torch.exp(-y))
+
+    first, _, one, second, _, two = block.body
+    h = F.conv2d(normed(x, first), one.weight, one.bias, padding=1)
+    h = F.conv2d(normed(h, second), two.weight, two.bias, padding=1)
+    torch.testing.assert_close(block(x), x + h)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_residual_networks_halve_and_come_back(grid: tuple[int, int]) -> None:
+    image = (3, *grid)
+    encoder = ResidualEncoder(image, (2, 3), channels=(8, 12), hidden=(5,), blocks=2)
+    decoder = ResidualDecoder((2, 3), image, channels=(12, 8), hidden=(5,), dropout=0.1)
+    assert decoder(encoder(torch.randn(2, *image))).shape == (2, *image)
+    down = [layer for layer in encoder.body if isinstance(layer, nn.Conv2d)][1:]
+    assert [(layer.in_channels, layer.out_channels) for layer in down] == [(8, 12), (12, 12)]
+    blocks = [layer.body[0].num_channels for layer in encoder.body if isinstance(layer, Residual)]
+    assert blocks == [8, 8, 12, 12]
+    assert encoder.body[-2].in_features == 12 * math.prod(halve(halve(n)) for n in grid)
+
+
+@pytest.mark.parametrize("which", range(2))
+def test_residual_networks_train_every_weight(which: int) -> None:
+    torch.manual_seed(0)
+    made = ResidualEncoder((1, 6, 5), 4, (4, 8)), ResidualDecoder(4, (1, 6, 5), (8, 4))
+    net = made[which].double()
+    x = torch.randn(16, *net.in_shape, dtype=torch.float64)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), net(x))
+    net(x).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.abs().max() > 1e-6, name
 
 
 # Convolutions

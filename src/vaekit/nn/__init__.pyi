@@ -24,3 +24,6 @@ from vaekit.nn.pool import UnpoolDecoder as UnpoolDecoder
 from vaekit.nn.pool import UnpoolEncoder as UnpoolEncoder
 from vaekit.nn.pool import places_of as places_of
 from vaekit.nn.pool import unpool as unpool
+from vaekit.nn.residual import Residual as Residual
+from vaekit.nn.residual import ResidualDecoder as ResidualDecoder
+from vaekit.nn.residual import ResidualEncoder as ResidualEncoder

@@ -13,6 +13,7 @@ from torch import nn
 
 from vaekit.nn._network import LogCounts, Planes
 from vaekit.nn.blocks import LatentDropout
+from vaekit.nn.residual import Residual
 
 Phrase = tuple[str, ...]
 SIDES = ("left {}", "right {}", "top {}", "bottom {}")  # in the order of nn.ZeroPad2d
@@ -151,6 +152,8 @@ _KNOWN: dict[type[nn.Module], Callable[[Any], Iterable[Phrase]]] = {
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _said(("batch norm",))),
     nn.LayerNorm: _said(("layer norm",)),
     nn.GroupNorm: lambda layer: [("group norm",), ("{} groups", str(layer.num_groups))],
+    nn.GLU: _said(("gate",)),
+    Residual: _said(("residual block",)),
     nn.LeakyReLU: lambda layer: [("leaky ReLU",), ("slope {}", f"{layer.negative_slope:g}")],
     **{each: _said(("{}", each.__name__)) for each in (nn.ReLU, nn.GELU, nn.SiLU, nn.ELU)},
     **{each: _said(("{}", each.__name__.lower())) for each in (nn.Tanh, nn.Sigmoid, nn.Softplus)},

@@ -24,6 +24,7 @@ _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
+    "glu": partial(nn.GLU, 1),
 }
 
 
@@ -31,8 +32,8 @@ def activation(spec: str) -> Callable[[], nn.Module]:
     """Return the constructor of an activation: a new module at every call.
 
     Args:
-        spec: "relu", "leaky_relu" (slope 0.01), "leaky_relu:0.2" (slope 0.2), "gelu", "silu"
-            or "tanh".
+        spec: "relu", "leaky_relu" (slope 0.01), "leaky_relu:0.2" (slope 0.2), "gelu", "silu",
+            "tanh", or "glu", which gates one half of dim 1 by the other: a * sigmoid(b).
 
     Raises:
         VaekitError: if the name is unknown, or what follows the colon is no slope.
@@ -66,7 +67,7 @@ def is_activation(module: nn.Module) -> bool:
         >>> is_activation(nn.Tanh()), is_activation(nn.Linear(2, 2))
         (True, False)
     """
-    return type(module) in _ACTIVATIONS.values()
+    return type(module) in (*_ACTIVATIONS.values(), nn.GLU)
 
 
 _NORMS: Mapping[str, Mapping[type[nn.Module], Callable[[int], nn.Module]]] = {
@@ -120,6 +121,8 @@ class Block:
 
     def after(self, affine: nn.Module, width: int) -> list[nn.Module]:
         """Return the block that begins with `affine`, whose output has this width."""
+        if self.activation == "glu" and not isinstance(affine, nn.Linear):
+            raise VaekitError("activation glu halves a width: it is of dense nets alone.")
         make_norm = _NORMS[self.norm].get(type(affine))
         norm = [make_norm(width)] if make_norm else []
         bent: list[nn.Module] = [activation(self.activation)()]
@@ -133,10 +136,12 @@ class Block:
         """
         bare = choose("end", end, {"block": False, "affine": True})
         layers: list[nn.Module] = []
+        gates = 2 if self.activation == "glu" else 1
         for at, (before, width) in enumerate(pairwise(widths), 2):
             if bare and at == len(widths):
                 return [*layers, nn.Linear(before, width)]
-            layers += self.after(nn.Linear(before, width, bias=self.bias), width)
+            made = gates * width
+            layers += self.after(nn.Linear(before, made, bias=self.bias), made)
         return layers
 
 

@@ -68,7 +68,7 @@ class ConvEncoder(Network):
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         planes = (image[0], *sizes("channels", channels))
-        stages = _stages(image[1:], len(planes) - 1, kernel, stride, pads)
+        stages = stages_of(image[1:], len(planes) - 1, kernel, stride, pads)
         widths = (planes[-1] * prod(stages[-1].small), *sizes("hidden", hidden, least=0))
         block = Block(**options)
         body: list[nn.Module] = []
@@ -126,7 +126,7 @@ class ConvDecoder(Network):
         source, image = sizes("in_shape", in_shape), image_shape("out_shape", out_shape)
         planes, block = sizes("channels", channels), Block(**options)
         each = [n[::-1] if isinstance(n, Sequence) else n for n in (kernel, stride, pads)]
-        stages = _stages(image[1:], len(planes), *each)[::-1]  # type: ignore[arg-type]
+        stages = stages_of(image[1:], len(planes), *each)[::-1]  # type: ignore[arg-type]
         first = (planes[0], *stages[0].small)
         widths = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
         body = [*flatten(source), *block.dense(widths, projection), Planes(1, first)]
@@ -160,15 +160,15 @@ class _Stage(NamedTuple):
         return nn.ConvTranspose2d(before, after, *how, bias=bias)
 
 
-def _stages(
+def stages_of(
     grid: Shape, count: int, kernel: Sizes, stride: Sizes, pads: Sizes | None
 ) -> list[_Stage]:
     """Return the stages down from the lengths of an image.
 
     Example:
-        >>> [stage.small for stage in _stages((30, 21), 2, 3, 2, None)]
+        >>> [stage.small for stage in stages_of((30, 21), 2, 3, 2, None)]
         [(15, 11), (8, 6)]
-        >>> [stage.small for stage in _stages((30, 30), 3, (4, 6, 4), (1, 3, 2), 0)]
+        >>> [stage.small for stage in stages_of((30, 30), 3, (4, 6, 4), (1, 3, 2), 0)]
         [(27, 27), (8, 8), (3, 3)]
     """
     sides = one_each("kernel", sizes("kernel", kernel), count)

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from vaekit.errors import VaekitError, choose
+from vaekit.errors import VaekitError, at_least, choose
 from vaekit.nn._network import MLP, Network, Planes, Shape, flatten
 from vaekit.nn.blocks import Block, LatentDropout, initialize
 from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder
 from vaekit.nn.pool import PoolEncoder, UnpoolDecoder, UnpoolEncoder, places_of
+from vaekit.nn.residual import ResidualDecoder, ResidualEncoder
 from vaekit.registry import register
 
 
@@ -23,7 +24,7 @@ class Nets(ABC):
     """How the networks of a model are made: an encoder, and a decoder that mirrors it.
 
     Args:
-        activation: relu, leaky-relu, gelu, silu or tanh.
+        activation: relu, leaky-relu, gelu, silu, tanh; of dense nets glu.
         slope: of leaky-relu, below 0.
         norm: before each activation: none or batch.
         norm_bias: whether affine maps keep their bias under a norm, which has one of its own.
@@ -112,6 +113,16 @@ class DenseNets(Nets):
         return MLP(in_shape, out_shape, self.hidden[::-1], **self.options)
 
 
+@register("net", "gated", activation="glu", hidden=(300, 300), init="he")
+@dataclass(frozen=True, kw_only=True)
+class GatedNets(DenseNets):
+    """Dense layers, each times a gate of its own: (W h + b) * sigmoid(V h + c).
+
+    Dauphin et al., "Language modeling with gated convolutional networks", arXiv 1612.08083; as in
+    Tomczak & Welling, arXiv 1705.07120.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Convolutions(Nets):
     """What all kinds of convolutions share.
@@ -193,6 +204,46 @@ class PoolNets(_Convolutions):
         how = {"kernel": self.kernel, "stride": self.stride, "pads": self.pads, **self.options}
         how["padding"] = self.padding
         return PoolEncoder(in_shape, out_shape, self.channels, self.hidden, **how)
+
+
+@register("net", "residual")
+@dataclass(frozen=True, kw_only=True)
+class ResidualNets(Nets):
+    """Stages of residual blocks with group norm, each of which halves the image.
+
+    He et al., "Identity mappings in deep residual networks", arXiv 1603.05027.
+
+    Args:
+        channels: within each stage; reversed in the decoder.
+        hidden: the widths of dense layers after them.
+        blocks: residual blocks of each stage.
+        groups: of the norms.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+    hidden: tuple[int, ...] = ()
+    blocks: int = 1
+    groups: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("blocks", self.blocks, 1)
+        at_least("groups", self.groups, 1)
+        if self.norm != "none" or self.dropout_first:
+            raise VaekitError("the net residual has its group norm: leave norm and dropout_first.")
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        names = ("activation", "dropout")
+        how = {name: value for name, value in self.options.items() if name in names}
+        return {**how, "blocks": self.blocks, "groups": self.groups}
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return ResidualEncoder(in_shape, out_shape, self.channels, self.hidden, **self._how)
+
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
+        channels, hidden = self.channels[::-1], self.hidden[::-1]
+        return ResidualDecoder(in_shape, out_shape, channels, hidden, **self._how)
 
 
 @register("net", "unpool")

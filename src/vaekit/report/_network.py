@@ -42,6 +42,7 @@ FORMS = (
     *(mark("rounded up"), mark("zero padding"), mark("zero padding {}"), mark("crop")),
     *(mark("left {}"), mark("right {}"), mark("top {}"), mark("bottom {}")),
     *(mark("upsampling by {}"), mark("upsampling to {}"), mark("batch norm"), mark("layer norm")),
+    *(mark("gate"), mark("residual block")),
     *(mark("group norm"), mark("leaky ReLU"), mark("slope {}"), mark("dropout {}")),
     *(mark("dropout {} of z"), mark("{} of the distribution"), mark("parameters of {}")),
     *(mark("mean of a Gaussian"), mark("mean and log variance of a Gaussian")),
