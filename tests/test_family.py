@@ -273,6 +273,47 @@ def test_data_that_a_part_is_not_for_are_refused() -> None:
               likelihood="discretized-logistic-mixture")  # fmt: skip
 
 
+def test_a_multinomial_sums_to_one_over_the_rows_of_a_total(proves: Proves) -> None:
+    torch.set_default_dtype(torch.float64)
+    log_mean = torch.tensor([0.3, -1.0, 2.0, 0.0])
+    p = d.Multinomial(log_mean)
+    rows = [row for row in itertools.product(range(7), repeat=4) if sum(row) == 6]
+    x = torch.tensor(rows, dtype=torch.float64)
+    proves("Multinomial, mass", "sums", p.log_prob(x).exp().sum(), 1.0, limit=1e-12)
+    shares = special.softmax(log_mean.numpy())
+    wanted = stats.multinomial(6, shares).logpmf(np.array(rows))
+    proves("Multinomial, density", "scipy", p.log_prob(x), wanted, limit=1e-11)
+    big = torch.tensor([[60_000.0, 1.0, 140_000.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    wanted = [stats.multinomial(int(n.sum()), shares).logpmf(n.numpy()) for n in big]
+    got = d.Multinomial(log_mean.float()).log_prob(big.float())
+    proves("Multinomial, density, float32", "scipy", got, wanted, limit=1e-6)
+
+
+def test_draws_of_a_multinomial_have_the_total_that_is_given() -> None:
+    family = vk.Multinomial((2, 3), library=True)
+    drawn = family(torch.randn(4, 5, 2, 3), torch.tensor([[0.0], [1], [7], [1000], [3]])).sample()
+    totals = torch.tensor([0.0, 1, 7, 1000, 3]).expand(4, 5)
+    assert torch.equal(drawn.sum((-2, -1)), totals)
+    assert (drawn >= 0).all()
+    alone = vk.Multinomial(3, library=False)
+    start = alone.start(torch.tensor([2.0, 3.0, 5.25]))
+    torch.testing.assert_close(alone(start[None]).mean, torch.tensor([[2.0, 3.0, 5.25]]))
+    assert alone(torch.randn(9, 3)).sample().sum(1).tolist() == [10.0] * 9
+    with pytest.raises(VaekitError, match="of a library size"):
+        family(torch.zeros(1, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["iaf", "planar", "spline", "full-covariance", "logistic"])
+@pytest.mark.parametrize("checks", [True, False])
+def test_a_posterior_is_made_without_memory_whether_torch_checks_draws_or_not(
+    name: str, checks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(td.Distribution, "_validate_args", checks)
+    with torch.device("meta"):
+        model = build("vae", GRAY, posterior=name, prior="flow", latent=4).model
+    assert {each.device.type for each in model.parameters()} == {"meta"}
+
+
 NEW = (
     *("vamp_vae", "mixture_vae", "flow_prior_vae", "iaf_vae", "planar_vae", "flow_vae"),
     *("full_covariance_vae", "power_spherical_vae", "student_t_vae", "log_cosh_vae", "dmol_vae"),

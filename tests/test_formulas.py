@@ -140,6 +140,15 @@ KNOWN["Mixture of Gaussians"] = (
 )
 
 
+SHARES = special.softmax(of(LOC))
+KNOWN["Multinomial"] = (
+    d.Multinomial(torch.tensor(7 * SHARES).log()),
+    7 * SHARES,
+    7 * SHARES * (1 - SHARES),
+    stats.binom(7, SHARES).cdf,
+)
+
+
 def binned(k: Array) -> Array:
     """The chance of at most k of 0 to 4, of logistic variables between the middles."""
     below = stats.logistic(of(LOC), of(LOG.exp())).cdf((np.rint(k) + 0.5) / 4)

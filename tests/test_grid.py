@@ -56,7 +56,7 @@ def lines() -> Iterator[tuple[str, str, str]]:
 def data_for(likelihood: str) -> DataSpec:
     if likelihood == "blocks":
         return DataSpec("grid", (5,), "mixed", rows=20, columns=COLUMNS)
-    counts = likelihood in ("poisson", "negative-binomial", "zinb")
+    counts = likelihood in ("poisson", "negative-binomial", "zinb", "multinomial")
     return DataSpec("grid", (1, 4, 4), "counts" if counts else "gray", rows=20)
 
 

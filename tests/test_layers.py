@@ -306,6 +306,7 @@ def test_every_form_is_in_the_catalog_of_the_report() -> None:
     catalog = gettext.translation("vaekit", LOCALES, ["zh"])._catalog  # type: ignore[attr-defined]
     forms = {form for module in MODULES for form, *_ in layer_phrases(module)} - {"{}"}
     shape: dict[str, Any] = {"event_shape": lambda: (1, 4, 4), "levels": lambda: 4}
+    shape["library"] = lambda: False
     vector = shape | {"event_shape": lambda: (4,)}
     mixed: dict[str, Any] = {"event_shape": lambda: (5,), "data": lambda: MIXED}
     for kind in ("posterior", "likelihood"):

@@ -19,7 +19,7 @@ import torch
 from conftest import Proves
 from numpy.typing import NDArray
 from scipy import signal, stats
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, gammaln, log_expit, logsumexp
 from sklearn.metrics import accuracy_score, recall_score
 from torch import Tensor, nn
 
@@ -387,6 +387,14 @@ def poisson_of_library(raw: Array, x: Array) -> tuple[Array, Array]:
     return stats.poisson.logpmf(x, mean), mean
 
 
+def multinomial(raw: Array, x: Array) -> tuple[Array, Array]:
+    """Each element with its part of the coefficient; E[x] of the total that is known."""
+    log_p = raw - logsumexp(raw, axis=-1, keepdims=True)
+    total = x.sum(-1, keepdims=True)
+    share = (gammaln(total + 1) - gammaln(x + 1).sum(-1, keepdims=True)) / x.shape[-1]
+    return share + x * log_p, np.exp(log_p) * total
+
+
 def gaussian(raw: Array, x: Array) -> tuple[Array, Array]:
     loc, log_var = np.split(raw, 2, -1)
     log_scale = -6 + np.logaddexp(0, 0.5 * log_var + 6)  # the floor of pixels
@@ -472,6 +480,7 @@ LIKELIHOODS = {
     "negative-binomial:dispersion=free": negative_binomial,
     "zinb:dispersion=free": zinb,
     "poisson given the library size": poisson_of_library,
+    "multinomial given the library size": multinomial,
 }
 
 
@@ -479,7 +488,7 @@ LIKELIHOODS = {
 def test_the_bound_of_each_likelihood_by_hand(spec: str, tmp_path: Path, proves: Proves) -> None:
     rng, called, library = np.random.default_rng(0), spec, " given" in spec
     spec = spec.partition(" ")[0]
-    counts = spec.partition(":")[0] in ("poisson", "negative-binomial", "zinb")
+    counts = spec.partition(":")[0] in ("poisson", "negative-binomial", "zinb", "multinomial")
     rows = rng.poisson(rng.gamma(2, 2, (200, 6))) if counts else rng.random((200, 1, 3, 2)) * 255
     rows = rows.astype("uint8")
     np.savez(tmp_path / "x.npz", images=rows[:160], test_images=rows[160:])

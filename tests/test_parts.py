@@ -57,6 +57,7 @@ COUNTS: dict[str, Family] = {
     "poisson": vk.Poisson((2, 3)),
     "shared": vk.NegativeBinomial(4),
     "free": vk.NegativeBinomial((2, 2, 1), dispersion="free"),
+    "multinomial": vk.Multinomial((2, 2), library=False),
     "zinb": vk.ZeroInflatedNegativeBinomial((2, 2)),
     "zinb, free": vk.ZeroInflatedNegativeBinomial(3, dispersion="free"),
 }

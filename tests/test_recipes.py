@@ -34,6 +34,7 @@ NAMES = {
     "laplace": vk.Laplace,
     "negative-binomial": vk.NegativeBinomial,
     "poisson": vk.Poisson,
+    "multinomial": vk.Multinomial,
     "zinb": vk.ZeroInflatedNegativeBinomial,
 }
 
@@ -41,7 +42,7 @@ NAMES = {
 @pytest.mark.parametrize("kind", ["binary", "gray", "color", "table", "counts"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_likelihood_fits_the_kind_of_data_or_is_refused(name: str, kind: str) -> None:
-    over_counts = name in ("negative-binomial", "poisson", "zinb")
+    over_counts = name in ("negative-binomial", "poisson", "zinb", "multinomial")
     if name in ("gaussian", "laplace") or over_counts == (kind == "counts"):
         model = build("vae", spec_of(kind), likelihood=name).model
         assert type(model.likelihood.family) is NAMES[name]

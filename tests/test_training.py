@@ -51,10 +51,14 @@ VAES = [name for name in recipes.names() if "latent" in recipes.find_recipe(name
 
 
 def digits(name: str = "vae") -> Dataset:
-    """With the labels where the recipe is conditioned on them."""
-    data = load("digits")
-    context = recipes.find_recipe(name).options.get("context", "none")
-    parts = {n: conditioned(part, data, Data(context=context)) for n, part in data.splits.items()}
+    """With the labels where the recipe is conditioned on them; as rows of counts of cells."""
+    data, options = load("digits"), recipes.find_recipe(name).options
+    how = Data(**{n: options[n] for n in ("context", "library") if n in options})
+    if how.library == "observed":
+        rows = {n: part.images.flatten(1) // 16 for n, part in data.splits.items()}
+        rows = {n: replace(data.splits[n], images=x.float()) for n, x in rows.items()}
+        data = replace(data, kind="counts", library=(1.0, 60.0), **rows)  # type: ignore[arg-type]
+    parts = {n: conditioned(part, data, how) for n, part in data.splits.items()}
     return replace(data, **parts)  # type: ignore[arg-type]
 
 

@@ -69,6 +69,7 @@ from vaekit.parts import Delta as Delta
 from vaekit.parts import Family as Family
 from vaekit.parts import Gaussian as Gaussian
 from vaekit.parts import Laplace as Laplace
+from vaekit.parts import Multinomial as Multinomial
 from vaekit.parts import NegativeBinomial as NegativeBinomial
 from vaekit.parts import NoPrior as NoPrior
 from vaekit.parts import Poisson as Poisson

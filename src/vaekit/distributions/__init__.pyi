@@ -15,6 +15,7 @@ from vaekit.distributions.continuous import FullGaussian as FullGaussian
 from vaekit.distributions.continuous import Gaussian as Gaussian
 from vaekit.distributions.continuous import Laplace as Laplace
 from vaekit.distributions.continuous import StandardGaussian as StandardGaussian
+from vaekit.distributions.counting import Multinomial as Multinomial
 from vaekit.distributions.counting import NegativeBinomial as NegativeBinomial
 from vaekit.distributions.counting import Poisson as Poisson
 from vaekit.distributions.counting import (

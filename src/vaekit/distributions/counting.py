@@ -1,4 +1,4 @@
-"""Counts: Poisson and negative binomials, in a form that keeps its digits.
+"""Counts: Poisson, negative binomials and multinomial, in a form that keeps its digits.
 
 lgamma(x + t) - lgamma(t) and x log(x / m) - x are differences of large numbers. Stirling's formula
 taken out of each lgamma leaves small ones: the saddle-point form.
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution
+from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution, Offer, sum_event
 
+TINY = 1e-30  # the least rate, and what is left of all shares
 FAR = 10.0  # from here on seven terms of the series are exact to 3e-17
 SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 
@@ -233,6 +234,76 @@ class ZeroInflatedNegativeBinomial(Distribution):
         counted = self.counted.terms(x)
         zero = _softplus(counted - self.logits) - _softplus(-self.logits)
         return torch.where(x == 0, zero, counted - _softplus(self.logits))
+
+
+@dataclass(eq=False, repr=False)
+class Multinomial(Distribution):
+    """Counts of one total: so many draws of an element, each by its share of the mean.
+
+    With the shares s = exp(log_mean) / sum of them, and n the total of x itself
+
+    log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log s_i
+
+    A density is that of x given its total; draws have the total that the means add up to, rounded.
+    It is evaluated as Poisson variables of the means n s, given their sum, whose terms keep their
+    digits: log p = sum_i log Poisson(x_i; n s_i) - log Poisson(n; n). The last one is shared out by
+    s in `terms`.
+
+    Args:
+        log_mean: `(*batch, *event)`.
+        event_dim: how many of the last dims are one draw.
+
+    References:
+        Liang et al. 2018, Variational autoencoders for collaborative filtering, arXiv 1802.05814.
+
+    Example:
+        >>> p = Multinomial(torch.tensor([2.0, 2.0]).log())
+        >>> p.log_prob(torch.tensor([1.0, 1.0])).exp(), p.variance
+        (tensor(0.5000), tensor([1., 1.]))
+    """
+
+    log_mean: Tensor
+
+    parameters = ("log_mean",)
+    kind = "counts"
+    offers = USUAL - {Offer.FACTORS}
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_mean.exp()
+
+    @property
+    def shares(self) -> Tensor:
+        """Return s, of the shape of `log_mean`."""
+        return self.mean / self._total(self.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.shares)
+
+    def _total(self, x: Tensor) -> Tensor:
+        dims = tuple(range(-self.event_dim, 0))
+        return x.sum(dims, keepdim=True)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        """Draw element after element from what is left of the total."""
+        shares = self.shares.flatten(-self.event_dim)
+        after = shares.flip(-1).cumsum(-1).flip(-1)  # of this element and those behind it
+        chance = (shares / after.clamp(min=TINY)).clamp(max=1)
+        chance[..., -1] = 1
+        left, drawn = sum_event(self.mean, self.event_dim).round(), []
+        left = left.expand(*shape, *left.shape)
+        for each in chance.unbind(-1):
+            drawn.append(torch.binomial(left, each.expand(left.shape).contiguous()))
+            left = left - drawn[-1]
+        return torch.stack(drawn, -1).unflatten(-1, self.event_shape)
+
+    def terms(self, x: Tensor) -> Tensor:
+        x = x.to(self.log_mean.dtype)
+        total, shares = self._total(x), self.shares
+        rate = (total * shares).clamp(min=TINY)
+        poisson = Poisson(rate.log(), event_dim=self.event_dim).terms(x)
+        return poisson + shares * _factorial_excess(total)
 
 
 def _softplus(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Families of counts: from a network's output to Poisson and negative binomial distributions."""
+"""Families of counts: from a network's output to Poisson, negative binomial, multinomial."""
 
 from __future__ import annotations
 
@@ -170,6 +170,60 @@ class ZeroInflatedNegativeBinomial(_Dispersed):
         return torch.cat(parts[: self.copies])
 
 
+@register("likelihood", "multinomial")
+class Multinomial(Family):
+    """Counts of one total over all elements: the network returns the logits of their shares.
+
+    Densities are those of a row given its total. Draws have the total that a library size says,
+    or else that of the mean of the training rows.
+
+    Args:
+        event_shape: the shape of one draw.
+        library: whether the total is the last number of the context.
+
+    References:
+        Liang et al. 2018, Variational autoencoders for collaborative filtering, arXiv 1802.05814.
+
+    Example:
+        >>> family = Multinomial(4, library=True)
+        >>> family(torch.zeros(1, 4), torch.tensor([[20.0]])).mean
+        tensor([[5., 5., 5., 5.]])
+    """
+
+    distribution = d.Multinomial
+    gives = (("logits of the shares of a multinomial",),)
+    totals = True  # that a library size reaches it without `OfLibrary`
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, library: bool) -> None:
+        super().__init__(event_shape)
+        self.library = library
+        self.register_buffer("_total", torch.ones(()))
+        self._total: Tensor
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        total = self._total
+        if self.library:
+            total = _total_of(context, params).view(-1, *[1] * len(self.event_shape))
+        logits = params.flatten(-len(self.event_shape)).log_softmax(-1).view(params.shape)
+        log_mean = _bounded(_unbounded(logits + total.log()))
+        return d.Multinomial(log_mean, event_dim=len(self.event_shape))
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Return logits with the shares of this mean; its total is that of draws."""
+        self._total.fill_(mean.clamp(min=RAREST).sum())
+        return mean.clamp(min=RAREST).log()
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}, library={self.library}"
+
+
+def _total_of(context: Tensor | None, params: Tensor) -> Tensor:
+    """Return the total of each row, `(B, 1)`: the last number of its context."""
+    if context is None:
+        raise VaekitError("this likelihood is of a library size: give it as the context.")
+    return context[:, -1:].to(params.dtype).clamp(min=EMPTY)
+
+
 @register("module", "of-library")
 class OfLibrary(Family):
     """Counts of a row whose total is known: the network says which share of it an element has.
@@ -210,12 +264,10 @@ class OfLibrary(Family):
         self.copies = family.copies
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        if context is None:
-            raise VaekitError("this likelihood is of a library size: give it as the context.")
+        total = _total_of(context, params)
         logits, rest = params.split(
             (self.event_shape[0], params.shape[-1] - self.event_shape[0]), -1
         )
-        total = context[:, -1:].to(params.dtype).clamp(min=EMPTY)
         log_mean = logits.log_softmax(-1) + total.log()
         return self.family(torch.cat([_unbounded(log_mean), rest], -1))
 

@@ -253,8 +253,13 @@ class ZukoFamily(Family):
         if isinstance(flow, str):
             choose("flow", flow, dict.fromkeys(FLOWS))
             make = getattr(zuko().flows, flow.upper())
-        self.flow = masked(lambda: make(self.event_shape[0], params, **options))
-        self.offers = self(torch.zeros(1, params)).offers | {d.Offer.FIXED}
+
+        def made() -> nn.Module:
+            net: nn.Module = make(self.event_shape[0], params, **options)
+            self.offers = unchecked(net(torch.zeros(1, params))).offers | {d.Offer.FIXED}
+            return net
+
+        self.flow = masked(made)
 
     @property
     def param_shape(self) -> tuple[int, ...]:

@@ -117,6 +117,7 @@ class Builder:
             "x_shape": lambda: data.shape,
             "context_shape": lambda: data.net_context,
             "rows": lambda: data.rows,
+            "library": lambda: bool(data.library),
         }
 
     @cached_property
@@ -176,7 +177,7 @@ class Builder:
                 f"the likelihood {spec['name']} takes {takes}; the data {self.data.name} are of "
                 f"kind {kind}: take `likelihood={LIKELIHOODS[kind]}`."
             )
-        if not self.data.library:
+        if not self.data.library or getattr(family, "totals", False):
             return family
         from vaekit.parts import OfLibrary
 

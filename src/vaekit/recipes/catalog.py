@@ -324,6 +324,17 @@ recipe(
     named=("likelihood",),
 )
 recipe(
+    "count_vae",
+    "A VAE of single cells: counts with added zeros, given the total of each cell.",
+    'Lopez et al., "Deep generative modeling for single-cell transcriptomics", Nature Methods 15, '
+    "2018, with the observed total as library size; `context` takes a batch or a plate.",
+    likelihood="zinb",
+    library="observed",
+    latent=10,
+    net="mlp:hidden=128",
+    named=("likelihood",),
+)
+recipe(
     "colorizer",
     "A network from gray images, as a VAE makes them, to color: `vaekit colorize` applies it.",
     "Trained by the Gaussian likelihood of the colors given their luminance 0.30 R + 0.59 G + "

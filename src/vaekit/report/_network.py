@@ -59,6 +59,7 @@ FORMS = (
     mark("log means and logits of an added zero of a negative binomial"),
     mark("log means, logits of an added zero and log dispersions of a negative binomial"),
     mark("means as shares of the library size"),
+    mark("logits of the shares of a multinomial"),
     *(mark("one learned log dispersion each"), mark("{} of {}")),
     mark("{} numbers that condition a flow"),
     mark("location of a Student-t distribution"),
