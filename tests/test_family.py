@@ -314,9 +314,31 @@ def test_a_posterior_is_made_without_memory_whether_torch_checks_draws_or_not(
     assert {each.device.type for each in model.parameters()} == {"meta"}
 
 
+def test_the_likeness_of_images_is_a_loss_with_a_slope_everywhere(proves: Proves) -> None:
+    torch.set_default_dtype(torch.float64)
+    family: Any = make("likelihood", checked("likelihood", "ms-ssim:weight=0.5"),
+                       {"event_shape": lambda: (2, 24, 24)})  # fmt: skip
+    x = torch.rand(4, 2, 24, 24)
+    near = (x + 0.3 * torch.randn(3, *x.shape)).clamp(0.01, 0.99)
+    wanted = [0.5 * 2 * 24**2 * (vk.evaluate.ms_ssim(x, mean) - 1) for mean in near]
+    got = family(near.logit()).log_prob(x)
+    proves("Similarity, log p", "evaluate.ms_ssim", got, torch.stack(wanted), limit=1e-9)
+    assert -300 < got.mean() < -20
+    negative = (0.9 - 0.8 * x).logit().requires_grad_()  # each scale of it is below 0
+    found = family(negative).log_prob(x)
+    assert (found < -500).all()
+    (slope,) = torch.autograd.grad(found.sum(), negative)
+    assert torch.isfinite(slope).all()
+    assert not family.space.normalized
+    assert torch.equal(family(negative).sample(), negative.sigmoid())
+    with pytest.raises(VaekitError, match="is of images"):
+        build("vae", DataSpec("t", (5,), "table", rows=20), latent=2, likelihood="ms-ssim")
+
+
 NEW = (
     *("vamp_vae", "mixture_vae", "flow_prior_vae", "iaf_vae", "planar_vae", "flow_vae"),
     *("full_covariance_vae", "power_spherical_vae", "student_t_vae", "log_cosh_vae", "dmol_vae"),
+    "ms_ssim_vae",
 )
 
 
@@ -333,10 +355,15 @@ def test_a_recipe_goes_the_whole_way(recipe: str, tmp_path: Path) -> None:
     states = (each.model.state_dict().values() for each in (one, two))
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
     assert "</html>" in (tmp_path / "run" / "report.html").read_text()
-    for command in (["evaluate", run, "nll:samples=20"], ["encode", run], ["score", run],
-                    ["sample", run, "-n", "4"], ["reconstruct", run], ["interpolate", run],
-                    ["traverse", run], ["scatter", run]):  # fmt: skip
+    proper = one.model.likelihood.family.space.normalized  # type: ignore[union-attr]
+    for command in (["evaluate", run, *["nll:samples=20"] * proper], ["encode", run],
+                    ["score", run], ["sample", run, "-n", "4"], ["reconstruct", run],
+                    ["interpolate", run], ["traverse", run], ["scatter", run]):  # fmt: skip
         main(command)
     assert torch.isfinite(one.sample(3)).all()
+    if not proper:
+        with pytest.raises(VaekitError, match="does not normalize"):
+            one.evaluate("nll", limit=20)
+        return
     found = one.evaluate("nll", limit=20)
     assert found["nll"]["mean"] <= -found["elbo"] + 1

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("name", "title", "number", "reference", "protocol", "source")
 RESULTS = Path("benchmarks", "results", "reproductions.csv")
-NO_LIKELIHOOD = "not a likelihood: gray values under a Bernoulli are the usual loss, no more"
+NO_LIKELIHOOD = "not a likelihood of such values, as gray ones under a Bernoulli: a loss, no more"
 
 
 def runs(folder: Path = Path("runs"), /, *, sort: str = "name", json: bool = False) -> None:

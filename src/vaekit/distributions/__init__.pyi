@@ -30,6 +30,9 @@ from vaekit.distributions.divergences import kl as kl
 from vaekit.distributions.divergences import kl_terms as kl_terms
 from vaekit.distributions.levels import DiscretizedLogistic as DiscretizedLogistic
 from vaekit.distributions.levels import DiscretizedLogisticMixture as DiscretizedLogisticMixture
+from vaekit.distributions.likeness import Similarity as Similarity
+from vaekit.distributions.likeness import scaled_similarity as scaled_similarity
+from vaekit.distributions.likeness import similarity as similarity
 from vaekit.distributions.mixtures import COMPONENTS as COMPONENTS
 from vaekit.distributions.mixtures import GaussianMixture as GaussianMixture
 from vaekit.distributions.mixtures import Mixture as Mixture

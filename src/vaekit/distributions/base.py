@@ -81,6 +81,7 @@ class Space:
         kind: "reals", "pixels", "counts" or "codes".
         shape: of one draw.
         levels: how many values an element can take, where these are few; else None.
+        normalized: whether what is called a density there is one.
 
     Example:
         >>> reals(2) == Space("reals", (2,))
@@ -93,6 +94,7 @@ class Space:
     kind: str
     shape: tuple[int, ...]
     levels: int | None = None
+    normalized: bool = True
 
     @property
     def discrete(self) -> bool:
@@ -150,6 +152,7 @@ class Distribution(ABC):
     offers: ClassVar[frozenset[Offer]]
     kind: ClassVar[str] = "reals"
     levels: ClassVar[int | None] = None
+    normalized: ClassVar[bool] = True
     one_pass = False  # whether the density of a draw comes with the draw, as in a flow
 
     @property
@@ -160,7 +163,7 @@ class Distribution(ABC):
     @property
     def space(self) -> Space:
         """Return the space that the variable lives in."""
-        return Space(self.kind, self.event_shape, self.levels)
+        return Space(self.kind, self.event_shape, self.levels, self.normalized)
 
     @property
     def reparameterized(self) -> bool:

@@ -149,6 +149,8 @@ def is_likelihood(space: Space, kind: str) -> bool:
         >>> is_likelihood(pixels(4, levels=2), "binary"), is_likelihood(pixels(4, levels=2), "gray")
         (True, False)
     """
+    if not space.normalized:
+        return False
     if space.kind == "counts":
         return kind == "counts"
     if space.levels is None:

@@ -309,10 +309,10 @@ def refuse_unnormalized(subject: Subject) -> str | None:
     """Return why a model has no log p(x) of these data; None where it has one."""
     if checks.is_likelihood(subject.px.space, subject.spec.kind):
         return None
+    binary = "with `binarize=dynamic`, or " if subject.px.space.normalized else ""
     return (
         f"{type(subject.px).__name__} does not normalize over {subject.spec.kind} values, so this "
-        "model has no likelihood: train with `binarize=dynamic`, or with another `likelihood`, "
-        "as gaussian"
+        f"model has no likelihood: train {binary}with another `likelihood`, as gaussian"
     )
 
 

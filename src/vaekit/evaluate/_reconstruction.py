@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vaekit._torchutil import evaluating, wide
-from vaekit.distributions import offering
+from vaekit.distributions import offering, scaled_similarity, similarity
 from vaekit.errors import VaekitError
 from vaekit.evaluate._checks import Numbers, average, refuse_gaps, some, standard_error
 from vaekit.evaluate._metrics import (
@@ -31,10 +30,8 @@ from vaekit.evaluate._metrics import (
 from vaekit.models import Colorizer, Model, Trace, luminance
 from vaekit.registry import register
 
-WINDOW, SIGMA = 11, 1.5
 DECIBELS, LEVELS = 10 / math.log(10), 255
 GROUP = "Reconstructions, measured"
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
@@ -99,7 +96,7 @@ def ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
         >>> ssim(image, 1 - image) < 0.1
         tensor([True])
     """
-    light, contrast = _similarity(*_images(x, y), _positive(data_range))
+    light, contrast = similarity(*_images(x, y), _positive(data_range))
     return (light * contrast).mean((1, 2, 3))
 
 
@@ -129,35 +126,7 @@ def ms_ssim(x: Tensor, y: Tensor, data_range: float = 1.0) -> Tensor:
         >>> ms_ssim(image, image)
         tensor([1.], dtype=torch.float64)
     """
-    x, y = _images(x, y)
-    side = min(x.shape[2:])
-    weights = [w for j, w in enumerate(WEIGHTS) if j == 0 or -(-side // 2**j) >= WINDOW]
-    value = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
-    for j, weight in enumerate(weights, 1):
-        light, contrast = _similarity(x, y, _positive(data_range))
-        scale = (light * contrast if j == len(weights) else contrast).mean((2, 3))
-        value = value * scale.clamp(min=0) ** (weight / sum(weights))
-        if j < len(weights):
-            x, y = (F.avg_pool2d(v, 2, ceil_mode=True) for v in (x, y))
-    return value.mean(1)
-
-
-def _similarity(x: Tensor, y: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
-    """Return the luminance and the contrast-and-structure factor at every window, (B, C, h, w)."""
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    side = min(WINDOW, *x.shape[2:])
-    size = side - 1 + side % 2
-    at = torch.arange(size, dtype=x.dtype, device=x.device) - size // 2
-    window = torch.exp(-(at**2) / (2 * SIGMA**2))
-    window = window / window.sum()
-    values = torch.cat([x, y, x * x, y * y, x * y], 1)  # their Gaussian means inside, by rows first
-    rows = F.conv2d(values.flatten(0, 1)[:, None], window.view(1, 1, -1, 1))
-    means = F.conv2d(rows, window.view(1, 1, 1, -1))[:, 0].unflatten(0, values.shape[:2])
-    mean_x, mean_y, square_x, square_y, product = means.chunk(5, 1)
-    spread = (square_x - mean_x**2) + (square_y - mean_y**2)
-    together = product - mean_x * mean_y
-    light = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return light, (2 * together + c2) / (spread + c2)
+    return scaled_similarity(*_images(x, y), _positive(data_range))
 
 
 def _positive(data_range: float) -> float:

@@ -22,6 +22,7 @@ from vaekit.parts.flows import PlanarFlow as PlanarFlow
 from vaekit.parts.flows import SplineFlow as SplineFlow
 from vaekit.parts.levels import DiscretizedLogistic as DiscretizedLogistic
 from vaekit.parts.levels import DiscretizedLogisticMixture as DiscretizedLogisticMixture
+from vaekit.parts.levels import Similarity as Similarity
 from vaekit.parts.priors import GaussianPrior as GaussianPrior
 from vaekit.parts.priors import MixturePrior as MixturePrior
 from vaekit.parts.priors import NoPrior as NoPrior

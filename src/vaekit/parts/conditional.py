@@ -46,7 +46,8 @@ class Family(nn.Module, ABC):
     def space(self) -> Space:
         """Return the space of the draws."""
         levels = self.distribution.levels if self.levels is None else self.levels
-        return Space(self.distribution.kind, self.event_shape, levels)
+        normalized = getattr(self.distribution, "normalized", True)
+        return Space(self.distribution.kind, self.event_shape, levels, normalized)
 
     @property
     def offers(self) -> frozenset[Offer]:

@@ -1,7 +1,8 @@
-"""Likelihoods of gray levels: bins of logistic variables, alone and in mixtures over pixels."""
+"""Likelihoods of gray levels: bins of logistic variables, in mixtures over pixels, and likeness."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -153,3 +154,51 @@ class DiscretizedLogisticMixture(Family):
         return torch.cat(
             [mean.new_zeros(k, *sides), loc, scale, mean.new_zeros(k * self.pairs, *sides)]
         )
+
+
+@register("likelihood", "ms-ssim")
+class Similarity(Family):
+    """Images that look like their mean, by multi-scale structural similarity: no likelihood.
+
+    log p(x|z) is weight D (MS-SSIM - 1) for D values, which is not normalized: bounds are a loss,
+    and neither likelihoods nor draws of x come of it. The mean is the sigmoid of the output.
+
+    Args:
+        event_shape: `(C, H, W)`.
+        weight: nats that an image loses for each of its values, where it has nothing in common
+            with the mean.
+
+    Raises:
+        VaekitError: for rows that are no images, and a weight that is not positive.
+
+    References:
+        Snell et al. 2017, Learning to generate images with perceptual similarity metrics, arXiv
+        1511.06409; Wang, Simoncelli and Bovik 2003, Multiscale structural similarity.
+
+    Example:
+        >>> family = Similarity((1, 12, 12))
+        >>> family(torch.zeros(1, 1, 12, 12)).log_prob(torch.full((1, 1, 12, 12), 0.5))
+        tensor([0.])
+    """
+
+    distribution = d.Similarity
+    gives = (("logits of the mean of an image",),)
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, weight: float = 1.0) -> None:
+        super().__init__(event_shape)
+        if len(self.event_shape) != 3:
+            raise VaekitError(f"ms-ssim is of images (C, H, W); got rows {self.event_shape}.")
+        if not 0 < weight < math.inf:
+            raise VaekitError(f"got `weight={weight}`; expected a positive number.")
+        self.weight = weight
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        weight = params.new_tensor(self.weight * math.prod(self.event_shape))
+        return d.Similarity(params.sigmoid(), weight, event_dim=3)
+
+    def start(self, mean: Tensor) -> Tensor:
+        """Return the logits of this mean, a little inside [0, 1]."""
+        return mean.clamp(EPS, 1 - EPS).logit()
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}, weight={self.weight:g}"

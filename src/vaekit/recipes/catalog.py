@@ -32,6 +32,7 @@ class RecipeEntry:
         name: on the command line.
         title: what it is, in a line.
         text: more of it: why, and from whom.
+        use: when to take it.
         options: its defaults, by the names of options: parts, and any others.
         requires: what the data must bring: "context", or nothing.
         fixed: the parts that are what the recipe is: another one is another recipe.
@@ -41,6 +42,7 @@ class RecipeEntry:
     name: str
     title: str
     text: str = ""
+    use: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     requires: str = ""
     fixed: tuple[str, ...] = ()
@@ -79,6 +81,7 @@ def recipe(
     title: str,
     text: str = "",
     *,
+    use: str = "",
     requires: str = "",
     fixed: tuple[str, ...] = (),
     named: tuple[str, ...] = (),
@@ -102,7 +105,7 @@ def recipe(
     for option in options:
         if option not in known:
             raise unknown(f"option of the recipe {name}", option, known)
-    entry = RecipeEntry(name, title, text, options, requires, fixed, named)
+    entry = RecipeEntry(name, title, text, use, options, requires, fixed, named)
     register("recipe", name)(entry)
     return entry
 
@@ -198,6 +201,7 @@ recipe(
     "ae",
     "A plain autoencoder: one point per image, no prior to sample from and no bound.",
     "Hinton & Salakhutdinov, Science 313, 2006.",
+    use="as the plain case beside all others, and for codes alone.",
     posterior="delta",
     prior="none",
     objective="reconstruction",
@@ -206,11 +210,13 @@ recipe(
     "vae",
     "The variational autoencoder: a Gaussian posterior, trained by the ELBO.",
     'Kingma & Welling, "Auto-encoding variational Bayes", arXiv 1312.6114.',
+    use="first: it has bounds, samples and codes, and all else is measured by it.",
 )
 recipe(
     "beta_vae",
     "A VAE with a weight on the KL: fewer nats in the latent, each of them more telling.",
     'Higgins et al., "beta-VAE", ICLR 2017, eq. 4.',
+    use="for few dimensions that each mean something, where a bound does not matter.",
     objective="elbo:beta=4",
     latent=10,
 )
@@ -219,6 +225,7 @@ recipe(
     "A VAE that is told the label: it can be asked for one, and the code holds what is left.",
     'Sohn, Lee & Yan, "Learning structured output representation", NeurIPS 2015, with the prior '
     "N(0, I) whatever the label (Kingma et al., arXiv 1406.5298, eq. 6).",
+    use="where labels are known and images of one are wanted, or codes without them.",
     requires="context",
     context="label",
 )
@@ -227,6 +234,7 @@ recipe(
     "A VAE whose Gaussian likelihood has the best shared sigma: no weight to tune.",
     'Rybkin, Daniilidis & Levine, "Simple and effective VAE training with calibrated decoders", '
     "arXiv 2006.13202, eq. 5.",
+    use="for gray and color images, so that no weight has to be tuned.",
     likelihood="gaussian:scale=fitted",
     fixed=("likelihood",),
 )
@@ -235,12 +243,14 @@ recipe(
     "A VAE trained by the importance-weighted bound: several draws per image, a tighter bound.",
     'Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", arXiv 1509.00519. A fitted '
     "scale is the optimum of the ELBO and not of this bound: here it is shared and learned.",
+    use="for a better log p(x) at some more time for each step.",
     objective="iwae:samples=5",
 )
 recipe(
     "vamp_vae",
     "A VAE whose prior is the mixture of its own posteriors at learned inputs.",
     'Tomczak & Welling, "VAE with a VampPrior", arXiv 1705.07120.',
+    use="where p(z) is too plain: for better samples and bounds of one latent.",
     prior="vamp:components=500",
     latent=40,
     named=("prior",),
@@ -250,6 +260,7 @@ recipe(
     "A VAE whose prior is a mixture of Gaussians with learned weights, means and scales.",
     'Dilokthanakul et al., "Deep unsupervised clustering with Gaussian mixture variational '
     'autoencoders", arXiv 1611.02648, with all of the mixture in p(z).',
+    use="where rows come in groups that nobody has labeled.",
     prior="mixture:components=10",
     named=("prior",),
 )
@@ -257,6 +268,7 @@ recipe(
     "flow_prior_vae",
     "A VAE whose prior is a normalizing flow: it goes where the codes are.",
     'Chen et al., "Variational lossy autoencoder", arXiv 1611.02731, section 3.2.',
+    use="for samples from p(z) itself, and the best bounds of short trainings.",
     prior="flow",
     named=("prior",),
 )
@@ -265,6 +277,7 @@ recipe(
     "A VAE whose posterior is a Gaussian through inverse autoregressive layers.",
     'Kingma et al., "Improved variational inference with inverse autoregressive flow", arXiv '
     "1606.04934.",
+    use="where posteriors are no Gaussians, at a small price.",
     posterior="iaf",
     latent=32,
     named=("posterior",),
@@ -273,6 +286,7 @@ recipe(
     "planar_vae",
     "A VAE whose posterior is a Gaussian through planar layers.",
     'Rezende & Mohamed, "Variational inference with normalizing flows", arXiv 1505.05770.',
+    use="to see what the first flows do; iaf_vae and flow_vae do more.",
     posterior="planar:steps=8",
     named=("posterior",),
 )
@@ -280,6 +294,7 @@ recipe(
     "flow_vae",
     "A VAE whose posterior is a flow of splines in coupling layers.",
     'Durkan et al., "Neural spline flows", arXiv 1906.04032, section 5.3.',
+    use="where a posterior of any shape is worth its time.",
     posterior="spline",
     named=("posterior",),
 )
@@ -288,6 +303,7 @@ recipe(
     "A VAE whose posterior is a Gaussian with all covariances.",
     'Kingma & Welling, "An introduction to variational autoencoders", arXiv 1906.02691, section '
     "2.5.1.",
+    use="where the dimensions of a small latent belong together.",
     posterior="full-covariance",
     named=("posterior",),
 )
@@ -296,6 +312,7 @@ recipe(
     "A VAE whose codes are directions: points of a sphere, spread evenly by the prior.",
     'De Cao & Aziz, "The power spherical distribution", arXiv 2006.04437, after Davidson et al., '
     '"Hyperspherical variational auto-encoders", arXiv 1804.00891.',
+    use="where directions are meant: cosines between codes are what counts.",
     posterior="power-spherical",
     prior="sphere",
     latent=11,
@@ -306,6 +323,7 @@ recipe(
     "A VAE that takes outliers calmly: Student-t tails of learned weight.",
     'Takahashi et al., "Student-t variational autoencoder for robust density estimation", IJCAI '
     "2018, with one scale and one number of degrees of freedom for all elements.",
+    use="for rows with outliers.",
     likelihood="student-t",
     named=("likelihood",),
 )
@@ -313,6 +331,7 @@ recipe(
     "log_cosh_vae",
     "A VAE with squares near and absolute values far: the log-cosh loss, normalized.",
     'Chen et al., "Log hyperbolic cosine loss improves variational auto-encoder", 2019.',
+    use="for rows with some outliers, with the usual shapes near 0.",
     likelihood="log-cosh",
     named=("likelihood",),
 )
@@ -320,7 +339,17 @@ recipe(
     "dmol_vae",
     "A VAE of gray levels: a mixture of discretized logistics for each pixel.",
     'Salimans et al., "PixelCNN++", arXiv 1701.05517, as the likelihood of a VAE.',
+    use="for likelihoods of gray levels in bits, and draws of pixels; train it long.",
     likelihood="discretized-logistic-mixture",
+    named=("likelihood",),
+)
+recipe(
+    "ms_ssim_vae",
+    "A VAE whose images are to look alike: multi-scale structural similarity, which is a loss.",
+    'Snell et al., "Learning to generate images with perceptual similarity metrics", arXiv '
+    "1511.06409. It is no likelihood, and its bounds compare with nothing else.",
+    use="where images are to look right, and no number is to be quoted.",
+    likelihood="ms-ssim",
     named=("likelihood",),
 )
 recipe(
@@ -328,6 +357,7 @@ recipe(
     "A VAE of single cells: counts with added zeros, given the total of each cell.",
     'Lopez et al., "Deep generative modeling for single-cell transcriptomics", Nature Methods 15, '
     "2018, with the observed total as library size; `context` takes a batch or a plate.",
+    use="for counts of cells: codes without the effect of how deep each was read.",
     likelihood="zinb",
     library="observed",
     latent=10,
@@ -339,6 +369,7 @@ recipe(
     "A network from gray images, as a VAE makes them, to color: `vaekit colorize` applies it.",
     "Trained by the Gaussian likelihood of the colors given their luminance 0.30 R + 0.59 G + "
     "0.11 B under noise (which is color MSE), and the error of the luminance of what it makes.",
+    use="to color gray images.",
     model="colorizer",
     net="color",
     named=("net",),
@@ -351,6 +382,7 @@ recipe(
     "The places reach the decoder beside the latent, so they are a part of the code, which is much "
     "larger than `latent`. Nothing says how places are distributed: there is no bound, and no "
     'samples. Zhao et al., "Stacked what-where auto-encoders", arXiv 1506.02351.',
+    use="as the tutorial of pooling autoencoders has it.",
     posterior="delta",
     prior="none",
     objective="reconstruction",

@@ -60,6 +60,7 @@ FORMS = (
     mark("log means, logits of an added zero and log dispersions of a negative binomial"),
     mark("means as shares of the library size"),
     mark("logits of the shares of a multinomial"),
+    mark("logits of the mean of an image"),
     *(mark("one learned log dispersion each"), mark("{} of {}")),
     mark("{} numbers that condition a flow"),
     mark("location of a Student-t distribution"),
