@@ -263,3 +263,65 @@ def test_gaps_of_images_are_refused_where_there_can_be_none(holed: Any, tmp_path
         vaekit.train("vae", data=np.where(np.arange(64).reshape(8, 8) == 3, np.inf, given), **how)
     with pytest.raises(VaekitError, match="takes no gaps"):
         vaekit.train("colorizer", data=np.repeat(given, 3, 1), **how)
+
+
+def test_cells_of_every_kind_stay_as_they_were_read(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    rows = 80
+    days = pandas.to_datetime("2020-01-01") + pandas.to_timedelta(draw.integers(0, 300, rows), "D")
+    known = pandas.DataFrame(
+        {
+            "row": draw.normal(size=rows),
+            "big": 9007199254740993 + np.arange(rows),
+            "when": days.strftime("%d.%m.%Y"),
+            "grape": draw.choice(["Barolo", "Syrah"], rows),
+            "old": draw.choice(["true", "false"], rows),
+            "share": [f"{each:.1f}" for each in 90 * draw.random(rows)],
+        }
+    )
+    known.to_csv(tmp_path / "t.csv", index=False)
+    how: dict[str, Any] = {"latent": 2, "net": "mlp:hidden=8", "epochs": 1, "report": False}
+    run = vaekit.train("vae", data=str(tmp_path / "t.csv"), out=tmp_path / "run", **how)
+    given = known.astype(object).mask(draw.random(known.shape) < 0.3)
+    given.loc[0] = [0.1, 9007199254740995, "31.12.1999", "Merlot", "true", "12.5"]
+    given.to_csv(tmp_path / "new.csv", index=False)
+    filled = run.impute(str(tmp_path / "new.csv"))
+    assert list(filled) == ["row_", *known]
+    given["share"] = given["share"].astype(float)
+    for name in known:
+        seen = given[name].notna()
+        assert filled[name][seen].tolist() == given[name][seen].tolist(), name
+        assert filled[name].notna().all(), name
+    assert {*filled["old"]} == {"true", "false"}
+    assert pandas.to_datetime(filled["when"], format="%d.%m.%Y").notna().all()
+    whole = known.assign(when=days, old=known["old"] == "true")
+    whole.loc[3, "row"] = np.nan
+    again = run.impute(whole)
+    whole["share"] = whole["share"].astype(float)
+    for name in ("big", "when", "grape", "old", "share"):
+        assert again[name].tolist() == whole[name].tolist(), name
+
+
+def test_blocks_without_gaps_pass_a_model_that_takes_no_empty_batch() -> None:
+    class Strict(torch.nn.Module):
+        def __init__(self, net: torch.nn.Module) -> None:
+            super().__init__()
+            self.net, self.in_shape = net, (3,)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert len(x) > 0
+            y: torch.Tensor = self.net(x)
+            return y
+
+    model: Any = LinearGaussian.fit(torch.randn(50, 3), latent=1).vae()
+    model.posterior.net = Strict(model.posterior.net)
+    x = torch.randn(4, 3)
+    assert torch.equal(impute(model, x), x)
+
+
+def test_a_label_that_is_no_column_or_has_gaps(run: Path, tmp_path: Path) -> None:
+    loaded = vaekit.load(run)
+    rows = table(20, 3).assign(team=["red", ""] * 10)
+    assert "label" not in loaded.score(rows, samples=0)
+    with pytest.raises(VaekitError, match="unknown column of data 'nope'"):
+        loaded.score(rows.drop(columns="team"), label="nope", samples=0)

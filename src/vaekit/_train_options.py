@@ -377,6 +377,9 @@ class NewData(Data):
     free: bool = False
     """Labels are of any classes, not of the run's."""
 
+    named: tuple[str, ...] = ("id",)
+    """The roles whose columns must be there; labels of the training, and what is left, need not."""
+
     back: bool = False
     """Rows of a table are to be written back: their cells are kept as they are read."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vaekit._train_options import Data
     from vaekit.data._transforms import DataSpec
 
+WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
 FILL = "Fill the cell, or remove the row"
 GAP = (
     f"{FILL}: `missing=drop` leaves such rows out, `missing=mean` fills in the column's mean, "
@@ -114,7 +115,7 @@ class Table:
                 position = self._position(name)
                 if position is not None:
                     found[role].append(position)
-                elif takes is None or role == "id":  # new rows need neither labels nor what is left
+                elif takes is None or role in o.named:  # type: ignore[attr-defined]
                     raise unknown(f"column of {self.what}", name, self.names)
         for one, other in (("drop", "columns"), ("drop", "label"), ("drop", "group"),
                            ("drop", "date"), ("columns", "label"), ("date", "label"),
@@ -388,22 +389,31 @@ class Table:
         return np.array([number[text] for text in texts], object)
 
     def cells(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the cells of these rows as they were read, by column: numbers, and no features.
+        """Return the cells of these rows as they were read, by column; None is a gap.
 
-        Of features that are dates or categories there are none.
+        Features first, in their order; what names the rows is left out. Text is a number where
+        all of a feature is, and no category: a whole one of any size.
         """
-        from pandas.api.types import is_numeric_dtype
+        from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-        pairs = zip(self.positions, self.kinds, strict=False)
         named = {*self.identifiers, *self.asked["id"]}
-        named |= {i for i, column in pairs if column.categories}
+        kinds = dict(zip(self.positions, self.kinds, strict=False))
         found: dict[str, np.ndarray] = {}
         for i in dict.fromkeys((*self.positions, *range(len(self.names)))):
             cells = self.frame.iloc[:, i]
-            if i in named or (i in self.positions and self.form(i) in ("date", "boolean")):
+            if i in named:
                 continue
-            plain = i not in self.positions or is_numeric_dtype(cells)
-            found[self.names[i]] = (cells.to_numpy() if plain else self._values(i))[rows]
+            text = not (is_numeric_dtype(cells) or is_datetime64_any_dtype(cells))
+            if not self.gaps(i).any() and not (text and i in self.positions):
+                found[self.names[i]] = cells.to_numpy()[rows]
+                continue
+            values = cells.to_numpy(object, copy=True)
+            numeric = i in self.positions and not (i in kinds and kinds[i].categories)
+            if numeric and text and self.form(i) in ("number", "percent"):
+                pairs = zip(values, self._values(i).tolist(), strict=True)
+                values[:] = [int(t) if WHOLE.fullmatch(str(t).strip()) else v for t, v in pairs]
+            values[self.gaps(i)] = None
+            found[self.names[i]] = values[rows]
         return found
 
     # What is refused.

@@ -200,6 +200,8 @@ def _one_hot(table: Table, i: int, column: ColumnSpec) -> np.ndarray:
     texts, number = table.read_texts(i), {text: n for n, text in enumerate(column.categories)}
     strange = [text for text in dict.fromkeys(texts) if text not in number and not is_gap(text)]
     number |= {text: number[whole(text)] for text in strange if whole(text) in number}
+    truths = {text.lower(): n for text, n in number.items() if text.lower() in ("true", "false")}
+    number |= {text: truths[text.lower()] for text in strange if text.lower() in truths}
     strange = [text for text in strange if text not in number]
     missing = table.options.missing
     if strange and missing != "allow":

@@ -68,7 +68,7 @@ def read_new(
     """
     free = free and not takes.labeled
     known = options.model_dump() | CHOICE | {"takes": takes, "id": id, "free": free, "back": back}
-    known |= {} if label is None else {"label": label}
+    known |= {} if label is None else {"label": label, "named": ("id", "label")}
     known |= {} if missing is None else {"missing": missing}
     several = isinstance(data, list | tuple) and not is_value(data)
     given = is_value(data) or (several and all(is_image(os.fspath(each)) for each in data))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit._io import note
 from vaekit.data._cells import is_number
 from vaekit.data._columns import APART, Table, names_rows
 from vaekit.data._csv import read_text
@@ -138,6 +139,14 @@ def rows_of(table: Table) -> TableRows:
     """
     features, offset = table.features()
     places = table.kept()
+    takes = taken(table.options)
+    if (
+        takes is not None
+        and not takes.labeled
+        and any((table.texts(i)[places] == "").any() for i in table.asked["label"])
+    ):
+        note(f"{table.what} has rows without a label: labels are left out.")
+        table.asked["label"] = []
     labels, groups, context = (table.texts_of(role, places) for role in APART)
     features = features if len(places) == len(features) else features[places]
     said = said_of(table, features + offset if offset.any() else features, places)

@@ -60,7 +60,7 @@ def impute(
     filled = x.expand(max(1, draws), *x.shape).clone()
     rows = x.isnan().flatten(1).any(1).nonzero()[:, 0]
     with evaluating(model), exact(model):
-        for part in rows.split(size):
+        for part in rows.split(size) if len(rows) else ():
             under = None if context is None else context[part]
             made = _filled(model, x[part], under, samples, draws)
             filled[:, part] = torch.where(x[part].isnan(), made, x[part])

@@ -9,7 +9,7 @@ import torch
 
 from vaekit._io import note
 from vaekit._torchutil import rng
-from vaekit.data import Split, canonical, pick, starts
+from vaekit.data import Split, canonical, pick
 from vaekit.errors import VaekitError
 from vaekit.evaluate import impute
 from vaekit.runs._run import Run
@@ -26,10 +26,11 @@ def fill(run: Run, data: Any, *, draws: int = 0, how: Any, **given: Any) -> Any:
     if not run.spec.is_table:
         return filled.numpy() if draws else filled[0].numpy()
     ids = np.arange(len(rows)) if rows.ids is None else rows.ids
-    tables = [
-        pandas.DataFrame({"row": ids, **({"draw": number} if draws else {}), **_kept(run, rows, x)})
-        for number, x in enumerate(filled, 1)
-    ]
+    tables = []
+    for number, x in enumerate(filled, 1):
+        kept = _kept(run, rows, x)
+        row, draw = (name + "_" * (name in kept) for name in ("row", "draw"))
+        tables.append(pandas.DataFrame({row: ids, **({draw: number} if draws else {}), **kept}))
     return pandas.concat(tables, ignore_index=True)
 
 
@@ -79,20 +80,41 @@ def _kept(run: Run, rows: Split, filled: torch.Tensor) -> dict[str, np.ndarray]:
 
     After the features come the columns that are none, as a label.
     """
+    import pandas
+
+    columns, read = run.spec.columns_of(filled), dict(rows.cells or {})
     units = rows.values.units(rows.images)  # type: ignore[arg-type]
-    columns, seen, read = run.spec.columns_of(filled), units.numpy().T, dict(rows.cells or {})
-    first = starts(run.spec.columns) or range(len(columns))
-    known = run.spec.written(units, drawn=False).values() if run.spec.columns else seen
-    for place, (name, column), cells in zip(first, columns.items(), known, strict=True):
-        columns[name] = _merged(column, read.pop(name, cells), np.isnan(seen[place]))
+    for name, seen in zip(list(columns), units.numpy().T, strict=False):
+        if name not in read:  # of an array
+            read[name] = seen
+    forms = {column.name: column.form for column in run.spec.columns if column.kind == "date"}
+    for name in () if run.spec.columns else run.config.data.date:
+        columns[name] = pandas.to_datetime(columns[name], unit="D").strftime("%Y-%m-%d").to_numpy()
+        forms[name] = "%Y-%m-%d"
+    for name, made in columns.items():
+        columns[name] = _merged(made, read.pop(name), forms.get(name))
     return columns | read
 
 
-def _merged(made: np.ndarray, cells: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Return cells with what was made in their gaps; whole numbers where all are."""
+def _merged(made: np.ndarray, cells: np.ndarray, form: str | None) -> np.ndarray:
+    """Return cells with what was made in their gaps, as others of them are written."""
+    import pandas
+
+    gaps = pandas.isna(cells)
     if not gaps.any():
         return cells
-    if cells.dtype.kind != "f":
-        return np.where(gaps, made, cells).astype(cells.dtype)
-    both = np.where(gaps, made, cells)
-    return both.astype(np.int64) if made.dtype.kind == "i" and (both % 1 == 0).all() else both
+    if form is not None and cells.dtype.kind == "M" and made.dtype.kind != "M":
+        made = pandas.to_datetime(pandas.Series(made), format=form).to_numpy()
+    seen = {str(cell).casefold(): cell for cell in cells[~gaps]} if made.dtype == object else {}
+    values = [
+        seen.get(str(m).casefold(), m) if gap else cell
+        for m, cell, gap in zip(made.tolist() if made.dtype.kind != "M" else made, cells, gaps,
+                                strict=True)
+    ]  # fmt: skip
+    if made.dtype.kind == "b" and any(isinstance(v, str) for v in values):
+        values = [str(v).lower() if isinstance(v, bool) else v for v in values]
+    whole = all(isinstance(v, int) for v in values)
+    large = any(isinstance(v, int) and abs(v) > 2**53 for v in values)
+    if whole or large or any(isinstance(v, str) for v in values):
+        return pandas.Series(values, dtype=object).infer_objects().to_numpy()
+    return np.asarray(values)
