@@ -29,7 +29,8 @@ from vaekit.recipes import find_recipe
 from vaekit.registry import entries, make, text
 from vaekit.runs._building import sketch
 from vaekit.runs._config import COMPOSED, Config
-from vaekit.runs._fitted import FITTED_FILE, fitted_prior, weights_key
+from vaekit.runs._fitted import FITTED_FILE, weights_key
+from vaekit.runs._fitting import fitted_prior
 from vaekit.runs._folder import WEIGHTS_FILE, RunFolder
 from vaekit.runs._graph import outline
 
