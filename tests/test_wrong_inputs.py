@@ -251,6 +251,7 @@ def usual(run: vk.Run, folder: Path) -> dict[str, dict[str, Any]]:
         "edit": {**batch, "toward": {"3": 1.0}, "steps": 2},
         "encode": batch,
         "evaluate": {"limit": 4},
+        "fit_prior": {"prior": "mixture:components=1"},
         "impute": {"data": data},
         "new_data": {"data": data},
         "outliers": {"k": 2, "by": "error", "samples": 1},

@@ -126,7 +126,7 @@ class FittedPrior:
         if not self.scores:
             raise VaekitError(
                 f"the fitted prior {self.spec['name']} has draws, and no density but as a bound: "
-                "leave `prior=fitted`, or fit another one, as `vaekit fit-prior RUN --prior flow`."
+                "take `prior=model`, or fit another one, as `vaekit fit-prior RUN --prior flow`."
             )
         made = copy.copy(model)
         made.__dict__["_modules"] = {**model._modules}
@@ -135,7 +135,7 @@ class FittedPrior:
         if Offer.DENSITY not in made.offers:
             raise VaekitError(
                 "the posterior is a point, or only drawn from: without its density no prior gives "
-                "a bound; leave `prior=fitted`."
+                "a bound; take `prior=model`."
             )
         return made
 
