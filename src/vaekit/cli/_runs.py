@@ -125,7 +125,7 @@ def fit_prior(
     seed: MaybeWhole = None,
     opening: Rows = Rows(),
 ) -> None:
-    """Fit a prior to the codes of training rows, and keep it beside the model.
+    """Fit a prior to the codes of a trained model, and keep it.
 
     `vaekit sample` then draws z from it where it suits held-out codes better than p(z), or where
     the model has no p(z), as of an autoencoder. Bounds stay with p(z), but for `vaekit evaluate
