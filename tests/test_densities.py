@@ -6,23 +6,24 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from conftest import Proves
 from scipy import stats
+from test_probe_codes import FSQ
 from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit._safetensors import read_tensors, safetensors_bytes
 from vaekit.cli.main import main
-from vaekit.distributions import GaussianMixture
-from vaekit.parts import FullMixture, MovedPrior, SecondStage, StandardNormal
-from vaekit.registry import make
-from vaekit.runs import fit_prior, takes_fitted
+from vaekit.distributions import GaussianMixture, TorchDistribution, codes
+from vaekit.parts import FullMixture, MovedPrior, Prior, SecondStage, StandardNormal
+from vaekit.registry import make, register
+from vaekit.runs import FittedPrior, fit_prior, takes_fitted, takes_mixture
 from vaekit.training import Fit, climb
 
 SMALL = {"net": "mlp:hidden=64", "epochs": 15, "latent": 4, "report": False}
@@ -309,6 +310,68 @@ def test_models_without_a_place_for_one_are_refused(tmp_path: Path) -> None:
     few = {**SMALL, "epochs": 1, "limit": 9, "validation": 0, "latent": 8}
     with pytest.raises(VaekitError, match="no prior mixture can be fitted to the codes"):
         vk.train("vae", out=tmp_path / "few", **few).fit_prior()
+
+
+class Counted(Prior):
+    """Each code by itself, with probabilities `(n, K)` of its own."""
+
+    probs: Tensor
+
+    def __init__(self, counts: tuple[int, int]) -> None:
+        super().__init__()
+        self.counts = counts
+        self.register_buffer("probs", torch.full(counts, 1 / counts[1]))
+
+    @property
+    def space(self) -> vk.Space:
+        return codes(*self.counts)
+
+    def forward(self, *_: Any) -> vk.Distribution:
+        return TorchDistribution(torch.distributions.Categorical(self.probs), event_dim=1)
+
+
+class Coded(FSQ):
+    """A model of codes whose prior is a part."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.prior = Counted((self.latent, self.levels))
+
+    def draw(self, state: Any, samples: tuple[int, ...]) -> tuple[vk.Site, ...]:
+        (site,) = super().draw(state, samples)
+        return (vk.Site("codes", site.z, site.q, self.prior()),)
+
+
+def counted(codes: Tensor, held_out: Tensor, space: vk.Space) -> Fit:
+    """How often each code is."""
+    prior = Counted((space.shape[0], space.levels or 0))
+    prior.probs.copy_(torch.nn.functional.one_hot(codes, space.levels or 0).float().mean(0) + 1e-9)
+    return Fit(prior, prior().log_prob(held_out))
+
+
+def test_a_prior_of_numbered_codes_is_fitted_by_a_density_of_ones_own() -> None:
+    """Its gain is the sum over places of log K - H, but for what the held-out codes lack."""
+    register("prior", "counted")(Counted)
+    register("density", "counted")(counted)
+    x = torch.rand(3000, 5)
+    net = make("net", {"name": "mlp", "hidden": [8]})
+    model = Coded((5,), net, vk.Gaussian(5, scale=1.0), 3, levels=5)
+    split = [(x[:2000], None)], [(x[2000:], None)]
+    assert takes_fitted(model)
+    assert not takes_mixture(model)
+    fitted = fit_prior(model, *split, "counted")
+    assert fitted is not None
+    p = cast(Any, fitted.prior).probs.double()
+    expected = 3 * math.log(5) - float(-(p * p.log()).sum())
+    assert fitted.gain == pytest.approx(expected, abs=4 * (fitted.error or 0))
+    assert str(fitted).startswith("fitted to the codes: the prior counted, under which")
+    again = FittedPrior.from_bytes(fitted.to_bytes("key"), "key", model.prior.space)
+    assert again is not None
+    assert again.density.sample((4,)).shape == (4, 3)
+    better, plain = fitted.in_place_of(model), model(x[2000:])
+    assert float((plain.kl - better(x[2000:]).kl).mean()) == pytest.approx(fitted.gain)
+    with pytest.raises(VaekitError, match=r"are codes\(3; 5\), to which no flow can be fitted"):
+        fit_prior(model, *split, "flow")
 
 
 def test_the_shell_fits_and_says(run: Run, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel
 from vaekit.report._grids import grid, in_color, levels, png_bytes, read_array
-from vaekit.runs import Job, RunFolder, fit_prior, fixed_batches, rows_to_fit, takes_fitted
+from vaekit.runs import Job, RunFolder, fit_prior, fixed_batches, rows_to_fit, takes_mixture
 from vaekit.training import Callback
 
 IMAGES, SAMPLES = 8, 16
@@ -147,8 +147,7 @@ def snapshots_of(job: Job) -> Snapshots | None:
         film.context = test.context[index].float().to(job.device)
         made = job.spec.contexts(SAMPLES)  # the classes in their order
         film.context_of_samples = None if made is None else made.to(job.device)
-    drawn = Offer.DRAWS in job.recipe.model.offers and takes_fitted(job.recipe.model)
-    if drawn and job.data.stream is None:
+    if takes_mixture(job.recipe.model) and job.data.stream is None:
         few = rows_to_fit(job.data, *(min(rows, VALUES // math.prod(shape)) for rows in FEW))
         train, others = (list(fixed_batches(split, options.seed)) for split in few)
         film.rows = train, others

@@ -197,12 +197,20 @@ def weights_key(model: Model) -> str:
 
 
 def takes_fitted(model: Model) -> bool:
-    """Return whether a prior can be fitted to its codes: one latent of reals.
+    """Return whether a prior can be fitted to its codes: one latent of reals, or of numbered codes.
 
     Its p(z) has a density, or it has no p(z).
     """
     prior = getattr(model, "prior", None)
-    if Offer.ONE_SITE not in model.offers or Offer.CODES in model.offers or prior is None:
+    if Offer.ONE_SITE not in model.offers or prior is None:
         return False
     known = Offer.DENSITY in prior.offers or Offer.DRAWS not in prior.offers
-    return known and prior.space.kind == "reals"
+    return known and prior.space.kind in ("reals", "codes")
+
+
+def takes_mixture(model: Model) -> bool:
+    """Return whether a mixture of Gaussians is fitted to its codes where nobody asks: as p(z)."""
+    if Offer.DRAWS not in model.offers or not takes_fitted(model):
+        return False
+    prior: Any = model.prior
+    return bool(prior.space.kind == "reals")

@@ -17,8 +17,8 @@ from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import average
 from vaekit.models import LatentModel, exact, pieces
-from vaekit.registry import Spec, checked, make, text
-from vaekit.runs._fitted import FITTED_FILE, FittedPrior, takes_fitted, weights_key
+from vaekit.registry import Spec, checked, describe, make, text
+from vaekit.runs._fitted import FITTED_FILE, FittedPrior, takes_fitted, takes_mixture, weights_key
 
 if TYPE_CHECKING:
     from vaekit.runs._run import Run
@@ -49,12 +49,19 @@ def fit_prior(
         groups: of the held-out rows: see `standard_error`.
         on_epoch: is told the epoch, of how many, and log p of held-out codes.
     """
-    spec = checked("density", prior)
+    spec, space = checked("density", prior), cast(Any, model).prior.space
+    asked = describe("density", spec["name"])["given"]
+    kind = "codes" if space.kind == "codes" else "z"
+    if kind not in asked:
+        raise VaekitError(
+            f"the codes of this model are {space}, to which no {spec['name']} can be fitted: take "
+            "another prior, of `vaekit parts density`."
+        )
     z, _ = _draw_codes(model, train, seed)
     others, log_p = _draw_codes(model, held_out, seed + 1)
     if len(z) < 2 or len(others) < 2 or not (z.isfinite().all() and others.isfinite().all()):
         return None
-    given = {"z": z, "held_out": others, "seed": seed, "on_epoch": on_epoch}
+    given = {kind: z, "held_out": others, "seed": seed, "on_epoch": on_epoch, "space": space}
     makers = {name: lambda value=value: value for name, value in given.items()}
     fit: Fit | None = make("density", spec, makers)
     if fit is None:
@@ -72,17 +79,18 @@ def _draw_codes(
     """Return a draw of q(z|x) for each row, `(N, *Z)`, and log p(z), `(N,)`, on the CPU."""
     scored = Offer.DRAWS in model.offers
     device = next(model.parameters()).device
-    zs, log_ps = [torch.empty(0)], [torch.empty(0)]
+    zs, log_ps = list[Tensor](), [torch.empty(0)]
     with rng(seed, device), torch.no_grad(), evaluating(model), exact(model):
         for x, context in batches:
             context = None if context is None else context.to(device)
             for some, given in pieces(model, x.to(device), context):
                 seen, mask = model.seen(some)
                 (site,) = model.draw(model.infer(seen, given, mask), (1,))
-                zs.append(site.z[0].float().cpu())
+                z = site.z[0].cpu()
+                zs.append(z.float() if z.is_floating_point() else z)
                 if scored:
                     log_ps.append(site.log_p[0].float().cpu())
-    return torch.cat(zs[1:] or zs), torch.cat(log_ps) if scored else None
+    return torch.cat(zs or [torch.empty(0)]), torch.cat(log_ps) if scored else None
 
 
 def rows_to_fit(data: Dataset, rows: int = ROWS, held_out: int = HELD_OUT) -> tuple[Split, Split]:
@@ -102,7 +110,7 @@ def fitted_prior(run: Run, data: Dataset | None = None) -> FittedPrior | None:
     """Return the prior fitted to the codes of a run's model; where none is kept, a mixture is.
 
     None for models that `takes_fitted` refuses, for too few rows, and where the data are not found;
-    and where none is kept of a model without p(z), which draws nothing unless it is asked to.
+    and where none is kept of a model that `takes_mixture` refuses.
 
     Args:
         run: of any model.
@@ -140,7 +148,7 @@ def _spec_in(content: bytes) -> str:
 
 
 def _fitted_by_default(run: Run, data: Dataset | None) -> FittedPrior | None:
-    if Offer.DRAWS not in run.offers:
+    if not takes_mixture(run.model):
         return None
     try:
         data = run.dataset() if data is None else data
@@ -172,8 +180,8 @@ def fit_to_run(
     spec = checked("density", prior)
     if not takes_fitted(run.vae):
         raise VaekitError(
-            f"{run.path} has no codes to fit a prior to: that takes one latent of reals, and a "
-            "p(z) with a density or none at all."
+            f"{run.path} has no codes to fit a prior to: that takes one latent, of reals or "
+            "of numbered codes, and a p(z) with a density or none at all."
         )
     seed = run.config.training.seed if seed is None else seed
     fitted = _fit(run, run.dataset(data_dir), spec, seed, on_epoch)

@@ -550,7 +550,9 @@ class Run:
             seed=seed,
             name=str(self.path),
             scale=self.spec.values.scale if units and not self.spec.columns else None,
-            sample=lambda n, context: self.sample(n, context=context, mean=False, seed=seed),
+            sample=lambda n, context: self.sample(
+                n, context=context, mean=False, seed=seed, prior=None if fitted is None else prior
+            ),
         )
 
     def evaluate(

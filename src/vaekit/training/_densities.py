@@ -1,7 +1,8 @@
 """How a prior is fitted to the codes of a trained model, by name.
 
-Each is a function of the kind "density": it gets draws z of q(z|x), `(N, *Z)`, `held_out` ones, by
-which it chooses, and a `seed`; and returns a prior with the log-densities of the held-out codes.
+Each is a function of the kind "density": it asks for draws z of q(z|x), `(N, *Z)`, or where they
+are numbered for `codes`; for `held_out` ones, by which it chooses, the `space` that they are of, a
+`seed`, and what is told of each epoch; and returns a prior with log p of the held-out ones.
 """
 
 from __future__ import annotations
