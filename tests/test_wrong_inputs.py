@@ -101,6 +101,7 @@ def blank(hint: Any) -> Any:
         vk.VAE: vae,
         vk.Model: vae,
         vk.Objective: vk.ELBO,
+        vk.Prior: lambda: vk.StandardNormal(2),
         vk.Distribution: lambda: vk.StandardNormal(2)(),
     }
     origin, args = typing.get_origin(hint), typing.get_args(hint)

@@ -28,7 +28,7 @@ class FullMixture(Prior):
 
     Example:
         >>> FullMixture(2, components=3)().log_prob(torch.zeros(2)).item()
-        -1.8378769159317017
+        -1.8378770351409912
     """
 
     log_weights: Tensor
