@@ -237,6 +237,18 @@ def test_an_autoencoder_draws_once_a_prior_is_fitted(plain: Run) -> None:
     assert "Samples: " not in vk.report.write_run_report(vk.load(plain.path)).read_text()
 
 
+def test_the_report_says_which_prior_was_chosen(run: Run) -> None:
+    fitted = run.fit_prior("flow:transforms=2:hidden=32:epochs=30")
+    assert fitted.better
+    page = vk.report.write_run_report(run).read_text()
+    assert "z is drawn from a normalizing flow on the codes" in page
+    assert f"{fitted.gain:.2f} ± {fitted.error:.2f} nats more likely under the fitted" in page
+    assert "归一化流" in vk.report.write_run_report(run, lang="zh").read_text()
+    kept = vk.load(run.path).sampled_prior()
+    assert kept is not None
+    assert kept.name == fitted.name
+
+
 def test_files_of_before_hold_a_mixture(run: Run) -> None:
     fitted, path = run.fit_prior("mixture"), run.path / "fitted.safetensors"
     state, known = read_tensors(path.read_bytes(), path)
