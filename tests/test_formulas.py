@@ -822,7 +822,7 @@ def test_means_over_seeds_and_the_gain_of_a_fitted_prior(proves: Proves) -> None
         vk.Conditional(vk.MLP(5, 4, hidden=()), vk.Gaussian(2)),
         vk.Conditional(vk.MLP(2, 5, hidden=()), vk.Bernoulli(5)),
     )
-    prior = fit_prior(model, [(x[:300], None)], [(x[300:], None)], (1,))
+    prior = fit_prior(model, [(x[:300], None)], [(x[300:], None)], "mixture:components=1")
     assert prior is not None
     torch.manual_seed(0)
     weight, bias = (of(p) for p in model.posterior.parameters())

@@ -101,6 +101,7 @@ def blank(hint: Any) -> Any:
         vk.VAE: vae,
         vk.Model: vae,
         vk.Objective: vk.ELBO,
+        vk.Prior: lambda: vk.StandardNormal(2),
         vk.Distribution: lambda: vk.StandardNormal(2)(),
     }
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -253,6 +254,7 @@ def usual(run: vk.Run, folder: Path) -> dict[str, dict[str, Any]]:
         "edit": {**batch, "toward": {"3": 1.0}, "steps": 2},
         "encode": batch,
         "evaluate": {"limit": 4},
+        "fit_prior": {"prior": "mixture:components=1"},
         "impute": {"data": data},
         "new_data": {"data": data},
         "outliers": {"k": 2, "by": "error", "samples": 1},

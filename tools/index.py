@@ -17,7 +17,7 @@ import vaekit
 from vaekit import registry
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("nn", "parts", "models", "objectives", "evaluate", "recipes", "data")
+ROOMS = ("nn", "parts", "models", "objectives", "evaluate", "recipes", "training", "data")
 DOC = ROOT / "docs" / "parts.md"
 STUB = ROOT / "src" / "vaekit" / "signature.pyi"
 TYPES = {

@@ -35,6 +35,7 @@ KINDS = {
     "net": "how the networks are made",
     "model": "what joins them",
     "module": "what composed models are made of",
+    "density": "a prior fitted to codes",
     "metric": "what is measured",
     "recipe": "a choice of all these",
     "data": "sets known by name",

@@ -18,6 +18,7 @@ from vaekit.cli._show import (
     Styled,
     Whole,
     answer,
+    say,
     start,
     table,
 )
@@ -116,6 +117,41 @@ def report(run: Path, /, *, lang: str = "en", opening: Rows = Rows()) -> Path:
     return vaekit.report.write_run_report(loaded, data_dir=opening.data_dir, lang=lang)
 
 
+def fit_prior(
+    run: Path,
+    /,
+    *,
+    prior: str = "mixture",
+    seed: MaybeWhole = None,
+    opening: Rows = Rows(),
+) -> None:
+    """Fit a prior to the codes of a trained model, and keep it.
+
+    `vaekit sample` then draws z from it where it suits held-out codes better than p(z), or where
+    the model has no p(z), as of an autoencoder. Bounds stay with p(z), but for `vaekit evaluate
+    RUN --prior fitted`.
+
+    Example: vaekit fit-prior runs/vae-mnist --prior flow
+
+    Args:
+        prior: mixture, flow or two-stage, with options as flow:flow=spline: `vaekit parts density`.
+        seed: Of the draws of q(z|x) and of the fit; by default that of the training.
+    """
+    if run.is_file():
+        raise VaekitError(f"{run} is a saved model, which keeps no new prior: name a run folder.")
+    loaded = opening.load(run)
+    from vaekit.cli._progress import log
+
+    def on_epoch(epoch: int, epochs: int, nats: float) -> None:
+        if epoch % 10 == 0 or epoch in (1, epochs):
+            log(f"epoch {epoch} of {epochs} at most: {nats:.2f} nats for held-out codes")
+
+    fitted = loaded.fit_prior(prior, seed=seed, data_dir=opening.data_dir, on_epoch=on_epoch)
+    say(f"prior {fitted}")
+    if not fitted.better:
+        say("that is no gain: samples stay with p(z), but for `vaekit sample RUN --prior fitted`")
+
+
 def evaluate(
     run: Path,
     /,
@@ -124,6 +160,7 @@ def evaluate(
     split: str = "test",
     limit: MaybeWhole = None,
     seed: Whole = 0,
+    prior: str = "model",
     opening: Rows = Rows(),
     json: bool = False,
 ) -> None:
@@ -137,13 +174,15 @@ def evaluate(
         metrics: Metrics besides the bound: nll:samples=5000; see `vaekit parts metric`.
         data: New rows, in place of a split: a folder, a .zip, an array, a table, or a set's name.
         limit: Measure this many rows, evenly spread.
+        prior: model: p(z); fitted: the prior fitted to the codes, as the numbers then say.
     """
     loaded = opening.load(run)
     loaded.folder.evaluations()  # what could not be kept is refused before it takes hours
     from vaekit.cli._progress import RowCount
 
     how: dict[str, Any] = {"data": data, "split": split, "limit": limit, "seed": seed}
-    how |= {"data_dir": opening.data_dir, "on_rows": RowCount() if sys.stderr.isatty() else None}
+    how |= {"prior": prior, "data_dir": opening.data_dir}
+    how |= {"on_rows": RowCount() if sys.stderr.isatty() else None}
     record = loaded.evaluate(*metrics, **how)
     try:  # first: what took hours outlives a closed pipe; and it is shown where it cannot be kept
         vaekit.runs.keep_evaluation(loaded, record)
@@ -169,7 +208,9 @@ def _lines(record: dict[str, Any], drawn: str) -> Iterator[str]:
         yield vaekit.evaluate.over_words(record["standard_error_over"])
     made = ", ".join(f"{name} {value}" for name, value in how["made"].items())
     given = f" given {how['given']}" if how.get("given") else ""
-    parts = (f"{how['likelihood']} likelihood{given}", how["unit"], made and f"data with {made}")
+    prior = how.get("prior") and f"prior {how['prior']}, not p(z)"
+    data = made and f"data with {made}"
+    parts = (f"{how['likelihood']} likelihood{given}", prior, how["unit"], data)
     yield "; ".join(filter(None, parts))
     yield f"data sha256 {how['sha256'][:16]}; vaekit {how['vaekit']}, torch {how['torch']}"
 

@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
             runs.report,
             runs.show,
             samples.sample,
+            runs.fit_prior,
             samples.reconstruct,
             edits.interpolate,
             edits.edit,
@@ -99,6 +100,7 @@ def _help(words: Sequence[str]) -> str:
         lines = ["Usage: vaekit COMMAND [OPTIONS]", "", title]
         for job, group in COMMANDS.items():
             names = [each.name[0] if isinstance(each, App) else each.__name__ for each in group]
+            names = [name.replace("_", "-") for name in names]
             rows = {name: app[name].help.partition("\n")[0] for name in names}
             lines += ["", f"{job}:", *columns(rows)]
         return "\n".join([*lines, "", "Options of all commands:", *columns(GLOBAL)])

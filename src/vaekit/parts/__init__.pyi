@@ -16,6 +16,9 @@ from vaekit.parts.families import FittedScale as FittedScale
 from vaekit.parts.families import FreeScale as FreeScale
 from vaekit.parts.families import Gaussian as Gaussian
 from vaekit.parts.families import Laplace as Laplace
+from vaekit.parts.fitted import FullMixture as FullMixture
+from vaekit.parts.fitted import MovedPrior as MovedPrior
+from vaekit.parts.fitted import SecondStage as SecondStage
 from vaekit.parts.flows import IAF as IAF
 from vaekit.parts.flows import FlowPrior as FlowPrior
 from vaekit.parts.flows import PlanarFlow as PlanarFlow

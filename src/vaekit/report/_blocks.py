@@ -134,10 +134,11 @@ def samples(shown: Rebuilt, _: Words) -> dict[str, Any]:
     """
     run, fitted = shown.run, shown.run.sampled_prior()
     rows, more = _by_class(shown, _) if run.conditional else _with_nearest(shown, fitted, _)
-    if fitted is not None:
+    if fitted is not None and Offer.DRAWS in run.offers:
         plain = shown.seen(run.sample(len(rows[-1][1]), prior="model"))
         rows.append((_("from p(z)"), cells(plain, [_("sample from p(z)")] * len(plain))))
-    return {"rows": rows, "classes": [], "searched": 0, "block": BLOCK, "fitted": fitted, **more}
+    facts = {"rows": rows, "classes": [], "searched": 0, "block": BLOCK}
+    return {**facts, "fitted": fitted, "said": fitted and fitted.said(_), **more}
 
 
 Lines = list[tuple[str, list[Cell]]]

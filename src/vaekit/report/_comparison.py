@@ -222,7 +222,10 @@ class Compared:
         rows = [(self.say("test images"), entries[0].seen(entries[0].first[0]))]
         rows += [(one.name, one.seen(one.run.reconstruct(*one.first))) for one in entries]
         count = SHOWN * (2 if len(entries) <= 3 else 1)
-        drawing = [one for one in entries if Offer.DRAWS in one.run.offers]
+        if self.prior == "model":
+            drawing = [one for one in entries if Offer.DRAWS in one.run.offers]
+        else:
+            drawing = [one for one in entries if one.run.draws]
         how: Any = {"seed": self.seed, "prior": self.prior}
         samples = [(one.name, one.seen(one.run.sample(count, **how))) for one in drawing]
         return {"reconstructions": rows} | ({"samples": samples} if samples else {})

@@ -46,6 +46,8 @@ NAMED = (
     *(mark("draws: distance of columns (KS)"), mark("draws: error of correlations")),
     *(mark("draws told from real rows (AUROC)"), mark("draws that are training rows")),
     mark("draws nearer to training rows than real ones"),
+    *(mark("a Gaussian"), mark("a mixture of {} Gaussians"), mark("a normalizing flow")),
+    *(mark("a second VAE"), mark("the prior {}")),
 )
 
 
@@ -124,7 +126,7 @@ class RunFacts:
         found: dict[str, Any] = dict.fromkeys(SHOWS)
         if drawable:
             found["pairs"] = blocks.reconstructions(shown, say)
-            found["samples"] = blocks.samples(shown, say) if Offer.DRAWS in offers else None
+            found["samples"] = blocks.samples(shown, say) if self.run.draws else None
         if drawable and latent and all(space.kind == "reals" for space in self.spaces):
             found["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
             found["dims"] = blocks.dimensions(shown, self.latent.get("kl_per_dim"), say)

@@ -24,7 +24,7 @@ from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel
 from vaekit.report._grids import grid, in_color, levels, png_bytes, read_array
-from vaekit.runs import Job, RunFolder, fit_prior, fixed_batches, rows_to_fit, takes_fitted
+from vaekit.runs import Job, RunFolder, fit_prior, fixed_batches, rows_to_fit, takes_mixture
 from vaekit.training import Callback
 
 IMAGES, SAMPLES = 8, 16
@@ -123,7 +123,7 @@ class Snapshots(Callback):
 
     def samples(self, model: LatentModel) -> Tensor:
         """Return E[x|z] at draws z of the same noise, of the better prior."""
-        fitted = None if self.rows is None else fit_prior(model, *self.rows, components=(1,))
+        fitted = None if self.rows is None else fit_prior(model, *self.rows, "mixture:components=1")
         under = self.context_of_samples
         with rng(self.seed, self.x.device):
             if fitted is None or not fitted.better:
@@ -147,7 +147,7 @@ def snapshots_of(job: Job) -> Snapshots | None:
         film.context = test.context[index].float().to(job.device)
         made = job.spec.contexts(SAMPLES)  # the classes in their order
         film.context_of_samples = None if made is None else made.to(job.device)
-    if takes_fitted(job.recipe.model) and job.data.stream is None:
+    if takes_mixture(job.recipe.model) and job.data.stream is None:
         few = rows_to_fit(job.data, *(min(rows, VALUES // math.prod(shape)) for rows in FEW))
         train, others = (list(fixed_batches(split, options.seed)) for split in few)
         film.rows = train, others

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vaekit.data import DataSpec, spread, starts
-from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.evaluate import correlated
 from vaekit.report._blocks import Rebuilt
@@ -273,8 +272,8 @@ def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
     if labels is not None:
         first = first[labels[first].argsort(stable=True)]
     order = [*first.tolist(), *sorted({*range(len(shown.x))} - {*first.tolist()})]
-    draws, found = None, dict[str, Any]()
-    if Offer.DRAWS in run.offers:
+    draws, found, fitted = None, dict[str, Any](), run.sampled_prior()
+    if run.draws:
         x = run.sample(len(order), context=shown.context(order), mean=False)
         both = [_by_column(run.spec, part) for part in (shown.x[order], x)]
         found["marginals"] = list(marginals(both[0], both[1], say))
@@ -282,7 +281,11 @@ def table_blocks(shown: Rebuilt, say: Words) -> dict[str, Any]:
     counts = shown.data.kind == "counts"
     rows, made = see(shown.x[order]), see(shown.made[order])
     table = Table(rows, made, draws, shown.data.place_names, counts)
-    found |= {"table": table, "maps": list(row_maps(table, SHOWN, say))}
+    found |= {
+        "fitted": fitted and fitted.said(say),
+        "table": table,
+        "maps": list(row_maps(table, SHOWN, say)),
+    }
     found |= {"moments": moments(table), "draws": list(correlations(table, say))}
     if not counts:
         return {**found, "columns": [explained(table, say)]}

@@ -6,11 +6,12 @@ from vaekit.runs._edits import VARIETY as VARIETY
 from vaekit.runs._filling import fill_rows as fill_rows
 from vaekit.runs._filling import with_gaps as with_gaps
 from vaekit.runs._fitted import FittedPrior as FittedPrior
-from vaekit.runs._fitted import fit_prior as fit_prior
-from vaekit.runs._fitted import fixed_batches as fixed_batches
-from vaekit.runs._fitted import keep_fitted as keep_fitted
-from vaekit.runs._fitted import rows_to_fit as rows_to_fit
 from vaekit.runs._fitted import takes_fitted as takes_fitted
+from vaekit.runs._fitted import takes_mixture as takes_mixture
+from vaekit.runs._fitting import fit_prior as fit_prior
+from vaekit.runs._fitting import fixed_batches as fixed_batches
+from vaekit.runs._fitting import keep_fitted as keep_fitted
+from vaekit.runs._fitting import rows_to_fit as rows_to_fit
 from vaekit.runs._folder import RunFolder as RunFolder
 from vaekit.runs._folder import TakenError as TakenError
 from vaekit.runs._folder import git_state as git_state

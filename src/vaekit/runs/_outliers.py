@@ -13,7 +13,7 @@ from vaekit.data import Split
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import nearest_codes
-from vaekit.runs._fitted import fixed_batches
+from vaekit.runs._fitting import fixed_batches
 from vaekit.runs._run import Run
 from vaekit.runs._scoring import Scored, score_rows
 

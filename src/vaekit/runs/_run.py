@@ -40,7 +40,8 @@ from vaekit.objectives import Objective
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
 from vaekit.runs._config import COMPOSED, Config
-from vaekit.runs._fitted import FittedPrior, fitted_prior
+from vaekit.runs._fitted import FittedPrior
+from vaekit.runs._fitting import fit_to_run, fitted_prior
 from vaekit.runs._folder import RunFolder
 from vaekit.runs._moves import find_data
 from vaekit.runs._saved_models import save
@@ -282,14 +283,15 @@ class Run:
 
             how: dict[str, Any] = {"context": context, "label": label, "mean": mean, "seed": seed}
             return vary(self, like, n, variety=variety, fixed=fixed, prior=prior, **how)
-        model = self.require(Offer.DRAWS)
+        model = self.vae
         affordable(self, at_least("n", n, 1))
         number = None if label is None else label_of(label, self.spec, self.class_names)
+        fitted = self.sampled_prior(prior)
+        model = self.require(Offer.DRAWS) if fitted is None else model
         with rng(seed, self.device), torch.no_grad():
             if context is None or number is not None:
                 context = self.spec.contexts(n, number, covariates or {}, drawn=True)
             context = self._context(context)
-            fitted = self.sampled_prior(prior)
             if fitted is None and not fixed:
                 return model.sample(n, context, mean=mean).cpu()
             if fitted is None:
@@ -313,9 +315,40 @@ class Run:
         if prior == "fitted" and fitted is None:
             raise VaekitError(
                 f"{self.path} has no prior fitted to its codes: that takes one latent of reals, "
-                "its data, and twice as many rows as dimensions; take `prior=model`."
+                "its data, and twice as many rows as dimensions; take `prior=model`, or see "
+                "`vaekit fit-prior`."
             )
         return fitted if fitted is not None and (fitted.better or prior == "fitted") else None
+
+    @property
+    def draws(self) -> bool:
+        """Return whether there is a prior to draw from: p(z), or one fitted to the codes."""
+        return Offer.DRAWS in self.offers or fitted_prior(self) is not None
+
+    def fit_prior(
+        self,
+        prior: str | Mapping[str, Any] = "mixture",
+        *,
+        seed: int | None = None,
+        data_dir: str | Path | None = None,
+        on_epoch: Callable[[int, int, float], None] | None = None,
+    ) -> FittedPrior:
+        """Fit a prior to the codes of training rows, and keep it beside the model.
+
+        `sample` then draws from it where it suits held-out codes better than p(z), or where the
+        model has no p(z), as an autoencoder; `evaluate(prior="fitted")` measures with it.
+
+        Args:
+            prior: how, as `"flow:flow=spline"`: see `vaekit parts density`.
+            seed: of the draws of q(z|x) and of the fit; by default the training's.
+            data_dir: where data sets lie.
+            on_epoch: is told the epoch, of how many, and log p of held-out codes.
+
+        Raises:
+            VaekitError: for an unknown name or option, a model whose codes are no real numbers, or
+                of several latents, too few rows, and data that are not found.
+        """
+        return fit_to_run(self, prior, seed=seed, data_dir=data_dir, on_epoch=on_epoch)
 
     def by_class(self, n: int, **how: Any) -> Tensor:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
@@ -491,10 +524,12 @@ class Run:
         sha256: str = "",
         on_rows: Callable[[str, int, int], None] | None = None,
         units: bool = False,
+        prior: str | None = None,
     ) -> Subject:
         """Return what metrics look at: this model on the rows of a split of `data`.
 
-        With `units` numbers of a table are of its own units, whatever its columns were scaled by.
+        With `units` numbers of a table are of its own units, whatever its columns were scaled by;
+        with `prior="fitted"` those of the model are with the prior fitted to its codes.
 
         Raises:
             VaekitError: for an unknown split, or a limit below 1.
@@ -502,8 +537,9 @@ class Run:
         splits = {**data.splits, "test": data.test}
         rows = Rows(choose("split", split, splits), self.device, limit, on_rows)
         plain = self.config.data.model_copy(update=PLAIN)
+        fitted = self.sampled_prior(prior) if prior == "fitted" else None
         return Subject(
-            self.model,
+            self.model if fitted is None else fitted.in_place_of(self.model),
             self.spec,
             rows,
             objective=self.objective,
@@ -514,7 +550,9 @@ class Run:
             seed=seed,
             name=str(self.path),
             scale=self.spec.values.scale if units and not self.spec.columns else None,
-            sample=lambda n, context: self.sample(n, context=context, mean=False, seed=seed),
+            sample=lambda n, context: self.sample(
+                n, context=context, mean=False, seed=seed, prior=None if fitted is None else prior
+            ),
         )
 
     def evaluate(
@@ -524,6 +562,7 @@ class Run:
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
+        prior: str = "model",
         data_dir: str | Path | None = None,
         on_rows: Callable[[str, int, int], None] | None = None,
     ) -> dict[str, Any]:
@@ -541,6 +580,7 @@ class Run:
             split: "test", "validation" or "train": the rows that it was trained on.
             limit: so many rows only, evenly spread over the split, which may be sorted.
             seed: of the draws; each study has its own.
+            prior: "model", p(z), or "fitted", the one fitted to the codes, which the protocol says.
             data_dir: where data sets lie.
             on_rows: is told what is measured, rows done, and rows in all.
 
@@ -548,7 +588,9 @@ class Run:
             VaekitError: for an unknown metric or split, one that does not suit the model, a limit
                 below 1, or data that are not found.
         """
-        how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows}
+        choose("prior", prior, dict.fromkeys(("model", "fitted")))
+        fitted = self.sampled_prior(prior) if prior == "fitted" else None
+        how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows, "prior": prior}
         if data is None:
             source = self.source(data_dir)
             if split == "test":
@@ -570,6 +612,7 @@ class Run:
             "of": len(subject.rows.split),
             "samples": prod(samples or (0,)),
             "seed": seed,
+            **({"prior": f"fitted: {fitted.name}"} if fitted else {}),
             **self.protocol(),
         }
         return {**results.pop("bound", {}), **results, "protocol": protocol}
@@ -747,8 +790,8 @@ class Run:
 
 
 LACKS = {
-    Offer.DRAWS: "has no prior to draw from: take `vaekit reconstruct`, or train with a prior, as "
-    "`prior=standard-normal`.",
+    Offer.DRAWS: "has no prior to draw from: take `vaekit reconstruct`, fit one to its codes, as "
+    "`vaekit fit-prior`, or train with one, as `prior=standard-normal`.",
     Offer.ONE_SITE: "has several latents: this is for models with one.",
     Offer.MOMENTS: "has a posterior without a variance: a point, or one that is only drawn from.",
 }

@@ -22,14 +22,14 @@ from vaekit._safetensors import MEND as RESTORE
 from vaekit._safetensors import read_tensors, safetensors_bytes
 from vaekit._torchutil import load_state
 from vaekit.data import DataSpec
-from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, unknown, visible
 from vaekit.evaluate import counted, over_words
 from vaekit.recipes import find_recipe
 from vaekit.registry import entries, make, text
 from vaekit.runs._building import sketch
 from vaekit.runs._config import COMPOSED, Config
-from vaekit.runs._fitted import FITTED_FILE, fitted_prior, weights_key
+from vaekit.runs._fitted import FITTED_FILE, weights_key
+from vaekit.runs._fitting import fitted_prior
 from vaekit.runs._folder import WEIGHTS_FILE, RunFolder
 from vaekit.runs._graph import outline
 
@@ -129,7 +129,7 @@ def card(run: Run) -> Iterator[str]:
     yield from (f"| sha256 of the data | {run.sha256} |", "", "## Numbers", "", *_numbers(run))
     more = ", model=model" if run.config.parts.get("why") and composed else ""
     yield from ("", "## Use", "", "```python", "import vaekit", "")
-    does = "sample(16)" if Offer.DRAWS in run.offers else "reconstruct(x)"
+    does = "sample(16)" if run.draws else "reconstruct(x)"
     yield from (f'run = vaekit.load("PATH"{more})', f"made = run.{does}", "```", "")
 
 
@@ -169,7 +169,8 @@ def _numbers(run: Run) -> Iterator[str]:
     for results in evaluations:
         how = results["protocol"]
         over = over_words(results.get("standard_error_over", counted(how["rows"])))
-        head = f"{how['rows']:,} {how['split']} rows; {over}:"
+        prior = f"; prior {how['prior']}" if "prior" in how else ""
+        head = f"{how['rows']:,} {how['split']} rows{prior}; {over}:"
         yield from (head, "", "| | |", "|---|---|")
         lines = [line for line in metric_lines(results) if line[1]]
         yield from (f"| {label} | {number} {more} |" for label, number, more in lines)

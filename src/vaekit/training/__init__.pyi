@@ -6,6 +6,9 @@ from vaekit.training._callbacks import interruptible as interruptible
 from vaekit.training._checkpoints import Best as Best
 from vaekit.training._checkpoints import Supervisor as Supervisor
 from vaekit.training._dense import DensePass as DensePass
+from vaekit.training._densities import Fit as Fit
+from vaekit.training._densities import OnEpoch as OnEpoch
+from vaekit.training._densities import climb as climb
 from vaekit.training._graphs import refuse_capture as refuse_capture
 from vaekit.training._graphs import refuse_graphs as refuse_graphs
 from vaekit.training._loop import fit as fit

@@ -1,0 +1,194 @@
+"""Priors that are fitted to the codes of a trained model: see `vaekit.training` for how."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit import distributions as d
+from vaekit.errors import VaekitError, within
+from vaekit.nn import sizes
+from vaekit.parts.priors import MOST, Prior
+from vaekit.registry import register
+
+
+@register("module", "full-mixture")
+class FullMixture(Prior):
+    """A mixture of Gaussians with full covariances, which expectation maximization has fitted.
+
+    Args:
+        event_shape: the shape of z.
+        components: how many.
+
+    Raises:
+        VaekitError: for fewer than one.
+
+    Example:
+        >>> FullMixture(2, components=3)().log_prob(torch.zeros(2)).item()
+        -1.8378770351409912
+    """
+
+    log_weights: Tensor
+    loc: Tensor
+    tril: Tensor
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, components: int = 1) -> None:
+        super().__init__()
+        self.event_shape = sizes("event_shape", event_shape)
+        count, size = within("components", components, 1, MOST), math.prod(self.event_shape)
+        self.register_buffer("log_weights", torch.full((count,), -math.log(count)))
+        self.register_buffer("loc", torch.zeros(count, *self.event_shape))
+        self.register_buffer("tril", torch.eye(size).repeat(count, 1, 1))
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return d.GaussianMixture.offers
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.GaussianMixture:
+        return d.GaussianMixture(self.log_weights, self.loc, self.tril)
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}, components={len(self.log_weights)}"
+
+
+class _Moved(d.Distribution):
+    """The distribution of loc + scale * v, for v of a distribution over vectors."""
+
+    parameters = ()
+
+    def __init__(self, base: d.Distribution, loc: Tensor, scale: Tensor) -> None:
+        super().__init__(event_dim=loc.dim())
+        self.base, self.loc, self.scale = base, loc, scale
+        self.offers = base.offers & d.offering("draws", "density", "exact")  # type: ignore[misc]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return tuple(self.loc.shape)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        v = self.base.sample(shape)
+        return self.loc + self.scale * v.view(*shape, *self.event_shape)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density `(...)`, nats."""
+        v = ((x - self.loc) / self.scale).flatten(x.dim() - self.event_dim)
+        return self.base.log_prob(v) - self.scale.log().sum()
+
+
+@register("module", "moved-prior")
+class MovedPrior(Prior):
+    """A prior over vectors, moved and stretched to where codes are, by element: z = loc + scale v.
+
+    Args:
+        prior: of v.
+        event_shape: the shape of z, whose elements are those of v.
+
+    Example:
+        >>> from vaekit.parts import StandardNormal
+        >>> prior = MovedPrior(StandardNormal(4), (2, 2))
+        >>> prior.move_to(torch.full((100, 2, 2), 3.0) + torch.randn(100, 2, 2))
+        >>> prior().sample((5,)).shape, prior().log_prob(torch.full((1, 2, 2), 3.0)).shape
+        (torch.Size([5, 2, 2]), torch.Size([1]))
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, prior: Prior, event_shape: int | tuple[int, ...]) -> None:
+        super().__init__()
+        self.prior, self.event_shape = prior, sizes("event_shape", event_shape)
+        self.register_buffer("loc", torch.zeros(self.event_shape))
+        self.register_buffer("scale", torch.ones(self.event_shape))
+
+    def move_to(self, z: Tensor) -> None:
+        """Take the means of the elements of z `(N, *Z)`, and their standard deviations."""
+        spread = z.std(0, correction=0)
+        self.loc.copy_(z.mean(0))
+        self.scale.copy_(spread.clamp_min(1e-4 * spread.max().clamp_min(1e-12)))
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return self.prior.offers & d.offering("draws", "density", "exact")
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        return _Moved(self.prior(), self.loc, self.scale)
+
+
+class _Second(d.Distribution):
+    """The z of a VAE: u ~ p(u), z ~ p(z|u), whose density is an integral over u."""
+
+    parameters = ()
+    offers = d.offering("draws", "exact")
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(event_dim=1)
+        self.model = model
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self.model.x_shape
+        return shape
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        z: Tensor = self.model.sample(math.prod(shape))
+        return z.view(*shape, *self.event_shape)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Refuse: there is a bound alone."""
+        raise VaekitError(
+            "the density of a second VAE is only known as a bound: take draws, or fit another "
+            "prior, as `flow`."
+        )
+
+
+@register("module", "second-stage")
+class SecondStage(Prior):
+    """The codes of a second VAE that was trained on codes: u ~ N(0, I), then z ~ p(z|u).
+
+    It has draws, and no density but as a bound.
+
+    Args:
+        model: the second VAE, over vectors.
+
+    References:
+        Dai and Wipf 2019, Diagnosing and enhancing VAE models, arXiv 1903.05789.
+
+    Example:
+        >>> import vaekit as vk
+        >>> net = vk.Conditional(vk.MLP(2, 4), vk.Gaussian(2))
+        >>> model = vk.VAE(vk.StandardNormal(2), net, vk.Conditional(vk.MLP(2, 4), vk.Gaussian(2)))
+        >>> SecondStage(model)().sample((5,)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.model.x_shape)
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return _Second.offers
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        return _Second(self.model)

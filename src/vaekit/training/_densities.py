@@ -1,0 +1,183 @@
+"""How a prior is fitted to the codes of a trained model, by name.
+
+Each is a function of the kind "density": it asks for draws z of q(z|x), `(N, *Z)`, or where they
+are numbered for `codes`; for `held_out` ones, by which it chooses, the `space` that they are of, a
+`seed`, and what is told of each epoch; and returns a prior with log p of the held-out ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vaekit._torchutil import rng
+from vaekit.distributions import COMPONENTS, choose_mixture
+from vaekit.errors import at_least
+from vaekit.evaluate import log_likelihood
+from vaekit.models import VAE
+from vaekit.nn import MLP
+from vaekit.parts import (
+    Conditional,
+    FlowPrior,
+    FullMixture,
+    Gaussian,
+    MovedPrior,
+    Prior,
+    SecondStage,
+    StandardNormal,
+)
+from vaekit.registry import register
+from vaekit.training._optimizers import make_optimizer
+
+BATCH, LR, PATIENCE = 256, 1e-3, 10
+DRAWS = 100  # by which the density under a second VAE is bounded
+OnEpoch = Callable[[int, int, float], None]  # the epoch, of how many, nats of held-out codes
+
+
+class Fit(NamedTuple):
+    """A prior, and log p of the held-out codes `(M,)`: a lower bound where it has no density."""
+
+    prior: Prior
+    log_p: Tensor
+
+
+@register("density", "mixture")
+def mixture(
+    z: Tensor, held_out: Tensor, seed: int, *, components: tuple[int, ...] = COMPONENTS
+) -> Fit | None:
+    """A mixture of Gaussians with full covariances, by expectation maximization.
+
+    None for fewer codes than two for each dimension.
+
+    Args:
+        components: numbers of Gaussians, of which the one is taken that suits held-out codes best.
+    """
+    for count in components:
+        at_least("components", count, 1)
+    shape = tuple(z.shape[1:])
+    with rng(seed, threads=1):  # matrices so small that threads would wait for each other
+        found = choose_mixture(z.flatten(1), held_out.flatten(1), components, seed=seed)
+    if found is None:
+        return None
+    prior = FullMixture(shape, components=len(found.log_weights))
+    state = {name: getattr(found, name) for name in found.parameters}
+    prior.load_state_dict({**state, "loc": found.loc.view(-1, *shape)})
+    return Fit(prior, prior().log_prob(held_out))
+
+
+@register("density", "flow")
+def flow(
+    z: Tensor,
+    held_out: Tensor,
+    seed: int,
+    on_epoch: OnEpoch | None,
+    *,
+    flow: str = "maf",
+    transforms: int = 5,
+    hidden: int = 128,
+    epochs: int = 100,
+) -> Fit | None:
+    """A normalizing flow, by its likelihood of the codes: the prior `flow`.
+
+    Args:
+        flow: maf or spline: see the prior.
+        transforms: how many layers.
+        hidden: the width of their networks.
+        epochs: at most; it ends ten after the one that suits held-out codes best.
+    """
+    size, shape = z[0].numel(), tuple(z.shape[1:])
+    with rng(seed, threads=1):
+        inner = FlowPrior(size, flow=flow, transforms=transforms, hidden=hidden)
+        prior = MovedPrior(inner, shape)
+        prior.move_to(z)
+        climbed = climb(prior, lambda z: prior().log_prob(z), z, held_out, epochs, on_epoch)
+    with torch.no_grad():
+        return Fit(prior, prior().log_prob(held_out)) if climbed else None
+
+
+@register("density", "two-stage")
+def two_stage(
+    z: Tensor,
+    held_out: Tensor,
+    seed: int,
+    on_epoch: OnEpoch | None,
+    *,
+    hidden: tuple[int, ...] = (256, 256, 256),
+    epochs: int = 100,
+) -> Fit | None:
+    """A second VAE on the codes, with a latent of the same size (arXiv 1903.05789): draws alone.
+
+    Its density of a code is only known as a bound.
+
+    Args:
+        hidden: the widths of its networks.
+        epochs: at most; it ends ten after the one that suits held-out codes best.
+    """
+    size, shape = z[0].numel(), tuple(z.shape[1:])
+    with rng(seed, threads=1):
+        encoder, decoder = MLP(size, 2 * size, hidden), MLP(size, size, hidden)
+        likelihood = Gaussian(size, scale="fitted")
+        parts = Conditional(encoder, Gaussian(size)), Conditional(decoder, likelihood)
+        model = VAE(StandardNormal(size), *parts)
+        prior = MovedPrior(SecondStage(model), shape)
+        prior.move_to(z)
+
+        def moved(z: Tensor) -> Tensor:
+            return ((z - prior.loc) / prior.scale).flatten(1)
+
+        def elbo(z: Tensor) -> Tensor:
+            trace = model(moved(z))
+            return trace.log_likelihood[0] - trace.kl[0] - prior.scale.log().sum()
+
+        if not climb(prior, elbo, z, held_out, epochs, on_epoch):
+            return None
+        bound = log_likelihood(model, moved(held_out), samples=DRAWS)
+    return Fit(prior, bound - prior.scale.log().sum())
+
+
+def climb(
+    module: nn.Module,
+    value: Callable[[Tensor], Tensor],
+    z: Tensor,
+    held_out: Tensor,
+    epochs: int,
+    on_epoch: OnEpoch | None = None,
+) -> bool:
+    """Train a module for the mean of `value(z)`, and leave it as it was best for held-out rows.
+
+    Args:
+        module: what is trained.
+        value: of rows, `(B,)`.
+        z, held_out: rows to train on, and to choose the epoch by.
+        epochs: at most; it ends `PATIENCE` after the best one.
+        on_epoch: is told the epoch, of how many at most, and the mean of held-out rows.
+
+    Returns:
+        Whether any epoch gave a finite mean.
+    """
+    adam = make_optimizer("adam", module.parameters(), lr=LR)
+    best, kept, since = -math.inf, None, 0
+    for epoch in range(1, at_least("epochs", epochs, 1) + 1):
+        module.train()
+        for index in torch.randperm(len(z)).split(BATCH):
+            adam.zero_grad()
+            (-value(z[index]).mean()).backward()
+            adam.step()
+        module.eval()
+        with torch.no_grad():
+            now = value(held_out).mean().item()
+        if on_epoch is not None:
+            on_epoch(epoch, epochs, now)
+        since += 1
+        if now > best:
+            best, kept, since = now, copy.deepcopy(module.state_dict()), 0
+        if since == PATIENCE or not math.isfinite(now):
+            break
+    if kept is not None:
+        module.load_state_dict(kept)
+    return kept is not None
