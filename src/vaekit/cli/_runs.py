@@ -124,6 +124,7 @@ def evaluate(
     split: str = "test",
     limit: MaybeWhole = None,
     seed: Whole = 0,
+    prior: str = "model",
     opening: Rows = Rows(),
     json: bool = False,
 ) -> None:
@@ -137,13 +138,15 @@ def evaluate(
         metrics: Metrics besides the bound: nll:samples=5000; see `vaekit parts metric`.
         data: New rows, in place of a split: a folder, a .zip, an array, a table, or a set's name.
         limit: Measure this many rows, evenly spread.
+        prior: model: p(z); fitted: the prior fitted to the codes, for frechet, kid and prdc.
     """
     loaded = opening.load(run)
     loaded.folder.evaluations()  # what could not be kept is refused before it takes hours
     from vaekit.cli._progress import RowCount
 
     how: dict[str, Any] = {"data": data, "split": split, "limit": limit, "seed": seed}
-    how |= {"data_dir": opening.data_dir, "on_rows": RowCount() if sys.stderr.isatty() else None}
+    how |= {"prior": prior, "data_dir": opening.data_dir}
+    how |= {"on_rows": RowCount() if sys.stderr.isatty() else None}
     record = loaded.evaluate(*metrics, **how)
     try:  # first: what took hours outlives a closed pipe; and it is shown where it cannot be kept
         vaekit.runs.keep_evaluation(loaded, record)

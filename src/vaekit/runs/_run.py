@@ -491,10 +491,12 @@ class Run:
         sha256: str = "",
         on_rows: Callable[[str, int, int], None] | None = None,
         units: bool = False,
+        prior: str | None = None,
     ) -> Subject:
         """Return what metrics look at: this model on the rows of a split of `data`.
 
-        With `units` numbers of a table are of its own units, whatever its columns were scaled by.
+        With `units` numbers of a table are of its own units, whatever its columns were scaled by;
+        with `prior="fitted"` samples that are measured are of the prior fitted to its codes.
 
         Raises:
             VaekitError: for an unknown split, or a limit below 1.
@@ -508,14 +510,31 @@ class Run:
             rows,
             objective=self.objective,
             train=data.train,
-            data=None if source is None else partial(prepare, source, plain),
+            data=None
+            if source is None
+            else partial(prepare, source, plain, values=self.spec.values),
             key=f"{sha256} {self.spec.shape} {self.config.data.range}",
             class_names=self.class_names,
             seed=seed,
             name=str(self.path),
             scale=self.spec.values.scale if units and not self.spec.columns else None,
-            sample=lambda n, context: self.sample(n, context=context, mean=False, seed=seed),
+            sample=lambda n, context, **how: self.sample(
+                n, context=context, **{"mean": False, "seed": seed, **how}
+            ),
+            prior=prior or "model",
+            plain=partial(self._plain, source, split),
         )
+
+    def _plain(self, source: Dataset | None, split: str) -> Dataset:
+        """Return the rows of a split as the test split of its data set, all without noise.
+
+        A threshold is none: pixels below and above it are what the model sees.
+        """
+        binarize = "threshold" if self.config.data.binarize == "threshold" else "none"
+        made = {"binarize": binarize, "dequantize": False, "augment": ()}
+        options, source = self.config.data.model_copy(update=made), source or self.source()
+        data = prepare(source, options, values=self.spec.values)
+        return replace(data, test={**data.splits, "test": data.test}[split])
 
     def evaluate(
         self,
@@ -524,6 +543,7 @@ class Run:
         split: str = "test",
         limit: int | None = None,
         seed: int = 0,
+        prior: str = "model",
         data_dir: str | Path | None = None,
         on_rows: Callable[[str, int, int], None] | None = None,
     ) -> dict[str, Any]:
@@ -541,6 +561,7 @@ class Run:
             split: "test", "validation" or "train": the rows that it was trained on.
             limit: so many rows only, evenly spread over the split, which may be sorted.
             seed: of the draws; each study has its own.
+            prior: "model", p(z), or "fitted", the one fitted to the codes, of metrics of samples.
             data_dir: where data sets lie.
             on_rows: is told what is measured, rows done, and rows in all.
 
@@ -548,7 +569,8 @@ class Run:
             VaekitError: for an unknown metric or split, one that does not suit the model, a limit
                 below 1, or data that are not found.
         """
-        how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows}
+        choose("prior", prior, dict.fromkeys(("model", "fitted")))
+        how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows, "prior": prior}
         if data is None:
             source = self.source(data_dir)
             if split == "test":
