@@ -20,6 +20,7 @@ from vaekit.evaluate._metrics import Subject
 
 NAMES = ("classifier", "pca", "random")
 ROWS, EPOCHS = 10_000, 3  # of training, that a classifier learns
+EACH = 20  # rows of a label, for which a classifier is the default
 COMPONENTS = 64
 NUMBERS = 2**26  # of the rows that PCA sees
 SOME = 1000  # training rows, by which a random network is scaled
@@ -50,7 +51,8 @@ def features_of(subject: Subject, features: str | None) -> Features:
     Raises:
         VaekitError: for a file that cannot be read, or takes other rows.
     """
-    default = "classifier" if subject.images and subject.spec.classes > 1 else "pca"
+    labels = subject.images and 1 < subject.spec.classes <= subject.spec.rows / EACH
+    default = "classifier" if labels else "pca"
     name = default if features is None else features
     if name not in NAMES:
         return _of_file(subject, Path(name))
