@@ -198,8 +198,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
         for measure in (frechet, kid, prdc):
             with pytest.raises(VaekitError, match=words):
                 measure(good, wrong)
-    with pytest.raises(VaekitError, match="got `k=15`; expected at most 14"):
-        prdc(good, good, k=15)
+    for both in ((good, rows(90, 1)), (rows(90, 1), good)):
+        with pytest.raises(VaekitError, match="got `k=15`; expected at most 14"):
+            prdc(*both, k=15)
     for measure, wrong in ((kid, {"size": 1}), (prdc, {"k": 0}), (frechet, {"halves": -1})):
         with pytest.raises(VaekitError, match="expected a whole number"):
             measure(good, good, **wrong)

@@ -13,7 +13,7 @@ from torch import Tensor
 from vaekit.data import Split, generator, spread
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError, at_least
-from vaekit.evaluate._checks import Numbers
+from vaekit.evaluate._checks import Numbers, counted
 from vaekit.evaluate._distances import HALVES, LEAST, frechet, kid, prdc
 from vaekit.evaluate._features import NAMES, features_of, refusal
 from vaekit.evaluate._metrics import BATCH, Column, Line, Record, Study, Subject, shown
@@ -84,7 +84,8 @@ class OfSamples(Study):
             floor = self.numbers(found.train, found.real, subject.seed, error=False)
             record |= {f"{column.name}_train": floor[column.name] for column in self.columns}
         how = {"features": found.features, "how": found.how, "prior": subject.prior}
-        return {**record, **how, "samples": len(found.drawn)}
+        n = len(found.drawn)
+        return {**record, **how, "samples": n, "standard_error_over": counted(n)}
 
     def _compared(self, subject: Subject) -> Compared:
         assert subject.plain is not None
