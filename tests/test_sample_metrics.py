@@ -110,9 +110,11 @@ def test_principal_components_are_those_of_training_rows(run: Run) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vaekit.evaluate._features.COMPONENTS", 6)
         how: Any = {"features": "pca", "sample": lambda *_, **__: torch.from_numpy(drawn).float()}
-        found = measure(run, "frechet", **{**how, "most": 500})
-    wanted = frechet(drawn @ axes[:6].T, real @ axes[:6].T).distance
-    assert found["distance"] == pytest.approx(wanted, rel=1e-4)
+        found, kernel = (measure(run, name, **how) for name in ("frechet", "kid"))
+    ours, theirs = ((x - train.mean(0)) @ axes[:6].T for x in (drawn, real))
+    assert found["distance"] == pytest.approx(frechet(ours, theirs).distance, rel=1e-4)
+    wanted = kid(ours, theirs, seed=3)  # of a kernel that knows where 0 is
+    assert kernel["distance"] == pytest.approx(wanted.distance, rel=1e-3)
     assert "6 principal components of pixels" in found["how"]
 
 
@@ -153,6 +155,7 @@ def test_draws_are_all_different_and_of_the_prior_that_is_asked_for(
     monkeypatch.setattr(f"{MODULE}.BATCH", 50)
     seen: list[Tensor] = []
     sample, asked = Run.sample, []
+    done: list[Any] = []
 
     def spy(self: Run, n: int, **how: Any) -> Tensor:
         asked.append((n, how["prior"], how["mean"]))
@@ -163,7 +166,10 @@ def test_draws_are_all_different_and_of_the_prior_that_is_asked_for(
     for prior, words in (("model", "z of p(z)"), ("fitted", "z of the prior fitted to the codes")):
         seen.clear()
         asked.clear()
-        found = run.evaluate("frechet:features=pca:most=120", prior=prior)["frechet"]
+        done.clear()
+        how: Any = {"prior": prior, "on_rows": lambda *row: done.append(row)}
+        found = run.evaluate("frechet:features=pca:most=120", **how)["frechet"]
+        assert done[-3:] == [("samples", rows, 120) for rows in (50, 100, 120)]
         assert asked == [(50, prior, True), (50, prior, True), (20, prior, True)]
         assert len(torch.cat(seen).unique(dim=0)) == 120
         assert words in found["how"]
@@ -374,6 +380,9 @@ def test_what_cannot_be_judged_is_refused_by_name(run: Run, tmp_path: Path) -> N
     with pytest.raises(VaekitError, match="learns labels, and its data have none"):
         plain.evaluate("kid:features=classifier", split="train")
     assert plain.evaluate("kid", split="train")["kid"]["features"] == "PCA"
+    alike = draw.random((99, 1, 8, 8)), np.ones(99, dtype=int)
+    single = vaekit.train("vae", **{**how, "data": alike}, out=tmp_path / "alike")
+    assert single.evaluate("kid", split="train")["kid"]["features"] == "PCA", "one label"
     how = {"data": draw.random((99, 3, 8, 8)), "epochs": 1, "report": False}
     colors = vaekit.train("colorizer", **how, out=tmp_path / "colors")
     with pytest.raises(VaekitError, match="so there is no frechet to measure"):
