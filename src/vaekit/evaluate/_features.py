@@ -125,7 +125,7 @@ def _of_file(subject: Subject, path: Path) -> Features:
         try:
             found = call(subject.spec.values.inverse(x.cpu()).float())
         except Exception as error:  # whatever a network raises
-            why = cut(str(error).strip().splitlines()[-1], 200)
+            why = cut((str(error).strip() or repr(error)).splitlines()[-1], 200)
             raise VaekitError(
                 f"`features={path}` does not take rows {tuple(x.shape)}, images in [0, 1]: {why}"
             ) from error
