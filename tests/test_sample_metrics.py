@@ -271,7 +271,7 @@ def test_tables_are_compared_by_standardized_columns(tmp_path: Path) -> None:
     how: dict[str, Any] = {**SMALL, "data": frame, "epochs": 30, "test": 200}
     run = vaekit.train("vae", **how, out=tmp_path / "table")
     found = run.evaluate("frechet", "kid", "prdc")
-    assert found["frechet"]["features"] == "PCA"
+    assert found["frechet"]["features"] == "column"
     assert "standardized columns" in found["frechet"]["how"]
     assert "draws of x" in found["frechet"]["how"]
     assert found["frechet"]["distance_train"] < found["frechet"]["distance"] < 3
@@ -288,12 +288,12 @@ def test_what_is_printed_and_kept(run: Run, capsys: pytest.CaptureFixture[str]) 
     for words in (["frechet:features=pca", "prdc:features=pca"], ["frechet:features=random"]):
         main(["evaluate", str(run.path), *words])
     out = capsys.readouterr().out
-    assert "Frechet distance (PCA features); training rows " in out
+    assert "Frechet distance (pixel features); training rows " in out
     assert out.count("; half as many rows ") == 2, "of a distance alone"
     assert "FID" not in out
     assert "means E[x|z], z of p(z), beside " in out
     kept = [each["frechet"]["features"] for each in run.folder.evaluations() if "frechet" in each]
-    assert kept == ["PCA", "random"]
+    assert kept == ["pixel", "random"]
     main(["evaluate", str(run.path), "kid:features=pca", "--prior", "fitted", "--json"])
     assert json.loads(capsys.readouterr().out)["kid"]["prior"] == "fitted"
 
@@ -379,10 +379,10 @@ def test_what_cannot_be_judged_is_refused_by_name(run: Run, tmp_path: Path) -> N
     plain = vaekit.train("vae", **{**how, "data": draw.random((99, 1, 8, 8))}, out=tmp_path / "p")
     with pytest.raises(VaekitError, match="learns labels, and its data have none"):
         plain.evaluate("kid:features=classifier", split="train")
-    assert plain.evaluate("kid", split="train")["kid"]["features"] == "PCA"
+    assert plain.evaluate("kid", split="train")["kid"]["features"] == "pixel"
     alike = draw.random((99, 1, 8, 8)), np.ones(99, dtype=int)
     single = vaekit.train("vae", **{**how, "data": alike}, out=tmp_path / "alike")
-    assert single.evaluate("kid", split="train")["kid"]["features"] == "PCA", "one label"
+    assert single.evaluate("kid", split="train")["kid"]["features"] == "pixel", "one label"
     how = {"data": draw.random((99, 3, 8, 8)), "epochs": 1, "report": False}
     colors = vaekit.train("colorizer", **how, out=tmp_path / "colors")
     with pytest.raises(VaekitError, match="so there is no frechet to measure"):

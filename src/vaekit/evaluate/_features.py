@@ -108,7 +108,8 @@ def _of_pca(subject: Subject, data: Dataset) -> Features:
         scale = scale.masked_fill(scale <= 1e-6 * loc.abs(), 1.0)
     rows = (rows - loc) / scale
     if rows.shape[1] <= COMPONENTS:
-        return Features("PCA", f"all {rows.shape[1]} {what}", lambda x: (seen(x) - loc) / scale)
+        name, words = what.split()[-1].removesuffix("s"), f"all {rows.shape[1]} {what}"
+        return Features(name, words, lambda x: (seen(x) - loc) / scale)
     from sklearn.decomposition import PCA
 
     count = min(COMPONENTS, len(rows))
