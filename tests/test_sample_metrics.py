@@ -212,10 +212,12 @@ def test_means_stand_beside_gray_levels_and_draws_beside_what_the_model_sees(
         drawn, real, words = real_rows(monkeypatch, binary, pixels, mean=mean)
         assert torch.equal(real, gray)
         assert "means E[x|z]" in words
+        assert "rows before binarization; " in words
         assert not set(drawn.unique().tolist()) <= {0.0, 1.0}
     drawn, real, words = real_rows(monkeypatch, binary, pixels, mean=False)
     assert torch.equal(real, binary.dataset().test.x().flatten(1))
     assert "draws of x" in words
+    assert "before" not in words
     assert {*drawn.unique().tolist(), *real.unique().tolist()} == {0.0, 1.0}
     how["out"] = tmp_path / "threshold"
     sharp = vaekit.train("vae", **how, binarize="threshold")

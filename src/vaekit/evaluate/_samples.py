@@ -103,7 +103,8 @@ class OfSamples(Study):
         known = None if own else of(train, spread(len(train), len(index)))
         n, what = f"{len(index):,}", "means E[x|z]" if mean else "draws of x"
         prior = "p(z)" if subject.prior == "model" else "the prior fitted to the codes"
-        how = f"{n} {what}, z of {prior}, beside {n} rows; features: {features.words}"
+        rows = f"{n} rows{' before binarization' * (mean and data.kind != subject.spec.kind)}"
+        how = f"{n} {what}, z of {prior}, beside {rows}; features: {features.words}"
         return Compared(drawn, of(real, index), known, features.name, how)
 
     def _drawn(self, subject: Subject, index: Tensor, mean: bool) -> Iterator[Tensor]:
