@@ -209,7 +209,9 @@ def _checked(drawn: Any, real: Any) -> tuple[Tensor, Tensor]:
     both = []
     for name, part in (("drawn", drawn), ("real", real)):
         try:
-            rows = torch.as_tensor(part if isinstance(part, Tensor) else np.asarray(part, float))
+            rows = torch.as_tensor(
+                part if isinstance(part, Tensor) else np.ascontiguousarray(part, float)
+            )
         except (TypeError, ValueError):
             rows = torch.zeros(0)
         if rows.dim() != 2 or rows.is_complex() or not rows.shape[1]:
