@@ -296,6 +296,8 @@ def test_what_is_printed_and_kept(run: Run, capsys: pytest.CaptureFixture[str]) 
     assert "means E[x|z], z of p(z), beside " in out
     kept = [each["frechet"]["features"] for each in run.folder.evaluations() if "frechet" in each]
     assert kept == ["pixel", "random"]
+    main(["evaluate", str(run.path), "kid:features=pca", "--prior", "fitted"])
+    assert "KID (pixel features, fitted prior); training" in capsys.readouterr().out
     main(["evaluate", str(run.path), "kid:features=pca", "--prior", "fitted", "--json"])
     assert json.loads(capsys.readouterr().out)["kid"]["prior"] == "fitted"
 

@@ -124,7 +124,8 @@ class OfSamples(Study):
 
     def lines(self, record: Record) -> Iterator[Line]:
         """Yield each number, with what training rows have, and how all was measured."""
-        title = f"{self.words} ({record['features']} features)"
+        fitted = ", fitted prior" * (record["prior"] == "fitted")
+        title = f"{self.words} ({record['features']} features{fitted})"
         for column in self.columns:
             known, half = (record.get(f"{column.name}_{of}") for of in ("train", "at_half"))
             more = [title] if column is self.columns[0] else []
