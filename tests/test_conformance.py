@@ -20,9 +20,12 @@ METRICS = {  # how the row of a metric begins
     "bound": "metric bound of a conv net",
     "codes": "metric codes, perplexity",
     "color": "metric color, psnr",
+    "frechet": "metric frechet, distance",
     "gradient-noise": "gradient variance, closed KL",
+    "kid": "metric kid, distance",
     "latent": "evaluate.latent: KL per dimension",
     "nll": "metric nll, mean",
+    "prdc": "metric prdc, precision",
     "reconstruction": "SSIM",
     "synthetic": "metric synthetic, marginals",
 }

@@ -15,7 +15,17 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "vaekit"
 ROOMS = (
     *("errors", "_arguments", "_io", "_safetensors", "_torchutil", "_borders", "registry"),
     *("_train_options", "distributions", "nn", "parts"),
-    *("models", "objectives", "data", "evaluate", "recipes", "_imports", "training", "runs"),
+    *(
+        "models",
+        "objectives",
+        "data",
+        "evaluate",
+        "metrics",
+        "recipes",
+        "_imports",
+        "training",
+        "runs",
+    ),
     *("report", "api", "sklearn", "cli", "testing"),
 )
 APART = [{"distributions", "nn"}, {"distributions", "data"}, {"nn", "data"}]

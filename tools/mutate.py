@@ -68,7 +68,10 @@ ROOMS = {
     "objectives": Room(
         "objectives/*", "models linear_gaussian gradients weights conditional colorizer"
     ),
-    "evaluate": Room("evaluate/*", "evaluate metrics linear_gaussian run_evaluate colorizer"),
+    "evaluate": Room(
+        "evaluate/*",
+        "evaluate metrics linear_gaussian run_evaluate colorizer distances sample_metrics",
+    ),
     "training": Room(
         "training/_[!g]*",  # captured graphs need a GPU
         "training watch optimizers gradients dense snapshots weights ranks mutants",

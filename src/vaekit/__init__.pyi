@@ -1,6 +1,7 @@
 from vaekit import data as data
 from vaekit import distributions as distributions
 from vaekit import evaluate as evaluate
+from vaekit import metrics as metrics
 from vaekit import models as models
 from vaekit import nn as nn
 from vaekit import objectives as objectives

@@ -164,7 +164,7 @@ def evaluate(
     opening: Rows = Rows(),
     json: bool = False,
 ) -> None:
-    """Measure a run: the bound, log p(x), its latent, reconstructions.
+    """Measure a run: the bound, log p(x), its latent, reconstructions, samples.
 
     The numbers are added to the run's evaluation.json.
 

@@ -15,6 +15,9 @@ from vaekit.evaluate._checks import standard_error as standard_error
 from vaekit.evaluate._diagnostics import DeadUnits as DeadUnits
 from vaekit.evaluate._diagnostics import ScaleMeter as ScaleMeter
 from vaekit.evaluate._diagnostics import gradient_noise as gradient_noise
+from vaekit.evaluate._distances import frechet as frechet
+from vaekit.evaluate._distances import kid as kid
+from vaekit.evaluate._distances import prdc as prdc
 from vaekit.evaluate._imputing import impute as impute
 from vaekit.evaluate._latent import ACTIVE as ACTIVE
 from vaekit.evaluate._latent import Codebook as Codebook

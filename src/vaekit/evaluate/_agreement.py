@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from vaekit._io import cache_folder
 from vaekit._torchutil import evaluating, load_state, rng, save_state, wide
-from vaekit.data import Batches, Dataset, Split, one_hot
+from vaekit.data import Batches, Dataset, Split, one_hot, spread
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError, at_least
 from vaekit.evaluate._checks import counted
@@ -146,7 +146,7 @@ class Agreement(Study):
         images = model.sample(n, context.to(device), mean=True)
         assert subject.data is not None
         data = subject.data()
-        classifier = _classifier(subject, data).to(device)
+        classifier = cached_classifier(subject, data).to(device)
         right = wide(predict(classifier, images) == labels)
         parts = [right[labels == label] for label in labels.unique().tolist()]
         shares = [part.mean().item() for part in parts]
@@ -172,17 +172,30 @@ class Agreement(Study):
         yield "  the classifier", record["classifier_accuracy"], None, "accuracy on test rows"
 
 
-def _classifier(subject: Subject, data: Dataset) -> Classifier:
-    """Load the classifier from the cache, or train it and store it there."""
-    labels, classes, rows = data.train.labels, subject.spec.classes, subject.rows
-    assert labels is not None
-    key = hashlib.sha256(labels.numpy().tobytes() + f"{VERSION} {subject.key}".encode())
+def cached_classifier(
+    subject: Subject, data: Dataset, *, most: int | None = None, epochs: int = EPOCHS
+) -> Classifier:
+    """Load the classifier of a subject's data from the cache, or train it and store it there.
+
+    Args:
+        subject: whose data are known by its key.
+        data: with gray levels.
+        most: of the training rows, evenly spread; by default all.
+        epochs: of its training.
+    """
+    train, classes = data.train, subject.spec.classes
+    what = f"{VERSION} {subject.key}"
+    if most is not None:
+        train, what = train.take(spread(len(train), most)), f"{what} {most} {epochs}"
+    assert train.labels is not None
+    key = hashlib.sha256(train.labels.numpy().tobytes() + what.encode())
     path = cache_folder() / "classifiers" / f"{data.name}-{key.hexdigest()[:16]}.safetensors"
     if path.is_file():
         model = Classifier(subject.spec.shape, classes)
         model.load_state_dict(load_state(path)["model"])
         return model.eval()
-    progress = rows.on_rows and partial(rows.on_rows, "classifier")
-    model = train_classifier(data.train, classes, device=rows.device, on_batch=progress)
+    progress = subject.rows.on_rows and partial(subject.rows.on_rows, "classifier")
+    how: Any = {"epochs": epochs, "device": subject.rows.device, "on_batch": progress}
+    model = train_classifier(train, classes, **how)
     save_state(path, {"model": dict(model.state_dict())})
     return model

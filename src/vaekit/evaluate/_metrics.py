@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -109,7 +109,11 @@ class Subject:
         name: what errors call it.
         scale: of a table's columns, `(D,)`: the units of the data, of which numbers are then;
             None where they are of what the model sees.
-        sample: draws so many rows, for a context of each; or None.
+        sample: draws so many rows, for a context of each, as `Run.sample` does; or None.
+        prior: what `sample` is asked to draw z from, where a metric is of samples.
+        plain: the data set with its rows as they are without noise, those to measure for its test
+            split; or None.
+        shared: what a study keeps for the others that are made with it.
     """
 
     model: Model
@@ -123,7 +127,10 @@ class Subject:
     seed: int = 0
     name: str = "this model"
     scale: Tensor | None = None
-    sample: Callable[[int, Tensor | None], Tensor] | None = None
+    sample: Callable[..., Tensor] | None = None
+    prior: str = "model"
+    plain: Callable[[], Dataset] | None = None
+    shared: dict[Any, Any] = field(default_factory=dict)
 
     @lazy
     def px(self) -> Distribution:

@@ -188,7 +188,7 @@ class Synthetic(Study):
         rows = subject.rows.split.take(subject.rows.few(self.most).index)
         log = torch.log1p if subject.spec.kind == "counts" else torch.as_tensor
         context = None if rows.context is None else rows.context.float()
-        drawn = _rounded(subject.sample(len(rows), context), subject.spec)
+        drawn = rounded(subject.sample(len(rows), context), subject.spec)
         real = log(rows.x())
         varied = np.nanvar(real.numpy(), 0).argsort(kind="stable")[::-1][:MOST]
         places = torch.from_numpy(np.sort(varied))
@@ -221,7 +221,7 @@ def _what(record: Record) -> str:
     return f"{record['rows']} draws beside as many rows{most}"
 
 
-def _rounded(x: Tensor, spec: DataSpec) -> Tensor:
+def rounded(x: Tensor, spec: DataSpec) -> Tensor:
     """Return draws as they are written: columns of whole numbers rounded, within their ends."""
     units, x = spec.values.inverse(x), wide(x).clone()
     scale = torch.ones(x.shape[1]) if spec.values.scale is None else spec.values.scale

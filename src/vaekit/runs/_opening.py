@@ -111,7 +111,7 @@ def keep_evaluation(run: Run, results: dict[str, Any]) -> None:
 
     def how(record: dict[str, Any]) -> list[Any]:
         metrics = {name: part for name, part in record.items() if isinstance(part, dict)}
-        keys = ("samples", "steps", "levels")
+        keys = ("samples", "steps", "levels", "how")
         return [
             metrics.pop("protocol", None),
             {name: [part.get(key) for key in keys] for name, part in metrics.items()},

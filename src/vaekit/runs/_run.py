@@ -544,16 +544,38 @@ class Run:
             rows,
             objective=self.objective,
             train=data.train,
-            data=None if source is None else partial(prepare, source, plain),
+            data=None
+            if source is None
+            else partial(prepare, source, plain, values=self.spec.values),
             key=f"{sha256} {self.spec.shape} {self.config.data.range}",
             class_names=self.class_names,
             seed=seed,
             name=str(self.path),
             scale=self.spec.values.scale if units and not self.spec.columns else None,
-            sample=lambda n, context: self.sample(
-                n, context=context, mean=False, seed=seed, prior=None if fitted is None else prior
+            sample=lambda n, context, **how: self.sample(
+                n,
+                context=context,
+                **{
+                    "mean": False,
+                    "seed": seed,
+                    "prior": None if fitted is None else prior,
+                    **how,
+                },
             ),
+            prior=prior or "model",
+            plain=partial(self._plain, source, split),
         )
+
+    def _plain(self, source: Dataset | None, split: str) -> Dataset:
+        """Return the rows of a split as the test split of its data set, all without noise.
+
+        A threshold is none: pixels below and above it are what the model sees.
+        """
+        binarize = "threshold" if self.config.data.binarize == "threshold" else "none"
+        made = {"binarize": binarize, "dequantize": False, "augment": ()}
+        options, source = self.config.data.model_copy(update=made), source or self.source()
+        data = prepare(source, options, values=self.spec.values)
+        return replace(data, test={**data.splits, "test": data.test}[split])
 
     def evaluate(
         self,
