@@ -14,6 +14,7 @@ from vaekit.distributions.continuous import Delta as Delta
 from vaekit.distributions.continuous import FullGaussian as FullGaussian
 from vaekit.distributions.continuous import Gaussian as Gaussian
 from vaekit.distributions.continuous import Laplace as Laplace
+from vaekit.distributions.continuous import LowRankGaussian as LowRankGaussian
 from vaekit.distributions.continuous import StandardGaussian as StandardGaussian
 from vaekit.distributions.counting import NegativeBinomial as NegativeBinomial
 from vaekit.distributions.counting import Poisson as Poisson

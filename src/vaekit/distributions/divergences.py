@@ -14,7 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.distributions.base import Distribution, sum_event
-from vaekit.distributions.continuous import FullGaussian, Gaussian, Laplace, StandardGaussian
+from vaekit.distributions.continuous import (
+    FullGaussian,
+    Gaussian,
+    Laplace,
+    LowRankGaussian,
+    StandardGaussian,
+)
 from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
 from vaekit.distributions.sphere import PowerSpherical, SphereUniform, log_area
@@ -95,6 +101,13 @@ def _full_standard(q: FullGaussian, p: StandardGaussian) -> Tensor:
     """Return 1/2 (|loc|^2 + |L|^2 - D) - sum log diag L."""
     squares = q.loc.square().sum(-1) + q.tril.square().sum((-1, -2)) - q.loc.shape[-1]
     return 0.5 * squares - q.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@closed_form(LowRankGaussian, StandardGaussian, whole=True)
+def _low_rank_standard(q: LowRankGaussian, p: StandardGaussian) -> Tensor:
+    """Return 1/2 (|loc|^2 + trace - D - log det) of the covariance matrix."""
+    squares = q.loc.square().sum(-1) + q.variance.sum(-1) - q.loc.shape[-1]
+    return 0.5 * (squares - q.log_det)
 
 
 @closed_form(PowerSpherical, SphereUniform, whole=True)

@@ -32,6 +32,7 @@ from vaekit.parts.sphere import SpherePrior as SpherePrior
 from vaekit.parts.tails import FullGaussian as FullGaussian
 from vaekit.parts.tails import LogCosh as LogCosh
 from vaekit.parts.tails import Logistic as Logistic
+from vaekit.parts.tails import LowRankGaussian as LowRankGaussian
 from vaekit.parts.tails import StudentT as StudentT
 from vaekit.parts.wrapped import TorchFamily as TorchFamily
 from vaekit.parts.wrapped import TorchPrior as TorchPrior
