@@ -35,6 +35,8 @@ from vaekit.distributions.mixtures import GaussianMixture as GaussianMixture
 from vaekit.distributions.mixtures import Mixture as Mixture
 from vaekit.distributions.mixtures import choose_mixture as choose_mixture
 from vaekit.distributions.mixtures import fit_mixture as fit_mixture
+from vaekit.distributions.relaxed import GumbelSoftmax as GumbelSoftmax
+from vaekit.distributions.relaxed import OneHotCategorical as OneHotCategorical
 from vaekit.distributions.robust import LogCosh as LogCosh
 from vaekit.distributions.robust import Logistic as Logistic
 from vaekit.distributions.robust import StudentT as StudentT

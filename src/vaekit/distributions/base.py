@@ -97,7 +97,7 @@ class Space:
     @property
     def discrete(self) -> bool:
         """Return whether there are probabilities of values, and no density."""
-        return self.levels is not None or self.kind == "counts"
+        return self.levels is not None or self.kind in ("counts", "one-hot")
 
     def __str__(self) -> str:
         size = ", ".join(map(str, self.shape))

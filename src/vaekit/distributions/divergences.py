@@ -23,6 +23,7 @@ from vaekit.distributions.continuous import (
 )
 from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
+from vaekit.distributions.relaxed import GumbelSoftmax, OneHotCategorical
 from vaekit.distributions.sphere import PowerSpherical, SphereUniform, log_area
 
 Formula = Callable[[Any, Any], Tensor | None]
@@ -141,6 +142,17 @@ def _categoricals(q: Categorical, p: Categorical) -> Tensor:
     """Return sum_k q_k (log q_k - log p_k)."""
     log_q, log_p = q.logits.log_softmax(-1), p.logits.log_softmax(-1)
     return (log_q.exp() * (log_q - log_p)).sum(-1)
+
+
+@closed_form(GumbelSoftmax, OneHotCategorical, whole=True)
+@closed_form(OneHotCategorical, OneHotCategorical, whole=True)
+def _one_hots(q: GumbelSoftmax | OneHotCategorical, p: OneHotCategorical) -> Tensor:
+    """Return sum_k q_k (log q_k - log p_k) over all variables: of relaxed ones as if they were not.
+
+    It is the KL of what is measured, and finite at any logits.
+    """
+    log_q, log_p = q.logits.log_softmax(-1), p.logits.log_softmax(-1)
+    return sum_event(log_q.exp() * (log_q - log_p), q.event_dim)
 
 
 @closed_form(Poisson, Poisson)

@@ -2,6 +2,7 @@ from vaekit.models.base import LatentModel as LatentModel
 from vaekit.models.base import Model as Model
 from vaekit.models.base import exact as exact
 from vaekit.models.base import flat_codes as flat_codes
+from vaekit.models.base import offered as offered
 from vaekit.models.base import pieces as pieces
 from vaekit.models.base import rows_at_once as rows_at_once
 from vaekit.models.base import split_codes as split_codes

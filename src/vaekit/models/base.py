@@ -51,6 +51,12 @@ def exact(*parts: nn.Module) -> Iterator[None]:
             module.relaxed = True
 
 
+def offered(model: Model) -> frozenset[Offer]:
+    """Return what a model offers where it is measured: with nothing relaxed."""
+    with exact(model):
+        return model.offers
+
+
 class Model(nn.Module, ABC):
     """A map from x to a trace. One with latents is a `LatentModel`.
 

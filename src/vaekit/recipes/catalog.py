@@ -302,6 +302,18 @@ recipe(
     fixed=("posterior", "prior"),
 )
 recipe(
+    "gumbel_vae",
+    "A VAE whose codes are choices: 30 categorical variables of 10 values each.",
+    'Jang, Gu & Poole, "Categorical reparameterization with Gumbel-softmax", arXiv 1611.01144: '
+    "relaxed while it trains, at a temperature of max(0.5, exp(-0.0001 step)), and measured as it "
+    "is.",
+    posterior="gumbel:categories=10",
+    prior="categorical",
+    latent=30,
+    schedule=("temperature=exponential:1:0.5:6931",),
+    named=("posterior", "prior"),
+)
+recipe(
     "student_t_vae",
     "A VAE that takes outliers calmly: Student-t tails of learned weight.",
     'Takahashi et al., "Student-t variational autoencoder for robust density estimation", IJCAI '
