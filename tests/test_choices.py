@@ -189,8 +189,8 @@ def test_the_temperature_follows_the_paper_s_schedule_and_is_kept(tmp_path: Path
 
 
 def test_a_prior_of_choices_is_uniform_until_it_learns() -> None:
-    space = Gumbel(2, categories=3).space
-    fixed, learned = CategoricalPrior(space), CategoricalPrior(space, learned=True)
+    choices = Gumbel(2, categories=3).choices
+    fixed, learned = CategoricalPrior(choices), CategoricalPrior(choices, learned=True)
     assert fixed().log_prob(all_codes()).exp().tolist() == pytest.approx([1 / 9] * 9)
     assert [len(list(each.parameters())) for each in (fixed, learned)] == [0, 1]
     assert list(fixed.state_dict()) == []

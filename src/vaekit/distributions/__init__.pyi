@@ -37,6 +37,9 @@ from vaekit.distributions.mixtures import choose_mixture as choose_mixture
 from vaekit.distributions.mixtures import fit_mixture as fit_mixture
 from vaekit.distributions.relaxed import GumbelSoftmax as GumbelSoftmax
 from vaekit.distributions.relaxed import OneHotCategorical as OneHotCategorical
+from vaekit.distributions.relaxed import Product as Product
+from vaekit.distributions.relaxed import joint_offers as joint_offers
+from vaekit.distributions.relaxed import joint_space as joint_space
 from vaekit.distributions.robust import LogCosh as LogCosh
 from vaekit.distributions.robust import Logistic as Logistic
 from vaekit.distributions.robust import StudentT as StudentT

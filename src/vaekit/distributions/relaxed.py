@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar, NoReturn
 
 import torch
@@ -110,3 +112,82 @@ class GumbelSoftmax(_Choices):
     def log_prob(self, x: Tensor) -> NoReturn:
         """Refuse: the probability is that of the variable that is not relaxed."""
         raise VaekitError("relaxed draws have no probability: score them within `exact(model)`.")
+
+
+def joint_space(*spaces: Space) -> Space:
+    """Return the space of vectors that have elements of these side by side."""
+    shape = (sum(prod(space.shape) for space in spaces),)
+    return Space(" x ".join(map(str, spaces)), shape)
+
+
+def joint_offers(*offers: frozenset[Offer]) -> frozenset[Offer]:
+    """Return what all of them offer, as far as a product does: none of its dimensions alone."""
+    words = frozenset.intersection(*offers) - {Offer.FACTORS}
+    bound = all(each & {Offer.DENSITY, Offer.BOUND} for each in offers)
+    return words | ({Offer.BOUND} if bound else set())
+
+
+class Product(Distribution):
+    """Two independent distributions side by side in one vector: `latents` has them apart.
+
+    Args:
+        continuous, discrete: with the same batch shape.
+
+    Example:
+        >>> from vaekit.distributions import StandardGaussian
+        >>> p = Product(StandardGaussian(torch.zeros(2)), OneHotCategorical(torch.zeros(1, 3)))
+        >>> p.sample((5,)).shape, list(p.latents), str(p.space)
+        (torch.Size([5, 5]), ['continuous', 'discrete'], 'reals(2) x one-hot(1, 3)')
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, continuous: Distribution, discrete: Distribution) -> None:
+        super().__init__()
+        self.parts = continuous, discrete
+
+    @property
+    def latents(self) -> dict[str, Distribution]:
+        return dict(zip(("continuous", "discrete"), self.parts, strict=True))
+
+    @property
+    def offers(self) -> frozenset[Offer]:  # type: ignore[override]
+        return joint_offers(*(part.offers for part in self.parts))
+
+    @property
+    def space(self) -> Space:
+        return joint_space(*(part.space for part in self.parts))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.space.shape
+
+    @property
+    def mean(self) -> Tensor:
+        return self._joined([part.mean for part in self.parts])
+
+    @property
+    def variance(self) -> Tensor:
+        return self._joined([part.variance for part in self.parts])  # type: ignore[attr-defined]
+
+    def tempered(self, temperature: float) -> Distribution:
+        """Return the product of both at this temperature."""
+        return Product(*(part.tempered(temperature) for part in self.parts))
+
+    def stopped(self) -> Product:
+        """Return the product of both with their parameters detached."""
+        return Product(*(part.stopped() for part in self.parts))
+
+    def _joined(self, values: Sequence[Tensor]) -> Tensor:
+        pairs = zip(values, self.parts, strict=True)
+        return torch.cat([value.flatten(-part.event_dim) for value, part in pairs], -1)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        return self._joined([part._draw(shape) for part in self.parts])
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the sum of both log-densities `(...)`, nats."""
+        shapes = [part.event_shape for part in self.parts]
+        pieces = zip(x.split([prod(s) for s in shapes], -1), shapes, self.parts, strict=True)
+        first, second = (part.log_prob(z.unflatten(-1, shape)) for z, shape, part in pieces)
+        return first + second

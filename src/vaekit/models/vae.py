@@ -1,4 +1,4 @@
-"""A variational autoencoder with one latent."""
+"""A variational autoencoder with one latent, or several that are independent given x."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from vaekit.distributions import Distribution, Offer
+from vaekit.distributions import Distribution, Offer, Product
 from vaekit.errors import VaekitError
 from vaekit.models.base import Context, LatentModel, Mask, State
 from vaekit.models.trace import Site
@@ -77,7 +77,8 @@ class VAE(LatentModel):
     def offers(self) -> frozenset[Offer]:  # type: ignore[override]
         """Return what may be asked of it: the posterior's words, the prior's, the likelihood's."""
         q, p = self.posterior.family.offers, self.prior.offers
-        words = {Offer.LATENT, Offer.ONE_SITE, *(q & OF_Q), *(p & {Offer.DRAWS})}
+        words = {Offer.LATENT, *(q & OF_Q), *(p & {Offer.DRAWS})}
+        words |= set() if self.posterior.family.distribution is Product else {Offer.ONE_SITE}
         words |= self.likelihood.family.offers & {Offer.FIXED}
         if Offer.DENSITY in q & p:
             words |= {Offer.DENSITY, *(q & {Offer.MARGINAL, Offer.STOPPED})}
@@ -99,9 +100,9 @@ class VAE(LatentModel):
         return self.posterior(x, context), self.prior(context, self.posterior)
 
     def draw(self, state: State, samples: tuple[int, ...]) -> tuple[Site, ...]:
-        """Return the latent."""
+        """Return the latent, or each of those that the posterior is a product over."""
         q, p = state
-        return (Site.draw("z", q, p, samples),)
+        return tuple(Site.draw(n, each, p.latents[n], samples) for n, each in q.latents.items())
 
     @torch.no_grad()
     def draw_prior(
@@ -109,16 +110,23 @@ class VAE(LatentModel):
     ) -> tuple[Tensor, ...]:
         """Return n draws `(n, *Z)` of z from the prior, one for each row of the context."""
         prior: Distribution = self.prior(context, self.posterior).tempered(temperature)
-        z = prior.sample(() if context is not None else (n,))
-        if z.dim() == len(self.prior.space.shape):  # a prior that ignores the context
-            z = prior.sample((n,))
-        return (z,)
+        zs = []
+        for p in prior.latents.values():
+            z = p.sample(() if context is not None else (n,))
+            if z.dim() == len(p.event_shape):  # a prior that ignores the context
+                z = p.sample((n,))
+            zs.append(z)
+        return tuple(zs)
 
     def likelihood_at(
         self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
     ) -> Distribution:
         """Return p(x|z)."""
-        return self.likelihood(zs[0], context)
+        if len(zs) == 1:
+            return self.likelihood(zs[0], context)
+        shapes = (p.event_shape for p in self.prior(context, self.posterior).latents.values())
+        flat = [z.flatten(-len(shape)) for z, shape in zip(zs, shapes, strict=True)]
+        return self.likelihood(torch.cat(flat, -1), context)
 
 
 OF_Q = {Offer.RSAMPLE, Offer.MOMENTS, Offer.MEAN, Offer.CODES, Offer.EXACT}

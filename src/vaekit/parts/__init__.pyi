@@ -1,6 +1,8 @@
 from vaekit.parts.blocks import Blocks as Blocks
 from vaekit.parts.choices import CategoricalPrior as CategoricalPrior
 from vaekit.parts.choices import Gumbel as Gumbel
+from vaekit.parts.choices import Joint as Joint
+from vaekit.parts.choices import JointPrior as JointPrior
 from vaekit.parts.conditional import Conditional as Conditional
 from vaekit.parts.conditional import Family as Family
 from vaekit.parts.conditional import join as join

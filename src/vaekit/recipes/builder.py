@@ -114,7 +114,7 @@ class Builder:
             "latent": lambda: parts["latent"],
             "data": lambda: data,
             "event_shape": lambda: self.event_shape,
-            "space": lambda: self.latent_family.space,
+            "choices": lambda: getattr(self.latent_family, "choices", ()),
             "x_shape": lambda: data.shape,
             "context_shape": lambda: data.net_context,
             "rows": lambda: data.rows,

@@ -76,6 +76,7 @@ FORMS = (
     mark("mean and log variance of a Gaussian, and {} numbers for {} autoregressive layers"),
     mark("mean and triangular factor of a Gaussian"),
     mark("logits of categorical variables"),
+    mark("mean and log variance of a Gaussian, and logits of categorical variables"),
     mark("mean, log variance and {} directions of a Gaussian"),
     mark("{} discretized logistics for each pixel"),
 )
