@@ -63,10 +63,12 @@ class Model(nn.Module, ABC):
     Attributes:
         offers: what may be asked of it, in the words of `Offer`.
         x_shape: the shape of one x.
+        compiles: whether torch.compile can differentiate its pass.
     """
 
     offers: frozenset[Offer]
     x_shape: tuple[int, ...]
+    compiles: bool = True
 
     @abstractmethod
     def forward(

@@ -15,6 +15,46 @@ from vaekit.parts import Conditional, Prior
 from vaekit.registry import register
 
 
+def check_parts(prior: Prior, posterior: Conditional, likelihood: Conditional) -> None:
+    """Refuse parts that do not go together: other spaces, another latent, a scale that is fitted.
+
+    Raises:
+        VaekitError: with what does not fit.
+    """
+    if prior.space != posterior.family.space:
+        raise VaekitError(
+            f"the prior lives on {prior.space} and the posterior on "
+            f"{posterior.family.space}: they must agree."
+        )
+    if likelihood.in_shape != prior.space.shape:
+        raise VaekitError(
+            f"the likelihood takes a latent of shape {likelihood.in_shape}; the prior's is "
+            f"{prior.space.shape}: build its network, or its in_shape, to that."
+        )
+    if Offer.FIXED not in posterior.family.offers:
+        raise VaekitError(
+            f"{posterior.family} fits its scale to what it scores, which a posterior is not "
+            "for: take scale=free."
+        )
+    if missing := sorted(prior.needs - posterior.family.offers):
+        raise VaekitError(
+            f"{type(prior).__name__} needs {missing[0].meaning} ({missing[0]}), which the "
+            f"posterior {posterior.family} does not offer: take another of the two."
+        )
+
+
+@torch.no_grad()
+def draw_prior(p: Distribution, n: int, context: Context, temperature: float) -> tuple[Tensor, ...]:
+    """Return n draws `(n, *Z)` of each latent of p(z), one for each row of the context."""
+    zs = []
+    for each in p.tempered(temperature).latents.values():
+        z = each.sample(() if context is not None else (n,))
+        if z.dim() == len(each.event_shape):  # a prior that ignores the context
+            z = each.sample((n,))
+        zs.append(z)
+    return tuple(zs)
+
+
 @register("model", "vae")
 class VAE(LatentModel):
     """Three distributions: prior p(z), posterior q(z|x), likelihood p(x|z).
@@ -48,26 +88,7 @@ class VAE(LatentModel):
         self, prior: Prior, posterior: Conditional, likelihood: Conditional, *, gaps: bool = False
     ) -> None:
         super().__init__()
-        if prior.space != posterior.family.space:
-            raise VaekitError(
-                f"the prior lives on {prior.space} and the posterior on "
-                f"{posterior.family.space}: they must agree."
-            )
-        if likelihood.in_shape != prior.space.shape:
-            raise VaekitError(
-                f"the likelihood takes a latent of shape {likelihood.in_shape}; the prior's is "
-                f"{prior.space.shape}: build its network, or its in_shape, to that."
-            )
-        if Offer.FIXED not in posterior.family.offers:
-            raise VaekitError(
-                f"{posterior.family} fits its scale to what it scores, which a posterior is not "
-                "for: take scale=free."
-            )
-        if missing := sorted(prior.needs - posterior.family.offers):
-            raise VaekitError(
-                f"{type(prior).__name__} needs {missing[0].meaning} ({missing[0]}), which the "
-                f"posterior {posterior.family} does not offer: take another of the two."
-            )
+        check_parts(prior, posterior, likelihood)
         self.prior = prior
         self.posterior = posterior
         self.likelihood = likelihood
@@ -104,19 +125,11 @@ class VAE(LatentModel):
         q, p = state
         return tuple(Site.draw(n, each, p.latents[n], samples) for n, each in q.latents.items())
 
-    @torch.no_grad()
     def draw_prior(
         self, n: int, context: Context = None, temperature: float = 1.0
     ) -> tuple[Tensor, ...]:
         """Return n draws `(n, *Z)` of z from the prior, one for each row of the context."""
-        prior: Distribution = self.prior(context, self.posterior).tempered(temperature)
-        zs = []
-        for p in prior.latents.values():
-            z = p.sample(() if context is not None else (n,))
-            if z.dim() == len(p.event_shape):  # a prior that ignores the context
-                z = p.sample((n,))
-            zs.append(z)
-        return tuple(zs)
+        return draw_prior(self.prior(context, self.posterior), n, context, temperature)
 
     def likelihood_at(
         self, zs: tuple[Tensor, ...], context: Context = None, state: State = None

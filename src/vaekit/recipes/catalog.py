@@ -326,6 +326,13 @@ recipe(
     named=("posterior", "prior", "objective"),
 )
 recipe(
+    "hamiltonian_vae",
+    "A VAE whose draws of z follow the gradient of log p(x, z) for a few steps: a better q(z|x).",
+    'Caterini, Doucet & Sejdinovic, "Hamiltonian variational auto-encoder", arXiv 1805.11328.',
+    model="hamiltonian",
+    named=("model",),
+)
+recipe(
     "student_t_vae",
     "A VAE that takes outliers calmly: Student-t tails of learned weight.",
     'Takahashi et al., "Student-t variational autoencoder for robust density estimation", IJCAI '
