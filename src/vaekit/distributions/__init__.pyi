@@ -45,4 +45,5 @@ from vaekit.distributions.robust import Logistic as Logistic
 from vaekit.distributions.robust import StudentT as StudentT
 from vaekit.distributions.sphere import PowerSpherical as PowerSpherical
 from vaekit.distributions.sphere import SphereUniform as SphereUniform
+from vaekit.distributions.sphere import VonMisesFisher as VonMisesFisher
 from vaekit.distributions.wrapped import TorchDistribution as TorchDistribution

@@ -24,7 +24,7 @@ from vaekit.distributions.continuous import (
 from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
 from vaekit.distributions.relaxed import GumbelSoftmax, OneHotCategorical
-from vaekit.distributions.sphere import PowerSpherical, SphereUniform, log_area
+from vaekit.distributions.sphere import PowerSpherical, SphereUniform, VonMisesFisher, log_area
 
 Formula = Callable[[Any, Any], Tensor | None]
 FORMULAS: dict[tuple[type, type, bool], Formula] = {}
@@ -112,7 +112,8 @@ def _low_rank_standard(q: LowRankGaussian, p: StandardGaussian) -> Tensor:
 
 
 @closed_form(PowerSpherical, SphereUniform, whole=True)
-def _spherical_uniform(q: PowerSpherical, p: SphereUniform) -> Tensor:
+@closed_form(VonMisesFisher, SphereUniform, whole=True)
+def _spherical_uniform(q: PowerSpherical | VonMisesFisher, p: SphereUniform) -> Tensor:
     """Return the logarithm of the sphere's surface less the entropy of q."""
     return log_area(q.loc.shape[-1]) - q.entropy()
 

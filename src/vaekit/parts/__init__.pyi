@@ -33,6 +33,7 @@ from vaekit.parts.priors import StandardNormal as StandardNormal
 from vaekit.parts.priors import VampPrior as VampPrior
 from vaekit.parts.sphere import PowerSpherical as PowerSpherical
 from vaekit.parts.sphere import SpherePrior as SpherePrior
+from vaekit.parts.sphere import VonMisesFisher as VonMisesFisher
 from vaekit.parts.tails import FullGaussian as FullGaussian
 from vaekit.parts.tails import LogCosh as LogCosh
 from vaekit.parts.tails import Logistic as Logistic

@@ -302,6 +302,16 @@ recipe(
     fixed=("posterior", "prior"),
 )
 recipe(
+    "s_vae",
+    "A VAE whose codes are directions, by the von Mises-Fisher distribution.",
+    'Davidson et al., "Hyperspherical variational auto-encoders", arXiv 1804.00891, with the '
+    "gradient of its sampler that has no bias.",
+    posterior="vmf",
+    prior="sphere",
+    latent=11,
+    fixed=("posterior", "prior"),
+)
+recipe(
     "gumbel_vae",
     "A VAE whose codes are choices: 30 categorical variables of 10 values each.",
     'Jang, Gu & Poole, "Categorical reparameterization with Gumbel-softmax", arXiv 1611.01144: '
