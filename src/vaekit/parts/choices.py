@@ -112,8 +112,8 @@ class CategoricalPrior(Prior):
 
     Example:
         >>> prior = CategoricalPrior((3, 4))
-        >>> prior().sample((2,)).shape, prior().log_prob(torch.eye(4)[:3]).item()
-        (torch.Size([2, 3, 4]), -4.1588830947875977)
+        >>> prior().sample((2,)).shape, prior().log_prob(torch.eye(4)[:3])
+        (torch.Size([2, 3, 4]), tensor(-4.1589))
     """
 
     logits: Tensor
