@@ -77,11 +77,15 @@ def test_one_hot_variables_are_torch_s(proves: Proves) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
-def test_relaxed_draws_are_those_of_the_concrete_distribution(temperature: float) -> None:
+def test_relaxed_draws_are_those_of_the_concrete_distribution(
+    temperature: float, proves: Proves
+) -> None:
     logits = torch.tensor([[1.0, 0.0, -2.0]])
     q = d.GumbelSoftmax(logits, torch.tensor(temperature))
     known = td.RelaxedOneHotCategorical(torch.tensor(temperature), logits=logits[0])
     ours, theirs = q.sample((20_000,))[:, 0], known.sample((20_000,))
+    proves("GumbelSoftmax, mean of draws", "torch.distributions", ours.mean(0), theirs.mean(0),
+           limit=0.03)  # fmt: skip
     for k in range(3):
         assert stats.ks_2samp(ours[:, k].numpy(), theirs[:, k].numpy()).pvalue > 1e-4
 
