@@ -21,7 +21,15 @@ from vaekit import distributions as d
 from vaekit.cli.main import main
 from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
-from vaekit.parts import IAF, FlowPrior, FullGaussian, PlanarFlow, PowerSpherical, SplineFlow
+from vaekit.parts import (
+    IAF,
+    FlowPrior,
+    FullGaussian,
+    LowRankGaussian,
+    PlanarFlow,
+    PowerSpherical,
+    SplineFlow,
+)
 from vaekit.recipes import build
 from vaekit.registry import checked, make
 from vaekit.testing import check_family
@@ -55,7 +63,8 @@ def test_families_are_normalized_and_draw_from_their_density(spec: str) -> None:
 
 
 @pytest.mark.parametrize("posterior", [IAF(3, hidden=8), SplineFlow(3, hidden=8),
-                                       FullGaussian(3), PlanarFlow(3)])  # fmt: skip
+                                       FullGaussian(3), PlanarFlow(3),
+                                       LowRankGaussian(3, rank=2)])  # fmt: skip
 def test_posteriors_have_gradients_and_densities_of_their_draws(posterior: Any) -> None:
     if "marginal" in posterior.offers:
         check_family(posterior.double())
@@ -155,6 +164,27 @@ def test_full_covariance_is_torch_s(proves: Proves) -> None:
     proves("family factor of a FullGaussian", "numpy", q.tril[0], entries, limit=1e-12)
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+def test_low_rank_is_torch_s(rank: int, proves: Proves) -> None:
+    family = LowRankGaussian(5, rank=rank)
+    params = 2 * torch.randn(7, *family.param_shape)
+    q: Any = family(params)
+    factor, diagonal = params[:, 10:].unflatten(-1, (5, rank)), params[:, 5:10].exp()
+    known = td.LowRankMultivariateNormal(params[:, :5], factor, diagonal)
+    x = 3 * torch.randn(4, 7, 5)
+    proves("LowRankGaussian, density", "torch.distributions", q.log_prob(x), known.log_prob(x),
+           limit=1e-10)  # fmt: skip
+    proves("LowRankGaussian, variance", "torch.distributions", q.variance, known.variance,
+           limit=1e-12)  # fmt: skip
+    standard = td.MultivariateNormal(torch.zeros(5), torch.eye(5))
+    dense = td.MultivariateNormal(known.mean, known.covariance_matrix)
+    got = d.kl(q, d.StandardGaussian(torch.zeros(5)))
+    proves("KL(LowRankGaussian || StandardGaussian)", "torch.distributions", got,
+           td.kl_divergence(dense, standard), limit=1e-9)  # fmt: skip
+    draws = q.sample((200_000,))[:, 0]
+    assert torch.allclose(draws.T.cov(), known.covariance_matrix[0], rtol=0.03, atol=0.1)
+
+
 def test_mixtures_by_matrix_products_are_torch_s(proves: Proves) -> None:
     loc, log_scale = 3 * torch.randn(6, 2, 2) + 5, 0.3 * torch.randn(6, 2, 2)
     weights = torch.randn(6).log_softmax(0)
@@ -246,6 +276,7 @@ def test_a_vamp_prior_is_the_mean_of_posteriors_at_its_inputs(proves: Proves) ->
         ({"likelihood": "logistic:scale=fitted"}, "has no scale in closed form"),
         ({"likelihood": "discretized-logistic:levels=1"}, "levels=1"),
         ({"posterior": "spline", "latent": 1}, "latent=1"),
+        ({"posterior": "low-rank:rank=3"}, "low-rank:rank=3`; expected at most 2"),
     ],
 )
 def test_what_does_not_go_together_is_refused(parts: dict[str, Any], message: str) -> None:

@@ -643,6 +643,7 @@ SCHEDULES = {
     "cyclic:0:1:100:4:0.4": np.where(STEPS < 100, np.minimum(STEPS % 25 / 10, 1), 1),
     "step:2:0.5:30,70": 2 * 0.5 ** np.searchsorted([30, 70], STEPS, "right"),
     "flat-linear:2:0:40:100": np.interp(STEPS, [40, 100], [2, 0]),
+    "exponential:1:0.5:100": np.maximum(0.5, np.exp(-np.log(2) / 100 * np.array(STEPS))),
 }
 
 

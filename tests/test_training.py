@@ -516,7 +516,15 @@ def test_schedules(text: str, points: dict[int, float]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "linear:0:1", "linear:0:1:0", "linear:a:1:5", "flat-linear:1:0:9:5", "cyclic:0:1:5"],
+    [
+        "",
+        "exponential:0:1:5",
+        "linear:0:1",
+        "linear:0:1:0",
+        "linear:a:1:5",
+        "flat-linear:1:0:9:5",
+        "cyclic:0:1:5",
+    ],
 )
 def test_a_schedule_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(vaekit.VaekitError):

@@ -14,6 +14,7 @@ from vaekit.distributions.continuous import Delta as Delta
 from vaekit.distributions.continuous import FullGaussian as FullGaussian
 from vaekit.distributions.continuous import Gaussian as Gaussian
 from vaekit.distributions.continuous import Laplace as Laplace
+from vaekit.distributions.continuous import LowRankGaussian as LowRankGaussian
 from vaekit.distributions.continuous import StandardGaussian as StandardGaussian
 from vaekit.distributions.counting import Multinomial as Multinomial
 from vaekit.distributions.counting import NegativeBinomial as NegativeBinomial
@@ -38,9 +39,15 @@ from vaekit.distributions.mixtures import GaussianMixture as GaussianMixture
 from vaekit.distributions.mixtures import Mixture as Mixture
 from vaekit.distributions.mixtures import choose_mixture as choose_mixture
 from vaekit.distributions.mixtures import fit_mixture as fit_mixture
+from vaekit.distributions.relaxed import GumbelSoftmax as GumbelSoftmax
+from vaekit.distributions.relaxed import OneHotCategorical as OneHotCategorical
+from vaekit.distributions.relaxed import Product as Product
+from vaekit.distributions.relaxed import joint_offers as joint_offers
+from vaekit.distributions.relaxed import joint_space as joint_space
 from vaekit.distributions.robust import LogCosh as LogCosh
 from vaekit.distributions.robust import Logistic as Logistic
 from vaekit.distributions.robust import StudentT as StudentT
 from vaekit.distributions.sphere import PowerSpherical as PowerSpherical
 from vaekit.distributions.sphere import SphereUniform as SphereUniform
+from vaekit.distributions.sphere import VonMisesFisher as VonMisesFisher
 from vaekit.distributions.wrapped import TorchDistribution as TorchDistribution

@@ -99,9 +99,11 @@ class Space:
     @property
     def discrete(self) -> bool:
         """Return whether there are probabilities of values, and no density."""
-        return self.levels is not None or self.kind == "counts"
+        return self.levels is not None or self.kind in ("counts", "one-hot")
 
     def __str__(self) -> str:
+        if self.kind.endswith(")"):  # of several, which say it themselves
+            return self.kind
         size = ", ".join(map(str, self.shape))
         extra = "" if self.levels is None else f"; {self.levels}"
         return f"{self.kind}({size}{extra})"
@@ -159,6 +161,11 @@ class Distribution(ABC):
     def mean(self) -> Tensor:
         """Return the mean `(*batch, *event)`, where `offers` names it."""
         raise VaekitError(f"{self._name} has no mean: take draws of it.")
+
+    @property
+    def latents(self) -> dict[str, Distribution]:
+        """Return the latents that it is of, by name: itself, as z, but for a product of several."""
+        return {"z": self}
 
     @property
     def space(self) -> Space:

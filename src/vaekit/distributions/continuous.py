@@ -243,3 +243,68 @@ class FullGaussian(Distribution):
         size = self.loc.shape[-1]
         norm = self.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1) + size * HALF_LOG_TAU
         return -0.5 * white.squeeze(-1).square().sum(-1) - norm
+
+
+@dataclass(eq=False, repr=False)
+class LowRankGaussian(Distribution):
+    """N(loc, diag(scale^2) + W W^T) over vectors: what it solves is as large as W is wide.
+
+    With V = W / scale and the triangular factor L of I + V^T V the log-determinant is
+    2 sum log scale + 2 sum log diag L, and the squared length of the white residual is that of
+    u = (x - loc) / scale less that of L^-1 V^T u.
+
+    Args:
+        loc: `(*batch, D)`.
+        log_scale: `(*batch, D)`.
+        factor: W, `(*batch, D, R)`.
+
+    Example:
+        >>> p = LowRankGaussian(torch.zeros(2), torch.zeros(2), torch.ones(2, 1))
+        >>> p.variance, p.log_prob(torch.tensor([1.0, -1.0]))
+        (tensor([2., 2.]), tensor(-3.3872))
+    """
+
+    loc: Tensor
+    log_scale: Tensor
+    factor: Tensor
+
+    parameters = ("loc", "log_scale", "factor")
+    offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return (2 * self.log_scale).exp() + self.factor.square().sum(-1)
+
+    @lazy
+    def _inner(self) -> tuple[Tensor, Tensor]:
+        """Return V^T, `(*batch, R, D)`, and L, `(*batch, R, R)`."""
+        flat = (self.factor * (-self.log_scale).exp().unsqueeze(-1)).mT
+        eye = torch.eye(flat.shape[-2], dtype=flat.dtype, device=flat.device)
+        return flat, torch.linalg.cholesky_ex(eye + flat @ flat.mT)[0]
+
+    @property
+    def log_det(self) -> Tensor:
+        """Return the log-determinant of the covariance matrix, `(*batch)`."""
+        _, tril = self._inner
+        return 2 * (self.log_scale.sum(-1) + tril.diagonal(dim1=-2, dim2=-1).log().sum(-1))
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        first = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        second = first.new_empty((*shape, *self.factor.shape[:-2], self.factor.shape[-1], 1))
+        across = (self.factor @ second.normal_()).squeeze(-1)
+        return self.loc + self.log_scale.exp() * first + across
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density `(...)`, nats."""
+        flat, tril = self._inner
+        white = (x - self.loc) * (-self.log_scale).exp()
+        inner = flat @ white.unsqueeze(-1)
+        inner = torch.linalg.solve_triangular(
+            tril.expand(*inner.shape[:-2], *tril.shape[-2:]), inner, upper=False
+        )
+        squares = white.square().sum(-1) - inner.squeeze(-1).square().sum(-1)
+        return -0.5 * (squares + self.log_det) - self.loc.shape[-1] * HALF_LOG_TAU

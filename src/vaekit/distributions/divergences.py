@@ -14,10 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.distributions.base import Distribution, sum_event
-from vaekit.distributions.continuous import FullGaussian, Gaussian, Laplace, StandardGaussian
+from vaekit.distributions.continuous import (
+    FullGaussian,
+    Gaussian,
+    Laplace,
+    LowRankGaussian,
+    StandardGaussian,
+)
 from vaekit.distributions.counting import Poisson
 from vaekit.distributions.discrete import Bernoulli, Categorical
-from vaekit.distributions.sphere import PowerSpherical, SphereUniform, log_area
+from vaekit.distributions.relaxed import GumbelSoftmax, OneHotCategorical
+from vaekit.distributions.sphere import PowerSpherical, SphereUniform, VonMisesFisher, log_area
 
 Formula = Callable[[Any, Any], Tensor | None]
 FORMULAS: dict[tuple[type, type, bool], Formula] = {}
@@ -97,8 +104,16 @@ def _full_standard(q: FullGaussian, p: StandardGaussian) -> Tensor:
     return 0.5 * squares - q.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
+@closed_form(LowRankGaussian, StandardGaussian, whole=True)
+def _low_rank_standard(q: LowRankGaussian, p: StandardGaussian) -> Tensor:
+    """Return 1/2 (|loc|^2 + trace - D - log det) of the covariance matrix."""
+    squares = q.loc.square().sum(-1) + q.variance.sum(-1) - q.loc.shape[-1]
+    return 0.5 * (squares - q.log_det)
+
+
 @closed_form(PowerSpherical, SphereUniform, whole=True)
-def _spherical_uniform(q: PowerSpherical, p: SphereUniform) -> Tensor:
+@closed_form(VonMisesFisher, SphereUniform, whole=True)
+def _spherical_uniform(q: PowerSpherical | VonMisesFisher, p: SphereUniform) -> Tensor:
     """Return the logarithm of the sphere's surface less the entropy of q."""
     return log_area(q.loc.shape[-1]) - q.entropy()
 
@@ -128,6 +143,17 @@ def _categoricals(q: Categorical, p: Categorical) -> Tensor:
     """Return sum_k q_k (log q_k - log p_k)."""
     log_q, log_p = q.logits.log_softmax(-1), p.logits.log_softmax(-1)
     return (log_q.exp() * (log_q - log_p)).sum(-1)
+
+
+@closed_form(GumbelSoftmax, OneHotCategorical, whole=True)
+@closed_form(OneHotCategorical, OneHotCategorical, whole=True)
+def _one_hots(q: GumbelSoftmax | OneHotCategorical, p: OneHotCategorical) -> Tensor:
+    """Return sum_k q_k (log q_k - log p_k) over all variables: of relaxed ones as if they were not.
+
+    It is the KL of what is measured, and finite at any logits.
+    """
+    log_q, log_p = q.logits.log_softmax(-1), p.logits.log_softmax(-1)
+    return sum_event(log_q.exp() * (log_q - log_p), q.event_dim)
 
 
 @closed_form(Poisson, Poisson)

@@ -12,6 +12,7 @@ from torch import Tensor
 from vaekit.data import DataSpec
 from vaekit.distributions import Offer, Space
 from vaekit.errors import VaekitError, at_least
+from vaekit.models import offered
 
 T = TypeVar("T")
 MOST_DRAWS = 1_000_000  # of z for a row
@@ -52,7 +53,7 @@ def draws_of(name: str, value: int, least: int) -> int:
 
 def refuse_no_density(model: Any, what: str) -> None:
     """Raise an error where the posterior has no density, and so the model no `what`."""
-    if Offer.DENSITY not in model.offers:
+    if Offer.DENSITY not in offered(model):
         family = getattr(getattr(model, "posterior", None), "family", model)
         raise VaekitError(
             f"{type(family).__name__} has no density, so the model has no {what}: measure the "

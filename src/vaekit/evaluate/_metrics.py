@@ -17,7 +17,7 @@ from vaekit.data import Dataset, DataSpec, Split, check_memory, spread
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, at_least
 from vaekit.evaluate._checks import counted
-from vaekit.models import Model, Trace, exact, pieces, rows_at_once
+from vaekit.models import Model, Trace, exact, offered, pieces, rows_at_once
 from vaekit.registry import Spec, checked, entries, find, make
 
 BATCH = 500
@@ -340,7 +340,7 @@ def chosen(
 
 
 def _refusal(metric: Metric, name: str, subject: Subject) -> str | None:
-    missing = sorted(metric.needs - subject.model.offers)
+    missing = sorted(metric.needs - offered(subject.model))
     if missing:
         return (
             f"{subject.name} lacks {missing[0].meaning} ({missing[0]}), so there is no {name} to "

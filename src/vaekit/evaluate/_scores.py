@@ -16,7 +16,7 @@ from vaekit.evaluate import _checks as checks
 from vaekit.evaluate._likelihood import Bound, log_likelihood
 from vaekit.evaluate._metrics import Metric, Record, Subject, measured
 from vaekit.evaluate._reconstruction import Reconstruction
-from vaekit.models import Trace
+from vaekit.models import Trace, offered
 
 MOST = 3  # columns of a table that are named for a row
 REDRAWS = 200  # of the rows, for standard errors
@@ -100,13 +100,13 @@ def score(subject: Subject, *, samples: int = 50, usual: Tensor | None = None) -
 
 def _score(subject: Subject, samples: int, usual: Tensor | None) -> Scores:
     metrics: dict[str, Any] = {"bound": Bound(samples=10), "error": SquareError()}
-    metrics = {name: each for name, each in metrics.items() if each.needs <= subject.model.offers}
+    metrics = {name: each for name, each in metrics.items() if each.needs <= offered(subject.model)}
     if usual is not None:
         metrics["terms"] = Contributions(usual)
     measured(subject, metrics)
     elbo, error = metrics["bound"].row("elbo"), metrics["error"].row("mse")
     found = {"bound": None if elbo is None else -elbo, "error": error}
-    if samples and Offer.DENSITY in subject.model.offers:
+    if samples and Offer.DENSITY in offered(subject.model):
         model: Any = subject.model
         with rng(subject.seed, subject.rows.device):
             parts = [

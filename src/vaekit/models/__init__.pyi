@@ -2,11 +2,14 @@ from vaekit.models.base import LatentModel as LatentModel
 from vaekit.models.base import Model as Model
 from vaekit.models.base import exact as exact
 from vaekit.models.base import flat_codes as flat_codes
+from vaekit.models.base import offered as offered
 from vaekit.models.base import pieces as pieces
 from vaekit.models.base import rows_at_once as rows_at_once
 from vaekit.models.base import split_codes as split_codes
 from vaekit.models.colorizer import Colorizer as Colorizer
 from vaekit.models.colorizer import luminance as luminance
+from vaekit.models.hamiltonian import HamiltonianVAE as HamiltonianVAE
+from vaekit.models.hamiltonian import leapfrog as leapfrog
 from vaekit.models.layers import Layer as Layer
 from vaekit.models.layers import LayerTable as LayerTable
 from vaekit.models.layers import layer_tables as layer_tables

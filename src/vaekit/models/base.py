@@ -51,16 +51,24 @@ def exact(*parts: nn.Module) -> Iterator[None]:
             module.relaxed = True
 
 
+def offered(model: Model) -> frozenset[Offer]:
+    """Return what a model offers where it is measured: with nothing relaxed."""
+    with exact(model):
+        return model.offers
+
+
 class Model(nn.Module, ABC):
     """A map from x to a trace. One with latents is a `LatentModel`.
 
     Attributes:
         offers: what may be asked of it, in the words of `Offer`.
         x_shape: the shape of one x.
+        compiles: whether torch.compile can differentiate its pass.
     """
 
     offers: frozenset[Offer]
     x_shape: tuple[int, ...]
+    compiles: bool = True
 
     @abstractmethod
     def forward(

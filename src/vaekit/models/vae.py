@@ -1,4 +1,4 @@
-"""A variational autoencoder with one latent."""
+"""A variational autoencoder with one latent, or several that are independent given x."""
 
 from __future__ import annotations
 
@@ -7,12 +7,52 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from vaekit.distributions import Distribution, Offer
+from vaekit.distributions import Distribution, Offer, Product
 from vaekit.errors import VaekitError
 from vaekit.models.base import Context, LatentModel, Mask, State
 from vaekit.models.trace import Site
 from vaekit.parts import Conditional, Prior
 from vaekit.registry import register
+
+
+def check_parts(prior: Prior, posterior: Conditional, likelihood: Conditional) -> None:
+    """Refuse parts that do not go together: other spaces, another latent, a scale that is fitted.
+
+    Raises:
+        VaekitError: with what does not fit.
+    """
+    if prior.space != posterior.family.space:
+        raise VaekitError(
+            f"the prior lives on {prior.space} and the posterior on "
+            f"{posterior.family.space}: they must agree."
+        )
+    if likelihood.in_shape != prior.space.shape:
+        raise VaekitError(
+            f"the likelihood takes a latent of shape {likelihood.in_shape}; the prior's is "
+            f"{prior.space.shape}: build its network, or its in_shape, to that."
+        )
+    if Offer.FIXED not in posterior.family.offers:
+        raise VaekitError(
+            f"{posterior.family} fits its scale to what it scores, which a posterior is not "
+            "for: take scale=free."
+        )
+    if missing := sorted(prior.needs - posterior.family.offers):
+        raise VaekitError(
+            f"{type(prior).__name__} needs {missing[0].meaning} ({missing[0]}), which the "
+            f"posterior {posterior.family} does not offer: take another of the two."
+        )
+
+
+@torch.no_grad()
+def draw_prior(p: Distribution, n: int, context: Context, temperature: float) -> tuple[Tensor, ...]:
+    """Return n draws `(n, *Z)` of each latent of p(z), one for each row of the context."""
+    zs = []
+    for each in p.tempered(temperature).latents.values():
+        z = each.sample(() if context is not None else (n,))
+        if z.dim() == len(each.event_shape):  # a prior that ignores the context
+            z = each.sample((n,))
+        zs.append(z)
+    return tuple(zs)
 
 
 @register("model", "vae")
@@ -48,26 +88,7 @@ class VAE(LatentModel):
         self, prior: Prior, posterior: Conditional, likelihood: Conditional, *, gaps: bool = False
     ) -> None:
         super().__init__()
-        if prior.space != posterior.family.space:
-            raise VaekitError(
-                f"the prior lives on {prior.space} and the posterior on "
-                f"{posterior.family.space}: they must agree."
-            )
-        if likelihood.in_shape != prior.space.shape:
-            raise VaekitError(
-                f"the likelihood takes a latent of shape {likelihood.in_shape}; the prior's is "
-                f"{prior.space.shape}: build its network, or its in_shape, to that."
-            )
-        if Offer.FIXED not in posterior.family.offers:
-            raise VaekitError(
-                f"{posterior.family} fits its scale to what it scores, which a posterior is not "
-                "for: take scale=free."
-            )
-        if missing := sorted(prior.needs - posterior.family.offers):
-            raise VaekitError(
-                f"{type(prior).__name__} needs {missing[0].meaning} ({missing[0]}), which the "
-                f"posterior {posterior.family} does not offer: take another of the two."
-            )
+        check_parts(prior, posterior, likelihood)
         self.prior = prior
         self.posterior = posterior
         self.likelihood = likelihood
@@ -77,7 +98,8 @@ class VAE(LatentModel):
     def offers(self) -> frozenset[Offer]:  # type: ignore[override]
         """Return what may be asked of it: the posterior's words, the prior's, the likelihood's."""
         q, p = self.posterior.family.offers, self.prior.offers
-        words = {Offer.LATENT, Offer.ONE_SITE, *(q & OF_Q), *(p & {Offer.DRAWS})}
+        words = {Offer.LATENT, *(q & OF_Q), *(p & {Offer.DRAWS})}
+        words |= set() if self.posterior.family.distribution is Product else {Offer.ONE_SITE}
         words |= self.likelihood.family.offers & {Offer.FIXED}
         if Offer.DENSITY in q & p:
             words |= {Offer.DENSITY, *(q & {Offer.MARGINAL, Offer.STOPPED})}
@@ -99,26 +121,25 @@ class VAE(LatentModel):
         return self.posterior(x, context), self.prior(context, self.posterior)
 
     def draw(self, state: State, samples: tuple[int, ...]) -> tuple[Site, ...]:
-        """Return the latent."""
+        """Return the latent, or each of those that the posterior is a product over."""
         q, p = state
-        return (Site.draw("z", q, p, samples),)
+        return tuple(Site.draw(n, each, p.latents[n], samples) for n, each in q.latents.items())
 
-    @torch.no_grad()
     def draw_prior(
         self, n: int, context: Context = None, temperature: float = 1.0
     ) -> tuple[Tensor, ...]:
         """Return n draws `(n, *Z)` of z from the prior, one for each row of the context."""
-        prior: Distribution = self.prior(context, self.posterior).tempered(temperature)
-        z = prior.sample(() if context is not None else (n,))
-        if z.dim() == len(self.prior.space.shape):  # a prior that ignores the context
-            z = prior.sample((n,))
-        return (z,)
+        return draw_prior(self.prior(context, self.posterior), n, context, temperature)
 
     def likelihood_at(
         self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
     ) -> Distribution:
         """Return p(x|z)."""
-        return self.likelihood(zs[0], context)
+        if len(zs) == 1:
+            return self.likelihood(zs[0], context)
+        shapes = (p.event_shape for p in self.prior(context, self.posterior).latents.values())
+        flat = [z.flatten(-len(shape)) for z, shape in zip(zs, shapes, strict=True)]
+        return self.likelihood(torch.cat(flat, -1), context)
 
 
 OF_Q = {Offer.RSAMPLE, Offer.MOMENTS, Offer.MEAN, Offer.CODES, Offer.EXACT}

@@ -10,5 +10,6 @@ from vaekit.objectives.base import require as require
 from vaekit.objectives.base import weights as weights
 from vaekit.objectives.bounds import ELBO as ELBO
 from vaekit.objectives.bounds import IWAE as IWAE
+from vaekit.objectives.bounds import Capacity as Capacity
 from vaekit.objectives.bounds import Coloring as Coloring
 from vaekit.objectives.bounds import Reconstruction as Reconstruction

@@ -166,7 +166,8 @@ def require(objective: Objective, model: Any) -> None:
         vaekit.errors.VaekitError: IWAE needs the densities of a draw under posterior and prior
         (density), which this model does not offer: Delta posterior, StandardNormal prior, ...
     """
-    for word in sorted(objective.needs - model.offers):
+    missing = objective.needs - model.offers
+    for word in sorted(missing, key=lambda word: (word is not Offer.EXACT, word)):
         parts = {n: getattr(model, n, None) for n in ("posterior", "prior", "likelihood")}
         named = [
             f"{type(getattr(part, 'family', part)).__name__} {name}"
@@ -190,6 +191,7 @@ OTHER = "another objective, or another posterior, prior or likelihood"
 MENDS = {
     Offer.FIXED: "a likelihood with scale=shared, or the objective elbo",
     Offer.RSAMPLE: "a posterior whose draws carry gradients, as gaussian",
+    Offer.EXACT: "the objective elbo, or a posterior that is not relaxed",
     Offer.COLORS: "the model colorizer",
     Offer.LATENT: "a model with latents, as vae",
     Offer.SEPARATE: "a prior that does not take the posterior, as normal, and share no weights",

@@ -1,4 +1,8 @@
 from vaekit.parts.blocks import Blocks as Blocks
+from vaekit.parts.choices import CategoricalPrior as CategoricalPrior
+from vaekit.parts.choices import Gumbel as Gumbel
+from vaekit.parts.choices import Joint as Joint
+from vaekit.parts.choices import JointPrior as JointPrior
 from vaekit.parts.conditional import Conditional as Conditional
 from vaekit.parts.conditional import Family as Family
 from vaekit.parts.conditional import join as join
@@ -34,9 +38,11 @@ from vaekit.parts.priors import StandardNormal as StandardNormal
 from vaekit.parts.priors import VampPrior as VampPrior
 from vaekit.parts.sphere import PowerSpherical as PowerSpherical
 from vaekit.parts.sphere import SpherePrior as SpherePrior
+from vaekit.parts.sphere import VonMisesFisher as VonMisesFisher
 from vaekit.parts.tails import FullGaussian as FullGaussian
 from vaekit.parts.tails import LogCosh as LogCosh
 from vaekit.parts.tails import Logistic as Logistic
+from vaekit.parts.tails import LowRankGaussian as LowRankGaussian
 from vaekit.parts.tails import StudentT as StudentT
 from vaekit.parts.wrapped import TorchFamily as TorchFamily
 from vaekit.parts.wrapped import TorchPrior as TorchPrior

@@ -1,6 +1,8 @@
-"""A latent on the unit sphere: its uniform prior, and the power spherical posterior."""
+"""A latent on the unit sphere: its uniform prior, and posteriors that point."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +50,33 @@ class SpherePrior(Prior):
         return str(self.event_shape)
 
 
+class _Pointed(Family):
+    """A direction from the network, and a concentration: 1 + softplus of its last number."""
+
+    name: ClassVar[str]
+
+    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+        super().__init__(event_shape)
+        at_least("latent", vector("a sphere", event_shape), 2)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """Return the shape that the network must return for one example."""
+        return (self.event_shape[0] + 1,)
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is."""
+        return ((f"direction and concentration of a {self.name} distribution",),)
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        loc, raw = F.normalize(params[..., :-1], dim=-1), params[..., -1]
+        made: d.Distribution = self.distribution(loc, 1 + F.softplus(raw))
+        return made
+
+
 @register("posterior", "power-spherical")
-class PowerSpherical(Family):
+class PowerSpherical(_Pointed):
     """Densities over directions that fall with a power of the angle's cosine.
 
     The network returns a vector, whose direction is the location, and the concentration before
@@ -64,21 +91,23 @@ class PowerSpherical(Family):
     """
 
     distribution = d.PowerSpherical
+    name = "power spherical"
 
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
-        super().__init__(event_shape)
-        at_least("latent", vector("a sphere", event_shape), 2)
 
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return (self.event_shape[0] + 1,)
+@register("posterior", "vmf")
+class VonMisesFisher(_Pointed):
+    """Densities over directions that fall exponentially with the angle's cosine.
 
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        return (("direction and concentration of a power spherical distribution",),)
+    The network returns a vector, whose direction is the location, and the concentration before
+    softplus, to which 1 is added.
 
-    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        loc, raw = F.normalize(params[..., :-1], dim=-1), params[..., -1]
-        return d.PowerSpherical(loc, 1 + F.softplus(raw))
+    References:
+        Davidson et al. 2018, Hyperspherical variational auto-encoders, arXiv 1804.00891.
+
+    Example:
+        >>> VonMisesFisher(3).param_shape, str(VonMisesFisher(3).space)
+        ((4,), 'sphere(3)')
+    """
+
+    distribution = d.VonMisesFisher
+    name = "von Mises-Fisher"

@@ -1,4 +1,4 @@
-"""Families with other tails than a Gaussian's, and a Gaussian that is not diagonal."""
+"""Families with other tails than a Gaussian's, and Gaussians that are not diagonal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, within
 from vaekit.nn import Phrase
 from vaekit.parts.conditional import Family
 from vaekit.parts.families import PIXEL_FLOOR, FreeScale, _LocationScale
@@ -141,8 +141,26 @@ class LogCosh(_LocationScale):
         return d.LogCosh(loc, log_scale, a=self.a, **how)
 
 
+class _OverVectors(Family):
+    """The base of the Gaussians with covariances.
+
+    Raises:
+        VaekitError: for an event of several dims.
+    """
+
+    bounds = FreeScale.bounds
+
+    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+        super().__init__(event_shape)
+        if len(self.event_shape) != 1:
+            raise VaekitError(
+                f"covariances are of vectors; got the event_shape {self.event_shape}: take "
+                "`posterior=gaussian`."
+            )
+
+
 @register("posterior", "full-covariance")
-class FullGaussian(Family):
+class FullGaussian(_OverVectors):
     """Gaussians with all covariances, by a triangular factor of which the network gives each entry.
 
     With D dimensions it returns D means, D logarithms of the diagonal and D (D - 1) / 2 entries
@@ -158,14 +176,6 @@ class FullGaussian(Family):
     """
 
     distribution = d.FullGaussian
-    bounds = FreeScale.bounds
-
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
-        super().__init__(event_shape)
-        if len(self.event_shape) != 1:
-            raise VaekitError(
-                f"full-covariance is over vectors; got the event_shape {self.event_shape}."
-            )
 
     @property
     def param_shape(self) -> tuple[int, ...]:
@@ -185,3 +195,53 @@ class FullGaussian(Family):
         row, column = torch.tril_indices(size, size, -1, device=params.device)
         tril[..., row, column] = below
         return d.FullGaussian(loc, tril)
+
+
+@register("posterior", "low-rank")
+class LowRankGaussian(_OverVectors):
+    """Gaussians whose covariances have few directions: a diagonal, and a matrix of low rank.
+
+    With D dimensions the network returns D means, D log-variances of the diagonal and the D by
+    `rank` entries of a matrix W, of which W W^T is added.
+
+    Args:
+        event_shape: how many numbers one draw has.
+        rank: how many directions.
+
+    Raises:
+        VaekitError: for an event of several dims, and a rank below 1 or above their number.
+
+    References:
+        Ong, Nott and Smith 2018, Gaussian variational approximation with a factor covariance
+        structure, arXiv 1701.03208.
+
+    Example:
+        >>> family = LowRankGaussian(4, rank=2)
+        >>> family.param_shape, family(torch.zeros(5, 16)).variance[0]
+        ((16,), tensor([1., 1., 1., 1.]))
+    """
+
+    distribution = d.LowRankGaussian
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, rank: int = 1) -> None:
+        super().__init__(event_shape)
+        self.rank = within("rank", rank, 1, self.event_shape[0])
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """Return the shape that the network must return for one example."""
+        return ((2 + self.rank) * self.event_shape[0],)
+
+    @property
+    def gives(self) -> tuple[Phrase, ...]:
+        """Return what the network's output is."""
+        return (("mean, log variance and {} directions of a Gaussian", str(self.rank)),)
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        (size,) = self.event_shape
+        loc, raw, factor = params.split([size, size, self.rank * size], -1)
+        log_scale = (raw / 2).clamp(*self.bounds)
+        return d.LowRankGaussian(loc, log_scale, factor.unflatten(-1, (size, self.rank)))
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}, rank={self.rank}"

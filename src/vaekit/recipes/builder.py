@@ -108,12 +108,13 @@ class Builder:
         self.makers: Mapping[str, Callable[[], Any]] = {
             "prior": lambda: make("prior", parts["prior"], self.makers),
             "posterior": lambda: self.posterior,
-            "likelihood": lambda: self.decoder(self.event_shape),
+            "likelihood": lambda: self.decoder(self.latent_family.event_shape),
             "family": lambda: self.family,
             "net": lambda: self.net,
             "latent": lambda: parts["latent"],
             "data": lambda: data,
             "event_shape": lambda: self.event_shape,
+            "choices": lambda: getattr(self.latent_family, "choices", ()),
             "x_shape": lambda: data.shape,
             "context_shape": lambda: data.net_context,
             "rows": lambda: data.rows,
@@ -133,8 +134,14 @@ class Builder:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Return the shape of z."""
+        """Return the shape of z, or of that of what it has one each."""
         return self.net.latent_shape(self.parts["latent"], self.data.shape)
+
+    @cached_property
+    def latent_family(self) -> Family:
+        """Return the family of q(z|x)."""
+        family: Family = make("posterior", self.parts["posterior"], self.makers)
+        return family
 
     @property
     def posterior(self) -> Conditional:
@@ -143,7 +150,7 @@ class Builder:
         from vaekit.nn import LogCounts
         from vaekit.parts import Conditional, joined_shape
 
-        family: Family = make("posterior", self.parts["posterior"], self.makers)
+        family = self.latent_family
         if self.net.point and family.param_shape != self.event_shape:
             raise VaekitError(
                 f"the net {self.parts['net']['name']} gives a point with its places, and no "
@@ -188,8 +195,9 @@ class Builder:
         from vaekit.nn import start_at
         from vaekit.parts import Conditional, joined_shape
 
-        code = joined_shape(latent_shape, self.data.net_context)
-        net = self.net.decoder(code, self.family.param_shape, math.prod(latent_shape))
+        size = math.prod(latent_shape)  # rows of a code lie side by side, and no planes
+        code = joined_shape(latent_shape if latent_shape[2:] else (size,), self.data.net_context)
+        net = self.net.decoder(code, self.family.param_shape, size)
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
             family: Any = self.family

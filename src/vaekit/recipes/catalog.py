@@ -319,6 +319,47 @@ recipe(
     fixed=("posterior", "prior"),
 )
 recipe(
+    "s_vae",
+    "A VAE whose codes are directions, by the von Mises-Fisher distribution.",
+    'Davidson et al., "Hyperspherical variational auto-encoders", arXiv 1804.00891, with the '
+    "gradient of its sampler that has no bias.",
+    posterior="vmf",
+    prior="sphere",
+    latent=11,
+    fixed=("posterior", "prior"),
+)
+recipe(
+    "gumbel_vae",
+    "A VAE whose codes are choices: 30 categorical variables of 10 values each.",
+    'Jang, Gu & Poole, "Categorical reparameterization with Gumbel-softmax", arXiv 1611.01144: '
+    "relaxed while it trains, at a temperature of max(0.5, exp(-0.0001 step)), and measured as it "
+    "is.",
+    posterior="gumbel:categories=10",
+    prior="categorical",
+    latent=30,
+    schedule=("temperature=exponential:1:0.5:6931",),
+    named=("posterior", "prior"),
+)
+recipe(
+    "joint_vae",
+    "A VAE of ten numbers and one category: the category often finds the classes by itself.",
+    'Dupont, "Learning disentangled joint continuous and discrete representations", arXiv '
+    "1804.00104, whose two capacities grow to 5 nats in 25,000 steps, and here in 2,500.",
+    posterior="joint:categories=10",
+    prior="joint",
+    objective="capacity",
+    latent=10,
+    schedule=("capacity=linear:0:5:2500", "discrete=linear:0:5:2500"),
+    named=("posterior", "prior", "objective"),
+)
+recipe(
+    "hamiltonian_vae",
+    "A VAE whose draws of z follow the gradient of log p(x, z) for a few steps: a better q(z|x).",
+    'Caterini, Doucet & Sejdinovic, "Hamiltonian variational auto-encoder", arXiv 1805.11328.',
+    model="hamiltonian",
+    named=("model",),
+)
+recipe(
     "student_t_vae",
     "A VAE that takes outliers calmly: Student-t tails of learned weight.",
     'Takahashi et al., "Student-t variational autoencoder for robust density estimation", IJCAI '

@@ -75,9 +75,13 @@ FORMS = (
     mark("location of a discretized logistic"),
     mark("location and log scale of a discretized logistic"),
     mark("direction and concentration of a power spherical distribution"),
+    mark("direction and concentration of a von Mises-Fisher distribution"),
     mark("mean and log variance of a Gaussian, and the numbers of {} planar layers"),
     mark("mean and log variance of a Gaussian, and {} numbers for {} autoregressive layers"),
     mark("mean and triangular factor of a Gaussian"),
+    mark("logits of categorical variables"),
+    mark("mean and log variance of a Gaussian, and logits of categorical variables"),
+    mark("mean, log variance and {} directions of a Gaussian"),
     mark("{} discretized logistics for each pixel"),
 )
 

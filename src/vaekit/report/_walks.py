@@ -19,7 +19,7 @@ from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import ACTIVE, Latent, chosen, measured
 from vaekit.models import flat_codes
-from vaekit.runs import Run, affordable
+from vaekit.runs import Run, affordable, check_reals
 
 SAMPLES = 10_000  # of the prior, for its quantiles
 MOST = 10  # dimensions that are shown where nobody names them
@@ -198,9 +198,9 @@ def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
     """Measure what the dimensions of z hold, over so many test rows, evenly spread.
 
     Raises:
-        VaekitError: for a model without a latent, or with one of codes.
+        VaekitError: for a model without a latent, or with one of other things than numbers.
     """
-    run.require()
+    check_reals(run)
     subject = run.subject(data, limit=rows)
     metric: Any = chosen(subject, "traverse", ["latent"])["latent"][0]
     measured(subject, {"latent": metric})

@@ -202,7 +202,7 @@ def make_job(
     moved = [p for p in players(model, objective)[0] if id(p) not in still]
     optimizer = training.make_optimizer(options.optimizer, moved, **how)
     critic = training.make_critic(objective)
-    training.refuse_graphs(objective, options.compile, options.capture)
+    training.refuse_graphs(model, objective, options.compile, options.capture)
     if options.capture:
         training.refuse_capture(optimizer, device)
     memory = StepMemory.of(recipe, spec.context)

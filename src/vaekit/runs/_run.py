@@ -35,7 +35,15 @@ from vaekit.data import (
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
-from vaekit.models import LatentModel, LayerTable, Model, flat_codes, layer_tables, split_codes
+from vaekit.models import (
+    LatentModel,
+    LayerTable,
+    Model,
+    flat_codes,
+    layer_tables,
+    offered,
+    split_codes,
+)
 from vaekit.objectives import Objective
 from vaekit.recipes import find_recipe, likelihood_spec
 from vaekit.registry import Spec, completed, spec_of
@@ -116,7 +124,7 @@ class Run:
     @property
     def offers(self) -> frozenset[Offer]:
         """Return the words for what the model offers."""
-        return self.model.offers
+        return offered(self.model)
 
     def require(self, *words: str) -> LatentModel:
         """Return the model, where it offers these words.
@@ -872,7 +880,7 @@ def fixed_at(z: Tensor, fixed: Mapping[int, float], prior: Distribution) -> Tens
     wrong = [dim for dim in fixed if not 0 <= dim < size]
     if wrong:
         raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {size - 1}.")
-    if Offer.MOMENTS not in prior.offers:
+    if Offer.MOMENTS not in prior.offers or prior.space.discrete:
         raise VaekitError(
             "this model's prior has no standard deviation to count a dimension of z in: decode "
             "codes in Python, with Run.decode."

@@ -45,12 +45,20 @@ def compiled_pass(eager: Pass, capture: bool) -> Pass:
     return replayed
 
 
-def refuse_graphs(objective: Objective, compiled: bool, captured: bool) -> None:
+def refuse_graphs(
+    model: torch.nn.Module, objective: Objective, compiled: bool, captured: bool
+) -> None:
     """Refuse to make graphs of what does not fit into one.
 
     Raises:
-        VaekitError: for an objective with a critic, and for steps of several processes.
+        VaekitError: for a pass that has gradients in it, an objective with a critic, and for steps
+            of several processes.
     """
+    if compiled and not getattr(model, "compiles", True):
+        raise VaekitError(
+            f"{type(model).__name__} takes gradients within its pass, which torch.compile cannot "
+            "differentiate: leave compile."
+        )
     if compiled or captured:
         refuse_critic(objective, f"leave {'compile' if compiled else 'capture'}")
     if captured and ranks() > 1:

@@ -96,7 +96,7 @@ def fit(
             "`vaekit.train(model, objective, data=...)` takes tensors, Datasets and DataLoaders."
         )
     require(objective, model)
-    refuse_graphs(objective, compiled, captured)
+    refuse_graphs(model, objective, compiled, captured)
     critic = make_critic(objective) if critic is None else critic
     progress = Progress(model, objective, optimizer, average, batches.device, critic=critic)
     if resume is not None:

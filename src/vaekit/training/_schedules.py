@@ -6,6 +6,7 @@ A schedule is written `kind:number:number...`, in steps:
     linear:A:B:N             from A to B in N steps, then B
     cosine:A:B:N             the same along half a cosine
     cyclic:A:B:N:C[:R]       C cycles in N steps, each A to B in its first R (0.5), then B
+    exponential:A:B:N        from A to B in N steps by one factor each, then B; both above 0
     step:A:F:N1,N2,...       A, multiplied by F at each of these steps
     flat-linear:A:B:N0:N     A for N0 steps, then linear to B at step N
 """
@@ -31,6 +32,10 @@ Place = tuple[nn.Module, str]  # of a `Weight`; its tensor may be replaced
 def _linear(start: float, end: float, *span: float) -> Schedule:
     flat, steps = (0.0, *span)[-2:]
     return lambda step: start + (end - start) * min(max(step - flat, 0) / (steps - flat), 1.0)
+
+
+def _exponential(start: float, end: float, steps: float) -> Schedule:
+    return lambda step: start * (end / start) ** min(step / steps, 1.0)
 
 
 def _cosine(start: float, end: float, steps: float) -> Schedule:
@@ -60,6 +65,7 @@ KINDS: dict[str, tuple[Callable[..., Schedule], tuple[int, ...], str]] = {
     "constant": (lambda value: lambda step: value, (1,), "constant:V"),
     "linear": (_linear, (3,), "linear:A:B:STEPS"),
     "cosine": (_cosine, (3,), "cosine:A:B:STEPS"),
+    "exponential": (_exponential, (3,), "exponential:A:B:STEPS"),
     "cyclic": (_cyclic, (4, 5), "cyclic:A:B:STEPS:CYCLES[:RATIO]"),
     "step": (_stepped, tuple(range(3, 100)), "step:A:FACTOR:STEP1,STEP2,..."),
     "flat-linear": (_linear, (4,), "flat-linear:A:B:FLAT:STEPS"),
@@ -77,8 +83,10 @@ def _read(text: str) -> tuple[str, list[float]]:
     if not all(map(math.isfinite, numbers)):
         raise VaekitError(f"got the schedule '{text}'; expected {usage} in finite numbers.")
     bad_length = name not in ("constant", "step") and any(n <= 0 for n in numbers[2:])
+    bad_length |= name == "exponential" and min(numbers[:2]) <= 0
     if len(numbers) not in counts or bad_length:
-        raise VaekitError(f"got the schedule '{text}'; expected {usage}, lengths above 0.")
+        above = "all" if name == "exponential" else "lengths"
+        raise VaekitError(f"got the schedule '{text}'; expected {usage}, {above} above 0.")
     if name == "flat-linear" and numbers[2] >= numbers[3]:
         raise VaekitError(f"got the schedule '{text}'; expected {usage} with FLAT below STEPS.")
     return name, numbers
@@ -228,7 +236,8 @@ def make_schedules(
         schedules[name] = parse(rest)
         if name in ("lr", "critic_lr") and min(_read(rest)[1][:2]) < 0:
             raise VaekitError(f"got the schedule '{text}'; expected rates of 0 and above.")
-        over = over if name in ("lr", "critic_lr") else max(over, settles(rest))
+        if _ending(name, weights(objective, "objective")):  # what moves the model moves no measure
+            over = max(over, settles(rest))
     return schedules, over
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from vaekit._torchutil import evaluating, rng
 from vaekit.data import Batches
 from vaekit.evaluate import ACTIVE, DeadUnits, Latent, LatentMeter, ScaleMeter
+from vaekit.models import exact
 from vaekit.objectives import Objective
 from vaekit.training._progress import Meter
 
@@ -114,9 +115,10 @@ def with_elbo(means: dict[str, float]) -> dict[str, float]:
 
 
 def examine(model: Any, objective: Objective, batches: Batches, seed: int) -> Examined:
-    """Measure a model as it is now, with the same draws every time."""
+    """Measure a model as it is now, with the same draws every time, none of them relaxed."""
     meter, latent, scale = Meter(), LatentMeter(), ScaleMeter()
-    with rng(seed, batches.device), evaluating(model, objective), DeadUnits(model) as dead:
+    noise, dead = rng(seed, batches.device), DeadUnits(model)
+    with noise, evaluating(model, objective), exact(model), dead:
         for x, context in batches.epoch(0):
             trace = model(x, context, samples=objective.samples)
             meter.add(objective(trace))
