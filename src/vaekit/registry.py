@@ -31,6 +31,7 @@ KINDS = {
     "prior": "p(z)",
     "posterior": "q(z|x)",
     "likelihood": "p(x|z)",
+    "quantizer": "codes of vectors",
     "objective": "what is maximized",
     "net": "how the networks are made",
     "model": "what joins them",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaekit.models import Colorizer, Model
     from vaekit.nn import Nets
     from vaekit.objectives import Objective
-    from vaekit.parts import Conditional, Family
+    from vaekit.parts import Conditional, Family, Quantizer
 
 EXAMPLES = 200  # training rows by which a scale is started
 LIKELIHOODS = {  # by the kind of data, where none is named
@@ -111,6 +111,8 @@ class Builder:
             "likelihood": lambda: self.decoder(self.event_shape),
             "family": lambda: self.family,
             "net": lambda: self.net,
+            "quantizer": lambda: self.quantizer,
+            "codes": lambda: self.quantizer.counts(self.event_shape),
             "latent": lambda: parts["latent"],
             "data": lambda: data,
             "event_shape": lambda: self.event_shape,
@@ -132,8 +134,17 @@ class Builder:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Return the shape of z."""
-        return self.net.latent_shape(self.parts["latent"], self.data.shape)
+        """Return the shape of z; of codes that of their vectors."""
+        size = self.quantizer.size if "quantizer" in self.parts else 1
+        return self.net.latent_shape(size * self.parts["latent"], self.data.shape)
+
+    @cached_property
+    def quantizer(self) -> Quantizer:
+        """Return what makes codes of vectors."""
+        if "quantizer" not in self.parts:
+            raise VaekitError("`prior=codes` is of codes: take a recipe that has them, as fsq_vae.")
+        quantizer: Quantizer = make("quantizer", self.parts["quantizer"])
+        return quantizer
 
     @property
     def posterior(self) -> Conditional:

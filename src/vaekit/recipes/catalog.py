@@ -11,8 +11,8 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.registry import Spec, checked, describe, entries, find, register
 
 # What a model may ask the builder for, and the option that says which it is to be.
-OFFERED = ("prior", "posterior", "likelihood", "net", "latent")
-PARTS = ("model", "prior", "posterior", "likelihood", "objective", "net")
+OFFERED = ("prior", "posterior", "quantizer", "likelihood", "net", "latent")
+PARTS = ("model", "prior", "posterior", "quantizer", "likelihood", "objective", "net")
 BASE = {
     "model": "vae",
     "prior": "standard-normal",
@@ -50,7 +50,7 @@ class RecipeEntry:
     def parts(self) -> Spec:
         """Return the specs of its parts; None for a likelihood that the kind of data decides."""
         specs = {**BASE, "likelihood": None}
-        specs |= {name: value for name, value in self.options.items() if name in specs}
+        specs |= {name: value for name, value in self.options.items() if name in (*PARTS, "latent")}
         try:
             return {
                 name: checked(name, value) if name in PARTS and value is not None else value
@@ -173,6 +173,14 @@ def _changed(part: str, value: Any, base: Any) -> Any:
         name = value.get("name") if isinstance(value, dict) else str(value).partition(":")[0]
         return spec if name or not isinstance(value, str | dict) else {**spec, "name": ""}
     return checked(part, value, base)
+
+
+CODES: dict[str, Any] = {
+    "prior": "codes",
+    "posterior": "delta",
+    "latent": 16,
+    "fixed": ("posterior", "model"),
+}
 
 
 def flat_options(parts: Spec) -> Iterator[tuple[str, Any]]:
@@ -300,6 +308,41 @@ recipe(
     prior="sphere",
     latent=11,
     fixed=("posterior", "prior"),
+)
+recipe(
+    "fsq_vae",
+    "An autoencoder of codes: numbers rounded to a few levels, of which no code can die.",
+    'Mentzer et al., "Finite scalar quantization: VQ-VAE made simple", arXiv 2309.15505. `latent` is '
+    "how many codes a row has; with --net conv:map=true --latent 1 each place of a map has one.",
+    model="codes",
+    quantizer="fsq:levels=8,5,5,5",
+    **CODES,
+)
+recipe(
+    "vq_vae",
+    "An autoencoder of codes: the nearest vector of a codebook that is learned by a loss.",
+    'Van den Oord, Vinyals & Kavukcuoglu, "Neural discrete representation learning", arXiv '
+    "1711.00937. With --net conv:map=true --latent 1 codes are a map, as there.",
+    model="codes",
+    quantizer="vq:codes=512",
+    **CODES,
+)
+recipe(
+    "vq_vae_ema",
+    "An autoencoder of codes: the codebook follows the running mean of its vectors.",
+    'Van den Oord, Vinyals & Kavukcuoglu, "Neural discrete representation learning", arXiv '
+    "1711.00937, appendix A.1. With --net conv:map=true --latent 1 codes are a map, as there.",
+    model="codes",
+    quantizer="vq-ema:codes=512",
+    **CODES,
+)
+recipe(
+    "residual_vq",
+    "An autoencoder of codes from coarse to fine; with --latent 1 they are a semantic ID of a row.",
+    'Lee et al., "Autoregressive image generation using residual quantization", arXiv 2203.01941.',
+    model="codes",
+    quantizer="residual-vq:codes=256:depth=4",
+    **(CODES | {"latent": 4}),
 )
 recipe(
     "student_t_vae",
