@@ -6,11 +6,14 @@ A code has no place among the reals, so there is no mean; densities are probabil
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vaekit.distributions.base import Distribution, Offer, Space, codes, offering, sum_event
 
@@ -98,3 +101,50 @@ class CategoricalCodes(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the logarithm of the probability `(...)`, nats."""
         return sum_event(self.terms(x), 1)
+
+
+@dataclass(eq=False, repr=False)
+class AutoregressiveCodes(Distribution):
+    """Codes one after the other: p(c) = prod_i p(c_i | those before), by a network.
+
+    The density is one pass, a draw is a pass for each code.
+
+    Args:
+        net: from codes `(N, m)` of the first m <= n places to logits `(N, m, K)`, each from the
+            codes before its own alone.
+        codes: n and K.
+        device: where draws are made.
+        temperature: that logits are divided by.
+    """
+
+    net: Callable[[Tensor], Tensor]
+    codes: tuple[int, int]
+    device: torch.device
+    temperature: float = 1.0
+
+    parameters = ()
+    offers = offering("draws", "density", "codes", "exact")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.codes[:1]
+
+    @property
+    def space(self) -> Space:
+        return codes(*self.codes)
+
+    def tempered(self, temperature: float) -> Distribution:
+        """Return the same with its logits by the temperature."""
+        return replace(self, temperature=max(self.temperature * temperature, COLDEST))
+
+    def terms(self, x: Tensor) -> Tensor:
+        """Return the logarithms of the conditional probabilities `(..., n)`."""
+        logits = self.net(x.reshape(-1, self.codes[0])) / self.temperature
+        return CategoricalCodes(logits).terms(x.reshape(-1, self.codes[0])).reshape(x.shape)
+
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        drawn = torch.zeros(prod(shape), 0, dtype=torch.long, device=self.device)
+        for _ in range(self.codes[0]):
+            logits = self.net(F.pad(drawn, (0, 1)))[:, -1:] / self.temperature
+            drawn = torch.cat([drawn, CategoricalCodes(logits).sample()], 1)
+        return drawn.reshape(*shape, self.codes[0])

@@ -85,7 +85,7 @@ class CodeModel(LatentModel):
         if prior.space != space:
             raise VaekitError(
                 f"the prior lives on {prior.space} and the quantizer gives {space}: take "
-                "`prior=codes`."
+                "the prior codes."
             )
         self.prior, self.posterior, self.quantizer = prior, posterior, quantizer
         self.likelihood, self.gaps = likelihood, gaps
@@ -129,8 +129,20 @@ class CodeModel(LatentModel):
         if state is not None and zs[0] is state.drawn:
             vectors = state.made.z.expand(*zs[0].shape[:-1], *state.made.z.shape[1:])
         else:
-            vectors = self.quantizer.vectors(zs[0])
+            vectors = self.quantizer.vectors(self._known(zs[0]))
         return self.likelihood(self._joined(vectors), context)
+
+    def _known(self, codes: Tensor) -> Tensor:
+        """Return codes as whole numbers, which may come as others that are whole."""
+        index, most = codes.long(), self.quantizer.levels - 1
+        if codes.numel() and not (
+            torch.equal(index, codes) and 0 <= int(index.min()) and int(index.max()) <= most
+        ):
+            raise VaekitError(
+                f"got codes from {float(codes.min()):g} to {float(codes.max()):g}; expected whole "
+                f"numbers from 0 to {most}, as `encode` gives them: there is nothing between two."
+            )
+        return index
 
     def _joined(self, vectors: Tensor) -> Tensor:
         """Return vectors `(..., n, size)` in the shape that the decoder takes."""

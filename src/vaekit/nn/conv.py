@@ -93,7 +93,10 @@ def map_shape(
         >>> map_shape(8, (1, 28, 28), 2, 3, 2, None)
         (8, 7, 7)
     """
-    return (channels, *_stages(image_shape("in_shape", image)[1:], count, kernel, stride, pads)[-1].small)
+    return (
+        channels,
+        *_stages(image_shape("in_shape", image)[1:], count, kernel, stride, pads)[-1].small,
+    )
 
 
 @register("module", "conv-decoder")

@@ -70,8 +70,8 @@ def straight_through(value: Tensor, e: Tensor) -> Tensor:
     Example:
         >>> e = torch.tensor(0.3, requires_grad=True)
         >>> z = straight_through(e.round(), e)
-        >>> float(z), float(torch.autograd.grad(3 * z, e)[0])
-        (0.0, 3.0)
+        >>> z, torch.autograd.grad(3 * z, e)[0]
+        (tensor(0., grad_fn=<AddBackward0>), tensor(3.))
     """
     return value.detach() + (e - e.detach())
 
@@ -186,6 +186,8 @@ class VQ(Quantizer):
         """Return the codes `(...)` of vectors `(..., size)`, by distances in float32 at least."""
         wide = torch.promote_types(e.dtype, torch.float32)
         e, book = e.detach().to(wide), self.book.detach().to(wide)
+        center = book.mean(0)  # far from 0 the squares would cancel
+        e, book = e - center, book - center
         apart = torch.addmm(book.square().sum(-1), e.flatten(0, -2), book.T, alpha=-2)
         return apart.argmin(-1).unflatten(0, e.shape[:-1])
 
@@ -224,9 +226,9 @@ class VQ(Quantizer):
         self._put(dead.unsqueeze(-1), vectors.to(self.book.dtype))
 
     def _put(self, dead: Tensor, vectors: Tensor) -> None:
-        """Replace these codes `(K, 1)`, which then are as if they had been used as often as all."""
+        """Replace these codes `(K, 1)`, which then are as if they had been used, if seldom."""
         self.book.copy_(torch.where(dead, vectors, self.book))
-        self._share.masked_fill_(dead.squeeze(-1), 1 / self.levels)
+        self._share.masked_fill_(dead.squeeze(-1), (2 * self.revive or 1.0) / self.levels)
 
     @torch.no_grad()
     def _count(self, e: Tensor, codes: Tensor) -> None:
@@ -264,7 +266,7 @@ class VQEMA(VQ):
 
     def _put(self, dead: Tensor, vectors: Tensor) -> None:
         super()._put(dead, vectors)
-        self._sum.copy_(torch.where(dead, self.book / self.levels, self._sum))
+        self._sum.copy_(torch.where(dead, self.book * self._share.unsqueeze(-1), self._sum))
 
     def _move(self, means: Tensor, pull: Tensor) -> None:
         super()._move(means, pull)

@@ -142,7 +142,9 @@ class Builder:
     def quantizer(self) -> Quantizer:
         """Return what makes codes of vectors."""
         if "quantizer" not in self.parts:
-            raise VaekitError("`prior=codes` is of codes: take a recipe that has them, as fsq_vae.")
+            raise VaekitError(
+                "this prior is of codes: take a recipe that has them, as fsq_vae, or another prior."
+            )
         quantizer: Quantizer = make("quantizer", self.parts["quantizer"])
         return quantizer
 
