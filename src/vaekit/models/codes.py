@@ -105,7 +105,8 @@ class CodeModel(LatentModel):
         """Return the codes of what is seen of x with their vectors, and p(codes)."""
         e: Tensor = self.posterior(x, context).mean
         rows = e.flatten(2).mT if e.dim() > 2 else e  # places first: vectors are of one place
-        made = self.quantizer(rows.reshape(len(e), -1, self.quantizer.size))
+        count = prod(self.likelihood.in_shape) // self.quantizer.size
+        made = self.quantizer(rows.reshape(len(e), count, self.quantizer.size))
         return _State(made, self.prior(context))
 
     def draw(self, state: _State, samples: tuple[int, ...]) -> tuple[Site, ...]:
@@ -136,7 +137,7 @@ class CodeModel(LatentModel):
         """Return codes as whole numbers, which may come as others that are whole."""
         index, most = codes.long(), self.quantizer.levels - 1
         if codes.numel() and not (
-            torch.equal(index, codes) and 0 <= int(index.min()) and int(index.max()) <= most
+            torch.equal(index, codes) and int(index.min()) >= 0 and int(index.max()) <= most
         ):
             raise VaekitError(
                 f"got codes from {float(codes.min()):g} to {float(codes.max()):g}; expected whole "

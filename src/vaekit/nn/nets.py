@@ -182,8 +182,8 @@ class ConvNets(_Convolutions):
         super().__post_init__()
         if self.map and (self.hidden or self.latent_dropout):
             raise VaekitError(
-                "with `map=true` a conv net has no dense layers and no dropout of z: leave `hidden` "
-                "and `latent_dropout`."
+                "with `map=true` a conv net has no dense layers, and drops nothing of z: leave "
+                "`hidden` and `latent_dropout`."
             )
 
     def latent_shape(self, latent: int, x_shape: Shape) -> Shape:

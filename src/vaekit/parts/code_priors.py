@@ -73,7 +73,7 @@ class AutoregressivePrior(Prior):
     """
 
     def __init__(
-        self, codes: tuple[int, int], *, width: int = 128, layers: int = 2, heads: int = 4
+        self, codes: tuple[int, int], *, width: int = 64, layers: int = 2, heads: int = 4
     ) -> None:
         super().__init__()
         if at_least("width", width, 1) % at_least("heads", heads, 1):

@@ -293,9 +293,9 @@ class ResidualVQ(Quantizer):
         VaekitError: for a number that does not fit.
 
     References:
-        Lee et al. 2022, Autoregressive image generation using residual quantization, arXiv
-        2203.01941. Rajput et al. 2023, Recommender systems with generative retrieval, arXiv
-        2305.05065.
+        Lee et al. 2022, Autoregressive image generation using residual quantization,
+        arXiv 2203.01941. Rajput et al. 2023, Recommender systems with generative retrieval,
+        arXiv 2305.05065.
 
     Example:
         >>> ResidualVQ(codes=16, size=2, depth=3).eval()(torch.zeros(5, 4, 2)).codes.shape
@@ -314,8 +314,8 @@ class ResidualVQ(Quantizer):
     ) -> None:
         super().__init__()
         self.size, self.levels, self.depth = size, codes, within("depth", depth, 1, 64)
-        how = {"codes": codes, "size": size, "commitment": commitment, "decay": decay}
-        self.books = nn.ModuleList(VQEMA(**how, revive=revive) for _ in range(depth))
+        how: dict[str, float] = {"commitment": commitment, "decay": decay, "revive": revive}
+        self.books = nn.ModuleList(VQEMA(codes=codes, size=size, **how) for _ in range(depth))
 
     def forward(self, e: Tensor) -> Quantized:
         total, penalty, codes = torch.zeros_like(e), e.new_zeros(len(e)), list[Tensor]()

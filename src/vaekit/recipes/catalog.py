@@ -312,8 +312,8 @@ recipe(
 recipe(
     "fsq_vae",
     "An autoencoder of codes: numbers rounded to a few levels, of which no code can die.",
-    'Mentzer et al., "Finite scalar quantization: VQ-VAE made simple", arXiv 2309.15505. `latent` is '
-    "how many codes a row has; with --net conv:map=true --latent 1 each place of a map has one.",
+    'Mentzer et al., "Finite scalar quantization: VQ-VAE made simple", arXiv 2309.15505. `latent` '
+    "is how many codes a row has; with --net conv:map=true --latent 1 each place of a map has one.",
     model="codes",
     quantizer="fsq:levels=8,5,5,5",
     **CODES,

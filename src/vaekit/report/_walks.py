@@ -19,7 +19,7 @@ from vaekit.distributions import Gaussian, Offer, StandardGaussian
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import ACTIVE, Latent, chosen, measured
 from vaekit.models import flat_codes
-from vaekit.runs import Run, affordable
+from vaekit.runs import Run, affordable, check_reals
 
 SAMPLES = 10_000  # of the prior, for its quantiles
 MOST = 10  # dimensions that are shown where nobody names them
@@ -74,6 +74,7 @@ def interpolate(
 
     The context of x and that of y, `(K, *G)` each, goes the straight way.
     """
+    check_reals(run)
     affordable(run, len(x) * steps)
     here, there = (None, None) if context is None else context
     z = between(run.encode(x, here), run.encode(y, there), steps=steps, kind=kind)
@@ -200,7 +201,7 @@ def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
     Raises:
         VaekitError: for a model without a latent, or with one of codes.
     """
-    run.require()
+    check_reals(run)
     subject = run.subject(data, limit=rows)
     metric: Any = chosen(subject, "traverse", ["latent"])["latent"][0]
     measured(subject, {"latent": metric})

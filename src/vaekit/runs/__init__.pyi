@@ -3,6 +3,7 @@ from vaekit.runs._config import COMPOSED as COMPOSED
 from vaekit.runs._config import Config as Config
 from vaekit.runs._config import flat_fields as flat_fields
 from vaekit.runs._edits import VARIETY as VARIETY
+from vaekit.runs._edits import check_reals as check_reals
 from vaekit.runs._filling import fill_rows as fill_rows
 from vaekit.runs._filling import with_gaps as with_gaps
 from vaekit.runs._fitted import FittedPrior as FittedPrior
