@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from test_grid import axis, data_for, same_when_loaded, three_steps
 from torch import nn
 
 import vaekit as vk
@@ -398,6 +400,31 @@ def test_how_many_codes_are_used(proves: Proves) -> None:
            limit=1e-12)  # fmt: skip
     used = [len(set(book)) for book in codes.T]
     assert (found["share_used"], found["codes"]) == (sum(used) / 12, 6)
+
+
+def test_quantizers_priors_likelihoods_and_objectives_go_together() -> None:
+    """Each pair of them in one cell at least, which takes three steps, draws and is loaded."""
+    torch.set_default_dtype(torch.float32)
+    priors = ["codes", "codes:learned=true", "codes-transformer:width=8:heads=2"]
+    quantizers = [*KINDS, "fsq:levels=5,3", "vq:revive=0:codes=4:size=1"]
+    axes = [quantizers, priors, axis("likelihood"), axis("objective")]
+    seen, refused = set[Any](), set[str]()
+    for cell in itertools.product(*axes):
+        pairs = set(itertools.combinations(enumerate(cell), 2)) - seen
+        if not pairs:
+            continue
+        parts = dict(zip(("quantizer", "prior", "likelihood", "objective"), cell, strict=True))
+        try:
+            how: Any = {**parts, "net": "mlp:hidden=8:start=init", "latent": 2}
+            made, again = (build("fsq_vae", data_for(cell[2]), **how) for _ in range(2))
+        except VaekitError as error:
+            refused.add(re.split(r", which|;|: ", str(error))[0])
+            continue
+        seen |= pairs
+        three_steps(made, cell[2])
+        same_when_loaded(made, again, cell[2])
+    assert len(seen) > 450
+    assert all(re.match("Coloring needs|IWAE needs|Reconstruction trains no", r) for r in refused)
 
 
 def test_neighbors_of_codes_are_those_that_share_most() -> None:
