@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,21 @@ def test_no_step_moves_a_code_that_nothing_is_near() -> None:
 
 
 @pytest.mark.parametrize("spec", KINDS[1:])
+def test_a_training_of_codes_resumes_to_the_last_bit(spec: str, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float32)
+    how: Any = {"data": "digits", "net": "mlp:hidden=16", "report": False, "latent": 2}
+    how |= {"quantizer": f"{spec}:decay=0.5", "limit": 600, "batch_size": 64}  # many codes come back
+    whole = vk.train("vq_vae", epochs=4, out=tmp_path / "whole", **how)
+    vk.train("vq_vae", epochs=2, out=tmp_path / "half", **how)
+    state = vk.resume(tmp_path / "half", epochs=4, report=False).model.state_dict()
+    expected = whole.model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())
+    latent = whole.folder.records()[-1]["latent"]
+    assert latent["perplexity"] > 1
+    assert 0 < latent["share_used"] <= 1
+
+
+@pytest.mark.parametrize("spec", KINDS[1:])
 def test_nothing_is_learned_in_eval_mode(spec: str) -> None:
     made = quantizer(spec)
     made(torch.randn(4, 16, 2))
@@ -333,6 +349,9 @@ def test_probabilities_of_codes_are_scipy_s(proves: Proves) -> None:
     frozen = [stats.rv_discrete(values=(np.arange(5), share / share.sum())) for share in shares]
     expected = sum(one.logpmf(x[:, i].numpy()) for i, one in enumerate(frozen))
     proves("CategoricalCodes, density", "scipy", p.log_prob(x), expected, limit=1e-12)
+    sure = d.PointCodes(x, 5).log_prob(x[:3, None])
+    same = (x[:3, None] == x).all(-1).numpy()
+    proves("PointCodes, probability", "numpy", sure.exp(), 1.0 * same, limit=0.0)
     drawn = p.sample((20_000,))
     for i in range(2):
         counts = np.bincount(drawn[:, i], minlength=5)
@@ -345,10 +364,10 @@ def test_a_transformer_over_codes_is_a_distribution(proves: Proves) -> None:
     prior = AutoregressivePrior((3, 4), width=16, heads=2)
     every = torch.tensor(list(itertools.product(range(4), repeat=3)))
     flat = np.full(64, -3 * math.log(4))
-    proves("codes-transformer, start", "uniform", prior().log_prob(every), flat, limit=1e-12)
+    proves("AutoregressiveCodes, start", "uniform", prior().log_prob(every), flat, limit=1e-12)
     nn.init.normal_(prior.output.weight, std=0.5)
     log_p = prior().log_prob(every)
-    proves("codes-transformer, sum over codes", "one", log_p.exp().sum(), 1.0, limit=1e-12)
+    proves("AutoregressiveCodes, sum over codes", "one", log_p.exp().sum(), 1.0, limit=1e-12)
     counts = (prior().sample((20_000,)) * torch.tensor([16, 4, 1])).sum(1).bincount(minlength=64)
     share = log_p.exp().detach().numpy()
     assert stats.chisquare(counts, 20_000 * share / share.sum()).pvalue > 1e-4
@@ -423,7 +442,7 @@ def test_quantizers_priors_likelihoods_and_objectives_go_together() -> None:
         seen |= pairs
         three_steps(made, cell[2])
         same_when_loaded(made, again, cell[2])
-    assert len(seen) > 450
+    assert len(seen) > 200
     assert all(re.match("Coloring needs|IWAE needs|Reconstruction trains no", r) for r in refused)
 
 
