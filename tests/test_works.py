@@ -30,6 +30,10 @@ REFUSED = {
     "ae": {"sample --like": NO_PRIOR},
     "unpool_ae": {"sample --like": NO_PRIOR},
     "colorizer": dict.fromkeys(LATENT, COLORS),
+    **dict.fromkeys(
+        ("fsq_vae", "vq_vae", "vq_vae_ema", "residual_vq"),
+        dict.fromkeys(("edit", "sample --like", "interpolate"), "are no real numbers"),
+    ),
 }
 
 

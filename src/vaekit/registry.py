@@ -160,7 +160,7 @@ def entries(kind: str) -> dict[str, dict[str, Any]]:
 
     Example:
         >>> sorted(entries("prior"))[:2]
-        ['flow', 'gaussian']
+        ['codes', 'codes-transformer']
     """
     known = dict(_index().get(kind, {}))
     for (of, name), _ in _OBJECTS.items():
