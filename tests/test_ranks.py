@@ -13,9 +13,18 @@ from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit.data import Batch, Batches, Split
-from vaekit.models import VAE, Trace
+from vaekit.models import VAE, CodeModel, Trace
 from vaekit.objectives import ELBO, IWAE, Objective, Reconstruction, players
-from vaekit.parts import Conditional, Delta, Gaussian, Prior, StandardNormal
+from vaekit.parts import (
+    VQ,
+    VQEMA,
+    CodesPrior,
+    Conditional,
+    Delta,
+    Gaussian,
+    Prior,
+    StandardNormal,
+)
 from vaekit.training import DivergedError, fit, make_optimizer
 
 STEPS, EPOCH = 7, 5
@@ -86,7 +95,13 @@ def model(family: Any = Gaussian, norm: str = "none", scale: Any = 1.0, prior: A
     )
 
 
-Made = tuple[VAE, Objective, type[Few] | None]
+def coded(quantizer: Any) -> CodeModel:
+    parts = model(Delta)
+    prior = CodesPrior(quantizer.counts((2,)), learned=True)
+    return CodeModel(prior, parts.posterior, quantizer, parts.likelihood)
+
+
+Made = tuple[Any, Objective, type[Few] | None]
 
 
 class Unasked(Reconstruction):
@@ -104,6 +119,9 @@ CASES: dict[str, Callable[[], Made]] = {
     "no noise": lambda: (model(Delta), Reconstruction(), None),
     "no noise, a critic": lambda: (model(Delta), Judged(steps=2), None),
     "no noise, fitted": lambda: (model(Delta, scale="fitted"), Reconstruction(), None),
+    "a codebook": lambda: (coded(VQ(codes=6, size=2, decay=0.5)), ELBO(), None),
+    "a running one": lambda: (coded(VQEMA(codes=6, size=1, decay=0.5)), ELBO(), None),
+    "codes, one has no rows": lambda: (coded(VQEMA(codes=6, size=1, decay=0.5)), ELBO(), Few),
     "a gradient that nobody has": lambda: (model(Delta, prior=Shifted()), Unasked(), None),
     "a rank without rows": lambda: (model(Delta, scale="fitted"), Reconstruction(), Few),
     "a rank without rows, by part": lambda: (model(), Split2(posterior=1.0, rest=2.0), Few),

@@ -32,6 +32,10 @@ REFUSED = {
     "unpool_ae": {"sample --like": NO_PRIOR},
     "colorizer": dict.fromkeys(LATENT, COLORS),
     "count_vae": {"outliers sheet": TABLE, "sample --like": TABLE},
+    **dict.fromkeys(
+        ("fsq_vae", "vq_vae", "vq_vae_ema", "residual_vq"),
+        dict.fromkeys(("edit", "sample --like", "interpolate"), "are no real numbers"),
+    ),
 }
 
 

@@ -157,6 +157,12 @@ ARGUMENTS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "distributions.TorchDistribution": lambda: {"distribution": td.Gamma(1.0, 1.0)},
     "evaluate.Classifier": lambda: {"shape": GRAY},
     "evaluate.Rows": lambda: {"split": images().train},
+    "models.CodeModel": lambda: {
+        "prior": vk.parts.CodesPrior((1, 12)),
+        "posterior": conditional(vk.Delta(2), 3),
+        "quantizer": vk.parts.FSQ(levels=(4, 3)),
+        "likelihood": conditional(vk.Gaussian(3, scale=1.0), 2),
+    },
     "parts.DiscretizedLogisticMixture": lambda: {"event_shape": (3, 2, 2)},
     "parts.VampPrior": lambda: {"data": vk.DataSpec("t", (3,), "table", 9)},
     "parts.OfLibrary": lambda: {"family": vk.Poisson(3)},

@@ -31,6 +31,7 @@ KINDS = {
     "prior": "p(z)",
     "posterior": "q(z|x)",
     "likelihood": "p(x|z)",
+    "quantizer": "codes of vectors",
     "objective": "what is maximized",
     "net": "how the networks are made",
     "model": "what joins them",
@@ -160,7 +161,7 @@ def entries(kind: str) -> dict[str, dict[str, Any]]:
 
     Example:
         >>> sorted(entries("prior"))[:2]
-        ['categorical', 'flow']
+        ['categorical', 'codes']
     """
     known = dict(_index().get(kind, {}))
     for (of, name), _ in _OBJECTS.items():

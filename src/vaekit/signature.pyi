@@ -15,6 +15,7 @@ class TrainOptions(TypedDict, total=False):
     net: Part
     latent: int
     model: Part
+    quantizer: Part
     data: Any
     test_data: str | PathLike[str] | None
     data_dir: str | PathLike[str] | None

@@ -22,6 +22,9 @@ def log(text: str) -> None:
 def _numbers(record: dict[str, Any]) -> str:
     means = record["validation"] or record["train"]
     shown = [f"{name.replace('_', '-')} {means[name]:.2f}" for name in SHOWN if name in means]
+    latent = record["latent"] or {}
+    if "perplexity" in latent:
+        shown.append(f"perplexity {latent['perplexity']:.1f} of {latent['codes']}")
     test = f"; test ELBO {record['test']['elbo']:.2f}" if "elbo" in record.get("test", {}) else ""
     return ("validation " if record["validation"] else "") + ", ".join(shown) + test
 

@@ -29,6 +29,9 @@ from vaekit.distributions.discrete import bernoulli_sum as bernoulli_sum
 from vaekit.distributions.divergences import closed_form as closed_form
 from vaekit.distributions.divergences import kl as kl
 from vaekit.distributions.divergences import kl_terms as kl_terms
+from vaekit.distributions.indices import AutoregressiveCodes as AutoregressiveCodes
+from vaekit.distributions.indices import CategoricalCodes as CategoricalCodes
+from vaekit.distributions.indices import PointCodes as PointCodes
 from vaekit.distributions.levels import DiscretizedLogistic as DiscretizedLogistic
 from vaekit.distributions.levels import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from vaekit.distributions.likeness import Similarity as Similarity

@@ -161,7 +161,10 @@ class LatentMeter(Metric):
 
 @register("metric", "codes")
 class Codebook(Metric):
-    """How many of its codes a model uses: perplexity, exp of their entropy, and the share used."""
+    """How many of its codes a model uses: perplexity, exp of their entropy, and the share used.
+
+    Of codes in steps, each with a codebook of its own, the entropy is the mean over the books.
+    """
 
     needs = offering("codes")
     columns = (
@@ -173,16 +176,18 @@ class Codebook(Metric):
         """Count the codes, over all positions alike."""
         for site in trace.sites:
             levels = site.p.space.levels or int(site.z.max()) + 1
-            self.add(counts=torch.bincount(site.z.flatten().long(), minlength=levels))
+            depth = getattr(getattr(trace.model, "quantizer", None), "depth", 1)
+            books = site.z.long().unflatten(-1, (-1, depth)).flatten(0, -2).T
+            self.add(counts=torch.stack([b.bincount(minlength=levels) for b in books]))
 
     def compute(self) -> Record:
         """Return `perplexity`, `share_used`, and how many `codes` there are."""
         counts = wide(self.sums["counts"])
-        share = counts / counts.sum()
+        share = counts / counts.sum(1, keepdim=True)
         return {
-            "perplexity": float(torch.special.entr(share).sum().exp()),
+            "perplexity": float(torch.special.entr(share).sum(1).mean().exp()),
             "share_used": float(wide(counts > 0).mean()),
-            "codes": len(counts),
+            "codes": counts.shape[1],
         }
 
 

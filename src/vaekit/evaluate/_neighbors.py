@@ -15,6 +15,8 @@ def nearest_codes(
 ) -> tuple[Tensor, Tensor]:
     """Return the Euclidean distances to the k nearest of other codes, and which they are.
 
+    Between codes that are whole numbers, each one of so many, it is how many of them differ.
+
     Args:
         codes: `(N, Z)`.
         among: `(M, Z)`.
@@ -34,9 +36,11 @@ def nearest_codes(
     most = len(among) - (own is not None)
     if not 1 <= k <= most:
         raise VaekitError(f"got `k={k}`; expected 1 to {most}, as many as there are.")
-    found = []
+    found, p = [], 2.0
+    if not codes.is_floating_point():
+        codes, among, p = codes.float(), among.float(), 0.0
     for rows in torch.arange(len(codes)).split(max(1, BLOCK // len(among))):
-        apart = torch.cdist(codes[rows], among, compute_mode="donot_use_mm_for_euclid_dist")
+        apart = torch.cdist(codes[rows], among, p, compute_mode="donot_use_mm_for_euclid_dist")
         if own is not None:
             apart[torch.arange(len(rows)), own[rows]] = torch.inf
         found.append(apart.topk(k, largest=False))

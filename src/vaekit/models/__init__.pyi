@@ -6,6 +6,7 @@ from vaekit.models.base import offered as offered
 from vaekit.models.base import pieces as pieces
 from vaekit.models.base import rows_at_once as rows_at_once
 from vaekit.models.base import split_codes as split_codes
+from vaekit.models.codes import CodeModel as CodeModel
 from vaekit.models.colorizer import Colorizer as Colorizer
 from vaekit.models.colorizer import luminance as luminance
 from vaekit.models.hamiltonian import HamiltonianVAE as HamiltonianVAE

@@ -41,6 +41,8 @@ class ConvEncoder(Network):
         hidden: the widths of the dense layers before the output.
         kernel, stride: of the convolutions: one for all stages, or one for each.
         pads: zeros on each side, likewise; by default the least that give ceil(n / stride).
+        map: whether the result is planes of the last block's grid, by a convolution of 1 x 1 in
+            place of all that is dense.
         options: of the blocks, as of `Block`.
 
     Raises:
@@ -64,6 +66,7 @@ class ConvEncoder(Network):
         kernel: Sizes = 3,
         stride: Sizes = 2,
         pads: Sizes | None = None,
+        map: bool = False,  # noqa: A002
         **options: Any,
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
@@ -74,8 +77,26 @@ class ConvEncoder(Network):
         body: list[nn.Module] = []
         for (before, after), stage in zip(pairwise(planes), stages, strict=True):
             body += block.after(stage.down(before, after, block.bias), after)
+        if map:
+            super().__init__(image, target, body, nn.Conv2d(planes[-1], target[0], 1))
+            return
         body += [nn.Flatten(), *block.dense(widths)]
         super().__init__(image, target, body, nn.Linear(widths[-1], prod(target)))
+
+
+def map_shape(
+    channels: int, image: Shape, count: int, kernel: Sizes, stride: Sizes, pads: Sizes | None
+) -> Shape:
+    """Return the shape of a map of so many channels after `count` blocks of a `ConvEncoder`.
+
+    Example:
+        >>> map_shape(8, (1, 28, 28), 2, 3, 2, None)
+        (8, 7, 7)
+    """
+    return (
+        channels,
+        *stages_of(image_shape("in_shape", image)[1:], count, kernel, stride, pads)[-1].small,
+    )
 
 
 @register("module", "conv-decoder")
@@ -96,6 +117,8 @@ class ConvDecoder(Network):
         pads: what is cut from each side, likewise; by default the least that give ceil(n / stride).
         projection: "block", or "affine": the dense map to planes has no norm and no activation.
         refine: the side of the last convolution, odd; 0 for none.
+        map: whether the input is planes of the first grid, which a convolution of 3 x 3 takes in
+            place of all that is dense.
         options: of the blocks, as of `Block`.
 
     Raises:
@@ -121,6 +144,7 @@ class ConvDecoder(Network):
         pads: Sizes | None = None,
         projection: str = "block",
         refine: int = 0,
+        map: bool = False,  # noqa: A002
         **options: Any,
     ) -> None:
         source, image = sizes("in_shape", in_shape), image_shape("out_shape", out_shape)
@@ -130,6 +154,9 @@ class ConvDecoder(Network):
         first = (planes[0], *stages[0].small)
         widths = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
         body = [*flatten(source), *block.dense(widths, projection), Planes(1, first)]
+        if map:
+            enter = nn.Conv2d(source[0], planes[0], 3, padding=1, bias=block.bias)
+            body = block.after(enter, planes[0])
         for (before, after), stage in zip(pairwise(planes), stages[:-1], strict=True):
             body += block.after(stage.up(before, after, block.bias), after)
         last: nn.Module = stages[-1].up(planes[-1], image[0], True)

@@ -13,7 +13,7 @@ from torch import nn
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.nn._network import MLP, Network, Planes, Shape, flatten
 from vaekit.nn.blocks import Block, LatentDropout, initialize
-from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder
+from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder, map_shape
 from vaekit.nn.pool import PoolEncoder, UnpoolDecoder, UnpoolEncoder, places_of
 from vaekit.nn.residual import ResidualDecoder, ResidualEncoder
 from vaekit.registry import register
@@ -167,6 +167,7 @@ class _Convolutions(Nets):
             pads=self.decoder_pads,
             projection=self.projection,
             refine=self.refine,
+            map=getattr(self, "map", False),
             **self.options,
         )
 
@@ -176,14 +177,36 @@ class _Convolutions(Nets):
 class ConvNets(_Convolutions):
     """Convolutions with strides, and transposed ones in the decoder.
 
+    Args:
+        map: whether z is a map `(latent, H, W)` of the last grid: nothing is dense.
+
     Example:
         >>> ConvNets(channels=(8, 16)).decoder((4,), (1, 30, 21), 4).out_shape
         (1, 30, 21)
+        >>> ConvNets(map=True).latent_shape(8, (1, 30, 21))
+        (8, 8, 6)
     """
+
+    map: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.map and (self.hidden or self.latent_dropout):
+            raise VaekitError(
+                "with `map=true` a conv net has no dense layers, and drops nothing of z: leave "
+                "`hidden` and `latent_dropout`."
+            )
+
+    def latent_shape(self, latent: int, x_shape: Shape) -> Shape:
+        """Return the shape of z: with `map` planes of the last grid."""
+        if not self.map:
+            return (latent,)
+        how = (self.kernel, self.stride, self.pads)
+        return map_shape(latent, x_shape, len(self.channels), *how)
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
         how = {"kernel": self.kernel, "stride": self.stride, "pads": self.pads, **self.options}
-        return ConvEncoder(in_shape, out_shape, self.channels, self.hidden, **how)
+        return ConvEncoder(in_shape, out_shape, self.channels, self.hidden, map=self.map, **how)
 
 
 @register("net", "pool")

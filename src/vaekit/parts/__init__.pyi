@@ -3,6 +3,9 @@ from vaekit.parts.choices import CategoricalPrior as CategoricalPrior
 from vaekit.parts.choices import Gumbel as Gumbel
 from vaekit.parts.choices import Joint as Joint
 from vaekit.parts.choices import JointPrior as JointPrior
+from vaekit.parts.code_priors import AutoregressivePrior as AutoregressivePrior
+from vaekit.parts.code_priors import CodesPrior as CodesPrior
+from vaekit.parts.code_priors import fit_codes as fit_codes
 from vaekit.parts.conditional import Conditional as Conditional
 from vaekit.parts.conditional import Family as Family
 from vaekit.parts.conditional import join as join
@@ -36,6 +39,12 @@ from vaekit.parts.priors import NoPrior as NoPrior
 from vaekit.parts.priors import Prior as Prior
 from vaekit.parts.priors import StandardNormal as StandardNormal
 from vaekit.parts.priors import VampPrior as VampPrior
+from vaekit.parts.quantizers import FSQ as FSQ
+from vaekit.parts.quantizers import VQ as VQ
+from vaekit.parts.quantizers import VQEMA as VQEMA
+from vaekit.parts.quantizers import Quantized as Quantized
+from vaekit.parts.quantizers import Quantizer as Quantizer
+from vaekit.parts.quantizers import ResidualVQ as ResidualVQ
 from vaekit.parts.sphere import PowerSpherical as PowerSpherical
 from vaekit.parts.sphere import SpherePrior as SpherePrior
 from vaekit.parts.sphere import VonMisesFisher as VonMisesFisher

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaekit.models import Colorizer, Model
     from vaekit.nn import Nets
     from vaekit.objectives import Objective
-    from vaekit.parts import Conditional, Family
+    from vaekit.parts import Conditional, Family, Quantizer
 
 EXAMPLES = 200  # training rows by which a scale is started
 LIKELIHOODS = {  # by the kind of data, where none is named
@@ -111,6 +111,8 @@ class Builder:
             "likelihood": lambda: self.decoder(self.latent_family.event_shape),
             "family": lambda: self.family,
             "net": lambda: self.net,
+            "quantizer": lambda: self.quantizer,
+            "codes": lambda: self.quantizer.counts(self.event_shape),
             "latent": lambda: parts["latent"],
             "data": lambda: data,
             "event_shape": lambda: self.event_shape,
@@ -134,8 +136,19 @@ class Builder:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Return the shape of z, or of that of what it has one each."""
-        return self.net.latent_shape(self.parts["latent"], self.data.shape)
+        """Return the shape of z; of codes that of their vectors."""
+        size = self.quantizer.size if "quantizer" in self.parts else 1
+        return self.net.latent_shape(size * self.parts["latent"], self.data.shape)
+
+    @cached_property
+    def quantizer(self) -> Quantizer:
+        """Return what makes codes of vectors."""
+        if "quantizer" not in self.parts:
+            raise VaekitError(
+                "this prior is of codes: take a recipe that has them, as fsq_vae, or another prior."
+            )
+        quantizer: Quantizer = make("quantizer", self.parts["quantizer"])
+        return quantizer
 
     @cached_property
     def latent_family(self) -> Family:

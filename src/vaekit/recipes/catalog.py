@@ -11,8 +11,8 @@ from vaekit.errors import VaekitError, unknown
 from vaekit.registry import Spec, checked, describe, entries, find, register
 
 # What a model may ask the builder for, and the option that says which it is to be.
-OFFERED = ("prior", "posterior", "likelihood", "net", "latent")
-PARTS = ("model", "prior", "posterior", "likelihood", "objective", "net")
+OFFERED = ("prior", "posterior", "quantizer", "likelihood", "net", "latent")
+PARTS = ("model", "prior", "posterior", "quantizer", "likelihood", "objective", "net")
 BASE = {
     "model": "vae",
     "prior": "standard-normal",
@@ -52,7 +52,7 @@ class RecipeEntry:
     def parts(self) -> Spec:
         """Return the specs of its parts; None for a likelihood that the kind of data decides."""
         specs = {**BASE, "likelihood": None}
-        specs |= {name: value for name, value in self.options.items() if name in specs}
+        specs |= {name: value for name, value in self.options.items() if name in (*PARTS, "latent")}
         try:
             return {
                 name: checked(name, value) if name in PARTS and value is not None else value
@@ -176,6 +176,14 @@ def _changed(part: str, value: Any, base: Any) -> Any:
         name = value.get("name") if isinstance(value, dict) else str(value).partition(":")[0]
         return spec if name or not isinstance(value, str | dict) else {**spec, "name": ""}
     return checked(part, value, base)
+
+
+CODES: dict[str, Any] = {
+    "prior": "codes",
+    "posterior": "delta",
+    "latent": 16,
+    "fixed": ("posterior", "model"),
+}
 
 
 def flat_options(parts: Spec) -> Iterator[tuple[str, Any]]:
@@ -323,6 +331,7 @@ recipe(
     "A VAE whose codes are directions, by the von Mises-Fisher distribution.",
     'Davidson et al., "Hyperspherical variational auto-encoders", arXiv 1804.00891, with the '
     "gradient of its sampler that has no bias.",
+    use="as power_spherical_vae, by the distribution that its paper has; slower.",
     posterior="vmf",
     prior="sphere",
     latent=11,
@@ -334,6 +343,7 @@ recipe(
     'Jang, Gu & Poole, "Categorical reparameterization with Gumbel-softmax", arXiv 1611.01144: '
     "relaxed while it trains, at a temperature of max(0.5, exp(-0.0001 step)), and measured as it "
     "is.",
+    use="where codes are choices, as of groups, and their probabilities are wanted.",
     posterior="gumbel:categories=10",
     prior="categorical",
     latent=30,
@@ -345,6 +355,7 @@ recipe(
     "A VAE of ten numbers and one category: the category often finds the classes by itself.",
     'Dupont, "Learning disentangled joint continuous and discrete representations", arXiv '
     "1804.00104, whose two capacities grow to 5 nats in 25,000 steps, and here in 2,500.",
+    use="to find groups and what varies within them.",
     posterior="joint:categories=10",
     prior="joint",
     objective="capacity",
@@ -356,8 +367,48 @@ recipe(
     "hamiltonian_vae",
     "A VAE whose draws of z follow the gradient of log p(x, z) for a few steps: a better q(z|x).",
     'Caterini, Doucet & Sejdinovic, "Hamiltonian variational auto-encoder", arXiv 1805.11328.',
+    use="where the posterior matters more than time.",
     model="hamiltonian",
     named=("model",),
+)
+recipe(
+    "fsq_vae",
+    "An autoencoder of codes: numbers rounded to a few levels, of which no code can die.",
+    'Mentzer et al., "Finite scalar quantization: VQ-VAE made simple", arXiv 2309.15505. `latent` '
+    "is how many codes a row has; with --net conv:map=true --latent 1 each place of a map has one.",
+    use="first of the four that have codes: nothing dies, and there is nothing to tune.",
+    model="codes",
+    quantizer="fsq:levels=8,5,5,5",
+    **CODES,
+)
+recipe(
+    "vq_vae",
+    "An autoencoder of codes: the nearest vector of a codebook that is learned by a loss.",
+    'Van den Oord, Vinyals & Kavukcuoglu, "Neural discrete representation learning", arXiv '
+    "1711.00937. With --net conv:map=true --latent 1 codes are a map, as there.",
+    use="to compare with vq_vae_ema; its codebook is learned by a loss.",
+    model="codes",
+    quantizer="vq:codes=512",
+    **CODES,
+)
+recipe(
+    "vq_vae_ema",
+    "An autoencoder of codes: the codebook follows the running mean of its vectors.",
+    'Van den Oord, Vinyals & Kavukcuoglu, "Neural discrete representation learning", arXiv '
+    "1711.00937, appendix A.1. With --net conv:map=true --latent 1 codes are a map, as there.",
+    use="for a codebook of vectors, the usual one.",
+    model="codes",
+    quantizer="vq-ema:codes=512",
+    **CODES,
+)
+recipe(
+    "residual_vq",
+    "An autoencoder of codes from coarse to fine; with --latent 1 they are a semantic ID of a row.",
+    'Lee et al., "Autoregressive image generation using residual quantization", arXiv 2203.01941.',
+    use="for semantic IDs, and codes of any fineness.",
+    model="codes",
+    quantizer="residual-vq:codes=256:depth=4",
+    **(CODES | {"latent": 4}),
 )
 recipe(
     "student_t_vae",

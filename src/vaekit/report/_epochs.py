@@ -29,6 +29,7 @@ TERMS = {
 ELBO = mark("ELBO")
 OTHERS = {  # that an epoch records besides its terms
     "posterior_scale": (mark("posterior σ"), mark("root mean square of σ(x)")),
+    "perplexity": (mark("perplexity of the codes"), mark("codes that are used evenly")),
     "active_units": (mark("active units"), mark("latent dimensions")),
     "gradient_norm": (mark("gradient norm"), mark("mean over the steps looked at")),
     "dead_units": (mark("dead units"), mark("share of the hidden units")),
@@ -77,9 +78,10 @@ def training_curves(
         if shown := [line for line in shown if line.points]:
             dot = next((p for p in shown[-1].points if p[0] == best and step), None)
             found.append(lines(say(title), unit, shown, x=say("epoch"), mark=dot))
-    if scales := points(records, "posterior_scale"):
-        title, of = map(say, OTHERS["posterior_scale"])
-        found.append(lines(title, of, [Line(scales, "σ")], x=say("epoch")))
+    for name, sign in (("posterior_scale", "σ"), ("perplexity", "")):
+        if numbers := points(records, name):
+            title, of = map(say, OTHERS[name])
+            found.append(lines(title, of, [Line(numbers, sign)], x=say("epoch")))
     return found
 
 

@@ -74,6 +74,7 @@ def interpolate(
 
     The context of x and that of y, `(K, *G)` each, goes the straight way.
     """
+    check_reals(run)
     affordable(run, len(x) * steps)
     here, there = (None, None) if context is None else context
     z = between(run.encode(x, here), run.encode(y, there), steps=steps, kind=kind)

@@ -66,14 +66,16 @@ def relabeled(run: Run, context: Tensor, label: int | str) -> Tensor:
 
 
 def check_reals(run: Run) -> None:
-    """Refuse a run whose codes cannot be moved.
+    """Refuse a run whose codes cannot be moved or plotted.
 
     Raises:
         VaekitError: for a latent of other things than real numbers.
     """
     for site in run.vae.example(run.spec.context).sites:
         if site.q.space.kind not in ("reals", SPHERE):
-            raise VaekitError(f"the codes of {run.path} are no real numbers: {site.q.space}.")
+            raise VaekitError(
+                f"the codes of {run.path} are no real numbers, to move or to plot: {site.q.space}."
+            )
 
 
 def on_sphere(run: Run) -> bool:

@@ -31,7 +31,7 @@ HOLDERS: dict[str, Any] = {
 }
 RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
              "bidirectional", "proj_size")  # fmt: skip
-NAMED = ("module", "prior", "posterior", "likelihood", "objective", "model")
+NAMED = ("module", "prior", "posterior", "likelihood", "quantizer", "objective", "model")
 DEEPEST = 64  # parts inside parts
 MOST = 2**24  # elements that no weight accounts for, and of a size where it costs a loop
 

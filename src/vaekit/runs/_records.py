@@ -40,6 +40,8 @@ class Latent(Record):
     kl_per_dim: list[float] | dict[str, float] | None = None
     active_units: int | None = None
     posterior_scale: float | None = None
+    perplexity: float | None = None
+    share_used: float | None = None
 
 
 class Epoch(Record):

@@ -171,7 +171,7 @@ class Run:
     @property
     def parts(self) -> dict[str, Spec | str]:
         """Return posterior, prior, likelihood and objective; of an unregistered part the class."""
-        kinds = ("posterior", "prior", "likelihood", "objective")
+        kinds = ("posterior", "quantizer", "prior", "likelihood", "objective")
         if self.config.recipe != COMPOSED:
             entry, specs = find_recipe(self.config.recipe), self.config.parts
             specs = {**specs, "likelihood": likelihood_spec(specs, self.spec.kind)}

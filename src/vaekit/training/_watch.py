@@ -10,7 +10,8 @@ from typing import Any
 
 from vaekit._torchutil import evaluating, rng
 from vaekit.data import Batches
-from vaekit.evaluate import ACTIVE, DeadUnits, Latent, LatentMeter, ScaleMeter
+from vaekit.distributions import Offer
+from vaekit.evaluate import ACTIVE, Codebook, DeadUnits, Latent, LatentMeter, ScaleMeter
 from vaekit.models import exact
 from vaekit.objectives import Objective
 from vaekit.training._progress import Meter
@@ -85,6 +86,7 @@ class Examined:
         fitted, power: of that meter.
         dead_units: the share of hidden units that no row moves; None without activations.
         gain: nats per row that the scale of the errors would add.
+        codes: of a model of codes how many it uses: see `Codebook`.
     """
 
     means: dict[str, float]
@@ -94,11 +96,12 @@ class Examined:
     power: int
     dead_units: float | None
     gain: float = 0.0
+    codes: dict[str, Any] | None = None
 
     def latent_record(self) -> dict[str, Any] | None:
         """Return the latent for metrics.jsonl; of very many dimensions the KL's sum and ends."""
         if self.latent is None:
-            return None
+            return self.codes
         kl: Any = self.latent.kl_per_dim
         if kl is not None and len(kl) > MOST:
             kl = {"sum": sum(kl), "least": min(kl), "most": max(kl), "of": len(kl)}
@@ -116,17 +119,21 @@ def with_elbo(means: dict[str, float]) -> dict[str, float]:
 
 def examine(model: Any, objective: Objective, batches: Batches, seed: int) -> Examined:
     """Measure a model as it is now, with the same draws every time, none of them relaxed."""
-    meter, latent, scale = Meter(), LatentMeter(), ScaleMeter()
-    noise, dead = rng(seed, batches.device), DeadUnits(model)
+    meter, latent, scale, codes = Meter(), LatentMeter(), ScaleMeter(), Codebook()
+    noise, dead, coded = rng(seed, batches.device), DeadUnits(model), Offer.CODES in model.offers
     with noise, evaluating(model, objective), exact(model), dead:
         for x, context in batches.epoch(0):
             trace = model(x, context, samples=objective.samples)
             meter.add(objective(trace))
             latent.update(trace)
             scale.add(trace)
+            if coded:
+                codes.update(trace)
     means, units = with_elbo(meter.means()), dead.fraction()
     of_scale = (scale.means(), scale.fitted, scale.power)
-    return Examined(means, latent.latent(), *of_scale, units, scale.gain())
+    return Examined(
+        means, latent.latent(), *of_scale, units, scale.gain(), codes.compute() if coded else None
+    )
 
 
 @dataclass(frozen=True)
