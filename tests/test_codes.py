@@ -22,8 +22,9 @@ from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
 from vaekit.evaluate import Codebook, nearest_codes
 from vaekit.models import CodeModel
-from vaekit.parts import FSQ, VQ, VQEMA, AutoregressivePrior, CodesPrior, ResidualVQ, fit_codes
+from vaekit.parts import FSQ, VQ, VQEMA, AutoregressivePrior, CodesPrior, ResidualVQ
 from vaekit.recipes import build
+from vaekit.registry import checked, make
 
 Proves = Callable[..., None]
 GRAY = DataSpec("t", (1, 8, 8), "gray", rows=20)
@@ -308,11 +309,10 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         CodeModel(CodesPrior((3, 12)), encoder, parts.quantizer, decoder)
     with pytest.raises(VaekitError, match="a multiple of the quantizer's size, 3"):
         CodeModel(parts.prior, encoder, VQ(size=3), decoder)
-    for make in (lambda: FSQ(levels=(2, 8)), lambda: VQ(decay=1.0), lambda: VQ(codes=1),
-                 lambda: ResidualVQ(depth=0), lambda: AutoregressivePrior((2, 3), width=9),
-                 lambda: fit_codes(CodesPrior((2, 3)), torch.zeros(5, 2).long())):  # fmt: skip
+    wrong = [lambda: FSQ(levels=(2, 8)), lambda: VQ(decay=1.0), lambda: VQ(codes=1)]
+    for made in (*wrong, lambda: ResidualVQ(depth=0), lambda: AutoregressivePrior((2, 3), width=9)):
         with pytest.raises(VaekitError):
-            make()
+            made()
     with pytest.raises(VaekitError, match="take a recipe that has them"):
         build("vae", GRAY, prior="codes")
     with pytest.raises(VaekitError, match="take the prior codes"):
@@ -386,19 +386,17 @@ def test_a_transformer_over_codes_is_a_distribution(proves: Proves) -> None:
 
 def test_a_prior_is_fitted_to_codes() -> None:
     pairs = torch.randint(4, (400, 1)).expand(-1, 2)  # the second code is the first one
-    prior = AutoregressivePrior((2, 4), width=16, heads=2)
-    nats = fit_codes(prior, pairs[:300], epochs=15, lr=1e-2, held_out=pairs[300:])
-    assert min(nats) < math.log(4) + 0.1
-    assert -prior().log_prob(pairs[300:]).mean().item() == pytest.approx(min(nats))
-    drawn = prior().sample((200,))
+    told: list[float] = []
+    given: dict[str, Any] = {"codes": pairs[:300], "held_out": pairs[300:], "seed": 3}
+    given |= {"space": d.codes(2, 4), "on_epoch": lambda now, of, nats: told.append(nats)}
+    makers = {name: lambda value=value: value for name, value in given.items()}
+    spec = checked("density", "codes-transformer:width=32:epochs=150")
+    fit, again = (make("density", spec, makers) for _ in range(2))
+    assert fit.log_p.mean().item() == pytest.approx(max(told))
+    assert -max(told) < math.log(4) + 0.1
+    drawn = fit.prior().sample((200,))
     assert (drawn[:, 0] == drawn[:, 1]).double().mean() > 0.95
-    one = AutoregressivePrior((2, 4), width=16, heads=2)
-    two = AutoregressivePrior((2, 4), width=16, heads=2)
-    two.load_state_dict(one.state_dict())
-    each = [fit_codes(p, pairs[:50], epochs=2) for p in (one, two)]
-    assert each[0] == each[1]
-    free = CodesPrior((2, 4), learned=True)
-    assert fit_codes(free, pairs, epochs=10)[-1] == pytest.approx(2 * math.log(4), abs=0.05)
+    assert torch.equal(fit.log_p, again.log_p)
 
 
 def test_a_prior_learned_with_the_model_moves_no_code() -> None:

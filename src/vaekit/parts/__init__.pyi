@@ -5,7 +5,6 @@ from vaekit.parts.choices import Joint as Joint
 from vaekit.parts.choices import JointPrior as JointPrior
 from vaekit.parts.code_priors import AutoregressivePrior as AutoregressivePrior
 from vaekit.parts.code_priors import CodesPrior as CodesPrior
-from vaekit.parts.code_priors import fit_codes as fit_codes
 from vaekit.parts.conditional import Conditional as Conditional
 from vaekit.parts.conditional import Family as Family
 from vaekit.parts.conditional import join as join

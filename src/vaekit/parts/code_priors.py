@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
-from vaekit._torchutil import evaluating, rng
 from vaekit.errors import VaekitError, at_least, within
 from vaekit.parts.priors import Prior
 from vaekit.registry import register
@@ -54,7 +53,7 @@ class AutoregressivePrior(Prior):
     """Codes one after the other, each given those before, by a small causal transformer.
 
     Its probabilities start alike. It may be learned with the model, which it does not move, as
-    codes carry no gradient; or afterwards, on the codes of rows: see `fit_codes`.
+    codes carry no gradient; or afterwards: `vaekit fit-prior RUN --prior codes-transformer`.
 
     Args:
         codes: n and K: how many codes a row has, and of how many each is one.
@@ -113,62 +112,3 @@ class AutoregressivePrior(Prior):
 
     def extra_repr(self) -> str:
         return str(self.codes)
-
-
-def fit_codes(
-    prior: Prior,
-    codes: Tensor,
-    *,
-    epochs: int = 20,
-    batch: int = 64,
-    lr: float = 1e-3,
-    seed: int = 0,
-    held_out: Tensor | None = None,
-) -> tuple[float, ...]:
-    """Fit a learned prior to codes `(N, n)`; return the nats per row after each epoch.
-
-    Adam with a rate that falls to 0 as a cosine. With codes that are held out the nats are theirs,
-    and the prior is left with the weights of the epoch at which they were fewest.
-
-    Raises:
-        VaekitError: for fewer than two rows, and a prior without weights.
-
-    Example:
-        >>> prior = CodesPrior((1, 4), learned=True)
-        >>> nats = fit_codes(prior, torch.tensor([[0], [0], [0], [1]]), lr=0.3, epochs=100)
-        >>> prior().logits.softmax(-1)[0, 0] > 0.7
-        tensor(True)
-    """
-    weights = [p for p in prior.parameters() if p.requires_grad]
-    if len(codes) < 2 or not weights:
-        raise VaekitError(
-            f"got {len(codes)} rows of codes for {type(prior).__name__}; expected two or more, and "
-            "a prior that is learned, as codes-transformer."
-        )
-    steps = at_least("epochs", epochs, 1) * -(-len(codes) // at_least("batch", batch, 1))
-    optimizer = torch.optim.Adam(weights, lr=lr)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    nats, best = list[float](), {n: v.clone() for n, v in prior.state_dict().items()}
-    with rng(seed, codes.device):
-        for _ in range(epochs):
-            prior.train()
-            total = codes.new_zeros((), dtype=torch.float32)
-            for index in torch.randperm(len(codes), device=codes.device).split(batch):
-                loss = -prior().log_prob(codes[index])
-                optimizer.zero_grad()
-                loss.mean().backward()
-                optimizer.step()
-                rate.step()
-                total += loss.detach().sum()
-            nats.append(float(total) / len(codes) if held_out is None else _nats(prior, held_out))
-            if held_out is None or nats[-1] == min(nats):
-                best = {n: v.clone() for n, v in prior.state_dict().items()}
-    prior.load_state_dict(best)
-    prior.eval()
-    return tuple(nats)
-
-
-def _nats(prior: Prior, codes: Tensor) -> float:
-    with evaluating(prior):
-        parts = [prior().log_prob(some).sum() for some in codes.split(500)]
-    return -float(torch.stack(parts).sum()) / len(codes)

@@ -47,7 +47,7 @@ NAMED = (
     *(mark("draws told from real rows (AUROC)"), mark("draws that are training rows")),
     mark("draws nearer to training rows than real ones"),
     *(mark("a Gaussian"), mark("a mixture of {} Gaussians"), mark("a normalizing flow")),
-    *(mark("a second VAE"), mark("the prior {}")),
+    *(mark("a second VAE"), mark("the prior {}"), mark("a transformer")),
 )
 
 

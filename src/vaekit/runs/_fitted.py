@@ -39,6 +39,7 @@ NUMBERS = {"gain": float, "error": float, "rows": int, "held_out": int, "groups"
 PHRASES: dict[str, Phrase] = {
     "flow": ("a normalizing flow",),
     "two-stage": ("a second VAE",),
+    "codes-transformer": ("a transformer",),
 }
 
 
