@@ -430,7 +430,7 @@ def test_perplexity_is_the_exponential_of_scipys_entropy(proves: Proves) -> None
     parts.append(torch.tensor([[[7, 1, 1]]]))  # a code that is used once
     for z in parts:
         site: Any = SimpleNamespace(z=z, p=SimpleNamespace(space=d.codes(3, 9)))
-        metric.update(SimpleNamespace(sites=[site]))  # type: ignore[arg-type]
+        metric.update(SimpleNamespace(sites=[site], model=None))  # type: ignore[arg-type]
     counts = np.bincount(np.concatenate([z.numpy().ravel() for z in parts]), minlength=9)
     found = metric.compute()
     perplexity = np.exp(stats.entropy(counts))

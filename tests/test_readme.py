@@ -215,6 +215,12 @@ def _reproduced() -> tuple[int, int]:
     return sum(row.endswith("| yes |") for row in rows), len(rows)
 
 
+def test_the_zoo_is_that_of_the_recipes_and_their_numbers() -> None:
+    """`python tools/zoo.py` writes it anew."""
+    tool = _tool("zoo")
+    assert (ROOT / "docs" / "zoo.md").read_text() == tool.page()
+
+
 def test_its_numbers_are_those_of_the_results() -> None:
     """Those of the three reasons: how fast, how many comparisons, reproductions and data sets."""
     from vaekit.data import SETS
