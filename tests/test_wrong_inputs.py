@@ -164,6 +164,10 @@ ARGUMENTS: dict[str, Callable[[], Mapping[str, Any]]] = {
         "likelihood": conditional(vk.Gaussian(3, scale=1.0), 2),
     },
     "parts.DiscretizedLogisticMixture": lambda: {"event_shape": (3, 2, 2)},
+    "parts.Similarity": lambda: {"event_shape": (1, 2, 2)},
+    "models.HamiltonianVAE": lambda: {
+        name: getattr(vae(), name) for name in ("prior", "posterior", "likelihood")
+    },
     "parts.VampPrior": lambda: {"data": vk.DataSpec("t", (3,), "table", 9)},
     "parts.OfLibrary": lambda: {"family": vk.Poisson(3)},
     "parts.TorchFamily": lambda: {"cls": td.Gamma},

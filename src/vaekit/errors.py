@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
-SHOWN = 100  # characters of the names beside the one that was meant
+SHOWN, MANY = 100, 270  # characters of the names, beside the one that was meant, and of others
 
 
 # All that steers a terminal or a page and is no letter: controls but for tab and line, what turns
@@ -50,9 +50,9 @@ def unknown(what: str, name: str, known: Collection[str]) -> VaekitError:
     short = [each for each in known if len(each) <= 100][:1000]
     near = difflib.get_close_matches(name.lower()[:100], short, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    shown = cut(", ".join(known) or "none", 700)
-    if near and len(shown) > SHOWN:
-        shown = f"{shown[:SHOWN].rpartition(', ')[0]}, ..."
+    shown, most = ", ".join(known) or "none", SHOWN if near else MANY - len(what)
+    if len(shown) > most:
+        shown = f"{shown[:most].rpartition(', ')[0] or shown[:most]}, .."
     return VaekitError(f"unknown {what} '{cut(name)}'{hint} Known: {shown.removesuffix('.')}.")
 
 

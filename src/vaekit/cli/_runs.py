@@ -164,7 +164,7 @@ def evaluate(
     opening: Rows = Rows(),
     json: bool = False,
 ) -> None:
-    """Measure a run: the bound, log p(x), its latent, reconstructions, samples.
+    """Measure a run: its bound, log p(x), latent and samples.
 
     The numbers are added to the run's evaluation.json.
 

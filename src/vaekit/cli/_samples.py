@@ -274,7 +274,7 @@ def scatter(
     loaded = opening.load(run, n=n)
     data = loaded.dataset(opening.data_dir)
     rows = data.test.take(vaekit.data.spread(len(data.test), n))
-    vaekit.runs.check_reals(loaded)
+    vaekit.runs.check_reals(loaded, "one-hot")
     means, scales = report.posteriors(loaded, rows)
     prior = report.standard_prior(loaded)
     codes = report.Codes(means, rows.labels, data.class_names, scales=scales, prior=prior)

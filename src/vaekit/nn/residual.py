@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vaekit.errors import at_least, within
 from vaekit.nn._network import Network, Planes, Sizes, flatten, image_shape, sizes
 from vaekit.nn.blocks import Block
 from vaekit.nn.conv import stages_of
@@ -60,7 +61,9 @@ class Residual(nn.Module):
 
 def _normed(channels: int, groups: int, block: Block) -> list[nn.Module]:
     """Return a group norm, and the activation after it."""
-    return block.after(nn.GroupNorm(gcd(groups, max(1, channels // 4)), channels), channels)
+    return block.after(
+        nn.GroupNorm(gcd(at_least("groups", groups, 1), max(1, channels // 4)), channels), channels
+    )
 
 
 @register("module", "residual-encoder")
@@ -160,4 +163,5 @@ class ResidualDecoder(Network):
 
 
 def _stage(width: int, blocks: int, groups: int, options: dict[str, Any]) -> list[nn.Module]:
-    return [Residual(width, groups=groups, **options) for _ in range(blocks)]
+    count = within("blocks", blocks, 1, 64)
+    return [Residual(width, groups=groups, **options) for _ in range(count)]

@@ -97,7 +97,7 @@ def recipe(
         >>> resolve("tiny", {"objective": ":beta=4"})["objective"]
         {'name': 'elbo', 'beta': 4.0}
     """
-    known = [*PARTS, "latent", "context"]
+    known = [*PARTS, "latent", "context", "library", "schedule"]
     if not {*options} <= {*known}:  # pydantic takes longer to import than help to show
         from vaekit._train_options import Data, Training
 

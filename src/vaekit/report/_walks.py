@@ -74,7 +74,7 @@ def interpolate(
 
     The context of x and that of y, `(K, *G)` each, goes the straight way.
     """
-    check_reals(run)
+    check_reals(run, "one-hot")
     affordable(run, len(x) * steps)
     here, there = (None, None) if context is None else context
     z = between(run.encode(x, here), run.encode(y, there), steps=steps, kind=kind)

@@ -65,14 +65,14 @@ def relabeled(run: Run, context: Tensor, label: int | str) -> Tensor:
     return torch.cat([of[:, :classes], context[:, classes:]], 1)
 
 
-def check_reals(run: Run) -> None:
-    """Refuse a run whose codes cannot be moved or plotted.
+def check_reals(run: Run, *also: str) -> None:
+    """Refuse a run whose codes cannot be moved or plotted, but for those of spaces `also`.
 
     Raises:
         VaekitError: for a latent of other things than real numbers.
     """
     for site in run.vae.example(run.spec.context).sites:
-        if site.q.space.kind not in ("reals", SPHERE):
+        if site.q.space.kind not in ("reals", SPHERE, *also):
             raise VaekitError(
                 f"the codes of {run.path} are no real numbers, to move or to plot: {site.q.space}."
             )
