@@ -22,18 +22,25 @@ COMMANDS = {
     "edit": "edit RUN NEW --toward 1 0.5 -o OUT.png",
     "sample --like": "sample RUN --like 2 -n 3 -o OUT.png",
     "interpolate": "interpolate RUN NEW -o OUT.png",
+    "sample": "sample RUN -n 3 -o OUT.npz",
+    "impute": "impute RUN --data GAPS --samples 5 -o OUT.npz",
 }
 ROWS = "are no images to draw"
 TABLE = "is an image, and rows of a table are none"
 NO_PRIOR = "has no prior to draw from"
 COLORS = "is a colorizer: it has no latent"
-LATENT = ("encode", "neighbors", "edit", "sample --like", "interpolate")
+LATENT = ("encode", "neighbors", "edit", "sample --like", "interpolate", "sample", "impute")
+AUTOENCODER = {"sample": NO_PRIOR, "sample --like": NO_PRIOR, "impute": "has no density"}
+WHOLE = "has no density of what is seen"
 REFUSED = {
-    "ae": {"sample --like": NO_PRIOR},
-    "unpool_ae": {"sample --like": NO_PRIOR},
+    "ae": AUTOENCODER,
+    "unpool_ae": AUTOENCODER,
     "colorizer": dict.fromkeys(LATENT, COLORS),
+    "dmol_vae": {"impute": WHOLE},
+    "ms_ssim_vae": {"impute": WHOLE},
     "count_vae": {
         "outliers sheet": TABLE,
+        "impute": "stored without gaps",
         **dict.fromkeys(("edit", "sample --like", "interpolate"), ROWS),
     },
     "gumbel_vae": dict.fromkeys(("edit", "sample --like"), "are no real numbers"),
@@ -58,10 +65,13 @@ def test_every_recipe_does_it_or_says_what_it_lacks(
     vaekit.train(recipe, data=(x, np.arange(80) % 2), batch_size=20, **how)
     np.savez(tmp_path / "train.npz", images=x, labels=np.arange(80) % 2)
     np.savez(tmp_path / "new.npz", images=x[:8], labels=np.arange(8) % 2)
+    holes = np.where(draw.random(x[:8].shape) < 0.2, np.nan, x[:8] / 255)
+    np.savez(tmp_path / "gaps.npz", images=holes.astype("f4"), labels=np.arange(8) % 2)
     more = ["--training-data", str(tmp_path / "train.npz")]
     for name, command in COMMANDS.items():
         out = tmp_path / f"{name.replace(' ', '-')}"
         named = command.replace("OUT", str(out)).replace("NEW", str(tmp_path / "new.npz"))
+        named = named.replace("GAPS", str(tmp_path / "gaps.npz"))
         capsys.readouterr()
         words = [*named.replace("RUN", str(tmp_path / "run")).split(), *more]
         if name not in REFUSED.get(recipe, {}):
@@ -73,4 +83,4 @@ def test_every_recipe_does_it_or_says_what_it_lacks(
         assert stop.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert REFUSED[recipe][name] in line
-        assert str(tmp_path / "run") in line or recipe == "count_vae"
+        assert str(tmp_path / "run") in line or recipe == "count_vae" or name == "impute"

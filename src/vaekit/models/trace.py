@@ -111,6 +111,11 @@ class Trace:
         """Return log p(x|z), (S, B)."""
         if self.mask is None:
             return self.scored.log_prob(self.x)
+        if type(self.scored).terms is Distribution.terms:
+            raise VaekitError(
+                f"{type(self.px).__name__} has no density of what is seen of a row alone: give "
+                "whole rows, or take another likelihood, as gaussian."
+            )
         terms = self.scored.terms(self._observed)
         terms = torch.where(self.mask != 0, terms * self.mask, torch.zeros_like(terms))
         return sum_event(terms, self.px.event_dim)
