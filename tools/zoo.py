@@ -38,11 +38,12 @@ any of them changes by an option: `vaekit train vae --prior vamp --posterior iaf
 and works. [All parts](parts.md).
 
 The numbers are of a short training, the same for all, which shows that a recipe works and not what
-it can do: 10,000 images of MNIST, 8 epochs, its own defaults on dense nets, three seeds; −ELBO and
-−log p(x) in nats per test image (less is better), the error that of the mean over seeds. Gray
-values have densities, so both may be below 0; a likelihood of levels has probabilities, and
+it can do: 10,000 images of MNIST, 8 epochs, its own defaults on dense nets, up to three seeds;
+−ELBO and −log p(x) in nats per test image (less is better), the error that of the mean over seeds.
+Gray values have densities, so both may be below 0; a likelihood of levels has probabilities, and
 compares with its like alone. Mean square errors are of reconstructions. Samples are means E[x|z]
-of z from the prior fitted to the codes (`vaekit sample`), of plain autoencoders reconstructions.
+of z from the prior fitted to the codes (`vaekit sample`; of numbered codes a transformer), of plain
+autoencoders reconstructions.
 `python tools/zoo.py --train runs/zoo` measures them.
 """
 
@@ -68,6 +69,8 @@ def draw(run: Any, path: Path) -> None:
     import numpy as np
     from PIL import Image
 
+    if "codes" in run.offers:
+        run.fit_prior("codes-transformer")
     try:
         made = run.sample(COUNT)
     except VaekitError:
@@ -81,7 +84,8 @@ def draw(run: Any, path: Path) -> None:
 def known() -> dict[tuple[str, str], dict[str, float]]:
     """The numbers that were measured, by recipe and seed."""
     found: dict[tuple[str, str], dict[str, float]] = {}
-    for row in csv.DictReader(RESULTS.open()) if RESULTS.exists() else []:
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    for row in csv.DictReader(lines):
         found.setdefault((row["recipe"], row["seed"]), {})[row["measure"]] = float(row["value"])
     return found
 
