@@ -134,7 +134,8 @@ def fit_prior(
     Example: vaekit fit-prior runs/vae-mnist --prior flow
 
     Args:
-        prior: mixture, flow or two-stage, with options as flow:flow=spline: `vaekit parts density`.
+        prior: mixture, flow, two-stage; of numbered codes codes-transformer. Options as
+            flow:flow=spline: `vaekit parts density`.
         seed: Of the draws of q(z|x) and of the fit; by default that of the training.
     """
     if run.is_file():

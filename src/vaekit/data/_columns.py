@@ -404,7 +404,8 @@ class Table:
             if i in named:
                 continue
             text = not (is_numeric_dtype(cells) or is_datetime64_any_dtype(cells))
-            if not self.gaps(i).any() and not (text and i in self.positions):
+            gaps = self.gaps(i)
+            if not gaps.any() and not (text and i in self.positions):
                 found[self.names[i]] = cells.to_numpy()[rows]
                 continue
             values = cells.to_numpy(object, copy=True)
@@ -412,7 +413,7 @@ class Table:
             if numeric and text and self.form(i) in ("number", "percent"):
                 pairs = zip(values, self._values(i).tolist(), strict=True)
                 values[:] = [int(t) if WHOLE.fullmatch(str(t).strip()) else v for t, v in pairs]
-            values[self.gaps(i)] = None
+            values[gaps] = None
             found[self.names[i]] = values[rows]
         return found
 
