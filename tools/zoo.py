@@ -38,7 +38,7 @@ any of them changes by an option: `vaekit train vae --prior vamp --posterior iaf
 and works. [All parts](parts.md).
 
 The numbers are of a short training, the same for all, which shows that a recipe works and not what
-it can do: 10,000 images of MNIST, 8 epochs, its own defaults on dense nets, up to three seeds;
+it can do: 10,000 images of MNIST, 8 epochs, its own defaults on dense nets, three seeds;
 −ELBO and −log p(x) in nats per test image (less is better), the error that of the mean over seeds.
 Gray values have densities, so both may be below 0; a likelihood of levels has probabilities, and
 compares with its like alone. Mean square errors are of reconstructions. Samples are means E[x|z]
