@@ -36,6 +36,7 @@ from vaekit.parts.levels import DiscretizedLogistic as DiscretizedLogistic
 from vaekit.parts.levels import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from vaekit.parts.levels import Similarity as Similarity
 from vaekit.parts.priors import GaussianPrior as GaussianPrior
+from vaekit.parts.priors import LaplacePrior as LaplacePrior
 from vaekit.parts.priors import MixturePrior as MixturePrior
 from vaekit.parts.priors import NoPrior as NoPrior
 from vaekit.parts.priors import Prior as Prior
