@@ -166,6 +166,20 @@ def test_gradients_are_finite_near_the_border_and_at_0(dtype: torch.dtype) -> No
         assert torch.isfinite(edge.grad).all()  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_at_0_all_is_finite_where_the_least_numbers_are_flushed_to_0(dtype: torch.dtype) -> None:
+    """As they are in a training: a part c of the least one is none."""
+    zero = torch.zeros(2, dtype=dtype, requires_grad=True)
+    torch.set_flush_denormal(True)
+    try:
+        found = d.WrappedNormal(zero, torch.zeros_like(zero), 0.01).log_prob(zero)
+        (found + d.exp_zero(zero, 0.01).sum() + d.log_zero(zero, 0.01).sum()).backward()
+    finally:
+        torch.set_flush_denormal(False)
+    assert abs(found.item() + math.log(2 * math.pi)) < 1e-6
+    assert torch.isfinite(zero.grad).all()  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_single_precision_is_near_double(norm: float) -> None:
     loc, log_scale = at(norm, 1.0, 8), torch.full((8,), -1.0)

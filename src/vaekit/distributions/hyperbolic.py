@@ -21,8 +21,12 @@ NEAR = 0.1  # below it series are used: what they leave out is below 1e-15
 
 
 def _square(x: Tensor) -> Tensor:
-    """Return the squared length `(..., 1)`, above 0, so that its root has a slope."""
-    return x.square().sum(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    """Return the squared length `(..., 1)`, above 0, so that its root has a slope.
+
+    A part c of the least that it is, is above 0 too, where denormal numbers are not.
+    """
+    least = torch.finfo(x.dtype)
+    return x.square().sum(-1, keepdim=True).clamp_min(least.tiny / least.eps)
 
 
 def _least(x: Tensor) -> float:
