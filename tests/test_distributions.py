@@ -144,10 +144,11 @@ def pairs() -> list[tuple[d.Distribution, d.Distribution]]:
         (standard, standard),
         (laplaces[0], laplaces[1]),
         (d.Laplace(laplaces[0].loc, laplaces[0].log_scale / 2, event_dim=0), standard),
+        (gaussians[0], laplaces[1]),
     ]
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(7))
 def test_closed_form_kl_is_the_integral(index: int, proves: Proves) -> None:
     q, p = pairs()[index]
     x = torch.linspace(-40, 40, 160_001, dtype=torch.float64)[:, None]

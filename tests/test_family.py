@@ -237,6 +237,17 @@ def test_the_mixture_of_discretized_logistics_is_a_sum_over_components(proves: P
     assert stats.chi2(keep.sum()).sf(chi) > 1e-4
 
 
+def test_the_laplace_prior_is_scipy_s(proves: Proves) -> None:
+    prior: Any = make("prior", checked("prior", "laplace:learned=yes"), {"event_shape": lambda: 3})
+    assert make("prior", checked("prior", "laplace"), {"event_shape": lambda: 3}).state_dict() == {}
+    prior.log_scale.data = torch.tensor([-1.0, 0.0, 0.7])
+    known, z = stats.laplace(0, prior.log_scale.detach().exp().numpy()), 3 * torch.randn(20, 3)
+    proves("prior laplace, density", "scipy", prior().log_prob(z), known.logpdf(z).sum(1),
+           limit=1e-12)  # fmt: skip
+    shares = known.cdf(prior().sample((20_000,)).numpy())
+    assert min(stats.kstest(each, "uniform").pvalue for each in shares.T) > 1e-4
+
+
 def test_the_flow_prior_is_zuko_s(proves: Proves) -> None:
     prior = FlowPrior(2, hidden=16).double()
     z = torch.randn(50, 2)

@@ -1,7 +1,7 @@
 """Every posterior with every prior, likelihood and objective, by name, those of the probes too.
 
 What each cell says at construction stands in grid.json: "ok", or the letter of the rule that
-refuses it. `python tests/test_grid.py` writes it anew.
+refuses it. `python tests/test_grid.py` writes what is missing; without the file, all anew.
 """
 
 from __future__ import annotations
@@ -157,9 +157,16 @@ def test_a_covering_set_of_cells_takes_three_steps_draws_and_is_loaded() -> None
 
 
 def write() -> None:
-    rules: dict[str, str] = {}
+    """Write what is not there as yet, or all anew where the likelihoods are others."""
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    if table.get("likelihoods") != axis("likelihood"):
+        table = {"rules": {}, "cells": {}}
+    rules: dict[str, str] = table["rules"]
     cells = {}
     for line in lines():
+        if (known := table["cells"].get(" ".join(line))) is not None:
+            cells[" ".join(line)] = known
+            continue
         found = [one if isinstance(one, str) else "ok" for one in row(line)]
         for one in found:
             if one != "ok" and one not in rules.values():

@@ -1,5 +1,7 @@
 """Writes docs/conformance.md: what proves each part, and the error that the tests measured.
 
+How many oracles share no code with vaekit goes to README.md and README.zh-CN.md.
+
 python tools/conformance.py                        all tests that prove a part
 python tools/conformance.py tests/test_nn.py ...   those of some files; other rows stay
 """
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "conformance.md"
+READMES = {"README.md": " comparisons", "README.zh-CN.md": " 项对照"}  # which count them
 HEAD = """# Conformance
 
 What proves each part, and how far it is from its oracle: the largest error, relative to the
@@ -73,6 +76,16 @@ def of_page(text: str) -> list[Row]:
     return rows
 
 
+def apart(rows: Iterable[Row]) -> int:
+    """Return how many of the oracles share no code with vaekit: not those that the page names.
+
+    >>> apart([Row("nll", oracle, 0.0, 0.0, "test_nll") for oracle in ("scipy", "one by one")])
+    1
+    """
+    shared = tuple(re.findall(r"`([^`]+)`", HEAD.partition("Written by")[0]))
+    return sum(not row.oracle.endswith(shared) for row in rows)
+
+
 def measured(files: Sequence[str]) -> list[Row]:
     """Return what the tests of these files note; of all files where none is named."""
     with tempfile.TemporaryDirectory() as folder:
@@ -98,6 +111,9 @@ def main(files: Sequence[str]) -> None:
     old = of_page(PAGE.read_text()) if files else []
     rows = merged(old, measured(files), proving())
     PAGE.write_text(HEAD + "".join(row.line() for row in rows))
+    for readme, words in READMES.items():
+        text = (ROOT / readme).read_text()
+        (ROOT / readme).write_text(re.sub(rf"\[\d+{words}\]", f"[{apart(rows)}{words}]", text))
     print(f"wrote {PAGE.relative_to(ROOT)}: {len(rows)} rows")
 
 

@@ -1,15 +1,18 @@
 """Writes what is made from the parts and the option records, so that no list is kept by hand.
 
 They are src/vaekit/index.json, the entries of all parts, src/vaekit/signature.pyi, the types of
-the options of a training, and docs/parts.md. Run it after a change of a part's or a record's
+the options of a training, docs/parts.md, and in the stubs of some rooms the classes of parts that
+are new. Run it after a change of a part's or a record's
 options or docstring; with --check it fails where a file is stale.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
@@ -19,7 +22,9 @@ from vaekit import registry
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("nn", "parts", "models", "objectives", "evaluate", "recipes", "training", "data")
 DOC = ROOT / "docs" / "parts.md"
+NAMED = ("parts", "models", "objectives")  # rooms whose parts are names for Python too
 STUB = ROOT / "src" / "vaekit" / "signature.pyi"
+NAME = r"(?m)^from (\S+) import (?:\(\s*)?(\w+) as \2"  # as `registry.exports` reads them
 TYPES = {
     "PathText": "str | PathLike[str]",
     "Names": "str | Sequence[str]",
@@ -81,6 +86,20 @@ def page() -> str:
     return text.replace("<!-- parts -->\n", "\n".join(lines))
 
 
+def names_of(room: str) -> str:
+    """The stub of a room, sorted as imports are, with the classes of all of its parts."""
+    found = set(re.findall(NAME, (ROOT / "src/vaekit" / room / "__init__.pyi").read_text()))
+    for part, _ in registry._OBJECTS.values():
+        if inspect.isclass(part) and part.__module__.startswith(f"vaekit.{room}."):
+            found.add((part.__module__, part.__name__))
+    lines = []
+    for home, name in sorted(found, key=lambda one: (one[0], not one[1].isupper(), one[1])):
+        line = f"from {home} import {name} as {name}"
+        wide = f"from {home} import (\n    {name} as {name},\n)"
+        lines.append(f"{line if len(line) <= 100 else wide}\n")
+    return "".join(lines)
+
+
 def stub() -> str:
     """signature.pyi: the options of `vaekit.train` and their types, for editors and mypy."""
     from vaekit._train_options import Data, Training
@@ -131,6 +150,8 @@ def main() -> None:
     _write(registry.INDEX, index)
     registry._index.cache_clear()
     _write(STUB, stub())
+    for room in NAMED:
+        _write(ROOT / "src/vaekit" / room / "__init__.pyi", names_of(room))
     _write(DOC, page())
     parts = sum(map(len, json.loads(index).values()))
     print(f"vaekit {vaekit.__version__}: {parts} parts")

@@ -1,5 +1,7 @@
 """Writes the table of recipes of README.md and README.zh-CN.md from the registry.
 
+And how many there are, in their tables of projects and in docs/compared.md.
+
 python tools/recipes.py
 """
 
@@ -15,6 +17,11 @@ BEGIN, END = "<!-- recipes -->\n", "<!-- end recipes -->\n"
 HEAD = {
     "README.md": "| recipe | what it is | paper |\n|---|---|---|\n",
     "README.zh-CN.md": "| 配方 | 是什么 | 论文 |\n|---|---|---|\n",
+}
+COUNTED = {  # what stands before the number of recipes
+    "README.md": r"(\| models \| )\d+",
+    "README.zh-CN.md": r"(\| 模型数 \| )\d+",
+    "docs/compared.md": r"(## Models\n(?:.*\n)*?\| vaekit \| )\d+",
 }
 # The first sentence of a recipe in Chinese; one that is not here yet stands in English.
 CHINESE = {
@@ -60,14 +67,17 @@ def table(page: str) -> str:
 
 
 def written(page: str) -> str:
-    """The page with its table as it should be."""
-    before, _, rest = (ROOT / page).read_text().partition(BEGIN)
-    return before + BEGIN + table(page) + END + rest.partition(END)[2]
+    """The page with its table and the number of recipes as they should be."""
+    text = (ROOT / page).read_text()
+    if page in HEAD:
+        before, _, rest = text.partition(BEGIN)
+        text = before + BEGIN + table(page) + END + rest.partition(END)[2]
+    return re.sub(COUNTED[page], rf"\g<1>{len(names())}", text, count=1)
 
 
 def main() -> None:
-    """Writes both pages."""
-    for page in HEAD:
+    """Writes the pages."""
+    for page in COUNTED:
         (ROOT / page).write_text(written(page))
 
 

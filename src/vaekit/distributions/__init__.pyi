@@ -29,6 +29,17 @@ from vaekit.distributions.discrete import bernoulli_sum as bernoulli_sum
 from vaekit.distributions.divergences import closed_form as closed_form
 from vaekit.distributions.divergences import kl as kl
 from vaekit.distributions.divergences import kl_terms as kl_terms
+from vaekit.distributions.hyperbolic import BALL as BALL
+from vaekit.distributions.hyperbolic import WrappedNormal as WrappedNormal
+from vaekit.distributions.hyperbolic import add as add
+from vaekit.distributions.hyperbolic import curved as curved
+from vaekit.distributions.hyperbolic import exp_at as exp_at
+from vaekit.distributions.hyperbolic import exp_zero as exp_zero
+from vaekit.distributions.hyperbolic import flat as flat
+from vaekit.distributions.hyperbolic import geodesic as geodesic
+from vaekit.distributions.hyperbolic import geodesic_length as geodesic_length
+from vaekit.distributions.hyperbolic import log_at as log_at
+from vaekit.distributions.hyperbolic import log_zero as log_zero
 from vaekit.distributions.indices import AutoregressiveCodes as AutoregressiveCodes
 from vaekit.distributions.indices import CategoricalCodes as CategoricalCodes
 from vaekit.distributions.indices import PointCodes as PointCodes

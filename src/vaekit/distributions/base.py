@@ -78,10 +78,11 @@ class Space:
     """The set a variable lives in: a prior and a posterior must agree on it.
 
     Attributes:
-        kind: "reals", "pixels", "counts" or "codes".
+        kind: "reals", "pixels", "counts", "codes", "one-hot", "sphere" or "ball".
         shape: of one draw.
         levels: how many values an element can take, where these are few; else None.
         normalized: whether what is called a density there is one.
+        curvature: c of a ball of curvature -c; 0 elsewhere.
 
     Example:
         >>> reals(2) == Space("reals", (2,))
@@ -95,6 +96,7 @@ class Space:
     shape: tuple[int, ...]
     levels: int | None = None
     normalized: bool = True
+    curvature: float = 0.0
 
     @property
     def discrete(self) -> bool:
@@ -106,6 +108,7 @@ class Space:
             return self.kind
         size = ", ".join(map(str, self.shape))
         extra = "" if self.levels is None else f"; {self.levels}"
+        extra += f"; curvature {-self.curvature:g}" if self.curvature else ""
         return f"{self.kind}({size}{extra})"
 
 

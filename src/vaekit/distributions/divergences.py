@@ -132,6 +132,15 @@ def _laplace_standard(q: Laplace, p: StandardGaussian) -> Tensor:
     return 0.5 * (square + math.log(math.pi / 2)) - q.log_scale - 1
 
 
+@closed_form(Gaussian, Laplace)
+def _gaussian_laplace(q: Gaussian, p: Laplace) -> Tensor:
+    """Return E|z - loc_p| / b + log 2 b - 1/2 log(2 pi e scale^2), of a folded normal variable."""
+    u = (q.loc - p.loc) / q.scale
+    apart = (2 / math.pi) ** 0.5 * torch.exp(-0.5 * u.square()) + u * torch.erf(u / 2**0.5)
+    cross = q.scale * apart / p.scale + p.log_scale + math.log(2)
+    return cross - q.log_scale - 0.5 * math.log(2 * math.pi * math.e)
+
+
 @closed_form(Bernoulli, Bernoulli)
 def _bernoullis(q: Bernoulli, p: Bernoulli) -> Tensor:
     """Return s (l_q - l_p) - log(1 + e^l_q) + log(1 + e^l_p) with s = sigmoid(l_q)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaekit._torchutil import Moments, evaluating, wide
 from vaekit.data import check_memory
-from vaekit.distributions import Distribution, Offer, offering
+from vaekit.distributions import Distribution, Offer, flat, offering
 from vaekit.errors import at_least
 from vaekit.evaluate import _checks as checks
 from vaekit.evaluate._metrics import (
@@ -47,7 +47,7 @@ class Latent:
     Attributes:
         kl_per_dim: the mean KL(q || p) of each dimension, nats; None where one of the latents has
             no density that factorizes.
-        variance: Var_x E[z_j|x] of each dimension.
+        variance: Var_x E[z_j|x] of each dimension; in a ball of its flat coordinates.
         posterior_scale: sqrt(mean Var[z_j|x]) over rows and dimensions: the root mean square of
             the posterior's sigmas; None where one of the latents has no variance, as a point.
 
@@ -103,7 +103,8 @@ class LatentMeter(Metric):
             if Offer.CODES in q.offers:
                 continue
             shape = site.z.shape
-            batch = {"mean": q.mean.expand(shape) if Offer.MEAN in q.offers else site.z}
+            mean = q.mean.expand(shape) if Offer.MEAN in q.offers else site.z
+            batch = {"mean": flat(q.space, mean)}
             if Offer.FACTORS in q.offers & site.p.offers:
                 batch["kl"] = site.kl_terms
             if Offer.MOMENTS in q.offers:

@@ -5,22 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaekit.distributions import BALL, Space, geodesic_length
 from vaekit.errors import VaekitError
 
 BLOCK = 1 << 24  # distances at a time
 
 
 def nearest_codes(
-    codes: Tensor, among: Tensor, k: int, *, own: Tensor | None = None
+    codes: Tensor,
+    among: Tensor,
+    k: int,
+    *,
+    own: Tensor | None = None,
+    space: Space | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the Euclidean distances to the k nearest of other codes, and which they are.
 
-    Between codes that are whole numbers, each one of so many, it is how many of them differ.
+    Between codes that are whole numbers, each one of so many, it is how many of them differ; in a
+    ball the length of the geodesic.
 
     Args:
         codes: `(N, Z)`.
         among: `(M, Z)`.
         k: how many, M at most.
+        space: where they live, if that is curved.
         own: where each code itself is among the others, `(N,)`: it is no neighbor of its own.
 
     Returns:
@@ -41,6 +49,8 @@ def nearest_codes(
         codes, among, p = codes.float(), among.float(), 0.0
     for rows in torch.arange(len(codes)).split(max(1, BLOCK // len(among))):
         apart = torch.cdist(codes[rows], among, p, compute_mode="donot_use_mm_for_euclid_dist")
+        if space is not None and space.kind == BALL:
+            apart = geodesic_length(apart, codes[rows, None], among, space.curvature)
         if own is not None:
             apart[torch.arange(len(rows)), own[rows]] = torch.inf
         found.append(apart.topk(k, largest=False))

@@ -29,10 +29,14 @@ from vaekit.parts.flows import IAF as IAF
 from vaekit.parts.flows import FlowPrior as FlowPrior
 from vaekit.parts.flows import PlanarFlow as PlanarFlow
 from vaekit.parts.flows import SplineFlow as SplineFlow
+from vaekit.parts.hyperbolic import FlatBall as FlatBall
+from vaekit.parts.hyperbolic import Poincare as Poincare
+from vaekit.parts.hyperbolic import PoincarePrior as PoincarePrior
 from vaekit.parts.levels import DiscretizedLogistic as DiscretizedLogistic
 from vaekit.parts.levels import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from vaekit.parts.levels import Similarity as Similarity
 from vaekit.parts.priors import GaussianPrior as GaussianPrior
+from vaekit.parts.priors import LaplacePrior as LaplacePrior
 from vaekit.parts.priors import MixturePrior as MixturePrior
 from vaekit.parts.priors import NoPrior as NoPrior
 from vaekit.parts.priors import Prior as Prior

@@ -155,6 +155,53 @@ class GaussianPrior(Prior):
         return str(self.event_shape)
 
 
+@register("prior", "laplace")
+class LaplacePrior(Prior):
+    """Independent Laplace variables about 0: codes that are mostly near 0, and sometimes far.
+
+    Such a prior has axes, which N(0, I) has not: codes cannot be turned, as in independent
+    component analysis.
+
+    Args:
+        event_shape: the shape of z.
+        learned: whether the scale of each dimension is learned; it starts at 1.
+
+    References:
+        Barello, Charles and Pillow 2024, Sparse-coding variational autoencoders, Neural Computation
+        36(12).
+
+    Example:
+        >>> LaplacePrior(2)().log_prob(torch.tensor([0.0, 1.0]))
+        tensor(-2.3863)
+    """
+
+    zero: Tensor
+    log_scale: Tensor
+
+    def __init__(self, event_shape: int | tuple[int, ...], *, learned: bool = False) -> None:
+        super().__init__()
+        self.event_shape = sizes("event_shape", event_shape)
+        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
+        start = torch.zeros(self.event_shape)
+        self.log_scale = nn.Parameter(start) if learned else nn.Buffer(start, persistent=False)
+
+    @property
+    def space(self) -> d.Space:
+        return d.reals(*self.event_shape)
+
+    @property
+    def offers(self) -> frozenset[d.Offer]:
+        return d.Laplace.offers
+
+    def forward(
+        self, context: Tensor | None = None, posterior: nn.Module | None = None
+    ) -> d.Distribution:
+        return d.Laplace(self.zero, self.log_scale, event_dim=len(self.event_shape))
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}, learned={isinstance(self.log_scale, nn.Parameter)}"
+
+
 @register("prior", "mixture")
 class MixturePrior(Prior):
     """A mixture of Gaussians with learned weights, means and scales.

@@ -117,6 +117,7 @@ class Builder:
             "data": lambda: data,
             "event_shape": lambda: self.event_shape,
             "choices": lambda: getattr(self.latent_family, "choices", ()),
+            "curvature": lambda: getattr(self.latent_family, "curvature", 1.0),
             "x_shape": lambda: data.shape,
             "context_shape": lambda: data.net_context,
             "rows": lambda: data.rows,
@@ -205,8 +206,10 @@ class Builder:
 
     def decoder(self, latent_shape: tuple[int, ...]) -> Conditional:
         """Return p(x|z) for a latent of this shape, its output started at the data's mean."""
+        from torch.nn import Sequential
+
         from vaekit.nn import start_at
-        from vaekit.parts import Conditional, joined_shape
+        from vaekit.parts import Conditional, FlatBall, joined_shape
 
         size = math.prod(latent_shape)  # rows of a code lie side by side, and no planes
         code = joined_shape(latent_shape if latent_shape[2:] else (size,), self.data.net_context)
@@ -217,6 +220,8 @@ class Builder:
             if not getattr(family, "fits", True):  # whose scale has no closed form
                 apart = self.data.example(EXAMPLES) - self.data.mean
                 family.start_scale(float(apart.square().nanmean().sqrt()))
+        if curvature := getattr(self.latent_family, "curvature", 0.0):
+            net = Sequential(FlatBall(size, curvature=curvature), net)
         return Conditional(net, self.family, in_shape=latent_shape, takes=self._takes)
 
 

@@ -338,6 +338,18 @@ recipe(
     fixed=("posterior", "prior"),
 )
 recipe(
+    "poincare_vae",
+    "A VAE in hyperbolic space: the farther from the center, the more room for codes to part.",
+    'Mathieu et al., "Continuous hierarchical representations with Poincaré variational '
+    'auto-encoders", arXiv 1901.06033, and Nagano et al., "A wrapped normal distribution on '
+    'hyperbolic space", arXiv 1902.02992.',
+    use="for rows that form a tree, in few dimensions: two of them draw as a disk.",
+    posterior="poincare",
+    prior="poincare",
+    latent=10,
+    named=("posterior", "prior"),
+)
+recipe(
     "gumbel_vae",
     "A VAE whose codes are choices: 30 categorical variables of 10 values each.",
     'Jang, Gu & Poole, "Categorical reparameterization with Gumbel-softmax", arXiv 1611.01144: '

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaekit._torchutil import rng
 from vaekit.data import Dataset, Split, spread
-from vaekit.distributions import Offer
+from vaekit.distributions import Offer, flat
 from vaekit.evaluate import average
 from vaekit.models import flat_codes, luminance
 from vaekit.report._codes import (
@@ -170,9 +170,9 @@ def _with_nearest(
         (_("sample"), cells(shown.seen(images), [_("sample")] * SAMPLES)),
         (_("nearest"), cells(shown.seen(near), [_("nearest training image")] * SAMPLES)),
     ]
-    flat = flat_codes(zs).cpu()
-    if flat.is_floating_point() and flat.shape[1] <= LABELED and Offer.CODES not in run.offers:
-        rows = [("z", bars_around(flat)), *rows]
+    z = flat(run.codes_space, flat_codes(zs).cpu())
+    if z.is_floating_point() and z.shape[1] <= LABELED and Offer.CODES not in run.offers:
+        rows = [("z", bars_around(z)), *rows]
     return rows, {"searched": searched}
 
 
@@ -180,12 +180,12 @@ def nearest(images: Tensor, train: Split) -> tuple[Tensor, int]:
     """Return the training rows that are nearest to these, by square distance, and how many are."""
     count = int(min(len(train), max(1000, 6e7 // prod(images.shape[1:]))))
     index = spread(len(train), count)
-    flat = images.flatten(1).float()
+    pixels = images.flatten(1).float()
     best, found = torch.full((len(images),), torch.inf), images.clone()
     for part in index.split(4000):
         x = fixed_rows(train, part)
         other = x.flatten(1)
-        far = other.square().sum(1) - 2 * flat @ other.T
+        far = other.square().sum(1) - 2 * pixels @ other.T
         low, row = far.min(1)
         closer = low < best
         best, found[closer] = torch.minimum(best, low), x[row[closer]].to(found.dtype)
@@ -222,8 +222,8 @@ def dimensions(shown: Rebuilt, kl: Sequence[float] | None, _: Words) -> dict[str
     deviations of the codes to either side of their mean.
     """
     assert shown.codes is not None
-    flat = shown.codes.flatten(1).double()
-    spreads, means = flat.std(0, False), flat.mean(0)
+    codes = flat(shown.run.codes_space, shown.codes.flatten(1).double())
+    spreads, means = codes.std(0, False), codes.mean(0)
     order = spreads.sort(descending=True, stable=True).indices.tolist()[:DIMS]
     row = int(shown.errors.nan_to_num(torch.inf).argmin())
     z, context = shown.codes[row].cpu(), shown.context([row])

@@ -18,7 +18,8 @@ from vaekit.runs import Run
 def neighbors(run: Run, rows: Split, among: Split, k: int) -> tuple[Tensor, Tensor]:
     """Return `nearest_codes` of the codes E[z|x] of rows among those of others."""
     codes, own = posteriors(run, rows)[0], torch.arange(len(rows)) if rows is among else None
-    return nearest_codes(codes, posteriors(run, among)[0] if own is None else codes, k, own=own)
+    others, space = codes if own is not None else posteriors(run, among)[0], run.codes_space
+    return nearest_codes(codes, others, k, own=own, space=space)
 
 
 def neighbor_table(

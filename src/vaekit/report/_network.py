@@ -79,6 +79,7 @@ FORMS = (
     mark("mean and log variance of a Gaussian, and the numbers of {} planar layers"),
     mark("mean and log variance of a Gaussian, and {} numbers for {} autoregressive layers"),
     mark("mean and triangular factor of a Gaussian"),
+    mark("mean and log variance of a normal on the Poincaré ball"),
     mark("logits of categorical variables"),
     mark("mean and log variance of a Gaussian, and logits of categorical variables"),
     mark("mean, log variance and {} directions of a Gaussian"),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaekit._io import write
 from vaekit.data import Dataset, spread
-from vaekit.distributions import Offer, Space
+from vaekit.distributions import BALL, Offer, Space
 from vaekit.evaluate import ACTIVE, Metric, chosen, is_likelihood, measured
 from vaekit.registry import text
 from vaekit.report import _blocks as blocks
@@ -127,7 +127,7 @@ class RunFacts:
         if drawable:
             found["pairs"] = blocks.reconstructions(shown, say)
             found["samples"] = blocks.samples(shown, say) if self.run.draws else None
-        if drawable and latent and all(space.kind == "reals" for space in self.spaces):
+        if drawable and latent and all(space.kind in ("reals", BALL) for space in self.spaces):
             found["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
             found["dims"] = blocks.dimensions(shown, self.latent.get("kl_per_dim"), say)
         if len(shape) == 1:

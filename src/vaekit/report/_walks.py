@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaekit._torchutil import rng
 from vaekit.data import Dataset
-from vaekit.distributions import Gaussian, Offer, StandardGaussian
+from vaekit.distributions import BALL, Gaussian, Offer, StandardGaussian, curved, flat, geodesic
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import ACTIVE, Latent, chosen, measured
 from vaekit.models import flat_codes
@@ -70,14 +70,20 @@ def interpolate(
     kind: str = "linear",
     context: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Return E[x|z] along the way from E[z|x] to E[z|y], `(K, T, *X)`.
+    """Return E[x|z] along the way from E[z|x] to E[z|y], `(K, T, *X)`: in a ball the geodesic.
 
     The context of x and that of y, `(K, *G)` each, goes the straight way.
     """
     check_reals(run, "one-hot")
     affordable(run, len(x) * steps)
     here, there = (None, None) if context is None else context
-    z = between(run.encode(x, here), run.encode(y, there), steps=steps, kind=kind)
+    first, last, space = run.encode(x, here), run.encode(y, there), run.codes_space
+    z = between(first, last, steps=steps, kind=kind)
+    if space.kind == BALL:
+        if kind != "linear":
+            raise VaekitError(f"got `kind={kind}`; codes in a ball go the geodesic: leave it out.")
+        t = torch.linspace(0, 1, steps)[:, None]
+        z = geodesic(first[:, None], last[:, None], t, space.curvature)
     way = None if context is None else between(*context, steps=steps).flatten(0, 1)
     return run.decode(z.flatten(0, 1), way).unflatten(0, z.shape[:2])
 
@@ -86,6 +92,8 @@ def traverse(
     run: Run, z: Tensor, dims: Sequence[int], values: Tensor, context: Tensor | None = None
 ) -> Tensor:
     """Return E[x|z] with one dimension of z at each of the values `(T,)`, a row each: `(K, T, *X)`.
+
+    In a ball it is a dimension of the tangent space at 0, which has the scale of N(0, I).
 
     Args:
         run: with a latent.
@@ -101,11 +109,12 @@ def traverse(
     if wrong:
         raise VaekitError(f"there is no dimension {wrong[0]}; the latent has 0 to {z.numel() - 1}.")
     affordable(run, len(dims) * len(values))
-    codes = z.flatten().repeat(len(dims), len(values), 1)
+    space = run.codes_space
+    codes = flat(space, z.flatten()).repeat(len(dims), len(values), 1)
     for row, dim in enumerate(dims):
         codes[row, :, dim] = values
-    flat = codes.flatten(0, 1).unflatten(1, z.shape)
-    return run.decode(flat, _repeated(context, len(flat))).unflatten(0, codes.shape[:2])
+    rows = curved(space, codes.flatten(0, 1)).unflatten(1, z.shape)
+    return run.decode(rows, _repeated(context, len(rows))).unflatten(0, codes.shape[:2])
 
 
 def settings(edits: Sequence[str]) -> dict[int, float]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaekit._torchutil import evaluating, rng
 from vaekit.data import Dataset, spread
-from vaekit.distributions import Offer
+from vaekit.distributions import BALL, Offer, curved, flat
 from vaekit.errors import VaekitError, at_least, unknown
 from vaekit.models import exact
 from vaekit.runs._outliers import codes_of
@@ -42,7 +42,8 @@ def edit(
     x, context = run._seen(x, context)
     affordable(run, len(x) * (1 if steps is None else at_least("steps", steps, 2)))
     shares = torch.ones(1) if steps is None else torch.linspace(0, 1, steps)
-    z, under = run.encode(x, context).flatten(1), None if context is None else context.cpu()
+    space, under = run.codes_space, None if context is None else context.cpu()
+    z = flat(space, run.encode(x, context).flatten(1))
     moves, turns = torch.zeros_like(z), torch.zeros(()) if under is None else 0 * under
     data = run.dataset(data_dir)
     for name, strength in toward.items():
@@ -53,7 +54,8 @@ def edit(
     way = z[:, None] + shares[:, None] * moves[:, None]
     if under is not None:
         under = (under[:, None] + shares[:, None] * turns[:, None]).flatten(0, 1)
-    if on_sphere(run):
+    way = curved(space, way)
+    if space.kind == SPHERE:
         way = way / way.norm(dim=-1, keepdim=True).clamp(min=1)
     made = run.decode(way.flatten(0, 1), under).unflatten(0, way.shape[:2])
     return made[:, 0] if steps is None else made
@@ -72,20 +74,16 @@ def check_reals(run: Run, *also: str) -> None:
         VaekitError: for a latent of other things than real numbers.
     """
     for site in run.vae.example(run.spec.context).sites:
-        if site.q.space.kind not in ("reals", SPHERE, *also):
+        if site.q.space.kind not in ("reals", SPHERE, BALL, *also):
             raise VaekitError(
                 f"the codes of {run.path} are no real numbers, to move or to plot: {site.q.space}."
             )
 
 
-def on_sphere(run: Run) -> bool:
-    """Return whether its one latent is a direction."""
-    spaces = [site.q.space.kind for site in run.vae.example(run.spec.context).sites]
-    return spaces == [SPHERE]
-
-
 def direction(run: Run, data: Dataset, name: str) -> Tensor:
     """Return the mean code of the training rows of a class less that of all others, `(Z,)`.
+
+    Of a curved space in its flat coordinates: see `vaekit.distributions.flat`.
 
     Args:
         run: with a latent of real numbers.
@@ -103,7 +101,7 @@ def direction(run: Run, data: Dataset, name: str) -> Tensor:
             what = "no training row is" if each is of else "all training rows are"
             raise VaekitError(f"{what} of `toward={name}`: nothing tells it from others.")
         rows = data.train.take(index[spread(len(index), MOST)])
-        sides.append(codes_of(run, rows).mean(0))
+        sides.append(flat(run.codes_space, codes_of(run, rows)).mean(0))
     return sides[0] - sides[1]
 
 
@@ -144,7 +142,8 @@ def vary(
     """Return n rows like each of x, `(B * n, *X)`: see `Run.sample`.
 
     z is cos(a) z1 + sin(a) z2, where z1 is a draw of q(z|x), z2 one as `Run.sample` has it, and a
-    that share of a right angle: where both are of N(0, I), so is z.
+    that share of a right angle: where both are of N(0, I), so is z. In a ball they are added as
+    tangent vectors at 0.
     """
     variety = VARIETY if variety is None else variety
     if not 0 <= variety <= 1:
@@ -167,8 +166,9 @@ def vary(
         else:
             new = fitted.density.sample((many,)).to(z)
         angle = variety * math.pi / 2
-        z = math.cos(angle) * z + math.sin(angle) * new
-        z = torch.nn.functional.normalize(z, dim=-1) if on_sphere(run) else z
+        space = site.q.space
+        z = curved(space, math.cos(angle) * flat(space, z) + math.sin(angle) * flat(space, new))
+        z = torch.nn.functional.normalize(z, dim=-1) if space.kind == SPHERE else z
         z = fixed_at(z, fixed, run.prior(None if under is None else under[:1])) if fixed else z
         made = model.decode((z,), under) if mean else model.likelihood_at((z,), under).sample()
     return made.cpu()

@@ -62,7 +62,8 @@ def _suspected(run: Run, scored: Scored, index: Tensor) -> Scored:
     assert labels is not None
     codes, names = codes_of(run, scored.rows), np.array(run.class_names, object)
     k = min(NEIGHBORS, len(codes) - 1)
-    near = labels[nearest_codes(codes[index], codes, k, own=index)[1]]
+    space = run.codes_space
+    near = labels[nearest_codes(codes[index], codes, k, own=index, space=space)[1]]
     other = (near != labels[index, None]).sum(1) / torch.tensor(k, dtype=torch.float64)
     more = {"other_labels": other.numpy(), "neighbors_label": names[near.mode(1).values.numpy()]}
     return replace(scored.take(index), more=more)

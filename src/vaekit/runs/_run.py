@@ -32,7 +32,7 @@ from vaekit.data import (
     read_new,
     sets,
 )
-from vaekit.distributions import Distribution, Offer
+from vaekit.distributions import Distribution, Offer, Space, reals
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import Rows, Subject, chosen, is_likelihood, measured
 from vaekit.models import (
@@ -211,6 +211,12 @@ class Run:
         """Return the shape of a code of each latent."""
         sites = self.vae.example(self.spec.context).sites
         return tuple(tuple(site.z.shape[2:]) for site in sites)
+
+    @lazy
+    def codes_space(self) -> Space:
+        """Return where codes live; those of several latents are numbers side by side."""
+        sites = self.vae.example(self.spec.context).sites
+        return sites[0].q.space if len(sites) == 1 else reals(self.latent_size)
 
     @property
     def latent_size(self) -> int:
