@@ -397,8 +397,8 @@ class Training(Options):
 
     minutes: float | None = Field(default=None, gt=0)
     """Train the epochs that fit in so many minutes. They follow from the time of some first steps
-    and are kept, so that a resumed run is the same; a constant rate falls from half of them on. Where
-    epochs are named, they count."""
+    and are kept, so that a resumed run is the same; a constant rate falls from half of them on.
+    Where epochs are named, they count."""
 
     batch_size: int = Field(default=128, ge=1)
     """Rows per step."""
