@@ -50,6 +50,10 @@ STILL = (
     "the training ended while still rising, by {:.3g} nats since epoch {}: train longer, by "
     "`vaekit train --resume {} --epochs {}`."
 )
+FELL = (
+    "the training ended {:.3g} nats below its best epoch, {}, whose weights are kept: its last "
+    "steps were too large; take lr_schedule=flat-linear, or a smaller lr."
+)
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
 
@@ -320,8 +324,10 @@ def optimize(
             raise job.memory.refused(job.batches.batch_size, asked) from None
         if not progress.interrupted:
             callbacks.tell("finish", model, watcher.epoch)
-            if first < steps and (still := training.rising(job.folder.records())):
-                more = STILL.format(*still, job.folder.path, epochs * 2)
-                callbacks.tell("note", more)
+            records = job.folder.records() if first < steps else []
+            if still := training.rising(records):
+                callbacks.tell("note", STILL.format(*still, job.folder.path, epochs * 2))
+            if fall := training.fallen(records):
+                callbacks.tell("note", FELL.format(*fall))
         watcher.save(progress)
     return progress
