@@ -18,12 +18,14 @@ WORDS = {  # of each illness, and what its warning says
     "dead units": "of the hidden units are dead",
     "steps too large": "makes the model worse",
     "still rising": "ended while still rising",
+    "fallen": "below its best epoch",
     "unlike": "are unlike its training rows",
 }
 BASE: dict[str, Any] = {
     "data": "digits", "latent": 4, "net": "mlp:hidden=32", "batch_size": 128, "epochs": 60,
     "lr": 3e-3, "lr_schedule": "cosine", "threads": 1, "report": False, "snapshots": 0,
 }  # fmt: skip
+JUMP: dict[str, Any] = {"lr_schedule": "constant", "schedule": ("lr=step:3e-3:10:650",)}
 BITS: dict[str, Any] = {"binarize": "threshold", "validation": 200}
 
 
@@ -110,6 +112,11 @@ ILL: list[tuple[str, dict[str, Any]]] = [
     ("still rising", {**SLOW, **BITS}),
     ("still rising", {**SLOW, "recipe": "ae"}),
     ("still rising", {**SLOW, "data": table(), "latent": 2}),
+    ("fallen", JUMP),
+    ("fallen", {**JUMP, **BITS, "seed": 1}),
+    ("fallen", {**JUMP, "net": "mlp:hidden=64,64:activation=gelu", "recipe": "ae"}),
+    ("fallen", {**JUMP, "latent": 8, "seed": 2}),
+    ("fallen", {**JUMP, "likelihood": "laplace:scale=fitted", "seed": 3}),
     ("unlike", {"data": images(change=lambda x: x // 2), **SHORT}),
     ("unlike", {"data": images(change=lambda x: 255 - x), **SHORT}),
     ("unlike", {"data": images(like=False), "epochs": 100}),

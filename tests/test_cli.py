@@ -563,3 +563,19 @@ def test_ctrl_c_in_the_middle_of_an_import_ends_without_a_word(when: str) -> Non
         assert (done.returncode, done.stderr) == (130, "")
     else:
         assert done.stderr.endswith("KeyboardInterrupt\n"), "what computes may save and say it"
+
+
+def test_the_end_of_a_training_says_its_best_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "r"
+    call("train", "vae", "--no-report", "--out", run, *QUICK)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = max(records, key=lambda record: record["validation"]["objective"])
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith(f"result   best epoch {best['epoch']} of 2: validation objective ")
+    assert f"objective {best['validation']['objective']:.2f}, " in line
+    assert line.endswith(f"; {best['latent']['active_units']} latent dimensions in use")
+    call("train", "ae", "--no-report", "--validation", "0", "--out", tmp_path / "a", *QUICK)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("result   best epoch 2 of 2: objective ")

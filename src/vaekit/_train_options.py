@@ -387,8 +387,18 @@ class NewData(Data):
 class Training(Options):
     """How it is trained."""
 
-    epochs: int = Field(default=20, ge=1)
-    """Passes over the training rows."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the training rows. By default 20; of few rows as many as make 3,000 steps, 200 at
+    most."""
+
+    preset: Literal["quick", "standard", "best"] = "standard"
+    """How long, where nothing says it. `quick` trains a quarter of the standard epochs, `best`
+    four times as many."""
+
+    minutes: float | None = Field(default=None, gt=0)
+    """Train the epochs that fit in so many minutes. They follow from the time of some first steps
+    and are kept, so that a resumed run is the same; a constant rate falls from half of them on.
+    Where epochs are named, they count."""
 
     batch_size: int = Field(default=128, ge=1)
     """Rows per step."""

@@ -52,7 +52,9 @@ class TrainOptions(TypedDict, total=False):
     dequantize: bool
     cache: bool | None
     max_memory: str | None
-    epochs: int
+    epochs: int | None
+    preset: Literal["quick", "standard", "best"]
+    minutes: float | None
     batch_size: int
     optimizer: str
     lr: float

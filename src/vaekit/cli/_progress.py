@@ -19,7 +19,8 @@ def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _numbers(record: dict[str, Any]) -> str:
+def numbers(record: dict[str, Any]) -> str:
+    """Return the numbers of an epoch in words."""
     means = record["validation"] or record["train"]
     shown = [f"{name.replace('_', '-')} {means[name]:.2f}" for name in SHOWN if name in means]
     latent = record["latent"] or {}
@@ -49,7 +50,7 @@ class Lines(Notes):
         done = record["step"] - self._first
         left = (now - self._began) / done * (self._steps - record["step"])
         log(
-            f"epoch {record['epoch']}/{self._epochs}: {_numbers(record)} "
+            f"epoch {record['epoch']}/{self._epochs}: {numbers(record)} "
             f"({record['images_per_second']:,.0f} rows/s, {left:.0f} s left)"
         )
 
@@ -91,7 +92,7 @@ class Terminal(Notes):
             self._task,
             completed=record["step"],
             description=f"epoch {record['epoch']}",
-            numbers=f"{rate}, {_numbers(record)}",
+            numbers=f"{rate}, {numbers(record)}",
         )
 
     def ended(self, interrupted: bool) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -297,17 +297,32 @@ def _train_one(
     callback = progress(quiet or json)
     run: Run = getattr(vaekit, verb)(what, callbacks=[callback], **options)
     imports = "".join(f" --import {shlex.quote(name)}" for name in IMPORTS)
+    records = run.folder.records()
     if callback.interrupted:
         lines = [f"stopped  continue with: vaekit train --resume {run.path}{imports}"]
     else:
-        lines = [f"run      {run.path}", f"next     vaekit evaluate {run.path}{imports}"]
+        lines = [*_result(records), f"run      {run.path}"]
         if run.folder.report.is_file():
-            lines.insert(1, f"report   {run.folder.report}")
-    last = (run.folder.records() or [{}])[-1]
+            lines.append(f"report   {run.folder.report}")
+        lines.append(f"next     vaekit evaluate {run.path}{imports}")
+    last = (records or [{}])[-1]
     answer(json, {"run": str(run.path), "weights": run.weights, "last": last}, lines)
     if callback.interrupted:
         sys.exit(130)
     return run
+
+
+def _result(records: Sequence[Spec]) -> list[str]:
+    """Return the best epoch in a line, or the last one where none is; of no epochs nothing."""
+    from vaekit.cli._progress import numbers
+
+    if not records:
+        return []
+    best = ([record for record in records if record["best"]] or records)[-1]
+    which = "best epoch" if best["best"] else "epoch"
+    line = f"result   {which} {best['epoch']} of {records[-1]['epoch']}: {numbers(best)}"
+    active = (best["latent"] or {}).get("active_units")
+    return [line if active is None else f"{line}; {active} latent dimensions in use"]
 
 
 @train.default

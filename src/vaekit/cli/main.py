@@ -74,8 +74,8 @@ SELDOM = {  # options of train and sweep that only --help-all shows
     "missing", "kind", "kinds", "standardize", "range", "dequantize", "cache", "max_memory",
     "library",
     "images", "shape", "test_data",
-    "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup", "schedule", "ema",
-    "init_from", "freeze",
+    "test_bound", "fast", "optimizer", "weight_decay", "optimizer_options", "clip", "lr_warmup",
+    "schedule", "ema", "init_from", "freeze",
     "snapshots", "checkpoint_seconds", "keep_every", "threads", "precision", "compile", "capture",
 }  # fmt: skip
 HELP = {"--help", "-h", "--help-all"}

@@ -12,6 +12,7 @@ from vaekit.evaluate._checks import counted as counted
 from vaekit.evaluate._checks import is_likelihood as is_likelihood
 from vaekit.evaluate._checks import over_words as over_words
 from vaekit.evaluate._checks import standard_error as standard_error
+from vaekit.evaluate._components import Components as Components
 from vaekit.evaluate._diagnostics import DeadUnits as DeadUnits
 from vaekit.evaluate._diagnostics import ScaleMeter as ScaleMeter
 from vaekit.evaluate._diagnostics import gradient_noise as gradient_noise

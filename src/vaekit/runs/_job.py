@@ -39,6 +39,7 @@ from vaekit.recipes import Recipe
 from vaekit.runs._building import build_on, check_range, example_of, to_unit
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._folder import RunFolder, environment, git_state
+from vaekit.runs._lengths import epochs_of, in_minutes
 from vaekit.runs._memory import StepMemory
 from vaekit.runs._moves import place_of
 from vaekit.runs._saved_models import config_json
@@ -48,6 +49,10 @@ ROWS = ("train", "validation", "test")
 STILL = (
     "the training ended while still rising, by {:.3g} nats since epoch {}: train longer, by "
     "`vaekit train --resume {} --epochs {}`."
+)
+FELL = (
+    "the training ended {:.3g} nats below its best epoch, {}, whose weights are kept: its last "
+    "steps were too large; take lr_schedule=flat-linear, or a smaller lr."
 )
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
@@ -114,6 +119,9 @@ class Job:
         if (threads := self.config.training.threads or 0) > cores():
             yield f"got `threads={threads}`; there are {cores()} cores: that many are used."
         data, rows, size = self.data, self.data.rows["train"], self.batches.batch_size
+        if minutes := self.config.training.minutes:
+            many = f"{self.config.training.epochs} epochs of {len(self.batches):,} steps"
+            yield f"what fits in {minutes:g} minutes here: {many}; they are kept in config.json."
         if size > rows:
             more = f"a batch of {size} is more than the {rows} training rows"
             yield f"{more}: each step takes all of them."
@@ -193,7 +201,8 @@ def make_job(
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     if batches.batch_size == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
         raise VaekitError("got `batch_size=1` for a net of `norm=batch`; expected 2 or more.")
-    steps = options.epochs * len(batches)
+    epochs = options.epochs or epochs_of(options.preset, len(batches))
+    steps = epochs * len(batches)
     schedules, warm = training.make_schedules(options, objective, steps, len(batches))
     training.targets(schedules, model, objective)
     how: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
@@ -208,10 +217,12 @@ def make_job(
     memory = StepMemory.of(recipe, spec.context)
     memory.check(min(batches.batch_size, data.rows["train"]))
     weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
-    return Job(
-        *(config, folder, source, data, card(source), spec, recipe, device, batches),
+    lasting = replace(config, training=options.model_copy(update={"epochs": epochs}))
+    job = Job(
+        *(lasting, folder, source, data, card(source), spec, recipe, device, batches),
         *(optimizer, critic, schedules, weights, warm, px, memory, frozen),
     )
+    return in_minutes(job) if options.minutes and options.epochs is None else job
 
 
 def describe(job: Job) -> dict[str, Any]:
@@ -262,9 +273,10 @@ def optimize(
         callbacks: are told how it goes.
     """
     options, model, objective = job.config.training, job.recipe.model, job.recipe.objective
+    epochs = options.epochs or 0  # which `make_job` sets
     watcher, first = supervisor(job, callbacks), 0
     shift = 0 if state is None else state["progress"].get("shift", 0)
-    steps = options.epochs * len(job.batches) - shift
+    steps = epochs * len(job.batches) - shift
     if state is None:
         watcher.begin(model, objective)
     else:
@@ -273,9 +285,9 @@ def optimize(
     early = watcher.best.exhausted(watcher.epoch)
     steps = first if early else steps
     callbacks.tell("begin", model, None if state is None else watcher.epoch)
-    callbacks.tell("started", options.epochs, steps, first)
+    callbacks.tell("started", epochs, steps, first)
     if state is not None and first >= steps:
-        why = f"it has its {options.epochs} epochs; ask for more epochs to go on"
+        why = f"it has its {epochs} epochs; ask for more epochs to go on"
         why = f"no epoch was better for {options.patience}, its patience" if early else why
         callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
     with training.interruptible() as pressed:
@@ -312,8 +324,10 @@ def optimize(
             raise job.memory.refused(job.batches.batch_size, asked) from None
         if not progress.interrupted:
             callbacks.tell("finish", model, watcher.epoch)
-            if first < steps and (still := training.rising(job.folder.records())):
-                more = STILL.format(*still, job.folder.path, options.epochs * 2)
-                callbacks.tell("note", more)
+            records = job.folder.records() if first < steps else []
+            if still := training.rising(records):
+                callbacks.tell("note", STILL.format(*still, job.folder.path, epochs * 2))
+            if fall := training.fallen(records):
+                callbacks.tell("note", FELL.format(*fall))
         watcher.save(progress)
     return progress

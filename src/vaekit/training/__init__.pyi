@@ -30,4 +30,5 @@ from vaekit.training._watch import Course as Course
 from vaekit.training._watch import Examined as Examined
 from vaekit.training._watch import Watch as Watch
 from vaekit.training._watch import examine as examine
+from vaekit.training._watch import fallen as fallen
 from vaekit.training._watch import rising as rising

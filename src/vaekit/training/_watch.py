@@ -32,6 +32,7 @@ WINDOW = 5  # epochs whose mean is taken where a course is judged
 NOISE = 4.0  # standard errors of such a mean, from epoch to epoch: a fall by less is chance
 SHARE = 0.02  # of all that a training gained: what it must fall by to be spoken of
 STILL = 0.03  # what it must rise by over a fifth of its epochs
+FALL = 0.1  # of all that was gained: what the last epoch must be below the best by
 LEAST = 0.05  # nats, below which neither matters
 SCALES = {2: ("sigma", "root mean square", "²"), 1: ("scale", "mean absolute", "")}  # by power
 OVERFITS = "it was fitted to the training rows, so the model overfits: take {}"
@@ -321,6 +322,37 @@ def _error(numbers: Sequence[float], window: int) -> float:
     last = numbers[-max(2 * window, 6) :]
     bends = [a - 2 * b + c for a, b, c in zip(last, last[1:], last[2:], strict=False)]
     return math.sqrt(statistics.fmean(bend**2 for bend in bends) / 6 * 2 / window)
+
+
+def fallen(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
+    """Return by how much held-out rows fell at the end from the best epoch, and which that was.
+
+    None where the last epoch is below it by less than a tenth of all that was gained; where the
+    training stopped by its patience; and where another warning has said why: overfitting, or steps
+    that made the model worse.
+
+    Args:
+        records: of metrics.jsonl; None without validation rows, too.
+
+    Example:
+        >>> values = [-100.0, -20.0, -10.0, -11.0, -40.0]
+        >>> records = [{"epoch": n, "validation": {"objective": v}} for n, v in enumerate(values)]
+        >>> fallen(records), fallen(records[:4])
+        ((30.0, 2), None)
+    """
+    if not records or records[-1].get("stopped_early"):
+        return None
+    said = [text for record in records for text in record.get("warnings", [])]
+    if any("overfits" in text or "makes the model worse" in text for text in said):
+        return None
+    known = [(record.get("validation") or {}).get("objective", math.nan) for record in records]
+    if not all(map(math.isfinite, known)):
+        return None
+    best = max(range(len(known)), key=known.__getitem__)
+    fall = known[best] - known[-1]
+    if fall <= max(LEAST, FALL * (known[best] - known[0])):
+        return None
+    return fall, records[best]["epoch"]
 
 
 def rising(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:

@@ -1,0 +1,171 @@
+"""What `vaekit train vae --data X` gives without another option, beside other choices.
+
+    python benchmarks/defaults.py --train RUNS [--sets mnist faces] [--choices old new] [--seeds 3]
+    python benchmarks/defaults.py                     the table, in Markdown, of what was measured
+
+Every choice is trained on the same rows; the numbers are of its validation rows, or with `--test`
+of the test rows, once all is chosen. Samples are means E[x|z], z of p(z) ("prior") and of the prior
+fitted to the codes ("fitted"); their Frechet and kernel distances are by 50 principal components of
+the training rows, and where there are labels by the kit's classifier. Seconds are those of the
+processor, all of its cores added. A number is appended to benchmarks/results/defaults.csv, with the
+processor, as it comes; what is there is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import vaekit
+from vaekit.errors import VaekitError
+
+RESULTS = Path(__file__).parent / "results" / "defaults.csv"
+HEAD = ["set", "choice", "seed", "split", "measure", "value", "processor"]
+SETS: dict[str, dict[str, Any]] = {
+    "mnist": {"data": "mnist"},
+    "fashion": {"data": "fashion-mnist"},
+    "omniglot": {"data": "omniglot-28"},
+    "faces": {"data": "lfw_64.zip"},
+    "avatars": {"data": "avatars"},
+    "emoji": {"data": "emoji-64"},
+    "dsprites": {"data": "dsprites-66k"},
+    "frey": {"data": "frey-faces"},
+    "wine": {"data": "wine.csv"},
+    "cells": {"data": "mouse-bladder"},
+}
+LABELED = ("mnist", "fashion")
+TABLES = ("wine", "cells")
+OLD = {"epochs": 20, "batch_size": 128, "lr": 1e-3, "lr_schedule": "constant", "lr_warmup": 0}
+CHOICES: dict[str, dict[str, Any]] = {
+    "old": {**OLD, "net": "mlp", "latent": 16},  # the defaults of version 0.1.0
+    "new": {},
+    "quick": {"preset": "quick"},
+    "ten minutes": {"minutes": 10},
+    "expert": {
+        "net": "conv:channels=32,64,128,256:kernel=4:norm=batch",
+        "latent": 64,
+        "likelihood": "gaussian:mean=sigmoid",
+        "batch_size": 32,
+    },
+}
+
+
+def processor() -> str:
+    """Name the processor, and whether it has AVX-512."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"model name\s*:\s*(.+)", text)
+    return f"{name[1].strip() if name else 'unknown'}, {'AVX-512' if 'avx512f' in text else 'AVX2'}"
+
+
+def spent() -> float:
+    """Return the processor's seconds of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def distances(run: Any, split: str, features: str, prior: str) -> dict[str, float]:
+    """Measure the samples of a run by their features."""
+    named = [f"{name}:features={features}" for name in ("frechet", "kid", "prdc")]
+    record = run.evaluate(*named, split=split, prior=prior)
+    found = {
+        f"{name} ({features}, {prior} prior)": record[name]["distance"]
+        for name in ("frechet", "kid")
+    }
+    for name in ("precision", "recall"):
+        found[f"{name} ({features}, {prior} prior)"] = record["prdc"][name]
+    return found
+
+
+def measured(name: str, choice: str, seed: int, split: str, folder: Path) -> dict[str, float]:
+    """Return the numbers of a choice on a set; it is trained where it has not been."""
+    path = folder / f"{name}-{choice.replace(' ', '-')}-{seed}"
+    found: dict[str, float] = {}
+    if (path / "model.safetensors").exists():
+        run = vaekit.load(path)
+    else:
+        before = spent()
+        how: Any = {**SETS[name], **CHOICES[choice], "seed": seed, "out": path, "report": False}
+        run = vaekit.train("vae", **how, snapshots=0)
+        found = {"seconds": spent() - before}
+    record = run.evaluate("pca", split=split)
+    found |= {"bound": record["elbo"], "mse": record["mse"]}
+    found |= {"mse of PCA": record["pca"]["mse"]}
+    if record["pca"]["log_likelihood"] is not None:
+        found["bound of PCA"] = record["pca"]["log_likelihood"]
+    if name not in TABLES:
+        for prior in ("model", "fitted"):
+            for features in ("pca", "classifier")[: 1 + (name in LABELED)]:
+                with suppress(VaekitError):  # a fitted prior that is no better
+                    found |= distances(run, split, features, prior)
+    return found
+
+
+def known() -> dict[tuple[str, str, str, str], dict[str, float]]:
+    """Return the numbers that were measured, by set, choice, seed and split."""
+    found: dict[tuple[str, str, str, str], dict[str, float]] = {}
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    for row in csv.DictReader(lines):
+        key = row["set"], row["choice"], row["seed"], row["split"]
+        found.setdefault(key, {})[row["measure"]] = float(row["value"])
+    return found
+
+
+def train(args: argparse.Namespace) -> None:
+    """Measure what is not in the file as yet."""
+    split = "test" if args.test else "validation"
+    for seed in range(args.seeds):
+        for name in args.sets:
+            for choice in args.choices:
+                if (name, choice, str(seed), split) in known():
+                    continue
+                numbers = measured(name, choice, seed, split, args.train)
+                new, machine = not RESULTS.exists(), processor()
+                with RESULTS.open("a", newline="") as stream:
+                    writer = csv.writer(stream, lineterminator="\n")
+                    writer.writerows([HEAD] * new)
+                    key = (name, choice, seed, split)
+                    writer.writerows([*key, n, f"{v:.5g}", machine] for n, v in numbers.items())
+                print(name, choice, seed, numbers, file=sys.stderr, flush=True)
+
+
+def table() -> str:
+    """Return the table: a row for each set and choice, means over seeds and their errors."""
+    rows = known()
+    names = list(dict.fromkeys(name for numbers in rows.values() for name in numbers))
+    lines = ["| set | choice | seeds | " + " | ".join(names) + " |"]
+    lines += ["|---" * (3 + len(names)) + "|"]
+    for key in dict.fromkeys((each[0], each[1], each[3]) for each in rows):
+        of = [numbers for each, numbers in rows.items() if (each[0], each[1], each[3]) == key]
+        cells = []
+        for name in names:
+            values = [numbers[name] for numbers in of if name in numbers]
+            error = f" ± {stdev(values) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
+            cells.append(f"{mean(values):.5g}{error}" if values else "–")
+        lines.append(f"| {key[0]} ({key[2]}) | {key[1]} | {len(of)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, or print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", type=Path)
+    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--choices", nargs="*", default=list(CHOICES), choices=list(CHOICES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--test", action="store_true")
+    args = parser.parse_args()
+    if args.train:
+        train(args)
+    else:
+        print(table())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""How long a training is that names no epochs: by steps, by a preset, by minutes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import vaekit
+from vaekit.cli.main import main
+from vaekit.runs import Config, RunFolder, make_job
+
+SMALL: dict[str, Any] = {
+    "latent": 2,
+    "net": "mlp:hidden=8",
+    "limit": 1300,
+    "validation": 130,
+    "report": False,
+    "snapshots": 0,
+    "threads": 1,
+}
+
+
+def planned(**how: Any) -> Any:
+    options = {name: value for name, value in (SMALL | how).items() if name != "report"}
+    return make_job(Config.flat("vae", **options), RunFolder(Path())).config.training
+
+
+@pytest.mark.parametrize(
+    ("how", "epochs"),
+    [
+        ({"batch_size": 9}, 24),  # 130 steps an epoch: 23 have 2,990
+        ({"batch_size": 39}, 100),  # 30
+        ({"batch_size": 117}, 200),  # 10, so 300 for 3,000 steps: too many of so few rows
+        ({"batch_size": 5}, 20),  # 234
+        ({"batch_size": 9, "preset": "quick"}, 6),
+        ({"batch_size": 9, "preset": "best"}, 93),  # 12,000 steps
+        ({"batch_size": 9, "preset": "best", "epochs": 3}, 3),
+    ],
+)
+def test_the_epochs_that_nobody_names_follow_from_the_steps(
+    how: dict[str, Any], epochs: int
+) -> None:
+    assert planned(**how).epochs == epochs
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let each look at the clock find so many seconds more."""
+    ticks = itertools.count()
+    monkeypatch.setattr("vaekit.runs._lengths.perf_counter", lambda: seconds * next(ticks))
+
+
+def test_minutes_become_epochs_by_the_time_of_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A step of the trial takes 1 s and so does what is measured after an epoch: 11 s for one of ten
+    # steps. Of 4 minutes 95 % are left, less the trial's 17 s.
+    how: dict[str, Any] = {"batch_size": 117, "minutes": 4}
+    clocked(monkeypatch, 1.0)
+    found = planned(**how)
+    assert found.epochs == (0.95 * 240 - 17) // 11 == 19
+    assert found.lr_schedule == "flat-linear"
+    assert planned(**how, lr_schedule="cosine").lr_schedule == "cosine"
+    assert planned(**how | {"minutes": 0.1}).epochs == 1
+    assert (planned(**how, epochs=7).epochs, planned(**how, epochs=7).lr_schedule) == (
+        7,
+        "constant",
+    )
+
+
+def test_the_trial_moves_nothing_and_the_plan_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocked(monkeypatch, 1.0)
+    how = SMALL | {"batch_size": 117}
+    timed = vaekit.train("vae", out=tmp_path / "a", minutes=1, **how)
+    assert timed.config.training.epochs == 3
+    note = "what fits in 1 minutes here: 3 epochs of 10 steps"
+    assert any(note in each for each in timed.folder.read_json("run")["notes"])
+    named = vaekit.train("vae", out=tmp_path / "b", epochs=3, lr_schedule="flat-linear", **how)
+    for ours, theirs in zip(timed.model.parameters(), named.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    clocked(monkeypatch, 1e-6)  # a faster machine plans no more
+    assert vaekit.resume(timed.path).config.training == timed.config.training
+
+
+def test_minutes_of_several_trainings_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "vae", "--seeds", "2", "--minutes", "1", "--out", str(tmp_path / "s")])
+    assert ended.value.code == 2
+    assert "got --minutes for several trainings" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_seeds_that_name_no_epochs_keep_theirs_and_are_found_again(tmp_path: Path) -> None:
+    how = SMALL | {"limit": 60, "validation": 6}
+    vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", **how)
+    configs = [tmp_path / "s" / f"seed-{seed}" / "config.json" for seed in (0, 1)]
+    found = [json.loads(path.read_text())["training"] for path in configs]
+    assert [(each["epochs"], each["seed"]) for each in found] == [(200, 0), (200, 1)]
+    before = [path.stat().st_mtime_ns for path in configs]
+    vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", **how)
+    assert before == [path.stat().st_mtime_ns for path in configs]
+    with pytest.raises(vaekit.VaekitError, match="holds another training"):
+        vaekit.train_seeds("vae", seeds=2, out=tmp_path / "s", **how, epochs=3)
