@@ -144,13 +144,15 @@ class Distribution(ABC):
     """A distribution over the last `event_dim` dims of its parameters.
 
     Densities are in nats with all normalizing constants. `offers` says what it can do, in the
-    words of `Offer`. `kind` and `levels` describe its `space`. One without a mean gives its
-    `event_shape`.
+    words of `Offer`. `kind` and `levels` describe its `space`. `shaped_as` names what has the shape
+    of a draw; `settings` are arguments that are no tensors.
     """
 
     event_dim: int = field(default=1, kw_only=True)
 
     parameters: ClassVar[tuple[str, ...]]
+    settings: ClassVar[tuple[str, ...]] = ()
+    shaped_as: ClassVar[str] = "mean"
     offers: ClassVar[frozenset[Offer]]
     kind: ClassVar[str] = "reals"
     levels: ClassVar[int | None] = None
@@ -211,7 +213,8 @@ class Distribution(ABC):
     def stopped(self) -> Self:
         """Return the same distribution with its parameters detached."""
         values = [getattr(self, name).detach() for name in self.parameters]
-        return type(self)(*values, event_dim=self.event_dim)
+        settings = {name: getattr(self, name) for name in (*self.settings, "event_dim")}
+        return type(self)(*values, **settings)
 
     def tempered(self, temperature: float) -> Distribution:
         """Return the distribution with its spread times `temperature`, where it has one."""
@@ -226,7 +229,8 @@ class Distribution(ABC):
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Return the shape of one draw."""
-        return tuple(self.mean.shape[self.mean.dim() - self.event_dim :])
+        shape = getattr(self, self.shaped_as).shape
+        return tuple(shape[len(shape) - self.event_dim :])
 
     @property
     def _name(self) -> str:

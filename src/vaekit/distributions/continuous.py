@@ -79,8 +79,7 @@ class Gaussian(_LocationScale):
         return self if temperature == 1 else Gaussian(self.loc, log_scale, event_dim=self.event_dim)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
-        return torch.addcmul(self.loc, self.scale, noise)
+        return torch.addcmul(self.loc, self.scale, normal_noise(self.loc, shape))
 
     def terms(self, x: Tensor) -> Tensor:
         standard = (x - self.loc) / self.scale
@@ -119,8 +118,7 @@ class StandardGaussian(Distribution):
         return self if temperature == 1 else Gaussian(self.zero, scale, event_dim=self.event_dim)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        size = (*shape, *self.zero.shape)
-        return torch.randn(size, dtype=self.zero.dtype, device=self.zero.device)
+        return normal_noise(self.zero, shape)
 
     def terms(self, x: Tensor) -> Tensor:
         return x.square().mul(-0.5).sub(HALF_LOG_TAU)
@@ -195,6 +193,11 @@ class Delta(Distribution):
         )
 
 
+def normal_noise(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return draws of N(0, 1), `(*shape, *like.shape)`."""
+    return torch.randn((*shape, *like.shape), dtype=like.dtype, device=like.device)
+
+
 def logistic_noise(loc: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return draws of the standard logistic distribution, `(*shape, *loc.shape)`."""
     u = torch.rand((*shape, *loc.shape), dtype=loc.dtype, device=loc.device)
@@ -231,7 +234,7 @@ class FullGaussian(Distribution):
         return self.tril.square().sum(-1)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        noise = normal_noise(self.loc, shape)
         return self.loc + (self.tril @ noise.unsqueeze(-1)).squeeze(-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -293,7 +296,7 @@ class LowRankGaussian(Distribution):
         return 2 * (self.log_scale.sum(-1) + tril.diagonal(dim1=-2, dim2=-1).log().sum(-1))
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        first = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        first = normal_noise(self.loc, shape)
         second = first.new_empty((*shape, *self.factor.shape[:-2], self.factor.shape[-1], 1))
         across = (self.factor @ second.normal_()).squeeze(-1)
         return self.loc + self.log_scale.exp() * first + across

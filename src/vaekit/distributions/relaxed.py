@@ -24,14 +24,8 @@ class _Choices(Distribution):
     event_dim: int = field(default=2, kw_only=True)
 
     parameters: ClassVar[tuple[str, ...]] = ("logits",)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.logits.shape[-self.event_dim :])
-
-    @property
-    def space(self) -> Space:
-        return Space("one-hot", self.event_shape)
+    shaped_as = "logits"
+    kind = "one-hot"
 
     def _noisy(self, shape: tuple[int, ...]) -> Tensor:
         """Return logits and Gumbel noise, `(*shape, *batch, *event)`: argmax draws a value."""

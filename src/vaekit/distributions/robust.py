@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.continuous import LOG_2, _LocationScale, logistic_noise
+from vaekit.distributions.continuous import LOG_2, _LocationScale, logistic_noise, normal_noise
 
 
 class Logistic(_LocationScale):
@@ -66,9 +66,8 @@ class StudentT(_LocationScale):
         return (self.scale.square() * self.df / (self.df - 2)).expand_as(self.loc)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        size = (*shape, *self.loc.shape)
-        normal = torch.randn(size, dtype=self.loc.dtype, device=self.loc.device)
-        half = (self.df / 2).expand(size)
+        normal = normal_noise(self.loc, shape)
+        half = (self.df / 2).expand(normal.shape)
         mixed = torch.distributions.Gamma(half, half, validate_args=False).rsample()
         return torch.addcmul(self.loc, self.scale, normal / mixed.sqrt())
 
@@ -104,10 +103,7 @@ class LogCosh(_LocationScale):
 
     a: float = 1.0
 
-    def stopped(self) -> LogCosh:
-        """Return it with its parameters detached."""
-        loc, log_scale = self.loc.detach(), self.log_scale.detach()
-        return LogCosh(loc, log_scale, self.a, event_dim=self.event_dim)
+    settings = ("a",)
 
     @property
     def variance(self) -> Tensor:
