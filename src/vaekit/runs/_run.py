@@ -356,7 +356,7 @@ class Run:
             VaekitError: for an unknown name or option, a model whose codes are no real numbers, or
                 of several latents, too few rows, and data that are not found.
         """
-        return fit_to_run(self, prior, seed=seed, data_dir=data_dir, on_epoch=on_epoch)
+        return fit_to_run(self, prior, seed, data_dir, on_epoch)
 
     def by_class(self, n: int, **how: Any) -> Tensor:
         """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
