@@ -145,7 +145,8 @@ class Distribution(ABC):
 
     Densities are in nats with all normalizing constants. `offers` says what it can do, in the
     words of `Offer`. `kind` and `levels` describe its `space`. `shaped_as` names what has the shape
-    of a draw; `settings` are arguments that are no tensors.
+    of a draw, `center` the parameter that is the mean; `settings` are arguments that are no
+    tensors.
     """
 
     event_dim: int = field(default=1, kw_only=True)
@@ -153,6 +154,7 @@ class Distribution(ABC):
     parameters: ClassVar[tuple[str, ...]]
     settings: ClassVar[tuple[str, ...]] = ()
     shaped_as: ClassVar[str] = "mean"
+    center: ClassVar[str] = ""
     offers: ClassVar[frozenset[Offer]]
     kind: ClassVar[str] = "reals"
     levels: ClassVar[int | None] = None
@@ -162,7 +164,10 @@ class Distribution(ABC):
     @property
     def mean(self) -> Tensor:
         """Return the mean `(*batch, *event)`, where `offers` names it."""
-        raise VaekitError(f"{self._name} has no mean: take draws of it.")
+        if not self.center:
+            raise VaekitError(f"{self._name} has no mean: take draws of it.")
+        value: Tensor = getattr(self, self.center)
+        return value
 
     @property
     def latents(self) -> dict[str, Distribution]:

@@ -31,16 +31,13 @@ class _LocationScale(Distribution):
     store: Any = field(default=None, kw_only=True)
 
     parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
+    center = "loc"
     offers = USUAL | {Offer.RSAMPLE}
 
     @lazy
     def scale(self) -> Tensor:
         """Return exp(log_scale)."""
         return self.log_scale.exp()
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     def fitted(self, x: Tensor, mask: Tensor | None = None) -> Self:
         """Return it with the scale that the store fits to x, where a store is training."""
@@ -102,11 +99,8 @@ class StandardGaussian(Distribution):
     zero: Tensor
 
     parameters = ("zero",)
+    center = "zero"
     offers = _LocationScale.offers
-
-    @property
-    def mean(self) -> Tensor:
-        return self.zero
 
     @property
     def variance(self) -> Tensor:
@@ -177,11 +171,8 @@ class Delta(Distribution):
     loc: Tensor
 
     parameters = ("loc",)
+    center = "loc"
     offers = offering("rsample", "draws", "mean", "exact")
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return self.loc.expand(*shape, *self.loc.shape)
@@ -223,11 +214,8 @@ class FullGaussian(Distribution):
     tril: Tensor
 
     parameters = ("loc", "tril")
+    center = "loc"
     offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
@@ -272,11 +260,8 @@ class LowRankGaussian(Distribution):
     factor: Tensor
 
     parameters = ("loc", "log_scale", "factor")
+    center = "loc"
     offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:

@@ -53,10 +53,7 @@ class SphereUniform(_OnSphere):
     zero: Tensor
 
     parameters = ("zero",)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.zero
+    center = "zero"
 
     @property
     def variance(self) -> Tensor:
