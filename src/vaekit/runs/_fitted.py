@@ -108,13 +108,14 @@ class FittedPrior:
             f"nats more likely than under p(z), ± over {over}"
         )
 
-    def in_place_of(self, model: Model) -> Model:
+    def in_place_of(self, model: Model, *, scored: bool = True) -> Model:
         """Return the model with this prior in place of its own; its other parts are the same.
 
         Raises:
-            VaekitError: for a prior without a density, and codes that have none.
+            VaekitError: where it shall be `scored`, for a prior without a density, and codes that
+                have none.
         """
-        if not self.scores:
+        if scored and not self.scores:
             raise VaekitError(
                 f"the fitted prior {self.spec['name']} has draws, and no density but as a bound: "
                 "take `prior=model`, or fit another one, as `vaekit fit-prior RUN --prior flow`."
@@ -123,7 +124,7 @@ class FittedPrior:
         made.__dict__["_modules"] = {**model._modules}
         device = next(model.parameters()).device
         made.prior = copy.deepcopy(self.prior).to(device)
-        if Offer.DENSITY not in made.offers:
+        if scored and Offer.DENSITY not in made.offers:
             raise VaekitError(
                 "the posterior is a point, or only drawn from: without its density no prior gives "
                 "a bound; take `prior=model`."

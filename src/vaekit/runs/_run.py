@@ -20,7 +20,7 @@ from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import Rows, Subject, chosen, measured
 from vaekit.models import flat_codes, split_codes
-from vaekit.registry import Spec
+from vaekit.registry import Spec, checked, find
 from vaekit.runs._fitted import FittedPrior
 from vaekit.runs._fitting import fit_to_run, fitted_prior
 from vaekit.runs._opened import Opened, affordable, fixed_at
@@ -209,11 +209,13 @@ class Run(Opened):
         on_rows: Callable[[str, int, int], None] | None = None,
         units: bool = False,
         prior: str | None = None,
+        scored: bool = True,
     ) -> Subject:
         """Return what metrics look at: this model on the rows of a split of `data`.
 
         With `units` numbers of a table are of its own units, whatever its columns were scaled by;
-        with `prior="fitted"` those of the model are with the prior fitted to its codes.
+        with `prior="fitted"` those of the model are with the prior fitted to its codes, which is
+        refused where it has no density and what is asked is to be `scored`, and no samples alone.
 
         Raises:
             VaekitError: for an unknown split, or a limit below 1.
@@ -227,7 +229,7 @@ class Run(Opened):
         fitted = self.sampled_prior(prior) if prior == "fitted" else None
         how: dict[str, Any] = {"mean": False, "seed": seed, "prior": fitted and prior}
         return Subject(
-            self.model if fitted is None else fitted.in_place_of(self.model),
+            self.model if fitted is None else fitted.in_place_of(self.model, scored=scored),
             self.spec,
             rows,
             objective=self.objective,
@@ -289,7 +291,10 @@ class Run(Opened):
         """
         choose("prior", prior, dict.fromkeys(("model", "fitted")))
         fitted = self.sampled_prior(prior) if prior == "fitted" else None
-        how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows, "prior": prior}
+        asked = [find("metric", checked("metric", metric)["name"]) for metric in metrics]
+        scored = not any(Offer.DRAWS in metric.needs for metric in asked)
+        how: dict[str, Any] = {"limit": limit, "seed": seed, "on_rows": on_rows}
+        how |= {"prior": prior, "scored": scored}
         if data is None:
             source = self.source(data_dir)
             if split == "test":
