@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Proves
@@ -173,7 +174,15 @@ def test_the_temperature_follows_the_paper_s_schedule_and_is_kept(tmp_path: Path
     assert abs(got - math.exp(-1e-4 * (step - 1))) < 1e-6  # of the last step that was taken
     assert one.protocol()["draws"] == "exact"
     assert vk.load(one.path).step  # the best weights, though the temperature still falls
-    assert run("traverse", one.path) == 2
+    assert run("traverse", one.path, "-o", tmp_path / "t.npz") == 0
+    codes = torch.zeros(4, 10)
+    codes[:, 0] = 1
+    codes[1] = torch.eye(10)[7]  # the eighth category of the second of four variables
+    shown = torch.from_numpy(np.load(tmp_path / "t.npz")["images"])
+    assert len(shown) == 40
+    assert torch.allclose(shown[17], one.decode(codes[None])[0], atol=1e-5)
+    assert run("traverse", one.path, "--row", 3) == 0
+    assert run("traverse", one.path, "--dims", 0) == 2
     assert run("sample", one.path, "--set", "1=2") == 2
 
 

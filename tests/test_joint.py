@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Proves
-from probing import whole_way
+from probing import run, whole_way
 from torch import Tensor
 from torch import distributions as td
 
@@ -149,7 +149,9 @@ def test_what_does_not_go_with_both_is_refused(parts: dict[str, str], message: s
 
 
 def test_joint_vae_goes_the_whole_way(tmp_path: Path) -> None:
-    one = whole_way(tmp_path, "joint_vae", 2)
+    one = whole_way(tmp_path, "joint_vae", 2, "traverse")
+    assert run("traverse", one.path, "-o", tmp_path / "t.npz", "--steps", 4) == 0
+    assert len(np.load(tmp_path / "t.npz")["images"]) == 2 * 4 + 10
     x = torch.rand(3, 1, 8, 8)
     assert one.encode(x).shape == (3, 12)
     assert torch.equal(one.decode(one.encode(x)), one.reconstruct(x))

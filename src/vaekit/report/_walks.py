@@ -108,6 +108,31 @@ def traverse(
     return run.decode(flat, _repeated(context, len(flat))).unflatten(0, codes.shape[:2])
 
 
+def variables(run: Run) -> list[slice]:
+    """Return where the one-hot variables are in a flattened code."""
+    found, at = [], 0
+    for site in run.vae.example(run.spec.context).sites:
+        *count, size = site.q.event_shape
+        if site.q.space.kind == "one-hot":
+            found += [slice(at + i * size, at + (i + 1) * size) for i in range(math.prod(count))]
+        at += math.prod(site.q.event_shape)
+    return found
+
+
+def categories(run: Run, z: Tensor, context: Tensor | None = None) -> list[Tensor]:
+    """Return E[x|z] with each one-hot variable of z at each of its categories, `(categories, *X)`.
+
+    The arguments are those of `traverse`.
+    """
+    found = []
+    for place in variables(run):
+        size = place.stop - place.start
+        codes = z.flatten().repeat(size, 1)
+        codes[:, place] = torch.eye(size)
+        found.append(run.decode(codes.unflatten(1, z.shape), _repeated(context, size)))
+    return found
+
+
 def settings(edits: Sequence[str]) -> dict[int, float]:
     """Return the value of each dimension of z that edits as DIM=VALUE set.
 
@@ -201,7 +226,7 @@ def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
     Raises:
         VaekitError: for a model without a latent, or with one of other things than numbers.
     """
-    check_reals(run)
+    check_reals(run, "one-hot")
     subject = run.subject(data, limit=rows)
     metric: Any = chosen(subject, "traverse", ["latent"])["latent"][0]
     measured(subject, {"latent": metric})
