@@ -188,7 +188,6 @@ def traverse(
 
     fixed, data = report.settings(set_), loaded.dataset(opening.data_dir)
     latent = report.latent_of(loaded, data)
-    chosen = report.strongest(latent, dims, all_dims=all_)
     z, context = _center(loaded, data, row, fixed, label)
     values = torch.linspace(low, high, steps)
     taken = {dim for place in report.variables(loaded) for dim in range(place.start, place.stop)}
@@ -197,7 +196,7 @@ def traverse(
             f"dimension {min(named)} is of a one-hot variable, of which each category is shown: "
             "leave it."
         )
-    chosen = [dim for dim in chosen if dim not in taken]
+    chosen = report.strongest(latent, dims, all_dims=all_, but=taken)
     bands = report.categories(loaded, z, context)
     names = [f"variable {number}" for number in range(len(bands))]
     if chosen:

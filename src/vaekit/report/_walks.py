@@ -6,7 +6,7 @@ Shapes: `K` rows of images, `T` steps, `N` rows of data, Z latent dims flattened
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,7 +234,11 @@ def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
 
 
 def strongest(
-    latent: Latent, dims: Sequence[int] | None = None, *, all_dims: bool = False
+    latent: Latent,
+    dims: Sequence[int] | None = None,
+    *,
+    all_dims: bool = False,
+    but: Collection[int] = (),
 ) -> list[int]:
     """Return the dimensions to show: those named, or those in which codes vary most, in order.
 
@@ -242,6 +246,7 @@ def strongest(
         latent: what `latent_of` measured.
         dims: by their numbers.
         all_dims: all of them, and not the first ten alone.
+        but: without these, where none is named.
 
     Raises:
         VaekitError: for both.
@@ -254,7 +259,8 @@ def strongest(
         raise VaekitError("got `dims` and `all_dims`: take one of them.")
     if dims:
         return list(dims)
-    order = sorted(range(len(latent.variance)), key=lambda dim: -latent.variance[dim])
+    known = (dim for dim in range(len(latent.variance)) if dim not in but)
+    order = sorted(known, key=lambda dim: -latent.variance[dim])
     return order if all_dims else order[:MOST]
 
 
