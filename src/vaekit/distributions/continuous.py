@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -30,7 +30,6 @@ class _LocationScale(Distribution):
     log_scale: Tensor
     store: Any = field(default=None, kw_only=True)
 
-    parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
     center = "loc"
     offers = USUAL | {Offer.RSAMPLE}
 
@@ -98,7 +97,6 @@ class StandardGaussian(Distribution):
 
     zero: Tensor
 
-    parameters = ("zero",)
     center = "zero"
     offers = _LocationScale.offers
 
@@ -170,7 +168,6 @@ class Delta(Distribution):
 
     loc: Tensor
 
-    parameters = ("loc",)
     center = "loc"
     offers = offering("rsample", "draws", "mean", "exact")
 
@@ -213,7 +210,6 @@ class FullGaussian(Distribution):
     loc: Tensor
     tril: Tensor
 
-    parameters = ("loc", "tril")
     center = "loc"
     offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
 
@@ -259,7 +255,6 @@ class LowRankGaussian(Distribution):
     log_scale: Tensor
     factor: Tensor
 
-    parameters = ("loc", "log_scale", "factor")
     center = "loc"
     offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
 

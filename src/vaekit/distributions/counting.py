@@ -104,8 +104,6 @@ class Poisson(_Counts):
 
     log_rate: Tensor
 
-    parameters = ("log_rate",)
-
     @property
     def mean(self) -> Tensor:
         return self.log_rate.exp()
@@ -154,8 +152,6 @@ class NegativeBinomial(_OfLogMean):
     """
 
     log_dispersion: Tensor
-
-    parameters = ("log_mean", "log_dispersion")
 
     @property
     def dispersion(self) -> Tensor:
@@ -217,8 +213,6 @@ class ZeroInflatedNegativeBinomial(_Counts):
     logits: Tensor
     log_dispersion: Tensor
 
-    parameters = ("log_mean", "logits", "log_dispersion")
-
     @property
     def counted(self) -> NegativeBinomial:
         """Return the negative binomial of what is no added zero."""
@@ -269,7 +263,6 @@ class Multinomial(_OfLogMean):
         (tensor(0.5000), tensor([1., 1.]))
     """
 
-    parameters = ("log_mean",)
     offers = USUAL - {Offer.FACTORS}
 
     @property

@@ -52,8 +52,6 @@ class PointCodes(_OfCodes):
     index: Tensor
     count: int
 
-    parameters = ("index",)
-
     @property
     def codes(self) -> tuple[int, int]:  # type: ignore[override]
         """Return n and K."""
@@ -86,7 +84,6 @@ class CategoricalCodes(_OfCodes):
 
     logits: Tensor
 
-    parameters = ("logits",)
     offers = _OfCodes.offers | {Offer.FACTORS, Offer.STOPPED}
 
     @property
@@ -126,8 +123,6 @@ class AutoregressiveCodes(_OfCodes):
     codes: tuple[int, int]
     device: torch.device
     temperature: float = 1.0
-
-    parameters = ()
 
     def tempered(self, temperature: float) -> Distribution:
         """Return the same with its logits by the temperature."""

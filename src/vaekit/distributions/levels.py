@@ -40,8 +40,6 @@ class DiscretizedLogistic(Distribution):
     log_scale: Tensor
     bins: int = 256
 
-    parameters = ("loc", "log_scale")
-    settings = ("bins",)
     shaped_as = "loc"
     kind = "pixels"
     offers = USUAL
@@ -115,8 +113,6 @@ class DiscretizedLogisticMixture(Distribution):
 
     kind = "pixels"
     offers = offering("draws", "density", "marginal", "mean", "stopped", "exact")
-    parameters = ("logits", "loc", "log_scale", "weights")
-    settings = ("bins",)
     shaped_as = "loc"
 
     def __post_init__(self) -> None:

@@ -98,7 +98,6 @@ class Similarity(Distribution):
     loc: Tensor
     weight: Tensor
 
-    parameters = ("loc", "weight")
     center = "loc"
     kind = "pixels"
     offers = offering("mean")

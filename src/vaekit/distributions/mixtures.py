@@ -41,7 +41,6 @@ class GaussianMixture(Distribution):
     loc: Tensor
     tril: Tensor
 
-    parameters = ("log_weights", "loc", "tril")
     offers = offering("draws", "density", "marginal", "moments", "mean", "stopped", "exact")
 
     def __post_init__(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -59,8 +58,6 @@ class StudentT(_LocationScale):
 
     df: Tensor = field(default_factory=lambda: torch.tensor(5.0))
 
-    parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale", "df")
-
     @property
     def variance(self) -> Tensor:
         return (self.scale.square() * self.df / (self.df - 2)).expand_as(self.loc)
@@ -102,8 +99,6 @@ class LogCosh(_LocationScale):
     """
 
     a: float = 1.0
-
-    settings = ("a",)
 
     @property
     def variance(self) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from numpy.polynomial import legendre
@@ -52,7 +52,6 @@ class SphereUniform(_OnSphere):
 
     zero: Tensor
 
-    parameters = ("zero",)
     center = "zero"
 
     @property
@@ -73,8 +72,6 @@ class _Pointed(_OnSphere):
 
     loc: Tensor
     concentration: Tensor
-
-    parameters: ClassVar[tuple[str, ...]] = ("loc", "concentration")
 
     @property
     @abstractmethod

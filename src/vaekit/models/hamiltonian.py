@@ -52,7 +52,6 @@ def leapfrog(
 class Flowed(Distribution):
     """What a Hamiltonian flow leaves behind: known at its own draw, and nowhere else."""
 
-    parameters = ()
     offers = offering("rsample", "density")
 
     def __init__(self, space: Space) -> None:

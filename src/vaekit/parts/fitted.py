@@ -52,7 +52,6 @@ class FullMixture(Prior):
 class _Moved(d.Distribution):
     """The distribution of loc + scale * v, for v of a distribution over vectors."""
 
-    parameters = ()
     shaped_as = "loc"
 
     def __init__(self, base: d.Distribution, loc: Tensor, scale: Tensor) -> None:
@@ -112,7 +111,6 @@ class MovedPrior(Prior):
 class _Second(d.Distribution):
     """The z of a VAE: u ~ p(u), z ~ p(z|u), whose density is an integral over u."""
 
-    parameters = ()
     offers = d.offering("draws", "exact")
 
     def __init__(self, model: Any) -> None:

@@ -81,7 +81,6 @@ class _Flow(d.Distribution):
         backward: whether layers can be inverted.
     """
 
-    parameters = ()
     one_pass = True
 
     def __init__(
