@@ -103,7 +103,6 @@ class CategoricalPrior(Prior):
     """
 
     distribution = d.OneHotCategorical
-    logits: Tensor
 
     def __init__(self, choices: tuple[int, ...], *, learned: bool = False) -> None:
         super().__init__()

@@ -42,8 +42,6 @@ class CodesPrior(_OfCodes):
         tensor(-4.1589)
     """
 
-    logits: Tensor
-
     def __init__(self, codes: tuple[int, int], *, learned: bool = False) -> None:
         super().__init__(codes)
         start = torch.zeros(codes)

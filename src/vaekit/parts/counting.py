@@ -194,11 +194,10 @@ class Multinomial(Family):
     def __init__(self, event_shape: Shape, *, library: bool) -> None:
         super().__init__(event_shape)
         self.library = library
-        self.register_buffer("_total", torch.ones(()))
-        self._total: Tensor
+        self._total = nn.Buffer(torch.ones(()))
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        total = self._total
+        total: Tensor = self._total
         if self.library:
             total = _total_of(context, params).view(-1, *[1] * len(self.event_shape))
         logits = params.flatten(-len(self.event_shape)).log_softmax(-1).view(params.shape)

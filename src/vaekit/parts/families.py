@@ -80,13 +80,11 @@ class FreeScale(nn.Module):
 class FixedScale(nn.Module):
     """One given number."""
 
-    log_scale: Tensor
-
     def __init__(self, scale: float) -> None:
         super().__init__()
         if not 0 < scale < math.inf:
             raise VaekitError(f"got the scale {scale}; expected a positive number.")
-        self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+        self.log_scale = nn.Buffer(torch.tensor(math.log(scale)))
 
 
 class SharedScale(nn.Module):
@@ -112,14 +110,12 @@ class FittedScale(nn.Module):
     """
 
     least = 1e-10
-    _moment: Tensor
-    _count: Tensor
 
     def __init__(self, power: int, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.power = power
-        self.register_buffer("_moment", torch.ones(shape))
-        self.register_buffer("_count", torch.zeros(shape))
+        self._moment = nn.Buffer(torch.ones(shape))
+        self._count = nn.Buffer(torch.zeros(shape))
 
     @property
     def log_scale(self) -> Tensor:
@@ -142,7 +138,7 @@ class FittedScale(nn.Module):
         total, count = over_ranks(torch.stack(parts))
         mean = (total / count.clamp(min=1)).clamp(min=self.least).to(self._moment.dtype)
         good = (count > 0) & torch.isfinite(mean)
-        self._count += good
+        self._count.add_(good)
         moved = self._moment.lerp(mean, (1 / self._count.clamp(min=1)).clamp(min=0.05))
         self._moment.copy_(torch.where(good, moved, self._moment))
         return mean.log() / self.power

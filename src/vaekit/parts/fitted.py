@@ -33,17 +33,14 @@ class FullMixture(Prior):
     """
 
     distribution = d.GaussianMixture
-    log_weights: Tensor
-    loc: Tensor
-    tril: Tensor
 
     def __init__(self, event_shape: Shape, *, components: int = 1) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
         count, size = within("components", components, 1, MOST), math.prod(self.event_shape)
-        self.register_buffer("log_weights", torch.full((count,), -math.log(count)))
-        self.register_buffer("loc", torch.zeros(count, *self.event_shape))
-        self.register_buffer("tril", torch.eye(size).repeat(count, 1, 1))
+        self.log_weights = nn.Buffer(torch.full((count,), -math.log(count)))
+        self.loc = nn.Buffer(torch.zeros(count, *self.event_shape))
+        self.tril = nn.Buffer(torch.eye(size).repeat(count, 1, 1))
 
     def forward(self, context: Context = None, posterior: Posterior = None) -> d.GaussianMixture:
         return d.GaussianMixture(self.log_weights, self.loc, self.tril)
@@ -85,14 +82,11 @@ class MovedPrior(Prior):
         (torch.Size([5, 2, 2]), torch.Size([1]))
     """
 
-    loc: Tensor
-    scale: Tensor
-
     def __init__(self, prior: Prior, event_shape: Shape) -> None:
         super().__init__()
         self.prior, self.event_shape = prior, sizes("event_shape", event_shape)
-        self.register_buffer("loc", torch.zeros(self.event_shape))
-        self.register_buffer("scale", torch.ones(self.event_shape))
+        self.loc = nn.Buffer(torch.zeros(self.event_shape))
+        self.scale = nn.Buffer(torch.ones(self.event_shape))
 
     def move_to(self, z: Tensor) -> None:
         """Take the means of the elements of z `(N, *Z)`, and their standard deviations."""

@@ -60,13 +60,10 @@ class Prior(nn.Module, ABC):
 class _Shaped(Prior):
     """A prior over reals of one shape, without parameters."""
 
-    distribution: ClassVar[Any]
-    zero: Tensor
-
     def __init__(self, event_shape: Shape) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
-        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
+        self.zero = nn.Buffer(torch.zeros(self.event_shape), persistent=False)
 
     def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         made: d.Distribution = self.distribution(self.zero, event_dim=len(self.event_shape))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,12 +9,12 @@ from vaekit import distributions as d
 from vaekit.errors import at_least
 from vaekit.parts.conditional import Family, Shape
 from vaekit.parts.flows import vector
-from vaekit.parts.priors import Context, Posterior, Prior
+from vaekit.parts.priors import _Shaped
 from vaekit.registry import register
 
 
 @register("prior", "sphere")
-class SpherePrior(Prior):
+class SpherePrior(_Shaped):
     """The uniform distribution over unit vectors: a code is a direction.
 
     Example:
@@ -24,15 +23,9 @@ class SpherePrior(Prior):
     """
 
     distribution = d.SphereUniform
-    zero: Tensor
 
     def __init__(self, event_shape: Shape) -> None:
-        super().__init__()
-        self.event_shape = (at_least("latent", vector("a sphere", event_shape), 2),)
-        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
-
-    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
-        return d.SphereUniform(self.zero)
+        super().__init__(at_least("latent", vector("a sphere", event_shape), 2))
 
 
 class _Pointed(Family):
