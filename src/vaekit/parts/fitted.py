@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +153,7 @@ class SecondStage(Prior):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
-        self.event_shape = cast(Any, model).x_shape
+        self.event_shape = getattr(model, "x_shape", ())
 
     def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return _Second(self.model)
