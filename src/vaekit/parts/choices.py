@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, within
-from vaekit.parts.conditional import Family, Shape
+from vaekit.parts.conditional import Family, Shape, one_dim
 from vaekit.parts.families import Gaussian
 from vaekit.parts.priors import MOST, Context, Posterior, Prior, StandardNormal
 from vaekit.registry import register
@@ -62,11 +62,8 @@ class Gumbel(Family):
         self, event_shape: Shape, *, categories: int = 10, temperature: float = 2 / 3
     ) -> None:
         super().__init__(event_shape)
-        if len(self.event_shape) != 1:
-            raise VaekitError(
-                f"gumbel takes a number of variables; got the event_shape {self.event_shape}."
-            )
-        self.event_shape = (*self.event_shape, within("categories", categories, 2, MOST))
+        count = one_dim("gumbel takes a number of variables", event_shape)
+        self.event_shape = (count, within("categories", categories, 2, MOST))
         self.choices, self.numbers = self.event_shape, (math.prod(self.event_shape),)
         if not 0 < temperature < math.inf:
             raise VaekitError(f"got `temperature={temperature:g}`; expected a positive number.")
@@ -153,11 +150,9 @@ class Joint(Family):
     ) -> None:
         super().__init__(event_shape)
         self.discrete = Gumbel(variables, categories=categories, temperature=temperature)
-        if len(self.event_shape) != 1:
-            raise VaekitError(f"joint is over vectors; got the event_shape {self.event_shape}.")
-        self.continuous = Gaussian(self.event_shape)
-        self.choices = self.discrete.choices
-        self.event_shape = (self.event_shape[0] + math.prod(self.choices),)
+        size = one_dim("joint is over vectors", event_shape)
+        self.continuous, self.choices = Gaussian(size), self.discrete.choices
+        self.event_shape = (size + math.prod(self.choices),)
         self.each = self.continuous.param_shape[0], self.discrete.param_shape[0]
         self.numbers = (sum(self.each),)
 

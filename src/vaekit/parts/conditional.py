@@ -20,6 +20,19 @@ from vaekit.registry import given_options, register
 Shape = int | tuple[int, ...]  # of one draw; a number is that of a vector
 
 
+def one_dim(what: str, event_shape: Shape, mend: str = "") -> int:
+    """Return the size of a vector; refuse other shapes, which do not go with `what` there is.
+
+    Example:
+        >>> one_dim("a flow is over vectors", 3)
+        3
+    """
+    shape = sizes("event_shape", event_shape)
+    if len(shape) != 1:
+        raise VaekitError(f"{what}; got the event_shape {shape}{mend}.")
+    return shape[0]
+
+
 class Family(nn.Module, ABC):
     """Parameters to distribution: `forward(params (*lead, *param_shape)) -> Distribution`.
 

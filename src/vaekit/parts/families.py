@@ -14,7 +14,7 @@ from vaekit import distributions as d
 from vaekit._torchutil import over_ranks
 from vaekit.errors import VaekitError, at_least, choose, unknown
 from vaekit.nn import Phrase
-from vaekit.parts.conditional import Family
+from vaekit.parts.conditional import Family, Shape
 from vaekit.registry import register
 
 Map = Callable[[Tensor], Tensor]
@@ -175,6 +175,14 @@ def make_scale(
     return makers[how]()
 
 
+def _phrases(name: str) -> dict[str | float, str]:
+    return {
+        "one": f"location of {name}",
+        "free": f"location and log scale of {name}",
+        "softplus": f"location and, before softplus, scale of {name}",
+    }
+
+
 class _LocationScale(Family):
     """The base of the Gaussian and Laplace families; see Gaussian."""
 
@@ -184,7 +192,7 @@ class _LocationScale(Family):
 
     def __init__(
         self,
-        event_shape: int | tuple[int, ...],
+        event_shape: Shape,
         *,
         scale: str | float = "free",
         mean: str = "identity",
@@ -312,11 +320,7 @@ class Laplace(_LocationScale):
     """
 
     distribution = d.Laplace
-    terms: ClassVar = {
-        "one": "location of a Laplace distribution",
-        "free": "location and log scale of a Laplace distribution",
-        "softplus": "location and, before softplus, scale of a Laplace distribution",
-    }
+    terms: ClassVar = _phrases("a Laplace distribution")
 
 
 class _Plain(Family):
@@ -384,7 +388,7 @@ class Categorical(_Plain):
 
     distribution = d.Categorical
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, levels: int = 256) -> None:
+    def __init__(self, event_shape: Shape, *, levels: int = 256) -> None:
         super().__init__(event_shape)
         self.levels = self.copies = at_least("levels", levels, 2)
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError, choose, within
-from vaekit.nn import sizes
-from vaekit.parts.conditional import Family, Shape
+from vaekit.errors import choose, within
+from vaekit.parts.conditional import Family, Shape, one_dim
 from vaekit.parts.priors import Context, Posterior, Prior
 from vaekit.parts.wrapped import ZukoFamily, masked, unchecked, zuko
 from vaekit.registry import register
@@ -23,11 +22,8 @@ GATE = 1.5  # what is added before the sigmoid of a gate: it starts near 1
 
 
 def vector(name: str, event_shape: Shape) -> int:
-    """Return the size of a vector; refuse other shapes."""
-    shape = sizes("event_shape", event_shape)
-    if len(shape) != 1:
-        raise VaekitError(f"{name} is over vectors; got the event_shape {shape}.")
-    return within("latent", shape[0], 1, WIDEST)
+    """Return the size of a vector of not too many numbers."""
+    return within("latent", one_dim(f"{name} is over vectors", event_shape), 1, WIDEST)
 
 
 @register("prior", "flow")
@@ -203,7 +199,7 @@ class _Flowed(Family):
 
     def __init__(self, event_shape: Shape, given: int) -> None:
         super().__init__(event_shape)
-        self.size, self.given = vector(type(self).__name__, event_shape), given
+        self.size, self.given = vector(self._name, event_shape), given
         self.numbers = (2 * self.size + given,)
         self.layers = nn.ModuleList()
 

@@ -11,17 +11,9 @@ from torch.nn import functional as F
 
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, within
-from vaekit.parts.conditional import Family, Shape
-from vaekit.parts.families import PIXEL_FLOOR, FreeScale, _LocationScale
+from vaekit.parts.conditional import Family, Shape, one_dim
+from vaekit.parts.families import PIXEL_FLOOR, FreeScale, _LocationScale, _phrases
 from vaekit.registry import register
-
-
-def _phrases(name: str) -> dict[str | float, str]:
-    return {
-        "one": f"location of {name}",
-        "free": f"location and log scale of {name}",
-        "softplus": f"location and, before softplus, scale of {name}",
-    }
 
 
 @register("posterior", "logistic")
@@ -151,11 +143,7 @@ class _OverVectors(Family):
 
     def __init__(self, event_shape: Shape) -> None:
         super().__init__(event_shape)
-        if len(self.event_shape) != 1:
-            raise VaekitError(
-                f"covariances are of vectors; got the event_shape {self.event_shape}: take "
-                "`posterior=gaussian`."
-            )
+        one_dim("covariances are of vectors", event_shape, ": take `posterior=gaussian`")
 
 
 @register("posterior", "full-covariance")

@@ -14,7 +14,7 @@ from torch import distributions as td
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, choose
 from vaekit.nn import Phrase, sizes
-from vaekit.parts.conditional import Family, Shape
+from vaekit.parts.conditional import Family, Shape, one_dim
 from vaekit.parts.priors import Context, Posterior, Prior
 
 # Of several ways to set the same parameter, the first is used.
@@ -236,8 +236,7 @@ class ZukoFamily(Family):
         **options: Any,
     ) -> None:
         super().__init__(event_shape)
-        if len(self.event_shape) != 1:
-            raise VaekitError(f"a flow is over vectors; got the event_shape {self.event_shape}.")
+        size = one_dim("a flow is over vectors", event_shape)
         self.params, self.numbers = params, (params,)
         make: Any = flow
         if isinstance(flow, str):
@@ -245,7 +244,7 @@ class ZukoFamily(Family):
             make = getattr(zuko().flows, flow.upper())
 
         def made() -> nn.Module:
-            net: nn.Module = make(self.event_shape[0], params, **options)
+            net: nn.Module = make(size, params, **options)
             self.offers = unchecked(net(torch.zeros(1, params))).offers | {d.Offer.FIXED}
             return net
 
