@@ -96,8 +96,9 @@ def flow(
         inner = FlowPrior(size, flow=flow, transforms=transforms, hidden=hidden)
         prior = MovedPrior(inner, shape)
         prior.move_to(z)
-        log_p = climb(prior, lambda z: prior().log_prob(z), z, held_out, epochs, on_epoch)
-    return None if log_p is None else Fit(prior, log_p)
+        climbed = climb(prior, lambda z: prior().log_prob(z), z, held_out, epochs, on_epoch)
+    with torch.no_grad():
+        return Fit(prior, prior().log_prob(held_out)) if climbed else None
 
 
 @register("density", "two-stage")
@@ -133,7 +134,7 @@ def two_stage(
             trace = model(moved(z))
             return trace.log_likelihood[0] - trace.kl[0] - prior.scale.log().sum()
 
-        if climb(prior, elbo, z, held_out, epochs, on_epoch) is None:
+        if not climb(prior, elbo, z, held_out, epochs, on_epoch):
             return None
         bound = log_likelihood(model, moved(held_out), samples=DRAWS)
     return Fit(prior, bound - prior.scale.log().sum())
@@ -165,8 +166,9 @@ def codes_transformer(
         def log_p(codes: Tensor) -> Tensor:
             return torch.cat([prior().log_prob(some) for some in codes.split(BATCH)])
 
-        found = climb(prior, log_p, codes, held_out, epochs, on_epoch)
-    return None if found is None else Fit(prior, found)
+        climbed = climb(prior, log_p, codes, held_out, epochs, on_epoch)
+    with torch.no_grad():
+        return Fit(prior, log_p(held_out)) if climbed else None
 
 
 def climb(
@@ -176,7 +178,7 @@ def climb(
     held_out: Tensor,
     epochs: int,
     on_epoch: OnEpoch | None = None,
-) -> Tensor | None:
+) -> bool:
     """Train a module for the mean of `value(z)`, and leave it as it was best for held-out rows.
 
     Args:
@@ -187,10 +189,10 @@ def climb(
         on_epoch: is told the epoch, of how many at most, and the mean of held-out rows.
 
     Returns:
-        `value` of held-out rows at its best, `(M,)`; None where no epoch gave a finite mean.
+        Whether any epoch gave a finite mean.
     """
     adam = make_optimizer("adam", module.parameters(), lr=LR)
-    best, kept, found, since = -math.inf, None, None, 0
+    best, kept, since = -math.inf, None, 0
     for epoch in range(1, at_least("epochs", epochs, 1) + 1):
         module.train()
         for index in torch.randperm(len(z)).split(BATCH):
@@ -199,15 +201,14 @@ def climb(
             adam.step()
         module.eval()
         with torch.no_grad():
-            values = value(held_out)
-        now = values.mean().item()
+            now = value(held_out).mean().item()
         if on_epoch is not None:
             on_epoch(epoch, epochs, now)
         since += 1
         if now > best:
-            best, kept, found, since = now, copy.deepcopy(module.state_dict()), values, 0
+            best, kept, since = now, copy.deepcopy(module.state_dict()), 0
         if since == PATIENCE or not math.isfinite(now):
             break
     if kept is not None:
         module.load_state_dict(kept)
-    return found
+    return kept is not None
