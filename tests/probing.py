@@ -16,7 +16,7 @@ from vaekit.models import VAE
 from vaekit.nn import MLP
 from vaekit.objectives import Objective, players
 from vaekit.parts import Bernoulli, Conditional, Family, Gaussian, StandardNormal
-from vaekit.runs import open_run
+from vaekit.runs import Run, open_run
 from vaekit.training import Progress, fit, make_optimizer
 
 Pair = tuple[VAE, Objective]
@@ -38,6 +38,31 @@ def weights(path: Path) -> Any:
     return open_run(path, weights="last").model.state_dict()
 
 
+def resumed(tmp_path: Path, recipe: str, *options: str) -> Path:
+    """Trains two epochs at once, and one after the other, to the same weights; the run's folder."""
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    assert run("train", recipe, *DATA, *options, "--epochs", 2, "--out", whole) == 0
+    assert run("train", recipe, *DATA, *options, "--epochs", 1, "--out", parted) == 0
+    assert run("train", "--resume", parted, "--epochs", 2) == 0
+    first, second = weights(whole), weights(parted)
+    assert first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() for name in first)
+    return whole
+
+
+def whole_way(tmp_path: Path, recipe: str, latent: int, *commands: str) -> Run:
+    """Trains a small one and resumes it; commands exit 0, and -nll is above the ELBO; the run."""
+    torch.set_default_dtype(torch.float32)
+    path = resumed(tmp_path, recipe, "--latent", str(latent), "--net", "mlp:hidden=16")
+    for command in ("evaluate", "encode", "score", "sample", "reconstruct", "scatter", *commands):
+        assert run(command, path) == 0
+    assert "</html>" in (path / "report.html").read_text()
+    made = open_run(path, weights="last")
+    found = made.evaluate("nll", limit=20)
+    assert found["nll"]["mean"] <= -found["elbo"] + 1
+    return made
+
+
 def walk(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -50,13 +75,7 @@ def walk(
 
     What is `refused` must exit 2 in one line, and all else 0.
     """
-    whole, parted, plain = tmp_path / "whole", tmp_path / "parted", tmp_path / "plain"
-    assert run("train", recipe, *DATA, *options, "--epochs", 2, "--out", whole) == 0
-    assert run("train", recipe, *DATA, *options, "--epochs", 1, "--out", parted) == 0
-    assert run("train", "--resume", parted, "--epochs", 2) == 0
-    first, second = weights(whole), weights(parted)
-    assert first.keys() == second.keys()
-    assert all((first[name] == second[name]).all() for name in first)
+    whole, plain = resumed(tmp_path, recipe, *options), tmp_path / "plain"
     assert run("train", "vae", *DATA, "--epochs", 1, "--out", plain) == 0
     assert "report.html" in {path.name for path in whole.iterdir()}
     commands: dict[str, list[object]] = {

@@ -7,16 +7,17 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Proves
+from probing import run, whole_way
 from scipy import stats
 from torch import Tensor
 from torch import distributions as td
 
 import vaekit as vk
 from vaekit import distributions as d
-from vaekit.cli.main import main
 from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
 from vaekit.evaluate import log_likelihood, measure
@@ -166,30 +167,23 @@ def test_what_does_not_go_with_choices_is_refused(parts: dict[str, str], message
 
 
 def test_the_temperature_follows_the_paper_s_schedule_and_is_kept(tmp_path: Path) -> None:
-    torch.set_default_dtype(torch.float32)
-    run, other = str(tmp_path / "run"), str(tmp_path / "other")
-    small = ["--data", "digits", "--latent", "4", "--net", "mlp:hidden=16", "--limit", "120"]
-    main(["train", "gumbel_vae", "--epochs", "2", "--out", run, *small])
-    main(["train", "gumbel_vae", "--epochs", "1", "--out", other, *small])
-    main(["train", "--resume", other, "--epochs", "2"])
-    one, two = (vk.load(path, weights="last") for path in (run, other))
-    states = (each.model.state_dict() for each in (one, two))
-    assert all(torch.equal(a, b) for a, b in zip(*(s.values() for s in states), strict=True))
+    one = whole_way(tmp_path, "gumbel_vae", 4, "interpolate")
     step = one.step
     assert step
     got = one.model.state_dict()["posterior.family.temperature"].item()
     assert abs(got - math.exp(-1e-4 * (step - 1))) < 1e-6  # of the last step that was taken
     assert one.protocol()["draws"] == "exact"
-    assert vk.load(run).step  # the best weights, though the temperature still falls
-    found = one.evaluate("nll", limit=20)
-    assert found["nll"]["mean"] <= -found["elbo"] + 1
-    for command in (["encode", run], ["score", run], ["sample", run, "-n", "4"],
-                    ["reconstruct", run], ["interpolate", run], ["scatter", run]):  # fmt: skip
-        main(command)
-    with pytest.raises(SystemExit):
-        main(["traverse", run])
-    with pytest.raises(SystemExit):
-        main(["sample", run, "--set", "1=2"])
+    assert vk.load(one.path).step  # the best weights, though the temperature still falls
+    assert run("traverse", one.path, "-o", tmp_path / "t.npz") == 0
+    codes = torch.zeros(4, 10)
+    codes[:, 0] = 1
+    codes[1] = torch.eye(10)[7]  # the eighth category of the second of four variables
+    shown = torch.from_numpy(np.load(tmp_path / "t.npz")["images"])
+    assert len(shown) == 40
+    assert torch.allclose(shown[17], one.decode(codes[None])[0], atol=1e-5)
+    assert run("traverse", one.path, "--row", 3) == 0
+    assert run("traverse", one.path, "--dims", 0) == 2
+    assert run("sample", one.path, "--set", "1=2") == 2
 
 
 def test_a_prior_of_choices_is_uniform_until_it_learns() -> None:

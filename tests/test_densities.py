@@ -207,6 +207,9 @@ def test_a_bound_of_a_density_is_no_density(run: Run) -> None:
     assert "at least" in str(fitted)
     with pytest.raises(VaekitError, match="no density but as a bound"):
         run.evaluate(prior="fitted")
+    found = run.evaluate("frechet:features=pca", prior="fitted")
+    assert found["elbo"] is None
+    assert found["frechet"]["distance"] > 0
 
 
 def test_an_autoencoder_draws_once_a_prior_is_fitted(plain: Run) -> None:
@@ -230,6 +233,11 @@ def test_an_autoencoder_draws_once_a_prior_is_fitted(plain: Run) -> None:
         again.sample(3, prior="model")
     with pytest.raises(VaekitError, match="the posterior is a point"):
         again.evaluate(prior="fitted")
+    near = again.evaluate("frechet:features=pca", prior="fitted")["frechet"]
+    assert near["prior"] == "fitted"
+    fitted.prior.loc.add_(1.0)
+    far = plain.evaluate("frechet:features=pca", prior="fitted")["frechet"]
+    assert near["distance"] < far["distance"]
     page = vk.report.write_run_report(again).read_text()
     assert "Samples: prior fitted to the codes." in page
     assert "from p(z)" not in page

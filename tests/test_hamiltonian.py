@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import Proves
+from probing import DATA, run, whole_way
 from torch import Tensor, nn
 
 import vaekit as vk
-from vaekit.cli.main import main
 from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
 from vaekit.evaluate import log_likelihood
@@ -164,21 +164,7 @@ def test_what_does_not_go_with_a_flow_is_refused(parts: dict[str, str], message:
 def test_hamiltonian_vae_goes_the_whole_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.set_default_dtype(torch.float32)
-    run, other = str(tmp_path / "run"), str(tmp_path / "other")
-    small = ["--data", "digits", "--latent", "2", "--net", "mlp:hidden=16", "--limit", "120"]
-    main(["train", "hamiltonian_vae", "--epochs", "2", "--out", run, *small])
-    main(["train", "hamiltonian_vae", "--epochs", "1", "--out", other, *small])
-    main(["train", "--resume", other, "--epochs", "2"])
-    one, two = (vk.load(path, weights="last") for path in (run, other))
-    states = (each.model.state_dict().values() for each in (one, two))
-    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
-    for command in ("evaluate", "encode", "score", "sample", "reconstruct", "scatter",
-                    "interpolate", "traverse", "manifold"):  # fmt: skip
-        main([command, run])
-    assert "</html>" in (tmp_path / "run" / "report.html").read_text()
-    with pytest.raises(SystemExit):
-        main(["train", "hamiltonian_vae", "--compile", *small])
+    whole_way(tmp_path, "hamiltonian_vae", 2, "interpolate", "traverse", "manifold")
+    capsys.readouterr()
+    assert run("train", "hamiltonian_vae", *DATA, "--compile") == 2
     assert "takes gradients within its pass" in capsys.readouterr().err
-    found = one.evaluate("nll", limit=20)
-    assert found["nll"]["mean"] <= -found["elbo"] + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import Proves
+from probing import run, whole_way
 from torch import Tensor
 from torch import distributions as td
 
-import vaekit as vk
 from vaekit import distributions as d
-from vaekit.cli.main import main
 from vaekit.data import DataSpec
 from vaekit.errors import VaekitError
 from vaekit.evaluate import log_likelihood
@@ -151,22 +149,11 @@ def test_what_does_not_go_with_both_is_refused(parts: dict[str, str], message: s
 
 
 def test_joint_vae_goes_the_whole_way(tmp_path: Path) -> None:
-    torch.set_default_dtype(torch.float32)
-    run, other = str(tmp_path / "run"), str(tmp_path / "other")
-    small = ["--data", "digits", "--latent", "2", "--net", "mlp:hidden=16", "--limit", "120"]
-    main(["train", "joint_vae", "--epochs", "2", "--out", run, *small])
-    main(["train", "joint_vae", "--epochs", "1", "--out", other, *small])
-    main(["train", "--resume", other, "--epochs", "2"])
-    one, two = (vk.load(path, weights="last") for path in (run, other))
-    states = (each.model.state_dict().values() for each in (one, two))
-    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
-    for command in ("evaluate", "encode", "score", "sample", "reconstruct", "scatter"):
-        main([command, run])
-    assert "</html>" in (tmp_path / "run" / "report.html").read_text()
+    one = whole_way(tmp_path, "joint_vae", 2, "traverse")
+    assert run("traverse", one.path, "-o", tmp_path / "t.npz", "--steps", 4) == 0
+    assert len(np.load(tmp_path / "t.npz")["images"]) == 2 * 4 + 10
     x = torch.rand(3, 1, 8, 8)
     assert one.encode(x).shape == (3, 12)
     assert torch.equal(one.decode(one.encode(x)), one.reconstruct(x))
-    records = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    train = json.loads(records[-1])["train"]
+    train = one.folder.records()[-1]["train"]
     assert abs(train["kl"] - train["kl_continuous"] - train["kl_discrete"]) < 1e-4
-    assert one.evaluate("nll", limit=20)["nll"]["mean"] <= -one.evaluate(limit=20)["elbo"] + 1

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import Proves
+from probing import whole_way
 from scipy import integrate, optimize, stats
 
-import vaekit as vk
 from vaekit import distributions as d
-from vaekit.cli.main import main
 from vaekit.parts import VonMisesFisher
 from vaekit.testing import check_family
 
@@ -108,17 +107,4 @@ def test_a_family_of_directions_has_gradients_and_no_draw_is_left_out() -> None:
 
 
 def test_s_vae_goes_the_whole_way(tmp_path: Path) -> None:
-    torch.set_default_dtype(torch.float32)
-    run, other = str(tmp_path / "run"), str(tmp_path / "other")
-    small = ["--data", "digits", "--latent", "3", "--net", "mlp:hidden=16", "--limit", "120"]
-    main(["train", "s_vae", "--epochs", "2", "--out", run, *small])
-    main(["train", "s_vae", "--epochs", "1", "--out", other, *small])
-    main(["train", "--resume", other, "--epochs", "2"])
-    one, two = (vk.load(path, weights="last") for path in (run, other))
-    states = (each.model.state_dict().values() for each in (one, two))
-    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
-    for command in ("evaluate", "encode", "score", "sample", "reconstruct", "scatter"):
-        main([command, run])
-    assert "</html>" in (tmp_path / "run" / "report.html").read_text()
-    found = one.evaluate("nll", limit=20)
-    assert found["nll"]["mean"] <= -found["elbo"] + 1
+    whole_way(tmp_path, "s_vae", 3)

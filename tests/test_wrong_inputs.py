@@ -292,7 +292,8 @@ def walked(function: Callable[..., Any], given: Mapping[str, Any], names: Iterab
     assert not faults, "\n".join(faults)
 
 
-METHODS = [name for name, m in vars(vk.Run).items() if name[0] != "_" and inspect.isfunction(m)]
+OF_RUN = {name: m for part in vk.Run.__mro__ for name, m in vars(part).items()}
+METHODS = [name for name, m in OF_RUN.items() if name[0] != "_" and inspect.isfunction(m)]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -270,6 +270,19 @@ def name_of(part: type) -> str | None:
     return next((f"{of}/{name}" for (of, name), (cls, _) in _OBJECTS.items() if cls is part), None)
 
 
+def given_options(part: Any) -> str:
+    """Return the options that a part was made with, as what it prints has them behind its shape.
+
+    Example:
+        >>> given_options(find("prior", "mixture")(2, components=5))
+        ', components=5'
+    """
+    cls, _, arguments = getattr(part, "made", (object, (), {}))
+    kind, _, name = (name_of(cls) or "").partition("/")
+    options = describe(kind, name)["options"] if name else {}
+    return "".join(f", {n}={arguments[n]!r}" for n in options if n in arguments)
+
+
 def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = None) -> Any:
     """Return the part that a spec describes, with what its signature asks of the builder, by name.
 

@@ -172,6 +172,7 @@ def traverse(
 
     Printed, and beside each row: its KL over test rows in nats, and how far it moves the image:
     the variance of E[x|z] along the row, a mean over pixels. Dead: Var E[z|x] is at most 0.01.
+    A one-hot variable has a row of all its categories, in columns.
 
     Example: vaekit traverse runs/vae-mnist --row 3
 
@@ -187,20 +188,29 @@ def traverse(
 
     fixed, data = report.settings(set_), loaded.dataset(opening.data_dir)
     latent = report.latent_of(loaded, data)
-    chosen = report.strongest(latent, dims, all_dims=all_)
     z, context = _center(loaded, data, row, fixed, label)
     values = torch.linspace(low, high, steps)
-    images = report.traverse(loaded, z, chosen, values, context)
-    effects = report.effects(latent, chosen, images)
-    say(report.effect_table(latent, effects))
+    taken = {dim for place in report.variables(loaded) for dim in range(place.start, place.stop)}
+    if named := taken & {*(dims or ())}:
+        raise VaekitError(
+            f"dimension {min(named)} is of a one-hot variable, of which each category is shown: "
+            "leave it."
+        )
+    chosen = report.strongest(latent, dims, all_dims=all_, but=taken)
+    bands = report.categories(loaded, z, context)
+    names = [f"variable {number}" for number in range(len(bands))]
+    if chosen:
+        images = report.traverse(loaded, z, chosen, values, context)
+        effects = report.effects(latent, chosen, images)
+        say(report.effect_table(latent, effects))
+        bands, names = [*images, *bands], [*(effect.label for effect in effects), *names]
 
     def draw(images: Tensor) -> Image:
-        names = (effect.label for effect in effects)
-        rows = list(zip(names, images.split(steps), strict=True))
-        heads = [report.short(round(value, 2)) for value in values.tolist()]
-        return report.labeled(rows, steps, heads=heads)
+        rows = list(zip(names, images.split([len(band) for band in bands]), strict=True))
+        heads = [] if taken else [report.short(round(value, 2)) for value in values.tolist()]
+        return report.labeled(rows, max(map(len, bands)), heads=heads)
 
-    return save_made(loaded, images.flatten(0, 1), to.at(run, "traversal.png"), draw=draw)
+    return save_made(loaded, torch.cat(bands), to.at(run, "traversal.png"), draw=draw)
 
 
 def _center(
@@ -215,6 +225,8 @@ def _center(
         check_row(row, len(data.test))
         x, row_context = data.test.batch(slice(row, row + 1))
         z, context = run.encode(x, row_context)[0], row_context if label is None else context
+    for place in report.variables(run):  # draws are one-hot, and means are not
+        z.view(-1)[place] = torch.eye(place.stop - place.start)[z.view(-1)[place].argmax()]
     if fixed:
         z = vaekit.runs.fixed_at(z[None].to(run.device), fixed, run.prior(context))[0].cpu()
     return z, context

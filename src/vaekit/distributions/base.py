@@ -6,10 +6,10 @@ Shapes: parameters `(*batch, *event)`, draws `(*shape, *batch, *event)`; densiti
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from math import log, pi
-from typing import ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 from torch import Tensor
@@ -142,18 +142,34 @@ def sum_event(terms: Tensor, event_dim: int) -> Tensor:
     return terms.sum(tuple(range(-event_dim, 0))) if event_dim else terms
 
 
+class _Names:
+    """The names of a distribution's fields: of those that are tensors, or of the others."""
+
+    def __init__(self, tensors: bool) -> None:
+        self.tensors = tensors
+
+    def __get__(self, instance: Any, owner: Any) -> tuple[str, ...]:
+        known = () if instance is None else fields(instance)
+        kinds = {each.name: each.type in (Tensor, "Tensor") for each in known}
+        return tuple(n for n, kind in kinds.items() if kind == self.tensors and n != "store")
+
+
 @dataclass(eq=False, repr=False)
 class Distribution(ABC):
     """A distribution over the last `event_dim` dims of its parameters.
 
     Densities are in nats with all normalizing constants. `offers` says what it can do, in the
-    words of `Offer`. `kind` and `levels` describe its `space`. One without a mean gives its
-    `event_shape`.
+    words of `Offer`. `kind` and `levels` describe its `space`. `parameters` are the names of its
+    tensors, and `settings` of its other arguments: by default the fields of a dataclass.
+    `shaped_as` names what has the shape of a draw, `center` the parameter that is the mean.
     """
 
     event_dim: int = field(default=1, kw_only=True)
 
-    parameters: ClassVar[tuple[str, ...]]
+    parameters: ClassVar[Any] = _Names(tensors=True)
+    settings: ClassVar[Any] = _Names(tensors=False)
+    shaped_as: ClassVar[str] = "mean"
+    center: ClassVar[str] = ""
     offers: ClassVar[frozenset[Offer]]
     kind: ClassVar[str] = "reals"
     levels: ClassVar[int | None] = None
@@ -163,7 +179,10 @@ class Distribution(ABC):
     @property
     def mean(self) -> Tensor:
         """Return the mean `(*batch, *event)`, where `offers` names it."""
-        raise VaekitError(f"{self._name} has no mean: take draws of it.")
+        if not self.center:
+            raise VaekitError(f"{self._name} has no mean: take draws of it.")
+        value: Tensor = getattr(self, self.center)
+        return value
 
     @property
     def latents(self) -> dict[str, Distribution]:
@@ -214,7 +233,8 @@ class Distribution(ABC):
     def stopped(self) -> Self:
         """Return the same distribution with its parameters detached."""
         values = [getattr(self, name).detach() for name in self.parameters]
-        return type(self)(*values, event_dim=self.event_dim)
+        settings = {name: getattr(self, name) for name in self.settings}
+        return type(self)(*values, **settings)
 
     def tempered(self, temperature: float) -> Distribution:
         """Return the distribution with its spread times `temperature`, where it has one."""
@@ -229,7 +249,8 @@ class Distribution(ABC):
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Return the shape of one draw."""
-        return tuple(self.mean.shape[self.mean.dim() - self.event_dim :])
+        shape = getattr(self, self.shaped_as).shape
+        return tuple(shape[len(shape) - self.event_dim :])
 
     @property
     def _name(self) -> str:

@@ -47,7 +47,6 @@ class OneHot(Distribution):
     widths: Sequence[int] = field(kw_only=True)
     where: Tensor | None = field(default=None, kw_only=True)
 
-    parameters = ("logits",)
     kind = "one-hot"
     offers = offering("draws", "density", "mean", "stopped", "exact")
 
@@ -107,7 +106,6 @@ class Blocks(Distribution):
     places: tuple[Tensor, ...]
     slope: Callable[[Tensor], Tensor] | None = None
 
-    parameters = ()
     kind = "blocks"
     offers = offering("draws", "density", "mean", "stopped", "exact")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -30,17 +30,13 @@ class _LocationScale(Distribution):
     log_scale: Tensor
     store: Any = field(default=None, kw_only=True)
 
-    parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale")
+    center = "loc"
     offers = USUAL | {Offer.RSAMPLE}
 
     @lazy
     def scale(self) -> Tensor:
         """Return exp(log_scale)."""
         return self.log_scale.exp()
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     def fitted(self, x: Tensor, mask: Tensor | None = None) -> Self:
         """Return it with the scale that the store fits to x, where a store is training."""
@@ -79,8 +75,7 @@ class Gaussian(_LocationScale):
         return self if temperature == 1 else Gaussian(self.loc, log_scale, event_dim=self.event_dim)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
-        return torch.addcmul(self.loc, self.scale, noise)
+        return torch.addcmul(self.loc, self.scale, normal_noise(self.loc, shape))
 
     def terms(self, x: Tensor) -> Tensor:
         standard = (x - self.loc) / self.scale
@@ -102,12 +97,8 @@ class StandardGaussian(Distribution):
 
     zero: Tensor
 
-    parameters = ("zero",)
+    center = "zero"
     offers = _LocationScale.offers
-
-    @property
-    def mean(self) -> Tensor:
-        return self.zero
 
     @property
     def variance(self) -> Tensor:
@@ -119,8 +110,7 @@ class StandardGaussian(Distribution):
         return self if temperature == 1 else Gaussian(self.zero, scale, event_dim=self.event_dim)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        size = (*shape, *self.zero.shape)
-        return torch.randn(size, dtype=self.zero.dtype, device=self.zero.device)
+        return normal_noise(self.zero, shape)
 
     def terms(self, x: Tensor) -> Tensor:
         return x.square().mul(-0.5).sub(HALF_LOG_TAU)
@@ -178,12 +168,8 @@ class Delta(Distribution):
 
     loc: Tensor
 
-    parameters = ("loc",)
+    center = "loc"
     offers = offering("rsample", "draws", "mean", "exact")
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return self.loc.expand(*shape, *self.loc.shape)
@@ -193,6 +179,11 @@ class Delta(Distribution):
             "Delta has no density: an autoencoder has no bound; use the reconstruction, or a "
             "posterior that has one (Gaussian)."
         )
+
+
+def normal_noise(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return draws of N(0, 1), `(*shape, *like.shape)`."""
+    return torch.randn((*shape, *like.shape), dtype=like.dtype, device=like.device)
 
 
 def logistic_noise(loc: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -219,19 +210,15 @@ class FullGaussian(Distribution):
     loc: Tensor
     tril: Tensor
 
-    parameters = ("loc", "tril")
+    center = "loc"
     offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
         return self.tril.square().sum(-1)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        noise = normal_noise(self.loc, shape)
         return self.loc + (self.tril @ noise.unsqueeze(-1)).squeeze(-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -268,12 +255,8 @@ class LowRankGaussian(Distribution):
     log_scale: Tensor
     factor: Tensor
 
-    parameters = ("loc", "log_scale", "factor")
+    center = "loc"
     offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
@@ -293,7 +276,7 @@ class LowRankGaussian(Distribution):
         return 2 * (self.log_scale.sum(-1) + tril.diagonal(dim1=-2, dim2=-1).log().sum(-1))
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        first = torch.randn((*shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        first = normal_noise(self.loc, shape)
         second = first.new_empty((*shape, *self.factor.shape[:-2], self.factor.shape[-1], 1))
         across = (self.factor @ second.normal_()).squeeze(-1)
         return self.loc + self.log_scale.exp() * first + across

@@ -67,8 +67,26 @@ def _factorial_excess(x: Tensor) -> Tensor:
     return torch.where(x > 0, excess, torch.zeros_like(x))
 
 
+class _Counts(Distribution):
+    """A distribution over whole numbers."""
+
+    kind = "counts"
+    offers = USUAL
+
+
 @dataclass(eq=False, repr=False)
-class Poisson(Distribution):
+class _OfLogMean(_Counts):
+    """One whose first parameter is the logarithm of a mean."""
+
+    log_mean: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        return self.log_mean.exp()
+
+
+@dataclass(eq=False, repr=False)
+class Poisson(_Counts):
     """Independent Poisson variables: x log_rate - exp(log_rate) - log x! per element.
 
     It is evaluated in the saddle-point form, which keeps its digits for large counts. In float32
@@ -85,10 +103,6 @@ class Poisson(Distribution):
     """
 
     log_rate: Tensor
-
-    parameters = ("log_rate",)
-    kind = "counts"
-    offers = USUAL
 
     @property
     def mean(self) -> Tensor:
@@ -109,7 +123,7 @@ class Poisson(Distribution):
 
 
 @dataclass(eq=False, repr=False)
-class NegativeBinomial(Distribution):
+class NegativeBinomial(_OfLogMean):
     """Independent negative binomials: counts 0, 1, 2, ... that spread more than Poisson's.
 
     With the mean m = exp(log_mean) and the dispersion t = exp(log_dispersion), per element
@@ -137,16 +151,7 @@ class NegativeBinomial(Distribution):
         tensor([2., 2., 2.])
     """
 
-    log_mean: Tensor
     log_dispersion: Tensor
-
-    parameters = ("log_mean", "log_dispersion")
-    kind = "counts"
-    offers = USUAL
-
-    @property
-    def mean(self) -> Tensor:
-        return self.log_mean.exp()
 
     @property
     def dispersion(self) -> Tensor:
@@ -178,7 +183,7 @@ class NegativeBinomial(Distribution):
 
 
 @dataclass(eq=False, repr=False)
-class ZeroInflatedNegativeBinomial(Distribution):
+class ZeroInflatedNegativeBinomial(_Counts):
     """Independent counts that are 0 with probability s = sigmoid(logits), else negative binomials.
 
     With the mean m = exp(log_mean) and the dispersion t = exp(log_dispersion) of the latter, whose
@@ -208,10 +213,6 @@ class ZeroInflatedNegativeBinomial(Distribution):
     logits: Tensor
     log_dispersion: Tensor
 
-    parameters = ("log_mean", "logits", "log_dispersion")
-    kind = "counts"
-    offers = USUAL
-
     @property
     def counted(self) -> NegativeBinomial:
         """Return the negative binomial of what is no added zero."""
@@ -237,7 +238,7 @@ class ZeroInflatedNegativeBinomial(Distribution):
 
 
 @dataclass(eq=False, repr=False)
-class Multinomial(Distribution):
+class Multinomial(_OfLogMean):
     """Counts of one total: so many draws of an element, each by its share of the mean.
 
     With the shares s = exp(log_mean) / sum of them, and n the total of x itself
@@ -262,15 +263,7 @@ class Multinomial(Distribution):
         (tensor(0.5000), tensor([1., 1.]))
     """
 
-    log_mean: Tensor
-
-    parameters = ("log_mean",)
-    kind = "counts"
     offers = USUAL - {Offer.FACTORS}
-
-    @property
-    def mean(self) -> Tensor:
-        return self.log_mean.exp()
 
     @property
     def shares(self) -> Tensor:

@@ -54,7 +54,6 @@ class _OfLogits(Distribution):
 
     logits: Tensor
 
-    parameters = ("logits",)
     kind = "pixels"
     offers = USUAL
 

@@ -15,13 +15,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.base import Distribution, Offer, Space, codes, offering, sum_event
+from vaekit.distributions.base import Distribution, Offer, Space, codes, offering
 
 COLDEST = 1e-6  # of a temperature: below it the likeliest code is all that is drawn
 
 
+class _OfCodes(Distribution):
+    """A distribution over n codes, each one of K: its `codes`."""
+
+    codes: tuple[int, int]
+    offers = offering("draws", "density", "codes", "exact")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.codes[:1]
+
+    @property
+    def space(self) -> Space:
+        return codes(*self.codes)
+
+
 @dataclass(eq=False, repr=False)
-class PointCodes(Distribution):
+class PointCodes(_OfCodes):
     """All mass on one code at each place: what a quantizer makes of x, whose log q is 0.
 
     Args:
@@ -37,16 +52,10 @@ class PointCodes(Distribution):
     index: Tensor
     count: int
 
-    parameters = ("index",)
-    offers = offering("draws", "density", "codes", "exact")
-
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.index.shape[-1:])
-
-    @property
-    def space(self) -> Space:
-        return codes(self.index.shape[-1], self.count)
+    def codes(self) -> tuple[int, int]:  # type: ignore[override]
+        """Return n and K."""
+        return self.index.shape[-1], self.count
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return self.index.expand(*shape, *self.index.shape)
@@ -61,7 +70,7 @@ class PointCodes(Distribution):
 
 
 @dataclass(eq=False, repr=False)
-class CategoricalCodes(Distribution):
+class CategoricalCodes(_OfCodes):
     """Independent codes with probabilities softmax(logits).
 
     Args:
@@ -75,16 +84,13 @@ class CategoricalCodes(Distribution):
 
     logits: Tensor
 
-    parameters = ("logits",)
-    offers = offering("draws", "density", "codes", "exact", Offer.FACTORS, Offer.STOPPED)
+    offers = _OfCodes.offers | {Offer.FACTORS, Offer.STOPPED}
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.logits.shape[-2:-1])
-
-    @property
-    def space(self) -> Space:
-        return codes(*self.logits.shape[-2:])
+    def codes(self) -> tuple[int, int]:  # type: ignore[override]
+        """Return n and K."""
+        n, k = self.logits.shape[-2:]
+        return n, k
 
     def tempered(self, temperature: float) -> Distribution:
         """Return the same with its logits by the temperature."""
@@ -98,13 +104,9 @@ class CategoricalCodes(Distribution):
         log_p = self.logits.log_softmax(-1)
         return log_p.expand(*x.shape, -1).gather(-1, x.unsqueeze(-1)).squeeze(-1)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Return the logarithm of the probability `(...)`, nats."""
-        return sum_event(self.terms(x), 1)
-
 
 @dataclass(eq=False, repr=False)
-class AutoregressiveCodes(Distribution):
+class AutoregressiveCodes(_OfCodes):
     """Codes one after the other: p(c) = prod_i p(c_i | those before), by a network.
 
     The density is one pass, a draw is a pass for each code.
@@ -121,17 +123,6 @@ class AutoregressiveCodes(Distribution):
     codes: tuple[int, int]
     device: torch.device
     temperature: float = 1.0
-
-    parameters = ()
-    offers = offering("draws", "density", "codes", "exact")
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.codes[:1]
-
-    @property
-    def space(self) -> Space:
-        return codes(*self.codes)
 
     def tempered(self, temperature: float) -> Distribution:
         """Return the same with its logits by the temperature."""

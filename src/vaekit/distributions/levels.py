@@ -40,7 +40,7 @@ class DiscretizedLogistic(Distribution):
     log_scale: Tensor
     bins: int = 256
 
-    parameters = ("loc", "log_scale")
+    shaped_as = "loc"
     kind = "pixels"
     offers = USUAL
 
@@ -48,15 +48,6 @@ class DiscretizedLogistic(Distribution):
     def levels(self) -> int:  # type: ignore[override]
         """Return how many values an element can take."""
         return self.bins
-
-    def stopped(self) -> DiscretizedLogistic:
-        """Return it with its parameters detached."""
-        parts = self.loc.detach(), self.log_scale.detach()
-        return DiscretizedLogistic(*parts, self.bins, event_dim=self.event_dim)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.loc.shape[self.loc.dim() - self.event_dim :])
 
     @lazy
     def _moments(self) -> tuple[Tensor, Tensor]:
@@ -122,7 +113,7 @@ class DiscretizedLogisticMixture(Distribution):
 
     kind = "pixels"
     offers = offering("draws", "density", "marginal", "mean", "stopped", "exact")
-    parameters = ("logits", "loc", "log_scale", "weights")
+    shaped_as = "loc"
 
     def __post_init__(self) -> None:
         self.event_dim = 3
@@ -131,15 +122,6 @@ class DiscretizedLogisticMixture(Distribution):
     def levels(self) -> int:  # type: ignore[override]
         """Return how many values an element can take."""
         return self.bins
-
-    def stopped(self) -> DiscretizedLogisticMixture:
-        """Return it with its parameters detached."""
-        logits, loc, log_scale, weights = (getattr(self, n).detach() for n in self.parameters)
-        return DiscretizedLogisticMixture(logits, loc, log_scale, weights, self.bins)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.loc.shape[-3:])
 
     def _location(self, channel: int, before: Tensor, loc: Tensor, weights: Tensor) -> Tensor:
         """Return the location of a channel, given those before it, `(..., c, H, W)`."""

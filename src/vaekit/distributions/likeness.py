@@ -98,14 +98,10 @@ class Similarity(Distribution):
     loc: Tensor
     weight: Tensor
 
-    parameters = ("loc", "weight")
+    center = "loc"
     kind = "pixels"
     offers = offering("mean")
     normalized = False
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         return self.loc.expand(*shape, *self.loc.shape)

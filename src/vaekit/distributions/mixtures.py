@@ -11,14 +11,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import lazy, rng
-from vaekit.distributions.base import (
-    HALF_LOG_TAU,
-    USUAL,
-    Distribution,
-    Offer,
-    Space,
-    offering,
-)
+from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution, Offer, Space, offering
 from vaekit.distributions.continuous import Gaussian
 
 RIDGE = 1e-4  # added to covariances, times the variance of all points: no component falls on one
@@ -48,7 +41,6 @@ class GaussianMixture(Distribution):
     loc: Tensor
     tril: Tensor
 
-    parameters = ("log_weights", "loc", "tril")
     offers = offering("draws", "density", "marginal", "moments", "mean", "stopped", "exact")
 
     def __post_init__(self) -> None:
@@ -189,9 +181,7 @@ class Mixture(Distribution):
 
     def tempered(self, temperature: float) -> Distribution:
         """Return it with the spread of each component times `temperature`."""
-        return (
-            self if temperature == 1 else Mixture(self.log_weights, self.each.tempered(temperature))
-        )
+        return Mixture(self.log_weights, self.each.tempered(temperature))
 
 
 def fit_mixture(z: Tensor, components: int, *, steps: int = 30, seed: int = 0) -> GaussianMixture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import ClassVar, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -23,15 +23,8 @@ class _Choices(Distribution):
     logits: Tensor
     event_dim: int = field(default=2, kw_only=True)
 
-    parameters: ClassVar[tuple[str, ...]] = ("logits",)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.logits.shape[-self.event_dim :])
-
-    @property
-    def space(self) -> Space:
-        return Space("one-hot", self.event_shape)
+    shaped_as = "logits"
+    kind = "one-hot"
 
     def _noisy(self, shape: tuple[int, ...]) -> Tensor:
         """Return logits and Gumbel noise, `(*shape, *batch, *event)`: argmax draws a value."""
@@ -103,7 +96,6 @@ class GumbelSoftmax(_Choices):
 
     temperature: Tensor
 
-    parameters = ("logits", "temperature")
     offers = offering("rsample", "bound")
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
@@ -139,8 +131,6 @@ class Product(Distribution):
         >>> p.sample((5,)).shape, list(p.latents), str(p.space)
         (torch.Size([5, 5]), ['continuous', 'discrete'], 'reals(2) x one-hot(1, 3)')
     """
-
-    parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, continuous: Distribution, discrete: Distribution) -> None:
         super().__init__()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.distributions.continuous import LOG_2, _LocationScale, logistic_noise
+from vaekit.distributions.continuous import LOG_2, _LocationScale, logistic_noise, normal_noise
 
 
 class Logistic(_LocationScale):
@@ -59,16 +58,13 @@ class StudentT(_LocationScale):
 
     df: Tensor = field(default_factory=lambda: torch.tensor(5.0))
 
-    parameters: ClassVar[tuple[str, ...]] = ("loc", "log_scale", "df")
-
     @property
     def variance(self) -> Tensor:
         return (self.scale.square() * self.df / (self.df - 2)).expand_as(self.loc)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        size = (*shape, *self.loc.shape)
-        normal = torch.randn(size, dtype=self.loc.dtype, device=self.loc.device)
-        half = (self.df / 2).expand(size)
+        normal = normal_noise(self.loc, shape)
+        half = (self.df / 2).expand(normal.shape)
         mixed = torch.distributions.Gamma(half, half, validate_args=False).rsample()
         return torch.addcmul(self.loc, self.scale, normal / mixed.sqrt())
 
@@ -103,11 +99,6 @@ class LogCosh(_LocationScale):
     """
 
     a: float = 1.0
-
-    def stopped(self) -> LogCosh:
-        """Return it with its parameters detached."""
-        loc, log_scale = self.loc.detach(), self.log_scale.detach()
-        return LogCosh(loc, log_scale, self.a, event_dim=self.event_dim)
 
     @property
     def variance(self) -> Tensor:

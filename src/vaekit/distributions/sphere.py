@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any
 
 import torch
 from numpy.polynomial import legendre
@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit._torchutil import lazy
-from vaekit.distributions.base import USUAL, Distribution, Offer, Space
+from vaekit.distributions.base import USUAL, Distribution, Offer
+from vaekit.distributions.continuous import normal_noise
 
 NODES = 64  # of a rule: twelve deviations of a smooth density to either side
 
@@ -23,10 +24,7 @@ class _OnSphere(Distribution):
     """A distribution over unit vectors of the last dim."""
 
     kind = "sphere"
-
-    @property
-    def space(self) -> Space:
-        return Space(self.kind, self.event_shape)
+    offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
 
 
 def log_area(size: int) -> float:
@@ -54,22 +52,14 @@ class SphereUniform(_OnSphere):
 
     zero: Tensor
 
-    parameters = ("zero",)
-    offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
-
-    @property
-    def mean(self) -> Tensor:
-        return self.zero
+    center = "zero"
 
     @property
     def variance(self) -> Tensor:
         return torch.full_like(self.zero, 1 / self.zero.shape[-1])
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        noise = torch.randn(
-            (*shape, *self.zero.shape), dtype=self.zero.dtype, device=self.zero.device
-        )
-        return F.normalize(noise, dim=-1)
+        return F.normalize(normal_noise(self.zero, shape), dim=-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density `(...)`, nats."""
@@ -82,9 +72,6 @@ class _Pointed(_OnSphere):
 
     loc: Tensor
     concentration: Tensor
-
-    parameters: ClassVar[tuple[str, ...]] = ("loc", "concentration")
-    offers = USUAL - {Offer.FACTORS} | {Offer.RSAMPLE}
 
     @property
     @abstractmethod
@@ -110,10 +97,7 @@ class _Pointed(_OnSphere):
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         t = self._cosines(shape).unsqueeze(-1)
-        size = (*shape, *self.loc.shape[:-1], self.loc.shape[-1] - 1)
-        across = F.normalize(
-            torch.randn(size, dtype=self.loc.dtype, device=self.loc.device), dim=-1
-        )
+        across = F.normalize(normal_noise(self.loc[..., 1:], shape), dim=-1)
         tiny = torch.finfo(t.dtype).tiny
         x = torch.cat([t, (1 - t.square()).clamp_min(tiny).sqrt() * across], -1)
         first = torch.zeros_like(self.loc)
@@ -182,11 +166,8 @@ class PowerSpherical(_Pointed):
 def _nodes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return nodes and weights of a Gauss-Legendre rule on [0, 1]."""
     x, weight = legendre.leggauss(NODES)
-    both = (
-        torch.tensor(values, dtype=dtype, device=device) for values in ((x + 1) / 2, weight / 2)
-    )
-    first, second = both
-    return first, second
+    how: Any = {"dtype": dtype, "device": device}
+    return torch.tensor((x + 1) / 2, **how), torch.tensor(weight / 2, **how)
 
 
 class VonMisesFisher(_Pointed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -40,8 +40,6 @@ class TorchDistribution(Distribution):
         >>> q.rsample((7,)).shape, q.log_prob(torch.ones(5, 3)).shape, str(q.space)
         (torch.Size([7, 5, 3]), torch.Size([5]), 'positive(3)')
     """
-
-    parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -31,6 +32,7 @@ class Compared(NamedTuple):
     how: str
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class OfSamples(Study):
     """A study of drawn rows beside the rows of a split, by features of both.
 
@@ -46,18 +48,21 @@ class OfSamples(Study):
             images.
     """
 
+    features: str | None = None
+    most: int = 10_000
+    mean: bool | None = None
+
     needs = offering("latent", "draws")
     words: ClassVar[str]  # what the first number is, beside its features
     label: ClassVar[str] = ""  # of a number alone, where that is not its name
 
-    def __init__(
-        self, *, features: str | None = None, most: int = 10_000, mean: bool | None = None
-    ) -> None:
+    def __post_init__(self) -> None:
         super().__init__()
+        features = self.features
         if features is not None and features not in NAMES and not Path(features).is_file():
             known = f"{', '.join(NAMES)}, or a TorchScript or .onnx file"
             raise VaekitError(f"got `features={features}`; expected {known}.")
-        self.features, self.mean, self.most = features, mean, at_least("most", most, LEAST)
+        at_least("most", self.most, LEAST)
 
     @abstractmethod
     def numbers(self, drawn: Tensor, real: Tensor, seed: int, *, error: bool = True) -> Numbers:
@@ -158,6 +163,7 @@ class Frechet(OfSamples):
 
 
 @register("metric", "kid")
+@dataclass(kw_only=True, eq=False, repr=False)
 class KID(OfSamples):
     """The kernel distance of drawn rows from real ones, by their features: see `metrics.kid`.
 
@@ -167,19 +173,14 @@ class KID(OfSamples):
         size: rows of a subset, a tenth of all at most.
     """
 
+    size: int = 1000
+
     words, label = "kernel distance, KID", "kid"
     columns = (Column("distance", "kernel distance, KID", decimals=4, better=-1),)
 
-    def __init__(
-        self,
-        *,
-        size: int = 1000,
-        features: str | None = None,
-        most: int = 10_000,
-        mean: bool | None = None,
-    ) -> None:
-        super().__init__(features=features, most=most, mean=mean)
-        self.size = at_least("size", size, 2)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("size", self.size, 2)
 
     def numbers(self, drawn: Tensor, real: Tensor, seed: int, *, error: bool = True) -> Numbers:
         """Return the mean over subsets."""
@@ -187,6 +188,7 @@ class KID(OfSamples):
 
 
 @register("metric", "prdc")
+@dataclass(kw_only=True, eq=False, repr=False)
 class PRDC(OfSamples):
     """Precision, recall, density and coverage of drawn rows, by their features.
 
@@ -196,24 +198,17 @@ class PRDC(OfSamples):
         k: the ball of a row reaches to its k-th nearest neighbor.
     """
 
+    k: int = 5
+
     words = "drawn rows near real ones"
-    columns = (
-        Column("precision", "precision", decimals=3, better=1),
-        Column("recall", "recall", decimals=3, better=1),
-        Column("density", "density", decimals=3, better=1),
-        Column("coverage", "coverage", decimals=3, better=1),
+    columns = tuple(
+        Column(name, name, decimals=3, better=1)
+        for name in ("precision", "recall", "density", "coverage")
     )
 
-    def __init__(
-        self,
-        *,
-        k: int = 5,
-        features: str | None = None,
-        most: int = 10_000,
-        mean: bool | None = None,
-    ) -> None:
-        super().__init__(features=features, most=most, mean=mean)
-        self.k = at_least("k", k, 1)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("k", self.k, 1)
 
     def numbers(self, drawn: Tensor, real: Tensor, seed: int, *, error: bool = True) -> Numbers:
         """Return the four."""

@@ -89,17 +89,13 @@ class CodeModel(LatentModel):
             )
         self.prior, self.posterior, self.quantizer = prior, posterior, quantizer
         self.likelihood, self.gaps = likelihood, gaps
+        self.x_shape = likelihood.family.event_shape
 
     @property
     def offers(self) -> frozenset[Offer]:  # type: ignore[override]
         """Return what may be asked of it."""
         words = offering(*ALWAYS, *(["gaps"] if self.gaps else []))
         return words | (self.likelihood.family.offers & {Offer.FIXED})
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Return the shape of one x."""
-        return self.likelihood.family.event_shape
 
     def infer(self, x: Tensor, context: Context = None, mask: Mask = None) -> _State:
         """Return the codes of what is seen of x with their vectors, and p(codes)."""

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from vaekit._torchutil import evaluating
 from vaekit.distributions import Distribution, Offer, Space, offering
 from vaekit.errors import VaekitError, within
-from vaekit.models.base import Context, LatentModel, Mask, State
+from vaekit.models.base import Context, Mask, State
 from vaekit.models.trace import Site, Trace
-from vaekit.models.vae import check_parts, draw_prior
+from vaekit.models.vae import ThreeParts
 from vaekit.parts import Conditional, Prior
 from vaekit.registry import register
 
@@ -52,7 +52,6 @@ def leapfrog(
 class Flowed(Distribution):
     """What a Hamiltonian flow leaves behind: known at its own draw, and nowhere else."""
 
-    parameters = ()
     offers = offering("rsample", "density")
 
     def __init__(self, space: Space) -> None:
@@ -72,7 +71,7 @@ class Flowed(Distribution):
 
 
 @register("model", "hamiltonian")
-class HamiltonianVAE(LatentModel):
+class HamiltonianVAE(ThreeParts):
     """A VAE whose draw of q(z|x) then moves by `steps` of Hamiltonian dynamics toward log p(x, z).
 
     With z0 of q, a momentum rho0 = noise / sqrt(beta0), and K leapfrog steps, after each of which
@@ -121,11 +120,9 @@ class HamiltonianVAE(LatentModel):
         beta0: float = 0.3,
         gaps: bool = False,
     ) -> None:
-        super().__init__()
-        check_parts(prior, posterior, likelihood)
-        lacks = {Offer.DENSITY} - prior.offers | offering("density", "rsample") - (
-            posterior.family.offers
-        )
+        super().__init__(prior, posterior, likelihood, gaps=gaps)
+        lacks = offering("density") - prior.offers
+        lacks |= offering("density", "rsample") - posterior.family.offers
         if lacks or prior.space.kind != "reals" or len(prior.space.shape) != 1:
             raise VaekitError(
                 f"a Hamiltonian flow moves vectors of reals with a density; got {prior.space} with "
@@ -135,8 +132,7 @@ class HamiltonianVAE(LatentModel):
         for name, value, most in (("step_size", step_size, WIDEST), ("beta0", beta0, 1.0)):
             if not 0 < value < most:
                 raise VaekitError(f"got `{name}={value:g}`; expected between 0 and {most:g}.")
-        self.prior, self.posterior, self.likelihood = prior, posterior, likelihood
-        self.steps, self.gaps = within("steps", steps, 1, MOST), gaps
+        self.steps = within("steps", steps, 1, MOST)
         self.raw_step = nn.Parameter(torch.full(prior.space.shape, _logit(step_size / WIDEST)))
         self.raw_beta0 = nn.Parameter(torch.tensor(_logit(beta0)))
 
@@ -146,11 +142,6 @@ class HamiltonianVAE(LatentModel):
         words = offering("latent", "one_site", "rsample", "density", "bound", "exact")
         words |= self.prior.offers & {Offer.DRAWS} | self.likelihood.family.offers & {Offer.FIXED}
         return words | ({Offer.GAPS} if self.gaps else frozenset())
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Return the shape of one x."""
-        return self.likelihood.family.event_shape
 
     def infer(self, x: Tensor, context: Context = None, mask: Mask = None) -> State:
         """Return q(z0|x) and p(z), with what the force is a function of."""
@@ -187,18 +178,6 @@ class HamiltonianVAE(LatentModel):
         site.__dict__["log_q"] = log_q - 0.5 * noise.square().sum(-1)
         site.__dict__["kl"] = log_q - 0.5 * z.shape[-1] - site.log_p
         return (site,)
-
-    def draw_prior(
-        self, n: int, context: Context = None, temperature: float = 1.0
-    ) -> tuple[Tensor, ...]:
-        """Return n draws `(n, *Z)` of z from the prior, one for each row of the context."""
-        return draw_prior(self.prior(context, self.posterior), n, context, temperature)
-
-    def likelihood_at(
-        self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
-    ) -> Distribution:
-        """Return p(x|z)."""
-        return self.likelihood(zs[0], context)
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}"

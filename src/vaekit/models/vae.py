@@ -43,20 +43,43 @@ def check_parts(prior: Prior, posterior: Conditional, likelihood: Conditional) -
         )
 
 
-@torch.no_grad()
-def draw_prior(p: Distribution, n: int, context: Context, temperature: float) -> tuple[Tensor, ...]:
-    """Return n draws `(n, *Z)` of each latent of p(z), one for each row of the context."""
-    zs = []
-    for each in p.tempered(temperature).latents.values():
-        z = each.sample(() if context is not None else (n,))
-        if z.dim() == len(each.event_shape):  # a prior that ignores the context
-            z = each.sample((n,))
-        zs.append(z)
-    return tuple(zs)
+class ThreeParts(LatentModel):
+    """A model of a prior, a posterior and a likelihood: a subclass says how z is inferred."""
+
+    def __init__(
+        self, prior: Prior, posterior: Conditional, likelihood: Conditional, *, gaps: bool = False
+    ) -> None:
+        super().__init__()
+        check_parts(prior, posterior, likelihood)
+        self.prior, self.posterior, self.likelihood = prior, posterior, likelihood
+        self.gaps, self.x_shape = gaps, likelihood.family.event_shape
+
+    @torch.no_grad()
+    def draw_prior(
+        self, n: int, context: Context = None, temperature: float = 1.0
+    ) -> tuple[Tensor, ...]:
+        """Return n draws `(n, *Z)` of each latent of p(z), one for each row of the context."""
+        zs = []
+        for each in self.prior(context, self.posterior).tempered(temperature).latents.values():
+            z = each.sample(() if context is not None else (n,))
+            if z.dim() == len(each.event_shape):  # a prior that ignores the context
+                z = each.sample((n,))
+            zs.append(z)
+        return tuple(zs)
+
+    def likelihood_at(
+        self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
+    ) -> Distribution:
+        """Return p(x|z)."""
+        if len(zs) == 1:
+            return self.likelihood(zs[0], context)
+        shapes = (p.event_shape for p in self.prior(context, self.posterior).latents.values())
+        flat = [z.flatten(-len(shape)) for z, shape in zip(zs, shapes, strict=True)]
+        return self.likelihood(torch.cat(flat, -1), context)
 
 
 @register("model", "vae")
-class VAE(LatentModel):
+class VAE(ThreeParts):
     """Three distributions: prior p(z), posterior q(z|x), likelihood p(x|z).
 
     `forward` is one pass, a `Trace`; nothing is scored until an objective asks.
@@ -84,16 +107,6 @@ class VAE(LatentModel):
         torch.Size([3, 9])
     """
 
-    def __init__(
-        self, prior: Prior, posterior: Conditional, likelihood: Conditional, *, gaps: bool = False
-    ) -> None:
-        super().__init__()
-        check_parts(prior, posterior, likelihood)
-        self.prior = prior
-        self.posterior = posterior
-        self.likelihood = likelihood
-        self.gaps = gaps
-
     @property
     def offers(self) -> frozenset[Offer]:  # type: ignore[override]
         """Return what may be asked of it: the posterior's words, the prior's, the likelihood's."""
@@ -111,11 +124,6 @@ class VAE(LatentModel):
             words.add(Offer.SEPARATE)
         return frozenset(words | ({Offer.GAPS} if self.gaps else set()))
 
-    @property
-    def x_shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Return the shape of one x."""
-        return self.likelihood.family.event_shape
-
     def infer(self, x: Tensor, context: Context = None, mask: Mask = None) -> State:
         """Return q(z|x) of what is seen of x, and p(z)."""
         return self.posterior(x, context), self.prior(context, self.posterior)
@@ -124,22 +132,6 @@ class VAE(LatentModel):
         """Return the latent, or each of those that the posterior is a product over."""
         q, p = state
         return tuple(Site.draw(n, each, p.latents[n], samples) for n, each in q.latents.items())
-
-    def draw_prior(
-        self, n: int, context: Context = None, temperature: float = 1.0
-    ) -> tuple[Tensor, ...]:
-        """Return n draws `(n, *Z)` of z from the prior, one for each row of the context."""
-        return draw_prior(self.prior(context, self.posterior), n, context, temperature)
-
-    def likelihood_at(
-        self, zs: tuple[Tensor, ...], context: Context = None, state: State = None
-    ) -> Distribution:
-        """Return p(x|z)."""
-        if len(zs) == 1:
-            return self.likelihood(zs[0], context)
-        shapes = (p.event_shape for p in self.prior(context, self.posterior).latents.values())
-        flat = [z.flatten(-len(shape)) for z, shape in zip(zs, shapes, strict=True)]
-        return self.likelihood(torch.cat(flat, -1), context)
 
 
 OF_Q = {Offer.RSAMPLE, Offer.MOMENTS, Offer.MEAN, Offer.CODES, Offer.EXACT}

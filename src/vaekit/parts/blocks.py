@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, choose, same_shape
 from vaekit.nn import Phrase
-from vaekit.parts.conditional import Family
+from vaekit.parts.conditional import Family, Shape
 from vaekit.parts.counting import NegativeBinomial
 from vaekit.parts.families import Bernoulli, FittedScale, Gaussian, Laplace, make_scale
 from vaekit.registry import register
@@ -83,7 +83,7 @@ class Blocks(Family):
 
     def __init__(
         self,
-        event_shape: int | tuple[int, ...],
+        event_shape: Shape,
         data: Any,
         *,
         numeric: str = "gaussian",

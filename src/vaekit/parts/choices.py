@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, within
-from vaekit.parts.conditional import Family
+from vaekit.parts.conditional import Family, Shape, one_dim
 from vaekit.parts.families import Gaussian
-from vaekit.parts.priors import MOST, Prior, StandardNormal
+from vaekit.parts.priors import MOST, Context, Posterior, Prior, StandardNormal
 from vaekit.registry import register
 
 
@@ -59,32 +59,15 @@ class Gumbel(Family):
     gives = (("logits of categorical variables",),)
 
     def __init__(
-        self,
-        event_shape: int | tuple[int, ...],
-        *,
-        categories: int = 10,
-        temperature: float = 2 / 3,
+        self, event_shape: Shape, *, categories: int = 10, temperature: float = 2 / 3
     ) -> None:
         super().__init__(event_shape)
-        if len(self.event_shape) != 1:
-            raise VaekitError(
-                f"gumbel takes a number of variables; got the event_shape {self.event_shape}."
-            )
-        self.event_shape = (*self.event_shape, within("categories", categories, 2, MOST))
-        self.choices = self.event_shape
+        count = one_dim("gumbel takes a number of variables", event_shape)
+        self.event_shape = (count, within("categories", categories, 2, MOST))
+        self.choices, self.numbers = self.event_shape, (math.prod(self.event_shape),)
         if not 0 < temperature < math.inf:
             raise VaekitError(f"got `temperature={temperature:g}`; expected a positive number.")
         self.temperature = nn.Buffer(torch.tensor(float(temperature)))
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return (math.prod(self.event_shape),)
-
-    @property
-    def space(self) -> d.Space:
-        """Return the space of the draws that are not relaxed."""
-        return d.Space("one-hot", self.event_shape)
 
     @property
     def offers(self) -> frozenset[d.Offer]:
@@ -116,28 +99,16 @@ class CategoricalPrior(Prior):
         (torch.Size([2, 3, 4]), tensor(-4.1589))
     """
 
-    logits: Tensor
+    distribution = d.OneHotCategorical
 
     def __init__(self, choices: tuple[int, ...], *, learned: bool = False) -> None:
         super().__init__()
-        logits = torch.zeros(of_choices("categorical", choices))
+        self.event_shape = of_choices("categorical", choices)
+        logits = torch.zeros(self.event_shape)
         self.logits = nn.Parameter(logits) if learned else nn.Buffer(logits, persistent=False)
 
-    @property
-    def space(self) -> d.Space:
-        return d.Space("one-hot", tuple(self.logits.shape))
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return d.OneHotCategorical.offers | {d.Offer.BOUND}
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return d.OneHotCategorical(self.logits)
-
-    def extra_repr(self) -> str:
-        return f"{tuple(self.logits.shape)}, learned={isinstance(self.logits, nn.Parameter)}"
 
 
 @register("posterior", "joint")
@@ -171,7 +142,7 @@ class Joint(Family):
 
     def __init__(
         self,
-        event_shape: int | tuple[int, ...],
+        event_shape: Shape,
         *,
         variables: int = 1,
         categories: int = 10,
@@ -179,16 +150,11 @@ class Joint(Family):
     ) -> None:
         super().__init__(event_shape)
         self.discrete = Gumbel(variables, categories=categories, temperature=temperature)
-        if len(self.event_shape) != 1:
-            raise VaekitError(f"joint is over vectors; got the event_shape {self.event_shape}.")
-        self.continuous = Gaussian(self.event_shape)
-        self.choices = self.discrete.choices
-        self.event_shape = (*self.event_shape[:-1], self.event_shape[-1] + math.prod(self.choices))
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return (self.continuous.param_shape[0] + self.discrete.param_shape[0],)
+        size = one_dim("joint is over vectors", event_shape)
+        self.continuous, self.choices = Gaussian(size), self.discrete.choices
+        self.event_shape = (size + math.prod(self.choices),)
+        self.each = self.continuous.param_shape[0], self.discrete.param_shape[0]
+        self.numbers = (sum(self.each),)
 
     @property
     def space(self) -> d.Space:
@@ -201,8 +167,7 @@ class Joint(Family):
         return d.joint_offers(self.continuous.offers, self.discrete.offers)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        shapes = self.continuous.param_shape[0], self.discrete.param_shape[0]
-        first, second = params.split(shapes, -1)
+        first, second = params.split(self.each, -1)
         return d.Product(self.continuous(first), self.discrete(second))
 
 
@@ -224,15 +189,12 @@ class JointPrior(Prior):
     """
 
     def __init__(
-        self,
-        event_shape: int | tuple[int, ...],
-        choices: tuple[int, ...],
-        *,
-        learned: bool = False,
+        self, event_shape: Shape, choices: tuple[int, ...], *, learned: bool = False
     ) -> None:
         super().__init__()
         self.continuous = StandardNormal(event_shape)
         self.discrete = CategoricalPrior(of_choices("joint", choices), learned=learned)
+        self.event_shape = self.space.shape
 
     @property
     def space(self) -> d.Space:
@@ -242,7 +204,5 @@ class JointPrior(Prior):
     def offers(self) -> frozenset[d.Offer]:
         return d.joint_offers(self.continuous.offers, self.discrete.offers)
 
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return d.Product(self.continuous(), self.discrete())

@@ -8,12 +8,27 @@ from torch.nn import functional as F
 
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, at_least, within
-from vaekit.parts.priors import Prior
+from vaekit.parts.priors import Context, Posterior, Prior
 from vaekit.registry import register
 
 
+class _OfCodes(Prior):
+    """A prior of codes, n for each row, and each one of K."""
+
+    def __init__(self, codes: tuple[int, int]) -> None:
+        super().__init__()
+        self.codes, self.event_shape = codes, codes[:1]
+
+    @property
+    def space(self) -> d.Space:
+        return d.codes(*self.codes)
+
+    def extra_repr(self) -> str:
+        return str(self.codes)
+
+
 @register("prior", "codes")
-class CodesPrior(Prior):
+class CodesPrior(_OfCodes):
     """Each code by itself: all alike, or with learned probabilities for each place.
 
     Under the uniform one the KL of n codes, each one of K, is n log K for every x.
@@ -27,29 +42,17 @@ class CodesPrior(Prior):
         tensor(-4.1589)
     """
 
-    logits: Tensor
-
     def __init__(self, codes: tuple[int, int], *, learned: bool = False) -> None:
-        super().__init__()
-        self.codes = codes
+        super().__init__(codes)
         start = torch.zeros(codes)
         self.logits = nn.Parameter(start) if learned else nn.Buffer(start, persistent=False)
 
-    @property
-    def space(self) -> d.Space:
-        return d.codes(*self.codes)
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return d.CategoricalCodes(self.logits)
-
-    def extra_repr(self) -> str:
-        return str(self.codes)
 
 
 @register("prior", "codes-transformer")
-class AutoregressivePrior(Prior):
+class AutoregressivePrior(_OfCodes):
     """Codes one after the other, each given those before, by a small causal transformer.
 
     Its probabilities start alike. It may be learned with the model, which it does not move, as
@@ -74,10 +77,9 @@ class AutoregressivePrior(Prior):
     def __init__(
         self, codes: tuple[int, int], *, width: int = 64, layers: int = 2, heads: int = 4
     ) -> None:
-        super().__init__()
+        super().__init__(codes)
         if at_least("width", width, 1) % at_least("heads", heads, 1):
             raise VaekitError(f"got `width={width}`; expected a multiple of `heads={heads}`.")
-        self.codes = codes
         count, levels = codes
         self.values = nn.Embedding(levels + 1, width)  # the last one stands before the first code
         self.places = nn.Parameter(0.02 * torch.randn(count, width))
@@ -91,10 +93,6 @@ class AutoregressivePrior(Prior):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    @property
-    def space(self) -> d.Space:
-        return d.codes(*self.codes)
-
     def logits(self, codes: Tensor) -> Tensor:
         """Return logits `(N, m, K)` for codes `(N, m)`, each from the codes before its own."""
         before = F.pad(codes[:, :-1], (1, 0), value=self.codes[1])
@@ -105,10 +103,5 @@ class AutoregressivePrior(Prior):
         result: Tensor = self.output(self.norm(h))
         return result
 
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return d.AutoregressiveCodes(self.logits, self.codes, self.places.device)
-
-    def extra_repr(self) -> str:
-        return str(self.codes)

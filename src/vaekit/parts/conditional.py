@@ -15,7 +15,22 @@ from torch import Tensor, nn
 from vaekit.distributions import Distribution, Offer, Space
 from vaekit.errors import VaekitError
 from vaekit.nn import Phrase, sizes
-from vaekit.registry import register
+from vaekit.registry import given_options, register
+
+Shape = int | tuple[int, ...]  # of one draw; a number is that of a vector
+
+
+def one_dim(what: str, event_shape: Shape, mend: str = "") -> int:
+    """Return the size of a vector; refuse other shapes, which do not go with `what` there is.
+
+    Example:
+        >>> one_dim("a flow is over vectors", 3)
+        3
+    """
+    shape = sizes("event_shape", event_shape)
+    if len(shape) != 1:
+        raise VaekitError(f"{what}; got the event_shape {shape}{mend}.")
+    return shape[0]
 
 
 class Family(nn.Module, ABC):
@@ -25,22 +40,27 @@ class Family(nn.Module, ABC):
 
     Attributes:
         distribution: the class of its distributions, which gives space and offers.
-        copies: how many numbers the network returns for each element, unless `param_shape` says.
+        copies: how many numbers the network returns for each element.
+        numbers: the shape of what it returns for one example, where that is no multiple.
         levels: how many values an element can take, where these are few.
+        form: what the network's output is, as a `Phrase`: of a text, and of attributes.
     """
 
     distribution: ClassVar[Any]
     copies: int = 1
+    numbers: tuple[int, ...] | None = None
     levels: int | None = None
+    form: tuple[str, ...] = ("parameters of {}", "_name")
 
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+    def __init__(self, event_shape: Shape) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
 
     @property
     def param_shape(self) -> tuple[int, ...]:
         """Return the shape that the network must return for one example."""
-        return (self.copies * self.event_shape[0], *self.event_shape[1:])
+        first, *rest = self.event_shape
+        return (self.copies * first, *rest) if self.numbers is None else self.numbers
 
     @property
     def space(self) -> Space:
@@ -57,7 +77,8 @@ class Family(nn.Module, ABC):
     @property
     def gives(self) -> tuple[Phrase, ...]:
         """Return what the network's output is, in phrases: see `vaekit.nn.in_words`."""
-        return (("parameters of {}", type(self).__name__),)
+        text, *names = self.form
+        return ((text, *(str(getattr(self, name)) for name in names)),)
 
     @abstractmethod
     def forward(self, params: Tensor, context: Tensor | None = None) -> Distribution:
@@ -67,11 +88,15 @@ class Family(nn.Module, ABC):
         """Return parameters `param_shape` of the distribution with this mean `event_shape`."""
         raise VaekitError(f"{type(self).__name__} cannot be started at a mean.")
 
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
     def extra_repr(self) -> str:
-        return str(self.event_shape)
+        return f"{self.event_shape}{given_options(self)}"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
+        return f"{self._name}({self.extra_repr()})"
 
 
 def join(h: Tensor, context: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, choose
 from vaekit.nn import Phrase
-from vaekit.parts.conditional import Family
+from vaekit.parts.conditional import Family, Shape
 from vaekit.registry import register
 
 LOWEST, HIGHEST = -30.0, 20.0  # of a log-mean: float32 holds whole numbers up to exp(16.6) alone
@@ -75,7 +75,7 @@ class _Dispersed(Family):
     means: ClassVar[int]
     words: ClassVar[tuple[str, str]]
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, dispersion: str = "shared") -> None:
+    def __init__(self, event_shape: Shape, *, dispersion: str = "shared") -> None:
         super().__init__(event_shape)
         self.free = choose("dispersion", dispersion, {"shared": False, "free": True})
         self.copies = self.means + self.free
@@ -95,9 +95,6 @@ class _Dispersed(Family):
         if self.free:
             return ((self.words[1],),)
         return ((self.words[0],), ("one learned log dispersion each",))
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, dispersion={'free' if self.free else 'shared'!r}"
 
 
 @register("likelihood", "negative-binomial")
@@ -194,14 +191,13 @@ class Multinomial(Family):
     gives = (("logits of the shares of a multinomial",),)
     totals = True  # that a library size reaches it without `OfLibrary`
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, library: bool) -> None:
+    def __init__(self, event_shape: Shape, *, library: bool) -> None:
         super().__init__(event_shape)
         self.library = library
-        self.register_buffer("_total", torch.ones(()))
-        self._total: Tensor
+        self._total = nn.Buffer(torch.ones(()))
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        total = self._total
+        total: Tensor = self._total
         if self.library:
             total = _total_of(context, params).view(-1, *[1] * len(self.event_shape))
         logits = params.flatten(-len(self.event_shape)).log_softmax(-1).view(params.shape)
@@ -212,9 +208,6 @@ class Multinomial(Family):
         """Return logits with the shares of this mean; its total is that of draws."""
         self._total.fill_(mean.clamp(min=RAREST).sum())
         return mean.clamp(min=RAREST).log()
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, library={self.library}"
 
 
 def _total_of(context: Tensor | None, params: Tensor) -> Tensor:

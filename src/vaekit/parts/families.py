@@ -14,7 +14,7 @@ from vaekit import distributions as d
 from vaekit._torchutil import over_ranks
 from vaekit.errors import VaekitError, at_least, choose, unknown
 from vaekit.nn import Phrase
-from vaekit.parts.conditional import Family
+from vaekit.parts.conditional import Family, Shape
 from vaekit.registry import register
 
 Map = Callable[[Tensor], Tensor]
@@ -80,13 +80,11 @@ class FreeScale(nn.Module):
 class FixedScale(nn.Module):
     """One given number."""
 
-    log_scale: Tensor
-
     def __init__(self, scale: float) -> None:
         super().__init__()
         if not 0 < scale < math.inf:
             raise VaekitError(f"got the scale {scale}; expected a positive number.")
-        self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+        self.log_scale = nn.Buffer(torch.tensor(math.log(scale)))
 
 
 class SharedScale(nn.Module):
@@ -112,14 +110,12 @@ class FittedScale(nn.Module):
     """
 
     least = 1e-10
-    _moment: Tensor
-    _count: Tensor
 
     def __init__(self, power: int, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.power = power
-        self.register_buffer("_moment", torch.ones(shape))
-        self.register_buffer("_count", torch.zeros(shape))
+        self._moment = nn.Buffer(torch.ones(shape))
+        self._count = nn.Buffer(torch.zeros(shape))
 
     @property
     def log_scale(self) -> Tensor:
@@ -142,7 +138,7 @@ class FittedScale(nn.Module):
         total, count = over_ranks(torch.stack(parts))
         mean = (total / count.clamp(min=1)).clamp(min=self.least).to(self._moment.dtype)
         good = (count > 0) & torch.isfinite(mean)
-        self._count += good
+        self._count.add_(good)
         moved = self._moment.lerp(mean, (1 / self._count.clamp(min=1)).clamp(min=0.05))
         self._moment.copy_(torch.where(good, moved, self._moment))
         return mean.log() / self.power
@@ -179,6 +175,14 @@ def make_scale(
     return makers[how]()
 
 
+def _phrases(name: str) -> dict[str | float, str]:
+    return {
+        "one": f"location of {name}",
+        "free": f"location and log scale of {name}",
+        "softplus": f"location and, before softplus, scale of {name}",
+    }
+
+
 class _LocationScale(Family):
     """The base of the Gaussian and Laplace families; see Gaussian."""
 
@@ -188,7 +192,7 @@ class _LocationScale(Family):
 
     def __init__(
         self,
-        event_shape: int | tuple[int, ...],
+        event_shape: Shape,
         *,
         scale: str | float = "free",
         mean: str = "identity",
@@ -316,11 +320,7 @@ class Laplace(_LocationScale):
     """
 
     distribution = d.Laplace
-    terms: ClassVar = {
-        "one": "location of a Laplace distribution",
-        "free": "location and log scale of a Laplace distribution",
-        "softplus": "location and, before softplus, scale of a Laplace distribution",
-    }
+    terms: ClassVar = _phrases("a Laplace distribution")
 
 
 class _Plain(Family):
@@ -388,7 +388,7 @@ class Categorical(_Plain):
 
     distribution = d.Categorical
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, levels: int = 256) -> None:
+    def __init__(self, event_shape: Shape, *, levels: int = 256) -> None:
         super().__init__(event_shape)
         self.levels = self.copies = at_least("levels", levels, 2)
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, within
 from vaekit.nn import sizes
-from vaekit.parts.priors import MOST, Prior
+from vaekit.parts.conditional import Shape
+from vaekit.parts.priors import MOST, Context, Posterior, Prior
 from vaekit.registry import register
 
 
@@ -31,48 +32,29 @@ class FullMixture(Prior):
         -1.8378770351409912
     """
 
-    log_weights: Tensor
-    loc: Tensor
-    tril: Tensor
+    distribution = d.GaussianMixture
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, components: int = 1) -> None:
+    def __init__(self, event_shape: Shape, *, components: int = 1) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
         count, size = within("components", components, 1, MOST), math.prod(self.event_shape)
-        self.register_buffer("log_weights", torch.full((count,), -math.log(count)))
-        self.register_buffer("loc", torch.zeros(count, *self.event_shape))
-        self.register_buffer("tril", torch.eye(size).repeat(count, 1, 1))
+        self.log_weights = nn.Buffer(torch.full((count,), -math.log(count)))
+        self.loc = nn.Buffer(torch.zeros(count, *self.event_shape))
+        self.tril = nn.Buffer(torch.eye(size).repeat(count, 1, 1))
 
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return d.GaussianMixture.offers
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.GaussianMixture:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.GaussianMixture:
         return d.GaussianMixture(self.log_weights, self.loc, self.tril)
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, components={len(self.log_weights)}"
 
 
 class _Moved(d.Distribution):
     """The distribution of loc + scale * v, for v of a distribution over vectors."""
 
-    parameters = ()
+    shaped_as = "loc"
 
     def __init__(self, base: d.Distribution, loc: Tensor, scale: Tensor) -> None:
         super().__init__(event_dim=loc.dim())
         self.base, self.loc, self.scale = base, loc, scale
         self.offers = base.offers & d.offering("draws", "density", "exact")  # type: ignore[misc]
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return tuple(self.loc.shape)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         v = self.base.sample(shape)
@@ -100,14 +82,11 @@ class MovedPrior(Prior):
         (torch.Size([5, 2, 2]), torch.Size([1]))
     """
 
-    loc: Tensor
-    scale: Tensor
-
-    def __init__(self, prior: Prior, event_shape: int | tuple[int, ...]) -> None:
+    def __init__(self, prior: Prior, event_shape: Shape) -> None:
         super().__init__()
         self.prior, self.event_shape = prior, sizes("event_shape", event_shape)
-        self.register_buffer("loc", torch.zeros(self.event_shape))
-        self.register_buffer("scale", torch.ones(self.event_shape))
+        self.loc = nn.Buffer(torch.zeros(self.event_shape))
+        self.scale = nn.Buffer(torch.ones(self.event_shape))
 
     def move_to(self, z: Tensor) -> None:
         """Take the means of the elements of z `(N, *Z)`, and their standard deviations."""
@@ -116,23 +95,16 @@ class MovedPrior(Prior):
         self.scale.copy_(spread.clamp_min(1e-4 * spread.max().clamp_min(1e-12)))
 
     @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    @property
     def offers(self) -> frozenset[d.Offer]:
         return self.prior.offers & d.offering("draws", "density", "exact")
 
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return _Moved(self.prior(), self.loc, self.scale)
 
 
 class _Second(d.Distribution):
     """The z of a VAE: u ~ p(u), z ~ p(z|u), whose density is an integral over u."""
 
-    parameters = ()
     offers = d.offering("draws", "exact")
 
     def __init__(self, model: Any) -> None:
@@ -176,19 +148,12 @@ class SecondStage(Prior):
         torch.Size([5, 2])
     """
 
+    distribution = _Second
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
+        self.event_shape = getattr(model, "x_shape", ())
 
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.model.x_shape)
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return _Second.offers
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return _Second(self.model)

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit import distributions as d
-from vaekit.errors import VaekitError, choose, within
-from vaekit.nn import Phrase, sizes
-from vaekit.parts.conditional import Family
-from vaekit.parts.priors import Prior
+from vaekit.errors import choose, within
+from vaekit.parts.conditional import Family, Shape, one_dim
+from vaekit.parts.priors import Context, Posterior, Prior
 from vaekit.parts.wrapped import ZukoFamily, masked, unchecked, zuko
 from vaekit.registry import register
 
@@ -22,12 +21,9 @@ DEEPEST, WIDEST = 1000, 10_000  # layers, and numbers of a layer
 GATE = 1.5  # what is added before the sigmoid of a gate: it starts near 1
 
 
-def vector(name: str, event_shape: int | tuple[int, ...]) -> int:
-    """Return the size of a vector; refuse other shapes."""
-    shape = sizes("event_shape", event_shape)
-    if len(shape) != 1:
-        raise VaekitError(f"{name} is over vectors; got the event_shape {shape}.")
-    return within("latent", shape[0], 1, WIDEST)
+def vector(name: str, event_shape: Shape) -> int:
+    """Return the size of a vector of not too many numbers."""
+    return within("latent", one_dim(f"{name} is over vectors", event_shape), 1, WIDEST)
 
 
 @register("prior", "flow")
@@ -53,39 +49,21 @@ class FlowPrior(Prior):
         torch.Size([5])
     """
 
+    offers: Any = d.offering("draws", "density", "exact")
+
     def __init__(
-        self,
-        event_shape: int | tuple[int, ...],
-        *,
-        flow: str = "maf",
-        transforms: int = 3,
-        hidden: int = 64,
+        self, event_shape: Shape, *, flow: str = "maf", transforms: int = 3, hidden: int = 64
     ) -> None:
         super().__init__()
-        size, widths = (
-            vector("the prior flow", event_shape),
-            [within("hidden", hidden, 1, WIDEST)] * 2,
-        )
+        size = vector("the prior flow", event_shape)
+        widths = [within("hidden", hidden, 1, WIDEST)] * 2
         make = getattr(zuko().flows, choose("flow", flow, KINDS))
         count = within("transforms", transforms, 1, DEEPEST)
         self.flow = masked(lambda: make(size, transforms=count, hidden_features=widths))
         self.event_shape = (size,)
 
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return d.offering("draws", "density", "exact")
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return unchecked(self.flow(), d.offering("rsample", "draws", "density", "exact"))
-
-    def extra_repr(self) -> str:
-        return str(self.event_shape)
 
 
 class _Flow(d.Distribution):
@@ -99,7 +77,6 @@ class _Flow(d.Distribution):
         backward: whether layers can be inverted.
     """
 
-    parameters = ()
     one_pass = True
 
     def __init__(
@@ -220,19 +197,16 @@ class _Flowed(Family):
     distribution = _Flow
     backward = True
 
-    def __init__(self, event_shape: int | tuple[int, ...], given: int) -> None:
+    def __init__(self, event_shape: Shape, given: int) -> None:
         super().__init__(event_shape)
-        self.size, self.given = vector(type(self).__name__, event_shape), given
+        self.size, self.given = vector(self._name, event_shape), given
+        self.numbers = (2 * self.size + given,)
         self.layers = nn.ModuleList()
 
     @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return (2 * self.size + self.given,)
-
-    @property
-    def space(self) -> d.Space:
-        return d.reals(self.size)
+    def depth(self) -> int:
+        """Return how many layers there are."""
+        return len(self.layers)
 
     @property
     def offers(self) -> frozenset[d.Offer]:
@@ -269,24 +243,19 @@ class IAF(_Flowed):
         ((10,), torch.Size([7, 5, 3]), torch.Size([7, 5]))
     """
 
+    form = (
+        "mean and log variance of a Gaussian, and {} numbers for {} autoregressive layers",
+        "given",
+        "depth",
+    )
+
     def __init__(
-        self,
-        event_shape: int | tuple[int, ...],
-        *,
-        steps: int = 4,
-        hidden: int = 64,
-        given: int = 32,
+        self, event_shape: Shape, *, steps: int = 4, hidden: int = 64, given: int = 32
     ) -> None:
         super().__init__(event_shape, within("given", given, 0, WIDEST))
         width = within("hidden", hidden, 1, WIDEST)
         count = within("steps", steps, 1, DEEPEST)
         self.layers.extend(Autoregressive(self.size, given, width) for _ in range(count))
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        words = "mean and log variance of a Gaussian, and {} numbers for {} autoregressive layers"
-        return ((words, str(self.given), str(len(self.layers))),)
 
 
 @register("posterior", "planar")
@@ -306,18 +275,13 @@ class PlanarFlow(_Flowed):
     """
 
     backward = False
+    form = ("mean and log variance of a Gaussian, and the numbers of {} planar layers", "depth")
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, steps: int = 8) -> None:
+    def __init__(self, event_shape: Shape, *, steps: int = 8) -> None:
         size = vector("planar", event_shape)
         each, count = 2 * size + 1, within("steps", steps, 1, DEEPEST)
         super().__init__(event_shape, each * count)
         self.layers.extend(Planar(size, each * step) for step in range(count))
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        words = "mean and log variance of a Gaussian, and the numbers of {} planar layers"
-        return ((words, str(len(self.layers))),)
 
 
 @register("posterior", "spline")
@@ -341,20 +305,10 @@ class SplineFlow(ZukoFamily):
     """
 
     def __init__(
-        self,
-        event_shape: int | tuple[int, ...],
-        *,
-        transforms: int = 2,
-        hidden: int = 64,
-        given: int = 64,
+        self, event_shape: Shape, *, transforms: int = 2, hidden: int = 64, given: int = 64
     ) -> None:
-        count, widths = (
-            within("transforms", transforms, 1, DEEPEST),
-            [within("hidden", hidden, 1, WIDEST)] * 2,
-        )
-        options = {"transforms": count, "hidden_features": widths, "passes": 2}
-        size = vector("spline", event_shape)
-        within("latent", size, 2, WIDEST)
-        super().__init__(
-            event_shape, flow="nsf", params=within("given", given, 1, WIDEST), **options
-        )
+        count = within("transforms", transforms, 1, DEEPEST)
+        widths = [within("hidden", hidden, 1, WIDEST)] * 2
+        within("latent", vector("spline", event_shape), 2, WIDEST)
+        options: dict[str, Any] = {"transforms": count, "hidden_features": widths, "passes": 2}
+        super().__init__(event_shape, params=within("given", given, 1, WIDEST), **options)

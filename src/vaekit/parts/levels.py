@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, within
 from vaekit.nn import Phrase
-from vaekit.parts.conditional import Family
+from vaekit.parts.conditional import Family, Shape
 from vaekit.parts.families import EPS, make_scale
 from vaekit.registry import register
 
@@ -47,11 +47,7 @@ class DiscretizedLogistic(Family):
     distribution = d.DiscretizedLogistic
 
     def __init__(
-        self,
-        event_shape: int | tuple[int, ...],
-        *,
-        levels: int = 256,
-        scale: str | float = "shared",
+        self, event_shape: Shape, *, levels: int = 256, scale: str | float = "shared"
     ) -> None:
         super().__init__(event_shape)
         if scale in ("fitted", "softplus"):
@@ -108,10 +104,9 @@ class DiscretizedLogisticMixture(Family):
     """
 
     distribution = d.DiscretizedLogisticMixture
+    form = ("{} discretized logistics for each pixel", "components")
 
-    def __init__(
-        self, event_shape: int | tuple[int, ...], *, components: int = 10, levels: int = 256
-    ) -> None:
+    def __init__(self, event_shape: Shape, *, components: int = 10, levels: int = 256) -> None:
         super().__init__(event_shape)
         if len(self.event_shape) != 3:
             raise VaekitError(
@@ -119,29 +114,13 @@ class DiscretizedLogisticMixture(Family):
             )
         self.levels = self.bins = within("levels", levels, 2, 2**16)
         self.components = within("components", components, 1, 10_000)
-        channels = self.event_shape[0]
-        self.pairs = channels * (channels - 1) // 2
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
         channels, *sides = self.event_shape
-        return (self.components * (1 + 2 * channels + self.pairs), *sides)
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        return (("{} discretized logistics for each pixel", str(self.components)),)
+        self.each = (1, channels, channels, channels * (channels - 1) // 2)  # of a component
+        self.numbers = (components * sum(self.each), *sides)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
-        k, channels = self.components, self.event_shape[0]
-        logits, loc, scale, weights = params.split(
-            [k, k * channels, k * channels, k * self.pairs], -3
-        )
-        loc, scale, weights = (
-            part.reshape(*part.shape[:-3], k, size, *part.shape[-2:])
-            for part, size in ((loc, channels), (scale, channels), (weights, self.pairs))
-        )
+        logits, *parts = params.split([self.components * size for size in self.each], -3)
+        loc, scale, weights = (part.unflatten(-3, (self.components, -1)) for part in parts)
         log_scale = scale.clamp(min=SHARPEST, max=5.0)
         return d.DiscretizedLogisticMixture(logits, loc, log_scale, 0.5 * weights.tanh(), self.bins)
 
@@ -152,7 +131,7 @@ class DiscretizedLogisticMixture(Family):
         loc = (mean + apart.view(-1, 1, 1, 1) * (k > 1)).flatten(0, 1)
         scale = torch.full_like(loc, WIDE)
         return torch.cat(
-            [mean.new_zeros(k, *sides), loc, scale, mean.new_zeros(k * self.pairs, *sides)]
+            [mean.new_zeros(k, *sides), loc, scale, mean.new_zeros(k * self.each[-1], *sides)]
         )
 
 
@@ -184,7 +163,7 @@ class Similarity(Family):
     distribution = d.Similarity
     gives = (("logits of the mean of an image",),)
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, weight: float = 1.0) -> None:
+    def __init__(self, event_shape: Shape, *, weight: float = 1.0) -> None:
         super().__init__(event_shape)
         if len(self.event_shape) != 3:
             raise VaekitError(f"ms-ssim is of images (C, H, W); got rows {self.event_shape}.")
@@ -199,6 +178,3 @@ class Similarity(Family):
     def start(self, mean: Tensor) -> Tensor:
         """Return the logits of this mean, a little inside [0, 1]."""
         return mean.clamp(EPS, 1 - EPS).logit()
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, weight={self.weight:g}"

@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, within
 from vaekit.nn import sizes
-from vaekit.registry import register
+from vaekit.parts.conditional import Shape
+from vaekit.registry import given_options, register
+
+Context = Tensor | None
+Posterior = nn.Module | None
 
 IMAGES = ("binary", "gray", "color")
 MOST = 100_000  # components
@@ -25,53 +29,45 @@ class Prior(nn.Module, ABC):
 
     Attributes:
         needs: what the posterior must offer, in the words of `Offer`.
+        distribution: the class of its distribution, which gives space and offers; without one they
+            are reals, with draws and a density.
+        event_shape: the shape of z.
     """
 
     needs: ClassVar[frozenset[d.Offer]] = frozenset()
+    distribution: ClassVar[Any] = None
+    event_shape: tuple[int, ...]
 
     @property
     def offers(self) -> frozenset[d.Offer]:
         """Return what may be asked of the distribution."""
-        return d.offering("draws", "density")
+        known = self.distribution
+        return d.offering("draws", "density") if known is None else known.offers
 
     @property
-    @abstractmethod
     def space(self) -> d.Space:
         """Return the space of the latent."""
+        return d.Space(getattr(self.distribution, "kind", "reals"), self.event_shape)
 
     @abstractmethod
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         """Return the distribution; its batch shape is empty or the context's."""
+
+    def extra_repr(self) -> str:
+        return f"{self.event_shape}{given_options(self)}"
 
 
 class _Shaped(Prior):
     """A prior over reals of one shape, without parameters."""
 
-    distribution: ClassVar[type[d.StandardGaussian]]
-    zero: Tensor
-
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+    def __init__(self, event_shape: Shape) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
-        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
+        self.zero = nn.Buffer(torch.zeros(self.event_shape), persistent=False)
 
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return self.distribution.offers
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
-        return self.distribution(self.zero, event_dim=len(self.event_shape))
-
-    def extra_repr(self) -> str:
-        return str(self.event_shape)
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
+        made: d.Distribution = self.distribution(self.zero, event_dim=len(self.event_shape))
+        return made
 
 
 @register("prior", "standard-normal")
@@ -132,27 +128,16 @@ class GaussianPrior(Prior):
         -1.8378770351409912
     """
 
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+    distribution = d.Gaussian
+
+    def __init__(self, event_shape: Shape) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
         self.loc = nn.Parameter(torch.zeros(self.event_shape))
         self.log_scale = nn.Parameter(torch.zeros(self.event_shape))
 
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return d.Gaussian.offers
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return d.Gaussian(self.loc, self.log_scale, event_dim=len(self.event_shape))
-
-    def extra_repr(self) -> str:
-        return str(self.event_shape)
 
 
 @register("prior", "laplace")
@@ -222,7 +207,7 @@ class MixturePrior(Prior):
         torch.Size([3, 2])
     """
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, components: int = 10) -> None:
+    def __init__(self, event_shape: Shape, *, components: int = 10) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
         count = within("components", components, 1, MOST)
@@ -230,18 +215,9 @@ class MixturePrior(Prior):
         self.loc = nn.Parameter(torch.randn(count, *self.event_shape))
         self.log_scale = nn.Parameter(torch.zeros(count, *self.event_shape))
 
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         each = d.Gaussian(self.loc, self.log_scale, event_dim=len(self.event_shape))
         return d.Mixture(self.logits.log_softmax(0), each)
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, components={len(self.logits)}"
 
 
 @register("prior", "vamp")
@@ -265,9 +241,7 @@ class VampPrior(Prior):
 
     needs = d.offering("draws", "density", "marginal")
 
-    def __init__(
-        self, event_shape: int | tuple[int, ...], data: Any, *, components: int = 100
-    ) -> None:
+    def __init__(self, event_shape: Shape, data: Any, *, components: int = 100) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
         if data.net_context:
@@ -281,18 +255,9 @@ class VampPrior(Prior):
         values = data.values
         self.ends = (values.low, values.high) if data.kind in IMAGES else None
 
-    @property
-    def space(self) -> d.Space:
-        return d.reals(*self.event_shape)
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         if posterior is None:
             raise VaekitError("a VampPrior takes the posterior: `prior(context, posterior)`.")
         inputs = self.inputs if self.ends is None else self.inputs.clamp(*self.ends)
         weights = inputs.new_full((len(inputs),), -math.log(len(inputs)))
         return d.Mixture(weights, posterior(inputs))
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, components={len(self.inputs)}"

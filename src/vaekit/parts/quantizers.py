@@ -97,9 +97,6 @@ class FSQ(Quantizer):
         tensor([[39, 20]])
     """
 
-    each: Tensor
-    bases: Tensor
-
     def __init__(self, *, levels: tuple[int, ...] = (8, 5, 5, 5)) -> None:
         super().__init__()
         if not levels or min(levels) < 3 or prod(levels) > 2**20:
@@ -109,8 +106,8 @@ class FSQ(Quantizer):
             )
         self.size, self.levels = len(levels), prod(levels)
         bases = [prod(levels[:i]) for i in range(len(levels))]
-        self.register_buffer("each", torch.tensor(levels) * 1.0, persistent=False)
-        self.register_buffer("bases", torch.tensor(bases) * 1.0, persistent=False)
+        self.each = nn.Buffer(torch.tensor(levels) * 1.0, persistent=False)
+        self.bases = nn.Buffer(torch.tensor(bases) * 1.0, persistent=False)
 
     def bounded(self, e: Tensor) -> Tensor:
         """Return numbers that round to -(L // 2) ... L - 1 - L // 2; 0 stays 0."""
@@ -156,8 +153,6 @@ class VQ(Quantizer):
     """
 
     book: Tensor
-    commitment: Tensor
-    _share: Tensor
 
     def __init__(
         self,
@@ -177,7 +172,7 @@ class VQ(Quantizer):
         self.decay, self.revive = decay, revive
         self.commitment = nn.Buffer(torch.tensor(at_least("commitment", float(commitment), 0.0)))
         self._enter(torch.randn(codes, size))
-        self.register_buffer("_share", torch.zeros(codes))
+        self._share = nn.Buffer(torch.zeros(codes))
 
     def _enter(self, book: Tensor) -> None:
         self.book = nn.Parameter(book)
@@ -255,11 +250,8 @@ class VQEMA(VQ):
     the place of the codebook's loss, and changes while training alone.
     """
 
-    _sum: Tensor
-
     def _enter(self, book: Tensor) -> None:
-        self.register_buffer("book", book)
-        self.register_buffer("_sum", torch.zeros_like(book))
+        self.book, self._sum = nn.Buffer(book), nn.Buffer(torch.zeros_like(book))
 
     def _penalty(self, e: Tensor, vectors: Tensor) -> Tensor:
         return self.commitment * (e - vectors).square().sum((-1, -2))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit import distributions as d
 from vaekit.errors import at_least
-from vaekit.nn import Phrase
-from vaekit.parts.conditional import Family
+from vaekit.parts.conditional import Family, Shape
 from vaekit.parts.flows import vector
-from vaekit.parts.priors import Prior
+from vaekit.parts.priors import _Shaped
 from vaekit.registry import register
 
 
 @register("prior", "sphere")
-class SpherePrior(Prior):
+class SpherePrior(_Shaped):
     """The uniform distribution over unit vectors: a code is a direction.
 
     Example:
@@ -26,48 +22,18 @@ class SpherePrior(Prior):
         tensor([1., 1., 1., 1., 1.])
     """
 
-    zero: Tensor
+    distribution = d.SphereUniform
 
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
-        super().__init__()
-        self.event_shape = (at_least("latent", vector("a sphere", event_shape), 2),)
-        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
-
-    @property
-    def space(self) -> d.Space:
-        return d.SphereUniform(torch.zeros(self.event_shape)).space
-
-    @property
-    def offers(self) -> frozenset[d.Offer]:
-        return d.SphereUniform.offers
-
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
-        return d.SphereUniform(self.zero)
-
-    def extra_repr(self) -> str:
-        return str(self.event_shape)
+    def __init__(self, event_shape: Shape) -> None:
+        super().__init__(at_least("latent", vector("a sphere", event_shape), 2))
 
 
 class _Pointed(Family):
     """A direction from the network, and a concentration: 1 + softplus of its last number."""
 
-    name: ClassVar[str]
-
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+    def __init__(self, event_shape: Shape) -> None:
         super().__init__(event_shape)
-        at_least("latent", vector("a sphere", event_shape), 2)
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return (self.event_shape[0] + 1,)
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        return ((f"direction and concentration of a {self.name} distribution",),)
+        self.numbers = (1 + at_least("latent", vector("a sphere", event_shape), 2),)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         loc, raw = F.normalize(params[..., :-1], dim=-1), params[..., -1]
@@ -91,7 +57,7 @@ class PowerSpherical(_Pointed):
     """
 
     distribution = d.PowerSpherical
-    name = "power spherical"
+    form = ("direction and concentration of a power spherical distribution",)
 
 
 @register("posterior", "vmf")
@@ -110,4 +76,4 @@ class VonMisesFisher(_Pointed):
     """
 
     distribution = d.VonMisesFisher
-    name = "von Mises-Fisher"
+    form = ("direction and concentration of a von Mises-Fisher distribution",)

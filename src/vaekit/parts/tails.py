@@ -11,18 +11,9 @@ from torch.nn import functional as F
 
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, within
-from vaekit.nn import Phrase
-from vaekit.parts.conditional import Family
-from vaekit.parts.families import PIXEL_FLOOR, FreeScale, _LocationScale
+from vaekit.parts.conditional import Family, Shape, one_dim
+from vaekit.parts.families import PIXEL_FLOOR, FreeScale, _LocationScale, _phrases
 from vaekit.registry import register
-
-
-def _phrases(name: str) -> dict[str | float, str]:
-    return {
-        "one": f"location of {name}",
-        "free": f"location and log scale of {name}",
-        "softplus": f"location and, before softplus, scale of {name}",
-    }
 
 
 @register("posterior", "logistic")
@@ -74,7 +65,7 @@ class StudentT(_LocationScale):
 
     def __init__(
         self,
-        event_shape: int | tuple[int, ...],
+        event_shape: Shape,
         *,
         df: float = 0.0,
         scale: str | float = "free",
@@ -125,7 +116,7 @@ class LogCosh(_LocationScale):
 
     def __init__(
         self,
-        event_shape: int | tuple[int, ...],
+        event_shape: Shape,
         *,
         a: float = 1.0,
         scale: str | float = "free",
@@ -150,13 +141,9 @@ class _OverVectors(Family):
 
     bounds = FreeScale.bounds
 
-    def __init__(self, event_shape: int | tuple[int, ...]) -> None:
+    def __init__(self, event_shape: Shape) -> None:
         super().__init__(event_shape)
-        if len(self.event_shape) != 1:
-            raise VaekitError(
-                f"covariances are of vectors; got the event_shape {self.event_shape}: take "
-                "`posterior=gaussian`."
-            )
+        one_dim("covariances are of vectors", event_shape, ": take `posterior=gaussian`")
 
 
 @register("posterior", "full-covariance")
@@ -176,21 +163,17 @@ class FullGaussian(_OverVectors):
     """
 
     distribution = d.FullGaussian
+    form = ("mean and triangular factor of a Gaussian",)
 
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
+    def __init__(self, event_shape: Shape) -> None:
+        super().__init__(event_shape)
         (size,) = self.event_shape
-        return (2 * size + size * (size - 1) // 2,)
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        return (("mean and triangular factor of a Gaussian",),)
+        self.each = [size, size, size * (size - 1) // 2]
+        self.numbers = (sum(self.each),)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         (size,) = self.event_shape
-        loc, log_diagonal, below = params.split([size, size, size * (size - 1) // 2], -1)
+        loc, log_diagonal, below = params.split(self.each, -1)
         tril = torch.diag_embed(log_diagonal.clamp(*self.bounds).exp())
         row, column = torch.tril_indices(size, size, -1, device=params.device)
         tril[..., row, column] = below
@@ -222,26 +205,15 @@ class LowRankGaussian(_OverVectors):
     """
 
     distribution = d.LowRankGaussian
+    form = ("mean, log variance and {} directions of a Gaussian", "rank")
 
-    def __init__(self, event_shape: int | tuple[int, ...], *, rank: int = 1) -> None:
+    def __init__(self, event_shape: Shape, *, rank: int = 1) -> None:
         super().__init__(event_shape)
         self.rank = within("rank", rank, 1, self.event_shape[0])
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return ((2 + self.rank) * self.event_shape[0],)
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        return (("mean, log variance and {} directions of a Gaussian", str(self.rank)),)
+        self.copies = 2 + rank
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         (size,) = self.event_shape
         loc, raw, factor = params.split([size, size, self.rank * size], -1)
         log_scale = (raw / 2).clamp(*self.bounds)
         return d.LowRankGaussian(loc, log_scale, factor.unflatten(-1, (size, self.rank)))
-
-    def extra_repr(self) -> str:
-        return f"{self.event_shape}, rank={self.rank}"

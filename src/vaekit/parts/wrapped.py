@@ -14,8 +14,8 @@ from torch import distributions as td
 from vaekit import distributions as d
 from vaekit.errors import VaekitError, choose
 from vaekit.nn import Phrase, sizes
-from vaekit.parts.conditional import Family
-from vaekit.parts.priors import Prior
+from vaekit.parts.conditional import Family, Shape, one_dim
+from vaekit.parts.priors import Context, Posterior, Prior
 
 # Of several ways to set the same parameter, the first is used.
 SAME = (("logits", "probs"), ("scale_tril", "covariance_matrix", "precision_matrix"))
@@ -51,9 +51,7 @@ class TorchFamily(Family):
     offers: Any = None  # known once it is made, as its space is
     space: Any = None
 
-    def __init__(
-        self, cls: type[td.Distribution], event_shape: int | tuple[int, ...], **fixed: float
-    ) -> None:
+    def __init__(self, cls: type[td.Distribution], event_shape: Shape, **fixed: float) -> None:
         super().__init__(event_shape)
         self.cls, self.fixed = cls, fixed
         self.maps, self._shapes = {}, {}
@@ -61,6 +59,7 @@ class TorchFamily(Family):
             self.maps[name], self._shapes[name] = self._map(name)
         rest = math.prod(self.event_shape[1:])
         self._sizes = [math.prod(shape) // rest for shape in self._shapes.values()]
+        self.numbers = (sum(self._sizes), *self.event_shape[1:])
         example: Any = self(torch.zeros(self.param_shape))
         self.offers, self.space = example.offers | {d.Offer.FIXED}, example.space
 
@@ -77,11 +76,6 @@ class TorchFamily(Family):
         square = constraints[name].event_dim == 2
         shape = (*self.event_shape, self.event_shape[-1]) if square else self.event_shape
         return transform, tuple(transform.inverse_shape(shape))
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return (sum(self._sizes), *self.event_shape[1:])
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         dim = len(self.event_shape)
@@ -141,10 +135,7 @@ class TorchPrior(Prior):
     space: Any = None
 
     def __init__(
-        self,
-        cls: type[td.Distribution],
-        event_shape: int | tuple[int, ...],
-        **parameters: float | Tensor,
+        self, cls: type[td.Distribution], event_shape: Shape, **parameters: float | Tensor
     ) -> None:
         super().__init__()
         self.cls, self.names = cls, tuple(parameters)
@@ -165,9 +156,7 @@ class TorchPrior(Prior):
         torch_s = self.cls(**values, validate_args=validate_args)
         return d.TorchDistribution(torch_s, event_dim=len(self.event_shape))
 
-    def forward(
-        self, context: Tensor | None = None, posterior: nn.Module | None = None
-    ) -> d.Distribution:
+    def forward(self, context: Context = None, posterior: Posterior = None) -> d.Distribution:
         return self._make()
 
     def extra_repr(self) -> str:
@@ -235,41 +224,31 @@ class ZukoFamily(Family):
     """
 
     distribution = d.TorchDistribution
+    form = ("{} numbers that condition a flow", "params")
     offers: Any = None  # known once it is made: no mean, and no copy without gradients
 
     def __init__(
         self,
-        event_shape: int | tuple[int, ...],
+        event_shape: Shape,
         *,
         flow: str | Callable[..., nn.Module] = "nsf",
         params: int = 64,
         **options: Any,
     ) -> None:
         super().__init__(event_shape)
-        if len(self.event_shape) != 1:
-            raise VaekitError(f"a flow is over vectors; got the event_shape {self.event_shape}.")
-        self.params = params
+        size = one_dim("a flow is over vectors", event_shape)
+        self.params, self.numbers = params, (params,)
         make: Any = flow
         if isinstance(flow, str):
             choose("flow", flow, dict.fromkeys(FLOWS))
             make = getattr(zuko().flows, flow.upper())
 
         def made() -> nn.Module:
-            net: nn.Module = make(self.event_shape[0], params, **options)
+            net: nn.Module = make(size, params, **options)
             self.offers = unchecked(net(torch.zeros(1, params))).offers | {d.Offer.FIXED}
             return net
 
         self.flow = masked(made)
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """Return the shape that the network must return for one example."""
-        return (self.params,)
-
-    @property
-    def gives(self) -> tuple[Phrase, ...]:
-        """Return what the network's output is."""
-        return (("{} numbers that condition a flow", str(self.params)),)
 
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         return unchecked(self.flow(params), self.offers)

@@ -98,6 +98,7 @@ from vaekit.report._tables import explained as explained
 from vaekit.report._tables import row_maps as row_maps
 from vaekit.report._tables import scaled as scaled
 from vaekit.report._walks import between as between
+from vaekit.report._walks import categories as categories
 from vaekit.report._walks import effect_table as effect_table
 from vaekit.report._walks import effects as effects
 from vaekit.report._walks import interpolate as interpolate
@@ -106,3 +107,4 @@ from vaekit.report._walks import manifold as manifold
 from vaekit.report._walks import settings as settings
 from vaekit.report._walks import strongest as strongest
 from vaekit.report._walks import traverse as traverse
+from vaekit.report._walks import variables as variables

@@ -186,8 +186,13 @@ class RunFacts:
 
     def numbers(self, *, color: bool) -> list[tuple[str, str]]:
         """Return the numbers of all metrics in words; with `color`, of a colorizer's alone."""
-        names = [name for name in self.metrics if (name == "color") == color]
+        names = [n for n in self.metrics if (n == "color") == color and n != "codes"]
         return [fact for name in names for fact in self.metrics[name].facts(self.records[name])]
+
+    @property
+    def code_use(self) -> list[tuple[str, str]]:
+        """How many of its codes a model uses, in words."""
+        return list(self.metrics["codes"].facts(self.records["codes"]))
 
     @property
     def own_scale(self) -> tuple[str, str] | None:

@@ -251,7 +251,7 @@ def save_images(
     if images.dim() != 4:
         raise VaekitError(
             f"rows of shape {tuple(images.shape[1:])} are no images to draw: name a file that ends "
-            "in .npz, as `out=rows.npz`."
+            "in .csv or .npz, as `out=rows.csv`."
         )
     if draw is None and reconstructions is not None:
         draw = partial(pairs, {"x": images, "E[x|z]": reconstructions}, columns)

@@ -6,7 +6,7 @@ Shapes: `K` rows of images, `T` steps, `N` rows of data, Z latent dims flattened
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,31 @@ def traverse(
     return run.decode(rows, _repeated(context, len(rows))).unflatten(0, codes.shape[:2])
 
 
+def variables(run: Run) -> list[slice]:
+    """Return where the one-hot variables are in a flattened code."""
+    found, at = [], 0
+    for site in run.vae.example(run.spec.context).sites:
+        *count, size = site.q.event_shape
+        if site.q.space.kind == "one-hot":
+            found += [slice(at + i * size, at + (i + 1) * size) for i in range(math.prod(count))]
+        at += math.prod(site.q.event_shape)
+    return found
+
+
+def categories(run: Run, z: Tensor, context: Tensor | None = None) -> list[Tensor]:
+    """Return E[x|z] with each one-hot variable of z at each of its categories, `(categories, *X)`.
+
+    The arguments are those of `traverse`.
+    """
+    found = []
+    for place in variables(run):
+        size = place.stop - place.start
+        codes = z.flatten().repeat(size, 1)
+        codes[:, place] = torch.eye(size)
+        found.append(run.decode(codes.unflatten(1, z.shape), _repeated(context, size)))
+    return found
+
+
 def settings(edits: Sequence[str]) -> dict[int, float]:
     """Return the value of each dimension of z that edits as DIM=VALUE set.
 
@@ -210,7 +235,7 @@ def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
     Raises:
         VaekitError: for a model without a latent, or with one of other things than numbers.
     """
-    check_reals(run)
+    check_reals(run, "one-hot")
     subject = run.subject(data, limit=rows)
     metric: Any = chosen(subject, "traverse", ["latent"])["latent"][0]
     measured(subject, {"latent": metric})
@@ -218,7 +243,11 @@ def latent_of(run: Run, data: Dataset, rows: int = 1000) -> Latent:
 
 
 def strongest(
-    latent: Latent, dims: Sequence[int] | None = None, *, all_dims: bool = False
+    latent: Latent,
+    dims: Sequence[int] | None = None,
+    *,
+    all_dims: bool = False,
+    but: Collection[int] = (),
 ) -> list[int]:
     """Return the dimensions to show: those named, or those in which codes vary most, in order.
 
@@ -226,6 +255,7 @@ def strongest(
         latent: what `latent_of` measured.
         dims: by their numbers.
         all_dims: all of them, and not the first ten alone.
+        but: without these, where none is named.
 
     Raises:
         VaekitError: for both.
@@ -238,7 +268,8 @@ def strongest(
         raise VaekitError("got `dims` and `all_dims`: take one of them.")
     if dims:
         return list(dims)
-    order = sorted(range(len(latent.variance)), key=lambda dim: -latent.variance[dim])
+    known = (dim for dim in range(len(latent.variance)) if dim not in but)
+    order = sorted(known, key=lambda dim: -latent.variance[dim])
     return order if all_dims else order[:MOST]
 
 

@@ -27,6 +27,10 @@ from vaekit.runs._memory import StepMemory as StepMemory
 from vaekit.runs._moves import carry_over as carry_over
 from vaekit.runs._moves import changed as changed
 from vaekit.runs._moves import find_data as find_data
+from vaekit.runs._opened import affordable as affordable
+from vaekit.runs._opened import colorizer_of as colorizer_of
+from vaekit.runs._opened import fixed_at as fixed_at
+from vaekit.runs._opened import refuse_data as refuse_data
 from vaekit.runs._opening import keep_evaluation as keep_evaluation
 from vaekit.runs._opening import open_run as open_run
 from vaekit.runs._opening import read_config as read_config
@@ -44,10 +48,6 @@ from vaekit.runs._reproduce import record as record
 from vaekit.runs._reproduce import result_row as result_row
 from vaekit.runs._reproduce import verdict as verdict
 from vaekit.runs._run import Run as Run
-from vaekit.runs._run import affordable as affordable
-from vaekit.runs._run import colorizer_of as colorizer_of
-from vaekit.runs._run import fixed_at as fixed_at
-from vaekit.runs._run import refuse_data as refuse_data
 from vaekit.runs._saved_models import keep_model as keep_model
 from vaekit.runs._saved_models import metric_lines as metric_lines
 from vaekit.runs._saved_models import save as save

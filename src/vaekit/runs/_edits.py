@@ -14,8 +14,9 @@ from vaekit.data import Dataset, spread
 from vaekit.distributions import BALL, Offer, curved, flat
 from vaekit.errors import VaekitError, at_least, unknown
 from vaekit.models import exact
+from vaekit.runs._opened import affordable, fixed_at
 from vaekit.runs._outliers import codes_of
-from vaekit.runs._run import Run, affordable, fixed_at
+from vaekit.runs._run import Run
 
 MOST = 5000  # rows of either side of a direction
 VARIETY = 0.3

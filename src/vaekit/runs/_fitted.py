@@ -28,7 +28,6 @@ from vaekit._torchutil import lost_weight, misfit
 from vaekit.distributions import Distribution, Offer, Space
 from vaekit.errors import VaekitError
 from vaekit.models import Model
-from vaekit.nn import Phrase
 from vaekit.parts import FullMixture, Prior
 from vaekit.registry import Spec, checked, text
 from vaekit.runs._graph import build_structure, structure
@@ -36,10 +35,10 @@ from vaekit.runs._graph import build_structure, structure
 FITTED_FILE = "fitted.safetensors"
 MIXTURE = '{"name": "mixture"}'  # how it was fitted before there were others
 NUMBERS = {"gain": float, "error": float, "rows": int, "held_out": int, "groups": int}
-PHRASES: dict[str, Phrase] = {
-    "flow": ("a normalizing flow",),
-    "two-stage": ("a second VAE",),
-    "codes-transformer": ("a transformer",),
+WORDS = {
+    "flow": "a normalizing flow",
+    "two-stage": "a second VAE",
+    "codes-transformer": "a transformer",
 }
 
 
@@ -90,41 +89,33 @@ class FittedPrior:
         """Return how it was fitted, as it is written."""
         return text(self.spec, brief="density")
 
-    @property
-    def phrase(self) -> Phrase:
-        """Return what it is: a text, and what goes into it."""
-        if isinstance(self.prior, FullMixture):
-            count = len(self.prior.log_weights)
-            return ("a Gaussian",) if count == 1 else ("a mixture of {} Gaussians", str(count))
-        return PHRASES.get(self.spec["name"], ("the prior {}", self.spec["name"]))
-
     def said(self, say: Callable[[str], str] = str) -> str:
         """Return what it is in words, translated by `say`."""
-        words, *values = self.phrase
-        return say(words).format(*values)
+        if isinstance(self.prior, FullMixture):
+            count = len(self.prior.log_weights)
+            return say("a Gaussian" if count == 1 else "a mixture of {} Gaussians").format(count)
+        name = self.spec["name"]
+        return say(WORDS.get(name, "the prior {}")).format(name)
 
     def __str__(self) -> str:
         what = f"fitted to the codes: {self.said()}"
         if self.gain is None:
             return f"{what}; the model itself has none"
         least = "" if self.scores else "at least "
+        over = f"{self.groups:,} groups" if self.groups else f"{self.held_out:,} codes"
         return (
             f"{what}, under which held-out codes are {least}{self.gain:.2f} ± {self.error:.2f} "
-            f"nats more likely than under p(z), ± over {self.over}"
+            f"nats more likely than under p(z), ± over {over}"
         )
 
-    @property
-    def over(self) -> str:
-        """Return over what the error is."""
-        return f"{self.groups:,} groups" if self.groups else f"{self.held_out:,} codes"
-
-    def in_place_of(self, model: Model) -> Model:
+    def in_place_of(self, model: Model, *, scored: bool = True) -> Model:
         """Return the model with this prior in place of its own; its other parts are the same.
 
         Raises:
-            VaekitError: for a prior without a density, and codes that have none.
+            VaekitError: where it shall be `scored`, for a prior without a density, and codes that
+                have none.
         """
-        if not self.scores:
+        if scored and not self.scores:
             raise VaekitError(
                 f"the fitted prior {self.spec['name']} has draws, and no density but as a bound: "
                 "take `prior=model`, or fit another one, as `vaekit fit-prior RUN --prior flow`."
@@ -133,7 +124,7 @@ class FittedPrior:
         made.__dict__["_modules"] = {**model._modules}
         device = next(model.parameters()).device
         made.prior = copy.deepcopy(self.prior).to(device)
-        if Offer.DENSITY not in made.offers:
+        if scored and Offer.DENSITY not in made.offers:
             raise VaekitError(
                 "the posterior is a point, or only drawn from: without its density no prior gives "
                 "a bound; take `prior=model`."
@@ -145,9 +136,8 @@ class FittedPrior:
         numbers = {name: getattr(self, name) for name in NUMBERS}
         state = {name: part.contiguous() for name, part in self.prior.state_dict().items()}
         known = {"numbers": numbers, "spec": self.spec, "prior": structure(self.prior, "prior")}
-        return safetensors_bytes(
-            state, {"weights": key, **{name: json.dumps(value) for name, value in known.items()}}
-        )
+        words = {name: json.dumps(value) for name, value in known.items()}
+        return safetensors_bytes(state, {"weights": key, **words})
 
     @classmethod
     def from_bytes(cls, content: bytes, key: str, space: Space) -> FittedPrior | None:
@@ -163,8 +153,7 @@ class FittedPrior:
                 for name, kind in NUMBERS.items()
                 if name in numbers
             }
-            spec = checked("density", parsed(known.get("spec", MIXTURE)))
-            return cls(prior, spec, **values)
+            return cls(prior, checked("density", parsed(known.get("spec", MIXTURE))), **values)
         except (ValueError, KeyError, TypeError, OverflowError, RuntimeError):
             return None
 
@@ -209,9 +198,7 @@ def takes_fitted(model: Model) -> bool:
     return known and prior.space.kind in ("reals", "codes")
 
 
-def takes_mixture(model: Model) -> bool:
+def takes_mixture(model: Any) -> bool:
     """Return whether a mixture of Gaussians is fitted to its codes where nobody asks: as p(z)."""
-    if Offer.DRAWS not in model.offers or not takes_fitted(model):
-        return False
-    prior: Any = model.prior
-    return bool(prior.space.kind == "reals")
+    drawn = Offer.DRAWS in model.offers and takes_fitted(model)
+    return drawn and bool(model.prior.space.kind == "reals")

@@ -164,17 +164,11 @@ def _fit(
     spec = checked("density", prior)
     parts = rows_to_fit(data, ROWS if spec["name"] == "mixture" else MORE)
     train, held_out = (fixed_batches(split, seed) for split in parts)
-    how: Any = {"groups": parts[1].groups, "on_epoch": on_epoch}
-    return fit_prior(cast(LatentModel, run.model), train, held_out, spec, seed, **how)
+    return fit_prior(run.vae, train, held_out, spec, seed, parts[1].groups, on_epoch)
 
 
 def fit_to_run(
-    run: Run,
-    prior: Any,
-    *,
-    seed: int | None = None,
-    data_dir: str | Path | None = None,
-    on_epoch: OnEpoch | None = None,
+    run: Run, prior: Any, seed: int | None, data_dir: str | Path | None, on_epoch: OnEpoch | None
 ) -> FittedPrior:
     """Fit a prior to the codes of a run, and keep it beside the model: see `Run.fit_prior`."""
     spec = checked("density", prior)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -298,26 +297,24 @@ def optimize(
                 watcher.step(progress)
             return pressed()
 
-        fit = partial(
-            training.fit,
-            *(model, objective, job.batches),
-            steps=steps,
-            optimizer=job.optimizer,
-            critic=job.critic,
-            schedules=job.schedules,
-            clip=options.clip,
-            average=training.make_average(model, options.ema),
-            on_epoch=watcher,
-            on_step=after_step,
-            resume=state and state["progress"],
-            precision=options.precision,
-            compiled=options.compile,
-            captured=options.capture,
-            fast=options.fast,
-            frozen=job.frozen,
-        )
         try:
-            progress = fit()
+            progress = training.fit(
+                *(model, objective, job.batches),
+                steps=steps,
+                optimizer=job.optimizer,
+                critic=job.critic,
+                schedules=job.schedules,
+                clip=options.clip,
+                average=training.make_average(model, options.ema),
+                on_epoch=watcher,
+                on_step=after_step,
+                resume=state and state["progress"],
+                precision=options.precision,
+                compiled=options.compile,
+                captured=options.capture,
+                fast=options.fast,
+                frozen=job.frozen,
+            )
         except (MemoryError, RuntimeError) as error:
             if (asked := out_of_memory(error)) is None:
                 raise

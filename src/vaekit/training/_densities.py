@@ -121,10 +121,9 @@ def two_stage(
     """
     size, shape = z[0].numel(), tuple(z.shape[1:])
     with rng(seed, threads=1):
-        encoder, decoder = MLP(size, 2 * size, hidden), MLP(size, size, hidden)
-        likelihood = Gaussian(size, scale="fitted")
-        parts = Conditional(encoder, Gaussian(size)), Conditional(decoder, likelihood)
-        model = VAE(StandardNormal(size), *parts)
+        posterior = Conditional(MLP(size, 2 * size, hidden), Gaussian(size))
+        likelihood = Conditional(MLP(size, size, hidden), Gaussian(size, scale="fitted"))
+        model = VAE(StandardNormal(size), posterior, likelihood)
         prior = MovedPrior(SecondStage(model), shape)
         prior.move_to(z)
 
