@@ -79,13 +79,32 @@ ROOMS = {
     "data": Room(
         "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
         "data/_labels.py data/_pixels.py data/_arrays.py data/_rows.py data/_dataset.py",
-        "data data_splits data_files data_images values read_arrays new_rows avatars passes "
+        "data data_sets data_splits data_files data_images values read_arrays new_rows avatars passes "
         "mutants",
     ),
     "compare": Room(
         "report/_run_set.py report/_ranking.py report/_leads.py report/_measures.py",
         "verdicts groups compare sweep seeds compare_tables",
     ),
+}
+SINGLE = {  # files that are rooms of their own
+    "parts": "quantizers choices flows code_priors sphere fitted tails levels counting priors",
+    "distributions": "relaxed likeness levels sphere indices robust mixtures counting",
+    "models": "codes hamiltonian",
+    "training": "_densities",
+    "runs": "_fitted _fitting",
+    "evaluate": "_distances _features _samples",
+    "nn": "residual",
+}
+OF_SINGLE = (
+    "family joint sphere hamiltonian choices codes fitted densities distances sample_metrics "
+    "blocks probe_codes mixtures oracles theory parts distributions formulas imputing edits "
+    "run_evaluate mutants mutants_family"
+)
+ROOMS |= {
+    f"{folder}/{name}": Room(f"{folder}/{name}.py", OF_SINGLE)
+    for folder, names in SINGLE.items()
+    for name in names.split()
 }
 
 
@@ -321,7 +340,7 @@ def row(room: str, seed: int, mutants: list[Mutant]) -> str:
 
 def write_page(row: str = "") -> None:
     """Write the room's row, and all reasons, into docs/mutants.md."""
-    head, rows, _ = re.split(r"(?<=\|\n)(?=\| distributions)|(?=\n## Equal)", PAGE.read_text())
+    head, rows, _ = re.split(r"(?<=\|\n)(?=\| distributions \|)|(?=\n## Equal)", PAGE.read_text())
     lines = {line.split()[1]: line for line in [*rows.splitlines(), row] if line}
     parts = [lines.get(room, f"| {room} | | | | | |") + "\n" for room in ROOMS] + ["\n## Equal\n"]
     for room in ROOMS:
