@@ -79,8 +79,8 @@ ROOMS = {
     "data": Room(
         "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
         "data/_labels.py data/_pixels.py data/_arrays.py data/_rows.py data/_dataset.py",
-        "data data_sets data_splits data_files data_images values read_arrays new_rows avatars passes "
-        "mutants",
+        "data data_sets data_splits data_files data_images values read_arrays new_rows avatars "
+        "passes mutants",
     ),
     "compare": Room(
         "report/_run_set.py report/_ranking.py report/_leads.py report/_measures.py",
@@ -180,7 +180,8 @@ def forked(tree: Path, paths: list[str], plugin: Any, seconds: float) -> int | N
             sys.dont_write_bytecode = isinstance(plugin, Chosen)
             flags = ["-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tree}/tmp"]
             flags += ["-x"] if isinstance(plugin, Chosen) else []
-            code = int(pytest.main([*paths, *flags], plugins=[plugin]))
+            flags += [] if plugin else ["--collect-only"]
+            code = int(pytest.main([*paths, *flags], plugins=[plugin] if plugin else []))
             if isinstance(plugin, Tracer):
                 (tree / "table.json").write_text(json.dumps(plugin.table))
         except BaseException:
@@ -211,10 +212,15 @@ def copied() -> Path:
     return tree
 
 
+def paths_of(room: Room) -> list[str]:
+    """Return what tests a room has: files, and folders of doctests."""
+    paths = [f"tests/test_{name}.py" for name in room.tests.split()]
+    return paths + sorted({f"src/vaekit/{name.split('/')[0]}" for name in room.files.split()})
+
+
 def covered(tree: Path, room: Room) -> dict[str, Any]:
     """Return what each test of a room runs; kept as long as code and file of tests are the same."""
-    paths = [f"tests/test_{name}.py" for name in room.tests.split()]
-    paths += sorted({f"src/vaekit/{name.split('/')[0]}" for name in room.files.split()})
+    paths = paths_of(room)
     code = b"".join(file.read_bytes() for file in sorted((tree / "src").rglob("*.py")))
     kept = {
         path: CACHE / hashlib.sha256(text + code).hexdigest()[:16]
@@ -377,6 +383,8 @@ def main() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     tree = copied()
     try:
+        for room in {room for room, _ in mutants}:
+            forked(tree, paths_of(ROOMS[room]), None, 600)  # compiles them, once for all mutants
         for n, (room, mutant) in enumerate(mutants):
             if n in only:
                 verdict = shown(tree, n, room, mutant, args.most)
