@@ -408,6 +408,7 @@ def test_a_prior_is_fitted_to_codes() -> None:
     drawn = fit.prior().sample((200,))
     assert (drawn[:, 0] == drawn[:, 1]).double().mean() > 0.95
     assert torch.equal(fit.log_p, again.log_p)
+    assert not fit.log_p.requires_grad
 
 
 def test_a_prior_learned_with_the_model_moves_no_code() -> None:
