@@ -270,6 +270,16 @@ def test_moments_on_the_sphere_have_the_slopes_of_finite_differences(kind: Any) 
     check_gradient(moments, torch.tensor([0.7, 9.0]))
 
 
+@pytest.mark.parametrize("size", [3, 50, 10_000])
+def test_the_mean_direction_is_a_ratio_of_bessel_functions(size: int, proves: Proves) -> None:
+    """I_(D/2)(k) / I_(D/2-1)(k), by Perron's continued fraction: of many dimensions too."""
+    k, wanted = float(size), 0.0
+    for n in range(3000, -1, -1):
+        wanted = 1 / ((size + 2 * n) / k + wanted)
+    q = d.VonMisesFisher(torch.eye(1, size)[0], torch.tensor(k))
+    proves("VonMisesFisher, mean", "a continued fraction", q.mean[0], wanted, limit=1e-10)
+
+
 def test_a_mixture_off_the_center_has_the_moments_of_its_draws(proves: Proves) -> None:
     loc, tril = torch.randn(3, 2) + 4, torch.randn(3, 2, 2).tril()
     tril.diagonal(dim1=1, dim2=2).abs_()
@@ -324,6 +334,9 @@ def test_a_single_component_starts_at_the_mean_and_several_around_it() -> None:
         p: Any = family(family.start(mean)[None])
         assert p.loc[0, :, 0, 0, 0].tolist() == pytest.approx(wanted)
         assert p.log_scale.unique().tolist() == pytest.approx([math.log(0.1)], abs=0.01)
+    like = parts.Similarity((1, 12, 12))
+    mean = 0.1 + 0.8 * torch.rand(1, 12, 12)
+    assert torch.allclose(like(like.start(mean)[None]).mean[0], mean)
     for scale in ("shared", "free"):
         single = parts.DiscretizedLogistic(2, scale=scale)
         p = single(single.start(torch.tensor([0.0, 1.0]))[None])
@@ -347,3 +360,10 @@ def test_defaults_of_distributions_are_those_of_their_text(proves: Proves) -> No
     x = torch.linspace(-4, 4, 9)[:, None]
     got = d.StudentT(torch.zeros(1), torch.zeros(())).log_prob(x)
     proves("StudentT, 5 degrees of freedom", "scipy", got, stats.t(5).logpdf(x[:, 0]), limit=1e-12)
+    learned = parts.StudentT(1, scale=1.0)
+    for raw, df in ((None, 5.0), (-60.0, 2.0), (7.0, 9 + math.log1p(math.exp(-7)))):
+        if raw is not None:
+            nn.init.constant_(learned.raw_df, raw)
+        got = learned(torch.zeros(1, 1)).log_prob(x)
+        proves("StudentT, learned degrees of freedom", "scipy", got, stats.t(df).logpdf(x[:, 0]),
+               limit=1e-6)  # fmt: skip
