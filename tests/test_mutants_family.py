@@ -322,6 +322,13 @@ def test_counts_start_at_their_mean_with_an_eighth_of_added_zeros() -> None:
     assert torch.allclose(vk.Poisson(2)(rare[None]).mean[0], torch.tensor(1e-4), rtol=1e-6)
 
 
+def test_the_total_of_a_row_is_the_last_number_of_its_context() -> None:
+    context = torch.tensor([[3.0, 20.0], [0.0, 8.0]])
+    for family in (parts.OfLibrary(vk.Poisson(4)), vk.Multinomial(4, library=True)):
+        mean = family(torch.zeros(2, 4), context).mean
+        assert torch.allclose(mean, torch.tensor([[5.0], [2.0]]).expand(2, 4))
+
+
 def test_means_of_counts_are_softly_kept_between_their_bounds() -> None:
     p: Any = vk.Poisson(3)(torch.tensor([[-1e4, 0.0, 1e4]]))
     assert p.log_rate[0].tolist() == pytest.approx([-30, 0, 20], abs=1e-6)
