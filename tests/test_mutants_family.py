@@ -188,7 +188,7 @@ def test_a_temperature_divides_logits(proves: Proves) -> None:
     proves("AutoregressiveCodes, tempered", "scipy", got, wanted, limit=1e-12)
 
 
-def test_draws_of_codes_are_of_the_prior_as_it_is() -> None:
+def test_codes_live_where_their_prior_does_and_draws_are_of_it_as_it_is() -> None:
     whole: Any = build("vq_vae", GRAY, net="mlp:hidden=4", latent=2, prior="codes:learned=true",
                        quantizer="vq:codes=8:size=2").model  # fmt: skip
     nn.init.normal_(whole.prior.logits, std=2.0)
@@ -197,6 +197,8 @@ def test_draws_of_codes_are_of_the_prior_as_it_is() -> None:
     with seeded(3):
         (warm,) = whole.draw_prior(400, temperature=1.0)
     assert torch.equal(plain, warm)
+    site: Any = whole(torch.rand(3, 1, 4, 4)).sites[0]
+    assert site.q.space == site.p.space == d.codes(2, 8)
 
 
 def test_a_planar_layer_is_the_paper_s(proves: Proves) -> None:
