@@ -376,3 +376,12 @@ def test_defaults_of_distributions_are_those_of_their_text(proves: Proves) -> No
         got = learned(torch.zeros(1, 1)).log_prob(x)
         proves("StudentT, learned degrees of freedom", "scipy", got, stats.t(df).logpdf(x[:, 0]),
                limit=1e-6)  # fmt: skip
+
+
+def test_a_residual_block_adds_to_what_comes() -> None:
+    block, x = vk.nn.Residual(8), torch.randn(2, 8, 3, 3)
+    last: Any = block.body[-1]
+    assert not torch.allclose(block(x), x, atol=0.01)
+    nn.init.zeros_(last.weight)
+    nn.init.ones_(last.bias)
+    assert torch.allclose(block(x), x + 1)

@@ -97,9 +97,9 @@ SINGLE = {  # files that are rooms of their own
     "nn": "residual",
 }
 OF_SINGLE = (
-    "family joint sphere hamiltonian choices codes fitted densities distances sample_metrics "
-    "blocks probe_codes mixtures oracles theory parts distributions formulas imputing edits "
-    "run_evaluate mutants mutants_family"
+    "family metrics joint sphere hamiltonian choices codes fitted densities distances blocks "
+    "sample_metrics probe_codes mixtures oracles theory parts distributions formulas imputing "
+    "edits run_evaluate mutants mutants_family"
 )
 ROOMS |= {
     f"{folder}/{name}": Room(f"{folder}/{name}.py", OF_SINGLE)
