@@ -378,10 +378,13 @@ def test_defaults_of_distributions_are_those_of_their_text(proves: Proves) -> No
                limit=1e-6)  # fmt: skip
 
 
-def test_a_residual_block_adds_to_what_comes() -> None:
+def test_a_residual_block_adds_to_what_comes_by_three_pixels_each_way() -> None:
     block, x = vk.nn.Residual(8), torch.randn(2, 8, 3, 3)
     last: Any = block.body[-1]
     assert not torch.allclose(block(x), x, atol=0.01)
     nn.init.zeros_(last.weight)
     nn.init.ones_(last.bias)
     assert torch.allclose(block(x), x + 1)
+    kinds = nn.Conv2d, nn.ConvTranspose2d
+    for net in (vk.nn.ResidualEncoder((1, 9, 7), 2), vk.nn.ResidualDecoder(2, (1, 9, 7))):
+        assert {m.kernel_size for m in net.modules() if isinstance(m, kinds)} == {(3, 3)}
