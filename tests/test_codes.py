@@ -225,6 +225,16 @@ def test_codes_that_nothing_uses_come_back(kind: Any) -> None:
     assert ((made.book - 100).norm(dim=-1) > 10).sum() <= 1  # a loss moves the last one
 
 
+def test_one_process_of_two_gives_the_only_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `over_ranks` sums where the other one has no rows."""
+    monkeypatch.setattr("vaekit.parts.quantizers.ranks", lambda: 2)
+    monkeypatch.setattr("vaekit.parts.quantizers.over_ranks", lambda values: values)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    made, e = VQ(codes=3, size=2), torch.randn(1, 1, 2)
+    made(e)
+    assert torch.equal(made.book, e[0].expand(3, 2))
+
+
 def test_the_nearest_code_is_found_far_from_zero() -> None:
     vq = VQ(codes=50, size=4).float()
     vq.book.data += 1000
@@ -294,7 +304,8 @@ def test_codes_are_encoded_and_decoded() -> None:
     assert (codes.shape, codes.dtype) == ((7, 2), torch.int64)
     assert torch.equal(whole.decode(codes), whole(x).px.mean[0])
     assert torch.equal(whole.decode(codes.double()), whole.decode(codes))
-    for wrong in (codes + 12, codes - 12, codes + 0.5, codes * math.nan):
+    one_beyond = torch.where(codes == codes.max(), 12, codes)
+    for wrong in (one_beyond, codes - 12, codes + 0.5, codes * math.nan):
         with pytest.raises(VaekitError, match="whole numbers from 0 to 11"):
             whole.decode(wrong)
     assert whole.sample(3).shape == (3, 5)
@@ -397,6 +408,7 @@ def test_a_prior_is_fitted_to_codes() -> None:
     drawn = fit.prior().sample((200,))
     assert (drawn[:, 0] == drawn[:, 1]).double().mean() > 0.95
     assert torch.equal(fit.log_p, again.log_p)
+    assert not fit.log_p.requires_grad
 
 
 def test_a_prior_learned_with_the_model_moves_no_code() -> None:

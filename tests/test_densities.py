@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -20,10 +21,11 @@ import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit._safetensors import read_tensors, safetensors_bytes
 from vaekit.cli.main import main
+from vaekit.data import Split
 from vaekit.distributions import GaussianMixture, TorchDistribution, codes
 from vaekit.parts import FullMixture, MovedPrior, Prior, SecondStage, StandardNormal
 from vaekit.registry import make, register
-from vaekit.runs import FittedPrior, fit_prior, takes_fitted, takes_mixture
+from vaekit.runs import FittedPrior, fit_prior, rows_to_fit, takes_fitted, takes_mixture
 from vaekit.training import Fit, climb
 
 SMALL = {"net": "mlp:hidden=64", "epochs": 15, "latent": 4, "report": False}
@@ -145,20 +147,25 @@ def test_a_second_vae_has_no_density() -> None:
     part = vk.Conditional(vk.MLP(2, 4), vk.Gaussian(2))
     prior = SecondStage(vk.VAE(vk.StandardNormal(2), part, part))
     assert "density" not in prior.offers
+    assert prior().event_dim == 1
     with pytest.raises(VaekitError, match="is only known as a bound"):
         prior().log_prob(torch.zeros(1, 2))
 
 
 @pytest.mark.parametrize("name", ["flow", "two-stage"])
 def test_a_fit_is_the_same_again_and_tells_its_epochs(name: str) -> None:
-    z, told = torch.randn(300, 2), list[Any]()
+    z, told = torch.randn(300, 2) * torch.tensor([1.0, 30.0]), list[Any]()
     options: dict[str, Any] = {"hidden": 8 if name == "flow" else (8,), "epochs": 3}
     first = fitted(name, z, z[:100], lambda *each: told.append(each), **options)
     again = fitted(name, z, z[:100], **options)
     assert torch.equal(first.log_p, again.log_p)
     assert [each[:2] for each in told] == [(1, 3), (2, 3), (3, 3)]
-    if name == "flow":  # which leaves the epoch that was best
-        assert max(each[2] for each in told) == pytest.approx(float(first.log_p.mean()), rel=1e-6)
+    assert not first.log_p.requires_grad
+    best, left = max(each[2] for each in told), float(first.log_p.mean())  # the epoch that was best
+    if name == "flow":
+        assert best == pytest.approx(left, rel=1e-6)
+    else:  # one draw of the bound, beside that of a hundred
+        assert left - 2 < best < left + 0.1
 
 
 def test_a_climb_ends_after_the_best_epoch_and_leaves_its_weights() -> None:
@@ -170,6 +177,10 @@ def test_a_climb_ends_after_the_best_epoch_and_leaves_its_weights() -> None:
     assert climb(part, value, ones, zeros, 100, lambda *each: told.append(each[2]))
     assert len(told) == 11
     assert float(value(zeros).detach().mean()) == pytest.approx(max(told)) == pytest.approx(told[0])
+    level = lambda z: -(part.weight[0, 0] * z[:, 0] - z[:, 0]).square()  # noqa: E731
+    told.clear()
+    assert climb(part, level, ones, zeros, 100, lambda *each: told.append(each[2]))
+    assert len(told) == 11, "what grows no more is no better"
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -261,11 +272,13 @@ def test_files_of_before_hold_a_mixture(run: Run) -> None:
     fitted, path = run.fit_prior("mixture"), run.path / "fitted.safetensors"
     state, known = read_tensors(path.read_bytes(), path)
     numbers = {**json.loads(known["numbers"]), "gain": 123.0}
+    del numbers["groups"]
     old = {"weights": known["weights"], "numbers": json.dumps(numbers)}
     path.write_bytes(safetensors_bytes(state, old))
     opened = vk.load(run.path).sampled_prior()
     assert opened is not None
     assert (opened.gain, opened.name, opened.rows) == (123.0, "mixture", fitted.rows)
+    assert opened.groups == 0
     assert torch.equal(opened.density.loc, fitted.density.loc)  # type: ignore[attr-defined]
 
 
@@ -306,6 +319,51 @@ def test_a_flow_of_other_weights_is_refused_and_said(
     assert anew is not None
     assert anew.name == "mixture"
     assert f"--prior {QUICK['flow']}` fits it again" in caplog.text
+
+
+def test_a_prior_is_better_by_more_than_two_standard_errors() -> None:
+    prior = MovedPrior(StandardNormal(2), 2)
+    for gain, error, better in ((2.0, 1.0, False), (2.1, 1.0, True), (-3.0, 1.0, False)):
+        found = FittedPrior(prior, {"name": "flow"}, gain, error, 100, 20)
+        assert found.better is better
+    assert str(found).endswith("than under p(z), ± over 20 codes")
+
+
+def test_rows_that_choose_are_none_of_those_that_are_fitted_to() -> None:
+    """Nor are they of a group that is: validation rows where there are enough, else every fifth."""
+    rows, groups = torch.arange(103.0)[:, None], torch.arange(103) // 8
+    for own in (None, groups):
+        data: Any = SimpleNamespace(train=Split(rows, groups=own), validation=None)
+        train, held = rows_to_fit(data)
+        both = torch.cat([train.images, held.images]).flatten()
+        assert torch.equal(both.sort().values, rows.flatten())
+        assert 0.15 < len(held) / 103 < 0.25
+        if own is not None:
+            assert not {*train.groups.tolist()} & {*held.groups.tolist()}
+    for count, wanted in ((20, 21), (21, 21)):
+        few = Split(torch.zeros(count, 1))
+        train, held = rows_to_fit(cast(Any, SimpleNamespace(train=Split(rows), validation=few)))
+        assert (len(held), len(train)) == ((wanted, 82) if count == 20 else (21, 103))
+
+
+def test_codes_of_both_kinds_of_rows_have_noise_of_their_own() -> None:
+    seen = list[Tensor]()
+
+    def kept(z: Tensor, held_out: Tensor) -> None:
+        seen.extend([z, held_out])
+
+    register("density", "kept")(kept)
+    part = vk.Conditional(vk.MLP(2, 4), vk.Gaussian(2))
+    model, x = vk.VAE(vk.StandardNormal(2), part, part), torch.randn(9, 2)
+    for seed in (0, 1, 5):
+        assert fit_prior(model, [(x, None)], [(x, None)], "kept", seed) is None
+    assert len({tuple(z.flatten().tolist()) for z in seen}) > 3
+    assert not any(torch.equal(*pair) for pair in zip(seen[::2], seen[1::2], strict=True))
+    assert not any(z.requires_grad for z in seen)
+    gap = torch.full((1, 2), math.nan)
+    for rows in ([(x, None), (gap, None)], []):
+        assert fit_prior(model, [(x, None)], rows) is None
+        assert fit_prior(model, rows, [(x, None)]) is None
 
 
 def test_codes_are_those_of_a_model_at_rest() -> None:

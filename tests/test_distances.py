@@ -180,7 +180,7 @@ def test_numbers_are_the_same_each_time_and_of_any_type() -> None:
     a, b = rows(60, 1), rows(60, 2)
     for measure in (frechet, kid, prdc):
         found: Any = measure(a, b)
-        assert found == measure(torch.from_numpy(a), b.tolist())
+        assert found == measure(torch.from_numpy(a).requires_grad_(), b.tolist())
         assert found != measure(a, b, seed=1)
         assert "distance_at_half" not in measure(a, b, **{} if measure is kid else {"halves": 0})
     assert vaekit.metrics.frechet is frechet

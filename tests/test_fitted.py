@@ -13,7 +13,7 @@ import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.report import snapshots_of
-from vaekit.runs import fit_prior, takes_fitted
+from vaekit.runs import fit_prior, takes_fitted, takes_mixture
 from vaekit.testing import LinearGaussian, seeded
 
 SMALL = {"net": "mlp:hidden=64", "epochs": 20, "latent": 4}
@@ -165,7 +165,9 @@ def test_rows_in_pieces_give_the_same_fit_but_for_noise(run: Run) -> None:
 @pytest.mark.parametrize(("recipe", "takes"), [("vae", True), ("beta_vae", True), ("ae", True)])
 def test_models_that_take_one(recipe: str, takes: bool) -> None:
     spec = vk.data.load("digits").spec()
-    assert takes_fitted(vk.recipes.build(recipe, spec).model) is takes
+    model = vk.recipes.build(recipe, spec).model
+    assert takes_fitted(model) is takes
+    assert takes_mixture(model) is (recipe != "ae")
 
 
 def test_film_shows_the_fitted_prior_once_it_is_better(run: Run) -> None:

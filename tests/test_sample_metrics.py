@@ -21,7 +21,7 @@ import vaekit
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
 from vaekit.data import load
-from vaekit.evaluate import measured
+from vaekit.evaluate import Classifier, measured
 from vaekit.metrics import frechet, kid, prdc
 from vaekit.registry import find
 
@@ -115,7 +115,21 @@ def test_principal_components_are_those_of_training_rows(run: Run) -> None:
     assert found["distance"] == pytest.approx(frechet(ours, theirs).distance, rel=1e-4)
     wanted = kid(ours, theirs, seed=3)  # of a kernel that knows where 0 is
     assert kernel["distance"] == pytest.approx(wanted.distance, rel=1e-3)
-    assert "6 principal components of pixels" in found["how"]
+    assert "6 principal components of pixels, of 1,497 training rows" in found["how"]
+
+
+def test_what_features_are_made_of_is_said_and_bounded(run: Run, monkeypatch: Any) -> None:
+    untrained = Classifier((1, 8, 8), 10)
+    monkeypatch.setattr("vaekit.evaluate._features.cached_classifier", lambda *_, **__: untrained)
+    monkeypatch.setattr("vaekit.evaluate._features.ROWS", 200)
+    for features, words in (
+        ("classifier", "trained on 200 training rows"),
+        ("pca", "all 64 pixels"),
+    ):
+        assert words in measure(run, "kid", features=features, sample=noise)["how"]
+    monkeypatch.setattr("vaekit.evaluate._features.COMPONENTS", 6)
+    found = measure(run, "kid", features="pca", sample=noise)
+    assert "6 principal components of pixels, of 200 training rows" in found["how"]
 
 
 @pytest.mark.parametrize("features", ["classifier", "pca", "random"])
@@ -269,7 +283,7 @@ def test_tables_are_compared_by_standardized_columns(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     frame = pandas.DataFrame({"a": 1000 * draw.normal(size=600), "b": draw.integers(0, 5, 600)})
     frame["kind"] = np.where(frame["b"] > 2, "much", "little")
-    frame["still"] = 7
+    frame["still"] = -7
     how: dict[str, Any] = {**SMALL, "data": frame, "epochs": 30, "test": 200}
     run = vaekit.train("vae", **how, out=tmp_path / "table")
     found = run.evaluate("frechet", "kid", "prdc")
@@ -328,6 +342,7 @@ def test_files_that_are_no_features_are_refused(run: Run, tmp_path: Path, monkey
         with pytest.raises(VaekitError, match=words) as caught:
             run.evaluate(f"kid:features={tmp_path / file}")
         assert "\n" not in str(caught.value)
+        assert "Error(" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(VaekitError, match=r"needs onnxruntime: pip install 'vaekit\[onnx\]'"):
         run.evaluate(f"kid:features={tmp_path / 'net.onnx'}")
@@ -369,6 +384,10 @@ def test_what_cannot_be_judged_is_refused_by_name(run: Run, tmp_path: Path) -> N
             run.evaluate(words)
     with pytest.raises(VaekitError, match="it takes 20 rows, and there are 10"):
         run.evaluate("frechet", limit=10)
+    assert run.evaluate("kid:features=pca", limit=20)["kid"]["samples"] == 20
+    subject = run.subject(run.prepared(run.source()), source=run.source())
+    two = replace(subject, spec=replace(subject.spec, classes=2))
+    assert find("metric", "kid")(features="classifier").suits(two) is None
     with pytest.raises(VaekitError, match="with rows of its own data: name a `split`"):
         run.evaluate("frechet", data=run.dataset().test.x().numpy())
     how: dict[str, Any] = {**SMALL, "epochs": 1}
@@ -384,9 +403,10 @@ def test_what_cannot_be_judged_is_refused_by_name(run: Run, tmp_path: Path) -> N
     with pytest.raises(VaekitError, match="learns labels, and its data have none"):
         plain.evaluate("kid:features=classifier", split="train")
     assert plain.evaluate("kid", split="train")["kid"]["features"] == "pixel"
-    alike = draw.random((99, 1, 8, 8)), np.ones(99, dtype=int)
-    single = vaekit.train("vae", **{**how, "data": alike}, out=tmp_path / "alike")
-    assert single.evaluate("kid", split="train")["kid"]["features"] == "pixel", "one label"
+    for name, labels in (("one label", 0 * np.arange(99)), ("ten of each", np.arange(99) % 10)):
+        labeled = draw.random((99, 1, 8, 8)), labels
+        made = vaekit.train("vae", **{**how, "data": labeled}, out=tmp_path / name)
+        assert made.evaluate("kid", split="train")["kid"]["features"] == "pixel", name
     how = {"data": draw.random((99, 3, 8, 8)), "epochs": 1, "report": False}
     colors = vaekit.train("colorizer", **how, out=tmp_path / "colors")
     with pytest.raises(VaekitError, match="so there is no frechet to measure"):

@@ -171,6 +171,18 @@ def test_one_seed_beside_several_names_no_winner() -> None:
     assert not winners(setting("a", rows[:3]), setting("b", rows[3:4] + 100))
 
 
+def test_counts_of_four_settings_are_named_one_by_one_and_of_five_by_their_ends() -> None:
+    of = Measure("active_units", "latent", find("metric", "latent").columns[0])
+    each = [setting(name, np.full((1, 4), np.nan)) for name in "abcde"]
+    for count, one in zip((3, 1, 5, 4, 2), each, strict=True):
+        one.entries[0].records["latent"] = {"active_units": count}
+    four, five = (
+        [" ".join(p) for p in sentences(some, [of], True, [])] for some in (each[:4], each)
+    )
+    assert four == ["The active units: 3 for a, 1 for b, 5 for c, 4 for d."]
+    assert five == ["The active units go from 1 for b to 5 for c."]
+
+
 def test_square_errors_of_images_have_no_unit_of_a_table() -> None:
     (of,) = (number for number in NUMBERS if number.column.name == "mse")
     one = entry("a", [0.0] * 4)

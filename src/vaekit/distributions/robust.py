@@ -106,8 +106,10 @@ class LogCosh(_LocationScale):
         return (spread * self.scale.square()).expand_as(self.loc)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        each = self.loc.new_full((2, *shape, *self.loc.shape), 0.5 / self.a)
-        gammas = torch._standard_gamma(each).clamp_min(torch.finfo(each.dtype).tiny).log()
+        shape_of = 0.5 / self.a  # of Gamma variables, of which one of shape + 1 has all its digits
+        more = self.loc.new_full((2, *shape, *self.loc.shape), shape_of + 1)
+        wait = torch.empty_like(more).exponential_()
+        gammas = torch._standard_gamma(more).log() - wait / shape_of
         return torch.addcmul(self.loc, self.scale, (gammas[0] - gammas[1]) / (2 * self.a))
 
     def terms(self, x: Tensor) -> Tensor:

@@ -96,14 +96,16 @@ def _draw_codes(
 def rows_to_fit(data: Dataset, rows: int = ROWS, held_out: int = HELD_OUT) -> tuple[Split, Split]:
     """Return training rows to fit to, and rows to choose by, evenly spread.
 
-    Those to choose by are validation rows; where there are too few, every fifth of the others.
+    Those to choose by are validation rows; where there are too few, every fifth of the others, or
+    of their groups: rows of one group are on one side.
     """
     train, validation = data.train, data.validation
     some = train.take(spread(len(train), rows))
     if validation is not None and 5 * len(validation) >= min(held_out, len(some)):
         return some, validation.take(spread(len(validation), held_out))
     index = torch.arange(len(some))
-    return some.take(index[index % 5 != 0]), some.take(index[index % 5 == 0])
+    turn = index if some.groups is None else some.groups.unique(return_inverse=True)[1]
+    return some.take(index[turn % 5 != 0]), some.take(index[turn % 5 == 0])
 
 
 def fitted_prior(run: Run, data: Dataset | None = None) -> FittedPrior | None:
