@@ -50,7 +50,7 @@ def test_patches_are_torchs_of_an_image_with_zeros_at_its_end(
 def test_a_sub_pixel_convolution_is_torchs_shuffle_of_one(
     memory: None, shape: tuple[int, ...], side: int
 ) -> None:
-    up = SubPixel(6, shape, side).double()
+    up: Any = SubPixel(6, shape, side).double()
     nn.init.normal_(up.weight)
     nn.init.normal_(up.bias)
     x = torch.randn(2, 6, *(math.ceil(n / side) for n in shape[1:]), dtype=torch.float64)
@@ -80,6 +80,7 @@ def test_nets_of_patches_train_every_weight(which: int) -> None:
     torch.testing.assert_close(compiled(x), net(x))
     net(x).square().sum().backward()
     for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 1e-6, name
 
 
@@ -140,14 +141,15 @@ def decoded(net: str, steps: int) -> Tensor:
     """E[x|z] of z from the prior, of a decoder after so many steps."""
     torch.manual_seed(0)
     spec = DataSpec("t", (3, 32, 32), "color", rows=20)
-    recipe = build("vae", spec, net=net, likelihood="gaussian:scale=0.1")
+    recipe: Any = build("vae", spec, net=net, likelihood="gaussian:scale=0.1")
     optimizer = torch.optim.Adam(recipe.model.parameters(), 1e-3)
     for _ in range(steps):
         x = F.interpolate(torch.rand(16, 3, 4, 4), 32, mode="bicubic")  # smooth, in color
         optimizer.zero_grad()
         (-vk.ELBO()(recipe.model(x)).target.mean()).backward()
         optimizer.step()
-    return recipe.model.decode(torch.randn(100, 16))
+    found: Tensor = recipe.model.decode(torch.randn(100, 16))
+    return found
 
 
 @pytest.mark.parametrize("steps", [0, 20])

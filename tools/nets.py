@@ -33,7 +33,13 @@ SETS: dict[str, dict[str, Any]] = {
     "avatars": {"data": "avatars", "limit": 2_000, "epochs": 10},
     "lfw": {"data": "lfw/lfw_64.zip", "limit": 2_000, "epochs": 10},
 }
-NETS = ("mlp", "patch", "patch:activation=relu", "patch:hidden=512", "patch:groups=8")
+NETS: tuple[str, ...] = (
+    "mlp",
+    "patch",
+    "patch:activation=relu",
+    "patch:hidden=512",
+    "patch:groups=8",
+)
 NETS += ("patch:channels=16,32", "patch:channels=32,64", "conv", "residual")
 
 

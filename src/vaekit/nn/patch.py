@@ -132,7 +132,7 @@ class SubPixel(nn.Conv2d):
         else:
             whole = cut.permute(0, 1, 4, 2, 5, 3).reshape(n, channels, rows * r, columns * r)
             whole = whole[:, :, :high, :wide]
-        return whole + self.bias
+        return whole + self.bias  # type: ignore[operator]
 
     def extra_repr(self) -> str:
         """Return the shapes, for `print`."""
