@@ -29,7 +29,7 @@ HEAD = ["set", "net", "parameters", "epoch", "seconds", "value", "processor", "n
 SETS: dict[str, dict[str, Any]] = {
     "mnist": {"data": "mnist", "limit": 10_000, "epochs": 12},
     "fashion-mnist": {"data": "fashion_mnist", "limit": 10_000, "epochs": 30},
-    "omniglot": {"data": "omniglot", "limit": 10_000, "epochs": 12},
+    "omniglot": {"data": "omniglot", "size": 28, "limit": 10_000, "epochs": 8},
     "avatars": {"data": "avatars", "limit": 2_000, "epochs": 10},
     "lfw": {"data": "lfw/lfw_64.zip", "limit": 2_000, "epochs": 10},
 }
