@@ -18,7 +18,7 @@ from vaekit import registry
 from vaekit.cli import main
 from vaekit.data import ColumnSpec, DataSpec
 from vaekit.models import LayerTable, Model, layer_tables
-from vaekit.nn import Residual, in_words, layer_phrases
+from vaekit.nn import Patches, Residual, SubPixel, in_words, layer_phrases
 from vaekit.recipes import build
 
 GRAY = DataSpec("gray", (1, 28, 28), "gray", rows=20)
@@ -284,6 +284,8 @@ def test_mode_random_state_and_hooks_stay() -> None:
         (nn.Softplus(), "softplus"),
         (nn.GLU(1), "gate"),
         (Residual(4), "residual block"),
+        (Patches(4), "patches 4 x 4"),
+        (SubPixel(4, (1, 5, 5), 2), "sub-pixel convolution 3 x 3, padding 1, to 2 x 2 pixels"),
         (nn.PReLU(), "PReLU (num_parameters=1)"),
     ],
 )  # fmt: skip
@@ -299,6 +301,7 @@ MODULES = [
     *(nn.Upsample(None, 2), nn.BatchNorm1d(2), nn.LayerNorm(2), nn.GroupNorm(1, 2), nn.ReLU()),
     *(nn.LeakyReLU(), nn.Dropout(), vk.LatentDropout(2, 0.1), nn.Flatten(), nn.PReLU()),
     *(nn.Unflatten(1, (1, 2)), nn.GLU(), Residual(4)),
+    *(Patches(2), SubPixel(4, (1, 5, 5), 2)),
 ]
 
 

@@ -78,7 +78,9 @@ def test_a_composed_model_is_its_json_and_its_weights() -> None:
     assert repr(made) == repr(model)
 
 
-@pytest.mark.parametrize("net", ["mlp:latent_dropout=0.1", "conv", "pool", "unpool", "tf-tutorial"])
+@pytest.mark.parametrize(
+    "net", ["mlp:latent_dropout=0.1", "conv", "pool", "patch", "unpool", "tf-tutorial"]
+)
 def test_every_network_of_the_kit_comes_back(net: str) -> None:
     spec = vk.DataSpec("t", (3, 16, 12), "color", rows=20)
     model = vk.build("ae", spec, latent=3, net=net).model.eval()

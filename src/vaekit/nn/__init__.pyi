@@ -19,6 +19,10 @@ from vaekit.nn.conv import ColorNet as ColorNet
 from vaekit.nn.conv import ConvDecoder as ConvDecoder
 from vaekit.nn.conv import ConvEncoder as ConvEncoder
 from vaekit.nn.nets import Nets as Nets
+from vaekit.nn.patch import PatchDecoder as PatchDecoder
+from vaekit.nn.patch import PatchEncoder as PatchEncoder
+from vaekit.nn.patch import Patches as Patches
+from vaekit.nn.patch import SubPixel as SubPixel
 from vaekit.nn.pool import PoolEncoder as PoolEncoder
 from vaekit.nn.pool import UnpoolDecoder as UnpoolDecoder
 from vaekit.nn.pool import UnpoolEncoder as UnpoolEncoder

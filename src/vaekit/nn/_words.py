@@ -13,6 +13,7 @@ from torch import nn
 
 from vaekit.nn._network import LogCounts, Planes
 from vaekit.nn.blocks import LatentDropout
+from vaekit.nn.patch import Patches, SubPixel
 from vaekit.nn.residual import Residual
 
 Phrase = tuple[str, ...]
@@ -117,6 +118,12 @@ def _convolution(layer: Any) -> Iterator[Phrase]:
         yield ("no bias",)
 
 
+def _sub_pixel(layer: SubPixel) -> Iterator[Phrase]:
+    yield "sub-pixel convolution {}", times(layer.kernel_size)
+    yield from _options(layer, {"padding": ("padding {}", 0)})
+    yield "to {} pixels", times((layer.side, layer.side))
+
+
 def _pooling(form: str) -> Callable[[Any], Iterator[Phrase]]:
     def phrases(layer: Any) -> Iterator[Phrase]:
         sides = layer.kernel_size
@@ -154,6 +161,8 @@ _KNOWN: dict[type[nn.Module], Callable[[Any], Iterable[Phrase]]] = {
     nn.GroupNorm: lambda layer: [("group norm",), ("{} groups", str(layer.num_groups))],
     nn.GLU: _said(("gate",)),
     Residual: _said(("residual block",)),
+    Patches: lambda layer: [("patches {}", times((layer.side, layer.side)))],
+    SubPixel: _sub_pixel,
     nn.LeakyReLU: lambda layer: [("leaky ReLU",), ("slope {}", f"{layer.negative_slope:g}")],
     **{each: _said(("{}", each.__name__)) for each in (nn.ReLU, nn.GELU, nn.SiLU, nn.ELU)},
     **{each: _said(("{}", each.__name__.lower())) for each in (nn.Tanh, nn.Sigmoid, nn.Softplus)},

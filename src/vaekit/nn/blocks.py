@@ -124,10 +124,13 @@ class Block:
         if self.activation == "glu" and not isinstance(affine, nn.Linear):
             raise VaekitError("activation glu halves a width: it is of dense nets alone.")
         make_norm = _NORMS[self.norm].get(type(affine))
-        norm = [make_norm(width)] if make_norm else []
+        return [affine, *([make_norm(width)] if make_norm else []), *self.bend()]
+
+    def bend(self) -> list[nn.Module]:
+        """Return what comes after the affine map and its norm: activation and dropout."""
         bent: list[nn.Module] = [activation(self.activation)()]
         bent += [nn.Dropout(self.dropout)] if self.dropout else []
-        return [affine, *norm, *(bent[::-1] if self.dropout_first else bent)]
+        return bent[::-1] if self.dropout_first else bent
 
     def dense(self, widths: Sequence[int], end: str = "block") -> list[nn.Module]:
         """Return dense blocks `widths[0] -> widths[1] -> ...`, none for a single width.
@@ -243,6 +246,8 @@ def initialize(module: M, how: str) -> M:
             draw(layer)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+            if level := getattr(layer, "level", None):  # of a sub-pixel convolution
+                level()
     return module
 
 
@@ -265,8 +270,9 @@ def _fan_in(layer: Affine) -> float:
 def start_at(net: M, value: Tensor) -> M:
     """Set the last bias so that the output is `value` plus what the last weights add to it.
 
-    A dense output has one bias per element; a convolution has one per channel, which becomes the
-    mean of `value` over its plane. Call it after `initialize`, which sets the biases to 0.
+    A dense output has one bias per element, as a sub-pixel one may; a convolution has one per
+    channel, which becomes the mean of `value` over its plane. Call it after `initialize`, which
+    sets the biases to 0.
 
     Args:
         net: a network with `out_shape` and a last affine map `output` that has a bias; changed in
@@ -295,6 +301,9 @@ def start_at(net: M, value: Tensor) -> M:
     same_shape("value", value.shape, shape)
     if not value.isfinite().all():
         raise VaekitError("start_at takes finite values; clamp means before taking logs or logits.")
+    if bias.shape == value.shape:
+        bias.copy_(value)
+        return net
     planes = isinstance(output, Conv) and value.dim() > 1
     start = value.flatten(1).mean(1) if planes else value.flatten()
     if start.shape != bias.shape:

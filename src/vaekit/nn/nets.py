@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 from torch import nn
 
 from vaekit.errors import VaekitError, at_least, choose
-from vaekit.nn._network import MLP, Network, Planes, Shape, flatten
+from vaekit.nn._network import MLP, Network, Planes, Shape, flatten, image_shape
 from vaekit.nn.blocks import Block, LatentDropout, initialize
 from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder, map_shape
+from vaekit.nn.patch import PatchDecoder, PatchEncoder, by_size
 from vaekit.nn.pool import PoolEncoder, UnpoolDecoder, UnpoolEncoder, places_of
 from vaekit.nn.residual import ResidualDecoder, ResidualEncoder
 from vaekit.registry import register
@@ -267,6 +268,53 @@ class ResidualNets(Nets):
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         channels, hidden = self.channels[::-1], self.hidden[::-1]
         return ResidualDecoder(in_shape, out_shape, channels, hidden, **self._how)
+
+
+@register("net", "patch")
+@dataclass(frozen=True, kw_only=True)
+class PatchNets(Nets):
+    """Residual convolutions on a small grid of patches, dense layers, and sub-pixel convolutions.
+
+    Shi et al., "Real-time single image and video super-resolution using an efficient sub-pixel
+    convolutional neural network", arXiv 1609.05158.
+
+    Args:
+        channels: of each stage, each of which but the first halves the grid; reversed in the
+            decoder; by default 16, and twice as many in each further stage, until the grid has a
+            side of 8 or less.
+        hidden: the widths of dense layers after them; reversed in the decoder.
+        patch: side of the patches; by default 4 from 28 x 28 up, else 2.
+        blocks: residual blocks of each stage.
+        depth: convolutions of each block.
+        groups: of group norms before the activations of the blocks; 0 for none.
+    """
+
+    activation: str = "silu"
+    channels: tuple[int, ...] | None = None
+    hidden: tuple[int, ...] = (256,)
+    patch: int | None = None
+    blocks: int = 1
+    depth: int = 1
+    groups: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.norm != "none" or self.dropout_first:
+            raise VaekitError("the net patch has its group norm: leave norm and dropout_first.")
+
+    def _how(self, image: Shape) -> dict[str, Any]:
+        patch, channels = by_size(image[1:], self.patch)
+        how = {"activation": self.options["activation"], "dropout": self.dropout}
+        how |= {name: getattr(self, name) for name in ("hidden", "blocks", "depth", "groups")}
+        return {**how, "patch": patch, "channels": self.channels or channels}
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
+        return PatchEncoder(in_shape, out_shape, **self._how(in_shape))
+
+    def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
+        how = self._how(image_shape("out_shape", out_shape))
+        how |= {name: how[name][::-1] for name in ("channels", "hidden")}
+        return PatchDecoder(in_shape, out_shape, **how)
 
 
 @register("net", "unpool")

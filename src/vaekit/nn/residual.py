@@ -30,9 +30,10 @@ class Residual(nn.Module):
     Args:
         channels: C.
         groups: of the norm, or the most that divide it and C / 4: a group has four channels at
-            least, since one channel of one pixel is 0 less its mean.
+            least, since one channel of one pixel is 0 less its mean; 0 for no norm.
         activation: f, as `vaekit.nn.activation` knows it.
-        dropout: the share of activations dropped before the second convolution, while training.
+        dropout: the share of activations dropped before the last convolution, while training.
+        depth: how many convolutions it has.
 
     Example:
         >>> import torch
@@ -42,16 +43,20 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, groups: int = 8, activation: str = "gelu", dropout: float = 0.0
+        self,
+        channels: int,
+        *,
+        groups: int = 8,
+        activation: str = "gelu",
+        dropout: float = 0.0,
+        depth: int = 2,
     ) -> None:
         super().__init__()
-        block = Block(activation, dropout=dropout)
-        self.body = nn.Sequential(
-            *_normed(channels, groups, Block(activation)),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            *_normed(channels, groups, block),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
+        body: list[nn.Module] = []
+        for left in range(at_least("depth", depth, 1), 0, -1):
+            block = Block(activation, dropout=dropout if left == 1 else 0.0)
+            body += [*_normed(channels, groups, block), nn.Conv2d(channels, channels, 3, padding=1)]
+        self.body = nn.Sequential(*body)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x and what is added to it."""
@@ -60,10 +65,10 @@ class Residual(nn.Module):
 
 
 def _normed(channels: int, groups: int, block: Block) -> list[nn.Module]:
-    """Return a group norm, and the activation after it."""
-    return block.after(
-        nn.GroupNorm(gcd(at_least("groups", groups, 1), max(1, channels // 4)), channels), channels
-    )
+    """Return a group norm, where there are groups, and the activation after it."""
+    if at_least("groups", groups, 0) == 0:
+        return block.bend()
+    return [nn.GroupNorm(gcd(groups, max(1, channels // 4)), channels), *block.bend()]
 
 
 @register("module", "residual-encoder")

@@ -1,0 +1,159 @@
+"""Nets of patches: by the oracle of torch's shuffles, any size, and no checkerboard."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import vaekit as vk
+from vaekit.data import DataSpec
+from vaekit.nn import (
+    PatchDecoder,
+    PatchEncoder,
+    Patches,
+    Residual,
+    SubPixel,
+    initialize,
+    start_at,
+    use_format,
+)
+from vaekit.recipes import build
+
+FORMATS = [torch.channels_last, torch.contiguous_format]
+IMAGES = [(1, 13, 17), (3, 28, 28), (1, 64, 65), (4, 5, 3), (2, 1, 1)]
+
+
+@pytest.fixture(params=FORMATS, ids=["last", "first"])
+def memory(request: pytest.FixtureRequest) -> Any:
+    before = use_format(request.param)
+    yield
+    use_format(before)
+
+
+@pytest.mark.parametrize("shape", IMAGES)
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_patches_are_torchs_of_an_image_with_zeros_at_its_end(
+    memory: None, shape: tuple[int, ...], side: int
+) -> None:
+    x = torch.randn(2, *shape)
+    whole = F.pad(x, (0, -shape[2] % side, 0, -shape[1] % side))
+    assert torch.equal(Patches(side)(x), F.pixel_unshuffle(whole, side))
+
+
+@pytest.mark.parametrize("shape", IMAGES)
+@pytest.mark.parametrize("side", [2, 4])
+def test_a_sub_pixel_convolution_is_torchs_shuffle_of_one(
+    memory: None, shape: tuple[int, ...], side: int
+) -> None:
+    up: Any = SubPixel(6, shape, side).double()
+    nn.init.normal_(up.weight)
+    nn.init.normal_(up.bias)
+    x = torch.randn(2, 6, *(math.ceil(n / side) for n in shape[1:]), dtype=torch.float64)
+    wanted = F.pixel_shuffle(F.conv2d(x, up.weight, padding=1), side) + 0
+    wanted = wanted[:, :, : shape[1], : shape[2]] + up.bias
+    torch.testing.assert_close(up(x), wanted)
+
+
+@pytest.mark.parametrize("shape", IMAGES)
+def test_nets_of_patches_take_any_size(shape: tuple[int, int, int]) -> None:
+    encoder = PatchEncoder(shape, (2, 3), (8, 12, 16), (5,))
+    decoder = PatchDecoder((2, 3), shape, (16, 12, 8), (5,))
+    code = encoder(torch.randn(2, *shape))
+    assert code.shape == (2, 2, 3)
+    assert decoder(code).shape == (2, *shape)
+    assert decoder(code).is_contiguous()
+
+
+@pytest.mark.parametrize("which", range(2))
+def test_nets_of_patches_train_every_weight(which: int) -> None:
+    torch.manual_seed(0)
+    how: Any = {"blocks": 2, "depth": 2, "groups": 4, "patch": 2}
+    made = PatchEncoder((1, 9, 6), 4, (4, 8), **how), PatchDecoder(4, (1, 9, 6), (8, 4), **how)
+    net = made[which].double()
+    x = torch.randn(16, *net.in_shape, dtype=torch.float64)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), net(x))
+    net(x).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 1e-6, name
+
+
+def test_a_residual_block_without_a_norm_is_its_formula() -> None:
+    block = Residual(3, groups=0, activation="silu", depth=1).double()
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    conv: Any = block.body[-1]
+    wanted = x + F.conv2d(x * torch.sigmoid(x), conv.weight, conv.bias, padding=1)
+    torch.testing.assert_close(block(x), wanted)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("init", ["torch", "he"])
+def test_sub_pixels_start_as_resizing(init: str, kernel: int) -> None:
+    """Bilinear, away from the border, of a map of 1 x 1; with a kernel of 1 the nearest place."""
+    torch.manual_seed(0)
+    up = initialize(SubPixel(3, (2, 24, 32), 4, kernel), init).double()
+    x = torch.randn(5, 3, 6, 8, dtype=torch.float64)
+    weight = up.weight.view(2, 16, 3, -1).sum(-1)[:, 0, :, None, None]
+    mode = "nearest" if kernel == 1 else "bilinear"
+    wanted = F.interpolate(F.conv2d(x, weight), scale_factor=4, mode=mode)
+    inner = (..., slice(4, -4), slice(4, -4))
+    torch.testing.assert_close(up(x)[inner], wanted[inner])
+    assert wanted.std() > 0.1
+
+
+def test_each_pixel_starts_at_its_mean() -> None:
+    net, mean, z = PatchDecoder(4, (3, 8, 12)), torch.rand(3, 8, 12), torch.randn(5, 4)
+    before = net(z)
+    torch.testing.assert_close(start_at(net, mean)(z), before + mean)
+
+
+# The spectrum of what a decoder makes
+
+
+def peak(images: Tensor, period: int) -> float:
+    """Energy at the frequencies of a period over that of the frequencies beside them, at most."""
+    found = []
+    for dim in (2, 3):
+        flat = images - images.mean(dim, keepdim=True)
+        power = torch.fft.rfft(flat, dim=dim).abs().square().movedim(dim, 0).flatten(1).mean(1)
+        step = images.shape[dim] // period
+        for at in range(step, len(power), step):
+            near = [power[k] for k in (at - 2, at - 1, at + 1, at + 2) if 0 < k < len(power)]
+            found.append(float(power[at] / torch.stack(near).mean()))
+    return max(found)
+
+
+def test_a_peak_is_found_where_there_is_one() -> None:
+    torch.manual_seed(0)
+    noise, comb = torch.randn(50, 1, 32, 32), torch.zeros(32, 32)
+    comb[:, ::4] = 1.0
+    assert peak(noise, 4) < 1.3
+    assert peak(noise + 3 * comb, 4) > 10
+
+
+def decoded(net: str, steps: int) -> Tensor:
+    """E[x|z] of z from the prior, of a decoder after so many steps."""
+    torch.manual_seed(0)
+    spec = DataSpec("t", (3, 32, 32), "color", rows=20)
+    recipe: Any = build("vae", spec, net=net, likelihood="gaussian:scale=0.1")
+    optimizer = torch.optim.Adam(recipe.model.parameters(), 1e-3)
+    for _ in range(steps):
+        x = F.interpolate(torch.rand(16, 3, 4, 4), 32, mode="bicubic")  # smooth, in color
+        optimizer.zero_grad()
+        (-vk.ELBO()(recipe.model(x)).target.mean()).backward()
+        optimizer.step()
+    found: Tensor = recipe.model.decode(torch.randn(100, 16))
+    return found
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+def test_no_checkerboard_is_in_what_a_decoder_makes(steps: int) -> None:
+    """As transposed convolutions of 3 x 3 leave, at the period of their stride."""
+    assert peak(decoded("patch", steps), 4) < 1.5
+    assert peak(decoded("conv", steps), 4) > 2
