@@ -118,6 +118,25 @@ def test_principal_components_are_those_of_training_rows(run: Run) -> None:
     assert "6 principal components of pixels, of 1,497 training rows" in found["how"]
 
 
+def test_components_of_wide_counts_are_those_of_standardized_logarithms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaekit.evaluate._features.COMPONENTS", 4)
+    rng = np.random.default_rng(0)
+    rates = rng.gamma(2.0, size=(400, 9)) * np.geomspace(0.3, 300, 9)
+    how: Any = {"data": rng.poisson(rates).astype(np.float32), "kind": "counts"}
+    run = vaekit.train("vae", out=tmp_path / "r", epochs=1, **SMALL | how)
+    data = run.source()  # with the rows that the run left for validation
+    train, real = (np.log1p(part.x().double().numpy()) for part in (data.train, data.test))
+    drawn = rng.poisson(rates[: len(real)] * 1.5)
+    found = measure(run, "frechet", features="pca", sample=lambda *_, **__: torch.tensor(drawn))
+    loc, scale = train.mean(0), train.std(0, ddof=1)
+    axes = np.linalg.svd((train - loc) / scale, full_matrices=False)[2][:4]
+    ours, theirs = (((x - loc) / scale) @ axes.T for x in (np.log1p(drawn), real))
+    assert found["distance"] == pytest.approx(frechet(ours, theirs).distance, rel=1e-3)
+    assert "4 principal components of standardized columns" in found["how"]
+
+
 def test_what_features_are_made_of_is_said_and_bounded(run: Run, monkeypatch: Any) -> None:
     untrained = Classifier((1, 8, 8), 10)
     monkeypatch.setattr("vaekit.evaluate._features.cached_classifier", lambda *_, **__: untrained)
