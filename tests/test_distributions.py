@@ -16,6 +16,7 @@ from torch import Tensor
 
 import vaekit as vk
 from vaekit import distributions as d
+from vaekit._torchutil import lazy
 from vaekit.errors import VaekitError
 
 N = 50
@@ -418,3 +419,23 @@ def test_whole_numbers_of_any_type_are_scored_alike() -> None:
     p = d.NegativeBinomial(torch.randn(5), torch.randn(5))
     x = torch.tensor([0, 1, 3, 70, 2])
     assert torch.equal(p.log_prob(x), p.log_prob(x.float()))
+
+
+def test_what_is_first_read_without_a_gradient_has_one_later() -> None:
+    """The entropy of directions had a wrong slope after a draw, which reads the mean by itself."""
+
+    class Square:
+        side = torch.ones(2, requires_grad=True)
+
+        @lazy
+        def area(self) -> torch.Tensor:
+            return self.side.square()
+
+    square = Square()
+    with torch.no_grad():
+        assert square.area is square.area
+        assert not square.area.requires_grad
+    assert square.area.requires_grad
+    with torch.no_grad():
+        assert square.area.requires_grad  # the same, not computed again
+    assert torch.equal(torch.autograd.grad(square.area.sum(), square.side)[0], 2 * torch.ones(2))

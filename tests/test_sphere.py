@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_a_draw_moves_as_its_quantile_does(size: int, sharp: float, proves: Prov
         wanted = (quantile(sharp + h) - quantile(sharp - h)) / (2 * h)
         assert density(t.item()) > 0
         proves("VonMisesFisher, gradient of a draw", "the quantile function of scipy's integral",
-               q._slope(t, q.concentration.expand(1)), wanted, limit=1e-4)  # fmt: skip
+               q._slope(1 - t, q.concentration.expand(1)), -wanted, limit=1e-4)  # fmt: skip
 
 
 @pytest.mark.parametrize("sharp", [0.5, 5.0, 100.0])
@@ -108,3 +109,35 @@ def test_a_family_of_directions_has_gradients_and_no_draw_is_left_out() -> None:
 
 def test_s_vae_goes_the_whole_way(tmp_path: Path) -> None:
     whole_way(tmp_path, "s_vae", 3)
+
+
+@pytest.mark.parametrize("kind", [d.VonMisesFisher, d.PowerSpherical])
+@pytest.mark.parametrize("sharp", [30.0, 1e5, 1e7])
+def test_a_sharp_direction_keeps_its_digits_in_float32(
+    kind: Any, sharp: float, proves: Proves
+) -> None:
+    """Of a cosine that is 1 but for its last digits nothing is left: at 1e7 the entropy was noise.
+
+    A sharp direction in D dimensions is a Gaussian of D - 1, of variance 1 / concentration; with
+    half the concentration for the power of (1 + cosine).
+    """
+    size, each = 11, sharp if kind is d.VonMisesFisher else sharp / 2
+    loc = torch.nn.functional.normalize(torch.randn(200, size).float(), dim=-1)
+    k = torch.full((200,), sharp, dtype=torch.float32, requires_grad=True)
+    q = kind(loc, k)
+    x = q.rsample((500,))
+    exact = kind(loc.double(), k.detach().double().requires_grad_())
+    name = f"{kind.__name__}, sharp, in float32"
+    proves(name, "itself in float64", q.entropy(), exact.entropy().float(), limit=2e-5)
+    slopes = [torch.autograd.grad(p.entropy().sum(), p.concentration)[0] * sharp
+              for p in (q, exact)]  # fmt: skip
+    proves(name, "itself in float64", slopes[0], slopes[1].float(), limit=2e-4)
+    mean = exact.log_prob(x.double()).mean().float()
+    proves(name, "itself in float64", q.log_prob(x).mean(), mean, limit=5e-3)
+    square = (x - loc).square().sum(-1).mean()
+    slope = torch.autograd.grad(200 * square, k)[0].mean() * sharp / square
+    if sharp > 100:
+        gaussian = 0.5 * (size - 1) * (1 + math.log(2 * math.pi / each))
+        assert q.entropy().mean().item() == pytest.approx(gaussian, abs=1e-3)
+        assert square.item() * each == pytest.approx(size - 1, rel=0.01)
+        assert slope.item() == pytest.approx(-1, rel=0.01)

@@ -32,7 +32,7 @@ class lazy(Generic[T]):  # noqa: N801
 
     Like `functools.cached_property`, without the lock that breaks `torch.compile` on Python 3.11.
     It works on frozen dataclasses, and a value put into the instance's `__dict__` beforehand wins.
-    A value first read under `torch.no_grad()` stays without a gradient: detach it instead.
+    A value first read under `torch.no_grad()` has no gradient, and is kept for such reads alone.
 
     Example:
         >>> class Square:
@@ -49,7 +49,7 @@ class lazy(Generic[T]):  # noqa: N801
 
     def __init__(self, function: Callable[[Any], T]) -> None:
         self.function = function
-        self.name = function.__name__
+        self.name, self.still = function.__name__, f"_{function.__name__}_without_gradient"
         self.__doc__ = function.__doc__
 
     @overload
@@ -61,8 +61,10 @@ class lazy(Generic[T]):  # noqa: N801
     def __get__(self, instance: object | None, owner: type) -> lazy[T] | T:
         if instance is None:
             return self
-        value = self.function(instance)
-        instance.__dict__[self.name] = value
+        name, known = self.name if torch.is_grad_enabled() else self.still, instance.__dict__
+        if name not in known:
+            known[name] = self.function(instance)
+        value: T = known[name]
         return value
 
 

@@ -13,7 +13,7 @@ from numpy.polynomial import legendre
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit._torchutil import lazy
+from vaekit._torchutil import lazy, wide
 from vaekit.distributions.base import USUAL, Distribution, Offer
 from vaekit.distributions.continuous import normal_noise
 
@@ -68,7 +68,10 @@ class SphereUniform(_OnSphere):
 
 @dataclass(eq=False, repr=False)
 class _Pointed(_OnSphere):
-    """A distribution over directions that is round about one of them: of the cosine with it."""
+    """A distribution over directions that is round about one of them: of the gap 1 - cosine.
+
+    Of a sharp one the cosine is 1 but for its last digits: all is in gaps, which keep theirs.
+    """
 
     loc: Tensor
     concentration: Tensor
@@ -76,30 +79,34 @@ class _Pointed(_OnSphere):
     @property
     @abstractmethod
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Return the mean of the cosine, and that of its square."""
+        """Return the mean of the gap, and that of its square."""
 
     @abstractmethod
-    def _cosines(self, shape: tuple[int, ...]) -> Tensor:
-        """Draw cosines `(*shape, *batch)`, with gradients."""
+    def _gaps(self, shape: tuple[int, ...]) -> Tensor:
+        """Draw gaps `(*shape, *batch)`, with gradients."""
+
+    def _gap(self, x: Tensor) -> Tensor:
+        """Return the gap of unit vectors: half of their square distance from loc."""
+        return (x - self.loc).square().sum(-1) / 2
 
     @property
     def mean(self) -> Tensor:
-        return self.loc * self._moments[0].unsqueeze(-1)
+        return self.loc * (1 - self._moments[0]).unsqueeze(-1)
 
     @property
     def variance(self) -> Tensor:
         """Return the variance of each element: along loc, and equal parts across it."""
         first, second = self._moments
-        across = (1 - second) / max(self.loc.shape[-1] - 1, 1)
+        across = (2 * first - second) / max(self.loc.shape[-1] - 1, 1)
         share = self.loc.square()
         along = second - first.square()
         return share * along.unsqueeze(-1) + (1 - share) * across.unsqueeze(-1)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        t = self._cosines(shape).unsqueeze(-1)
+        gap = self._gaps(shape).unsqueeze(-1)
         across = F.normalize(normal_noise(self.loc[..., 1:], shape), dim=-1)
-        tiny = torch.finfo(t.dtype).tiny
-        x = torch.cat([t, (1 - t.square()).clamp_min(tiny).sqrt() * across], -1)
+        tiny = torch.finfo(gap.dtype).tiny
+        x = torch.cat([1 - gap, (gap * (2 - gap)).clamp_min(tiny).sqrt() * across], -1)
         first = torch.zeros_like(self.loc)
         first[..., 0] = 1
         mirror = F.normalize(first - self.loc, dim=-1)  # which takes the first axis to loc
@@ -110,8 +117,8 @@ class PowerSpherical(_Pointed):
     """The density proportional to (1 + loc x)^concentration over unit vectors x.
 
     With a = (D - 1) / 2 + concentration and b = (D - 1) / 2 its logarithm is concentration log(1 +
-    loc x) - (a + b) log 2 - b log pi - lgamma(a) + lgamma(a + b). A draw takes loc x = 2 y - 1 with
-    y of Beta(a, b), and a uniform direction across: no rejection, and exact gradients.
+    loc x) - (a + b) log 2 - b log pi - lgamma(a) + lgamma(a + b). A draw takes loc x = 1 - 2 y with
+    y of Beta(b, a), and a uniform direction across: no rejection, and exact gradients.
 
     Args:
         loc: unit vectors `(*batch, D)`.
@@ -134,32 +141,33 @@ class PowerSpherical(_Pointed):
 
     @lazy
     def log_norm(self) -> Tensor:
-        """Return the logarithm of what the power is divided by, `(*batch,)`."""
+        """Return the logarithm of what ((1 + loc x) / 2)^concentration is divided by."""
         a, b = self._shapes
-        gammas = torch.lgamma(a) - torch.lgamma(a + b)
-        return (a + b) * math.log(2) + b * math.log(math.pi) + gammas
+        exact_a, exact_b = wide(a), wide(b)
+        gammas = torch.lgamma(exact_a) - torch.lgamma(exact_a + exact_b)
+        return 2 * b * math.log(2) + b * math.log(math.pi) + gammas.to(a.dtype)
 
     @property
     def _moments(self) -> tuple[Tensor, Tensor]:
         a, b = self._shapes
-        first = (a - b) / (a + b)
+        first = 2 * b / (a + b)
         return first, 4 * a * b / ((a + b).square() * (a + b + 1)) + first.square()
 
     def entropy(self) -> Tensor:
         """Return the entropy `(*batch,)`, nats."""
-        a, b = self._shapes
-        power = math.log(2) + torch.digamma(a) - torch.digamma(a + b)
+        a, b = map(wide, self._shapes)
+        power = (torch.digamma(a) - torch.digamma(a + b)).to(self.concentration.dtype)
         return self.log_norm - self.concentration * power
 
-    def _cosines(self, shape: tuple[int, ...]) -> Tensor:
+    def _gaps(self, shape: tuple[int, ...]) -> Tensor:
         a, b = self._shapes
-        return 2 * torch.distributions.Beta(a, b, validate_args=False).rsample(shape) - 1
+        near, far = (torch._standard_gamma(part.expand(*shape, *part.shape)) for part in (b, a))
+        return 2 * near / (near + far)  # a Beta variable's own gradient is wrong for a large a
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density `(...)`, nats."""
-        near = (self.loc * x).sum(-1)
-        edge = torch.finfo(near.dtype).eps - 1
-        return self.concentration * torch.log1p(near.clamp_min(edge)) - self.log_norm
+        edge = torch.finfo(x.dtype).eps / 2 - 1
+        return self.concentration * (-self._gap(x) / 2).clamp_min(edge).log1p() - self.log_norm
 
 
 @cache
@@ -173,8 +181,8 @@ def _nodes(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
 class VonMisesFisher(_Pointed):
     """The density proportional to exp(concentration loc x) over unit vectors x.
 
-    What it is divided by, and the mean of the cosine t, are integrals over the angle by a rule of
-    Gauss and Legendre about its mode. Cosines are drawn by Wood's rejection until all are accepted.
+    What it is divided by, and the mean of the gap 1 - loc x, are integrals over the angle by a rule
+    of Gauss and Legendre about its mode. Gaps are drawn by Wood's rejection until all are accepted.
     Their gradient is that of the distribution function F at the draw, - (dF / dconcentration) / p:
     that of the accepted proposal, as published samplers have it, is biased.
 
@@ -201,24 +209,24 @@ class VonMisesFisher(_Pointed):
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Return angles between which is all mass, but for some 1e-15 of it."""
-        k, size = self.concentration.detach(), self.loc.shape[-1]
-        cosine = 2 * k / ((size - 2) + ((size - 2) ** 2 + 4 * k.square()).sqrt())
-        mode = cosine.clamp(max=1).acos()
-        sharp = k * cosine + (size - 2) / mode.sin().square().clamp_min(1e-6)
-        wide = 12 / sharp.sqrt()
-        return (mode - wide).clamp_min(0), (mode + wide).clamp_max(math.pi)
+        k, more = self.concentration.detach(), self.loc.shape[-1] - 2
+        root = (more**2 + 4 * k.square()).sqrt()
+        mode = _angle((more + more**2 / (root + 2 * k)) / (more + root))
+        sharp = k * mode.cos() + more / mode.sin().square().clamp_min(torch.finfo(k.dtype).tiny)
+        far = 12 / sharp.sqrt()
+        return (mode - far).clamp_min(0), (mode + far).clamp_max(math.pi)
 
     @lazy
     def _integrals(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log of the integral over angles, and means of the cosine and its square."""
+        """Return log of the integral over angles, and means of the gap and its square."""
         low, high = self._ends()
         at, weight = _nodes(low.dtype, low.device)
         angle = low.unsqueeze(-1) + (high - low).unsqueeze(-1) * at
         logs = self._unscaled(angle, self.concentration.unsqueeze(-1))
         logs = logs + weight.log() + (high - low).log().unsqueeze(-1)
-        total, cosine = logs.logsumexp(-1), angle.cos()
+        total, gap = logs.logsumexp(-1), 2 * (angle / 2).sin().square()
         share = (logs - total.unsqueeze(-1)).exp()
-        return total, (share * cosine).sum(-1), (share * cosine.square()).sum(-1)
+        return total, (share * gap).sum(-1), (share * gap.square()).sum(-1)
 
     @property
     def _moments(self) -> tuple[Tensor, Tensor]:
@@ -231,48 +239,58 @@ class VonMisesFisher(_Pointed):
 
     def entropy(self) -> Tensor:
         """Return the entropy `(*batch,)`, nats."""
-        return self.log_norm - self.concentration * (self._moments[0] - 1)
+        return self.log_norm + self.concentration * self._moments[0]
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density `(...)`, nats."""
-        return self.concentration * ((self.loc * x).sum(-1) - 1) - self.log_norm
+        return -self.concentration * self._gap(x) - self.log_norm
 
-    def _cosines(self, shape: tuple[int, ...]) -> Tensor:
+    def _gaps(self, shape: tuple[int, ...]) -> Tensor:
         k = self.concentration.expand(*shape, *self.concentration.shape)
         with torch.no_grad():
-            t = _wood(k.flatten(), self.loc.shape[-1]).view(k.shape)
+            gap = _wood(k.flatten(), self.loc.shape[-1]).view(k.shape)
         if not k.requires_grad:
-            return t
+            return gap
+        assert self._moments[0].requires_grad  # once, for the slope and for what is scored
         with torch.no_grad():
-            slope = self._slope(t, k)
-        return t + slope * (k - k.detach())
+            slope = self._slope(gap, k)
+        return gap + slope * (k - k.detach())
 
-    def _slope(self, t: Tensor, k: Tensor) -> Tensor:
-        """Return dt / dconcentration: the integral of (mean - s) p(s) up to t, by p(t)."""
-        start, mean = t.acos(), self._moments[0]
+    def _slope(self, gap: Tensor, k: Tensor) -> Tensor:
+        """Return dgap / dconcentration: the integral of (s - mean) p(s) up to it, by p(gap)."""
+        start, mean = _angle(gap), self._moments[0]
         low, high = self._ends()  # of which the nearer one keeps its digits: both integrals agree
-        far = (torch.where(t > mean, low, high) - start).unsqueeze(-1)
-        at, weight = _nodes(t.dtype, t.device)
+        far = (torch.where(gap < mean, low, high) - start).unsqueeze(-1)
+        at, weight = _nodes(gap.dtype, gap.device)
         angle = start.unsqueeze(-1) + far * at
         here = self._unscaled(start, k).unsqueeze(-1)
         ratio = (self._unscaled(angle, k.unsqueeze(-1)) - here).exp()
-        return start.sin() * (far * weight * ratio * (mean.unsqueeze(-1) - angle.cos())).sum(-1)
+        apart = mean.unsqueeze(-1) - 2 * (angle / 2).sin().square()
+        return start.sin() * (far * weight * ratio * apart).sum(-1)
+
+
+def _angle(gap: Tensor) -> Tensor:
+    """Return the angle whose cosine is 1 - gap."""
+    return 2 * (gap / 2).clamp(0, 1).sqrt().asin()
 
 
 def _wood(k: Tensor, size: int) -> Tensor:
-    """Return a cosine for each concentration `(N,)`, by rejection until all are accepted."""
+    """Return a gap for each concentration `(N,)`, by rejection until all are accepted.
+
+    With y of Beta(half, half) it is 2 b y / (1 - (1 - b) y).
+    """
     root = (4 * k.square() + (size - 1) ** 2).sqrt()
     b = (size - 1) / (2 * k + root)
-    x0 = (1 - b) / (1 + b)
-    c = k * x0 + (size - 1) * ((4 * b).log() - 2 * b.log1p())
     half = torch.full((), (size - 1) / 2, dtype=k.dtype, device=k.device)
     beta = torch.distributions.Beta(half, half, validate_args=False)
-    t, left = torch.empty_like(k), torch.arange(len(k), device=k.device)
+    drawn, left = torch.empty_like(k), torch.arange(len(k), device=k.device)
     while len(left):
-        y = beta.sample(left.shape)
-        cosine = (1 - (1 + b[left]) * y) / (1 - (1 - b[left]) * y)
-        height = k[left] * cosine + (size - 1) * (1 - x0[left] * cosine).log() - c[left]
+        y, ours = beta.sample(left.shape), b[left]
+        under = 1 - (1 - ours) * y
+        gap = 2 * ours * y / under
+        height = k[left] * (2 * ours / (1 + ours) - gap)
+        height = height + (size - 1) * ((1 + ours) / (2 * under)).log()
         good = ~(height < torch.rand_like(y).log())  # NaN is accepted, and not tried forever
-        t[left[good]] = cosine[good]
+        drawn[left[good]] = gap[good]
         left = left[~good]
-    return t
+    return drawn
