@@ -107,7 +107,7 @@ def test_the_power_spherical_distribution(size: int, proves: Proves) -> None:
     ring = special.gammaln((size - 1) / 2)  # the sphere across: 2 pi^(s / 2) / gamma(s / 2)
     weight = np.log(2) + (size - 1) / 2 * np.log(np.pi) - ring
     for i in range(2):
-        log_p = float(q.concentration[i]) * torch.log1p(t) - q.log_norm[i]
+        log_p = float(q.concentration[i]) * (torch.log1p(t) - np.log(2)) - q.log_norm[i]
         mass = (log_p + weight + (size - 3) / 2 * torch.log1p(-t.square())).exp() * 2e-6
         proves("PowerSpherical, mass", "a sum over cosines", mass.sum(), 1.0, limit=2e-3)
         entropy = -(mass * log_p).sum() / mass.sum()

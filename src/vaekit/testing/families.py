@@ -74,7 +74,13 @@ def check_family(
             check_gradient(lambda theta: family(theta, context).rsample((3,)).sin().sum(), params)
         if "density" in p.offers:
             x = p.sample()
-            check_gradient(lambda theta: family(theta, context).log_prob(x).sum(), params)
+
+            def score(theta: Tensor) -> Tensor:
+                q = family(theta, context)
+                (q.rsample if "rsample" in q.offers else q.sample)()  # as a pass of a model does
+                return q.log_prob(x).sum()
+
+            check_gradient(score, params)
         if {"density", "stopped"} <= p.offers:
             stopped = family(params.clone().requires_grad_(), context).stopped().log_prob(x)
             assert not stopped.requires_grad, "stopped() lets gradients through"
