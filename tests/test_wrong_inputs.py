@@ -144,6 +144,8 @@ ARGUMENTS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "ConvDecoder": lambda: {"out_shape": GRAY},
     "ConvEncoder": lambda: {"in_shape": GRAY},
     "PoolEncoder": lambda: {"in_shape": GRAY},
+    "nn.PatchDecoder": lambda: {"out_shape": GRAY},
+    "nn.PatchEncoder": lambda: {"in_shape": GRAY},
     "nn.ResidualDecoder": lambda: {"out_shape": GRAY},
     "nn.ResidualEncoder": lambda: {"in_shape": GRAY},
     "UnpoolDecoder": lambda: {"in_shape": 34, "out_shape": GRAY},

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaekit.errors import at_least, within
+from vaekit.errors import within
 from vaekit.nn._network import (
     Network,
     Planes,
@@ -55,7 +55,7 @@ class Patches(nn.Module):
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        self.side = at_least("side", side, 1)
+        self.side = within("side", side, 1, 64)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the patches, channel by channel as `nn.PixelUnshuffle` has them."""
@@ -96,7 +96,7 @@ class SubPixel(nn.Conv2d):
     def __init__(
         self, before: int, shape: Shape, side: int, kernel: int = 3, *, each: bool = True
     ) -> None:
-        channels = shape[0] * side**2
+        channels = shape[0] * within("side", side, 1, 64) ** 2
         super().__init__(before, channels, kernel, padding=kernel // 2, bias=False)
         self.shape, self.side = tuple(shape), side
         self.bias = nn.Parameter(torch.zeros(self.shape if each else (shape[0], 1, 1)))
@@ -163,7 +163,7 @@ def by_size(image: Shape, patch: int | None = None) -> tuple[int, Shape]:
         ((4, (16,)), (4, (16, 32)), (2, (16,)), (1, (16, 32, 64)))
     """
     side = patch or (4 if max(image) >= LARGE else 2)
-    longest, channels = -(-max(image) // at_least("patch", side, 1)), [WIDTH]
+    longest, channels = -(-max(image) // within("patch", side, 1, 64)), [WIDTH]
     while longest > GRID:
         longest = -(-longest // 2)
         channels.append(min(2 * channels[-1], WIDEST))
@@ -213,7 +213,7 @@ class PatchEncoder(Network):
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
         widths, block = sizes("channels", channels), _dense_block(how)
-        small = grids(image[1:], at_least("patch", patch, 1), len(widths))[-1]
+        small = grids(image[1:], within("patch", patch, 1, 64), len(widths))[-1]
         first = nn.Conv2d(image[0] * patch**2, widths[0], 3, padding=1)
         body: list[nn.Module] = [Patches(patch), first, *_blocks(widths[0], blocks, how)]
         for before, after in pairwise(widths):
@@ -257,7 +257,7 @@ class PatchDecoder(Network):
     ) -> None:
         source, image = sizes("in_shape", in_shape), image_shape("out_shape", out_shape)
         widths, block = sizes("channels", channels), _dense_block(how)
-        places = grids(image[1:], at_least("patch", patch, 1), len(widths))[::-1]
+        places = grids(image[1:], within("patch", patch, 1, 64), len(widths))[::-1]
         first = (widths[0], *places[0])
         dense = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
         body = [*flatten(source), *block.dense(dense, "affine"), Planes(1, first)]

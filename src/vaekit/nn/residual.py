@@ -53,7 +53,7 @@ class Residual(nn.Module):
     ) -> None:
         super().__init__()
         body: list[nn.Module] = []
-        for left in range(at_least("depth", depth, 1), 0, -1):
+        for left in range(within("depth", depth, 1, 64), 0, -1):
             block = Block(activation, dropout=dropout if left == 1 else 0.0)
             body += [*_normed(channels, groups, block), nn.Conv2d(channels, channels, 3, padding=1)]
         self.body = nn.Sequential(*body)
