@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Proves
 from scipy.stats import multivariate_normal
 
 import vaekit
@@ -21,17 +22,19 @@ def rows(n: int, size: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("n", "size"), [(200, 7), (40, 60)])  # of fewer rows than columns, too
-def test_the_density_is_that_of_the_gaussian_that_it_says_it_is(n: int, size: int) -> None:
+def test_the_density_is_that_of_the_gaussian_that_it_says_it_is(
+    n: int, size: int, proves: Proves
+) -> None:
     x = rows(n, size)
     found = Components.fit(x, 3)
     values, vectors = np.linalg.eigh(np.cov(x.numpy().T, bias=True))
     rest = values[: size - 3].clip(0).mean()
     whole = (vectors[:, -3:] * (values[-3:] - rest)) @ vectors[:, -3:].T + rest * np.eye(size)
     exact = multivariate_normal(x.numpy().mean(0), whole).logpdf(x.numpy())
-    np.testing.assert_allclose(found.log_prob(x).numpy(), exact, rtol=1e-9)
+    proves("metric pca, log-density", "scipy's normal", found.log_prob(x), exact, limit=1e-9)
     apart = x.numpy() - x.numpy().mean(0)
     back = apart @ vectors[:, -3:] @ vectors[:, -3:].T + x.numpy().mean(0)
-    np.testing.assert_allclose(found.reconstruct(x).numpy(), back, atol=1e-9)
+    proves("metric pca, rows again", "numpy's eigenvectors", found.reconstruct(x), back, limit=1e-9)
 
 
 def test_it_is_the_linear_gaussian_model_of_most_likelihood() -> None:

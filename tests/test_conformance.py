@@ -25,6 +25,7 @@ METRICS = {  # how the row of a metric begins
     "kid": "metric kid, distance",
     "latent": "evaluate.latent: KL per dimension",
     "nll": "metric nll, mean",
+    "pca": "metric pca, log-density",
     "prdc": "metric prdc, precision",
     "reconstruction": "SSIM",
     "synthetic": "metric synthetic, marginals",
