@@ -74,3 +74,14 @@ def test_binary_rows_have_an_error_and_no_density(tmp_path: Path) -> None:
     assert record["log_likelihood"] is None
     assert 0 < record["mse"] < 0.25
     assert run.evaluate("pca:components=60")["pca"]["mse"] < record["mse"] / 4
+
+
+def test_all_components_have_a_density_and_what_does_not_vary_has_none() -> None:
+    x = rows(200, 4)
+    found = Components.fit(x, 16)  # the usual latent of a table of four columns
+    assert found.proper
+    exact = multivariate_normal(x.numpy().mean(0), np.cov(x.numpy().T, bias=True)).logpdf(x.numpy())
+    np.testing.assert_allclose(found.log_prob(x).numpy(), exact, rtol=1e-9)
+    twice = torch.cat([x, x[:, :1]], 1).float()
+    assert not Components.fit(twice, 16).proper
+    assert not Components.fit(twice, 4).proper

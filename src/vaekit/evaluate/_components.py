@@ -17,6 +17,8 @@ from vaekit.evaluate._checks import average
 from vaekit.evaluate._metrics import Column, Line, Record, Study, Subject, in_units
 from vaekit.registry import register
 
+FLAT = 1e-7  # of the largest variance: less is the rounding of float32
+
 
 @dataclass(frozen=True, eq=False)
 class Components:
@@ -61,12 +63,19 @@ class Components:
         mean, axes = (wide(torch.from_numpy(each)) for each in (found.mean_, found.components_))
         return cls(mean, axes, variances, rest)
 
+    @property
+    def proper(self) -> bool:
+        """Whether no direction is without variance, but for rounding: else there is no density."""
+        count, size = self.axes.shape
+        least = min(self.spread.min().item(), self.rest if count < size else math.inf)
+        return least > FLAT * self.spread.max().item()
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return rows `(N, D)` as their components give them."""
         return self.mean + (wide(x) - self.mean) @ self.axes.T @ self.axes
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return log p(x) of rows `(N, D)`, `(N,)`; infinite where no variance is left."""
+        """Return log p(x) of rows `(N, D)`, `(N,)`, where it is `proper`."""
         apart = wide(x) - self.mean
         along = (apart @ self.axes.T).square()
         off = apart.square().sum(1) - along.sum(1)
@@ -121,7 +130,7 @@ class PrincipalComponents(Study):
         for x, _ in subject.rows.batches("pca"):
             flat = x.flatten(1).cpu()
             self.keep(mse=in_units(flat - found.reconstruct(flat), scale).square().mean(1))
-            if density and found.rest:
+            if density and found.proper:
                 log_p = found.log_prob(flat)
                 self.keep(log_p=log_p if scale is None else log_p - wide(scale).log().sum())
         record: Record = {"components": len(found.axes), "rows": len(train)}
