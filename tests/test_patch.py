@@ -157,3 +157,18 @@ def test_no_checkerboard_is_in_what_a_decoder_makes(steps: int) -> None:
     """As transposed convolutions of 3 x 3 leave, at the period of their stride."""
     assert peak(decoded("patch", steps), 4) < 1.5
     assert peak(decoded("conv", steps), 4) > 2
+
+
+def test_the_shape_of_the_data_decides_the_net(tmp_path: Any) -> None:
+    """And the run keeps it; options without a name are those of dense layers."""
+    images = torch.randint(0, 256, (40, 16, 18), dtype=torch.uint8).numpy()
+    how: Any = {"epochs": 1, "report": False, "latent": 2}
+    run = vk.train("vae", data=images, out=tmp_path / "a", **how)
+    assert run.config.parts["net"]["name"] == "patch"
+    assert vk.load(run.path, data=images).sample(2).shape == (2, 1, 16, 18)
+    cases: list[Any] = [("b", images[:, :15, :15], {}), ("c", images, {"net": ":hidden=8"})]
+    for name, x, more in cases:
+        other = vk.train("vae", data=x, out=tmp_path / name, **how, **more)
+        assert other.config.parts["net"]["name"] == "mlp"
+    labeled = DataSpec("t", (1, 28, 28), "gray", rows=20, context=(10,), classes=10)
+    assert not any(isinstance(m, nn.Conv2d) for m in build("cvae", labeled).model.modules())

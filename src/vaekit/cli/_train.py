@@ -160,6 +160,9 @@ class SweepOptions(RunOptions):
         show_comparison(comparison, self.json)
 
 
+_BY_DATA = {"likelihood": "by the kind of data", "net": "by shape"}
+
+
 @functools.cache
 def _records(recipe: str) -> tuple[Any, ...]:
     """Return the options of a recipe's parts, of data and of training, with their defaults."""
@@ -172,7 +175,7 @@ def _records(recipe: str) -> tuple[Any, ...]:
             kind, known = str | None, [*entries(name)]
             more = f" and {len(known) - SOME} more" if len(known) > SOME else ""
             words = f"{KINDS[name]}: {', '.join(known[:SOME])}{more}. All: vaekit parts {name}."
-            shown = text(parts[name], brief=name) if parts[name] else "by the kind of data"
+            shown = text(parts[name], brief=name) if parts[name] else _BY_DATA[name]
         if name == "likelihood":
             words += " Gray values under bernoulli are the usual loss and not a likelihood."
         parameter = Parameter(help=words, show_default=shown)

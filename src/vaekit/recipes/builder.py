@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vaekit.parts import Conditional, Family, Quantizer
 
 EXAMPLES = 200  # training rows by which a scale is started
+LEAST = 16  # side of the images from which the net is one for images
 LIKELIHOODS = {  # by the kind of data, where none is named
     "binary": "bernoulli",
     "gray": "gaussian",
@@ -68,7 +69,8 @@ def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
         )
     from vaekit.objectives import require
 
-    builder = Builder({**parts, "likelihood": likelihood_spec(parts, data.kind)}, data)
+    chosen = {"likelihood": likelihood_spec(parts, data.kind), "net": net_spec(parts, data)}
+    builder = Builder({**parts, **chosen}, data)
     objective = make("objective", parts["objective"], builder.makers)
     model = make("model", parts["model"], builder.makers)
     require(objective, model)
@@ -94,6 +96,25 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     if weighted and name in ("gaussian", "laplace", "blocks") and "scale" not in spec:
         spec["scale"] = "free" if name == "blocks" else "shared"
     return spec
+
+
+def net_spec(parts: Spec, data: DataSpec) -> Spec:
+    """Return the net that is asked for; else that of the shape of the data.
+
+    Images from 16 x 16 up get convolutions on patches. Smaller ones and rows get dense layers, as
+    do models with a context: its numbers would become planes, and slow down a net that is fast on
+    few.
+
+    Example:
+        >>> from vaekit.data import DataSpec
+        >>> shapes = ((1, 28, 28), (1, 8, 8), (30,))
+        >>> [net_spec({}, DataSpec("t", shape, "gray", rows=9))["name"] for shape in shapes]
+        ['patch', 'mlp', 'mlp']
+    """
+    if spec := parts.get("net"):
+        return dict(spec)
+    image = len(data.shape) == 3 and min(data.shape[1:]) >= LEAST
+    return {"name": "patch" if image and not data.net_context else "mlp"}
 
 
 class Builder:

@@ -18,7 +18,7 @@ BASE = {
     "prior": "standard-normal",
     "posterior": "gaussian",
     "objective": "elbo",
-    "net": "mlp",
+    "net": None,
     "latent": 16,
 }
 MOST = 2**24  # of a latent: more is a slip of the hand
@@ -50,7 +50,7 @@ class RecipeEntry:
 
     @property
     def parts(self) -> Spec:
-        """Return the specs of its parts; None for a likelihood that the kind of data decides."""
+        """Return the specs of its parts; None for a likelihood or a net that the data decide."""
         specs = {**BASE, "likelihood": None}
         specs |= {name: value for name, value in self.options.items() if name in (*PARTS, "latent")}
         try:
@@ -138,7 +138,7 @@ def resolve(name: str, changes: dict[str, Any]) -> Spec:
     """Return the parts of a recipe, after the changes: specs, and the latent's size.
 
     `NAME:option=value` replaces a part, `:option=value` changes the recipe's own. The likelihood is
-    None, or without a name, where the kind of data decides it.
+    None, or without a name, where the kind of data decides it; the net None where their shape does.
 
     Raises:
         VaekitError: for an unknown recipe, part or option, or a part that is what the recipe is.
@@ -175,7 +175,7 @@ def _changed(part: str, value: Any, base: Any) -> Any:
         spec = checked(part, value, {"name": "gaussian"})
         name = value.get("name") if isinstance(value, dict) else str(value).partition(":")[0]
         return spec if name or not isinstance(value, str | dict) else {**spec, "name": ""}
-    return checked(part, value, base)
+    return checked(part, value, {"name": "mlp"} if part == "net" and base is None else base)
 
 
 CODES: dict[str, Any] = {

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from vaekit._imports import Import, imports_of
 from vaekit._train_options import Data, Options, Training, checked
 from vaekit.errors import VaekitError, unknown
-from vaekit.recipes import find_recipe, resolve
+from vaekit.recipes import find_recipe, net_spec, resolve
 from vaekit.registry import KINDS, Spec, completed, nested
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from vaekit.data import DataSpec
 
 FORMAT = 3  # of config.json
 COMPOSED = "composed"  # in place of a recipe, where the parts were put together in Python
@@ -107,6 +109,12 @@ class Config:
             record = records.setdefault(homes[kind], {})
             record[kind] = nested(kind, record.get(kind) or "", path, value) if path else value
         return cls.of(recipe, records)
+
+    def fitted(self, spec: DataSpec) -> Config:
+        """Return the same with the net that the shape of the data decides, where none is named."""
+        if self.recipe == COMPOSED or self.parts.get("net", True):
+            return self
+        return replace(self, parts={**self.parts, "net": completed("net", net_spec({}, spec))})
 
     def importing(self, loaded: Sequence[Import]) -> Config:
         """Return the same with its imports: those that were loaded, and those its parts are of."""

@@ -191,6 +191,7 @@ def make_job(
         config = replace(config, data=config.data.model_copy(update=source.chosen))
     data = prepare(source, config.data)
     spec = data.spec()
+    config = config.fitted(spec)
     recipe = build_on(config, spec, device, **parts)
     model, objective = recipe.model, recipe.objective
     frozen = freeze(model, options.freeze)
