@@ -7,7 +7,9 @@ Every choice is trained on the same rows; the numbers are of its validation rows
 of the test rows, once all is chosen. Samples are means E[x|z], z of p(z) ("prior") and of the prior
 fitted to the codes ("fitted"); their Frechet and kernel distances are by 50 principal components of
 the training rows, and where there are labels by the kit's classifier. Seconds are those of the
-processor, all of its cores added. A number is appended to benchmarks/results/defaults.csv, with the
+processor, all of its cores added. The choice "pythae" is its VAE with its defaults (rows are all
+that it is told) and draws of its mixture sampler; it needs benchmarks/peers/requirements.txt, and
+the run of "new" for the rows. A number is appended to benchmarks/results/defaults.csv, with the
 processor, as it comes; what is there is not measured again.
 """
 
@@ -18,13 +20,21 @@ import csv
 import re
 import resource
 import sys
+import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+import torch
+from sklearn.datasets import load_breast_cancer
+
 import vaekit
 from vaekit.errors import VaekitError
+from vaekit.evaluate import measured
+from vaekit.registry import find
 
 RESULTS = Path(__file__).parent / "results" / "defaults.csv"
 HEAD = ["set", "choice", "seed", "split", "measure", "value", "processor"]
@@ -32,16 +42,17 @@ SETS: dict[str, dict[str, Any]] = {
     "mnist": {"data": "mnist"},
     "fashion": {"data": "fashion-mnist"},
     "omniglot": {"data": "omniglot-28"},
-    "faces": {"data": "lfw_64.zip"},
+    "faces": {"data": "lfw/lfw_64.zip"},
     "avatars": {"data": "avatars"},
     "emoji": {"data": "emoji-64"},
     "dsprites": {"data": "dsprites-66k"},
     "frey": {"data": "frey-faces"},
-    "wine": {"data": "wine.csv"},
+    "tumors": {"data": load_breast_cancer().data, "standardize": True},
     "cells": {"data": "mouse-bladder"},
 }
 LABELED = ("mnist", "fashion")
-TABLES = ("wine", "cells")
+OF_SAMPLES, DRAWS = ("frechet", "kid", "prdc"), 10_000
+TABLES = ("tumors", "cells")
 OLD = {"epochs": 20, "batch_size": 128, "lr": 1e-3, "lr_schedule": "constant", "lr_warmup": 0}
 CHOICES: dict[str, dict[str, Any]] = {
     "old": {**OLD, "net": "mlp", "latent": 16},  # the defaults of version 0.1.0
@@ -54,6 +65,7 @@ CHOICES: dict[str, dict[str, Any]] = {
         "likelihood": "gaussian:mean=sigmoid",
         "batch_size": 32,
     },
+    "pythae": {},
 }
 
 
@@ -70,40 +82,70 @@ def spent() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def distances(run: Any, split: str, features: str, prior: str) -> dict[str, float]:
-    """Measure the samples of a run by their features."""
-    named = [f"{name}:features={features}" for name in ("frechet", "kid", "prdc")]
-    record = run.evaluate(*named, split=split, prior=prior)
-    found = {
-        f"{name} ({features}, {prior} prior)": record[name]["distance"]
-        for name in ("frechet", "kid")
-    }
-    for name in ("precision", "recall"):
-        found[f"{name} ({features}, {prior} prior)"] = record["prdc"][name]
+def theirs(run: Any, seed: int, path: Path) -> tuple[torch.Tensor, float]:
+    """Return draws of pythae's sampler for its VAE of the rows of a run, and its CPU seconds."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.samplers import GaussianMixtureSampler
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    if path.exists():
+        kept = np.load(path)
+        return torch.from_numpy(kept["x"]), float(kept["seconds"])
+    train = run.dataset().train
+    rows = torch.as_tensor(train.x(slice(None)), dtype=torch.float32)
+    before = spent()
+    with tempfile.TemporaryDirectory() as place:
+        how = BaseTrainerConfig(output_dir=place, seed=seed, no_cuda=True)
+        model = VAE(VAEConfig(input_dim=tuple(rows.shape[1:])))
+        BaseTrainer(model, BaseDataset(rows, torch.ones(len(rows))), training_config=how).train()
+    sampler = GaussianMixtureSampler(model)
+    sampler.fit(rows)
+    drawn, seconds = sampler.sample(DRAWS), spent() - before
+    np.savez(path, x=drawn.numpy(), seconds=seconds)
+    return drawn, seconds
+
+
+def distances(subject: Any, labels: bool) -> dict[str, float]:
+    """Measure samples by their features."""
+    found: dict[str, float] = {}
+    for features in ("pca", "classifier")[: 1 + labels]:
+        metrics = {name: find("metric", name)(features=features) for name in OF_SAMPLES}
+        record = measured(subject, metrics)
+        where = f"({features}, {subject.prior} prior)"
+        found |= {f"{name} {where}": record[name]["distance"] for name in OF_SAMPLES[:2]}
+        found |= {f"{name} {where}": record["prdc"][name] for name in ("precision", "recall")}
     return found
 
 
-def measured(name: str, choice: str, seed: int, split: str, folder: Path) -> dict[str, float]:
+def numbers(name: str, choice: str, seed: int, split: str, folder: Path) -> dict[str, float]:
     """Return the numbers of a choice on a set; it is trained where it has not been."""
-    path = folder / f"{name}-{choice.replace(' ', '-')}-{seed}"
+    other = choice == "pythae"
+    path = folder / f"{name}-{'new' if other else choice.replace(' ', '-')}-{seed}"
     found: dict[str, float] = {}
     if (path / "model.safetensors").exists():
-        run = vaekit.load(path)
+        run = vaekit.load(path, data=SETS[name]["data"] if name == "tumors" else None)
     else:
         before = spent()
         how: Any = {**SETS[name], **CHOICES[choice], "seed": seed, "out": path, "report": False}
         run = vaekit.train("vae", **how, snapshots=0)
         found = {"seconds": spent() - before}
-    record = run.evaluate("pca", split=split)
-    found |= {"bound": record["elbo"], "mse": record["mse"]}
-    found |= {"mse of PCA": record["pca"]["mse"]}
-    if record["pca"]["log_likelihood"] is not None:
-        found["bound of PCA"] = record["pca"]["log_likelihood"]
-    if name not in TABLES:
-        for prior in ("model", "fitted"):
-            for features in ("pca", "classifier")[: 1 + (name in LABELED)]:
-                with suppress(VaekitError):  # a fitted prior that is no better
-                    found |= distances(run, split, features, prior)
+    if not other:
+        record = run.evaluate("pca", split=split)
+        found |= {"bound": record["elbo"], "mse": record["mse"], "mse of PCA": record["pca"]["mse"]}
+        if record["pca"]["log_likelihood"] is not None:
+            found["bound of PCA"] = record["pca"]["log_likelihood"]
+    if name in TABLES:
+        return found
+    source = run.source()
+    how = {"split": split, "source": source, "sha256": run.sha256}
+    for prior in ("fitted",) if other else ("model", "fitted"):
+        with suppress(VaekitError):  # a fitted prior that is no better
+            subject = run.subject(run.prepared(source), prior=prior, **how)
+            if other:
+                drawn, found["seconds"] = theirs(run, seed, folder / f"{name}-pythae-{seed}.npz")
+                subject = replace(subject, sample=lambda n, *_, drawn=drawn, **__: drawn[:n])
+            found |= distances(subject, name in LABELED)
     return found
 
 
@@ -125,27 +167,29 @@ def train(args: argparse.Namespace) -> None:
             for choice in args.choices:
                 if (name, choice, str(seed), split) in known():
                     continue
-                numbers = measured(name, choice, seed, split, args.train)
+                if choice == "pythae" and name in TABLES:
+                    continue
+                found = numbers(name, choice, seed, split, args.train)
                 new, machine = not RESULTS.exists(), processor()
                 with RESULTS.open("a", newline="") as stream:
                     writer = csv.writer(stream, lineterminator="\n")
                     writer.writerows([HEAD] * new)
                     key = (name, choice, seed, split)
-                    writer.writerows([*key, n, f"{v:.5g}", machine] for n, v in numbers.items())
-                print(name, choice, seed, numbers, file=sys.stderr, flush=True)
+                    writer.writerows([*key, n, f"{v:.5g}", machine] for n, v in found.items())
+                print(name, choice, seed, found, file=sys.stderr, flush=True)
 
 
 def table() -> str:
     """Return the table: a row for each set and choice, means over seeds and their errors."""
     rows = known()
-    names = list(dict.fromkeys(name for numbers in rows.values() for name in numbers))
+    names = list(dict.fromkeys(name for found in rows.values() for name in found))
     lines = ["| set | choice | seeds | " + " | ".join(names) + " |"]
     lines += ["|---" * (3 + len(names)) + "|"]
     for key in dict.fromkeys((each[0], each[1], each[3]) for each in rows):
-        of = [numbers for each, numbers in rows.items() if (each[0], each[1], each[3]) == key]
+        of = [found for each, found in rows.items() if (each[0], each[1], each[3]) == key]
         cells = []
         for name in names:
-            values = [numbers[name] for numbers in of if name in numbers]
+            values = [found[name] for found in of if name in found]
             error = f" ± {stdev(values) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
             cells.append(f"{mean(values):.5g}{error}" if values else "–")
         lines.append(f"| {key[0]} ({key[2]}) | {key[1]} | {len(of)} | " + " | ".join(cells) + " |")

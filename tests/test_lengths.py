@@ -61,13 +61,8 @@ def test_minutes_become_epochs_by_the_time_of_first_steps(monkeypatch: pytest.Mo
     clocked(monkeypatch, 1.0)
     found = planned(**how)
     assert found.epochs == (0.95 * 240 - 17) // 11 == 19
-    assert found.lr_schedule == "flat-linear"
-    assert planned(**how, lr_schedule="cosine").lr_schedule == "cosine"
     assert planned(**how | {"minutes": 0.1}).epochs == 1
-    assert (planned(**how, epochs=7).epochs, planned(**how, epochs=7).lr_schedule) == (
-        7,
-        "constant",
-    )
+    assert planned(**how, epochs=7).epochs == 7
 
 
 def test_the_trial_moves_nothing_and_the_plan_is_kept(
@@ -79,7 +74,7 @@ def test_the_trial_moves_nothing_and_the_plan_is_kept(
     assert timed.config.training.epochs == 3
     note = "what fits in 1 minutes here: 3 epochs of 10 steps"
     assert any(note in each for each in timed.folder.read_json("run")["notes"])
-    named = vaekit.train("vae", out=tmp_path / "b", epochs=3, lr_schedule="flat-linear", **how)
+    named = vaekit.train("vae", out=tmp_path / "b", epochs=3, **how)
     for ours, theirs in zip(timed.model.parameters(), named.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     clocked(monkeypatch, 1e-6)  # a faster machine plans no more

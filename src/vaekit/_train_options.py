@@ -397,8 +397,7 @@ class Training(Options):
 
     minutes: float | None = Field(default=None, gt=0)
     """Train the epochs that fit in so many minutes. They follow from the time of some first steps
-    and are kept, so that a resumed run is the same; a constant rate falls from half of them on.
-    Where epochs are named, they count."""
+    and are kept, so that a resumed run is the same. Where epochs are named, they count."""
 
     batch_size: int = Field(default=128, ge=1)
     """Rows per step."""
@@ -406,7 +405,7 @@ class Training(Options):
     optimizer: str = "adam"
     """Any torch optimizer by name."""
 
-    lr: float = Field(default=1e-3, gt=0)
+    lr: float = Field(default=2e-3, gt=0)
     """The learning rate."""
 
     weight_decay: float = Field(default=0.0, ge=0)
@@ -418,12 +417,13 @@ class Training(Options):
     clip: float | None = Field(default=None, gt=0)
     """Clip the gradient to this norm."""
 
-    lr_schedule: str = "constant"
+    lr_schedule: str = "flat-linear:0.7"
     """The learning rate over time, as cosine. One of constant, cosine, flat-linear[:FRACTION],
-    step:FACTOR:EPOCH1,EPOCH2 and so on."""
+    which falls after that share, step:FACTOR:EPOCH1,EPOCH2 and so on."""
 
-    lr_warmup: int = Field(default=0, ge=0)
-    """Steps in which the learning rate rises to lr."""
+    lr_warmup: int | None = Field(default=None, ge=0)
+    """Steps in which the learning rate rises to lr. By default 100, or of fewer than 2,000 a
+    twentieth; none of a constant rate."""
 
     kl_warmup: str = "none"
     """How the KL's weight rises, as linear:10. One of none, linear:EPOCHS, cosine:EPOCHS,

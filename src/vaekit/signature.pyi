@@ -62,7 +62,7 @@ class TrainOptions(TypedDict, total=False):
     optimizer_options: Sequence[str]
     clip: float | None
     lr_schedule: str
-    lr_warmup: int
+    lr_warmup: int | None
     kl_warmup: str
     schedule: Sequence[str]
     test_bound: bool

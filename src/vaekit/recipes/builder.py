@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 200  # training rows by which a scale is started
 LEAST = 16  # side of the images from which the net is one for images
+MANY = 10_000  # rows of a table from which dense layers are wide
 LIKELIHOODS = {  # by the kind of data, where none is named
     "binary": "bernoulli",
     "gray": "gaussian",
@@ -69,8 +70,8 @@ def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
         )
     from vaekit.objectives import require
 
-    chosen = {"likelihood": likelihood_spec(parts, data.kind), "net": net_spec(parts, data)}
-    builder = Builder({**parts, **chosen}, data)
+    chosen = {**parts, "likelihood": likelihood_spec(parts, data.kind)}
+    builder = Builder(by_shape(chosen, data), data)
     objective = make("objective", parts["objective"], builder.makers)
     model = make("model", parts["model"], builder.makers)
     require(objective, model)
@@ -98,23 +99,34 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     return spec
 
 
-def net_spec(parts: Spec, data: DataSpec) -> Spec:
-    """Return the net that is asked for; else that of the shape of the data.
+def by_shape(parts: Spec, data: DataSpec) -> Spec:
+    """Return the parts with the net and the size of the latent that the data decide, if no one did.
 
-    Images from 16 x 16 up get convolutions on patches. Smaller ones and rows get dense layers, as
-    do models with a context: its numbers would become planes, and slow down a net that is fast on
-    few.
+    Images from 16 x 16 up get convolutions on patches, as wide as their size asks for, and 32
+    latents. Smaller ones and rows get dense layers, one of 128 for less than 10,000 rows, and so do
+    models with a context: its numbers would become planes, and slow down a net that is fast on few.
+    What was measured: docs/defaults.md.
 
     Example:
         >>> from vaekit.data import DataSpec
-        >>> shapes = ((1, 28, 28), (1, 8, 8), (30,))
-        >>> [net_spec({}, DataSpec("t", shape, "gray", rows=9))["name"] for shape in shapes]
-        ['patch', 'mlp', 'mlp']
+        >>> for shape in ((1, 28, 28), (1, 8, 8), (30,)):
+        ...     parts = by_shape({}, DataSpec("t", shape, "gray", rows=9))
+        ...     print(parts["net"]["name"], parts["latent"])
+        patch 32
+        mlp 8
+        mlp 16
     """
-    if spec := parts.get("net"):
-        return dict(spec)
-    image = len(data.shape) == 3 and min(data.shape[1:]) >= LEAST
-    return {"name": "patch" if image and not data.net_context else "mlp"}
+    from vaekit.nn.patch import by_size
+
+    rows, image = len(data.shape) == 1, len(data.shape) == 3
+    large = image and min(data.shape[1:]) >= LEAST
+    net = dict(parts.get("net") or {"name": "patch" if large and not data.net_context else "mlp"})
+    if net == {"name": "mlp"} and rows and data.rows < MANY and data.kind != "counts":
+        net["hidden"] = (128,)
+    if net["name"] == "patch" and not net.get("channels") and image:
+        net["patch"], net["channels"] = by_size(data.shape[1:], net.get("patch"))
+    latent = parts.get("latent") or (32 if large else 8 if image else 16)
+    return {**parts, "net": net, "latent": latent}
 
 
 class Builder:

@@ -19,7 +19,7 @@ BASE = {
     "posterior": "gaussian",
     "objective": "elbo",
     "net": None,
-    "latent": 16,
+    "latent": None,
 }
 MOST = 2**24  # of a latent: more is a slip of the hand
 
@@ -50,7 +50,7 @@ class RecipeEntry:
 
     @property
     def parts(self) -> Spec:
-        """Return the specs of its parts; None for a likelihood or a net that the data decide."""
+        """Return the specs of its parts; None for what the data decide."""
         specs = {**BASE, "likelihood": None}
         specs |= {name: value for name, value in self.options.items() if name in (*PARTS, "latent")}
         try:
@@ -138,7 +138,8 @@ def resolve(name: str, changes: dict[str, Any]) -> Spec:
     """Return the parts of a recipe, after the changes: specs, and the latent's size.
 
     `NAME:option=value` replaces a part, `:option=value` changes the recipe's own. The likelihood is
-    None, or without a name, where the kind of data decides it; the net None where their shape does.
+    None, or without a name, where the kind of data decides it; net and latent are None where their
+    shape does.
 
     Raises:
         VaekitError: for an unknown recipe, part or option, or a part that is what the recipe is.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vaekit._imports import Import, imports_of
 from vaekit._train_options import Data, Options, Training, checked
 from vaekit.errors import VaekitError, unknown
-from vaekit.recipes import find_recipe, net_spec, resolve
+from vaekit.recipes import by_shape, find_recipe, resolve
 from vaekit.registry import KINDS, Spec, completed, nested
 
 if TYPE_CHECKING:
@@ -111,10 +111,11 @@ class Config:
         return cls.of(recipe, records)
 
     def fitted(self, spec: DataSpec) -> Config:
-        """Return the same with the net that the shape of the data decides, where none is named."""
-        if self.recipe == COMPOSED or self.parts.get("net", True):
+        """Return the same with the net and the latent that the data decide, where none is named."""
+        if self.recipe == COMPOSED or "net" not in self.parts:
             return self
-        return replace(self, parts={**self.parts, "net": completed("net", net_spec({}, spec))})
+        parts = by_shape(self.parts, spec)
+        return replace(self, parts={**parts, "net": completed("net", parts["net"])})
 
     def importing(self, loaded: Sequence[Import]) -> Config:
         """Return the same with its imports: those that were loaded, and those its parts are of."""

@@ -51,7 +51,7 @@ STILL = (
 )
 FELL = (
     "the training ended {:.3g} nats below its best epoch, {}, whose weights are kept: its last "
-    "steps were too large; take lr_schedule=flat-linear, or a smaller lr."
+    "steps were too large; take a smaller lr."
 )
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 

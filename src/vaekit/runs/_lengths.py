@@ -44,9 +44,8 @@ def in_minutes(job: Job) -> Job:
     seconds = 60 * (options.minutes or 0)
     epoch = _seconds_of_an_epoch(job, TRIAL * seconds)
     left = KEPT * seconds - (perf_counter() - began)
-    falls = "flat-linear" if options.lr_schedule == "constant" else options.lr_schedule
     epochs = max(1, int(left / epoch))
-    options = options.model_copy(update={"epochs": epochs, "lr_schedule": falls})
+    options = options.model_copy(update={"epochs": epochs})
     steps, objective = epochs * len(job.batches), job.recipe.objective
     schedules, warm = training.make_schedules(options, objective, steps, len(job.batches))
     config = replace(job.config, training=options)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vaekit._train_options import Training
 
 Schedule = Callable[[int], float]
+RISE = 100  # steps, where nobody says it
 Place = tuple[nn.Module, str]  # of a `Weight`; its tensor may be replaced
 
 
@@ -218,10 +219,14 @@ def make_schedules(
         VaekitError: for one that cannot be read, or a warm-up of an objective without a KL weight.
     """
     schedules: dict[str, Schedule] = {}
-    if options.lr_schedule != "constant" or options.lr_warmup:
+    falls = options.lr_schedule != "constant"
+    rises = options.lr_warmup
+    if rises is None:
+        rises = min(RISE, steps // 20) if falls else 0
+    if falls or rises:
         schedules["lr"] = learning_rate(options.lr_schedule, options.lr, steps, per_epoch)
-    if options.lr_warmup:
-        schedules["lr"] = rising(schedules["lr"], options.lr_warmup)
+    if rises:
+        schedules["lr"] = rising(schedules["lr"], rises)
     over, beta = 0, getattr(objective, "beta", None)
     if options.kl_warmup != "none" and beta is None:
         raise VaekitError(
