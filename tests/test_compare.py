@@ -603,6 +603,17 @@ def test_settings_may_have_unequal_numbers_of_seeds(seeds: list[Path], tmp_path:
     assert "0, 1, 2" in Reader(found.path.read_text()).text
 
 
+def test_runs_that_all_collapsed_have_learned_nothing(tmp_path: Path) -> None:
+    """One that uses its codes is enough for no such word."""
+    for name, beta in (("a", 784), ("b", 2000), ("c", 1)):
+        how: dict[str, Any] = SMALL | {"objective": f":beta={beta}", "epochs": 30, "lr": 1e-2}
+        vaekit.train("beta_vae", data="digits", latent=2, out=tmp_path / name, **how)
+    ill = compare([tmp_path / "a", tmp_path / "b"], out=tmp_path / "p.html", limit=20)
+    assert any(note.startswith("None of these runs has learned anything") for note in ill.notes)
+    mixed = compare([tmp_path / "a", tmp_path / "c"], out=tmp_path / "q.html", limit=20)
+    assert not any("has learned anything" in note for note in mixed.notes)
+
+
 def test_the_spread_of_seeds_is_drawn(seeds: list[Path]) -> None:
     _, settings = opened_and_measured(seeds)
     of = Measure("psnr", "reconstruction", Column("psnr", "PSNR", "dB", better=1))

@@ -129,6 +129,13 @@ def notes(
     known: Mapping[str, Any] = EMPTY,
 ) -> Iterator[str]:
     """Yield what is to heed when these runs are compared; `known` as of `typical_of`."""
+    active = next((of for of in numbers if of.column.name == "active_units"), None)
+    if active and all(setting.value(active) == 0 for setting in settings):
+        yield say(
+            "None of these runs has learned anything of single rows: in none is a latent unit "
+            "active, so each gives all rows the same distribution, and what ranks them is how well "
+            "that one fits. Mend one before comparing: its own report says how."
+        )
     able = ranking(numbers, True)
     bounds = [of for of in able if of.column.group == BOUNDS]
     others = [of for of in able if of not in bounds]
