@@ -1,6 +1,7 @@
 """What `vaekit train vae --data X` gives without another option, beside other choices.
 
     python benchmarks/defaults.py --train RUNS [--sets mnist faces] [--choices old new] [--seeds 3]
+    python benchmarks/defaults.py --draw RUNS         rows of samples, old above new, to docs/images
     python benchmarks/defaults.py                     the table, in Markdown, of what was measured
 
 Every choice is trained on the same rows; the numbers are of its validation rows, or with `--test`
@@ -37,6 +38,7 @@ from vaekit.evaluate import measured
 from vaekit.registry import find
 
 RESULTS = Path(__file__).parent / "results" / "defaults.csv"
+IMAGES = Path(__file__).parent.parent / "docs" / "images" / "defaults"
 HEAD = ["set", "choice", "seed", "split", "measure", "value", "processor"]
 SETS: dict[str, dict[str, Any]] = {
     "mnist": {"data": "mnist"},
@@ -52,6 +54,7 @@ SETS: dict[str, dict[str, Any]] = {
 }
 LABELED = ("mnist", "fashion")
 OF_SAMPLES, DRAWS = ("frechet", "kid", "prdc"), 10_000
+COUNT = 10
 TABLES = ("tumors", "cells")
 OLD = {"epochs": 20, "batch_size": 128, "lr": 1e-3, "lr_schedule": "constant", "lr_warmup": 0}
 CHOICES: dict[str, dict[str, Any]] = {
@@ -149,6 +152,21 @@ def numbers(name: str, choice: str, seed: int, split: str, folder: Path) -> dict
     return found
 
 
+def draw(name: str, folder: Path) -> None:
+    """Write a row of samples of the old and one of the new default, as `vaekit sample` has them."""
+    from PIL import Image
+
+    strips = []
+    for choice in ("old", "new"):
+        made = np.asarray(vaekit.load(folder / f"{name}-{choice}-0").sample(COUNT))
+        tiles = np.pad(np.clip(made, 0, 1), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=1)
+        strips.append(np.concatenate([*tiles.transpose(0, 2, 3, 1)], 1))
+    wall = (255 * np.concatenate(strips)).round().astype("uint8")
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(wall.squeeze(-1) if wall.shape[-1] == 1 else wall)
+    image.save(IMAGES / f"{name}.png", optimize=True)
+
+
 def known() -> dict[tuple[str, str, str, str], dict[str, float]]:
     """Return the numbers that were measured, by set, choice, seed and split."""
     found: dict[tuple[str, str, str, str], dict[str, float]] = {}
@@ -200,6 +218,7 @@ def main() -> None:
     """Measure, or print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", type=Path)
+    parser.add_argument("--draw", type=Path)
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     parser.add_argument("--choices", nargs="*", default=list(CHOICES), choices=list(CHOICES))
     parser.add_argument("--seeds", type=int, default=3)
@@ -207,6 +226,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.train:
         train(args)
+    elif args.draw:
+        for name in args.sets:
+            if name not in TABLES and name != "faces":  # no photo of a person is published
+                draw(name, args.draw)
     else:
         print(table())
 

@@ -24,6 +24,7 @@ from vaekit.report._codes import (
     posteriors,
     standard_prior,
     strips,
+    views,
 )
 from vaekit.report._grids import in_color, sample_images
 from vaekit.report._measures import number_text
@@ -256,6 +257,9 @@ def clouds(shown: Rebuilt, say: Words, *, drawable: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"codes": codes, "factors": [], "strips": None, "plane": None}
     if means.shape[1] == 1:
         return {**found, "strips": strips(codes, words)}
+    if means.shape[1] > 2:
+        codes = views(codes)
+        found["codes"] = codes
     if factors is not None:
         return {**found, "factors": list(by_factor(codes))}
     plane, known = cloud(codes, words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ FEW = 60  # rows of which each has an ellipse
 SIDE = 480.0  # units of a plane of codes
 SHADES = 8  # of a factor's values
 AXES = 8  # dimensions that the script can show
+NEIGHBORS, ROUNDS, PERPLEXITY = 500, 500, 30  # rows of t-SNE, and how it is found
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,8 @@ class Codes:
         factor_names: or empty.
         scales: the standard deviations of z given x, `(N, Z)`, or None.
         prior: whether the prior is N(0, I), which is then drawn too.
+        names: of the dimensions, the first two of which are drawn; by default z0 and so on, and
+            those two in which the codes vary most.
 
     Raises:
         VaekitError: for parts of unequal length, or codes without dimensions.
@@ -54,6 +57,7 @@ class Codes:
     factor_names: Sequence[str] = ()
     scales: Tensor | None = None
     prior: bool = False
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.means.dim() != 2 or not self.means.shape[1]:
@@ -66,6 +70,8 @@ class Codes:
     @property
     def dimensions(self) -> list[int]:
         """The two in which the codes vary most; all in their order where there are but two."""
+        if self.names:
+            return [0, 1]
         found = self.order[:2]
         return found if self.means.shape[1] > 2 else sorted(found)
 
@@ -89,6 +95,10 @@ class Codes:
         """The labels that have colors; empty where there are none, one, or too many."""
         found = [] if self.labels is None else self.labels.unique().tolist()
         return found if 1 < len(found) <= CLASSES else []
+
+    def name(self, dimension: int) -> str:
+        """Return what a dimension is called."""
+        return self.names[dimension] if self.names else f"z{dimension}"
 
     @property
     def order(self) -> list[int]:
@@ -131,9 +141,9 @@ class Plane:
 
     def __init__(self, codes: Codes) -> None:
         means = codes.means.double()
-        low, high = means.nan_to_num(0.0, 0.0, 0.0).quantile(
-            torch.tensor([0.005, 0.995]).double(), 0
-        )
+        at = torch.tensor([0.005, 0.995]).double()
+        means = means.where(means.isfinite(), torch.nan)
+        low, high = means.nanquantile(at, 0).nan_to_num()
         self.middle = torch.zeros_like(low) if codes.prior else (low + high) / 2
         span = torch.maximum(high - self.middle, self.middle - low)[codes.dimensions].max().item()
         self.unit = SIDE / 2 / (1.06 * max(span, 2.2 if codes.prior else 1e-9))
@@ -164,8 +174,8 @@ def plane(codes: Codes, words: str) -> tuple[str, Plane]:
     plot.add(f'<path class="grid" d="M0 {up:.1f}H{SIDE:g}M{across:.1f} 0V{SIDE:g}"/>')
     for radius in (1, 2) if codes.prior else ():
         size = radius * square.unit
-        plot.add(f'<circle class="grid" cx="{across:.1f}" cy="{up:.1f}" r="{size:.1f}"/>')
-        plot.text(across + 0.72 * size, up + 0.72 * size + 4, f"{radius}σ")
+        plot.add(f'<circle class="grid prior" cx="{across:.1f}" cy="{up:.1f}" r="{size:.1f}"/>')
+        plot.text(across + 0.72 * size, up + 0.72 * size + 4, f"{radius}σ", "prior")
     for number, (_, rows) in enumerate(codes.groups):
         kind = "points" if number else "points on"
         plot.dots(places[rows].tolist(), kind, f' data-k="{number}"')
@@ -173,8 +183,8 @@ def plane(codes: Codes, words: str) -> tuple[str, Plane]:
         x, y = plot.at(*place)
         halves = f'rx="{wide * square.unit:.1f}" ry="{high * square.unit:.1f}"'
         plot.add(f'<ellipse class="ellipse" cx="{x:.1f}" cy="{y:.1f}" {halves}/>')
-    plot.text(SIDE - 4, up - 8, f"z{first} →", "strong across", anchor="end")
-    plot.text(across + 8, 12, f"z{second} ↑", "strong up")
+    plot.text(SIDE - 4, up - 8, f"{codes.name(first)} →", "strong across", anchor="end")
+    plot.text(across + 8, 12, f"{codes.name(second)} ↑", "strong up")
     plot.add('<circle class="hit err accent" r="8" visibility="hidden"/>')
     return plot.svg(words), square
 
@@ -189,23 +199,59 @@ def minis(codes: Codes) -> list[tuple[str, str]]:
     return found
 
 
+def views(codes: Codes) -> Codes:
+    """Return codes of more than two dimensions by principal components, t-SNE, and single ones.
+
+    The components are turned and not moved, so that a prior N(0, I) stays where it is. t-SNE is of
+    some rows, NaN elsewhere; it keeps neighbors together, and has no units.
+
+    References:
+        van der Maaten and Hinton 2008, Visualizing data using t-SNE.
+
+    Example:
+        >>> views(Codes(torch.randn(9, 3))).names
+        ('PC 1', 'PC 2', 't-SNE 1', 't-SNE 2', 'z0', 'z1', 'z2')
+    """
+    means = codes.means.double().nan_to_num(0.0, 0.0, 0.0)
+    dims = sorted(codes.order[:AXES])
+    _, _, turned = torch.linalg.svd(means - means.mean(0), full_matrices=False)
+    turned = turned * turned.gather(1, turned.abs().argmax(1, keepdim=True)).sign()
+    main = means @ turned[:2].T if len(turned) > 1 else means[:, dims[:2]]
+    some = torch.as_tensor(spread(len(means), NEIGHBORS))
+    near = torch.full_like(main, torch.nan)
+    if len(some) > 3:
+        from sklearn.manifold import TSNE
+
+        perplexity = min(PERPLEXITY, (len(some) - 1) / 3)
+        how: Any = {"init": "random" if means.std(0).max() < 1e-9 else "pca", "random_state": 0}
+        placed = TSNE(2, perplexity=perplexity, max_iter=ROUNDS, **how).fit_transform(means[some])
+        apart = torch.from_numpy(placed).double()
+        apart = apart - (apart.amin(0) + apart.amax(0)) / 2
+        square = Plane(Codes(main, prior=codes.prior, names=("PC 1", "PC 2")))
+        reach = 0.47 * SIDE / square.unit / apart.abs().max().clamp(min=1e-9)
+        near[some] = apart * reach + torch.as_tensor(square.center).double()
+    names = ("PC 1", "PC 2", "t-SNE 1", "t-SNE 2", *map(codes.name, dims))
+    columns = torch.cat([main, near, means[:, dims]], 1)
+    return replace(codes, means=columns, scales=None, names=names)
+
+
 def cloud(codes: Codes, words: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the plane of codes with a small one for each class, and what the script looks up."""
-    axes, groups = codes.order[:AXES], codes.groups
-    axes[:2] = codes.dimensions
-    number = {int(row): group for group, (_, rows) in enumerate(groups) for row in rows}
+    number = {int(row): group for group, (_, rows) in enumerate(codes.groups) for row in rows}
     svg, square = plane(codes, words)
+    axes = range(codes.means.shape[1])
+    names = [codes.name(axis) for axis in axes]
     known = {
-        "z": codes.means[:, axes].double().nan_to_num(0.0, 0.0, 0.0).round(decimals=2).tolist(),
-        "dims": axes,
-        "middle": square.middle[axes].tolist(),
+        "z": [[None if z != z else round(z, 2) for z in row] for row in codes.means.tolist()],
+        "dims": names,
+        "middle": square.middle.tolist(),
         "class": [number.get(row, 0) for row in range(len(codes.means))],
-        "names": [visible(name, lines=False) for name, _ in groups],
+        "names": [visible(name, lines=False) for name, _ in codes.groups],
         "scale": square.unit,
         "size": [480, 480],
     }
-    small = minis(codes) if len(groups) > 1 else []
-    return {"svg": svg, "minis": small, "axes": list(enumerate(axes))}, known
+    small = minis(codes) if len(codes.groups) > 1 else []
+    return {"svg": svg, "minis": small, "axes": list(enumerate(names))}, known
 
 
 def strips(codes: Codes, words: str) -> str:

@@ -54,6 +54,7 @@ for (const plane of $$(document, ".plane")) {
   const axes = [0, 1], side = Math.ceil(Math.sqrt(known.shown.length));
   const x = row => wide / 2 + known.scale * (known.z[row][axes[0]] - known.middle[axes[0]]);
   const y = row => high / 2 - known.scale * (known.z[row][axes[1]] - known.middle[axes[1]]);
+  const placed = row => axes.every(axis => known.z[row][axis] !== null);
   const pick = (row, tile) => {
     hit.setAttribute("cx", x(row));
     hit.setAttribute("cy", y(row));
@@ -63,14 +64,14 @@ for (const plane of $$(document, ".plane")) {
       frame.style.background = `url(${known.sheets[which]}) ${part(tile % side)}% ` +
         `${part(Math.floor(tile / side))}% / ${100 * side}%`;
     });
-    const values = axes.map(axis => `z${known.dims[axis]} = ${number(known.z[row][axis])}`);
+    const values = axes.map(axis => `${known.dims[axis]} = ${number(known.z[row][axis])}`);
     $(card, ".who").textContent = [known.names[known.class[row]], ...values].filter(Boolean).join(", ");
   };
   const nearest = event => {
     const box = chart.getBoundingClientRect();
     const at = (event.clientX - box.left) / box.width * wide;
     const up = (event.clientY - box.top) / box.height * high;
-    const far = known.shown.map(row => (x(row) - at) ** 2 + (y(row) - up) ** 2);
+    const far = known.shown.map(row => placed(row) ? (x(row) - at) ** 2 + (y(row) - up) ** 2 : Infinity);
     const tile = far.indexOf(Math.min(...far));
     pick(known.shown[tile], tile);
   };
@@ -89,6 +90,7 @@ for (const plane of $$(document, ".plane")) {
   const redraw = () => {
     const paths = {};
     known.z.forEach((_, row) => {
+      if (!placed(row)) return;
       const of = known.class[row];
       paths[of] = `${paths[of] || ""}M${x(row).toFixed(0)} ${y(row).toFixed(0)}h0`;
     });
@@ -96,14 +98,17 @@ for (const plane of $$(document, ".plane")) {
       cloud.setAttribute("d", paths[cloud.dataset.k] || "");
     }
     for (const one of $$(chart, ".ellipse")) one.remove();
-    $(chart, ".across").textContent = `z${known.dims[axes[0]]} \u2192`;
-    $(chart, ".up").textContent = `z${known.dims[axes[1]]} \u2191`;
+    const units = !axes.some(axis => known.dims[axis].startsWith("t-SNE"));
+    for (const one of $$(chart, ".prior")) one.setAttribute("visibility", units ? "visible" : "hidden");
+    $(chart, ".across").textContent = `${known.dims[axes[0]]} \u2192`;
+    $(chart, ".up").textContent = `${known.dims[axes[1]]} \u2191`;
   };
   menus.forEach((menu, which) => {
     menu.onchange = () => {
       axes[which] = +menu.value;
       redraw();
-      if (known.sheets.length) pick(known.shown[0], 0);
+      const first = Math.max(0, known.shown.findIndex(placed));
+      if (known.sheets.length && placed(known.shown[first])) pick(known.shown[first], first);
     };
   });
 }
