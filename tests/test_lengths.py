@@ -48,6 +48,13 @@ def test_the_epochs_that_nobody_names_follow_from_the_steps(
     assert planned(**how).epochs == epochs
 
 
+def test_a_long_training_that_nobody_named_stops_where_nothing_gets_better() -> None:
+    assert planned(batch_size=117).patience == 40
+    assert planned(batch_size=9).patience == 20
+    assert planned(batch_size=117, patience=3).patience == 3
+    assert planned(batch_size=117, epochs=200).patience is None
+
+
 def clocked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let each look at the clock find so many seconds more."""
     ticks = itertools.count()
@@ -61,6 +68,7 @@ def test_minutes_become_epochs_by_the_time_of_first_steps(monkeypatch: pytest.Mo
     clocked(monkeypatch, 1.0)
     found = planned(**how)
     assert found.epochs == (0.95 * 240 - 17) // 11 == 19
+    assert found.patience == 20
     assert planned(**how | {"minutes": 0.1}).epochs == 1
     assert planned(**how, epochs=7).epochs == 7
 

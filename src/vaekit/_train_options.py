@@ -437,7 +437,8 @@ class Training(Options):
     it."""
 
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many epochs without a better one."""
+    """Stop after this many epochs without a better one. By default a fifth of the epochs, at least
+    20, where nothing names these; else it never stops."""
 
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Keep a running mean of the weights, as 0.999."""

@@ -170,11 +170,7 @@ def _records(recipe: str) -> tuple[Any, ...]:
     rows: list[Any] = []
     kind: Any
     for name in entry.asks:
-        kind, words, shown = (
-            MaybeWhole,
-            "The size of the latent.",
-            str(parts[name] or _BY_DATA[name]),
-        )
+        kind, words, shown = MaybeWhole, "The size of the latent.", str(parts[name] or "by shape")
         if name != "latent":
             kind, known = str | None, [*entries(name)]
             more = f" and {len(known) - SOME} more" if len(known) > SOME else ""

@@ -38,7 +38,7 @@ from vaekit.recipes import Recipe
 from vaekit.runs._building import build_on, check_range, example_of, to_unit
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._folder import RunFolder, environment, git_state
-from vaekit.runs._lengths import epochs_of, in_minutes
+from vaekit.runs._lengths import epochs_of, in_minutes, lasting
 from vaekit.runs._memory import StepMemory
 from vaekit.runs._moves import place_of
 from vaekit.runs._saved_models import config_json
@@ -201,7 +201,10 @@ def make_job(
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     if batches.batch_size == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
         raise VaekitError("got `batch_size=1` for a net of `norm=batch`; expected 2 or more.")
+    timed = options.epochs is None and options.minutes
     epochs = options.epochs or epochs_of(options.preset, len(batches))
+    if options.epochs is None and not timed:
+        options = lasting(options, epochs)
     steps = epochs * len(batches)
     schedules, warm = training.make_schedules(options, objective, steps, len(batches))
     training.targets(schedules, model, objective)
@@ -217,12 +220,12 @@ def make_job(
     memory = StepMemory.of(recipe, spec.context)
     memory.check(min(batches.batch_size, data.rows["train"]))
     weights = {path: getattr(*at).item() for path, at in weights_of(objective).items()}
-    lasting = replace(config, training=options.model_copy(update={"epochs": epochs}))
+    config = replace(config, training=options)
     job = Job(
-        *(lasting, folder, source, data, card(source), spec, recipe, device, batches),
+        *(config, folder, source, data, card(source), spec, recipe, device, batches),
         *(optimizer, critic, schedules, weights, warm, px, memory, frozen),
     )
-    return in_minutes(job) if options.minutes and options.epochs is None else job
+    return in_minutes(job) if timed else job
 
 
 def describe(job: Job) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vaekit._torchutil import rng
 from vaekit.objectives import players
 
 if TYPE_CHECKING:
+    from vaekit._train_options import Training
     from vaekit.runs._job import Job
 
 EPOCHS, STEPS, FEW = 20, 3_000, 200  # the least of either, and the most epochs for the second
@@ -34,6 +35,12 @@ def epochs_of(preset: str, per_epoch: int) -> int:
     return math.ceil(max(EPOCHS, min(STEPS / per_epoch, FEW)) * SHARES[preset])
 
 
+def lasting(options: Training, epochs: int) -> Training:
+    """Return the options with the epochs that nobody named, and a patience."""
+    patience = options.patience or max(EPOCHS, epochs // 5)
+    return options.model_copy(update={"epochs": epochs, "patience": patience})
+
+
 def in_minutes(job: Job) -> Job:
     """Return the job with the epochs that fit in the minutes that it names, at least one.
 
@@ -45,7 +52,7 @@ def in_minutes(job: Job) -> Job:
     epoch = _seconds_of_an_epoch(job, TRIAL * seconds)
     left = KEPT * seconds - (perf_counter() - began)
     epochs = max(1, int(left / epoch))
-    options = options.model_copy(update={"epochs": epochs})
+    options = lasting(options, epochs)
     steps, objective = epochs * len(job.batches), job.recipe.objective
     schedules, warm = training.make_schedules(options, objective, steps, len(job.batches))
     config = replace(job.config, training=options)
