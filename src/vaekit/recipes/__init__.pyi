@@ -2,7 +2,7 @@ from vaekit.recipes.builder import Builder as Builder
 from vaekit.recipes.builder import Recipe as Recipe
 from vaekit.recipes.builder import assemble as assemble
 from vaekit.recipes.builder import build as build
-from vaekit.recipes.builder import by_shape as by_shape
+from vaekit.recipes.builder import by_data as by_data
 from vaekit.recipes.builder import likelihood_spec as likelihood_spec
 from vaekit.recipes.catalog import RecipeEntry as RecipeEntry
 from vaekit.recipes.catalog import find_recipe as find_recipe

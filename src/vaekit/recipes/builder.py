@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaekit.errors import VaekitError
 from vaekit.recipes.catalog import find_recipe, resolve
-from vaekit.registry import Spec, checked, find, make, register
+from vaekit.registry import Spec, checked, describe, find, make, register
 
 if TYPE_CHECKING:
     from vaekit.data import DataSpec
@@ -58,7 +58,7 @@ def build(name: str, data: DataSpec, **parts: Any) -> Recipe:
         >>> recipe.model.prior
         StandardNormal((2,))
     """
-    return assemble(name, resolve(name, parts), data)
+    return assemble(name, by_data(resolve(name, parts), data), data)
 
 
 def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
@@ -70,8 +70,7 @@ def assemble(name: str, parts: Spec, data: DataSpec) -> Recipe:
         )
     from vaekit.objectives import require
 
-    chosen = {**parts, "likelihood": likelihood_spec(parts, data.kind)}
-    builder = Builder(by_shape(chosen, data), data)
+    builder = Builder({**parts, "likelihood": likelihood_spec(parts, data.kind)}, data)
     objective = make("objective", parts["objective"], builder.makers)
     model = make("model", parts["model"], builder.makers)
     require(objective, model)
@@ -99,34 +98,48 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     return spec
 
 
-def by_shape(parts: Spec, data: DataSpec) -> Spec:
-    """Return the parts with the net and the size of the latent that the data decide, if no one did.
+def by_data(parts: Spec, data: DataSpec) -> Spec:
+    """Return the parts with the net, the latent and the likelihood of these data, where not named.
 
     Images from 16 x 16 up get convolutions on patches, as wide as their size asks for, and 32
     latents. Smaller ones and rows get dense layers, one of 128 for less than 10,000 rows, and so do
     models with a context: its numbers would become planes, and slow down a net that is fast on few.
-    What was measured: docs/defaults.md.
+    A decoder of gray values and colors in [0, 1] cannot leave these. What was measured:
+    docs/defaults.md.
 
     Example:
         >>> from vaekit.data import DataSpec
+        >>> from vaekit.recipes import resolve
         >>> for shape in ((1, 28, 28), (1, 8, 8), (30,)):
-        ...     parts = by_shape({}, DataSpec("t", shape, "gray", rows=9))
-        ...     print(parts["net"]["name"], parts["latent"])
-        patch 32
-        mlp 8
-        mlp 16
+        ...     parts = by_data(resolve("vae", {}), DataSpec("t", shape, "gray", rows=9))
+        ...     print(parts["net"]["name"], parts["latent"], parts["likelihood"]["mean"])
+        patch 32 sigmoid
+        mlp 8 sigmoid
+        mlp 16 sigmoid
     """
-    from vaekit.nn.patch import by_size
-
     rows, image = len(data.shape) == 1, len(data.shape) == 3
     large = image and min(data.shape[1:]) >= LEAST
-    net = dict(parts.get("net") or {"name": "patch" if large and not data.net_context else "mlp"})
+    net = dict(parts["net"] or {"name": "patch" if large and not data.net_context else "mlp"})
     if net == {"name": "mlp"} and rows and data.rows < MANY and data.kind != "counts":
         net["hidden"] = (128,)
     if net["name"] == "patch" and not net.get("channels") and image:
+        from vaekit.nn.patch import by_size
+
         net["patch"], net["channels"] = by_size(data.shape[1:], net.get("patch"))
-    latent = parts.get("latent") or (32 if large else 8 if image else 16)
-    return {**parts, "net": net, "latent": latent}
+    found = {
+        **parts,
+        "net": net,
+        "latent": parts["latent"] or (32 if large else 8 if image else 16),
+    }
+    asked = parts["likelihood"] or {"name": ""}
+    if not asked["name"]:
+        spec, values = likelihood_spec(parts, data.kind), data.values
+        unit = data.own is None and (values.low, values.high) == (0, 1)
+        decoded = "likelihood" in describe("model", parts["model"]["name"])["given"]
+        if data.kind in ("gray", "color") and unit and decoded and "mean" not in asked:
+            spec = {**spec, "mean": "sigmoid"}
+        found["likelihood"] = spec
+    return found
 
 
 class Builder:

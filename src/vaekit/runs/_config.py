@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vaekit._imports import Import, imports_of
 from vaekit._train_options import Data, Options, Training, checked
 from vaekit.errors import VaekitError, unknown
-from vaekit.recipes import by_shape, find_recipe, resolve
+from vaekit.recipes import by_data, find_recipe, resolve
 from vaekit.registry import KINDS, Spec, completed, nested
 
 if TYPE_CHECKING:
@@ -111,11 +111,12 @@ class Config:
         return cls.of(recipe, records)
 
     def fitted(self, spec: DataSpec) -> Config:
-        """Return the same with the net and the latent that the data decide, where none is named."""
-        if self.recipe == COMPOSED or "net" not in self.parts:
+        """Return the same with what the data decide of its parts, where nobody named it."""
+        if self.recipe == COMPOSED:
             return self
-        parts = by_shape(self.parts, spec)
-        return replace(self, parts={**parts, "net": completed("net", parts["net"])})
+        chosen = by_data(self.parts, spec)
+        kinds = [kind for kind in ("net", "likelihood") if chosen[kind] != self.parts[kind]]
+        return replace(self, parts=chosen | {k: completed(k, chosen[k]) for k in kinds})
 
     def importing(self, loaded: Sequence[Import]) -> Config:
         """Return the same with its imports: those that were loaded, and those its parts are of."""
