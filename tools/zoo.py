@@ -39,8 +39,8 @@ and works. [All parts](parts.md).
 
 The numbers are of a short training, the same for all, which shows that a recipe works and not what
 it can do: 10,000 images of MNIST, 8 epochs, a rate of 1e-3, dense nets, 16 latents and a Gaussian
-unless the recipe has others, three seeds; −ELBO and −log p(x) in nats per test image (less is better), the
-error that of the mean.
+unless the recipe has others, three seeds; −ELBO and −log p(x) in nats per test image (less is
+better), the error that of the mean.
 Gray values have densities, so both may be below 0; a likelihood of levels has probabilities, and
 compares with its like alone. Mean square errors are of reconstructions. Samples are means E[x|z]
 of z from the prior fitted to the codes (`vaekit sample`; of numbered codes a transformer), of plain
