@@ -23,7 +23,8 @@ WORDS = {  # of each illness, and what its warning says
 }
 BASE: dict[str, Any] = {
     "data": "digits", "latent": 4, "net": "mlp:hidden=32", "batch_size": 128, "epochs": 60,
-    "lr": 3e-3, "lr_schedule": "cosine", "threads": 1, "report": False, "snapshots": 0,
+    "lr": 3e-3, "lr_schedule": "cosine", "lr_warmup": 0, "threads": 1, "report": False,
+    "snapshots": 0,
 }  # fmt: skip
 JUMP: dict[str, Any] = {"lr_schedule": "constant", "schedule": ("lr=step:3e-3:10:650",)}
 BITS: dict[str, Any] = {"binarize": "threshold", "validation": 200}

@@ -177,7 +177,7 @@ def test_the_latent_holds_neither_depth_nor_plate(run: Path, tmp_path: Path) -> 
     assert share(z, plate) < 0.05
     free = vk.train("vae", data=counts.astype(np.int32), latent=2, net="mlp:hidden=16", lr=0.01,
                     likelihood="poisson", epochs=30, batch_size=32, out=tmp_path / "r",
-                    report=False)  # fmt: skip
+                    lr_schedule="constant", report=False)  # fmt: skip
     assert share(free.encode(counts.astype(np.int32)).numpy(), plate) > 0.5
 
 

@@ -259,7 +259,7 @@ def test_a_config_is_printed_and_read_back(
     (tmp_path / "c.yaml").write_text(printed)
     call("train", "--config", tmp_path / "c.yaml", "--print-config")
     assert capsys.readouterr().out == printed
-    for line in ("recipe: beta_vae", "latent: 4", "limit: 200", "gray: true", "lr: 0.001"):
+    for line in ("recipe: beta_vae", "latent: 4", "limit: 200", "gray: true", "lr: 0.002"):
         assert line in printed.splitlines()
     call("train", "beta-vae", "--config", tmp_path / "c.yaml", "--no-gray", "--print-config")
     assert capsys.readouterr().out == printed.replace("gray: true", "gray: false")

@@ -185,7 +185,12 @@ def test_no_step_moves_a_code_that_nothing_is_near() -> None:
 def test_a_training_of_codes_resumes_to_the_last_bit(spec: str, tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float32)
     how: Any = {"data": "digits", "net": "mlp:hidden=16", "report": False, "latent": 2}
-    how |= {"quantizer": f"{spec}:decay=0.5", "limit": 600, "batch_size": 64}  # many come back
+    how |= {
+        "lr_schedule": "constant",
+        "quantizer": f"{spec}:decay=0.5",
+        "limit": 600,
+        "batch_size": 64,
+    }  # many come back
     whole = vk.train("vq_vae", epochs=4, out=tmp_path / "whole", **how)
     vk.train("vq_vae", epochs=2, out=tmp_path / "half", **how)
     state = vk.resume(tmp_path / "half", epochs=4, report=False).model.state_dict()

@@ -192,8 +192,8 @@ def test_a_difference_is_that_of_paired_rows_and_names_no_winner(
     assert sentence.endswith(f"typically differ by {known['elbo']:.2g}.")
     assert not any(re.search("(high|low)(er|est) for", words) for words in two.words)
     assert two.notes[0] == "± is one standard error over 50 rows; differences are paired by row."
-    assert "--seeds 3" in two.notes[1]
-    assert f"10 seeds of {of['recipe']} on digits (gray data)" in two.notes[2]
+    assert any("--seeds 3" in note for note in two.notes)
+    assert any(f"10 seeds of {of['recipe']} on digits (gray data)" in note for note in two.notes)
     best_cells = re.findall('<td class="best"', two.path.read_text())
     assert not best_cells
 
@@ -764,7 +764,7 @@ def test_recipes_of_every_kind_compare(here: Path, tmp_path: Path) -> None:
     paths = [here / "narrow", here / "beta4", *more, here / "auto"]
     found = compare(paths, out=tmp_path / "p.html", limit=20)
     assert not found.comparable, "a bound given the label is none of x alone"
-    assert "Gaussian given the label of cvae" in found.notes[1]
+    assert any("Gaussian given the label of cvae" in note for note in found.notes)
     assert [row["elbo"] is None for row in found.runs] == [False] * 4 + [True]
     assert compare([here / "narrow", more[0]], out=tmp_path / "q.html", limit=20).comparable
 

@@ -141,7 +141,7 @@ def decoded(net: str, steps: int) -> Tensor:
     """E[x|z] of z from the prior, of a decoder after so many steps."""
     torch.manual_seed(0)
     spec = DataSpec("t", (3, 32, 32), "color", rows=20)
-    recipe: Any = build("vae", spec, net=net, likelihood="gaussian:scale=0.1")
+    recipe: Any = build("vae", spec, net=net, latent=16, likelihood="gaussian:scale=0.1")
     optimizer = torch.optim.Adam(recipe.model.parameters(), 1e-3)
     for _ in range(steps):
         x = F.interpolate(torch.rand(16, 3, 4, 4), 32, mode="bicubic")  # smooth, in color

@@ -704,9 +704,13 @@ def test_what_the_script_looks_up_is_the_model_s(run: Run, html: str) -> None:
     (text,) = re.findall(r'<script type="application/json">(.*?)</script>', html)
     known = json.loads(text)
     codes = run.encode(run.dataset().test.x()).flatten(1)
-    order = codes.var(0).argsort(descending=True).tolist()
-    assert known["dims"] == order
-    np.testing.assert_allclose(known["z"], codes[:, order], atol=0.0051)
+    assert known["dims"] == ["PC 1", "PC 2", "t-SNE 1", "t-SNE 2", "z0", "z1", "z2", "z3"]
+    found = np.array(known["z"], float)
+    np.testing.assert_allclose(found[:, 4:], codes, atol=0.0051)
+    spread = np.linalg.eigvalsh(np.cov(codes.numpy().T))[::-1]
+    np.testing.assert_allclose(found[:, :2].var(0, ddof=1), spread[:2], rtol=0.02)
+    assert ((found[:, :2] ** 2).sum(1) <= codes.double().square().sum(1).numpy() + 0.1).all()
+    assert np.isfinite(found[:, 2:4]).all(), "there are fewer rows than t-SNE takes"
     labels = run.dataset().test.labels
     assert labels is not None
     assert [known["names"][k] for k in known["class"]] == [str(y) for y in labels.tolist()]

@@ -226,7 +226,7 @@ def test_ellipses_have_one_sigma_and_circles_the_priors() -> None:
     found = np.array([list(map(float, one)) for one in re.findall(form, svg)])
     centers = torch.stack([240 + unit * means[:, 0], 240 - unit * means[:, 1]], 1)
     np.testing.assert_allclose(found, torch.cat([centers, unit * scales], 1), atol=0.051)
-    radii = re.findall(r'<circle class="grid"[^>]* r="(\S+)"', svg)
+    radii = re.findall(r'<circle class="grid prior"[^>]* r="(\S+)"', svg)
     np.testing.assert_allclose([float(r) for r in radii], [unit, 2 * unit], atol=0.051)
 
 

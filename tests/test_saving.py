@@ -21,6 +21,7 @@ from vaekit.cli.main import main
 from vaekit.runs import build_structure, structure
 
 QUICK: dict[str, Any] = {"data": "digits", "limit": 200, "epochs": 2, "threads": 1, "snapshots": 0}
+QUICK |= {"lr_schedule": "constant"}
 SHAPE = (1, 8, 8)
 
 

@@ -44,7 +44,7 @@ def rows(count: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def fitted() -> VAE:
-    model = VAE(latent=2, net="mlp:hidden=32", epochs=60, lr=3e-3, samples=200, random_state=0)
+    model = VAE(latent=2, net="mlp:hidden=32", epochs=100, lr=3e-3, samples=200, random_state=0)
     return model.fit(rows(1500, 0))
 
 

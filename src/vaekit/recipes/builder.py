@@ -123,7 +123,7 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     if net == {"name": "mlp"} and rows and data.rows < MANY and data.kind != "counts":
         net["hidden"] = (128,)
     if net["name"] == "patch" and not net.get("channels") and image:
-        from vaekit.nn.patch import by_size
+        from vaekit.nn import by_size
 
         net["patch"], net["channels"] = by_size(data.shape[1:], net.get("patch"))
     found = {

@@ -114,9 +114,8 @@ class Config:
         """Return the same with what the data decide of its parts, where nobody named it."""
         if self.recipe == COMPOSED:
             return self
-        chosen = by_data(self.parts, spec)
-        kinds = [kind for kind in ("net", "likelihood") if chosen[kind] != self.parts[kind]]
-        return replace(self, parts=chosen | {k: completed(k, chosen[k]) for k in kinds})
+        parts = by_data(self.parts, spec)
+        return replace(self, parts={**parts, "net": completed("net", parts["net"])})
 
     def importing(self, loaded: Sequence[Import]) -> Config:
         """Return the same with its imports: those that were loaded, and those its parts are of."""
