@@ -247,7 +247,7 @@ class VAEOutlier(OutlierMixin, _Fitted):
         likelihood: str | None = None,
         epochs: int = 20,
         batch_size: int = 128,
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         standardize: bool = True,
         validation: float = 0.0,
         samples: int = 50,
