@@ -63,7 +63,8 @@ def test_a_small_convolutional_network() -> None:
         ("ReLU", (32, 14, 14), 0),
         (up, (1, 28, 28), 3 * 3 * 32 * 1 + 1),
     ]
-    assert decoder.meaning() == "mean of a Gaussian over 1 x 28 x 28, one fitted scale"
+    shown = "mean of a Gaussian over 1 x 28 x 28, one fitted scale, mean through sigmoid"
+    assert decoder.meaning() == shown
 
 
 def test_an_mlp_with_norm_and_dropout() -> None:

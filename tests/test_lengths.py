@@ -33,13 +33,14 @@ def planned(**how: Any) -> Any:
 @pytest.mark.parametrize(
     ("how", "epochs"),
     [
-        ({"batch_size": 9}, 24),  # 130 steps an epoch: 23 have 2,990
-        ({"batch_size": 39}, 100),  # 30
-        ({"batch_size": 117}, 200),  # 10, so 300 for 3,000 steps: too many of so few rows
-        ({"batch_size": 5}, 20),  # 234
-        ({"batch_size": 9, "preset": "quick"}, 6),
-        ({"batch_size": 9, "preset": "best"}, 93),  # 12,000 steps
-        ({"batch_size": 9, "preset": "best", "epochs": 3}, 3),
+        ({"batch_size": 18}, 19),  # 65 steps an epoch: 18 have 1,170
+        ({"batch_size": 39}, 40),  # 30
+        ({"batch_size": 117}, 120),  # 10
+        ({"batch_size": 390}, 200),  # 3, so 400 for 1,200 steps: too many of so few rows
+        ({"batch_size": 5}, 13),  # 234
+        ({"batch_size": 18, "preset": "quick"}, 5),
+        ({"batch_size": 18, "preset": "best"}, 74),  # 4,800 steps
+        ({"batch_size": 18, "preset": "best", "epochs": 3}, 3),
     ],
 )
 def test_the_epochs_that_nobody_names_follow_from_the_steps(
@@ -49,7 +50,7 @@ def test_the_epochs_that_nobody_names_follow_from_the_steps(
 
 
 def test_a_long_training_that_nobody_named_stops_where_nothing_gets_better() -> None:
-    assert planned(batch_size=117).patience == 40
+    assert planned(batch_size=390).patience == 40
     assert planned(batch_size=9).patience == 20
     assert planned(batch_size=117, patience=3).patience == 3
     assert planned(batch_size=117, epochs=200).patience is None

@@ -388,7 +388,7 @@ class Training(Options):
     """How it is trained."""
 
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training rows. By default 20; of few rows as many as make 3,000 steps, 200 at
+    """Passes over the training rows. By default 13; of few rows as many as make 1,200 steps, 200 at
     most."""
 
     preset: Literal["quick", "standard", "best"] = "standard"

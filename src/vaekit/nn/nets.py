@@ -270,6 +270,9 @@ class ResidualNets(Nets):
         return ResidualDecoder(in_shape, out_shape, channels, hidden, **self._how)
 
 
+PATCH = ("hidden", "blocks", "depth", "groups", "direct")
+
+
 @register("net", "patch")
 @dataclass(frozen=True, kw_only=True)
 class PatchNets(Nets):
@@ -287,6 +290,7 @@ class PatchNets(Nets):
         blocks: residual blocks of each stage.
         depth: convolutions of each block.
         groups: of group norms before the activations of the blocks; 0 for none.
+        direct: dense maps of all pixels beside the convolutions.
     """
 
     activation: str = "silu"
@@ -296,6 +300,7 @@ class PatchNets(Nets):
     blocks: int = 1
     depth: int = 1
     groups: int = 0
+    direct: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -305,7 +310,7 @@ class PatchNets(Nets):
     def _how(self, image: Shape) -> dict[str, Any]:
         patch, channels = by_size(image[1:], self.patch)
         how = {"activation": self.options["activation"], "dropout": self.dropout}
-        how |= {name: getattr(self, name) for name in ("hidden", "blocks", "depth", "groups")}
+        how |= {name: getattr(self, name) for name in PATCH}
         return {**how, "patch": patch, "channels": self.channels or channels}
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:

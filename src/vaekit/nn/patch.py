@@ -4,7 +4,9 @@ An image is cut into patches of r x r, each of which becomes C r^2 channels of o
 blocks and 2 x 2 patches of patches follow, then dense layers. The way back ends in convolutions
 whose channels become the pixels of a patch (sub-pixel convolutions), which start as bilinear
 resizing: neither blocks, nor the checkerboard that strides of transposed convolutions leave.
-Lengths that r does not divide get zeros at their end, which the way back cuts off.
+Lengths that r does not divide get zeros at their end, which the way back cuts off. A dense map from
+all pixels to the first hidden layer, and one from the last to all pixels, stand beside the
+convolutions: they learn what images have in common at fixed places.
 
 References:
     Shi et al. 2016, Real-time single image and video super-resolution using an efficient sub-pixel
@@ -180,7 +182,8 @@ class PatchEncoder(Network):
 
     A 3 x 3 convolution of the patches; in each of `len(channels)` stages `blocks` residual blocks,
     and before each but the first a dense map of 2 x 2 places; activation, flatten, dense blocks of
-    the widths `hidden`, and the affine `output`.
+    the widths `hidden`, and the affine `output`. What `direct` makes of all pixels is added to the
+    first dense map.
 
     Args:
         in_shape: `(C, H, W)`, any size from 1.
@@ -189,6 +192,7 @@ class PatchEncoder(Network):
         hidden: the widths of the dense layers before the output.
         patch: side of the patches.
         blocks: of each stage.
+        direct: whether the dense map of all pixels is there.
         how: of the blocks, as `Residual` takes it.
 
     Raises:
@@ -209,6 +213,7 @@ class PatchEncoder(Network):
         *,
         patch: int = 4,
         blocks: int = 1,
+        direct: bool = True,
         **how: Any,
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
@@ -221,6 +226,15 @@ class PatchEncoder(Network):
         dense = (widths[-1] * prod(small), *sizes("hidden", hidden, least=0))
         body += [*block.bend(), nn.Flatten(), *block.dense(dense)]
         super().__init__(image, target, body, nn.Linear(dense[-1], prod(target)))
+        self.at = next(i for i, each in enumerate(body) if isinstance(each, nn.Flatten)) + 2
+        self.direct = nn.Linear(prod(image), dense[1], bias=False) if direct and hidden else None
+
+    def _compute(self, x: Tensor) -> Tensor:
+        if self.direct is None:
+            return super()._compute(x)
+        y = self.body[: self.at](x) + self.direct(x.flatten(1))
+        y = self.output(self.body[self.at :](y))
+        return y.unflatten(1, self.out_shape) if self._unflatten else y
 
 
 @register("module", "patch-decoder")
@@ -229,14 +243,14 @@ class PatchDecoder(Network):
 
     Dense blocks to `channels[0]` planes; stages of `blocks` residual blocks, between which a dense
     map makes 2 x 2 places of each; activation, and `output`, a 3 x 3 convolution to the pixels of
-    the patches. Each pixel has a bias.
+    the patches. Each pixel has a bias, and what `direct` makes of the last of `hidden`.
 
     Args:
         in_shape: shape of one input, a size or a tuple.
         out_shape: `(C, H, W)`, any size from 1.
         channels: of each stage.
         hidden: the widths of the first dense layers.
-        patch, blocks, how: as of `PatchEncoder`.
+        patch, blocks, direct, how: as of `PatchEncoder`.
 
     Example:
         >>> net = PatchDecoder(16, (3, 30, 21), channels=(32, 16), hidden=(64,))
@@ -253,6 +267,7 @@ class PatchDecoder(Network):
         *,
         patch: int = 4,
         blocks: int = 1,
+        direct: bool = True,
         **how: Any,
     ) -> None:
         source, image = sizes("in_shape", in_shape), image_shape("out_shape", out_shape)
@@ -261,11 +276,23 @@ class PatchDecoder(Network):
         first = (widths[0], *places[0])
         dense = (prod(source), *sizes("hidden", hidden, least=0), prod(first))
         body = [*flatten(source), *block.dense(dense, "affine"), Planes(1, first)]
+        at = len(body) - 2
         body += _blocks(widths[0], blocks, how)
         for (before, after), grid in zip(pairwise(widths), places[1:], strict=True):
             up = SubPixel(before, (after, *grid), 2, 1, each=False)
             body += [up, *_blocks(after, blocks, how)]
         super().__init__(source, image, [*body, *block.bend()], SubPixel(widths[-1], image, patch))
+        self.at, self.direct = at, None
+        if direct and hidden:
+            self.direct = nn.Linear(dense[-2], prod(image), bias=False)
+            nn.init.zeros_(self.direct.weight)
+
+    def _compute(self, x: Tensor) -> Tensor:
+        if self.direct is None:
+            return super()._compute(x)
+        y = self.body[: self.at](x)
+        pixels = self.direct(y).unflatten(1, self.out_shape)
+        return (self.output(self.body[self.at :](y)) + pixels).contiguous()
 
 
 def _dense_block(how: dict[str, Any]) -> Block:

@@ -194,3 +194,24 @@ def _check_structures(parts: dict[str, Any]) -> None:
     for name in ("model", "objective"):
         if not isinstance(parts.setdefault(name, None), dict | None):
             raise VaekitError(f"'{name}' holds {str(parts[name])[:60]}; expected a structure.")
+
+
+def fits(asked: dict[str, Any], there: dict[str, Any]) -> bool:
+    """Return whether a config.json is what is asked for; what nobody asks for was chosen.
+
+    Example:
+        >>> there = {"parts": {"latent": 32, "likelihood": {"name": "gaussian", "scale": "free"}}}
+        >>> likelihood = {"name": "", "scale": "free"}  # of the kind of data
+        >>> fits({"parts": {"latent": None, "likelihood": likelihood}}, there)
+        True
+        >>> fits({"parts": {"latent": 16}}, there)
+        False
+    """
+    for name, value in asked.items():
+        known = there.get(name)
+        if isinstance(value, dict) and isinstance(known, dict) and not value.get("name"):
+            if not fits({k: v for k, v in value.items() if k != "name"}, known):
+                return False
+        elif value is not None and value != known:
+            return False
+    return True

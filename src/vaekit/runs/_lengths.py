@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from vaekit._train_options import Training
     from vaekit.runs._job import Job
 
-EPOCHS, STEPS, FEW = 20, 3_000, 200  # the least of either, and the most epochs for the second
+EPOCHS, STEPS, FEW = 13, 1_200, 200  # the least of either, and the most epochs for the second
 SHARES = {"quick": 0.25, "standard": 1.0, "best": 4.0}
+WAIT = 20  # epochs without a better one, at least
 FIRST, LEAST, MOST = 3, 10, 10_000  # steps of a trial: those that do not count, that do, in all
 TRIAL = 0.02  # of the minutes
 KEPT = 0.95  # of the minutes are epochs: checkpoints, the film and the end take the rest
@@ -30,14 +31,14 @@ def epochs_of(preset: str, per_epoch: int) -> int:
 
     Example:
         >>> epochs_of("standard", 422), epochs_of("standard", 12), epochs_of("quick", 422)
-        (20, 200, 5)
+        (13, 100, 4)
     """
     return math.ceil(max(EPOCHS, min(STEPS / per_epoch, FEW)) * SHARES[preset])
 
 
 def lasting(options: Training, epochs: int) -> Training:
     """Return the options with the epochs that nobody named, and a patience."""
-    patience = options.patience or max(EPOCHS, epochs // 5)
+    patience = options.patience or max(WAIT, epochs // 5)
     return options.model_copy(update={"epochs": epochs, "patience": patience})
 
 

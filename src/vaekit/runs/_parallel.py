@@ -19,7 +19,7 @@ from vaekit._imports import sources
 from vaekit._torchutil import cores, find_device, rng
 from vaekit._train_options import LANGUAGES
 from vaekit.errors import VaekitError, choose
-from vaekit.runs._config import RECORDS, Config
+from vaekit.runs._config import Config, fits
 from vaekit.runs._folder import RunFolder
 from vaekit.runs._job import Job, describe, make_job
 from vaekit.runs._starting import refuse_start
@@ -161,7 +161,7 @@ def _first_files(out: Path, configs: Mapping[str, Config]) -> dict[str, tuple[Ro
         folder, training = RunFolder(out / name), config.training
         if (folder.path / "config.json").exists():
             there, plain = folder.read_json("config"), json.loads(json.dumps(config.to_json()))
-            if not _fits(plain, there):
+            if not fits(plain, there):
                 raise VaekitError(f"{folder.path} holds another training: name another `out`.")
             continue
         seedless = replace(config, training=training.model_copy(update={"seed": 0}))
@@ -172,12 +172,3 @@ def _first_files(out: Path, configs: Mapping[str, Config]) -> dict[str, tuple[Ro
             job = replace(tried[1], config=replace(tried[1].config, training=seeded))
             files[name] = job.to_json(), describe(job)
     return files
-
-
-def _fits(asked: Row, there: Row) -> bool:
-    """Return whether a run's config is what is asked for; what nobody asks for was chosen."""
-    for name in RECORDS:
-        record = {key: value for key, value in asked[name].items() if value is not None}
-        if not record.items() <= there.get(name, {}).items():
-            return False
-    return {k: v for k, v in asked.items() if k not in RECORDS}.items() <= there.items()

@@ -33,7 +33,7 @@ from vaekit._io import alone, write
 from vaekit._torchutil import evaluating, rng
 from vaekit._train_options import Options, checked
 from vaekit.errors import VaekitError, choose
-from vaekit.runs._config import Config
+from vaekit.runs._config import Config, fits
 from vaekit.runs._folder import RunFolder
 from vaekit.runs._opening import open_run, read_config
 from vaekit.runs._run import Run
@@ -183,7 +183,7 @@ METRICS = {"elbo": _score, "nll": _score, "principal-components": _principal_com
 def check_reproduction(entry: Reproduction, folder: Path, options: dict[str, Any]) -> None:
     """Refuse a folder that holds a training of another protocol, or from another seed."""
     begun, _ = read_config(RunFolder(folder))
-    if _protocol(Config.flat(entry.recipe, **options)) != _protocol(begun):
+    if not fits(_protocol(Config.flat(entry.recipe, **options)), _protocol(begun)):
         this = f"{entry.name} from seed {options['seed']}"
         raise VaekitError(f"{folder} holds another training than {this}: name another `out`.")
 
