@@ -84,21 +84,21 @@ ILL: list[tuple[str, dict[str, Any]]] = [
     ("collapse", {"recipe": "beta_vae", "objective": ":beta=64", "seed": 1, "latent": 2}),
     ("collapse", {"recipe": "beta_vae", "objective": ":beta=784", **BITS}),
     ("collapse", {"recipe": "beta_vae", "objective": ":beta=30", "data": table(), "latent": 2}),
-    ("collapse, too wide", {"likelihood": ":scale=5"}),
-    ("collapse, too wide", {"likelihood": ":scale=1"}),
-    ("collapse, too wide", {"likelihood": ":scale=3", "seed": 1}),
-    ("collapse, too wide", {"likelihood": ":scale=1", "net": "mlp:hidden=32:norm=batch"}),
+    ("collapse, too wide", {"likelihood": "gaussian:scale=5"}),
+    ("collapse, too wide", {"likelihood": "gaussian:scale=1"}),
+    ("collapse, too wide", {"likelihood": "gaussian:scale=3", "seed": 1}),
+    ("collapse, too wide", {"likelihood": "gaussian:scale=1", "net": "mlp:hidden=32:norm=batch"}),
     ("too wide", {"likelihood": "laplace:scale=1"}),
     ("too wide, still rising", {**SLOW, "epochs": 12, "latent": 8,
                                 "net": "mlp:hidden=64:dropout=0.9"}),
-    ("too narrow", {"likelihood": ":scale=0.01"}),
-    ("too narrow", {"likelihood": ":scale=0.05", "seed": 1}),
+    ("too narrow", {"likelihood": "gaussian:scale=0.01"}),
+    ("too narrow", {"likelihood": "gaussian:scale=0.05", "seed": 1}),
     ("too narrow", {"likelihood": "laplace:scale=0.02"}),
-    ("too narrow", {"data": table(), "latent": 1, "likelihood": ":scale=0.05"}),
+    ("too narrow", {"data": table(), "latent": 1, "likelihood": "gaussian:scale=0.05"}),
     ("overfitting", {**FEW, **BITS, "validation": 50}),
     ("overfitting", FEW),
     ("overfitting", {**FEW, "likelihood": "laplace:scale=fitted"}),
-    ("overfitting", {**FEW, "likelihood": ":scale=0.3", "epochs": 160}),
+    ("overfitting", {**FEW, "likelihood": "gaussian:scale=0.3", "epochs": 160}),
     ("overfitting", {**FEW, "data": table(90, counts=True), "kind": "counts",
                      "net": "mlp:hidden=512,512"}),
     ("overfitting, too narrow", {**FEW, "recipe": "ae"}),
@@ -142,6 +142,8 @@ def said(path: Path, **options: Any) -> dict[str, str]:
     """Train, and return what was said, by the illness."""
     notes = Notes()
     how = {**BASE, **options}
+    if isinstance(how["data"], str) and "binarize" not in how:
+        how.setdefault("likelihood", "gaussian")
     run = vaekit.train(how.pop("recipe", "vae"), out=path, callbacks=[notes], **how)
     texts = [*run.folder.read_json("run")["notes"], *notes.notes]
     return {ill: text for ill, words in WORDS.items() for text in texts if words in text}

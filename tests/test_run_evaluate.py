@@ -27,7 +27,7 @@ ONE = "bound:samples=1"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    trained = {**SMALL, "epochs": 100}
+    trained = {**SMALL, "epochs": 100, "likelihood": "gaussian"}
     return vaekit.train("vae", out=tmp_path_factory.mktemp("evaluate") / "r", **trained)
 
 

@@ -39,7 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return vaekit.train("vae", out=tmp_path_factory.mktemp("samples") / "r", epochs=25, **SMALL)
+    return vaekit.train("vae", out=tmp_path_factory.mktemp("samples") / "r", epochs=40, **SMALL)
 
 
 class Pixels(nn.Module):

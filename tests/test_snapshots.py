@@ -31,7 +31,11 @@ SMALL: dict[str, Any] = {
 
 
 def train(path: Path, recipe: str = "vae", **options: Any) -> vaekit.Run:
-    return vaekit.train(recipe, out=path, **{**SMALL, "lr_schedule": "constant", **options})
+    return vaekit.train(
+        recipe,
+        out=path,
+        **{**SMALL, "likelihood": "gaussian", "lr_schedule": "constant", **options},
+    )
 
 
 def frames(path: Path) -> dict[int, bytes]:

@@ -124,7 +124,7 @@ def test_a_good_run_is_not_warned(tmp_path: Path) -> None:
 def test_a_scale_of_one_is_warned_of_with_both_numbers_and_collapse_follows(
     tmp_path: Path,
 ) -> None:
-    run, said = trained(tmp_path / "r", epochs=12, likelihood=":scale=1")
+    run, said = trained(tmp_path / "r", epochs=12, likelihood="gaussian:scale=1")
     assert len(said) == 2
     scale, collapse = said
     numbers = re.search(r"sigma is 1 and the root mean square error (\S+) at epoch 2", scale)
@@ -320,6 +320,7 @@ def test_overfitting_names_the_best_epoch_and_the_falls() -> None:
 def test_a_scale_that_dropout_widens_is_no_overfitting(tmp_path: Path) -> None:
     """Sigma is fitted to errors under dropout, which are larger than those without."""
     options = {"latent": 8, "net": "mlp:hidden=64:dropout=0.9", "epochs": 12}
+    options |= {"likelihood": "gaussian"}
     (text,) = [t for t in trained(tmp_path / "r", **options)[1] if "likelihood's" in t]
     assert "it is too wide" in text
     assert "overfits" not in text
