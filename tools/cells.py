@@ -27,7 +27,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "c
 GENES, SEEDS = 400, 2
 RATES = {5e-3: 120, 1e-3: 60}  # epochs by the learning rate
 HOW: dict[str, Any] = {"latent": 10, "net": "mlp:hidden=128", "ema": 0.99, "kind": "counts"}
-HOW |= {"report": False, "threads": 1}
+HOW |= {"report": False, "threads": 1, "lr_schedule": "constant"}
 LIKELIHOODS = ("negative-binomial", "zinb", "poisson")
 
 

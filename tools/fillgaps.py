@@ -31,8 +31,9 @@ KS = (1, 5, 10)
 ROWS, TEST, SHARE = 20_000, 1000, {"wine": 0.2, "mnist": 0.25}
 WINE: dict[str, Any] = {"latent": 8, "net": "mlp:hidden=32", "objective": "iwae:samples=20"}
 WINE |= {"optimizer": "adamw", "weight_decay": 1.0, "ema": 0.99, "epochs": 300, "batch_size": 32}
-WINE |= {"validation": 0, "test": 0}
-MNIST: dict[str, Any] = {"latent": 32, "epochs": 30}
+WINE |= {"validation": 0, "test": 0, "lr": 1e-3, "lr_schedule": "constant"}
+MNIST: dict[str, Any] = {"latent": 32, "epochs": 30, "net": "mlp", "likelihood": "gaussian"}
+MNIST |= {"lr": 1e-3, "lr_schedule": "constant"}
 Fills = Iterator[tuple[str, np.ndarray]]
 
 

@@ -58,7 +58,8 @@ def rows_of(options: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
     given = {**options, "data": str(data) if data.exists() else options["data"]}
     paths = [folder / f"{len(list(folder.iterdir()))}-{seed}" for seed in range(SEEDS)]
     for seed, path in enumerate(paths):
-        vaekit.train("vae", out=path, seed=seed, threads=1, report=False, **given)
+        how: Any = {"lr": 1e-3, "lr_schedule": "constant", "seed": seed, **given}
+        vaekit.train("vae", out=path, threads=1, report=False, **how)
     opened, shown = open_runs(paths), {k: v for k, v in options.items() if k != "data"}
     keys = {of.key: of for of in ranking(measures(opened), True)}
     for seed, run in enumerate(opened.runs):
