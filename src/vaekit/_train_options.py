@@ -387,7 +387,7 @@ class NewData(Data):
 class Training(Options):
     """How it is trained."""
 
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=10**9)
     """Passes over the training rows. By default 13; of few rows as many as make 1,200 steps, 200 at
     most."""
 
