@@ -172,3 +172,35 @@ def test_the_shape_of_the_data_decides_the_net(tmp_path: Any) -> None:
         assert other.config.parts["net"]["name"] == "mlp"
     labeled = DataSpec("t", (1, 28, 28), "gray", rows=20, context=(10,), classes=10)
     assert not any(isinstance(m, nn.Conv2d) for m in build("cvae", labeled).model.modules())
+    table = DataSpec("t", (6,), "table", rows=20)
+    for net, hidden in ((None, 128), ("mlp", 512)):  # who names it gets it as it is
+        model: Any = build("vae", table, net=net).model
+        assert {m.out_features for m in model.modules() if isinstance(m, nn.Linear)} >= {hidden}
+
+
+@pytest.mark.parametrize("shape", [(1, 13, 17), (3, 32, 32)])
+def test_dense_maps_of_all_pixels_are_added_to_the_convolutions(shape: Any) -> None:
+    """To the encoder's first dense map, and to the decoder's pixels."""
+    how: Any = {"channels": (8, 8), "hidden": (12,)}
+    with_both: Any = PatchEncoder(shape, 5, **how), PatchDecoder(5, shape, **how)
+    for net, kind in zip(with_both, (PatchEncoder, PatchDecoder), strict=True):
+        plain: Any = kind(net.in_shape, net.out_shape, direct=False, **how)
+        plain.load_state_dict({k: v for k, v in net.state_dict().items() if "direct" not in k})
+        x, weight = torch.randn(4, *net.in_shape), net.direct.weight
+        with torch.no_grad():
+            weight.zero_()
+            torch.testing.assert_close(net(x), plain(x))
+            weight.normal_()
+        if kind is PatchEncoder:
+            first = next(m for m in plain.body if isinstance(m, nn.Linear))
+            first.register_forward_hook(lambda *at, x=x, w=weight: at[2] + x.flatten(1) @ w.T)
+            torch.testing.assert_close(net(x), plain(x), rtol=1e-4, atol=1e-4)
+        else:
+            hidden = plain.body[: next(i for i, m in enumerate(plain.body) if m is last(plain))](x)
+            more = (hidden @ weight.T).unflatten(1, shape)
+            torch.testing.assert_close(net(x), plain(x) + more, rtol=1e-4, atol=1e-4)
+
+
+def last(net: Any) -> nn.Module:
+    """The dense map to the first planes of a decoder."""
+    return [m for m in net.body if isinstance(m, nn.Linear)][-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import math
 import re
 from dataclasses import replace
@@ -31,6 +32,7 @@ from vaekit.report import (
     Table,
     against,
     by_factor,
+    cloud,
     correlations,
     explained,
     kl_bars,
@@ -39,6 +41,7 @@ from vaekit.report import (
     row_maps,
     scaled,
     strips,
+    views,
     write_run_report,
 )
 
@@ -216,6 +219,25 @@ def test_each_factor_has_a_chart() -> None:
         assert sum(map(len, places(chart.svg))) == 30
     filled = [len(points) for points in places(charts[0].svg) if len(points)]
     assert filled == [10, 10, 10]
+
+
+def test_views_turn_codes_and_keep_neighbors_together() -> None:
+    """Two clouds far apart in one of six dimensions; t-SNE is of 500 rows, null elsewhere."""
+    means = torch.randn(600, 6) + 20.0 * (torch.arange(600) % 2)[:, None] * (torch.arange(6) == 3)
+    found = views(Codes(means, prior=True))
+    assert found.names[:4] == ("PC 1", "PC 2", "t-SNE 1", "t-SNE 2")
+    axis = found.means[:, 0]  # z3, but for its sign: it is turned and not moved
+    assert np.corrcoef(axis.abs(), means[:, 3].abs())[0, 1] > 0.99
+    near = found.means[:, 2:4]
+    there = near.isfinite().all(1)
+    assert there.sum() == 500
+    half = near[there], (torch.arange(600) % 2)[there]
+    closest = (torch.cdist(half[0], half[0]) + torch.eye(500) * 1e9).argmin(1)
+    assert (half[1][closest] == half[1]).double().mean() > 0.99
+    data, known = cloud(found, "codes")
+    assert [row[2] is None for row in known["z"]] == (~there).tolist()
+    assert "NaN" not in json.dumps(known)
+    assert "nan" not in data["svg"]
 
 
 def test_ellipses_have_one_sigma_and_circles_the_priors() -> None:

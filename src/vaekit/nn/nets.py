@@ -270,9 +270,6 @@ class ResidualNets(Nets):
         return ResidualDecoder(in_shape, out_shape, channels, hidden, **self._how)
 
 
-PATCH = ("hidden", "blocks", "depth", "groups", "direct")
-
-
 @register("net", "patch")
 @dataclass(frozen=True, kw_only=True)
 class PatchNets(Nets):
@@ -310,7 +307,8 @@ class PatchNets(Nets):
     def _how(self, image: Shape) -> dict[str, Any]:
         patch, channels = by_size(image[1:], self.patch)
         how = {"activation": self.options["activation"], "dropout": self.dropout}
-        how |= {name: getattr(self, name) for name in PATCH}
+        own = ("hidden", "blocks", "depth", "groups", "direct")
+        how |= {name: getattr(self, name) for name in own}
         return {**how, "patch": patch, "channels": self.channels or channels}
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:

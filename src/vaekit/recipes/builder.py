@@ -120,7 +120,7 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     rows, image = len(data.shape) == 1, len(data.shape) == 3
     large = image and min(data.shape[1:]) >= LEAST
     net = dict(parts["net"] or {"name": "patch" if large and not data.net_context else "mlp"})
-    if net == {"name": "mlp"} and rows and data.rows < MANY and data.kind != "counts":
+    if not parts["net"] and rows and data.rows < MANY and data.kind != "counts":
         net["hidden"] = (128,)
     if net["name"] == "patch" and not net.get("channels") and image:
         from vaekit.nn import by_size

@@ -2,6 +2,7 @@ from vaekit.report._blocks import nearest as nearest
 from vaekit.report._cells import save_cells as save_cells
 from vaekit.report._codes import Codes as Codes
 from vaekit.report._codes import by_factor as by_factor
+from vaekit.report._codes import cloud as cloud
 from vaekit.report._codes import fixed_rows as fixed_rows
 from vaekit.report._codes import minis as minis
 from vaekit.report._codes import plane as plane
@@ -9,6 +10,7 @@ from vaekit.report._codes import posterior as posterior
 from vaekit.report._codes import posteriors as posteriors
 from vaekit.report._codes import standard_prior as standard_prior
 from vaekit.report._codes import strips as strips
+from vaekit.report._codes import views as views
 from vaekit.report._comparison import Comparison as Comparison
 from vaekit.report._comparison import check_page as check_page
 from vaekit.report._comparison import compare as compare

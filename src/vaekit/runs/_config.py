@@ -110,7 +110,7 @@ class Config:
             record[kind] = nested(kind, record.get(kind) or "", path, value) if path else value
         return cls.of(recipe, records)
 
-    def fitted(self, spec: DataSpec) -> Config:
+    def by_data(self, spec: DataSpec) -> Config:
         """Return the same with what the data decide of its parts, where nobody named it."""
         if self.recipe == COMPOSED:
             return self

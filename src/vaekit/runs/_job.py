@@ -38,7 +38,7 @@ from vaekit.recipes import Recipe
 from vaekit.runs._building import build_on, check_range, example_of, to_unit
 from vaekit.runs._config import COMPOSED, Config
 from vaekit.runs._folder import RunFolder, environment, git_state
-from vaekit.runs._lengths import epochs_of, in_minutes, lasting
+from vaekit.runs._lengths import epochs_of, in_minutes, with_epochs
 from vaekit.runs._memory import StepMemory
 from vaekit.runs._moves import place_of
 from vaekit.runs._saved_models import config_json
@@ -191,7 +191,7 @@ def make_job(
         config = replace(config, data=config.data.model_copy(update=source.chosen))
     data = prepare(source, config.data)
     spec = data.spec()
-    config = config.fitted(spec)
+    config = config.by_data(spec)
     recipe = build_on(config, spec, device, **parts)
     model, objective = recipe.model, recipe.objective
     frozen = freeze(model, options.freeze)
@@ -204,7 +204,7 @@ def make_job(
     timed = options.epochs is None and options.minutes
     epochs = options.epochs or epochs_of(options.preset, len(batches))
     if options.epochs is None and not timed:
-        options = lasting(options, epochs)
+        options = with_epochs(options, epochs)
     steps = epochs * len(batches)
     schedules, warm = training.make_schedules(options, objective, steps, len(batches))
     training.targets(schedules, model, objective)

@@ -36,7 +36,7 @@ def epochs_of(preset: str, per_epoch: int) -> int:
     return math.ceil(max(EPOCHS, min(STEPS / per_epoch, FEW)) * SHARES[preset])
 
 
-def lasting(options: Training, epochs: int) -> Training:
+def with_epochs(options: Training, epochs: int) -> Training:
     """Return the options with the epochs that nobody named, and a patience."""
     patience = options.patience or max(WAIT, epochs // 5)
     return options.model_copy(update={"epochs": epochs, "patience": patience})
@@ -53,7 +53,7 @@ def in_minutes(job: Job) -> Job:
     epoch = _seconds_of_an_epoch(job, TRIAL * seconds)
     left = KEPT * seconds - (perf_counter() - began)
     epochs = max(1, int(left / epoch))
-    options = lasting(options, epochs)
+    options = with_epochs(options, epochs)
     steps, objective = epochs * len(job.batches), job.recipe.objective
     schedules, warm = training.make_schedules(options, objective, steps, len(job.batches))
     config = replace(job.config, training=options)
