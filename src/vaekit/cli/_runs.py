@@ -14,6 +14,7 @@ from vaekit.cli._show import (
     MaybeWhole,
     Opening,
     Out,
+    Output,
     Rows,
     Styled,
     Whole,
@@ -115,6 +116,22 @@ def report(run: Path, /, *, lang: str = "en", opening: Rows = Rows()) -> Path:
     """
     loaded = opening.load(run)
     return vaekit.report.write_run_report(loaded, data_dir=opening.data_dir, lang=lang)
+
+
+def explore(
+    run: Path, /, *, to: Output = Output(), lang: str = "en", opening: Rows = Rows()
+) -> Path:
+    """Write one page that holds the model: a latent to move through, offline.
+
+    Of images and tables, and of codes; with what it cannot hold, that is said. It needs nothing but
+    a browser, and may be sent.
+
+    Example: vaekit explore runs/vae-mnist -o explore.html
+    """
+    path = to.at(run, "explore.html")
+    made = vaekit.report.explore(opening.load(run), path, data_dir=opening.data_dir, lang=lang)
+    say(f"explore: {made}")
+    return made.path
 
 
 def fit_prior(

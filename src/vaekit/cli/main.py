@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[Any, ...]] = {
     "Look": (
         *(
             runs.report,
+            runs.explore,
             runs.show,
             samples.sample,
             runs.fit_prior,

@@ -132,6 +132,8 @@ class CodeModel(LatentModel):
     def _known(self, codes: Tensor) -> Tensor:
         """Return codes as whole numbers, which may come as others that are whole."""
         index, most = codes.long(), self.quantizer.levels - 1
+        if torch.compiler.is_exporting():  # no value is known there
+            return index
         if codes.numel() and not (
             torch.equal(index, codes) and int(index.min()) >= 0 and int(index.max()) <= most
         ):

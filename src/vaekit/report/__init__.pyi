@@ -26,6 +26,8 @@ from vaekit.report._epochs import curves_figure as curves_figure
 from vaekit.report._epochs import panels as panels
 from vaekit.report._epochs import that_matter as that_matter
 from vaekit.report._epochs import training_curves as training_curves
+from vaekit.report._explore import Explorer as Explorer
+from vaekit.report._explore import explore as explore
 from vaekit.report._figures import Pair as Pair
 from vaekit.report._figures import class_figure as class_figure
 from vaekit.report._figures import look as look

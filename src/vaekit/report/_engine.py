@@ -1,0 +1,418 @@
+"""A model's networks as a page computes them: a list of operations, and weights in few bits.
+
+`torch.export` reads encoder and decoder into operations, whatever layers they are made of; the page
+knows those in `templates/engine.js`, and any other is refused by its name. Weights of layers have 7
+bits or 8, and a scale for each row. What rounding does to one weight of a dense layer, those after
+it make up for as the layer's inputs go together; and of a wide dense layer only those directions of
+its outputs are kept in which the rows differ.
+
+References:
+    Frantar et al. 2022, GPTQ: accurate post-training quantization for generative pre-trained
+    transformers, arXiv 2210.17323.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import operator
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vaekit.distributions import Offer
+from vaekit.errors import VaekitError
+from vaekit.models import LatentModel, exact, flat_codes, split_codes
+
+ENGINE = Path(__file__).parent / "templates" / "engine.js"
+VIEWS = {"flatten", "unflatten", "reshape", "contiguous", "alias", "detach", "to", "clone"} | {
+    *("dropout", "feature_dropout", "unsqueeze", "squeeze", "lift_fresh_copy", "_unsafe_view"),
+}
+OTHERS = {"conv2d.padding", "div.Tensor_mode", "gelu.tanh"}  # of a known name, and not known
+WIDEST, LARGE = 2048, 2**18  # inputs of a layer whose rounding is made up for; weights of a wide one
+BYTE, WORD = 127, 32767
+LOST = 1.5e-3  # of the mean square of an output that a wide layer may lose
+Rounded = tuple[Tensor, Tensor]  # whole numbers (R, C), and the scale of each row
+
+
+class Decodes(nn.Module):
+    """E[x|z] at flat codes `(1, D)`, of one row."""
+
+    def __init__(self, model: LatentModel, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.model, self.shapes = model, shapes
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the mean."""
+        px = self.model.likelihood_at(split_codes(z, self.shapes), context)
+        return px.mean
+
+
+class Encodes(nn.Module):
+    """The flat code `(1, D)` of one row: E[z|x], or the codes of its vectors."""
+
+    def __init__(self, model: LatentModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the code."""
+        model: Any = self.model
+        if Offer.CODES in model.offers:
+            return model.infer(x, context).made.codes.float()  # type: ignore[no-any-return]
+        q = model.posterior(x, context)
+        return flat_codes([each.mean for each in q.latents.values()])
+
+
+class Layer(NamedTuple):
+    """A weight as it is stored.
+
+    Attributes:
+        parts: one factor, or two whose product it is, the one applied last first.
+        weight: what these make.
+    """
+
+    parts: tuple[Rounded, ...]
+    weight: Tensor
+
+
+@dataclass
+class Pack:
+    """Arrays in one piece of bytes, as the engine reads them."""
+
+    arrays: list[dict[str, Any]] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
+    named: dict[str, int] = field(default_factory=dict)
+
+    def add(self, values: Tensor, scales: Tensor | None = None, name: str = "") -> int:
+        """Store numbers, or whole ones with the scale of each row; return the number of it."""
+        one: dict[str, Any] = {"shape": list(values.shape)}
+        if scales is None:
+            kind = "f4"
+        else:
+            one["scales"] = self._put(scales.float().cpu().numpy())
+            kind = "i2" if int(values.abs().amax()) > 127 else "i1"
+        one |= {"kind": kind, "at": self._put(values.cpu().numpy().astype(f"<{kind}"))}
+        self.arrays.append(one)
+        if name:
+            self.named[name] = len(self.arrays) - 1
+        return len(self.arrays) - 1
+
+    def _put(self, values: np.ndarray) -> int:
+        at = len(self.data)
+        self.data += values.tobytes()
+        self.data += bytes(-len(self.data) % 4)
+        return at
+
+
+def known_steps() -> set[str]:
+    """Return the names of the operations that the page's engine has."""
+    inside = ENGINE.read_text().partition("const ops = {")[2].partition("\n  };")[0]
+    return set(re.findall(r"^    (\w+)[:(]", inside, re.M))
+
+
+def read_net(
+    net: nn.Module, inputs: Sequence[Tensor], layers: Mapping[str, Layer], pack: Pack
+) -> dict[str, Any]:
+    """Return a network as steps of the engine, its weights added to the pack.
+
+    Args:
+        net: takes the inputs, of one row.
+        inputs: examples of them.
+        layers: how the weights of layers are stored, by their names in `net`.
+        pack: where they go.
+
+    Raises:
+        VaekitError: for an operation that the page does not know, by its name.
+    """
+    program: Any = torch.export.export(net.eval(), tuple(inputs))
+    stored = {**program.state_dict, **program.constants}
+    names = {
+        each.arg.name: each.target
+        for each in program.graph_signature.input_specs
+        if each.target is not None
+    }
+    reader = _Reader(layers, pack, stored, names)
+    nodes = list(program.graph.nodes)
+    needed = {nodes[-1]}
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    for node in nodes:
+        if node in needed or node.op == "placeholder":
+            reader.take(node)
+    return {"inputs": [list(x.shape) for x in inputs], "steps": reader.steps, "out": reader.out}
+
+
+class _Reader:
+    """From the nodes of an exported program to steps."""
+
+    def __init__(
+        self, layers: Mapping[str, Layer], pack: Pack, stored: Any, names: Mapping[str, str]
+    ) -> None:
+        self.layers, self.pack, self.stored, self.names = layers, pack, stored, names
+        self.known = known_steps()
+        self.constants: dict[Any, Any] = {}
+        self.slots: dict[Any, int] = {}
+        self.weights: dict[Any, int] = {}
+        self.steps: list[list[Any]] = []
+        self.count = self.out = 0
+
+    def take(self, node: Any) -> None:
+        """Read one node, whose inputs were read."""
+        if node.op == "output":
+            self.out = self.slots[node.args[0][0]]
+        elif node.op == "placeholder":
+            if node.name in self.names:
+                self.constants[node] = self.stored[self.names[node.name]]
+            else:
+                self._slot(node)
+        elif all(each in self.constants for each in node.all_input_nodes):
+            value = torch.fx.node.map_arg  # what depends on no input is computed here
+            args, kwargs = (value(part, self.constants.get) for part in (node.args, node.kwargs))
+            self.constants[node] = node.target(*args, **kwargs)
+        elif not isinstance(node.meta["val"], list | tuple):
+            self._step(node)
+
+    def _slot(self, node: Any) -> None:
+        self.slots[node] = self.count
+        self.count += 1
+
+    def _step(self, node: Any) -> None:
+        name, arguments = _called(node)
+        shape = list(node.meta["val"].shape)
+        if name == "linear":
+            layer = self.layers.get(self.names.get(arguments[1].name, ""))
+            if layer is not None and len(layer.parts) == 2:
+                inner = self._stored(layer.parts[1])
+                middle = [*shape[:-1], layer.parts[1][0].shape[0]]
+                x = self._given(arguments[0])
+                self.steps.append(["linear", [x, {"w": inner}, None], middle])
+                self.count += 1
+                outer = {"w": self._stored(layer.parts[0])}
+                last = [{"r": self.count - 1}, outer, self._given(arguments[2])]
+                self.steps.append(["linear", last, shape])
+                return self._slot(node)
+        if name not in self.known:
+            raise VaekitError(
+                f"the page cannot compute `{name}`, which this network has: take `vaekit report`, "
+                "`vaekit traverse` and `vaekit manifold`."
+            )
+        self.steps.append([name, [self._given(each) for each in arguments], shape])
+        return self._slot(node)
+
+    def _stored(self, part: Rounded) -> int:
+        return self.pack.add(part[0], part[1])
+
+    def _given(self, one: Any) -> Any:
+        """Return an argument as JSON."""
+        if isinstance(one, list | tuple):
+            return [self._given(each) for each in one]
+        if not isinstance(one, torch.fx.Node):
+            return one if isinstance(one, int | float | str) else None
+        if one in self.slots:
+            return {"r": self.slots[one]}
+        if one not in self.weights:
+            layer = self.layers.get(self.names.get(one.name, ""))
+            if layer is not None:
+                self.weights[one] = self._stored(layer.parts[0])
+            else:
+                self.weights[one] = self.pack.add(self.constants[one].detach().float())
+        return {"w": self.weights[one]}
+
+
+def _called(node: Any) -> tuple[str, list[Any]]:
+    """Return what a node calls, and all of its arguments in their order."""
+    if node.target is operator.getitem:
+        return _part(*node.args)
+    schema, kwargs = node.target._schema, node.kwargs
+    name = schema.name.rpartition("::")[2]
+    given = [
+        node.args[k] if k < len(node.args) else kwargs.get(each.name, each.default_value)
+        for k, each in enumerate(schema.arguments)
+    ]
+    if name in VIEWS:
+        return "view", given[:1]
+    if str(node.target).removeprefix("aten.") in OTHERS or "reflect" in given:
+        name = str(node.target)
+    return name, given
+
+
+def _part(whole: Any, index: int) -> tuple[str, list[Any]]:
+    """Return the call that gives one of the tensors that another one splits into."""
+    name, given = _called(whole)
+    if name == "max_pool2d_with_indices" and index == 0:
+        return "max_pool2d", given
+    if name == "unbind":
+        return "select", [given[0], given[1], index]
+    if name not in ("split", "split_with_sizes", "chunk"):
+        return name, given
+    dim = given[2]
+    sizes = [part.shape[dim] for part in whole.meta["val"]]
+    return "slice", [given[0], dim, sum(sizes[:index]), sum(sizes[: index + 1]), 1]
+
+
+def rounded(weight: Tensor, most: int, moment: Tensor | None = None) -> Rounded:
+    """Return whole numbers, and the scale of each row.
+
+    Up to 127 they have 8 bits, and most rows one scale: the same error everywhere, and fewer bits
+    once they are compressed.
+
+    Args:
+        weight: `(R, C)`.
+        most: the largest number of a usual row.
+        moment: `(C, C)`, the mean of x x' over inputs x; by it later columns make up for what
+            rounding did to those before.
+
+    Example:
+        >>> levels, scales = rounded(torch.tensor([[0.5, -1.0]]), 127)
+        >>> levels, scales
+        (tensor([[  64., -127.]]), tensor([0.0079]))
+    """
+    largest, limit = weight.abs().amax(1).clamp(min=1e-12), max(most, BYTE)
+    scales = torch.maximum(largest / limit, largest.median() / most)
+    left = weight / scales[:, None]
+    if weight.shape[1] > WIDEST and most <= BYTE:  # neighbors are alike: errors of a run add to 0
+        return left.cumsum(1).round().diff(dim=1, prepend=left.new_zeros(len(left), 1)), scales
+    if moment is None or most > BYTE:
+        return left.round(), scales
+    size = weight.shape[1]
+    ridge = moment.diagonal().mean().clamp(min=1e-12) * 1e-3
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(moment + ridge * torch.eye(size)))
+    factor, levels = torch.linalg.cholesky(inverse, upper=True), torch.zeros_like(left)
+    for j in range(size):
+        levels[:, j] = left[:, j].round().clamp(-limit, limit)
+        error = (left[:, j] - levels[:, j]) / factor[j, j]
+        left[:, j + 1 :].addr_(error, factor[j, j + 1 :], alpha=-1)
+    return levels, scales
+
+
+@dataclass
+class Seen:
+    """What a dense layer saw: means of x x' over its inputs and of y y' over its outputs."""
+
+    inputs: Tensor | None = None
+    outputs: Tensor | None = None
+    calls: int = 0
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add the inputs and the outputs of a call."""
+        x, y = x.detach().flatten(0, -2), y.detach().flatten(0, -2)
+        if x.shape[1] <= WIDEST:
+            self.inputs = x.T @ x / len(x) + (0 if self.inputs is None else self.inputs)
+        if y.shape[1] <= x.shape[1] and x.shape[1] * y.shape[1] >= LARGE:
+            self.outputs = y.T @ y / len(y) + (0 if self.outputs is None else self.outputs)
+        self.calls += 1
+
+
+@contextmanager
+def watched(model: nn.Module) -> Any:
+    """Yield what each dense layer of a model sees meanwhile, by the name of its weight."""
+    seen: dict[str, Seen] = {}
+    with ExitStack() as stack:
+        for name, part in model.named_modules():
+            if isinstance(part, nn.Linear):
+                one = seen.setdefault(f"{name}.weight", Seen())
+                hook = part.register_forward_hook(
+                    lambda part, x, y, one=one: one.add(x[0], y - (0 if part.bias is None else part.bias))
+                )
+                stack.callback(hook.remove)
+        yield seen
+
+
+def layers_of(model: nn.Module, seen: Mapping[str, Seen], most: int) -> dict[str, Layer]:
+    """Return the weights of dense layers and convolutions by their names, rounded.
+
+    Beyond 8 bits nothing is left out.
+    """
+    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+    made = {}
+    for name, part in model.named_modules():
+        if not isinstance(part, kinds):
+            continue
+        whole: Tensor = part.weight.detach().flatten(1)
+        known = seen.get(f"{name}.weight", Seen())
+        wide = known.outputs is not None and most <= BYTE
+        factors = _few(whole, known.outputs / known.calls) if wide else None
+        if factors is not None:
+            parts = (rounded(factors[0], WORD), rounded(factors[1], most))
+        else:
+            dense = isinstance(part, nn.Linear)
+            moment = None if known.inputs is None else known.inputs / known.calls
+            parts = (rounded(whole, most if dense else max(most, BYTE), moment),)
+        weight = parts[0][0] * parts[0][1][:, None]
+        for levels, scales in parts[1:]:
+            weight = weight @ (levels * scales[:, None])
+        if factors is None:
+            parts = ((parts[0][0].view(part.weight.shape), parts[0][1]),)
+        made[f"{name}.weight"] = Layer(parts, weight.view(part.weight.shape))
+    return made
+
+
+def _few(weight: Tensor, moment: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return U and U' W for the directions U in which outputs are; None where they are many."""
+    values, vectors = torch.linalg.eigh(moment)
+    count = int((values.clamp(min=0).cumsum(0) > LOST * len(values)).sum())
+    few = vectors[:, len(values) - max(count, 1) :]
+    if few.shape[1] * sum(weight.shape) > 0.6 * weight.numel():
+        return None
+    return few, few.T @ weight
+
+
+def with_layers(model: LatentModel, layers: Mapping[str, Layer]) -> LatentModel:
+    """Return the model with the weights as they are stored."""
+    made = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, layer in layers.items():
+            made.get_parameter(name).copy_(layer.weight)
+    return made
+
+
+def in_node(spec: Mapping[str, Any], pack: Pack, calls: Sequence[tuple[str, list[Any]]]) -> Any:
+    """Return what the page's engine makes of these calls, and the seconds of each; None without.
+
+    Args:
+        spec: what the engine takes.
+        pack: its arrays.
+        calls: the name of a network, or both, and its inputs, each.
+    """
+    node = shutil.which("node")
+    if node is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "pack").write_bytes(pack.data)
+        (place / "known.json").write_text(json.dumps({"spec": spec, "calls": calls}))
+        (place / "run.js").write_text(ENGINE.read_text() + RUN)
+        command = [node, str(place / "run.js"), folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise VaekitError(f"node could not run the page: {done.stderr.strip()[-200:]}")
+        found = json.loads((place / "made.json").read_text())
+    return [torch.tensor(values) for values in found["made"]], found["seconds"]
+
+
+RUN = """
+const fs = require("fs"), at = process.argv[2] + "/";
+const {spec, calls} = JSON.parse(fs.readFileSync(at + "known.json"));
+const raw = fs.readFileSync(at + "pack"), made = [], seconds = [];
+const nets = engine(spec, raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.length));
+for (const [name, inputs] of calls) {
+  const start = performance.now();
+  const [first, ...given] = inputs;
+  made.push([...(name === "both" ? nets.decode(nets.encode(first, ...given), ...given) : nets[name](...inputs))]);
+  seconds.push((performance.now() - start) / 1000);
+}
+fs.writeFileSync(at + "made.json", JSON.stringify({made, seconds}));
+"""

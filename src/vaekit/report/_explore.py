@@ -1,0 +1,372 @@
+"""One page that holds a model: a latent to move through, without a network or a program."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit._io import write
+from vaekit._torchutil import evaluating, rng
+from vaekit.data import Dataset, Split, spread
+from vaekit.distributions import Offer
+from vaekit.errors import VaekitError
+from vaekit.models import LatentModel, exact, flat_codes, split_codes
+from vaekit.report._curves import CSS
+from vaekit.report._engine import (
+    BYTE,
+    ENGINE,
+    WORD,
+    Decodes,
+    Encodes,
+    Layer,
+    Pack,
+    in_node,
+    layers_of,
+    read_net,
+    rounded,
+    watched,
+    with_layers,
+)
+from vaekit.report._pages import address, render, sheet, words
+from vaekit.runs import Run
+
+ROWS, SEEN, CHECKED = 1000, 2000, 100  # test rows as points; rows for rounding; rows of the check
+DRAWS, STARTS, SLIDERS, AXES = 400, 12, 48, 8  # draws of z; rows to begin at; dims; principal axes
+LEVELS, MOST = (40, 50, 63, BYTE, WORD), 0.02  # of a weight; the difference, of the range, that asks for more
+LARGE, SLOW = 20_000_000, 0.15  # bytes of weights, and seconds of a decode, beyond which it is refused
+ACTIVE = 0.01  # variance of a dimension of codes that says something
+UNITS = torch.linspace(-6, 6, 49)  # places at which a column's units are known
+HERE = ENGINE.parent
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A page that was written.
+
+    Attributes:
+        path: where it is.
+        bits: of a weight.
+        difference: the largest one to the model's own numbers, of the range of the data.
+        seconds: of one decode in node; None without node.
+    """
+
+    path: Path
+    bits: int
+    difference: float
+    seconds: float | None
+
+    def __str__(self) -> str:
+        how = "" if self.seconds is None else f", {1000 * self.seconds:.0f} ms a decode"
+        size = self.path.stat().st_size / 1e6
+        return (
+            f"{size:.1f} MB, weights of {self.bits} bits: values differ from the run's by at most "
+            f"{255 * self.difference:.1f} of 255 on {CHECKED} codes and rows{how}"
+        )
+
+
+def explore(
+    run: Run,
+    path: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    lang: str = "en",
+) -> Explorer:
+    """Write a page that holds encoder and decoder: one file, which needs nothing else.
+
+    Args:
+        run: of a model with a latent of numbers or of codes, of images or tables.
+        path: where to; by default explore.html in the run's folder.
+        data_dir: where data sets lie.
+        lang: of its words, "en" or "zh".
+
+    Raises:
+        VaekitError: for a model that no page holds: with what it has that a page cannot show.
+    """
+    _check(run)
+    say = words(lang).gettext
+    held = _Held.of(run, run.dataset(data_dir))
+    for most in LEVELS:
+        layers = layers_of(held.model, held.seen, most)
+        difference = held.difference(with_layers(held.model, layers))
+        if difference <= MOST:
+            break
+    bits = 8 if most <= BYTE else 16
+    pack, nets, seconds, difference = held.packed(layers, difference)
+    title = say("Explore: {recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name)
+    known = held.known(nets, pack)
+    if seconds is not None and seconds > SLOW:
+        raise VaekitError(
+            f"a decode takes {1000 * seconds:.0f} ms in a page, and a hand wants {1000 * SLOW:.0f}: "
+            "take `vaekit traverse`, `vaekit manifold` and `vaekit interpolate`."
+        )
+    html = render(
+        "explore.html.j2",
+        lang=lang,
+        style=CSS + (HERE / "explore.css").read_text(),
+        report=(HERE / "explore.js").read_text(),
+        engine=ENGINE.read_text(),
+        title=title,
+        known=_json(known),
+        pack=base64.b64encode(zlib.compress(bytes(pack.data), 9)).decode(),
+        run=run,
+        held=held,
+        bits=bits,
+        difference=difference,
+        seconds=seconds,
+        in_page=known,
+    )
+    return Explorer(write(Path(path or run.path / "explore.html"), html), bits, difference, seconds)
+
+
+def _json(value: Any) -> str:
+    """Return JSON that a script element may hold."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _check(run: Run) -> None:
+    """Refuse what no page shows, by its name."""
+    run.require()
+    kinds = {site.q.space.kind for site in run.vae.example(run.spec.context).sites}
+    shape = run.spec.shape
+    other = kinds - {"reals", "codes", "sphere", "ball"}
+    if other or (len(kinds) > 1 and kinds != {"reals"}):
+        raise VaekitError(
+            f"{run.path} has a latent of kind {' and '.join(sorted(kinds))}, in which a page has no "
+            "way to move: take `vaekit report`."
+        )
+    if run.spec.library:
+        raise VaekitError(f"{run.path} is given the total of a row, which a page does not have.")
+    if len(shape) != 1 and (len(shape) != 3 or shape[0] not in (1, 3)):
+        raise VaekitError(f"rows of shape {shape} are neither gray or color images, nor a table.")
+    size = sum(part.numel() for part in run.vae.parameters())
+    if size > LARGE:
+        raise VaekitError(
+            f"the model has {size / 1e6:.0f} million weights, and a page holds {LARGE / 1e6:.0f}: "
+            "take `vaekit traverse`, `vaekit manifold` and `vaekit interpolate`."
+        )
+
+
+@dataclass(eq=False)
+class _Held:
+    """What a page holds of a run.
+
+    Attributes:
+        run: whose it is.
+        model: on the CPU.
+        rows: test rows.
+        x, context: these as the model sees them.
+        codes, made: their flat codes `(N, D)`, and E[x|z] of the first of them.
+        seen: what dense layers saw of training rows.
+    """
+
+    run: Run
+    model: LatentModel
+    rows: Split
+    x: Tensor
+    context: Tensor | None
+    codes: Tensor
+    made: Tensor
+    seen: Any
+
+    @classmethod
+    def of(cls, run: Run, data: Dataset) -> _Held:
+        """Encode test rows, and watch the layers at work on training rows."""
+        import copy
+
+        model = copy.deepcopy(run.vae).cpu().eval()
+        rows = data.test.take(spread(len(data.test), ROWS))
+        x, context = rows.batch()
+        more, given = data.train.batch(spread(len(data.train), SEEN))
+        with torch.no_grad(), watched(model) as seen:
+            model.decode(model.encode(more, given), given)
+        made = cls(run, model, rows, x, context, torch.empty(0), torch.empty(0), seen)
+        with torch.no_grad():
+            made.codes = flat_codes(model.encode(x, context)).float()
+            made.made = made.decoded(model, slice(CHECKED))
+        return made
+
+    @property
+    def space(self) -> Any:
+        """Where codes live."""
+        return self.run.codes_space
+
+    @property
+    def coded(self) -> bool:
+        """Whether a latent is codes, and not numbers."""
+        return bool(self.space.kind == "codes")
+
+    @property
+    def encodes(self) -> bool:
+        """Whether rows have a code that is no mean of draws."""
+        return Offer.MEAN in self.run.offers or self.coded
+
+    def decoded(self, model: LatentModel, index: slice) -> Tensor:
+        """Return E[x|z] at the codes of these rows."""
+        context = None if self.context is None else self.context[index]
+        return model.decode(split_codes(self.codes[index], self.run.latent_shapes), context)
+
+    @property
+    def range(self) -> Tensor:
+        """The range of the data: of images one, of a table one for each column."""
+        values = self.run.spec.values
+        if len(self.run.spec.shape) == 3:
+            return torch.tensor(values.high - values.low)
+        seen = self.x.nan_to_num(0.0)
+        return (seen.amax(0) - seen.amin(0)).clamp(min=1e-6)
+
+    @torch.no_grad()
+    def difference(self, other: LatentModel) -> float:
+        """Return by how much, of the range, another model's means differ, at codes and on rows."""
+        first = slice(CHECKED)
+        found = [self.decoded(other, first) - self.made]
+        if self.encodes and not self.coded:
+            context = None if self.context is None else self.context[first]
+            found.append(other.reconstruct(self.x[first], context) - self.made)
+        return max(float((each.abs() / self.range).amax()) for each in found)
+
+    def packed(
+        self, layers: dict[str, Layer], difference: float
+    ) -> tuple[Pack, dict[str, Any], float | None, float]:
+        """Return arrays and networks, seconds of a decode, and the page's own difference."""
+        pack, inside = Pack(), {f"model.{name}": layer for name, layer in layers.items()}
+        z, x = self.codes[:1], self.x[:1].nan_to_num(0.0)
+        given = [] if self.context is None else [self.context[:1]]
+        shapes = self.run.latent_shapes
+        with torch.no_grad(), evaluating(self.model), exact(self.model):
+            decodes = Decodes(self.model, shapes)
+            nets = {"decode": read_net(decodes, [z, *given], inside, pack)}
+            if self.encodes:
+                nets["encode"] = read_net(Encodes(self.model), [x, *given], inside, pack)
+        rows = range(len(self.made))
+        more = [[] if self.context is None else [self.context[row].tolist()] for row in rows]
+        calls = [("decode", [self.codes[row].tolist(), *more[row]]) for row in rows]
+        if self.encodes and not self.coded:
+            seen = self.x.nan_to_num(0.0).flatten(1).tolist()
+            calls += [("both", [seen[row], *more[row]]) for row in rows]
+        found = in_node({"nets": nets, "arrays": pack.arrays}, pack, calls)
+        if found is None:
+            return pack, nets, None, difference
+        made, seconds = found
+        count = len(rows)
+        own = torch.stack(made).view(-1, *self.made.shape)
+        far = float(((own - self.made).abs() / self.range).amax())
+        return pack, nets, sorted(seconds[:count])[count // 10], far
+
+    def known(self, nets: dict[str, Any], pack: Pack) -> dict[str, Any]:
+        """Return what the page's script knows, and add codes and draws to the pack."""
+        spec, codes = self.run.spec, self.codes
+        _store(pack, "codes", codes, whole=self.coded)
+        for name, draws in self.draws():
+            _store(pack, name, draws, whole=self.coded)
+        spreads, dims = codes.var(0).sort(descending=True)
+        active = max(1, int((spreads > ACTIVE).sum()))
+        known: dict[str, Any] = {"space": self.space.kind, "size": codes.shape[1]}
+        if self.coded:
+            grid = self.run.vae.likelihood.in_shape[1:]  # type: ignore[union-attr]
+            known |= {"levels": self.space.levels, "grid": list(grid)}
+        else:
+            known["dims"] = dims[:SLIDERS].tolist()
+            middle, axes = principal(codes, AXES)
+            known |= {"middle": middle.tolist(), "axes": axes.tolist()}
+            known |= {"active": dims[:active].tolist(), "near": near(codes[:, dims[:active]])}
+            known["curvature"] = self.space.curvature
+        known |= {"labels": self.labels(), "classes": self.run.class_names if spec.classes else []}
+        known |= {"given": self.given(), "starts": self.starts().tolist(), "shape": list(spec.shape)}
+        known |= self.table() if spec.is_table else self.images()
+        return known | {"nets": nets, "arrays": pack.arrays, "named": pack.named}
+
+    def labels(self) -> list[int]:
+        """Return the labels of the points; none without."""
+        return [] if self.rows.labels is None else self.rows.labels.tolist()
+
+    def given(self) -> list[list[Any]]:
+        """Return what a row is conditioned on: a name, and its values, each."""
+        spec = self.run.spec
+        named = [["label", self.run.class_names]] if spec.labeled else []
+        return named + [[name, list(values)] for name, values in spec.covariates.items()]
+
+    def starts(self) -> Tensor:
+        """Return rows to begin at: one of each class, or spread over all."""
+        labels = self.rows.labels
+        if labels is None or len(labels.unique()) > 2 * STARTS:
+            return spread(len(self.x), STARTS)
+        return torch.stack([(labels == each).nonzero()[0, 0] for each in labels.unique()])
+
+    def draws(self) -> Iterable[tuple[str, Tensor]]:
+        """Yield draws of z from p(z), and from the prior fitted to the codes, by name."""
+        if Offer.DRAWS in self.run.offers and not (self.context is not None and self.given()):
+            with rng(0, torch.device("cpu")), evaluating(self.model), exact(self.model):
+                yield "prior", flat_codes(self.model.draw_prior(DRAWS)).float()
+        elif Offer.DRAWS in self.run.offers:
+            context = self.context[spread(len(self.x), DRAWS)]  # type: ignore[index]
+            with rng(0, torch.device("cpu")), evaluating(self.model), exact(self.model):
+                yield "prior", flat_codes(self.model.draw_prior(len(context), context)).float()
+        fitted = None if self.coded else self.run.sampled_prior()
+        if fitted is not None:
+            with rng(0, torch.device("cpu")), torch.no_grad():
+                yield "fitted", fitted.density.sample((DRAWS,)).flatten(1).float().cpu()
+
+    def images(self) -> dict[str, Any]:
+        """Return how images are shown, and those to begin at."""
+        values, starts = self.run.spec.values, self.starts()
+        seen = values.inverse(self.x[starts].nan_to_num(values.low)).clamp(0, 1)
+        rim = values.inverse(self.x.nan_to_num(values.low))
+        edge = torch.cat([rim[..., 0, :].flatten(), rim[..., -1, :].flatten()]).mean()
+        return {
+            "low": values.low,
+            "high": values.high,
+            "binary": self.run.spec.kind == "binary",
+            "rim": float(edge),
+            "sheet": address(sheet(seen, len(seen))),
+        }
+
+    def table(self) -> dict[str, Any]:
+        """Return the names of columns, their units at places, and where their values lie."""
+        spec, wide = self.run.spec, self.run.spec.shape[0]
+        places = UNITS if spec.values.scale is not None else UNITS
+        seen = self.x.nan_to_num(0.0)
+        units = spec.values.inverse(places[:, None].expand(-1, wide).clone().float())
+        ends = [seen.quantile(0.01, 0).tolist(), seen.quantile(0.99, 0).tolist()]
+        names = list(spec.place_names) or [str(1 + k) for k in range(wide)]
+        return {
+            "columns": names,
+            "places": places.tolist(),
+            "units": units.T.tolist(),
+            "ends": ends,
+            "rows": self.x[self.starts()].nan_to_num(0.0).tolist(),
+        }
+
+
+def _store(pack: Pack, name: str, values: Tensor, *, whole: bool) -> None:
+    """Store codes in 8 bits a number; those that are numbers of codes as they are."""
+    if whole:
+        pack.add(values, name=name)
+    else:
+        pack.add(*rounded(values, BYTE), name=name)
+
+
+def principal(codes: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Return the mean of codes `(N, D)`, and their first principal axes, as rows.
+
+    Example:
+        >>> middle, axes = principal(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), 8)
+        >>> middle, axes[0].abs()
+        (tensor([1., 1.]), tensor([1., 0.]))
+    """
+    middle = codes.mean(0)
+    return middle, torch.linalg.svd(codes - middle, full_matrices=False).Vh[:most]
+
+
+def near(codes: Tensor) -> list[float]:
+    """Return how far codes are from the nearest other one: the median, and 95 % of them."""
+    far = torch.cdist(codes, codes).fill_diagonal_(torch.inf).amin(1)
+    return far.quantile(torch.tensor([0.5, 0.95])).tolist()

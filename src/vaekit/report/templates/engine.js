@@ -1,0 +1,246 @@
+"use strict";
+// The networks of a page: operations on arrays {d: numbers, s: shape}, as PyTorch names them. Each
+// takes the arguments of the one it is named after, and the shape of its result.
+function engine(spec, buffer) {
+  const size = shape => shape.reduce((p, q) => p * q, 1);
+  const strides = shape => shape.map((_, i) => size(shape.slice(i + 1)));
+  const whole = v => v % 1 === 0.5 || v % 1 === -0.5 ? 2 * Math.round(v / 2) : Math.round(v);
+  const sigmoid = v => 1 / (1 + Math.exp(-v));
+  const erf = v => {
+    const x = Math.abs(v), t = 1 / (1 + 0.3275911 * x);
+    const p = 0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)));
+    return Math.sign(v) * (1 - t * p * Math.exp(-x * x));
+  };
+  const each = f => (x, ...more) => ({ d: x.d.map(v => f(v, ...more)), s: x.s });
+
+  // Elements of x by strides: each view of an array is one.
+  function strided(x, shape, by, start = 0) {
+    const d = new Float32Array(size(shape)), last = shape.length - 1, at = shape.map(() => 0);
+    for (let i = 0, from = start; i < d.length; i++) {
+      d[i] = x.d[from];
+      for (let k = last; k >= 0; k--) {
+        from += by[k];
+        if (++at[k] < shape[k]) break;
+        from -= by[k] * shape[k];
+        at[k] = 0;
+      }
+    }
+    return { d, s: shape };
+  }
+  const spread = (x, shape) => {
+    if (typeof x === "number") return { d: new Float32Array(size(shape)).fill(x), s: shape };
+    const own = strides(x.s), lead = shape.length - x.s.length;
+    if (x.d.length === size(shape)) return { d: x.d, s: shape };
+    return strided(x, shape, shape.map((_, k) => k < lead || x.s[k - lead] === 1 ? 0 : own[k - lead]));
+  };
+  const pair = f => (x, y, ...more) => {
+    const shape = more.pop(), a = spread(x, shape), b = spread(y, shape), times = more[0] ?? 1;
+    return { d: a.d.map((v, i) => f(v, b.d[i], times)), s: shape };
+  };
+  const place = (x, dim) => dim < 0 ? dim + x.s.length : dim;
+  // The sum over some dims, 0 where they are null.
+  function total(x, dims, shape, f = v => v) {
+    const over = (dims && dims.length ? dims : x.s.map((_, k) => k)).map(k => place(x, k));
+    const kept = x.s.map((n, k) => over.includes(k) ? 1 : n), d = new Float64Array(size(kept));
+    const to = strided({ d: d.map((_, i) => i), s: kept }, x.s,
+      strides(kept).map((by, k) => over.includes(k) ? 0 : by));
+    x.d.forEach((v, i) => { d[to.d[i]] += f(v); });
+    return { d: Float32Array.from(d), s: shape };
+  }
+  function padded(x, [left, right, top, bottom], value = 0) {
+    const [n, channels, high, wide] = x.s, W = wide + left + right, H = high + top + bottom;
+    const d = new Float32Array(n * channels * H * W).fill(value);
+    for (let c = 0; c < n * channels; c++) {
+      for (let r = 0; r < high; r++) {
+        const from = (c * high + r) * wide;
+        d.set(x.d.subarray(from, from + wide), (c * H + top + r) * W + left);
+      }
+    }
+    return { d, s: [n, channels, H, W] };
+  }
+  function normalized(d, from, to, eps) {
+    let mean = 0, square = 0;
+    for (let i = from; i < to; i++) mean += d[i];
+    mean /= to - from;
+    for (let i = from; i < to; i++) square += (d[i] - mean) ** 2;
+    const by = 1 / Math.sqrt(square / (to - from) + eps);
+    for (let i = from; i < to; i++) d[i] = (d[i] - mean) * by;
+  }
+
+  const ops = {
+    view: (x, ...more) => ({ d: x.d, s: more.pop() }),
+    relu: each(v => Math.max(0, v)),
+    leaky_relu: each((v, slope) => v < 0 ? v * slope : v),
+    gelu: each(v => 0.5 * v * (1 + erf(v * Math.SQRT1_2))),
+    silu: each(v => v * sigmoid(v)),
+    tanh: each(Math.tanh),
+    sigmoid: each(sigmoid),
+    softplus: each((v, beta, most) => v * beta > most ? v : Math.log1p(Math.exp(beta * v)) / beta),
+    elu: each(v => v < 0 ? Math.expm1(v) : v),
+    exp: each(Math.exp),
+    log: each(Math.log),
+    log1p: each(Math.log1p),
+    sqrt: each(Math.sqrt),
+    square: each(v => v * v),
+    reciprocal: each(v => 1 / v),
+    asinh: each(Math.asinh),
+    atanh: each(Math.atanh),
+    round: each(whole),
+    clamp: each((v, low, high) => Math.min(high ?? Infinity, Math.max(low ?? -Infinity, v))),
+    clamp_min: each((v, low) => Math.max(low, v)),
+    clamp_max: each((v, high) => Math.min(high, v)),
+    add: pair((a, b, times) => a + times * b),
+    sub: pair((a, b, times) => a - times * b),
+    rsub: pair((a, b, times) => b - times * a),
+    mul: pair((a, b) => a * b),
+    div: pair((a, b) => a / b),
+    eq: pair((a, b) => +(a === b)),
+    floor_divide: pair((a, b) => Math.floor(a / b)),
+    remainder: pair((a, b) => a - b * Math.floor(a / b)),
+    expand: (x, ...more) => spread(x, more.pop()),
+    sum: (x, dims, keep, dtype, shape) => total(x, dims, shape),
+    linalg_vector_norm: (x, order, dims, keep, dtype, shape) =>
+      each(Math.sqrt)(total(x, dims, shape, v => v * v)),
+    softmax(x, dim, dtype, shape) {
+      const kept = x.s.map((n, k) => k === place(x, dim) ? 1 : n), up = each(Math.exp)(x);
+      return ops.div(up, total(up, [dim], kept), shape);
+    },
+    permute(x, dims, shape) {
+      const by = strides(x.s);
+      return strided(x, shape, dims.map(k => by[place(x, k)]));
+    },
+    transpose(x, first, second, shape) {
+      const dims = x.s.map((_, k) => k), a = place(x, first), b = place(x, second);
+      [dims[a], dims[b]] = [b, a];
+      return ops.permute(x, dims, shape);
+    },
+    slice(x, dim, start, end, step, shape) {
+      const by = strides(x.s), k = place(x, dim), from = start ?? 0;
+      const at = by[k] * (from < 0 ? from + x.s[k] : from);
+      return strided(x, shape, by.map((one, i) => i === k ? one * step : one), at);
+    },
+    select(x, dim, index, shape) {
+      const by = strides(x.s), k = place(x, dim), at = index < 0 ? index + x.s[k] : index;
+      return strided(x, shape, by.filter((_, i) => i !== k), by[k] * at);
+    },
+    cat(parts, dim, shape) {
+      const k = place(parts[0], dim), d = new Float32Array(size(shape)), after = size(shape.slice(k + 1));
+      let at = 0;
+      for (const x of parts) {
+        const run = x.s[k] * after, step = shape[k] * after;
+        for (let i = 0; i < x.d.length / run; i++) d.set(x.d.subarray(i * run, (i + 1) * run), i * step + at);
+        at += run;
+      }
+      return { d, s: shape };
+    },
+    stack(parts, dim, shape) {
+      const k = dim < 0 ? dim + shape.length : dim;
+      return ops.cat(parts.map(x => ({ d: x.d, s: x.s.toSpliced(k, 0, 1) })), k, shape);
+    },
+    flip(x, dims, shape) {
+      const over = dims.map(k => place(x, k)), by = strides(x.s);
+      const start = over.reduce((sum, k) => sum + by[k] * (x.s[k] - 1), 0);
+      return strided(x, shape, by.map((one, k) => over.includes(k) ? -one : one), start);
+    },
+    pad: (x, sides, mode, value) => padded(x, [...sides, 0, 0, 0, 0].slice(0, 4), value ?? 0),
+    index(x, [rows], shape) {  // rows of a book
+      const wide = x.d.length / x.s[0], d = new Float32Array(size(shape));
+      rows.d.forEach((row, i) => d.set(x.d.subarray(row * wide, (row + 1) * wide), i * wide));
+      return { d, s: shape };
+    },
+    glu(x, dim, shape) {
+      const k = place(x, dim), half = x.s[k] / 2;
+      const [a, b] = [0, half].map(from => ops.slice(x, k, from, null, 1, shape));
+      return { d: a.d.map((v, i) => v * sigmoid(b.d[i])), s: shape };
+    },
+    linear(x, w, b, shape) {
+      const [outs, ins] = w.s, rows = x.d.length / ins, d = new Float32Array(rows * outs);
+      for (let r = 0; r < rows; r++) {
+        for (let o = 0; o < outs; o++) {
+          let sum = b ? b.d[o] : 0;
+          for (let i = 0, at = o * ins, from = r * ins; i < ins; i++) sum += w.d[at + i] * x.d[from + i];
+          d[r * outs + o] = sum;
+        }
+      }
+      return { d, s: shape };
+    },
+    conv2d(x, w, b, stride, padding, dilation, groups, shape) {
+      const [, outs, high, wide] = shape, [, ins, rows, columns] = w.s, [p, q] = padding;
+      const from = padded(x, [q, q, p, p]), [, , H, W] = from.s, d = new Float32Array(size(shape));
+      for (let o = 0; o < outs; o++) {
+        const first = Math.floor(o * groups / outs) * ins, to = o * high * wide;
+        if (b) d.fill(b.d[o], to, to + high * wide);
+        for (let i = 0; i < ins; i++) for (let k = 0; k < rows; k++) for (let m = 0; m < columns; m++) {
+          const v = w.d[((o * ins + i) * rows + k) * columns + m];
+          for (let r = 0; r < high; r++) {
+            let at = ((first + i) * H + r * stride[0] + k * dilation[0]) * W + m * dilation[1];
+            const end = to + (r + 1) * wide, step = stride[1];
+            for (let y = to + r * wide; y < end; y++, at += step) d[y] += v * from.d[at];
+          }
+        }
+      }
+      return { d, s: shape };
+    },
+    conv_transpose2d(x, w, b, stride, padding, output, groups, dilation, shape) {
+      const [, outs, high, wide] = shape, [, ins, rows, columns] = x.s, [, each, kh, kw] = w.s;
+      const H = high + 2 * padding[0], W = wide + 2 * padding[1], d = new Float32Array(outs * H * W);
+      for (let i = 0; i < ins; i++) for (let c = 0; c < each; c++) {
+        const o = Math.floor(i * groups / ins) * each + c;
+        for (let k = 0; k < kh; k++) for (let m = 0; m < kw; m++) {
+          const v = w.d[((i * each + c) * kh + k) * kw + m];
+          for (let r = 0; r < rows; r++) {
+            let y = (o * H + r * stride[0] + k * dilation[0]) * W + m * dilation[1];
+            const from = (i * rows + r) * columns;
+            for (let z = from; z < from + columns; z++, y += stride[1]) d[y] += v * x.d[z];
+          }
+        }
+      }
+      const cut = strided({ d }, shape, [0, H * W, W, 1], padding[0] * W + padding[1]);
+      if (b) cut.d.forEach((_, i) => { cut.d[i] += b.d[Math.floor(i / (high * wide))]; });
+      return cut;
+    },
+    batch_norm(x, w, b, mean, variance, training, momentum, eps, fast, shape) {
+      const after = size(shape.slice(2)), channels = shape[1];
+      return { d: x.d.map((v, i) => {
+        const c = Math.floor(i / after) % channels;
+        return (v - mean.d[c]) / Math.sqrt(variance.d[c] + eps) * (w ? w.d[c] : 1) + (b ? b.d[c] : 0);
+      }), s: shape };
+    },
+    group_norm(x, groups, w, b, eps, fast, shape) {
+      const d = Float32Array.from(x.d), run = d.length / groups, after = size(shape.slice(2));
+      for (let g = 0; g < groups; g++) normalized(d, g * run, (g + 1) * run, eps);
+      return { d: d.map((v, i) => v * (w ? w.d[Math.floor(i / after)] : 1) + (b ? b.d[Math.floor(i / after)] : 0)), s: shape };
+    },
+    max_pool2d(x, kernel, stride, padding, dilation, ceil, shape) {
+      const [, channels, high, wide] = shape, [p, q = p] = padding, by = stride.length ? stride : kernel;
+      const more = Math.max(...kernel) + Math.max(...by);  // rounding up looks beyond the end
+      const from = padded(x, [q, q + more, p, p + more], -Infinity), [, , H, W] = from.s;
+      const d = new Float32Array(size(shape)).fill(-Infinity);
+      for (let c = 0, y = 0; c < channels; c++) for (let r = 0; r < high; r++) for (let z = 0; z < wide; z++, y++) {
+        for (let k = 0; k < kernel[0]; k++) for (let m = 0; m < (kernel[1] ?? kernel[0]); m++) {
+          const at = (c * H + r * by[0] + k * (dilation[0] ?? 1)) * W + z * (by[1] ?? by[0]) + m * (dilation[1] ?? 1);
+          if (from.d[at] > d[y]) d[y] = from.d[at];
+        }
+      }
+      return { d, s: shape };
+    },
+  };
+
+  const kept = spec.arrays.map(({ at, kind, shape, scales }) => {
+    const n = size(shape), stored = new { f4: Float32Array, i2: Int16Array, i1: Int8Array }[kind](buffer, at, n);
+    if (kind === "f4") return { d: stored, s: shape };
+    const by = new Float32Array(buffer, scales, shape[0]), wide = n / shape[0];
+    const d = new Float32Array(stored);
+    for (let r = 0, i = 0; r < shape[0]; r++) for (const end = i + wide; i < end; i++) d[i] *= by[r];
+    return { d, s: shape };
+  });
+  const run = net => (...inputs) => {
+    const made = inputs.map((d, k) => ({ d: Float32Array.from(d), s: net.inputs[k] }));
+    const given = one => Array.isArray(one) ? one.map(given)
+      : one && one.r !== undefined ? made[one.r] : one && one.w !== undefined ? kept[one.w] : one;
+    for (const [name, taken, shape] of net.steps) made.push(ops[name](...taken.map(given), shape));
+    return made[net.out].d;
+  };
+  const nets = Object.fromEntries(Object.entries(spec.nets).map(([name, net]) => [name, run(net)]));
+  return { ...nets, kept };
+}
