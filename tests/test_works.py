@@ -24,27 +24,30 @@ COMMANDS = {
     "interpolate": "interpolate RUN NEW -o OUT.png",
     "sample": "sample RUN -n 3 -o OUT.npz",
     "impute": "impute RUN --data GAPS --samples 5 -o OUT.npz",
+    "explore": "explore RUN -o OUT.html",
 }
 ROWS = "are no images to draw"
 TABLE = "is an image, and rows of a table are none"
 NO_PRIOR = "has no prior to draw from"
 COLORS = "is a colorizer: it has no latent"
-LATENT = ("encode", "neighbors", "edit", "sample --like", "interpolate", "sample", "impute")
+LATENT = ("encode", "neighbors", "edit", "sample --like", "interpolate", "sample", "impute", "explore")
 AUTOENCODER = {"sample": NO_PRIOR, "sample --like": NO_PRIOR, "impute": "has no density"}
 WHOLE = "has no density of what is seen"
+ONE_HOT = {"explore": "has a latent of kind one-hot"}
 REFUSED = {
     "ae": AUTOENCODER,
-    "unpool_ae": AUTOENCODER,
+    "unpool_ae": {**AUTOENCODER, "explore": "cannot compute `repeat_interleave`"},
     "colorizer": dict.fromkeys(LATENT, COLORS),
     "dmol_vae": {"impute": WHOLE},
     "ms_ssim_vae": {"impute": WHOLE},
     "count_vae": {
         "outliers sheet": TABLE,
         "impute": "stored without gaps",
+        "explore": "is given the total of a row",
         **dict.fromkeys(("edit", "sample --like", "interpolate"), ROWS),
     },
-    "gumbel_vae": dict.fromkeys(("edit", "sample --like"), "are no real numbers"),
-    "joint_vae": {"edit": "are no real numbers", "sample --like": "has several latents"},
+    "gumbel_vae": {**dict.fromkeys(("edit", "sample --like"), "are no real numbers"), **ONE_HOT},
+    "joint_vae": {"edit": "are no real numbers", "sample --like": "has several latents", **ONE_HOT},
     **dict.fromkeys(
         ("fsq_vae", "vq_vae", "vq_vae_ema", "residual_vq"),
         dict.fromkeys(("edit", "sample --like", "interpolate"), "are no real numbers"),

@@ -366,3 +366,4 @@ def demo(*, out: MaybeOut = None, lang: str = "en", quiet: bool = False) -> None
         out = vaekit.runs.next_folder(out.parent, out.name)
     run = _train_one("train", "vae", quiet, False, out=out, lang=lang, **DEMO)
     say(f"open     file://{run.folder.report.resolve()}")
+    say(f"explore  vaekit explore {run.path}")

@@ -23,7 +23,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,14 +32,18 @@ from torch import Tensor, nn
 
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
-from vaekit.models import LatentModel, exact, flat_codes, split_codes
+from vaekit.models import LatentModel, flat_codes, split_codes
 
 ENGINE = Path(__file__).parent / "templates" / "engine.js"
 VIEWS = {"flatten", "unflatten", "reshape", "contiguous", "alias", "detach", "to", "clone"} | {
     *("dropout", "feature_dropout", "unsqueeze", "squeeze", "lift_fresh_copy", "_unsafe_view"),
 }
 OTHERS = {"conv2d.padding", "div.Tensor_mode", "gelu.tanh"}  # of a known name, and not known
-WIDEST, LARGE = 2048, 2**18  # inputs of a layer whose rounding is made up for; weights of a wide one
+LIKE = tuple(getattr(torch.ops.aten, f"{name}_like").default for name in ("full", "zeros", "ones"))
+WIDEST, LARGE = (
+    2048,
+    2**18,
+)  # inputs of a layer whose rounding is made up for; weights of a wide one
 BYTE, WORD = 127, 32767
 LOST = 1.5e-3  # of the mean square of an output that a wide layer may lose
 Rounded = tuple[Tensor, Tensor]  # whole numbers (R, C), and the scale of each row
@@ -179,9 +182,12 @@ class _Reader:
             else:
                 self._slot(node)
         elif all(each in self.constants for each in node.all_input_nodes):
-            value = torch.fx.node.map_arg  # what depends on no input is computed here
-            args, kwargs = (value(part, self.constants.get) for part in (node.args, node.kwargs))
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.constants.get)
             self.constants[node] = node.target(*args, **kwargs)
+        elif node.target in LIKE:  # which depend on a shape alone
+            with torch.no_grad():
+                of = torch.zeros(node.meta["val"].shape)
+                self.constants[node] = node.target(of, *node.args[1:])
         elif not isinstance(node.meta["val"], list | tuple):
             self._step(node)
 
@@ -302,8 +308,8 @@ def rounded(weight: Tensor, most: int, moment: Tensor | None = None) -> Rounded:
 class Seen:
     """What a dense layer saw: means of x x' over its inputs and of y y' over its outputs."""
 
-    inputs: Tensor | None = None
-    outputs: Tensor | None = None
+    inputs: Any = None
+    outputs: Any = None
     calls: int = 0
 
     def add(self, x: Tensor, y: Tensor) -> None:
@@ -325,7 +331,9 @@ def watched(model: nn.Module) -> Any:
             if isinstance(part, nn.Linear):
                 one = seen.setdefault(f"{name}.weight", Seen())
                 hook = part.register_forward_hook(
-                    lambda part, x, y, one=one: one.add(x[0], y - (0 if part.bias is None else part.bias))
+                    lambda part, x, y, one=one: one.add(
+                        x[0], y - (0 if part.bias is None else part.bias)
+                    )
                 )
                 stack.callback(hook.remove)
         yield seen
@@ -336,28 +344,28 @@ def layers_of(model: nn.Module, seen: Mapping[str, Seen], most: int) -> dict[str
 
     Beyond 8 bits nothing is left out.
     """
-    kinds = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     made = {}
     for name, part in model.named_modules():
-        if not isinstance(part, kinds):
-            continue
-        whole: Tensor = part.weight.detach().flatten(1)
-        known = seen.get(f"{name}.weight", Seen())
-        wide = known.outputs is not None and most <= BYTE
-        factors = _few(whole, known.outputs / known.calls) if wide else None
-        if factors is not None:
-            parts = (rounded(factors[0], WORD), rounded(factors[1], most))
-        else:
-            dense = isinstance(part, nn.Linear)
-            moment = None if known.inputs is None else known.inputs / known.calls
-            parts = (rounded(whole, most if dense else max(most, BYTE), moment),)
-        weight = parts[0][0] * parts[0][1][:, None]
-        for levels, scales in parts[1:]:
-            weight = weight @ (levels * scales[:, None])
-        if factors is None:
-            parts = ((parts[0][0].view(part.weight.shape), parts[0][1]),)
-        made[f"{name}.weight"] = Layer(parts, weight.view(part.weight.shape))
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            made[f"{name}.weight"] = _layer(part, seen.get(f"{name}.weight", Seen()), most)
     return made
+
+
+def _layer(part: nn.Module, known: Seen, most: int) -> Layer:
+    whole: Any = part.weight
+    weight, calls = whole.detach().flatten(1), max(known.calls, 1)
+    if known.outputs is not None and most <= BYTE:
+        factors = _few(weight, known.outputs / calls)
+        if factors is not None:
+            parts = rounded(factors[0], WORD), rounded(factors[1], most)
+            first, second = (levels * scales[:, None] for levels, scales in parts)
+            return Layer(parts, first @ second)
+    moment = None if known.inputs is None else known.inputs / calls
+    if not isinstance(part, nn.Linear):
+        most = max(most, BYTE)
+    levels, scales = rounded(weight, most, moment)
+    made = (levels * scales[:, None]).view_as(whole)
+    return Layer(((levels.view_as(whole), scales),), made)
 
 
 def _few(weight: Tensor, moment: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -411,7 +419,8 @@ const nets = engine(spec, raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.
 for (const [name, inputs] of calls) {
   const start = performance.now();
   const [first, ...given] = inputs;
-  made.push([...(name === "both" ? nets.decode(nets.encode(first, ...given), ...given) : nets[name](...inputs))]);
+  const code = name === "both" ? nets.encode(first, ...given) : first;
+  made.push([...nets[name === "both" ? "decode" : name](code, ...given)]);
   seconds.push((performance.now() - start) / 1000);
 }
 fs.writeFileSync(at + "made.json", JSON.stringify({made, seconds}));

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,14 @@ from vaekit.runs import Run
 
 ROWS, SEEN, CHECKED = 1000, 2000, 100  # test rows as points; rows for rounding; rows of the check
 DRAWS, STARTS, SLIDERS, AXES = 400, 12, 48, 8  # draws of z; rows to begin at; dims; principal axes
-LEVELS, MOST = (40, 50, 63, BYTE, WORD), 0.02  # of a weight; the difference, of the range, that asks for more
-LARGE, SLOW = 20_000_000, 0.15  # bytes of weights, and seconds of a decode, beyond which it is refused
+LEVELS, MOST = (
+    (40, 50, 63, BYTE, WORD),
+    0.02,
+)  # of a weight; the difference, of the range, that asks for more
+LARGE, SLOW = (
+    20_000_000,
+    0.15,
+)  # bytes of weights, and seconds of a decode, beyond which it is refused
 ACTIVE = 0.01  # variance of a dimension of codes that says something
 UNITS = torch.linspace(-6, 6, 49)  # places at which a column's units are known
 HERE = ENGINE.parent
@@ -65,11 +71,12 @@ class Explorer:
     seconds: float | None
 
     def __str__(self) -> str:
+        """Return its size and how exact it is, in words."""
         how = "" if self.seconds is None else f", {1000 * self.seconds:.0f} ms a decode"
         size = self.path.stat().st_size / 1e6
         return (
             f"{size:.1f} MB, weights of {self.bits} bits: values differ from the run's by at most "
-            f"{255 * self.difference:.1f} of 255 on {CHECKED} codes and rows{how}"
+            f"{255 * self.difference:.1f} of 255 gray values, or as much of a column's range{how}"
         )
 
 
@@ -105,7 +112,7 @@ def explore(
     known = held.known(nets, pack)
     if seconds is not None and seconds > SLOW:
         raise VaekitError(
-            f"a decode takes {1000 * seconds:.0f} ms in a page, and a hand wants {1000 * SLOW:.0f}: "
+            f"a decode takes {1000 * seconds:.0f} ms in a page, which is too slow for a hand: "
             "take `vaekit traverse`, `vaekit manifold` and `vaekit interpolate`."
         )
     html = render(
@@ -140,8 +147,8 @@ def _check(run: Run) -> None:
     other = kinds - {"reals", "codes", "sphere", "ball"}
     if other or (len(kinds) > 1 and kinds != {"reals"}):
         raise VaekitError(
-            f"{run.path} has a latent of kind {' and '.join(sorted(kinds))}, in which a page has no "
-            "way to move: take `vaekit report`."
+            f"{run.path} has a latent of kind {' and '.join(sorted(kinds))}, in which a page has "
+            "no way to move: take `vaekit report`."
         )
     if run.spec.library:
         raise VaekitError(f"{run.path} is given the total of a row, which a page does not have.")
@@ -245,11 +252,12 @@ class _Held:
             decodes = Decodes(self.model, shapes)
             nets = {"decode": read_net(decodes, [z, *given], inside, pack)}
             if self.encodes:
-                nets["encode"] = read_net(Encodes(self.model), [x, *given], inside, pack)
+                with suppress(VaekitError):  # such a page takes no images of one's own
+                    nets["encode"] = read_net(Encodes(self.model), [x, *given], inside, pack)
         rows = range(len(self.made))
         more = [[] if self.context is None else [self.context[row].tolist()] for row in rows]
         calls = [("decode", [self.codes[row].tolist(), *more[row]]) for row in rows]
-        if self.encodes and not self.coded:
+        if "encode" in nets and not self.coded:
             seen = self.x.nan_to_num(0.0).flatten(1).tolist()
             calls += [("both", [seen[row], *more[row]]) for row in rows]
         found = in_node({"nets": nets, "arrays": pack.arrays}, pack, calls)
@@ -271,7 +279,8 @@ class _Held:
         active = max(1, int((spreads > ACTIVE).sum()))
         known: dict[str, Any] = {"space": self.space.kind, "size": codes.shape[1]}
         if self.coded:
-            grid = self.run.vae.likelihood.in_shape[1:]  # type: ignore[union-attr]
+            likelihood: Any = self.run.vae.likelihood
+            grid = likelihood.in_shape[1:]
             known |= {"levels": self.space.levels, "grid": list(grid)}
         else:
             known["dims"] = dims[:SLIDERS].tolist()
@@ -280,7 +289,11 @@ class _Held:
             known |= {"active": dims[:active].tolist(), "near": near(codes[:, dims[:active]])}
             known["curvature"] = self.space.curvature
         known |= {"labels": self.labels(), "classes": self.run.class_names if spec.classes else []}
-        known |= {"given": self.given(), "starts": self.starts().tolist(), "shape": list(spec.shape)}
+        known |= {
+            "given": self.given(),
+            "starts": self.starts().tolist(),
+            "shape": list(spec.shape),
+        }
         known |= self.table() if spec.is_table else self.images()
         return known | {"nets": nets, "arrays": pack.arrays, "named": pack.named}
 
@@ -303,16 +316,13 @@ class _Held:
 
     def draws(self) -> Iterable[tuple[str, Tensor]]:
         """Yield draws of z from p(z), and from the prior fitted to the codes, by name."""
-        if Offer.DRAWS in self.run.offers and not (self.context is not None and self.given()):
-            with rng(0, torch.device("cpu")), evaluating(self.model), exact(self.model):
-                yield "prior", flat_codes(self.model.draw_prior(DRAWS)).float()
-        elif Offer.DRAWS in self.run.offers:
-            context = self.context[spread(len(self.x), DRAWS)]  # type: ignore[index]
-            with rng(0, torch.device("cpu")), evaluating(self.model), exact(self.model):
-                yield "prior", flat_codes(self.model.draw_prior(len(context), context)).float()
+        context = None if self.context is None else self.context[spread(len(self.x), DRAWS)]
         fitted = None if self.coded else self.run.sampled_prior()
-        if fitted is not None:
-            with rng(0, torch.device("cpu")), torch.no_grad():
+        with rng(0, torch.device("cpu")), evaluating(self.model), exact(self.model):
+            if Offer.DRAWS in self.run.offers:
+                count = DRAWS if context is None else len(context)
+                yield "prior", flat_codes(self.model.draw_prior(count, context)).float()
+            if fitted is not None:
                 yield "fitted", fitted.density.sample((DRAWS,)).flatten(1).float().cpu()
 
     def images(self) -> dict[str, Any]:
@@ -332,14 +342,13 @@ class _Held:
     def table(self) -> dict[str, Any]:
         """Return the names of columns, their units at places, and where their values lie."""
         spec, wide = self.run.spec, self.run.spec.shape[0]
-        places = UNITS if spec.values.scale is not None else UNITS
         seen = self.x.nan_to_num(0.0)
-        units = spec.values.inverse(places[:, None].expand(-1, wide).clone().float())
+        units = spec.values.inverse(UNITS[:, None].expand(-1, wide).clone().float())
         ends = [seen.quantile(0.01, 0).tolist(), seen.quantile(0.99, 0).tolist()]
         names = list(spec.place_names) or [str(1 + k) for k in range(wide)]
         return {
             "columns": names,
-            "places": places.tolist(),
+            "places": UNITS.tolist(),
             "units": units.T.tolist(),
             "ends": ends,
             "rows": self.x[self.starts()].nan_to_num(0.0).tolist(),

@@ -97,14 +97,17 @@ function engine(spec, buffer) {
     eq: pair((a, b) => +(a === b)),
     floor_divide: pair((a, b) => Math.floor(a / b)),
     remainder: pair((a, b) => a - b * Math.floor(a / b)),
+    expand_as: (x, ...more) => spread(x, more.pop()),
     expand: (x, ...more) => spread(x, more.pop()),
     sum: (x, dims, keep, dtype, shape) => total(x, dims, shape),
     linalg_vector_norm: (x, order, dims, keep, dtype, shape) =>
       each(Math.sqrt)(total(x, dims, shape, v => v * v)),
     softmax(x, dim, dtype, shape) {
-      const kept = x.s.map((n, k) => k === place(x, dim) ? 1 : n), up = each(Math.exp)(x);
+      const kept = x.s.map((n, k) => k === place(x, dim) ? 1 : n), top = x.d.reduce((a, b) => Math.max(a, b), -Infinity);
+      const up = each(v => Math.exp(v - top))(x);
       return ops.div(up, total(up, [dim], kept), shape);
     },
+    log_softmax: (...taken) => each(Math.log)(ops.softmax(...taken)),
     permute(x, dims, shape) {
       const by = strides(x.s);
       return strided(x, shape, dims.map(k => by[place(x, k)]));
@@ -113,6 +116,20 @@ function engine(spec, buffer) {
       const dims = x.s.map((_, k) => k), a = place(x, first), b = place(x, second);
       [dims[a], dims[b]] = [b, a];
       return ops.permute(x, dims, shape);
+    },
+    mT: (x, shape) => ops.transpose(x, -2, -1, shape),
+    numpy_T: (x, shape) => ops.permute(x, x.s.map((_, k) => x.s.length - 1 - k), shape),
+    addmm(b, x, w, beta, alpha, shape) {
+      const made = ops.linear(x, ops.transpose(w, 0, 1, [w.s[1], w.s[0]]), null, shape);
+      return ops.add(ops.mul(made, alpha, shape), b, beta, shape);
+    },
+    argmin(x, dim, keep, shape) {
+      const k = place(x, dim), n = x.s[k], after = size(x.s.slice(k + 1)), d = new Float32Array(size(shape));
+      for (let i = 0; i < d.length; i++) {
+        const from = Math.floor(i / after) * n * after + i % after;
+        for (let j = 1; j < n; j++) if (x.d[from + j * after] < x.d[from + d[i] * after]) d[i] = j;
+      }
+      return { d, s: shape };
     },
     slice(x, dim, start, end, step, shape) {
       const by = strides(x.s), k = place(x, dim), from = start ?? 0;
@@ -143,9 +160,16 @@ function engine(spec, buffer) {
       return strided(x, shape, by.map((one, k) => over.includes(k) ? -one : one), start);
     },
     pad: (x, sides, mode, value) => padded(x, [...sides, 0, 0, 0, 0].slice(0, 4), value ?? 0),
-    index(x, [rows], shape) {  // rows of a book
-      const wide = x.d.length / x.s[0], d = new Float32Array(size(shape));
-      rows.d.forEach((row, i) => d.set(x.d.subarray(row * wide, (row + 1) * wide), i * wide));
+    index(x, places, shape) {  // by one array of places, along the dim at which it stands
+      const k = places.findIndex(one => one), at = places[k].d, run = size(x.s.slice(k + 1));
+      const d = new Float32Array(size(shape)), n = x.s[k];
+      for (let i = 0, to = 0; to < d.length; i++) {
+        for (const j of at) {
+          const from = (i * n + j) * run;
+          d.set(x.d.subarray(from, from + run), to);
+          to += run;
+        }
+      }
       return { d, s: shape };
     },
     glu(x, dim, shape) {
