@@ -49,11 +49,11 @@ def test_the_engine_makes_what_torch_makes(net: str, shape: tuple[int, ...]) -> 
     spec = DataSpec("t", shape, "gray" if shape[0] == 1 else "color", rows=99)
     model: Any = build("vae", spec, net=NETS[net], latent=3).model.eval()
     for part in (model.posterior.net, model.likelihood.net):
-        each: Any
         for each in part.modules():
             if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d):
-                each.running_mean.normal_()
-                each.running_var.uniform_(0.5, 2)
+                stored: Any = each
+                stored.running_mean.normal_()
+                stored.running_var.uniform_(0.5, 2)
         for weight in part.parameters():
             nn.init.normal_(weight, std=0.3)
         x = torch.randn(1, *part.in_shape)

@@ -30,7 +30,16 @@ ROWS = "are no images to draw"
 TABLE = "is an image, and rows of a table are none"
 NO_PRIOR = "has no prior to draw from"
 COLORS = "is a colorizer: it has no latent"
-LATENT = ("encode", "neighbors", "edit", "sample --like", "interpolate", "sample", "impute", "explore")
+LATENT = (
+    "encode",
+    "neighbors",
+    "edit",
+    "sample --like",
+    "interpolate",
+    "sample",
+    "impute",
+    "explore",
+)
 AUTOENCODER = {"sample": NO_PRIOR, "sample --like": NO_PRIOR, "impute": "has no density"}
 WHOLE = "has no density of what is seen"
 ONE_HOT = {"explore": "has a latent of kind one-hot"}

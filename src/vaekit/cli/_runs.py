@@ -121,10 +121,9 @@ def report(run: Path, /, *, lang: str = "en", opening: Rows = Rows()) -> Path:
 def explore(
     run: Path, /, *, to: Output = Output(), lang: str = "en", opening: Rows = Rows()
 ) -> Path:
-    """Write one page that holds the model: a latent to move through, offline.
+    """Write one page that holds the model: to move through its latent.
 
-    Of images and tables, and of codes; with what it cannot hold, that is said. It needs nothing but
-    a browser, and may be sent.
+    It needs nothing but a browser, and may be sent. What no page can hold is refused by its name.
 
     Example: vaekit explore runs/vae-mnist -o explore.html
     """

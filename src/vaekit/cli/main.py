@@ -66,7 +66,7 @@ GLOBAL = {
     "--import FILE|MODULE": "Import parts of your own, for training and whenever the run is opened "
     "again; again for another.",
     "--config FILE": "Read options from a YAML file, or from a run's config.json; typed ones win.",
-    "--help, --help-all": "Show a command's options; --help-all shows every one in full.",
+    "--help, --help-all": "Show a command's options; --help-all: each in full.",
     "--version": "Show the versions of vaekit and torch, and the device.",
 }
 SELDOM = {  # options of train and sweep that only --help-all shows

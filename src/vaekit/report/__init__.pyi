@@ -21,11 +21,9 @@ from vaekit.report._curves import bars as bars
 from vaekit.report._curves import limits as limits
 from vaekit.report._curves import lines as lines
 from vaekit.report._curves import short as short
-from vaekit.report._engine import Layer as Layer
 from vaekit.report._engine import Pack as Pack
 from vaekit.report._engine import in_node as in_node
 from vaekit.report._engine import read_net as read_net
-from vaekit.report._engine import rounded as rounded
 from vaekit.report._epochs import axis as axis
 from vaekit.report._epochs import curves_figure as curves_figure
 from vaekit.report._epochs import panels as panels
@@ -69,6 +67,8 @@ from vaekit.report._pages import render as render
 from vaekit.report._ranking import SEEDS_FILE as SEEDS_FILE
 from vaekit.report._ranking import sentences as sentences
 from vaekit.report._ranking import typical_of as typical_of
+from vaekit.report._rounding import Layer as Layer
+from vaekit.report._rounding import rounded as rounded
 from vaekit.report._row_files import save_codes as save_codes
 from vaekit.report._row_files import save_columns as save_columns
 from vaekit.report._row_files import save_rows as save_rows

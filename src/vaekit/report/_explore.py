@@ -21,22 +21,9 @@ from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel, exact, flat_codes, split_codes
 from vaekit.report._curves import CSS
-from vaekit.report._engine import (
-    BYTE,
-    ENGINE,
-    WORD,
-    Decodes,
-    Encodes,
-    Layer,
-    Pack,
-    in_node,
-    layers_of,
-    read_net,
-    rounded,
-    watched,
-    with_layers,
-)
+from vaekit.report._engine import ENGINE, Decodes, Encodes, Pack, in_node, read_net
 from vaekit.report._pages import address, render, sheet, words
+from vaekit.report._rounding import BYTE, WORD, Layer, layers_of, rounded, watched, with_layers
 from vaekit.runs import Run
 
 ROWS, SEEN, CHECKED = 1000, 2000, 100  # test rows as points; rows for rounding; rows of the check
