@@ -164,7 +164,7 @@ class GECO(Objective):
     needs = offering("latent", "rsample", "bound")
 
     def __init__(
-        self, *, goal: float = 0.0, rate: float = 0.01, decay: float = 0.99, samples: int = 1
+        self, *, goal: float = 0.0, rate: float = 0.1, decay: float = 0.99, samples: int = 1
     ) -> None:
         super().__init__()
         self.goal = Weight(within("goal", goal, -EXTREME, EXTREME))
