@@ -140,7 +140,7 @@ def _check(run: Run) -> None:
     if run.spec.library:
         raise VaekitError(f"{run.path} is given the total of a row, which a page does not have.")
     if len(shape) != 1 and (len(shape) != 3 or shape[0] not in (1, 3)):
-        raise VaekitError(f"rows of shape {shape} are neither gray or color images, nor a table.")
+        raise VaekitError(f"{run.path} has rows of shape {shape}: no images, and no table.")
     size = sum(part.numel() for part in run.vae.parameters())
     if size > LARGE:
         raise VaekitError(
@@ -237,7 +237,10 @@ class _Held:
         shapes = self.run.latent_shapes
         with torch.no_grad(), evaluating(self.model), exact(self.model):
             decodes = Decodes(self.model, shapes)
-            nets = {"decode": read_net(decodes, [z, *given], inside, pack)}
+            try:
+                nets = {"decode": read_net(decodes, [z, *given], inside, pack)}
+            except VaekitError as error:
+                raise VaekitError(f"{self.run.path}: {error}") from None
             if self.encodes:
                 with suppress(VaekitError):  # such a page takes no images of one's own
                     nets["encode"] = read_net(Encodes(self.model), [x, *given], inside, pack)
