@@ -187,6 +187,30 @@ def browser() -> Iterator[Any]:
         yield started.chromium.launch(executable_path=place, args=["--no-sandbox"])
 
 
+def test_a_finger_that_scrolls_over_the_plane_moves_nothing_and_a_tap_does(
+    run: Run, tmp_path: Path, browser: Any
+) -> None:
+    made = explore(run, tmp_path / "page.html")
+    how = {"viewport": {"width": 420, "height": 900}, "has_touch": True, "is_mobile": True}
+    context = browser.new_context(**how, offline=True, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(made.path.as_uri())
+    page.wait_for_selector("#ex:not([aria-busy])", timeout=60_000)
+    page.evaluate("get('map').scrollIntoView({ block: 'center' })")
+    before = page.evaluate("[...z]")
+    box = page.locator("#map").bounding_box()
+    finger = {"x": box["x"] + 150, "y": box["y"] + 200, "yDistance": -150}
+    touched = {**finger, "gestureSourceType": "touch"}
+    context.new_cdp_session(page).send("Input.synthesizeScrollGesture", touched)
+    page.wait_for_timeout(300)
+    assert page.evaluate("[...z]") == before
+    assert page.evaluate("getComputedStyle(get('map')).touchAction") == "pan-y"
+    page.evaluate("get('map').scrollIntoView({ block: 'center' })")
+    box = page.locator("#map").bounding_box()
+    page.touchscreen.tap(box["x"] + 30, box["y"] + 30)
+    page.wait_for_function("before => [...z].join() !== before.join()", arg=before)
+
+
 @pytest.mark.parametrize(("wide", "scheme"), [(1400, "light"), (420, "dark")])
 def test_the_page_is_driven_offline_without_an_error(
     run: Run, tmp_path: Path, browser: Any, wide: int, scheme: str

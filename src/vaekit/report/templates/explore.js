@@ -260,15 +260,17 @@ if (!coded) {
   canvas.onpointermove = event => {
     if (!start) return;
     const [x, y] = spot(event);
-    if (!moved && Math.hypot(x - start[0], y - start[1]) < 12) return;
+    const [right, down] = [x - start[0], y - start[1]].map(Math.abs);  // a finger scrolls up and down
+    if (!moved && (event.pointerType === "touch" ? right < Math.max(12, down) : right + down < 12)) return;
     if (!moved) canvas.setPointerCapture(event.pointerId);
     moved = true;
     drag(event);
   };
   canvas.onpointerup = event => {
     if (!start) return;
-    const at = nearest(start);
-    if (!moved && at >= 0) {
+    const at = nearest(start), [x, y] = spot(event);
+    if (!moved && Math.hypot(x - start[0], y - start[1]) > 24) start = null;  // no tap, and no drag
+    else if (!moved && at >= 0) {
       choose(at);
       go(row("codes", at));
     } else drag(event);
