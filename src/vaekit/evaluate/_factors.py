@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr, rel_entr
 from torch import Tensor
 
 from vaekit._arguments import shown
@@ -159,7 +158,7 @@ def mig(codes: Any, factors: Any, *, bins: int = BINS) -> Numbers:
     """
     rows = coded(codes, factors)
     top = np.sort(_information(rows, bins), 0)
-    sizes = np.array([entr(np.bincount(v) / len(v)).sum() for v in rows.factors.T])
+    sizes = np.array([-_logs(np.bincount(v) / len(v)).sum() for v in rows.factors.T])
     return _gaps("mig", rows, (top[-1] - top[-2]) / sizes)
 
 
@@ -178,8 +177,13 @@ def _information(rows: Coded, bins: int) -> Array:
             counts = np.bincount(binned * size + values, minlength=bins * size)
             shares = counts.reshape(bins, size) / len(values)
             alone = np.outer(np.bincount(binned, minlength=bins), np.bincount(values))
-            found[d, k] = rel_entr(shares, alone / len(values) ** 2).sum()
+            found[d, k] = _logs(shares, alone / len(values) ** 2).sum()
     return found
+
+
+def _logs(p: Array, q: Any = 1.0) -> Array:
+    """Return p log(p / q), 0 where p is."""
+    return p * np.log(np.where(p > 0, p, 1) / np.where(p > 0, q, 1))
 
 
 def modularity(codes: Any, factors: Any, *, bins: int = BINS) -> Numbers:
@@ -333,5 +337,5 @@ def _alone(importance: Array) -> tuple[Array, float]:
     """Return how far each row is from having equal shares, and the mean weighted by their sums."""
     sums = importance.sum(1)
     shares = importance / np.where(sums > 0, sums, 1)[:, None]
-    values = np.where(sums > 0, 1 - entr(shares).sum(1) / np.log(importance.shape[1]), 0.0)
+    values = np.where(sums > 0, 1 + _logs(shares).sum(1) / np.log(importance.shape[1]), 0.0)
     return values, float(values @ sums / sums.sum()) if sums.any() else 0.0
