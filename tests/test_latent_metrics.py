@@ -21,6 +21,7 @@ from sklearn.metrics import mutual_info_score
 import vaekit
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
+from vaekit.data import spread
 from vaekit.metrics import beta_vae_score, dci, factor_vae_score, mig, modularity, sap
 
 Array = NDArray[Any]
@@ -271,6 +272,14 @@ def test_votes_are_by_shares_of_variance_and_without_collapsed_dimensions() -> N
     }
 
 
+def test_votes_that_decide_are_not_those_that_are_scored() -> None:
+    factors = np.repeat(grid(2, 3, 5), 20, 0)
+    noise = np.random.default_rng(0).normal(size=(len(factors), 20))
+    found = factor_vae_score(noise, factors, train=100, test=100)
+    assert found.score < 0.48, "chance is a third"
+    assert found.train_score > 0.52, "of five votes for a dimension, most are for one factor"
+
+
 def test_pairs_are_two_rows_and_values_that_stand_alone_are_not_drawn() -> None:
     """Of a row beside itself all differences are 0, which would tell the factor."""
     draw = np.random.default_rng(0)
@@ -381,7 +390,10 @@ def test_rows_are_a_random_share_of_those_that_are_asked_for(run: Run) -> None:
     assert few["rows"] == 100
     assert few == same
     assert few["mig"] != other["mig"]
-    assert run.evaluate("mig", limit=50)["mig"]["rows"] == 50
+    test, index = run.source().test, spread(384, 50)
+    assert test.factors is not None
+    wanted = mig(run.encode(test.x(index)), test.factors[index]).mig
+    assert run.evaluate("mig", limit=50)["mig"]["mig"] == pytest.approx(wanted)
     some = run.evaluate("mig:factors=position x,size")["mig"]
     assert some["factors"] == ["position x", "size"]
     every = run.evaluate("mig")["mig"]["by_factor"]
