@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import wide
-from vaekit.distributions import Offer, offering
+from vaekit.distributions import offering
 from vaekit.errors import at_least, within
 from vaekit.models import Trace
 from vaekit.objectives.base import Objective, Weight, over_samples
@@ -217,10 +217,7 @@ class STL(ELBO):
         'sampled'
     """
 
-    @property
-    def needs(self) -> frozenset[Offer]:  # type: ignore[override]
-        """Return those of the ELBO by draws, and one posterior that can be detached."""
-        return super().needs | offering("stopped", "one_site")
+    needs = offering("latent", "rsample", "bound", "density", "stopped", "one_site")
 
     def __init__(self, *, beta: float = 1.0, samples: int = 1) -> None:
         super().__init__(beta=beta, kl="sampled", samples=samples)
