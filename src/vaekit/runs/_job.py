@@ -202,7 +202,7 @@ def make_job(
     if batches.batch_size == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
         raise VaekitError("got `batch_size=1` for a net of `norm=batch`; expected 2 or more.")
     timed = options.epochs is None and options.minutes
-    epochs = options.epochs or epochs_of(options.preset, len(batches))
+    epochs = options.epochs or epochs_of(options.preset, len(batches), data.kind)
     if options.epochs is None and not timed:
         options = with_epochs(options, epochs)
     steps = epochs * len(batches)
