@@ -64,7 +64,7 @@ def joined(weights: Array) -> Array:
 
 
 VALUES: dict[str, tuple[Any, Callable[[Array], Array]]] = {
-    "iwae": (IWAE(samples=6), bounded),
+    "iwae of 6 draws": (IWAE(samples=6), bounded),
     "miwae": (MIWAE(m=2, k=3), several),
     "miwae, more bounds than draws": (MIWAE(m=4, k=2), several),
     "ciwae": (CIWAE(weight=0.25, samples=5), lambda w: 0.25 * w.mean(0) + 0.75 * bounded(w)),
@@ -213,7 +213,7 @@ def slopes(objective: Objective, model: VAE, trace: Trace, by: str) -> Array:
 
 
 @pytest.mark.parametrize("name", [name for name in VALUES if name != "vimco"])
-def test_at_the_optimum_every_bound_is_log_p_for_any_draw(name: str, proves: Proves) -> None:
+def test_each_weighted_bound_is_log_p_at_the_optimum(name: str, proves: Proves) -> None:
     x, objective = rows(), VALUES[name][0].double()
     oracle = LinearGaussian.fit(x, 3)
     trace = oracle.vae()(x, samples=objective.samples)
