@@ -10,13 +10,13 @@ from vaekit.objectives.base import Objective as Objective
 from vaekit.objectives.base import Parts as Parts
 from vaekit.objectives.base import Weight as Weight
 from vaekit.objectives.base import by_part as by_part
+from vaekit.objectives.base import drawing as drawing
 from vaekit.objectives.base import over_samples as over_samples
 from vaekit.objectives.base import players as players
 from vaekit.objectives.base import refuse_critic as refuse_critic
 from vaekit.objectives.base import require as require
 from vaekit.objectives.base import weights as weights
 from vaekit.objectives.bounds import ELBO as ELBO
-from vaekit.objectives.bounds import IWAE as IWAE
 from vaekit.objectives.bounds import Coloring as Coloring
 from vaekit.objectives.bounds import Reconstruction as Reconstruction
 from vaekit.objectives.constraints import GECO as GECO
@@ -24,3 +24,11 @@ from vaekit.objectives.constraints import Capacity as Capacity
 from vaekit.objectives.constraints import FreeBits as FreeBits
 from vaekit.objectives.regularized import RAEGP as RAEGP
 from vaekit.objectives.regularized import RAEL2 as RAEL2
+from vaekit.objectives.weighted import CIWAE as CIWAE
+from vaekit.objectives.weighted import IWAE as IWAE
+from vaekit.objectives.weighted import MIWAE as MIWAE
+from vaekit.objectives.weighted import PIWAE as PIWAE
+from vaekit.objectives.weighted import STL as STL
+from vaekit.objectives.weighted import VIMCO as VIMCO
+from vaekit.objectives.weighted import DReG as DReG
+from vaekit.objectives.weighted import Renyi as Renyi
