@@ -50,6 +50,7 @@ class Offer(StrEnum):
     STOPPED = "stopped", "the posterior with its parameters detached"
     BOUND = "bound", "a KL between posterior and prior"
     EXACT = "exact", "draws that are not relaxed"
+    NUMBERS = "numbers", "latents that are numbers and no indices of codes"
     CODES = "codes", "latents that are one of so many codes"
     GAPS = "gaps", "values that may be missing (NaN) in x"
     ONE_SITE = "one_site", "one latent and not several"

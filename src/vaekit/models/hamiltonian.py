@@ -139,7 +139,7 @@ class HamiltonianVAE(ThreeParts):
     @property
     def offers(self) -> frozenset[Offer]:  # type: ignore[override]
         """Return what may be asked of it: of q(z|x) draws with their densities, and no more."""
-        words = offering("latent", "one_site", "rsample", "density", "bound", "exact")
+        words = offering("latent", "numbers", "one_site", "rsample", "density", "bound", "exact")
         words |= self.prior.offers & {Offer.DRAWS} | self.likelihood.family.offers & {Offer.FIXED}
         return words | ({Offer.GAPS} if self.gaps else frozenset())
 

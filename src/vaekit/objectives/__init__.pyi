@@ -13,3 +13,6 @@ from vaekit.objectives.bounds import IWAE as IWAE
 from vaekit.objectives.bounds import Capacity as Capacity
 from vaekit.objectives.bounds import Coloring as Coloring
 from vaekit.objectives.bounds import Reconstruction as Reconstruction
+from vaekit.objectives.critics import AAE as AAE
+from vaekit.objectives.critics import VAEGAN as VAEGAN
+from vaekit.objectives.critics import FactorVAE as FactorVAE
