@@ -102,6 +102,20 @@ class FactorVAE(_TwoPlayers):
         ratio: Tensor = trace.__dict__["ratio"]
         return ratio
 
+    @staticmethod
+    def permuted(z: Tensor) -> Tensor:
+        """Return codes `(B, *Z)` with each dimension in an order of its own.
+
+        Example:
+            >>> z = torch.arange(6.0).reshape(3, 2)
+            >>> FactorVAE.permuted(z).sort(0).values
+            tensor([[0., 1.],
+                    [2., 3.],
+                    [4., 5.]])
+        """
+        flat = z.flatten(1)
+        return flat.gather(0, torch.rand_like(flat).argsort(0)).view_as(z)
+
     def value(self, trace: Trace) -> Tensor:
         bound = over_samples(trace.log_likelihood - trace.kl)
         return bound - self.critic_on * self.gamma * self._ratio_of(trace)
@@ -116,24 +130,10 @@ class FactorVAE(_TwoPlayers):
         half = len(z) // 2
         if len(z) < self.least_rows:
             return 0 * self.ratio(z)
-        wrong = softplus(torch.cat([self.ratio(permuted(z[:half])), -self.ratio(z[half:])]))
+        wrong = softplus(torch.cat([self.ratio(self.permuted(z[:half])), -self.ratio(z[half:])]))
         rows = torch.full_like(wrong, 0.5 * len(z) / half)
         rows[half:] = 0.5 * len(z) / (len(z) - half)
         return rows * wrong
-
-
-def permuted(z: Tensor) -> Tensor:
-    """Return codes `(B, *Z)` with each dimension in an order of its own.
-
-    Example:
-        >>> z = torch.arange(6.0).reshape(3, 2)
-        >>> permuted(z).sort(0).values
-        tensor([[0., 1.],
-                [2., 3.],
-                [4., 5.]])
-    """
-    flat = z.flatten(1)
-    return flat.gather(0, torch.rand_like(flat).argsort(0)).view_as(z)
 
 
 @register("objective", "aae")
