@@ -123,6 +123,21 @@ def test_latent_dropout_stands_in_front_of_any_decoder(name: str, net: str) -> N
     assert seen[0].shape[1] == (16 if name == "cvae" else 6)
 
 
+@pytest.mark.parametrize("net", ["mlp:direct=true", "patch:hidden=16:channels=8,8"])
+def test_latent_dropout_leaves_the_map_beside_the_layers(net: str) -> None:
+    """In eval mode a decoder behind a dropout is the one without, its direct map included."""
+    spec = vk.DataSpec("t", (1, 16, 16), "gray", rows=9)
+    found = []
+    for more in ("", ":latent_dropout=0.3"):
+        torch.manual_seed(0)
+        decoder = build("vae", spec, latent=3, net=net + more).model.eval().likelihood
+        torch.nn.init.ones_(decoder.net.direct.weight)
+        found.append(decoder(torch.linspace(-1, 1, 6).view(2, 3)).mean)
+    assert torch.equal(*found)
+    torch.nn.init.zeros_(decoder.net.direct.weight)
+    assert not torch.allclose(found[0], decoder(torch.linspace(-1, 1, 6).view(2, 3)).mean)
+
+
 def test_without_latent_dropout_the_weights_keep_their_names_and_values() -> None:
     spec = load("digits").spec()
     states = []

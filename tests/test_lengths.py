@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +48,12 @@ def test_the_epochs_that_nobody_names_follow_from_the_steps(
     how: dict[str, Any], epochs: int
 ) -> None:
     assert planned(**how).epochs == epochs
+
+
+def test_a_table_takes_more_steps_as_they_are_short(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(1300, 4)))
+    assert planned(data=str(tmp_path / "rows.npy"), batch_size=39).epochs == 200  # 30 steps each
+    assert planned(data=str(tmp_path / "rows.npy"), batch_size=13).epochs == 75  # 80
 
 
 def test_a_long_training_that_nobody_named_stops_where_nothing_gets_better() -> None:

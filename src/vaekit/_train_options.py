@@ -388,8 +388,8 @@ class Training(Options):
     """How it is trained."""
 
     epochs: int | None = Field(default=None, ge=1, le=10**9)
-    """Passes over the training rows. By default 13; of few rows as many as make 1,200 steps, 200 at
-    most."""
+    """Passes over the training rows. By default 13; of few rows as many as make 1,200 steps (of a
+    table 6,000), 200 at most."""
 
     preset: Literal["quick", "standard", "best"] = "standard"
     """How long, where nothing says it. `quick` trains a quarter of the standard epochs, `best`

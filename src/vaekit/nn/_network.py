@@ -113,13 +113,15 @@ class Network(nn.Module):
     """A map `(N, *in_shape) -> (N, *out_shape)`: hidden layers, then one affine map.
 
     `forward(x) = output(body(x))`, unflattened to `out_shape` where `output` is dense and
-    `out_shape` has several dimensions.
+    `out_shape` has several dimensions; with a `direct` map, that of `body[:at](x)` is added.
 
     Args:
         in_shape: shape of one input, without `N`.
         out_shape: shape of one result, without `N`.
         body: the hidden layers, in order; they take `(N, *in_shape)`.
         output: the last affine map, kept reachable so that its bias can be set.
+        direct: a map to as many numbers as a result has, past the rest of the layers.
+        at: the layer before which it starts.
 
     Example:
         >>> net = Network((4,), (2, 3), [nn.Linear(4, 5), nn.ReLU()], nn.Linear(5, 6))
@@ -128,13 +130,20 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, in_shape: Shape, out_shape: Shape, body: Iterable[nn.Module], output: nn.Module
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        body: Iterable[nn.Module],
+        output: nn.Module,
+        direct: nn.Module | None = None,
+        at: int = 0,
     ) -> None:
         super().__init__()
         self.in_shape = in_shape
         self.out_shape = out_shape
         self.body = nn.Sequential(*body)
         self.output = output
+        self.direct, self.at = direct, at
         self._unflatten = isinstance(output, nn.Linear) and len(out_shape) > 1
         self._takes_planes = isinstance(next(iter(self.body), None), nn.Conv2d)
         self._gives_planes = isinstance(output, nn.Conv2d | nn.ConvTranspose2d)
@@ -152,7 +161,13 @@ class Network(nn.Module):
         return at_precision(self._compute, x)
 
     def _compute(self, x: Tensor) -> Tensor:
-        y: Tensor = self.output(self.body(planes(x) if self._takes_planes else x))
+        x = planes(x) if self._takes_planes else x
+        if self.direct is None:
+            y: Tensor = self.output(self.body(x))
+        else:
+            x = self.body[: self.at](x)
+            y = self.output(self.body[self.at :](x))
+            y = (y + self.direct(x).view(y.shape)).contiguous()
         if self._gives_planes:  # where densities meet x, both lie alike
             return y.contiguous()
         return y.unflatten(1, self.out_shape) if self._unflatten else y
@@ -215,6 +230,7 @@ class MLP(Network):
         out_shape: shape of one result, a size or a tuple.
         hidden: the widths of the hidden layers.
         end: "block", or "affine": the last hidden layer has no norm and no activation.
+        direct: whether a linear map of the inputs, 0 at first, is added to the outputs.
         options: of the blocks, as of `Block`.
 
     Raises:
@@ -235,12 +251,17 @@ class MLP(Network):
         hidden: Sizes = (512, 256),
         *,
         end: str = "block",
+        direct: bool = False,
         **options: Any,
     ) -> None:
         source, target = sizes("in_shape", in_shape), sizes("out_shape", out_shape)
         widths = (prod(source), *sizes("hidden", hidden, least=0))
-        body = flatten(source) + Block(**options).dense(widths, end)
-        super().__init__(source, target, body, nn.Linear(widths[-1], prod(target)))
+        flat, hidden_layers = flatten(source), Block(**options).dense(widths, end)
+        output = nn.Linear(widths[-1], prod(target))
+        line = nn.Linear(widths[0], prod(target), bias=False) if direct else None
+        if line is not None:
+            nn.init.zeros_(line.weight)
+        super().__init__(source, target, flat + hidden_layers, output, line, len(flat))
 
 
 @register("module", "log-counts")

@@ -79,7 +79,8 @@ class Nets(ABC):
         net = self._decoder(in_shape, out_shape)
         if self.latent_dropout:
             drop = LatentDropout(latent, self.latent_dropout)
-            net = Network(net.in_shape, net.out_shape, [drop, *net.body], net.output)
+            body, at = [drop, *net.body], net.at + 1
+            net = Network(net.in_shape, net.out_shape, body, net.output, net.direct, at)
         return initialize(net, self.init)
 
     @abstractmethod
@@ -97,6 +98,7 @@ class DenseNets(Nets):
     Args:
         hidden: the widths of the encoder's dense layers.
         end: block, the encoder's last hidden layer has norm and activation; or affine.
+        direct: whether a linear map of the inputs is added to the outputs, in both networks.
 
     Example:
         >>> DenseNets(hidden=(64, 32)).encoder((1, 8, 8), (4,)).in_shape
@@ -106,12 +108,14 @@ class DenseNets(Nets):
     planes: ClassVar[bool] = False
     hidden: tuple[int, ...] = (512, 256)
     end: str = "block"
+    direct: bool = False
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        return MLP(in_shape, out_shape, self.hidden, end=self.end, **self.options)
+        how = {**self.options, "direct": self.direct}
+        return MLP(in_shape, out_shape, self.hidden, end=self.end, **how)
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
-        return MLP(in_shape, out_shape, self.hidden[::-1], **self.options)
+        return MLP(in_shape, out_shape, self.hidden[::-1], direct=self.direct, **self.options)
 
 
 @register("net", "gated", activation="glu", hidden=(300, 300), init="he")

@@ -281,18 +281,11 @@ class PatchDecoder(Network):
         for (before, after), grid in zip(pairwise(widths), places[1:], strict=True):
             up = SubPixel(before, (after, *grid), 2, 1, each=False)
             body += [up, *_blocks(after, blocks, how)]
-        super().__init__(source, image, [*body, *block.bend()], SubPixel(widths[-1], image, patch))
-        self.at, self.direct = at, None
+        output, line = SubPixel(widths[-1], image, patch), None
         if direct and hidden:
-            self.direct = nn.Linear(dense[-2], prod(image), bias=False)
-            nn.init.zeros_(self.direct.weight)
-
-    def _compute(self, x: Tensor) -> Tensor:
-        if self.direct is None:
-            return super()._compute(x)
-        y = self.body[: self.at](x)
-        pixels = self.direct(y).unflatten(1, self.out_shape)
-        return (self.output(self.body[self.at :](y)) + pixels).contiguous()
+            line = nn.Linear(dense[-2], prod(image), bias=False)
+            nn.init.zeros_(line.weight)
+        super().__init__(source, image, [*body, *block.bend()], output, line, at)
 
 
 def _dense_block(how: dict[str, Any]) -> Block:

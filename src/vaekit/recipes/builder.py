@@ -102,8 +102,10 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     """Return the parts with the net, the latent and the likelihood of these data, where not named.
 
     Images from 16 x 16 up get convolutions on patches, as wide as their size asks for, and 32
-    latents. Smaller ones and rows get dense layers, one of 128 for less than 10,000 rows, and so do
-    models with a context: its numbers would become planes, and slow down a net that is fast on few.
+    latents. Smaller ones get dense layers, and so do models with a context: its numbers would
+    become planes, and slow down a net that is fast on few. So do rows, with a linear map beside
+    the layers, and less than 10,000 rows one layer of 128.
+
     A decoder of gray values and colors in [0, 1] cannot leave these. What was measured:
     docs/defaults.md.
 
@@ -120,8 +122,8 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     rows, image = len(data.shape) == 1, len(data.shape) == 3
     large = image and min(data.shape[1:]) >= LEAST
     net = dict(parts["net"] or {"name": "patch" if large and not data.net_context else "mlp"})
-    if not parts["net"] and rows and data.rows < MANY and data.kind != "counts":
-        net["hidden"] = (128,)
+    if not parts["net"] and rows and data.kind != "counts":
+        net |= {"direct": True} | ({"hidden": (128,)} if data.rows < MANY else {})
     if net["name"] == "patch" and not net.get("channels") and image:
         from vaekit.nn import by_size
 

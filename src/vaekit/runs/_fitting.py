@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vaekit.runs._run import Run
     from vaekit.training import Fit, OnEpoch
 
-ROWS, MORE, HELD_OUT = 4000, 20_000, 1000  # training rows for a mixture, and for others
+ROWS, HELD_OUT = 20_000, 1000  # training rows for a prior, and those that it is chosen by
 AT_ONCE = 250  # rows of x in memory
 
 Rows = tuple[Tensor, Tensor | None]  # x, and what a model is given beside it
@@ -164,7 +164,7 @@ def _fit(
     run: Run, data: Dataset, prior: str | Spec, seed: int, on_epoch: OnEpoch | None = None
 ) -> FittedPrior | None:
     spec = checked("density", prior)
-    parts = rows_to_fit(data, ROWS if spec["name"] == "mixture" else MORE)
+    parts = rows_to_fit(data)
     train, held_out = (fixed_batches(split, seed) for split in parts)
     return fit_prior(run.vae, train, held_out, spec, seed, parts[1].groups, on_epoch)
 

@@ -208,7 +208,7 @@ def make_job(
             f"{least} or more."
         )
     timed = options.epochs is None and options.minutes
-    epochs = options.epochs or epochs_of(options.preset, len(batches))
+    epochs = options.epochs or epochs_of(options.preset, len(batches), data.kind)
     if options.epochs is None and not timed:
         options = with_epochs(options, epochs)
     steps = epochs * len(batches)

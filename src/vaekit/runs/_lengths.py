@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vaekit.runs._job import Job
 
 EPOCHS, STEPS, FEW = 13, 1_200, 200  # the least of either, and the most epochs for the second
+QUICK = {"table": 6_000, "mixed": 6_000}  # the least steps of kinds whose steps take no time
 SHARES = {"quick": 0.25, "standard": 1.0, "best": 4.0}
 WAIT = 20  # epochs without a better one, at least
 FIRST, LEAST, MOST = 3, 10, 10_000  # steps of a trial: those that do not count, that do, in all
@@ -26,14 +27,17 @@ TRIAL = 0.02  # of the minutes
 KEPT = 0.95  # of the minutes are epochs: checkpoints, the film and the end take the rest
 
 
-def epochs_of(preset: str, per_epoch: int) -> int:
-    """Return the epochs of a training of so many steps each.
+def epochs_of(preset: str, per_epoch: int, kind: str = "") -> int:
+    """Return the epochs of a training of so many steps each, on data of this kind.
 
     Example:
         >>> epochs_of("standard", 422), epochs_of("standard", 12), epochs_of("quick", 422)
         (13, 100, 4)
+        >>> epochs_of("standard", 40, "table")
+        150
     """
-    return math.ceil(max(EPOCHS, min(STEPS / per_epoch, FEW)) * SHARES[preset])
+    steps = QUICK.get(kind, STEPS)
+    return math.ceil(max(EPOCHS, min(steps / per_epoch, FEW)) * SHARES[preset])
 
 
 def with_epochs(options: Training, epochs: int) -> Training:
