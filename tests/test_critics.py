@@ -117,7 +117,7 @@ def test_what_the_critic_adds_raises_its_verdict_and_moves_one_player(
     here = {n: p for n, p in moved.items() if n in both}
     expected = numeric(lambda: gain(objective, passed(model, x)), here)
     assert torch.cosine_similarity(added, expected, dim=0) > 0.99999
-    what = f"{name}, gradient of the critic's verdict"
+    what = f"objective {name}, gradient of the critic's verdict"
     proves(what, "central differences", added, 7 * expected, limit=1e-6)
     before = gain(objective, passed(model, x))
     with torch.no_grad():
@@ -174,7 +174,7 @@ def test_a_trained_critic_finds_the_total_correlation(rho: float, proves: Any) -
     with torch.no_grad():
         found = objective.ratio(torch.randn(100_000, 3) @ mix.T).mean()
     exact = -0.5 * float(torch.logdet(correlation))
-    proves("FactorVAE, total correlation", "-1/2 log det", found, exact, limit=0.06)
+    proves("objective factor-vae, total correlation", "-1/2 log det", found, exact, limit=0.06)
 
 
 def test_a_permutation_keeps_each_dimension_and_parts_them() -> None:
