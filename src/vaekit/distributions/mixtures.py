@@ -15,7 +15,7 @@ from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution, Offer, 
 from vaekit.distributions.continuous import Gaussian
 
 RIDGE = 1e-4  # added to covariances, times the variance of all points: no component falls on one
-COMPONENTS = (1, 2, 5, 10, 20, 40)
+COMPONENTS = (1, 2, 5, 10, 20, 40, 80)
 
 
 @dataclass(eq=False, repr=False)
