@@ -11,8 +11,10 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import test_probe_likelihood
@@ -23,8 +25,8 @@ import torch
 from vaekit.data import ColumnSpec, DataSpec
 from vaekit.errors import VaekitError
 from vaekit.objectives import by_part, players
-from vaekit.recipes import Recipe, build
-from vaekit.registry import entries
+from vaekit.recipes import Builder, Recipe, build
+from vaekit.registry import entries, make
 from vaekit.training import differentiate
 
 TABLE = Path(__file__).with_name("grid.json")
@@ -78,7 +80,39 @@ def made(posterior: str, prior: str, objective: str, likelihood: str) -> Recipe 
     try:
         return build("vae", data_for(likelihood), latent=2, **parts)
     except VaekitError as error:
-        return re.split(r", which|;|: ", str(error))[0]
+        rule = re.split(r", which|;|: ", str(error))[0]
+        return re.sub(r"^\w+ (?=needs |trains )", "", rule)  # of whichever objective
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Let cells that differ by their objective alone share a model: to make it takes longest."""
+    last: list[str] = []
+    known: dict[str, Any] = {}
+
+    class Seen(Builder):
+        def __init__(self, parts: Any, data: DataSpec) -> None:
+            super().__init__(parts, data)
+            last[:] = [repr([parts[kind] for kind in ("posterior", "prior", "likelihood")])]
+
+    def once(kind: str, spec: Any, makers: Any = None) -> Any:
+        if kind != "model":
+            return make(kind, spec, makers)
+        if last[0] not in known:
+            if len(known) >= 2 * len(axis("likelihood")):
+                known.clear()
+            try:
+                known[last[0]] = make(kind, spec, makers)
+            except VaekitError as error:
+                known[last[0]] = error
+        if isinstance(known[last[0]], VaekitError):
+            raise known[last[0]]
+        return known[last[0]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaekit.recipes.builder.make", once)
+        patch.setattr("vaekit.recipes.builder.Builder", Seen)
+        yield
 
 
 def row(line: tuple[str, str, str]) -> list[Recipe | str]:
@@ -123,11 +157,14 @@ def test_every_cell_is_taken_or_refused_by_its_rule() -> None:
     table = json.loads(TABLE.read_text())
     assert table["likelihoods"] == axis("likelihood")
     assert list(table["cells"]) == [" ".join(line) for line in lines()]
-    for line in lines():
-        verdicts = table["cells"][" ".join(line)].split()
-        for likelihood, verdict, found in zip(axis("likelihood"), verdicts, row(line), strict=True):
-            rule = table["rules"].get(verdict) if isinstance(found, str) else "ok"
-            assert (found if isinstance(found, str) else verdict) == rule, (line, likelihood)
+    with sharing():
+        for line in lines():
+            verdicts = table["cells"][" ".join(line)].split()
+            for likelihood, verdict, found in zip(
+                axis("likelihood"), verdicts, row(line), strict=True
+            ):
+                rule = table["rules"].get(verdict) if isinstance(found, str) else "ok"
+                assert (found if isinstance(found, str) else verdict) == rule, (line, likelihood)
 
 
 def covering() -> list[tuple[str, str, str, str]]:
@@ -185,4 +222,5 @@ def write() -> None:
 if __name__ == "__main__":
     for probe in PROBES:
         probe.enter()
-    write()
+    with sharing():
+        write()

@@ -17,9 +17,14 @@ from vaekit.models import VAE, CodeModel, Trace
 from vaekit.objectives import (
     AAE,
     ELBO,
+    GECO,
     IWAE,
     VAEGAN,
+    WAEMMD,
+    BetaTC,
     FactorVAE,
+    FreeBits,
+    InfoVAE,
     Objective,
     Reconstruction,
     players,
@@ -136,6 +141,12 @@ CASES: dict[str, Callable[[], Made]] = {
     "codes, one has no rows": lambda: (coded(VQEMA(codes=6, size=1, decay=0.5)), ELBO(), Few),
     "a gradient that nobody has": lambda: (model(Delta, prior=Shifted()), Unasked(), None),
     "a rank without rows": lambda: (model(Delta, scale="fitted"), Reconstruction(), Few),
+    "coupled rows": lambda: (model(), BetaTC(76, beta=2.0), None),
+    "coupled rows, no noise": lambda: (model(Delta), WAEMMD(), None),
+    "coupled rows, one has none": lambda: (model(), InfoVAE(lam=5.0), Few),
+    "a multiplier": lambda: (model(), GECO(rate=0.5, decay=0.5), None),
+    "a multiplier, one has no rows": lambda: (model(), GECO(rate=0.5, decay=0.5), Few),
+    "free bits, one has no rows": lambda: (model(), FreeBits(), Few),
     "a rank without rows, by part": lambda: (model(), Split2(posterior=1.0, rest=2.0), Few),
 }
 ALONE = [name for name in CASES if name.startswith("no noise") or name.endswith("without rows")]

@@ -26,8 +26,16 @@ COUNTED = {  # what stands before the number of recipes
 # The first sentence of a recipe in Chinese; one that is not here yet stands in English.
 CHINESE = {
     "ae": "普通的自编码器：每张图像编码为一个点，没有可供采样的先验，也没有下界",
+    "wae_mmd": "Wasserstein 自编码器：每张图像一个点，所有的点合起来服从先验（用 MMD 衡量）",
+    "swae": "用切片距离的 Wasserstein 自编码器：比较排序后的投影，不用核函数",
+    "rae_l2": "编码小、权重也小的自编码器：由事后拟合的编码密度采样",
+    "rae_gp": "解码器保持平滑的自编码器：由事后拟合的编码密度采样",
     "vae": "变分自编码器：高斯后验，用 ELBO 训练",
     "beta_vae": "给 KL 项加权的 VAE：隐变量携带的信息更少，但每一维的含义更清楚",
+    "capacity_vae": "KL 被拉向一个逐渐增大的容量的 VAE：各维依次启用",
+    "beta_tc_vae": "给各维之间共有的信息加权的 VAE：各维变得独立，损失的信息很少",
+    "dip_vae": "编码互不相关的 VAE：编码在数据上的协方差被拉向先验的协方差",
+    "info_vae": "用核函数让所有编码合起来服从先验的 VAE：每个编码可以多说一些自己的 x",
     "cvae": "知道标签的 VAE：可以指定要哪一类，编码里留下标签之外的内容",
     "sigma_vae": "高斯似然自动取最优的共享 σ 的 VAE：没有权重要调",
     "iwae": "用重要性加权下界训练的 VAE：每张图像抽样几次，下界更紧",

@@ -120,8 +120,8 @@ def at_least(name: str, value: N, least: N) -> N:
     return value
 
 
-def within(name: str, value: int, least: int, most: int) -> int:
-    """Return `value` if it is a whole number between two ends.
+def within(name: str, value: N, least: N, most: N) -> N:
+    """Return `value` if it is a number between two ends, and whole where `least` is an int.
 
     Example:
         >>> within("steps", 2000, 1, 1000)

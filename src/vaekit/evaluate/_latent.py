@@ -258,7 +258,8 @@ def aggregate_posterior(
         log_q, terms = aggregate_log_prob([site.q for site in sites], z.flatten(0, 1))
     log_qx, log_p, kl, log_px = torch.cat(scores, 2)
     values = {"rate": kl, "distortion": -log_px, "kl_sampled": log_qx - log_p}
-    values |= _split(log_qx, log_q.view_as(log_qx), terms, log_p, sites[0].p)
+    least = log_qx - math.log(log_qx.shape[1])  # of log q(z); flows round its terms another way
+    values |= _split(log_qx, log_q.view_as(log_qx).maximum(least), terms, log_p, sites[0].p)
     rows = {name: value.mean(0) for name, value in values.items()}
     for name, value in rows.items():
         checks.refuse_not_a_number(name.replace("_", " "), value[None])

@@ -1,3 +1,10 @@
+from vaekit.objectives.aggregate import DIP as DIP
+from vaekit.objectives.aggregate import SWAE as SWAE
+from vaekit.objectives.aggregate import WAEMMD as WAEMMD
+from vaekit.objectives.aggregate import BetaTC as BetaTC
+from vaekit.objectives.aggregate import InfoVAE as InfoVAE
+from vaekit.objectives.aggregate import mmd as mmd
+from vaekit.objectives.aggregate import sliced_w2 as sliced_w2
 from vaekit.objectives.base import Bound as Bound
 from vaekit.objectives.base import Objective as Objective
 from vaekit.objectives.base import Parts as Parts
@@ -10,9 +17,13 @@ from vaekit.objectives.base import require as require
 from vaekit.objectives.base import weights as weights
 from vaekit.objectives.bounds import ELBO as ELBO
 from vaekit.objectives.bounds import IWAE as IWAE
-from vaekit.objectives.bounds import Capacity as Capacity
 from vaekit.objectives.bounds import Coloring as Coloring
 from vaekit.objectives.bounds import Reconstruction as Reconstruction
+from vaekit.objectives.constraints import GECO as GECO
+from vaekit.objectives.constraints import Capacity as Capacity
+from vaekit.objectives.constraints import FreeBits as FreeBits
 from vaekit.objectives.critics import AAE as AAE
 from vaekit.objectives.critics import VAEGAN as VAEGAN
 from vaekit.objectives.critics import FactorVAE as FactorVAE
+from vaekit.objectives.regularized import RAEGP as RAEGP
+from vaekit.objectives.regularized import RAEL2 as RAEL2

@@ -83,7 +83,11 @@ class Objective(nn.Module, ABC):
     Attributes:
         samples: how many draws it wants.
         needs: what the model must offer, in the words of `Offer`.
-        monitor: what early stopping and "best" look at: "objective", "log_likelihood" or "elbo".
+        monitor: what early stopping and "best" look at: "objective", "log_likelihood" or "elbo";
+            "latest" where values of two epochs do not compare, so that the last one is best.
+        coupled: whether a row's value depends on the others of its batch, so that values compare
+            at one size of the batch alone: rows are measured in batches of the training's size.
+            Among several processes the rows of a batch are those of one process.
         critic: a second player, for an objective that sets one in its `__init__`: the loop takes
             its parameters down `critic_loss`, and all others up the objective. A `Weight` of the
             name `critic_on` is 0 until the critic's first step and 1 from there on, for a term
@@ -98,6 +102,7 @@ class Objective(nn.Module, ABC):
     samples: tuple[int, ...] = (1,)
     needs: frozenset[Offer] = frozenset()
     monitor: str = "objective"
+    coupled: bool = False
     critic: nn.Module
     critic_optimizer: str = "adam"
     critic_lr: float = 1e-3

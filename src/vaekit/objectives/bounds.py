@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaekit.distributions import Offer, offering
 from vaekit.errors import at_least, one_of
-from vaekit.models import Site, Trace, luminance
+from vaekit.models import Trace, luminance
 from vaekit.objectives.base import Objective, Weight, over_samples
 from vaekit.registry import register
 
@@ -83,63 +83,6 @@ class IWAE(Objective):
         dims = tuple(range(trace.log_weight.dim() - 1))
         draws = math.prod(trace.log_weight.shape[:-1])
         return trace.log_weight.logsumexp(dims) - math.log(draws)
-
-
-@register("objective", "capacity")
-class Capacity(Objective):
-    """E_q[log p(x|z)] - gamma sum_s |KL_s - C_s|: the KL of each latent is drawn to its capacity.
-
-    KL_s is the mean over the batch, so that a row's value depends on the others (Burgess et al.,
-    arXiv 1804.03599, eq. 8; of several latents Dupont, arXiv 1804.00104, eq. 7). It is no bound.
-
-    Args:
-        gamma: the weight of what the KL is apart from its capacity.
-        capacity: C of a latent of real numbers, nats, which a schedule may fill.
-        discrete: C of one-hot codes, which a schedule may fill; at most what they can hold, the
-            logarithm of their number.
-        samples: Monte-Carlo draws.
-
-    Raises:
-        VaekitError: for a negative number, or no samples.
-
-    Example:
-        >>> Capacity(gamma=1000.0, capacity=25.0).capacity
-        tensor(25.)
-    """
-
-    capacity: Tensor
-    discrete: Tensor
-    needs = offering("latent", "rsample", "bound")
-
-    def __init__(
-        self,
-        *,
-        gamma: float = 30.0,
-        capacity: float = 5.0,
-        discrete: float = 5.0,
-        samples: int = 1,
-    ) -> None:
-        super().__init__()
-        self.gamma = Weight(at_least("gamma", gamma, 0.0))
-        self.capacity = Weight(at_least("capacity", capacity, 0.0))
-        self.discrete = Weight(at_least("discrete", discrete, 0.0))
-        self.samples = (at_least("samples", samples, 1),)
-
-    def _target(self, site: Site) -> Tensor:
-        space = site.p.space
-        if space.kind != "one-hot":
-            return self.capacity
-        return self.discrete.clamp(max=math.prod(space.shape[:-1]) * math.log(space.shape[-1]))
-
-    def value(self, trace: Trace) -> Tensor:
-        price = sum((site.kl.mean() - self._target(site)).abs() for site in trace.sites)
-        return over_samples(trace.log_likelihood) - self.gamma * price
-
-    def parts(self, trace: Trace) -> dict[str, Tensor]:
-        """Return the KL of each latent besides, where there are several, `(B,)`, detached."""
-        several = trace.sites if len(trace.sites) > 1 else ()
-        each = {f"kl_{site.name}": over_samples(site.kl.detach()) for site in several}
-        return {**super().parts(trace), **each}
 
 
 @register("objective", "reconstruction")

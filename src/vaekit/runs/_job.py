@@ -155,20 +155,25 @@ class Job:
             )
 
     def measured(self, rows: Split | None) -> Batches | None:
-        """Return the batches in which rows are measured after an epoch, if there are some."""
+        """Return the batches in which rows are measured after an epoch, if there are some.
+
+        An objective whose values depend on the size of a batch gets batches of the training's.
+        """
         if rows is None:
             return None
-        size = max(self.config.training.batch_size, 500)
-        size = min(size, len(rows), rows_at_once(self.recipe.model))
+        size = self.config.training.batch_size
+        if not self.recipe.objective.coupled:
+            size = min(max(size, 500), rows_at_once(self.recipe.model))
+        size = min(size, len(rows))
         while len(rows) > size and len(rows) % size == 1:
             size += 1  # Batches drops a lone last row
         return Batches(rows, size, shuffle=False, device=self.device)
 
     def sample(self) -> Batches:
         """Return training rows that stand in for held-out ones where the latent is measured."""
-        rows = self.data.train.take(torch.arange(min(1000, len(self.data.train))))
-        size = min(500, rows_at_once(self.recipe.model))
-        return Batches(rows, size, shuffle=False, device=self.device)
+        batches = self.measured(self.data.train.take(torch.arange(min(1000, len(self.data.train)))))
+        assert batches is not None
+        return batches
 
 
 def make_job(
@@ -331,7 +336,8 @@ def optimize(
             raise job.memory.refused(job.batches.batch_size, asked) from None
         if not progress.interrupted:
             callbacks.tell("finish", model, watcher.epoch)
-            records = job.folder.records() if first < steps else []
+            compares = first < steps and job.recipe.objective.monitor != "latest"
+            records = job.folder.records() if compares else []
             if still := training.rising(records):
                 callbacks.tell("note", STILL.format(*still, job.folder.path, epochs * 2))
             if fall := training.fallen(records):

@@ -27,7 +27,8 @@ class Best:
     """The best value so far of what the objective monitors.
 
     Args:
-        monitor: "objective", "log_likelihood" or "elbo".
+        monitor: "objective", "log_likelihood" or "elbo"; "latest" where no value of one epoch
+            compares with another's: then each epoch is better than those before.
         patience: epochs without a better one before the training stops; None never stops.
         after: how many steps a warm-up takes, which moves the objective: none of them is best.
 
@@ -48,7 +49,7 @@ class Best:
 
     def improves(self, means: dict[str, float], epoch: int, step: int) -> bool:
         """Return whether this epoch is the best so far, and remember it."""
-        value = means[self.monitor]
+        value = float(epoch) if self.monitor == "latest" else means[self.monitor]
         if step <= self.after or not math.isfinite(value):
             return False
         self.first = epoch if self.first is None else self.first
@@ -219,9 +220,10 @@ class Supervisor:
         warnings: list[str] = []
         if examined:
             beta = float(getattr(progress.objective, "beta", 1.0))
-            asked, held_out = lr if self.lr is None else self.lr, self.validation is not None
-            now = progress.means["objective"]
-            course = Course(now, progress.start, asked, beta, held_out, self.given)
+            asked, compares = lr if self.lr is None else self.lr, self.best.monitor != "latest"
+            start = progress.start if compares else None
+            held_out = compares and self.validation is not None
+            course = Course(progress.means["objective"], start, asked, beta, held_out, self.given)
             steps = progress.place - self.best.after
             warnings = self.watch(examined, self.epoch, steps=steps, course=course)
         record = {

@@ -54,11 +54,12 @@ def refuse_graphs(
         VaekitError: for a pass that has gradients in it, an objective with a critic, and for steps
             of several processes.
     """
-    if compiled and not getattr(model, "compiles", True):
-        raise VaekitError(
-            f"{type(model).__name__} takes gradients within its pass, which torch.compile cannot "
-            "differentiate: leave compile."
-        )
+    for each in (model, objective):
+        if compiled and not getattr(each, "compiles", True):
+            raise VaekitError(
+                f"{type(each).__name__} takes gradients within its pass, which torch.compile "
+                "cannot differentiate: leave compile."
+            )
     if compiled or captured:
         refuse_critic(objective, f"leave {'compile' if compiled else 'capture'}")
     if captured and ranks() > 1:
