@@ -16,13 +16,16 @@ import vaekit as vk
 from vaekit.data import Batch, Batches, Split
 from vaekit.models import VAE, CodeModel, Trace
 from vaekit.objectives import (
+    AAE,
     ELBO,
     GECO,
     PIWAE,
+    VAEGAN,
     VIMCO,
     WAEMMD,
     BetaTC,
     DReG,
+    FactorVAE,
     FreeBits,
     InfoVAE,
     Objective,
@@ -154,6 +157,9 @@ CASES: dict[str, Callable[[], Made]] = {
     "critic": lambda: (model(), Judged(start=2, steps=2), None),
     "parameters and buffers of the objective": lambda: (model(), Learns(), None),
     "no noise": lambda: (model(Delta), Reconstruction(), None),
+    "total correlation": lambda: (model(), FactorVAE((2,), critic_hidden=(8,)), None),
+    "an adversarial autoencoder": lambda: (model(Delta), AAE((2,), critic_hidden=(8,)), None),
+    "a critic by part, one has no rows": lambda: (model(), VAEGAN((6,), critic_hidden=(8,)), Few),
     "no noise, a critic": lambda: (model(Delta), Judged(steps=2), None),
     "no noise, fitted": lambda: (model(Delta, scale="fitted"), Reconstruction(), None),
     "a codebook": lambda: (coded(VQ(codes=6, size=2, decay=0.5)), ELBO(), None),

@@ -35,6 +35,7 @@ WHOLE = "has no density of what is seen"
 REFUSED = {
     "ae": AUTOENCODER,
     "unpool_ae": AUTOENCODER,
+    "aae": {"impute": AUTOENCODER["impute"]},
     "colorizer": dict.fromkeys(LATENT, COLORS),
     "dmol_vae": {"impute": WHOLE},
     "ms_ssim_vae": {"impute": WHOLE},

@@ -22,6 +22,9 @@ from vaekit.objectives.bounds import Reconstruction as Reconstruction
 from vaekit.objectives.constraints import GECO as GECO
 from vaekit.objectives.constraints import Capacity as Capacity
 from vaekit.objectives.constraints import FreeBits as FreeBits
+from vaekit.objectives.critics import AAE as AAE
+from vaekit.objectives.critics import VAEGAN as VAEGAN
+from vaekit.objectives.critics import FactorVAE as FactorVAE
 from vaekit.objectives.regularized import RAEGP as RAEGP
 from vaekit.objectives.regularized import RAEL2 as RAEL2
 from vaekit.objectives.weighted import CIWAE as CIWAE

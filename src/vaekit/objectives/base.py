@@ -95,8 +95,10 @@ class Objective(nn.Module, ABC):
             name `critic_on` is 0 until the critic's first step and 1 from there on, for a term
             that is to wait for it.
         critic_optimizer, critic_lr: what moves the critic, and its learning rate.
+        critic_options: further arguments of that optimizer, each as "betas=0.5,0.9".
         critic_start: the step from which it trains.
         critic_steps: how many steps it takes for each of the model's.
+        least_rows: how many rows a batch must have.
     """
 
     samples: tuple[int, ...] = (1,)
@@ -107,8 +109,10 @@ class Objective(nn.Module, ABC):
     critic: nn.Module
     critic_optimizer: str = "adam"
     critic_lr: float = 1e-3
+    critic_options: tuple[str, ...] = ()
     critic_start: int = 0
     critic_steps: int = 1
+    least_rows: int = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

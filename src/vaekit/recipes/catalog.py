@@ -505,6 +505,35 @@ recipe(
     named=("posterior", "prior", "objective"),
 )
 recipe(
+    "factor_vae",
+    "A VAE with a price on total correlation, which a critic estimates: dimensions part.",
+    'Kim & Mnih, "Disentangling by factorising", arXiv 1802.05983, eq. 2 and algorithm 2.',
+    use="for dimensions that each mean something, at less cost in reconstruction than beta_vae.",
+    objective="factor-vae:gamma=35",
+    latent=10,
+    named=("objective",),
+)
+recipe(
+    "aae",
+    "An autoencoder whose codes a critic cannot tell from draws of the prior: it has samples.",
+    'Makhzani et al., "Adversarial autoencoders", arXiv 1511.05644, with the deterministic '
+    "encoder of section 2.",
+    use="for samples from an autoencoder whose codes are points, and priors without a density.",
+    posterior="delta",
+    objective="aae",
+    latent=8,
+    named=("objective",),
+)
+recipe(
+    "vae_gan",
+    "A VAE that compares features of a critic in place of pixels, and fools the critic.",
+    'Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", arXiv '
+    "1512.09300.",
+    use="for sharp images, where no number is to be quoted.",
+    objective="vae-gan",
+    named=("objective",),
+)
+recipe(
     "hamiltonian_vae",
     "A VAE whose draws of z follow the gradient of log p(x, z) for a few steps: a better q(z|x).",
     'Caterini, Doucet & Sejdinovic, "Hamiltonian variational auto-encoder", arXiv 1805.11328.',
