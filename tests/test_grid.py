@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,22 @@ import torch
 
 from vaekit.data import ColumnSpec, DataSpec
 from vaekit.errors import VaekitError
+from vaekit.objectives import by_part, drawing, players
 from vaekit.recipes import Builder, Recipe, build
 from vaekit.registry import entries, make
+from vaekit.training import differentiate
 
 TABLE = Path(__file__).with_name("grid.json")
 PROBES = (test_probe_likelihood, test_probe_posterior, test_probe_prior)
 MORE = {
     "posterior": ["gaussian:scale=shared"],
     "likelihood": ["gaussian:scale=fitted"],
-    "objective": ["elbo:kl=sampled", "iwae:samples=3"],
+    "objective": [
+        "elbo:kl=sampled",
+        "factor-vae:critic_hidden=8",
+        *(f"{name}:samples=3" for name in ("iwae", "ciwae", "renyi", "dreg", "vimco")),
+        *(f"{name}:m=2:k=3" for name in ("miwae", "piwae")),
+    ],
 }
 COLUMNS = (
     ColumnSpec("a", "numeric"),
@@ -47,8 +55,9 @@ def _probes() -> None:
 
 
 def axis(kind: str) -> list[str]:
-    """The names of a kind, but for iwae with its fifty draws."""
-    return [*sorted(set(entries(kind)) - {"iwae"}), *MORE.get(kind, [])]
+    """The names of a kind; objectives of many draws with a few."""
+    few = {part.partition(":")[0] for part in MORE.get("objective", [])} - {"elbo"}
+    return [*sorted(set(entries(kind)) - few), *MORE.get(kind, [])]
 
 
 def lines() -> Iterator[tuple[str, str, str]]:
@@ -124,10 +133,12 @@ def three_steps(recipe: Recipe, likelihood: str) -> None:
     model, objective = recipe.model, recipe.objective
     optimizer = torch.optim.SGD([*model.parameters(), *objective.parameters()], 1e-4)
     for _ in range(3):
-        bound = objective(model(x, samples=objective.samples))
+        with drawing(objective, model):
+            bound = objective(model(x, samples=objective.samples))
         assert torch.isfinite(bound.value).all()
         optimizer.zero_grad()
-        (-bound.target.mean()).backward()
+        first = players(model, objective)[0]
+        differentiate(bound, len(x), partial(by_part, model, objective), first)
         assert [name for name, value in model.named_parameters() if value.grad is None] == []
         optimizer.step()
     assert all(torch.isfinite(value).all() for value in model.parameters())
@@ -143,7 +154,7 @@ def same_when_loaded(recipe: Recipe, again: Recipe, likelihood: str) -> None:
     for each in (recipe, again):
         each.model.eval()
         torch.manual_seed(0)
-        with torch.no_grad():
+        with torch.no_grad(), drawing(each.objective, each.model):
             values.append(each.objective(each.model(x, samples=each.objective.samples)).value)
     assert torch.equal(*values)
 

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 import vaekit as vk
 from vaekit import distributions as d
 from vaekit.models import VAE, Site, Trace, pieces, rows_at_once
-from vaekit.objectives import ELBO, IWAE, Bound, Objective, Reconstruction, require
+from vaekit.objectives import (
+    CIWAE,
+    ELBO,
+    IWAE,
+    MIWAE,
+    STL,
+    Bound,
+    Objective,
+    Reconstruction,
+    Renyi,
+    require,
+)
 from vaekit.parts import (
     Bernoulli,
     Conditional,
@@ -236,14 +247,16 @@ def test_train_and_eval_change_layers_never_the_estimator() -> None:
 def test_the_whole_loss_is_captured_without_a_graph_break_and_reads_nothing_from_the_device() -> (
     None
 ):
-    for objective in (ELBO(), IWAE(samples=5)):
+    weighted = (IWAE(samples=5), MIWAE(m=2, k=3), CIWAE(samples=5), Renyi(samples=5), STL())
+    for objective in (ELBO(), *weighted):
         model = mlp_vae()
 
         def step(
             x: Tensor, model: VAE = model, objective: Objective = objective
         ) -> tuple[Tensor, ...]:
             bound = objective(model(x, samples=objective.samples))
-            return bound.value, *bound.parts.values()
+            assert isinstance(bound.target, Tensor)
+            return bound.value, bound.target, *bound.parts.values()
 
         compiled = torch.compile(step, backend="eager", fullgraph=True)
         x = torch.rand(4, 6)

@@ -24,7 +24,7 @@ from vaekit.registry import register
 from vaekit.training import differentiate
 
 
-class VAEGAN(ELBO):
+class AdaptiveGAN(ELBO):
     """The ELBO; the decoder besides fools a critic of images (1512.09300).
 
     Args:
@@ -72,11 +72,11 @@ class VAEGAN(ELBO):
 
 
 def enter() -> None:
-    register("objective", "vae-gan")(VAEGAN)
+    register("objective", "adaptive-gan")(AdaptiveGAN)
 
 
 def make() -> Pair:
-    return pair(VAEGAN((64,), critic_start=2))
+    return pair(AdaptiveGAN((64,), critic_start=2))
 
 
 def slopes(made: Pair, x: Tensor) -> dict[str, Tensor]:
@@ -93,7 +93,7 @@ def test_the_decoder_alone_sees_the_critic_and_fools_it() -> None:
     made = make()
     stepped(made, steps=20)
     model, objective = made
-    assert isinstance(objective, VAEGAN)
+    assert isinstance(objective, AdaptiveGAN)
     x = torch.rand(16, 64)
     objective.critic_on.fill_(0.0)
     without = slopes(made, x)
@@ -121,7 +121,7 @@ def _made(made: Pair, x: Tensor) -> Tensor:
 
 def test_until_the_critic_starts_it_is_a_vae() -> None:
     states: list[Any] = []
-    for objective in (ELBO(), VAEGAN((64,), critic_start=4)):
+    for objective in (ELBO(), AdaptiveGAN((64,), critic_start=4)):
         torch.manual_seed(0)
         model, _ = made = pair(objective)
         torch.manual_seed(1)
@@ -142,7 +142,7 @@ def test_an_objective_with_a_critic_of_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enter()
-    objective = "vae-gan:width=16:critic-start=2"
+    objective = "adaptive-gan:width=16:critic-start=2"
     walk(tmp_path, capsys, "vae", "--latent", "2", "--objective", objective)
 
 
@@ -152,8 +152,8 @@ def test_graphs_are_refused_before_a_file_is_written(
 ) -> None:
     enter()
     out = tmp_path / "run"
-    assert run("train", "vae", *DATA, "--objective", "vae-gan", option, "--out", out) == 2
+    assert run("train", "vae", *DATA, "--objective", "adaptive-gan", option, "--out", out) == 2
     said = capsys.readouterr().err
-    assert f"VAEGAN has a critic, which takes steps of its own: leave {option[2:]}" in said
+    assert f"AdaptiveGAN has a critic, which takes steps of its own: leave {option[2:]}" in said
     assert len(said.strip().splitlines()) == 1
     assert not out.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ import vaekit as vk
 from vaekit.data import Batch, Batches, Split
 from vaekit.models import VAE, CodeModel, Trace
 from vaekit.objectives import (
+    AAE,
     ELBO,
     GECO,
-    IWAE,
+    PIWAE,
+    VAEGAN,
+    VIMCO,
     WAEMMD,
     BetaTC,
+    DReG,
+    FactorVAE,
     FreeBits,
     InfoVAE,
     Objective,
@@ -29,10 +35,12 @@ from vaekit.objectives import (
 from vaekit.parts import (
     VQ,
     VQEMA,
+    CategoricalPrior,
     CodesPrior,
     Conditional,
     Delta,
     Gaussian,
+    Gumbel,
     Prior,
     StandardNormal,
 )
@@ -90,11 +98,29 @@ class Learns(ELBO):
         return super().value(trace) - self.log_price.exp() * trace.kl.mean(0)
 
 
-class ByPart(IWAE):
-    """Another loss for the posterior."""
+class Spaced(vk.distributions.Gaussian):
+    """Draws of the same noise for each row."""
 
-    def surrogate(self, trace: Trace, value: Tensor) -> dict[str, Tensor]:
-        return {"posterior": trace.log_weight.mean(0), "rest": value}
+    def _draw(self, shape: tuple[int, ...]) -> Tensor:
+        noise = torch.linspace(-1, 2, max(1, math.prod(shape))).view(*shape, 1, 1)
+        return self.loc + self.scale * noise
+
+
+class NoChance(Gaussian):
+    """A posterior of such draws."""
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> Any:
+        q = super().forward(params, context)
+        return Spaced(q.loc, q.log_scale)
+
+
+def chosen() -> VAE:
+    q = Gumbel(2, categories=3)
+    return VAE(
+        CategoricalPrior((2, 3), learned=True),
+        Conditional(vk.MLP(6, q.param_shape, hidden=(8,)), q),
+        Conditional(vk.MLP(6, 6, hidden=(8,)), Gaussian(6, scale=1.0), in_shape=(2, 3)),
+    )
 
 
 def model(family: Any = Gaussian, norm: str = "none", scale: Any = 1.0, prior: Any = None) -> VAE:
@@ -124,10 +150,16 @@ class Unasked(Reconstruction):
 CASES: dict[str, Callable[[], Made]] = {
     "elbo": lambda: (model(), ELBO(), None),
     "batch norm and a fitted scale": lambda: (model(norm="batch", scale="fitted"), ELBO(), None),
-    "by part": lambda: (model(), ByPart(samples=3), None),
+    "by part": lambda: (model(), DReG(samples=3), None),
+    "exact draws": lambda: (chosen(), VIMCO(samples=3), None),
+    "no noise, DReG": lambda: (model(NoChance), DReG(samples=3), None),
+    "no noise, PIWAE": lambda: (model(NoChance), PIWAE(m=2, k=3), None),
     "critic": lambda: (model(), Judged(start=2, steps=2), None),
     "parameters and buffers of the objective": lambda: (model(), Learns(), None),
     "no noise": lambda: (model(Delta), Reconstruction(), None),
+    "total correlation": lambda: (model(), FactorVAE((2,), critic_hidden=(8,)), None),
+    "an adversarial autoencoder": lambda: (model(Delta), AAE((2,), critic_hidden=(8,)), None),
+    "a critic by part, one has no rows": lambda: (model(), VAEGAN((6,), critic_hidden=(8,)), Few),
     "no noise, a critic": lambda: (model(Delta), Judged(steps=2), None),
     "no noise, fitted": lambda: (model(Delta, scale="fitted"), Reconstruction(), None),
     "a codebook": lambda: (coded(VQ(codes=6, size=2, decay=0.5)), ELBO(), None),

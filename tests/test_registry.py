@@ -171,15 +171,15 @@ def test_the_index_and_the_page_are_those_of_the_code() -> None:
 def given_words() -> set[str]:
     """The words that some part or model of the kit offers."""
     from vaekit.data import DataSpec
-    from vaekit.models import VAE
+    from vaekit.models import VAE, offered
 
     spec = DataSpec("t", (1, 8, 8), "gray", rows=20)
     color = DataSpec("t", (3, 8, 8), "color", rows=20)
     whole = build("vae", spec, latent=2, likelihood="bernoulli").model
     assert isinstance(whole, VAE)
     gaps = VAE(whole.prior, whole.posterior, whole.likelihood, gaps=True)
-    made = [whole, gaps, build("colorizer", color).model]
-    return {str(word) for model in made for word in model.offers}
+    made = [whole, gaps, build("colorizer", color).model, build("gumbel_vae", spec).model]
+    return {str(word) for model in made for word in {*model.offers, *offered(model)}}
 
 
 def test_every_word_of_offers_has_a_giver_and_a_taker() -> None:

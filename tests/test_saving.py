@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit.cli.main import main
+from vaekit.objectives import AAE, VAEGAN, FactorVAE
 from vaekit.runs import build_structure, structure
 
 QUICK: dict[str, Any] = {"data": "digits", "limit": 200, "epochs": 2, "threads": 1, "snapshots": 0}
@@ -80,7 +81,8 @@ def test_a_composed_model_is_its_json_and_its_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    "net", ["mlp:latent_dropout=0.1", "conv", "pool", "patch", "unpool", "tf-tutorial"]
+    "net",
+    ["mlp:latent_dropout=0.1", "conv", "conv-study", "pool", "patch", "unpool", "tf-tutorial"],
 )
 def test_every_network_of_the_kit_comes_back(net: str) -> None:
     spec = vk.DataSpec("t", (3, 16, 12), "color", rows=20)
@@ -96,7 +98,9 @@ def test_a_colorizer_a_counting_model_and_objectives_come_back() -> None:
     assert made.noise == color.model.noise == pytest.approx(2 / 255)
     counts = vk.build("vae", vk.DataSpec("t", (9,), "counts", rows=20), latent=2).model
     assert repr(again(counts)) == repr(counts)
-    for objective in (vk.ELBO(beta=4.0), vk.IWAE(samples=7), vk.Reconstruction(), color.objective):
+    critics = [make((2,), critic_hidden=(3,)) for make in (FactorVAE, AAE, VAEGAN)]
+    plain = [vk.ELBO(beta=4.0), vk.IWAE(samples=7), vk.Reconstruction(), color.objective]
+    for objective in (*plain, *critics):
         back: Any = again(objective)
         assert back.samples == objective.samples
         assert type(back) is type(objective)

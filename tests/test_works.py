@@ -46,6 +46,7 @@ ONE_HOT = {"explore": "has a latent of kind one-hot"}
 REFUSED = {
     "ae": AUTOENCODER,
     "unpool_ae": {**AUTOENCODER, "explore": "cannot compute `repeat_interleave`"},
+    "aae": {"impute": AUTOENCODER["impute"]},
     "colorizer": dict.fromkeys(LATENT, COLORS),
     "dmol_vae": {"impute": WHOLE},
     "ms_ssim_vae": {"impute": WHOLE},

@@ -157,6 +157,7 @@ ARGUMENTS: dict[str, Callable[[], Mapping[str, Any]]] = {
     "data.Loader": lambda: {"stream": stream(), "split": images().train},
     "data.MappedRows": lambda: {"array": np.zeros((4, 3))},
     "distributions.TorchDistribution": lambda: {"distribution": td.Gamma(1.0, 1.0)},
+    "objectives.FactorVAE": lambda: {"critic_hidden": (4,)},
     "evaluate.Classifier": lambda: {"shape": GRAY},
     "evaluate.Rows": lambda: {"split": images().train},
     "models.CodeModel": lambda: {

@@ -93,13 +93,13 @@ SINGLE = {  # files that are rooms of their own
     "models": "codes hamiltonian",
     "training": "_densities",
     "runs": "_fitted _fitting",
-    "evaluate": "_distances _features _samples",
+    "evaluate": "_distances _features _samples _factors _pairs _disentanglement",
     "nn": "residual",
 }
 OF_SINGLE = (
     "family metrics joint sphere hamiltonian choices codes fitted densities distances blocks "
-    "sample_metrics probe_codes mixtures oracles theory parts distributions formulas imputing "
-    "edits run_evaluate mutants mutants_family"
+    "sample_metrics latent_metrics probe_codes mixtures oracles theory parts distributions "
+    "formulas imputing edits run_evaluate mutants mutants_family"
 )
 ROOMS |= {
     f"{folder}/{name}": Room(f"{folder}/{name}.py", OF_SINGLE)

@@ -41,6 +41,7 @@ class Offer(StrEnum):
 
     LATENT = "latent", "latents to encode to and decode from"
     RSAMPLE = "rsample", "draws of the posterior that carry gradients to it"
+    SCORE = "score", "draws of the posterior that carry no gradients, with their probabilities"
     DRAWS = "draws", "a prior to draw from"
     DENSITY = "density", "the densities of a draw under posterior and prior"
     MARGINAL = "marginal", "the density of the posterior at any point"

@@ -19,6 +19,10 @@ from vaekit.evaluate._diagnostics import gradient_noise as gradient_noise
 from vaekit.evaluate._distances import frechet as frechet
 from vaekit.evaluate._distances import kid as kid
 from vaekit.evaluate._distances import prdc as prdc
+from vaekit.evaluate._factors import dci as dci
+from vaekit.evaluate._factors import mig as mig
+from vaekit.evaluate._factors import modularity as modularity
+from vaekit.evaluate._factors import sap as sap
 from vaekit.evaluate._imputing import impute as impute
 from vaekit.evaluate._latent import ACTIVE as ACTIVE
 from vaekit.evaluate._latent import Codebook as Codebook
@@ -43,6 +47,8 @@ from vaekit.evaluate._metrics import log_volume as log_volume
 from vaekit.evaluate._metrics import measured as measured
 from vaekit.evaluate._metrics import shown as shown
 from vaekit.evaluate._neighbors import nearest_codes as nearest_codes
+from vaekit.evaluate._pairs import beta_vae_score as beta_vae_score
+from vaekit.evaluate._pairs import factor_vae_score as factor_vae_score
 from vaekit.evaluate._reconstruction import colors as colors
 from vaekit.evaluate._reconstruction import l1 as l1
 from vaekit.evaluate._reconstruction import ms_ssim as ms_ssim

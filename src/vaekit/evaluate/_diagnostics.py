@@ -17,7 +17,7 @@ from vaekit.evaluate._checks import Numbers
 from vaekit.evaluate._metrics import Column, Record, Rows, Study, Subject
 from vaekit.models import Model, Trace
 from vaekit.nn import is_activation
-from vaekit.objectives import Bound, Objective, Parts, by_part, players
+from vaekit.objectives import Bound, Objective, Parts, by_part, drawing, players
 from vaekit.registry import register
 
 STILL = 1e-6  # a unit whose output moves by no more than this is dead
@@ -191,7 +191,8 @@ def gradient_noise(
     if not values:
         raise VaekitError("the model has no parameter that is trained: it has no gradient.")
     noise = Moments()
-    with rng(seed, x.device), evaluating(model, objective, gradients=True):
+    drawn = drawing(objective, model)
+    with rng(seed, x.device), evaluating(model, objective, gradients=True), drawn:
         for _ in range(repeats):
             bound = objective(model(x, context, samples=objective.samples))
             noise.add(_gradient(bound, values, partial(by_part, model, objective))[None])

@@ -206,18 +206,22 @@ def _over_halves(
 
 def _checked(drawn: Any, real: Any) -> tuple[Tensor, Tensor]:
     """Return features as float64, of both; refuse what are none."""
-    both = []
-    for name, part in (("drawn", drawn), ("real", real)):
-        try:
-            rows = torch.as_tensor(
-                part if isinstance(part, Tensor) else np.ascontiguousarray(part, float)
-            )
-        except (TypeError, ValueError):
-            rows = torch.zeros(0)
-        if rows.dim() != 2 or rows.is_complex() or not rows.shape[1]:
-            raise VaekitError(f"got `{name}={shown(part)}`; expected features (N, D).")
-        at_least(f"len({name})", len(rows), LEAST)
-        both.append(wide(rows.detach().cpu()))
-        refuse_gaps(name, both[-1])
+    both = [numbers_of(name, part) for name, part in (("drawn", drawn), ("real", real))]
     same_shape("real", both[1].shape, (len(both[1]), both[0].shape[1]))
     return both[0], both[1]
+
+
+def numbers_of(name: str, part: Any, what: str = "features") -> Tensor:
+    """Return what is given under a name as float64 `(N, D)`; refuse what is none, and few rows."""
+    try:
+        rows = torch.as_tensor(
+            part if isinstance(part, Tensor) else np.ascontiguousarray(part, float)
+        )
+    except (TypeError, ValueError):
+        rows = torch.zeros(0)
+    if rows.dim() != 2 or rows.is_complex() or not rows.shape[1]:
+        raise VaekitError(f"got `{name}={shown(part)}`; expected {what} (N, D).")
+    at_least(f"len({name})", len(rows), LEAST)
+    rows = wide(rows.detach().cpu())
+    refuse_gaps(name, rows)
+    return rows

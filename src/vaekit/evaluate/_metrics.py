@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vaekit._torchutil import evaluating, lazy, rng, wide
-from vaekit.data import Dataset, DataSpec, Split, check_memory, spread
+from vaekit.data import Dataset, DataSpec, Split, check_memory, generator, spread
 from vaekit.distributions import Distribution, Offer
 from vaekit.errors import VaekitError, at_least
 from vaekit.evaluate._checks import counted
@@ -72,6 +72,14 @@ class Rows:
         """Return at most so many of the split, evenly spread."""
         return Rows(self.split, self.device, min(self.count, most), self.on_rows)
 
+    def drawn(self, most: int, seed: int) -> Rows:
+        """Return at most so many at random: of a grid, those evenly spread are too much alike."""
+        order = torch.randperm(self.count, generator=generator(seed, "rows"))
+        drawn, some = copy(self), order[:most].sort().values
+        drawn.index, drawn.count, drawn.all = self.index[some], len(some), len(some)
+        drawn.groups = None if self.groups is None else self.groups[some]
+        return drawn
+
     def blocks(self, size: int) -> Iterator[Rows]:
         """Yield the same rows, so many at a time, to be measured one after the other."""
         for before in range(0, self.count, size):
@@ -105,6 +113,7 @@ class Subject:
         data: the data set with gray levels, for metrics of images; or None.
         key: tells this data set, as the model sees it, from others.
         class_names: of its labels.
+        factor_names: of its factors, where they have names.
         seed: of the draws.
         name: what errors call it.
         scale: of a table's columns, `(D,)`: the units of the data, of which numbers are then;
@@ -124,6 +133,7 @@ class Subject:
     data: Callable[[], Dataset] | None = None
     key: str = ""
     class_names: Sequence[str] = ()
+    factor_names: Sequence[str] = ()
     seed: int = 0
     name: str = "this model"
     scale: Tensor | None = None

@@ -116,6 +116,7 @@ class VAE(ThreeParts):
         words |= self.likelihood.family.offers & {Offer.FIXED}
         if Offer.DENSITY in q & p:
             words |= {Offer.DENSITY, *(q & {Offer.MARGINAL, Offer.STOPPED})}
+            words |= set() if Offer.RSAMPLE in q else {Offer.SCORE}
         if Offer.DENSITY in q & p or (Offer.BOUND in q and p & {Offer.DENSITY, Offer.BOUND}):
             words |= {Offer.BOUND, *(q & p & {Offer.FACTORS})}
         ids = {id(parameter) for parameter in self.posterior.parameters()}

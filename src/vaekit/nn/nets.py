@@ -214,6 +214,23 @@ class ConvNets(_Convolutions):
         return ConvEncoder(in_shape, out_shape, self.channels, self.hidden, map=self.map, **how)
 
 
+@register("net", "conv-study", activation="relu", channels=(32, 32, 64, 64), kernel=(4,),
+          hidden=(256,), init="glorot", start="init")  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class StudyNets(ConvNets):
+    """The nets of the large study of disentanglement, for 64 x 64 images, and any others.
+
+    Locatello et al., "Challenging common assumptions in the unsupervised learning of disentangled
+    representations", arXiv 1811.12359, table 2 of the appendix: 4 x 4 kernels throughout (the
+    code beside it has 2 x 2 in the last two of the encoder: `kernel=4,4,2,2:decoder-kernel=4`).
+
+    Example:
+        >>> from vaekit.registry import make
+        >>> make("net", {"name": "conv-study"}).encoder((1, 64, 64), (20,)).body[-2]
+        Linear(in_features=1024, out_features=256, bias=True)
+    """
+
+
 @register("net", "pool")
 @dataclass(frozen=True, kw_only=True)
 class PoolNets(_Convolutions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError, unknown
-from vaekit.models import Trace
+from vaekit.models import Trace, exact
 
 Parameters = list[nn.Parameter]
 Parts = list[tuple[str, Parameters]]
@@ -88,24 +89,30 @@ class Objective(nn.Module, ABC):
         coupled: whether a row's value depends on the others of its batch, so that values compare
             at one size of the batch alone: rows are measured in batches of the training's size.
             Among several processes the rows of a batch are those of one process.
+        exact: whether it trains on draws that are not relaxed: see `drawing`.
         critic: a second player, for an objective that sets one in its `__init__`: the loop takes
             its parameters down `critic_loss`, and all others up the objective. A `Weight` of the
             name `critic_on` is 0 until the critic's first step and 1 from there on, for a term
             that is to wait for it.
         critic_optimizer, critic_lr: what moves the critic, and its learning rate.
+        critic_options: further arguments of that optimizer, each as "betas=0.5,0.9".
         critic_start: the step from which it trains.
         critic_steps: how many steps it takes for each of the model's.
+        least_rows: how many rows a batch must have.
     """
 
     samples: tuple[int, ...] = (1,)
     needs: frozenset[Offer] = frozenset()
     monitor: str = "objective"
     coupled: bool = False
+    exact: bool = False
     critic: nn.Module
     critic_optimizer: str = "adam"
     critic_lr: float = 1e-3
+    critic_options: tuple[str, ...] = ()
     critic_start: int = 0
     critic_steps: int = 1
+    least_rows: int = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -151,6 +158,19 @@ class Objective(nn.Module, ABC):
         return parts
 
 
+def drawing(objective: Objective, model: nn.Module) -> AbstractContextManager[None]:
+    """Return the context in which a model draws for an objective: where it is `exact`, unrelaxed.
+
+    Example:
+        >>> import vaekit as vk
+        >>> gumbel = vk.parts.Gumbel(3)
+        >>> with drawing(vk.objectives.VIMCO(), gumbel):
+        ...     gumbel.relaxed
+        False
+    """
+    return exact(model) if objective.exact else nullcontext()
+
+
 def require(objective: Objective, model: Any) -> None:
     """Refuse a model that does not offer what the objective needs.
 
@@ -171,8 +191,10 @@ def require(objective: Objective, model: Any) -> None:
         vaekit.errors.VaekitError: IWAE needs the densities of a draw under posterior and prior
         (density), which this model does not offer: Delta posterior, StandardNormal prior, ...
     """
-    missing = objective.needs - model.offers
-    for word in sorted(missing, key=lambda word: (word is not Offer.EXACT, word)):
+    with drawing(objective, model):
+        missing = objective.needs - model.offers
+    first = [Offer.ONE_SITE, Offer.EXACT]
+    for word in sorted(missing, key=lambda word: (word not in first[:1], word not in first, word)):
         parts = {n: getattr(model, n, None) for n in ("posterior", "prior", "likelihood")}
         named = [
             f"{type(getattr(part, 'family', part)).__name__} {name}"
@@ -196,11 +218,15 @@ OTHER = "another objective, or another posterior, prior or likelihood"
 MENDS = {
     Offer.FIXED: "a likelihood with scale=shared, or the objective elbo",
     Offer.RSAMPLE: "a posterior whose draws carry gradients, as gaussian",
-    Offer.EXACT: "the objective elbo, or a posterior that is not relaxed",
+    Offer.SCORE: "the objective iwae, or the posterior gumbel with the prior categorical",
+    Offer.EXACT: "the objective elbo or vimco, or a posterior that is not relaxed",
+    Offer.ONE_SITE: "the objective elbo, or a model of one latent",
+    Offer.STOPPED: "the objective elbo or iwae, or the posterior gaussian",
     Offer.COLORS: "the model colorizer",
     Offer.LATENT: "a model with latents, as vae",
     Offer.NUMBERS: "the objective elbo, or a model whose latents are numbers, as vae",
-    Offer.SEPARATE: "a prior that does not take the posterior, as normal, and share no weights",
+    Offer.SEPARATE: "a prior that does not take the posterior, as normal, and share no weights; or "
+    "the objective iwae",
 }
 
 

@@ -5,8 +5,6 @@ Shapes: `S` Monte-Carlo dims, `B` batch.
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from vaekit.distributions import Offer, offering
@@ -53,36 +51,6 @@ class ELBO(Objective):
     def value(self, trace: Trace) -> Tensor:
         kl = trace.kl if self.kl == "closed" else trace.kl_sampled
         return over_samples(trace.log_likelihood) - self.beta * over_samples(kl)
-
-
-@register("objective", "iwae")
-class IWAE(Objective):
-    """The importance-weighted bound, L_K = log 1/K sum_k p(x, z_k) / q(z_k|x).
-
-    Burda, Grosse & Salakhutdinov, arXiv 1509.00519, eq. 8. The gradient is that of the bound
-    itself: draws count by their normalized weights, the best ones most.
-
-    Args:
-        samples: K, the draws.
-
-    Raises:
-        VaekitError: for no samples.
-
-    Example:
-        >>> IWAE(samples=50).samples
-        (50,)
-    """
-
-    needs = offering("latent", "rsample", "density", "exact", "fixed")
-
-    def __init__(self, *, samples: int = 50) -> None:
-        super().__init__()
-        self.samples = (at_least("samples", samples, 1),)
-
-    def value(self, trace: Trace) -> Tensor:
-        dims = tuple(range(trace.log_weight.dim() - 1))
-        draws = math.prod(trace.log_weight.shape[:-1])
-        return trace.log_weight.logsumexp(dims) - math.log(draws)
 
 
 @register("objective", "reconstruction")

@@ -166,6 +166,7 @@ class Builder:
             "event_shape": lambda: self.event_shape,
             "choices": lambda: getattr(self.latent_family, "choices", ()),
             "curvature": lambda: getattr(self.latent_family, "curvature", 1.0),
+            "z_shape": lambda: self.latent_family.event_shape,
             "x_shape": lambda: data.shape,
             "context_shape": lambda: data.net_context,
             "rows": lambda: data.rows,

@@ -340,6 +340,50 @@ recipe(
     objective="iwae:samples=5",
 )
 recipe(
+    "miwae",
+    "A VAE trained by the mean of several importance-weighted bounds: an encoder that learns more.",
+    'Rainforth et al., "Tighter variational bounds are not necessarily better", arXiv 1802.04537, '
+    "there with 64 draws in all and here with 16, 4 bounds of 4.",
+    use="between vae and iwae: for a bound that is tight and an encoder that is good.",
+    objective="miwae:m=4:k=4",
+    named=("objective",),
+)
+recipe(
+    "ciwae",
+    "A VAE trained by the importance-weighted bound with a share of the ELBO.",
+    'Rainforth et al., "Tighter variational bounds are not necessarily better", arXiv 1802.04537, '
+    "there with 64 draws.",
+    use="as miwae, with one number between vae and iwae.",
+    objective="ciwae:weight=0.05:samples=16",
+    named=("objective",),
+)
+recipe(
+    "piwae",
+    "A VAE whose decoder learns by one tight bound, and whose encoder by several looser ones.",
+    'Rainforth et al., "Tighter variational bounds are not necessarily better", arXiv 1802.04537, '
+    "there with 64 draws in all and here with 16, 4 bounds of 4.",
+    use="for a good log p(x) and a good encoder at once.",
+    objective="piwae:m=4:k=4",
+    named=("objective",),
+)
+recipe(
+    "dreg_iwae",
+    "A VAE trained by the importance-weighted bound, with less noise in the encoder's gradient.",
+    'Tucker et al., "Doubly reparameterized gradient estimators for Monte Carlo objectives", arXiv '
+    "1810.04152, there with 64 draws.",
+    use="in place of iwae where draws are many.",
+    objective="dreg:samples=16",
+    named=("objective",),
+)
+recipe(
+    "renyi_vae",
+    "A VAE trained by a Renyi bound: between the ELBO and the importance-weighted bound.",
+    'Li & Turner, "Renyi divergence variational inference", arXiv 1602.02311.',
+    use="to move from one bound to the other by an order from 0 to 1.",
+    objective="renyi:alpha=0.5:samples=5",
+    named=("objective",),
+)
+recipe(
     "vamp_vae",
     "A VAE whose prior is the mixture of its own posteriors at learned inputs.",
     'Tomczak & Welling, "VAE with a VampPrior", arXiv 1705.07120.',
@@ -459,6 +503,35 @@ recipe(
     latent=10,
     schedule=("capacity=linear:0:5:2500", "discrete=linear:0:5:2500"),
     named=("posterior", "prior", "objective"),
+)
+recipe(
+    "factor_vae",
+    "A VAE with a price on total correlation, which a critic estimates: dimensions part.",
+    'Kim & Mnih, "Disentangling by factorising", arXiv 1802.05983, eq. 2 and algorithm 2.',
+    use="for dimensions that each mean something, at less cost in reconstruction than beta_vae.",
+    objective="factor-vae:gamma=35",
+    latent=10,
+    named=("objective",),
+)
+recipe(
+    "aae",
+    "An autoencoder whose codes a critic cannot tell from draws of the prior: it has samples.",
+    'Makhzani et al., "Adversarial autoencoders", arXiv 1511.05644, with the deterministic '
+    "encoder of section 2.",
+    use="for samples from an autoencoder whose codes are points, and priors without a density.",
+    posterior="delta",
+    objective="aae",
+    latent=8,
+    named=("objective",),
+)
+recipe(
+    "vae_gan",
+    "A VAE that compares features of a critic in place of pixels, and fools the critic.",
+    'Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", arXiv '
+    "1512.09300.",
+    use="for sharp images, where no number is to be quoted.",
+    objective="vae-gan",
+    named=("objective",),
 )
 recipe(
     "hamiltonian_vae",

@@ -12,6 +12,7 @@ from vaekit._io import in_words
 from vaekit._torchutil import evaluating, rng
 from vaekit.data import available
 from vaekit.errors import VaekitError
+from vaekit.objectives import drawing
 from vaekit.recipes import Recipe
 
 COPIES = 4  # of each weight: itself, its gradient and two moments, as Adam has them
@@ -104,6 +105,7 @@ def kept_bytes(
         return value
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value)
-    with rng(0, first.device), evaluating(model, objective, gradients=True), hooks:
+    drawn = drawing(objective, model)
+    with rng(0, first.device), evaluating(model, objective, gradients=True), drawn, hooks:
         objective(model(x, context, samples=samples))
     return sum(v.untyped_storage().nbytes() for at, v in kept.items() if at not in own)

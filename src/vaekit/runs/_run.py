@@ -237,6 +237,7 @@ class Run(Opened):
             data=stored,
             key=f"{sha256} {self.spec.shape} {self.config.data.range}",
             class_names=self.class_names,
+            factor_names=data.factor_names,
             seed=seed,
             name=str(self.path),
             scale=self.spec.values.scale if units and not self.spec.columns else None,

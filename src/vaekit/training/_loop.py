@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vaekit._torchutil import give_way, ranks, waited_for
 from vaekit.errors import VaekitError
 from vaekit.nn import precision as computing
-from vaekit.objectives import Objective, require
+from vaekit.objectives import Objective, drawing, require
 from vaekit.training._graphs import refuse_graphs
 from vaekit.training._optimizers import make_critic
 from vaekit.training._progress import Progress, mean_and_error
@@ -112,17 +112,18 @@ def fit(
         captured=captured,
         fast=fast == "auto",
     )
-    while progress.step < steps and not progress.interrupted:
-        model.train()
-        objective.train()
-        for part in frozen:
-            part.eval()
-        with computing(precision):
-            _train_epoch(progress, update, batches, steps, on_step)
-        if progress.place % len(batches) == 0 or progress.step == steps:
-            progress.end_epoch()
-            if on_epoch and on_epoch(progress):
-                break
+    with drawing(objective, model):
+        while progress.step < steps and not progress.interrupted:
+            model.train()
+            objective.train()
+            for part in frozen:
+                part.eval()
+            with computing(precision):
+                _train_epoch(progress, update, batches, steps, on_step)
+            if progress.place % len(batches) == 0 or progress.step == steps:
+                progress.end_epoch()
+                if on_epoch and on_epoch(progress):
+                    break
     return progress
 
 

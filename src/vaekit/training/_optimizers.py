@@ -171,4 +171,5 @@ def make_critic(objective: Objective) -> torch.optim.Optimizer | None:
     at_least("critic_steps", objective.critic_steps, 1)
     if not objective.critic_lr > 0:
         raise VaekitError(f"got `critic_lr={objective.critic_lr}`; expected more than 0.")
-    return make_optimizer(objective.critic_optimizer, critic.parameters(), lr=objective.critic_lr)
+    how: Any = {"lr": objective.critic_lr, "more": objective.critic_options}
+    return make_optimizer(objective.critic_optimizer, critic.parameters(), **how)
