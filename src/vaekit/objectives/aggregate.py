@@ -109,6 +109,7 @@ class BetaTC(Priced):
     beta: Tensor
     gamma: Tensor
     coupled = True
+    least_rows = 2
     needs = offering("latent", "rsample", "density", "marginal", "factors", "one_site", "exact")
 
     def __init__(
@@ -177,6 +178,7 @@ class DIP(Priced):
     lambda_od: Tensor
     lambda_d: Tensor
     coupled = True
+    least_rows = 2
 
     @property
     def needs(self) -> frozenset[Offer]:  # type: ignore[override]
@@ -293,6 +295,7 @@ class InfoVAE(Priced):
 
     lam: Tensor
     coupled = True
+    least_rows = 2
     needs = OF_DRAWS | {Offer.BOUND}
 
     def __init__(
@@ -344,6 +347,7 @@ class WAEMMD(Priced):
 
     lam: Tensor
     coupled = True
+    least_rows = 2
     needs = OF_DRAWS
 
     def __init__(
@@ -412,6 +416,7 @@ class SWAE(Priced):
 
     lam: Tensor
     coupled = True
+    least_rows = 2
     needs = OF_DRAWS
 
     def __init__(self, *, lam: float = 100.0, projections: int = 50, samples: int = 1) -> None:
