@@ -211,16 +211,26 @@ def kernel(name: str, x: Array, y: Array, bandwidth: float) -> float:
     return sum(s * c / (s * c + square) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10))
 
 
+def double_loop(name: str, a: Array, b: Array, bandwidth: float = 1.0) -> float:
+    pairs = [(i, j) for i in range(len(a)) for j in range(len(a))]
+    of_a, of_b = (
+        np.mean([kernel(name, p[i], p[j], bandwidth) for i, j in pairs if i != j]) for p in (a, b)
+    )
+    between = np.mean([kernel(name, a[i], b[j], bandwidth) for i, j in pairs])
+    return float(of_a + of_b - 2 * between)
+
+
+def assigned(a: Array, b: Array) -> float:
+    """The mean square along the best assignment of points of a line."""
+    cost = (a - b.T) ** 2
+    return float(cost[optimize.linear_sum_assignment(cost)].mean())
+
+
 @pytest.mark.parametrize("name", ["rbf", "imq"])
 @pytest.mark.parametrize("bandwidth", [1.0, 0.3])
 def test_mmd_is_a_double_loop(name: str, bandwidth: float, proves: Proves) -> None:
     x, y = torch.randn(6, 3), 2 + torch.randn(6, 3)
-    a, b = x.numpy(), y.numpy()
-    pairs = [(i, j) for i in range(6) for j in range(6)]
-    of_x, of_y = (
-        np.mean([kernel(name, p[i], p[j], bandwidth) for i, j in pairs if i != j]) for p in (a, b)
-    )
-    wanted = of_x + of_y - 2 * np.mean([kernel(name, a[i], b[j], bandwidth) for i, j in pairs])
+    wanted = double_loop(name, x.numpy(), y.numpy(), bandwidth)
     got = mmd(x, y, kernel=name, bandwidth=bandwidth)
     proves(f"mmd:{name}", "a double loop", got, wanted, limit=1e-12)
     both = mmd(torch.stack([x, x]), torch.stack([y, x]), kernel=name, bandwidth=bandwidth)
@@ -235,7 +245,7 @@ def test_mmd_of_equal_laws_is_zero_in_the_mean(name: str) -> None:
     assert bool((values < 0).any())
 
 
-def test_mmd_of_gaussians_has_a_closed_form(proves: Proves) -> None:
+def test_mmd_of_gaussians_has_a_closed_form() -> None:
     """E exp(-r^2 / C) of two Gaussians that differ by N(m, v I) is a Gaussian integral."""
     size, scale, shift = 3, 1.7, torch.tensor([1.0, 0.0, -0.5])
     c = 2 * size
@@ -265,8 +275,7 @@ def test_the_bandwidth_is_the_distance_of_two_draws() -> None:
 
 def test_sliced_w2_on_a_line_is_the_best_assignment(proves: Proves) -> None:
     x, y = torch.randn(20, 1), 2 * torch.randn(20, 1) + 1
-    cost = (x - y.T).square().numpy()
-    best = cost[optimize.linear_sum_assignment(cost)].mean()
+    best = assigned(x.numpy(), y.numpy())
     got = sliced_w2(x, y, projections=3)
     proves("sliced_w2", "scipy.optimize.linear_sum_assignment", got, best, limit=1e-12)
     assert float(sliced_w2(x[torch.randperm(20)], y)) == pytest.approx(best)
@@ -277,6 +286,26 @@ def test_sliced_w2_of_a_shift_is_its_square_by_the_dimensions() -> None:
     x, shift = torch.randn(50, 4), torch.tensor([3.0, 0.0, -1.0, 2.0])
     found = sliced_w2(x, x + shift, projections=20_000)
     assert float(found) == pytest.approx(14 / 4, rel=0.03)
+
+
+def test_the_discrepancies_are_of_the_codes_and_draws_of_the_prior(proves: Proves) -> None:
+    """The value is log p(x|z), less the KL's share, less lambda times what stands above."""
+    trace = drawn(gaussians(8, 1), d.Gaussian(torch.ones(8, 1), torch.zeros(8, 1)))
+    torch.manual_seed(3)
+    z, prior = trace.site.z[0].numpy(), trace.site.p.sample((1,))[0].numpy()
+    seen, kl = trace.log_likelihood[0].numpy(), trace.kl[0].numpy()
+    for name, objective, wanted in (
+        ("wae-mmd", WAEMMD(lam=7.0), seen - 7 * double_loop("imq", z, prior)),
+        (
+            "info-vae",
+            InfoVAE(alpha=0.25, lam=20.0),
+            seen - 0.75 * kl - 19.25 * double_loop("rbf", z, prior),
+        ),
+        ("swae", SWAE(lam=7.0), seen - 7 * assigned(z, prior)),
+    ):
+        torch.manual_seed(3)
+        value = objective.double()(trace).value
+        proves(f"objective {name}", "numpy and scipy", value, wanted, limit=1e-10)
 
 
 # DIP and the regularized autoencoders -----------------------------------------------------------
