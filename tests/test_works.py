@@ -40,13 +40,15 @@ LATENT = (
     "impute",
     "explore",
 )
-AUTOENCODER = {"sample": NO_PRIOR, "sample --like": NO_PRIOR, "impute": "has no density"}
+NO_DENSITY = {"impute": "has no density"}
+AUTOENCODER = {"sample": NO_PRIOR, "sample --like": NO_PRIOR, **NO_DENSITY}
 WHOLE = "has no density of what is seen"
 ONE_HOT = {"explore": "has a latent of kind one-hot"}
 REFUSED = {
     "ae": AUTOENCODER,
     "unpool_ae": {**AUTOENCODER, "explore": "cannot compute `repeat_interleave`"},
-    "aae": {"impute": AUTOENCODER["impute"]},
+    **dict.fromkeys(("rae_l2", "rae_gp"), AUTOENCODER),
+    **dict.fromkeys(("aae", "wae_mmd", "swae"), NO_DENSITY),
     "colorizer": dict.fromkeys(LATENT, COLORS),
     "dmol_vae": {"impute": WHOLE},
     "ms_ssim_vae": {"impute": WHOLE},

@@ -216,50 +216,6 @@ recipe(
     objective="reconstruction",
 )
 recipe(
-    "wae_mmd",
-    "A Wasserstein autoencoder: one point per image, and all points together follow the prior.",
-    'Tolstikhin et al., "Wasserstein auto-encoders", arXiv 1711.01558, with the MMD.',
-    use="for images sharper than a VAE's and samples of p(z), where no bound is wanted.",
-    posterior="delta",
-    objective="wae-mmd",
-    latent=8,
-    named=("objective",),
-)
-recipe(
-    "swae",
-    "A Wasserstein autoencoder by sliced distances: sorted projections in place of a kernel.",
-    'Kolouri et al., "Sliced-Wasserstein autoencoder", arXiv 1804.01947.',
-    use="as wae_mmd, without a kernel to choose.",
-    posterior="delta",
-    objective="swae",
-    latent=8,
-    named=("objective",),
-)
-recipe(
-    "rae_l2",
-    "An autoencoder with small codes and small weights: it is sampled by a density of its codes.",
-    'Ghosh et al., "From variational to deterministic autoencoders", arXiv 1903.12436, with L2: '
-    "`vaekit fit-prior` makes the density, and `vaekit sample --prior fitted` draws.",
-    use="for samples without the noise of a posterior, by a prior that is fitted afterwards.",
-    posterior="delta",
-    prior="none",
-    objective="rae-l2",
-    latent=16,
-    named=("objective",),
-)
-recipe(
-    "rae_gp",
-    "An autoencoder whose decoder is kept smooth: it is sampled by a density of its codes.",
-    'Ghosh et al., "From variational to deterministic autoencoders", arXiv 1903.12436, with the '
-    "gradient penalty: `vaekit fit-prior` makes the density.",
-    use="as rae_l2, where what is to be small is how fast images change along z.",
-    posterior="delta",
-    prior="none",
-    objective="rae-gp",
-    latent=16,
-    named=("objective",),
-)
-recipe(
     "vae",
     "The variational autoencoder: a Gaussian posterior, trained by the ELBO.",
     'Kingma & Welling, "Auto-encoding variational Bayes", arXiv 1312.6114.',
@@ -272,46 +228,6 @@ recipe(
     use="for few dimensions that each mean something, where a bound does not matter.",
     objective="elbo:beta=4",
     latent=10,
-)
-recipe(
-    "capacity_vae",
-    "A VAE whose KL is drawn to a number of nats that grows: dimensions open one by one.",
-    'Burgess et al., "Understanding disentangling in beta-VAE", arXiv 1804.03599, whose capacity '
-    "grows to 25 nats, here in 2,500 steps.",
-    use="as beta_vae, where the code is to hold so many nats and no fewer.",
-    objective="capacity",
-    latent=10,
-    schedule=("capacity=linear:0:25:2500",),
-    named=("objective",),
-)
-recipe(
-    "beta_tc_vae",
-    "A VAE with a weight on what dimensions share: they become independent, and lose few nats.",
-    'Chen et al., "Isolating sources of disentanglement in variational autoencoders", arXiv '
-    "1802.04942, with weights that have no bias.",
-    use="as beta_vae, with sharper images at the same independence.",
-    objective="beta-tc:beta=6",
-    latent=10,
-    named=("objective",),
-)
-recipe(
-    "dip_vae",
-    "A VAE whose codes are uncorrelated: their covariance over the rows is drawn to that of p(z).",
-    'Kumar, Sattigeri & Balakrishnan, "Variational inference of disentangled latent concepts from '
-    'unlabeled observations", arXiv 1711.00848, type I.',
-    use="as beta_tc_vae, with a price of second moments alone, which has little noise.",
-    objective="dip",
-    latent=10,
-    named=("objective",),
-)
-recipe(
-    "info_vae",
-    "A VAE whose codes together follow the prior by a kernel, so that each may tell more of its x.",
-    'Zhao, Song & Ermon, "InfoVAE", arXiv 1706.02262, with the MMD.',
-    use="where a plain VAE's codes tell too little, and samples of p(z) are wanted.",
-    objective="info-vae",
-    latent=10,
-    named=("objective",),
 )
 recipe(
     "cvae",
@@ -381,6 +297,119 @@ recipe(
     'Li & Turner, "Renyi divergence variational inference", arXiv 1602.02311.',
     use="to move from one bound to the other by an order from 0 to 1.",
     objective="renyi:alpha=0.5:samples=5",
+    named=("objective",),
+)
+recipe(
+    "capacity_vae",
+    "A VAE whose KL is drawn to a number of nats that grows: dimensions open one by one.",
+    'Burgess et al., "Understanding disentangling in beta-VAE", arXiv 1804.03599, whose capacity '
+    "grows to 25 nats, here in 2,500 steps.",
+    use="as beta_vae, where the code is to hold so many nats and no fewer.",
+    objective="capacity",
+    latent=10,
+    schedule=("capacity=linear:0:25:2500",),
+    named=("objective",),
+)
+recipe(
+    "beta_tc_vae",
+    "A VAE with a weight on what dimensions share: they become independent, and lose few nats.",
+    'Chen et al., "Isolating sources of disentanglement in variational autoencoders", arXiv '
+    "1802.04942, with weights that have no bias.",
+    use="as beta_vae, with sharper images at the same independence.",
+    objective="beta-tc:beta=6",
+    latent=10,
+    named=("objective",),
+)
+recipe(
+    "factor_vae",
+    "A VAE with a price on total correlation, which a critic estimates: dimensions part.",
+    'Kim & Mnih, "Disentangling by factorising", arXiv 1802.05983, eq. 2 and algorithm 2.',
+    use="for dimensions that each mean something, at less cost in reconstruction than beta_vae.",
+    objective="factor-vae:gamma=35",
+    latent=10,
+    named=("objective",),
+)
+recipe(
+    "dip_vae",
+    "A VAE whose codes are uncorrelated: their covariance over the rows is drawn to that of p(z).",
+    'Kumar, Sattigeri & Balakrishnan, "Variational inference of disentangled latent concepts from '
+    'unlabeled observations", arXiv 1711.00848, type I.',
+    use="as beta_tc_vae, with a price of second moments alone, which has little noise.",
+    objective="dip",
+    latent=10,
+    named=("objective",),
+)
+recipe(
+    "info_vae",
+    "A VAE whose codes together follow the prior by a kernel, so that each may tell more of its x.",
+    'Zhao, Song & Ermon, "InfoVAE", arXiv 1706.02262, with the MMD.',
+    use="where a plain VAE's codes tell too little, and samples of p(z) are wanted.",
+    objective="info-vae",
+    latent=10,
+    named=("objective",),
+)
+recipe(
+    "wae_mmd",
+    "A Wasserstein autoencoder: one point per image, and all points together follow the prior.",
+    'Tolstikhin et al., "Wasserstein auto-encoders", arXiv 1711.01558, with the MMD.',
+    use="for images sharper than a VAE's and samples of p(z), where no bound is wanted.",
+    posterior="delta",
+    objective="wae-mmd",
+    latent=8,
+    named=("objective",),
+)
+recipe(
+    "swae",
+    "A Wasserstein autoencoder by sliced distances: sorted projections in place of a kernel.",
+    'Kolouri et al., "Sliced-Wasserstein autoencoder", arXiv 1804.01947.',
+    use="as wae_mmd, without a kernel to choose.",
+    posterior="delta",
+    objective="swae",
+    latent=8,
+    named=("objective",),
+)
+recipe(
+    "aae",
+    "An autoencoder whose codes a critic cannot tell from draws of the prior: it has samples.",
+    'Makhzani et al., "Adversarial autoencoders", arXiv 1511.05644, with the deterministic '
+    "encoder of section 2.",
+    use="for samples from an autoencoder whose codes are points, and priors without a density.",
+    posterior="delta",
+    objective="aae",
+    latent=8,
+    named=("objective",),
+)
+recipe(
+    "vae_gan",
+    "A VAE that compares features of a critic in place of pixels, and fools the critic.",
+    'Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", arXiv '
+    "1512.09300.",
+    use="for sharp images, where no number is to be quoted.",
+    objective="vae-gan",
+    named=("objective",),
+)
+recipe(
+    "rae_l2",
+    "An autoencoder with small codes and small weights: it is sampled by a density of its codes.",
+    'Ghosh et al., "From variational to deterministic autoencoders", arXiv 1903.12436, with L2: '
+    "`vaekit fit-prior` makes the density, and `vaekit sample --prior fitted` draws.",
+    use="for samples without the noise of a posterior, by a prior that is fitted afterwards.",
+    posterior="delta",
+    prior="none",
+    objective="rae-l2",
+    latent=16,
+    named=("objective",),
+)
+recipe(
+    "rae_gp",
+    "An autoencoder whose decoder is kept smooth: it is sampled by a density of its codes.",
+    'Ghosh et al., "From variational to deterministic autoencoders", arXiv 1903.12436, with the '
+    "gradient penalty: `vaekit fit-prior` makes the density.",
+    use="as rae_l2, where what is to be small is how fast images change along z.",
+    posterior="delta",
+    prior="none",
+    objective="rae-gp",
+    latent=16,
     named=("objective",),
 )
 recipe(
@@ -503,35 +532,6 @@ recipe(
     latent=10,
     schedule=("capacity=linear:0:5:2500", "discrete=linear:0:5:2500"),
     named=("posterior", "prior", "objective"),
-)
-recipe(
-    "factor_vae",
-    "A VAE with a price on total correlation, which a critic estimates: dimensions part.",
-    'Kim & Mnih, "Disentangling by factorising", arXiv 1802.05983, eq. 2 and algorithm 2.',
-    use="for dimensions that each mean something, at less cost in reconstruction than beta_vae.",
-    objective="factor-vae:gamma=35",
-    latent=10,
-    named=("objective",),
-)
-recipe(
-    "aae",
-    "An autoencoder whose codes a critic cannot tell from draws of the prior: it has samples.",
-    'Makhzani et al., "Adversarial autoencoders", arXiv 1511.05644, with the deterministic '
-    "encoder of section 2.",
-    use="for samples from an autoencoder whose codes are points, and priors without a density.",
-    posterior="delta",
-    objective="aae",
-    latent=8,
-    named=("objective",),
-)
-recipe(
-    "vae_gan",
-    "A VAE that compares features of a critic in place of pixels, and fools the critic.",
-    'Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", arXiv '
-    "1512.09300.",
-    use="for sharp images, where no number is to be quoted.",
-    objective="vae-gan",
-    named=("objective",),
 )
 recipe(
     "hamiltonian_vae",
