@@ -387,6 +387,24 @@ def test_rae_l2_is_the_code_and_the_decoder_s_weights(proves: Proves) -> None:
     proves("objective rae-l2", "numpy", value, wanted, limit=1e-12)
 
 
+def test_dip_weighs_the_diagonal_as_its_paper_does() -> None:
+    assert (DIP(lambda_od=3.0).lambda_d, DIP(lambda_od=3.0, variant="ii").lambda_d) == (30, 3)
+
+
+def test_places_of_a_pool_are_no_numbers_to_be_priced() -> None:
+    images = DataSpec("t", (1, 8, 8), "gray", rows=20)
+    for name in ("rae-l2", "rae-gp"):
+        with pytest.raises(VaekitError, match="needs latents that are numbers"):
+            build("unpool_ae", images, latent=2, objective=name)
+
+
+def test_a_discrepancy_is_no_reward_while_its_weight_rises_from_zero() -> None:
+    objective = InfoVAE(lam=1000.0).double()
+    objective.lam.fill_(0.0)
+    trace = drawn(gaussians(6))
+    assert torch.allclose(objective(trace).value, ELBO()(trace).value)
+
+
 # What all have in common ------------------------------------------------------------------------
 
 COUPLED = [
@@ -418,6 +436,7 @@ def test_a_single_row_is_refused_and_no_row_is_none(objective: Objective) -> Non
     [
         ({"objective": "wae-mmd", "prior": "none"}, "WAEMMD needs a prior to draw from (draws)"),
         ({"objective": "swae", "prior": "vamp"}, "SWAE trains no prior, and the VampPrior has"),
+        ({"objective": "info-vae", "prior": "gaussian"}, "InfoVAE trains no prior, and the Gaussi"),
         ({"objective": "beta-tc", "posterior": "iaf"}, "BetaTC needs densities that are products"),
         ({"objective": "beta-tc", "prior": "mixture"}, "BetaTC needs densities that are products"),
         ({"objective": "dip", "posterior": "iaf"}, "DIP needs the mean of the posterior (mean)"),

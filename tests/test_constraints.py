@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,12 @@ def test_what_depends_on_the_batch_is_measured_in_batches_of_the_training_s_size
     assert sizes[False] - {2, 4} == (
         {90 if validation else 128} if objective == "elbo" else {32} | last
     )
+
+
+def test_geco_follows_a_model_in_double_precision() -> None:
+    x, zeros = torch.zeros(4, 2, dtype=torch.float64), torch.zeros(1, 4, 2, dtype=torch.float64)
+    px = d.Gaussian(zeros, torch.zeros((), dtype=torch.float64))
+    objective = GECO(goal=0.5, decay=0.0, rate=1.0)
+    objective(Trace(x, (), px, None))
+    excess = 0.5 * math.log(2 * math.pi) - 0.5
+    assert float(objective._multiplier) == pytest.approx(math.exp(excess))

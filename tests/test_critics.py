@@ -336,3 +336,14 @@ def test_the_nets_of_the_study_have_its_layers_and_numbers() -> None:
     kernels = [layer.kernel_size[0] for layer in code.encoder((1, 64, 64), (20,)).modules()
                if isinstance(layer, torch.nn.Conv2d)]  # fmt: skip
     assert kernels == [4, 4, 2, 2]
+
+
+def test_the_ratio_of_a_pass_is_each_objective_s_own_with_and_without_gradients() -> None:
+    model, x = small()
+    trace = model(x)
+    one, other = (FactorVAE((2,), **wide()) for _ in range(2))
+    with torch.no_grad():
+        first = one(trace).value
+    assert one(trace).target.requires_grad  # type: ignore[union-attr]
+    assert torch.equal(one(trace).value, first)
+    assert not torch.allclose(other(trace).parts["tc"], one(trace).parts["tc"])

@@ -111,7 +111,8 @@ class VAE(ThreeParts):
     def offers(self) -> frozenset[Offer]:  # type: ignore[override]
         """Return what may be asked of it: the posterior's words, the prior's, the likelihood's."""
         q, p = self.posterior.family.offers, self.prior.offers
-        words = {Offer.LATENT, Offer.NUMBERS, *(q & OF_Q), *(p & {Offer.DRAWS})}
+        words = {Offer.LATENT, *(q & OF_Q), *(p & {Offer.DRAWS})}
+        words |= set() if getattr(self.posterior.net, "maxima", 0) else {Offer.NUMBERS}
         words |= set() if self.posterior.family.distribution is Product else {Offer.ONE_SITE}
         words |= self.likelihood.family.offers & {Offer.FIXED}
         if Offer.DENSITY in q & p:

@@ -221,7 +221,8 @@ class UnpoolEncoder(nn.Module):
         stages = {name: options[name] for name in ("kernel", "padding") if name in options}
         shapes = places_of(in_shape, channels, **stages)
         self.in_shape = self.net.in_shape
-        self.out_shape = (latent + sum(map(prod, shapes)),)
+        self.maxima = sum(map(prod, shapes))
+        self.out_shape = (latent + self.maxima,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return z and the places, one after the other.

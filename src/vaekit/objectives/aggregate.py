@@ -163,7 +163,8 @@ class DIP(Priced):
 
     Args:
         lambda_od: the weight of what is off the diagonal, which a schedule may fill.
-        lambda_d: that of the diagonal.
+        lambda_d: that of the diagonal; by default ten times the other one for "i", and as much as
+            it for "ii".
         variant: "i" or "ii".
         samples: Monte-Carlo draws.
 
@@ -190,14 +191,15 @@ class DIP(Priced):
         self,
         *,
         lambda_od: float = 10.0,
-        lambda_d: float = 100.0,
+        lambda_d: float | None = None,
         variant: str = "i",
         samples: int = 1,
     ) -> None:
         super().__init__()
         self.lambda_od = Weight(at_least("lambda_od", lambda_od, 0.0))
-        self.lambda_d = Weight(at_least("lambda_d", lambda_d, 0.0))
         self.variant = one_of("variant", variant, ["i", "ii"])
+        usual = lambda_od * (10.0 if variant == "i" else 1.0)
+        self.lambda_d = Weight(at_least("lambda_d", usual if lambda_d is None else lambda_d, 0.0))
         self.samples = (at_least("samples", samples, 1),)
 
     def terms(self, trace: Trace) -> Terms:
@@ -281,7 +283,7 @@ class InfoVAE(Priced):
         alpha: what the KL weighs less.
         lam: lambda, which a schedule may fill.
         kernel: "rbf" or "imq".
-        bandwidth: of the kernel, in the prior's standard deviations.
+        bandwidth: of the kernel, in units of z: 1 suits N(0, I).
         samples: Monte-Carlo draws.
 
     Raises:
@@ -296,6 +298,7 @@ class InfoVAE(Priced):
     lam: Tensor
     coupled = True
     least_rows = 2
+    trains_prior = False  # which the discrepancy draws from, and does not move
     needs = OF_DRAWS | {Offer.BOUND}
 
     def __init__(
@@ -318,7 +321,7 @@ class InfoVAE(Priced):
         found = _mmd(trace, "info-vae", self.kernel, self.bandwidth)
         return {
             "kl": (1 - self.alpha, over_samples(trace.kl)),
-            "mmd": (self.alpha + self.lam - 1, found),
+            "mmd": ((self.alpha + self.lam - 1).clamp(min=0), found),
         }
 
 
@@ -333,7 +336,7 @@ class WAEMMD(Priced):
     Args:
         lam: lambda, nats, which a schedule may fill.
         kernel: "imq" or "rbf".
-        bandwidth: of the kernel, in the prior's standard deviations.
+        bandwidth: of the kernel, in units of z: 1 suits N(0, I).
         samples: Monte-Carlo draws.
 
     Raises:

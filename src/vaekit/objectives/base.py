@@ -86,6 +86,7 @@ class Objective(nn.Module, ABC):
         needs: what the model must offer, in the words of `Offer`.
         monitor: what early stopping and "best" look at: "objective", "log_likelihood" or "elbo";
             "latest" where values of two epochs do not compare, so that the last one is best.
+        trains_prior: whether a learned prior has its full gradient, where there is a bound.
         coupled: whether a row's value depends on the others of its batch, so that values compare
             at one size of the batch alone: rows are measured in batches of the training's size.
             Among several processes the rows of a batch are those of one process.
@@ -104,6 +105,7 @@ class Objective(nn.Module, ABC):
     samples: tuple[int, ...] = (1,)
     needs: frozenset[Offer] = frozenset()
     monitor: str = "objective"
+    trains_prior: bool = True
     coupled: bool = False
     exact: bool = False
     critic: nn.Module
@@ -207,7 +209,8 @@ def require(objective: Objective, model: Any) -> None:
         )
     prior, needs = getattr(model, "prior", None), objective.needs
     learned = isinstance(prior, nn.Module) and any(p.requires_grad for p in prior.parameters())
-    if learned and needs and not needs & {Offer.BOUND, Offer.DENSITY}:
+    trains = needs & {Offer.BOUND, Offer.DENSITY} and objective.trains_prior
+    if learned and needs and not trains:
         raise VaekitError(
             f"{type(objective).__name__} trains no prior, and the {type(prior).__name__} has "
             "parameters: take the prior standard-normal or none, or an objective with a bound."

@@ -142,7 +142,9 @@ class GECO(Objective):
 
     Args:
         goal: nats for each element, which a schedule may fill; of a Gaussian whose errors are as
-            large as its scale s it is log s + 1.42, as -0.88 for s = 0.1.
+            large as its scale s it is log s + 1.42, as -0.88 for s = 0.1. Name it: what is right
+            depends on the data, and of bits, categories and counts it is above 0, for their -log p
+            is: with a goal out of reach the multiplier rises without end.
         rate: of the multiplier, for each nat of an element.
         decay: of the running mean.
         samples: Monte-Carlo draws.
@@ -177,7 +179,7 @@ class GECO(Objective):
     @torch.no_grad()
     def _follow(self, excess: Tensor) -> None:
         """Move the running mean and the multiplier by a batch's distortion above the goal."""
-        self._mean.lerp_(excess, 1 - self.decay)
+        self._mean.lerp_(excess.to(self._mean.dtype), 1 - self.decay)
         moved = self._multiplier * (self.rate * self._mean).exp()
         self._multiplier.copy_(moved.clamp(1 / EXTREME, EXTREME))
 

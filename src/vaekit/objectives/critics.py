@@ -97,10 +97,11 @@ class FactorVAE(_TwoPlayers):
 
     def _ratio_of(self, trace: Trace) -> Tensor:
         """Return it at the draws of a trace: computed once, as value and parts both ask."""
-        if "ratio" not in trace.__dict__:
-            trace.__dict__["ratio"] = self.ratio(trace.site.z[0])
-        ratio: Tensor = trace.__dict__["ratio"]
-        return ratio
+        known: dict[Any, Tensor] = trace.__dict__.setdefault("ratios", {})
+        key = (self, torch.is_grad_enabled())
+        if key not in known:
+            known[key] = self.ratio(trace.site.z[0])
+        return known[key]
 
     @staticmethod
     def permuted(z: Tensor) -> Tensor:
@@ -197,7 +198,9 @@ class VAEGAN(_TwoPlayers):
     and f are what the critic's last hidden layer gives; the decoder goes up
     L + adversarial / 2 (log D(y) + log D(y')), with y' = E[x|z'] at a draw z' of the prior; and
     the critic tells x from y and y' (Larsen et al., "Autoencoding beyond pixels using a learned
-    similarity metric", arXiv 1512.09300, algorithm 1). What is reported is the ELBO.
+    similarity metric", arXiv 1512.09300, algorithm 1). What is reported is the ELBO. Without a
+    weight on pixels nothing moves a scale or dispersion of p(x|z) that is learned; a fitted scale
+    follows the errors.
 
     Args:
         x_shape: of x: of images `(C, H, W)` the critic is convolutions, of all else dense.

@@ -303,7 +303,7 @@ recipe(
     "capacity_vae",
     "A VAE whose KL is drawn to a number of nats that grows: dimensions open one by one.",
     'Burgess et al., "Understanding disentangling in beta-VAE", arXiv 1804.03599, whose capacity '
-    "grows to 25 nats, here in 2,500 steps.",
+    "grows to 25 nats, here in 2,500 steps, at a weight of 30 where the paper has 1,000.",
     use="as beta_vae, where the code is to hold so many nats and no fewer.",
     objective="capacity",
     latent=10,
@@ -341,9 +341,10 @@ recipe(
 )
 recipe(
     "info_vae",
-    "A VAE whose codes together follow the prior by a kernel, so that each may tell more of its x.",
+    "A VAE whose codes, all together, are held to the prior by a kernel besides.",
     'Zhao, Song & Ermon, "InfoVAE", arXiv 1706.02262, with the MMD.',
-    use="where a plain VAE's codes tell too little, and samples of p(z) are wanted.",
+    use="for samples of p(z); with --objective :alpha=1 the KL of a row costs nothing, and its "
+    "code may tell more of it.",
     objective="info-vae",
     latent=10,
     named=("objective",),
