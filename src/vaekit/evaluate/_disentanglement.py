@@ -170,8 +170,8 @@ class SAP(OfFactors):
 class DCI(OfFactors):
     """Disentanglement, completeness and informativeness by boosted trees: see `metrics.dci`.
 
-    Eastwood and Williams 2018, as in the large-scale study, arXiv 1811.12359. Of dSprites' 6,483
-    test rows it takes 2.4 minutes of a core.
+    Eastwood and Williams 2018, as in the large-scale study, arXiv 1811.12359. Of some thousand
+    rows it takes minutes of a core.
 
     Args:
         most: of the rows, at random; two thirds are to learn from.

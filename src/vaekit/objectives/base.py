@@ -213,7 +213,7 @@ def require(objective: Objective, model: Any) -> None:
     if learned and needs and not trains:
         raise VaekitError(
             f"{type(objective).__name__} trains no prior, and the {type(prior).__name__} has "
-            "parameters: take the prior standard-normal or none, or an objective with a bound."
+            "parameters: take the prior standard-normal or none, or the objective elbo."
         )
 
 

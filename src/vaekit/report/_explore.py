@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import zlib
 from collections.abc import Iterable
@@ -28,14 +29,9 @@ from vaekit.runs import Run
 
 ROWS, SEEN, CHECKED = 1000, 2000, 100  # test rows as points; rows for rounding; rows of the check
 DRAWS, STARTS, SLIDERS, AXES = 400, 12, 48, 8  # draws of z; rows to begin at; dims; principal axes
-LEVELS, MOST = (
-    (40, 50, 63, BYTE, WORD),
-    0.02,
-)  # of a weight; the difference, of the range, that asks for more
-LARGE, SLOW = (
-    20_000_000,
-    0.15,
-)  # bytes of weights, and seconds of a decode, beyond which it is refused
+LEVELS = (40, 50, 63, BYTE, WORD)  # the largest number of a weight, from coarse to fine
+MOST = 0.02  # the difference, of the range of the data, that asks for finer ones
+LARGE, SLOW = 20_000_000, 0.15  # weights, and seconds of a decode, beyond which it is refused
 ACTIVE = 0.01  # variance of a dimension of codes that says something
 UNITS = torch.linspace(-6, 6, 49)  # places at which a column's units are known
 HERE = ENGINE.parent
@@ -174,8 +170,6 @@ class _Held:
     @classmethod
     def of(cls, run: Run, data: Dataset) -> _Held:
         """Encode test rows, and watch the layers at work on training rows."""
-        import copy
-
         model = copy.deepcopy(run.vae).cpu().eval()
         rows = data.test.take(spread(len(data.test), ROWS))
         x, context = rows.batch()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vaekit.runs._job import Job
 
 EPOCHS, STEPS, FEW = 13, 1_200, 200  # the least of either, and the most epochs for the second
-QUICK = {"table": 6_000, "mixed": 6_000}  # the least steps of kinds whose steps take no time
+STEPS_OF = {"table": 6_000, "mixed": 6_000}  # of kinds whose steps take no time
 SHARES = {"quick": 0.25, "standard": 1.0, "best": 4.0}
 WAIT = 20  # epochs without a better one, at least
 FIRST, LEAST, MOST = 3, 10, 10_000  # steps of a trial: those that do not count, that do, in all
@@ -36,7 +36,7 @@ def epochs_of(preset: str, per_epoch: int, kind: str = "") -> int:
         >>> epochs_of("standard", 40, "table")
         150
     """
-    steps = QUICK.get(kind, STEPS)
+    steps = STEPS_OF.get(kind, STEPS)
     return math.ceil(max(EPOCHS, min(steps / per_epoch, FEW)) * SHARES[preset])
 
 
