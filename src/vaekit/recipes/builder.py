@@ -265,10 +265,9 @@ class Builder:
         net = self.net.decoder(code, self.family.param_shape, size)
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
-            family: Any = self.family
-            if not getattr(family, "fits", True):  # whose scale has no closed form
+            if start_scale := getattr(self.family, "start_scale", None):
                 apart = self.data.example(EXAMPLES) - self.data.mean
-                family.start_scale(float(apart.square().nanmean().sqrt()))
+                start_scale(float(apart.square().nanmean().sqrt()))
         if curvature := getattr(self.latent_family, "curvature", 0.0):
             net = Sequential(FlatBall(size, curvature=curvature), net)
         return Conditional(net, self.family, in_shape=latent_shape, takes=self._takes)
