@@ -56,14 +56,6 @@ def test_a_likelihood_fits_the_kind_of_data_or_is_refused(name: str, kind: str) 
     assert "\n" not in line
 
 
-def test_a_learned_scale_starts_at_half_the_spread_of_the_data() -> None:
-    rows = Split(0.5 + 0.1 * torch.randn(400, 1, 4, 4))
-    data = Dataset("mine", "gray", rows, rows).spec()
-    for name, likelihood in (("iwae", "gaussian"), ("vae", "student-t"), ("vae", "logistic")):
-        family: Any = build(name, data, likelihood=likelihood).model.likelihood.family
-        assert family.scale.log_scale.exp().item() == pytest.approx(0.05, rel=0.05)
-
-
 def test_counts_are_negative_binomial_by_default_with_any_recipe_and_net() -> None:
     for name in ("ae", "vae", "beta_vae", "iwae"):
         for net in ("mlp:hidden=8", "conv:channels=4"):
