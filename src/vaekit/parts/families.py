@@ -248,15 +248,19 @@ class _LocationScale(Family):
             return loc
         return torch.cat([loc, torch.full_like(loc, self.scale.one)])
 
-    def start_scale(self, spread: float) -> None:
-        """Start a shared scale at half the spread of the data: an optimizer moves it slowly.
+    def start_spread(self, rows: Tensor) -> None:
+        """Start a shared scale at half the spread of these rows: an optimizer moves it slowly.
+
+        Args:
+            rows: `(N, *event)`; gaps are NaN.
 
         Example:
             >>> family = Gaussian(2, scale="shared")
-            >>> family.start_scale(0.5)
+            >>> family.start_spread(torch.tensor([[1.0, 0.5], [0.0, -0.5]]))
             >>> family.scale.log_scale.exp().item()
             0.25
         """
+        spread = float((rows - rows.nanmean(0)).square().nanmean().sqrt())
         if isinstance(self.scale, SharedScale) and spread > 0:
             nn.init.constant_(self.scale.log_scale, math.log(spread / 2))
 
