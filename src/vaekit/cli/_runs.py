@@ -127,7 +127,8 @@ def explore(
 
     Example: vaekit explore runs/vae-mnist -o explore.html
     """
-    path = to.at(run, "explore.html")
+    beside = to.out is None and run.is_dir()
+    path = None if beside else to.at(run, "explore.html")
     made = vaekit.report.explore(opening.load(run), path, data_dir=opening.data_dir, lang=lang)
     say(f"explore: {made}")
     return made.path
