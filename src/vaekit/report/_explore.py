@@ -31,7 +31,7 @@ from vaekit.runs import Run
 ROWS, SEEN, CHECKED = 1000, 2000, 100  # test rows as points; rows for rounding; rows of the check
 DRAWS, STARTS, SLIDERS, AXES = 400, 12, 48, 8  # draws of z; rows to begin at; dims; principal axes
 BATCH, SIDES = 64, (112, 64)  # codes decoded at once; most pixels a side of images decoded before
-LEVELS = (40, 50, 63, BYTE, WORD)  # the largest number of a weight, from coarse to fine
+LEVELS = (30, 40, 50, 63, BYTE, WORD)  # the largest number of a weight, from coarse to fine
 MOST = 0.02  # the difference, of the range of the data, that asks for finer ones
 LARGE, SLOW, HEAVY = 20_000_000, 0.15, 20_000_000  # most weights, seconds of a decode, bytes
 ACTIVE = 0.01  # variance of a dimension of codes that says something
