@@ -129,7 +129,7 @@ def test_a_weight_of_two_factors_is_their_product() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    how: Any = {"epochs": 2, "limit": 400, "report": False, "latent": 4}
+    how: Any = {"epochs": 20, "limit": 400, "report": False, "latent": 4}
     folder = tmp_path_factory.mktemp("runs") / "digits"
     return vaekit.train("cvae", data="digits", net="mlp:hidden=32", out=folder, **how)
 
@@ -301,6 +301,7 @@ def test_the_page_is_driven_by_hand(opened: Any, run: Run, wide: int, scheme: st
     page.mouse.up()
     at = page.evaluate("[toPixel(coordinate(z, axes[0]), axes[0]), get('map').width]")
     assert at[0] / at[1] == pytest.approx(200 / box["width"], abs=0.02)
+    page.wait_for_function(AT_ITS_END)
     page.select_option("#basis", "axes")
     assert page.locator(".sl button").first.inner_text() == "PC1"
     changes(page, lambda: page.click("#random"))
@@ -314,6 +315,15 @@ def test_the_page_is_driven_by_hand(opened: Any, run: Run, wide: int, scheme: st
     changes(page, lambda: page.click("#film button:first-child"))
     assert page.evaluate("[...z]") == first
     assert page.evaluate("document.documentElement.scrollWidth") <= wide
+
+
+# Whether the last slider's second image is what the decoder makes of z at that end.
+AT_ITS_END = """async () => {
+  const k = sliders.length - 1, at = Float32Array.from(z);
+  place(at, k, scales[k].high);
+  const made = await send({ name: "decode", inputs: [at, ...given()] });
+  return tile(levels(made)).toDataURL() === sliders[k].canvases[1].toDataURL();
+}"""
 
 
 def test_the_page_is_driven_by_the_keyboard_alone(opened: Any, run: Run) -> None:

@@ -25,7 +25,7 @@ worker.onerror = event => { get("says").textContent = say(W.failed, event.messag
 worker.onmessage = ({ data }) => {
   const done = waiting.get(data.id);
   waiting.delete(data.id);
-  if (data.took) speed = speed ? 0.8 * speed + 0.2 * data.took : data.took;
+  if (data.took && data.id > 9) speed = speed ? 0.8 * speed + 0.2 * data.took : data.took;  // once compiled
   if (later.length && !waiting.size) later.shift()();
   done(data.d);
 };
@@ -156,7 +156,7 @@ function far() {
   }
   const at = Math.sqrt(least), [middle, most] = K.near;
   const where = at <= 1.05 * middle ? W.inside : at <= 1.05 * most ? W.edge : W.far;
-  return `${say(W.nearest, number(at), number(middle))}: ${where}`;
+  return `${where}: ${say(W.nearest, number(at), number(middle))}`;
 }
 async function show(again = false) {
   const mine = ++shown, at = Float32Array.from(z);
@@ -168,6 +168,7 @@ async function show(again = false) {
     one.box.classList.toggle("axis", axes.includes(k));
   });
   if (coded) grid(); else plane();
+  ends();
   const made = await send({ name: "decode", inputs: [at, ...given()] });
   if (mine !== shown && !again) return;
   const said = [];
@@ -199,15 +200,30 @@ const back = image && !coded ? make("canvas", { width: N * step[0] - gap, height
 async function behind() {
   const mine = ++turn;
   if (!back) return;
-  const order = Array.from({ length: N * N }, (_, i) => [i % N, Math.floor(i / N)]);
-  for (const [c, r] of order) {
+  const here = axes.map((k, which) => toPixel(coordinate(z, k), k, which === 1) / 880 * N - 0.5);
+  const away = ([c, r]) => Math.hypot(c - here[0], r - here[1]);
+  const order = Array.from({ length: N * N }, (_, i) => [i % N, Math.floor(i / N)]).sort((a, b) => away(a) - away(b));
+  for (const [done, [c, r]] of order.entries()) {
     const at = Float32Array.from(z);
     place(at, axes[0], toValue(880 * (c + 0.5) / N, axes[0]));
     place(at, axes[1], toValue(880 * (r + 0.5) / N, axes[1], true));
     const made = await idle("decode", [inside(at), ...given()]);
     if (mine !== turn) return;
     back.getContext("2d").drawImage(tile(levels(made)), c * step[0], r * step[1]);
-    if (c === N - 1) plane();
+    if (done % N === N - 1) plane();
+  }
+}
+// What each slider makes at its two ends, once the hand rests.
+let resting = 0;
+async function ends() {
+  const mine = ++resting;
+  await new Promise(done => setTimeout(done, 100));
+  const from = Float32Array.from(home());
+  for (const [k, { canvases }] of sliders.entries()) for (const [which, canvas] of canvases.entries()) {
+    if (mine !== resting) return;
+    const at = Float32Array.from(from);
+    place(at, k, which ? scales[k].high : scales[k].low);
+    paint(canvas, levels(await idle("decode", [inside(at), ...given()])));
   }
 }
 let points = [];
@@ -339,7 +355,8 @@ function list() {
     input.onchange = () => { if (!axes.includes(k)) behind(); };
     button.onclick = () => { axes = axes.includes(k) ? [axes[1], axes[0]] : [k, axes[0]]; show(); behind(); };
     const out = make("output");
-    return { input, out, box: make("div", { className: "sl" }, button, input, out) };
+    const canvases = image ? [0, 1].map(() => make("canvas", { width: wide, height: high, ariaHidden: true })) : [];
+    return { input, out, canvases, box: make("div", { className: "sl" }, button, ...canvases, input, out) };
   });
   get("sliders").replaceChildren(...sliders.map(one => one.box));
 }
