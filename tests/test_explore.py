@@ -134,6 +134,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return vaekit.train("cvae", data="digits", net="mlp:hidden=32", out=folder, **how)
 
 
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    how: Any = {"epochs": 1, "limit": 60, "report": False}
+    return vaekit.train("fsq_vae", data="digits", out=tmp_path_factory.mktemp("runs") / "c", **how)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    how: Any = {"epochs": 1, "limit": 90, "report": False, "latent": 3}
+    rows = np.random.default_rng(0).normal(size=(90, 5))
+    return vaekit.train("vae", data=rows, out=tmp_path_factory.mktemp("runs") / "t", **how)
+
+
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_a_page_holds_all_it_needs(run: Run, tmp_path: Path, lang: str) -> None:
     made = explore(run, tmp_path / "page.html", lang=lang)
@@ -174,6 +187,43 @@ def test_without_node_torch_finds_the_same_difference(
     assert abs(first.difference - other.difference) < 1e-5
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    api: Any = pytest.importorskip("playwright.sync_api")
+    place = shutil.which("chromium")
+    if place is None:
+        pytest.skip("there is no chromium")
+    with api.sync_playwright() as started:
+        yield started.chromium.launch(executable_path=place, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def opened(chromium: Any, run: Run, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Open the page of the run without a network; whatever goes wrong in it fails the test."""
+    errors: list[str] = []
+
+    def open_page(wide: int = 1400, of: Run = run, **how: Any) -> Any:
+        size = {"width": wide, "height": 900}
+        page = chromium.new_context(viewport=size, offline=True, **how).new_page()
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda sent: errors.extend([sent.url] * sent.url.startswith("http")))
+        page.goto(explore(of, tmp_path / "page.html").path.as_uri())
+        page.wait_for_selector("#ex:not([aria-busy])", timeout=60_000)
+        return page
+
+    yield open_page
+    assert errors == []
+
+
+def changes(page: Any, act: Callable[[], Any]) -> None:
+    """Wait for the decoded image to be another one after an act."""
+    shot = "document.getElementById('now').toDataURL()"
+    before = page.evaluate(shot)
+    act()
+    page.wait_for_function(f"before => {shot} !== before", arg=before, timeout=30_000)
+
+
 @pytest.mark.parametrize(("limit", "value"), [("LARGE", 1000), ("HEAVY", 10_000), ("SLOW", -1.0)])
 def test_a_model_too_large_has_codes_decoded_beforehand(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float
@@ -196,65 +246,53 @@ def slow(spec: Any, pack: Pack, calls: Any) -> Any:
 
 
 def test_codes_are_painted_in_a_page_that_computes_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    coded: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    how: Any = {"epochs": 1, "limit": 60, "report": False, "out": tmp_path / "run"}
-    run = vaekit.train("fsq_vae", data="digits", **how)
-    assert explore(run).path == tmp_path / "run" / "explore.html"
     for name, value in (("LARGE", 10), ("HEAVY", 10)):
         with monkeypatch.context() as patch:
             patch.setattr(f"vaekit.report._explore.{name}", value)
             with pytest.raises(VaekitError, match="too large for a page that paints codes"):
-                explore(run)
+                explore(coded, tmp_path / "page.html")
+
+
+def test_codes_are_painted_by_hand(opened: Any, coded: Run) -> None:
+    page = opened(of=coded)
+    before = page.evaluate("[...z]")
+    page.evaluate("get('brush').value = z[5] + 7")
+    wide = page.locator("#tokens").bounding_box()["width"]
+    side = wide / page.evaluate("columns")
+    at = [side * (page.evaluate(part) + 0.5) for part in ("5 % columns", "Math.floor(5 / columns)")]
+    changes(page, lambda: page.locator("#tokens").click(position={"x": at[0], "y": at[1]}))
+    assert page.evaluate("[...z]") == [code + 7 * (k == 5) for k, code in enumerate(before)]
+    page.keyboard.press("+")
+    assert page.evaluate("z[5]") == before[5] + 8
 
 
 def test_a_table_too_large_has_rows_decoded_beforehand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    table: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    how: Any = {"epochs": 1, "limit": 90, "report": False, "out": tmp_path / "run", "latent": 3}
-    run = vaekit.train("vae", data=np.random.default_rng(0).normal(size=(90, 5)), **how)
     monkeypatch.setattr("vaekit.report._explore.LARGE", 10)
-    made = explore(run)
+    made = explore(table, tmp_path / "page.html")
     known = json.loads(made.path.read_text().partition('id="known">')[2].partition("</script>")[0])
     assert known["arrays"][known["named"]["made"]]["shape"] == [made.decoded, 5]
     assert made.difference < 1e-3
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    api: Any = pytest.importorskip("playwright.sync_api")
-    place = shutil.which("chromium")
-    if place is None:
-        pytest.skip("there is no chromium")
-    with api.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=place, args=["--no-sandbox"])
-
-
-@pytest.fixture
-def opened(chromium: Any, run: Run, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Open the page of the run without a network; whatever goes wrong in it fails the test."""
-    errors: list[str] = []
-
-    def open_page(wide: int = 1400, **how: Any) -> Any:
-        size = {"width": wide, "height": 900}
-        page = chromium.new_context(viewport=size, offline=True, **how).new_page()
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda sent: errors.extend([sent.url] * sent.url.startswith("http")))
-        page.goto(explore(run, tmp_path / "page.html").path.as_uri())
-        page.wait_for_selector("#ex:not([aria-busy])", timeout=60_000)
-        return page
-
-    yield open_page
-    assert errors == []
-
-
-def changes(page: Any, act: Callable[[], Any]) -> None:
-    """Wait for the decoded image to be another one after an act."""
-    shot = "document.getElementById('now').toDataURL()"
-    before = page.evaluate(shot)
-    act()
-    page.wait_for_function(f"before => {shot} !== before", arg=before, timeout=30_000)
+@pytest.mark.parametrize("most", [10, 10**9])
+def test_the_bars_of_a_table_move(
+    opened: Any, table: Run, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("vaekit.report._explore.LARGE", most)
+    page = opened(of=table)
+    page.click("#starts button:nth-child(2)")
+    got = page.evaluate("send({ name: 'decode', inputs: [z] }).then(d => [...d])")
+    expected = table.decode(torch.tensor([page.evaluate("[...z]")]))[0]
+    torch.testing.assert_close(torch.tensor(got), expected, atol=0.02, rtol=0)
+    before = page.inner_text("#bars")
+    page.locator(".sl input").first.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("End")
+    page.wait_for_function("before => get('bars').innerText !== before", arg=before)
 
 
 def decoded(page: Any, run: Run, which: int) -> float:

@@ -71,3 +71,21 @@ def contexts(first: Tensor, count: int) -> Tensor:
     """Return what codes around rows are conditioned on, `(R * M, G)`: on the way a mixture."""
     own = first[:, None].expand(-1, count - WAY, -1)
     return torch.cat([own, between(first, first.roll(-1, 0), steps=WAY)], 1).flatten(0, 1)
+
+
+def principal(codes: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Return the mean of codes `(N, D)`, and their first principal axes, as rows.
+
+    Example:
+        >>> middle, axes = principal(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), 8)
+        >>> middle, axes[0].abs()
+        (tensor([1., 1.]), tensor([1., 0.]))
+    """
+    middle = codes.mean(0)
+    return middle, torch.linalg.svd(codes - middle, full_matrices=False).Vh[:most]
+
+
+def near(codes: Tensor) -> list[float]:
+    """Return how far codes are from the nearest other one: the median, and 95 % of them."""
+    far = torch.cdist(codes, codes).fill_diagonal_(torch.inf).amin(1)
+    return far.quantile(torch.tensor([0.5, 0.95])).tolist()

@@ -6,7 +6,7 @@ import base64
 import copy
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from vaekit.data import Dataset, Split, spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel, exact, flat_codes, split_codes
-from vaekit.report._around import BASES, LINES, around, contexts
+from vaekit.report._around import BASES, LINES, around, contexts, near, principal
 from vaekit.report._curves import CSS
 from vaekit.report._engine import ENGINE, Decodes, Encodes, Pack, in_node, in_torch, read_net
 from vaekit.report._pages import address, render, sheet, small, words
@@ -117,27 +117,21 @@ def explore(
 def _page(held: _Held, contents: _Contents, lang: str) -> bytes:
     """Return the page as HTML."""
     run, say = held.run, words(lang).gettext
+    title = say("Explore: {recipe} on {data}")
     return render(
         "explore.html.j2",
         lang=lang,
         style=CSS + (HERE / "explore.css").read_text(),
         report=(HERE / "explore.js").read_text(),
         engine=ENGINE.read_text(),
-        title=say("Explore: {recipe} on {data}").format(
-            recipe=run.config.recipe, data=run.spec.name
-        ),
-        known=_json(contents.known),
+        title=title.format(recipe=run.config.recipe, data=run.spec.name),
+        known=json.dumps(contents.known, separators=(",", ":")).replace("<", "\\u003c"),
         pack=base64.b64encode(zlib.compress(bytes(contents.pack.data), 9)).decode(),
         run=run,
         held=held,
         contents=contents,
         in_page=contents.known,
     )
-
-
-def _json(value: Any) -> str:
-    """Return JSON that a script element may hold."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def explorable(run: Run) -> bool:
@@ -172,33 +166,30 @@ class _Held:
     Attributes:
         run: whose it is.
         model: on the CPU.
+        data: whose test rows it shows.
         rows: test rows.
         x, context: these as the model sees them.
         codes, made: their flat codes `(N, D)`, and E[x|z] of the first of them.
-        seen: what dense layers saw of training rows.
     """
 
     run: Run
     model: LatentModel
+    data: Dataset
     rows: Split
     x: Tensor
     context: Tensor | None
     codes: Tensor
     made: Tensor
-    seen: Any
 
     @classmethod
     def of(cls, run: Run, data: Dataset) -> _Held:
-        """Encode test rows, and watch the layers at work on training rows."""
+        """Encode test rows."""
         model = copy.deepcopy(run.vae).cpu().eval()
         rows = data.test.take(spread(len(data.test), ROWS))
-        x, context = rows.batch()
-        more, given = data.train.batch(spread(len(data.train), SEEN))
-        with torch.no_grad(), watched(model) as seen:
-            model.decode(model.encode(more, given), given)
-        made = cls(run, model, rows, x, context, torch.empty(0), torch.empty(0), seen)
+        made = cls(run, model, data, rows, *rows.batch(), torch.empty(0), torch.empty(0))
         with torch.no_grad():
-            made.codes = flat_codes(model.encode(x, context)).float()
+            found = [model.encode(x, context) for x, context in batches(made.x, made.context)]
+            made.codes = torch.cat([flat_codes(each) for each in found]).float()
             made.made = made.decoded(model, slice(CHECKED))
         return made
 
@@ -222,18 +213,6 @@ class _Held:
         context = None if self.context is None else self.context[index]
         return model.decode(split_codes(self.codes[index], self.run.latent_shapes), context)
 
-    @torch.no_grad()
-    def all_decoded(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """Return E[x|z] at many codes, a batch after the other."""
-        shapes, given = (
-            self.run.latent_shapes,
-            [None] * len(z) if context is None else context.split(BATCH),
-        )
-        parts = zip(z.split(BATCH), given, strict=False)
-        return torch.cat(
-            [self.model.decode(split_codes(each, shapes), more) for each, more in parts]
-        )
-
     @property
     def range(self) -> Tensor:
         """The range of the data: of images one, of a table one for each column."""
@@ -255,9 +234,13 @@ class _Held:
 
     def computed(self) -> _Contents:
         """Return a page's contents with the networks, in as few bits as are exact enough."""
+        train, model = self.data.train, self.model
+        with torch.no_grad(), watched(model) as seen:
+            for x, context in batches(*train.batch(spread(len(train), SEEN))):
+                model.decode(model.encode(x, context), context)
         for most in LEVELS:
-            layers = layers_of(self.model, self.seen, most)
-            if self.difference(with_layers(self.model, layers)) <= MOST:
+            layers = layers_of(model, seen, most)
+            if self.difference(with_layers(model, layers)) <= MOST:
                 break
         pack = Pack()
         nets = self.nets({f"model.{name}": layer for name, layer in layers.items()}, pack)
@@ -274,7 +257,12 @@ class _Held:
         dims = self.codes.var(0).argsort(descending=True)[:LINES]
         z = around(self.codes, starts, dims, self.space)
         context = None if self.context is None else contexts(self.context[starts], z.shape[1])
-        made = self.all_decoded(z.flatten(0, 1), context)
+        with torch.no_grad():
+            found = [
+                self.model.decode(split_codes(each, self.run.latent_shapes), given)
+                for each, given in batches(z.flatten(0, 1), context)
+            ]
+        made = torch.cat(found)
         _store(pack, "around", z.flatten(0, 1), most=WORD)
         if self.run.spec.is_table:
             levels, scales = rounded(made, WORD)
@@ -398,25 +386,13 @@ class _Held:
         }
 
 
+def batches(x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield so many rows that a large model has room for what it makes of them."""
+    for at in range(0, len(x), BATCH):
+        yield x[at : at + BATCH], None if context is None else context[at : at + BATCH]
+
+
 def _store(pack: Pack, name: str, values: Tensor, *, whole: bool = False, most: int = BYTE) -> None:
     """Store codes in few bits a number; those that are numbers of codes as they are."""
     levels, scales = (values, None) if whole else rounded(values, most)
     pack.add(levels, scales, name)
-
-
-def principal(codes: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Return the mean of codes `(N, D)`, and their first principal axes, as rows.
-
-    Example:
-        >>> middle, axes = principal(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), 8)
-        >>> middle, axes[0].abs()
-        (tensor([1., 1.]), tensor([1., 0.]))
-    """
-    middle = codes.mean(0)
-    return middle, torch.linalg.svd(codes - middle, full_matrices=False).Vh[:most]
-
-
-def near(codes: Tensor) -> list[float]:
-    """Return how far codes are from the nearest other one: the median, and 95 % of them."""
-    far = torch.cdist(codes, codes).fill_diagonal_(torch.inf).amin(1)
-    return far.quantile(torch.tensor([0.5, 0.95])).tolist()
