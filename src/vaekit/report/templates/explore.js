@@ -156,7 +156,7 @@ function far() {
   }
   const at = Math.sqrt(least), [middle, most] = K.near;
   const where = at <= 1.05 * middle ? W.inside : at <= 1.05 * most ? W.edge : W.far;
-  return `${where}: ${say(W.nearest, number(at), number(middle))}`;
+  return `${where} (${say(W.nearest, number(at), number(middle))})`;
 }
 async function show(again = false) {
   const mine = ++shown, at = Float32Array.from(z);
