@@ -124,6 +124,7 @@ def explore(
     """Write one page that holds the model: to move through its latent.
 
     It needs nothing but a browser, and may be sent. What no page can hold is refused by its name.
+    Without --out it goes beside the run's report, which links it when it is written again.
 
     Example: vaekit explore runs/vae-mnist -o explore.html
     """
