@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +41,32 @@ def test_freed_memory_is_kept_only_where_it_is_asked() -> None:
 @glibc
 def test_the_command_line_keeps_it() -> None:
     assert faults("from vaekit.cli._show import start; start()") < PAGES / 10
+
+
+TRAIN = "import os, vaekit; vaekit.train(data='digits', limit=50, epochs=1, latent=2, report=False)"
+
+
+@glibc
+@pytest.mark.parametrize(("asked", "kept"), [("1", True), ("0", False)])
+def test_python_keeps_it_too_unless_told_not_to(asked: str, kept: bool, tmp_path: Path) -> None:
+    told = f"os.environ['VAEKIT_KEEP_MEMORY'] = '{asked}'; os.chdir({str(tmp_path)!r})"
+    count = faults(f"import os; {told}; {TRAIN}")
+    assert count < PAGES / 10 if kept else count > PAGES / 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libgomp")
+@pytest.mark.parametrize(
+    ("theirs", "seen"),
+    [
+        ({}, "3000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "0"),
+    ],
+)
+def test_threads_of_a_command_wait_without_spinning_long(theirs: dict[str, str], seen: str) -> None:
+    """OpenMP says itself, as it is loaded, what it took from the environment."""
+    code = [sys.executable, "-c", "from vaekit.cli._show import start; start()"]
+    known = {n: v for n, v in os.environ.items() if n not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    env = {**known, **theirs, "OMP_DISPLAY_ENV": "VERBOSE"}
+    said = subprocess.run(code, check=True, capture_output=True, text=True, env=env).stderr
+    assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", said) in ([seen], [])  # other wheels, none
