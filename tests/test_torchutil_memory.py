@@ -1,7 +1,8 @@
-"""The allocator keeps what it is told to keep; the command line tells it, a library does not."""
+"""The allocator keeps what it is told to keep; tensors are written and looked at as they are."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from vaekit._torchutil import load_state, lost_weight, save_state
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
 PAGES = 16 * 8 * 256  # of 4 KiB, 128 MiB in all
@@ -70,3 +74,29 @@ def test_threads_of_a_command_wait_without_spinning_long(theirs: dict[str, str],
     env = {**known, **theirs, "OMP_DISPLAY_ENV": "VERBOSE"}
     said = subprocess.run(code, check=True, capture_output=True, text=True, env=env).stderr
     assert re.findall(r"GOMP_SPINCOUNT = '(\d+)'", said) in ([seen], [])  # other wheels, none
+
+
+def test_tensors_that_share_memory_are_written_whole(tmp_path: Path) -> None:
+    w = torch.randn(3, 4)
+    state = {"a": w, "same": w, "turned": w.t(), "row": w[1], "one": torch.ones(1).expand(5)}
+    state |= {"none": torch.zeros(0), "neither": torch.zeros(0, 2), "half": w.bfloat16()}
+    save_state(tmp_path / "x.safetensors", state)
+    found = load_state(tmp_path / "x.safetensors")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "lost"),
+    [
+        ([3e38, 3e38], 0),  # their sum is too large for float32
+        ([-3e38, 3e38], 0),
+        ([math.inf, -math.inf], 2),
+        ([math.nan, 1.0], 1),
+        ([1.0, -math.inf], 1),
+    ],
+)
+def test_weights_that_are_no_numbers_are_counted(numbers: list[float], lost: int) -> None:
+    said = lost_weight({"weight": torch.tensor([numbers])}, torch.nn.Linear(2, 1, bias=False))
+    expected = f"weight has NaN or infinite numbers, in {lost} of 2 values"
+    assert said == (expected if lost else None)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit._io import parsed, write
-from vaekit._safetensors import MEND, read_tensors, safetensors_bytes
+from vaekit._safetensors import MEND, read_tensors, safetensors_pieces
 from vaekit.errors import VaekitError
 
 T = TypeVar("T")
@@ -282,6 +282,8 @@ def lost_weight(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
     """
     known = module.state_dict()
     for name, value in state.items():
+        if value.is_floating_point() and value.numel() and torch.add(*value.aminmax()).isfinite():
+            continue  # without memory for each value; a sum of numbers may be too large for one
         lost = ~value.isfinite() & known[name].isfinite().to(value.device)
         if count := int(lost.sum()):
             return f"{name} has NaN or infinite numbers, in {count} of {value.numel()} values"
@@ -437,7 +439,7 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Return `value` as JSON, with its tensors put into `tensors` and replaced by their names."""
     if isinstance(value, Tensor):
         name = f"{len(tensors)}"
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[name] = value.detach().cpu().contiguous()
         return {TENSOR: name}
     if isinstance(value, dict):
         return {DICT: [[k, _pack(v, tensors)] for k, v in value.items()]}
@@ -467,7 +469,10 @@ def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_pack(state, tensors))
-    write(path, safetensors_bytes(tensors, {"state": skeleton}), mend)
+    if len({each.untyped_storage().data_ptr() for each in tensors.values()}) < len(tensors):
+        tensors = {name: each.clone() for name, each in tensors.items()}  # some share memory
+    pieces = safetensors_pieces(tensors, {"state": skeleton})
+    write(path, lambda: pieces, mend)
 
 
 def load_state(path: Path) -> dict[str, Any]:
