@@ -176,3 +176,11 @@ def test_same_seed_gives_the_same_fit() -> None:
     z = points().float()
     one, two = fit_mixture(z, 5, seed=4), fit_mixture(z, 5, seed=4)
     assert torch.equal(one.tril, two.tril)
+
+
+def test_many_points_are_scored_in_blocks_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    p = fit_mixture(z, 4)
+    whole = p.log_prob(z)
+    monkeypatch.setattr("vaekit.distributions.mixtures.AT_ONCE", 7 * 4 * 3)
+    torch.testing.assert_close(p.log_prob(z), whole)

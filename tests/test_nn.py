@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -930,11 +931,44 @@ def test_only_the_steps_of_a_training_are_lowered() -> None:
 def test_the_command_trains_in_it(tmp_path: Path) -> None:
     told = {"data": "digits", "epochs": 1, "report": False, "latent": 2, "threads": 1}
     lines = {}
-    for name in ("fp32", "bf16"):
+    for name in ("fp32", "bf16!"):
         run = vk.train("vae", out=tmp_path / name, precision=name, **told)
         lines[name] = (run.folder.path / "metrics.jsonl").read_text()
         assert run.config.training.precision == name
-    assert lines["fp32"] != lines["bf16"]
+    assert lines["fp32"] != lines["bf16!"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ("fma avx2", True),
+        ("fma avx2 avx512f avx512_vnni", True),
+        ("avx2 avx512_bf16", False),
+        ("avx2 amx_bf16 amx_tile", False),
+        ("asimd bf16", False),
+        (None, False),  # a system that does not say
+    ],
+)
+def test_bf16_without_instructions_for_it_is_refused(
+    flags: str | None, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n")
+    monkeypatch.setattr("vaekit._torchutil.CPUINFO", tmp_path / "cpuinfo")
+    told: Any = {"data": "digits", "limit": 50, "report": False, "latent": 2, "threads": 1}
+    told |= {"out": tmp_path / "run", "epochs": 1}
+    if refused:
+        with pytest.raises(VaekitError, match=r"no instructions .* insist by `precision=bf16!`"):
+            vk.train("vae", precision="bf16", **told)
+        assert not (tmp_path / "run").exists()
+        told["out"] = tmp_path / "other"
+        assert vk.train("vae", precision="bf16!", **told).config.training.precision == "bf16!"
+    else:
+        vk.train("vae", precision="bf16", **told)
+        monkeypatch.undo()
+        (tmp_path / "cpuinfo").write_text("flags : fpu")  # it was begun elsewhere
+        monkeypatch.setattr("vaekit._torchutil.CPUINFO", tmp_path / "cpuinfo")
+        assert "2 of 2 epochs" in repr(vk.resume(tmp_path / "run", epochs=2, report=False))
 
 
 def fails(name: str) -> None:

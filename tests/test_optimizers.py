@@ -148,6 +148,8 @@ SCRIPT = """
 import sys, torch, vaekit as vk
 from vaekit.data import load
 from vaekit.objectives import ELBO
+from vaekit.parts import FullMixture
+from vaekit.runs import structure
 from vaekit.training import fit, make_average, make_optimizer
 
 class ByPart(ELBO):
@@ -163,6 +165,7 @@ for name, clip, objective in asked:
     asked = dict(optimizer=optimizer, average=average, clip=clip, precision="bf16")
     progress = fit(made.model, objective, batches, steps=3, **asked)
     fit(made.model, objective, batches, steps=5, resume=progress.state(), **asked)
+structure(FullMixture(2, components=2))  # which is kept beside a run's weights
 print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 """
 

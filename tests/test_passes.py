@@ -181,6 +181,19 @@ def test_few_rows_of_a_view_are_a_copy() -> None:
     assert isinstance(view.take(torch.arange(5)), Tensor)
 
 
+def test_a_split_of_many_rows_is_a_view_and_few_of_them_are_a_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = torch.rand(160, 4)  # 2,560 bytes
+    found: Any = sys.modules["vaekit.data._rows"]
+    assert isinstance(found.take(rows, torch.arange(16)), Tensor)
+    monkeypatch.setattr("vaekit.data._rows.LARGE", 2000)
+    for count, view in ((10, False), (11, True), (150, True)):
+        taken = found.take(rows, torch.arange(count))
+        assert isinstance(taken, TakenRows) == view
+        assert torch.equal(taken.pick(torch.arange(count)) if view else taken, rows[:count])
+
+
 def test_a_card_takes_one_look_at_each_split(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     chunks = sys.modules["vaekit.data._dataset"].chunks

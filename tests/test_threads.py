@@ -1,13 +1,16 @@
 """Threads: each gets what it would get alone, and the caller's random state stays as it was."""
 
+import itertools
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from illnesses import Notes
 
 import vaekit
-from vaekit._torchutil import give_way, rng, waited_for
+from vaekit._torchutil import cores, give_way, rng, waited_for
 
 OPTIONS = {"data": "digits", "latent": 2, "net": "mlp:hidden=32", "limit": 400, "report": False}
 
@@ -124,3 +127,18 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue():
         _torchutil._turns.changed.wait_for = wait_for
     with rng(2):
         pass
+
+
+@pytest.mark.skipif(cores() < 2, reason="one core")
+@pytest.mark.parametrize(("slow", "threads", "said"), [(0.5, 2, 1), (0.25, 2, 0), (0.5, 1, 0)])
+def test_a_busy_neighbor_is_spoken_of_once(tmp_path, monkeypatch, slow, threads, said):
+    """By a clock that is read before and after each step: the first ones take 0.1 s."""
+    readings = itertools.accumulate([0.1] * 60 + [slow] * 1000)
+    monkeypatch.setattr("vaekit.runs._job.perf_counter", lambda: next(readings))
+    notes = Notes()
+    how = {"limit": 50, "batch_size": 5, "epochs": 20, "threads": threads, "report": False}
+    vaekit.train(data="digits", out=tmp_path / "run", latent=2, callbacks=[notes], **how)
+    found = [text for text in notes.notes if "another process" in text]
+    assert len(found) == said
+    expected = f"steps take 5 times as long .* --resume {tmp_path / 'run'} --threads 1"
+    assert all(re.search(expected, text) for text in found)

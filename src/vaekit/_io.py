@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 STALE = 3600  # seconds after which nobody writes to a temporary file any more
-Content = bytes | Callable[[], Iterable[bytes]]
+Content = bytes | Callable[[], Iterable[bytes | memoryview]]
 TIMEOUT = (10, 60)  # seconds: to connect, and between two chunks of a download
 warnings.filterwarnings("ignore", "only soft file lock")  # of filelock, where a system has no other
 

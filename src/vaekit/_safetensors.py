@@ -32,6 +32,13 @@ def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         >>> len({safetensors_bytes({"x": torch.ones(2)}, words) for _ in range(20)})
         1
     """
+    return b"".join(safetensors_pieces(tensors, metadata))
+
+
+def safetensors_pieces(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[bytes | memoryview, ...]:
+    """Return the same in pieces, which take no memory for the whole beside them."""
     from safetensors.torch import save
 
     content = memoryview(save(dict(tensors)))
@@ -41,7 +48,7 @@ def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     header[METADATA][CHECKSUM] = _checksum(header, data)
     text = _text(header)
     text += b" " * (-len(text) % 8)
-    return b"".join((len(text).to_bytes(8, "little"), text, data))
+    return len(text).to_bytes(8, "little"), text, data
 
 
 def _text(header: Any) -> bytes:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from vaekit._io import parsed, write
-from vaekit._safetensors import MEND, read_tensors, safetensors_bytes
+from vaekit._safetensors import MEND, read_tensors, safetensors_pieces
 from vaekit.errors import VaekitError
 
 T = TypeVar("T")
 R = TypeVar("R")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt(3)
 TRIM_AT, MMAP_AT = 1 << 30, 32 << 20  # bytes; glibc takes no larger MMAP_THRESHOLD
+CPUINFO = Path("/proc/cpuinfo")
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one of ARM
 
 
 class lazy(Generic[T]):  # noqa: N801
@@ -88,6 +90,23 @@ def find_device(name: str) -> torch.device:
             f"there is no device '{name}' here: take `device=auto` or `device=cpu`."
         ) from None
     return device
+
+
+def refuse_bf16(precision: str, device: torch.device) -> None:
+    """Refuse bfloat16 on a processor that is known to have no instructions for it.
+
+    Raises:
+        VaekitError: for the precision "bf16"; "bf16!" insists.
+    """
+    if precision != "bf16" or device.type != "cpu":
+        return
+    with suppress(OSError):
+        if not BF16.intersection(CPUINFO.read_text().split()):
+            raise VaekitError(
+                "got `precision=bf16`; this processor has no instructions for it (avx512_bf16, "
+                "amx_bf16), and a step would take about ten times as long: leave it, or insist by "
+                "`precision=bf16!`."
+            )
 
 
 class _Turns:
@@ -263,6 +282,8 @@ def lost_weight(state: Mapping[str, Tensor], module: nn.Module) -> str | None:
     """
     known = module.state_dict()
     for name, value in state.items():
+        if value.is_floating_point() and value.numel() and torch.add(*value.aminmax()).isfinite():
+            continue  # without memory for each value; a sum of numbers may be too large for one
         lost = ~value.isfinite() & known[name].isfinite().to(value.device)
         if count := int(lost.sum()):
             return f"{name} has NaN or infinite numbers, in {count} of {value.numel()} values"
@@ -400,12 +421,13 @@ def keep_memory() -> bool:
     back to the system in between, and each page costs a fault when it comes again. Blocks up to
     32 MiB now come from the heap, which shrinks only when 1 GiB at its end is free. The memory of
     the process does not go below its peak by more than that: this holds for the whole process, so
-    that the command line calls it and `fit` does not. Other allocators are left as they are.
+    that the command line and `vaekit.train` call it, and `fit` does not. Other allocators are left
+    as they are, and so is this one where the environment has VAEKIT_KEEP_MEMORY=0.
 
     Example:
         >>> kept = keep_memory()
     """
-    linux = sys.platform == "linux"
+    linux = sys.platform == "linux" and os.environ.get("VAEKIT_KEEP_MEMORY") != "0"
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if linux else None  # musl has none
     return bool(mallopt and mallopt(MMAP_THRESHOLD, MMAP_AT) and mallopt(TRIM_THRESHOLD, TRIM_AT))
 
@@ -417,7 +439,7 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     """Return `value` as JSON, with its tensors put into `tensors` and replaced by their names."""
     if isinstance(value, Tensor):
         name = f"{len(tensors)}"
-        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[name] = value.detach().cpu().contiguous()
         return {TENSOR: name}
     if isinstance(value, dict):
         return {DICT: [[k, _pack(v, tensors)] for k, v in value.items()]}
@@ -447,7 +469,10 @@ def save_state(path: Path, state: dict[str, Any], mend: str = "") -> None:
     """
     tensors: dict[str, Tensor] = {}
     skeleton = json.dumps(_pack(state, tensors))
-    write(path, safetensors_bytes(tensors, {"state": skeleton}), mend)
+    if len({each.untyped_storage().data_ptr() for each in tensors.values()}) < len(tensors):
+        tensors = {name: each.clone() for name, each in tensors.items()}  # some share memory
+    pieces = safetensors_pieces(tensors, {"state": skeleton})
+    write(path, lambda: pieces, mend)
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -470,8 +470,9 @@ class Training(Options):
     threads: int | None = Field(default=None, ge=1, le=1024)
     """CPU threads."""
 
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    """The precision of the networks in a step."""
+    precision: Literal["fp32", "tf32", "bf16", "bf16!"] = "fp32"
+    """The precision of the networks in a step. `bf16` is refused where the processor has no
+    instructions for it and would take about ten times as long; `bf16!` insists."""
 
     compile: bool = False
     """Compile the steps first (torch.compile). For GPUs."""

@@ -21,7 +21,7 @@ from torch import nn
 from vaekit._borders import border
 from vaekit._imports import Named
 from vaekit._imports import load as load_imports
-from vaekit._torchutil import find_device, rng
+from vaekit._torchutil import find_device, keep_memory, rng
 from vaekit._train_options import LANGUAGES
 from vaekit.data import GIVEN, DataSpec, is_value, meant
 from vaekit.errors import VaekitError, choose
@@ -101,6 +101,7 @@ def _go(
     """
     choose("language", lang, LANGUAGES)
     options = config.training
+    keep_memory()
     with rng(options.seed, find_device(options.device), options.threads):
         job = make_job(config, folder, **objects)
         if create:

@@ -76,7 +76,7 @@ class TrainOptions(TypedDict, total=False):
     seed: int
     device: str
     threads: int | None
-    precision: Literal["fp32", "tf32", "bf16"]
+    precision: Literal["fp32", "tf32", "bf16", "bf16!"]
     compile: bool
     capture: bool
     fast: Literal["auto", "off"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import mmap
+import os
 import re
 import shutil
 import signal
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
 ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
 SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z`])")
+SPINS = "3000"  # turns in which a thread of OpenMP waits busily, of 300,000
 LIBRARIES = 900 << 20  # bytes of addresses that torch and what comes with it take
 WIDE = 300  # columns of a table where standard output is no terminal
 
@@ -157,6 +159,8 @@ def _leave_room() -> None:
 def start() -> None:
     """Do what every command that computes does first."""
     _leave_room()
+    if "OMP_WAIT_POLICY" not in os.environ:  # libgomp reads it once, as torch is imported
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     gc.disable()  # torch brings a million objects to stay: collections would walk them all
     import torch
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # elements: of the pieces in which all rows are looked at, which caches hold
 LEAST, TIMES = 2 << 30, 20  # bytes, or times its size, that a file may ask for: the larger
 LARGE = 1 << 26  # bytes: more rows than these are not copied when they are taken
+SHARE = 16  # nor are more of so many than one in this many
 MEMINFO = Path("/proc/meminfo")
 
 
@@ -279,6 +280,8 @@ def is_random(rows: Tensor | Rows) -> bool:
 def take(rows: Tensor | Rows, index: Tensor) -> Tensor | Rows:
     """Return the rows at `index` (int64) alone: a copy, or `TakenRows` where they are many.
 
+    So are those held out of many, which others keep in memory anyhow.
+
     Example:
         >>> take(torch.eye(3), torch.tensor([1]))
         tensor([[0., 1., 0.]])
@@ -286,7 +289,8 @@ def take(rows: Tensor | Rows, index: Tensor) -> Tensor | Rows:
     if not isinstance(rows, Tensor):
         return rows.take(index)
     size = len(index) * math.prod(rows.shape[1:]) * rows.element_size()
-    return rows[index] if size <= LARGE or rows.device.type != "cpu" else TakenRows(rows, index)
+    few = size <= LARGE and (rows.nbytes <= LARGE or size <= rows.nbytes // SHARE)
+    return rows[index] if few or rows.device.type != "cpu" else TakenRows(rows, index)
 
 
 def pick(rows: Tensor | Rows, index: Tensor) -> Tensor:

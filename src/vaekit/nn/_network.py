@@ -16,7 +16,7 @@ from vaekit.registry import register
 
 Sizes = int | Sequence[int]
 Shape = tuple[int, ...]
-PRECISIONS = ["fp32", "tf32", "bf16"]
+PRECISIONS = ["fp32", "tf32", "bf16", "bf16!"]
 _FORMAT, _LOWERED = [torch.channels_last], [False]
 
 
@@ -83,7 +83,8 @@ def precision(name: str) -> Iterator[None]:
     "fp32" is float32; "tf32" lets an NVIDIA GPU multiply matrices with mantissas of 10 bits (other
     devices ignore it); "bf16" does matrix products and convolutions in bfloat16, mantissas of 7
     bits, and turns a network's output back. It is faster where the processor has instructions for
-    it (`avx512_bf16`, `amx_bf16`, a GPU), and slower elsewhere.
+    it (`avx512_bf16`, `amx_bf16`, a GPU), and slower elsewhere, where `vaekit.train` refuses it and
+    takes "bf16!", which is the same.
 
     Raises:
         VaekitError: for another name.
@@ -99,7 +100,7 @@ def precision(name: str) -> Iterator[None]:
     choose("precision", name, dict.fromkeys(PRECISIONS))
     before = _LOWERED[0], torch.get_float32_matmul_precision()
     try:
-        _LOWERED[0] = name == "bf16"
+        _LOWERED[0] = name.startswith("bf16")
         if name == "tf32":
             torch.set_float32_matmul_precision("high")
         yield

@@ -40,7 +40,8 @@ class FullMixture(Prior):
         count, size = within("components", components, 1, MOST), math.prod(self.event_shape)
         self.log_weights = nn.Buffer(torch.full((count,), -math.log(count)))
         self.loc = nn.Buffer(torch.zeros(count, *self.event_shape))
-        self.tril = nn.Buffer(torch.eye(size).repeat(count, 1, 1))
+        self.tril = nn.Buffer(torch.zeros(count, size, size))
+        self.tril.diagonal(dim1=1, dim2=2).fill_(1)  # torch.eye on meta imports sympy
 
     def forward(self, context: Context = None, posterior: Posterior = None) -> d.GaussianMixture:
         return d.GaussianMixture(self.log_weights, self.loc, self.tril)

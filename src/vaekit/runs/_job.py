@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vaekit import training
 from vaekit._io import out_of_memory, stamp_of
-from vaekit._torchutil import cores, find_device
+from vaekit._torchutil import cores, find_device, refuse_bf16
 from vaekit.data import (
     MAPPED,
     Batches,
@@ -193,6 +194,8 @@ def make_job(
     """
     options = config.training
     device = find_device(options.device)
+    if not (folder.path / "config.json").exists():  # one that goes on is as it was
+        refuse_bf16(options.precision, device)
     source = read(config.data) if value is None else from_value(value, config.data)
     if source.chosen:  # so that it is the same for whoever opens the run
         config = replace(config, data=config.data.model_copy(update=source.chosen))
@@ -306,12 +309,19 @@ def optimize(
         why = f"it has its {epochs} epochs; ask for more epochs to go on"
         why = f"no epoch was better for {options.patience}, its patience" if early else why
         callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
+    pace, per_epoch, left = training.Pace(), len(job.batches), math.nan
+    waits = job.device.type == "cpu" and torch.get_num_threads() > 1
     with training.interruptible() as pressed:
 
         def after_step(progress: training.Progress) -> bool:
+            nonlocal left
+            within = not math.isnan(left) and progress.place % per_epoch != 1 % per_epoch
+            if waits and within and (slower := pace.add(perf_counter() - left)):
+                callbacks.tell("note", training.BUSY.format(slower, job.folder.path))
             callbacks.tell("step", progress)
-            if progress.place % len(job.batches) and progress.step < steps:  # else an epoch ended
+            if progress.place % per_epoch and progress.step < steps:  # else an epoch ended
                 watcher.step(progress)
+            left = perf_counter()
             return pressed()
 
         try:

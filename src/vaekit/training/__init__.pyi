@@ -15,6 +15,8 @@ from vaekit.training._loop import fit as fit
 from vaekit.training._loop import make_average as make_average
 from vaekit.training._optimizers import make_critic as make_critic
 from vaekit.training._optimizers import make_optimizer as make_optimizer
+from vaekit.training._pace import BUSY as BUSY
+from vaekit.training._pace import Pace as Pace
 from vaekit.training._progress import DivergedError as DivergedError
 from vaekit.training._progress import Mean as Mean
 from vaekit.training._progress import Progress as Progress
