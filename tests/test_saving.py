@@ -174,13 +174,17 @@ def wide() -> type[WideNormal]:
     return vk.register("prior", "wide-normal")(WideNormal)
 
 
-def test_a_replaced_prior_is_saved_as_it_is_now(tmp_path: Path, wide: type[WideNormal]) -> None:
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian:scale=shared", "student-t"])
+def test_a_replaced_prior_is_saved_as_it_is_now(
+    tmp_path: Path, wide: type[WideNormal], likelihood: str
+) -> None:
     model = composed()
     model.prior = wide(3, width=2.0)
     made: Any = again(model)
     assert type(made.prior) is wide
     assert made.prior.width == 2.0
-    run = vk.train("vae", latent=3, net="mlp:hidden=8", out=tmp_path / "r", report=False, **QUICK)
+    how: dict[str, Any] = {"latent": 3, "net": "mlp:hidden=8", "likelihood": likelihood, **QUICK}
+    run = vk.train("vae", out=tmp_path / "r", report=False, **how)
     assert json.loads((run.save(tmp_path / "a") / "config.json").read_text())["recipe"] == "vae"
     run.model.prior = wide(3, width=2.0)
     there = vk.load(run.save(tmp_path / "b"))

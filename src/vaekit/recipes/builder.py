@@ -265,7 +265,7 @@ class Builder:
         net = self.net.decoder(code, self.family.param_shape, size)
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
-            if isinstance(self.family, Family):
+            if isinstance(self.family, Family) and not next(net.parameters()).is_meta:
                 self.family.start_spread(self.data.example(EXAMPLES))
         if curvature := getattr(self.latent_family, "curvature", 0.0):
             net = Sequential(FlatBall(size, curvature=curvature), net)
