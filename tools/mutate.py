@@ -57,6 +57,10 @@ class Room(NamedTuple):
     tests: str
 
 
+OF_OBJECTIVES = (
+    "weighted aggregate constraints critics formulas linear_gaussian gradients weights conditional "
+    "colorizer models"
+)
 ROOMS = {
     "distributions": Room("distributions/*", "distributions mixtures wrapped parts"),
     "nn": Room("nn/*", "nn layers saving tutorials mutants formulas"),
@@ -65,9 +69,7 @@ ROOMS = {
         "models/*",
         "models colorizer layers conditional linear_gaussian wrapped probe_codes probe_ladder",
     ),
-    "objectives": Room(
-        "objectives/*", "models linear_gaussian gradients weights conditional colorizer"
-    ),
+    "objectives": Room("objectives/*", OF_OBJECTIVES),
     "evaluate": Room(
         "evaluate/*",
         "evaluate metrics linear_gaussian run_evaluate colorizer distances sample_metrics",
@@ -93,7 +95,7 @@ SINGLE = {  # files that are rooms of their own
     "models": "codes hamiltonian",
     "training": "_densities",
     "runs": "_fitted _fitting",
-    "evaluate": "_distances _features _samples _factors _pairs _disentanglement",
+    "evaluate": "_distances _features _samples",
     "nn": "residual",
 }
 OF_SINGLE = (
@@ -101,9 +103,14 @@ OF_SINGLE = (
     "sample_metrics latent_metrics probe_codes mixtures oracles theory parts distributions "
     "formulas imputing edits run_evaluate mutants mutants_family"
 )
+FEW = {  # those that a few files of tests reach
+    "objectives": ("weighted constraints aggregate regularized critics", OF_OBJECTIVES),
+    "evaluate": ("_factors _pairs _disentanglement", "latent_metrics"),
+}
+ALONE = [(folder, names, OF_SINGLE) for folder, names in SINGLE.items()]
 ROOMS |= {
-    f"{folder}/{name}": Room(f"{folder}/{name}.py", OF_SINGLE)
-    for folder, names in SINGLE.items()
+    f"{folder}/{name}": Room(f"{folder}/{name}.py", tests)
+    for folder, names, tests in [*ALONE, *((folder, *each) for folder, each in FEW.items())]
     for name in names.split()
 }
 
