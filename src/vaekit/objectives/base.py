@@ -99,7 +99,8 @@ class Objective(nn.Module, ABC):
         critic_options: further arguments of that optimizer, each as "betas=0.5,0.9".
         critic_start: the step from which it trains.
         critic_steps: how many steps it takes for each of the model's.
-        least_rows: how many rows a batch must have.
+        least_rows: how many rows a batch must have, in each process.
+        kl_weight: the name of the `Weight` that is the KL's, for `kl_warmup` to fill; or None.
     """
 
     samples: tuple[int, ...] = (1,)
@@ -115,6 +116,7 @@ class Objective(nn.Module, ABC):
     critic_start: int = 0
     critic_steps: int = 1
     least_rows: int = 1
+    kl_weight: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
