@@ -18,6 +18,7 @@ from vaekit import distributions as d
 from vaekit._torchutil import load_state, save_state
 from vaekit.models import Site, Trace
 from vaekit.objectives import ELBO, GECO, Capacity, FreeBits, Objective, weights
+from vaekit.recipes import Recipe
 from vaekit.testing import check_objective
 
 
@@ -94,6 +95,33 @@ def test_of_rows_with_gaps_it_is_of_what_is_seen() -> None:
     objective = GECO(goal=1.0, rate=1.0, decay=0.0)
     found = objective(seen).parts["multiplier"].log()
     assert torch.allclose(found, distortion - 1.0)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "goal"),
+    [
+        ("bernoulli", 0.0),
+        ("categorical", 0.0),
+        ("negative-binomial", -1.0),
+        ("discretized-logistic", 0.0),
+    ],
+)
+def test_a_goal_that_no_likelihood_of_its_kind_reaches_is_refused(
+    likelihood: str, goal: float
+) -> None:
+    """Of what is counted no -log p is below 0, and the multiplier would rise without end."""
+    kind = "counts" if likelihood == "negative-binomial" else "gray"
+    spec = vk.data.DataSpec("rows", (1, 4, 4), kind, rows=20)
+
+    def made(family: str, goal: float) -> Recipe:
+        objective = f"geco:goal={goal}"
+        return vk.recipes.build("vae", spec, likelihood=family, objective=objective, net="mlp")
+
+    with pytest.raises(vk.VaekitError, match=rf"GECO has the goal {goal:g}, and -log p of \w+ is"):
+        made(likelihood, goal)
+    assert made(likelihood, 0.1).objective.goal == pytest.approx(0.1)
+    if kind == "gray":
+        assert made("gaussian", goal).objective.goal == goal
 
 
 def test_geco_goes_where_its_goal_is() -> None:

@@ -59,7 +59,7 @@ class Room(NamedTuple):
 
 OF_OBJECTIVES = (
     "weighted aggregate constraints critics formulas linear_gaussian gradients weights conditional "
-    "colorizer models"
+    "colorizer models joint choices"
 )
 ROOMS = {
     "distributions": Room("distributions/*", "distributions mixtures wrapped parts"),

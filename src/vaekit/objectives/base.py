@@ -138,6 +138,10 @@ class Objective(nn.Module, ABC):
         """
         return None
 
+    def unsuited(self, model: Any) -> str:
+        """Return why a model does not suit that offers all it `needs`; "" for one that does."""
+        return ""
+
     def critic_loss(self, trace: Trace) -> Tensor:
         """Return what the critic minimizes, `(B,)`, from detached tensors of the trace alone."""
         raise NotImplementedError(f"{type(self).__name__} has a critic and no critic_loss.")
@@ -209,6 +213,8 @@ def require(objective: Objective, model: Any) -> None:
             f"{type(objective).__name__} needs {word.meaning} ({word}), which this model does not "
             f"offer: {', '.join(named) or type(model).__name__}. Take {MENDS.get(word, OTHER)}."
         )
+    if why := objective.unsuited(model):
+        raise VaekitError(f"{type(objective).__name__} {why}")
     prior, needs = getattr(model, "prior", None), objective.needs
     learned = isinstance(prior, nn.Module) and any(p.requires_grad for p in prior.parameters())
     trains = needs & {Offer.BOUND, Offer.DENSITY} and objective.trains_prior
