@@ -411,6 +411,31 @@ def test_what_is_printed_and_kept(run: Run, capsys: pytest.CaptureFixture[str]) 
     assert "beta-vae-score" in json.dumps(kept)
 
 
+def test_compare_has_what_all_runs_were_evaluated_by(run: Run, tmp_path: Path) -> None:
+    """Not what one of them lacks, what was measured in another way, and of a training's rows."""
+    other = vaekit.train(
+        "beta_vae", data="shapes", latent=3, limit=1000, seed=1, out=tmp_path / "b", **SMALL
+    )
+    for each, metrics in ((run, ("mig", "dci:trees=1")), (other, ("mig:bins=5", "dci:trees=1"))):
+        for split, some in (("test", metrics), ("train", ("modularity",))):
+            vaekit.runs.keep_evaluation(each, each.evaluate(*some, split=split, seed=4))
+    vaekit.runs.keep_evaluation(run, run.evaluate("sap:by=r2"))
+    found = vaekit.compare([run.path, other.path], out=tmp_path / "c.html", limit=50)
+    for each, numbers in zip((run, other), found.runs, strict=True):
+        wanted = each.evaluate("dci:trees=1", seed=4)["dci"]
+        assert numbers["completeness"] == wanted["completeness"]
+        assert numbers["metrics"]["dci"]["rows"] == 384
+        assert not {"mig", "modularity", "sap"} & {*numbers}
+    assert "The completeness differs by " in "\n".join(found.words)
+    (said,) = (text for text in found.words if text.startswith("The completeness differs by "))
+    assert "over 384 rows" in said
+    vaekit.runs.keep_evaluation(other, other.evaluate("mig", seed=4))
+    found = vaekit.compare([run.path, other.path], out=tmp_path / "c.html", limit=50)
+    gap = abs(found.runs[0]["mig"] - found.runs[1]["mig"])
+    assert f"The mig differs by {gap:.3f} over 384 rows" in "\n".join(found.words)
+    assert "mig" in {key for line in found.table.values() for key in line[0]}
+
+
 def test_faces_and_data_of_your_own_have_factors(tmp_path: Path) -> None:
     run = vaekit.train(
         "vae", data="avatars", size=32, latent=2, limit=200, out=tmp_path / "a", **SMALL
