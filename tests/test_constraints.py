@@ -97,6 +97,35 @@ def test_of_rows_with_gaps_it_is_of_what_is_seen() -> None:
     assert torch.allclose(found, distortion - 1.0)
 
 
+def test_of_rows_of_which_nothing_is_seen_no_number_is_lost() -> None:
+    _, trace = passed()
+    seen = Trace(trace.x, trace.sites, trace.px, None, mask=torch.eye(4)[:, :3])
+    objective = GECO(goal=1.0, rate=1.0, decay=0.0)
+    excess = (-seen.log_likelihood[0][:3] - 1).sum() / 4  # of the last row it is 0
+    assert torch.allclose(objective(seen).parts["multiplier"].log(), excess)
+
+
+@pytest.mark.parametrize(("goal", "end"), [(-1e4, 1e6), (1e4, 1e-6)])
+def test_the_multiplier_stays_where_both_terms_count(goal: float, end: float) -> None:
+    objective = GECO(goal=goal, rate=1.0, decay=0.0)
+    assert objective(passed()[1]).parts["multiplier"].tolist() == pytest.approx([end] * 4)
+
+
+def test_a_weight_of_nothing_leaves_the_likelihood_and_parts_carry_no_gradient() -> None:
+    _, trace = passed()
+    other = Site("y", trace.site.z, trace.site.q, trace.site.p)
+    both = Trace(trace.x, (trace.site, other), trace.px, None)
+    bound = Capacity(gamma=0.0)(both)
+    assert torch.equal(bound.value, trace.log_likelihood[0])
+    assert {"kl_z", "kl_y"} <= {*bound.parts}
+    assert not any(part.requires_grad for part in bound.parts.values())
+
+
+def test_only_groups_of_a_dimension_need_densities_of_each() -> None:
+    more = FreeBits(groups="dimension").needs - FreeBits(groups="latent").needs
+    assert [*more] == [d.Offer.FACTORS]
+
+
 @pytest.mark.parametrize(
     ("likelihood", "goal"),
     [

@@ -86,8 +86,9 @@ def test_factors_are_numbers_or_names_of_any_kind(name: str) -> None:
     wanted = ALL[name](codes, factors)
     words = np.array(["a", "b", "c", "d", "e"])[factors]
     frame = pandas.DataFrame(words).astype({0: "category"})
-    same = [10 * factors, factors.astype(float), torch.tensor(factors), words, frame]
-    for each in same if name != "r2" else same[1:3]:
+    learned = torch.tensor(factors.astype(float), requires_grad=True)
+    same = [10 * factors, factors.astype(float), torch.tensor(factors), learned, words, frame]
+    for each in same if name != "r2" else same[1:4]:
         assert ALL[name](codes, each) == wanted
     assert ALL[name](torch.tensor(codes), factors) == wanted
 
@@ -130,6 +131,30 @@ def test_what_perfect_codes_have_by_their_formulas() -> None:
     assert found.completeness > 0.999
     assert found.accuracy == [1, 1, 1]
     assert np.argmax(found.importance, 0).tolist() == [0, 1, 2]
+
+
+def test_perfect_codes_are_told_by_pairs_of_either_half() -> None:
+    factors = np.repeat(grid(2, 3), 20, 0)
+    assert beta_vae_score(factors, factors, **SETS) == {"score": 1, "train_score": 1}
+
+
+def test_a_dimension_that_is_still_foretells_nothing() -> None:
+    """The mean of 0.1 is off by a last digit, which is no correlation."""
+    codes, factors = some(700)
+    wanted = sap(codes, factors, by="r2").by_factor
+    for value in (0.1, 1e6 / 3):
+        still = np.insert(codes, 0, value, axis=1)
+        assert sap(still, factors, by="r2").by_factor == pytest.approx(wanted, abs=1e-12)
+        alone = np.full((700, 2), value)
+        assert sap(alone, factors, by="r2").by_factor == [0, 0, 0]
+
+
+def test_the_ends_of_what_is_taken() -> None:
+    codes, factors = some(40)
+    codes[0, 0] = 1e30
+    assert mig(codes, factors).by_factor[0] is not None
+    exact = np.repeat([[-1, 4], [1, -4], [0, 9]], [16, 16, 1], axis=0)  # the first of variance 1
+    assert factor_vae_score(exact, factors[:33], **SETS, least=1.0)["kept"] == 2
 
 
 def test_a_dimension_that_stands_twice_leaves_no_gap_and_is_as_modular() -> None:
@@ -411,6 +436,20 @@ def test_what_is_printed_and_kept(run: Run, capsys: pytest.CaptureFixture[str]) 
     assert "beta-vae-score" in json.dumps(kept)
 
 
+def test_codes_of_several_latents_stand_side_by_side(tmp_path: Path) -> None:
+    run = vaekit.train(
+        "joint_vae", data="shapes", latent=2, posterior=":categories=3", limit=300,
+        out=tmp_path / "j", **SMALL
+    )  # fmt: skip
+    rows = run.prepared(run.source()).test
+    with torch.no_grad():
+        numbers, choices = run.model.encode(rows.x())
+    assert (numbers.shape, choices.shape) == ((384, 2), (384, 1, 3))
+    found = run.evaluate("mig")["mig"]
+    assert (found["rows"], found["dimensions"]) == (384, 5)
+    assert found["mig"] == mig(torch.cat([numbers, choices[:, 0]], 1), rows.factors).mig
+
+
 def test_compare_has_what_all_runs_were_evaluated_by(run: Run, tmp_path: Path) -> None:
     """Not what one of them lacks, what was measured in another way, and of a training's rows."""
     other = vaekit.train(
@@ -481,5 +520,6 @@ def test_runs_that_have_none_are_refused_by_name(run: Run, tmp_path: Path) -> No
         with pytest.raises(VaekitError, match=words) as caught:
             each.evaluate(metric)
         assert "\n" not in str(caught.value)
+    assert run.evaluate("mig", limit=20)["mig"]["rows"] == 20
     with pytest.raises(VaekitError, match="it takes 20 rows, and there are 5"):
         run.evaluate("mig", limit=5)
