@@ -10,7 +10,8 @@ table of docs/benchmarks.md and its chart.
     benchmarks/.venv/bin/python benchmarks/bench.py speedrun --set seeds=5
 
 w1-128, w1-1024, w1-8192 (w1: all three), w2, w3, w5: training; w4: log p(x); w6: imports, commands
-and first steps; w7: peak memory; speedrun: seconds to the tutorial's bound; defaults: the table of
+and first steps; w7: peak memory; w8: encoding and sampling; whole: whole commands beside scripts
+of torch alone; speedrun: seconds to the tutorial's bound; defaults: the table of
 docs/defaults.md. The last two run where they are named, with settings of their own (`--set`), which
 stand at the top of their files in peers/.
 """
@@ -28,7 +29,7 @@ from pathlib import Path
 from peers.results import Measured, append, path_of
 
 W1 = ["w1-128", "w1-1024", "w1-8192"]
-EACH = [*W1, "w2", "w3", "w4", "w5", "w6", "w7"]
+EACH = [*W1, "w2", "w3", "w4", "w5", "w6", "w7", "w8", "whole"]
 NAMES = {"w1": W1, "all": EACH}
 NAMED = ["speedrun", "defaults"]
 

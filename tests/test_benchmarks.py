@@ -49,7 +49,7 @@ def test_a_tutorials_pixels_are_ours(tmp_path: Path) -> None:
     assert picture.shape == (3, 64, 64)
     assert torch.equal(picture, (picture * 255).round() / 255)
     task = replace(TASKS["w1-128"], batch=4, steps=1)
-    (theirs,) = Tutorial(task).loader
+    ((theirs, _),) = Tutorial(task).loader
     ours = next(iter(Kit(task, keep=False).batches.epoch(0))).x
     assert torch.equal(theirs.sort(0).values, ours.sort(0).values)
 
@@ -60,6 +60,9 @@ def test_the_operations_of_a_step() -> None:
     kit = Kit(task, keep=False)
     weights = [m.weight.numel() for m in kit.model.modules() if isinstance(m, nn.Linear)]
     assert kit.flops() == 2 * task.batch * (3 * sum(weights) - weights[0])
+    shapes = kit.products()
+    assert kit.flops() == sum(2 * math.prod(shape) * often for shape, often in shapes.items())
+    assert len(kit.quickest([*shapes], times=1)) == len(shapes)
 
 
 def test_a_side_answers_and_tells_what_went_wrong() -> None:

@@ -97,9 +97,11 @@ def test_no_command_takes_what_is_not_there(
         assert said.count("\n") == 1
     with pytest.raises(vk.VaekitError, match="at most 2,033,601 at a time"):
         affordable(run, 10**8)
-    for metric in ("bound:samples=10000000", "aggregate:samples=10000000", "ais:steps=100000000"):
-        with pytest.raises(vk.VaekitError, match=r"would take .* GiB; 1\.0 GiB are free"):
-            run.evaluate(metric, limit=16)
+    with pytest.raises(vk.VaekitError, match=r"would take .* GiB; 1\.0 GiB are free"):
+        run.evaluate("ais:steps=100000000", limit=16)
+    for metric in ("bound", "aggregate", "nll"):
+        with pytest.raises(vk.VaekitError, match=r"samples=10000000`; expected at most 1,000,000"):
+            run.evaluate(f"{metric}:samples=10000000", limit=16)
 
 
 def test_memory_that_runs_out_elsewhere_is_a_line(

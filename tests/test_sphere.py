@@ -13,6 +13,7 @@ from conftest import Proves
 from probing import whole_way
 from scipy import integrate, optimize, stats
 
+import vaekit as vk
 from vaekit import distributions as d
 from vaekit.parts import VonMisesFisher
 from vaekit.testing import check_family
@@ -109,6 +110,24 @@ def test_a_family_of_directions_has_gradients_and_no_draw_is_left_out() -> None:
 
 def test_s_vae_goes_the_whole_way(tmp_path: Path) -> None:
     whole_way(tmp_path, "s_vae", 3)
+
+
+def test_ways_between_directions_do_not_leave_the_ball(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_default_dtype(torch.float32)
+    how: Any = {"epochs": 1, "limit": 100, "net": "mlp:hidden=16", "latent": 3, "report": False}
+    run = vk.train("s_vae", data="digits", out=tmp_path / "run", **how)
+    x, seen, decode = run.dataset().test.x()[:2], [], run.decode
+    first, last = run.encode(x)
+    monkeypatch.setattr(run, "decode", lambda z, *a: decode(seen.append(z) or z, *a))
+    vk.report.interpolate(run, x[:1], x[1:], steps=5)
+    vk.report.traverse(run, first, [0, 2], torch.tensor([-3.0, 0.0, 3.0]))
+    arc, moved = seen
+    assert torch.allclose(arc[[0, -1]], torch.stack([first, last]), atol=1e-5)
+    assert arc.norm(dim=1).min() >= 0.98 * min(first.norm(), last.norm())
+    assert (moved.norm(dim=1) < 1 + 1e-6).all()
+    assert (moved[[0, 2, 3, 5]].norm(dim=1) > 1 - 1e-6).all()
 
 
 @pytest.mark.parametrize("kind", [d.VonMisesFisher, d.PowerSpherical])

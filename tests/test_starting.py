@@ -78,6 +78,16 @@ def test_frozen_weights_stay_bit_for_bit(
     assert sum(s["exp_avg"].numel() for s in state["state"].values()) == moved
 
 
+def test_a_frozen_part_of_random_weights_is_said(
+    first: vaekit.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for how, said in (({}, 1), ({"init_from": first.path}, 0)):
+        caplog.clear()
+        out = tmp_path / str(said)
+        vaekit.train("vae", epochs=1, freeze="decoder", out=out, **how, **SMALL)
+        assert caplog.text.count("the decoder stays as it was drawn") == said
+
+
 def test_a_net_of_plain_layers_is_kept_too(tmp_path: Path) -> None:
     """Its steps are taken by hand where all of it trains."""
     how = SMALL | {"net": "mlp:hidden=16"}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from peers.results import LINES, newest, read, table  # noqa: E402
+from peers.results import LINES, newest, quartiles_of, read, table  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 CHART = ROOT / "docs" / "images" / "benchmark.svg"
@@ -46,13 +46,8 @@ def bars() -> list[Bar]:
         row = rows.get((line.benchmark, line.measure))
         if row is None or "times faster than" not in line.measure or "bfloat16" in line.measure:
             continue
-        ends = [
-            rows.get(
-                (line.benchmark, line.measure.replace("median of ratios", f"{which} quartile"))
-            )
-            for which in ("lower", "upper")
-        ]
-        quartiles = (float(ends[0]["value"]), float(ends[1]["value"])) if all(ends) else None  # type: ignore[index]
+        ends = [float(rows[key]["value"]) for key in quartiles_of(line) if key in rows]
+        quartiles = (ends[0], ends[1]) if ends else None
         what = line.what.partition(" ")[2]  # without W1, W2, ...
         found.append(Bar(what, line.against, float(row["value"]), quartiles))
     return found

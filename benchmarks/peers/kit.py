@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import vaekit.data
 from peers.task import Task, first_batch, gradient_norm, recipe_of, rows_of
@@ -100,12 +100,26 @@ class Kit:
             self.check()
         return int(counter.get_total_flops())
 
-    def peak(self, size: int = 2048) -> float:
-        """Operations per second of a large matrix product: the best of ten."""
-        a = torch.randn(size, size)
-        times = []
-        for _ in range(10):
-            began = time.perf_counter()
-            a @ a
-            times.append(time.perf_counter() - began)
-        return 2 * size**3 / min(times)
+    def products(self) -> dict[tuple[int, int, int], int]:
+        """Shapes (m, k, n) of a dense step's matrix products, and how often each comes."""
+        found: dict[tuple[int, int, int], int] = {}
+        layers = [m for m in self.model.modules() if isinstance(m, nn.Linear)]
+        for number, layer in enumerate(layers):
+            rows, wide, narrow = self.task.batch, layer.in_features, layer.out_features
+            shapes = [(rows, wide, narrow), (narrow, rows, wide), (rows, narrow, wide)]
+            for shape in shapes[: 3 if number else 2]:  # no gradient of x
+                found[shape] = found.get(shape, 0) + 1
+        return found
+
+    def quickest(self, shapes: list[tuple[int, int, int]], times: int = 5) -> list[float]:
+        """Seconds of each matrix product, the best of some."""
+        found = []
+        for m, k, n in shapes:
+            a, b, out = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
+            taken = []
+            for _ in range(times):
+                began = time.perf_counter()
+                torch.mm(a, b, out=out)
+                taken.append(time.perf_counter() - began)
+            found.append(min(taken))
+        return found

@@ -22,21 +22,26 @@ from peers.task import (
 __all__ = ["HandWritten", "Tutorial"]
 
 
-class Digits(Dataset[Tensor]):
-    """Rows of bytes, each made a picture and a tensor when it is asked for."""
+class Digits(Dataset[tuple[Tensor, int]]):
+    """Rows of bytes, each with its label, made a picture and a tensor when it is asked for.
+
+    It is what torchvision's MNIST and its ToTensor do.
+    """
 
     def __init__(self, rows: Tensor, shape: tuple[int, ...]) -> None:
-        self.rows, self.shape = rows.view(-1, 28, 28).numpy(), shape
+        self.rows, self.shape = rows.view(-1, 28, 28), shape
+        self.labels = torch.zeros(len(rows), dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return to_tensor(Image.fromarray(self.rows[index])).view(self.shape)
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture = Image.fromarray(self.rows[index].numpy())
+        return to_tensor(picture).view(self.shape), int(self.labels[index])
 
 
-class Files(Dataset[Tensor]):
-    """Pictures in a folder, each decoded when it is asked for."""
+class Files(Dataset[tuple[Tensor, int]]):
+    """Pictures in a folder, each decoded when it is asked for, with the number of the folder."""
 
     def __init__(self, task: Task) -> None:
         assert task.pictures is not None
@@ -45,14 +50,15 @@ class Files(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return read_picture(self.paths[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return read_picture(self.paths[index]), 0
 
 
 class Loop:
     """What both loops share: the nets and the loss."""
 
-    fused = False
+    fused = False  # the optimizer's steps
+    plain = True  # a sigmoid, and the cross-entropy of what it gives
 
     def __init__(self, task: Task, seed: int = 0) -> None:
         self.task = task
@@ -70,6 +76,8 @@ class Loop:
         out = self.decoder(z)
         if self.task.kind == "color":
             off = 0.5 * F.mse_loss(out, x, reduction="sum")
+        elif self.plain:
+            off = F.binary_cross_entropy(out.sigmoid(), x, reduction="sum")
         else:
             off = F.binary_cross_entropy_with_logits(out, x, reduction="sum")
         kl = -0.5 * torch.sum(1 + log_variance - mu.pow(2) - log_variance.exp())
@@ -90,7 +98,7 @@ class Tutorial(Loop):
 
     def __init__(self, task: Task, bytes_: Tensor | None = None, seed: int = 0) -> None:
         super().__init__(task, seed)
-        rows: Dataset[Tensor]
+        rows: Dataset[tuple[Tensor, int]]
         if task.pictures is None:
             rows = Digits(rows_of(task) if bytes_ is None else bytes_, task.shape)
         else:
@@ -101,7 +109,7 @@ class Tutorial(Loop):
         """An epoch; its mean loss."""
         self.model.train()
         total = 0.0
-        for x in self.loader:
+        for x, _ in self.loader:
             self.optimizer.zero_grad()
             loss = self.loss(x)
             loss.backward()
@@ -113,7 +121,7 @@ class Tutorial(Loop):
 class HandWritten(Loop):
     """The same without the loader: bytes picked in memory, fused Adam, the loss read at the end."""
 
-    fused = True
+    fused, plain = True, False
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

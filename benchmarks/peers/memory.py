@@ -18,9 +18,10 @@ from peers.task import TASKS, Task, rows_of
 __all__ = ["Memory", "memory_task", "write_rows"]
 
 
-def memory_task(steps: int = 469) -> Task:
+def memory_task(steps: int | None = None) -> Task:
     """The small net on 60,032 rows."""
-    return replace(TASKS["w1-128"], steps=steps)
+    task = TASKS["w1-128"]
+    return replace(task, steps=steps or task.steps)
 
 
 def write_rows(task: Task, path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-__all__ = ["Side", "alternate", "quartiles", "ratios"]
+__all__ = ["Side", "alternate", "quartiles", "ratios", "spread"]
 
 
 class Side:
@@ -23,14 +23,20 @@ class Side:
         arguments: of `make`.
         threads: of torch.
         flush: whether denormal numbers become zero there.
+        keep: whether freed memory is kept there, as our command line does.
     """
 
     def __init__(
-        self, make: Callable[..., Any], *arguments: Any, threads: int, flush: bool = True
+        self,
+        make: Callable[..., Any],
+        *arguments: Any,
+        threads: int,
+        flush: bool = True,
+        keep: bool = False,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, end = context.Pipe()
-        start = (end, make, arguments, threads, flush)
+        start = (end, make, arguments, threads, (flush, keep))
         self._process = context.Process(target=_serve, args=start, daemon=True)
         self._process.start()
         end.close()
@@ -60,7 +66,11 @@ class Side:
 
 
 def _serve(
-    pipe: Connection, make: Callable[..., Any], arguments: Any, threads: int, flush: bool
+    pipe: Connection,
+    make: Callable[..., Any],
+    arguments: Any,
+    threads: int,
+    switches: tuple[bool, bool],
 ) -> None:
     """In the process: answer until the end, or until something goes wrong."""
     threading.Thread(target=_follow, daemon=True).start()
@@ -68,7 +78,11 @@ def _serve(
         import torch
 
         torch.set_num_threads(threads)
-        torch.set_flush_denormal(flush)
+        from vaekit._torchutil import keep_memory
+
+        torch.set_flush_denormal(switches[0])
+        if switches[1]:
+            keep_memory()
         contestant = make(*arguments)
         while (call := pipe.recv()) is not None:
             method, rest = call
@@ -124,3 +138,16 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
         return values[0], values[0], values[0]
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, statistics.median(values), high
+
+
+def spread(measure: str, values: list[float]) -> dict[str, float]:
+    """The median of ratios under its name, and the quartiles under theirs.
+
+    Example:
+        >>> spread("gain (median of ratios)", [1.0, 2.0, 3.0])
+        {'gain (median of ratios)': 2.0, 'gain (lower quartile)': 1.5, 'gain (upper quartile)': 2.5}
+    """
+    low, middle, high = quartiles(values)
+    ends = {"lower": low, "upper": high}
+    named = {measure.replace("median of ratios", f"{end} quartile"): ends[end] for end in ends}
+    return {measure: middle, **named}

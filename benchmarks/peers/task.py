@@ -73,9 +73,9 @@ MLP = "MLP 784-512-256-32"
 TASKS = {
     task.name: task
     for task in (
-        Task("w1-128", f"{MLP}, batch 128", "mlp", 128, 100),
-        Task("w1-1024", f"{MLP}, batch 1024", "mlp", 1024, 20),
-        Task("w1-8192", f"{MLP}, batch 8192", "mlp", 8192, 4),
+        Task("w1-128", f"{MLP}, batch 128", "mlp", 128, 469),
+        Task("w1-1024", f"{MLP}, batch 1024", "mlp", 1024, 59),
+        Task("w1-8192", f"{MLP}, batch 8192", "mlp", 8192, 8),
         Task("w2", "conv VAE 28 x 28 (32, 64), batch 128", "conv", 128, 30),
         Task("w3", "conv VAE 64 x 64 color (16-128), batch norm, batch 64", "color", 64, 20),
         Task("w5", f"IWAE, k = {DRAWS}, 784-200-200-50, batch 100", "iwae", 100, 10),

@@ -30,6 +30,7 @@ from vaekit.distributions.divergences import closed_form as closed_form
 from vaekit.distributions.divergences import kl as kl
 from vaekit.distributions.divergences import kl_terms as kl_terms
 from vaekit.distributions.hyperbolic import BALL as BALL
+from vaekit.distributions.hyperbolic import SPHERE as SPHERE
 from vaekit.distributions.hyperbolic import WrappedNormal as WrappedNormal
 from vaekit.distributions.hyperbolic import add as add
 from vaekit.distributions.hyperbolic import curved as curved

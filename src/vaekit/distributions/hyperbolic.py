@@ -17,6 +17,7 @@ from torch import Tensor
 from vaekit.distributions.base import HALF_LOG_TAU, USUAL, Distribution, Offer, Space
 
 BALL = "ball"  # the kind of its space
+SPHERE = "sphere"  # the kind of a space of directions, whose means lie within
 NEAR = 0.1  # below it series are used: what they leave out is below 1e-15
 
 
@@ -126,7 +127,9 @@ def flat(space: Space, z: Tensor) -> Tensor:
 
 
 def curved(space: Space, v: Tensor) -> Tensor:
-    """Return the points of such coordinates: the inverse of `flat`."""
+    """Return the points of such coordinates: the inverse of `flat`; on a sphere or within it."""
+    if space.kind == SPHERE:
+        return v / v.norm(dim=-1, keepdim=True).clamp(min=1)
     return exp_zero(v, space.curvature) if space.kind == BALL else v
 
 

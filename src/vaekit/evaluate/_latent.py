@@ -17,7 +17,6 @@ from torch import Tensor
 from vaekit._torchutil import Moments, evaluating, wide
 from vaekit.data import check_memory
 from vaekit.distributions import Distribution, Offer, flat, offering
-from vaekit.errors import at_least
 from vaekit.evaluate import _checks as checks
 from vaekit.evaluate._metrics import (
     FEWER,
@@ -244,7 +243,7 @@ def aggregate_posterior(
         True
     """
     checks.refuse_no_density(model, "q(z)")
-    at_least("samples", samples, 1)
+    checks.draws_of("samples", samples, 1)
     sites, scores = [], []
     with evaluating(model), exact(model):
         for x, context in cut(model, batches, samples):
@@ -344,7 +343,7 @@ class Aggregate(Study):
 
     def __init__(self, *, samples: int = 1) -> None:
         super().__init__()
-        self.draws = at_least("samples", samples, 1)
+        self.draws = checks.draws_of("samples", samples, 1)
 
     def study(self, subject: Subject) -> Record:
         """Return the numbers of `aggregate_posterior`."""

@@ -57,7 +57,7 @@ class Bound(Metric):
 
     def __init__(self, *, samples: int = 10) -> None:
         super().__init__()
-        self.samples = (at_least("samples", samples, 1),)
+        self.samples = (checks.draws_of("samples", samples, 1),)
 
     def update(self, trace: Trace) -> None:
         """Store log-likelihood, kl, ELBO and mean square error of each row, in float64."""
@@ -202,7 +202,7 @@ def importance_sampled(
     checks.refuse_no_density(model, "log p(x)")
     if not model.gaps:
         checks.refuse_gaps("x", x if mask is None else x[(mask != 0).expand_as(x)])
-    samples, rows = at_least("samples", samples, 1), at_least("len(x)", len(x), 1)
+    samples, rows = checks.draws_of("samples", samples, 1), at_least("len(x)", len(x), 1)
     size = rows_and_draws(model, rows, samples, chunk)
     # glibc keeps what is freed up to the largest block that was: else each piece costs page faults.
     torch.empty(31 << 20, dtype=torch.uint8)
@@ -329,7 +329,7 @@ class NegativeLogLikelihood(Study):
 
     def __init__(self, *, samples: int = 5000) -> None:
         super().__init__()
-        self.draws = at_least("samples", samples, 1)
+        self.draws = checks.draws_of("samples", samples, 1)
 
     def suits(self, subject: Subject) -> str | None:
         """Refuse what does not normalize: it has no likelihood."""

@@ -88,6 +88,9 @@ class Family(nn.Module, ABC):
         """Return parameters `param_shape` of the distribution with this mean `event_shape`."""
         raise VaekitError(f"{type(self).__name__} cannot be started at a mean.")
 
+    def start_spread(self, rows: Tensor) -> None:
+        """Start learned numbers that all rows share near their best for these, `(N, *event)`."""
+
     @property
     def _name(self) -> str:
         return type(self).__name__

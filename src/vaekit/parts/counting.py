@@ -89,6 +89,23 @@ class _Dispersed(Family):
         made: d.Distribution = self.distribution(*parts, event_dim=event_dim)
         return made
 
+    @torch.no_grad()
+    def start_spread(self, rows: Tensor) -> None:
+        """Start learned dispersions by the variance of these rows: an optimizer moves them slowly.
+
+        It is t = 4 m^2 / (variance - m), as though the means explained three quarters of what
+        is beyond a Poisson's variance; near 10 where the rows are too few to see any.
+
+        Args:
+            rows: `(N, *event)`.
+        """
+        if not self.free:
+            mean, variance = rows.mean(0), rows.var(0)
+            error = ((mean + 2 * mean.square()) / len(rows)).sqrt() + RAREST
+            beyond = (variance - mean).clamp(min=0) + error
+            t = (4 * mean.square() + 10 * error) / beyond
+            self.log_dispersion.copy_(t.log())
+
     @property
     def gives(self) -> tuple[Phrase, ...]:
         """Return what the network's output is; and where the dispersion comes from."""
@@ -268,6 +285,10 @@ class OfLibrary(Family):
     def gives(self) -> tuple[Phrase, ...]:
         """Return what the network's output is, and that softmax makes shares of it."""
         return (*self.family.gives, ("means as shares of the library size",))
+
+    def start_spread(self, rows: Tensor) -> None:
+        """Start what the family of counts learns."""
+        self.family.start_spread(rows)
 
     def start(self, mean: Tensor) -> Tensor:
         """Return parameters whose shares are those of the mean."""

@@ -248,18 +248,21 @@ class _LocationScale(Family):
             return loc
         return torch.cat([loc, torch.full_like(loc, self.scale.one)])
 
-    def start_scale(self, spread: float) -> None:
-        """Start a shared scale that has no closed form at the spread of the data: it moves slowly.
+    def start_spread(self, rows: Tensor) -> None:
+        """Start a shared scale at half the spread of these rows: an optimizer moves it slowly.
+
+        Args:
+            rows: `(N, *event)`; gaps are NaN.
 
         Example:
-            >>> from vaekit.parts import StudentT
-            >>> family = StudentT(2, scale="shared")
-            >>> family.start_scale(0.25)
+            >>> family = Gaussian(2, scale="shared")
+            >>> family.start_spread(torch.tensor([[1.0, 0.5], [0.0, -0.5]]))
             >>> family.scale.log_scale.exp().item()
             0.25
         """
-        if isinstance(self.scale, SharedScale) and not self.fits and spread > 0:
-            nn.init.constant_(self.scale.log_scale, math.log(spread))
+        spread = float((rows - rows.nanmean(0)).square().nanmean().sqrt())
+        if isinstance(self.scale, SharedScale) and spread > 0:
+            nn.init.constant_(self.scale.log_scale, math.log(spread / 2))
 
     def extra_repr(self) -> str:
         return f"{self.event_shape}, scale={self._how!r}, mean={self.mean!r}"

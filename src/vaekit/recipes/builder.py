@@ -258,17 +258,15 @@ class Builder:
         from torch.nn import Sequential
 
         from vaekit.nn import start_at
-        from vaekit.parts import Conditional, FlatBall, joined_shape
+        from vaekit.parts import Conditional, Family, FlatBall, joined_shape
 
         size = math.prod(latent_shape)  # rows of a code lie side by side, and no planes
         code = joined_shape(latent_shape if latent_shape[2:] else (size,), self.data.net_context)
         net = self.net.decoder(code, self.family.param_shape, size)
         if self.net.start == "mean" and self.data.mean is not None:
             start_at(net, self.family.start(self.data.mean))
-            family: Any = self.family
-            if not getattr(family, "fits", True):  # whose scale has no closed form
-                apart = self.data.example(EXAMPLES) - self.data.mean
-                family.start_scale(float(apart.square().nanmean().sqrt()))
+            if isinstance(self.family, Family):
+                self.family.start_spread(self.data.example(EXAMPLES))
         if curvature := getattr(self.latent_family, "curvature", 0.0):
             net = Sequential(FlatBall(size, curvature=curvature), net)
         return Conditional(net, self.family, in_shape=latent_shape, takes=self._takes)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaekit._io import write
 from vaekit.data import Dataset, spread
-from vaekit.distributions import BALL, Offer, Space
+from vaekit.distributions import BALL, SPHERE, Offer, Space
 from vaekit.evaluate import ACTIVE, Metric, chosen, is_likelihood, measured
 from vaekit.registry import text
 from vaekit.report import _blocks as blocks
@@ -33,6 +33,7 @@ from vaekit.training import rising
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
 NAMES = 24  # bars that have names
+MOVABLE = {"reals", BALL, SPHERE}  # spaces whose codes go ways, a dimension at a time too
 SHOWS = ("pairs", "likely", "samples", "walk", "dims", "table", "cloud")  # blocks of the page
 
 # Names that the records bring, which are translated as they come.
@@ -127,7 +128,7 @@ class RunFacts:
         if drawable:
             found["pairs"] = blocks.reconstructions(shown, say)
             found["samples"] = blocks.samples(shown, say) if self.run.draws else None
-        if drawable and latent and all(space.kind in ("reals", BALL) for space in self.spaces):
+        if drawable and latent and {space.kind for space in self.spaces} <= MOVABLE:
             found["walk"] = blocks.walks(shown, say) if len(shown.x) > 1 else None
             found["dims"] = blocks.dimensions(shown, self.latent.get("kl_per_dim"), say)
         if len(shape) == 1:

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from vaekit._torchutil import rng
 from vaekit.data import Dataset
-from vaekit.distributions import BALL, Gaussian, Offer, StandardGaussian, curved, flat, geodesic
+from vaekit.distributions import (
+    BALL,
+    SPHERE,
+    Gaussian,
+    Offer,
+    StandardGaussian,
+    curved,
+    flat,
+    geodesic,
+)
 from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import ACTIVE, Latent, chosen, measured
 from vaekit.models import flat_codes
@@ -70,7 +79,9 @@ def interpolate(
     kind: str = "linear",
     context: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Return E[x|z] along the way from E[z|x] to E[z|y], `(K, T, *X)`: in a ball the geodesic.
+    """Return E[x|z] along the way from E[z|x] to E[z|y], `(K, T, *X)`.
+
+    In a ball it is the geodesic, on a sphere an arc, whatever the kind.
 
     The context of x and that of y, `(K, *G)` each, goes the straight way.
     """
@@ -78,6 +89,7 @@ def interpolate(
     affordable(run, len(x) * steps)
     here, there = (None, None) if context is None else context
     first, last, space = run.encode(x, here), run.encode(y, there), run.codes_space
+    kind = "spherical" if space.kind == SPHERE else kind
     z = between(first, last, steps=steps, kind=kind)
     if space.kind == BALL:
         if kind != "linear":

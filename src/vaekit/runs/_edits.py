@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaekit._torchutil import evaluating, rng
 from vaekit.data import Dataset, spread
-from vaekit.distributions import BALL, Offer, curved, flat
+from vaekit.distributions import BALL, SPHERE, Offer, curved, flat
 from vaekit.errors import VaekitError, at_least, unknown
 from vaekit.models import exact
 from vaekit.runs._opened import affordable, fixed_at
@@ -20,7 +20,6 @@ from vaekit.runs._run import Run
 
 MOST = 5000  # rows of either side of a direction
 VARIETY = 0.3
-SPHERE = "sphere"  # the kind of a space of directions, whose means lie within
 
 
 def edit(
@@ -56,8 +55,6 @@ def edit(
     if under is not None:
         under = (under[:, None] + shares[:, None] * turns[:, None]).flatten(0, 1)
     way = curved(space, way)
-    if space.kind == SPHERE:
-        way = way / way.norm(dim=-1, keepdim=True).clamp(min=1)
     made = run.decode(way.flatten(0, 1), under).unflatten(0, way.shape[:2])
     return made[:, 0] if steps is None else made
 

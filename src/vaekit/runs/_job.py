@@ -117,6 +117,8 @@ class Job:
         """Yield what is worth knowing before the training; none of it stops it."""
         if (threads := self.config.training.threads or 0) > cores():
             yield f"got `threads={threads}`; there are {cores()} cores: that many are used."
+        if (part := self.config.training.freeze) != "none" and not self.config.training.init_from:
+            yield f"`freeze={part}` without `init_from=RUN`: the {part} stays as it was drawn."
         data, rows, size = self.data, self.data.rows["train"], self.batches.batch_size
         if minutes := self.config.training.minutes:
             many = f"{self.config.training.epochs} epochs of {len(self.batches):,} steps"
