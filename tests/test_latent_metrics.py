@@ -138,6 +138,13 @@ def test_perfect_codes_are_told_by_pairs_of_either_half() -> None:
     assert beta_vae_score(factors, factors, **SETS) == {"score": 1, "train_score": 1}
 
 
+def test_a_dimension_of_no_importance_counts_for_nothing_in_the_mean() -> None:
+    """Of two perfect dimensions and a still one: 1, and not 0, nor two thirds."""
+    factors = np.repeat(grid(2, 3), 20, 0)
+    found = dci(np.insert(factors, 1, 4, axis=1), factors, trees=5)
+    assert (found.disentanglement, found.by_code[1]) == (pytest.approx(1, abs=1e-6), 0)
+
+
 def test_a_dimension_that_is_still_foretells_nothing() -> None:
     """The mean of 0.1 is off by a last digit, which is no correlation."""
     codes, factors = some(700)
@@ -145,8 +152,8 @@ def test_a_dimension_that_is_still_foretells_nothing() -> None:
     for value in (0.1, 1e6 / 3):
         still = np.insert(codes, 0, value, axis=1)
         assert sap(still, factors, by="r2").by_factor == pytest.approx(wanted, abs=1e-12)
-        alone = np.full((700, 2), value)
-        assert sap(alone, factors, by="r2").by_factor == [0, 0, 0]
+        alone = np.full((700, 2), [value, 3 * value])
+        assert sap(alone, factors, by="r2").by_factor == [0, 0, 0], "to the bit"
 
 
 def test_the_ends_of_what_is_taken() -> None:
