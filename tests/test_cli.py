@@ -464,6 +464,10 @@ def test_the_demo_trains_a_model_whose_samples_look_like_faces(
         return float(found["distance"])
 
     assert frechet(run.sample(500, prior="model")) > 5 * frechet(run.sample(500))
+    page = vaekit.report.explore(run)
+    assert page.bits == 8
+    assert page.path.stat().st_size <= 3_000_000
+    assert page.seconds is None or page.seconds < 0.05
     error = (run.reconstruct(data.test.x()).flatten(1) - test).square().mean()
     assert error < 0.13 * (test - x.mean(0)).square().mean()
 

@@ -306,6 +306,21 @@ def test_a_shared_scale_starts_at_half_the_spread_of_the_data(name: str) -> None
     assert opened.scale.log_scale.item() == 0
 
 
+@pytest.mark.parametrize("name", ["negative-binomial", "zinb"])
+def test_dispersions_start_by_the_variance_of_the_counts(name: str) -> None:
+    """Of t = 0.5 at four times as much; 10 where none is seen, as of all zeros and a Poisson's."""
+    rng = np.random.default_rng(0)
+    seen = rng.negative_binomial(0.5, 0.5 / 20.5, (20_000, 1))
+    rows = np.concatenate([seen, 0 * seen, rng.poisson(0.01, seen.shape)], 1)
+    x = torch.tensor(rows, dtype=torch.float32)
+    spec = DataSpec("t", (3,), "counts", rows=len(x), mean=x.mean(0), source=lambda n: x)
+    model: Any = build("vae", spec, latent=2, likelihood=name).model
+    t = model.likelihood.family.log_dispersion.exp()
+    assert t[0].item() == pytest.approx(2.0, rel=0.1)
+    assert t[1].item() == pytest.approx(10.0, rel=1e-3)
+    assert 2 < t[2].item() < 30
+
+
 def test_data_that_a_part_is_not_for_are_refused() -> None:
     context = DataSpec("t", (1, 4, 4), "gray", rows=20, classes=2, context=(2,))
     with pytest.raises(VaekitError, match="under a context: take the prior mixture"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,10 @@ def test_every_recipe_does_it_or_says_what_it_lacks(
         if name not in REFUSED.get(recipe, {}):
             main(words)
             assert Path(named.split()[-1]).stat().st_size > 100
+            if name == "explore":  # what the page computes is what the run does
+                apart = re.search(r"at most ([\d.]+) of 255", capsys.readouterr().out)
+                assert apart
+                assert float(apart[1]) <= 0.02 * 255
             continue
         with pytest.raises(SystemExit) as stop:
             main(words)

@@ -124,10 +124,12 @@ def explore(
     """Write one page that holds the model: to move through its latent.
 
     It needs nothing but a browser, and may be sent. What no page can hold is refused by its name.
+    Without --out it goes beside the run's report, which links it when it is written again.
 
     Example: vaekit explore runs/vae-mnist -o explore.html
     """
-    path = to.at(run, "explore.html")
+    beside = to.out is None and run.is_dir()
+    path = None if beside else to.at(run, "explore.html")
     made = vaekit.report.explore(opening.load(run), path, data_dir=opening.data_dir, lang=lang)
     say(f"explore: {made}")
     return made.path

@@ -23,6 +23,7 @@ from vaekit.report._curves import lines as lines
 from vaekit.report._curves import short as short
 from vaekit.report._engine import Pack as Pack
 from vaekit.report._engine import in_node as in_node
+from vaekit.report._engine import in_torch as in_torch
 from vaekit.report._engine import read_net as read_net
 from vaekit.report._epochs import axis as axis
 from vaekit.report._epochs import curves_figure as curves_figure

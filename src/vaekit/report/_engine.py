@@ -7,12 +7,14 @@ knows those in `templates/engine.js`, and any other is refused by its name.
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -265,6 +267,67 @@ def in_node(spec: Mapping[str, Any], pack: Pack, calls: Sequence[tuple[str, list
             raise VaekitError(f"node could not run the page: {done.stderr.strip()[-200:]}")
         found = json.loads((place / "made.json").read_text())
     return [torch.tensor(values) for values in found["made"]], found["seconds"]
+
+
+def in_torch(
+    spec: Mapping[str, Any], pack: Pack, calls: Sequence[tuple[str, list[Any]]]
+) -> list[Tensor]:
+    """Return what PyTorch makes of the same steps and arrays, where there is no node."""
+    stored = [_unpacked(one, pack.data) for one in spec["arrays"]]
+
+    def made_by(name: str, inputs: Sequence[Any]) -> Tensor:
+        net = spec["nets"][name]
+        found = [
+            torch.as_tensor(x).float().view(s) for x, s in zip(inputs, net["inputs"], strict=True)
+        ]
+
+        def given(one: Any) -> Any:
+            if isinstance(one, list):
+                return [given(each) for each in one]
+            if not isinstance(one, dict):
+                return one
+            return found[one["r"]] if "r" in one else stored[one["w"]]
+
+        for step, taken, shape in net["steps"]:
+            found.append(_step_in_torch(step, given(taken), shape))
+        return found[net["out"]].flatten()
+
+    def called(name: str, first: Any, *given: Any) -> Tensor:
+        if name != "both":
+            return made_by(name, [first, *given])
+        return made_by("decode", [made_by("encode", [first, *given]), *given])
+
+    with torch.no_grad():
+        return [called(name, *inputs) for name, inputs in calls]
+
+
+def _unpacked(one: Mapping[str, Any], data: bytearray) -> Tensor:
+    """Return an array of a pack."""
+    shape, count = one["shape"], math.prod(one["shape"])
+    read = np.frombuffer(data, f"<{one['kind']}", count, one["at"]).astype("f4").reshape(shape)
+    if "scales" in one:
+        scales = np.frombuffer(data, "<f4", shape[0], one["scales"])
+        read = read * scales.reshape(-1, *[1] * (len(shape) - 1))
+    return torch.from_numpy(read)
+
+
+def _step_in_torch(name: str, taken: list[Any], shape: list[int]) -> Tensor:
+    """Return what the operation of this name makes: the one of its kinds that takes these."""
+    if name == "view":
+        return taken[0].reshape(shape)
+    if name == "index":
+        taken = [taken[0], [None if each is None else each.long() for each in taken[1]]]
+    of = getattr(torch.ops.aten, name)
+    for kind in of.overloads():
+        asked = getattr(of, kind)._schema.arguments[: len(taken)]
+        if any(each.is_out for each in asked):
+            continue
+        pairs = list(zip(asked, taken, strict=False))
+        named = {each.name: value for each, value in pairs if each.kwarg_only}
+        with suppress(RuntimeError, TypeError, ValueError):
+            made = getattr(of, kind)(*[v for each, v in pairs if not each.kwarg_only], **named)
+            return made.float().reshape(shape)
+    raise VaekitError(f"PyTorch cannot compute `{name}` of a page.")
 
 
 RUN = """

@@ -6,11 +6,11 @@ import base64
 import copy
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,17 +21,19 @@ from vaekit.data import Dataset, Split, spread
 from vaekit.distributions import Offer
 from vaekit.errors import VaekitError
 from vaekit.models import LatentModel, exact, flat_codes, split_codes
+from vaekit.report._around import BASES, LINES, around, contexts, near, principal
 from vaekit.report._curves import CSS
-from vaekit.report._engine import ENGINE, Decodes, Encodes, Pack, in_node, read_net
-from vaekit.report._pages import address, render, sheet, words
+from vaekit.report._engine import ENGINE, Decodes, Encodes, Pack, in_node, in_torch, read_net
+from vaekit.report._pages import address, render, sheet, small, words
 from vaekit.report._rounding import BYTE, WORD, Layer, layers_of, rounded, watched, with_layers
 from vaekit.runs import Run
 
 ROWS, SEEN, CHECKED = 1000, 2000, 100  # test rows as points; rows for rounding; rows of the check
 DRAWS, STARTS, SLIDERS, AXES = 400, 12, 48, 8  # draws of z; rows to begin at; dims; principal axes
-LEVELS = (40, 50, 63, BYTE, WORD)  # the largest number of a weight, from coarse to fine
+BATCH, SIDES = 64, (112, 64)  # codes decoded at once; most pixels a side of images decoded before
+LEVELS = (30, 40, 50, 63, BYTE, WORD)  # the largest number of a weight, from coarse to fine
 MOST = 0.02  # the difference, of the range of the data, that asks for finer ones
-LARGE, SLOW = 20_000_000, 0.15  # weights, and seconds of a decode, beyond which it is refused
+LARGE, SLOW, HEAVY = 20_000_000, 0.15, 20_000_000  # most weights, seconds of a decode, bytes
 ACTIVE = 0.01  # variance of a dimension of codes that says something
 UNITS = torch.linspace(-6, 6, 49)  # places at which a column's units are known
 HERE = ENGINE.parent
@@ -43,24 +45,39 @@ class Explorer:
 
     Attributes:
         path: where it is.
-        bits: of a weight.
+        bits: of a weight; 0 where the page holds no weights.
         difference: the largest one to the model's own numbers, of the range of the data.
         seconds: of one decode in node; None without node.
+        decoded: how many codes were decoded beforehand, of a model too large for a page.
     """
 
     path: Path
     bits: int
     difference: float
     seconds: float | None
+    decoded: int = 0
 
     def __str__(self) -> str:
         """Return its size and how exact it is, in words."""
         how = "" if self.seconds is None else f", {1000 * self.seconds:.0f} ms a decode"
-        size = self.path.stat().st_size / 1e6
+        large = f"the model is too large for a page: {self.decoded} codes decoded beforehand"
+        held = large if self.decoded else f"weights of {self.bits} bits"
         return (
-            f"{size:.1f} MB, weights of {self.bits} bits: values differ from the run's by at most "
-            f"{255 * self.difference:.1f} of 255 gray values, or as much of a column's range{how}"
+            f"{self.path.stat().st_size / 1e6:.1f} MB, {held}: values differ from the run's by at "
+            f"most {255 * self.difference:.1f} of 255 gray values, or as much of a column's "
+            f"range{how}"
         )
+
+
+class _Contents(NamedTuple):
+    """What goes into a page: arrays, what its script knows, and how exact it is."""
+
+    pack: Pack
+    known: dict[str, Any]
+    difference: float
+    bits: int = 0
+    seconds: float | None = None
+    decoded: int = 0
 
 
 def explore(
@@ -82,44 +99,47 @@ def explore(
         VaekitError: for a model that no page holds: with what it has that a page cannot show.
     """
     _check(run)
-    say = words(lang).gettext
     held = _Held.of(run, run.dataset(data_dir))
-    for most in LEVELS:
-        layers = layers_of(held.model, held.seen, most)
-        difference = held.difference(with_layers(held.model, layers))
-        if difference <= MOST:
-            break
-    bits = 8 if most <= BYTE else 16
-    pack, nets, seconds, difference = held.packed(layers, difference)
-    title = say("Explore: {recipe} on {data}").format(recipe=run.config.recipe, data=run.spec.name)
-    known = held.known(nets, pack)
-    if seconds is not None and seconds > SLOW:
-        raise VaekitError(
-            f"a decode takes {1000 * seconds:.0f} ms in a page, which is too slow for a hand: "
-            "take `vaekit traverse`, `vaekit manifold` and `vaekit interpolate`."
-        )
-    html = render(
+    large = sum(part.numel() for part in run.vae.parameters()) > LARGE
+    contents = None if large else held.computed()
+    html = b"" if contents is None else _page(held, contents, lang)
+    if contents is None or (contents.seconds or 0) > SLOW or len(html) > HEAVY:
+        if held.coded:
+            raise VaekitError(
+                f"{run.path} is too large for a page that paints codes: take `vaekit report`."
+            )
+        contents = held.decoded_before()
+        html = _page(held, contents, lang)
+    made = write(Path(path or run.folder.explorer), html)
+    return Explorer(made, contents.bits, contents.difference, contents.seconds, contents.decoded)
+
+
+def _page(held: _Held, contents: _Contents, lang: str) -> bytes:
+    """Return the page as HTML."""
+    run, say = held.run, words(lang).gettext
+    title = say("Explore: {recipe} on {data}")
+    return render(
         "explore.html.j2",
         lang=lang,
         style=CSS + (HERE / "explore.css").read_text(),
         report=(HERE / "explore.js").read_text(),
         engine=ENGINE.read_text(),
-        title=title,
-        known=_json(known),
-        pack=base64.b64encode(zlib.compress(bytes(pack.data), 9)).decode(),
+        title=title.format(recipe=run.config.recipe, data=run.spec.name),
+        known=json.dumps(contents.known, separators=(",", ":")).replace("<", "\\u003c"),
+        pack=base64.b64encode(zlib.compress(bytes(contents.pack.data), 9)).decode(),
         run=run,
         held=held,
-        bits=bits,
-        difference=difference,
-        seconds=seconds,
-        in_page=known,
+        contents=contents,
+        in_page=contents.known,
     )
-    return Explorer(write(Path(path or run.path / "explore.html"), html), bits, difference, seconds)
 
 
-def _json(value: Any) -> str:
-    """Return JSON that a script element may hold."""
-    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+def explorable(run: Run) -> bool:
+    """Whether a page can show such data, and a way to move in such a latent."""
+    with suppress(VaekitError):
+        _check(run)
+        return True
+    return False
 
 
 def _check(run: Run) -> None:
@@ -137,12 +157,6 @@ def _check(run: Run) -> None:
         raise VaekitError(f"{run.path} is given the total of a row, which a page does not have.")
     if len(shape) != 1 and (len(shape) != 3 or shape[0] not in (1, 3)):
         raise VaekitError(f"{run.path} has rows of shape {shape}: no images, and no table.")
-    size = sum(part.numel() for part in run.vae.parameters())
-    if size > LARGE:
-        raise VaekitError(
-            f"the model has {size / 1e6:.0f} million weights, and a page holds {LARGE / 1e6:.0f}: "
-            "take `vaekit traverse`, `vaekit manifold` and `vaekit interpolate`."
-        )
 
 
 @dataclass(eq=False)
@@ -152,33 +166,30 @@ class _Held:
     Attributes:
         run: whose it is.
         model: on the CPU.
+        data: whose test rows it shows.
         rows: test rows.
         x, context: these as the model sees them.
         codes, made: their flat codes `(N, D)`, and E[x|z] of the first of them.
-        seen: what dense layers saw of training rows.
     """
 
     run: Run
     model: LatentModel
+    data: Dataset
     rows: Split
     x: Tensor
     context: Tensor | None
     codes: Tensor
     made: Tensor
-    seen: Any
 
     @classmethod
     def of(cls, run: Run, data: Dataset) -> _Held:
-        """Encode test rows, and watch the layers at work on training rows."""
+        """Encode test rows."""
         model = copy.deepcopy(run.vae).cpu().eval()
         rows = data.test.take(spread(len(data.test), ROWS))
-        x, context = rows.batch()
-        more, given = data.train.batch(spread(len(data.train), SEEN))
-        with torch.no_grad(), watched(model) as seen:
-            model.decode(model.encode(more, given), given)
-        made = cls(run, model, rows, x, context, torch.empty(0), torch.empty(0), seen)
+        made = cls(run, model, data, rows, *rows.batch(), torch.empty(0), torch.empty(0))
         with torch.no_grad():
-            made.codes = flat_codes(model.encode(x, context)).float()
+            found = [model.encode(x, context) for x, context in batches(made.x, made.context)]
+            made.codes = torch.cat([flat_codes(each) for each in found]).float()
             made.made = made.decoded(model, slice(CHECKED))
         return made
 
@@ -221,69 +232,104 @@ class _Held:
             found.append(other.reconstruct(self.x[first], context) - self.made)
         return max(float((each.abs() / self.range).amax()) for each in found)
 
-    def packed(
-        self, layers: dict[str, Layer], difference: float
-    ) -> tuple[Pack, dict[str, Any], float | None, float]:
-        """Return arrays and networks, seconds of a decode, and the page's own difference."""
-        pack, inside = Pack(), {f"model.{name}": layer for name, layer in layers.items()}
-        z, x = self.codes[:1], self.x[:1].nan_to_num(0.0)
+    def computed(self) -> _Contents:
+        """Return a page's contents with the networks, in as few bits as are exact enough."""
+        train, model = self.data.train, self.model
+        with torch.no_grad(), watched(model) as seen:
+            for x, context in batches(*train.batch(spread(len(train), SEEN))):
+                model.decode(model.encode(x, context), context)
+        for most in LEVELS:
+            layers = layers_of(model, seen, most)
+            if self.difference(with_layers(model, layers)) <= MOST:
+                break
+        pack = Pack()
+        nets = self.nets({f"model.{name}": layer for name, layer in layers.items()}, pack)
+        far, seconds = self.checked(nets, pack)
+        for name, draws in self.draws():
+            _store(pack, name, draws, whole=self.coded)
+        known = self.known(pack, self.starts(), tuple(self.run.spec.shape))
+        known |= {"given": self.given(), "nets": nets}
+        return _Contents(pack, known, far, 8 if most <= BYTE else 16, seconds)
+
+    def decoded_before(self) -> _Contents:
+        """Return a page's contents with what the model makes of codes around some rows."""
+        pack, starts = Pack(), self.starts()[:BASES]
+        dims = self.codes.var(0).argsort(descending=True)[:LINES]
+        z = around(self.codes, starts, dims, self.space)
+        context = None if self.context is None else contexts(self.context[starts], z.shape[1])
+        with torch.no_grad():
+            found = [
+                self.model.decode(split_codes(each, self.run.latent_shapes), given)
+                for each, given in batches(z.flatten(0, 1), context)
+            ]
+        made = torch.cat(found)
+        _store(pack, "around", z.flatten(0, 1), most=WORD)
+        if self.run.spec.is_table:
+            levels, scales = rounded(made, WORD)
+            pack.add(levels, scales, "made")
+            far = (levels * scales[:, None] - made).abs() / self.range
+            shown, difference = {}, float(far.amax())
+        else:
+            made, difference = self.run.spec.values.inverse(made), 0.5 / 255
+            for side in SIDES:
+                made = small(made, side)
+                shown = {"tiles": address(sheet(made))}
+                if len(shown["tiles"]) < HEAVY * 0.6:
+                    break
+        known = self.known(pack, starts, tuple(made.shape[1:])) | shown
+        known |= {"given": [], "nets": {}, "dims": dims.tolist(), "axes": [], "around": z.shape[1]}
+        return _Contents(pack, known, difference, decoded=len(made))
+
+    def nets(self, layers: dict[str, Layer], pack: Pack) -> dict[str, Any]:
+        """Return the networks as steps, with their weights in the pack."""
         given = [] if self.context is None else [self.context[:1]]
-        shapes = self.run.latent_shapes
         with torch.no_grad(), evaluating(self.model), exact(self.model):
-            decodes = Decodes(self.model, shapes)
+            decodes = Decodes(self.model, self.run.latent_shapes)
             try:
-                nets = {"decode": read_net(decodes, [z, *given], inside, pack)}
+                nets = {"decode": read_net(decodes, [self.codes[:1], *given], layers, pack)}
             except VaekitError as error:
                 raise VaekitError(f"{self.run.path}: {error}") from None
             if self.encodes:
+                x = self.x[:1].nan_to_num(0.0)
                 with suppress(VaekitError):  # such a page takes no images of one's own
-                    nets["encode"] = read_net(Encodes(self.model), [x, *given], inside, pack)
-        rows = range(len(self.made))
-        more = [[] if self.context is None else [self.context[row].tolist()] for row in rows]
-        calls = [("decode", [self.codes[row].tolist(), *more[row]]) for row in rows]
+                    nets["encode"] = read_net(Encodes(self.model), [x, *given], layers, pack)
+        return nets
+
+    def checked(self, nets: dict[str, Any], pack: Pack) -> tuple[float, float | None]:
+        """Return how far what the page computes is from the run's, and the seconds of a decode."""
+        count = len(self.made)
+        given = [[]] * count if self.context is None else self.context[:count, None].tolist()
+        calls = [
+            ("decode", [z, *more]) for z, more in zip(self.codes.tolist(), given, strict=False)
+        ]
         if "encode" in nets and not self.coded:
             seen = self.x.nan_to_num(0.0).flatten(1).tolist()
-            calls += [("both", [seen[row], *more[row]]) for row in rows]
-        found = in_node({"nets": nets, "arrays": pack.arrays}, pack, calls)
-        if found is None:
-            return pack, nets, None, difference
-        made, seconds = found
-        count = len(rows)
+            calls += [("both", [x, *more]) for x, more in zip(seen, given, strict=False)]
+        spec = {"nets": nets, "arrays": pack.arrays}
+        made, seconds = in_node(spec, pack, calls) or (in_torch(spec, pack, calls), None)
         own = torch.stack(made).view(-1, *self.made.shape)
         far = float(((own - self.made).abs() / self.range).amax())
-        return pack, nets, sorted(seconds[:count])[count // 10], far
+        return far, None if seconds is None else sorted(seconds[:count])[count // 10]
 
-    def known(self, nets: dict[str, Any], pack: Pack) -> dict[str, Any]:
-        """Return what the page's script knows, and add codes and draws to the pack."""
+    def known(self, pack: Pack, starts: Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return what the page's script knows, and add the codes to the pack."""
         spec, codes = self.run.spec, self.codes
         _store(pack, "codes", codes, whole=self.coded)
-        for name, draws in self.draws():
-            _store(pack, name, draws, whole=self.coded)
         spreads, dims = codes.var(0).sort(descending=True)
-        active = max(1, int((spreads > ACTIVE).sum()))
+        active = dims[: max(1, int((spreads > ACTIVE).sum()))]
         known: dict[str, Any] = {"space": self.space.kind, "size": codes.shape[1]}
         if self.coded:
             likelihood: Any = self.run.vae.likelihood
-            grid = likelihood.in_shape[1:]
-            known |= {"levels": self.space.levels, "grid": list(grid)}
+            known |= {"levels": self.space.levels, "grid": list(likelihood.in_shape[1:])}
         else:
-            known["dims"] = dims[:SLIDERS].tolist()
             middle, axes = principal(codes, AXES)
             known |= {"middle": middle.tolist(), "axes": axes.tolist()}
-            known |= {"active": dims[:active].tolist(), "near": near(codes[:, dims[:active]])}
-            known["curvature"] = self.space.curvature
-        known |= {"labels": self.labels(), "classes": self.run.class_names if spec.classes else []}
-        known |= {
-            "given": self.given(),
-            "starts": self.starts().tolist(),
-            "shape": list(spec.shape),
-        }
-        known |= self.table() if spec.is_table else self.images()
-        return known | {"nets": nets, "arrays": pack.arrays, "named": pack.named}
-
-    def labels(self) -> list[int]:
-        """Return the labels of the points; none without."""
-        return [] if self.rows.labels is None else self.rows.labels.tolist()
+            known |= {"dims": dims[:SLIDERS].tolist(), "curvature": self.space.curvature}
+            known |= {"active": active.tolist(), "near": near(codes[:, active])}
+        known |= {"labels": [] if self.rows.labels is None else self.rows.labels.tolist()}
+        known |= {"classes": self.run.class_names if spec.classes else [], "shape": list(shape)}
+        known |= {"starts": starts.tolist(), "arrays": pack.arrays, "named": pack.named}
+        return known | (self.table(starts) if spec.is_table else self.images(starts, shape))
 
     def given(self) -> list[list[Any]]:
         """Return what a row is conditioned on: a name, and its values, each."""
@@ -309,10 +355,11 @@ class _Held:
             if fitted is not None:
                 yield "fitted", fitted.density.sample((DRAWS,)).flatten(1).float().cpu()
 
-    def images(self) -> dict[str, Any]:
+    def images(self, starts: Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return how images are shown, and those to begin at."""
-        values, starts = self.run.spec.values, self.starts()
+        values = self.run.spec.values
         seen = values.inverse(self.x[starts].nan_to_num(values.low)).clamp(0, 1)
+        seen = seen if seen.shape[1:] == shape else small(seen, max(shape[1:]))
         rim = values.inverse(self.x.nan_to_num(values.low))
         edge = torch.cat([rim[..., 0, :].flatten(), rim[..., -1, :].flatten()]).mean()
         return {
@@ -323,7 +370,7 @@ class _Held:
             "sheet": address(sheet(seen, len(seen))),
         }
 
-    def table(self) -> dict[str, Any]:
+    def table(self, starts: Tensor) -> dict[str, Any]:
         """Return the names of columns, their units at places, and where their values lie."""
         spec, wide = self.run.spec, self.run.spec.shape[0]
         seen = self.x.nan_to_num(0.0)
@@ -335,31 +382,17 @@ class _Held:
             "places": UNITS.tolist(),
             "units": units.T.tolist(),
             "ends": ends,
-            "rows": self.x[self.starts()].nan_to_num(0.0).tolist(),
+            "rows": self.x[starts].nan_to_num(0.0).tolist(),
         }
 
 
-def _store(pack: Pack, name: str, values: Tensor, *, whole: bool) -> None:
-    """Store codes in 8 bits a number; those that are numbers of codes as they are."""
-    if whole:
-        pack.add(values, name=name)
-    else:
-        pack.add(*rounded(values, BYTE), name=name)
+def batches(x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield so many rows that a large model has room for what it makes of them."""
+    for at in range(0, len(x), BATCH):
+        yield x[at : at + BATCH], None if context is None else context[at : at + BATCH]
 
 
-def principal(codes: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Return the mean of codes `(N, D)`, and their first principal axes, as rows.
-
-    Example:
-        >>> middle, axes = principal(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), 8)
-        >>> middle, axes[0].abs()
-        (tensor([1., 1.]), tensor([1., 0.]))
-    """
-    middle = codes.mean(0)
-    return middle, torch.linalg.svd(codes - middle, full_matrices=False).Vh[:most]
-
-
-def near(codes: Tensor) -> list[float]:
-    """Return how far codes are from the nearest other one: the median, and 95 % of them."""
-    far = torch.cdist(codes, codes).fill_diagonal_(torch.inf).amin(1)
-    return far.quantile(torch.tensor([0.5, 0.95])).tolist()
+def _store(pack: Pack, name: str, values: Tensor, *, whole: bool = False, most: int = BYTE) -> None:
+    """Store codes in few bits a number; those that are numbers of codes as they are."""
+    levels, scales = (values, None) if whole else rounded(values, most)
+    pack.add(levels, scales, name)

@@ -149,17 +149,17 @@ def address(image: Tensor, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def small(images: Tensor) -> Tensor:
-    """Return images in [0, 1], `(N, C, H, W)`, with 112 pixels a side at most.
+def small(images: Tensor, most: int = SIDE) -> Tensor:
+    """Return images in [0, 1], `(N, C, H, W)`, with 112 pixels a side at most, or so many.
 
     Example:
         >>> small(torch.rand(2, 3, 8, 8)).shape, small(torch.rand(2, 3, 448, 224)).shape
         (torch.Size([2, 3, 8, 8]), torch.Size([2, 3, 112, 56]))
     """
     images, side = images.float().clamp(0, 1), max(images.shape[-2:])
-    if side <= SIDE:
+    if side <= most:
         return images
-    size = [max(1, round(part * SIDE / side)) for part in images.shape[-2:]]
+    size = [max(1, round(part * most / side)) for part in images.shape[-2:]]
     return interpolate(images.nan_to_num(0.5), size, mode="area")
 
 

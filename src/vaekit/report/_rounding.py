@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vaekit.models import LatentModel
 
 WIDEST = 2048  # inputs of a layer whose rounding is made up for by those
-LARGE = 2**18  # weights of a wide layer
+LARGE, SMALL = 2**18, 2**13  # weights of a wide layer; of one that has 16 bits in any case
 LOST = 1.5e-3  # of the mean square of an output that a wide layer may lose
 BYTE, WORD = 127, 32767
 Rounded = tuple[Tensor, Tensor]  # whole numbers (R, C), and the scale of each row
@@ -126,6 +126,7 @@ def layers_of(model: nn.Module, seen: Mapping[str, Seen], most: int) -> dict[str
 def _layer(part: nn.Module, known: Seen, most: int) -> Layer:
     whole: Any = part.weight
     weight, calls = whole.detach().flatten(1), max(known.calls, 1)
+    most = WORD if weight.numel() <= SMALL else most
     if known.outputs is not None and most <= BYTE:
         factors = _few(weight, known.outputs / calls)
         if factors is not None:

@@ -23,6 +23,7 @@ from vaekit.report import _blocks as blocks
 from vaekit.report._blocks import Rebuilt
 from vaekit.report._curves import Chart, bars, finite, value
 from vaekit.report._epochs import training_curves
+from vaekit.report._explore import explorable
 from vaekit.report._network import network
 from vaekit.report._pages import mark, render, words
 from vaekit.report._run_set import Words
@@ -74,6 +75,7 @@ def write_run_report(run: Run, *, data_dir: str | Path | None = None, lang: str 
     curves = training_curves(found.epochs, say(run.spec.unit), step=run.step, say=say)
     shown = Rebuilt.of(run, data, data.test.take(spread(len(data.test), ROWS)))
     known |= {"curves": curves, "rebuilt": shown, "network": network(run, say)}
+    known |= {"explorable": explorable(run)}
     html = render("run.html.j2", lang=lang, **known, **found.shows(shown, say))
     keep_fitted(run, data)
     return write(run.folder.report, html)

@@ -153,6 +153,11 @@ class RunFolder:
         """Return the report."""
         return self.path / "report.html"
 
+    @property
+    def explorer(self) -> Path:
+        """Return the page that holds the model."""
+        return self.path / "explore.html"
+
     @contextmanager
     def locked(self, *, create: bool = False) -> Iterator[None]:
         """Lock the folder, so that nobody else trains into it; with `create`, make it first.

@@ -67,6 +67,19 @@ function engine(spec, buffer) {
     for (let i = from; i < to; i++) d[i] = (d[i] - mean) * by;
   }
 
+  function dot(a, at, b, from, n) {
+    let p = 0, q = 0, r = 0, s = 0;
+    const end = at + n;
+    for (; at < end - 3; at += 4, from += 4) {
+      p += a[at] * b[from];
+      q += a[at + 1] * b[from + 1];
+      r += a[at + 2] * b[from + 2];
+      s += a[at + 3] * b[from + 3];
+    }
+    for (; at < end; at++, from++) p += a[at] * b[from];
+    return p + q + r + s;
+  }
+
   const ops = {
     view: (x, ...more) => ({ d: x.d, s: more.pop() }),
     relu: each(v => Math.max(0, v)),
@@ -178,36 +191,33 @@ function engine(spec, buffer) {
       return { d: a.d.map((v, i) => v * sigmoid(b.d[i])), s: shape };
     },
     linear(x, w, b, shape) {
-      const [outs, ins] = w.s, rows = x.d.length / ins, d = new Float32Array(rows * outs);
-      for (let r = 0; r < rows; r++) {
-        for (let o = 0; o < outs; o++) {
-          let sum = b ? b.d[o] : 0;
-          for (let i = 0, at = o * ins, from = r * ins; i < ins; i++) sum += w.d[at + i] * x.d[from + i];
-          d[r * outs + o] = sum;
-        }
+      const [outs, ins] = w.s, d = new Float32Array(x.d.length / ins * outs);
+      for (let i = 0; i < d.length; i++) {
+        const o = i % outs;
+        d[i] = (b ? b.d[o] : 0) + dot(w.d, o * ins, x.d, (i - o) / outs * ins, ins);
       }
       return { d, s: shape };
     },
     conv2d(x, w, b, stride, padding, dilation, groups, shape) {
       const [, outs, high, wide] = shape, [, ins, rows, columns] = w.s, [p, q] = padding;
-      const from = padded(x, [q, q, p, p]), [, , H, W] = from.s, d = new Float32Array(size(shape));
-      for (let o = 0; o < outs; o++) {
-        const first = Math.floor(o * groups / outs) * ins, to = o * high * wide;
-        if (b) d.fill(b.d[o], to, to + high * wide);
-        for (let i = 0; i < ins; i++) for (let k = 0; k < rows; k++) for (let m = 0; m < columns; m++) {
-          const v = w.d[((o * ins + i) * rows + k) * columns + m];
-          for (let r = 0; r < high; r++) {
-            let at = ((first + i) * H + r * stride[0] + k * dilation[0]) * W + m * dilation[1];
-            const end = to + (r + 1) * wide, step = stride[1];
-            for (let y = to + r * wide; y < end; y++, at += step) d[y] += v * from.d[at];
+      const { d: from, s: [, , H, W] } = padded(x, [q, q, p, p]), d = new Float32Array(size(shape));
+      const n = ins * rows * columns, cells = high * wide, seen = new Float32Array(cells * n), part = outs / groups;
+      for (let g = 0; g < groups; g++) {
+        for (let r = 0, to = 0; r < high; r++) for (let z = 0; z < wide; z++) for (let i = g * ins; i < (g + 1) * ins; i++) {
+          for (let k = 0; k < rows; k++) {
+            let at = (i * H + r * stride[0] + k * dilation[0]) * W + z * stride[1];
+            for (let m = 0; m < columns; m++, at += dilation[1]) seen[to++] = from[at];
           }
+        }
+        for (let o = g * part; o < (g + 1) * part; o++) for (let y = 0; y < cells; y++) {
+          d[o * cells + y] = (b ? b.d[o] : 0) + dot(w.d, o * n, seen, y * n, n);
         }
       }
       return { d, s: shape };
     },
     conv_transpose2d(x, w, b, stride, padding, output, groups, dilation, shape) {
       const [, outs, high, wide] = shape, [, ins, rows, columns] = x.s, [, each, kh, kw] = w.s;
-      const H = high + 2 * padding[0], W = wide + 2 * padding[1], d = new Float32Array(outs * H * W);
+      const H = high + 2 * padding[0], W = wide + 2 * padding[1], d = new Float32Array(outs * H * W), seen = x.d;
       for (let i = 0; i < ins; i++) for (let c = 0; c < each; c++) {
         const o = Math.floor(i * groups / ins) * each + c;
         for (let k = 0; k < kh; k++) for (let m = 0; m < kw; m++) {
@@ -215,7 +225,7 @@ function engine(spec, buffer) {
           for (let r = 0; r < rows; r++) {
             let y = (o * H + r * stride[0] + k * dilation[0]) * W + m * dilation[1];
             const from = (i * rows + r) * columns;
-            for (let z = from; z < from + columns; z++, y += stride[1]) d[y] += v * x.d[z];
+            for (let z = from; z < from + columns; z++, y += stride[1]) d[y] += v * seen[z];
           }
         }
       }

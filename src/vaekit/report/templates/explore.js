@@ -25,11 +25,11 @@ worker.onerror = event => { get("says").textContent = say(W.failed, event.messag
 worker.onmessage = ({ data }) => {
   const done = waiting.get(data.id);
   waiting.delete(data.id);
-  if (data.took) speed = speed ? 0.8 * speed + 0.2 * data.took : data.took;
+  if (data.took && data.id > 9) speed = speed ? 0.8 * speed + 0.2 * data.took : data.took;  // once compiled
   if (later.length && !waiting.size) later.shift()();
   done(data.d);
 };
-const send = (what, moved = []) => new Promise(done => {
+const send = K.around ? async ({ inputs }) => picture(seek(inputs[0])) : (what, moved = []) => new Promise(done => {
   waiting.set(++asked, done);
   worker.postMessage({ id: asked, ...what }, moved);
 });
@@ -38,6 +38,24 @@ const idle = (name, inputs) => new Promise(done => {
   const go = () => send({ name, inputs }).then(done);
   if (waiting.size) later.push(go); else go();
 });
+
+// A model too large for a page: what it makes of codes around each row to begin at, in their order.
+let base = 0, tiles = null;
+function seek(at) {
+  let found = 0, least = Infinity;
+  for (let i = base * K.around; i < (base + 1) * K.around; i++) {
+    let sum = 0;
+    for (let k = 0; k < K.size; k++) sum += (arrays.around[i * K.size + k] - at[k]) ** 2;
+    if (sum < least) [found, least] = [i, sum];
+  }
+  return found;
+}
+function picture(i) {
+  if (!tiles) return arrays.made.slice(i * K.shape[0], (i + 1) * K.shape[0]);
+  const columns = tiles.width / wide, top = Math.floor(i / columns) * high;
+  return pixels(tiles, i % columns * wide, top).map(v => K.low + (K.high - K.low) * v);
+}
+const home = () => K.around ? row("codes", K.starts[base]) : z;  // where a move goes from
 
 let arrays, z, own = null, note = "", axes = [0, 1], view = "both", marked = -1, turn = 0, shown = 0;
 const menus = [...document.querySelectorAll(".given")];
@@ -61,6 +79,7 @@ function place(at, k, value) {
   }
 }
 function inside(at) {  // a sphere and a ball have no outside
+  if (K.around) return row("around", seek(at));
   const norm = Math.hypot(...at), most = K.space === "ball" ? 0.999 / Math.sqrt(K.curvature || 1) : 1;
   const by = K.space === "sphere" ? 1 / (norm || 1) : K.space === "ball" && norm > most ? most / norm : 1;
   return by === 1 ? at : at.map(v => v * by);
@@ -137,7 +156,7 @@ function far() {
   }
   const at = Math.sqrt(least), [middle, most] = K.near;
   const where = at <= 1.05 * middle ? W.inside : at <= 1.05 * most ? W.edge : W.far;
-  return `${say(W.nearest, number(at), number(middle))}: ${where}`;
+  return `${where} (${say(W.nearest, number(at), number(middle))})`;
 }
 async function show(again = false) {
   const mine = ++shown, at = Float32Array.from(z);
@@ -149,6 +168,7 @@ async function show(again = false) {
     one.box.classList.toggle("axis", axes.includes(k));
   });
   if (coded) grid(); else plane();
+  ends();
   const made = await send({ name: "decode", inputs: [at, ...given()] });
   if (mine !== shown && !again) return;
   const said = [];
@@ -163,7 +183,7 @@ async function show(again = false) {
   } else fill(made);
   if (note) said.push(note);
   if (!coded) said.push(far());
-  said.push(say(W.ready, number(speed, speed < 10 ? 1 : 0)));
+  if (speed) said.push(say(W.ready, number(speed, speed < 10 ? 1 : 0)));
   get("says").replaceChildren(...said.flatMap((text, k) => k ? [make("br"), text] : [text]));
 }
 function go(at, seen = null, words = "") {
@@ -180,15 +200,30 @@ const back = image && !coded ? make("canvas", { width: N * step[0] - gap, height
 async function behind() {
   const mine = ++turn;
   if (!back) return;
-  const order = Array.from({ length: N * N }, (_, i) => [i % N, Math.floor(i / N)]);
-  for (const [c, r] of order) {
+  const here = axes.map((k, which) => toPixel(coordinate(z, k), k, which === 1) / 880 * N - 0.5);
+  const away = ([c, r]) => Math.hypot(c - here[0], r - here[1]);
+  const order = Array.from({ length: N * N }, (_, i) => [i % N, Math.floor(i / N)]).sort((a, b) => away(a) - away(b));
+  for (const [done, [c, r]] of order.entries()) {
     const at = Float32Array.from(z);
     place(at, axes[0], toValue(880 * (c + 0.5) / N, axes[0]));
     place(at, axes[1], toValue(880 * (r + 0.5) / N, axes[1], true));
     const made = await idle("decode", [inside(at), ...given()]);
     if (mine !== turn) return;
     back.getContext("2d").drawImage(tile(levels(made)), c * step[0], r * step[1]);
-    if (c === N - 1) plane();
+    if (done % N === N - 1) plane();
+  }
+}
+// What each slider makes at its two ends, once the hand rests.
+let resting = 0;
+async function ends() {
+  const mine = ++resting;
+  await new Promise(done => setTimeout(done, 100));
+  const from = Float32Array.from(home());
+  for (const [k, { canvases }] of sliders.entries()) for (const [which, canvas] of canvases.entries()) {
+    if (mine !== resting) return;
+    const at = Float32Array.from(from);
+    place(at, k, which ? scales[k].high : scales[k].low);
+    paint(canvas, levels(await idle("decode", [inside(at), ...given()])));
   }
 }
 let points = [];
@@ -230,6 +265,7 @@ function plane() {
   canvas.setAttribute("aria-label", say(W.plane, named(axes[0]), named(axes[1]), ...at.map(v => number(v))));
 }
 function move(across, up) {
+  z = home();
   [across, up].forEach((value, which) => {
     const reach = half(), middle = center(axes[which]);
     place(z, axes[which], Math.max(middle - reach, Math.min(middle + reach, value)));
@@ -249,7 +285,7 @@ if (!coded) {
   const nearest = ([x, y]) => {
     let found = -1, least = 15 ** 2;
     points.forEach((at, i) => {
-      if (view === "images" || (marked >= 0 && K.labels[i] !== marked)) return;
+      if (K.around || view === "images" || (marked >= 0 && K.labels[i] !== marked)) return;
       const far = (toPixel(coordinate(at, axes[0]), axes[0]) - x) ** 2 + (toPixel(coordinate(at, axes[1]), axes[1], true) - y) ** 2;
       if (far < least) [found, least] = [i, far];
     });
@@ -281,7 +317,7 @@ if (!coded) {
     const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     if (!by) return;
     event.preventDefault();
-    move(...axes.map((k, which) => coordinate(z, k) + by[which] * half() / 40));
+    move(...axes.map((k, which) => coordinate(z, k) + by[which] * half() / (K.around ? N / 2 : 40)));
   };
   for (const button of document.querySelectorAll("[data-view]")) {
     button.onclick = () => {
@@ -290,7 +326,7 @@ if (!coded) {
       plane();
     };
   }
-  get("basis").onchange = event => {
+  if (get("basis")) get("basis").onchange = event => {
     basis = event.target.value;
     axes = [0, Math.min(1, many() - 1)];
     points = measure();
@@ -312,14 +348,15 @@ let sliders = [];
 function list() {
   sliders = Array.from({ length: many() }, (_, k) => {
     const { low, high: top } = scales[k];
-    const input = make("input", { type: "range", min: low, max: top, step: (top - low) / 200 });
-    const button = make("button", { type: "button", textContent: named(k), title: say(W.axis, named(k)) });
+    const input = make("input", { type: "range", min: low, max: top, step: (top - low) / (K.around ? 10 : 200) });
+    const button = make("button", { type: "button", textContent: named(k), title: say(W.axis, named(k)), disabled: Boolean(K.around) });
     input.setAttribute("aria-label", named(k));
-    input.oninput = () => { place(z, k, +input.value); z = inside(z); own = null; note = ""; show(); };
+    input.oninput = () => { z = home(); place(z, k, +input.value); z = inside(z); own = null; note = ""; show(); };
     input.onchange = () => { if (!axes.includes(k)) behind(); };
     button.onclick = () => { axes = axes.includes(k) ? [axes[1], axes[0]] : [k, axes[0]]; show(); behind(); };
     const out = make("output");
-    return { input, out, box: make("div", { className: "sl" }, button, input, out) };
+    const canvases = image ? [0, 1].map(() => make("canvas", { width: wide, height: high, ariaHidden: true })) : [];
+    return { input, out, canvases, box: make("div", { className: "sl" }, button, ...canvases, input, out) };
   });
   get("sliders").replaceChildren(...sliders.map(one => one.box));
 }
@@ -388,28 +425,32 @@ if (coded) {
 // Pins, and the walk between them.
 const pins = [];
 let playing = 0;
-get("pin").onclick = async () => {
-  const kept = Float32Array.from(z), chosen = menus.map(menu => menu.selectedIndex);
-  const made = image ? tile(levels(await send({ name: "decode", inputs: [kept, ...given()] }))) : make("span", { textContent: say(W.pinned, pins.length + 1) });
-  const button = make("button", { type: "button" }, made);
-  button.setAttribute("aria-label", say(W.pinned, pins.length + 1));
-  button.onclick = () => { menus.forEach((menu, k) => { menu.selectedIndex = chosen[k]; }); go(kept); };
+function pinned(at, content, back) {
+  const name = say(W.pinned, pins.length + 1), button = make("button", { type: "button", onclick: back }, content || name);
+  button.setAttribute("aria-label", name);
   if (!pins.length) get("film").replaceChildren();
-  pins.push(kept);
+  pins.push({ at, back });
   get("film").append(button);
   get("play").disabled = pins.length < 2;
+}
+if (get("pin")) get("pin").onclick = async () => {
+  const kept = Float32Array.from(z), chosen = menus.map(menu => menu.selectedIndex);
+  const made = image && tile(levels(await send({ name: "decode", inputs: [kept, ...given()] })));
+  pinned(kept, made, () => { menus.forEach((menu, k) => { menu.selectedIndex = chosen[k]; }); go(kept); });
 };
 get("play").onclick = async () => {
   const mine = ++playing, turns = Array.from(z, () => Math.random());
   for (let t = 0; t <= pins.length - 1 && mine === playing; t += 1 / 40) {
     const k = Math.min(pins.length - 2, Math.floor(t)), part = Math.min(1, t - k);
-    z = pins[k].map((v, i) => coded ? (turns[i] < part ? pins[k + 1][i] : v) : (1 - part) * v + part * pins[k + 1][i]);
+    const [from, to] = [pins[k].at, pins[k + 1].at];
+    base = k;
+    z = from.map((v, i) => coded ? (turns[i] < part ? to[i] : v) : (1 - part) * v + part * to[i]);
     if (!coded) z = inside(z);
     own = null;
     note = "";
     await Promise.all([show(true), new Promise(done => setTimeout(done, 40))]);
   }
-  if (mine === playing) go(pins[pins.length - 1]);
+  if (mine === playing) pins[pins.length - 1].back();
 };
 
 if (get("random")) get("random").onclick = () => {
@@ -443,12 +484,12 @@ function small(source, across, down) {
   context.fillRect(0, 0, wide, high);
   context.imageSmoothingQuality = "high";
   context.drawImage(now, (w - wide * part) / 2, (h - high * part) / 2, wide * part, high * part, 0, 0, wide, high);
-  return pixels(context.getImageData(0, 0, wide, high).data, wide, 0);
+  return pixels(context.getImageData(0, 0, wide, high));
 }
-function pixels(data, stride, left) {
+function pixels({ data, width }, left = 0, top = 0) {
   const n = wide * high, made = new Float32Array(channels * n);
   for (let i = 0; i < n; i++) {
-    const from = 4 * (Math.floor(i / wide) * stride + left + i % wide);
+    const from = 4 * ((top + Math.floor(i / wide)) * width + left + i % wide);
     const [r, g, b] = [0, 1, 2].map(c => data[from + c] / 255);
     if (channels === 3) [made[i], made[n + i], made[2 * n + i]] = [r, g, b];
     else made[i] = 0.299 * r + 0.587 * g + 0.114 * b;
@@ -486,21 +527,22 @@ if (get("drop")) {
 }
 
 // The rows to begin at.
+async function read(src) {
+  const picture = make("img", { src });
+  await picture.decode();
+  const { width, height } = picture, context = make("canvas", { width, height }).getContext("2d");
+  context.drawImage(picture, 0, 0);
+  return context.getImageData(0, 0, width, height);
+}
 async function starts() {
-  let sheet = null;
-  if (image) {
-    const picture = make("img", { src: K.sheet });
-    await picture.decode();
-    const canvas = make("canvas", { width: picture.width, height: picture.height }), context = canvas.getContext("2d");
-    context.drawImage(picture, 0, 0);
-    sheet = context.getImageData(0, 0, picture.width, picture.height).data;
-  }
+  const sheet = image ? await read(K.sheet) : null;
   const begin = K.starts.map((at, k) => {
-    const values = sheet ? pixels(sheet, wide * K.starts.length, k * wide) : Float32Array.from(K.rows[k]);
+    const values = sheet ? pixels(sheet, k * wide) : Float32Array.from(K.rows[k]);
     const known = K.labels.length && K.classes.length ? K.classes[K.labels[at]] : image ? "" : say(W.row, at + 1);
     const button = make("button", { type: "button" }, ...(image ? [tile(values)] : []), known);
     button.setAttribute("aria-label", known || say(W.row, at + 1));
-    button.onclick = () => { choose(at); go(row("codes", at), values); };
+    button.onclick = () => { base = k; choose(at); go(row("codes", at), values); };
+    if (K.around) pinned(row("codes", at), image && tile(values), button.onclick);
     get("starts").append(button);
     return button;
   });
@@ -515,7 +557,8 @@ async function open() {
   const names = Object.keys(K.named), stored = names.map(name => K.arrays[K.named[name]]);
   const { kept } = engine({ nets: {}, arrays: stored }, pack);
   arrays = Object.fromEntries(names.map((name, k) => [name, kept[k].d.slice()]));
-  await send({ spec: { nets: K.nets, arrays: K.arrays }, pack }, [pack]);
+  if (K.tiles) tiles = await read(K.tiles);
+  if (!K.around) await send({ spec: { nets: K.nets, arrays: K.arrays }, pack }, [pack]);
   if (!image) get("ex").classList.add("tabled");
   if (!coded) {
     points = measure();
