@@ -229,7 +229,9 @@ def test_an_autoencoder_draws_once_a_prior_is_fitted(plain: Run) -> None:
         with pytest.raises(VaekitError, match="has no prior to draw from"):
             plain.sample(3, prior=prior)
     assert not plain.draws
+    asked = plain.sample(3, prior="fitted")
     fitted = plain.fit_prior("mixture")
+    assert torch.equal(asked, plain.sample(3))
     assert fitted.gain is fitted.error is None
     assert str(fitted).endswith("the model itself has none")
     again = vk.load(plain.path)

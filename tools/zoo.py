@@ -43,8 +43,8 @@ unless the recipe has others, three seeds; −ELBO and −log p(x) in nats per t
 better), the error that of the mean.
 Gray values have densities, so both may be below 0; a likelihood of levels has probabilities, and
 compares with its like alone. Mean square errors are of reconstructions. Samples are means E[x|z]
-of z from the prior fitted to the codes (`vaekit sample`; of numbered codes a transformer), of plain
-autoencoders reconstructions.
+of z from the prior fitted to the codes (`vaekit sample`; of autoencoders with `--prior fitted`, of
+numbered codes a transformer), of `unpool_ae` reconstructions.
 `python tools/zoo.py --train runs/zoo` measures them.
 """
 
@@ -76,7 +76,7 @@ def draw(run: Any, path: Path) -> None:
     if "codes" in run.offers:
         run.fit_prior("codes-transformer")
     try:
-        made = run.sample(COUNT)
+        made = run.sample(COUNT, prior=None if run.draws else "fitted")
     except VaekitError:
         made = run.reconstruct(run.dataset().test.x(slice(COUNT)))
     rows = np.clip(np.asarray(made, float)[:COUNT, 0], 0, 1)

@@ -198,7 +198,10 @@ def takes_fitted(model: Model) -> bool:
     return known and prior.space.kind in ("reals", "codes")
 
 
-def takes_mixture(model: Any) -> bool:
-    """Return whether a mixture of Gaussians is fitted to its codes where nobody asks: as p(z)."""
-    drawn = Offer.DRAWS in model.offers and takes_fitted(model)
-    return drawn and bool(model.prior.space.kind == "reals")
+def takes_mixture(model: Any, *, draws: bool = True) -> bool:
+    """Return whether a mixture of Gaussians is fitted to its codes where nobody asks: as p(z).
+
+    With `draws=False` whether one can be, and there is no p(z).
+    """
+    has = (Offer.DRAWS in model.offers) is draws
+    return has and takes_fitted(model) and bool(model.prior.space.kind == "reals")

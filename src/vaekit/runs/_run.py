@@ -21,7 +21,7 @@ from vaekit.errors import VaekitError, at_least, choose
 from vaekit.evaluate import Rows, Subject, chosen, measured
 from vaekit.models import flat_codes, split_codes
 from vaekit.registry import Spec, checked, find
-from vaekit.runs._fitted import FittedPrior
+from vaekit.runs._fitted import FittedPrior, takes_mixture
 from vaekit.runs._fitting import fit_to_run, fitted_prior
 from vaekit.runs._opened import Opened, affordable, fixed_at
 from vaekit.runs._saved_models import save
@@ -115,12 +115,16 @@ class Run(Opened):
     def sampled_prior(self, prior: str | None = None) -> FittedPrior | None:
         """Return the prior fitted to the codes where `sample` takes it; None where it takes p(z).
 
+        Where "fitted" is asked for and a model without a p(z) has none, a mixture is fitted.
+
         Raises:
             VaekitError: for another word than "fitted" and "model", and where none can be fitted.
         """
         if prior is not None:
             choose("prior", prior, dict.fromkeys(("fitted", "model")))
         fitted = None if prior == "model" else fitted_prior(self)
+        if prior == "fitted" and fitted is None and takes_mixture(self.model, draws=False):
+            fitted = self.fit_prior()
         if prior == "fitted" and fitted is None:
             raise VaekitError(
                 f"{self.path} has no prior fitted to its codes: that takes one latent of reals, "
