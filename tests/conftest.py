@@ -78,7 +78,7 @@ def proves(request: pytest.FixtureRequest) -> Proves:
         notes = os.environ.get("VAEKIT_CONFORMANCE")
         if notes:
             row = {"part": part, "oracle": oracle, "error": error, "limit": limit}
-            row["test"] = request.node.originalname
+            row["test"] = f"{request.path.name}::{request.node.originalname}"
             with Path(notes).open("a") as file:
                 file.write(json.dumps(row) + "\n")
 

@@ -161,6 +161,11 @@ OPTIONS = [
     case("two values", "train vae --latent 2 3", "3"),
     # Options that exclude each other or do not suit.
     case("iwae warm-up", "train iwae --kl-warmup linear:1", "IWAE has no KL weight"),
+    case(
+        "a beta of another term",
+        "train beta_tc_vae --kl-warmup linear:1",
+        "BetaTC has no KL weight to warm up: use --kl-warmup none, and --schedule alpha=",
+    ),
     case("sigma_vae bernoulli", "train sigma_vae --likelihood bernoulli", "--likelihood"),
     case(
         "context without labels",

@@ -361,6 +361,21 @@ def test_rae_gp_is_the_jacobian_with_respect_to_z(proves: Proves) -> None:
         assert torch.allclose(RAEGP()(model(x)).parts["jacobian"], learned)
 
 
+def test_codes_without_gradients_have_the_same_slopes() -> None:
+    """As those of an encoder that is frozen: the decoder is to be kept smooth all the same."""
+    model, x = autoencoder(), torch.randn(3, 4)
+    torch.manual_seed(1)
+    wanted = RAEGP()(model(x)).parts["jacobian"]
+    model.posterior.requires_grad_(False)
+    torch.manual_seed(1)
+    trace = model(x)
+    assert not trace.site.z.requires_grad
+    price = RAEGP(beta=0.0).terms(trace)["jacobian"][1]
+    assert torch.allclose(price, wanted)
+    (found,) = torch.autograd.grad(price.sum(), [*model.likelihood.net.parameters()][:1])
+    assert bool(found.any())
+
+
 def test_the_gradient_of_rae_gp_goes_down_the_jacobian_of_a_line() -> None:
     """Of D(z) = W z the penalty is |W|^2, its gradient 2 W, and none of it reaches the encoder."""
     model = autoencoder()

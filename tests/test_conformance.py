@@ -76,15 +76,16 @@ def test_each_density_objective_metric_and_schedule_has_a_row(tool: ModuleType) 
 
 def test_rows_of_some_files_are_merged_with_the_others(tool: ModuleType) -> None:
     """Rows of the files that ran are new, those of gone tests go, the worst of two stays."""
-    tests = {"test_a": "test_x.py", "test_b": "test_x.py", "test_c": "test_y.py"}
-    row = tool.Row
+    row, x, y = tool.Row, "test_x.py::", "test_y.py::"
     old = [
-        row("one", "sums", 1e-16, 1e-9, "test_a"),
-        row("renamed", "sums", 1e-16, 1e-9, "test_b"),
-        row("KL(q || p)", "sums", 3e-16, 1e-9, "test_c"),
-        row("gone", "sums", 1e-16, 1e-9, "test_gone"),
+        row("one", "sums", 1e-16, 1e-9, f"{x}test_a"),
+        row("renamed", "sums", 1e-16, 1e-9, f"{x}test_b"),
+        row("of the same name", "sums", 2e-16, 1e-9, f"{y}test_a"),
+        row("KL(q || p)", "sums", 3e-16, 1e-9, f"{y}test_c"),
+        row("gone", "sums", 1e-16, 1e-9, f"{y}test_gone"),
     ]
     text = tool.HEAD + "".join(each.line() for each in old)
     assert tool.of_page(text) == old
-    new = [row("one", "sums", error, 1e-9, "test_a") for error in (2e-12, 5e-12, 4e-12)]
-    assert tool.merged(tool.of_page(text), new, tests) == [new[1], old[2]]
+    new = [row("one", "sums", error, 1e-9, f"{x}test_a") for error in (2e-12, 5e-12, 4e-12)]
+    tests = {f"{x}test_a", f"{x}test_b", f"{y}test_a", f"{y}test_c"}
+    assert tool.merged(tool.of_page(text), new, tests) == [new[1], *old[2:4]]

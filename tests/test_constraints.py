@@ -18,6 +18,7 @@ from vaekit import distributions as d
 from vaekit._torchutil import load_state, save_state
 from vaekit.models import Site, Trace
 from vaekit.objectives import ELBO, GECO, Capacity, FreeBits, Objective, weights
+from vaekit.recipes import Recipe
 from vaekit.testing import check_objective
 
 
@@ -94,6 +95,62 @@ def test_of_rows_with_gaps_it_is_of_what_is_seen() -> None:
     objective = GECO(goal=1.0, rate=1.0, decay=0.0)
     found = objective(seen).parts["multiplier"].log()
     assert torch.allclose(found, distortion - 1.0)
+
+
+def test_of_rows_of_which_nothing_is_seen_no_number_is_lost() -> None:
+    _, trace = passed()
+    seen = Trace(trace.x, trace.sites, trace.px, None, mask=torch.eye(4)[:, :3])
+    objective = GECO(goal=1.0, rate=1.0, decay=0.0)
+    excess = (-seen.log_likelihood[0][:3] - 1).sum() / 4  # of the last row it is 0
+    assert torch.allclose(objective(seen).parts["multiplier"].log(), excess)
+
+
+@pytest.mark.parametrize(("goal", "end"), [(-1e4, 1e6), (1e4, 1e-6)])
+def test_the_multiplier_stays_where_both_terms_count(goal: float, end: float) -> None:
+    objective = GECO(goal=goal, rate=1.0, decay=0.0)
+    assert objective(passed()[1]).parts["multiplier"].tolist() == pytest.approx([end] * 4)
+
+
+def test_a_weight_of_nothing_leaves_the_likelihood_and_parts_carry_no_gradient() -> None:
+    _, trace = passed()
+    other = Site("y", trace.site.z, trace.site.q, trace.site.p)
+    both = Trace(trace.x, (trace.site, other), trace.px, None)
+    bound = Capacity(gamma=0.0)(both)
+    assert torch.equal(bound.value, trace.log_likelihood[0])
+    assert {"kl_z", "kl_y"} <= {*bound.parts}
+    assert not any(part.requires_grad for part in bound.parts.values())
+
+
+def test_only_groups_of_a_dimension_need_densities_of_each() -> None:
+    more = FreeBits(groups="dimension").needs - FreeBits(groups="latent").needs
+    assert [*more] == [d.Offer.FACTORS]
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "goal"),
+    [
+        ("bernoulli", 0.0),
+        ("categorical", 0.0),
+        ("negative-binomial", -1.0),
+        ("discretized-logistic", 0.0),
+    ],
+)
+def test_a_goal_that_no_likelihood_of_its_kind_reaches_is_refused(
+    likelihood: str, goal: float
+) -> None:
+    """Of what is counted no -log p is below 0, and the multiplier would rise without end."""
+    kind = "counts" if likelihood == "negative-binomial" else "gray"
+    spec = vk.data.DataSpec("rows", (1, 4, 4), kind, rows=20)
+
+    def made(family: str, goal: float) -> Recipe:
+        objective = f"geco:goal={goal}"
+        return vk.recipes.build("vae", spec, likelihood=family, objective=objective, net="mlp")
+
+    with pytest.raises(vk.VaekitError, match=rf"GECO has the goal {goal:g}, and -log p of \w+ is"):
+        made(likelihood, goal)
+    assert made(likelihood, 0.1).objective.goal == pytest.approx(0.1)
+    if kind == "gray":
+        assert made("gaussian", goal).objective.goal == goal
 
 
 def test_geco_goes_where_its_goal_is() -> None:

@@ -231,6 +231,28 @@ def test_the_likelihood_of_features_is_of_the_critics_last_layer() -> None:
     torch.testing.assert_close(target["rest"], -apart.square().sum(1) - trace.kl[0])
     assert torch.equal(target["posterior"], target["rest"])
     assert torch.equal(objective(trace).value, (trace.log_likelihood - trace.kl)[0])
+    weight = model.likelihood.net.output.weight
+    here = slopes(objective, model, x)["likelihood.net.output.weight"]
+
+    def gain() -> Tensor:
+        seen = objective.critic.body(passed(model, x).px.mean[0])
+        return -(objective.critic.body(x) - seen).square().sum(1).mean()
+
+    torch.testing.assert_close(here.flatten(), numeric(gain, {"": weight}), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("pixels", [0.0, 2.0])
+def test_a_learned_scale_goes_up_the_likelihood_whatever_pixels_weigh(pixels: float) -> None:
+    """Of N errors e of D elements each: d log p / d log s = sum e^2 / s^2 - D, the mean over N."""
+    model, x = small()
+    model.likelihood.family.scale.log_scale.data.fill_(-0.7)
+    (slope,) = (
+        value
+        for name, value in slopes(VAEGAN((3,), pixels=pixels, **wide()), model, x).items()
+        if name.startswith("likelihood.family")
+    )
+    errors = (x - passed(model, x).px.mean[0]).square().sum(1)
+    torch.testing.assert_close(slope, (errors * math.exp(1.4) - 3).mean())
 
 
 def test_gaps_are_no_evidence_for_the_critic() -> None:

@@ -37,6 +37,7 @@ MORE = {
     "objective": [
         "elbo:kl=sampled",
         "factor-vae:critic_hidden=8",
+        "geco:goal=0.5",
         *(f"{name}:samples=3" for name in ("iwae", "ciwae", "renyi", "dreg", "vimco")),
         *(f"{name}:m=2:k=3" for name in ("miwae", "piwae")),
     ],

@@ -86,8 +86,9 @@ def test_factors_are_numbers_or_names_of_any_kind(name: str) -> None:
     wanted = ALL[name](codes, factors)
     words = np.array(["a", "b", "c", "d", "e"])[factors]
     frame = pandas.DataFrame(words).astype({0: "category"})
-    same = [10 * factors, factors.astype(float), torch.tensor(factors), words, frame]
-    for each in same if name != "r2" else same[1:3]:
+    learned = torch.tensor(factors.astype(float), requires_grad=True)
+    same = [10 * factors, factors.astype(float), torch.tensor(factors), learned, words, frame]
+    for each in same if name != "r2" else same[1:4]:
         assert ALL[name](codes, each) == wanted
     assert ALL[name](torch.tensor(codes), factors) == wanted
 
@@ -130,6 +131,37 @@ def test_what_perfect_codes_have_by_their_formulas() -> None:
     assert found.completeness > 0.999
     assert found.accuracy == [1, 1, 1]
     assert np.argmax(found.importance, 0).tolist() == [0, 1, 2]
+
+
+def test_perfect_codes_are_told_by_pairs_of_either_half() -> None:
+    factors = np.repeat(grid(2, 3), 20, 0)
+    assert beta_vae_score(factors, factors, **SETS) == {"score": 1, "train_score": 1}
+
+
+def test_a_dimension_of_no_importance_counts_for_nothing_in_the_mean() -> None:
+    """Of two perfect dimensions and a still one: 1, and not 0, nor two thirds."""
+    factors = np.repeat(grid(2, 3), 20, 0)
+    found = dci(np.insert(factors, 1, 4, axis=1), factors, trees=5)
+    assert (found.disentanglement, found.by_code[1]) == (pytest.approx(1, abs=1e-6), 0)
+
+
+def test_a_dimension_that_is_still_foretells_nothing() -> None:
+    """The mean of 0.1 is off by a last digit, which is no correlation."""
+    codes, factors = some(700)
+    wanted = sap(codes, factors, by="r2").by_factor
+    for value in (0.1, 1e6 / 3):
+        still = np.insert(codes, 0, value, axis=1)
+        assert sap(still, factors, by="r2").by_factor == pytest.approx(wanted, abs=1e-12)
+        alone = np.full((700, 2), [value, 3 * value])
+        assert sap(alone, factors, by="r2").by_factor == [0, 0, 0], "to the bit"
+
+
+def test_the_ends_of_what_is_taken() -> None:
+    codes, factors = some(40)
+    codes[0, 0] = 1e30
+    assert mig(codes, factors).by_factor[0] is not None
+    exact = np.repeat([[-1, 4], [1, -4], [0, 9]], [16, 16, 1], axis=0)  # the first of variance 1
+    assert factor_vae_score(exact, factors[:33], **SETS, least=1.0)["kept"] == 2
 
 
 def test_a_dimension_that_stands_twice_leaves_no_gap_and_is_as_modular() -> None:
@@ -411,6 +443,45 @@ def test_what_is_printed_and_kept(run: Run, capsys: pytest.CaptureFixture[str]) 
     assert "beta-vae-score" in json.dumps(kept)
 
 
+def test_codes_of_several_latents_stand_side_by_side(tmp_path: Path) -> None:
+    run = vaekit.train(
+        "joint_vae", data="shapes", latent=2, posterior=":categories=3", limit=300,
+        out=tmp_path / "j", **SMALL
+    )  # fmt: skip
+    rows = run.prepared(run.source()).test
+    with torch.no_grad():
+        numbers, choices = run.model.encode(rows.x())
+    assert (numbers.shape, choices.shape) == ((384, 2), (384, 1, 3))
+    found = run.evaluate("mig")["mig"]
+    assert (found["rows"], found["dimensions"]) == (384, 5)
+    assert found["mig"] == mig(torch.cat([numbers, choices[:, 0]], 1), rows.factors).mig
+
+
+def test_compare_has_what_all_runs_were_evaluated_by(run: Run, tmp_path: Path) -> None:
+    """Not what one of them lacks, what was measured in another way, and of a training's rows."""
+    other = vaekit.train(
+        "beta_vae", data="shapes", latent=3, limit=1000, seed=1, out=tmp_path / "b", **SMALL
+    )
+    for each, metrics in ((run, ("mig", "dci:trees=1")), (other, ("mig:bins=5", "dci:trees=1"))):
+        for split, some in (("test", metrics), ("train", ("modularity",))):
+            vaekit.runs.keep_evaluation(each, each.evaluate(*some, split=split, seed=4))
+    vaekit.runs.keep_evaluation(run, run.evaluate("sap:by=r2"))
+    found = vaekit.compare([run.path, other.path], out=tmp_path / "c.html", limit=50)
+    for each, numbers in zip((run, other), found.runs, strict=True):
+        wanted = each.evaluate("dci:trees=1", seed=4)["dci"]
+        assert numbers["completeness"] == wanted["completeness"]
+        assert numbers["metrics"]["dci"]["rows"] == 384
+        assert not {"mig", "modularity", "sap"} & {*numbers}
+    assert "The completeness differs by " in "\n".join(found.words)
+    (said,) = (text for text in found.words if text.startswith("The completeness differs by "))
+    assert "over 384 rows" in said
+    vaekit.runs.keep_evaluation(other, other.evaluate("mig", seed=4))
+    found = vaekit.compare([run.path, other.path], out=tmp_path / "c.html", limit=50)
+    gap = abs(found.runs[0]["mig"] - found.runs[1]["mig"])
+    assert f"The mig differs by {gap:.3f} over 384 rows" in "\n".join(found.words)
+    assert "mig" in {key for line in found.table.values() for key in line[0]}
+
+
 def test_faces_and_data_of_your_own_have_factors(tmp_path: Path) -> None:
     run = vaekit.train(
         "vae", data="avatars", size=32, latent=2, limit=200, out=tmp_path / "a", **SMALL
@@ -456,5 +527,6 @@ def test_runs_that_have_none_are_refused_by_name(run: Run, tmp_path: Path) -> No
         with pytest.raises(VaekitError, match=words) as caught:
             each.evaluate(metric)
         assert "\n" not in str(caught.value)
+    assert run.evaluate("mig", limit=20)["mig"]["rows"] == 20
     with pytest.raises(VaekitError, match="it takes 20 rows, and there are 5"):
         run.evaluate("mig", limit=5)

@@ -44,7 +44,7 @@ from vaekit.parts import (
     Prior,
     StandardNormal,
 )
-from vaekit.training import DivergedError, fit, make_optimizer
+from vaekit.training import DivergedError, fit, make_optimizer, rows_of_a_step
 
 STEPS, EPOCH = 7, 5
 ROWS = torch.rand(76, 6, generator=torch.Generator().manual_seed(3))  # four of 16, one of 12
@@ -265,3 +265,33 @@ def test_batches_that_are_not_shared_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("vaekit.training._loop.from_first", lambda *_: None)
     with pytest.raises(vk.VaekitError, match="shared by 1: make them with world=2"):
         fit(whole, Reconstruction(), Batches(Split(ROWS), 16), steps=1, optimizer=adam)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "world", "said"),
+    [
+        (76, 3, 1, "got `batch_size=3`; FactorVAE compares the rows of a batch: expected 4 or"),
+        (76, 6, 2, "got `batch_size=6` for 2 processes; FactorVAE .*: expected 8 or more"),
+        (3, 16, 1, "got 3 rows; FactorVAE .*: expected 4 or more"),
+        (7, 16, 2, "got 6 rows for 2 processes; FactorVAE .*: expected 8 or more"),
+    ],
+)
+def test_a_process_s_share_has_the_rows_that_are_compared(
+    rows: int, size: int, world: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaekit.training._loop.ranks", lambda: world)
+    monkeypatch.setattr("vaekit.training._loop.from_first", lambda *_: None)
+    whole, objective = model(), FactorVAE((2,), critic_hidden=(8,))
+    adam = make_optimizer("adam", whole.parameters(), lr=0.01)
+    with pytest.raises(vk.VaekitError, match=said):
+        fit(whole, objective, Batches(Split(ROWS[:rows]), size, world=world), steps=1,
+            optimizer=adam)  # fmt: skip
+    enough = Batches(Split(ROWS[:8]), 4 * world, world=world)
+    assert rows_of_a_step(enough, objective) == 4 * world
+
+
+def test_rows_that_are_too_few_to_compare_train_nothing(tmp_path: Path) -> None:
+    objective = FactorVAE((2,), critic_hidden=(8,))
+    with pytest.raises(vk.VaekitError, match="got `batch_size=3`; FactorVAE compares the rows"):
+        vk.train(model(), objective, data=ROWS, batch_size=3, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -555,6 +555,21 @@ def test_learning_rates_and_warm_ups_are_written_in_epochs() -> None:
         make_schedules(Training(kl_warmup="linear:1"), made("ae").objective, 10, 1)
 
 
+@pytest.mark.parametrize(
+    ("objective", "other"),
+    [(vaekit.objectives.BetaTC(9), "alpha"), (vaekit.objectives.RAEL2(), "beta")],
+)
+def test_a_warm_up_is_of_the_kl_s_weight_and_of_no_other(objective: Any, other: str) -> None:
+    """Theirs weighs the total correlation, or the length of z."""
+    assert "beta" in dict(objective.named_buffers())
+    options = Training(kl_warmup="linear:1")
+    wanted = f"{type(objective).__name__} has no KL weight .*`schedule={other}=KIND:NUMBERS`"
+    with pytest.raises(vaekit.VaekitError, match=wanted):
+        make_schedules(options, objective, 10, 1)
+    schedules, over = make_schedules(options, vaekit.objectives.STL(beta=3.0), 10, 4)
+    assert ([schedules["objective.beta"](at) for at in (0, 2, 9)], over) == ([0, 1.5, 3], 4)
+
+
 def rate_of(**options: Any) -> Callable[[int], float]:
     """The learning rate of a training of 100 steps, ten an epoch."""
     return make_schedules(Training(**options), made("ae").objective, 100, 10)[0]["lr"]

@@ -189,7 +189,7 @@ def test_dead_units_change_the_advice() -> None:
     assert "kl_warmup=" in text
 
 
-def course(objective: float = -9.0, beta: float = 1.0, **rest: Any) -> Course:
+def course(objective: float = -9.0, beta: float | None = 1.0, **rest: Any) -> Course:
     return Course(objective, rest.get("start", (-10.0, 0.5)), lr=0.03, beta=beta)
 
 
@@ -199,8 +199,11 @@ def test_a_weight_of_the_kl_changes_the_advice() -> None:
     assert "weighs 784 times what it does in the bound" in text
     assert "take beta=1" in text
     (text,) = Watch(collapsed=2)(idle, 5, steps=300, course=course())
-    assert "init=he" in text
+    assert "kl_warmup=linear:10" in text
+    assert "beta=0.5" in text
     assert "scale=fitted" not in text, "the likelihood has no scale"
+    (text,) = Watch(collapsed=2)(idle, 5, steps=300, course=course(beta=None))
+    assert text.endswith("The decoder ignores z; try the net's option init=he.")
     watch = Watch(collapsed=2, said=["scale"])
     (text,) = watch(replace(idle, scale=(1.0, 0.3)), 5, steps=300, course=course())
     assert "scale=fitted" in text

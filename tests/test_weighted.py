@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import Proves
 from probing import DATA, pair, rows_of_digits, run, stepped, walk
-from scipy import optimize, special
+from scipy import integrate, optimize, special
 from test_formulas import by_weights, of, small, some
 from test_probe_ladder import Ladder
 from torch import Tensor
@@ -32,6 +32,7 @@ from vaekit.objectives import (
     MIWAE,
     PIWAE,
     STL,
+    TVO,
     VIMCO,
     DReG,
     Objective,
@@ -63,6 +64,12 @@ def joined(weights: Array) -> Array:
     return bounded(weights.reshape(-1, weights.shape[-1]))
 
 
+def left_sum(weights: Array, bounds: tuple[float, ...]) -> Array:
+    """The integral over b of the mean of log w by weights of w^b, by rectangles from the left."""
+    parts = itertools.pairwise(bounds)
+    return sum((b - a) * (special.softmax(a * weights, axis=0) * weights).sum(0) for a, b in parts)
+
+
 VALUES: dict[str, tuple[Any, Callable[[Array], Array]]] = {
     "iwae of 6 draws": (IWAE(samples=6), bounded),
     "miwae": (MIWAE(m=2, k=3), several),
@@ -71,6 +78,7 @@ VALUES: dict[str, tuple[Any, Callable[[Array], Array]]] = {
     "renyi": (Renyi(samples=5), lambda w: bounded(w / 2) * 2),
     "renyi, alpha=2.5": (Renyi(alpha=2.5, samples=5), lambda w: bounded(-1.5 * w) / -1.5),
     "piwae": (PIWAE(m=2, k=3), joined),
+    "tvo": (TVO(partitions=3, first=0.1, samples=5), lambda w: left_sum(w, (0, 0.1, 0.1**0.5, 1))),
     "elbo-stl": (STL(samples=4), lambda w: w.mean(0)),
     "dreg": (DReG(samples=5), bounded),
     "vimco": (VIMCO(samples=5), bounded),
@@ -161,6 +169,27 @@ def test_a_renyi_bound_goes_to_the_elbo_as_its_order_goes_to_one() -> None:
             got = objective.value(trace_of(w.to(dtype))).double()
             wanted = w.mean(0) + power / 2 * w.var(0, correction=0)
             assert (got - wanted).abs().max() < error + 40 * power**2, (dtype, power)
+
+
+def test_a_thermodynamic_sum_goes_from_the_elbo_to_the_weighted_bound(proves: Proves) -> None:
+    """Draw by draw: finer sums are higher, and their integral is the logarithm of the mean."""
+    log_weight = 3 * torch.randn(6, 9, dtype=torch.float64)
+    one, *finer = (
+        valued(TVO(partitions=parts, first=first), log_weight)
+        for parts, first in ((1, 0.5), (2, 0.1), (3, 0.01), (100, 1e-4))
+    )
+    whole = valued(IWAE(), log_weight)
+    proves("objective tvo of one part", "numpy's mean", one, of(log_weight).mean(0), limit=1e-12)
+    assert bool((one < finer[0]).all())
+    assert bool((finer[0] < finer[2]).all())
+    assert all(bool((each < whole).all()) for each in finer)
+    slope = lambda b: left_sum(of(log_weight), (b, b + 1))  # noqa: E731
+    exact, _ = integrate.quad_vec(slope, 0, 1)
+    proves("objective iwae, by the thermodynamic integral", "scipy", whole, exact, limit=1e-8)
+    far = TVO(partitions=100, first=0.01)
+    by_hand = sum((b - a) * slope(a) for a, b in itertools.pairwise(far.bounds))
+    proves("objective tvo of 100 parts", "scipy's softmax", valued(far, log_weight), by_hand,
+           limit=1e-12)  # fmt: skip
 
 
 def test_bounds_of_the_same_draws_keep_their_order() -> None:

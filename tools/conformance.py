@@ -38,7 +38,10 @@ they would see stands in [mutants.md](mutants.md).
 
 
 class Row(NamedTuple):
-    """A comparison of the page; of all those of one part and oracle the one that is furthest."""
+    """A comparison of the page; of all those of one part and oracle the one that is furthest.
+
+    Its test is named by file and name, as two files may have tests of one name.
+    """
 
     part: str
     oracle: str
@@ -46,27 +49,32 @@ class Row(NamedTuple):
     limit: float
     test: str
 
+    @property
+    def file(self) -> str:
+        """Return the file of its test."""
+        return self.test.partition("::")[0]
+
     def line(self) -> str:
         """Return it as a row of the page."""
         part, oracle = (text.replace("|", "\\|") for text in (self.part, self.oracle))
         return f"| {part} | {oracle} | {self.error:.0e} | {self.limit:.0e} | `{self.test}` |\n"
 
 
-def proving() -> dict[str, str]:
-    """Return the file of each test that compares a part with an oracle: that takes `proves`."""
-    found = {}
-    for path in sorted((ROOT / "tests").glob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and "proves" in {a.arg for a in node.args.args}:
-                found[node.name] = path.name
-    return found
+def proving() -> set[str]:
+    """Return each test that compares a part with an oracle, by file and name: takes `proves`."""
+    return {
+        f"{path.name}::{node.name}"
+        for path in (ROOT / "tests").glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and "proves" in {a.arg for a in node.args.args}
+    }
 
 
 def of_page(text: str) -> list[Row]:
     """Return the rows of a page.
 
-    >>> of_page(HEAD + Row("KL(q || p)", "sums", 3e-16, 1e-12, "test_kl").line())
-    [Row(part='KL(q || p)', oracle='sums', error=3e-16, limit=1e-12, test='test_kl')]
+    >>> of_page(HEAD + Row("KL(q || p)", "sums", 3e-16, 1e-12, "test_x.py::test_kl").line())
+    [Row(part='KL(q || p)', oracle='sums', error=3e-16, limit=1e-12, test='test_x.py::test_kl')]
     """
     rows = []
     for line in text.partition("|---|---|---|---|---|\n")[2].splitlines():
@@ -97,13 +105,13 @@ def measured(files: Sequence[str]) -> list[Row]:
         return [Row(**json.loads(line)) for line in notes.read_text().splitlines()]
 
 
-def merged(old: Iterable[Row], new: Iterable[Row], tests: dict[str, str]) -> list[Row]:
+def merged(old: Iterable[Row], new: Iterable[Row], tests: set[str]) -> list[Row]:
     """Return the new rows, and the old ones of other files whose test is still there."""
     rows = list(new)
-    again = {tests[row.test] for row in rows}
-    rows += [row for row in old if tests.get(row.test, "") not in {*again, ""}]
+    again = {row.file for row in rows}
+    rows += [row for row in old if row.test in tests and row.file not in again]
     worst = {(row.part, row.oracle): row for row in sorted(rows, key=lambda row: row.error)}
-    return sorted(worst.values(), key=lambda row: (tests[row.test], row.test, row.part))
+    return sorted(worst.values(), key=lambda row: (row.test, row.part))
 
 
 def main(files: Sequence[str]) -> None:

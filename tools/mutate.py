@@ -1,6 +1,6 @@
 """Mutation testing: one small wrong change at a time, and whether a test of its room sees it.
 
-    python tools/mutate.py ROOM [--seed 0] [--count 40] [--only 3,7]   draws mutants of a room
+    python tools/mutate.py ROOM [--seed 0 1] [--count 40] [--only 3,7] draws mutants of a room
     python tools/mutate.py --named                                     those of tools/mutants.toml
     python tools/mutate.py --page                                      writes the reasons anew
 
@@ -57,6 +57,10 @@ class Room(NamedTuple):
     tests: str
 
 
+OF_OBJECTIVES = (
+    "weighted aggregate constraints critics formulas linear_gaussian gradients weights conditional "
+    "colorizer models joint choices"
+)
 ROOMS = {
     "distributions": Room("distributions/*", "distributions mixtures wrapped parts"),
     "nn": Room("nn/*", "nn layers saving tutorials mutants formulas"),
@@ -65,9 +69,7 @@ ROOMS = {
         "models/*",
         "models colorizer layers conditional linear_gaussian wrapped probe_codes probe_ladder",
     ),
-    "objectives": Room(
-        "objectives/*", "models linear_gaussian gradients weights conditional colorizer"
-    ),
+    "objectives": Room("objectives/*", OF_OBJECTIVES),
     "evaluate": Room(
         "evaluate/*",
         "evaluate metrics linear_gaussian run_evaluate colorizer distances sample_metrics",
@@ -93,7 +95,7 @@ SINGLE = {  # files that are rooms of their own
     "models": "codes hamiltonian",
     "training": "_densities",
     "runs": "_fitted _fitting",
-    "evaluate": "_distances _features _samples _factors _pairs _disentanglement",
+    "evaluate": "_distances _features _samples",
     "nn": "residual",
 }
 OF_SINGLE = (
@@ -101,9 +103,14 @@ OF_SINGLE = (
     "sample_metrics latent_metrics probe_codes mixtures oracles theory parts distributions "
     "formulas imputing edits run_evaluate mutants mutants_family"
 )
+FEW = {  # those that a few files of tests reach
+    "objectives": ("weighted constraints aggregate regularized critics", OF_OBJECTIVES),
+    "evaluate": ("_factors _pairs _disentanglement", "latent_metrics"),
+}
+ALONE = [(folder, names, OF_SINGLE) for folder, names in SINGLE.items()]
 ROOMS |= {
-    f"{folder}/{name}": Room(f"{folder}/{name}.py", OF_SINGLE)
-    for folder, names in SINGLE.items()
+    f"{folder}/{name}": Room(f"{folder}/{name}.py", tests)
+    for folder, names, tests in [*ALONE, *((folder, *each) for folder, each in FEW.items())]
     for name in names.split()
 }
 
@@ -287,15 +294,17 @@ def shown(tree: Path, number: int, room: str, mutant: Mutant, most: float) -> st
     return verdict
 
 
-def drawn(room: str, seed: int, count: int) -> list[tuple[str, Mutant]]:
-    """Return the mutants that a seed draws of a room, each with the room."""
+def drawn(room: str, seeds: list[int], count: int) -> list[tuple[str, Mutant]]:
+    """Return the mutants that each seed draws of a room, each with the room."""
     files = {file for glob in ROOMS[room].files.split() for file in SOURCE.glob(glob)}
     texts = {
         str(file.relative_to(SOURCE)): file.read_text()
         for file in sorted(files)
         if file.suffix == ".py" and file.name != "__init__.py"
     }
-    return [(room, mutant) for mutant in draw(texts, random.Random(f"{room} {seed}"), count)]
+    both = [draw(texts, random.Random(f"{room} {seed}"), count) for seed in seeds]
+    known = {mutant.source: mutant for mutants in both for mutant in mutants}
+    return [(room, mutant) for mutant in known.values()]
 
 
 def reasons() -> list[dict[str, Any]]:
@@ -339,12 +348,13 @@ def counted(mutant: Mutant) -> str:
     return "equal" if verdict in LIVED and key in known else verdict
 
 
-def row(room: str, seed: int, mutants: list[Mutant]) -> str:
+def row(room: str, seeds: list[int], mutants: list[Mutant]) -> str:
     """Return the row of a room: the last verdict on each mutant counts."""
     found = collections.Counter(filter(None, map(counted, mutants)))
     killed, equal = found["killed"] + found["timeout"], found["equal"]
     total = found.total()
-    return f"| {room} | {seed} | {total} | {killed} | {equal} | {total - killed - equal} |"
+    of = ", ".join(map(str, seeds))
+    return f"| {room} | {of} | {total} | {killed} | {equal} | {total - killed - equal} |"
 
 
 def write_page(row: str = "") -> None:
@@ -365,7 +375,7 @@ def main() -> None:
     shape = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     parser.add_argument("room", nargs="?", choices=ROOMS)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="several add up")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--most", type=float, default=4.0, help="seconds of tests for a mutant")
     parser.add_argument("--only", help="numbers of mutants, as 3,7")

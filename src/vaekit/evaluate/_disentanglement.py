@@ -82,7 +82,8 @@ class OfFactors(Study):
         found = self.measure(codes, columns.T, **how)
         lists = {n: dict(zip(names, found[n], strict=True)) for n in NAMED if n in found}
         rows, size = codes.shape
-        return {**found, **lists, "factors": names, "rows": rows, "dimensions": size}
+        options = {"how": self._options()} if self._options() else {}
+        return {**found, **lists, "factors": names, "rows": rows, "dimensions": size, **options}
 
     def lines(self, record: Record) -> Iterator[Line]:
         """Yield each number, and that of each factor."""

@@ -32,6 +32,7 @@ from vaekit.objectives.weighted import IWAE as IWAE
 from vaekit.objectives.weighted import MIWAE as MIWAE
 from vaekit.objectives.weighted import PIWAE as PIWAE
 from vaekit.objectives.weighted import STL as STL
+from vaekit.objectives.weighted import TVO as TVO
 from vaekit.objectives.weighted import VIMCO as VIMCO
 from vaekit.objectives.weighted import DReG as DReG
 from vaekit.objectives.weighted import Renyi as Renyi

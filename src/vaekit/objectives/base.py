@@ -99,7 +99,8 @@ class Objective(nn.Module, ABC):
         critic_options: further arguments of that optimizer, each as "betas=0.5,0.9".
         critic_start: the step from which it trains.
         critic_steps: how many steps it takes for each of the model's.
-        least_rows: how many rows a batch must have.
+        least_rows: how many rows a batch must have, in each process.
+        kl_weight: the name of the `Weight` that is the KL's, for `kl_warmup` to fill; or None.
     """
 
     samples: tuple[int, ...] = (1,)
@@ -115,6 +116,7 @@ class Objective(nn.Module, ABC):
     critic_start: int = 0
     critic_steps: int = 1
     least_rows: int = 1
+    kl_weight: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -135,6 +137,10 @@ class Objective(nn.Module, ABC):
         model and objective.
         """
         return None
+
+    def unsuited(self, model: Any) -> str:
+        """Return why a model does not suit that offers all it `needs`; "" for one that does."""
+        return ""
 
     def critic_loss(self, trace: Trace) -> Tensor:
         """Return what the critic minimizes, `(B,)`, from detached tensors of the trace alone."""
@@ -207,6 +213,8 @@ def require(objective: Objective, model: Any) -> None:
             f"{type(objective).__name__} needs {word.meaning} ({word}), which this model does not "
             f"offer: {', '.join(named) or type(model).__name__}. Take {MENDS.get(word, OTHER)}."
         )
+    if why := objective.unsuited(model):
+        raise VaekitError(f"{type(objective).__name__} {why}")
     prior, needs = getattr(model, "prior", None), objective.needs
     learned = isinstance(prior, nn.Module) and any(p.requires_grad for p in prior.parameters())
     trains = needs & {Offer.BOUND, Offer.DENSITY} and objective.trains_prior

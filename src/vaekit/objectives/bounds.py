@@ -35,6 +35,7 @@ class ELBO(Objective):
     """
 
     beta: Tensor
+    kl_weight = "beta"
 
     @property
     def needs(self) -> frozenset[Offer]:  # type: ignore[override]

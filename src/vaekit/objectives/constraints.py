@@ -7,6 +7,7 @@ row's value depends on the others.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,14 +144,15 @@ class GECO(Objective):
     Args:
         goal: nats for each element, which a schedule may fill; of a Gaussian whose errors are as
             large as its scale s it is log s + 1.42, as -0.88 for s = 0.1. Name it: what is right
-            depends on the data, and of bits, categories and counts it is above 0, for their -log p
-            is: with a goal out of reach the multiplier rises without end.
+            depends on the data, and of bits, levels, categories and counts it is above 0, for
+            their -log p is: with a goal out of reach the multiplier rises without end.
         rate: of the multiplier, for each nat of an element.
         decay: of the running mean.
         samples: Monte-Carlo draws.
 
     Raises:
-        VaekitError: for a rate outside [0, 10], a decay outside [0, 1], or no samples.
+        VaekitError: for a rate outside [0, 10], a decay outside [0, 1], no samples, and, with its
+            model, a goal that no likelihood of its kind reaches.
 
     References:
         Engelcke et al. 2020, GENESIS, arXiv 1907.13052, appendix, which has a goal of this kind.
@@ -175,6 +177,17 @@ class GECO(Objective):
         self.samples = (at_least("samples", samples, 1),)
         self._multiplier = nn.Buffer(torch.ones(()))
         self._mean = nn.Buffer(torch.zeros(()))
+
+    def unsuited(self, model: Any) -> str:
+        """Refuse a goal of 0 or less where no element's -log p is."""
+        family = getattr(getattr(model, "likelihood", None), "family", None)
+        if family is None or self.goal > 0 or not family.space.discrete:
+            return ""
+        name, goal = type(family).__name__, self.goal.item()
+        return (
+            f"has the goal {goal:g}, and -log p of {name} is above 0: take `objective.goal=0.1`, "
+            "or what each element of x may cost in nats."
+        )
 
     @torch.no_grad()
     def _follow(self, excess: Tensor) -> None:

@@ -198,9 +198,9 @@ class VAEGAN(_TwoPlayers):
     and f are what the critic's last hidden layer gives; the decoder goes up
     L + adversarial / 2 (log D(y) + log D(y')), with y' = E[x|z'] at a draw z' of the prior; and
     the critic tells x from y and y' (Larsen et al., "Autoencoding beyond pixels using a learned
-    similarity metric", arXiv 1512.09300, algorithm 1). What is reported is the ELBO. Without a
-    weight on pixels nothing moves a scale or dispersion of p(x|z) that is learned; a fitted scale
-    follows the errors.
+    similarity metric", arXiv 1512.09300, algorithm 1). What is reported is the ELBO. The parameters
+    of p(x|z) beside its network, as a shared scale or dispersions, go up log p(x|z) alone, whatever
+    pixels weigh; a scale of each element is an output of the network, and only pixels move it.
 
     Args:
         x_shape: of x: of images `(C, H, W)` the critic is convolutions, of all else dense.
@@ -257,7 +257,11 @@ class VAEGAN(_TwoPlayers):
         fooled = 0.5 * sum(logsigmoid(each).squeeze(1) for each in logits)
         likelihood = self.features * alike + self.pixels * over_samples(trace.log_likelihood)
         bound = likelihood - over_samples(trace.kl)
-        return {"posterior": bound, "rest": bound + self.critic_on * self.adversarial * fooled}
+        return {
+            "posterior": bound,
+            "likelihood.family": over_samples(trace.log_likelihood),
+            "rest": bound + self.critic_on * self.adversarial * fooled,
+        }
 
     def critic_loss(self, trace: Trace) -> Tensor:
         with torch.no_grad():

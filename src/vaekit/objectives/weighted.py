@@ -6,6 +6,7 @@ Shapes: `S` Monte-Carlo dims, `B` batch; a log weight is log p(x, z) - log q(z|x
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from vaekit.objectives.bounds import ELBO
 from vaekit.registry import register
 
 LARGEST = 100.0  # order of a divergence: beyond it the worst draw is all that counts
+MOST = 100  # parts of an integral
 NEAR_ONE = 1e-9  # of an order: nearer, the limit is more exact than the formula
 
 
@@ -194,6 +196,46 @@ class Renyi(Objective):
             return over_samples(trace.log_weight)
         powered = log_mean_exp(power * wide(trace.log_weight)) / power
         return powered.to(trace.log_weight.dtype)
+
+
+@register("objective", "tvo")
+class TVO(Objective):
+    """The thermodynamic variational objective: a sum in place of an integral that is log p(x).
+
+    sum_k (b_(k+1) - b_k) E_k[log w], with w = p(x, z) / q(z|x), 0 = b_0 < ... < b_P = 1, and E_k
+    the mean over the draws by weights of w^(b_k) (Masrani, Le & Wood, arXiv 1907.00031, eq. 6).
+    Over all b the integral of these means is IWAE of the same draws, which the sum does not exceed;
+    of one part it is the ELBO. The gradient is that of the sum, through the draws.
+
+    Args:
+        partitions: P, parts of [0, 1], whose bounds b_1 to b_P are even in their logarithms.
+        first: b_1, where there are several parts.
+        samples: the draws.
+
+    Raises:
+        VaekitError: for no partitions or more than 100, a first bound outside [1e-6, 0.999], or no
+            samples.
+
+    Example:
+        >>> TVO(partitions=2, first=0.1).bounds
+        (0.0, 0.1, 1.0)
+    """
+
+    needs = IWAE.needs
+
+    def __init__(self, *, partitions: int = 5, first: float = 0.025, samples: int = 50) -> None:
+        super().__init__()
+        more = within("partitions", partitions, 1, MOST) - 1
+        first = within("first", first, 1e-6, 0.999)
+        self.bounds = 0.0, *(first ** (1 - k / more) for k in range(more)), 1.0
+        self.samples = (at_least("samples", samples, 1),)
+
+    def value(self, trace: Trace) -> Tensor:
+        weights = wide(trace.log_weight)
+        parts = [
+            (b - a) * ((a * weights).softmax(0) * weights).sum(0) for a, b in pairwise(self.bounds)
+        ]
+        return torch.stack(parts).sum(0).to(trace.log_weight.dtype)
 
 
 @register("objective", "elbo-stl")

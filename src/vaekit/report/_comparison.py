@@ -24,7 +24,15 @@ from vaekit.report import _spreads as spreads
 from vaekit.report._curves import Chart
 from vaekit.report._figures import save_figure
 from vaekit.report._grids import png_bytes
-from vaekit.report._measures import SHOWN, Measure, Setting, measure, measures, number_text
+from vaekit.report._measures import (
+    SHOWN,
+    Measure,
+    Setting,
+    evaluated,
+    measure,
+    measures,
+    number_text,
+)
 from vaekit.report._pages import Cell, cells, mark, render, small, words
 from vaekit.report._run_set import RunSet, Words, in_words, open_runs, unit_of
 from vaekit.report._sheets import labeled
@@ -81,7 +89,8 @@ def compare(
 ) -> Comparison:
     """Compare runs of one data set on a page: what differs, and what came of it.
 
-    All are measured on the same test rows, by every metric that is registered for it. Bounds of
+    All are measured on the same test rows, by every metric that is registered for it; what
+    `vaekit evaluate` found of all of them alike stands in the table too. Bounds of
     different likelihoods are not ranked: then the next number judges, as PSNR. Runs that differ in
     their seed alone are one setting: its numbers are means over the seeds.
 
@@ -181,10 +190,11 @@ class Compared:
         **how: Any,
     ) -> Compared:
         """Measure the runs, and put them in order if a rank is named."""
-        numbers = measures(opened)
+        kept = evaluated(opened)
+        numbers = measures(opened, kept[0])
         wanted = None if rank is None else ranking.rank_by(opened, numbers, rank)
-        named = zip(opened.runs, opened.names, strict=True)
-        entries = [measure(run, name, seed=seed, **how) for run, name in named]
+        named = zip(opened.runs, opened.names, kept, strict=True)
+        entries = [measure(*each, seed=seed, **how) for each in named]
         settings = [
             Setting(name, [entries[row] for row in rows]) for name, rows in opened.settings.items()
         ]

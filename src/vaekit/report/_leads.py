@@ -91,7 +91,7 @@ class Lead(NamedTuple):
             "second": second,
             "apart": number_text(self.by, self.error, decimals) if seeded else over_rows,
             "rows": over_rows.partition(" ")[2],
-            "over": entry.over(say),
+            "over": entry.over(say, self.of),
             "seeds": " + ".join(counts),
             "p": f"{self.p:.2g}",
             "typical": "" if typical is None else f"{float(f'{typical:.2g}'):,g}",

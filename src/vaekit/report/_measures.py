@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from vaekit.evaluate import (
     measured,
     standard_error,
 )
+from vaekit.registry import entries, find
 from vaekit.report._grids import in_color
 from vaekit.report._pages import mark
 from vaekit.report._run_set import OWN, RunSet, Words, unit_of
@@ -136,8 +138,10 @@ class Entry:
         unit = spec.unit if of.column.group == BOUNDS else of.column.unit
         return unit and say(unit)
 
-    def over(self, say: Words = str) -> str:
-        """Return over what its standard errors are, as "1,000 rows" or "6 groups"."""
+    def over(self, say: Words = str, of: Measure | None = None) -> str:
+        """Return over what its standard errors are, or a number is, as "1,000 rows"."""
+        if of is not None and of.metric not in self.metrics:
+            return f"{self.records[of.metric]['rows']:,} {say('rows')}"
         count, what = next(iter(self.metrics.values())).subject.rows.over.split()
         return f"{count} {say(what)}"
 
@@ -256,12 +260,41 @@ def quantile(degrees: float) -> float:
     return float(t.ppf(0.975, degrees))
 
 
-def measures(opened: RunSet) -> list[Measure]:
-    """Return the numbers of all metrics that suit these runs, in the order of the metrics."""
+ALIKE = (  # what two records of a metric must have in common: of the protocol, and of its own
+    ("split", "sha256", "rows", "seed"),
+    ("rows", "factors", "samples", "steps", "levels", "how"),
+)
+
+
+def evaluated(opened: RunSet) -> list[dict[str, dict[str, Any]]]:
+    """Return for each run what all were evaluated by alike, on the same test rows, by metric.
+
+    What compare measures itself is left out, and what was measured of other weights.
+    """
+    others = {name for name in entries("metric") if "compare" not in find("metric", name).places}
+    found = []
+    for run in opened.runs:
+        records = {}
+        for evaluation in run.folder.evaluations():
+            protocol = evaluation.get("protocol", {})
+            now = (protocol.get("weights"), protocol.get("step")) == (run.weights, run.step)
+            if now and protocol.get("split") == "test":
+                for name in sorted(others & {*evaluation}):
+                    both = zip((protocol, evaluation[name]), ALIKE, strict=True)
+                    how = [[known.get(key) for key in keys] for known, keys in both]
+                    rows = {"rows": protocol.get("rows")}
+                    records[name, json.dumps(how)] = rows | evaluation[name]
+        found.append(records)
+    alike = [key for key in found[0] if all(key in records for records in found)]
+    return [{key[0]: records[key] for key in alike} for records in found]
+
+
+def measures(opened: RunSet, kept: Iterable[str] = ()) -> list[Measure]:
+    """Return the numbers of all metrics that suit these runs, and of those that were evaluated."""
     known: dict[str, Measure] = {}
     for run in opened.runs:
-        for name, (metric, _) in chosen(run.subject(opened.data), "compare").items():
-            for column in metric.columns:
+        for name in (*chosen(run.subject(opened.data), "compare"), *kept):
+            for column in find("metric", name).columns:
                 key = column.name
                 if key in known and known[key].metric != name:
                     key = f"{name}.{key}"
@@ -270,10 +303,19 @@ def measures(opened: RunSet) -> list[Measure]:
     return list(known.values())
 
 
-def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: Any) -> Entry:
+def measure(
+    run: Run,
+    name: str,
+    kept: dict[str, Any] | None = None,
+    *,
+    limit: int,
+    seed: int,
+    data_dir: Any,
+) -> Entry:
     """Measure a run on up to `limit` test rows, evenly spread; the draws are of `seed`.
 
-    Numbers of a table are in its own units, so that runs compare that scaled it in other ways.
+    `kept` are records from before: see `evaluated`. Numbers of a table are in its own units, so
+    that runs compare that scaled it in other ways.
     """
     source = run.source(data_dir)
     source.check_tested(str(run.path))
@@ -292,7 +334,7 @@ def measure(run: Run, name: str, *, limit: int, seed: int, data_dir: Any) -> Ent
     first = data.test.batch(spread(len(data.test), SHOWN))
     moved = float(log_volume(run.model.example(run.spec.context), subject.scale))
     epochs = [_moved(record, moved) for record in run.folder.records()]
-    return Entry(run, name, metrics, records, gap, epochs, first)
+    return Entry(run, name, metrics, {**(kept or {}), **records}, gap, epochs, first)
 
 
 def _moved(record: dict[str, Any], by: float) -> dict[str, Any]:

@@ -211,12 +211,7 @@ def make_job(
     batches = data.batches(options.batch_size, seed=options.seed, device=device)
     if batches.batch_size == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
         raise VaekitError("got `batch_size=1` for a net of `norm=batch`; expected 2 or more.")
-    if batches.batch_size < (least := objective.least_rows):
-        name = type(objective).__name__
-        raise VaekitError(
-            f"got `batch_size={batches.batch_size}`; {name} compares the rows of a batch: expected "
-            f"{least} or more."
-        )
+    training.rows_of_a_step(batches, objective)
     timed = options.epochs is None and options.minutes
     epochs = options.epochs or epochs_of(options.preset, len(batches), data.kind)
     if options.epochs is None and not timed:

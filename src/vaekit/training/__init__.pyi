@@ -13,6 +13,7 @@ from vaekit.training._graphs import refuse_capture as refuse_capture
 from vaekit.training._graphs import refuse_graphs as refuse_graphs
 from vaekit.training._loop import fit as fit
 from vaekit.training._loop import make_average as make_average
+from vaekit.training._loop import rows_of_a_step as rows_of_a_step
 from vaekit.training._optimizers import make_critic as make_critic
 from vaekit.training._optimizers import make_optimizer as make_optimizer
 from vaekit.training._pace import BUSY as BUSY

@@ -219,7 +219,7 @@ class Supervisor:
         values = {path: getattr(*at).item() for path, at in weights(progress.objective).items()}
         warnings: list[str] = []
         if examined:
-            beta = float(getattr(progress.objective, "beta", 1.0))
+            beta = values.get(progress.objective.kl_weight or "")
             asked, compares = lr if self.lr is None else self.lr, self.best.monitor != "latest"
             start = progress.start if compares else None
             held_out = compares and self.validation is not None

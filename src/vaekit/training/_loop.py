@@ -96,6 +96,7 @@ def fit(
             "`vaekit.train(model, objective, data=...)` takes tensors, Datasets and DataLoaders."
         )
     require(objective, model)
+    nominal = rows_of_a_step(batches, objective)
     refuse_graphs(model, objective, compiled, captured)
     critic = make_critic(objective) if critic is None else critic
     progress = Progress(model, objective, optimizer, average, batches.device, critic=critic)
@@ -105,7 +106,7 @@ def fit(
         from_first(model, objective)
     update = Update(
         progress,
-        _rows_of_a_step(batches),
+        nominal,
         schedules or {},
         clip=clip,
         compiled=compiled,
@@ -153,19 +154,30 @@ def _train_epoch(
     progress.seconds += time.perf_counter() - began
 
 
-def _rows_of_a_step(batches: Batches | Loader) -> int:
-    """Return how many rows a whole step has, over all processes."""
+def rows_of_a_step(batches: Batches | Loader, objective: Objective) -> int:
+    """Return how many rows a whole step has, over all processes.
+
+    Raises:
+        VaekitError: for no batches, those of other processes, and fewer rows in a process than the
+            objective compares.
+    """
     if not len(batches):
         raise VaekitError("there are no batches to train on.")
     world, whole = getattr(batches, "world", None), min(batches.batch_size, batches.rows)
-    if world is None:  # a loader in each process
-        return whole * ranks()
-    if world != ranks():
+    if world not in (None, ranks()):
         raise VaekitError(
             f"there are {ranks()} processes, and the batches are shared by {world}: make them with "
             f"world={ranks()} and the process's rank."
         )
-    return whole
+    shares = world or 1  # a loader is of one process
+    if whole < (least := objective.least_rows * shares):
+        got = f"`batch_size={whole}`" if whole == batches.batch_size else f"{whole} rows"
+        among = f" for {shares} processes" if shares > 1 else ""
+        raise VaekitError(
+            f"got {got}{among}; {type(objective).__name__} compares the rows of a batch: expected "
+            f"{least} or more."
+        )
+    return whole * ranks() // shares
 
 
 def make_average(model: nn.Module, decay: float | None) -> AveragedModel | None:

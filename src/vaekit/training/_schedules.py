@@ -227,13 +227,16 @@ def make_schedules(
         schedules["lr"] = learning_rate(options.lr_schedule, options.lr, steps, per_epoch)
     if rises:
         schedules["lr"] = rising(schedules["lr"], rises)
-    over, beta = 0, getattr(objective, "beta", None)
+    over, beta = 0, objective.kl_weight
     if options.kl_warmup != "none" and beta is None:
+        others = [f"`schedule={name}=KIND:NUMBERS`" for name in weights(objective)]
         raise VaekitError(
-            f"{type(objective).__name__} has no KL weight to warm up: use `kl_warmup=none`."
+            f"{type(objective).__name__} has no KL weight to warm up: use `kl_warmup=none`"
+            f"{f', and {others[0]} for a weight of another kind' if others else ''}."
         )
-    if beta is not None and (rise := kl_warmup(options.kl_warmup, beta.item(), steps, per_epoch)):
-        schedules["objective.beta"], over = rise
+    end = 1.0 if beta is None else getattr(objective, beta).item()
+    if rise := kl_warmup(options.kl_warmup, end, steps, per_epoch):
+        schedules[f"objective.{beta}"], over = rise
     for text in options.schedule:
         name, equals, rest = text.partition("=")
         if not equals:

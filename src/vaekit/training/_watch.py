@@ -145,7 +145,7 @@ class Course:
         objective: its mean over the epoch, nats.
         start: its mean at the first step, before its update, and the standard error; or None.
         lr: the learning rate that was asked for, which a schedule may have changed since.
-        beta: the weight of the KL.
+        beta: the weight of the KL; None where it has none.
         held_out: whether the measured rows are not those of the training.
         given: the values of the options by their names, which no advice repeats.
     """
@@ -153,7 +153,7 @@ class Course:
     objective: float
     start: tuple[float, float] | None
     lr: float
-    beta: float = 1.0
+    beta: float | None = 1.0
     held_out: bool = False
     given: Mapping[str, set[str]] = field(default_factory=dict)
 
@@ -217,15 +217,16 @@ class Watch:
         if self.collapsed < COLLAPSED or steps < SETTLED or self._rises():
             return None
         beta, given = (course.beta, course.given) if course else (1.0, {})
-        known = ["kl_warmup=linear:10", "the net's option init=he"]
-        known += ["a smaller weight of the KL (the objective's beta=0.5)"]
+        lighter = beta is not None
+        known = [*["kl_warmup=linear:10"] * lighter, "the net's option init=he"]
+        known += ["a smaller weight of the KL (the objective's beta=0.5)"] * lighter
         if examined.scale is not None and not examined.fitted:
             known += ["a narrower likelihood, as scale=fitted"]
         mend = f"The decoder ignores z; try {mends(given, *known)}."
         if dead > DYING:
             livelier = mends(given, "the net's option activation=gelu", "a smaller lr")
             mend = NEVER_ALIVE.format(dead, livelier)
-        elif beta > 1:
+        elif beta is not None and beta > 1:
             mend = TOO_HEAVY.format(beta)
         return (
             f"the posterior has collapsed: at epoch {epoch} no latent unit had been active "
