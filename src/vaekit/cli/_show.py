@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 IMPORTS: list[str] = []  # files and modules after --import; they are imported before a command runs
 ARGS = re.compile(r"\n+Args:\n(?: {4}.*\n?|\n)+")
 SENTENCE = re.compile(r"(?<=[A-Za-z0-9)])\. (?=[A-Z`])")
-SPINS = "3000"  # turns in which a thread of OpenMP waits busily, of 300,000
+SPINS = "5000"  # turns in which a thread of OpenMP waits busily, of 300,000
 LIBRARIES = 900 << 20  # bytes of addresses that torch and what comes with it take
 WIDE = 300  # columns of a table where standard output is no terminal
 
