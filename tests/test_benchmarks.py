@@ -113,7 +113,7 @@ def test_the_table_and_the_chart_are_those_of_the_results() -> None:
     assert tool.written(page) == page, "run python tools/benchmarks.py"
     assert tool.chart() == tool.CHART.read_text(), "run python tools/benchmarks.py"
     bars = tool.bars()
-    assert len(bars) == tool.chart().count("<rect") - 3, "each, a ground and a legend of two"
+    assert len(bars) == tool.chart().count("<rect") - 5, "each, a ground and a legend of four"
     for bar in bars:
         low, high = bar.quartiles or (bar.value, bar.value)
         assert low <= bar.value <= high < tool.TICKS[-1] + 0.5, bar

@@ -18,7 +18,13 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 CHART = ROOT / "docs" / "images" / "benchmark.svg"
 BEGIN, END = "<!-- bench -->\n", "<!-- end bench -->\n"
 
-PYTHAE, OTHERS = "#2f6fb0", "#d9822b"
+COLORS = {  # by the beginning of what is compared with, and its name in the legend
+    "pythae 0.1.2 with": ("#9fc1e2", "pythae at its best"),
+    "get_nll": ("#9fc1e2", "pythae at its best"),
+    "pythae": ("#2f6fb0", "pythae 0.1.2"),
+    "a script": ("#8c959f", "a script by hand"),
+    "": ("#d9822b", "the loop of a tutorial"),
+}
 WIDTH, LEFT, RIGHT, TOP, BAR, GAP = 830, 180, 60, 64, 16, 14
 TICKS = range(6)
 
@@ -70,7 +76,7 @@ def chart() -> str:
                 f'<text x="{LEFT - 12}" y="{middle + 4:.0f}" text-anchor="end">{bar.what}</text>'
             )
         before = bar.what
-        color = PYTHAE if bar.against.startswith("pythae") else OTHERS
+        color = next(color for begin, (color, _) in COLORS.items() if bar.against.startswith(begin))
         body.append(
             f'<rect x="{LEFT}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR - 2}" '
             f'fill="{color}"/>'
@@ -90,10 +96,9 @@ def chart() -> str:
         for tick in TICKS
     ]
     legend = [
-        f'<rect x="{LEFT}" y="32" width="14" height="14" fill="{PYTHAE}"/>',
-        f'<text x="{LEFT + 20}" y="44">pythae 0.1.2</text>',
-        f'<rect x="{LEFT + 130}" y="32" width="14" height="14" fill="{OTHERS}"/>',
-        f'<text x="{LEFT + 150}" y="44">the loop of a tutorial</text>',
+        f'<rect x="{LEFT + at}" y="32" width="14" height="14" fill="{color}"/>'
+        f'<text x="{LEFT + at + 20}" y="44">{name}</text>'
+        for at, (color, name) in zip((0, 130, 300, 450), sorted(set(COLORS.values())), strict=True)
     ]
     height = bottom + 32
     return "\n".join(
