@@ -62,7 +62,7 @@ def test_python_keeps_it_too_unless_told_not_to(asked: str, kept: bool, tmp_path
 @pytest.mark.parametrize(
     ("theirs", "seen"),
     [
-        ({}, "3000"),
+        ({}, "5000"),
         ({"GOMP_SPINCOUNT": "7"}, "7"),
         ({"OMP_WAIT_POLICY": "PASSIVE"}, "0"),
     ],

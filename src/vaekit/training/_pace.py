@@ -20,10 +20,10 @@ class Pace:
 
     Example:
         >>> pace = Pace()
-        >>> for seconds in [0.1] * 20 + [0.5] * 30:
+        >>> for seconds in [0.125] * 20 + [0.5] * 30:
         ...     if slower := pace.add(seconds):
         ...         print(f"{slower:.0f} times")
-        5 times
+        4 times
     """
 
     def __init__(self) -> None:
