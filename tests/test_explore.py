@@ -303,21 +303,43 @@ def decoded(page: Any, run: Run, which: int) -> float:
     return float((torch.tensor(got) - expected).abs().max())
 
 
-def test_a_finger_that_scrolls_over_the_plane_moves_nothing_and_a_tap_does(opened: Any) -> None:
+@pytest.mark.parametrize("where", ["#map", ".sl input"])
+def test_a_finger_that_scrolls_moves_nothing_and_a_tap_does(opened: Any, where: str) -> None:
     page = opened(420, has_touch=True, is_mobile=True, reduced_motion="reduce")
-    page.evaluate("get('map').scrollIntoView({ block: 'center' })")
-    before = page.evaluate("[...z]")
-    box = page.locator("#map").bounding_box()
-    finger = {"x": box["x"] + 150, "y": box["y"] + 200, "yDistance": -150}
-    touched = {**finger, "gestureSourceType": "touch"}
-    page.context.new_cdp_session(page).send("Input.synthesizeScrollGesture", touched)
+    target, session = page.locator(where).first, page.context.new_cdp_session(page)
+    target.evaluate("one => one.scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(200)
+    before, top = page.evaluate("[...z]"), page.evaluate("scrollY")
+    box = target.bounding_box()
+    x, y = box["x"] + 0.7 * box["width"], box["y"] + box["height"] / 2
+    for step in range(13):  # down by 180 pixels
+        kind, points = "touchMove" if step else "touchStart", [{"x": x, "y": y + 15 * step}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(16)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") < top - 60
     assert page.evaluate("[...z]") == before
-    assert page.evaluate("getComputedStyle(get('map')).touchAction") == "pan-y"
-    page.evaluate("get('map').scrollIntoView({ block: 'center' })")
-    box = page.locator("#map").bounding_box()
-    page.touchscreen.tap(box["x"] + 30, box["y"] + 30)
+    target.evaluate("one => one.scrollIntoView({ block: 'center' })")
+    box = target.bounding_box()
+    page.touchscreen.tap(box["x"] + 30, box["y"] + box["height"] / 2)
     page.wait_for_function("before => [...z].join() !== before.join()", arg=before)
+
+
+def test_a_film_has_the_classes_of_its_pins_and_whoever_moves_ends_it(opened: Any) -> None:
+    page = opened()
+    for which in (2, 9):
+        changes(page, lambda which=which: page.click(f"#starts button:nth-child({which})"))
+        page.click("#pin")
+        page.wait_for_function("n => pins.length === n", arg=1 if which == 2 else 2)
+    page.select_option(".given", "4")
+    page.click("#play")
+    page.wait_for_function("get('play').ariaPressed === 'true' && menus[0].selectedIndex === 1")
+    page.wait_for_function("menus[0].selectedIndex === 8")
+    page.click("#starts button:nth-child(5)")
+    page.wait_for_timeout(300)
+    assert page.get_attribute("#play", "aria-pressed") == "false"
+    assert page.input_value(".given") == "4"
 
 
 @pytest.mark.parametrize(("wide", "scheme"), [(1400, "light"), (420, "dark")])

@@ -353,6 +353,9 @@ function list() {
     input.setAttribute("aria-label", named(k));
     input.oninput = () => { z = home(); place(z, k, +input.value); z = inside(z); own = null; note = ""; show(); };
     input.onchange = () => { if (!axes.includes(k)) behind(); };
+    let before = null;
+    input.onpointerdown = () => { before = Float32Array.from(z); };
+    input.onpointercancel = () => { z = before; own = null; setTimeout(show); };  // the page scrolls
     button.onclick = () => { axes = axes.includes(k) ? [axes[1], axes[0]] : [k, axes[0]]; show(); behind(); };
     const out = make("output");
     const canvases = image ? [0, 1].map(() => make("canvas", { width: wide, height: high, ariaHidden: true })) : [];
@@ -409,8 +412,11 @@ if (coded) {
       grid();
     } else set(i, +brush.value);
   };
-  canvas.onpointerdown = touch;
-  canvas.onpointermove = event => { if (event.buttons) touch(event); };
+  let begun = 0;  // a finger that goes up or down scrolls, and paints nothing
+  const finger = event => event.pointerType === "touch";
+  canvas.onpointerdown = event => { begun = event.clientX; if (!finger(event)) touch(event); };
+  canvas.onpointermove = event => { if (event.buttons && (!finger(event) || Math.abs(event.clientX - begun) > 12)) touch(event); };
+  canvas.onpointerup = event => { if (finger(event)) touch(event); };
   canvas.onkeydown = event => {
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     const more = { "+": 1, "=": 1, "-": -1 }[event.key];
@@ -425,24 +431,45 @@ if (coded) {
 // Pins, and the walk between them.
 const pins = [];
 let playing = 0;
-function pinned(at, content, back) {
+const indices = () => menus.map(menu => menu.selectedIndex);
+const given_as = chosen => menus.forEach((menu, k) => { menu.selectedIndex = chosen[k]; });
+function pinned(at, content, back, chosen = indices()) {
   const name = say(W.pinned, pins.length + 1), button = make("button", { type: "button", onclick: back }, content || name);
   button.setAttribute("aria-label", name);
   if (!pins.length) get("film").replaceChildren();
-  pins.push({ at, back });
+  pins.push({ at, back, chosen });
   get("film").append(button);
   get("play").disabled = pins.length < 2;
 }
 if (get("pin")) get("pin").onclick = async () => {
-  const kept = Float32Array.from(z), chosen = menus.map(menu => menu.selectedIndex);
+  const kept = Float32Array.from(z), chosen = indices();
   const made = image && tile(levels(await send({ name: "decode", inputs: [kept, ...given()] })));
-  pinned(kept, made, () => { menus.forEach((menu, k) => { menu.selectedIndex = chosen[k]; }); go(kept); });
+  pinned(kept, made, () => { given_as(chosen); go(kept); }, chosen);
 };
+let film = false;
+function runs(now) {
+  film = now;
+  get("play").setAttribute("aria-pressed", now);
+}
+for (const kind of ["pointerdown", "keydown"]) {  // who moves something has the word
+  document.addEventListener(kind, ({ target }) => {
+    if (!film || !target.closest("button, input, select, canvas, label") || target === get("play")) return;
+    playing += 1;
+    runs(false);
+  }, true);
+}
 get("play").onclick = async () => {
+  if (film) {
+    playing += 1;
+    runs(false);
+    return;
+  }
+  runs(true);
   const mine = ++playing, turns = Array.from(z, () => Math.random());
   for (let t = 0; t <= pins.length - 1 && mine === playing; t += 1 / 40) {
     const k = Math.min(pins.length - 2, Math.floor(t)), part = Math.min(1, t - k);
     const [from, to] = [pins[k].at, pins[k + 1].at];
+    given_as(pins[part < 0.5 ? k : k + 1].chosen);
     base = k;
     z = from.map((v, i) => coded ? (turns[i] < part ? to[i] : v) : (1 - part) * v + part * to[i]);
     if (!coded) z = inside(z);
@@ -450,7 +477,9 @@ get("play").onclick = async () => {
     note = "";
     await Promise.all([show(true), new Promise(done => setTimeout(done, 40))]);
   }
-  if (mine === playing) pins[pins.length - 1].back();
+  if (mine !== playing) return;
+  runs(false);
+  pins[pins.length - 1].back();
 };
 
 if (get("random")) get("random").onclick = () => {
@@ -519,7 +548,7 @@ async function take(file) {
 }
 if (get("drop")) {
   const drop = get("drop");
-  get("file").onchange = event => take(event.target.files[0]);
+  get("file").onchange = event => { take(event.target.files[0]); event.target.value = ""; };
   for (const kind of ["dragover", "dragenter"]) addEventListener(kind, event => { event.preventDefault(); drop.classList.add("over"); });
   addEventListener("dragleave", () => drop.classList.remove("over"));
   addEventListener("drop", event => { event.preventDefault(); drop.classList.remove("over"); take(event.dataTransfer.files[0]); });
