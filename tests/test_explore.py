@@ -174,6 +174,9 @@ def test_the_report_names_the_command_and_links_the_page(run: Run) -> None:
     assert named not in page.read_text()
     assert '<a href="explore.html">' in page.read_text()
     assert (run.path / "explore.html").is_file()
+    with pytest.raises(SystemExit, match="2"):
+        main(["explore", str(run.path), "-o", str(run.path / "page.png")])
+    assert not (run.path / "page.png").exists()
 
 
 def test_without_node_torch_finds_the_same_difference(

@@ -130,6 +130,8 @@ def explore(
     """
     beside = to.out is None and run.is_dir()
     path = None if beside else to.at(run, "explore.html")
+    if path and path.suffix.lower() not in (".html", ".htm"):
+        raise VaekitError(f"got `out={path}`; a page ends in .html.")
     made = vaekit.report.explore(opening.load(run), path, data_dir=opening.data_dir, lang=lang)
     say(f"explore: {made}")
     return made.path
