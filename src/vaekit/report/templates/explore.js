@@ -431,9 +431,9 @@ if (coded) {
 // Pins, and the walk between them.
 const pins = [];
 let playing = 0;
-const indices = () => menus.map(menu => menu.selectedIndex);
-const given_as = chosen => menus.forEach((menu, k) => { menu.selectedIndex = chosen[k]; });
-function pinned(at, content, back, chosen = indices()) {
+const classes = () => menus.map(menu => menu.selectedIndex);
+const setClasses = chosen => menus.forEach((menu, k) => { menu.selectedIndex = chosen[k]; });
+function pinned(at, content, back, chosen = classes()) {
   const name = say(W.pinned, pins.length + 1), button = make("button", { type: "button", onclick: back }, content || name);
   button.setAttribute("aria-label", name);
   if (!pins.length) get("film").replaceChildren();
@@ -442,34 +442,30 @@ function pinned(at, content, back, chosen = indices()) {
   get("play").disabled = pins.length < 2;
 }
 if (get("pin")) get("pin").onclick = async () => {
-  const kept = Float32Array.from(z), chosen = indices();
+  const kept = Float32Array.from(z), chosen = classes();
   const made = image && tile(levels(await send({ name: "decode", inputs: [kept, ...given()] })));
-  pinned(kept, made, () => { given_as(chosen); go(kept); }, chosen);
+  pinned(kept, made, () => { setClasses(chosen); go(kept); }, chosen);
 };
 let film = false;
-function runs(now) {
+function setFilm(now) {
   film = now;
+  playing += 1;  // a film that runs sees it and ends
   get("play").setAttribute("aria-pressed", now);
 }
 for (const kind of ["pointerdown", "keydown"]) {  // who moves something has the word
   document.addEventListener(kind, ({ target }) => {
     if (!film || !target.closest("button, input, select, canvas, label") || target === get("play")) return;
-    playing += 1;
-    runs(false);
+    setFilm(false);
   }, true);
 }
 get("play").onclick = async () => {
-  if (film) {
-    playing += 1;
-    runs(false);
-    return;
-  }
-  runs(true);
-  const mine = ++playing, turns = Array.from(z, () => Math.random());
+  setFilm(!film);
+  if (!film) return;
+  const mine = playing, turns = Array.from(z, () => Math.random());
   for (let t = 0; t <= pins.length - 1 && mine === playing; t += 1 / 40) {
     const k = Math.min(pins.length - 2, Math.floor(t)), part = Math.min(1, t - k);
     const [from, to] = [pins[k].at, pins[k + 1].at];
-    given_as(pins[part < 0.5 ? k : k + 1].chosen);
+    setClasses(pins[part < 0.5 ? k : k + 1].chosen);
     base = k;
     z = from.map((v, i) => coded ? (turns[i] < part ? to[i] : v) : (1 - part) * v + part * to[i]);
     if (!coded) z = inside(z);
@@ -478,7 +474,7 @@ get("play").onclick = async () => {
     await Promise.all([show(true), new Promise(done => setTimeout(done, 40))]);
   }
   if (mine !== playing) return;
-  runs(false);
+  setFilm(false);
   pins[pins.length - 1].back();
 };
 
