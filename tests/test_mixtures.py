@@ -12,6 +12,7 @@ from torch import Tensor
 from torch import distributions as td
 
 from vaekit.distributions import GaussianMixture, choose_mixture, fit_mixture
+from vaekit.distributions.mixtures import _split
 
 
 def some(k: int = 3, shape: tuple[int, ...] = (4,), seed: int = 0) -> GaussianMixture:
@@ -88,18 +89,49 @@ def points(n: int = 1500) -> Tensor:
 
 def test_each_step_gains_likelihood() -> None:
     z = points()
-    values = [fit_mixture(z, 3, steps=steps).log_prob(z).mean().item() for steps in range(8)]
+    values = [fit_mixture(z, 2, steps=steps).log_prob(z).mean().item() for steps in range(8)]
     assert all(after >= before - 1e-3 for before, after in itertools.pairwise(values))
     assert values[-1] > values[0]
 
 
+def test_a_start_is_split_at_its_heaviest_along_the_longest_axis() -> None:
+    z = points()
+    two = fit_mixture(z, 2)
+    three = _split(two, 3)
+    heavy, light = two.log_weights.exp().sort(descending=True).values.tolist()
+    wanted = sorted([heavy / 2, heavy / 2, light])
+    assert sorted(three.log_weights.exp().tolist()) == pytest.approx(wanted)
+    top = two.log_weights.argmax()
+    halves = three.loc[torch.tensor([int(top), 2])]
+    torch.testing.assert_close(halves.mean(0), two.loc[top])
+    axis = halves[0] - halves[1]  # one deviation long, an eigenvector of the covariance
+    covariance = two.tril[top] @ two.tril[top].T
+    torch.testing.assert_close(covariance @ axis, axis.square().sum() * axis)
+    assert torch.linalg.eigvalsh(covariance)[-1].sqrt().item() == pytest.approx(axis.norm().item())
+    assert len(_split(two, 9).log_weights) == 9
+
+
+def test_the_likelier_of_clusters_and_a_split_start_is_taken() -> None:
+    """Three along a line are found by both; where k-means is led astray by scale, by the split."""
+    noise = torch.randn(900, 2, generator=torch.Generator().manual_seed(0))
+    spread, places = torch.tensor([0.1, 8.0]), torch.tensor([[-1.0, 0], [0, 0], [1, 0]])
+    z = noise * spread + places.repeat(300, 1)
+    plain = fit_mixture(z, 3).log_prob(z).mean()
+    oracle = GaussianMixture(torch.full((3,), 1 / 3).log(), places, spread.diag().expand(3, 2, 2))
+    apart = fit_mixture(z, 3, start=oracle).log_prob(z).mean()
+    assert apart > plain + 0.5
+    far = GaussianMixture(torch.zeros(1), torch.tensor([[1e4, 0.0]]), torch.eye(2)[None])
+    assert fit_mixture(z, 3, start=far).log_prob(z).mean() >= plain - 0.01
+
+
 def test_a_fit_stops_at_the_first_step_that_gains_less_than_0_003_nats_a_point() -> None:
     z = points()
-    values = [fit_mixture(z, 3, steps=k).log_prob(z).mean().item() for k in range(12)]
+    values = [fit_mixture(z, 2, steps=k).log_prob(z).mean().item() for k in range(40)]
     gains = [after - before for before, after in itertools.pairwise(values)]
     last = next(k for k, gain in enumerate(gains, 1) if gain < 3e-3)
-    assert torch.equal(fit_mixture(z, 3).loc, fit_mixture(z, 3, steps=last).loc)
-    assert not torch.equal(fit_mixture(z, 3).loc, fit_mixture(z, 3, steps=last - 1).loc)
+    whole = fit_mixture(z, 2, steps=40).loc
+    assert torch.equal(whole, fit_mixture(z, 2, steps=last).loc)
+    assert not torch.equal(whole, fit_mixture(z, 2, steps=last - 1).loc)
 
 
 def test_one_component_is_the_gaussian_of_the_moments() -> None:
@@ -115,8 +147,7 @@ def test_fit_is_as_likely_as_that_of_scikit_learn() -> None:
     z = points()
     ridge = 1e-4 * z.var(0).mean().item()
     theirs = Reference(3, n_init=5, reg_covar=ridge, random_state=0).fit(z.numpy()).score(z.numpy())
-    ours = max(fit_mixture(z, 3, seed=seed).log_prob(z).mean().item() for seed in range(5))
-    assert abs(ours - theirs) < 0.02
+    assert abs(fit_mixture(z, 3).log_prob(z).mean().item() - theirs) < 0.02
 
 
 def test_number_of_components_is_chosen_by_held_out_points() -> None:

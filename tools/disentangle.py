@@ -30,9 +30,9 @@ HEAD = ["data", "recipe", "seed", "measure", "value"]
 RECIPES = ("beta_vae", "beta_tc_vae", "factor_vae", "dip_vae", "info_vae")
 METRICS = ("mig", "sap", "dci:trees=10", "modularity", "factor-vae-score", "beta-vae-score")
 SEEDS, ROWS = 5, 5000
-EPOCHS = {"avatars": 30, "dsprites-66k": 10}
+EPOCHS = {"shapes": 60, "avatars": 20, "dsprites-66k": 4}
 HOW: dict[str, Any] = {"net": "conv-study", "latent": 10, "lr": 5e-4, "threads": 1}
-HOW |= {"report": False, "snapshots": 0}
+HOW |= {"likelihood": "bernoulli", "report": False, "snapshots": 0}
 INTRO = f"""# What each dimension stands for
 
 Recipes that price what dimensions share, on images whose factors are known: means over {SEEDS}
