@@ -55,7 +55,7 @@ class Settings:
     kl_warmup: float = 0.5
     start: str = "mean"
     center: int = 1
-    precision: str = "bf16"
+    precision: str = "fp32"
     seeds: int = 5
     tutorial_seeds: int = -1
     tutorial_epochs: int = 20
