@@ -134,7 +134,7 @@ def test_who_is_interrupted_while_it_waits_leaves_the_queue():
 def test_a_busy_neighbor_is_spoken_of_once(tmp_path, monkeypatch, slow, threads, said):
     """By a clock that is read before and after each step: the first ones take 0.1 s."""
     readings = itertools.accumulate([0.1] * 60 + [slow] * 1000)
-    monkeypatch.setattr("vaekit.runs._job.perf_counter", lambda: next(readings))
+    monkeypatch.setattr("vaekit.training._pace.perf_counter", lambda: next(readings))
     notes = Notes()
     how = {"limit": 50, "batch_size": 5, "epochs": 20, "threads": threads, "report": False}
     vaekit.train(data="digits", out=tmp_path / "run", latent=2, callbacks=[notes], **how)

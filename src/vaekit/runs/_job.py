@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -304,19 +303,18 @@ def optimize(
         why = f"it has its {epochs} epochs; ask for more epochs to go on"
         why = f"no epoch was better for {options.patience}, its patience" if early else why
         callbacks.tell("note", f"{job.folder.path} is finished: {why}.")
-    pace, per_epoch, left = training.Pace(), len(job.batches), math.nan
+    pace, per_epoch = training.Pace(), len(job.batches)
     waits = job.device.type == "cpu" and torch.get_num_threads() > 1
     with training.interruptible() as pressed:
 
         def after_step(progress: training.Progress) -> bool:
-            nonlocal left
-            within = not math.isnan(left) and progress.place % per_epoch != 1 % per_epoch
-            if waits and within and (slower := pace.add(perf_counter() - left)):
+            if slower := pace.end():
                 callbacks.tell("note", training.BUSY.format(slower, job.folder.path))
             callbacks.tell("step", progress)
             if progress.place % per_epoch and progress.step < steps:  # else an epoch ended
                 watcher.step(progress)
-            left = perf_counter()
+                if waits:
+                    pace.begin()
             return pressed()
 
         try:
@@ -343,11 +341,17 @@ def optimize(
             raise job.memory.refused(job.batches.batch_size, asked) from None
         if not progress.interrupted:
             callbacks.tell("finish", model, watcher.epoch)
-            compares = first < steps and job.recipe.objective.monitor != "latest"
-            records = job.folder.records() if compares else []
-            if still := training.rising(records):
-                callbacks.tell("note", STILL.format(*still, job.folder.path, epochs * 2))
-            if fall := training.fallen(records):
-                callbacks.tell("note", FELL.format(*fall))
+            if first < steps and objective.monitor != "latest":
+                for words in _last_notes(job, epochs):
+                    callbacks.tell("note", words)
         watcher.save(progress)
     return progress
+
+
+def _last_notes(job: Job, epochs: int) -> Iterator[str]:
+    """Yield what the records of a whole training tell: more epochs would help, or fewer."""
+    records = job.folder.records()
+    if still := training.rising(records):
+        yield STILL.format(*still, job.folder.path, epochs * 2)
+    if fall := training.fallen(records):
+        yield FELL.format(*fall)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from time import perf_counter
 
 LEAST = 10  # steps whose mean is one look
 SECONDS = 1.0  # that a look takes at least
@@ -28,7 +29,16 @@ class Pace:
 
     def __init__(self) -> None:
         self.fastest, self.looks, self.said = math.inf, 0, False
-        self.seconds, self.steps = 0.0, 0
+        self.seconds, self.steps, self.began = 0.0, 0, math.nan
+
+    def begin(self) -> None:
+        """Say that a step begins: what was done since the last one ended is not its time."""
+        self.began = perf_counter()
+
+    def end(self) -> float | None:
+        """Say that a step has ended, and `add` it, if it was said that it began."""
+        began, self.began = self.began, math.nan
+        return None if math.isnan(began) else self.add(perf_counter() - began)
 
     def add(self, seconds: float) -> float | None:
         """Add a step; return how many times slower than the fastest they are, where it is time."""
