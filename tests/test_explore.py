@@ -45,7 +45,7 @@ def check(net: nn.Module, x: torch.Tensor, expected: Any, layers: Any = None) ->
 
 
 @pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("shape", [(1, 13, 10), (3, 16, 16)])
+@pytest.mark.parametrize("shape", [(1, 13, 10), (3, 16, 16), (1, 67, 9)])
 def test_the_engine_makes_what_torch_makes(net: str, shape: tuple[int, ...]) -> None:
     spec = DataSpec("t", shape, "gray" if shape[0] == 1 else "color", rows=99)
     model: Any = build("vae", spec, net=NETS[net], latent=3).model.eval()
@@ -90,6 +90,13 @@ def test_a_transposed_convolution_has_groups_strides_and_an_end() -> None:
         nn.Conv2d(4, 6, (3, 2), (2, 1), (2, 1), dilation=(1, 2), groups=2, bias=False),
         nn.MaxPool2d(2, ceil_mode=True),
         nn.MaxPool2d(3, stride=2, padding=1),
+        nn.AvgPool2d(2, ceil_mode=True),
+        nn.AvgPool2d((3, 2), stride=(2, 1), padding=1, count_include_pad=False, ceil_mode=True),
+        nn.AvgPool2d(3, stride=2, padding=1),
+        nn.AvgPool2d(2, divisor_override=3),
+        nn.Upsample((11, 7), mode="bilinear"),
+        nn.Upsample((3, 2), mode="bilinear"),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
     ):
         check(made, x, made(x))
 

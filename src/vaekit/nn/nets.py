@@ -308,7 +308,8 @@ class PatchNets(Nets):
         blocks: residual blocks of each stage.
         depth: convolutions of each block.
         groups: of group norms before the activations of the blocks; 0 for none.
-        direct: dense maps of all pixels beside the convolutions.
+        direct: dense maps of all pixels beside the convolutions; of sides above 64 they see means
+            over squares.
     """
 
     activation: str = "silu"

@@ -6,7 +6,9 @@ whose channels become the pixels of a patch (sub-pixel convolutions), which star
 resizing: neither blocks, nor the checkerboard that strides of transposed convolutions leave.
 Lengths that r does not divide get zeros at their end, which the way back cuts off. A dense map from
 all pixels to the first hidden layer, and one from the last to all pixels, stand beside the
-convolutions: they learn what images have in common at fixed places.
+convolutions: they learn what images have in common at fixed places. Of sides above 64 they see means
+over squares, and make what is resized: they would be most of the weights, and a step of such a map
+moves its sums by the learning rate times the number of pixels.
 
 References:
     Shi et al. 2016, Real-time single image and video super-resolution using an efficient sub-pixel
@@ -41,6 +43,7 @@ from vaekit.registry import register
 
 LARGE, GRID = 28, 8  # the side from which patches are 4 x 4, and that of the last grid at most
 WIDTH, WIDEST = 16, 128  # channels of the first stage, and at most
+SEEN = 64  # the longest side that dense maps of all pixels see as it is
 
 
 @register("module", "patches")
@@ -227,12 +230,19 @@ class PatchEncoder(Network):
         body += [*block.bend(), nn.Flatten(), *block.dense(dense)]
         super().__init__(image, target, body, nn.Linear(dense[-1], prod(target)))
         self.at = next(i for i, each in enumerate(body) if isinstance(each, nn.Flatten)) + 2
-        self.direct = nn.Linear(prod(image), dense[1], bias=False) if direct and hidden else None
+        self.direct: nn.Module | None = None
+        if direct and hidden:
+            by, coarse = _coarse(image)
+            self.direct = nn.Linear(prod(coarse), dense[1], bias=False)
+            if by > 1:
+                shrunk = nn.AvgPool2d(by, ceil_mode=True)
+                self.direct = nn.Sequential(shrunk, nn.Flatten(), self.direct)
 
     def _compute(self, x: Tensor) -> Tensor:
         if self.direct is None:
             return super()._compute(x)
-        y = self.body[: self.at](x) + self.direct(x.flatten(1))
+        flat = x.flatten(1) if isinstance(self.direct, nn.Linear) else x
+        y = self.body[: self.at](x) + self.direct(flat)
         y = self.output(self.body[self.at :](y))
         return y.unflatten(1, self.out_shape) if self._unflatten else y
 
@@ -281,11 +291,22 @@ class PatchDecoder(Network):
         for (before, after), grid in zip(pairwise(widths), places[1:], strict=True):
             up = SubPixel(before, (after, *grid), 2, 1, each=False)
             body += [up, *_blocks(after, blocks, how)]
-        output, line = SubPixel(widths[-1], image, patch), None
+        output = SubPixel(widths[-1], image, patch)
+        line: nn.Module | None = None
         if direct and hidden:
-            line = nn.Linear(dense[-2], prod(image), bias=False)
+            by, coarse = _coarse(image)
+            line = nn.Linear(dense[-2], prod(coarse), bias=False)
             nn.init.zeros_(line.weight)
+            if by > 1:
+                grown = nn.Upsample(image[1:], mode="bilinear")
+                line = nn.Sequential(line, nn.Unflatten(1, coarse), grown)
         super().__init__(source, image, [*body, *block.bend()], output, line, at)
+
+
+def _coarse(image: Shape) -> tuple[int, Shape]:
+    """Return the side of the squares whose means a dense map sees, and the image of these."""
+    by = -(-max(image[1:]) // SEEN)
+    return by, (image[0], *(-(-length // by) for length in image[1:]))
 
 
 def _dense_block(how: dict[str, Any]) -> Block:

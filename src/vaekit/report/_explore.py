@@ -29,6 +29,7 @@ from vaekit.report._rounding import BYTE, WORD, Layer, layers_of, rounded, watch
 from vaekit.runs import Run
 
 ROWS, SEEN, CHECKED = 1000, 2000, 100  # test rows as points; rows for rounding; rows of the check
+VALUES = 4_000_000  # most values that are checked
 DRAWS, STARTS, SLIDERS, AXES = 400, 12, 48, 8  # draws of z; rows to begin at; dims; principal axes
 BATCH, SIDES = 64, (112, 64)  # codes decoded at once; most pixels a side of images decoded before
 LEVELS = (30, 40, 50, 63, BYTE, WORD)  # the largest number of a weight, from coarse to fine
@@ -190,7 +191,8 @@ class _Held:
         with torch.no_grad():
             found = [model.encode(x, context) for x, context in batches(made.x, made.context)]
             made.codes = torch.cat([flat_codes(each) for each in found]).float()
-            made.made = made.decoded(model, slice(CHECKED))
+            few = max(2, min(CHECKED, VALUES // made.x[0].numel()))
+            made.made = made.decoded(model, slice(few))
         return made
 
     @property
@@ -225,7 +227,7 @@ class _Held:
     @torch.no_grad()
     def difference(self, other: LatentModel) -> float:
         """Return by how much, of the range, another model's means differ, at codes and on rows."""
-        first = slice(CHECKED)
+        first = slice(len(self.made))
         found = [self.decoded(other, first) - self.made]
         if self.encodes and not self.coded:
             context = None if self.context is None else self.context[first]

@@ -258,6 +258,35 @@ function engine(spec, buffer) {
       }
       return { d, s: shape };
     },
+    avg_pool2d(x, kernel, stride, padding, ceil, counted, divisor, shape) {
+      const [, , H, W] = x.s, [, channels, high, wide] = shape, d = new Float32Array(size(shape));
+      const [h, w = h] = kernel, [p, q = p] = padding, [down, right = down] = stride.length ? stride : kernel;
+      for (let c = 0, y = 0; c < channels; c++) for (let r = 0; r < high; r++) for (let z = 0; z < wide; z++, y++) {
+        const top = r * down - p, left = z * right - q, low = Math.min(top + h, H), end = Math.min(left + w, W);
+        let sum = 0;
+        for (let k = Math.max(top, 0); k < low; k++) for (let m = Math.max(left, 0); m < end; m++) sum += x.d[(c * H + k) * W + m];
+        const seen = (low - Math.max(top, 0)) * (end - Math.max(left, 0));
+        const all = (Math.min(top + h, H + p) - top) * (Math.min(left + w, W + q) - left);
+        d[y] = sum / (divisor ?? (counted ? all : seen));
+      }
+      return { d, s: shape };
+    },
+    upsample_bilinear2d(x, to, aligned, ...more) {
+      const shape = more.pop(), [, , H, W] = x.s, [, channels, high, wide] = shape, d = new Float32Array(size(shape));
+      const at = (i, out, own) => {
+        const from = aligned ? i * (own - 1) / Math.max(out - 1, 1) : Math.max((i + 0.5) * own / out - 0.5, 0);
+        const low = Math.min(Math.floor(from), own - 1);
+        return [low, Math.min(low + 1, own - 1), from - low];
+      };
+      const columns = Array.from({ length: wide }, (_, z) => at(z, wide, W));
+      for (let c = 0, y = 0; c < channels; c++) for (let r = 0; r < high; r++) {
+        const [up, down, v] = at(r, high, H), a = (c * H + up) * W, b = (c * H + down) * W;
+        for (const [i, k, u] of columns) {
+          d[y++] = (1 - v) * ((1 - u) * x.d[a + i] + u * x.d[a + k]) + v * ((1 - u) * x.d[b + i] + u * x.d[b + k]);
+        }
+      }
+      return { d, s: shape };
+    },
   };
 
   const kept = spec.arrays.map(({ at, kind, shape, scales }) => {
