@@ -24,7 +24,7 @@ from vaekit.report import Layer, Pack, explore, in_node, in_torch, read_net, rou
 from vaekit.runs import Run
 
 NETS: dict[str, dict[str, Any]] = {
-    "mlp": {"name": "mlp", "hidden": (9, 7), "norm": "batch", "activation": "tanh"},
+    "mlp": {"name": "mlp", "hidden": (9, 7), "norm": "batch", "activation": "tanh", "scale": 0.3},
     "gated": {"name": "gated", "hidden": (8,)},
     "conv": {"name": "conv", "channels": (4, 6), "activation": "leaky-relu", "norm": "batch"},
     "wide": {"name": "conv", "channels": (4, 6), "kernel": (5, 4), "refine": 3, "hidden": (7,)},

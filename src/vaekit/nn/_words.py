@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from vaekit.nn._network import LogCounts, Planes
-from vaekit.nn.blocks import LatentDropout
+from vaekit.nn.blocks import LatentDropout, Scaled
 from vaekit.nn.patch import Patches, SubPixel
 from vaekit.nn.residual import Residual
 
@@ -170,6 +170,7 @@ _KNOWN: dict[type[nn.Module], Callable[[Any], Iterable[Phrase]]] = {
         (nn.Dropout, nn.Dropout1d, nn.Dropout2d), lambda layer: [("dropout {}", f"{layer.p:g}")]
     ),
     LatentDropout: lambda layer: [("dropout {} of z", f"{layer.drop.p:g}")],
+    Scaled: lambda layer: [("times {}", f"{layer.by:.3g}")],
     LogCounts: _said(("log(1 + x)",)),
     nn.Flatten: _said(("flatten",)),
     **dict.fromkeys((nn.Unflatten, Planes), _said(("unflatten",))),

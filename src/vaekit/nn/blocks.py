@@ -193,6 +193,28 @@ class LatentDropout(nn.Module):
         return f"latent={self.latent}"
 
 
+@register("module", "scaled")
+class Scaled(nn.Module):
+    """The inputs times a number.
+
+    Example:
+        >>> Scaled(0.5)(torch.ones(2))
+        tensor([0.5000, 0.5000])
+    """
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x times the number."""
+        return x * self.by
+
+    def extra_repr(self) -> str:
+        """Return the number, for `print`."""
+        return f"{self.by:g}"
+
+
 def _check_share(what: str, share: float) -> None:
     if not 0 <= share < 1:
         raise VaekitError(f"{what} is {share}; it takes a share in [0, 1), 0 for none.")

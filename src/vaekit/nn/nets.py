@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from vaekit.errors import VaekitError, at_least, choose
+from vaekit.errors import VaekitError, at_least, choose, within
 from vaekit.nn._network import MLP, Network, Planes, Shape, flatten, image_shape
-from vaekit.nn.blocks import Block, LatentDropout, initialize
+from vaekit.nn.blocks import Block, LatentDropout, Scaled, initialize
 from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder, map_shape
 from vaekit.nn.patch import PatchDecoder, PatchEncoder, by_size
 from vaekit.nn.pool import PoolEncoder, UnpoolDecoder, UnpoolEncoder, places_of
@@ -99,6 +99,8 @@ class DenseNets(Nets):
         hidden: the widths of the encoder's dense layers.
         end: block, the encoder's last hidden layer has norm and activation; or affine.
         direct: whether a linear map of the inputs is added to the outputs, in both networks.
+        scale: what the encoder's inputs are multiplied by: a step of Adam moves a sum of them by
+            the learning rate times their number, so that many columns want less than 1.
 
     Example:
         >>> DenseNets(hidden=(64, 32)).encoder((1, 8, 8), (4,)).in_shape
@@ -109,10 +111,19 @@ class DenseNets(Nets):
     hidden: tuple[int, ...] = (512, 256)
     end: str = "block"
     direct: bool = False
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        within("scale", self.scale, 1e-6, 1e6)
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
         how = {**self.options, "direct": self.direct}
-        return MLP(in_shape, out_shape, self.hidden, end=self.end, **how)
+        net = MLP(in_shape, out_shape, self.hidden, end=self.end, **how)
+        if self.scale == 1:
+            return net
+        body = [Scaled(self.scale), *net.body]
+        return Network(net.in_shape, net.out_shape, body, net.output, net.direct, net.at + 1)
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         return MLP(in_shape, out_shape, self.hidden[::-1], direct=self.direct, **self.options)

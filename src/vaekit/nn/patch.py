@@ -4,11 +4,11 @@ An image is cut into patches of r x r, each of which becomes C r^2 channels of o
 blocks and 2 x 2 patches of patches follow, then dense layers. The way back ends in convolutions
 whose channels become the pixels of a patch (sub-pixel convolutions), which start as bilinear
 resizing: neither blocks, nor the checkerboard that strides of transposed convolutions leave.
-Lengths that r does not divide get zeros at their end, which the way back cuts off. A dense map from
-all pixels to the first hidden layer, and one from the last to all pixels, stand beside the
-convolutions: they learn what images have in common at fixed places. Of sides above 64 they see means
-over squares, and make what is resized: they would be most of the weights, and a step of such a map
-moves its sums by the learning rate times the number of pixels.
+Lengths that r does not divide get zeros at their end, which the way back cuts off. A dense map
+from all pixels to the first hidden layer, and one from the last to all pixels, stand beside the
+convolutions: they learn what images have in common at fixed places. Of sides above 64 they see
+means over squares, and make what is resized: they would be most of the weights, and a step of such
+a map moves its sums by the learning rate times the number of pixels.
 
 References:
     Shi et al. 2016, Real-time single image and video super-resolution using an efficient sub-pixel

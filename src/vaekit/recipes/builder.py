@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 200  # training rows by which a scale is started
 LEAST = 16  # side of the images from which the net is one for images
+FEW = 256  # columns of a table that an encoder sees as they are
 MANY = 10_000  # rows of a table from which dense layers are wide
 LIKELIHOODS = {  # by the kind of data, where none is named
     "binary": "bernoulli",
@@ -104,7 +105,8 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     Images from 16 x 16 up get convolutions on patches, as wide as their size asks for, and 32
     latents. Smaller ones get dense layers, and so do models with a context: its numbers would
     become planes, and slow down a net that is fast on few. So do rows, with a linear map beside
-    the layers, and less than 10,000 rows one layer of 128.
+    the layers, and less than 10,000 rows one layer of 128. More than 256 columns are scaled down
+    for the encoder: a step of Adam moves a sum by the rate times the columns, and 5,000 diverged.
 
     A decoder of gray values and colors in [0, 1] cannot leave these. What was measured:
     docs/defaults.md.
@@ -124,6 +126,7 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     net = dict(parts["net"] or {"name": "patch" if large and not data.net_context else "mlp"})
     if not parts["net"] and rows and data.kind != "counts":
         net |= {"direct": True} | ({"hidden": (128,)} if data.rows < MANY else {})
+        net |= {"scale": FEW / data.shape[0]} if data.shape[0] > FEW else {}
     if net["name"] == "patch" and not net.get("channels") and image:
         from vaekit.nn import by_size
 
