@@ -38,9 +38,9 @@ class _Fitted(BaseEstimator):
         latent: int = 8,
         *,
         recipe: str = "vae",
-        net: str = "mlp",
+        net: str | None = None,
         likelihood: str | None = None,
-        epochs: int = 20,
+        epochs: int | None = None,
         batch_size: int = 128,
         lr: float = 2e-3,
         standardize: bool = True,
@@ -67,11 +67,12 @@ class _Fitted(BaseEstimator):
         checks: dict[str, Any] = {"dtype": FLOATS, "ensure_min_samples": LEAST}
         X = validate_data(self, X, **{"skip_check_array": True} if mixed else checks)
         seed = int(check_random_state(self.random_state).randint(SEEDS))
-        how: dict[str, Any] = {"latent": self.latent, "net": self.net, "epochs": self.epochs}
+        how: dict[str, Any] = {"latent": self.latent}
         how |= {"batch_size": min(self.batch_size, len(X)), "lr": self.lr, "seed": seed}
         how |= {"validation": self.validation}
         how |= {} if mixed else {"standardize": self.standardize, "kind": "table"}
-        how |= {} if self.likelihood is None else {"likelihood": self.likelihood}
+        asked = {"net": self.net, "epochs": self.epochs, "likelihood": self.likelihood}
+        how |= {name: value for name, value in asked.items() if value is not None}
         rows = X if mixed else np.array(X, np.float32)
         with tempfile.TemporaryDirectory() as place:
             run = vaekit.train(
@@ -158,9 +159,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Fitted):
     Args:
         latent: dimensions of z.
         recipe: a recipe's name: see `vaekit recipes`.
-        net: the networks, as "mlp:hidden=64,64".
+        net: the networks, as "mlp:hidden=64,64"; by default what suits the data.
         likelihood: p(x|z); by default the recipe's.
-        epochs, batch_size, lr: how it is trained.
+        epochs, batch_size, lr: how it is trained; by default the epochs of `vaekit.train`.
         standardize: whether columns are standardized first; densities are of X all the same.
         validation: the share of the rows by which the best epoch is chosen; 0: the last one is.
         samples: draws of z for a log-likelihood.
@@ -243,9 +244,9 @@ class VAEOutlier(OutlierMixin, _Fitted):
         *,
         contamination: float = 0.1,
         recipe: str = "vae",
-        net: str = "mlp",
+        net: str | None = None,
         likelihood: str | None = None,
-        epochs: int = 20,
+        epochs: int | None = None,
         batch_size: int = 128,
         lr: float = 2e-3,
         standardize: bool = True,
