@@ -11,8 +11,7 @@ from sklearn.mixture import GaussianMixture as Reference
 from torch import Tensor
 from torch import distributions as td
 
-from vaekit.distributions import GaussianMixture, choose_mixture, fit_mixture
-from vaekit.distributions.mixtures import _split
+from vaekit.distributions import GaussianMixture, choose_mixture, fit_mixture, mixtures
 
 
 def some(k: int = 3, shape: tuple[int, ...] = (4,), seed: int = 0) -> GaussianMixture:
@@ -97,7 +96,7 @@ def test_each_step_gains_likelihood() -> None:
 def test_a_start_is_split_at_its_heaviest_along_the_longest_axis() -> None:
     z = points()
     two = fit_mixture(z, 2)
-    three = _split(two, 3)
+    three = mixtures._split(two, 3)
     heavy, light = two.log_weights.exp().sort(descending=True).values.tolist()
     wanted = sorted([heavy / 2, heavy / 2, light])
     assert sorted(three.log_weights.exp().tolist()) == pytest.approx(wanted)
@@ -108,7 +107,7 @@ def test_a_start_is_split_at_its_heaviest_along_the_longest_axis() -> None:
     covariance = two.tril[top] @ two.tril[top].T
     torch.testing.assert_close(covariance @ axis, axis.square().sum() * axis)
     assert torch.linalg.eigvalsh(covariance)[-1].sqrt().item() == pytest.approx(axis.norm().item())
-    assert len(_split(two, 9).log_weights) == 9
+    assert len(mixtures._split(two, 9).log_weights) == 9
 
 
 def test_the_likelier_of_clusters_and_a_split_start_is_taken() -> None:

@@ -179,11 +179,12 @@ def test_the_shape_of_the_data_decides_the_net(tmp_path: Any) -> None:
         assert {m.out_features for m in model.modules() if isinstance(m, nn.Linear)} >= {hidden}
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.25])
 @pytest.mark.parametrize("shape", [(1, 13, 17), (3, 32, 32)])
-def test_dense_maps_of_all_pixels_are_added_to_the_convolutions(shape: Any) -> None:
+def test_dense_maps_of_all_pixels_are_added_to_the_convolutions(shape: Any, scale: float) -> None:
     """To the encoder's first dense map, and to the decoder's pixels."""
     how: Any = {"channels": (8, 8), "hidden": (12,)}
-    with_both: Any = PatchEncoder(shape, 5, **how), PatchDecoder(5, shape, **how)
+    with_both: Any = PatchEncoder(shape, 5, scale=scale, **how), PatchDecoder(5, shape, **how)
     for net, kind in zip(with_both, (PatchEncoder, PatchDecoder), strict=True):
         plain: Any = kind(net.in_shape, net.out_shape, direct=False, **how)
         plain.load_state_dict({k: v for k, v in net.state_dict().items() if "direct" not in k})
@@ -194,7 +195,9 @@ def test_dense_maps_of_all_pixels_are_added_to_the_convolutions(shape: Any) -> N
             weight.normal_()
         if kind is PatchEncoder:
             first = next(m for m in plain.body if isinstance(m, nn.Linear))
-            first.register_forward_hook(lambda *at, x=x, w=weight: at[2] + x.flatten(1) @ w.T)
+            first.register_forward_hook(
+                lambda *at, x=x, w=weight: at[2] + scale * x.flatten(1) @ w.T
+            )
             torch.testing.assert_close(net(x), plain(x), rtol=1e-4, atol=1e-4)
         else:
             hidden = plain.body[: next(i for i, m in enumerate(plain.body) if m is last(plain))](x)
@@ -239,6 +242,21 @@ def test_the_default_net_of_large_photos_is_small_and_its_first_steps_are_sane(
     run = vk.train("vae", data=photos.mul(255).byte().numpy(), out=tmp_path / "run", **how)
     assert sum(p.numel() for p in run.model.parameters()) < 15e6
     assert run.folder.records()[-1]["train"]["kl"] < 1e4
+
+
+def test_the_default_net_of_images_scales_what_its_dense_map_sees() -> None:
+    """Who names channels, or opens a run from before, has them as they are."""
+    for shape, net, scale in (
+        ((1, 28, 28), None, 1.0),
+        ((3, 64, 64), None, 784 / 12288),
+        ((3, 64, 64), "patch:blocks=2", 784 / 12288),
+        ((3, 128, 128), None, 784 / 12288),
+        ((3, 64, 64), "patch:scale=0.5", 0.5),
+        ((3, 64, 64), "patch:channels=16,32", 1.0),
+    ):
+        data = DataSpec("t", shape, "color" if shape[0] == 3 else "gray", rows=20)
+        model: Any = build("vae", data, net=net).model
+        assert model.posterior.net.scale == pytest.approx(scale)
 
 
 @pytest.mark.parametrize(("columns", "scale"), [(256, 1.0), (1024, 0.25)])

@@ -24,6 +24,7 @@ from vaekit.nn.patch import PatchEncoder as PatchEncoder
 from vaekit.nn.patch import Patches as Patches
 from vaekit.nn.patch import SubPixel as SubPixel
 from vaekit.nn.patch import by_size as by_size
+from vaekit.nn.patch import scale_of as scale_of
 from vaekit.nn.pool import PoolEncoder as PoolEncoder
 from vaekit.nn.pool import UnpoolDecoder as UnpoolDecoder
 from vaekit.nn.pool import UnpoolEncoder as UnpoolEncoder

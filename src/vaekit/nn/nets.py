@@ -321,6 +321,8 @@ class PatchNets(Nets):
         groups: of group norms before the activations of the blocks; 0 for none.
         direct: dense maps of all pixels beside the convolutions; of sides above 64 they see means
             over squares.
+        scale: what the encoder's dense map of all pixels multiplies them by; 784 by their number
+            where the channels are by default, at most 1: see `mlp`.
     """
 
     activation: str = "silu"
@@ -331,6 +333,7 @@ class PatchNets(Nets):
     depth: int = 1
     groups: int = 0
     direct: bool = True
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -345,7 +348,7 @@ class PatchNets(Nets):
         return {**how, "patch": patch, "channels": self.channels or channels}
 
     def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        return PatchEncoder(in_shape, out_shape, **self._how(in_shape))
+        return PatchEncoder(in_shape, out_shape, scale=self.scale, **self._how(in_shape))
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         how = self._how(image_shape("out_shape", out_shape))

@@ -128,9 +128,10 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
         net |= {"direct": True} | ({"hidden": (128,)} if data.rows < MANY else {})
         net |= {"scale": FEW / data.shape[0]} if data.shape[0] > FEW else {}
     if net["name"] == "patch" and not net.get("channels") and image:
-        from vaekit.nn import by_size
+        from vaekit.nn import by_size, scale_of
 
         net["patch"], net["channels"] = by_size(data.shape[1:], net.get("patch"))
+        net = {"scale": scale_of(data.shape), **net}
     found = {
         **parts,
         "net": net,
