@@ -31,7 +31,8 @@ for module, names in (
 
 import ctypes
 
-ctypes.CDLL = lambda *_, **__: object()  # a libc without mallopt
+known = ctypes.CDLL  # and a libc without mallopt; what others load stays
+ctypes.CDLL = lambda name, *how, **more: known(name, *how, **more) if name else object()
 
 from pathlib import Path
 

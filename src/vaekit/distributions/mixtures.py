@@ -219,10 +219,13 @@ def fit_mixture(
         >>> sorted(round(w, 2) for w in p.log_weights.exp().tolist())
         [0.25, 0.75]
     """
-    from sklearn.cluster import KMeans  # it is slow to import
+    shares = z.new_ones(len(z), 1)
+    if components > 1:
+        from sklearn.cluster import KMeans  # it is slow to import
 
-    found = KMeans(components, n_init=1, max_iter=20, random_state=seed).fit(z.numpy(force=True))
-    shares = torch.nn.functional.one_hot(torch.tensor(found.labels_).long(), components).to(z)
+        clusters = KMeans(components, n_init=1, max_iter=20, random_state=seed)
+        labels = torch.tensor(clusters.fit_predict(z.numpy(force=True))).long()
+        shares = torch.nn.functional.one_hot(labels, components).to(z)
     ridge = RIDGE * z.var(0, correction=0).mean().clamp_min(1e-12)
     mixture = _maximized(z, shares, ridge)
     if start is not None:
@@ -285,8 +288,9 @@ def choose_mixture(
 ) -> GaussianMixture | None:
     """Return the mixture with the number of components that suits held-out points best.
 
-    Numbers are tried in order, until one is no better than the one before, or has fewer points than
-    two for each dimension of each component; None where even the first one has.
+    Numbers are tried in order, until one is not better than the one before by a standard error of
+    the difference, or has fewer points than two for each dimension of each component; None where
+    even the first one has.
 
     Args:
         z: points to fit to, `(N, D)`.
@@ -299,13 +303,14 @@ def choose_mixture(
         >>> 3 <= len(choose_mixture(z[:600], z[600:], (1, 2, 3, 4)).log_weights) <= 4
         True
     """
-    best, score, mixture = None, -math.inf, None
+    best, score = None, held_out.new_full((len(held_out),), -math.inf)
     for count in candidates:
         if len(z) < 2 * count * z.shape[1]:
             break
-        mixture = fit_mixture(z, count, start=mixture, seed=seed)
-        value = mixture.log_prob(held_out).mean().item()
-        if value <= score:
+        mixture = fit_mixture(z, count, start=best, seed=seed)
+        value = mixture.log_prob(held_out)
+        gain = value - score
+        if best is not None and not gain.mean() > gain.std() / len(gain) ** 0.5:
             break
         best, score = mixture, value
     return best

@@ -24,7 +24,7 @@ from vaekit.models import LatentModel
 
 WIDEST = 2048  # inputs of a layer whose rounding is made up for by those
 LARGE, SMALL = 2**18, 2**13  # weights of a wide layer; of one that has 16 bits in any case
-LOST = 1.5e-3  # of the mean square of an output that a wide layer may lose
+LOST = 4e-4  # of the mean square of an output that a wide layer may lose
 BYTE, WORD = 127, 32767
 Rounded = tuple[Tensor, Tensor]  # whole numbers (R, C), and the scale of each row
 
