@@ -288,9 +288,8 @@ def choose_mixture(
 ) -> GaussianMixture | None:
     """Return the mixture with the number of components that suits held-out points best.
 
-    Numbers are tried in order, until one is not better than the one before by a standard error of
-    the difference, or has fewer points than two for each dimension of each component; None where
-    even the first one has.
+    Numbers are tried in order, until one is no better than the one before, or has fewer points than
+    two for each dimension of each component; None where even the first one has.
 
     Args:
         z: points to fit to, `(N, D)`.
@@ -303,14 +302,13 @@ def choose_mixture(
         >>> 3 <= len(choose_mixture(z[:600], z[600:], (1, 2, 3, 4)).log_weights) <= 4
         True
     """
-    best, score = None, held_out.new_full((len(held_out),), -math.inf)
+    best, score, mixture = None, -math.inf, None
     for count in candidates:
         if len(z) < 2 * count * z.shape[1]:
             break
-        mixture = fit_mixture(z, count, start=best, seed=seed)
-        value = mixture.log_prob(held_out)
-        gain = value - score
-        if best is not None and not gain.mean() > gain.std() / len(gain) ** 0.5:
+        mixture = fit_mixture(z, count, start=mixture, seed=seed)
+        value = mixture.log_prob(held_out).mean().item()
+        if value <= score:
             break
         best, score = mixture, value
     return best
