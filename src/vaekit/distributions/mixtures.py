@@ -199,8 +199,8 @@ def fit_mixture(
     """Fit a mixture to points by expectation maximization.
 
     It starts from clusters by k-means, or from `start`, whose heaviest components are split in two
-    until there are enough: from the one that is likelier after three steps. Apart lie clusters;
-    the codes of a VAE overlap, and a split is likelier by a nat there.
+    until there are enough: from the one that is likelier after three steps. Where clusters lie
+    apart k-means finds them; the codes of a VAE overlap, and there a split was likelier by a nat.
 
     Args:
         z: `(N, D)`.
