@@ -182,7 +182,7 @@ def forked(tree: Path, paths: list[str], plugin: Any, seconds: float) -> int | N
             os.dup2(out, 1)
             os.dup2(out, 2)
             os.chdir(tree)
-            sys.path.insert(0, str(tree / "src"))
+            sys.path[:0] = [str(tree / "src"), str(tree)]  # spawned processes have them, too
             os.environ["PYTHONPATH"] = f"{tree / 'src'}{os.pathsep}{tree}"  # of spawned processes
             sys.dont_write_bytecode = isinstance(plugin, Chosen)
             flags = ["-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={tree}/tmp"]
