@@ -640,6 +640,7 @@ def test_a_number_that_is_not_finite_is_left_out_of_the_chart() -> None:
 def test_an_error_is_never_written_as_nothing() -> None:
     assert number_text(0.0004, 0.0002, 2) == "0.00040 ± 0.00020"
     assert number_text(-12.345, 0.25, 2) == "−12.35 ± 0.25"
+    assert number_text(100.0, 3.0, 2) == "100.00 ± 3.00"
     assert number_text(1.0, 0.0, 2) == "1.00 ± 0.00", "exactly"
     assert number_text(1.0, float("nan"), 2) == "1.00"
 
