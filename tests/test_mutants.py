@@ -13,7 +13,8 @@ from scipy import sparse
 
 import vaekit as vk
 from vaekit import VaekitError
-from vaekit.data import load
+from vaekit._train_options import Data
+from vaekit.data import from_value, load, prepare
 from vaekit.registry import make
 
 
@@ -107,9 +108,9 @@ def test_images_made_smaller_stay_in_their_range(tmp_path: Path) -> None:
 def test_rows_of_two_labels_are_not_one_hot() -> None:
     labels = np.eye(3, dtype=np.uint8)[np.arange(20) % 3]
     rows = np.random.default_rng(0).random((20, 5), dtype=np.float32)
-    assert vk.data.from_value((rows, labels.copy())).classes == 3
+    assert from_value((rows, labels.copy())).classes == 3
     labels[7] = 1
-    assert vk.data.from_value((rows, labels)).classes == 0
+    assert from_value((rows, labels)).classes == 0
 
 
 class Few(torch.utils.data.Dataset[torch.Tensor]):
@@ -129,7 +130,7 @@ class Few(torch.utils.data.Dataset[torch.Tensor]):
 def test_items_that_do_not_fit_are_surveyed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vaekit.data._values.available", lambda: 5000)
     items = Few(600)
-    vk.data.from_value(items)
+    from_value(items)
     assert max(items.reads) <= 3  # two of them to see whether they change
     assert sorted(items.reads)[300] == 1
 
@@ -141,7 +142,7 @@ def test_a_survey_of_few_random_rows_counts_those_there_are(
         def __getitem__(self, index: int) -> torch.Tensor:
             return torch.rand(2)
 
-    given = vk.data.from_value(Noisy(30))
+    given = from_value(Noisy(30))
     some = given.train.take(torch.arange(3))
     assert some.survey.filled == 6
 
@@ -150,4 +151,69 @@ def test_classes_of_test_rows_alone_count() -> None:
     rows, few = torch.rand(40, 3), torch.arange(40) % 3
     given = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(rows, few), 8)
     more = rows[:20].numpy(), np.arange(20) % 5
-    assert vk.data.from_value({"train": given, "test": more}).classes == 5
+    assert from_value({"train": given, "test": more}).classes == 5
+
+
+def test_labels_that_some_items_lack_are_refused() -> None:
+    images = torch.rand(20, 1, 4, 4)
+    items = [(x, n % 2) if n > 9 else x for n, x in enumerate(images)]
+    with pytest.raises(VaekitError, match="y of data holds Python objects"):
+        vk.train("vae", data=Listed(items), epochs=1, report=False)
+
+
+class Listed(torch.utils.data.Dataset[Any]):
+    """Items as they are."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, n: int) -> Any:
+        return self.items[n]
+
+
+def test_labels_of_which_some_are_none_are_refused() -> None:
+    y = ["a", None] * 10
+    with pytest.raises(VaekitError, match="y of data holds Python objects"):
+        from_value((np.random.default_rng(0).random((20, 4)), y), Data())
+
+
+def test_a_binary_table_has_no_size(tmp_path: Path) -> None:
+    np.save(tmp_path / "bits.npy", np.random.default_rng(0).random((40, 16)) > 0.5)
+    with pytest.raises(VaekitError, match=r"`size` is for images; bits holds rows of shape \(16,"):
+        load(str(tmp_path / "bits.npy"), size=8)
+
+
+def test_a_pixel_that_no_image_has_starts_at_the_mean_of_all(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((40, 1, 4, 4)).astype(np.float32)
+    images[:, 0, 1, 2] = np.nan
+    np.save(tmp_path / "holes.npy", images)
+    how = Data(missing="allow")
+    data = prepare(load(str(tmp_path / "holes.npy"), missing="allow"), how)
+    x = data.train.x().double()
+    mean = data.spec().mean.double()
+    expected = x.nanmean(0)
+    expected[0, 1, 2] = x[~x.isnan()].mean()
+    assert torch.allclose(mean, expected, atol=1e-6)
+
+
+def test_a_larger_sparse_file_may_have_more_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparse.save_npz(tmp_path / "counts.npz", sparse.csr_matrix(np.eye(30, dtype=np.int64)))
+    monkeypatch.setattr("vaekit.data._arrays.LEAST", 10)
+    assert len(load(str(tmp_path / "counts.npz")).train) == 27
+    monkeypatch.setattr("vaekit.data._arrays.LOOKED_AT", 1e-3)
+    with pytest.raises(VaekitError, match="30 rows of 30 values, all of which are looked at"):
+        load(str(tmp_path / "counts.npz"))
+
+
+def test_a_number_that_does_not_vary_may_have_gaps(tmp_path: Path) -> None:
+    lines = [f"{'' if n % 5 == 0 else 7},{n},{'ab'[n % 2]}" for n in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["same,n,letter", *lines]))
+    data = prepare(load(str(tmp_path / "t.csv"), missing="allow"), Data(missing="allow"))
+    x = data.train.x()[:, 0]
+    assert x.isnan().any()
+    assert (x[~x.isnan()] == 0).all()

@@ -82,7 +82,7 @@ ROOMS = {
         "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
         "data/_labels.py data/_pixels.py data/_arrays.py data/_rows.py data/_dataset.py",
         "data data_sets data_splits data_files data_images values read_arrays new_rows avatars "
-        "passes mutants",
+        "passes mutants mixed imputing memory",
     ),
     "compare": Room(
         "report/_run_set.py report/_ranking.py report/_leads.py report/_measures.py",

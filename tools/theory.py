@@ -278,7 +278,7 @@ def bound(numbers: dict[str, Any] | None = None) -> Sheet:
     sheet.parts.append('<rect class="pale q" x="300" y="38" width="14" height="14"/>')
     sheet.text(320, 50, "ELBO", "small", "start")
     sheet.text(
-        467, 50, "top of a bar: log *p*(*x*), nats per image, mean of test rows", "small", "start"
+        822, 50, "top of a bar: log *p*(*x*), nats per image, mean of test rows", "small", "end"
     )
     return sheet
 
