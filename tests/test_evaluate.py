@@ -598,6 +598,17 @@ def test_the_mutual_information_is_between_nothing_and_log_n() -> None:
     assert math.isnan(one.errors["rate"])
 
 
+@pytest.mark.parametrize(("variance", "share", "bounded"), [(6e-4, 0.98, True), (4e-3, 0.9, False)])
+def test_mutual_information_within_5_percent_of_log_n_is_bounded_by_it(
+    variance: float, share: float, bounded: bool
+) -> None:
+    x = torch.randn(50, 5, dtype=torch.float64)
+    model = LinearGaussian.fit(x, 2).vae(variance=torch.full((2,), variance).double())
+    found = aggregate_posterior(model, [(x, None)], samples=20)
+    assert found.mutual_information / math.log(50) == pytest.approx(share, abs=0.02)
+    assert found.bounded is bounded
+
+
 class Whole(d.Gaussian):
     """A Gaussian that does not say it factorizes."""
 

@@ -63,6 +63,7 @@ def test_each_seed_is_the_run_that_it_would_be_alone_and_the_means_are_numpys(
         assert found["mean"][name] == pytest.approx(sum(values) / 3)
         spread = sum((v - sum(values) / 3) ** 2 for v in values) / 2
         assert found["standard_error"][name] == pytest.approx((spread / 3) ** 0.5)
+    assert found["standard_error_over"] == "3 seeds"
     assert found["protocol"]["split"] == "test"
     assert json.loads((out / "seed-8" / "run.json").read_text())["environment"]["threads"] == 1
 
@@ -70,6 +71,8 @@ def test_each_seed_is_the_run_that_it_would_be_alone_and_the_means_are_numpys(
     shown = capsys.readouterr()
     assert shown.err == ""
     assert f"{found['mean']['elbo']:.4f}" in shown.out
+    (line,) = (each for each in shown.out.splitlines() if each.startswith("± over 3 seeds"))
+    assert f"{found['standard_error']['elbo']:.4f}" in line
     assert f"{found['standard_error']['elbo']:.4f}" in shown.out
 
 
@@ -143,6 +146,15 @@ def test_what_a_part_prints_does_not_stop_its_process(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-500:]
     assert (tmp_path / "s" / "seeds.json").exists()
+
+
+def test_warnings_of_seeds_are_shown_under_quiet_and_progress_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = ["--epochs", "2", "--likelihood", "gaussian:scale=1", "--out", str(tmp_path / "s")]
+    main(["train", "vae", *QUICK, *wide, "--seeds", "1", "--quiet"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("vaekit: note: seed 0: the likelihood's sigma is 1 and the root mean")
 
 
 def living(process: int) -> bool:

@@ -207,6 +207,9 @@ def test_a_weight_of_the_kl_changes_the_advice() -> None:
     watch = Watch(collapsed=2, said=["scale"])
     (text,) = watch(replace(idle, scale=(1.0, 0.3)), 5, steps=300, course=course())
     assert "scale=fitted" in text
+    fitted = replace(idle, scale=(0.3, 0.3), fitted=True)
+    (text,) = Watch(collapsed=2)(fitted, 5, steps=300, course=course())
+    assert "scale=fitted" not in text, "it is"
 
 
 def test_dead_units_are_told_once_from_a_quarter_on() -> None:
@@ -267,6 +270,13 @@ def test_a_learning_rate_that_is_too_large_is_told(tmp_path: Path) -> None:
     assert float(first[1]) == pytest.approx(-entropy, abs=1.5)
     assert "take lr=0.02 in place of 0.2" in text
     assert trained(tmp_path / "usual", lr=0.01, **options)[1] == []
+
+
+def test_under_a_schedule_the_advice_is_of_the_rate_that_was_given(tmp_path: Path) -> None:
+    options = {**BITS, "epochs": 3, "lr_schedule": "cosine"}
+    run, said = trained(tmp_path / "r", lr=0.2, **options)
+    assert run.folder.records()[1]["lr"] < 0.11
+    assert "take lr=0.02 in place of 0.2." in said[-1]
 
 
 def test_the_first_step_survives_a_checkpoint(tmp_path: Path) -> None:
