@@ -157,6 +157,16 @@ def test_warnings_of_seeds_are_shown_under_quiet_and_progress_is_not(
     assert line.startswith("vaekit: note: seed 0: the likelihood's sigma is 1 and the root mean")
 
 
+def test_what_is_said_at_the_end_is_said_of_seeds_and_in_their_reports(tmp_path: Path) -> None:
+    slow: dict[str, Any] = {**SMALL, "epochs": 15, "lr": 1e-3, "lr_schedule": "constant"}
+    slow |= {"data": "digits", "likelihood": "gaussian:scale=fitted", "report": True}
+    found = vaekit.train_seeds("vae", seeds=1, out=tmp_path / "s", **slow)
+    (words,) = [w for w in found["runs"][0]["warnings"] if "still rising" in w]
+    path = tmp_path / "s" / "seed-0"
+    assert words.endswith(f"by `vaekit train --resume {path} --epochs 30`.")
+    assert "ended while still rising" in (path / "report.html").read_text()
+
+
 def living(process: int) -> bool:
     try:
         os.kill(process, 0)

@@ -30,7 +30,7 @@ from vaekit.report._run_set import Words
 from vaekit.report._strange import likely
 from vaekit.report._tables import table_blocks
 from vaekit.runs import Run, colorizer_of, keep_fitted
-from vaekit.training import rising
+from vaekit.training import last_notes, rising
 
 ROWS = 1000  # test rows that the numbers of the report are measured on
 NAMES = 24  # bars that have names
@@ -146,7 +146,8 @@ class RunFacts:
     def notes(self) -> list[str]:
         """What was said of the data and of the training."""
         warnings = [text for record in self.epochs for text in record.get("warnings", [])]
-        return [*self.run.folder.read_json("run").get("notes", []), *warnings]
+        last = last_notes(self.run.path, self.epochs)
+        return [*self.run.folder.read_json("run").get("notes", []), *warnings, *last]
 
     @property
     def latent(self) -> dict[str, Any]:

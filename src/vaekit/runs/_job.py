@@ -45,14 +45,6 @@ from vaekit.runs._saved_models import config_json
 from vaekit.runs._starting import freeze
 
 ROWS = ("train", "validation", "test")
-STILL = (
-    "the training ended while still rising, by {:.3g} nats since epoch {}: train longer, by "
-    "`vaekit train --resume {} --epochs {}`."
-)
-FELL = (
-    "the training ended {:.3g} nats below its best epoch, {}, whose weights are kept: its last "
-    "steps were too large; take a smaller lr."
-)
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
 
@@ -341,17 +333,8 @@ def optimize(
             raise job.memory.refused(job.batches.batch_size, asked) from None
         if not progress.interrupted:
             callbacks.tell("finish", model, watcher.epoch)
-            if first < steps and objective.monitor != "latest":
-                for words in _last_notes(job, epochs):
+            if first < steps:
+                for words in training.last_notes(job.folder.path, job.folder.records()):
                     callbacks.tell("note", words)
         watcher.save(progress)
     return progress
-
-
-def _last_notes(job: Job, epochs: int) -> Iterator[str]:
-    """Yield what the records of a whole training tell: more epochs would help, or fewer."""
-    records = job.folder.records()
-    if still := training.rising(records):
-        yield STILL.format(*still, job.folder.path, epochs * 2)
-    if fall := training.fallen(records):
-        yield FELL.format(*fall)

@@ -23,7 +23,7 @@ from vaekit.runs._config import Config, fits
 from vaekit.runs._folder import RunFolder
 from vaekit.runs._job import Job, describe, make_job
 from vaekit.runs._starting import refuse_start
-from vaekit.training import handling
+from vaekit.training import handling, last_notes
 
 Row = dict[str, Any]
 CHILD = "from vaekit.api import train_as_child; train_as_child()"
@@ -113,6 +113,7 @@ def train_all(
         for folder in trained:
             name, records = folder.path.name, folder.records()
             warnings = [text for record in records for text in record.get("warnings", [])]
+            warnings += last_notes(folder.path, records)
             rows[name] = {**finish(folder, configs[name]), "warnings": warnings}
             if on_row is not None:
                 on_row(rows[name])

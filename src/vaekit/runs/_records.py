@@ -59,6 +59,7 @@ class Epoch(Record):
     weights: dict[str, float] = {}
     best: bool = False
     stopped_early: bool = False
+    compares: bool = True
     warnings: list[str] = []
     seconds: Seconds = 0.0
     images_per_second: float | None = None

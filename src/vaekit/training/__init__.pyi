@@ -34,4 +34,5 @@ from vaekit.training._watch import Examined as Examined
 from vaekit.training._watch import Watch as Watch
 from vaekit.training._watch import examine as examine
 from vaekit.training._watch import fallen as fallen
+from vaekit.training._watch import last_notes as last_notes
 from vaekit.training._watch import rising as rising

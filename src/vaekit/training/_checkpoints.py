@@ -218,9 +218,10 @@ class Supervisor:
         lr, players = progress.optimizer.param_groups[0]["lr"], (progress.model, progress.objective)
         values = {path: getattr(*at).item() for path, at in weights(progress.objective).items()}
         warnings: list[str] = []
+        compares = self.best.monitor != "latest"
         if examined:
             beta = values.get(progress.objective.kl_weight or "")
-            asked, compares = lr if self.lr is None else self.lr, self.best.monitor != "latest"
+            asked = lr if self.lr is None else self.lr
             start = progress.start if compares else None
             held_out = compares and self.validation is not None
             course = Course(progress.means["objective"], start, asked, beta, held_out, self.given)
@@ -239,6 +240,7 @@ class Supervisor:
             "weights": values,
             "best": better,
             "stopped_early": self.best.exhausted(self.epoch),
+            **({} if compares else {"compares": False}),
             "warnings": warnings,
             "seconds": round(progress.took, 4),
             "images_per_second": round(progress.rows / max(progress.took, 1e-9), 1),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vaekit._torchutil import evaluating, rng
@@ -329,8 +330,8 @@ def fallen(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
     """Return by how much held-out rows fell at the end from the best epoch, and which that was.
 
     None where the last epoch is below it by less than a tenth of all that was gained; where the
-    training stopped by its patience; and where another warning has said why: overfitting, or steps
-    that made the model worse.
+    training stopped by its patience, or its epochs do not compare; and where another warning has
+    said why: overfitting, or steps that made the model worse.
 
     Args:
         records: of metrics.jsonl; None without validation rows, too.
@@ -341,7 +342,7 @@ def fallen(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
         >>> fallen(records), fallen(records[:4])
         ((30.0, 2), None)
     """
-    if not records or records[-1].get("stopped_early"):
+    if not records or records[-1].get("stopped_early") or records[-1].get("compares") is False:
         return None
     said = [text for record in records for text in record.get("warnings", [])]
     if any("overfits" in text or "makes the model worse" in text for text in said):
@@ -361,8 +362,8 @@ def rising(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
 
     None where it had stopped: the mean over the last fifth of the epochs is above that over the
     fifth before by less than 3 % of all that was gained, or than chance allows; where the
-    training stopped by its patience; and under ten epochs with the weights of the last one (a
-    warm-up's are not), which tell nothing.
+    training stopped by its patience, or its epochs do not compare; and under ten epochs with the
+    weights of the last one (a warm-up's are not), which tell nothing.
 
     Args:
         records: of metrics.jsonl; of validation rows where all have them.
@@ -372,7 +373,7 @@ def rising(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
         >>> rising(records)[1], rising([{**r, "train": {"objective": -1.0}} for r in records])
         (9, None)
     """
-    if not records or records[-1].get("stopped_early"):
+    if not records or records[-1].get("stopped_early") or records[-1].get("compares") is False:
         return None
     split = "validation" if all(r.get("validation") for r in records) else "train"
     while records[0].get("weights") != records[-1].get("weights"):
@@ -386,3 +387,18 @@ def rising(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
     if rise <= max(LEAST, STILL * gained, NOISE * _error(known, fifth)):
         return None
     return rise, records[-fifth]["epoch"]
+
+
+def last_notes(path: Path, records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what the records of a whole training tell: more epochs would help, or fewer."""
+    if still := rising(records):
+        more = f"`vaekit train --resume {path} --epochs {records[-1]['epoch'] * 2}`"
+        yield (
+            f"the training ended while still rising, by {still[0]:.3g} nats since epoch "
+            f"{still[1]}: train longer, by {more}."
+        )
+    if fall := fallen(records):
+        yield (
+            f"the training ended {fall[0]:.3g} nats below its best epoch, {fall[1]}, whose weights "
+            "are kept: its last steps were too large; take a smaller lr."
+        )
