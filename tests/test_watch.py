@@ -286,6 +286,30 @@ def test_the_first_step_survives_a_checkpoint(tmp_path: Path) -> None:
     assert sum("makes the model worse" in text for text in said) == 1
 
 
+def test_measured_rows_say_worse_only_by_more_than_the_noise_of_the_first_step() -> None:
+    course = Course(-50.0, (-10.0, 0.4), 0.1)  # margin 2: the training rows are far below
+
+    def warned(objective: float) -> list[str]:
+        watch = Watch(untrained=-10.0)
+        one = replace(found(), means={"objective": objective, "kl": 1.0})
+        return [text for n in (1, 2) for text in watch(one, n, steps=n, course=course)]
+
+    assert len(warned(-12.1)) == 1
+    assert warned(-11.9) == warned(-9.0) == []
+
+
+def test_a_rise_at_the_end_is_held_against_the_noise_of_epochs() -> None:
+    """A rise of 0.5 an epoch, +a and -a in turn: second differences of 4a, errors of 4a/sqrt(6)."""
+
+    def records(a: float) -> list[dict[str, Any]]:
+        values = [0.5 * n + (-1) ** n * a for n in range(10)]
+        return [{"epoch": n, "train": {"objective": v}} for n, v in enumerate(values, 1)]
+
+    error = 4 / 6**0.5  # of a difference of two means over two epochs, for a = 1
+    assert vaekit.training.rising(records(0.9 / (4 * error))) == (pytest.approx(1.0), 9)
+    assert vaekit.training.rising(records(1.1 / (4 * error))) is None
+
+
 def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None:
     def at(*pairs: tuple[float, float]) -> list[int]:
         return said_at(Watch(), [found(scale=pair) for pair in pairs])
