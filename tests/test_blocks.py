@@ -67,6 +67,10 @@ def test_each_column_has_the_probability_of_its_kind(proves: Any, numeric: str, 
         "Blocks, terms", "torch.distributions, column by column", by_column, expected, limit=1e-6
     )
     assert torch.allclose(p.log_prob(ROWS), expected.sum(1), atol=1e-6)
+    numbers, count, truth, first, second = params.split((2, 1, 1, 3, 2), -1)
+    means = [numbers[:, :1], first.softmax(1), count.exp(), truth.sigmoid(), second.softmax(1)]
+    mean = torch.cat([*means, numbers[:, 1:]], 1)
+    proves("Blocks, mean", "torch, column by column", p.mean, mean, limit=1e-6)
     seen = torch.ones_like(ROWS)
     seen[:, 1:5] = 0  # a category and a count that are missing
     x = torch.where(seen != 0, ROWS, torch.nan)

@@ -89,6 +89,12 @@ def test_relaxed_draws_are_those_of_the_concrete_distribution(
            limit=0.03)  # fmt: skip
     for k in range(3):
         assert stats.ks_2samp(ours[:, k].numpy(), theirs[:, k].numpy()).pvalue > 1e-4
+    pair = d.GumbelSoftmax(torch.tensor([[0.7, -0.4]]), torch.tensor(temperature))
+    drawn = np.log(pair.sample((20_000,))[:, 0].numpy())  # two Gumbel variables lie logistic apart
+    known = stats.logistic(1.1 / temperature, 1 / temperature)
+    apart = stats.kstest(drawn[:, 0] - drawn[:, 1], known.cdf).statistic
+    proves("draws of GumbelSoftmax", "distribution function of scipy", apart, 0,
+           limit=2.2 / math.sqrt(20_000))  # fmt: skip
 
 
 def test_a_gumbel_family_has_gradients_relaxed_and_probabilities_exact() -> None:

@@ -154,7 +154,8 @@ def test_what_each_is_there_to_tell() -> None:
 
 def test_errors_are_the_spread_over_seeds(proves: Proves) -> None:
     how: Any = {"frechet": (frechet, {}), "prdc": (prdc, {"k": 3})}
-    for part, names in (("frechet", ["distance"]), ("prdc", ["precision", "coverage"])):
+    every = ["precision", "recall", "density", "coverage"]
+    for part, names in (("frechet", ["distance"]), ("prdc", every)):
         measure, options = how[part]
         found = [
             measure(rows(150, 2 * s, 3, spread=1.6), rows(150, 2 * s + 1, 3), **options)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import zuko
-from scipy import special, stats
+from scipy import integrate, special, stats
 from torch import Tensor
 from torch import distributions as td
 
@@ -78,6 +78,20 @@ def test_posteriors_have_gradients_and_densities_of_their_draws(posterior: Any) 
             q.log_prob(z)
 
 
+@pytest.mark.parametrize("transforms", [1, 3])
+def test_splines_say_how_much_they_stretch(transforms: int, proves: Proves) -> None:
+    """The base is N(0, I): log q(z) + log |det| of the way to z is its density there."""
+    family = SplineFlow(3, transforms=transforms, hidden=8, given=4).double()
+    q: Any = family(3 * torch.randn(*family.param_shape))
+    way, noise = q.distribution.transform.inv, 2 * torch.randn(3)
+    jacobian: Any = torch.autograd.functional.jacobian(way, noise)
+    stretch = jacobian.det().abs().log()
+    assert stretch.abs() > 0.01
+    wanted = stats.norm.logpdf(noise.numpy()).sum() - stretch
+    proves("log-determinant of SplineFlow", "autograd's Jacobian", q.log_prob(way(noise)), wanted,
+           limit=1e-9)  # fmt: skip
+
+
 @pytest.mark.parametrize("family", [IAF(3, steps=3, hidden=8, given=4), PlanarFlow(3)])
 def test_layers_say_how_much_they_stretch(family: Any, proves: Proves) -> None:
     q = family.double()(2 * torch.randn(1, *family.param_shape))
@@ -125,6 +139,44 @@ def test_the_power_spherical_distribution(size: int, proves: Proves) -> None:
     proves("SphereUniform, density", "the surface of the sphere", flat.log_prob(x[:5]),
            np.full((5, 2), -np.log(area)), limit=1e-12)  # fmt: skip
     assert torch.allclose(flat.sample((100_000,)).var(0), flat.variance, atol=0.01)
+
+
+@pytest.mark.parametrize("size", [2, 3, 8, 50])
+@pytest.mark.parametrize("sharp", [0.0, 0.3, 4.0, 300.0])
+def test_the_power_spherical_density_and_kl_are_those_of_its_cosine(
+    size: int, sharp: float, proves: Proves
+) -> None:
+    """(1 + cosine) / 2 has a Beta distribution, and the direction across is uniform."""
+    loc, half = torch.nn.functional.normalize(torch.randn(size), dim=0), (size - 1) / 2
+    q = d.PowerSpherical(loc, torch.tensor(sharp))
+    beta = stats.beta(half + sharp, half)
+    across = math.log(2) + half * math.log(math.pi) - special.gammaln(half)  # of the sphere there
+
+    def log_density(cosine: Any) -> Any:
+        ring = across + (size - 3) / 2 * np.log1p(-(cosine**2))
+        return beta.logpdf((1 + cosine) / 2) - math.log(2) - ring
+
+    x = q.sample((5,))
+    proves("PowerSpherical, density", "scipy's beta", q.log_prob(x),
+           log_density((x @ loc).numpy()), limit=1e-9)  # fmt: skip
+    area = math.log(2) + size / 2 * math.log(math.pi) - special.gammaln(size / 2)
+
+    def share(angle: float) -> Any:  # of the KL
+        log_p = log_density(math.cos(angle))
+        return math.exp(log_p + across + (size - 2) * math.log(math.sin(angle))) * (log_p + area)
+
+    mode = np.arccos(1 - 2 * (half / (2 * half + sharp)))
+    points = [p for p in (mode / 4, mode, 2 * mode) if p < math.pi]
+    wanted = integrate.quad(share, 0, math.pi, points=points, limit=200, epsabs=1e-12)[0]
+    flat = d.SphereUniform(torch.zeros(size))
+    got = d.kl(q, flat)
+    proves("KL(PowerSpherical || SphereUniform)", "scipy's quad", got, wanted, limit=1e-8)
+    part, whole = (  # of the square of one element; the density of its angle is a power of the sine
+        integrate.quad(lambda t, k=k: math.cos(t) ** k * math.sin(t) ** (size - 2), 0, math.pi)[0]
+        for k in (2, 0)
+    )
+    proves("SphereUniform, variance", "scipy's quad", flat.variance, np.full(size, part / whole),
+           limit=1e-9)  # fmt: skip
 
 
 def test_the_variance_of_log_cosh_is_that_of_its_density(proves: Proves) -> None:
@@ -229,6 +281,14 @@ def test_the_mixture_of_discretized_logistics_is_a_sum_over_components(proves: P
     got = p.log_prob(grid).exp()
     proves("DiscretizedLogisticMixture, density", "scipy, summed", got, wanted, limit=1e-9)
     assert abs(float(got.sum()) - 1) < 1e-9
+    means, shares = [], special.softmax(logits.flatten().numpy())
+    for at, (a, b, c) in zip(loc.flatten(1).numpy(), weights.flatten(1).numpy(), strict=True):
+        red = at[0]
+        green = at[1] + a * (2 * red - 1)
+        means.append([red, green, at[2] + b * (2 * red - 1) + c * (2 * green - 1)])
+    near = np.clip(shares @ np.array(means), 0, 1)
+    proves("DiscretizedLogisticMixture, mean", "channel after channel, numpy", p.mean.flatten(),
+           near, limit=1e-12)  # fmt: skip
     draws = p.sample((40_000,)).flatten(1)
     index = (draws * (levels - 1)).round().long() @ torch.tensor([levels**2, levels, 1])
     counts = index.bincount(minlength=levels**3).numpy()

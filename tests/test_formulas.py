@@ -49,7 +49,8 @@ from vaekit.evaluate import (
     standard_error,
     synthetic,
 )
-from vaekit.models import layer_tables
+from vaekit.evaluate._metrics import log_volume
+from vaekit.models import Trace, layer_tables
 from vaekit.nn import LatentDropout, UnpoolEncoder, activation, initialize, start_at, unpool
 from vaekit.objectives import ELBO, IWAE, Reconstruction
 from vaekit.registry import make
@@ -177,6 +178,18 @@ def test_moments_and_draws_are_those_of_the_distribution_function(
     apart = np.abs(below - cdf(x)).max(0)
     limit = 2.2 / math.sqrt(N)  # passed by all but once in 8,000 tests
     proves(f"draws of {name}", "distribution function of scipy", apart, 0 * apart, limit=limit)
+
+
+@pytest.mark.parametrize("name", ["Logistic", "LogCosh", "DiscretizedLogistic"])
+def test_densities_of_logistic_variables_are_scipys(name: str, proves: Proves) -> None:
+    known: dict[str, Callable[[Array], Array]] = {
+        "Logistic": stats.logistic(of(LOC), of(LOG.exp())).logpdf,
+        "LogCosh": stats.hypsecant(of(LOC), of(LOG.exp())).logpdf,
+        "DiscretizedLogistic": lambda x: np.log(binned(4 * x) - (x > 0) * binned(4 * x - 1)),
+    }
+    x = 4 * some(40, 3) if name != "DiscretizedLogistic" else torch.randint(0, 5, (40, 3)) / 4
+    got, wanted = KNOWN[name][0].log_prob(x.double()), known[name](of(x)).sum(1)
+    proves(f"{name}, density", "scipy", got, wanted, limit=1e-11)
 
 
 def test_densities_of_mixtures_and_of_torch_are_scipys(proves: Proves) -> None:
@@ -423,6 +436,34 @@ def test_errors_moments_and_bits(proves: Proves) -> None:
     bits = bits_per_dim(-70.0, d.reals(16), noisy)  # 256 levels lie on a length of 2
     wanted = (70 + 16 * math.log(256 / 2)) / 16 / math.log(2)
     proves("bits per dimension, dequantized", "the width of a level", bits, wanted, limit=1e-12)
+
+
+def test_a_density_in_the_units_of_the_file_is_scipys(proves: Proves) -> None:
+    """Of columns v = loc + scale x, of which some are not seen."""
+    x, loc, log_scale, scale = some(9, 4), some(4), some(4), some(4).exp()
+    mask = (torch.rand(9, 4) < 0.6).double()
+    p = d.Gaussian(loc, log_scale)
+    known = stats.norm(of(3 + scale * loc), of(scale * log_scale.exp())).logpdf(of(3 + scale * x))
+    for name, seen in (("log-volume", None), ("log-volume of what is seen", mask)):
+        trace = Trace(x=x, sites=(), px=p, model=None, mask=seen)
+        got = trace.log_likelihood - log_volume(trace, scale)
+        wanted = (known if seen is None else known * of(seen)).sum(1)
+        proves(f"density less its {name}", "scipy", got, wanted, limit=1e-9)
+
+
+def test_the_scale_that_an_error_implies_is_the_likeliest(proves: Proves) -> None:
+    net: Any = vk.MLP(2, 4, hidden=())
+    decoder = vk.Conditional(net, vk.Gaussian(4, scale=1.0))
+    nn.init.zeros_(net.output.weight)  # its mean is of no z
+    nn.init.normal_(net.output.bias)
+    encoder = vk.Conditional(vk.MLP(4, 4, hidden=()), vk.Gaussian(2))
+    model, x = vk.VAE(vk.StandardNormal(2), encoder, decoder), torch.randn(60, 4)
+    subject = Subject(model, DataSpec("t", (4,), "table", rows=60), Rows(Split(x)))
+    found = measured(subject, {"bound": make("metric", {"name": "bound"})})["bound"]
+    apart = of(x) - of(net.output.bias)
+    wanted = stats.norm.fit(apart.ravel(), floc=0)[1]
+    proves("sigma that the error implies", "scipy's fit of a normal", found["implied_sigma"],
+           wanted, limit=1e-6)  # fmt: skip
 
 
 def test_perplexity_is_the_exponential_of_scipys_entropy(proves: Proves) -> None:

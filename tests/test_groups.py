@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Proves
 
 import vaekit
 from vaekit.cli.main import main
@@ -46,12 +47,14 @@ def sandwich(values: np.ndarray, groups: np.ndarray) -> float:
     return float(np.sqrt(small * (bread @ meat @ bread)[0, 0]))
 
 
-def test_the_error_is_that_of_a_regression_with_clustered_errors() -> None:
+def test_the_error_is_that_of_a_regression_with_clustered_errors(proves: Proves) -> None:
     draws = np.random.RandomState(0)
     groups = draws.randint(0, 6, 240) * 7  # unequal sizes, and names that are no places
     values = draws.normal(size=240) + draws.normal(size=43)[groups]
     found = standard_error(torch.tensor(values), torch.tensor(groups))
-    assert found == pytest.approx(sandwich(values, groups), rel=1e-12)
+    wanted = sandwich(values, groups)
+    proves("standard error over groups", "a regression's sandwich, numpy", found, wanted,
+           limit=1e-12)  # fmt: skip
     alone = standard_error(torch.tensor(values))
     assert alone == pytest.approx(values.std(ddof=1) / 240**0.5)
     assert alone == pytest.approx(standard_error(torch.tensor(values), torch.arange(240)))

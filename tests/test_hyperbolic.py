@@ -106,6 +106,9 @@ def test_the_density_is_autograd_s_jacobian(norm: float, c: float, proves: Prove
         volume = size * math.log(2 / (1 - c * float(z.square().sum())))
         proves("WrappedNormal, density", "autograd's Jacobian", q.log_prob(z), by_length - volume,
                limit=1e-6)  # fmt: skip
+        warmer = stats.norm(0, 1.5 * log_scale.exp().numpy()).logpdf(v.numpy()).sum()
+        proves("WrappedNormal, tempered", "autograd's Jacobian", q.tempered(1.5).log_prob(z),
+               by_length - volume + warmer - normal, limit=1e-6)  # fmt: skip
 
 
 @pytest.mark.parametrize("norm", [0.0, 0.7, 0.95])

@@ -15,6 +15,7 @@ import torch
 from conftest import Proves
 from numpy.typing import NDArray
 from scipy import linalg, stats
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
@@ -250,6 +251,16 @@ def test_importances_are_judged_by_scipys_entropies_and_rows_held_out(proves: Pr
         each = 1 - stats.entropy(part.T + 1e-11, base=part.shape[1])
         wanted = np.average(each, weights=part.sum(1))
         proves(f"metric dci, {name}", "scipy's entropy", got, wanted, limit=1e-9)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(np.lexsort((*factors.T, *codes.T)))  # a third of it is held out
+    train, held, right = order[:600], order[600:], []
+    for values in factors.T:
+        trees = GradientBoostingClassifier(n_estimators=10, random_state=0)
+        trees.fit(codes[train], values[train])
+        right.append((trees.predict(codes[held]) == values[held]).mean())
+    assert max(right) < 1
+    proves("metric dci, informativeness", "sklearn, rows held out", found.informativeness,
+           np.mean(right), limit=1e-9)  # fmt: skip
     noise = np.random.default_rng(0).normal(size=codes.shape)
     assert dci(noise, factors, trees=100).informativeness < 0.42  # by heart they know them all
     still = dci(np.ones((100, 2)), grid(10, 10), trees=2)

@@ -7,11 +7,19 @@ import math
 
 import pytest
 import torch
+from conftest import Proves
 from sklearn.mixture import GaussianMixture as Reference
 from torch import Tensor
 from torch import distributions as td
 
-from vaekit.distributions import GaussianMixture, choose_mixture, fit_mixture, mixtures
+from vaekit.distributions import (
+    Gaussian,
+    GaussianMixture,
+    Mixture,
+    choose_mixture,
+    fit_mixture,
+    mixtures,
+)
 
 
 def some(k: int = 3, shape: tuple[int, ...] = (4,), seed: int = 0) -> GaussianMixture:
@@ -73,11 +81,18 @@ def test_draws_follow_the_density() -> None:
     assert ratio.mean() < 1.05  # where p has mass, so has wide: at most 1
 
 
-def test_temperature_scales_each_component() -> None:
-    p = some()
-    colder = p.tempered(0.5)
-    assert torch.equal(colder.loc, p.loc)
-    assert torch.equal(colder.tril, 0.5 * p.tril)
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_scales_each_component(temperature: float, proves: Proves) -> None:
+    p, z = some(), 3 * torch.randn(20, 4, dtype=torch.float64)
+    parts = td.MultivariateNormal(p.loc, temperature**2 * p.tril @ p.tril.mT)
+    known = td.MixtureSameFamily(td.Categorical(logits=p.log_weights), parts)
+    got = p.tempered(temperature).log_prob(z)
+    proves("GaussianMixture, tempered", "torch.distributions", got, known.log_prob(z), limit=1e-11)
+    loc, log_scale = torch.randn(2, 3, 4, dtype=torch.float64)
+    mixed = Mixture(p.log_weights, Gaussian(loc, log_scale)).tempered(temperature)
+    normals = td.Independent(td.Normal(loc, temperature * log_scale.exp()), 1)
+    wanted = td.MixtureSameFamily(known.mixture_distribution, normals).log_prob(z)
+    proves("Mixture, tempered", "torch.distributions", mixed.log_prob(z), wanted, limit=1e-11)
 
 
 def points(n: int = 1500) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from conftest import Proves
 from PIL import Image
 
 import vaekit
@@ -94,19 +95,21 @@ def test_percentiles_keep_their_promise() -> None:
     assert tied.tolist() == [0.0, 0.5]
 
 
-def test_separation_is_that_of_all_pairs_with_its_error() -> None:
+def test_separation_is_that_of_all_pairs_with_its_error(proves: Proves) -> None:
     draw = np.random.default_rng(0)
     odd, others = draw.normal(1, 1, 80), draw.normal(0, 1, 300)
     values = torch.from_numpy(np.concatenate([odd, others]))
     found = separation(values, torch.arange(380) < 80)
     above = (odd[:, None] > others).astype(float)
-    assert abs(found["auroc"] - above.mean()) < 1e-12
+    proves("AUROC of scores", "all pairs, numpy", found["auroc"], above.mean(), limit=1e-12)
     # DeLong, DeLong and Clarke-Pearson 1988: the variance of both means of placements.
     spread = above.mean(1).var(ddof=1) / 80 + above.mean(0).var(ddof=1) / 300
-    assert abs(found["auroc_error"] / spread**0.5 - 1) < 0.2
+    ratio = found["auroc_error"] / spread**0.5
+    proves("AUROC of scores, error", "that of DeLong, as a ratio", ratio, 1, limit=0.2)
     order = (values.argsort(descending=True) < 80).double()
     precision = order.cumsum(0) / torch.arange(1, 381)
-    assert abs(found["average_precision"] - float((precision * order).sum() / 80)) < 1e-12
+    proves("average precision of scores", "row by row, torch", found["average_precision"],
+           (precision * order).sum() / 80, limit=1e-12)  # fmt: skip
     equal = separation(torch.zeros(10), torch.arange(10) < 5)
     assert (equal["auroc"], equal["auroc_error"]) == (0.5, 0)
 

@@ -9,8 +9,11 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from conftest import Proves
 from scipy import stats
 from scipy.spatial.distance import cdist
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 import vaekit
@@ -37,14 +40,15 @@ def test_rows_of_the_same_distribution_are_told_from_none() -> None:
     assert max(each.correlations for each in found) < 0.1
 
 
-def test_each_number_is_what_it_says() -> None:
+def test_each_number_is_what_it_says(proves: Proves) -> None:
     drawn = rows(500, 3, mix=0.0) * torch.tensor([1.0, 1.0, 2.0])
     found = synthetic(drawn, REAL, TRAIN)
     kolmogorov = [stats.ks_2samp(a, b).statistic for a, b in zip(drawn.T, REAL.T, strict=True)]
     assert abs(found.marginals - np.mean(kolmogorov)) < 1e-9
     assert (found.worst_column, abs(found.worst - max(kolmogorov)) < 1e-9) == (2, True)
     apart = np.abs(np.corrcoef(drawn.T) - np.corrcoef(REAL.T))[np.triu_indices(3, 1)]
-    assert abs(found.correlations - apart.mean()) < 1e-9
+    proves("metric synthetic, correlations", "numpy's corrcoef", found.correlations, apart.mean(),
+           limit=1e-9)  # fmt: skip
     assert found.correlations > 0.2 > 0.1 > found.correlations_real
     loc, scale = TRAIN.mean(0), TRAIN.std(0, unbiased=False)
     own, held = (cdist((x - loc) / scale, (TRAIN - loc) / scale).min(1) for x in (drawn, REAL))
@@ -52,9 +56,24 @@ def test_each_number_is_what_it_says() -> None:
     assert found.auroc > 0.6
 
 
-def test_copies_are_said() -> None:
+def test_trees_that_have_not_seen_a_row_say_whether_it_is_drawn(proves: Proves) -> None:
+    drawn = rows(500, 3, mix=0.0) * torch.tensor([1.0, 1.0, 2.0])
+    x, which = np.concatenate([drawn, REAL]), np.arange(1000) < 500
+    x, looks = x[:, REAL.var(0).argsort(descending=True)], np.zeros(1000)
+    for known, held in StratifiedKFold(3, shuffle=True, random_state=0).split(x, which):
+        trees = HistGradientBoostingClassifier(max_iter=25, early_stopping=False, random_state=0)
+        looks[held] = trees.fit(x[known], which[known]).predict_proba(x[held])[:, 1]
+    wanted = stats.mannwhitneyu(looks[which], looks[~which]).statistic / 500**2
+    found = synthetic(drawn, REAL, TRAIN).auroc
+    proves("metric synthetic, auroc", "sklearn's trees, fold by fold", found, wanted, limit=1e-9)
+
+
+def test_copies_are_said(proves: Proves) -> None:
     half = torch.cat([TRAIN[:250], rows(250, 3)])
     found = synthetic(half, REAL, TRAIN)
+    scale = TRAIN.std(0, unbiased=False)
+    near = cdist(half / scale, TRAIN / scale, "sqeuclidean").min(1) / 3 <= 1e-6
+    proves("metric synthetic, copies", "scipy's cdist", found.copies, near.mean(), limit=0)
     assert found.copies == 0.5
     assert abs(found.nearer - 0.75) < 0.05
     assert abs(found.auroc - 0.5) < 0.12  # which no classifier of rows alone can see

@@ -6,6 +6,7 @@ The numbers are those of src/vaekit/report/seeds.csv: ten seeds of each recipe.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Proves
 from scipy import stats
 
 from vaekit.registry import find
 from vaekit.report import SEEDS_FILE, Entry, Measure, Setting, lead, leads, sentences, typical_of
+from vaekit.report._leads import holm, t_test
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = pd.read_csv(SEEDS_FILE)
@@ -132,6 +135,42 @@ def test_the_sentence_by_hand() -> None:
         "The bound (ELBO) is higher for b: 6.20 ± 0.15 nats per image against 1.20 ± 0.15; "
         f"the difference is 5.00 ± {error:.2f} over 3 seeds (p = {p})."
     )
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (10, 10), (2, 5), (7, 3)])
+def test_the_test_of_two_means_is_scipy_s(ours: int, theirs: int, proves: Proves) -> None:
+    draws = np.random.default_rng(ours)
+    for by in (0.0, 0.5, 3.0):
+        one, two = draws.normal(size=ours), by + 4 * draws.normal(size=theirs)
+        error, p = t_test(abs(one.mean() - two.mean()), list(one), list(two))
+        known = stats.ttest_ind(one, two, equal_var=ours == theirs)
+        name = "Student's" if ours == theirs else "Welch's"
+        proves(f"p of {name} t-test over seeds", "scipy's ttest_ind", p, known.pvalue, limit=1e-12)
+        wanted = abs((one.mean() - two.mean()) / known.statistic)
+        proves("error of a difference over seeds", "scipy's ttest_ind", error, wanted, limit=1e-12)
+
+
+def rejected(p: np.ndarray, level: float) -> np.ndarray:
+    """Holm's steps at a level: from the least p on, until one of m tests is above level / m."""
+    found = np.zeros(len(p), bool)
+    for left, place in zip(range(len(p), 0, -1), p.argsort(kind="stable"), strict=True):
+        if left * p[place] > level:
+            break
+        found[place] = True
+    return found
+
+
+def test_corrected_values_are_the_least_levels_at_which_steps_reject(proves: Proves) -> None:
+    draws = np.random.default_rng(0)
+    for count in (1, 2, 5, 9):
+        p = draws.random(count) ** 3
+        p[-1] = p[0]  # two that are equal
+        levels = np.sort(np.append(np.outer(p, np.arange(1, count + 1)), 1.0))
+        made = np.array([rejected(p, level) for level in levels[levels <= 1]])
+        wanted = np.where(made.any(0), levels[made.argmax(0)], 1.0)
+        holed = [*p[:1], math.nan, *p[1:]]  # a number without seeds is no test
+        got = [one for one in holm(holed) if not math.isnan(one)]
+        proves("Holm's correction", "his steps at each level", got, wanted, limit=1e-12)
 
 
 def test_a_winner_is_named_up_to_a_p_of_five_per_cent() -> None:
