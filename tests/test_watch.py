@@ -302,7 +302,7 @@ def test_a_rise_at_the_end_is_held_against_the_noise_of_epochs() -> None:
     """A rise of 0.5 an epoch, +a and -a in turn: second differences of 4a, errors of 4a/sqrt(6)."""
 
     def records(a: float) -> list[dict[str, Any]]:
-        values = [0.5 * n + (-1) ** n * a for n in range(10)]
+        values = [1000 + 0.5 * n + (-1) ** n * a for n in range(10)]
         return [{"epoch": n, "train": {"objective": v}} for n, v in enumerate(values, 1)]
 
     error = 4 / 6**0.5  # of a difference of two means over two epochs, for a = 1
