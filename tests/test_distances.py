@@ -168,6 +168,51 @@ def test_errors_are_the_spread_over_seeds(proves: Proves) -> None:
             proves(title, "the spread of 80 seeds", error / spread, 1, limit=0.35)
 
 
+def clustered(count: int, seed: int, most: int = 10) -> tuple[Rows, NDArray[np.int64]]:
+    """Return rows around a point of their group, and the groups: names that are no places."""
+    draw = np.random.default_rng(seed)
+    of = np.repeat(np.arange(count), most)
+    return draw.normal(size=(count, 3))[of] + 0.3 * draw.normal(size=(len(of), 3)), 7 * of
+
+
+def test_an_error_over_groups_is_the_spread_of_other_groups(proves: Proves) -> None:
+    """As that over rows is not, where rows of one group are alike."""
+    names: Any = ((frechet, ["distance"]), (kid, ["distance"]), (prdc, ["precision", "coverage"]))
+    for measure, parts in names:
+        found, loose = [], []
+        for seed in range(60):
+            real, groups = clustered(30, 2 * seed)
+            drawn = 0.5 + clustered(len(real), 2 * seed + 1, 1)[0]
+            found.append(measure(drawn, real, groups=groups))
+            loose.append(measure(drawn, real))
+        for name in parts:
+            spread = np.std([each[name] for each in found], ddof=1)
+            error, alone = (
+                np.sqrt(np.mean([each[f"{name}_standard_error"] ** 2 for each in some]))
+                for some in (found, loose)
+            )
+            title = f"metric {measure.__name__}, {name}, error over groups"
+            proves(title, "the spread of 60 seeds", error / spread, 1, limit=0.35)
+            assert alone < 0.85 * error
+            assert [each[name] for each in found] == [each[name] for each in loose]
+
+
+def test_an_error_over_one_group_or_too_few_rows_is_none() -> None:
+    a, b = rows(60, 1), rows(60, 2)
+    large = np.arange(60).clip(max=3) // 3  # a group of three, and one of all others
+    for groups in (np.zeros(60), large):
+        for measure in (kid, prdc):
+            found: Any = measure(a, b, groups=groups)
+            errors = [value for key, value in found.items() if key.endswith("_error")]
+            assert errors
+            assert np.isnan(errors).all()
+            assert {k: v for k, v in found.items() if v == v}.items() <= measure(a, b).items()
+    assert np.isnan(frechet(a, b, groups=np.zeros(60)).distance_standard_error)
+    assert frechet(a, b, groups=np.arange(60)) == frechet(a, b)
+    with pytest.raises(VaekitError, match=r"got `groups` of shape \(59,\); expected \(60,\)"):
+        frechet(a, b, groups=np.zeros(59))
+
+
 def test_the_bias_of_the_frechet_distance_is_what_half_the_rows_add() -> None:
     """Twice the distance less that of half of the rows is the one of infinitely many rows."""
     found = [frechet(rows(200, 2 * s, 8), rows(200, 2 * s + 1, 8)) for s in range(40)]

@@ -26,6 +26,7 @@ from vaekit.evaluate import (
     reconstructions,
     standard_error,
 )
+from vaekit.metrics import frechet as distance
 from vaekit.runs import fit_prior, fixed_batches, rows_to_fit
 from vaekit.testing import LinearGaussian
 
@@ -138,6 +139,54 @@ def test_evaluate_has_errors_over_groups_and_says_so(
         assert found[name.partition(":")[0]]["standard_error_over"] == "6 groups"
     main(["evaluate", str(runs[0].path)])
     assert "\n± is one standard error over 6 groups\n" in capsys.readouterr().out
+
+
+def test_errors_of_samples_are_over_groups(
+    runs: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("frechet", "kid", "prdc")
+    found = runs[0].evaluate(*names)
+    groups = runs[0].dataset().test.groups
+    loose = replace(runs[0].dataset(), test=replace(runs[0].dataset().test, groups=None))
+    source = runs[0].source()
+    subject = runs[0].subject(loose, source=source)
+    alone = measured(subject, {n: m for n, (m, _) in chosen(subject, "evaluate", names).items()})
+    for name, key in (("frechet", "distance"), ("kid", "distance"), ("prdc", "recall")):
+        assert found[name]["standard_error_over"] == "6 groups"
+        assert alone[name]["standard_error_over"] == "60 rows"
+        assert found[name][key] == alone[name][key]
+        over, single = (each[name][f"{key}_standard_error"] for each in (found, alone))
+        assert abs(over / single - 1) > 0.1, name
+    assert (
+        found["frechet"]["distance_standard_error"]
+        > 1.5 * (alone["frechet"]["distance_standard_error"])
+    )
+    asked: list[Any] = []
+
+    def halves(drawn: Any, real: Any, **how: Any) -> Any:
+        asked.append(how.get("groups"))
+        return distance(drawn, real, **how)
+
+    monkeypatch.setattr("vaekit.evaluate._samples.frechet", halves)
+    runs[0].evaluate("frechet:most=30")
+    assert asked[0].tolist() == groups[torch.arange(30) * 2].tolist()
+    main(["evaluate", str(runs[0].path), "frechet"])
+    assert "\n± is one standard error over 6 groups\n" in capsys.readouterr().out
+
+
+def test_what_is_said_of_errors_names_those_that_are_over_something_else(
+    runs: list[Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main(["evaluate", str(runs[0].path), "synthetic", "aggregate"])
+    words = "± is one standard error over 6 groups; that of synthetic is over 60 rows"
+    assert f"\n{words}\n" in capsys.readouterr().out
+    kept = runs[0].save(tmp_path / "kept") / "README.md"
+    assert f"60 test rows; {words}:" in kept.read_text()
+    digits: dict[str, Any] = {"data": "digits", "net": "mlp:hidden=8", "epochs": 1, "threads": 1}
+    run = vaekit.train("cvae", **digits, report=False, out=tmp_path / "digits")
+    main(["evaluate", str(run.path), "agreement:images=100", "kid:features=pca"])
+    words = "± is one standard error over 300 rows; that of agreement is over 100 images"
+    assert f"\n{words}\n" in capsys.readouterr().out
 
 
 def test_each_study_has_errors_over_groups(runs: list[Any]) -> None:

@@ -269,7 +269,44 @@ def test_samples_and_real_rows_have_one_range(
     assert real.max() == 1
     assert (256 * real - (256 * real).round()).abs().max() < 1, "no noise"
     assert abs(drawn.mean() - real.mean()) < 0.05
-    assert measure(signed, "frechet", features="pca")["distance_train"] < 3
+
+
+def test_numbers_are_of_values_in_0_to_1_whatever_the_model_sees(run: Run, tmp_path: Path) -> None:
+    """The same rows, drawn and real, under both ranges: each feature, and each metric."""
+    how: dict[str, Any] = {**SMALL, "epochs": 1, "out": tmp_path / "signed"}
+    signed = vaekit.train("vae", **how, range="-1,1")
+    for features in ("pca", "random", "classifier"):
+        for name in ("frechet", "kid", "prdc"):
+            drawn: dict[str, Any] = {"sample": noise, "features": features}
+            other: Any = {
+                **drawn,
+                "sample": lambda n, context, **how: 2 * noise(n, context, **how) - 1,
+            }
+            found, wanted = measure(signed, name, **other), measure(run, name, **drawn)
+            assert found.keys() == wanted.keys()
+            for key, value in wanted.items():
+                near = isinstance(value, float)
+                same = pytest.approx(value, rel=1e-4, abs=1e-6) if near else value
+                assert found[key] == same, (features, name, key)
+
+
+def test_the_classifier_of_agreement_sees_values_in_0_to_1(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    how: dict[str, Any] = {**SMALL, "epochs": 1}
+    runs = [
+        vaekit.train("cvae", **how, range=each, out=tmp_path / each) for each in ("0,1", "-1,1")
+    ]
+    found = []
+    for run, (low, high) in zip(runs, ((0.0, 1.0), (-1.0, 1.0)), strict=True):
+        source = run.source()
+        subject = run.subject(run.prepared(source), source=source, sha256=run.sha256)
+        rows = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        rows = low + (high - low) * rows
+        monkeypatch.setattr(run.model, "sample", lambda *_, rows=rows, **__: rows)
+        found.append(find("metric", "agreement")(images=100).study(subject))
+    assert found[0] == found[1]
+    assert found[0]["classifier_accuracy"] > 0.9
 
 
 def test_each_split_has_its_rows_and_training_rows_are_no_floor_of_themselves(

@@ -226,7 +226,7 @@ def _lines(record: dict[str, Any], drawn: str) -> Iterator[str]:
     draws = f"{count} {kind}draw{'s' * (count != 1)} of {drawn}, seed {how['seed']}"
     yield f"{which} {how['split']} rows of {how['data']}; {draws}; weights {how['weights']}{step}"
     if "standard_error_over" in record:
-        yield vaekit.evaluate.over_words(record["standard_error_over"])
+        yield vaekit.evaluate.over_words(record["standard_error_over"], record)
     made = ", ".join(f"{name} {value}" for name, value in how["made"].items())
     given = f" given {how['given']}" if how.get("given") else ""
     prior = how.get("prior") and f"prior {how['prior']}, not p(z)"

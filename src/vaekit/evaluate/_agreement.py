@@ -147,7 +147,7 @@ class Agreement(Study):
         assert subject.data is not None
         data = subject.data()
         classifier = cached_classifier(subject, data).to(device)
-        right = wide(predict(classifier, images) == labels)
+        right = wide(predict(classifier, subject.spec.values.inverse(images)) == labels)
         parts = [right[labels == label] for label in labels.unique().tolist()]
         shares = [part.mean().item() for part in parts]
         worst = min(range(len(shares)), key=shares.__getitem__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -122,15 +122,24 @@ def counted(rows: int, groups: Tensor | None = None, what: str = "rows") -> str:
     return f"{count:,} {what.removesuffix('s') if count == 1 else what}"
 
 
-def over_words(over: str) -> str:
+def over_words(over: str, results: Mapping[str, Any] | None = None) -> str:
     """Return in words what an error is over; that one row, or one group, has none.
+
+    Metrics of `results` whose own error is over something else are named.
 
     Example:
         >>> over_words("6 groups"), over_words("1 group")
         ('± is one standard error over 6 groups', '1 group has no standard error')
+        >>> over_words("6 groups", {"agreement": {"standard_error_over": "1,000 images"}})
+        '± is one standard error over 6 groups; that of agreement is over 1,000 images'
     """
     one = over.startswith("1 ")
-    return f"{over} has no standard error" if one else f"± is one standard error over {over}"
+    words = [f"{over} has no standard error" if one else f"± is one standard error over {over}"]
+    for name, record in (results or {}).items():
+        own = record.get("standard_error_over", over) if isinstance(record, dict) else over
+        if own != over and not own.startswith("1 "):
+            words.append(f"that of {name} is over {own}")
+    return "; ".join(words)
 
 
 def average(values: Tensor, groups: Tensor | None = None) -> tuple[float, float]:

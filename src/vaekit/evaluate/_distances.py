@@ -22,7 +22,9 @@ SUBSETS = 10  # of so many at least is a KID the mean
 AT_ONCE = 2**22  # distances: 32 MiB
 
 
-def frechet(drawn: Any, real: Any, *, halves: int = HALVES, seed: int = 0) -> Numbers:
+def frechet(
+    drawn: Any, real: Any, *, halves: int = HALVES, seed: int = 0, groups: Any = None
+) -> Numbers:
     """Return the Frechet distance of drawn rows from real ones, by their features.
 
     |m - m'|^2 + tr(S + S' - 2 (S S')^(1/2)), of the means and covariances of both: the square of
@@ -35,6 +37,8 @@ def frechet(drawn: Any, real: Any, *, halves: int = HALVES, seed: int = 0) -> Nu
         real: `(M, D)`.
         halves: random halves of the rows, of both; 0 leaves out what is over them.
         seed: of the halves.
+        groups: int64 `(M,)`, of the real rows, whose halves are then of whole groups; None where
+            rows are independent. What is over halves of one group, or of too few rows, is NaN.
 
     Returns:
         `distance`; its `distance_standard_error`, the deviation over the halves, which is that of
@@ -56,7 +60,8 @@ def frechet(drawn: Any, real: Any, *, halves: int = HALVES, seed: int = 0) -> Nu
         True
     """
     drawn, real = _checked(drawn, real)
-    return _over_halves(_frechet, drawn, real, at_least("halves", halves, 0), seed)
+    halves = at_least("halves", halves, 0)
+    return _over_halves(_frechet, drawn, real, halves, seed, groups, 2)
 
 
 def _frechet(drawn: Tensor, real: Tensor) -> Numbers:
@@ -74,7 +79,7 @@ def _root(x: Tensor) -> Tensor:
     return root / math.sqrt(len(x) - 1)
 
 
-def kid(drawn: Any, real: Any, *, size: int = 1000, seed: int = 0) -> Numbers:
+def kid(drawn: Any, real: Any, *, size: int = 1000, seed: int = 0, groups: Any = None) -> Numbers:
     """Return the kernel distance (KID) of drawn rows from real ones, by their features.
 
     The square of the maximum mean discrepancy under the kernel (x^T y / D + 1)^3, without bias, so
@@ -86,9 +91,11 @@ def kid(drawn: Any, real: Any, *, size: int = 1000, seed: int = 0) -> Numbers:
         real: `(M, D)`.
         size: rows of a subset, a tenth of all at most; those beyond the last whole one are left.
         seed: of the subsets.
+        groups: as in `frechet`.
 
     Returns:
-        `distance`; `distance_standard_error`, over the subsets; `subsets`, how many they are.
+        `distance`; `distance_standard_error`, over the subsets, or of rows in groups over halves,
+        as in `frechet`; `subsets`, how many they are.
 
     Raises:
         VaekitError: as `frechet`.
@@ -104,11 +111,21 @@ def kid(drawn: Any, real: Any, *, size: int = 1000, seed: int = 0) -> Numbers:
     """
     both = _checked(drawn, real)
     size = min(at_least("size", size, 2), min(map(len, both)) // SUBSETS)
-    draw = torch.Generator().manual_seed(seed)
-    parts = [part[torch.randperm(len(part), generator=draw)].split(size) for part in both]
-    pairs = [pair for pair in zip(*parts, strict=False) if {size} == {*map(len, pair)}]
-    found = torch.stack([_discrepancy(*pair) for pair in pairs])
+
+    def subsets(*both: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(seed)
+        parts = [part[torch.randperm(len(part), generator=draw)].split(size) for part in both]
+        pairs = [pair for pair in zip(*parts, strict=False) if {size} == {*map(len, pair)}]
+        return torch.stack([_discrepancy(*pair) for pair in pairs])
+
+    def mean(*both: Tensor) -> Numbers:
+        return Numbers(distance=subsets(*both).mean().item())
+
+    found = subsets(*both)
     error = standard_error(found)
+    if groups is not None:  # a subset of whole groups would be too far: rows of a group are alike
+        over = _over_halves(mean, *both, HALVES, seed, groups, size)
+        error = over.distance_standard_error
     return Numbers(distance=found.mean().item(), distance_standard_error=error, subsets=len(found))
 
 
@@ -118,7 +135,15 @@ def _discrepancy(x: Tensor, y: Tensor) -> Tensor:
     return ours + theirs - 2 * xy.mean()
 
 
-def prdc(drawn: Any, real: Any, *, k: int = 5, halves: int = HALVES, seed: int = 0) -> Numbers:
+def prdc(
+    drawn: Any,
+    real: Any,
+    *,
+    k: int = 5,
+    halves: int = HALVES,
+    seed: int = 0,
+    groups: Any = None,
+) -> Numbers:
     """Return precision, recall, density and coverage of drawn rows, by their features.
 
     The ball of a row reaches to the k-th nearest other of its own kind, and holds what lies on its
@@ -128,7 +153,7 @@ def prdc(drawn: Any, real: Any, *, k: int = 5, halves: int = HALVES, seed: int =
         drawn: `(N, D)`, numbers of any type.
         real: `(M, D)`.
         k: see above. All four depend on it, and on the numbers of rows.
-        halves, seed: as in `frechet`.
+        halves, seed, groups: as in `frechet`.
 
     Returns:
         `precision`, the share of drawn rows in the ball of a real one; `recall`, that of real rows
@@ -152,7 +177,8 @@ def prdc(drawn: Any, real: Any, *, k: int = 5, halves: int = HALVES, seed: int =
     """
     drawn, real = _checked(drawn, real)
     within("k", k, 1, min(len(drawn), len(real)) // 2 - 1)
-    return _over_halves(partial(_prdc, k=k), drawn, real, at_least("halves", halves, 0), seed)
+    halves = at_least("halves", halves, 0)
+    return _over_halves(partial(_prdc, k=k), drawn, real, halves, seed, groups, k + 1)
 
 
 def _prdc(drawn: Tensor, real: Tensor, k: int) -> Numbers:
@@ -190,18 +216,35 @@ def _over_halves(
     real: Tensor,
     halves: int,
     seed: int,
+    groups: Any,
+    least: int,
 ) -> Numbers:
-    """Return what is measured of all rows, with deviation and mean over random halves of both."""
+    """Return what is measured of all rows, with deviation and mean over random halves of both.
+
+    Those of real rows are of whole groups, where there are some. Of a half with fewer than `least`
+    rows nothing is known, nor then of an error. Of odd numbers every other half is the larger one.
+    """
     found, draw = measure(drawn, real), torch.Generator().manual_seed(seed)
-    parts = [
-        measure(*(x[torch.randperm(len(x), generator=draw)[: len(x) // 2]] for x in (drawn, real)))
-        for _ in range(halves)
-    ]
+    of = [torch.arange(len(x)) for x in (drawn, real)]
+    if groups is not None:
+        same_shape("groups", tuple(np.shape(groups)), (len(real),))
+        of[1] = torch.as_tensor(groups).cpu().unique(return_inverse=True)[1]
+    parts = []
+    for turn in range(halves):
+        both = [x[_half(each, turn, draw)] for x, each in zip((drawn, real), of, strict=True)]
+        enough = min(map(len, both)) >= least
+        parts.append(measure(*both) if enough else dict.fromkeys(found, math.nan))
     for name in [*found] if parts else ():
         values = np.array([part[name] for part in parts])
         found[f"{name}_standard_error"] = values.std(ddof=1).item() if halves > 1 else math.nan
         found[f"{name}_at_half"] = values.mean().item()
     return found
+
+
+def _half(of: Tensor, turn: int, draw: torch.Generator) -> Tensor:
+    """Return which rows are of a random half of their groups, numbered from 0: bool `(N,)`."""
+    count = int(of.max()) + 1
+    return torch.isin(of, torch.randperm(count, generator=draw)[: (count + turn % 2) // 2])
 
 
 def _checked(drawn: Any, real: Any) -> tuple[Tensor, Tensor]:

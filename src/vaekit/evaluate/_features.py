@@ -46,7 +46,8 @@ def refusal(subject: Subject, features: str | None) -> str | None:
 def features_of(subject: Subject, features: str | None) -> Features:
     """Return features by their name, or by a file; those that need rows see training rows alone.
 
-    These are all that the data have, whatever a run took of them: so that runs compare.
+    These are all that the data have, whatever a run took of them, and images are in [0, 1] for all
+    features, whatever range a model sees: so that runs compare.
 
     Raises:
         VaekitError: for a file that cannot be read, or takes other rows.
@@ -55,10 +56,14 @@ def features_of(subject: Subject, features: str | None) -> Features:
     default = "classifier" if labels else "pca"
     name = default if features is None else features
     if name not in NAMES:
-        return _of_file(subject, Path(name))
-    assert subject.data is not None
-    made = {"classifier": _of_classifier, "pca": _of_pca, "random": _of_noise}[name]
-    return made(subject, subject.data())
+        made = _of_file(subject, Path(name))
+    else:
+        assert subject.data is not None
+        known = {"classifier": _of_classifier, "pca": _of_pca, "random": _of_noise}
+        made = known[name](subject, subject.data())
+        if not subject.images:
+            return made
+    return made._replace(of=lambda x: made.of(subject.spec.values.inverse(x)))
 
 
 def _pooled(net: Classifier, words: str, name: str) -> Features:
@@ -124,7 +129,7 @@ def _of_file(subject: Subject, path: Path) -> Features:
 
     def of(x: Tensor) -> Tensor:
         try:
-            found = call(subject.spec.values.inverse(x.cpu()).float())
+            found = call(x.cpu().float())
         except Exception as error:  # whatever a network raises
             why = cut((str(error).strip() or repr(error)).splitlines()[-1], 200)
             raise VaekitError(

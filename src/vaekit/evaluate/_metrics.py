@@ -110,8 +110,9 @@ class Subject:
         rows: the rows to measure.
         objective: what the model was trained with, or None.
         train: the training rows, or None.
-        data: the data set with gray levels, for metrics of images; or None.
-        key: tells this data set, as the model sees it, from others.
+        data: the data set with gray levels, in [0, 1] whatever range the model sees, for metrics
+            of images; or None.
+        key: tells this data set from others.
         class_names: of its labels.
         factor_names: of its factors, where they have names.
         seed: of the draws.

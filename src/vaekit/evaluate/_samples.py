@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class Compared(NamedTuple):
     drawn: Tensor
     real: Tensor
     train: Tensor | None
+    groups: Tensor | None  # of the real rows
     features: str
     how: str
 
@@ -65,8 +66,8 @@ class OfSamples(Study):
         at_least("most", self.most, LEAST)
 
     @abstractmethod
-    def numbers(self, drawn: Tensor, real: Tensor, seed: int, *, error: bool = True) -> Numbers:
-        """Return what is measured, with an `error` or without."""
+    def numbers(self, drawn: Tensor, real: Tensor, seed: int, **how: Any) -> Numbers:
+        """Return what is measured, over so many `halves` of rows with such `groups`."""
 
     def suits(self, subject: Subject) -> str | None:
         """Refuse rows with gaps, too few rows, and new ones."""
@@ -84,18 +85,21 @@ class OfSamples(Study):
         if key not in subject.shared:
             subject.shared[key] = self._compared(subject)
         found: Compared = subject.shared[key]
-        record = {**self.numbers(found.drawn, found.real, subject.seed)}
+        how: Any = {"halves": HALVES, "groups": found.groups}
+        record = {**self.numbers(found.drawn, found.real, subject.seed, **how)}
         if found.train is not None:
-            floor = self.numbers(found.train, found.real, subject.seed, error=False)
+            floor = self.numbers(found.train, found.real, subject.seed, halves=0)
             record |= {f"{column.name}_train": floor[column.name] for column in self.columns}
         how = {"features": found.features, "how": found.how, "prior": subject.prior}
         n = len(found.drawn)
-        return {**record, **how, "samples": n, "standard_error_over": counted(n)}
+        over = counted(n, found.groups)
+        return {**record, **how, "samples": n, "standard_error_over": over}
 
     def _compared(self, subject: Subject) -> Compared:
         assert subject.plain is not None
         assert subject.train is not None
-        data, index = subject.plain(), subject.rows.few(self.most).index
+        data, few = subject.plain(), subject.rows.few(self.most)
+        index = few.index
         mean = (subject.images and data.kind != "binary") if self.mean is None else self.mean
         train, real = (data.train, data.test) if mean else (subject.train, subject.rows.split)
         features = features_of(subject, self.features)
@@ -110,7 +114,7 @@ class OfSamples(Study):
         prior = "p(z)" if subject.prior == "model" else "the prior fitted to the codes"
         rows = f"{n} rows{' before binarization' * (mean and data.kind != subject.spec.kind)}"
         how = f"{n} {what}, z of {prior}, beside {rows}; features: {features.words}"
-        return Compared(drawn, of(real, index), known, features.name, how)
+        return Compared(drawn, of(real, index), known, few.groups, features.name, how)
 
     def _drawn(self, subject: Subject, index: Tensor, mean: bool) -> Iterator[Tensor]:
         """Yield as many rows as there are real ones, some at a time, each with its own seed."""
@@ -157,9 +161,9 @@ class Frechet(OfSamples):
     words, label = "Frechet distance", "frechet"
     columns = (Column("distance", "Frechet distance", better=-1),)
 
-    def numbers(self, drawn: Tensor, real: Tensor, seed: int, *, error: bool = True) -> Numbers:
+    def numbers(self, drawn: Tensor, real: Tensor, seed: int, **how: Any) -> Numbers:
         """Return the distance."""
-        return frechet(drawn, real, halves=HALVES * error, seed=seed)
+        return frechet(drawn, real, seed=seed, **how)
 
 
 @register("metric", "kid")
@@ -182,9 +186,9 @@ class KID(OfSamples):
         super().__post_init__()
         at_least("size", self.size, 2)
 
-    def numbers(self, drawn: Tensor, real: Tensor, seed: int, *, error: bool = True) -> Numbers:
+    def numbers(self, drawn: Tensor, real: Tensor, seed: int, **how: Any) -> Numbers:
         """Return the mean over subsets."""
-        return kid(drawn, real, size=self.size, seed=seed)
+        return kid(drawn, real, size=self.size, seed=seed, groups=how.get("groups"))
 
 
 @register("metric", "prdc")
@@ -210,6 +214,6 @@ class PRDC(OfSamples):
         super().__post_init__()
         at_least("k", self.k, 1)
 
-    def numbers(self, drawn: Tensor, real: Tensor, seed: int, *, error: bool = True) -> Numbers:
+    def numbers(self, drawn: Tensor, real: Tensor, seed: int, **how: Any) -> Numbers:
         """Return the four."""
-        return prdc(drawn, real, k=self.k, halves=HALVES * error, seed=seed)
+        return prdc(drawn, real, k=self.k, seed=seed, **how)

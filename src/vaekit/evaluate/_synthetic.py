@@ -12,7 +12,7 @@ from vaekit._torchutil import wide
 from vaekit.data import DataSpec, spread
 from vaekit.distributions import offering
 from vaekit.errors import VaekitError, at_least
-from vaekit.evaluate._checks import Numbers
+from vaekit.evaluate._checks import Numbers, counted
 from vaekit.evaluate._metrics import Column, Line, Record, Study, Subject, shown
 from vaekit.evaluate._scores import separation
 from vaekit.registry import register
@@ -198,7 +198,8 @@ class Synthetic(Study):
         found = synthetic(log(drawn)[:, places], real[:, places], train, seed=subject.seed)
         names, worst = subject.spec.place_names, int(places[found["worst_column"]])
         found["worst_column"] = names[worst] if len(names) == drawn.shape[1] else str(worst + 1)
-        return {**found, "columns": len(places)}
+        over = counted(len(rows))  # trees are judged row by row, whatever their groups
+        return {**found, "columns": len(places), "standard_error_over": over}
 
     def lines(self, record: Record) -> Iterator[Line]:
         """Yield a line for each number there is, beside that of real rows."""

@@ -229,7 +229,8 @@ class Run(Opened):
         plain = self.config.data.model_copy(update=PLAIN)
         stored = None
         if source is not None:
-            stored = partial(prepare, source, plain, values=self.spec.values)
+            values = replace(self.spec.values, low=0.0, high=1.0)
+            stored = partial(prepare, source, plain, values=values)
         fitted = self.sampled_prior(prior) if prior == "fitted" else None
         how: dict[str, Any] = {"mean": False, "seed": seed, "prior": fitted and prior}
         return Subject(
@@ -239,7 +240,7 @@ class Run(Opened):
             objective=self.objective,
             train=data.train,
             data=stored,
-            key=f"{sha256} {self.spec.shape} {self.config.data.range}",
+            key=f"{sha256} {self.spec.shape}",
             class_names=self.class_names,
             factor_names=data.factor_names,
             seed=seed,

@@ -168,7 +168,7 @@ def _numbers(run: Run) -> Iterator[str]:
     ]
     for results in evaluations:
         how = results["protocol"]
-        over = over_words(results.get("standard_error_over", counted(how["rows"])))
+        over = over_words(results.get("standard_error_over", counted(how["rows"])), results)
         prior = f"; prior {how['prior']}" if "prior" in how else ""
         head = f"{how['rows']:,} {how['split']} rows{prior}; {over}:"
         yield from (head, "", "| | |", "|---|---|")
