@@ -558,6 +558,7 @@ def test_a_schedule_that_cannot_be_read_is_refused(text: str) -> None:
 def test_learning_rates_and_warm_ups_are_written_in_epochs() -> None:
     assert rate_of(lr=2.0, lr_schedule="cosine")(50) == pytest.approx(1.0)
     assert rate_of(lr=1.0, lr_schedule="flat-linear:0.8")(90) == pytest.approx(0.5)
+    assert rate_of(lr=1.0, lr_schedule="flat-linear")(75) == pytest.approx(0.5)
     assert rate_of(lr=0.2, lr_schedule="constant", lr_warmup=1)(90) == 0.2
     rate = rate_of(lr=2.0, lr_schedule="cosine", lr_warmup=50)
     assert (rate(0), rate(24), rate(49)) == pytest.approx((0.04, 0.8645, 1.0314), abs=1e-4)

@@ -310,6 +310,27 @@ def test_a_rise_at_the_end_is_held_against_the_noise_of_epochs() -> None:
     assert vaekit.training.rising(records(1.1 / (4 * error))) is None
 
 
+@pytest.mark.parametrize(("jump", "rise"), [(0.0, 2.0), (4.0, None)])
+def test_noise_is_that_of_all_epochs_that_are_compared(jump: float, rise: float | None) -> None:
+    """Of 20 epochs the last eight: a jump in the first of these counts."""
+    values = [0.5 * n + jump * (n == 12) for n in range(20)]
+    records = [{"epoch": n, "train": {"objective": v}} for n, v in enumerate(values, 1)]
+    assert (vaekit.training.rising(records) or [None])[0] == pytest.approx(rise)
+
+
+def test_idle_units_are_no_collapse_while_the_objective_rises() -> None:
+    def said(rise: float) -> list[int]:
+        watch, at = Watch(untrained=-99.0), []
+        for n in range(1, 4):
+            one = replace(found(active=0), means={"objective": -50.0 + rise * n, "kl": 0.1})
+            course = Course(-50.0 + rise * n, (-99.0, 0.1), 0.1)
+            at += [n] * len(watch(one, n, steps=100 * n, course=course))
+        return at
+
+    assert said(5.0) == []
+    assert said(0.001) == [3]
+
+
 def test_the_scale_takes_two_epochs_in_a_row_that_do_not_close_the_gap() -> None:
     def at(*pairs: tuple[float, float]) -> list[int]:
         return said_at(Watch(), [found(scale=pair) for pair in pairs])

@@ -76,7 +76,7 @@ ROOMS = {
     ),
     "training": Room(
         "training/_[!g]*",  # captured graphs need a GPU
-        "training watch optimizers gradients dense snapshots weights ranks mutants",
+        "training watch optimizers gradients dense snapshots weights ranks mutants densities",
     ),
     "data": Room(
         "data/_transforms.py data/_values.py data/_splits.py data/_preparation.py data/_batches.py "
