@@ -215,5 +215,19 @@ def test_a_number_that_does_not_vary_may_have_gaps(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["same,n,letter", *lines]))
     data = prepare(load(str(tmp_path / "t.csv"), missing="allow"), Data(missing="allow"))
     x = data.train.x()[:, 0]
-    assert x.isnan().any()
-    assert (x[~x.isnan()] == 0).all()
+    assert 0 < x.isnan().sum() < len(x) / 2
+    assert (x == 0).sum() + x.isnan().sum() == len(x)
+
+
+def test_each_column_of_a_table_with_gaps_is_scaled_by_its_own_rows(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0).normal(3e9, 2e9, 60)
+    lines = [
+        f"{'' if n % 5 == 0 else 7},{'' if n % 7 == 0 else v},{n}" for n, v in enumerate(draws)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["same,large,n", *lines]))
+    how = Data(missing="allow", validation=0)
+    data = prepare(load(str(tmp_path / "t.csv"), missing="allow"), how)
+    x = data.train.x().double()
+    assert (x[:, 0] == 0).sum() + x[:, 0].isnan().sum() == len(x)
+    assert torch.allclose(x[:, 1:].nanmean(0), torch.zeros(2).double(), atol=1e-6)
+    assert torch.allclose(x[:, 1:].square().nanmean(0), torch.ones(2).double(), atol=1e-5)
