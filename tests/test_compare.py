@@ -41,6 +41,7 @@ from vaekit.report import (
     limits,
     look,
     measure,
+    notes,
     number_text,
     open_runs,
     panels,
@@ -256,6 +257,17 @@ def test_a_difference_of_one_seed_each_is_known_over_rows_and_never_clear() -> N
 
 
 # names and words ------------------------------------------------------------------------------
+
+
+def test_two_numbers_are_named_in_place_of_bounds_that_do_not_compare() -> None:
+    columns = [Column(name, name, "levels", better=1) for name in ("crest", "peak")]
+    made = entry("a", [1.0, 2.0])
+    made.__dict__.update(records={"peak": {"crest": 3.0, "peak": 1.5}})
+    opened: Any = SimpleNamespace(comparable=False, scaled=False, kinds=lambda say: "two kinds")
+    numbers = [Measure(column.name, "peak", column) for column in columns]
+    first = next(notes(opened, [Setting("a", [made])], numbers))
+    assert first.endswith("are not comparable, so no run is ranked by them: two kinds. Judge by "
+                          "crest and peak instead.")  # fmt: skip
 
 
 def test_what_differs_is_said_and_names_the_runs(two: Comparison) -> None:

@@ -66,6 +66,7 @@ from vaekit.report._neighbors import neighbors as neighbors
 from vaekit.report._network import save_network as save_network
 from vaekit.report._pages import render as render
 from vaekit.report._ranking import SEEDS_FILE as SEEDS_FILE
+from vaekit.report._ranking import notes as notes
 from vaekit.report._ranking import sentences as sentences
 from vaekit.report._ranking import typical_of as typical_of
 from vaekit.report._rounding import Layer as Layer
