@@ -45,11 +45,11 @@ from vaekit.evaluate import (
     bits_per_dim,
     colors,
     correlated,
+    log_volume,
     measured,
     standard_error,
     synthetic,
 )
-from vaekit.evaluate._metrics import log_volume
 from vaekit.models import Trace, layer_tables
 from vaekit.nn import LatentDropout, UnpoolEncoder, activation, initialize, start_at, unpool
 from vaekit.objectives import ELBO, IWAE, Reconstruction

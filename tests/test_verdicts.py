@@ -20,8 +20,18 @@ from conftest import Proves
 from scipy import stats
 
 from vaekit.registry import find
-from vaekit.report import SEEDS_FILE, Entry, Measure, Setting, lead, leads, sentences, typical_of
-from vaekit.report._leads import holm, t_test
+from vaekit.report import (
+    SEEDS_FILE,
+    Entry,
+    Measure,
+    Setting,
+    holm,
+    lead,
+    leads,
+    sentences,
+    t_test,
+    typical_of,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = pd.read_csv(SEEDS_FILE)

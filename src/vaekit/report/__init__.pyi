@@ -51,9 +51,11 @@ from vaekit.report._grids import gray_images as gray_images
 from vaekit.report._grids import grid as grid
 from vaekit.report._grids import png_bytes as png_bytes
 from vaekit.report._grids import sample_images as sample_images
+from vaekit.report._leads import holm as holm
 from vaekit.report._leads import lead as lead
 from vaekit.report._leads import leads as leads
 from vaekit.report._leads import ranking as ranking
+from vaekit.report._leads import t_test as t_test
 from vaekit.report._measures import Entry as Entry
 from vaekit.report._measures import Measure as Measure
 from vaekit.report._measures import Setting as Setting
