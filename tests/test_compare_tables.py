@@ -128,4 +128,4 @@ def test_a_fixed_deviation_is_another_one_on_scaled_columns(here: Path, tmp_path
     assert open_runs([paths["all"], paths["held"]]).comparable
     opened = open_runs([paths["all"], paths["raw"]])
     assert not opened.comparable
-    assert "scale 1 of standardized columns" in opened.kinds()
+    assert [of.fixed for of in opened.likelihoods] == ["scale 1 of standardized columns", "scale 1"]
