@@ -90,7 +90,8 @@ def measured(model: Source, x: Tensor) -> str:
 def train(seed: int) -> None:
     """Train as the source does: the best of the validation bounds of every 5,000 steps counts."""
     data = load("binarized-mnist")
-    valid, test = (part.x().flatten(1) for part in (data.validation or data.test, data.test))
+    assert data.validation is not None
+    valid, test = (part.x().flatten(1) for part in (data.validation, data.test))
     torch.manual_seed(seed)
     model, best, start = Source(), -float("inf"), time.time()
     for step, _ in trained(model, Batches(data.train, 128, seed=seed), 65000):
@@ -130,8 +131,8 @@ def beside(steps: int) -> None:
         torch.manual_seed(1)
         kept |= {n: weights(model) for n, _ in trained(model, batches, steps) if n in SHOWN}
     print("step | largest difference of a weight, to the kit | to weights moved a hair at first")
-    for step, known_here in theirs.items():
-        print(step, *(f"| {apart(known_here, other[step]):.1e}" for other in (ours, moved)))
+    for step, weights_then in theirs.items():
+        print(step, *(f"| {apart(weights_then, other[step]):.1e}" for other in (ours, moved)))
 
 
 def weights(model: nn.Module) -> list[Tensor]:

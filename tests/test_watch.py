@@ -310,6 +310,19 @@ def test_a_rise_at_the_end_is_held_against_the_noise_of_epochs() -> None:
     assert vaekit.training.rising(records(1.1 / (4 * error))) is None
 
 
+def test_epochs_that_do_not_compare_neither_rise_nor_fall(tmp_path: Path) -> None:
+    run = vaekit.train(
+        "vae", data="digits", objective="geco", epochs=1, out=tmp_path / "r", report=False
+    )
+    assert run.folder.records()[-1]["compares"] is False
+    fall, rise = [-100.0, -20.0, -10.0, -11.0, -40.0], [0.5 * n for n in range(20)]
+    for numbers, told in ((fall, vaekit.training.fallen), (rise, vaekit.training.rising)):
+        terms = [{"objective": number} for number in numbers]
+        plain = [{"epoch": n, "train": t, "validation": t} for n, t in enumerate(terms)]
+        assert told(plain) is not None
+        assert told([{**record, "compares": False} for record in plain]) is None
+
+
 @pytest.mark.parametrize(("jump", "rise"), [(0.0, 2.0), (4.0, None)])
 def test_noise_is_that_of_all_epochs_that_are_compared(jump: float, rise: float | None) -> None:
     """Of 20 epochs the last eight: a jump in the first of these counts."""
