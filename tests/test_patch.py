@@ -172,7 +172,7 @@ def test_the_shape_of_the_data_decides_the_net(tmp_path: Any) -> None:
         other = vk.train("vae", data=x, out=tmp_path / name, **how, **more)
         assert other.config.parts["net"]["name"] == "mlp"
     labeled = DataSpec("t", (1, 28, 28), "gray", rows=20, context=(10,), classes=10)
-    assert not any(isinstance(m, nn.Conv2d) for m in build("cvae", labeled).model.modules())
+    assert any(isinstance(m, nn.Conv2d) for m in build("cvae", labeled).model.modules())
     table = DataSpec("t", (6,), "table", rows=20)
     for net, hidden in ((None, 128), ("mlp", 512)):  # who names it gets it as it is
         model: Any = build("vae", table, net=net).model
@@ -203,6 +203,30 @@ def test_dense_maps_of_all_pixels_are_added_to_the_convolutions(shape: Any, scal
             hidden = plain.body[: next(i for i, m in enumerate(plain.body) if m is last(plain))](x)
             more = (hidden @ weight.T).unflatten(1, shape)
             torch.testing.assert_close(net(x), plain(x) + more, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [(12,), ()])
+def test_a_context_is_added_to_the_first_dense_map(hidden: tuple[int, ...]) -> None:
+    """As if it were concatenated with what the convolutions give, and with the pixels."""
+    how: Any = {"channels": (8, 8), "hidden": hidden, "scale": 0.5}
+    net: Any = PatchEncoder((3, 9, 16), 5, context=4, **how)
+    plain: Any = PatchEncoder((3, 9, 16), 5, **how)
+    plain.load_state_dict({k: v for k, v in net.state_dict().items() if k != "told.weight"})
+    first = next(m for m in [*plain.body, plain.output] if isinstance(m, nn.Linear))
+    x, context = torch.randn(2, 3, 9, 16), torch.randn(2, 4)
+    first.register_forward_hook(lambda *at: F.linear(context, net.told.weight) + at[2])
+    torch.testing.assert_close(net(torch.cat([x.flatten(1), context], 1)), plain(x))
+
+
+def test_a_label_joins_the_dense_layers_of_patches_and_the_planes_of_convolutions() -> None:
+    labeled = DataSpec("t", (1, 28, 28), "binary", rows=20, context=(10,), classes=10)
+    shapes = {}
+    for net in ("patch", "mlp", "conv"):
+        model: Any = build("cvae", labeled, net=net, latent=3).model
+        shapes[net] = model.posterior.net.in_shape
+        x, told = torch.rand(2, 1, 28, 28), torch.eye(10)[:2]
+        assert not torch.equal(model.posterior(x, told).loc, model.posterior(x, told.flip(0)).loc)
+    assert shapes == {"patch": (794,), "mlp": (794,), "conv": (11, 28, 28)}
 
 
 @pytest.mark.parametrize("shape", [(3, 70, 65), (1, 129, 200)])

@@ -53,6 +53,7 @@ from vaekit.nn import PoolEncoder as PoolEncoder
 from vaekit.nn import UnpoolDecoder as UnpoolDecoder
 from vaekit.nn import UnpoolEncoder as UnpoolEncoder
 from vaekit.nn import initialize as initialize
+from vaekit.nn import joined_shape as joined_shape
 from vaekit.nn import start_at as start_at
 from vaekit.objectives import ELBO as ELBO
 from vaekit.objectives import IWAE as IWAE
@@ -77,7 +78,6 @@ from vaekit.parts import Poisson as Poisson
 from vaekit.parts import Prior as Prior
 from vaekit.parts import StandardNormal as StandardNormal
 from vaekit.parts import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
-from vaekit.parts import joined_shape as joined_shape
 from vaekit.recipes import Recipe as Recipe
 from vaekit.recipes import RecipeEntry as RecipeEntry
 from vaekit.recipes import build as build

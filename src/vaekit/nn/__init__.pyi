@@ -1,6 +1,7 @@
 from vaekit.nn._network import MLP as MLP
 from vaekit.nn._network import LogCounts as LogCounts
 from vaekit.nn._network import Network as Network
+from vaekit.nn._network import joined_shape as joined_shape
 from vaekit.nn._network import lowered as lowered
 from vaekit.nn._network import precision as precision
 from vaekit.nn._network import sizes as sizes

@@ -185,6 +185,18 @@ def check_input(net: nn.Module, x: Tensor) -> None:
         raise VaekitError(f"{type(net).__name__} takes (N, {wanted}); got {tuple(x.shape)}.")
 
 
+def joined_shape(shape: Shape, context: Shape) -> Shape:
+    """Return the shape of one example after `vaekit.parts.join`.
+
+    Example:
+        >>> joined_shape((1, 28, 28), (10,)), joined_shape((16,), (10,))
+        ((11, 28, 28), (26,))
+    """
+    if not context:
+        return shape
+    return (shape[0] + (prod(context) if len(shape) == 1 else context[0]), *shape[1:])
+
+
 def sizes(what: str, value: Sizes, *, least: int = 1) -> Shape:
     """Return one size or several as a tuple.
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from vaekit.errors import VaekitError, at_least, choose, within
-from vaekit.nn._network import MLP, Network, Planes, Shape, flatten, image_shape
+from vaekit.nn._network import MLP, Network, Planes, Shape, flatten, image_shape, joined_shape
 from vaekit.nn.blocks import Block, LatentDropout, Scaled, initialize
 from vaekit.nn.conv import ColorNet, ConvDecoder, ConvEncoder, map_shape
 from vaekit.nn.patch import PatchDecoder, PatchEncoder, by_size
@@ -70,9 +70,14 @@ class Nets(ABC):
         """Return the shape of z for a latent of this size."""
         return (latent,)
 
-    def encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        """Return an initialized network `(N, *in_shape) -> (N, *out_shape)` of x."""
-        return initialize(self._encoder(in_shape, out_shape), self.init)
+    def encoder(self, in_shape: Shape, out_shape: Shape, context: Shape = ()) -> nn.Module:
+        """Return an initialized network `(N, *in_shape) -> (N, *out_shape)` of x.
+
+        With a context `(N, *context)` it takes what `vaekit.parts.join` makes of both: of planes,
+        or of vectors, to which images are flattened.
+        """
+        shape = in_shape if self.planes or not context else (prod(in_shape),)
+        return initialize(self._encoder(joined_shape(shape, context), out_shape), self.init)
 
     def decoder(self, in_shape: Shape, out_shape: Shape, latent: int) -> nn.Module:
         """Return one `(N, *in_shape) -> (N, *out_shape)`, whose first `latent` inputs are z."""
@@ -347,8 +352,15 @@ class PatchNets(Nets):
         how |= {name: getattr(self, name) for name in own}
         return {**how, "patch": patch, "channels": self.channels or channels}
 
-    def _encoder(self, in_shape: Shape, out_shape: Shape) -> nn.Module:
-        return PatchEncoder(in_shape, out_shape, scale=self.scale, **self._how(in_shape))
+    def encoder(self, in_shape: Shape, out_shape: Shape, context: Shape = ()) -> nn.Module:
+        """Return one, where a context that is a vector joins the dense layers."""
+        if len(context) != 1:
+            return super().encoder(in_shape, out_shape, context)
+        return initialize(self._encoder(in_shape, out_shape, context[0]), self.init)
+
+    def _encoder(self, in_shape: Shape, out_shape: Shape, context: int = 0) -> nn.Module:
+        how = {"scale": self.scale, "context": context, **self._how(in_shape)}
+        return PatchEncoder(in_shape, out_shape, **how)
 
     def _decoder(self, in_shape: Shape, out_shape: Shape) -> Network:
         how = self._how(image_shape("out_shape", out_shape))

@@ -186,7 +186,7 @@ class PatchEncoder(Network):
     A 3 x 3 convolution of the patches; in each of `len(channels)` stages `blocks` residual blocks,
     and before each but the first a dense map of 2 x 2 places; activation, flatten, dense blocks of
     the widths `hidden`, and the affine `output`. What `direct` makes of all pixels is added to the
-    first dense map.
+    first dense map, and so is what `told` makes of a context, of which planes would be slow.
 
     Args:
         in_shape: `(C, H, W)`, any size from 1.
@@ -197,6 +197,7 @@ class PatchEncoder(Network):
         blocks: of each stage.
         direct: whether the dense map of all pixels is there.
         scale: what these are multiplied by for it.
+        context: how many numbers are given besides: then it takes `(N, C * H * W + context)`.
         how: of the blocks, as `Residual` takes it.
 
     Raises:
@@ -206,6 +207,8 @@ class PatchEncoder(Network):
         >>> net = PatchEncoder((1, 30, 21), 16, channels=(16, 32), hidden=(64,))
         >>> net(torch.rand(5, 1, 30, 21)).shape
         torch.Size([5, 16])
+        >>> PatchEncoder((1, 30, 21), 16, context=10).in_shape
+        (640,)
     """
 
     def __init__(
@@ -219,6 +222,7 @@ class PatchEncoder(Network):
         blocks: int = 1,
         direct: bool = True,
         scale: float = 1.0,
+        context: int = 0,
         **how: Any,
     ) -> None:
         image, target = image_shape("in_shape", in_shape), sizes("out_shape", out_shape)
@@ -230,25 +234,32 @@ class PatchEncoder(Network):
             body += [Patches(2), nn.Conv2d(4 * before, after, 1), *_blocks(after, blocks, how)]
         dense = (widths[-1] * prod(small), *sizes("hidden", hidden, least=0))
         body += [*block.bend(), nn.Flatten(), *block.dense(dense)]
-        super().__init__(image, target, body, nn.Linear(dense[-1], prod(target)))
+        given, width = within("context", context, 0, 1_000_000), (*dense[1:], prod(target))[0]
+        takes = (prod(image) + given,) if given else image
+        super().__init__(takes, target, body, nn.Linear(dense[-1], prod(target)))
         self.at = next(i for i, each in enumerate(body) if isinstance(each, nn.Flatten)) + 2
         self.direct: nn.Module | None = None
-        self.scale = within("scale", scale, 1e-6, 1e6)
+        self.told = nn.Linear(given, width, bias=False) if given else None
+        self.image, self.scale = image, within("scale", scale, 1e-6, 1e6)
         if direct and hidden:
             by, coarse = _coarse(image)
-            self.direct = nn.Linear(prod(coarse), dense[1], bias=False)
+            self.direct = nn.Linear(prod(coarse), width, bias=False)
             if by > 1:
                 shrunk = nn.AvgPool2d(by, ceil_mode=True)
                 self.direct = nn.Sequential(shrunk, nn.Flatten(), self.direct)
 
     def _compute(self, x: Tensor) -> Tensor:
-        if self.direct is None:
-            return super()._compute(x)
-        seen = x if self.scale == 1 else x * self.scale
-        seen = seen.flatten(1) if isinstance(self.direct, nn.Linear) else seen
-        y = self.body[: self.at](x) + self.direct(seen)
-        y = self.output(self.body[self.at :](y))
-        return y.unflatten(1, self.out_shape) if self._unflatten else y
+        layers, added = [*self.body, self.output], 0.0
+        if self.told is not None:
+            x, context = x.split([prod(self.image), self.told.in_features], 1)
+            x, added = x.unflatten(1, self.image), self.told(context)
+        if self.direct is not None:
+            seen = x if self.scale == 1 else x * self.scale
+            seen = seen.flatten(1) if isinstance(self.direct, nn.Linear) else seen
+            added = added + self.direct(seen)
+        for place, layer in enumerate(layers, 1):
+            x = layer(x) + added if place == self.at else layer(x)
+        return x.unflatten(1, self.out_shape) if self._unflatten else x
 
 
 @register("module", "patch-decoder")

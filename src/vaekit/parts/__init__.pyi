@@ -8,7 +8,6 @@ from vaekit.parts.code_priors import CodesPrior as CodesPrior
 from vaekit.parts.conditional import Conditional as Conditional
 from vaekit.parts.conditional import Family as Family
 from vaekit.parts.conditional import join as join
-from vaekit.parts.conditional import joined_shape as joined_shape
 from vaekit.parts.counting import Multinomial as Multinomial
 from vaekit.parts.counting import NegativeBinomial as NegativeBinomial
 from vaekit.parts.counting import OfLibrary as OfLibrary

@@ -5,7 +5,6 @@ Shapes: `S` Monte-Carlo dims (any number), `B` batch.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -120,18 +119,6 @@ def join(h: Tensor, context: Tensor) -> Tensor:
     if context.dim() == 2:
         context = context.unflatten(1, (-1, *[1] * (h.dim() - 2))).expand(-1, -1, *h.shape[2:])
     return torch.cat([h, context.to(h.dtype)], 1)
-
-
-def joined_shape(shape: tuple[int, ...], context: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of one example after `join`.
-
-    Example:
-        >>> joined_shape((1, 28, 28), (10,)), joined_shape((16,), (10,))
-        ((11, 28, 28), (26,))
-    """
-    if not context:
-        return shape
-    return (shape[0] + (math.prod(context) if len(shape) == 1 else context[0]), *shape[1:])
 
 
 @register("module", "conditional")

@@ -103,10 +103,9 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     """Return the parts with the net, the latent and the likelihood of these data, where not named.
 
     Images from 16 x 16 up get convolutions on patches, as wide as their size asks for, and 32
-    latents. Smaller ones get dense layers, and so do models with a context: its numbers would
-    become planes, and slow down a net that is fast on few. So do rows, with a linear map beside
-    the layers, and less than 10,000 rows one layer of 128. More than 256 columns are scaled down
-    for the encoder: a step of Adam moves a sum by the rate times the columns, and 5,000 diverged.
+    latents. Smaller ones get dense layers; so do rows, with a linear map beside the layers, and
+    less than 10,000 rows one layer of 128. More than 256 columns are scaled down for the encoder: a
+    step of Adam moves a sum by the rate times the columns, and 5,000 diverged.
 
     A decoder of gray values and colors in [0, 1] cannot leave these. What was measured:
     docs/defaults.md.
@@ -123,7 +122,7 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
     """
     rows, image = len(data.shape) == 1, len(data.shape) == 3
     large = image and min(data.shape[1:]) >= LEAST
-    net = dict(parts["net"] or {"name": "patch" if large and not data.net_context else "mlp"})
+    net = dict(parts["net"] or {"name": "patch" if large else "mlp"})
     if not parts["net"] and rows and data.kind != "counts":
         net |= {"direct": True} | ({"hidden": (128,)} if data.rows < MANY else {})
         net |= {"scale": FEW / data.shape[0]} if data.shape[0] > FEW else {}
@@ -215,7 +214,7 @@ class Builder:
         """Return q(z|x): the encoder, and the family of its posterior."""
         from vaekit.data import starts
         from vaekit.nn import LogCounts
-        from vaekit.parts import Conditional, joined_shape
+        from vaekit.parts import Conditional
 
         family = self.latent_family
         if self.net.point and family.param_shape != self.event_shape:
@@ -223,15 +222,13 @@ class Builder:
                 f"the net {self.parts['net']['name']} gives a point with its places, and no "
                 "spread: take `posterior=delta`, or `net=pool`."
             )
-        shape, context = self.data.shape, self.data.net_context
-        if context and not self.net.planes:
-            shape = (math.prod(shape),)
-        net = self.net.encoder(joined_shape(shape, context), family.param_shape)
+        shape = self.data.shape
+        net = self.net.encoder(shape, family.param_shape, self.data.net_context)
         pairs = zip(starts(self.data.columns), self.data.columns, strict=True)
         counts = [place for place, column in pairs if column.kind == "count"]
         if self.data.kind == "counts" or counts:
             net = LogCounts(net, tuple(counts))
-        return Conditional(net, family, in_shape=self.data.shape, takes=self._takes)
+        return Conditional(net, family, in_shape=shape, takes=self._takes)
 
     @property
     def _takes(self) -> int | None:
@@ -261,8 +258,8 @@ class Builder:
         """Return p(x|z) for a latent of this shape, its output started at the data's mean."""
         from torch.nn import Sequential
 
-        from vaekit.nn import start_at
-        from vaekit.parts import Conditional, Family, FlatBall, joined_shape
+        from vaekit.nn import joined_shape, start_at
+        from vaekit.parts import Conditional, Family, FlatBall
 
         size = math.prod(latent_shape)  # rows of a code lie side by side, and no planes
         code = joined_shape(latent_shape if latent_shape[2:] else (size,), self.data.net_context)

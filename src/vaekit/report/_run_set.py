@@ -306,12 +306,16 @@ def plain_names(options: Values, rows: Mapping[str, int]) -> dict[str, str]:
         >>> options = {"net.activation": ["gelu", "relu"]}
         >>> plain_names(options, {"activation=gelu": 0, "activation=relu": 1})
         {'activation=gelu': 'GELU', 'activation=relu': 'ReLU'}
+        >>> options = {"net.norm": ["none", "batch"], "net.norm_bias": [False, True]}
+        >>> plain_names(options, {"norm=none": 0, "norm=batch": 1})
+        {'norm=none': 'no norm', 'norm=batch': 'batch norm, norm bias'}
     """
     told = telling(options)
     found = {}
     for name, row in rows.items():
         texts = [plain_text(option, values[row]) for option, values in told.items()]
-        found[name] = ", ".join(filter(None, texts))
+        implied = tuple(f"{text} " for text in texts if text.startswith("no "))
+        found[name] = ", ".join(text for text in texts if text and not text.startswith(implied))
     good = len(set(found.values())) == len(found) and all(found.values())
     short = all(len(words) <= LONGEST for words in found.values()) and len(told) <= MOST
     return found if good and short else {name: name for name in rows}
