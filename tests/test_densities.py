@@ -53,7 +53,7 @@ def _noted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fitted(name: str, z: Tensor, held_out: Tensor, told: Any = None, **options: Any) -> Fit:
-    given = {"z": z, "held_out": held_out, "seed": 0, "on_epoch": told}
+    given = {"z": z, "held_out": held_out, "seed": 0, "on_epoch": told, "classes": None}
     makers = {key: lambda value=value: value for key, value in given.items()}
     found: Fit | None = make("density", {"name": name, **options}, makers)
     assert found is not None
@@ -281,7 +281,7 @@ def test_files_of_before_hold_a_mixture(run: Run) -> None:
     assert opened is not None
     assert (opened.gain, opened.name, opened.rows) == (123.0, "mixture", fitted.rows)
     assert opened.groups == 0
-    assert torch.equal(opened.density.loc, fitted.density.loc)  # type: ignore[attr-defined]
+    assert torch.equal(opened.prior().loc, fitted.prior().loc)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_a_prior_of_numbered_codes_is_fitted_by_a_density_of_ones_own() -> None:
     assert str(fitted).startswith("fitted to the codes: the prior counted, under which")
     again = FittedPrior.from_bytes(fitted.to_bytes("key"), "key", model.prior.space)
     assert again is not None
-    assert again.density.sample((4,)).shape == (4, 3)
+    assert again.prior().sample((4,)).shape == (4, 3)
     better, plain = fitted.in_place_of(model), model(x[2000:])
     assert float((plain.kl - better(x[2000:]).kl).mean()) == pytest.approx(fitted.gain)
     with pytest.raises(VaekitError, match=r"are codes\(3; 5\), to which no flow can be fitted"):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 import vaekit as vk
 from vaekit import Run, VaekitError
 from vaekit.cli.main import main
+from vaekit.registry import find
 from vaekit.report import snapshots_of
 from vaekit.runs import fit_prior, takes_fitted, takes_mixture
 from vaekit.testing import LinearGaussian, seeded
+from vaekit.training import Classes
 
 SMALL = {"net": "mlp:hidden=64", "epochs": 20, "latent": 4}
 
@@ -65,7 +70,7 @@ def test_gain_is_the_divergence_of_the_codes_from_the_prior(
     single = fit_prior(vae, [(x[:3000], None)], [(x[3000:], None)], "mixture:components=1")
     assert single is not None
     assert abs(single.gain - fitted.gain) < 0.02, "more parts than the one that is there"
-    assert torch.allclose(fitted.density.mean, mean.float(), atol=0.1)
+    assert torch.allclose(fitted.prior().mean, mean.float(), atol=0.1)
 
 
 def test_samples_are_of_the_fitted_prior_and_the_same_after_loading(run: Run) -> None:
@@ -101,7 +106,7 @@ def test_other_weights_are_fitted_anew(run: Run, tmp_path: Path) -> None:
         next(changed.vae.posterior.parameters()).mul_(1.1)
     anew, kept = changed.sampled_prior("fitted"), run.sampled_prior("fitted")
     assert anew is not None and kept is not None  # noqa: PT018
-    assert not torch.equal(anew.density.loc, kept.density.loc)
+    assert not torch.equal(anew.prior().loc, kept.prior().loc)
     assert run.folder.read("fitted.safetensors") == before  # to sample writes nothing
 
 
@@ -134,14 +139,44 @@ def test_without_data_samples_are_of_the_model(
         run.sample(4, prior="other")
 
 
-def test_classes_share_their_draws(tmp_path: Path) -> None:
-    told = vk.train("cvae", out=tmp_path / "r", report=False, **SMALL)
-    fitted = told.sampled_prior("fitted")
+def test_classes_have_codes_of_their_own_of_the_same_noise(tmp_path: Path) -> None:
+    """With 16 latents a decoder that is told the label needs it not: z has the class.
+
+    Draws of one p(z) for all are then of any class, whatever label was asked for.
+    """
+    how: dict[str, Any] = {**SMALL, "latent": 16, "epochs": 30}
+    told = vk.train("cvae", out=tmp_path / "r", report=False, **how)
+    fitted = told.sampled_prior()
     assert fitted is not None
-    with seeded(2):
-        z = fitted.density.sample((3,))
-    images = told.by_class(3, seed=2, prior="fitted")
-    assert torch.equal(images[7], told.decode(z, told.context(7, 3)))
+    assert fitted.told
+    assert "weighted by the label" in str(fitted)
+    made = told.by_class(3, seed=2)
+    for label in (0, 7):
+        with seeded(2):
+            z = fitted.prior(context := told.context(label, 3)).sample()
+        torch.testing.assert_close(made[label], told.decode(z, context))
+    train = told.dataset().train
+    near = KNeighborsClassifier(5).fit(train.x(slice(None)).flatten(1), train.labels)
+    labels = torch.arange(10).repeat_interleave(30)
+    right = near.predict(told.by_class(30).flatten(0, 1).flatten(1)) == labels.numpy()
+    assert right.mean() > 0.8
+
+
+@pytest.mark.parametrize("apart", [0.0, 3.0])
+def test_a_prior_is_told_the_label_where_codes_differ_by_label(apart: float) -> None:
+    """Codes of one Gaussian whatever the label; and of one for each, which gains up to log 2."""
+    torch.manual_seed(0)
+    of = torch.arange(2000) % 2
+    z, held_out = (torch.randn(2000, 4) + apart * of[:, None] for _ in range(2))
+    fit = find("density", "mixture")(z, held_out, 0, Classes(of, of, 2))
+    plain = find("density", "mixture")(z, held_out, 0, None)
+    assert fit.prior.classes == (2 if apart else 0)
+    gain = (fit.log_p - plain.log_p).mean().item()
+    assert gain == pytest.approx(math.log(2) if apart else 0, abs=0.02)
+    context = torch.nn.functional.one_hot(of, 2).float()
+    torch.testing.assert_close(fit.prior(context).log_prob(held_out), fit.log_p)
+    for_all = fit.prior().log_prob(held_out).mean().item()
+    assert for_all == pytest.approx(plain.log_p.mean().item(), abs=0.02)
 
 
 @pytest.mark.parametrize("rows", [2, 9])
@@ -179,7 +214,7 @@ def test_film_shows_the_fitted_prior_once_it_is_better(run: Run) -> None:
     assert fitted is not None
     assert fitted.better
     with seeded(film.seed):
-        z = fitted.density.sample((16,))
+        z = fitted.prior().sample((16,))
     assert torch.equal(film.samples(run.vae), run.vae.decode(z))
 
 

@@ -16,6 +16,7 @@ from vaekit.distributions import (
     Gaussian,
     GaussianMixture,
     Mixture,
+    choose_by_class,
     choose_mixture,
     fit_mixture,
     mixtures,
@@ -47,6 +48,74 @@ def test_density_and_moments_are_those_of_torch(shape: tuple[int, ...]) -> None:
     assert torch.allclose(p.mean.flatten(), reference(p).mean, atol=1e-12)
     assert torch.allclose(p.variance.flatten(), reference(p).variance, atol=1e-11)
     assert p.event_shape == shape
+
+
+def test_each_row_of_a_batch_has_weights_of_its_own() -> None:
+    """Density, moments and draws are those of the mixture that has the row's weights."""
+    p, torch_seed = some(shape=(2, 2)), 3
+    weights = torch.tensor([[0.98, 0.01, 0.01], [0.2, 0.3, 0.5]]).double()
+    rows = GaussianMixture(weights.log(), p.loc, p.tril)
+    z = torch.randn(5, 2, 2, 2, dtype=torch.float64)
+    for row, each in enumerate(weights):
+        one = GaussianMixture(each.log(), p.loc, p.tril)
+        torch.testing.assert_close(
+            rows.log_prob(z)[:, row], reference(one).log_prob(z[:, row].flatten(1))
+        )
+        torch.testing.assert_close(rows.mean[row], one.mean)
+        torch.testing.assert_close(rows.variance[row], one.variance)
+        torch.manual_seed(torch_seed)
+        drawn = rows.sample((20_000,))[:, row]
+        error = (one.variance / 20_000).sqrt()
+        assert ((drawn.mean(0) - one.mean).abs() < 5 * error).all()
+    assert rows.event_shape == (2, 2)
+
+
+def test_classes_with_the_same_weights_draw_the_same_from_the_same_noise() -> None:
+    p = some()
+    weights = torch.tensor([[0.5, 0.2, 0.3], [0.5, 0.2, 0.3], [0.1, 0.1, 0.8]]).double().log()
+    drawn = []
+    for each in weights:
+        torch.manual_seed(0)
+        drawn.append(GaussianMixture(each.expand(9, -1), p.loc, p.tril).sample())
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize("far", [4.0, 0.0])
+def test_a_mixture_by_class_is_as_likely_as_the_truth(far: float) -> None:
+    """Classes that share two Gaussians by their own weights, apart from each other or not."""
+    torch.manual_seed(0)
+    weights = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
+    loc, tril = torch.tensor([[-far, 0.0], [far, 1.0]]), torch.eye(2).expand(2, 2, 2)
+    truth = GaussianMixture(weights.log(), loc, tril)
+    labels = torch.arange(3000) % 3
+    rows = GaussianMixture(weights[labels].log(), loc, tril)
+    z, held_out = rows.sample(), rows.sample()
+    found = choose_by_class(fit_mixture(z, 2), z, labels, held_out, labels, 3)
+
+    def value(p: GaussianMixture) -> Tensor:
+        return GaussianMixture(p.log_weights[labels], p.loc, p.tril).log_prob(held_out)
+
+    lost = value(truth) - value(found)
+    assert lost.mean() < 0.03
+    torch.testing.assert_close(found.log_weights.exp().sum(1), torch.ones(3))
+    if far:
+        shared = fit_mixture(z, 2).log_prob(held_out)
+        assert (
+            value(found) - shared
+        ).mean() > 0.1  # 0.19 nats is what a label tells of its Gaussian
+
+
+def test_classes_that_overlap_nowhere_get_gaussians_of_their_own() -> None:
+    """Two rings of four clusters that mixtures of all see as four: a class has its own four."""
+    torch.manual_seed(0)
+    labels, which = torch.arange(4000) % 2, torch.arange(4000) // 2 % 4
+    centers = torch.tensor([[-6.0, 0], [6, 0], [0, -6], [0, 6]])
+    z = centers[which] + 0.3 * torch.randn(4000, 2) + labels[:, None] * 1.5
+    found = choose_by_class(fit_mixture(z, 4), z, labels, z, labels, 2)
+    drawn = GaussianMixture(found.log_weights[labels], found.loc, found.tril).sample()
+    nearest = torch.cdist(drawn, torch.cat([centers, centers + 1.5])).argmin(1) // 4
+    assert (nearest == labels).float().mean() > 0.98
 
 
 def test_a_latent_is_pulled_where_torch_pulls_it() -> None:

@@ -85,6 +85,7 @@ def sample(
     for name, value in {"variety": variety, "id": id}.items():
         if value is not None:
             raise VaekitError(f"`{name}` is of draws that are `like` a row: name one, or leave it.")
+    fitted = loaded.sampled_prior(prior)
     if label is not None or table:
         images, columns = loaded.sample(n, label=label, **how), None
     else:
@@ -94,7 +95,8 @@ def sample(
         rows = [("", images)]
         if columns:
             rows = list(zip(loaded.class_names, images.split(columns), strict=True))
-        over = "; ".join(filter(None, ("each column: one z" if columns else "", edits)))
+        one_z = columns and not (fitted and fitted.told)
+        over = "; ".join(filter(None, ("each column: one z" if one_z else "", edits)))
         many = columns or report.columns_of(len(images))
         under = "draws of x" if drawn else "E[x|z], means of x: not draws"
         return report.labeled(rows, many, over=over, under=under, together=len(rows))
@@ -109,7 +111,7 @@ def sample(
         seen = loaded.spec.values.inverse(images)
         return report.save_folder(seen, path, [*map(str, named)])
     save_made(loaded, images, path, draw=draw, drawn=drawn, more=more)
-    if fitted := loaded.sampled_prior(prior):
+    if fitted:
         say(f"samples: prior {fitted}")
     return path
 

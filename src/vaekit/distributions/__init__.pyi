@@ -52,6 +52,7 @@ from vaekit.distributions.likeness import similarity as similarity
 from vaekit.distributions.mixtures import COMPONENTS as COMPONENTS
 from vaekit.distributions.mixtures import GaussianMixture as GaussianMixture
 from vaekit.distributions.mixtures import Mixture as Mixture
+from vaekit.distributions.mixtures import choose_by_class as choose_by_class
 from vaekit.distributions.mixtures import choose_mixture as choose_mixture
 from vaekit.distributions.mixtures import fit_mixture as fit_mixture
 from vaekit.distributions.relaxed import GumbelSoftmax as GumbelSoftmax

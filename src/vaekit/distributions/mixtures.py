@@ -16,6 +16,7 @@ from vaekit.distributions.continuous import Gaussian
 
 RIDGE = 1e-4  # added to covariances, times the variance of all points: no component falls on one
 COMPONENTS = (1, 2, 5, 10, 20, 40, 80)
+BY_CLASS = (1, 2, 4, 8)
 AT_ONCE = 1 << 19  # numbers: what a processor's cache holds; much more costs a page fault a page
 
 
@@ -24,8 +25,8 @@ class GaussianMixture(Distribution):
     """The density sum_k w_k N(z; loc_k, L_k L_k^T).
 
     Args:
-        log_weights: log w, `(K,)`.
-        loc: `(K, *event)`.
+        log_weights: log w, `(*batch, K)`.
+        loc: `(K, *event)`, the same for all of a batch.
         tril: the lower Cholesky factors L, `(K, D, D)` for an event of D elements.
 
     References:
@@ -64,17 +65,18 @@ class GaussianMixture(Distribution):
         """Return what makes each component N(0, I): the matrices side by side, shifts, log-norms.
 
         (D, K * D), (K * D,) and (K,): the density of all points under all components is then one
-        matrix product.
+        matrix product. The weights are in the norms but for those of a batch.
         """
         eye = torch.eye(self.tril.shape[-1], dtype=self.tril.dtype, device=self.tril.device)
         inverse = torch.linalg.solve_triangular(self.tril, eye.expand_as(self.tril), upper=False)
         shift = torch.einsum("kij,kj->ki", inverse, self.loc.flatten(1)).flatten()
         diagonal = self.tril.diagonal(dim1=1, dim2=2)
-        norm = self.log_weights - diagonal.log().sum(1) - len(eye) * HALF_LOG_TAU
+        norm = -diagonal.log().sum(1) - len(eye) * HALF_LOG_TAU
+        norm = norm if self.log_weights.dim() > 1 else norm + self.log_weights
         return inverse.permute(2, 0, 1).flatten(1), shift, norm
 
     def joint(self, z: Tensor) -> Tensor:
-        """Return log w_k N(z; loc_k, L_k L_k^T), `(M, K)`, at z `(M, D)`."""
+        """Return log w_k N(z; loc_k, L_k L_k^T), `(M, K)`, at z `(M, D)`; w is 1 of a batch."""
         matrix, shift, norm = self.whitening
         most = max(1, AT_ONCE // len(shift))
         if len(z) > most:
@@ -85,11 +87,13 @@ class GaussianMixture(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density `(...)`, nats."""
         batch = x.shape[: x.dim() - self.event_dim]
-        return self.joint(x.reshape(batch.numel(), -1)).logsumexp(1).view(batch)
+        joint = self.joint(x.reshape(batch.numel(), -1)).view(*batch, -1)
+        return (joint + self.log_weights if self.log_weights.dim() > 1 else joint).logsumexp(-1)
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        n = math.prod(shape)
-        which = torch.multinomial(self.log_weights.exp(), n, replacement=True)
+        shape, weights = (*shape, *self.log_weights.shape[:-1]), self.log_weights.exp()
+        n, each = math.prod(shape), weights.reshape(-1, weights.shape[-1])
+        which = torch.multinomial(each, n // len(each), replacement=True).T.flatten()
         noise = torch.randn(n, self.tril.shape[-1], dtype=self.loc.dtype, device=self.loc.device)
         z = torch.empty_like(noise)
         for k, (loc, tril) in enumerate(zip(self.loc.flatten(1), self.tril, strict=True)):
@@ -312,3 +316,81 @@ def choose_mixture(
             break
         best, score = mixture, value
     return best
+
+
+def choose_by_class(
+    mixture: GaussianMixture,
+    z: Tensor,
+    labels: Tensor,
+    held_out: Tensor,
+    held_labels: Tensor,
+    classes: int,
+    *,
+    seed: int = 0,
+) -> GaussianMixture:
+    """Return p(z|y): Gaussians, and weights of each class, that suit held-out points best.
+
+    Expectation maximization starts from a mixture that was fitted to all, whose weights each class
+    begins with; and from mixtures of 1, 2, 4 and 8 that were fitted to each class alone, until one
+    is no better than the one before, or has fewer points than two for each dimension.
+
+    Args:
+        mixture: of K Gaussians.
+        z, held_out: points to fit to, `(N, D)`, and to choose by.
+        labels, held_labels: their classes, whole numbers from 0.
+        classes: how many there are.
+        seed: of the starts.
+
+    Returns:
+        A mixture whose log_weights are `(classes, K)`.
+
+    Example:
+        >>> z = torch.cat([torch.randn(300, 1) - 9, torch.randn(300, 1) + 9])
+        >>> labels = torch.arange(600) // 300
+        >>> p = choose_by_class(fit_mixture(z, 2), z, labels, z, labels, 2)
+        >>> p.sample((5,)).shape, (p.mean[:, 0] / 9).round()
+        (torch.Size([5, 2, 1]), tensor([-1.,  1.]))
+    """
+    weights = mixture.log_weights.exp().expand(classes, -1)
+    best = _climbed_by_class(mixture, weights, z, labels)
+    score, last = _by_class(best, held_out, held_labels).mean().item(), -math.inf
+    fewest = labels.bincount(minlength=classes).min()
+    for count in BY_CLASS:
+        if fewest < 2 * count * z.shape[1]:
+            break
+        each = [fit_mixture(z[labels == y], count, seed=seed) for y in range(classes)]
+        shares = labels.bincount(minlength=classes).log() - math.log(len(labels))
+        start = GaussianMixture(
+            torch.cat([one.log_weights + share for one, share in zip(each, shares, strict=True)]),
+            torch.cat([one.loc for one in each]),
+            torch.cat([one.tril for one in each]),
+        )
+        weights = torch.block_diag(*(one.log_weights.exp()[None] for one in each))
+        made = _climbed_by_class(start, weights, z, labels)
+        value = _by_class(made, held_out, held_labels).mean().item()
+        if value > score:
+            best, score = made, value
+        if value <= last:
+            break
+        last = value
+    return best
+
+
+def _by_class(mixture: GaussianMixture, z: Tensor, labels: Tensor) -> Tensor:
+    weights = mixture.log_weights[labels]
+    return GaussianMixture(weights, mixture.loc, mixture.tril).log_prob(z)
+
+
+def _climbed_by_class(
+    mixture: GaussianMixture, weights: Tensor, z: Tensor, labels: Tensor, steps: int = 5
+) -> GaussianMixture:
+    """Return it after these steps; a class has the weights of all as one point more."""
+    ridge = RIDGE * z.var(0, correction=0).mean().clamp_min(1e-12)
+    first = mixture.log_weights.exp()
+    of = torch.nn.functional.one_hot(labels, len(weights)).to(z)
+    for _ in range(steps):
+        shares = (mixture.joint(z) - mixture.log_weights + weights.log()[labels]).softmax(1)
+        weights = of.T @ shares + first
+        weights = weights / weights.sum(1, keepdim=True)
+        mixture = _maximized(z, shares, ridge)
+    return GaussianMixture(weights.log(), mixture.loc, mixture.tril)

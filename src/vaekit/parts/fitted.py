@@ -23,6 +23,8 @@ class FullMixture(Prior):
     Args:
         event_shape: the shape of z.
         components: how many.
+        classes: how many labels there are, of which a context begins with the one-hot: each has
+            weights of its own, p(z|y), and without a context all are as likely. 0 for one p(z).
 
     Raises:
         VaekitError: for fewer than one.
@@ -34,17 +36,24 @@ class FullMixture(Prior):
 
     distribution = d.GaussianMixture
 
-    def __init__(self, event_shape: Shape, *, components: int = 1) -> None:
+    def __init__(self, event_shape: Shape, *, components: int = 1, classes: int = 0) -> None:
         super().__init__()
         self.event_shape = sizes("event_shape", event_shape)
         count, size = within("components", components, 1, MOST), math.prod(self.event_shape)
-        self.log_weights = nn.Buffer(torch.full((count,), -math.log(count)))
+        self.classes = within("classes", classes, 0, MOST)
+        shape = (classes, count) if classes else (count,)
+        self.log_weights = nn.Buffer(torch.full(shape, -math.log(count)))
         self.loc = nn.Buffer(torch.zeros(count, *self.event_shape))
         self.tril = nn.Buffer(torch.zeros(count, size, size))
         self.tril.diagonal(dim1=1, dim2=2).fill_(1)  # torch.eye on meta imports sympy
 
     def forward(self, context: Context = None, posterior: Posterior = None) -> d.GaussianMixture:
-        return d.GaussianMixture(self.log_weights, self.loc, self.tril)
+        log_weights: Tensor = self.log_weights
+        if self.classes and context is None:
+            log_weights = log_weights.logsumexp(0) - math.log(self.classes)
+        elif context is not None and self.classes:
+            log_weights = log_weights[context[:, : self.classes].argmax(1)]
+        return d.GaussianMixture(log_weights, self.loc, self.tril)
 
 
 class _Moved(d.Distribution):

@@ -130,8 +130,8 @@ def reconstructions(shown: Rebuilt, _: Words) -> list[Row]:
 def samples(shown: Rebuilt, _: Words) -> dict[str, Any]:
     """Return rows of cells: z, E[x|z], and the training image that is nearest to it.
 
-    Of a conditional run with few classes a row for each, and the same draws of z in each. Where z
-    is of the prior fitted to the codes, a last row is of p(z).
+    Of a conditional run with few classes a row for each, of the same noise. Where z is of the prior
+    fitted to the codes, a last row is of p(z).
     """
     run, fitted = shown.run, shown.run.sampled_prior()
     rows, more = _by_class(shown, _) if run.conditional else _with_nearest(shown, fitted, _)
@@ -161,10 +161,8 @@ def _with_nearest(
     run = shown.run
     model: Any = run.model
     with rng(0, run.device), torch.no_grad():
-        if fitted is None:
-            zs = model.draw_prior(SAMPLES, None)
-        else:
-            zs = (fitted.density.sample((SAMPLES,)).to(run.device),)
+        drawn = model if fitted is None else fitted.in_place_of(model, scored=False)
+        zs = drawn.draw_prior(SAMPLES, None)
         images = model.decode(zs).cpu()
     near, searched = nearest(images, shown.data.train)
     rows = [

@@ -351,11 +351,12 @@ class _Held:
         context = None if self.context is None else self.context[spread(len(self.x), DRAWS)]
         fitted = None if self.coded else self.run.sampled_prior()
         with rng(0, torch.device("cpu")), evaluating(self.model), exact(self.model):
+            count = DRAWS if context is None else len(context)
             if Offer.DRAWS in self.run.offers:
-                count = DRAWS if context is None else len(context)
                 yield "prior", flat_codes(self.model.draw_prior(count, context)).float()
             if fitted is not None:
-                yield "fitted", fitted.density.sample((DRAWS,)).flatten(1).float().cpu()
+                model = fitted.in_place_of(self.model, scored=False)
+                yield "fitted", flat_codes(model.draw_prior(count, context)).float().cpu()
 
     def images(self, starts: Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return how images are shown, and those to begin at."""

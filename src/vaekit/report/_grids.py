@@ -181,9 +181,9 @@ def joined(
 def sample_images(run: Run, n: int, **how: Any) -> tuple[Tensor, int | None]:
     """Return n samples of a run, and how many to put side by side.
 
-    Of a conditional run a row for each class, the same draws of z in each, so that a column
-    shows one z under all labels: as many whole rows as n has room for, one at least. The
-    options are those of `Run.sample`.
+    Of a conditional run a row for each class, of the same noise: a column shows one z under all
+    labels, where the prior does not hang on them. As many whole rows as n has room for, one at
+    least. The options are those of `Run.sample`.
     """
     if not run.conditional or run.spec.classes > CLASSES:
         return run.sample(n, **how), None

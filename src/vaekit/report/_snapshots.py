@@ -128,7 +128,7 @@ class Snapshots(Callback):
         with rng(self.seed, self.x.device):
             if fitted is None or not fitted.better:
                 return model.sample(SAMPLES, under, mean=True)
-            return model.decode(fitted.density.sample((SAMPLES,)).to(self.x.device), under)
+            return fitted.in_place_of(model, scored=False).sample(SAMPLES, under, mean=True)
 
     def _file(self, epoch: int) -> Path:
         return self.path / f"{epoch:06d}.npz"

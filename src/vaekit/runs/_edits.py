@@ -162,7 +162,7 @@ def vary(
         if fitted is None:
             (new,) = model.draw_prior(many, under)
         else:
-            new = fitted.density.sample((many,)).to(z)
+            (new,) = fitted.in_place_of(model, scored=False).draw_prior(many, under)
         angle = variety * math.pi / 2
         space = site.q.space
         z = curved(space, math.cos(angle) * flat(space, z) + math.sin(angle) * flat(space, new))

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,13 +25,14 @@ from torch import Tensor
 from vaekit._io import parsed
 from vaekit._safetensors import read_tensors, safetensors_bytes
 from vaekit._torchutil import lost_weight, misfit
-from vaekit.distributions import Distribution, Offer, Space
+from vaekit.distributions import Offer, Space
 from vaekit.errors import VaekitError
 from vaekit.models import Model
 from vaekit.parts import FullMixture, Prior
 from vaekit.registry import Spec, checked, text
 from vaekit.runs._graph import build_structure, structure
 
+M = TypeVar("M", bound=Model)
 FITTED_FILE = "fitted.safetensors"
 MIXTURE = '{"name": "mixture"}'  # how it was fitted before there were others
 NUMBERS = {"gain": float, "error": float, "rows": int, "held_out": int, "groups": int}
@@ -66,10 +67,9 @@ class FittedPrior:
     groups: int = 0
 
     @property
-    def density(self) -> Distribution:
-        """Return the distribution of z."""
-        with torch.no_grad():
-            return self.prior()
+    def told(self) -> bool:
+        """Return whether it hangs on the label, as p(z|y)."""
+        return bool(getattr(self.prior, "classes", 0))
 
     @property
     def scores(self) -> bool:
@@ -92,7 +92,9 @@ class FittedPrior:
     def said(self, say: Callable[[str], str] = str) -> str:
         """Return what it is in words, translated by `say`."""
         if isinstance(self.prior, FullMixture):
-            count = len(self.prior.log_weights)
+            count = len(self.prior.loc)
+            if self.told:
+                return say("a mixture of {} Gaussians, weighted by the label").format(count)
             return say("a Gaussian" if count == 1 else "a mixture of {} Gaussians").format(count)
         name = self.spec["name"]
         return say(WORDS.get(name, "the prior {}")).format(name)
@@ -108,7 +110,7 @@ class FittedPrior:
             f"nats more likely than under p(z), ± over {over}"
         )
 
-    def in_place_of(self, model: Model, *, scored: bool = True) -> Model:
+    def in_place_of(self, model: M, *, scored: bool = True) -> M:
         """Return the model with this prior in place of its own; its other parts are the same.
 
         Raises:

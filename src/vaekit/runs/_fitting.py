@@ -38,6 +38,7 @@ def fit_prior(
     seed: int = 0,
     groups: Tensor | None = None,
     on_epoch: OnEpoch | None = None,
+    classes: int = 0,
 ) -> FittedPrior | None:
     """Fit a prior to a draw of q(z|x) for each row; None for too few rows, and codes of NaN.
 
@@ -48,7 +49,11 @@ def fit_prior(
         seed: of the draws and of the fit.
         groups: of the held-out rows: see `standard_error`.
         on_epoch: is told the epoch, of how many, and log p of held-out codes.
+        classes: how many labels there are, of which what the model is conditioned on begins with
+            the one-hot; 0 for none.
     """
+    from vaekit.training import Classes
+
     spec, space = checked("density", prior), cast(Any, model).prior.space
     asked = describe("density", spec["name"])["given"]
     kind = "codes" if space.kind == "codes" else "z"
@@ -57,11 +62,12 @@ def fit_prior(
             f"the codes of this model are {space}, to which no {spec['name']} can be fitted: take "
             "another prior, of `vaekit parts density`."
         )
-    z, _ = _draw_codes(model, train, seed)
-    others, log_p = _draw_codes(model, held_out, seed + 1)
+    z, _, labels = _draw_codes(model, train, seed, classes)
+    others, log_p, held = _draw_codes(model, held_out, seed + 1, classes)
     if len(z) < 2 or len(others) < 2 or not (z.isfinite().all() and others.isfinite().all()):
         return None
     given = {kind: z, "held_out": others, "seed": seed, "on_epoch": on_epoch, "space": space}
+    given["classes"] = Classes(labels, held, classes) if classes else None
     makers = {name: lambda value=value: value for name, value in given.items()}
     fit: Fit | None = make("density", spec, makers)
     if fit is None:
@@ -74,15 +80,17 @@ def fit_prior(
 
 
 def _draw_codes(
-    model: LatentModel, batches: Iterable[Rows], seed: int
-) -> tuple[Tensor, Tensor | None]:
-    """Return a draw of q(z|x) for each row, `(N, *Z)`, and log p(z), `(N,)`, on the CPU."""
+    model: LatentModel, batches: Iterable[Rows], seed: int, classes: int
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return a draw of q(z|x) for each row, `(N, *Z)`, log p(z) and labels, `(N,)`, on the CPU."""
     scored = Offer.DRAWS in model.offers
     device = next(model.parameters()).device
-    zs, log_ps = list[Tensor](), [torch.empty(0)]
+    zs, log_ps, labels = list[Tensor](), [torch.empty(0)], [torch.empty(0).long()]
     with rng(seed, device), torch.no_grad(), evaluating(model), exact(model):
         for x, context in batches:
             context = None if context is None else context.to(device)
+            if context is not None and classes:
+                labels.append(context[:, :classes].argmax(1).cpu())
             for some, given in pieces(model, x.to(device), context):
                 seen, mask = model.seen(some)
                 (site,) = model.draw(model.infer(seen, given, mask), (1,))
@@ -90,7 +98,8 @@ def _draw_codes(
                 zs.append(z.float() if z.is_floating_point() else z)
                 if scored:
                     log_ps.append(site.log_p[0].float().cpu())
-    return torch.cat(zs or [torch.empty(0)]), torch.cat(log_ps) if scored else None
+    log_p = torch.cat(log_ps) if scored else None
+    return torch.cat(zs or [torch.empty(0)]), log_p, torch.cat(labels)
 
 
 def rows_to_fit(data: Dataset, rows: int = ROWS, held_out: int = HELD_OUT) -> tuple[Split, Split]:
@@ -166,7 +175,8 @@ def _fit(
     spec = checked("density", prior)
     parts = rows_to_fit(data)
     train, held_out = (fixed_batches(split, seed) for split in parts)
-    return fit_prior(run.vae, train, held_out, spec, seed, parts[1].groups, on_epoch)
+    classes = run.spec.classes if run.spec.labeled else 0
+    return fit_prior(run.vae, train, held_out, spec, seed, parts[1].groups, on_epoch, classes)
 
 
 def fit_to_run(

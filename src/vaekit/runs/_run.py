@@ -71,6 +71,7 @@ class Run(Opened):
 
         By default z comes from the prior fitted to the codes, where it suits held-out codes better
         than p(z); `prior="model"` draws from p(z), and `prior="fitted"` from the other in any case.
+        Of a run with labels it is p(z|y), where codes differ by label.
 
         A conditional run takes a label for all of them, or a context for each, or else the classes
         in their order, in equal shares; `covariates={"plate": "P7"}` chooses a value of a column,
@@ -96,19 +97,20 @@ class Run(Opened):
         affordable(self, at_least("n", n, 1))
         number = None if label is None else label_of(label, self.spec, self.class_names)
         fitted = self.sampled_prior(prior)
-        model = self.require(Offer.DRAWS) if fitted is None else model
+        if fitted is None:
+            self.require(Offer.DRAWS)
+        else:
+            model = fitted.in_place_of(model, scored=False)
         with rng(seed, self.device), torch.no_grad():
             if context is None or number is not None:
                 context = self.spec.contexts(n, number, covariates or {}, drawn=True)
             context = self._context(context)
-            if fitted is None and not fixed:
+            if not fixed:
                 return model.sample(n, context, mean=mean).cpu()
-            if fitted is None:
-                (z,) = self.require(Offer.ONE_SITE).draw_prior(n, context)
-            else:
-                z = fitted.density.sample((n,)).to(self.device)
+            self.require(Offer.ONE_SITE)
+            (z,) = model.draw_prior(n, context)
             first = None if context is None else context[:1]
-            zs = (fixed_at(z, fixed, self.prior(first)) if fixed else z,)
+            zs = (fixed_at(z, fixed, self.prior(first)),)
             x = model.decode(zs, context) if mean else model.likelihood_at(zs, context).sample()
             return x.cpu()
 
@@ -164,7 +166,10 @@ class Run(Opened):
         return fit_to_run(self, prior, seed, data_dir, on_epoch)
 
     def by_class(self, n: int, **how: Any) -> Tensor:
-        """Return the same n draws of z under each label, `(classes, n, *X)`: see `sample`."""
+        """Return n samples under each label, of the same noise, `(classes, n, *X)`: see `sample`.
+
+        They are of the same z, but of a prior that hangs on the label.
+        """
         if not self.class_names:
             raise VaekitError(f"{self.path} knows no classes.")
         return torch.stack([self.sample(n, label=y, **how) for y in self.class_names])

@@ -6,6 +6,7 @@ from vaekit.training._callbacks import interruptible as interruptible
 from vaekit.training._checkpoints import Best as Best
 from vaekit.training._checkpoints import Supervisor as Supervisor
 from vaekit.training._dense import DensePass as DensePass
+from vaekit.training._densities import Classes as Classes
 from vaekit.training._densities import Fit as Fit
 from vaekit.training._densities import OnEpoch as OnEpoch
 from vaekit.training._densities import climb as climb

@@ -2,7 +2,8 @@
 
 Each is a function of the kind "density": it asks for draws z of q(z|x), `(N, *Z)`, or where they
 are numbered for `codes`; for `held_out` ones, by which it chooses, the `space` that they are of, a
-`seed`, and what is told of each epoch; and returns a prior with log p of the held-out ones.
+`seed`, and what is told of each epoch; for the `classes` of both, or None; and returns a prior with
+log p of the held-out ones.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from vaekit._torchutil import rng
-from vaekit.distributions import COMPONENTS, Space, choose_mixture
+from vaekit.distributions import (
+    COMPONENTS,
+    GaussianMixture,
+    Space,
+    choose_by_class,
+    choose_mixture,
+)
 from vaekit.errors import at_least
 from vaekit.evaluate import log_likelihood
 from vaekit.models import VAE
@@ -47,13 +54,27 @@ class Fit(NamedTuple):
     log_p: Tensor
 
 
+class Classes(NamedTuple):
+    """The labels that a model is given: of the codes `(N,)`, of the held-out ones, and how many."""
+
+    of: Tensor
+    held_out: Tensor
+    number: int
+
+
 @register("density", "mixture")
 def mixture(
-    z: Tensor, held_out: Tensor, seed: int, *, components: tuple[int, ...] = COMPONENTS
+    z: Tensor,
+    held_out: Tensor,
+    seed: int,
+    classes: Classes | None,
+    *,
+    components: tuple[int, ...] = COMPONENTS,
 ) -> Fit | None:
     """A mixture of Gaussians with full covariances, by expectation maximization.
 
-    None for fewer codes than two for each dimension.
+    Of a model that is given a label p(z|y), where that suits held-out codes better than one for all
+    labels, by more than two standard errors. None for fewer codes than two for each dimension.
 
     Args:
         components: numbers of Gaussians, of which the one is taken that suits held-out codes best.
@@ -62,13 +83,23 @@ def mixture(
         at_least("components", count, 1)
     shape = tuple(z.shape[1:])
     with rng(seed, threads=1):  # matrices so small that threads would wait for each other
-        found = choose_mixture(z.flatten(1), held_out.flatten(1), components, seed=seed)
-    if found is None:
-        return None
-    prior = FullMixture(shape, components=len(found.log_weights))
+        flat, others = z.flatten(1), held_out.flatten(1)
+        found = choose_mixture(flat, others, components, seed=seed)
+        if found is None:
+            return None
+        log_p = found.log_prob(others)
+        if classes is not None:
+            held = classes.held_out
+            told = choose_by_class(found, flat, classes.of, others, held, classes.number, seed=seed)
+            weights = told.log_weights[held]
+            better = GaussianMixture(weights, told.loc, told.tril).log_prob(others) - log_p
+            if better.mean() > 2 * better.std() / len(better) ** 0.5:
+                found, log_p = told, log_p + better
+    count, number = len(found.loc), len(found.log_weights) * (found.log_weights.dim() - 1)
+    prior = FullMixture(shape, components=count, classes=number)
     state = {name: getattr(found, name) for name in found.parameters}
     prior.load_state_dict({**state, "loc": found.loc.view(-1, *shape)})
-    return Fit(prior, prior().log_prob(held_out))
+    return Fit(prior, log_p)
 
 
 @register("density", "flow")
