@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -276,6 +277,14 @@ def test_the_critics_are_those_of_the_papers() -> None:
     optimizer = vk.training.make_critic(FactorVAE((2,), **wide()))
     assert optimizer is not None
     assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (1e-4, (0.5, 0.9))
+
+
+def test_a_vae_gan_keeps_its_last_weights_since_its_elbo_ranks_no_epochs(tmp_path: Path) -> None:
+    how: Any = {"net": "mlp:hidden=8", "epochs": 3, "latent": 2, "report": False}
+    run = vk.train("vae_gan", data="digits", limit=200, out=tmp_path / "r", **how)
+    records = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [each.get("compares") for each in records] == [False] * 3
+    assert records[-1]["best"] is True
 
 
 RECIPES = {"factor_vae": ":critic-hidden=16", "aae": ":critic-hidden=16", "vae_gan": ":pixels=1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 import vaekit as vk
 from vaekit import distributions as d
+from vaekit.data import DataSpec
 from vaekit.models import VAE, Site, Trace, pieces, rows_at_once
 from vaekit.objectives import (
     CIWAE,
@@ -387,3 +389,23 @@ def test_what_is_masked_changes_nothing() -> None:
         values.append(ELBO()(model(seen, mask=mask)).value)
     assert torch.equal(values[0], values[1])
     assert torch.equal(values[0], values[2])
+
+
+@pytest.mark.parametrize(
+    "recipe", ["vae", "iaf_vae", "planar_vae", "flow_vae", "hamiltonian_vae", "vq_vae"]
+)
+def test_a_code_does_not_hang_on_the_rows_beside_it(recipe: str) -> None:
+    """Nor where a posterior has no mean: each row then has the same noise."""
+    torch.manual_seed(0)
+    spec, x = DataSpec("t", (1, 6, 6), "gray", rows=9), torch.rand(5, 1, 6, 6)
+    model: Any = vk.build(recipe, spec, net="mlp:hidden=8", latent=3).model
+    codes = model.encode(x)[0]
+    for place in range(5):
+        torch.testing.assert_close(model.encode(x[place : place + 1])[0][0], codes[place])
+    torch.testing.assert_close(model.encode(x.flip(0))[0].flip(0), codes)
+    if recipe != "flow_vae":  # a flow takes no empty batch
+        assert model.encode(x[:0])[0].shape == (0, *codes.shape[1:])
+    if recipe != "vq_vae":
+        (site,) = model.draw(model.infer(x), (4000,))
+        error = site.z.std(0) * (1 / 64 + 1 / 4000) ** 0.5
+        assert ((codes - site.z.mean(0)).abs() < 5 * error).all()

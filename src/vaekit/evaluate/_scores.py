@@ -67,8 +67,9 @@ class Scores:
     """Scores of rows, the larger the stranger, float64 `(N,)`.
 
     Attributes:
-        values: by name what the model has of "nll", -log p(x) by importance sampling, "bound",
-            -ELBO, both in nats; "error", the mean square of x - E[x|z] at the codes of x.
+        values: by name what the model has of "nll", -log p(x) by importance sampling where p(x|z)
+            normalizes, "bound", -ELBO, both in nats; "error", the mean square of x - E[x|z] at the
+            codes of x.
         columns, excess: of a table, which columns add most to -log p(x|z), `(N, 3)`, and by how
             much more than usual, in nats; None where nothing is known of what is usual.
     """
@@ -106,7 +107,7 @@ def _score(subject: Subject, samples: int, usual: Tensor | None) -> Scores:
     measured(subject, metrics)
     elbo, error = metrics["bound"].row("elbo"), metrics["error"].row("mse")
     found = {"bound": None if elbo is None else -elbo, "error": error}
-    if samples and Offer.DENSITY in offered(subject.model):
+    if samples and Offer.DENSITY in offered(subject.model) and subject.px.space.normalized:
         model: Any = subject.model
         with rng(subject.seed, subject.rows.device):
             parts = [

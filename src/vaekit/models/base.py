@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -262,7 +263,7 @@ class LatentModel(Model):
         """Return the codes of x, `(B, *Z)` for each site: what `decode` takes.
 
         E[z|x] where the model offers a mean; of codes one draw; else the mean of `draws` draws,
-        the same each time.
+        of the same noise for each row, whatever rows stand beside it.
         """
 
         def encoded(x: Tensor, context: Context, mask: Mask) -> tuple[Tensor, ...]:
@@ -274,9 +275,11 @@ class LatentModel(Model):
                 return tuple(site.z[0] for site in self.draw(state, (1,)))
             return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
 
+        alone = Offer.MEAN not in self.offers and Offer.CODES not in self.offers
+        work = partial(_apart, encoded) if alone and len(x) else encoded
         drawn = nullcontext() if Offer.MEAN in self.offers else rng(0, x.device)
         with evaluating(self), exact(self), drawn:
-            return in_pieces(self, encoded, x, context, mask)
+            return in_pieces(self, work, x, context, mask)
 
     def decode(self, zs: Tensor | tuple[Tensor, ...], context: Context = None) -> Tensor:
         """Return E[x|z], `(B, *X)`, at a z `(B, *Z)` for each site; one z may stand by itself."""
@@ -287,6 +290,27 @@ class LatentModel(Model):
     def reconstruct(self, x: Tensor, context: Context = None, *, mask: Mask = None) -> Tensor:
         """Return E[x|z] at the codes of x, `(B, *X)`."""
         return self.decode(self.encode(x, context, mask=mask), context)
+
+
+def _apart(
+    work: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None
+) -> tuple[Tensor, ...]:
+    """Return `work` of each row of `(x, *others)` by itself, with the same noise for all."""
+
+    def one(*row: Tensor | None) -> tuple[Tensor, ...]:
+        return tuple(z[0] for z in work(*(part if part is None else part[None] for part in row)))
+
+    rows = (x, *others)
+    dims = tuple(None if part is None else 0 for part in rows)
+    try:
+        with rng(0, x.device):
+            return torch.vmap(one, in_dims=dims, randomness="same")(*rows)
+    except RuntimeError:  # vmap takes no gradients, as of Hamiltonian dynamics, and no branches
+        found = []
+        for place in range(len(x)):
+            with rng(0, x.device):
+                found.append(one(*(part if part is None else part[place] for part in rows)))
+        return tuple(map(torch.stack, zip(*found, strict=True)))
 
 
 def flat_codes(zs: Sequence[Tensor]) -> Tensor:

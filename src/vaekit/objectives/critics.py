@@ -222,6 +222,7 @@ class VAEGAN(_TwoPlayers):
     pixels: Tensor
     adversarial: Tensor
     needs = offering("latent", "numbers", "rsample", "bound", "draws", "separate")
+    monitor = "latest"  # it climbs by features, and the ELBO says little of an epoch
     critic_options = ("betas=0.5,0.9",)
 
     def __init__(
