@@ -275,10 +275,10 @@ class LatentModel(Model):
                 return tuple(site.z[0] for site in self.draw(state, (1,)))
             return tuple(site.z.mean(0) for site in self.draw(state, (draws,)))
 
-        alone = Offer.MEAN not in self.offers and Offer.CODES not in self.offers
-        work = partial(_apart, encoded) if alone and len(x) else encoded
         drawn = nullcontext() if Offer.MEAN in self.offers else rng(0, x.device)
         with evaluating(self), exact(self), drawn:
+            alone = Offer.MEAN not in self.offers and Offer.CODES not in self.offers
+            work = partial(_apart, encoded) if alone and len(x) else encoded
             return in_pieces(self, work, x, context, mask)
 
     def decode(self, zs: Tensor | tuple[Tensor, ...], context: Context = None) -> Tensor:
