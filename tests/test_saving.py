@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import vaekit as vk
 from vaekit.cli.main import main
 from vaekit.objectives import AAE, VAEGAN, FactorVAE
+from vaekit.registry import describe, entries, find
 from vaekit.runs import build_structure, structure
 
 QUICK: dict[str, Any] = {"data": "digits", "limit": 200, "epochs": 2, "threads": 1, "snapshots": 0}
@@ -694,3 +695,17 @@ def test_the_numbers_of_a_card_are_those_of_its_weights(tmp_path: Path) -> None:
     assert f"| elbo | {best['validation']['elbo']:.4g} |" in card
     averaged = vk.load(run.path, weights="ema").save(tmp_path / "ema")
     assert "None were kept with it." in (averaged / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["prior", "posterior", "likelihood"])
+def test_a_part_made_with_its_defaults_can_be_saved(kind: str) -> None:
+    """What is written has all options, those that nobody gave too; it prints as the part does."""
+    tried = 0
+    for name in entries(kind):
+        asked = describe(kind, name)["given"]
+        if asked == ["event_shape"]:
+            part = find(kind, name)((3, 16, 16) if kind == "likelihood" else 2)
+            again = build_structure(structure(part), kind)
+            assert repr(again) == repr(part), name
+            tried += 1
+    assert tried > 3

@@ -271,16 +271,20 @@ def name_of(part: type) -> str | None:
 
 
 def given_options(part: Any) -> str:
-    """Return the options that a part was made with, as what it prints has them behind its shape.
+    """Return the options of a part that are not its defaults, as it prints them behind its shape.
 
     Example:
-        >>> given_options(find("prior", "mixture")(2, components=5))
-        ', components=5'
+        >>> mixture = find("prior", "mixture")
+        >>> given_options(mixture(2, components=5)), given_options(mixture(2))
+        (', components=5', '')
     """
     cls, _, arguments = getattr(part, "made", (object, (), {}))
     kind, _, name = (name_of(cls) or "").partition("/")
     options = describe(kind, name)["options"] if name else {}
-    return "".join(f", {n}={arguments[n]!r}" for n in options if n in arguments)
+    defaults = {n: each["default"] for n, each in options.items()}
+    defaults = {n: tuple(v) if isinstance(v, list) else v for n, v in defaults.items()}
+    own = {n: arguments[n] for n, v in defaults.items() if n in arguments and arguments[n] != v}
+    return "".join(f", {n}={value!r}" for n, value in own.items())
 
 
 def make(kind: str, spec: Spec, given: Mapping[str, Callable[[], Any]] | None = None) -> Any:

@@ -300,7 +300,7 @@ def _apart(
     def one(*row: Tensor | None) -> tuple[Tensor, ...]:
         return tuple(z[0] for z in work(*(part if part is None else part[None] for part in row)))
 
-    rows = (x, *others)
+    rows = (x, *(part if part is None else part.expand(len(x), *part.shape[1:]) for part in others))
     dims = tuple(None if part is None else 0 for part in rows)
     try:
         with rng(0, x.device):
