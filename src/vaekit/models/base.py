@@ -295,22 +295,16 @@ class LatentModel(Model):
 def _apart(
     work: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """Return `work` of each row of `(x, *others)` by itself, with the same noise for all."""
+    """Return `work` of each row of `(x, *others)` by itself, with the same noise for all.
 
-    def one(*row: Tensor | None) -> tuple[Tensor, ...]:
-        return tuple(z[0] for z in work(*(part if part is None else part[None] for part in row)))
-
-    rows = (x, *(part if part is None else part.expand(len(x), *part.shape[1:]) for part in others))
-    dims = tuple(None if part is None else 0 for part in rows)
-    try:
+    One by one: torch.vmap would be quicker, but hooks and gradients within do not go through it.
+    """
+    found = []
+    for row in range(len(x)):
+        given = (part if part is None or len(part) == 1 else part[row : row + 1] for part in others)
         with rng(0, x.device):
-            return torch.vmap(one, in_dims=dims, randomness="same")(*rows)
-    except RuntimeError:  # vmap takes no gradients, as of Hamiltonian dynamics, and no branches
-        found = []
-        for place in range(len(x)):
-            with rng(0, x.device):
-                found.append(one(*(part if part is None else part[place] for part in rows)))
-        return tuple(map(torch.stack, zip(*found, strict=True)))
+            found.append(work(x[row : row + 1], *given))
+    return tuple(map(torch.cat, zip(*found, strict=True)))
 
 
 def flat_codes(zs: Sequence[Tensor]) -> Tensor:
