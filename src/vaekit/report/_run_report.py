@@ -49,7 +49,7 @@ NAMED = (
     *(mark("draws told from real rows (AUROC)"), mark("draws that are training rows")),
     mark("draws nearer to training rows than real ones"),
     *(mark("a Gaussian"), mark("a mixture of {} Gaussians"), mark("a normalizing flow")),
-    mark("a mixture of {} Gaussians, weighted by the label"),
+    mark("a label-weighted mixture of {} Gaussians"),
     *(mark("a second VAE"), mark("the prior {}"), mark("a transformer")),
 )
 

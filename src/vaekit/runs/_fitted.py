@@ -94,7 +94,7 @@ class FittedPrior:
         if isinstance(self.prior, FullMixture):
             count = len(self.prior.loc)
             if self.told:
-                return say("a mixture of {} Gaussians, weighted by the label").format(count)
+                return say("a label-weighted mixture of {} Gaussians").format(count)
             return say("a Gaussian" if count == 1 else "a mixture of {} Gaussians").format(count)
         name = self.spec["name"]
         return say(WORDS.get(name, "the prior {}")).format(name)
