@@ -203,7 +203,8 @@ def recipe_command(verb: str, recipe: str, paths: dict[str, str]) -> Callable[..
     if verb == "sweep":
         words = f"Train a grid of options of {recipe} side by side, and compare the runs on a page."
         example = "--grid latent=2,16"
-    command.__doc__ = f"{words}\n\nExample: vaekit {verb} {recipe} --data digits {example}"
+    suits = {"colorizer": "avatars", "count_vae": "mouse-bladder"}.get(recipe, "digits")
+    command.__doc__ = f"{words}\n\nExample: vaekit {verb} {recipe} --data {suits} {example}"
     command.__name__ = recipe
     return command
 
