@@ -149,7 +149,10 @@ def test_classes_have_codes_of_their_own_of_the_same_noise(tmp_path: Path) -> No
     fitted = told.sampled_prior()
     assert fitted is not None
     assert fitted.told
+    assert fitted.by_label is not None
+    assert fitted.by_label > 0.5
     assert "label-weighted" in str(fitted)
+    assert f", {fitted.by_label:.2f} of them by the label" in str(fitted)
     made = told.by_class(3, seed=2)
     for label in (0, 7):
         with seeded(2):

@@ -90,6 +90,10 @@ class GaussianMixture(Distribution):
         joint = self.joint(x.reshape(batch.numel(), -1)).view(*batch, -1)
         return (joint + self.log_weights if self.log_weights.dim() > 1 else joint).logsumexp(-1)
 
+    def of_classes(self, labels: Tensor) -> GaussianMixture:
+        """Return it with the weights `(*labels, K)` of classes, where a batch of it is of these."""
+        return GaussianMixture(self.log_weights[labels], self.loc, self.tril)
+
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
         shape, weights = (*shape, *self.log_weights.shape[:-1]), self.log_weights.exp()
         n, each = math.prod(shape), weights.reshape(-1, weights.shape[-1])
@@ -353,7 +357,7 @@ def choose_by_class(
     """
     weights = mixture.log_weights.exp().expand(classes, -1)
     best = _climbed_by_class(mixture, weights, z, labels)
-    score, last = _by_class(best, held_out, held_labels).mean().item(), -math.inf
+    score, last = best.of_classes(held_labels).log_prob(held_out).mean().item(), -math.inf
     fewest = labels.bincount(minlength=classes).min()
     for count in BY_CLASS:
         if fewest < 2 * count * z.shape[1]:
@@ -367,18 +371,13 @@ def choose_by_class(
         )
         weights = torch.block_diag(*(one.log_weights.exp()[None] for one in each))
         made = _climbed_by_class(start, weights, z, labels)
-        value = _by_class(made, held_out, held_labels).mean().item()
+        value = made.of_classes(held_labels).log_prob(held_out).mean().item()
         if value > score:
             best, score = made, value
         if value <= last:
             break
         last = value
     return best
-
-
-def _by_class(mixture: GaussianMixture, z: Tensor, labels: Tensor) -> Tensor:
-    weights = mixture.log_weights[labels]
-    return GaussianMixture(weights, mixture.loc, mixture.tril).log_prob(z)
 
 
 def _climbed_by_class(

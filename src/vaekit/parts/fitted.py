@@ -48,12 +48,13 @@ class FullMixture(Prior):
         self.tril.diagonal(dim1=1, dim2=2).fill_(1)  # torch.eye on meta imports sympy
 
     def forward(self, context: Context = None, posterior: Posterior = None) -> d.GaussianMixture:
-        log_weights: Tensor = self.log_weights
-        if self.classes and context is None:
-            log_weights = log_weights.logsumexp(0) - math.log(self.classes)
-        elif context is not None and self.classes:
-            log_weights = log_weights[context[:, : self.classes].argmax(1)]
-        return d.GaussianMixture(log_weights, self.loc, self.tril)
+        found = d.GaussianMixture(self.log_weights, self.loc, self.tril)
+        if not self.classes:
+            return found
+        if context is not None:
+            return found.of_classes(context[:, : self.classes].argmax(1))
+        found.log_weights = found.log_weights.logsumexp(0) - math.log(self.classes)
+        return found
 
 
 class _Moved(d.Distribution):

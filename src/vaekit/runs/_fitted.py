@@ -35,7 +35,8 @@ from vaekit.runs._graph import build_structure, structure
 M = TypeVar("M", bound=Model)
 FITTED_FILE = "fitted.safetensors"
 MIXTURE = '{"name": "mixture"}'  # how it was fitted before there were others
-NUMBERS = {"gain": float, "error": float, "rows": int, "held_out": int, "groups": int}
+NUMBERS: dict[str, type] = {"gain": float, "error": float, "by_label": float}
+NUMBERS |= {"rows": int, "held_out": int, "groups": int}
 WORDS = {
     "flow": "a normalizing flow",
     "two-stage": "a second VAE",
@@ -56,6 +57,7 @@ class FittedPrior:
         rows: of training that it was fitted to.
         held_out: rows of which the held-out codes are.
         groups: of these rows, over which the error then is; 0 where they have none.
+        by_label: how many nats of the gain are those of weights by label; None without them.
     """
 
     prior: Prior
@@ -65,6 +67,7 @@ class FittedPrior:
     rows: int
     held_out: int
     groups: int = 0
+    by_label: float | None = None
 
     @property
     def told(self) -> bool:
@@ -105,9 +108,10 @@ class FittedPrior:
             return f"{what}; the model itself has none"
         least = "" if self.scores else "at least "
         over = f"{self.groups:,} groups" if self.groups else f"{self.held_out:,} codes"
+        label = "" if self.by_label is None else f", {self.by_label:.2f} of them by the label"
         return (
             f"{what}, under which held-out codes are {least}{self.gain:.2f} ± {self.error:.2f} "
-            f"nats more likely than under p(z), ± over {over}"
+            f"nats more likely than under p(z){label}, ± over {over}"
         )
 
     def in_place_of(self, model: M, *, scored: bool = True) -> M:

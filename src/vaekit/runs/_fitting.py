@@ -67,7 +67,7 @@ def fit_prior(
     if len(z) < 2 or len(others) < 2 or not (z.isfinite().all() and others.isfinite().all()):
         return None
     given = {kind: z, "held_out": others, "seed": seed, "on_epoch": on_epoch, "space": space}
-    given["classes"] = Classes(labels, held, classes) if classes else None
+    given["classes"] = Classes(labels, held, classes, groups) if classes else None
     makers = {name: lambda value=value: value for name, value in given.items()}
     fit: Fit | None = make("density", spec, makers)
     if fit is None:
@@ -76,7 +76,8 @@ def fit_prior(
     gain = error = None
     if log_p is not None:
         gain, error = average(wide(fit.log_p - log_p), groups)
-    return FittedPrior(fit.prior.eval(), spec, gain, error, len(z), len(others), count)
+    counts = len(z), len(others), count
+    return FittedPrior(fit.prior.eval(), spec, gain, error, *counts, fit.by_label)
 
 
 def _draw_codes(
