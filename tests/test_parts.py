@@ -241,6 +241,21 @@ def test_conditional_folds_and_restores_any_leading_dims() -> None:
         assert torch.equal(p(z).mean, 2 * z)
 
 
+def test_draws_of_a_point_are_decoded_once() -> None:
+    seen: list[int] = []
+    net = nn.Linear(2, 4)
+    net.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    likelihood = Conditional(net, Gaussian(2), in_shape=2).eval()
+    z = torch.randn(3, 2)
+    p, same = (likelihood(draws) for draws in (z.repeat(5, 1, 1), Delta(2)(z).sample((5,))))
+    assert seen == [15, 3]
+    torch.testing.assert_close(p.log_prob(z), same.log_prob(z))
+    assert same.sample().shape == (5, 3, 2)
+    assert len(same.sample().unique()) == 30
+    likelihood.train()(Delta(2)(z).sample((5,)))  # where a layer may drop units for each draw
+    assert seen[2:] == [15]
+
+
 def test_a_network_may_return_location_and_log_variance_apart() -> None:
     class Pair(nn.Module):
         in_shape = (3,)

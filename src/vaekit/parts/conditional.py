@@ -181,6 +181,10 @@ class Conditional(nn.Module):
                 f"the input of {type(self.net).__name__} has the shape {tuple(h.shape)}; "
                 f"expected (*, {', '.join(map(str, self.in_shape))}) with a batch in front."
             )
+        more = lead[:-1]
+        same = bool(more) and not self.training and not any(h.stride()[: len(more)])
+        if same:  # draws of a point, a view of one: the network need see it once
+            h, lead = h[(0,) * len(more)], lead[-1:]
         flat = h.flatten(0, len(lead) - 1) if len(lead) > 1 else h
         if self._flattens:
             flat = flat.flatten(1)
@@ -199,7 +203,8 @@ class Conditional(nn.Module):
                 f"{type(self.net).__name__} returned {tuple(params.shape)}: build it to the "
                 "family's param_shape."
             )
-        return family(params.unflatten(0, lead) if len(lead) > 1 else params, context)
+        params = params.unflatten(0, lead) if len(lead) > 1 else params
+        return family(params.expand(*more, *params.shape) if same else params, context)
 
 
 def _fold(context: Tensor, lead: tuple[int, ...]) -> Tensor:

@@ -32,12 +32,12 @@ def epochs_of(preset: str, per_epoch: int, kind: str = "") -> int:
 
     Example:
         >>> epochs_of("standard", 422), epochs_of("standard", 12), epochs_of("quick", 422)
-        (13, 100, 4)
+        (13, 100, 3)
         >>> epochs_of("standard", 40, "table")
         150
     """
-    steps = STEPS_OF.get(kind, STEPS)
-    return math.ceil(max(EPOCHS, min(steps / per_epoch, FEW)) * SHARES[preset])
+    epochs = math.ceil(max(EPOCHS, min(STEPS_OF.get(kind, STEPS) / per_epoch, FEW)))
+    return max(1, round(epochs * SHARES[preset]))
 
 
 def with_epochs(options: Training, epochs: int) -> Training:
