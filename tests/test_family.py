@@ -211,8 +211,9 @@ def test_full_covariance_is_torch_s(proves: Proves) -> None:
     proves("KL(FullGaussian || StandardGaussian)", "torch.distributions", got,
            td.kl_divergence(known, standard), limit=1e-10)  # fmt: skip
     raw = params[0].numpy()
-    entries = np.diag(np.exp(raw[4:8]))
+    entries = np.eye(4)
     entries[np.tril_indices(4, -1)] = raw[8:]
+    entries = np.diag(np.exp(raw[4:8])) @ entries
     proves("family factor of a FullGaussian", "numpy", q.tril[0], entries, limit=1e-12)
 
 
@@ -221,7 +222,8 @@ def test_low_rank_is_torch_s(rank: int, proves: Proves) -> None:
     family = LowRankGaussian(5, rank=rank)
     params = 2 * torch.randn(7, *family.param_shape)
     q: Any = family(params)
-    factor, diagonal = params[:, 10:].unflatten(-1, (5, rank)), params[:, 5:10].exp()
+    diagonal = params[:, 5:10].exp()
+    factor = params[:, 10:].unflatten(-1, (5, rank)) * diagonal.sqrt()[:, :, None]
     known = td.LowRankMultivariateNormal(params[:, :5], factor, diagonal)
     x = 3 * torch.randn(4, 7, 5)
     proves("LowRankGaussian, density", "torch.distributions", q.log_prob(x), known.log_prob(x),

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import AffineTransform
 from torch.nn import functional as F
 
 from vaekit import distributions as d
@@ -284,11 +285,22 @@ class PlanarFlow(_Flowed):
         self.layers.extend(Planar(size, each * step) for step in range(count))
 
 
+class _Moved(AffineTransform):
+    """z = loc + scale v; torch counts the batch of loc as a part of v's shape."""
+
+    def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    forward_shape = inverse_shape
+
+
 @register("posterior", "spline")
 class SplineFlow(ZukoFamily):
-    """A flow of coupling layers of monotonic rational-quadratic splines, that the encoder gives.
+    """z = loc + scale v, where v is of a flow: coupling layers of rational-quadratic splines.
 
-    A draw and its density are one pass; so is the density of another point.
+    The encoder gives loc, scale and what the layers are conditioned on: they bend noise of the size
+    of their knots, however narrow the posterior is. A draw and its density are one pass; so is the
+    density of another point.
 
     Args:
         event_shape: the shape of one draw, a vector of two numbers at least.
@@ -301,14 +313,24 @@ class SplineFlow(ZukoFamily):
 
     Example:
         >>> SplineFlow(3, transforms=2, hidden=16, given=8).param_shape
-        (8,)
+        (14,)
     """
+
+    form = ("mean and log variance of a Gaussian, and {} numbers that condition a flow", "params")
 
     def __init__(
         self, event_shape: Shape, *, transforms: int = 2, hidden: int = 64, given: int = 64
     ) -> None:
         count = within("transforms", transforms, 1, DEEPEST)
         widths = [within("hidden", hidden, 1, WIDEST)] * 2
-        within("latent", vector("spline", event_shape), 2, WIDEST)
+        size = within("latent", vector("spline", event_shape), 2, WIDEST)
         options: dict[str, Any] = {"transforms": count, "hidden_features": widths, "passes": 2}
         super().__init__(event_shape, params=within("given", given, 1, WIDEST), **options)
+        self.size, self.numbers = size, (2 * size + given,)
+
+    def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
+        loc, raw, h = params.split([self.size, self.size, self.params], -1)
+        flow = self.flow(h)
+        moved = _Moved(loc, (raw / 2).clamp(-15, 10).exp(), event_dim=1)
+        flow.transform = zuko().transforms.ComposedTransform(moved.inv, flow.transform)
+        return unchecked(flow, self.offers)

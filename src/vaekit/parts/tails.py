@@ -151,7 +151,7 @@ class FullGaussian(_OverVectors):
     """Gaussians with all covariances, by a triangular factor of which the network gives each entry.
 
     With D dimensions it returns D means, D logarithms of the diagonal and D (D - 1) / 2 entries
-    below it.
+    below it, by that of their row: what is uncertain in them is so as the posterior is narrow.
 
     Raises:
         VaekitError: for an event of several dims.
@@ -174,9 +174,10 @@ class FullGaussian(_OverVectors):
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         (size,) = self.event_shape
         loc, log_diagonal, below = params.split(self.each, -1)
-        tril = torch.diag_embed(log_diagonal.clamp(*self.bounds).exp())
+        diagonal = log_diagonal.clamp(*self.bounds).exp()
+        tril = torch.diag_embed(diagonal)
         row, column = torch.tril_indices(size, size, -1, device=params.device)
-        tril[..., row, column] = below
+        tril[..., row, column] = below * diagonal[..., row]
         return d.FullGaussian(loc, tril)
 
 
@@ -184,8 +185,8 @@ class FullGaussian(_OverVectors):
 class LowRankGaussian(_OverVectors):
     """Gaussians whose covariances have few directions: a diagonal, and a matrix of low rank.
 
-    With D dimensions the network returns D means, D log-variances of the diagonal and the D by
-    `rank` entries of a matrix W, of which W W^T is added.
+    With D dimensions the network returns D means, D log-variances of the diagonal S^2 and the D by
+    `rank` entries of a matrix W: the covariance is S (I + W W^T) S.
 
     Args:
         event_shape: how many numbers one draw has.
@@ -216,4 +217,5 @@ class LowRankGaussian(_OverVectors):
         (size,) = self.event_shape
         loc, raw, factor = params.split([size, size, self.rank * size], -1)
         log_scale = (raw / 2).clamp(*self.bounds)
-        return d.LowRankGaussian(loc, log_scale, factor.unflatten(-1, (size, self.rank)))
+        factor = factor.unflatten(-1, (size, self.rank)) * log_scale.exp().unsqueeze(-1)
+        return d.LowRankGaussian(loc, log_scale, factor)

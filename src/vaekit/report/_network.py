@@ -80,6 +80,7 @@ FORMS = (
     mark("direction and concentration of a von Mises-Fisher distribution"),
     mark("mean and log variance of a Gaussian, and the numbers of {} planar layers"),
     mark("mean and log variance of a Gaussian, and {} numbers for {} autoregressive layers"),
+    mark("mean and log variance of a Gaussian, and {} numbers that condition a flow"),
     mark("mean and triangular factor of a Gaussian"),
     mark("mean and log variance of a normal on the Poincaré ball"),
     mark("logits of categorical variables"),
