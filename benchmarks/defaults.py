@@ -150,6 +150,8 @@ def numbers(name: str, choice: str, seed: int, split: str, folder: Path) -> dict
             subject = run.subject(run.prepared(source), prior=prior, **how)
             if other:
                 drawn, found["seconds"] = theirs(run, seed, folder / f"{name}-pythae-{seed}.npz")
+                order = torch.Generator().manual_seed(seed)  # its draws go by their component
+                drawn = drawn[torch.randperm(len(drawn), generator=order)]
                 subject = replace(subject, sample=lambda n, *_, drawn=drawn, **__: drawn[:n])
             found |= distances(subject, name in LABELED)
     return found

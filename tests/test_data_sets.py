@@ -410,6 +410,13 @@ def test_unknown_names(nowhere: Path, name: str, message: str) -> None:
         data.load(name)
 
 
+def test_a_path_that_is_misspelt_gets_the_one_beside_it(nowhere: Path) -> None:
+    (nowhere / "photos").mkdir()
+    for name, meant in (("phtos/", "photos"), (f"{nowhere}/photo", f"{nowhere}/photos")):
+        with fails(f"there is no {name.rstrip('/')}; did you mean {meant}?"):
+            data.load(name)
+
+
 def test_named_sets_have_their_own_labels_and_splits() -> None:
     with fails("`label` does not suit digits: a set known by name has its own."):
         data.load("digits", label="x")

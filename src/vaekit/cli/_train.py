@@ -299,6 +299,8 @@ def _train_one(
         if run.folder.report.is_file():
             lines.append(f"report   {run.folder.report}")
         lines.append(f"next     vaekit evaluate {run.path}{imports}")
+        if run.draws:
+            lines.append(f"samples  vaekit sample {run.path}{imports}")
     last = (records or [{}])[-1]
     answer(json, {"run": str(run.path), "weights": run.weights, "last": last}, lines)
     if callback.interrupted:
@@ -314,7 +316,8 @@ def _result(records: Sequence[Spec]) -> list[str]:
         return []
     best = ([record for record in records if record["best"]] or records)[-1]
     which = "best epoch" if best["best"] else "epoch"
-    line = f"result   {which} {best['epoch']} of {records[-1]['epoch']}: {numbers(best)}"
+    early = ", where it stopped early" * bool(records[-1].get("stopped_early"))
+    line = f"result   {which} {best['epoch']} of {records[-1]['epoch']}{early}: {numbers(best)}"
     active = (best["latent"] or {}).get("active_units")
     return [line if active is None else f"{line}; {active} latent dimensions in use"]
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +227,11 @@ def _of_path(path: Path, folders: Sequence[Path], options: Data, mapped: bool) -
         raise VaekitError(f"{path} is of a format that is not read: {CONVERT[suffix]}.")
     if file is not None:
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
+    beside = list[str]()
+    with suppress(OSError):
+        beside = [each.name for each in islice(path.parent.iterdir(), 1000)]
+    if near := get_close_matches(path.name, beside, n=1, cutoff=0.75):
+        raise VaekitError(f"there is no {path}; did you mean {path.parent / near[0]}?")
     if len(path.parts) > 1 or path.is_absolute():
         raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
     known = sets(options.data_dir)

@@ -51,6 +51,7 @@ DEAD = (
     "{share:.0%} of the hidden units are dead at epoch {epoch}: they give the same number for "
     "every row, so hardly a gradient reaches their weights, and few come back; take {mend}."
 )
+LESS = "patience=10", "a smaller net", "more rows", "of photos augment=flip"
 BY_HEART = (
     "the model overfits: on validation rows the objective fell by {fall:.3g} nats from its best, "
     "around epoch {best}, to epoch {epoch}, and on training rows it rose by {rise:.3g}. The "
@@ -269,7 +270,7 @@ class Watch:
             drops = any(value not in ("0", "0.0") for value in given.get("dropout", ()))
             mend = LOOSE.format("less dropout, or a smaller lr" if drops else "a smaller lr")
         elif examined.fitted:
-            mend = OVERFITS.format(mends(given, "patience=10", "a smaller net", "more rows"))
+            mend = OVERFITS.format(mends(given, *LESS))
         return (
             f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
             f"{epoch}: it is too {effect}, by ({name} / error){sign}; {mend}."
@@ -307,7 +308,7 @@ class Watch:
         if fall < max(LEAST, SHARE * gained, NOISE * _error(held, WINDOW)) or rise <= 0:
             return None
         shown = {"best": epoch - len(means) + 1 + best - WINDOW // 2, "fall": fall, "rise": rise}
-        mend = mends(course.given, "patience=10", "a smaller net", "more rows")
+        mend = mends(course.given, *LESS)
         return BY_HEART.format(epoch=epoch, mend=mend, **shown)
 
 
@@ -358,7 +359,7 @@ def fallen(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
 
 
 def rising(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
-    """Return by how much the objective still rose at the end of a training, and since which epoch.
+    """Return by how much the objective rose in the last fifth of a training, and since which epoch.
 
     None where it had stopped: the mean over the last fifth of the epochs is above that over the
     fifth before by less than 3 % of all that was gained, or than chance allows; where the
@@ -386,7 +387,7 @@ def rising(records: Sequence[Mapping[str, Any]]) -> tuple[float, int] | None:
     rise, gained = since - before, max(known) - known[0]
     if rise <= max(LEAST, STILL * gained, NOISE * _error(known, fifth)):
         return None
-    return rise, records[-fifth]["epoch"]
+    return max(known[-fifth:]) - known[-fifth], records[-fifth]["epoch"]
 
 
 def last_notes(path: Path, records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
