@@ -238,14 +238,14 @@ def helps(part: Any) -> dict[str, str]:
 
 def _named(kind: str, name: str) -> str:
     """Return the name as it is entered: hyphens and underscores are the same."""
+    own = _index().get(kind, {})
     for look_further in (True, False):
-        known = {*_index().get(kind, {}), *(n for k, n in _OBJECTS if k == kind)}
         for spelling in (name, name.replace("_", "-"), name.replace("-", "_")):
-            if spelling in known:
+            if spelling in own or (kind, spelling) in _OBJECTS:
                 return spelling
         if look_further:
             import_installed()
-    raise unknown(kind, name, sorted(known))
+    raise unknown(kind, name, sorted({*own, *(n for k, n in _OBJECTS if k == kind)}))
 
 
 def find(kind: str, name: str) -> Any:
