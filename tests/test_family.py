@@ -92,6 +92,21 @@ def test_splines_say_how_much_they_stretch(transforms: int, proves: Proves) -> N
            limit=1e-9)  # fmt: skip
 
 
+def test_splines_are_moved_and_scaled_last(proves: Proves) -> None:
+    """The same noise and h: z = loc + scale v, and its density is that of v by the scales."""
+    family = SplineFlow(3, hidden=8, given=4).double()
+    h, loc, scale = torch.randn(4), torch.tensor([5.0, -3.0, 0.0]), torch.tensor([0.1, 2.0, 1e-3])
+    drawn = []
+    for place, width in ((torch.zeros(3), torch.ones(3)), (loc, scale)):
+        torch.manual_seed(0)
+        q: Any = family(torch.cat([place, 2 * width.log(), h]).double())
+        drawn.append(q.rsample_and_log_prob((50,)))
+    (v, log_p), (z, log_q) = drawn
+    proves("draws of SplineFlow", "arithmetic", z, loc + scale * v, limit=1e-6)
+    proves("density of SplineFlow, scaled", "arithmetic", log_q, log_p - scale.log().sum(),
+           limit=1e-6)  # fmt: skip
+
+
 @pytest.mark.parametrize("family", [IAF(3, steps=3, hidden=8, given=4), PlanarFlow(3)])
 def test_layers_say_how_much_they_stretch(family: Any, proves: Proves) -> None:
     q = family.double()(2 * torch.randn(1, *family.param_shape))

@@ -285,8 +285,8 @@ class PlanarFlow(_Flowed):
         self.layers.extend(Planar(size, each * step) for step in range(count))
 
 
-class _Moved(AffineTransform):
-    """z = loc + scale v; torch counts the batch of loc as a part of v's shape."""
+class _Affine(AffineTransform):
+    """z = loc + scale v, of the shape of one v: torch's has the batch of loc in it, too."""
 
     def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
@@ -298,9 +298,9 @@ class _Moved(AffineTransform):
 class SplineFlow(ZukoFamily):
     """z = loc + scale v, where v is of a flow: coupling layers of rational-quadratic splines.
 
-    The encoder gives loc, scale and what the layers are conditioned on: they bend noise of the size
-    of their knots, however narrow the posterior is. A draw and its density are one pass; so is the
-    density of another point.
+    The encoder gives loc, scale and what the layers are conditioned on. The knots of the splines
+    lie where v does, however narrow the posterior is. A draw and its density are one pass; so is
+    the density of another point.
 
     Args:
         event_shape: the shape of one draw, a vector of two numbers at least.
@@ -331,6 +331,6 @@ class SplineFlow(ZukoFamily):
     def forward(self, params: Tensor, context: Tensor | None = None) -> d.Distribution:
         loc, raw, h = params.split([self.size, self.size, self.params], -1)
         flow = self.flow(h)
-        moved = _Moved(loc, (raw / 2).clamp(-15, 10).exp(), event_dim=1)
+        moved = _Affine(loc, (raw / 2).clamp(-15, 10).exp(), event_dim=1)
         flow.transform = zuko().transforms.ComposedTransform(moved.inv, flow.transform)
         return unchecked(flow, self.offers)

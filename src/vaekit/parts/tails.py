@@ -151,7 +151,7 @@ class FullGaussian(_OverVectors):
     """Gaussians with all covariances, by a triangular factor of which the network gives each entry.
 
     With D dimensions it returns D means, D logarithms of the diagonal and D (D - 1) / 2 entries
-    below it, by that of their row: what is uncertain in them is so as the posterior is narrow.
+    below it, in units of the diagonal of their row: an error in one is as small as z is certain.
 
     Raises:
         VaekitError: for an event of several dims.

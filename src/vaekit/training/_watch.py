@@ -51,7 +51,7 @@ DEAD = (
     "{share:.0%} of the hidden units are dead at epoch {epoch}: they give the same number for "
     "every row, so hardly a gradient reaches their weights, and few come back; take {mend}."
 )
-LESS = "patience=10", "a smaller net", "more rows", "of photos augment=flip"
+OVERFIT_MENDS = "patience=10", "a smaller net", "more rows", "of photos augment=flip"
 BY_HEART = (
     "the model overfits: on validation rows the objective fell by {fall:.3g} nats from its best, "
     "around epoch {best}, to epoch {epoch}, and on training rows it rose by {rise:.3g}. The "
@@ -270,7 +270,7 @@ class Watch:
             drops = any(value not in ("0", "0.0") for value in given.get("dropout", ()))
             mend = LOOSE.format("less dropout, or a smaller lr" if drops else "a smaller lr")
         elif examined.fitted:
-            mend = OVERFITS.format(mends(given, *LESS))
+            mend = OVERFITS.format(mends(given, *OVERFIT_MENDS))
         return (
             f"the likelihood's {name} is {claimed:.4g} and the {error} error {seen:.4g} at epoch "
             f"{epoch}: it is too {effect}, by ({name} / error){sign}; {mend}."
@@ -308,7 +308,7 @@ class Watch:
         if fall < max(LEAST, SHARE * gained, NOISE * _error(held, WINDOW)) or rise <= 0:
             return None
         shown = {"best": epoch - len(means) + 1 + best - WINDOW // 2, "fall": fall, "rise": rise}
-        mend = mends(course.given, *LESS)
+        mend = mends(course.given, *OVERFIT_MENDS)
         return BY_HEART.format(epoch=epoch, mend=mend, **shown)
 
 
