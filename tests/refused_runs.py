@@ -37,6 +37,7 @@ def each(name: str, path: str, *words: str, make: Make = nothing) -> list[Case]:
 
 RUNS = [
     *each("of nothing", "nowhere", "nowhere is no run folder", "config.json"),
+    case("sample misspelt", "sample vae-1", "there; did you mean vae-10?", make=folder("vae-10")),
     *each("of a folder", "d", "d is no run folder", make=folder("d")),
     *each("of a file", "f", "f is no run folder", make=file("f")),
     case("runs missing", "runs nowhere", "there is no folder nowhere", "train first"),

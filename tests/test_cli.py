@@ -472,14 +472,20 @@ def test_the_demo_trains_a_model_whose_samples_look_like_faces(
     assert error < 0.13 * (test - x.mean(0)).square().mean()
 
 
-def test_ctrl_c_says_how_to_go_on_and_exits_with_130(tmp_path: Path) -> None:
+def test_a_training_says_what_it_is_of_and_ctrl_c_how_to_go_on(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("vaekit"), "train", "vae", "--out", tmp_path / "r"]
     options = ["--epochs", "100000", "--latent", "2", "--net", "mlp:hidden=16"]
     with subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        assert "epoch 1/100000" in process.stderr.readline()
+        lines = [process.stderr.readline() for _ in range(4)]
+        assert lines[0] == (
+            "data     digits: 1,347 rows to train on, 150 for validation, 300 to test; 1 x 8 x 8\n"
+        )
+        assert lines[1].startswith("model    vae: mlp, gaussian, latent 2, ")
+        assert lines[2] == f"run      {tmp_path / 'r'}: 100000 epochs, batches of 128\n"
+        assert "epoch 1/100000" in lines[3]
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -233,13 +233,13 @@ def test_sets_that_are_large_enough_are_remembered(
     ]
     assert sum(opened.values()) == 60
     second = load(path)
-    assert heard[1:] == [f"60 images (3780 bytes) are read from {next(cache.glob('*.pixels'))}."]
+    assert not heard[1:], "nobody asks where they are read from"
     assert sum(opened.values()) == 60
     assert same(first, second)
     assert first.kind == second.kind
     assert isinstance(second.train.images, torch.Tensor)
     load(path, limit=40)  # too few, and others
-    assert len(heard) == 2
+    assert len(heard) == 1
     assert isinstance(load(path, cache=True).train.images, MappedRows)
     assert sum(opened.values()) == 60 + 46
     load(path, cache=False)

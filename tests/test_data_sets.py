@@ -412,9 +412,16 @@ def test_unknown_names(nowhere: Path, name: str, message: str) -> None:
 
 def test_a_path_that_is_misspelt_gets_the_one_beside_it(nowhere: Path) -> None:
     (nowhere / "photos").mkdir()
-    for name, meant in (("phtos/", "photos"), (f"{nowhere}/photo", f"{nowhere}/photos")):
-        with fails(f"there is no {name.rstrip('/')}; did you mean {meant}?"):
-            data.load(name)
+    packed = nowhere / "env" / "lfw" / "faces_64.zip"
+    packed.parent.mkdir(parents=True)
+    packed.touch()
+    for name, what, meant in (
+        ("phtos", "folder", "photos"),
+        (f"{nowhere}/photo", "folder", f"{nowhere}/photos"),
+        ("lfw/faces_46.zip", "file", packed),
+    ):
+        with fails(f"did not find the {what} '{name}'; did you mean {meant}?"):
+            data.load(name, nowhere / "env")
 
 
 def test_named_sets_have_their_own_labels_and_splits() -> None:

@@ -18,6 +18,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -329,6 +331,15 @@ def note(text: str) -> None:
     if text not in _NOTED:
         _NOTED.add(text)
         logging.getLogger("vaekit").warning(text)
+
+
+def nearest(path: Path) -> Path | None:
+    """Return what lies beside a path that is not there, and has nearly its name."""
+    beside = list[str]()
+    with suppress(OSError):
+        beside = [each.name for each in islice(path.parent.iterdir(), 1000)]
+    near = get_close_matches(path.name, beside, n=1, cutoff=0.75)
+    return path.parent / near[0] if near else None
 
 
 def in_words(count: float) -> str:

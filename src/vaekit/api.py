@@ -115,7 +115,9 @@ def _go(
                 _continue(job, state, before, words)
             film = snapshots_of(job)
             callbacks = Callbacks([*([film] if film else []), *(more or [Notes()])])
-            for note in folder.read_json("run")["notes"] if create else words:
+            known = folder.read_json("run")
+            callbacks.tell("opened", folder.path, job.to_json(), known)
+            for note in known["notes"] if create else words:
                 callbacks.tell("note", note)
             progress: Progress | None = None
             try:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from vaekit.training import Notes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vaekit.training import Progress
 
+SPLITS = {"train": "rows to train on", "validation": "for validation", "test": "to test"}
 SHOWN = ("objective", "log_likelihood", "kl", "luminance")
 
 
@@ -30,7 +33,25 @@ def numbers(record: dict[str, Any]) -> str:
     return ("validation " if record["validation"] else "") + ", ".join(shown) + test
 
 
-class Lines(Notes):
+class Beginning(Notes):
+    """Print what is trained on what, and where it goes, before it begins."""
+
+    def opened(self, folder: Path, config: dict[str, Any], run: dict[str, Any]) -> None:
+        """Print the lines of a run."""
+        data, parts, training = run["data"], config["parts"], config["training"]
+        counts = [f"{data[n]:,} {what}" for n, what in SPLITS.items() if data[n]]
+        *sides, last = data["card"]["shape"]
+        shape = " x ".join(map(str, [*sides, last])) if sides else f"{last:,} columns"
+        log(f"data     {data['card']['name']}: {', '.join(counts)}; {shape}")
+        named = [parts[name]["name"] for name in ("net", "likelihood") if parts.get(name)]
+        latent = [f"latent {parts['latent']}"] if parts.get("latent") else []
+        known = ", ".join([*named, *latent, f"{run['parameters']:,} parameters"])
+        log(f"model    {config['recipe']}: {known}")
+        epochs, batch = training["epochs"], training["batch_size"]
+        log(f"run      {folder}: {epochs} epoch{'s' * (epochs != 1)}, batches of {batch}")
+
+
+class Lines(Beginning):
     """Print a line for each epoch, at most one a second."""
 
     _epochs = _steps = _first = 0
@@ -55,7 +76,7 @@ class Lines(Notes):
         )
 
 
-class Terminal(Notes):
+class Terminal(Beginning):
     """Show a bar with steps, rate, time left and the last epoch's numbers."""
 
     def __init__(self) -> None:

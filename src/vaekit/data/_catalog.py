@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vaekit._io import UnreachableError, checksum_of, fetch, search_folders
+from vaekit._io import UnreachableError, checksum_of, fetch, nearest, search_folders
 from vaekit._train_options import Data
 from vaekit.data._avatars import load_avatars
 from vaekit.data._dataset import Dataset
@@ -185,8 +185,13 @@ class Entry:
         return not_found(f"the files of '{self.name}' ({files})", searched)
 
 
-def not_found(what: str, folders: Sequence[Path]) -> VaekitError:
-    """Return the error for data that are in none of `folders`: where it looked, and the mend."""
+def not_found(what: str, folders: Sequence[Path], name: str = "") -> VaekitError:
+    """Return the error for data that are in none of `folders`: where it looked, and the mend.
+
+    The mend is what has nearly that `name` in one of the folders, where one has.
+    """
+    if near := next(filter(None, (nearest(folder / name) for folder in folders if name)), None):
+        return VaekitError(f"did not find {what}; did you mean {near}?")
     looked = ", ".join(str(folder) for folder in dict.fromkeys(folders))
     return VaekitError(
         f"did not find {what}; looked in: {looked}. "

@@ -87,9 +87,10 @@ def _remembered(files: ImageFiles, options: Data) -> tuple[Tensor | Rows, Facts]
     if filled is None:
         return None
     array, facts = filled
+    if not options.cache and _fits(array.nbytes):
+        return torch.from_numpy(array), facts
     note(f"{count} images ({in_words(array.nbytes)}) are read from {target}.")
-    mapped = options.cache or not _fits(array.nbytes)
-    return MappedRows(array) if mapped else torch.from_numpy(array), facts
+    return MappedRows(array), facts
 
 
 class _Decoding:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vaekit._io import note, search_folders
+from vaekit._io import nearest, note, search_folders
 from vaekit._train_options import Data, NewData, checked
 from vaekit.data._anndata import anndata
 from vaekit.data._archives import TARS, joined_files
@@ -227,13 +224,9 @@ def _of_path(path: Path, folders: Sequence[Path], options: Data, mapped: bool) -
         raise VaekitError(f"{path} is of a format that is not read: {CONVERT[suffix]}.")
     if file is not None:
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
-    beside = list[str]()
-    with suppress(OSError):
-        beside = [each.name for each in islice(path.parent.iterdir(), 1000)]
-    if near := get_close_matches(path.name, beside, n=1, cutoff=0.75):
-        raise VaekitError(f"there is no {path}; did you mean {path.parent / near[0]}?")
-    if len(path.parts) > 1 or path.is_absolute():
-        raise not_found(f"the folder '{path}'", [(folder / path).parent for folder in folders])
+    if nearest(path) or len(path.parts) > 1 or path.is_absolute():
+        parents = [(folder / path).parent for folder in (Path(), *folders)]
+        raise not_found(f"the folder '{path}'", parents, path.name)
     known = sets(options.data_dir)
     raise unknown(f"data set (or path of {PATHS})", options.data, known)
 
@@ -261,5 +254,5 @@ def _file(path: Path, folders: Sequence[Path]) -> Path:
     file = _first(Path.is_file, path, folders)
     if file is None:
         parents = [(folder / path).absolute().parent for folder in (Path(), *folders)]
-        raise not_found(f"the file '{path}'", parents)
+        raise not_found(f"the file '{path}'", parents, path.name)
     return file

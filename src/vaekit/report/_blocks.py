@@ -79,9 +79,9 @@ class Rebuilt:
         return small(in_color(self.run.spec.values.inverse(x)))
 
     def name(self, row: int, _: Words) -> str:
-        """Return the class of a row, or that it is a test image."""
+        """Return the class of a row, or its file, or that it is a test image."""
         if self.rows.labels is None:
-            return _("test image")
+            return _("test image") if self.rows.ids is None else str(self.rows.ids[row])
         label = int(self.rows.labels[row])
         return self.data.class_names[label] if self.data.class_names else str(label)
 

@@ -249,6 +249,8 @@ class RunFolder:
         text = self.read(path.name)
         if text is None:
             why = f"is no run folder: it has no {name}.json. Name one that `vaekit train` made."
+            if not self.path.exists() and (near := io.nearest(self.path)):
+                why = f"is not there; did you mean {near}?"
             if self.weights.is_file() or self.zipped:
                 why = (
                     f"is a saved model without the records of its training ({path.name}), which "

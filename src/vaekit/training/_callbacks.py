@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,8 +26,11 @@ class Callback:
     def __init__(self) -> None:
         self.interrupted = False
 
+    def opened(self, folder: Path, config: dict[str, Any], run: dict[str, Any]) -> None:
+        """Run before anything else, with the run's folder, its config.json and its run.json."""
+
     def begin(self, model: nn.Module, epoch: int | None) -> None:
-        """Run before anything else; `epoch` is the model's, None for a new training."""
+        """Run before the first step; `epoch` is the model's, None for a new training."""
 
     def started(self, epochs: int, steps: int, first: int) -> None:
         """Run before the first step: how many epochs and steps in all, and where it begins."""
