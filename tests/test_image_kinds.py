@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -366,6 +367,57 @@ def test_an_interrupted_training_with_changes_goes_on_to_the_same_end(tmp_path: 
         assert torch.equal(one, other)
 
 
+MANY = RNG.integers(0, 256, (140, 3, 10, 10)).astype(np.uint8)  # they look the same mirrored
+LIT = (MANY * np.linspace(0, 1, 10)).astype(np.uint8)  # from the right
+
+
+@pytest.mark.parametrize(
+    ("images", "how", "found"),
+    [
+        (MANY, {}, ("flip",)),
+        (MANY, {"augment": "none"}, ("none",)),
+        (MANY, {"augment": "crop:1"}, ("crop:1",)),
+        (LIT, {}, None),
+        (MANY[:, :1], {}, None),  # gray: letters and digits are
+        (MANY[:50], {}, None),
+        (MANY / np.float32(255), {}, None),
+    ],
+)
+def test_few_color_images_are_flipped_where_mirror_images_look_the_same(
+    images: np.ndarray, how: dict[str, Any], found: Any, tmp_path: Path
+) -> None:
+    run = vaekit.train("vae", data=images, out=tmp_path / "run", **SMALL, **how)
+    assert run.config.data.augment == found
+    config = run.config.data
+    assert config.changes == (() if found == ("none",) else found or ())
+
+
+def test_images_that_are_flipped_have_no_dense_map_unless_it_is_asked_for(tmp_path: Path) -> None:
+    images = RNG.integers(0, 256, (120, 3, 16, 16)).astype(np.uint8)
+    how: dict[str, Any] = {"data": images, "epochs": 1, "report": False}
+    for name, more, direct in (
+        ("a", {}, False),
+        ("b", {"augment": "none"}, True),
+        ("c", {"net": "patch"}, True),
+        ("d", {"augment": "crop:2,flip"}, False),
+    ):
+        run = vaekit.train("vae", out=tmp_path / name, **how, **more)
+        assert run.config.parts["net"]["direct"] is direct, name
+        again = vaekit.resume(run.path, data=images, epochs=2, report=False).config
+        assert (again.parts, again.data) == (run.config.parts, run.config.data)
+
+
+def test_what_was_trained_without_flips_goes_on_without(tmp_path: Path) -> None:
+    """A run of before has `augment: []`, or none of it, in its config.json."""
+    run = vaekit.train("vae", data=MANY, augment="none", out=tmp_path / "run", **SMALL)
+    path = run.path / "config.json"
+    config = json.loads(path.read_text())
+    for before in ([], None):
+        path.write_text(json.dumps({**config, "data": {**config["data"], "augment": before}}))
+        again = vaekit.resume(run.path, data=MANY)
+        assert again.config.data.changes == ()
+
+
 class Stop(vaekit.Callback):
     def step(self, progress: Progress) -> None:
         if progress.step == 3:
@@ -375,7 +427,7 @@ class Stop(vaekit.Callback):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"augment": "spin"}, "`augment=spin`; expected flip, crop:PIXELS or rotate:DEGREES"),
+        ({"augment": "spin"}, "`augment=spin`; expected flip, crop:PIXELS, rotate:DEGREES or none"),
         ({"augment": "crop"}, "expected flip"),
         ({"data": "table"}, "`augment` is for images"),
         ({"data": "bits", "augment": "rotate:9"}, "binary images that are turned are not binary"),

@@ -32,7 +32,7 @@ class TrainOptions(TypedDict, total=False):
     levels: str | Sequence[float] | None
     pages: Literal["first", "all"]
     skip_damaged: bool
-    augment: str | Sequence[str]
+    augment: str | Sequence[str] | None
     label: str | None
     labels: str | PathLike[str] | None
     images: str | None

@@ -42,6 +42,8 @@ class Beginning(Notes):
         counts = [f"{data[n]:,} {what}" for n, what in SPLITS.items() if data[n]]
         *sides, last = data["card"]["shape"]
         shape = " x ".join(map(str, [*sides, last])) if sides else f"{last:,} columns"
+        changed = config["data"].get("augment") or []
+        shape += f"; augment {','.join(changed)}" if changed not in ([], ["none"]) else ""
         log(f"data     {data['card']['name']}: {', '.join(counts)}; {shape}")
         named = [parts[name]["name"] for name in ("net", "likelihood") if parts.get(name)]
         latent = [f"latent {parts['latent']}"] if parts.get("latent") else []

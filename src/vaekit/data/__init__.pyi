@@ -1,3 +1,4 @@
+from vaekit.data._augment import chosen_changes as chosen_changes
 from vaekit.data._avatar_factors import AVATAR_FACTORS as AVATAR_FACTORS
 from vaekit.data._avatar_factors import kept_for_test as kept_for_test
 from vaekit.data._avatar_factors import random_avatars as random_avatars

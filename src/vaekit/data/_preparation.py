@@ -85,13 +85,13 @@ def _check(data: Dataset, options: Data) -> None:
     fixed = binarize in ("static", "threshold") and (loader or is_random(rows))
     other = f"; {data.name} holds {data.kind} data: leave it."
     rows_are = "that a loader serves" if loader else "that change from read to read"
-    turned = [each for each in options.augment if read_change(each)[1] and "rotate" in each]
+    turned = [each for each in options.changes if read_change(each)[1] and "rotate" in each]
     served, split = f"does not suit data {rows_are}:", '{"train": ..., "validation": ...}'
     for wrong, message in (
         (binarized and not images, f"`binarize={binarize}` is for images{other}"),
         (binarized and holed, "binarized pixels have no gaps: leave `binarize`, or `missing`."),
         (ranged and not images, f"`range={options.range}` is for images{other}"),
-        (options.augment and not images, f"`augment` is for images{other}"),
+        (options.changes and not images, f"`augment` is for images{other}"),
         (turned and data.kind == "binary" and binarize != "dynamic", TURNED),
         (options.standardize is not None and data.kind == "mixed", STANDARDIZED),
         (options.kinds and data.kind != "mixed", f"`kinds` is for tables of named columns{other}"),
@@ -105,7 +105,7 @@ def _check(data: Dataset, options: Data) -> None:
         (loader and options.covariates, f"columns as `context` {served} give a table."),
         (loader and options.limit, f"`limit` {served} take fewer in the loader."),
         (loader and options.validation, f"`validation` {served} give {split}."),
-        (loader and options.augment, f"`augment` {served} change them in the loader."),
+        (loader and options.changes, f"`augment` {served} change them in the loader."),
         (fixed, f"`binarize={binarize}` {served} take dynamic, or binarize what is given."),
     ):
         if wrong:
@@ -178,7 +178,7 @@ def placed(name: str, split: Split, options: Data, values: Transform) -> Split:
     drawn = binarize in ("dynamic", "static")
     if training and (binarize == "dynamic" or options.dequantize):
         values = replace(values, binarize=drawn, dequantize=options.dequantize)
-        return replace(split, values=replace(values, augment=options.augment))
+        return replace(split, values=replace(values, augment=options.changes))
     if binarize != "none" or options.dequantize or (is_random(split.images) and not training):
         # Not by the seed of the run: one draw for all runs. The words are a part of the seed: in
         # another spelling the rows are others, and so is every number that was measured on them.
@@ -192,7 +192,7 @@ def placed(name: str, split: Split, options: Data, values: Transform) -> Split:
         if binarize != "none":
             parts = (part.to(torch.uint8) * 255 for part in parts)
         split = replace(split, images=torch.cat(list(parts)))
-    return replace(split, values=replace(values, augment=options.augment if training else ()))
+    return replace(split, values=replace(values, augment=options.changes if training else ()))
 
 
 def label_of(label: int | str, spec: DataSpec, names: Sequence[str]) -> int:

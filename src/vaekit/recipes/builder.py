@@ -99,13 +99,14 @@ def likelihood_spec(parts: Spec, kind: str) -> Spec:
     return spec
 
 
-def by_data(parts: Spec, data: DataSpec) -> Spec:
+def by_data(parts: Spec, data: DataSpec, *, flipped: bool = False) -> Spec:
     """Return the parts with the net, the latent and the likelihood of these data, where not named.
 
     Images from 16 x 16 up get convolutions on patches, as wide as their size asks for, and 32
-    latents. Smaller ones get dense layers; so do rows, with a linear map beside the layers, and
-    less than 10,000 rows one layer of 128. More than 256 columns are scaled down for the encoder: a
-    step of Adam moves a sum by the rate times the columns, and 5,000 diverged.
+    latents; without a dense map of all pixels where they are `flipped`, as photos, in which nothing
+    has its place. Smaller ones get dense layers; so do rows, with a linear map beside the layers,
+    and less than 10,000 rows one layer of 128. More than 256 columns are scaled down for the
+    encoder: a step of Adam moves a sum by the rate times the columns, and 5,000 diverged.
 
     A decoder of gray values and colors in [0, 1] cannot leave these. What was measured:
     docs/defaults.md.
@@ -119,6 +120,9 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
         patch 32 sigmoid
         mlp 8 sigmoid
         mlp 16 sigmoid
+        >>> photos = DataSpec("t", (3, 64, 64), "color", rows=900)
+        >>> by_data(resolve("vae", {}), photos, flipped=True)["net"]["direct"]
+        False
     """
     rows, image = len(data.shape) == 1, len(data.shape) == 3
     large = image and min(data.shape[1:]) >= LEAST
@@ -131,6 +135,8 @@ def by_data(parts: Spec, data: DataSpec) -> Spec:
 
         net["patch"], net["channels"] = by_size(data.shape[1:], net.get("patch"))
         net = {"scale": scale_of(data.shape), **net}
+        if not parts["net"] and flipped:
+            net["direct"] = False
     found = {
         **parts,
         "net": net,

@@ -114,7 +114,7 @@ class Config:
         """Return the same with what the data decide of its parts, where nobody named it."""
         if self.recipe == COMPOSED:
             return self
-        parts = by_data(self.parts, spec)
+        parts = by_data(self.parts, spec, flipped="flip" in self.data.changes)
         return replace(self, parts={**parts, "net": completed("net", parts["net"])})
 
     def importing(self, loaded: Sequence[Import]) -> Config:

@@ -22,6 +22,7 @@ from vaekit.data import (
     Loader,
     Split,
     card,
+    chosen_changes,
     from_value,
     prepare,
     read,
@@ -185,11 +186,15 @@ def make_job(
     """
     options = config.training
     device = find_device(options.device)
-    if not (folder.path / "config.json").exists():  # one that goes on is as it was
+    new = not (folder.path / "config.json").exists()  # one that goes on is as it was
+    if new:
         refuse_bf16(options.precision, device)
     source = read(config.data) if value is None else from_value(value, config.data)
-    if source.chosen:  # so that it is the same for whoever opens the run
-        config = replace(config, data=config.data.model_copy(update=source.chosen))
+    chosen = dict(source.chosen)
+    if new and config.data.augment is None and (changes := chosen_changes(source)):
+        chosen["augment"] = changes
+    if chosen:  # so that it is the same for whoever opens the run
+        config = replace(config, data=config.data.model_copy(update=chosen))
     data = prepare(source, config.data)
     spec = data.spec()
     config = config.by_data(spec)
