@@ -404,7 +404,8 @@ def test_images_that_are_flipped_have_no_dense_map_unless_it_is_asked_for(tmp_pa
         run = vaekit.train("vae", out=tmp_path / name, **how, **more)
         assert run.config.parts["net"]["direct"] is direct, name
         again = vaekit.resume(run.path, data=images, epochs=2, report=False).config
-        assert (again.parts, again.data) == (run.config.parts, run.config.data)
+        assert again.parts["net"]["direct"] is direct
+        assert again.data == run.config.data
 
 
 def test_what_was_trained_without_flips_goes_on_without(tmp_path: Path) -> None:
