@@ -17,6 +17,7 @@ from vaekit._train_options import Data
 from vaekit.cli.main import main
 from vaekit.data import Dataset, card, from_value, load, pick, prepare
 from vaekit.errors import VaekitError
+from vaekit.runs import RunFolder, make_job
 from vaekit.training import Progress
 
 RNG = np.random.default_rng(0)
@@ -406,6 +407,8 @@ def test_images_that_are_flipped_have_no_dense_map_unless_it_is_asked_for(tmp_pa
         again = vaekit.resume(run.path, data=images, epochs=2, report=False).config
         assert again.parts["net"]["direct"] is direct
         assert again.data == run.config.data
+        job = make_job(run.config, RunFolder(tmp_path / "none"), value=images)
+        assert job.given()["augment"] == set(run.config.data.changes)  # which no advice repeats
 
 
 def test_what_was_trained_without_flips_goes_on_without(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ SETS: dict[str, dict[str, Any]] = {
     "fashion-mnist": {"data": "fashion_mnist", "limit": 10_000, "epochs": 30},
     "omniglot": {"data": "omniglot", "size": 28, "limit": 10_000, "epochs": 8},
     "avatars": {"data": "avatars", "limit": 2_000, "epochs": 10},
-    "lfw": {"data": "lfw/lfw_64.zip", "limit": 2_000, "epochs": 10},
+    "lfw": {"data": "lfw/lfw_64.zip", "limit": 2_000, "epochs": 10, "augment": "none"},
 }
 NETS: tuple[str, ...] = (
     "mlp",

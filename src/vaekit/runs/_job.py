@@ -104,6 +104,7 @@ class Job:
 
         walk("", self.config.parts)
         walk("", self.config.training.model_dump())
+        found["augment"] = set(self.config.data.changes)
         return found
 
     def notes(self) -> Iterator[str]:
