@@ -57,7 +57,14 @@ NO_GAUSSIAN = ("dsprites", "cells")  # bits and counts
 OF_SAMPLES, DRAWS = ("frechet", "kid", "prdc"), 10_000
 COUNT = 10
 TABLES = ("tumors", "cells")
-OLD = {"epochs": 20, "batch_size": 128, "lr": 1e-3, "lr_schedule": "constant", "lr_warmup": 0}
+OLD = {
+    "epochs": 20,
+    "batch_size": 128,
+    "lr": 1e-3,
+    "lr_schedule": "constant",
+    "lr_warmup": 0,
+    "augment": "none",
+}
 CHOICES: dict[str, dict[str, Any]] = {
     "old": {**OLD, "net": "mlp", "latent": 16},  # the defaults of version 0.1.0
     "new": {},
@@ -68,6 +75,7 @@ CHOICES: dict[str, dict[str, Any]] = {
         "latent": 64,
         "likelihood": "gaussian:mean=sigmoid",
         "batch_size": 32,
+        "augment": "none",
     },
     "pythae": {},
 }

@@ -484,7 +484,7 @@ def test_a_training_says_what_it_is_of_and_ctrl_c_how_to_go_on(tmp_path: Path) -
             "data     digits: 1,347 rows to train on, 150 for validation, 300 to test; 1 x 8 x 8\n"
         )
         assert lines[1].startswith("model    vae: mlp, gaussian, latent 2, ")
-        assert lines[2] == f"run      {tmp_path / 'r'}: 100000 epochs, batches of 128\n"
+        assert lines[2] == f"run      {tmp_path / 'r'}: 100,000 epochs\n"
         assert "epoch 1/100000" in lines[3]
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)

@@ -241,6 +241,7 @@ def test_sets_that_are_large_enough_are_remembered(
     load(path, limit=40)  # too few, and others
     assert len(heard) == 1
     assert isinstance(load(path, cache=True).train.images, MappedRows)
+    assert heard[1:] == [f"60 images (3780 bytes) are read from {next(cache.glob('*.pixels'))}."]
     assert sum(opened.values()) == 60 + 46
     load(path, cache=False)
     assert sum(opened.values()) == 60 + 46 + 60

@@ -378,10 +378,11 @@ LIT = (MANY * np.linspace(0, 1, 10)).astype(np.uint8)  # from the right
         (MANY, {}, ("flip",)),
         (MANY, {"augment": "none"}, ("none",)),
         (MANY, {"augment": "crop:1"}, ("crop:1",)),
-        (LIT, {}, None),
+        (LIT, {}, ("none",)),
         (MANY[:, :1], {}, None),  # gray: letters and digits are
-        (MANY[:50], {}, None),
-        (MANY / np.float32(255), {}, None),
+        (MANY[:50], {}, ("none",)),
+        (MANY, {"limit": 60}, ("none",)),
+        (MANY / np.float32(255), {}, ("none",)),
     ],
 )
 def test_few_color_images_are_flipped_where_mirror_images_look_the_same(
@@ -395,23 +396,26 @@ def test_few_color_images_are_flipped_where_mirror_images_look_the_same(
 
 def test_images_that_are_flipped_have_no_dense_map_unless_it_is_asked_for(tmp_path: Path) -> None:
     images = RNG.integers(0, 256, (120, 3, 16, 16)).astype(np.uint8)
-    how: dict[str, Any] = {"data": images, "epochs": 1, "report": False}
-    for name, more, direct in (
-        ("a", {}, False),
-        ("b", {"augment": "none"}, True),
-        ("c", {"net": "patch"}, True),
-        ("d", {"augment": "crop:2,flip"}, False),
+    how: dict[str, Any] = {"data": images, "epochs": 1}
+    for name, more, direct, given in (
+        ("a", {}, False, {"flip"}),
+        ("b", {"augment": "none"}, True, set()),
+        ("c", {"net": "patch"}, True, {"flip"}),
+        ("d", {"augment": "crop:2,flip"}, False, {"crop:2", "flip"}),
     ):
-        run = vaekit.train("vae", out=tmp_path / name, **how, **more)
+        run = vaekit.train("vae", out=tmp_path / name, report=name == "a", **how, **more)
         assert run.config.parts["net"]["direct"] is direct, name
         again = vaekit.resume(run.path, data=images, epochs=2, report=False).config
         assert again.parts["net"]["direct"] is direct
         assert again.data == run.config.data
         job = make_job(run.config, RunFolder(tmp_path / "none"), value=images)
-        assert job.given()["augment"] == set(run.config.data.changes)  # which no advice repeats
+        assert job.given()["augment"] == given  # which no advice repeats
+    assert "changed at random (flip)" in (tmp_path / "a" / "report.html").read_text()
 
 
-def test_what_was_trained_without_flips_goes_on_without(tmp_path: Path) -> None:
+def test_what_was_trained_without_flips_goes_on_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run of before has `augment: []`, or none of it, in its config.json."""
     run = vaekit.train("vae", data=MANY, augment="none", out=tmp_path / "run", **SMALL)
     path = run.path / "config.json"
@@ -420,6 +424,9 @@ def test_what_was_trained_without_flips_goes_on_without(tmp_path: Path) -> None:
         path.write_text(json.dumps({**config, "data": {**config["data"], "augment": before}}))
         again = vaekit.resume(run.path, data=MANY)
         assert again.config.data.changes == ()
+    path.write_text(json.dumps({**config, "data": {"data": "digits", "augment": []}}))
+    main(["train", "vae", "--config", str(path), "--print-config"])
+    assert "augment:\n- none\n" in capsys.readouterr().out  # as it was
 
 
 class Stop(vaekit.Callback):
@@ -431,7 +438,7 @@ class Stop(vaekit.Callback):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"augment": "spin"}, "`augment=spin`; expected flip, crop:PIXELS, rotate:DEGREES or none"),
+        ({"augment": "spin"}, "`augment=spin`; expected flip, crop:PIXELS or rotate:DEGREES; or"),
         ({"augment": "crop"}, "expected flip"),
         ({"data": "table"}, "`augment` is for images"),
         ({"data": "bits", "augment": "rotate:9"}, "binary images that are turned are not binary"),

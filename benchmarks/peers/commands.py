@@ -122,7 +122,7 @@ def pairs(place: Path) -> dict[str, dict[str, list[str]]]:
             archive.write(path, path.name)
     mlp = ["--net", "mlp:hidden=512,256", "--latent", "32", "--likelihood", "bernoulli"]
     conv = ["--net", "conv:channels=32,64", "--latent", "16", "--limit", "2000"]
-    conv += ["--likelihood", "gaussian:scale=shared"]
+    conv += ["--likelihood", "gaussian:scale=shared", "--augment", "none"]
     kit = [sys.executable, "-m", "vaekit", "train", "vae", *OPTIONS]
     (first, second) = WHOLES
     return {

@@ -337,7 +337,8 @@ def nearest(path: Path) -> Path | None:
     """Return what lies beside a path that is not there, and has nearly its name."""
     beside = list[str]()
     with suppress(OSError):
-        beside = [each.name for each in islice(path.parent.iterdir(), 1000)]
+        others = (each.name for each in path.parent.iterdir() if each.name != path.name)
+        beside = list(islice(others, 1000))
     near = get_close_matches(path.name, beside, n=1, cutoff=0.75)
     return path.parent / near[0] if near else None
 

@@ -43,6 +43,7 @@ from vaekit.runs import (
     changed,
     check_reproduction,
     describe,
+    facts,
     find_data,
     find_reproduction,
     folder_of,
@@ -115,9 +116,8 @@ def _go(
                 _continue(job, state, before, words)
             film = snapshots_of(job)
             callbacks = Callbacks([*([film] if film else []), *(more or [Notes()])])
-            known = folder.read_json("run")
-            callbacks.tell("opened", folder.path, job.to_json(), known)
-            for note in known["notes"] if create else words:
+            callbacks.tell("opened", folder.path, job.to_json(), facts(job))
+            for note in folder.read_json("run")["notes"] if create else words:
                 callbacks.tell("note", note)
             progress: Progress | None = None
             try:

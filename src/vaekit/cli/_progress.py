@@ -36,21 +36,19 @@ def numbers(record: dict[str, Any]) -> str:
 class Beginning(Notes):
     """Print what is trained on what, and where it goes, before it begins."""
 
-    def opened(self, folder: Path, config: dict[str, Any], run: dict[str, Any]) -> None:
+    def opened(self, folder: Path, config: dict[str, Any], facts: dict[str, Any]) -> None:
         """Print the lines of a run."""
-        data, parts, training = run["data"], config["parts"], config["training"]
+        data, parts, epochs = facts["data"], config["parts"], config["training"]["epochs"]
         counts = [f"{data[n]:,} {what}" for n, what in SPLITS.items() if data[n]]
         *sides, last = data["card"]["shape"]
         shape = " x ".join(map(str, [*sides, last])) if sides else f"{last:,} columns"
-        changed = config["data"].get("augment") or []
-        shape += f"; augment {','.join(changed)}" if changed not in ([], ["none"]) else ""
         log(f"data     {data['card']['name']}: {', '.join(counts)}; {shape}")
         named = [parts[name]["name"] for name in ("net", "likelihood") if parts.get(name)]
-        latent = [f"latent {parts['latent']}"] if parts.get("latent") else []
-        known = ", ".join([*named, *latent, f"{run['parameters']:,} parameters"])
+        has = (parts.get("posterior") or parts.get("quantizer")) and parts.get("latent")
+        latent = [f"latent {parts['latent']}"] if has else []
+        known = ", ".join([*named, *latent, f"{facts['parameters']:,} parameters"])
         log(f"model    {config['recipe']}: {known}")
-        epochs, batch = training["epochs"], training["batch_size"]
-        log(f"run      {folder}: {epochs} epoch{'s' * (epochs != 1)}, batches of {batch}")
+        log(f"run      {folder}: {epochs:,} epoch{'s' * (epochs != 1)}")
 
 
 class Lines(Beginning):

@@ -48,13 +48,13 @@ def augmented(
     return images
 
 
-def chosen_changes(data: Dataset) -> tuple[str, ...]:
+def chosen_changes(data: Dataset, limit: int | None = None) -> tuple[str, ...]:
     """Return what is done to training images that nobody named: "flip", or nothing.
 
     Few color images are flipped that look the same mirrored: where a Gaussian of half of them, of
     `AXES` principal components and one variance of the rest, finds less than three quarters of the
     other half likelier than their mirror images. What one knows by its meaning, as that letters
-    have a right side, it does not see.
+    have a right side, it does not see. `limit` is how many rows are used at most.
 
     Example:
         >>> from vaekit.data import Dataset, Split
@@ -64,9 +64,10 @@ def chosen_changes(data: Dataset) -> tuple[str, ...]:
         >>> [chosen_changes(Dataset("x", "color", each, each)) for each in rows]
         [('flip',), ()]
     """
-    split = data.train
-    stored = data.kind == "color" and data.stream is None and split.images.dtype == torch.uint8
-    if not stored or is_random(split.images) or not FEWEST <= len(split) <= MOST:
+    split, rows = data.train, data.train.images
+    stored = len(rows.shape) == 4 and rows.dtype == torch.uint8 and not is_random(rows)
+    colors = data.kind == "color" and data.stream is None and stored
+    if not (colors and FEWEST <= min(len(split), limit or len(split)) <= MOST):
         return ()
     x = split.example(min(len(split), SEEN))
     height, width = (min(side, SIDE) for side in x.shape[-2:])
@@ -94,7 +95,7 @@ def read_change(text: str) -> tuple[Change, float]:
     match = re.fullmatch(r"(flip)|(crop):(\d+)|(rotate):(\d+(?:\.\d+)?)", text)
     if not match:
         raise VaekitError(
-            f"got `augment={text}`; expected flip, crop:PIXELS, rotate:DEGREES or none."
+            f"got `augment={text}`; expected flip, crop:PIXELS or rotate:DEGREES; or none alone."
         )
     _, crop, pixels, rotate, degrees = match.groups()
     if crop:

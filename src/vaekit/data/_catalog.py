@@ -192,7 +192,7 @@ def not_found(what: str, folders: Sequence[Path], name: str = "") -> VaekitError
     """
     if near := next(filter(None, (nearest(folder / name) for folder in folders if name)), None):
         return VaekitError(f"did not find {what}; did you mean {near}?")
-    looked = ", ".join(str(folder) for folder in dict.fromkeys(folders))
+    looked = ", ".join(dict.fromkeys(str(folder.absolute()) for folder in folders))
     return VaekitError(
         f"did not find {what}; looked in: {looked}. "
         f"Name the folder that has it as `data_dir`, or in VAEKIT_DATA."

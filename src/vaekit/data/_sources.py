@@ -226,7 +226,7 @@ def _of_path(path: Path, folders: Sequence[Path], options: Data, mapped: bool) -
         raise VaekitError(f"{path} is of no format that is read; expected {PATHS}.")
     if nearest(path) or len(path.parts) > 1 or path.is_absolute():
         parents = [(folder / path).parent for folder in (Path(), *folders)]
-        raise not_found(f"the folder '{path}'", parents, path.name)
+        raise not_found(f"the {'file' if suffix else 'folder'} '{path}'", parents, path.name)
     known = sets(options.data_dir)
     raise unknown(f"data set (or path of {PATHS})", options.data, known)
 

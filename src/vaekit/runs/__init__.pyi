@@ -21,6 +21,7 @@ from vaekit.runs._graph import build_structure as build_structure
 from vaekit.runs._graph import structure as structure
 from vaekit.runs._job import Job as Job
 from vaekit.runs._job import describe as describe
+from vaekit.runs._job import facts as facts
 from vaekit.runs._job import make_job as make_job
 from vaekit.runs._job import optimize as optimize
 from vaekit.runs._memory import StepMemory as StepMemory

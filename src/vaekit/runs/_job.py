@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vaekit import training
-from vaekit._io import out_of_memory, stamp_of
+from vaekit._io import note, out_of_memory, stamp_of
 from vaekit._torchutil import cores, find_device, refuse_bf16
 from vaekit.data import (
     MAPPED,
@@ -46,6 +46,10 @@ from vaekit.runs._saved_models import config_json
 from vaekit.runs._starting import freeze
 
 ROWS = ("train", "validation", "test")
+FLIPPED = (
+    "training images are flipped left and right at random, as they look the same mirrored; "
+    "`augment=none` leaves them."
+)
 REACH = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf)}  # of a mean
 
 
@@ -192,8 +196,10 @@ def make_job(
         refuse_bf16(options.precision, device)
     source = read(config.data) if value is None else from_value(value, config.data)
     chosen = dict(source.chosen)
-    if new and config.data.augment is None and (changes := chosen_changes(source)):
-        chosen["augment"] = changes
+    if new and config.data.augment is None and source.kind == "color":
+        chosen["augment"] = chosen_changes(source, config.data.limit) or ("none",)
+        if chosen["augment"] == ("flip",):
+            note(FLIPPED)
     if chosen:  # so that it is the same for whoever opens the run
         config = replace(config, data=config.data.model_copy(update=chosen))
     data = prepare(source, config.data)
@@ -236,8 +242,16 @@ def make_job(
     return in_minutes(job) if timed else job
 
 
+def facts(job: Job) -> dict[str, Any]:
+    """Return how many parameters are trained, and of the data a card and the rows of each split."""
+    rows = {name: job.data.rows.get(name, 0) for name in ROWS}
+    parameters = sum(p.numel() for p in job.recipe.model.parameters())
+    return {"data": {**rows, "card": job.card}, "parameters": parameters}
+
+
 def describe(job: Job) -> dict[str, Any]:
     """Return the content of run.json."""
+    known = facts(job)
     return {
         "environment": environment(job.device),
         "git": git_state(),
@@ -248,10 +262,9 @@ def describe(job: Job) -> dict[str, Any]:
             "stamp": stamp_of(job.source.source),
             **place_of(job.source.source, job.folder.path),
             "tests": place_of(job.config.data.test_data or "", job.folder.path),
-            **{name: job.data.rows.get(name, 0) for name in ROWS},
-            "card": job.card,
+            **known["data"],
         },
-        "parameters": sum(p.numel() for p in job.recipe.model.parameters()),
+        "parameters": known["parameters"],
     }
 
 

@@ -26,11 +26,13 @@ class Callback:
     def __init__(self) -> None:
         self.interrupted = False
 
-    def opened(self, folder: Path, config: dict[str, Any], run: dict[str, Any]) -> None:
-        """Run before anything else, with the run's folder, its config.json and its run.json."""
+    def opened(self, folder: Path, config: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Run before anything else, with the run's folder, its config.json, and what run.json says
+        of its "data" (rows of each split, a card) and its "parameters".
+        """
 
     def begin(self, model: nn.Module, epoch: int | None) -> None:
-        """Run before the first step; `epoch` is the model's, None for a new training."""
+        """Run before the model is moved; `epoch` is its own, None for a new training."""
 
     def started(self, epochs: int, steps: int, first: int) -> None:
         """Run before the first step: how many epochs and steps in all, and where it begins."""
