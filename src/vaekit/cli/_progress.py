@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from vaekit.recipes import find_recipe, names
 from vaekit.training import Notes
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ class Beginning(Notes):
         shape = " x ".join(map(str, [*sides, last])) if sides else f"{last:,} columns"
         log(f"data     {data['card']['name']}: {', '.join(counts)}; {shape}")
         named = [parts[name]["name"] for name in ("net", "likelihood") if parts.get(name)]
-        has = (parts.get("posterior") or parts.get("quantizer")) and parts.get("latent")
-        latent = [f"latent {parts['latent']}"] if has else []
-        known = ", ".join([*named, *latent, f"{facts['parameters']:,} parameters"])
-        log(f"model    {config['recipe']}: {known}")
+        known = config["recipe"] in names()  # else it was composed of parts
+        asks = find_recipe(config["recipe"]).asks if known else ()
+        latent = [f"latent {parts['latent']}"] if "latent" in asks else []
+        words = ", ".join([*named, *latent, f"{facts['parameters']:,} parameters"])
+        log(f"model    {config['recipe']}: {words}")
         log(f"run      {folder}: {epochs:,} epoch{'s' * (epochs != 1)}")
 
 
