@@ -214,7 +214,8 @@ def _flat_config(record: Mapping[str, Any]) -> dict[str, Any]:
     parts = {name: record["parts"].get(name) for name in find_recipe(record["recipe"]).asks}
     options = {name: text(v) if isinstance(v, dict) else v for name, v in parts.items()}
     options |= {**(record.get("data") or {}), **(record.get("training") or {})}
-    options["augment"] = "none" if options.get("augment") == [] else options.get("augment")
+    if options.get("augment") == []:  # of a run from before there was a default by the data
+        options["augment"] = "none"
     typed = {name: value for name, value in options.items() if value not in (None, [])}
     return {"recipe": record["recipe"], **typed}
 
